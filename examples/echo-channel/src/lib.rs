@@ -1,0 +1,110 @@
+//! A complete channel in one file: each line of text that arrives over TCP is a message, each reply
+//! is a line back. Try it with `nc 127.0.0.1 7007`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use vestibule_plugin_api::*;
+
+/// `[channels.echo.main]` in `vestibule.toml`; every key is optional.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Where lines are taken.
+    #[serde(default = "default_listen")]
+    listen: String,
+}
+
+fn default_listen() -> String {
+    "127.0.0.1:7007".into()
+}
+
+type Writers = Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<OwnedWriteHalf>>>>>;
+
+struct EchoChannel {
+    listener: JoinHandle<()>,
+    writers: Writers,
+}
+
+#[async_trait]
+impl Channel for EchoChannel {
+    type Config = Config;
+
+    async fn start(config: Config, runtime: Runtime) -> Result<Self> {
+        let listener = TcpListener::bind(&config.listen).await?;
+        tracing::info!(address = %listener.local_addr()?, "taking lines");
+        let writers = Writers::default();
+        let accept = accept(listener, writers.clone(), runtime);
+        Ok(EchoChannel { listener: tokio::spawn(accept), writers })
+    }
+
+    async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
+        let Content::Text { text } = message.content else {
+            return Err(PluginError::unsupported("only text can be sent as a line"));
+        };
+        // The thread is the caller's connection. Who hung up cannot be reached any more.
+        let caller = message.address.thread_id.map(|thread| thread.0).unwrap_or_default();
+        let writer = self.writers.lock().unwrap_or_else(PoisonError::into_inner).get(&caller).cloned();
+        let writer = writer.ok_or_else(|| PluginError::refused("the caller has hung up"))?;
+        writer.lock().await.write_all(format!("{}\n", text.replace('\n', " ")).as_bytes()).await?;
+        Ok(Receipt::default())
+    }
+
+    async fn stop(&self) {
+        self.listener.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, writers: Writers, runtime: Runtime) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(serve(stream, writers.clone(), runtime.clone()));
+    }
+}
+
+async fn serve(stream: TcpStream, writers: Writers, runtime: Runtime) {
+    // Unique also across restarts: event ids are remembered for a month.
+    let caller = format!("call-{}-{}", Timestamp::now().0, stream.peer_addr().map_or(0, |a| a.port()));
+    let (reader, writer) = stream.into_split();
+    let remember = || writers.lock().unwrap_or_else(PoisonError::into_inner);
+    remember().insert(caller.clone(), Arc::new(tokio::sync::Mutex::new(writer)));
+    if let Err(error) = read_lines(BufReader::new(reader).lines(), &caller, &runtime).await {
+        tracing::warn!(reason = error.reason(), "a call ended early");
+    }
+    remember().remove(&caller);
+}
+
+async fn read_lines(
+    mut lines: Lines<BufReader<OwnedReadHalf>>,
+    caller: &str,
+    runtime: &Runtime,
+) -> Result<()> {
+    let mut number = 0;
+    while let Some(text) = lines.next_line().await? {
+        number += 1;
+        let message = InboundMessage {
+            event_id: format!("{caller}-{number}"),
+            message_id: format!("{caller}-{number}"),
+            platform_id: "lines".into(),
+            thread_id: Some(caller.into()),
+            sender: Sender { handle: caller.into(), name: Some("caller".into()), is_bot: false },
+            text,
+            reply_to: None,
+            attachments: vec![],
+            timestamp: Timestamp::now(),
+            is_mention: true,
+            is_group: true,
+        };
+        runtime.message(message).await?;
+    }
+    Ok(())
+}
+
+export_channel! {
+    channel: EchoChannel,
+    channel_type: "echo",
+    description: "Lines of text over TCP",
+    capabilities: ["threads"],
+}

@@ -1,0 +1,85 @@
+//! What went wrong on a platform, by what the runtime should do next.
+
+use serde::{Deserialize, Serialize};
+
+/// The result of a plugin's call.
+pub type Result<T> = std::result::Result<T, PluginError>;
+
+/// An error a plugin answers with. Any `std::error::Error` converts into [`PluginError::Retry`], so
+/// `?` works: a failure nobody classified is taken to be temporary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "error", rename_all = "snake_case")]
+pub enum PluginError {
+    /// Try again: after `after_ms` milliseconds if the platform named a time, else with back-off.
+    Retry {
+        /// What happened.
+        reason: String,
+        /// The wait the platform asked for, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
+    },
+    /// The platform will never take this; trying again is useless.
+    Refused {
+        /// What happened.
+        reason: String,
+    },
+    /// This plugin cannot do that.
+    Unsupported {
+        /// What it cannot do.
+        reason: String,
+    },
+    /// The plugin's account does not work (a bad token, say) until somebody mends it.
+    Broken {
+        /// What must be mended.
+        reason: String,
+    },
+    /// An error of a newer vocabulary.
+    #[serde(other)]
+    Unknown,
+}
+
+impl PluginError {
+    /// Try again, with back-off.
+    pub fn retry(reason: impl Into<String>) -> Self {
+        PluginError::Retry { reason: reason.into(), after_ms: None }
+    }
+
+    /// Never try again.
+    pub fn refused(reason: impl Into<String>) -> Self {
+        PluginError::Refused { reason: reason.into() }
+    }
+
+    /// Not something this plugin does.
+    pub fn unsupported(reason: impl Into<String>) -> Self {
+        PluginError::Unsupported { reason: reason.into() }
+    }
+
+    /// The account does not work.
+    pub fn broken(reason: impl Into<String>) -> Self {
+        PluginError::Broken { reason: reason.into() }
+    }
+
+    /// The reason in words.
+    pub fn reason(&self) -> &str {
+        match self {
+            PluginError::Retry { reason, .. }
+            | PluginError::Refused { reason }
+            | PluginError::Unsupported { reason }
+            | PluginError::Broken { reason } => reason,
+            PluginError::Unknown => "an error this version does not know",
+        }
+    }
+}
+
+impl<E: std::error::Error> From<E> for PluginError {
+    fn from(error: E) -> Self {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            reason.push_str(": ");
+            reason.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        PluginError::retry(reason)
+    }
+}

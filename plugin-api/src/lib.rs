@@ -1,0 +1,50 @@
+//! What a plugin author sees.
+//!
+//! - The **vocabulary**: plain types that both sides speak ([`Address`], [`InboundMessage`],
+//!   [`OutboundMessage`] …). No input or output happens here.
+//! - The **SDK** (feature `sdk`, the default): [`Channel`], [`Runtime`] and [`export_channel!`].
+//!   An author writes plain async Rust and sees no FFI type.
+//! - The **wire** (feature `abi`): how the vocabulary travels in the frames of `vestibule-seam`.
+//!
+//! The seam's shape is frozen; the vocabulary grows by new verbs and optional fields only.
+//! Modules (`trait Module`, `export_module!`) will stand beside channels with their first user.
+
+mod address;
+mod error;
+mod manifest;
+mod message;
+mod webhook;
+
+#[cfg(feature = "abi")]
+pub mod bundled;
+#[cfg(feature = "sdk")]
+mod sdk;
+#[cfg(feature = "abi")]
+pub mod wire;
+
+pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, PlatformId, ThreadId, UserId};
+pub use error::{PluginError, Result};
+pub use manifest::{API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
+pub use message::{
+    Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt, ReplyTo, Sender,
+    TEXT_BYTES_MAX, Timestamp,
+};
+pub use webhook::{WebhookRequest, WebhookResponse};
+
+#[cfg(feature = "sdk")]
+pub use async_trait::async_trait;
+#[cfg(feature = "sdk")]
+pub use sdk::{Channel, Runtime, Secret};
+
+/// What [`export_channel!`] expands to; not for authors.
+#[doc(hidden)]
+#[cfg(feature = "sdk")]
+pub mod __export {
+    pub use crate::bundled::Bundled;
+    pub use crate::manifest::{ManifestText, Note};
+    pub use crate::sdk::serve::{State, serve_call, serve_cancel, serve_init, serve_shutdown};
+    pub use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleError, RootModuleResult};
+    pub use abi_stable::prefix_type::{PrefixRefTrait, PrefixTypeTrait};
+    pub use inventory;
+    pub use vestibule_seam::{Done, Frame, PluginCalls, PluginRoot, PluginRootRef, RuntimeSide};
+}

@@ -1,0 +1,246 @@
+//! Who a plugin is and what it can do: static facts, readable in the file before it is opened.
+
+use serde::{Deserialize, Serialize};
+
+/// The level of the vocabulary this crate speaks. Levels only add.
+pub const API_LEVEL: &str = "0.1";
+
+/// The longest manifest, in bytes.
+pub const MANIFEST_BYTES_MAX: usize = 16 * 1024;
+
+/// What kind of plugin it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginKind {
+    /// An adapter for a chat platform.
+    Channel,
+    /// A kind of a newer vocabulary.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Something a channel can do beyond starting and delivering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// A thread is a conversation of its own. Without this word the runtime discards thread ids.
+    Threads,
+    /// Shows that the agent is typing.
+    Typing,
+    /// Receives webhooks at `/webhook/<channel>/<account>`.
+    Webhook,
+    /// Delivering the same message id twice shows one message.
+    Idempotent,
+    /// A word of a newer vocabulary.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How the runtime verifies a webhook before anything else sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookScheme {
+    /// No webhooks.
+    None,
+    /// `X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the raw body>`; the key is the account's
+    /// `webhook_secret`.
+    GithubSha256,
+    /// A scheme of a newer vocabulary. The runtime refuses what it cannot verify.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What happens when a newer file of the same plugin appears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handover {
+    /// Stop the old one, then start the new one: for connections that must not exist twice.
+    StopFirst,
+    /// Start the new one, then stop the old one.
+    Overlap,
+    /// A word of a newer vocabulary, read as [`Handover::StopFirst`].
+    #[serde(other)]
+    Unknown,
+}
+
+/// The manifest, as the runtime reads it from the file's note section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The plugin's name: lower-case letters, digits and `-`.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// What it is, in a few words.
+    #[serde(default)]
+    pub description: String,
+    /// What kind of plugin it is.
+    pub kind: PluginKind,
+    /// The major version of the seam it was built for.
+    pub abi: u32,
+    /// The level of the vocabulary it was built for.
+    pub api: String,
+    /// The platform it speaks, for a channel.
+    pub channel_type: String,
+    /// What it can do.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
+    /// How its webhooks are verified.
+    #[serde(default = "no_scheme")]
+    pub webhook: WebhookScheme,
+    /// The config keys that hold secrets.
+    #[serde(default)]
+    pub secrets: Vec<String>,
+    /// How a newer file replaces it.
+    #[serde(default = "stop_first")]
+    pub handover: Handover,
+    /// `unwind` or `abort`: with `abort` one panic in it would end the whole runtime.
+    #[serde(default)]
+    pub panic: String,
+}
+
+fn no_scheme() -> WebhookScheme {
+    WebhookScheme::None
+}
+
+fn stop_first() -> Handover {
+    Handover::StopFirst
+}
+
+impl Manifest {
+    /// Whether the plugin listed this capability.
+    pub fn can(&self, capability: Capability) -> bool {
+        self.capabilities.contains(&capability)
+    }
+
+    /// Reads a manifest from its JSON text.
+    ///
+    /// # Errors
+    /// Says what is wrong with it, in words for the person who built the plugin.
+    pub fn parse(text: &[u8]) -> Result<Manifest, String> {
+        if text.len() > MANIFEST_BYTES_MAX {
+            return Err(format!("it has {} bytes, the limit is {MANIFEST_BYTES_MAX}", text.len()));
+        }
+        let manifest: Manifest = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+        for (what, name) in [("name", &manifest.name), ("channel_type", &manifest.channel_type)] {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+                return Err(format!("its {what} `{}` is not made of a-z, 0-9 and -", name.escape_debug()));
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+/// A manifest written at compile time, so that it lies in the file as plain text.
+#[doc(hidden)]
+pub struct ManifestText {
+    pub bytes: [u8; MANIFEST_BYTES_MAX],
+    pub len: usize,
+}
+
+#[doc(hidden)]
+#[allow(clippy::new_without_default, reason = "it is only used in constants")]
+impl ManifestText {
+    pub const fn new() -> Self {
+        ManifestText { bytes: [0; MANIFEST_BYTES_MAX], len: 0 }
+    }
+
+    pub const fn raw(mut self, text: &str) -> Self {
+        let text = text.as_bytes();
+        let mut i = 0;
+        while i < text.len() {
+            self.bytes[self.len] = text[i];
+            self.len += 1;
+            i += 1;
+        }
+        self
+    }
+
+    /// A JSON string; a control character stops the build.
+    pub const fn string(self, text: &str) -> Self {
+        let mut out = self.raw("\"");
+        let text = text.as_bytes();
+        let mut i = 0;
+        while i < text.len() {
+            assert!(text[i] >= 0x20, "a manifest may not contain control characters");
+            if text[i] == b'"' || text[i] == b'\\' {
+                out = out.raw("\\");
+            }
+            out.bytes[out.len] = text[i];
+            out.len += 1;
+            i += 1;
+        }
+        out.raw("\"")
+    }
+
+    pub const fn strings(self, items: &[&str]) -> Self {
+        let mut out = self.raw("[");
+        let mut i = 0;
+        while i < items.len() {
+            if i > 0 {
+                out = out.raw(",");
+            }
+            out = out.string(items[i]);
+            i += 1;
+        }
+        out.raw("]")
+    }
+
+    /// The length of the note's description: padded to four bytes.
+    pub const fn padded_len(&self) -> usize {
+        self.len.div_ceil(4) * 4
+    }
+
+    pub const fn to_array<const N: usize>(&self) -> [u8; N] {
+        let mut out = [b' '; N];
+        let mut i = 0;
+        while i < self.len {
+            out[i] = self.bytes[i];
+            i += 1;
+        }
+        out
+    }
+}
+
+/// An ELF note: what `readelf -n` shows and the loader reads. JSON allows the padding's blanks.
+#[doc(hidden)]
+#[repr(C, align(4))]
+pub struct Note<const N: usize> {
+    name_len: u32,
+    text_len: u32,
+    kind: u32,
+    name: [u8; 12],
+    text: [u8; N],
+}
+
+#[doc(hidden)]
+impl<const N: usize> Note<N> {
+    #[allow(clippy::cast_possible_truncation, reason = "a manifest has at most 16 KiB")]
+    pub const fn new(text: [u8; N]) -> Self {
+        Note { name_len: 10, text_len: N as u32, kind: 1, name: *b"vestibule\0\0\0", text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_words_are_read_not_refused() {
+        let text = r#"{"name":"x","version":"1","kind":"oracle","abi":1,"api":"0.9","channel_type":"x",
+            "capabilities":["threads","teleport"],"webhook":"rot13","handover":"magic","new_field":7}"#;
+        let manifest = Manifest::parse(text.as_bytes()).expect("it is valid");
+        assert_eq!(manifest.kind, PluginKind::Unknown);
+        assert_eq!(manifest.capabilities, [Capability::Threads, Capability::Unknown]);
+        assert_eq!(manifest.webhook, WebhookScheme::Unknown);
+        assert_eq!(manifest.handover, Handover::Unknown);
+    }
+
+    #[test]
+    fn compile_time_text_is_json() {
+        const TEXT: ManifestText = ManifestText::new().raw("{\"a\":").string("say \"hi\" \\o/").raw("}");
+        const BYTES: [u8; TEXT.padded_len()] = TEXT.to_array();
+        let value: serde_json::Value = serde_json::from_slice(&BYTES).expect("valid");
+        assert_eq!(value["a"], "say \"hi\" \\o/");
+    }
+}

@@ -1,0 +1,186 @@
+//! A message, on its way in and on its way out.
+
+use crate::address::{Address, PlatformId, ThreadId, fault};
+use serde::{Deserialize, Serialize};
+
+/// The longest text of one message, in bytes, the runtime accepts from a plugin.
+pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// A point in time: milliseconds since the Unix epoch, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The moment of this call, by the system's clock.
+    #[allow(clippy::disallowed_methods, reason = "this is where plugins get the time")]
+    pub fn now() -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Who wrote a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// The platform's stable handle; with the channel type it is the person's identity.
+    pub handle: String,
+    /// What people call them. For display only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether the platform marks the account as a program.
+    #[serde(default)]
+    pub is_bot: bool,
+}
+
+/// The message that this one answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyTo {
+    /// The platform's id of the quoted message.
+    pub id: String,
+    /// Who wrote it, for display.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// Its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// A file that belongs to a message. This names it; its bytes will ride in the frame's blobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The name the sender gave it. Never used as a path.
+    pub name: String,
+    /// Its media type, when the platform says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<String>,
+    /// Its size in bytes, when the platform says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// Where the platform keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// A message as a channel hands it over. The runtime adds the channel type and the account itself,
+/// so a plugin cannot speak for another channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboundMessage {
+    /// Names this event once and for ever on this account: object, action and revision (so that
+    /// an edit is not a duplicate). The runtime takes each event id once.
+    pub event_id: String,
+    /// The platform's id of the message, unique within its chat.
+    pub message_id: String,
+    /// The chat.
+    pub platform_id: PlatformId,
+    /// The thread in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<ThreadId>,
+    /// Who wrote it.
+    pub sender: Sender,
+    /// What it says. At most [`TEXT_BYTES_MAX`] bytes.
+    pub text: String,
+    /// What it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<ReplyTo>,
+    /// The files that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// When it was written, by the platform's clock.
+    pub timestamp: Timestamp,
+    /// Whether the platform says that the agent was addressed (a mention, a direct message). Never
+    /// guessed from names.
+    #[serde(default)]
+    pub is_mention: bool,
+    /// Whether more than two take part in the chat.
+    #[serde(default)]
+    pub is_group: bool,
+}
+
+impl InboundMessage {
+    /// Why the runtime would refuse this message, if it would.
+    pub fn fault(&self) -> Option<String> {
+        fault("event_id", &self.event_id)
+            .or_else(|| fault("message_id", &self.message_id))
+            .or_else(|| self.platform_id.fault())
+            .or_else(|| self.thread_id.as_ref().and_then(ThreadId::fault))
+            .or_else(|| fault("sender.handle", &self.sender.handle))
+            .or_else(|| {
+                (self.text.len() > TEXT_BYTES_MAX)
+                    .then(|| format!("text has {} bytes, the limit is {TEXT_BYTES_MAX}", self.text.len()))
+            })
+    }
+}
+
+/// What the runtime did with a message it was handed. Whatever it is, it is on disk: the platform
+/// may be acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Accepted {
+    /// At least one agent hears it.
+    Committed,
+    /// This event id was taken before; nothing happened.
+    Duplicate,
+    /// Nobody hears it, and the reason is on record.
+    Dropped {
+        /// Why, as one word of the `drops` table.
+        reason: String,
+    },
+    /// An outcome of a newer vocabulary.
+    #[serde(other)]
+    Unknown,
+}
+
+/// An event that the adapter itself leaves out, put on record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ignored {
+    /// The event's id, as in [`InboundMessage::event_id`].
+    pub event_id: String,
+    /// Why, in one word: `own_message`, `edited` …
+    pub reason: String,
+    /// The chat it came from, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_id: Option<PlatformId>,
+    /// Who caused it, for display.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+}
+
+/// What an agent says. Internally tagged, so that a kind of a newer vocabulary reads as `Unknown`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Content {
+    /// Plain words, in Markdown where the platform shows it.
+    Text {
+        /// The words.
+        text: String,
+    },
+    /// A kind of a newer vocabulary. Answer [`PluginError::Unsupported`](crate::PluginError).
+    #[serde(other)]
+    Unknown,
+}
+
+/// A message as the runtime hands it to a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboundMessage {
+    /// Stable across retries: an idempotency key, where the platform takes one.
+    pub id: String,
+    /// Where it goes.
+    pub address: Address,
+    /// What it says.
+    pub content: Content,
+    /// The platform's id of the message it answers, when the agent answered one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_reply_to: Option<String>,
+    /// The files that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+}
+
+/// What a channel returns for a delivered message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The id under which the platform knows the message now, for later edits and reactions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_message_id: Option<String>,
+}

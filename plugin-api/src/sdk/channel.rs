@@ -1,0 +1,40 @@
+//! The trait a channel implements.
+
+use super::handle::Runtime;
+use crate::{Address, OutboundMessage, PluginError, Receipt, Result, WebhookRequest, WebhookResponse};
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+
+/// A chat platform's adapter: one value of it is one account. Two methods are required.
+///
+/// The methods run on the plugin's own tokio runtime: spawn tasks, use timers and sockets as in
+/// any program. A panic is caught and ends that call only.
+#[async_trait]
+pub trait Channel: Send + Sync + Sized + 'static {
+    /// The account's section of the config. Derive `Deserialize` with `deny_unknown_fields`, so
+    /// that a typo is answered with the list of keys that exist.
+    type Config: DeserializeOwned + Send;
+
+    /// Connects. Return [`PluginError::Retry`] for a platform that cannot be reached: the runtime
+    /// tries again, with back-off.
+    async fn start(config: Self::Config, runtime: Runtime) -> Result<Self>;
+
+    /// Sends one message. Return only after the platform has it; the runtime then records it.
+    async fn deliver(&self, message: OutboundMessage) -> Result<Receipt>;
+
+    /// Shows that the agent is typing.
+    async fn typing(&self, at: Address) -> Result<()> {
+        let _ = at;
+        Err(PluginError::unsupported("this channel shows no typing"))
+    }
+
+    /// Answers a webhook whose signature the runtime has verified. Answer with a success status
+    /// only after [`Runtime::message`] has returned.
+    async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
+        let _ = request;
+        Err(PluginError::unsupported("this channel takes no webhooks"))
+    }
+
+    /// Disconnects. Tasks that the channel spawned must end here.
+    async fn stop(&self) {}
+}

@@ -1,0 +1,93 @@
+//! The one macro that turns a `Channel` into a plugin: a file's entry symbol and manifest note, and
+//! the entry in the list of linked-in plugins. Both are always made, so one crate serves both ways.
+
+/// Exports a type that implements [`Channel`](crate::Channel) as this crate's plugin.
+///
+/// ```ignore
+/// export_channel! {
+///     channel: Slack,
+///     channel_type: "slack",
+///     description: "Slack workspaces",
+///     capabilities: ["threads", "webhook"],
+///     webhook: "hmac_sha256",
+///     secrets: ["token", "webhook_secret"],
+/// }
+/// ```
+///
+/// `channel`, `channel_type` and `description` are required. The plugin's name is the channel type;
+/// its version is the crate's.
+#[macro_export]
+macro_rules! export_channel {
+    (
+        channel: $channel:ty,
+        channel_type: $channel_type:literal,
+        description: $description:literal
+        $(, capabilities: [$($capability:literal),* $(,)?])?
+        $(, webhook: $webhook:literal)?
+        $(, secrets: [$($secret:literal),* $(,)?])?
+        $(, handover: $handover:literal)?
+        $(,)?
+    ) => {
+        const _: () = {
+            use $crate::__export as x;
+
+            const TEXT: x::ManifestText = x::ManifestText::new()
+                .raw("{\"name\":").string($channel_type)
+                .raw(",\"version\":").string(env!("CARGO_PKG_VERSION"))
+                .raw(",\"description\":").string($description)
+                .raw(",\"kind\":\"channel\",\"abi\":1,\"api\":").string($crate::API_LEVEL)
+                .raw(",\"channel_type\":").string($channel_type)
+                $(.raw(",\"capabilities\":").strings(&[$($capability),*]))?
+                $(.raw(",\"webhook\":").string($webhook))?
+                $(.raw(",\"secrets\":").strings(&[$($secret),*]))?
+                $(.raw(",\"handover\":").string($handover))?
+                .raw(if cfg!(panic = "unwind") { ",\"panic\":\"unwind\"}" } else { ",\"panic\":\"abort\"}" });
+            const LEN: usize = TEXT.padded_len();
+            static MANIFEST: [u8; LEN] = TEXT.to_array();
+
+            #[used]
+            #[unsafe(link_section = ".note.vestibule")]
+            static NOTE: x::Note<LEN> = x::Note::new(TEXT.to_array());
+
+            static STATE: x::State<$channel> = x::State::new();
+
+            struct Plugin;
+
+            impl x::PluginCalls for Plugin {
+                fn init(runtime: x::RuntimeSide, log_level: u32) -> u32 {
+                    x::serve_init(&STATE, $channel_type, runtime, log_level)
+                }
+                fn call(frame: x::Frame, done: x::Done) -> u64 {
+                    x::serve_call(&STATE, frame, done)
+                }
+                fn cancel(id: u64) {
+                    x::serve_cancel(&STATE, id)
+                }
+                fn shutdown(timeout_ms: u64) -> u32 {
+                    x::serve_shutdown(&STATE, timeout_ms)
+                }
+            }
+
+            extern "C" fn root() -> x::RootModuleResult {
+                let made = ::std::panic::catch_unwind(|| {
+                    use x::{PrefixRefTrait as _, PrefixTypeTrait as _};
+                    let root: x::PluginRootRef = x::PluginRoot::of::<Plugin>().leak_into_prefix();
+                    // SAFETY: `from_constructor` asks for an erased reference to its own type.
+                    unsafe { root.to_prefix_ref().cast() }
+                });
+                made.map_err(|_| x::RootModuleError::Unwound).into()
+            }
+
+            // The crate's name makes the symbol unique: several plugins link into one binary.
+            #[unsafe(export_name = concat!("vestibule_plugin_v1__", env!("CARGO_CRATE_NAME")))]
+            // SAFETY: `root` returns an erased `PluginRootRef`.
+            static HEADER: x::LibHeader = unsafe {
+                x::LibHeader::from_constructor::<x::PluginRootRef>(root, x::CheckTypeLayout::Yes)
+            };
+
+            x::inventory::submit! {
+                x::Bundled { manifest: &MANIFEST, header: &HEADER }
+            }
+        };
+    };
+}

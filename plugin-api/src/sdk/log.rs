@@ -1,0 +1,66 @@
+//! What a plugin logs with `tracing` ends in the runtime's log.
+//!
+//! A plugin file has its own copy of `tracing`, without a subscriber; this one forwards each event
+//! as a line. A linked-in plugin shares the runtime's subscriber, and this one is never installed.
+
+use std::fmt::Write as _;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+use vestibule_seam::RuntimeSide;
+
+struct Forward {
+    side: RuntimeSide,
+    level: u32,
+}
+
+/// Forwards this library's events, unless something already listens to them.
+pub(super) fn install(side: RuntimeSide, level: u32) {
+    let _ = tracing::subscriber::set_global_default(Forward { side, level });
+}
+
+fn number(level: &Level) -> u32 {
+    match *level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+impl Subscriber for Forward {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        number(metadata.level()) <= self.level
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.side.log(number(event.metadata().level()), &line.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0.insert_str(0, &format!("{value:?}"));
+        } else {
+            let _ = write!(self.0, " {}={value:?}", field.name());
+        }
+    }
+}

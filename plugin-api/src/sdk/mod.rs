@@ -1,0 +1,10 @@
+//! The author's side: the trait to implement, the handle to call, the macro to export with.
+
+mod channel;
+mod export;
+mod handle;
+mod log;
+pub(crate) mod serve;
+
+pub use channel::Channel;
+pub use handle::{Runtime, Secret};
