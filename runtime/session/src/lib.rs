@@ -1,1 +1,42 @@
-//! x
+//! The mailbox that the runtime and the runner share: one folder, two SQLite files, each with
+//! exactly one writer. Nothing else passes between the two programs.
+//!
+//! The format is NanoClaw v2's, so that its runner works in our folders and ours in its.
+//!
+//! What must stay true:
+//! - `journal_mode = DELETE` on both files: WAL's shared memory does not cross a mount.
+//! - `inbound.db` is opened, written and closed for each change; the runner opens it anew for each
+//!   poll. A connection kept open shows stale pages across some mounts.
+//! - One writer per file. Who may hold which pen is a type and a feature: `ledger` gives
+//!   [`InboundWriter`], `keeper` gives [`OutboundReader`], `runner` gives [`InboundReader`] and
+//!   [`OutboundWriter`].
+//! - Nothing the agent can write lies beside `inbound.db`: the agent's part is the folder `out/`.
+
+mod error;
+mod heartbeat;
+#[cfg(any(feature = "ledger", feature = "runner"))]
+mod inbound;
+mod layout;
+#[cfg(any(feature = "keeper", feature = "runner", feature = "ledger"))]
+mod outbound;
+mod row;
+mod seq;
+mod time;
+
+pub use error::{Error, Result};
+#[cfg(feature = "keeper")]
+pub use heartbeat::look as look_at_heartbeat;
+#[cfg(feature = "runner")]
+pub use heartbeat::touch as touch_heartbeat;
+#[cfg(feature = "runner")]
+pub use inbound::InboundReader;
+#[cfg(feature = "ledger")]
+pub use inbound::{InboundWriter, Projection};
+pub use layout::SessionDir;
+#[cfg(feature = "keeper")]
+pub use outbound::OutboundReader;
+#[cfg(feature = "runner")]
+pub use outbound::OutboundWriter;
+pub use row::{Ack, AckStatus, Delivered, Destination, MessageIn, MessageOut, Routing, Settled};
+pub use seq::{next_even, next_odd};
+pub use time::{format_time, parse_time};

@@ -1,0 +1,43 @@
+//! What can go wrong with a session's files, by what the caller should do next.
+
+use rusqlite::ErrorCode;
+use std::io;
+
+/// The result of an operation on a session's files.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of a session's files.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody holds a lock, or a crashed writer's journal waits for its owner. Try again soon.
+    #[error("the session's file is busy: {0}")]
+    Busy(rusqlite::Error),
+    /// The file is damaged or is not what it should be.
+    #[error("the session's file is damaged: {0}")]
+    Damaged(String),
+    /// The file is not there.
+    #[error("the session's file is missing")]
+    Missing,
+    /// Any other error of SQLite.
+    #[error("{0}")]
+    Sqlite(rusqlite::Error),
+    /// An error of the file system.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            // A hot journal that a reader may not roll back answers `ReadOnly` or `CannotOpen`.
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::ReadOnly) => {
+                Error::Busy(error)
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure) => {
+                Error::Damaged(error.to_string())
+            }
+            Some(ErrorCode::CannotOpen) => Error::Missing,
+            _ => Error::Sqlite(error),
+        }
+    }
+}

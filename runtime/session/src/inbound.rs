@@ -1,0 +1,370 @@
+//! `inbound.db`: the ledger writes it, the runner reads it.
+
+use crate::{Result, SessionDir};
+use rusqlite::{Connection, OpenFlags};
+use std::time::Duration;
+
+#[cfg(feature = "ledger")]
+pub use writer::{InboundWriter, Projection};
+
+/// Opens without creating. This and its twin in `outbound.rs` are the doors to session databases.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+fn open(path: &std::path::Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
+    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(patience)?;
+    Ok(db)
+}
+
+#[cfg(feature = "ledger")]
+mod writer {
+    use super::*;
+    use crate::{Delivered, Destination, MessageIn, Routing, format_time};
+    use rusqlite::params;
+    use std::fs;
+
+    /// A writer never waits long for a lock: whoever holds one costs its own session only.
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    /// What the ledger says changed in one session since a change number.
+    #[derive(Debug, Default)]
+    pub struct Projection {
+        /// The ledger's change number after all of this.
+        pub change: i64,
+        /// Rows to insert or replace.
+        pub messages: Vec<MessageIn>,
+        /// Outcomes to insert or replace.
+        pub delivered: Vec<Delivered>,
+        /// Destinations and routing, replaced wholesale when they changed.
+        pub routing: Option<(Vec<Destination>, Routing)>,
+    }
+
+    /// The only pen of `inbound.db`. Opened, used and dropped for each projection.
+    pub struct InboundWriter {
+        db: Connection,
+    }
+
+    impl InboundWriter {
+        /// Opens the file. A hot journal of a crashed writer is rolled back by this.
+        ///
+        /// # Errors
+        /// [`crate::Error::Missing`] and [`crate::Error::Damaged`] both call for
+        /// [`InboundWriter::rebuild`].
+        pub fn open(dir: &SessionDir) -> Result<InboundWriter> {
+            let db = open(&dir.inbound_db(), OpenFlags::SQLITE_OPEN_READ_WRITE, PATIENCE)?;
+            InboundWriter::prepare(db)
+        }
+
+        /// Starts an empty file in place of whatever is there. No runner may live. A stale journal
+        /// beside a new file would take rows back, so it goes first.
+        ///
+        /// # Errors
+        /// An error of the file system or of SQLite.
+        pub fn rebuild(dir: &SessionDir) -> Result<InboundWriter> {
+            dir.create()?;
+            let path = dir.inbound_db();
+            let journal = path.with_extension("db-journal");
+            if let Err(error) = fs::remove_file(&journal)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(error.into());
+            }
+            let fresh = path.with_extension("db.new");
+            let _ = fs::remove_file(&fresh);
+            {
+                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+                let db = open(&fresh, flags, PATIENCE)?;
+                db.execute_batch("PRAGMA journal_mode = DELETE; BEGIN")?;
+                db.execute_batch(include_str!("inbound.sql"))?;
+                db.execute_batch("COMMIT")?;
+            }
+            fs::rename(&fresh, &path)?;
+            fs::File::open(dir.root())?.sync_all()?;
+            InboundWriter::open(dir)
+        }
+
+        /// The durability is the ledger's; the file is a projection that can be made again, so it
+        /// pays for no sync.
+        fn prepare(db: Connection) -> Result<InboundWriter> {
+            db.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA mmap_size = 0")?;
+            Ok(InboundWriter { db })
+        }
+
+        /// The ledger's change number that the file shows. A file without one is not ours.
+        ///
+        /// # Errors
+        /// [`crate::Error::Damaged`] when the file was not written by a ledger.
+        pub fn applied(&self) -> Result<i64> {
+            let read =
+                self.db.query_row("SELECT change FROM vestibule_projection WHERE id = 1", [], |r| r.get(0));
+            read.map_err(|error| match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::Unknown) | None => crate::Error::Damaged(error.to_string()),
+                _ => error.into(),
+            })
+        }
+
+        /// Applies a projection in one transaction. Applying it twice changes nothing.
+        ///
+        /// # Errors
+        /// [`crate::Error::Busy`]: nothing was written, try again soon.
+        pub fn apply(&mut self, projection: &Projection) -> Result<()> {
+            let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            for m in &projection.messages {
+                tx.prepare_cached(
+                    "INSERT OR REPLACE INTO messages_in (id, seq, kind, timestamp, status, process_after, recurrence, \
+                     series_id, tries, \"trigger\", platform_id, channel_type, thread_id, content, source_session_id, \
+                     on_wake, account, platform_message_id) \
+                     VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)",
+                )?
+                .execute(params![
+                    m.id,
+                    m.seq,
+                    m.kind,
+                    format_time(m.timestamp),
+                    m.status,
+                    m.process_after.map(format_time),
+                    m.recurrence,
+                    m.series_id,
+                    m.tries,
+                    m.trigger,
+                    m.platform_id,
+                    m.channel_type,
+                    m.thread_id,
+                    m.content,
+                    m.source_session_id,
+                    m.on_wake,
+                    m.account,
+                    m.platform_message_id,
+                ])?;
+            }
+            for d in &projection.delivered {
+                tx.prepare_cached(
+                    "INSERT OR REPLACE INTO delivered (message_out_id, platform_message_id, status, delivered_at) \
+                     VALUES (?1,?2,?3,?4)",
+                )?
+                .execute(params![
+                    d.message_out_id,
+                    d.platform_message_id,
+                    d.status.as_str(),
+                    format_time(d.delivered_at)
+                ])?;
+            }
+            if let Some((destinations, routing)) = &projection.routing {
+                replace_routing(&tx, destinations, routing)?;
+            }
+            tx.execute("UPDATE vestibule_projection SET change = ?1 WHERE id = 1", [projection.change])?;
+            Ok(tx.commit()?)
+        }
+    }
+
+    fn replace_routing(tx: &Connection, destinations: &[Destination], routing: &Routing) -> Result<()> {
+        tx.execute("DELETE FROM destinations", [])?;
+        for d in destinations {
+            tx.execute(
+                "INSERT INTO destinations (name, display_name, type, channel_type, platform_id, agent_group_id, account) \
+                 VALUES (?1,?2,?3,?4,?5,?6,?7)",
+                params![d.name, d.display_name, d.kind, d.channel_type, d.platform_id, d.agent_group_id, d.account],
+            )?;
+        }
+        tx.execute(
+            "INSERT OR REPLACE INTO session_routing (id, channel_type, platform_id, thread_id, account) \
+             VALUES (1,?1,?2,?3,?4)",
+            params![routing.channel_type, routing.platform_id, routing.thread_id, routing.account],
+        )?;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "runner")]
+pub use reader::InboundReader;
+
+#[cfg(feature = "runner")]
+mod reader {
+    use super::*;
+    use crate::{Destination, MessageIn, Routing, parse_time};
+    use rusqlite::{OptionalExtension, Row};
+    use std::collections::HashSet;
+    use vestibule_plugin_api::Timestamp;
+
+    /// What a runner sees of `inbound.db`: one connection for one poll.
+    pub struct InboundReader {
+        db: Connection,
+        columns: HashSet<String>,
+    }
+
+    impl InboundReader {
+        /// Opens the file for one poll.
+        ///
+        /// # Errors
+        /// [`crate::Error::Busy`]: the runtime is writing, or its crash left a journal that only it
+        /// can roll back. Poll again.
+        pub fn open(dir: &SessionDir) -> Result<InboundReader> {
+            let db = open(&dir.inbound_db(), OpenFlags::SQLITE_OPEN_READ_ONLY, Duration::from_secs(5))?;
+            db.execute_batch("PRAGMA mmap_size = 0")?;
+            let columns = columns(&db, "messages_in")?;
+            if !columns.contains("content") {
+                return Err(crate::Error::Damaged("it has no table messages_in".to_owned()));
+            }
+            Ok(InboundReader { db, columns })
+        }
+
+        /// Rows that are pending and due at `now`, oldest first, at most `limit` of those that
+        /// `taken` does not contain. `first_poll` rows are for a runner's very first poll only.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn pending(
+            &self,
+            now: Timestamp,
+            first_poll: bool,
+            taken: &HashSet<String>,
+            limit: usize,
+        ) -> Result<Vec<MessageIn>> {
+            let sql = format!("SELECT * FROM ({}) WHERE status = 'pending' ORDER BY seq", self.select());
+            let mut statement = self.db.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let message = message_of(row)?;
+                let due = message.process_after.is_none_or(|after| after <= now);
+                if due && (first_poll || !message.on_wake) && !taken.contains(&message.id) {
+                    found.push(message);
+                    if found.len() >= limit {
+                        break;
+                    }
+                }
+            }
+            Ok(found)
+        }
+
+        /// The newest row, of any status, that came from this chat.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn latest_from(&self, channel_type: &str, platform_id: &str) -> Result<Option<MessageIn>> {
+            let sql = format!(
+                "SELECT * FROM ({}) WHERE channel_type = ?1 AND platform_id = ?2 ORDER BY seq DESC LIMIT 1",
+                self.select()
+            );
+            Ok(self.db.query_row(&sql, [channel_type, platform_id], message_of).optional()?)
+        }
+
+        /// Whether a row is no longer pending, or not there at all.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn is_settled(&self, id: &str) -> Result<bool> {
+            let status: Option<String> = self
+                .db
+                .query_row("SELECT status FROM messages_in WHERE id = ?1", [id], |r| r.get(0))
+                .optional()?;
+            Ok(status.is_none_or(|status| status != "pending"))
+        }
+
+        /// The highest sequence number of the file, or 0.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn highest_seq(&self) -> Result<i64> {
+            Ok(self.db.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_in", [], |r| r.get(0))?)
+        }
+
+        /// The names the agent may send to.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn destinations(&self) -> Result<Vec<Destination>> {
+            let account =
+                if columns(&self.db, "destinations")?.contains("account") { "account" } else { "NULL" };
+            let sql = format!(
+                "SELECT name, display_name, type, channel_type, platform_id, agent_group_id, {account} \
+                 FROM destinations ORDER BY name"
+            );
+            let mut statement = self.db.prepare(&sql)?;
+            let rows = statement.query_map([], |r| {
+                Ok(Destination {
+                    name: r.get(0)?,
+                    display_name: r.get(1)?,
+                    kind: r.get(2)?,
+                    channel_type: r.get(3)?,
+                    platform_id: r.get(4)?,
+                    agent_group_id: r.get(5)?,
+                    account: r.get(6)?,
+                })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        }
+
+        /// Where the session's words go by default.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn routing(&self) -> Result<Routing> {
+            let account =
+                if columns(&self.db, "session_routing")?.contains("account") { "account" } else { "NULL" };
+            let sql = format!(
+                "SELECT channel_type, platform_id, thread_id, {account} FROM session_routing WHERE id = 1"
+            );
+            let read = self.db.query_row(&sql, [], |r| {
+                Ok(Routing {
+                    channel_type: r.get(0)?,
+                    platform_id: r.get(1)?,
+                    thread_id: r.get(2)?,
+                    account: r.get(3)?,
+                })
+            });
+            Ok(read.optional()?.unwrap_or_default())
+        }
+
+        /// Every column this crate knows, with a stand-in for each that an older layout lacks.
+        fn select(&self) -> String {
+            let or = |name: &str, absent: &str| {
+                if self.columns.contains(name) {
+                    format!("\"{name}\"")
+                } else {
+                    format!("{absent} AS \"{name}\"")
+                }
+            };
+            format!(
+                "SELECT id, seq, kind, timestamp, status, process_after, recurrence, {}, tries, {}, platform_id, \
+                 channel_type, thread_id, content, {}, {}, {}, {} FROM messages_in",
+                or("series_id", "id"),
+                or("trigger", "1"),
+                or("source_session_id", "NULL"),
+                or("on_wake", "0"),
+                or("account", "NULL"),
+                or("platform_message_id", "NULL"),
+            )
+        }
+    }
+
+    fn columns(db: &Connection, table: &str) -> Result<HashSet<String>> {
+        let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1)")?;
+        let names = statement.query_map([table], |r| r.get(0))?;
+        Ok(names.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn message_of(r: &Row<'_>) -> rusqlite::Result<MessageIn> {
+        let timestamp: String = r.get("timestamp")?;
+        let process_after: Option<String> = r.get("process_after")?;
+        Ok(MessageIn {
+            id: r.get("id")?,
+            seq: r.get::<_, Option<i64>>("seq")?.unwrap_or_default(),
+            kind: r.get("kind")?,
+            timestamp: parse_time(&timestamp).unwrap_or(Timestamp(0)),
+            status: r.get::<_, Option<String>>("status")?.unwrap_or_default(),
+            process_after: process_after.as_deref().and_then(parse_time),
+            recurrence: r.get("recurrence")?,
+            series_id: r.get("series_id")?,
+            tries: r.get::<_, Option<i64>>("tries")?.unwrap_or_default(),
+            trigger: r.get("trigger")?,
+            platform_id: r.get("platform_id")?,
+            channel_type: r.get("channel_type")?,
+            thread_id: r.get("thread_id")?,
+            content: r.get("content")?,
+            source_session_id: r.get("source_session_id")?,
+            on_wake: r.get("on_wake")?,
+            account: r.get("account")?,
+            platform_message_id: r.get("platform_message_id")?,
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! The only place that knows the names inside a session's folder.
+//!
+//! ```text
+//! <session>/               the runtime's: mounted read-only at /workspace
+//!   inbound.db             written by the ledger
+//!   run.json               the runner's settings, written before each launch
+//!   keeper.lock            held by the one keeper
+//!   inbox/                 inbound attachments
+//!   agent/ global/ extra/  mount points
+//!   out/                   the only part the agent can write
+//!     outbound.db  outbox/  .heartbeat
+//!   outbound.db -> out/outbound.db   and likewise outbox, .heartbeat
+//! ```
+
+use std::path::{Path, PathBuf};
+
+const INBOUND: &str = "inbound.db";
+const OUTBOUND: &str = "outbound.db";
+const HEARTBEAT: &str = ".heartbeat";
+const OUT: &str = "out";
+const INBOX: &str = "inbox";
+const OUTBOX: &str = "outbox";
+
+/// One session's folder. Holding one touches nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionDir {
+    root: PathBuf,
+}
+
+impl SessionDir {
+    /// The session whose folder is `root`.
+    pub fn new(root: impl Into<PathBuf>) -> SessionDir {
+        SessionDir { root: root.into() }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The runtime's file.
+    pub fn inbound_db(&self) -> PathBuf {
+        self.root.join(INBOUND)
+    }
+
+    /// The file name that a watcher of the folder sees when the runtime has written.
+    pub fn inbound_name() -> &'static str {
+        INBOUND
+    }
+
+    /// The runner's file, by the name both layouts have: ours is a link into `out/`, NanoClaw's is
+    /// the file itself.
+    pub fn outbound_db(&self) -> PathBuf {
+        self.root.join(OUTBOUND)
+    }
+
+    /// The runner's file without the link.
+    pub fn outbound_db_real(&self) -> PathBuf {
+        self.out().join(OUTBOUND)
+    }
+
+    /// Whether a change of this file name in `out/` may be a commit of the runner.
+    pub fn is_outbound_name(name: &str) -> bool {
+        name.starts_with(OUTBOUND)
+    }
+
+    /// The agent's part.
+    pub fn out(&self) -> PathBuf {
+        self.root.join(OUT)
+    }
+
+    /// The runner's sign of life, as the runner names it.
+    pub fn heartbeat(&self) -> PathBuf {
+        self.root.join(HEARTBEAT)
+    }
+
+    /// The runner's sign of life without the link.
+    pub fn heartbeat_real(&self) -> PathBuf {
+        self.out().join(HEARTBEAT)
+    }
+
+    /// The runner's settings.
+    pub fn run_config(&self) -> PathBuf {
+        self.root.join("run.json")
+    }
+
+    /// NanoClaw's place for the runner's settings.
+    pub fn foreign_run_config(&self) -> PathBuf {
+        self.root.join("agent/container.json")
+    }
+
+    /// Held by the one keeper of the session.
+    pub fn keeper_lock(&self) -> PathBuf {
+        self.root.join("keeper.lock")
+    }
+
+    /// Makes whatever of the folder is missing, `outbound.db` included, and leaves what is there.
+    ///
+    /// # Errors
+    /// An error of the file system, or of SQLite while it builds the new `outbound.db`.
+    #[cfg(feature = "ledger")]
+    pub fn create(&self) -> crate::Result<()> {
+        use std::fs;
+        fs::create_dir_all(self.out().join(OUTBOX))?;
+        for folder in [INBOX, "agent", "global", "extra"] {
+            fs::create_dir_all(self.root.join(folder))?;
+        }
+        for name in [OUTBOUND, OUTBOX, HEARTBEAT] {
+            let link = self.root.join(name);
+            if fs::symlink_metadata(&link).is_err() {
+                std::os::unix::fs::symlink(Path::new(OUT).join(name), link)?;
+            }
+        }
+        if fs::symlink_metadata(self.outbound_db_real()).is_err() {
+            // Built where no agent can reach it, then moved in whole.
+            let private = self.root.join("outbound.new");
+            crate::outbound::build(&private)?;
+            fs::rename(private, self.outbound_db_real())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,287 @@
+//! `outbound.db`: the runner writes it, the keeper reads it.
+
+use crate::Result;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::time::Duration;
+
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+fn open(path: &Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
+    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(patience)?;
+    Ok(db)
+}
+
+/// Builds a new, empty file at a private path.
+#[cfg(feature = "ledger")]
+pub(crate) fn build(path: &Path) -> Result<()> {
+    let _ = std::fs::remove_file(path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let db = open(path, flags, Duration::ZERO)?;
+    db.execute_batch("PRAGMA journal_mode = DELETE; BEGIN")?;
+    db.execute_batch(include_str!("outbound.sql"))?;
+    Ok(db.execute_batch("COMMIT")?)
+}
+
+#[cfg(feature = "runner")]
+pub use writer::OutboundWriter;
+
+#[cfg(feature = "runner")]
+mod writer {
+    use super::*;
+    use crate::{AckStatus, MessageOut, SessionDir, format_time, next_odd};
+    use rusqlite::{OptionalExtension, TransactionBehavior, params};
+    use std::collections::HashSet;
+    use vestibule_plugin_api::Timestamp;
+
+    /// The runner's pen. It keeps its connection: nobody else writes the file.
+    pub struct OutboundWriter {
+        db: Connection,
+    }
+
+    impl OutboundWriter {
+        /// Opens the file, brings an older layout up to date, and forgets the claims of a runner
+        /// that died.
+        ///
+        /// # Errors
+        /// An error of SQLite; without its file a runner cannot work.
+        pub fn open(dir: &SessionDir) -> Result<OutboundWriter> {
+            let db = open(&dir.outbound_db(), OpenFlags::SQLITE_OPEN_READ_WRITE, Duration::from_secs(5))?;
+            // EXTRA: when the turn is acknowledged, its reply survives a power cut too.
+            db.execute_batch(
+                "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; PRAGMA mmap_size = 0",
+            )?;
+            db.execute_batch(include_str!("outbound.sql"))?;
+            add_column(&db, "messages_out", "account", "TEXT")?;
+            add_column(&db, "session_state", "updated_at", "TEXT NOT NULL DEFAULT ''")?;
+            db.execute("DELETE FROM processing_ack WHERE status = 'processing'", [])?;
+            Ok(OutboundWriter { db })
+        }
+
+        /// Every row that was ever claimed and is not forgotten.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn taken(&self) -> Result<HashSet<String>> {
+            let mut statement = self.db.prepare_cached("SELECT message_id FROM processing_ack")?;
+            let ids = statement.query_map([], |r| r.get(0))?;
+            Ok(ids.collect::<rusqlite::Result<_>>()?)
+        }
+
+        /// Forgets acknowledgements that the runtime has taken over.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn forget(&mut self, ids: &[String]) -> Result<()> {
+            let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for id in ids {
+                tx.execute("DELETE FROM processing_ack WHERE message_id = ?1", [id])?;
+            }
+            Ok(tx.commit()?)
+        }
+
+        /// Claims rows: they will be answered together.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn claim(&mut self, ids: &[String], now: Timestamp) -> Result<()> {
+            self.post(&mut [], ids, AckStatus::Processing, 0, now)
+        }
+
+        /// Writes replies and acknowledges the rows they answer, in one transaction: a turn is never
+        /// acknowledged without its reply. Gives each reply its `seq`, above `highest_inbound_seq`.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn post(
+            &mut self,
+            replies: &mut [MessageOut],
+            ids: &[String],
+            status: AckStatus,
+            highest_inbound_seq: i64,
+            now: Timestamp,
+        ) -> Result<()> {
+            let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut highest: i64 =
+                tx.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_out", [], |r| r.get(0))?;
+            highest = highest.max(highest_inbound_seq);
+            for m in replies {
+                highest = next_odd(highest);
+                m.seq = highest;
+                tx.prepare_cached(
+                    "INSERT INTO messages_out (id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, \
+                     channel_type, thread_id, content, account) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+                )?
+                .execute(params![
+                    m.id,
+                    m.seq,
+                    m.in_reply_to,
+                    m.timestamp,
+                    m.deliver_after,
+                    m.kind,
+                    m.platform_id,
+                    m.channel_type,
+                    m.thread_id,
+                    m.content,
+                    m.account,
+                ])?;
+            }
+            for id in ids {
+                tx.prepare_cached(
+                    "INSERT OR REPLACE INTO processing_ack (message_id, status, status_changed) VALUES (?1,?2,?3)",
+                )?
+                .execute(params![id, status.as_str(), format_time(now)])?;
+            }
+            Ok(tx.commit()?)
+        }
+
+        /// A value of `session_state`.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn state(&self, key: &str) -> Result<Option<String>> {
+            let read =
+                self.db.query_row("SELECT value FROM session_state WHERE key = ?1", [key], |r| r.get(0));
+            Ok(read.optional()?)
+        }
+
+        /// Sets or, with `None`, deletes a value of `session_state`.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn set_state(&mut self, key: &str, value: Option<&str>, now: Timestamp) -> Result<()> {
+            match value {
+                Some(value) => self.db.execute(
+                    "INSERT OR REPLACE INTO session_state (key, value, updated_at) VALUES (?1,?2,?3)",
+                    params![key, value, format_time(now)],
+                )?,
+                None => self.db.execute("DELETE FROM session_state WHERE key = ?1", [key])?,
+            };
+            Ok(())
+        }
+    }
+
+    fn add_column(db: &Connection, table: &str, column: &str, kind: &str) -> Result<()> {
+        let there: bool = db.query_row(
+            "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)",
+            [table, column],
+            |r| r.get(0),
+        )?;
+        if !there {
+            db.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} {kind}"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "keeper")]
+pub use reader::OutboundReader;
+
+#[cfg(feature = "keeper")]
+mod reader {
+    use super::*;
+    use crate::{Ack, AckStatus, Error, MessageOut, SessionDir};
+    use rusqlite::config::DbConfig;
+    use rusqlite::limits::Limit;
+
+    /// The longest value, in bytes, that is read out of the agent's file.
+    const VALUE_BYTES_MAX: i32 = 4 * 1024 * 1024;
+
+    /// What a keeper sees of `outbound.db`: one connection for one look. The file is the agent's, so
+    /// nothing in it is believed: not its schema, not its sizes.
+    pub struct OutboundReader {
+        db: Connection,
+        has_account: bool,
+    }
+
+    impl OutboundReader {
+        /// Opens the file for one look. While a runner lives the look is read-only; with
+        /// `runner_alive` false a journal that a dead runner left is rolled back.
+        ///
+        /// # Errors
+        /// [`Error::Busy`]: the runner is writing; look again. Anything else: the agent has spoilt
+        /// its file.
+        pub fn open(dir: &SessionDir, runner_alive: bool) -> Result<OutboundReader> {
+            let mode = if runner_alive {
+                OpenFlags::SQLITE_OPEN_READ_ONLY
+            } else {
+                OpenFlags::SQLITE_OPEN_READ_WRITE
+            };
+            let path = dir.outbound_db_real();
+            let db = open(&path, mode | OpenFlags::SQLITE_OPEN_NOFOLLOW, Duration::from_millis(50))?;
+            db.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
+            db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+            db.execute_batch(
+                "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; BEGIN",
+            )?;
+            for table in ["messages_out", "processing_ack"] {
+                let is_table: bool = db.query_row(
+                    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 AND type = 'table' \
+                     AND sql LIKE 'CREATE TABLE%')",
+                    [table],
+                    |r| r.get(0),
+                )?;
+                if !is_table {
+                    return Err(Error::Damaged(format!("{table} is not a table")));
+                }
+            }
+            let has_account = db.query_row(
+                "SELECT EXISTS (SELECT 1 FROM pragma_table_info('messages_out') WHERE name = 'account')",
+                [],
+                |r| r.get(0),
+            )?;
+            Ok(OutboundReader { db, has_account })
+        }
+
+        /// Replies above a sequence number, in order, at most `limit`.
+        ///
+        /// # Errors
+        /// As [`OutboundReader::open`].
+        pub fn replies(&self, after_seq: i64, limit: usize) -> Result<Vec<MessageOut>> {
+            let account = if self.has_account { "account" } else { "NULL" };
+            let sql = format!(
+                "SELECT id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id, \
+                 content, {account} FROM messages_out WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+            );
+            let mut statement = self.db.prepare(&sql)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = statement.query_map([after_seq, limit], |r| {
+                Ok(MessageOut {
+                    id: r.get(0)?,
+                    seq: r.get(1)?,
+                    in_reply_to: r.get(2)?,
+                    timestamp: r.get(3)?,
+                    deliver_after: r.get(4)?,
+                    kind: r.get(5)?,
+                    platform_id: r.get(6)?,
+                    channel_type: r.get(7)?,
+                    thread_id: r.get(8)?,
+                    content: r.get(9)?,
+                    account: r.get(10)?,
+                })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        }
+
+        /// The acknowledgements, at most `limit`, newest first.
+        ///
+        /// # Errors
+        /// As [`OutboundReader::open`].
+        pub fn acks(&self, limit: usize) -> Result<Vec<Ack>> {
+            let mut statement = self.db.prepare(
+                "SELECT message_id, status FROM processing_ack ORDER BY status_changed DESC LIMIT ?1",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows =
+                statement.query_map([limit], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
+            let mut acks = Vec::new();
+            for row in rows {
+                let (message_id, word) = row?;
+                if let Some(status) = AckStatus::parse(&word) {
+                    acks.push(Ack { message_id, status });
+                }
+            }
+            Ok(acks)
+        }
+    }
+}
