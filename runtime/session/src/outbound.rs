@@ -47,6 +47,7 @@ mod writer {
         /// An error of SQLite; without its file a runner cannot work.
         pub fn open(dir: &SessionDir) -> Result<OutboundWriter> {
             let db = open(&dir.outbound_db(), OpenFlags::SQLITE_OPEN_READ_WRITE, Duration::from_secs(5))?;
+            db.busy_handler(Some(wait_for_keeper))?;
             // EXTRA: when the turn is acknowledged, its reply survives a power cut too.
             db.execute_batch(
                 "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; PRAGMA mmap_size = 0",
@@ -159,6 +160,14 @@ mod writer {
             };
             Ok(())
         }
+    }
+
+    /// A keeper's look is over within a tenth of a millisecond, and an answer waits for it. SQLite's own
+    /// handler would sleep ten times as long, and longer each time. Gives up after five seconds.
+    fn wait_for_keeper(times: i32) -> bool {
+        let pause = if times < 100 { Duration::from_micros(50) } else { Duration::from_millis(5) };
+        std::thread::sleep(pause);
+        times < 1100
     }
 
     fn add_column(db: &Connection, table: &str, column: &str, kind: &str) -> Result<()> {

@@ -1,0 +1,198 @@
+//! The calls to GitHub's REST API, and what its answers mean for the runtime.
+
+use crate::map::Target;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+use vestibule_plugin_api::{PluginError, Result, Secret, Timestamp};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// More than any answer we read. What follows is not read.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// The longest part of GitHub's own words that is passed on, in characters.
+const WORDS_CHARS_MAX: usize = 300;
+/// GitHub's documentation asks for a minute when a secondary limit names no time.
+const SECONDARY_LIMIT_MS: u64 = 60_000;
+/// A limit is never longer than an hour; a longer wait is a clock that is wrong.
+const WAIT_MS_MAX: u64 = 3_600_000;
+
+/// One account's access to the API.
+pub struct Api {
+    client: Client,
+    base: String,
+}
+
+/// Whose token it is.
+#[derive(Debug, Deserialize)]
+pub struct OwnUser {
+    /// The numeric id, which never changes.
+    pub id: u64,
+    /// The login, which may.
+    pub login: String,
+}
+
+impl Api {
+    /// Prepares the calls; nothing is sent yet.
+    pub fn new(base: &str, token: &Secret) -> Result<Api> {
+        let base = base.trim_end_matches('/').to_owned();
+        let usable = Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !usable {
+            return Err(PluginError::broken("`api_url` is not a URL that begins with https:// or http://"));
+        }
+        // Another plugin in this process may have installed it before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent("vestibule")
+            .default_headers(headers(token)?)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(|error| {
+                let reason = PluginError::from(error);
+                PluginError::broken(format!("cannot prepare for HTTPS: {}", reason.reason()))
+            })?;
+        Ok(Api { client, base })
+    }
+
+    /// Asks whose token this is.
+    pub async fn own_user(&self) -> Result<OwnUser> {
+        let answer = self.send(self.client.get(format!("{}/user", self.base))).await?;
+        if answer.status.is_success() {
+            return serde_json::from_slice(&answer.body).map_err(|_| not_github());
+        }
+        Err(match answer.status.as_u16() {
+            401 | 403 if answer.limit_ms().is_none() => PluginError::broken(format!(
+                "GitHub refused the token ({}): check that `token` is complete, not expired, and not revoked",
+                answer.words()
+            )),
+            401 | 403 | 429 | 500.. => answer.later(),
+            _ => not_github(),
+        })
+    }
+
+    /// Posts a comment; answers its id. A comment that was posted is not posted again because its
+    /// answer cannot be read: then the id is missing.
+    pub async fn comment(&self, target: &Target, text: &str) -> Result<Option<String>> {
+        let request =
+            self.client.post(format!("{}{}", self.base, target.path)).json(&json!({ "body": text }));
+        let answer = self.send(request).await?;
+        if answer.status.is_success() {
+            let id = answer.json()["id"].as_u64();
+            return Ok(id.map(|id| id.to_string()));
+        }
+        Err(answer.refusal(target))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Answer> {
+        let response = request.send().await.map_err(|error| {
+            // The URL says nothing new, and may hold what the operator wrote into `api_url`.
+            let reason = PluginError::from(error.without_url());
+            PluginError::retry(format!("GitHub cannot be reached: {}", reason.reason()))
+        })?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Answer { status, headers, body: body_of(response).await })
+    }
+}
+
+fn headers(token: &Secret) -> Result<HeaderMap> {
+    let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        .map_err(|_| PluginError::broken("`token` contains characters that no token has: copy it again"))?;
+    authorization.set_sensitive(true);
+    Ok(HeaderMap::from_iter([
+        (AUTHORIZATION, authorization),
+        (ACCEPT, HeaderValue::from_static("application/vnd.github+json")),
+        ("x-github-api-version".parse()?, HeaderValue::from_static("2022-11-28")),
+    ]))
+}
+
+fn not_github() -> PluginError {
+    PluginError::broken("what answers there is not GitHub's API: check `api_url` and GITHUB_API_URL")
+}
+
+/// The status has been decided by now, so a body that breaks off is as good as its beginning.
+async fn body_of(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < ANSWER_BYTES_MAX
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    fn header(&self, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The status and GitHub's own words, made fit to be shown.
+    fn words(&self) -> String {
+        let json = self.json();
+        let words = json["message"].as_str().unwrap_or_default();
+        let clean = words.chars().filter(|c| !c.is_control()).take(WORDS_CHARS_MAX).collect::<String>();
+        format!("{}{}{clean}", self.status.as_u16(), if clean.is_empty() { "" } else { ": " })
+    }
+
+    /// How long GitHub asks us to wait, if this is its rate limit.
+    fn limit_ms(&self) -> Option<u64> {
+        if !matches!(self.status.as_u16(), 403 | 429) {
+            return None;
+        }
+        let seconds = |text: &str| text.trim().parse::<u64>().ok().map(|s| s.saturating_mul(1000));
+        let until_reset = |ms: u64| ms.saturating_sub(u64::try_from(Timestamp::now().0).unwrap_or(0));
+        let wait = if let Some(after) = self.header(RETRY_AFTER) {
+            seconds(after).unwrap_or(SECONDARY_LIMIT_MS)
+        } else if self.header("x-ratelimit-remaining") == Some("0") {
+            let reset = self.header("x-ratelimit-reset").and_then(seconds);
+            reset.map_or(SECONDARY_LIMIT_MS, until_reset)
+        } else if self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.words().contains("secondary rate limit")
+        {
+            SECONDARY_LIMIT_MS
+        } else {
+            return None;
+        };
+        Some(wait.clamp(1000, WAIT_MS_MAX))
+    }
+
+    fn later(&self) -> PluginError {
+        let after_ms = self.limit_ms();
+        let what = if after_ms.is_some() { "GitHub's rate limit is used up" } else { "GitHub has a problem" };
+        PluginError::Retry { reason: format!("{what} ({})", self.words()), after_ms }
+    }
+
+    /// What it means that a comment was not taken.
+    fn refusal(&self, target: &Target) -> PluginError {
+        let words = self.words();
+        match self.status.as_u16() {
+            401 => PluginError::broken(format!(
+                "GitHub no longer takes the token ({words}): put a new one into the config as `token`"
+            )),
+            403 | 429 if self.limit_ms().is_some() => self.later(),
+            403 => PluginError::refused(format!(
+                "the token may not comment there ({words}): give it this repository and the permission \
+                 `{}: Read and write`",
+                target.permission
+            )),
+            300..=399 => PluginError::refused(format!(
+                "the repository has moved ({words}): wire the chat under its new name"
+            )),
+            408 | 500.. => self.later(),
+            _ => PluginError::refused(format!("GitHub refused the comment ({words})")),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The whole plugin over the real seam: a small GitHub on this computer's loopback on one side, a
+//! runtime that only takes notes on the other.
+//!
+//! With GITHUB_EMULATOR_URL set, also against a real emulator; see tests/counterparts.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::{LazyLock, Mutex, OnceLock};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use vestibule_github as _;
+use vestibule_plugin_api::wire::{self, Event, Request, WebhookHead};
+use vestibule_plugin_api::*;
+use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
+
+/// What the plugin handed over, of all accounts.
+static HANDED: Mutex<Vec<Event>> = Mutex::new(Vec::new());
+
+struct Notes;
+
+impl RuntimeCalls for Notes {
+    fn call(&self, frame: Frame, done: Done) -> u64 {
+        let event = wire::read::<Event>(&frame).expect("the plugin speaks the vocabulary");
+        let answer = match &event {
+            // The account's name says what the runtime does.
+            Event::Message { account, .. } if account == "full" => {
+                Err(PluginError::retry("the disk is full"))
+            }
+            Event::Message { account, .. } if account == "strict" => Err(PluginError::refused("no")),
+            Event::Message { account, .. } if account == "deaf" => {
+                Ok(wire::frame(&Accepted::Dropped { reason: "not_wired".into() }))
+            }
+            Event::Message { .. } => Ok(wire::frame(&Accepted::Committed)),
+            _ => Ok(Frame::from_head(b"{}".to_vec())),
+        };
+        HANDED.lock().expect("sound").push(event);
+        match answer {
+            Ok(frame) => done.complete(status::OK, frame),
+            Err(error) => done.complete(status::ERROR, wire::frame(&error)),
+        }
+        1
+    }
+    fn cancel(&self, _: u64) {}
+    fn log(&self, _: u32, _: &str) {}
+}
+
+fn plugin() -> PluginRootRef {
+    static PLUGIN: OnceLock<PluginRootRef> = OnceLock::new();
+    *PLUGIN.get_or_init(|| {
+        let github = bundled::bundled().next().expect("it is linked in");
+        let manifest = Manifest::parse(github.manifest).expect("it fits");
+        assert_eq!((manifest.name.as_str(), manifest.webhook), ("github", WebhookScheme::GithubSha256));
+        assert_eq!(manifest.capabilities, [Capability::Threads, Capability::Webhook]);
+        let root = github.header.init_root_module::<PluginRootRef>().expect("it is this version");
+        assert_eq!(root.init()(RuntimeSide::new(Notes), 3), status::OK);
+        root
+    })
+}
+
+/// One call of the seam. `Unsupported` travels as a status of its own.
+async fn ask<T: DeserializeOwned>(frame: Frame) -> Result<T> {
+    let (answered, answer) = tokio::sync::oneshot::channel();
+    plugin().call()(frame, Done::new(move |code, frame| drop(answered.send((code, frame)))));
+    match answer.await.expect("it answers") {
+        (status::OK, frame) => Ok(wire::read(&frame).expect("it reads")),
+        (status::ERROR, frame) => Err(wire::read(&frame).expect("it reads")),
+        (code, frame) => panic!("{code}: {}", String::from_utf8_lossy(frame.head.as_slice())),
+    }
+}
+
+async fn start(account: &str, url: &str, token: &str) -> Result<Value> {
+    let config = json!({ "token": token, "webhook_secret": "s", "api_url": url });
+    ask(wire::frame(&Request::Start { account: account.into(), config })).await
+}
+
+async fn deliver(account: &str, chat: &str, thread: Option<&str>) -> Result<Receipt> {
+    let message = OutboundMessage {
+        id: "out-1".into(),
+        address: Address {
+            channel_type: "github".into(),
+            account: account.into(),
+            platform_id: chat.into(),
+            thread_id: thread.map(ThreadId::from),
+        },
+        content: Content::Text { text: "**done**".into() },
+        in_reply_to: None,
+        attachments: vec![],
+    };
+    ask(wire::frame(&Request::Deliver { message })).await
+}
+
+async fn webhook(account: &str, event: &str, body: &str) -> (u16, String) {
+    let headers = vec![
+        ("x-github-event".into(), event.into()),
+        ("x-github-delivery".into(), "0b989ba4-242f-11e5-81e1-c7b6966d2516".into()),
+    ];
+    let body = body.as_bytes().to_vec();
+    let request = WebhookRequest { method: "POST".into(), query: String::new(), headers, body };
+    let head: WebhookHead = ask(wire::webhook_frame(account, request)).await.expect("it answers");
+    (head.status, head.body)
+}
+
+/// A GitHub whose `GET /user` works and whose every other path gets `answer`. Answers its URL and
+/// the requests as they came.
+async fn github(answer: &'static str) -> (String, tokio::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let (seen, requests) = tokio::sync::mpsc::channel(100);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut request, mut buffer) = (String::new(), [0; 8192]);
+            // Our requests are short; the body follows the head at once.
+            while !request.starts_with("GET") && !request.ends_with('}') || !request.contains("\r\n\r\n") {
+                let Ok(read @ 1..) = stream.read(&mut buffer).await else { break };
+                request.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            }
+            let me = "HTTP/1.1 200 OK|{\"id\":99,\"login\":\"vestibule-bot\"}";
+            let is_me = request.starts_with("GET /user ") && !answer.ends_with("for all");
+            let answer = if is_me { me } else { answer.trim_end_matches("for all") };
+            let (head, body) = answer.split_once('|').expect("head|body");
+            let head = format!("{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            let _ = seen.send(request).await;
+        }
+    });
+    (url, requests)
+}
+
+fn kind(error: &PluginError) -> &'static str {
+    match error {
+        PluginError::Retry { .. } => "retry",
+        PluginError::Refused { .. } => "refused",
+        PluginError::Unsupported { .. } => "unsupported",
+        PluginError::Broken { .. } => "broken",
+        PluginError::Unknown => "unknown",
+    }
+}
+
+#[tokio::test]
+async fn a_comment_is_posted_as_github_documents_it() {
+    let (url, mut requests) = github("HTTP/1.1 201 Created|{\"id\":4711}").await;
+    start("post", &format!("{url}/"), "ghp_secret").await.expect("it starts");
+    let me = requests.recv().await.expect("asked").to_lowercase();
+    assert!(me.starts_with("get /user http/1.1"), "{me}");
+    assert!(me.contains("authorization: bearer ghp_secret") && me.contains("user-agent: vestibule"), "{me}");
+
+    let receipt = deliver("post", "github:o/r", Some("github:o/r:2:rc:3")).await.expect("posted");
+    assert_eq!(receipt.platform_message_id.as_deref(), Some("4711"));
+    let posted = requests.recv().await.expect("asked");
+    assert!(posted.starts_with("POST /repos/o/r/pulls/2/comments/3/replies HTTP/1.1"), "{posted}");
+    assert!(posted.ends_with("{\"body\":\"**done**\"}"), "{posted}");
+
+    let error = deliver("post", "github:o/r", None).await.expect_err("a repository takes no comments");
+    assert_eq!(kind(&error), "refused");
+}
+
+#[tokio::test]
+async fn what_each_status_of_a_comment_means() {
+    let table = [
+        ("HTTP/1.1 401 x|{\"message\":\"Bad credentials\"}", "broken", None, "Bad credentials"),
+        (
+            "HTTP/1.1 403 x|{\"message\":\"Resource not accessible\"}",
+            "refused",
+            None,
+            "`Issues: Read and write`",
+        ),
+        ("HTTP/1.1 403 x\r\nretry-after: 30|{}", "retry", Some(30_000), "rate limit"),
+        ("HTTP/1.1 429 x\r\nretry-after: 99999999999999999999|", "retry", Some(60_000), "rate limit"),
+        ("HTTP/1.1 429 x\r\nretry-after: 9999999999|", "retry", Some(3_600_000), "rate limit"),
+        (
+            "HTTP/1.1 403 x\r\nx-ratelimit-remaining: 0\r\nx-ratelimit-reset: 1|",
+            "retry",
+            Some(1_000),
+            "limit",
+        ),
+        ("HTTP/1.1 429 x|", "retry", Some(60_000), "rate limit"),
+        ("HTTP/1.1 404 x|{\"message\":\"Not Found\"}", "refused", None, "Not Found"),
+        ("HTTP/1.1 410 x|{\"message\":\"Gone\\u0000\"}", "refused", None, "410: Gone)"),
+        ("HTTP/1.1 422 x|<html>", "refused", None, "(422)"),
+        ("HTTP/1.1 307 x\r\nlocation: http://127.0.0.1:1/|", "refused", None, "new name"),
+        ("HTTP/1.1 502 x|<html>", "retry", None, "502"),
+        ("garbage|", "retry", None, "cannot be reached"),
+    ];
+    for (number, (answer, expected, after, named)) in table.into_iter().enumerate() {
+        let (url, _requests) = github(answer).await;
+        let account = format!("status-{number}");
+        start(&account, &url, "ghp_secret").await.expect("it starts");
+        let error = deliver(&account, "github:o/r", Some("github:o/r:issue:1")).await.expect_err(answer);
+        assert_eq!(kind(&error), expected, "{answer}: {error:?}");
+        assert!(error.reason().contains(named) && !error.reason().contains("ghp_"), "{answer}: {error:?}");
+        let waits = if let PluginError::Retry { after_ms, .. } = error { after_ms } else { None };
+        assert_eq!(waits, after, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_posted_comment_is_never_posted_again() {
+    let (url, _requests) = github("HTTP/1.1 201 Created|not json").await;
+    start("odd", &url, "t").await.expect("it starts");
+    assert_eq!(deliver("odd", "github:o/r", Some("github:o/r:1")).await, Ok(Receipt::default()));
+}
+
+#[tokio::test]
+async fn what_keeps_an_account_from_starting() {
+    let table = [
+        ("HTTP/1.1 401 x|{\"message\":\"Bad credentials\"}for all", "broken", "`token`"),
+        ("HTTP/1.1 403 x|{}for all", "broken", "`token`"),
+        ("HTTP/1.1 403 x\r\nretry-after: 1|{}for all", "retry", "rate limit"),
+        ("HTTP/1.1 503 x|for all", "retry", "503"),
+        ("HTTP/1.1 200 x|<html>for all", "broken", "`api_url`"),
+        ("HTTP/1.1 404 x|for all", "broken", "`api_url`"),
+        ("HTTP/1.1 302 x\r\nlocation: http://127.0.0.1:1/|for all", "broken", "`api_url`"),
+    ];
+    for (answer, expected, named) in table {
+        let (url, _requests) = github(answer).await;
+        let error = start("never", &url, "ghp_secret").await.expect_err(answer);
+        assert_eq!(kind(&error), expected, "{answer}: {error:?}");
+        assert!(error.reason().contains(named) && !error.reason().contains("ghp_"), "{answer}: {error:?}");
+    }
+    for (url, token, expected, named) in [
+        ("http://127.0.0.1:1", "t", "retry", "cannot be reached"),
+        ("ftp://127.0.0.1", "t", "broken", "`api_url`"),
+        ("github.example", "t", "broken", "`api_url`"),
+        ("http://127.0.0.1:1", "t\nx", "broken", "`token`"),
+    ] {
+        let error = start("never", url, token).await.expect_err(url);
+        assert_eq!(kind(&error), expected, "{url}: {error:?}");
+        assert!(error.reason().contains(named), "{url}: {error:?}");
+    }
+}
+
+/// A payload as GitHub sends it.
+static COMMENT: LazyLock<String> = LazyLock::new(|| {
+    let lines = include_str!("../../../tests/fixtures/github/webhooks.jsonl");
+    let first: Value = serde_json::from_str(lines.lines().next().expect("not empty")).expect("JSON");
+    first["payload"].to_string()
+});
+
+#[tokio::test]
+async fn webhooks_are_answered_with_what_became_of_them() {
+    let (url, _requests) = github("HTTP/1.1 500 x|").await;
+    for account in ["ears", "full", "strict", "deaf"] {
+        start(account, &url, "t").await.expect("it starts");
+    }
+    assert_eq!(webhook("ears", "ping", "{}").await, (200, "pong".into()));
+    assert_eq!(webhook("ears", "issue_comment", &COMMENT).await, (200, "committed".into()));
+    assert_eq!(webhook("deaf", "issue_comment", &COMMENT).await, (200, "dropped: not_wired".into()));
+    assert_eq!(webhook("full", "issue_comment", &COMMENT).await.0, 503);
+    assert_eq!(webhook("strict", "issue_comment", &COMMENT).await.0, 422);
+    assert_eq!(webhook("ears", "push", "{}").await.0, 202);
+    let own = COMMENT.replace("21031067", "99");
+    assert_eq!(webhook("ears", "issue_comment", &own).await.0, 202);
+    assert_eq!(webhook("ears", "issue_comment", "{}").await.0, 400);
+    assert_eq!(webhook("ears", "issue_comment", "payload=%7B%7D").await.0, 400);
+
+    let handed = HANDED.lock().expect("sound");
+    let of_ears = handed.iter().filter_map(|event| match event {
+        Event::Message { account, message } if account == "ears" => Some(message.event_id.clone()),
+        Event::Ignored { account, ignored } if account == "ears" => Some(ignored.reason.clone()),
+        _ => None,
+    });
+    let expected =
+        ["issue_comment/created/492700400/2019-05-15T15:20:21Z", "unsupported_event", "own_message"];
+    assert_eq!(of_ears.collect::<Vec<_>>(), expected);
+}
+
+/// Needs `tests/counterparts/github-emulator.sh DATA_DIR PORT WEBHOOK_URL` and its URL in
+/// GITHUB_EMULATOR_URL; without that it does nothing.
+#[tokio::test]
+async fn against_an_emulator() {
+    let Ok(url) = std::env::var("GITHUB_EMULATOR_URL") else { return };
+    start("emulated", &url, "ghp_bot").await.expect("it starts");
+
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
+    let issues = format!("{url}/repos/octo-org/hello/issues");
+    let opened = client.post(&issues).bearer_auth("ghp_octocat").json(&json!({ "title": "Bug" }));
+    let issue: Value = opened.send().await.expect("sent").json().await.expect("JSON");
+    let thread = format!("github:octo-org/hello:issue:{}", issue["number"]);
+    let receipt = deliver("emulated", "github:octo-org/hello", Some(&thread)).await.expect("posted");
+
+    let listed = client.get(format!("{issues}/{}/comments", issue["number"])).bearer_auth("ghp_octocat");
+    let comments: Value = listed.send().await.expect("sent").json().await.expect("JSON");
+    assert_eq!(comments[0]["id"].to_string(), receipt.platform_message_id.expect("it has an id"));
+    assert_eq!(comments[0]["body"], "**done**");
+    assert_eq!(comments[0]["user"]["login"], "vestibule-bot");
+
+    let nowhere = deliver("emulated", "github:octo-org/hello", Some("github:octo-org/hello:9999")).await;
+    assert_eq!(kind(&nowhere.expect_err("there is no such pull request")), "refused");
+}

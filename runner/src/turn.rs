@@ -1,0 +1,455 @@
+//! One turn: claim → prompt → query → replies and acknowledgements, in one transaction.
+
+use crate::Error;
+use crate::batch::Batch;
+use crate::config::Settings;
+use crate::poll::{Look, Taken};
+use crate::provider::{Provider, ProviderEvent, Query, QueryInput};
+use crate::reply::{self, Draft};
+use crate::{format, id, parse};
+use std::time::{Duration, Instant};
+use vestibule_plugin_api::Timestamp;
+use vestibule_session::{AckStatus, Destination, MessageIn, MessageOut, OutboundWriter, SessionDir};
+
+/// How long to wait for a provider before the next sign of life.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A look at the runtime's file serves this long; then an answer's destinations are looked up anew.
+const LOOK_AGE_MAX: Duration = Duration::from_secs(1);
+/// Signs of life come at most this often, so that a fast turn does not pay for several.
+const BEAT_MIN: Duration = Duration::from_secs(1);
+/// An idle runner shows that it lives this often.
+const BEAT_IDLE: Duration = Duration::from_secs(60);
+
+/// A runner at work: its pen, its provider, and what it remembers.
+pub struct Runner {
+    dir: SessionDir,
+    settings: Settings,
+    outbound: OutboundWriter,
+    provider: Box<dyn Provider>,
+    continuation: Option<String>,
+    taken: Taken,
+    beaten: Option<Instant>,
+}
+
+impl Runner {
+    /// Opens the runner's own file. Claims of a runner that died are dropped by this.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
+    pub fn open(dir: SessionDir, settings: Settings, provider: Box<dyn Provider>) -> Result<Runner, Error> {
+        let cannot = |reason| Error::Open { path: dir.outbound_db(), reason };
+        let outbound = OutboundWriter::open(&dir).map_err(cannot)?;
+        let taken = outbound.taken().map_err(cannot)?;
+        let continuation = outbound.state(&continuation_key(&settings)).map_err(cannot)?;
+        let mut runner = Runner { dir, settings, outbound, provider, continuation, taken, beaten: None };
+        runner.beat(BEAT_MIN);
+        Ok(runner)
+    }
+
+    /// The session's folder.
+    pub fn dir(&self) -> &SessionDir {
+        &self.dir
+    }
+
+    /// The session's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Rows that are not to be answered again.
+    pub fn taken(&self) -> &Taken {
+        &self.taken
+    }
+
+    /// Forgets rows that the runtime knows to be settled.
+    ///
+    /// # Errors
+    /// An error of SQLite.
+    pub fn forget(&mut self, settled: &[String]) -> vestibule_session::Result<()> {
+        if !settled.is_empty() {
+            self.outbound.forget(settled)?;
+            self.taken.retain(|id| !settled.contains(id));
+        }
+        Ok(())
+    }
+
+    /// To be called while there is nothing to do.
+    pub fn idle(&mut self) {
+        self.beat(BEAT_IDLE);
+    }
+
+    /// Answers a batch. `look` is the look that found it.
+    ///
+    /// # Errors
+    /// The runner's own file cannot be written; the batch will be answered by the next runner.
+    pub fn turn(&mut self, batch: Batch, look: Look) -> Result<(), Error> {
+        let ids = batch.ids();
+        self.outbound.claim(&ids, Timestamp::now())?;
+        self.taken.extend(ids.iter().cloned());
+        let (clears, batch) = batch.split_clears();
+        if !clears.is_empty() {
+            self.clear(&clears, &look, if batch.is_some() { None } else { Some(&ids) })?;
+        }
+        let Some(batch) = batch else { return Ok(()) };
+        let input = QueryInput {
+            prompt: format::prompt(batch.rows(), &look.destinations, &self.settings.zone),
+            system: look.destinations.instructions(&self.settings.assistant_name),
+            continuation: self.continuation.clone(),
+            cwd: self.settings.agent_dir.clone(),
+        };
+        let unsettled = batch.ids();
+        Turn { runner: self, look, batch, unsettled, nudged: false }.serve(input)
+    }
+
+    /// Starts the conversation anew. `all` are the rows to settle when nothing else was asked.
+    fn clear(&mut self, clears: &[MessageIn], look: &Look, all: Option<&[String]>) -> Result<(), Error> {
+        self.remember(None)?;
+        let home = || look.reader.routing().unwrap_or_default();
+        let mut replies: Vec<MessageOut> =
+            clears.iter().map(|row| reply::to_row(draft("Session cleared."), row, home)).collect();
+        let cleared: Vec<String> = clears.iter().map(|row| row.id.clone()).collect();
+        let (ids, now) = (all.unwrap_or(&cleared), Timestamp::now());
+        Ok(self.outbound.post(&mut replies, ids, AckStatus::Completed, look.highest_seq, now)?)
+    }
+
+    /// Keeps the provider's token, or forgets it, before anything else: a crash in mid-turn must not
+    /// lose the conversation.
+    fn remember(&mut self, continuation: Option<String>) -> Result<(), Error> {
+        if self.continuation != continuation {
+            let key = continuation_key(&self.settings);
+            self.outbound.set_state(&key, continuation.as_deref(), Timestamp::now())?;
+            self.continuation = continuation;
+        }
+        Ok(())
+    }
+
+    /// Shows that the runner lives, if the last sign is at least `age` old. One that cannot be
+    /// written is left out: the keeper will say what it thinks of that.
+    fn beat(&mut self, age: Duration) {
+        if self.beaten.is_none_or(|last| last.elapsed() >= age) {
+            let _ = vestibule_session::touch_heartbeat(&self.dir);
+            self.beaten = Some(Instant::now());
+        }
+    }
+}
+
+fn continuation_key(settings: &Settings) -> String {
+    format!("continuation:{}", settings.provider)
+}
+
+fn draft(text: &str) -> Draft<'_> {
+    Draft { id: id::message_id(), text, now: Timestamp::now() }
+}
+
+/// One pass of the provider over one batch.
+struct Turn<'a> {
+    runner: &'a mut Runner,
+    look: Look,
+    batch: Batch,
+    /// The rows of the batch, until they are acknowledged.
+    unsettled: Vec<String>,
+    /// Whether the provider was told already that its answer reached nobody.
+    nudged: bool,
+}
+
+impl Turn<'_> {
+    fn serve(mut self, input: QueryInput) -> Result<(), Error> {
+        let mut query = match self.runner.provider.query(input) {
+            Ok(query) => query,
+            Err(error) => return self.fail(&error.0),
+        };
+        loop {
+            let event = query.next(PATIENCE);
+            self.runner.beat(BEAT_MIN);
+            match event {
+                None | Some(ProviderEvent::Activity) => {}
+                Some(ProviderEvent::Init { continuation }) => self.runner.remember(Some(continuation))?,
+                Some(ProviderEvent::Result { text }) => {
+                    self.answer(text.as_deref().unwrap_or_default(), query.as_mut())?;
+                }
+                Some(ProviderEvent::Error { retryable: true, .. }) => {
+                    eprintln!("vestibule-runner: the provider met an error and tries again");
+                }
+                Some(ProviderEvent::Error { message, .. }) => return self.fail(&message),
+                Some(ProviderEvent::End) => return self.post(Vec::new(), AckStatus::Completed),
+            }
+        }
+    }
+
+    /// Sends what the provider wrote. When it wrote only what reaches nobody, it is told so, once.
+    fn answer(&mut self, text: &str, query: &mut dyn Query) -> Result<(), Error> {
+        self.look_again();
+        let answer = parse::answer(text);
+        let mut replies = Vec::new();
+        let mut lost = 0;
+        for block in &answer.blocks {
+            match self.look.destinations.by_name(block.to) {
+                Some(_) if block.body.is_empty() => {}
+                Some(to) => replies.push(self.reply(block.body, to)),
+                None => lost += 1,
+            }
+        }
+        if lost > 0 {
+            eprintln!("vestibule-runner: blocks that no destination has the name for, not sent: {lost}");
+        }
+        if answer.blocks.is_empty() && !answer.rest.is_empty() && self.runner.provider.plain_text_is_reply() {
+            replies.push(self.reply_here(&answer.rest));
+        }
+        let reached_nobody = replies.is_empty() && (lost > 0 || !answer.rest.is_empty());
+        if reached_nobody && !self.nudged && query.push(&nudge(&self.look.destinations.names())) {
+            self.nudged = true;
+            return Ok(());
+        }
+        if reached_nobody {
+            eprintln!("vestibule-runner: an answer was not sent: it has no block for a known destination");
+        }
+        self.post(replies, AckStatus::Completed)
+    }
+
+    /// Tells the conversation why there is no answer.
+    fn fail(&mut self, reason: &str) -> Result<(), Error> {
+        eprintln!("vestibule-runner: the provider failed; the conversation was told why");
+        if self.runner.continuation.is_some() && self.runner.provider.is_session_invalid(reason) {
+            self.runner.remember(None)?;
+        }
+        let reply = self.reply_here(&format!("Error: {reason}"));
+        self.post(vec![reply], AckStatus::Failed)
+    }
+
+    /// Writes replies, and settles the batch if that is still to do.
+    fn post(&mut self, mut replies: Vec<MessageOut>, status: AckStatus) -> Result<(), Error> {
+        if !replies.is_empty() || !self.unsettled.is_empty() {
+            let (ids, now) = (&self.unsettled, Timestamp::now());
+            self.runner.outbound.post(&mut replies, ids, status, self.look.highest_seq, now)?;
+            self.unsettled.clear();
+        }
+        Ok(())
+    }
+
+    fn reply(&self, text: &str, to: &Destination) -> MessageOut {
+        reply::to_destination(draft(text), to, &self.batch, |to| {
+            let (channel, chat) = (to.channel_type.as_deref()?, to.platform_id.as_deref()?);
+            self.look.reader.latest_from(channel, chat).ok().flatten()
+        })
+    }
+
+    fn reply_here(&self, text: &str) -> MessageOut {
+        reply::to_row(draft(text), self.batch.asked(), || self.look.reader.routing().unwrap_or_default())
+    }
+
+    /// Destinations may have changed while the provider thought. A file that cannot be read now
+    /// leaves what was known before.
+    fn look_again(&mut self) {
+        if self.look.at.elapsed() > LOOK_AGE_MAX
+            && let Ok(look) = Look::take(&self.runner.dir)
+        {
+            self.look = look;
+        }
+    }
+}
+
+fn nudge(names: &str) -> String {
+    format!(
+        "<system>Nothing of your last answer was delivered: it has no `<message to=\"name\">…</message>` block \
+         for a destination you have. Your destinations: {names}. Wrap what people should read in such a block, \
+         mark the rest with `<internal>…</internal>`, and send your answer again.</system>"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destinations::tests::chat;
+    use crate::provider::ProviderError;
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+    use vestibule_session::{Ack, InboundWriter, OutboundReader, Projection, Routing};
+
+    /// What a script says, and what it was told.
+    #[derive(Default)]
+    struct Script {
+        events: VecDeque<ProviderEvent>,
+        inputs: Vec<QueryInput>,
+        pushed: Vec<String>,
+        takes_pushes: bool,
+        calls_session_invalid: bool,
+    }
+
+    #[derive(Clone, Default)]
+    struct Scripted(Arc<Mutex<Script>>);
+
+    impl Provider for Scripted {
+        fn query(&mut self, input: QueryInput) -> Result<Box<dyn Query>, ProviderError> {
+            self.0.lock().unwrap().inputs.push(input);
+            Ok(Box::new(self.clone()))
+        }
+
+        fn is_session_invalid(&self, _reason: &str) -> bool {
+            self.0.lock().unwrap().calls_session_invalid
+        }
+    }
+
+    impl Query for Scripted {
+        fn next(&mut self, _patience: Duration) -> Option<ProviderEvent> {
+            Some(self.0.lock().unwrap().events.pop_front().unwrap_or(ProviderEvent::End))
+        }
+
+        fn push(&mut self, text: &str) -> bool {
+            let mut script = self.0.lock().unwrap();
+            script.pushed.push(text.to_owned());
+            script.takes_pushes
+        }
+    }
+
+    struct Fixture {
+        _folder: tempfile::TempDir,
+        dir: SessionDir,
+        script: Scripted,
+        runner: Runner,
+    }
+
+    fn fixture() -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = SessionDir::new(folder.path());
+        let mut inbound = InboundWriter::rebuild(&dir).unwrap();
+        let routing = Some((vec![chat("general", "slack:C1", None)], Routing::default()));
+        inbound.apply(&Projection { change: 1, routing, ..Default::default() }).unwrap();
+        std::fs::write(dir.run_config(), r#"{"provider":"echo"}"#).unwrap();
+        let script = Scripted::default();
+        let settings = Settings::read(&dir).unwrap();
+        let runner = Runner::open(dir.clone(), settings, Box::new(script.clone())).unwrap();
+        Fixture { _folder: folder, dir, script, runner }
+    }
+
+    impl Fixture {
+        /// A turn over rows that say `texts`, and the texts of the replies.
+        fn turn(&mut self, texts: &[&str], events: &[ProviderEvent]) -> Vec<String> {
+            self.script.0.lock().unwrap().events = events.iter().cloned().collect();
+            let rows = texts.iter().zip(1..).map(|(text, i)| MessageIn {
+                content: serde_json::json!({ "text": text }).to_string(),
+                ..crate::batch::tests::row(2 * i, true, Some("t"))
+            });
+            let batch = crate::batch::tests::batch(rows.collect());
+            self.runner.turn(batch, Look::take(&self.dir).unwrap()).unwrap();
+            let replies = self.outbound().replies(0, 100).unwrap();
+            assert!(replies.iter().all(|r| r.seq % 2 == 1 && r.thread_id.as_deref() == Some("t")));
+            replies.into_iter().map(|r| r.content).collect()
+        }
+
+        fn outbound(&self) -> OutboundReader {
+            OutboundReader::open(&self.dir, true).unwrap()
+        }
+
+        fn continuation(&self) -> Option<String> {
+            self.runner.outbound.state("continuation:echo").unwrap()
+        }
+
+        fn acks(&self) -> Vec<Ack> {
+            let mut acks = self.outbound().acks(100).unwrap();
+            acks.sort_by(|a, b| a.message_id.cmp(&b.message_id));
+            acks
+        }
+    }
+
+    fn ack(id: &str, status: AckStatus) -> Ack {
+        Ack { message_id: id.to_owned(), status }
+    }
+
+    fn result(text: &str) -> ProviderEvent {
+        ProviderEvent::Result { text: Some(text.to_owned()) }
+    }
+
+    fn init(continuation: &str) -> ProviderEvent {
+        ProviderEvent::Init { continuation: continuation.to_owned() }
+    }
+
+    fn error(retryable: bool) -> ProviderEvent {
+        ProviderEvent::Error { message: "overloaded".to_owned(), retryable }
+    }
+
+    #[test]
+    fn blocks_are_sent_and_the_rest_is_not() {
+        let mut it = fixture();
+        let text = "hm <message to=\"general\">a</message><message to=\"nobody\">b</message>\
+                    <message to=\"general\"> </message>";
+        assert_eq!(it.turn(&["x"], &[result(text)]), [r#"{"text":"a"}"#]);
+        assert_eq!(it.acks(), [ack("m2", AckStatus::Completed)]);
+        assert_eq!(it.script.0.lock().unwrap().pushed, [""; 0], "one good block is enough");
+    }
+
+    #[test]
+    fn an_answer_to_nobody_is_sent_back_once() {
+        let mut it = fixture();
+        it.script.0.lock().unwrap().takes_pushes = true;
+        let good = result("<message to=\"general\">a</message>");
+        let replies = it.turn(&["x"], &[result("plain"), good]);
+        assert_eq!(replies, [r#"{"text":"a"}"#]);
+        let pushed = it.script.0.lock().unwrap().pushed.clone();
+        assert!(matches!(pushed.as_slice(), [one] if one.contains("`general`")), "{pushed:?}");
+
+        let mut it = fixture();
+        it.script.0.lock().unwrap().takes_pushes = true;
+        let lost = result("<message to=\"nobody\">a</message>");
+        assert_eq!(it.turn(&["x"], &[lost, result("still plain")]), [""; 0]);
+        assert_eq!(it.script.0.lock().unwrap().pushed.len(), 1);
+        assert_eq!(it.acks(), [ack("m2", AckStatus::Completed)]);
+    }
+
+    #[test]
+    fn silence_settles_the_batch() {
+        let mut it = fixture();
+        let events = [error(true), ProviderEvent::Activity, ProviderEvent::Result { text: None }];
+        assert_eq!(it.turn(&["x", "y"], &events), [""; 0]);
+        assert_eq!(it.turn(&["x"], &[]), [""; 0], "not even a result");
+        assert_eq!(it.turn(&["x"], &[result("<internal>no</internal>")]), [""; 0]);
+        assert_eq!(it.script.0.lock().unwrap().pushed, [""; 0]);
+        assert_eq!(it.acks(), [ack("m2", AckStatus::Completed), ack("m4", AckStatus::Completed)]);
+    }
+
+    #[test]
+    fn a_failure_is_told() {
+        let mut it = fixture();
+        assert_eq!(it.turn(&["x"], &[error(false), result("late")]), [r#"{"text":"Error: overloaded"}"#]);
+        assert_eq!(it.acks(), [ack("m2", AckStatus::Failed)]);
+    }
+
+    #[test]
+    fn a_failure_after_an_answer_leaves_the_batch_answered() {
+        let mut it = fixture();
+        let replies = it.turn(&["x"], &[result("<message to=\"general\">a</message>"), error(false)]);
+        assert_eq!(replies, [r#"{"text":"a"}"#, r#"{"text":"Error: overloaded"}"#]);
+        assert_eq!(it.acks(), [ack("m2", AckStatus::Completed)]);
+    }
+
+    #[test]
+    fn the_conversation_is_found_again_until_it_is_cleared_or_lost() {
+        let mut it = fixture();
+        it.turn(&["x"], &[init("c1"), error(false)]);
+        assert_eq!(it.continuation().as_deref(), Some("c1"), "kept although the turn failed");
+        it.turn(&["x"], &[]);
+        let inputs = it.script.0.lock().unwrap().inputs.clone();
+        let tokens: Vec<_> = inputs.iter().map(|input| input.continuation.as_deref()).collect();
+        assert_eq!(tokens, [None, Some("c1")]);
+
+        it.script.0.lock().unwrap().calls_session_invalid = true;
+        it.turn(&["x"], &[error(false)]);
+        assert_eq!(it.continuation(), None);
+
+        it.turn(&["x"], &[init("c2")]);
+        let replies = it.turn(&["/clear", "y"], &[]);
+        assert_eq!(replies.last().map(String::as_str), Some(r#"{"text":"Session cleared."}"#));
+        assert_eq!(it.continuation(), None);
+        let inputs = it.script.0.lock().unwrap().inputs.clone();
+        assert_eq!(inputs.len(), 5, "the other row was asked");
+        assert!(!inputs[4].prompt.contains("/clear") && inputs[4].continuation.is_none());
+        assert!(it.acks().iter().all(|ack| ack.status == AckStatus::Completed));
+    }
+
+    #[test]
+    fn a_clear_alone_asks_nobody() {
+        let mut it = fixture();
+        assert_eq!(it.turn(&["/clear"], &[]), [r#"{"text":"Session cleared."}"#]);
+        assert_eq!(it.acks(), [ack("m2", AckStatus::Completed)]);
+        assert_eq!(it.script.0.lock().unwrap().inputs.len(), 0);
+    }
+}

@@ -1,0 +1,118 @@
+//! The doorbell: sleeps until the runtime has written.
+
+use inotify::{Event, EventMask, Inotify, WatchMask};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::ffi::OsStr;
+use std::io;
+use std::time::{Duration, Instant};
+use vestibule_session::SessionDir;
+
+/// Rings when the runtime closes its file after a change, or moves a new one into its place. Some
+/// mounts never ring, so whoever waits also polls now and then.
+pub struct Doorbell {
+    inotify: Option<Inotify>,
+}
+
+impl Doorbell {
+    /// Watches a session's folder. Where that is impossible the bell never rings.
+    pub fn open(dir: &SessionDir) -> Doorbell {
+        // A journal that is closed or deleted does not count: the writer still holds its lock then,
+        // and a poll that meets the lock costs more than the moment until the file is closed.
+        let watch = || -> io::Result<Inotify> {
+            let inotify = Inotify::init()?;
+            inotify.watches().add(dir.root(), WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO)?;
+            Ok(inotify)
+        };
+        let inotify = watch().inspect_err(|error| {
+            eprintln!(
+                "vestibule-runner: cannot watch the session's folder, so answers may take a second: {error}"
+            );
+        });
+        Doorbell { inotify: inotify.ok() }
+    }
+
+    /// Forgets that it rang. Call this before looking at the file, so that no later change is missed.
+    pub fn drain(&mut self) {
+        if let Some(inotify) = &mut self.inotify {
+            while rang(inotify) != Rang::No {}
+        }
+    }
+
+    /// Sleeps until it rings, or `patience` is over.
+    pub fn wait(&mut self, patience: Duration) {
+        let Some(inotify) = &mut self.inotify else {
+            std::thread::sleep(patience);
+            return;
+        };
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            let ready = poll(&mut [PollFd::new(&*inotify, PollFlags::IN)], Some(&timeout));
+            if ready == Ok(0) || left.is_zero() || rang(inotify) == Rang::Yes {
+                return;
+            }
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Rang {
+    Yes,
+    /// Something else in the folder changed.
+    NotThis,
+    No,
+}
+
+/// Takes what waits, one buffer full.
+fn rang(inotify: &mut Inotify) -> Rang {
+    let mut buffer = [0; 4096];
+    match inotify.read_events(&mut buffer) {
+        Ok(mut events) => {
+            if events.any(|event| counts(&event)) {
+                Rang::Yes
+            } else {
+                Rang::NotThis
+            }
+        }
+        Err(_) => Rang::No,
+    }
+}
+
+/// An overflow may have swallowed the event that counts.
+fn counts(event: &Event<&OsStr>) -> bool {
+    event.mask.contains(EventMask::Q_OVERFLOW)
+        || event.name.is_some_and(|name| name == OsStr::new(SessionDir::inbound_name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn rings_for_the_file_and_for_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = SessionDir::new(folder.path());
+        let mut bell = Doorbell::open(&dir);
+        let (short, long) = (Duration::from_millis(50), Duration::from_secs(20));
+        let waits = |bell: &mut Doorbell, patience| {
+            let start = Instant::now();
+            bell.wait(patience);
+            start.elapsed()
+        };
+
+        fs::write(folder.path().join("other"), "x").unwrap();
+        assert!(waits(&mut bell, short) >= short, "another file does not ring");
+        fs::write(dir.inbound_db(), "x").unwrap();
+        assert!(waits(&mut bell, long) < long, "a closed file rings");
+        fs::rename(folder.path().join("other"), dir.inbound_db()).unwrap();
+        assert!(waits(&mut bell, long) < long, "a moved file rings");
+        fs::write(dir.inbound_db(), "x").unwrap();
+        bell.drain();
+        assert!(waits(&mut bell, short) >= short, "a drained bell is silent");
+    }
+}

@@ -1,0 +1,214 @@
+//! `vestibule.toml`: optional, and a key nobody knows is refused with a suggestion.
+
+use crate::error::{Error, Result};
+use crate::home::Home;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use toml::Table;
+
+/// The config, read and checked. Channel sections are kept as they are: their plugins check them.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where webhooks are taken.
+    pub listen: SocketAddr,
+    /// What platforms call the listener, when a proxy stands before it.
+    pub public_url: Option<String>,
+    /// The largest webhook body, in bytes.
+    pub webhook_body_limit: usize,
+    /// The IANA time zone that agents are told.
+    pub time_zone: Option<String>,
+    /// A runner with nothing to do for this long, in seconds, is ended.
+    pub runner_idle_seconds: u64,
+    /// `[channels.<type>.<account>]`, secrets still references.
+    pub channels: BTreeMap<(String, String), Table>,
+}
+
+const KEYS: [&str; 6] =
+    ["listen", "public_url", "webhook_body_limit", "time_zone", "runner_idle_seconds", "channels"];
+
+impl Config {
+    /// The config of a home; the defaults where it has no file.
+    ///
+    /// # Errors
+    /// The file cannot be read or says something nobody knows.
+    pub fn load(home: &Home) -> Result<Config> {
+        let path = home.config();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::Setup(format!("cannot read {}: {error}", path.display()))),
+        };
+        let mut config =
+            Config::parse(&text).map_err(|why| Error::Setup(format!("{}: {why}", path.display())))?;
+        config.add_terminal(home);
+        Ok(config)
+    }
+
+    /// Reads a config from its text.
+    ///
+    /// # Errors
+    /// Says what is wrong, in one sentence.
+    pub fn parse(text: &str) -> std::result::Result<Config, String> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line =
+                error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            format!("line {line}: {}", error.message())
+        })?;
+        for key in table.keys() {
+            known(key, &KEYS)?;
+        }
+        let config = Config {
+            listen: text_of(&table, "listen")?.unwrap_or("127.0.0.1:8787").parse().map_err(|_| {
+                "`listen` must be an address and a port, such as \"127.0.0.1:8787\"".to_owned()
+            })?,
+            public_url: text_of(&table, "public_url")?.map(|url| url.trim_end_matches('/').to_owned()),
+            webhook_body_limit: number_of(&table, "webhook_body_limit", 1024 * 1024)?,
+            time_zone: text_of(&table, "time_zone")?.map(str::to_owned),
+            runner_idle_seconds: number_of(&table, "runner_idle_seconds", 600)?,
+            channels: channels_of(&table)?,
+        };
+        if let Some(zone) = &config.time_zone {
+            jiff::tz::TimeZone::get(zone).map_err(|_| {
+                format!("`time_zone` names no zone: \"{zone}\"; write one such as \"Europe/Berlin\"")
+            })?;
+        }
+        Ok(config)
+    }
+
+    /// The terminal needs no config: its socket and token lie in the home.
+    fn add_terminal(&mut self, home: &Home) {
+        let section = self.channels.entry(("terminal".into(), "main".into())).or_default();
+        let path = |path: std::path::PathBuf| toml::Value::String(path.to_string_lossy().into_owned());
+        section.entry("socket").or_insert_with(|| path(home.terminal_socket()));
+        section.entry("token").or_insert_with(|| {
+            toml::Value::Table(Table::from_iter([("file".to_owned(), path(home.token_file()))]))
+        });
+    }
+}
+
+/// A config section as the plugin gets it: references to secrets replaced by what they name.
+///
+/// # Errors
+/// A reference names nothing, or a key that holds a secret holds it in plain text.
+pub fn resolve(section: &Table, secrets: &[String]) -> std::result::Result<Value, String> {
+    let mut out = Map::new();
+    for (key, value) in section {
+        let resolved = match value {
+            toml::Value::Table(reference) if is_reference(reference) => {
+                Value::String(secret(key, reference)?)
+            }
+            _ if secrets.contains(key) => {
+                return Err(format!(
+                    "`{key}` is a secret: write {{ env = \"NAME\" }} or {{ file = \"PATH\" }}"
+                ));
+            }
+            value => serde_json::to_value(value).map_err(|error| format!("`{key}`: {error}"))?,
+        };
+        out.insert(key.clone(), resolved);
+    }
+    Ok(Value::Object(out))
+}
+
+fn is_reference(table: &Table) -> bool {
+    table.len() == 1 && (table.contains_key("env") || table.contains_key("file"))
+}
+
+fn secret(key: &str, reference: &Table) -> std::result::Result<String, String> {
+    if let Some(name) = reference.get("env").and_then(toml::Value::as_str) {
+        return match std::env::var(name) {
+            Ok(value) if !value.is_empty() => Ok(value),
+            _ => Err(format!("`{key}` is missing: the environment variable {name} is not set")),
+        };
+    }
+    let Some(path) = reference.get("file").and_then(toml::Value::as_str) else {
+        return Err(format!("`{key}` must be {{ env = \"NAME\" }} or {{ file = \"PATH\" }}"));
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("`{key}` is missing: cannot read {path}: {error}"))?;
+    match text.trim() {
+        "" => Err(format!("`{key}` is missing: {path} is empty")),
+        secret => Ok(secret.to_owned()),
+    }
+}
+
+fn known(key: &str, keys: &[&str]) -> std::result::Result<(), String> {
+    if keys.contains(&key) {
+        return Ok(());
+    }
+    let nearest =
+        keys.iter().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
+    match nearest {
+        Some(near) if strsim::jaro_winkler(near, key) > 0.7 => {
+            Err(format!("`{key}` is not a key; did you mean `{near}`?"))
+        }
+        _ => Err(format!("`{key}` is not a key; the keys are {}", keys.join(", "))),
+    }
+}
+
+fn text_of<'a>(table: &'a Table, key: &str) -> std::result::Result<Option<&'a str>, String> {
+    match table.get(key) {
+        None => Ok(None),
+        Some(toml::Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("`{key}` must be a text in quotes")),
+    }
+}
+
+fn number_of<T: TryFrom<i64>>(table: &Table, key: &str, default: T) -> std::result::Result<T, String> {
+    match table.get(key) {
+        None => Ok(default),
+        Some(toml::Value::Integer(number)) if *number > 0 => {
+            T::try_from(*number).map_err(|_| format!("`{key}` is too large"))
+        }
+        Some(_) => Err(format!("`{key}` must be a number above 0")),
+    }
+}
+
+fn channels_of(table: &Table) -> std::result::Result<BTreeMap<(String, String), Table>, String> {
+    let mut out = BTreeMap::new();
+    let Some(channels) = table.get("channels") else { return Ok(out) };
+    let shape = || "channels are written [channels.TYPE.ACCOUNT], such as [channels.github.main]".to_owned();
+    for (channel, accounts) in channels.as_table().ok_or_else(shape)? {
+        for (account, section) in accounts.as_table().ok_or_else(shape)? {
+            let section = section.as_table().ok_or_else(shape)?;
+            out.insert((channel.clone(), account.clone()), section.clone());
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_one_sentence() {
+        for (text, words) in [
+            ("lisen = \"127.0.0.1:1\"", "did you mean `listen`?"),
+            ("listen = \"here\"", "must be an address and a port"),
+            ("listen = 7", "must be a text in quotes"),
+            ("x = [", "line 1:"),
+            ("[channels.github]\ntoken = \"x\"", "[channels.TYPE.ACCOUNT]"),
+            ("time_zone = \"Mars\"", "names no zone"),
+            ("webhook_body_limit = 0", "above 0"),
+        ] {
+            let error = Config::parse(text).expect_err(text);
+            assert!(error.contains(words), "{text}: {error}");
+            assert!(!error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_references() {
+        let section = |text: &str| text.parse::<Table>().expect("toml");
+        let secrets = ["token".to_owned()];
+        let plain = resolve(&section("token = \"ghp_x\""), &secrets).expect_err("plain text");
+        assert!(plain.contains("{ env = \"NAME\" }") && !plain.contains("ghp_x"), "{plain}");
+        let unset =
+            resolve(&section("token = { env = \"VESTIBULE_NO_SUCH\" }"), &secrets).expect_err("unset");
+        assert_eq!(unset, "`token` is missing: the environment variable VESTIBULE_NO_SUCH is not set");
+        let fine =
+            resolve(&section("token = { env = \"PATH\" }\nanyone = true"), &secrets).expect("resolves");
+        assert_eq!(fine["anyone"], true);
+    }
+}

@@ -1,0 +1,36 @@
+//! What operators ask: one JSON line in, one JSON line out, over a unix socket that demands a token.
+//!
+//! Invariant: there is one table of verbs, and every transport uses it.
+
+pub mod frame;
+mod socket;
+mod status;
+mod verbs;
+
+pub use socket::listen;
+
+use crate::error::{Error, Result};
+use crate::house::House;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Finds the verb and runs it.
+///
+/// # Errors
+/// There is no such verb, or it refuses.
+pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Value> {
+    match name {
+        "status" => return status::status(house).await,
+        "plugin.list" => return Ok(status::plugins(house)),
+        _ => {}
+    }
+    let Some(verb) = verbs::ALL.iter().find(|verb| verb.name == name) else {
+        return Err(Error::Refused(format!("there is no verb `{}`", name.escape_debug())));
+    };
+    let run = verb.run;
+    let outcome = house.central.write(move |db| run(db, args)).await?;
+    for session_id in outcome.touched {
+        house.ring(session_id);
+    }
+    Ok(outcome.value)
+}

@@ -1,0 +1,116 @@
+//! How the house is, for a person.
+
+use crate::drops::{self, NO_AGENT_WIRED};
+use crate::error::Result;
+use crate::house::House;
+use crate::plugins::{AccountState, Link, Origin};
+use crate::{agents, launcher, ledger, sessions};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use vestibule_plugin_api::{Capability, PluginKind};
+
+/// How many sessions and drops are shown.
+const SHOWN: i64 = 20;
+
+/// Everything at once.
+pub async fn status(house: &House) -> Result<Value> {
+    let rows = |db: &Connection| {
+        Ok((
+            drops::recent(db, SHOWN)?,
+            sessions::recent(db, SHOWN)?,
+            ledger::delivery_counts(db)?,
+            agents::list(db)?,
+        ))
+    };
+    let (dropped, sessions, deliveries, agents) = house.central.read(rows).await?;
+    let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
+    let unwired: Vec<Value> = dropped
+        .iter()
+        .filter(|drop| drop.reason == NO_AGENT_WIRED)
+        .map(|drop| {
+            json!({
+                "channel": drop.channel_type,
+                "account": drop.account,
+                "chat": drop.platform_id,
+                "messages": drop.message_count,
+                "last_sender": drop.last_sender,
+                "wire_with": wiring_command(agent, drop),
+            })
+        })
+        .collect();
+    let channels: Vec<Value> = house.registry.all().iter().flat_map(|link| channels(house, link)).collect();
+    Ok(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "home": house.home.root(),
+        "process": std::process::id(),
+        "listen": house.listening.get().map(|address| format!("http://{address}")),
+        "sandbox": launcher::SANDBOX,
+        "channels": channels,
+        "sessions": sessions,
+        "deliveries": deliveries,
+        "unwired": unwired,
+        "dropped": dropped.iter().filter(|drop| drop.reason != NO_AGENT_WIRED).collect::<Vec<_>>(),
+    }))
+}
+
+/// What a person types to connect the chat.
+fn wiring_command(agent: &str, drop: &drops::Drop) -> String {
+    let word =
+        |text: &str| shlex::try_quote(text).map_or_else(|_| text.to_owned(), |quoted| quoted.into_owned());
+    let mut command =
+        format!("vestibule wiring create --agent {} --channel {}", word(agent), word(&drop.channel_type));
+    if drop.account != vestibule_plugin_api::ACCOUNT_MAIN {
+        command.push_str(&format!(" --account {}", word(&drop.account)));
+    }
+    command.push_str(&format!(" --chat {}", word(&drop.platform_id)));
+    command
+}
+
+fn channels(house: &House, link: &Link) -> Vec<Value> {
+    let channel = &link.manifest.channel_type;
+    let accounts = link.accounts();
+    if accounts.is_empty() {
+        let why = format!("not configured: add [channels.{channel}.main] to vestibule.toml");
+        return vec![json!({ "channel": channel, "account": null, "state": "off", "reason": why })];
+    }
+    let entry = |(account, state): (&String, &AccountState)| {
+        let (word, reason) = match state {
+            AccountState::Connecting => ("connecting", None),
+            AccountState::Live => ("live", None),
+            AccountState::Waiting(why) => ("waiting", Some(why.clone())),
+            AccountState::Broken(why) => ("broken", Some(why.clone())),
+        };
+        let webhook =
+            link.manifest.can(Capability::Webhook).then(|| house.webhook_url(channel, account)).flatten();
+        json!({ "channel": channel, "account": account, "state": word, "reason": reason, "webhook": webhook })
+    };
+    accounts.iter().map(entry).collect()
+}
+
+/// The plugins, and the files that were refused.
+pub fn plugins(house: &House) -> Value {
+    let loaded = house.registry.all().into_iter().map(|link| {
+        let (origin, sha256) = match &link.origin {
+            Origin::Bundled => ("built in".to_owned(), None),
+            Origin::File { path, sha256 } => (path.display().to_string(), Some(sha256.clone())),
+        };
+        json!({
+            "name": link.manifest.name,
+            "version": link.manifest.version,
+            "kind": if link.manifest.kind == PluginKind::Channel { "channel" } else { "unknown" },
+            "channel": link.manifest.channel_type,
+            "api": link.manifest.api,
+            "tier": "in-process",
+            "origin": origin,
+            "sha256": sha256,
+            "state": "loaded",
+            "reason": null,
+        })
+    });
+    let refused = house.registry.refused();
+    let refused = refused.iter().map(|(path, why)| {
+        json!({ "name": path.file_name().map(|name| name.to_string_lossy()), "origin": path.display().to_string(),
+            "state": "refused", "reason": why })
+    });
+    Value::Array(loaded.chain(refused).collect())
+}

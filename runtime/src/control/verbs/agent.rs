@@ -1,0 +1,90 @@
+//! `agent`: agent groups.
+
+use super::{Outcome, answer, args};
+use crate::error::{Error, Result};
+use crate::{agents, clock, sessions};
+use rusqlite::Connection;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The providers that the runner has.
+const PROVIDERS: [&str; 2] = ["echo", "command"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Args {
+    name: String,
+    rename: Option<String>,
+    provider: Option<String>,
+    command: Option<String>,
+    env: Option<Vec<String>>,
+    time_limit_seconds: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: String,
+}
+
+/// Shows all.
+pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+    answer(&agents::list(db)?, vec![])
+}
+
+/// Adds one.
+pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
+    let args: Args = args(value)?;
+    let agent = agents::create(db, &args.name, clock::now())?;
+    change(db, agent, args)
+}
+
+/// Changes one. A running runner keeps its settings until its next start.
+pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
+    let args: Args = args(value)?;
+    let agent = agents::named(db, &args.name)?;
+    change(db, agent, args)
+}
+
+fn change(db: &Connection, mut agent: agents::AgentGroup, args: Args) -> Result<Outcome> {
+    agent.name = args.rename.unwrap_or(agent.name);
+    agent.command = args.command.or(agent.command);
+    agent.env = args.env.unwrap_or(agent.env);
+    if let Some(provider) = args.provider {
+        if !PROVIDERS.contains(&provider.as_str()) {
+            let known = PROVIDERS.join(", ");
+            return Err(Error::Refused(format!(
+                "there is no provider `{provider}`; the providers are {known}"
+            )));
+        }
+        agent.provider = provider;
+    }
+    if let Some(seconds) = args.time_limit_seconds {
+        if !(1..=24 * 3600).contains(&seconds) {
+            return Err(Error::refused("the time limit is 1 to 86400 seconds"));
+        }
+        agent.time_limit_ms = seconds * 1000;
+    }
+    if agent.provider == "command" {
+        let words = agent.command.as_deref().map(shlex::split);
+        match words {
+            None => return Err(Error::refused("provider `command` needs a program; name it with --command")),
+            Some(Some(words)) if !words.is_empty() => {}
+            Some(_) => {
+                return Err(Error::refused("the command cannot be split into words; check its quotes"));
+            }
+        }
+    }
+    agents::update(db, &agent)?;
+    let touched = sessions::of_agent(db, &agent.id)?;
+    answer(&agent, touched)
+}
+
+/// Removes one with its wirings, destinations and records. Its folders stay.
+pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
+    let named: Named = args(value)?;
+    let agent = agents::named(db, &named.name)?;
+    let touched = sessions::of_agent(db, &agent.id)?;
+    agents::delete(db, &agent.id)?;
+    answer(&agent, touched)
+}

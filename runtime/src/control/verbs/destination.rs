@@ -1,0 +1,76 @@
+//! `destination`: the names an agent may send to.
+
+use super::{Outcome, answer, args, touch_agent};
+use crate::error::Result;
+use crate::{agents, clock, destinations, messaging_groups};
+use rusqlite::Connection;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    agent: String,
+    name: String,
+    to: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    agent: String,
+    name: String,
+    rename: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    agent: String,
+    name: String,
+}
+
+/// Shows all.
+pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+    let mut rows = Vec::new();
+    for row in destinations::list(db)? {
+        let agent = agents::by_id(db, &row.agent_group_id)?.map(|agent| agent.name);
+        let chat = messaging_groups::by_id(db, &row.target_id)?;
+        rows.push(json!({
+            "agent": agent,
+            "name": row.local_name,
+            "channel": chat.as_ref().map(|chat| chat.channel_type.clone()),
+            "account": chat.as_ref().map(|chat| chat.account.clone()),
+            "chat": chat.map(|chat| chat.platform_id),
+        }));
+    }
+    answer(&rows, vec![])
+}
+
+/// Grants a known chat under a name.
+pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
+    let args: Create = args(value)?;
+    let agent = agents::named(db, &args.agent)?;
+    let chat = messaging_groups::named(db, &args.to)?;
+    destinations::create(db, &agent.id, &args.name, &chat.id, clock::now())?;
+    answer(
+        &json!({ "agent": agent.name, "name": args.name, "chat": chat.platform_id }),
+        touch_agent(db, &agent.id)?,
+    )
+}
+
+/// Gives one another name.
+pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
+    let args: Update = args(value)?;
+    let agent = agents::named(db, &args.agent)?;
+    destinations::rename(db, &agent.id, &args.name, &args.rename)?;
+    answer(&json!({ "agent": agent.name, "name": args.rename }), touch_agent(db, &agent.id)?)
+}
+
+/// Withdraws one.
+pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
+    let args: Named = args(value)?;
+    let agent = agents::named(db, &args.agent)?;
+    destinations::delete(db, &agent.id, &args.name)?;
+    answer(&json!({ "agent": agent.name, "name": args.name }), touch_agent(db, &agent.id)?)
+}

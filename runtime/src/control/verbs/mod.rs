@@ -1,0 +1,67 @@
+//! The table of verbs. Each handler changes central rows in one transaction and names the sessions
+//! whose files must follow. A verb may join rooms, so verbs live here and not in the rooms.
+
+mod agent;
+mod destination;
+mod messaging_group;
+mod wiring;
+
+use crate::error::{Error, Result};
+use crate::{ledger, sessions};
+use rusqlite::Connection;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// One verb.
+pub struct Verb {
+    /// `room.verb`.
+    pub name: &'static str,
+    /// Runs it inside a transaction.
+    pub run: fn(&Connection, Value) -> Result<Outcome>,
+}
+
+/// What a verb did.
+pub struct Outcome {
+    /// The answer.
+    pub value: Value,
+    /// Sessions whose files must follow.
+    pub touched: Vec<String>,
+}
+
+/// All of them.
+pub const ALL: &[Verb] = &[
+    Verb { name: "agent.list", run: agent::list },
+    Verb { name: "agent.create", run: agent::create },
+    Verb { name: "agent.update", run: agent::update },
+    Verb { name: "agent.delete", run: agent::delete },
+    Verb { name: "messaging-group.list", run: messaging_group::list },
+    Verb { name: "messaging-group.create", run: messaging_group::create },
+    Verb { name: "messaging-group.update", run: messaging_group::update },
+    Verb { name: "messaging-group.delete", run: messaging_group::delete },
+    Verb { name: "wiring.list", run: wiring::list },
+    Verb { name: "wiring.create", run: wiring::create },
+    Verb { name: "wiring.update", run: wiring::update },
+    Verb { name: "wiring.delete", run: wiring::delete },
+    Verb { name: "destination.list", run: destination::list },
+    Verb { name: "destination.create", run: destination::create },
+    Verb { name: "destination.update", run: destination::update },
+    Verb { name: "destination.delete", run: destination::delete },
+];
+
+fn args<T: DeserializeOwned>(args: Value) -> Result<T> {
+    serde_json::from_value(args).map_err(|error| Error::Refused(format!("the arguments do not fit: {error}")))
+}
+
+fn answer<T: serde::Serialize>(value: &T, touched: Vec<String>) -> Result<Outcome> {
+    let value = serde_json::to_value(value).map_err(|error| Error::Refused(error.to_string()))?;
+    Ok(Outcome { value, touched })
+}
+
+/// The destinations of an agent changed: its sessions' files must follow.
+fn touch_agent(db: &Connection, agent_group_id: &str) -> Result<Vec<String>> {
+    let touched = sessions::of_agent(db, agent_group_id)?;
+    for session_id in &touched {
+        ledger::bump_routing(db, session_id)?;
+    }
+    Ok(touched)
+}

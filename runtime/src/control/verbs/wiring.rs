@@ -1,0 +1,118 @@
+//! `wiring`: which agent listens where.
+
+use super::{Outcome, answer, args, touch_agent};
+use crate::error::Result;
+use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
+use crate::{agents, clock, destinations, drops, messaging_groups, wirings};
+use rusqlite::Connection;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    agent: String,
+    channel: String,
+    account: String,
+    chat: String,
+    name: Option<String>,
+    engage: Option<EngageMode>,
+    pattern: Option<String>,
+    session_mode: Option<SessionMode>,
+    ignored: Option<IgnoredPolicy>,
+    priority: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    id: String,
+    engage: Option<EngageMode>,
+    pattern: Option<String>,
+    session_mode: Option<SessionMode>,
+    ignored: Option<IgnoredPolicy>,
+    priority: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    id: String,
+}
+
+/// Shows all, with the names of both ends.
+pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+    let rows: Result<Vec<Value>> = wirings::list(db)?.iter().map(|wiring| described(db, wiring)).collect();
+    answer(&rows?, vec![])
+}
+
+fn described(db: &Connection, wiring: &Wiring) -> Result<Value> {
+    let agent = agents::by_id(db, &wiring.agent_group_id)?;
+    let chat = messaging_groups::by_id(db, &wiring.messaging_group_id)?;
+    let mut value = json!({
+        "id": wiring.id,
+        "agent": agent.map(|agent| agent.name),
+        "channel": chat.as_ref().map(|chat| chat.channel_type.clone()),
+        "account": chat.as_ref().map(|chat| chat.account.clone()),
+        "chat": chat.map(|chat| chat.platform_id),
+    });
+    value["engage"] = json!(wiring.engage_mode);
+    value["pattern"] = json!(wiring.engage_pattern);
+    value["session_mode"] = json!(wiring.session_mode);
+    value["ignored"] = json!(wiring.ignored_message_policy);
+    value["priority"] = json!(wiring.priority);
+    Ok(value)
+}
+
+/// Wires an agent to a chat, makes the chat known, and gives the agent a name for it.
+pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
+    let args: Create = args(value)?;
+    let now = clock::now();
+    let agent = agents::named(db, &args.agent)?;
+    let name = args.name.as_deref();
+    let chat = messaging_groups::find_or_create(db, &args.channel, &args.account, &args.chat, name, now)?;
+    let by_pattern = args.pattern.is_some();
+    let wiring = Wiring {
+        id: String::new(),
+        messaging_group_id: chat.id.clone(),
+        agent_group_id: agent.id.clone(),
+        engage_mode: args.engage.unwrap_or(if by_pattern {
+            EngageMode::Pattern
+        } else {
+            EngageMode::Mention
+        }),
+        engage_pattern: args.pattern,
+        session_mode: args.session_mode.unwrap_or(SessionMode::Shared),
+        ignored_message_policy: args.ignored.unwrap_or(IgnoredPolicy::Drop),
+        priority: args.priority.unwrap_or(0),
+    };
+    let wiring = wirings::create(db, wiring, now)?;
+    let wanted = agents::local_name(chat.name.as_deref().unwrap_or(&chat.platform_id));
+    destinations::ensure(db, &agent.id, &wanted, &chat.id, now)?;
+    drops::forget_unwired(db, &chat.channel_type, &chat.account, &chat.platform_id)?;
+    answer(&described(db, &wiring)?, touch_agent(db, &agent.id)?)
+}
+
+/// Changes one.
+pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
+    let args: Update = args(value)?;
+    let mut wiring = wirings::by_id(db, &args.id)?;
+    wiring.engage_mode = args.engage.unwrap_or(wiring.engage_mode);
+    if let Some(pattern) = args.pattern {
+        wiring.engage_pattern = Some(pattern).filter(|pattern| !pattern.is_empty());
+    }
+    wiring.session_mode = args.session_mode.unwrap_or(wiring.session_mode);
+    wiring.ignored_message_policy = args.ignored.unwrap_or(wiring.ignored_message_policy);
+    wiring.priority = args.priority.unwrap_or(wiring.priority);
+    wirings::update(db, &wiring)?;
+    answer(&described(db, &wiring)?, vec![])
+}
+
+/// Removes one. The agent keeps its name for the chat.
+pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
+    let named: Named = args(value)?;
+    let wiring = wirings::by_id(db, &named.id)?;
+    let described = described(db, &wiring)?;
+    wirings::delete(db, &wiring.id)?;
+    answer(&described, vec![])
+}

@@ -1,0 +1,5 @@
+-- Facts about the home itself.
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;

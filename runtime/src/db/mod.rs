@@ -1,0 +1,177 @@
+//! The central database: one writer thread that takes everybody who waits into one commit, and a few
+//! readers beside it.
+
+pub mod migrate;
+
+use crate::error::{Error, Result};
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How many may wait for a commit before the next one is held back.
+const QUEUE_MAX: usize = 1024;
+/// How many share one commit.
+const GROUP_MAX: usize = 256;
+/// Idle reading connections that are kept.
+const READERS_KEPT: usize = 4;
+
+/// Runs its part of the transaction; answers after the commit, or after its failure.
+type Job = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+/// True from the job when its part stands.
+struct Answer {
+    stands: bool,
+    after: Box<dyn FnOnce(std::result::Result<(), Arc<rusqlite::Error>>) + Send>,
+}
+
+/// The door to the central database. Cheap to clone.
+#[derive(Clone)]
+pub struct Central {
+    queue: mpsc::Sender<Job>,
+    readers: Arc<Readers>,
+}
+
+struct Readers {
+    path: std::path::PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.execute_batch("PRAGMA foreign_keys = ON")?;
+    Ok(db)
+}
+
+impl Central {
+    /// Opens or makes the database, brings it up to date, and starts its writer.
+    ///
+    /// # Errors
+    /// It was written by a newer version, or SQLite fails.
+    pub fn open(path: &Path) -> Result<Central> {
+        let mut db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")?;
+        migrate::to_latest(&mut db)?;
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || serve(&db, jobs))
+            .map_err(|source| Error::Io { what: "cannot start the ledger's thread".into(), source })?;
+        Ok(Central { queue, readers: Arc::new(Readers { path: path.to_owned(), idle: Mutex::default() }) })
+    }
+
+    /// Runs `work` in the next transaction and returns after it is on disk. When `work` fails, its
+    /// part is undone and the others' stands.
+    ///
+    /// # Errors
+    /// What `work` answers, or the failure of the commit: then nothing of it happened.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |db| {
+            let result = work(db);
+            Answer {
+                stands: result.is_ok(),
+                after: Box::new(move |commit| {
+                    let result = match (result, commit) {
+                        (Ok(_), Err(error)) => Err(commit_failed(&error)),
+                        (result, _) => result,
+                    };
+                    // Nobody waits any more: the caller was cancelled.
+                    let _ = answer.send(result);
+                }),
+            }
+        });
+        self.queue.send(job).await.map_err(|_| Error::Stopping)?;
+        answered.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Runs `work` on a reading connection, off the async threads.
+    ///
+    /// # Errors
+    /// What `work` answers.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let readers = self.readers.clone();
+        tokio::task::spawn_blocking(move || readers.with(work)).await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Runs `work` on a reading connection, on this thread.
+    ///
+    /// # Errors
+    /// What `work` answers.
+    pub fn read_here<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.readers.with(work)
+    }
+}
+
+fn commit_failed(error: &Arc<rusqlite::Error>) -> Error {
+    match &**error {
+        rusqlite::Error::SqliteFailure(code, words) => {
+            Error::Db(rusqlite::Error::SqliteFailure(*code, words.clone()))
+        }
+        other => Error::Refused(format!("the central database failed: {other}")),
+    }
+}
+
+impl Readers {
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let db = match idle {
+            Some(db) => db,
+            None => open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        };
+        let result = work(&db);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < READERS_KEPT {
+            idle.push(db);
+        }
+        result
+    }
+}
+
+/// The writer: whoever waits when a transaction begins shares its commit.
+fn serve(db: &Connection, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut answers = Vec::new();
+        let committed = group(db, first, &mut jobs, &mut answers).map_err(|error| {
+            let _ = db.execute_batch("ROLLBACK");
+            tracing::error!(%error, "the central database could not commit");
+            Arc::new(error)
+        });
+        for answer in answers {
+            (answer.after)(committed.clone());
+        }
+    }
+    // The last one out leaves one file behind.
+    let _ = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+fn group(
+    db: &Connection,
+    first: Job,
+    jobs: &mut mpsc::Receiver<Job>,
+    answers: &mut Vec<Answer>,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let mut next = Some(first);
+    while let Some(job) = next {
+        db.prepare_cached("SAVEPOINT part")?.execute([])?;
+        let answer = job(db);
+        let stands = answer.stands;
+        answers.push(answer);
+        if !stands {
+            db.prepare_cached("ROLLBACK TO part")?.execute([])?;
+        }
+        db.prepare_cached("RELEASE part")?.execute([])?;
+        next = if answers.len() < GROUP_MAX { jobs.try_recv().ok() } else { None };
+    }
+    db.prepare_cached("COMMIT")?.execute([])?;
+    Ok(())
+}

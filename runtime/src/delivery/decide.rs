@@ -1,0 +1,140 @@
+//! Where a reply may go. Pure. Every word of the reply is the agent's, so none is believed.
+
+use super::snapshot::Snapshot;
+use serde_json::Value;
+use vestibule_plugin_api::{Address, ID_BYTES_MAX, ThreadId};
+use vestibule_session::MessageOut;
+
+/// What becomes of a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to this address.
+    Deliver(Address),
+    /// It goes nowhere, for this reason.
+    Refuse(String),
+}
+
+/// The agent's own chat, or a destination it was granted; anything else is refused.
+pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Verdict {
+    match address(snapshot, reply).and_then(|address| text_of(&reply.content).map(|_| address)) {
+        Ok(address) => Verdict::Deliver(address),
+        Err(why) => Verdict::Refuse(why),
+    }
+}
+
+fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
+    match reply.kind.as_str() {
+        "chat" | "chat-sdk" => {}
+        "system" => return Err("no module takes this action".into()),
+        kind => return Err(format!("a reply of kind `{}` is not known", kind.escape_debug())),
+    }
+    let (Some(channel), Some(chat)) = (&reply.channel_type, &reply.platform_id) else {
+        return Err("the reply names no chat".into());
+    };
+    if channel == "agent" {
+        return Err("no module takes messages to other agents".into());
+    }
+    let meant = |account: &str| reply.account.as_deref().is_none_or(|named| named == account);
+    let mut known = snapshot.chats.iter().filter(|(group, _)| meant(&group.account)).peekable();
+    if known.peek().is_none() {
+        return Err(format!("the chat {}:{} is not known", channel.escape_debug(), chat.escape_debug()));
+    }
+    let Some((group, _)) = known.find(|(_, allowed)| *allowed) else {
+        return Err(format!(
+            "{channel}:{chat} is no destination of this agent; `vestibule destination create` grants it"
+        ));
+    };
+    let thread_id = reply.thread_id.clone().map(ThreadId);
+    if thread_id.as_ref().is_some_and(|thread| thread.fault().is_some()) {
+        return Err(format!("the reply's thread id is not 1 to {ID_BYTES_MAX} printable bytes"));
+    }
+    Ok(Address {
+        channel_type: group.channel_type.as_str().into(),
+        account: group.account.as_str().into(),
+        platform_id: group.platform_id.as_str().into(),
+        thread_id,
+    })
+}
+
+/// The words of a reply.
+///
+/// # Errors
+/// Its content is nothing that can be delivered.
+pub fn text_of(content: &str) -> Result<String, String> {
+    let content: Value =
+        serde_json::from_str(content).map_err(|_| "the reply's content is no JSON".to_owned())?;
+    if content.get("operation").is_some() || content.get("type").is_some() {
+        return Err("only plain messages can be delivered; edits, reactions and cards cannot".into());
+    }
+    let words = |key: &str| content.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+    words("markdown")
+        .or_else(|| words("text"))
+        .map(str::to_owned)
+        .ok_or_else(|| "the reply is empty".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messaging_groups::MessagingGroup;
+
+    fn group(account: &str) -> MessagingGroup {
+        MessagingGroup {
+            id: format!("mg-{account}"),
+            channel_type: "x".into(),
+            account: account.into(),
+            platform_id: "c".into(),
+            name: None,
+        }
+    }
+
+    fn reply() -> MessageOut {
+        MessageOut {
+            id: "o".into(),
+            seq: 1,
+            in_reply_to: None,
+            timestamp: String::new(),
+            deliver_after: None,
+            kind: "chat".into(),
+            platform_id: Some("c".into()),
+            channel_type: Some("x".into()),
+            thread_id: None,
+            content: r#"{"text":"hi"}"#.into(),
+            account: None,
+        }
+    }
+
+    #[test]
+    fn where_a_reply_may_go() {
+        let open = Snapshot { chats: vec![(group("a"), true)] };
+        let shut = Snapshot { chats: vec![(group("a"), false)] };
+        let two = Snapshot { chats: vec![(group("a"), false), (group("b"), true)] };
+        let none = Snapshot { chats: vec![] };
+        let cases: Vec<(&Snapshot, MessageOut, &str)> = vec![
+            (&open, reply(), "to a"),
+            (&two, reply(), "to b"),
+            (&two, MessageOut { account: Some("a".into()), ..reply() }, "no destination"),
+            (&shut, reply(), "no destination"),
+            (&none, reply(), "not known"),
+            (&open, MessageOut { kind: "system".into(), ..reply() }, "no module"),
+            (&open, MessageOut { kind: "\u{1b}[2J".into(), ..reply() }, "not known"),
+            (&open, MessageOut { channel_type: Some("agent".into()), ..reply() }, "no module"),
+            (&open, MessageOut { platform_id: None, ..reply() }, "names no chat"),
+            (&open, MessageOut { thread_id: Some("\0".into()), ..reply() }, "thread id"),
+            (&open, MessageOut { content: "{".into(), ..reply() }, "no JSON"),
+            (&open, MessageOut { content: r#"{"text":" "}"#.into(), ..reply() }, "empty"),
+            (
+                &open,
+                MessageOut { content: r#"{"operation":"edit","text":"x"}"#.into(), ..reply() },
+                "only plain",
+            ),
+        ];
+        for (snapshot, reply, want) in cases {
+            let told = match decide(snapshot, &reply) {
+                Verdict::Deliver(address) => format!("to {}", address.account),
+                Verdict::Refuse(why) => why,
+            };
+            assert!(told.contains(want), "{reply:?}: {told}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A failed attempt becomes when-again, or give up. Pure.
+
+use crate::clock::{Timestamp, after};
+use crate::plugins::CallError;
+use vestibule_plugin_api::PluginError;
+
+/// A message is tried for this long, in milliseconds: 24 hours.
+const BUDGET_MS: i64 = 24 * 3600 * 1000;
+/// The first wait, in milliseconds; it doubles with each attempt.
+const FIRST_WAIT_MS: i64 = 1_000;
+/// The longest wait, in milliseconds, unless the platform names one.
+const WAIT_MAX_MS: i64 = 60_000;
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Try again at this time.
+    At(Timestamp),
+    /// Wait until the adapter is there.
+    Park,
+    /// It is final.
+    GiveUp,
+}
+
+/// What comes after the failure of attempt number `attempts` of a message taken at `taken_at`.
+pub fn after_failure(error: &CallError, attempts: i64, taken_at: Timestamp, now: Timestamp) -> Next {
+    let named = match error {
+        CallError::NotThere => return Next::Park,
+        CallError::Unsupported(_)
+        | CallError::Plugin(PluginError::Refused { .. } | PluginError::Unsupported { .. }) => {
+            return Next::GiveUp;
+        }
+        CallError::Plugin(PluginError::Retry { after_ms, .. }) => {
+            after_ms.and_then(|ms| i64::try_from(ms).ok())
+        }
+        CallError::Plugin(_) | CallError::Panicked(_) | CallError::Cancelled | CallError::Late => None,
+    };
+    if now.0 - taken_at.0 > BUDGET_MS {
+        return Next::GiveUp;
+    }
+    let doubled = FIRST_WAIT_MS.saturating_mul(1 << attempts.clamp(1, 16).saturating_sub(1));
+    Next::At(after(now, named.unwrap_or(doubled.min(WAIT_MAX_MS)).min(BUDGET_MS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_next() {
+        let now = Timestamp(BUDGET_MS * 2);
+        let retry = |after_ms| CallError::Plugin(PluginError::Retry { reason: "busy".into(), after_ms });
+        let cases = [
+            (retry(None), 1, now, Next::At(after(now, 1_000))),
+            (retry(None), 4, now, Next::At(after(now, 8_000))),
+            (retry(None), 60, now, Next::At(after(now, WAIT_MAX_MS))),
+            (retry(Some(90_000)), 1, now, Next::At(after(now, 90_000))),
+            (retry(None), 3, Timestamp(0), Next::GiveUp),
+            (CallError::Plugin(PluginError::refused("no")), 1, now, Next::GiveUp),
+            (CallError::Late, 1, now, Next::At(after(now, 1_000))),
+            (CallError::NotThere, 9, Timestamp(0), Next::Park),
+        ];
+        for (error, attempts, taken_at, want) in cases {
+            assert_eq!(after_failure(&error, attempts, taken_at, now), want, "{error:?} {attempts}");
+        }
+    }
+}

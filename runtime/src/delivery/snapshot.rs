@@ -1,0 +1,34 @@
+//! The rows that the decision about one reply needs.
+
+use crate::error::Result;
+use crate::messaging_groups::{self, MessagingGroup};
+use crate::{destinations, sessions};
+use rusqlite::Connection;
+use vestibule_session::MessageOut;
+
+/// What the decision sees.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The chats that the reply may mean: this channel type and platform id on some account, each
+    /// with whether the session may send there.
+    pub chats: Vec<(MessagingGroup, bool)>,
+}
+
+impl Snapshot {
+    /// Reads it; `None` when the session is gone.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn load(db: &Connection, session_id: &str, reply: &MessageOut) -> Result<Option<Snapshot>> {
+        let Some(session) = sessions::by_id(db, session_id)? else { return Ok(None) };
+        let mut chats = Vec::new();
+        if let (Some(channel), Some(chat)) = (&reply.channel_type, &reply.platform_id) {
+            for group in messaging_groups::on_any_account(db, channel, chat)? {
+                let own = session.messaging_group_id.as_ref() == Some(&group.id);
+                let allowed = own || destinations::allows(db, &session.agent_group_id, &group.id)?;
+                chats.push((group, allowed));
+            }
+        }
+        Ok(Some(Snapshot { chats }))
+    }
+}

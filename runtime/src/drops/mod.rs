@@ -1,0 +1,79 @@
+//! Drops: what was left out, and why, counted by chat and reason.
+//!
+//! Invariant: nothing the runtime was handed vanishes without a row here or in the ledger.
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+/// No wiring listens in the chat.
+pub const NO_AGENT_WIRED: &str = "no_agent_wired";
+/// Wirings listen, and none wanted the message.
+pub const NO_AGENT_ENGAGED: &str = "no_agent_engaged";
+
+/// One chat and one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Drop {
+    /// The kind of platform.
+    pub channel_type: String,
+    /// The login on it.
+    pub account: String,
+    /// The chat; empty when the event named none.
+    pub platform_id: String,
+    /// Why, in one word.
+    pub reason: String,
+    /// How many.
+    pub message_count: i64,
+    /// Who sent the last one, for display.
+    pub last_sender: Option<String>,
+    /// When the last one came, in milliseconds since 1970.
+    pub last_seen: i64,
+}
+
+/// Counts one.
+pub fn record(
+    db: &Connection,
+    (channel, account, chat): (&str, &str, &str),
+    reason: &str,
+    sender: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
+    db.prepare_cached(
+        "INSERT INTO drops (channel_type, account, platform_id, reason, message_count, last_sender, first_seen, last_seen) \
+         VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?6) \
+         ON CONFLICT DO UPDATE SET message_count = message_count + 1, last_seen = excluded.last_seen, \
+         last_sender = COALESCE(excluded.last_sender, last_sender)",
+    )?
+    .execute(params![channel, account, chat, reason, sender, now.0])?;
+    Ok(())
+}
+
+/// The newest drops, at most `limit`.
+pub fn recent(db: &Connection, limit: i64) -> Result<Vec<Drop>> {
+    let mut statement = db.prepare(
+        "SELECT channel_type, account, platform_id, reason, message_count, last_sender, last_seen \
+         FROM drops ORDER BY last_seen DESC LIMIT ?1",
+    )?;
+    let rows = statement.query_map([limit], |r| {
+        Ok(Drop {
+            channel_type: r.get(0)?,
+            account: r.get(1)?,
+            platform_id: r.get(2)?,
+            reason: r.get(3)?,
+            message_count: r.get(4)?,
+            last_sender: r.get(5)?,
+            last_seen: r.get(6)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Forgets that a chat was not wired, once it is.
+pub fn forget_unwired(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<()> {
+    db.execute(
+        "DELETE FROM drops WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND reason = ?4",
+        [channel, account, chat, NO_AGENT_WIRED],
+    )?;
+    Ok(())
+}

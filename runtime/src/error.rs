@@ -1,0 +1,56 @@
+//! What can go wrong in the runtime, by what the caller should do next.
+
+use std::fmt;
+
+/// The runtime's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of the runtime. Its text is for the operator and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What was asked cannot be done as asked; ask differently.
+    #[error("{0}")]
+    Refused(String),
+    /// The config or the home is not usable as it is; mend it.
+    #[error("{0}")]
+    Setup(String),
+    /// The central database failed; what was asked did not happen.
+    #[error("the central database failed: {0}")]
+    Db(#[from] rusqlite::Error),
+    /// A session's files failed; the session is behind until a retry.
+    #[error(transparent)]
+    Session(#[from] vestibule_session::Error),
+    /// The file system failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// How it failed.
+        source: std::io::Error,
+    },
+    /// The runtime is stopping; nothing more happens.
+    #[error("the runtime is stopping")]
+    Stopping,
+}
+
+impl Error {
+    /// A refusal in words.
+    pub fn refused(words: impl fmt::Display) -> Error {
+        Error::Refused(words.to_string())
+    }
+}
+
+/// Says what was attempted when the file system fails.
+pub trait IoContext<T> {
+    /// Adds the words.
+    ///
+    /// # Errors
+    /// The same failure, with the words.
+    fn context(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<std::io::Error>> IoContext<T> for std::result::Result<T, E> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Io { what: what(), source: source.into() })
+    }
+}

@@ -1,0 +1,149 @@
+//! The home: the one folder where everything of an installation lies, and the lock on it.
+
+use crate::error::{Error, IoContext, Result};
+use rustix::fs::{FlockOperation, Mode, flock};
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use vestibule_session::SessionDir;
+
+/// The folder of an installation.
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// Held while a runtime owns the home.
+#[derive(Debug)]
+pub struct HomeLock {
+    _file: File,
+}
+
+impl Home {
+    /// The home named by `$VESTIBULE_HOME`, else `vestibule` in the XDG data folder.
+    ///
+    /// # Errors
+    /// Neither variable nor a home directory is set.
+    pub fn from_env() -> Result<Home> {
+        let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = named("VESTIBULE_HOME")
+            .or_else(|| named("XDG_DATA_HOME").map(|data| data.join("vestibule")))
+            .or_else(|| named("HOME").map(|home| home.join(".local/share/vestibule")))
+            .ok_or_else(|| {
+                Error::Setup("no home folder is known; set VESTIBULE_HOME to a folder of your own".into())
+            })?;
+        Ok(Home::at(std::path::absolute(&root).unwrap_or(root)))
+    }
+
+    /// The home at this folder.
+    pub fn at(root: impl Into<PathBuf>) -> Home {
+        Home { root: root.into() }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The optional config file.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("vestibule.toml")
+    }
+
+    /// The central database.
+    pub fn central_db(&self) -> PathBuf {
+        self.root.join("vestibule.db")
+    }
+
+    /// The control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.root.join("control.sock")
+    }
+
+    /// The terminal channel's socket.
+    pub fn terminal_socket(&self) -> PathBuf {
+        self.root.join("terminal.sock")
+    }
+
+    /// The token that both sockets demand. No sandbox can read it.
+    pub fn token_file(&self) -> PathBuf {
+        self.root.join("control.token")
+    }
+
+    /// Where plugin files are dropped.
+    pub fn plugins(&self) -> PathBuf {
+        self.root.join("plugins")
+    }
+
+    /// Private copies of plugin files: what is actually opened.
+    pub fn plugin_copies(&self) -> PathBuf {
+        self.root.join("cache/plugins")
+    }
+
+    /// An agent group's own folder.
+    pub fn agent_folder(&self, folder: &str) -> PathBuf {
+        self.root.join("groups").join(folder)
+    }
+
+    /// A session's folder. Both ids are minted by the runtime.
+    pub fn session(&self, agent_group_id: &str, session_id: &str) -> SessionDir {
+        SessionDir::new(self.root.join("sessions").join(agent_group_id).join(session_id))
+    }
+
+    /// Makes what is missing of the home and locks it.
+    ///
+    /// # Errors
+    /// It cannot be made, or another runtime holds it.
+    pub fn open(&self) -> Result<HomeLock> {
+        for folder in [self.root.clone(), self.plugins(), self.plugin_copies(), self.root.join("groups")] {
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder).context(|| {
+                format!("cannot make the folder {}; choose another with VESTIBULE_HOME", folder.display())
+            })?;
+        }
+        let lock = self.lock()?;
+        if fs::metadata(self.token_file()).is_err() {
+            let token = crate::id::mint_token().context(|| "cannot make a token".into())?;
+            // Written aside and renamed: a crash in between leaves no empty token.
+            let fresh = self.token_file().with_extension("new");
+            let _ = fs::remove_file(&fresh);
+            File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&fresh)
+                .and_then(|mut file| file.write_all(token.as_bytes()))
+                .and_then(|()| fs::rename(&fresh, self.token_file()))
+                .context(|| format!("cannot write {}", self.token_file().display()))?;
+        }
+        Ok(lock)
+    }
+
+    fn lock(&self) -> Result<HomeLock> {
+        let path = self.root.join("lock");
+        let file = rustix::fs::open(
+            &path,
+            rustix::fs::OFlags::CREATE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            Mode::RUSR | Mode::WUSR,
+        )
+        .context(|| format!("cannot open {}", path.display()))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(HomeLock { _file: File::from(file) }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Setup(format!(
+                "another vestibule runs on {}; stop it, or choose another home with VESTIBULE_HOME",
+                self.root.display()
+            ))),
+            Err(error) => Err(error).context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// The token, for a client of the sockets.
+    ///
+    /// # Errors
+    /// There is none: no runtime ever ran here.
+    pub fn token(&self) -> Result<String> {
+        fs::read_to_string(self.token_file())
+            .map(|token| token.trim().to_owned())
+            .context(|| format!("cannot read {}", self.token_file().display()))
+    }
+}

@@ -1,0 +1,174 @@
+//! Who hears a message. Pure.
+
+use super::content::content;
+use super::engage::engages;
+use super::snapshot::{Arrival, Snapshot};
+use crate::drops::{NO_AGENT_ENGAGED, NO_AGENT_WIRED};
+use crate::ledger::NewMessage;
+use crate::sessions::SessionKey;
+use crate::wirings::{IgnoredPolicy, SessionMode, Wiring};
+
+/// What will be done, in order.
+pub type Plan = Vec<Step>;
+
+/// One thing to do.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Write the message into the session of this key, opened if need be.
+    Post {
+        /// Who hears it.
+        agent_group_id: String,
+        /// Where it came from.
+        messaging_group_id: String,
+        /// Which session.
+        key: SessionKey,
+        /// What is written.
+        message: NewMessage,
+    },
+    /// Nobody hears it; record why.
+    Drop {
+        /// A word of the drops room.
+        reason: &'static str,
+    },
+}
+
+/// Each wiring decides for itself; a message that none wants is dropped once, with the reason.
+pub fn decide(snapshot: &Snapshot, arrival: &Arrival) -> Plan {
+    if snapshot.wirings.is_empty() {
+        return vec![Step::Drop { reason: NO_AGENT_WIRED }];
+    }
+    let content = content(arrival);
+    let mut plan = Plan::new();
+    for wiring in &snapshot.wirings {
+        let trigger = engages(wiring, &arrival.message);
+        if trigger || wiring.ignored_message_policy == IgnoredPolicy::Accumulate {
+            plan.push(post(wiring, arrival, trigger, &content));
+        }
+    }
+    if plan.is_empty() {
+        plan.push(Step::Drop { reason: NO_AGENT_ENGAGED });
+    }
+    plan
+}
+
+fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &str) -> Step {
+    Step::Post {
+        agent_group_id: wiring.agent_group_id.clone(),
+        messaging_group_id: wiring.messaging_group_id.clone(),
+        key: session_key(wiring.session_mode, arrival),
+        message: NewMessage {
+            platform_message_id: arrival.message.message_id.clone(),
+            agent_group_id: wiring.agent_group_id.clone(),
+            timestamp: arrival.message.timestamp,
+            trigger,
+            address: arrival.address.clone(),
+            content: content.to_owned(),
+        },
+    }
+}
+
+/// In a group a thread is a conversation of its own, whatever the wiring says, unless the wiring
+/// shares one session among all chats. In a direct chat the wiring's mode holds.
+fn session_key(mode: SessionMode, arrival: &Arrival) -> SessionKey {
+    match (mode, &arrival.address.thread_id) {
+        (SessionMode::AgentShared, _) => SessionKey::AgentShared,
+        (SessionMode::PerThread, Some(thread)) => SessionKey::PerThread(thread.0.clone()),
+        (SessionMode::Shared, Some(thread)) if arrival.message.is_group => {
+            SessionKey::PerThread(thread.0.clone())
+        }
+        _ => SessionKey::Shared,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wirings::EngageMode;
+    use vestibule_plugin_api::{InboundMessage, Sender, Timestamp};
+
+    fn arrival(text: &str, thread: Option<&str>, is_mention: bool, is_group: bool) -> Arrival {
+        let message = InboundMessage {
+            event_id: "e".into(),
+            message_id: "m".into(),
+            platform_id: "chat".into(),
+            thread_id: thread.map(Into::into),
+            sender: Sender { handle: "u".into(), name: None, is_bot: false },
+            text: text.into(),
+            reply_to: None,
+            attachments: vec![],
+            timestamp: Timestamp(0),
+            is_mention,
+            is_group,
+        };
+        Arrival::new("x", "main", true, message)
+    }
+
+    fn wiring(
+        engage_mode: EngageMode,
+        pattern: Option<&str>,
+        mode: SessionMode,
+        policy: IgnoredPolicy,
+    ) -> Wiring {
+        Wiring {
+            id: "w".into(),
+            messaging_group_id: "mg".into(),
+            agent_group_id: "ag".into(),
+            engage_mode,
+            engage_pattern: pattern.map(str::to_owned),
+            session_mode: mode,
+            ignored_message_policy: policy,
+            priority: 0,
+        }
+    }
+
+    /// In words: who hears it, where, and whether it wakes.
+    fn told(snapshot: &Snapshot, arrival: &Arrival) -> Vec<String> {
+        let words = |step: Step| match step {
+            Step::Post { key, message, .. } => format!("{key:?} wakes={}", message.trigger),
+            Step::Drop { reason } => reason.to_owned(),
+        };
+        decide(snapshot, arrival).into_iter().map(words).collect()
+    }
+
+    #[test]
+    fn who_hears_what() {
+        use EngageMode::{Mention, Pattern};
+        use IgnoredPolicy::{Accumulate, Drop};
+        use SessionMode::{AgentShared, PerThread, Shared};
+        let cases = [
+            (vec![], arrival("hi", None, true, false), vec!["no_agent_wired"]),
+            (
+                vec![wiring(Mention, None, Shared, Drop)],
+                arrival("hi", None, false, true),
+                vec!["no_agent_engaged"],
+            ),
+            (
+                vec![wiring(Mention, None, Shared, Drop)],
+                arrival("hi", None, true, false),
+                vec!["Shared wakes=true"],
+            ),
+            (
+                vec![wiring(Mention, None, Shared, Accumulate)],
+                arrival("hi", Some("t"), false, true),
+                vec!["PerThread(\"t\") wakes=false"],
+            ),
+            (
+                vec![wiring(Pattern, None, Shared, Drop)],
+                arrival("", Some("t"), false, false),
+                vec!["Shared wakes=true"],
+            ),
+            (
+                vec![
+                    wiring(Pattern, Some("^deploy"), PerThread, Drop),
+                    wiring(Pattern, Some("lunch"), AgentShared, Drop),
+                ],
+                arrival("deploy after lunch", Some("t"), false, false),
+                vec!["PerThread(\"t\") wakes=true", "AgentShared wakes=true"],
+            ),
+        ];
+        for (wirings, arrival, want) in cases {
+            let snapshot = Snapshot { wirings };
+            assert_eq!(told(&snapshot, &arrival), want, "{snapshot:?} {arrival:?}");
+        }
+    }
+}

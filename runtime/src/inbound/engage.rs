@@ -1,0 +1,35 @@
+//! Does this wiring want this message? Pure.
+
+use crate::wirings::{EngageMode, Wiring};
+use regex::Regex;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use vestibule_plugin_api::InboundMessage;
+
+/// How many compiled patterns one thread keeps.
+const PATTERNS_KEPT: usize = 256;
+
+/// Whether the wiring wakes its agent for this message.
+pub fn engages(wiring: &Wiring, message: &InboundMessage) -> bool {
+    match wiring.engage_mode {
+        EngageMode::Mention => message.is_mention,
+        EngageMode::Pattern => match wiring.engage_pattern.as_deref() {
+            None | Some("." | "") => true,
+            Some(pattern) => found(pattern, &message.text),
+        },
+    }
+}
+
+/// A pattern that does not compile finds everything, so that its operator notices.
+fn found(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<HashMap<String, Option<Regex>>> = RefCell::default();
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        if compiled.len() >= PATTERNS_KEPT && !compiled.contains_key(pattern) {
+            compiled.clear();
+        }
+        let regex = compiled.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).ok());
+        regex.as_ref().is_none_or(|regex| regex.is_match(text))
+    })
+}

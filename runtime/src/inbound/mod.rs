@@ -1,0 +1,94 @@
+//! The inbound road: read, decide, perform, in one transaction of the ledger.
+//!
+//! Invariant: an adapter hears that its message was taken only after the commit.
+
+mod content;
+mod decide;
+mod engage;
+mod snapshot;
+
+pub use decide::{Plan, Step, decide};
+pub use snapshot::{Arrival, Snapshot};
+
+use crate::clock::{self, Timestamp};
+use crate::error::Result;
+use crate::house::House;
+use crate::{drops, ledger, sessions};
+use rusqlite::Connection;
+use std::sync::Arc;
+use vestibule_plugin_api::{Accepted, Ignored};
+
+/// Takes one message from a channel.
+///
+/// # Errors
+/// It is not on disk: the adapter must not acknowledge its platform.
+pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
+    let now = clock::now();
+    let marks = house.clone();
+    let (accepted, sessions) = house
+        .central
+        .write(move |db| {
+            marks.ledger.write_marks(db)?;
+            let (channel, account) =
+                (arrival.address.channel_type.as_str(), arrival.address.account.as_str());
+            if !ledger::take_event(db, channel, account, &arrival.message.event_id, now)? {
+                return Ok((Accepted::Duplicate, Vec::new()));
+            }
+            let snapshot = Snapshot::load(db, &arrival)?;
+            perform(db, decide(&snapshot, &arrival), &arrival, now)
+        })
+        .await?;
+    for session_id in sessions {
+        house.ring(session_id);
+    }
+    Ok(accepted)
+}
+
+/// Puts on record that an adapter left an event out.
+///
+/// # Errors
+/// It is not on disk.
+pub async fn ignored(house: &House, channel: String, account: String, ignored: Ignored) -> Result<()> {
+    let now = clock::now();
+    let record = move |db: &Connection| {
+        if ledger::take_event(db, &channel, &account, &ignored.event_id, now)? {
+            let chat = ignored.platform_id.as_ref().map_or("", |chat| chat.as_str());
+            drops::record(db, (&channel, &account, chat), &ignored.reason, ignored.sender.as_deref(), now)?;
+        }
+        Ok(())
+    };
+    house.central.write(record).await
+}
+
+/// Performs a plan; answers what the adapter hears and which sessions have something new.
+fn perform(
+    db: &Connection,
+    plan: Plan,
+    arrival: &Arrival,
+    now: Timestamp,
+) -> Result<(Accepted, Vec<String>)> {
+    let mut touched = Vec::new();
+    let mut dropped = None;
+    for step in plan {
+        match step {
+            Step::Post { agent_group_id, messaging_group_id, key, message } => {
+                let session_id =
+                    sessions::open_or_create(db, &agent_group_id, &messaging_group_id, &key, now)?;
+                ledger::accept(db, &session_id, &message, now)?;
+                touched.push(session_id);
+            }
+            Step::Drop { reason } => {
+                let at = &arrival.address;
+                let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
+                let sender = arrival.message.sender.name.as_deref().unwrap_or(&arrival.message.sender.handle);
+                drops::record(db, chat, reason, Some(sender), now)?;
+                dropped = Some(reason.to_owned());
+            }
+        }
+    }
+    let accepted = match dropped {
+        Some(reason) if touched.is_empty() => Accepted::Dropped { reason },
+        _ => Accepted::Committed,
+    };
+    Ok((accepted, touched))
+}

@@ -1,0 +1,84 @@
+//! One lane per key: what belongs to one session, or to one address, happens in order; what does
+//! not, happens side by side. A lane exists while it has work.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// The lanes of one kind.
+pub struct Lanes<K> {
+    open: Arc<Mutex<HashMap<K, Arc<Shared>>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    rung: AtomicBool,
+    notify: Notify,
+}
+
+/// A lane's own end of its bell.
+pub struct Bell<K> {
+    key: K,
+    shared: Arc<Shared>,
+    open: Arc<Mutex<HashMap<K, Arc<Shared>>>>,
+}
+
+impl<K> Default for Lanes<K> {
+    fn default() -> Self {
+        Lanes { open: Arc::default() }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
+    /// Tells the lane of `key` that there may be work, opening it with `lane` if it is not open.
+    pub fn ring<F>(&self, key: K, lane: impl FnOnce(Bell<K>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut open = locked(&self.open);
+        if let Some(shared) = open.get(&key) {
+            shared.rung.store(true, Ordering::Release);
+            shared.notify.notify_one();
+            return;
+        }
+        let shared = Arc::new(Shared::default());
+        open.insert(key.clone(), shared.clone());
+        let bell = Bell { key, shared, open: self.open.clone() };
+        tokio::spawn(lane(bell));
+    }
+
+    /// How many lanes are open.
+    pub fn open(&self) -> usize {
+        locked(&self.open).len()
+    }
+}
+
+impl<K: Clone + Eq + Hash> Bell<K> {
+    /// Waits until somebody rings.
+    pub async fn rung(&self) {
+        self.shared.notify.notified().await;
+    }
+
+    /// Forgets earlier rings; called before looking for work.
+    pub fn heard(&self) {
+        self.shared.rung.store(false, Ordering::Release);
+    }
+
+    /// Closes the lane, unless somebody rang since [`Bell::heard`]: then it must look again.
+    #[must_use]
+    pub fn close(&self) -> bool {
+        let mut open = locked(&self.open);
+        if self.shared.rung.load(Ordering::Acquire) {
+            return false;
+        }
+        open.remove(&self.key);
+        true
+    }
+}

@@ -1,0 +1,221 @@
+//! The delivery record: what was sent, failed or is unknown is always here.
+
+use super::bump;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
+use vestibule_plugin_api::Address;
+use vestibule_session::{MessageOut, Settled};
+
+/// A reply on its way to its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whose reply it is.
+    pub session_id: String,
+    /// The row's id: the idempotency key.
+    pub message_out_id: String,
+    /// The platform's id of the message it answers.
+    pub in_reply_to: Option<String>,
+    /// Where it goes.
+    pub address: Address,
+    /// What it says, as JSON.
+    pub content: String,
+    /// How often it was tried, this time included.
+    pub attempts: i64,
+    /// When the runtime took it.
+    pub taken_at: Timestamp,
+}
+
+/// What a lane should do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nothing waits for this address.
+    Nothing,
+    /// The next one waits until then.
+    Later(Timestamp),
+    /// Deliver this; it is on record as `sending`.
+    Deliver(Box<Delivery>),
+}
+
+/// Replies of this boot were taken: the next keeper need not hand them over again.
+pub fn mark_taken(db: &Connection, session_id: &str) -> Result<()> {
+    db.prepare_cached("UPDATE sessions SET outbound_boot_id = ?2 WHERE id = ?1")?
+        .execute([session_id, crate::id::boot_id()])?;
+    Ok(())
+}
+
+/// Records a reply as it was read: to be delivered to `address`, or refused with a reason. False when
+/// it was on record already.
+pub fn record_reply(
+    db: &Connection,
+    session_id: &str,
+    reply: &MessageOut,
+    verdict: std::result::Result<&Address, &str>,
+    now: Timestamp,
+) -> Result<bool> {
+    let known: bool = db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2)",
+        )?
+        .query_row([session_id, &reply.id], |r| r.get(0))?;
+    if known {
+        return Ok(false);
+    }
+    let account = verdict.ok().map(|address| address.account.as_str()).or(reply.account.as_deref());
+    let (state, settled_at, change) = match verdict {
+        Ok(_) => ("pending", None, 0),
+        Err(_) => ("failed", Some(now.0), bump(db, session_id)?),
+    };
+    db.prepare_cached(
+        "INSERT INTO deliveries (session_id, message_out_id, seq, in_reply_to, kind, channel_type, account, platform_id, \
+         thread_id, content, state, last_error, taken_at, settled_at, change) \
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
+    )?
+    .execute(params![
+        session_id,
+        reply.id,
+        reply.seq,
+        reply.in_reply_to,
+        reply.kind,
+        reply.channel_type,
+        account,
+        reply.platform_id,
+        reply.thread_id,
+        reply.content,
+        state,
+        verdict.err(),
+        now.0,
+        settled_at,
+        change,
+    ])?;
+    Ok(true)
+}
+
+const OF_ADDRESS: &str = "channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND thread_id IS ?4";
+
+fn address_params(address: &Address) -> [Option<&str>; 4] {
+    [
+        Some(address.channel_type.as_str()),
+        Some(address.account.as_str()),
+        Some(address.platform_id.as_str()),
+        address.thread_id.as_ref().map(|thread| thread.as_str()),
+    ]
+}
+
+/// The oldest open reply of an address, recorded as `sending`: committed before the channel is called.
+/// The head of the lane holds it: nothing overtakes.
+pub fn claim_next(db: &Connection, address: &Address, now: Timestamp) -> Result<Claim> {
+    let sql = format!(
+        "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
+         WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
+         content, attempts, taken_at, next_attempt_at, state \
+         FROM deliveries WHERE {OF_ADDRESS} AND state IN ('pending', 'sending', 'parked') ORDER BY taken_at, seq LIMIT 1"
+    );
+    let head = db
+        .prepare_cached(&sql)?
+        .query_row(address_params(address), |r| {
+            let delivery = Delivery {
+                session_id: r.get(0)?,
+                message_out_id: r.get(1)?,
+                in_reply_to: r.get(2)?,
+                address: address.clone(),
+                content: r.get(3)?,
+                attempts: r.get::<_, i64>(4)? + 1,
+                taken_at: Timestamp(r.get(5)?),
+            };
+            Ok((delivery, Timestamp(r.get(6)?), r.get::<_, String>(7)?))
+        })
+        .optional()?;
+    let Some((delivery, next_attempt_at, state)) = head else { return Ok(Claim::Nothing) };
+    if state == "parked" {
+        return Ok(Claim::Nothing); // until its adapter is there
+    }
+    if next_attempt_at > now {
+        return Ok(Claim::Later(next_attempt_at));
+    }
+    db.prepare_cached(
+        "UPDATE deliveries SET state = 'sending', attempts = attempts + 1 WHERE session_id = ?1 AND message_out_id = ?2",
+    )?
+    .execute([&delivery.session_id, &delivery.message_out_id])?;
+    Ok(Claim::Deliver(Box::new(delivery)))
+}
+
+/// Records the final outcome, and with it the row that the session's `delivered` will show.
+pub fn settle(
+    db: &Connection,
+    delivery: &Delivery,
+    outcome: std::result::Result<Option<&str>, &str>,
+    now: Timestamp,
+) -> Result<()> {
+    let change = bump(db, &delivery.session_id)?;
+    let status = if outcome.is_ok() { Settled::Delivered } else { Settled::Failed };
+    db.prepare_cached(
+        "UPDATE deliveries SET state = ?3, platform_message_id = ?4, last_error = COALESCE(?5, last_error), \
+         settled_at = ?6, change = ?7 WHERE session_id = ?1 AND message_out_id = ?2",
+    )?
+    .execute(params![
+        delivery.session_id,
+        delivery.message_out_id,
+        status.as_str(),
+        outcome.ok().flatten(),
+        outcome.err(),
+        now.0,
+        change
+    ])?;
+    Ok(())
+}
+
+/// Records a failure that is not final: `at` when to try again, or parked until the adapter is there.
+pub fn try_later(db: &Connection, delivery: &Delivery, at: Option<Timestamp>, why: &str) -> Result<()> {
+    let state = if at.is_some() { "pending" } else { "parked" };
+    db.prepare_cached(
+        "UPDATE deliveries SET state = ?3, next_attempt_at = ?4, last_error = ?5 \
+         WHERE session_id = ?1 AND message_out_id = ?2",
+    )?
+    .execute(params![
+        delivery.session_id,
+        delivery.message_out_id,
+        state,
+        at.map_or(0, |at| at.0),
+        why
+    ])?;
+    Ok(())
+}
+
+/// After a crash nobody knows whether what was being sent has arrived: it is sent once more, and
+/// recorded as a possible duplicate unless the channel shows one message for one id.
+pub fn release_sending(db: &Connection) -> Result<usize> {
+    Ok(db.execute(
+        "UPDATE deliveries SET state = 'pending', possible_duplicate = 1, next_attempt_at = 0 WHERE state = 'sending'",
+        [],
+    )?)
+}
+
+/// The addresses of an account with open replies, after waking those that were parked.
+pub fn unpark(db: &Connection, channel: &str, account: &str) -> Result<Vec<Address>> {
+    db.execute(
+        "UPDATE deliveries SET state = 'pending' WHERE channel_type = ?1 AND account = ?2 AND state = 'parked'",
+        [channel, account],
+    )?;
+    let mut statement = db.prepare(
+        "SELECT DISTINCT platform_id, thread_id FROM deliveries WHERE channel_type = ?1 AND account = ?2 \
+         AND platform_id IS NOT NULL AND state IN ('pending', 'sending', 'parked')",
+    )?;
+    let rows = statement.query_map([channel, account], |r| {
+        Ok(Address {
+            channel_type: channel.into(),
+            account: account.into(),
+            platform_id: r.get::<_, String>(0)?.into(),
+            thread_id: r.get::<_, Option<String>>(1)?.map(Into::into),
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many deliveries are in each state.
+pub fn delivery_counts(db: &Connection) -> Result<BTreeMap<String, i64>> {
+    let mut statement = db.prepare("SELECT state, COUNT(*) FROM deliveries GROUP BY state")?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

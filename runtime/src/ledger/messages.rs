@@ -1,0 +1,165 @@
+//! Rows on their way in, and what became of them.
+
+use super::bump;
+use crate::clock::{Timestamp, after};
+use crate::error::Result;
+use rusqlite::{Connection, params};
+use vestibule_plugin_api::Address;
+use vestibule_session::{Ack, AckStatus, next_even};
+
+/// A row that died this often with its runner is given up.
+const TRIES_MAX: i64 = 5;
+/// The wait before the first retry, in milliseconds; it doubles with each.
+const RETRY_MS: i64 = 5_000;
+/// Event ids are remembered for this long, in milliseconds: 30 days.
+const EVENT_ID_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
+
+/// A message for one session.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// The platform's id of it.
+    pub platform_message_id: String,
+    /// Whose session it is; part of the row's id.
+    pub agent_group_id: String,
+    /// When it was written.
+    pub timestamp: Timestamp,
+    /// Whether it wakes the agent.
+    pub trigger: bool,
+    /// Where a reply goes.
+    pub address: Address,
+    /// JSON, as the spec's prompt format reads it.
+    pub content: String,
+}
+
+/// Takes an event id; false when it was taken before.
+pub fn take_event(
+    db: &Connection,
+    channel: &str,
+    account: &str,
+    event_id: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    let mut statement = db.prepare_cached(
+        "INSERT OR IGNORE INTO event_ids (channel_type, account, event_id, seen_at) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    Ok(statement.execute(params![channel, account, event_id, now.0])? == 1)
+}
+
+/// Forgets the event ids that no platform sends again.
+pub fn forget_events(db: &Connection, now: Timestamp) -> Result<()> {
+    db.execute("DELETE FROM event_ids WHERE seen_at < ?1", [after(now, -EVENT_ID_AGE_MS).0])?;
+    Ok(())
+}
+
+/// Writes a message into a session's rows. Its number comes from the session's counter, never from
+/// the highest row: pruning would use numbers twice.
+pub fn accept(db: &Connection, session_id: &str, new: &NewMessage, now: Timestamp) -> Result<()> {
+    let change = bump(db, session_id)?;
+    let last_seq = db
+        .prepare_cached("SELECT last_seq FROM sessions WHERE id = ?1")?
+        .query_row([session_id], |r| r.get(0))?;
+    let seq = next_even(last_seq);
+    db.prepare_cached("UPDATE sessions SET last_seq = ?2, last_active = ?3 WHERE id = ?1")?
+        .execute(params![session_id, seq, now.0])?;
+    let id = free_id(db, session_id, &new.platform_message_id, &new.agent_group_id)?;
+    db.prepare_cached(
+        "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, series_id, \"trigger\", channel_type, \
+         account, platform_id, thread_id, content, platform_message_id, change) \
+         VALUES (?1, ?2, ?3, 'chat', ?4, 'pending', ?2, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    )?
+    .execute(params![
+        session_id,
+        id,
+        seq,
+        new.timestamp.0,
+        new.trigger,
+        new.address.channel_type.as_str(),
+        new.address.account.as_str(),
+        new.address.platform_id.as_str(),
+        new.address.thread_id.as_ref().map(|thread| thread.as_str()),
+        new.content,
+        new.platform_message_id,
+        change,
+    ])?;
+    Ok(())
+}
+
+/// `<platform message id>:<agent group id>`; an edit, or another chat's message with the same id,
+/// gets a number, so that nothing is lost to the primary key.
+fn free_id(
+    db: &Connection,
+    session_id: &str,
+    platform_message_id: &str,
+    agent_group_id: &str,
+) -> Result<String> {
+    let mut taken =
+        db.prepare_cached("SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND id = ?2)")?;
+    let mut id = format!("{platform_message_id}:{agent_group_id}");
+    let mut number = 2;
+    while taken.query_row([session_id, &id], |r| r.get(0))? {
+        id = format!("{platform_message_id}~{number}:{agent_group_id}");
+        number += 1;
+    }
+    Ok(id)
+}
+
+/// Takes over what the runner acknowledged. Only rows that still wait change; a stranger's ids
+/// match nothing.
+pub fn acknowledge(db: &Connection, session_id: &str, acks: &[Ack]) -> Result<()> {
+    let settled = |ack: &&Ack| ack.status != AckStatus::Processing;
+    if !acks.iter().any(|ack| settled(&ack)) {
+        return Ok(());
+    }
+    let change = bump(db, session_id)?;
+    let mut statement = db.prepare_cached(
+        "UPDATE messages_in SET status = ?3, change = ?4 WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
+    )?;
+    for ack in acks.iter().filter(settled) {
+        statement.execute(params![session_id, ack.message_id, ack.status.as_str(), change])?;
+    }
+    Ok(())
+}
+
+/// A run ended by itself while rows were due: each of them counts a try, waits before the next one,
+/// and is given up after the last. Answers how many were given up.
+pub fn count_tries(db: &Connection, session_id: &str, now: Timestamp) -> Result<usize> {
+    let any_due: bool = db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND status = 'pending' AND \"trigger\" \
+         AND COALESCE(process_after, 0) <= ?2)",
+        params![session_id, now.0],
+        |r| r.get(0),
+    )?;
+    if !any_due {
+        return Ok(0);
+    }
+    let change = bump(db, session_id)?;
+    db.execute(
+        "UPDATE messages_in SET tries = tries + 1, process_after = ?3 + ?4 * (1 << tries), change = ?2 \
+         WHERE session_id = ?1 AND status = 'pending' AND \"trigger\" AND COALESCE(process_after, 0) <= ?3",
+        params![session_id, change, now.0, RETRY_MS],
+    )?;
+    Ok(db.execute(
+        "UPDATE messages_in SET status = 'failed', change = ?2 \
+         WHERE session_id = ?1 AND status = 'pending' AND tries > ?3",
+        params![session_id, change, TRIES_MAX],
+    )?)
+}
+
+/// The destinations or the routing of a session changed.
+pub fn bump_routing(db: &Connection, session_id: &str) -> Result<()> {
+    let change = bump(db, session_id)?;
+    db.prepare_cached("UPDATE sessions SET routing_change = ?2 WHERE id = ?1")?
+        .execute(params![session_id, change])?;
+    Ok(())
+}
+
+/// The sessions that need a look when the runtime starts: a runner's end is not on record, rows are
+/// not known to be in the file, or rows wait for an answer.
+pub fn seen_at_start(db: &Connection) -> Result<Vec<String>> {
+    let mut statement = db.prepare(
+        "SELECT id FROM sessions WHERE running UNION SELECT id FROM sessions WHERE change > projected \
+         UNION SELECT session_id FROM messages_in WHERE status = 'pending' AND \"trigger\"",
+    )?;
+    let rows = statement.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,31 @@
+//! The ledger: the central rows that every `inbound.db` is a projection of.
+//!
+//! Invariants:
+//! - A row is on disk here before any file has it, and before its platform is acknowledged.
+//! - It keeps state, not history: each row carries the session's change number that last touched it.
+//! - It is the only user of `InboundWriter`. Delete every `inbound.db` while the house is stopped,
+//!   and nothing is lost.
+
+mod deliveries;
+mod messages;
+mod project;
+
+pub use deliveries::{
+    Claim, Delivery, claim_next, delivery_counts, mark_taken, record_reply, release_sending, settle,
+    try_later, unpark,
+};
+pub use messages::{
+    NewMessage, accept, acknowledge, bump_routing, count_tries, forget_events, seen_at_start, take_event,
+};
+pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
+
+use crate::error::Result;
+use rusqlite::Connection;
+
+/// The session's next change number; its file will be written under this boot.
+fn bump(db: &Connection, session_id: &str) -> Result<i64> {
+    let mut statement = db.prepare_cached(
+        "UPDATE sessions SET change = change + 1, boot_id = ?2 WHERE id = ?1 RETURNING change",
+    )?;
+    Ok(statement.query_row([session_id, crate::id::boot_id()], |r| r.get(0))?)
+}

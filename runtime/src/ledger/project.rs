@@ -1,0 +1,227 @@
+//! From the ledger's rows to a session's `inbound.db`.
+
+use crate::clock::Timestamp;
+use crate::db::Central;
+use crate::error::Result;
+use crate::home::Home;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use vestibule_session::{
+    Delivered, Destination, Error as SessionError, InboundWriter, MessageIn, Projection, Routing, SessionDir,
+    Settled,
+};
+
+/// The ledger's own memory: which changes are known to be in their files. It is written down with
+/// the next commit that happens anyway; forgetting it costs a look at the file.
+#[derive(Default)]
+pub struct Ledger {
+    known: Mutex<HashMap<String, i64>>,
+    unwritten: Mutex<HashMap<String, i64>>,
+}
+
+/// What a projection found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Projected {
+    /// When the earliest row that wakes the agent is due.
+    pub due: Option<Timestamp>,
+}
+
+struct Wanted {
+    agent_group_id: String,
+    change: i64,
+    routing_change: i64,
+    rebuild: bool,
+}
+
+impl Ledger {
+    /// Brings a session's file up to date. Only the session's own lane calls this. `None` when there
+    /// is no such session.
+    ///
+    /// # Errors
+    /// The file is locked or cannot be written; the session stays behind until the next call.
+    pub fn project(&self, central: &Central, home: &Home, session_id: &str) -> Result<Option<Projected>> {
+        central.read_here(|db| {
+            let Some(wanted) = wanted(db, session_id)? else { return Ok(None) };
+            let dir = home.session(&wanted.agent_group_id, session_id);
+            let known = locked(&self.known).get(session_id).copied();
+            if known.is_none_or(|known| known < wanted.change) {
+                self.write(db, &dir, session_id, &wanted, known.is_none())?;
+                locked(&self.known).insert(session_id.to_owned(), wanted.change);
+                locked(&self.unwritten).insert(session_id.to_owned(), wanted.change);
+            }
+            Ok(Some(Projected { due: due(db, session_id)? }))
+        })
+    }
+
+    fn write(
+        &self,
+        db: &Connection,
+        dir: &SessionDir,
+        session_id: &str,
+        wanted: &Wanted,
+        first: bool,
+    ) -> Result<()> {
+        // What an operating system left unflushed is made again, never checked and trusted.
+        let opened =
+            if wanted.rebuild && first { InboundWriter::rebuild(dir) } else { InboundWriter::open(dir) };
+        let (mut writer, applied) =
+            match opened.and_then(|writer| writer.applied().map(|applied| (writer, applied))) {
+                Ok(opened) if opened.1 <= wanted.change => opened,
+                Ok(_) | Err(SessionError::Missing | SessionError::Damaged(_)) => {
+                    (InboundWriter::rebuild(dir)?, 0)
+                }
+                Err(error) => return Err(error.into()),
+            };
+        if applied < wanted.change {
+            let projection = changes(db, session_id, applied, wanted)?;
+            writer.apply(&projection)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what is known to be in the files, as part of a transaction that happens anyway.
+    ///
+    /// # Errors
+    /// SQLite fails; the marks are lost, and the files are looked at again at the next start.
+    pub fn write_marks(&self, db: &Connection) -> Result<()> {
+        let marks = std::mem::take(&mut *locked(&self.unwritten));
+        let mut statement = db.prepare_cached(
+            "UPDATE sessions SET projected = ?2, rebuild = 0 WHERE id = ?1 AND projected < ?2",
+        )?;
+        for (session_id, change) in marks {
+            statement.execute(params![session_id, change])?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a session whose lane closes: its next lane looks at the file again.
+    pub fn forget(&self, session_id: &str) {
+        locked(&self.known).remove(session_id);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file last written under another boot, without a clean stop since, is not trusted.
+pub fn distrust_other_boots(db: &Connection) -> Result<usize> {
+    Ok(db.execute(
+        "UPDATE sessions SET rebuild = 1, projected = 0, boot_id = NULL WHERE boot_id IS NOT NULL AND boot_id <> ?1",
+        [crate::id::boot_id()],
+    )?)
+}
+
+/// Every file is flushed: the next boot may trust them.
+pub fn trust_files(db: &Connection) -> Result<()> {
+    db.execute("UPDATE sessions SET boot_id = NULL WHERE boot_id IS NOT NULL", [])?;
+    Ok(())
+}
+
+fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>> {
+    let mut statement = db.prepare_cached(
+        "SELECT agent_group_id, change, routing_change, rebuild FROM sessions WHERE id = ?1",
+    )?;
+    let row = statement.query_row([session_id], |r| {
+        Ok(Wanted {
+            agent_group_id: r.get(0)?,
+            change: r.get(1)?,
+            routing_change: r.get(2)?,
+            rebuild: r.get(3)?,
+        })
+    });
+    Ok(row.optional()?)
+}
+
+fn due(db: &Connection, session_id: &str) -> Result<Option<Timestamp>> {
+    let mut statement = db.prepare_cached(
+        "SELECT MIN(COALESCE(process_after, 0)) FROM messages_in \
+         WHERE session_id = ?1 AND status = 'pending' AND \"trigger\"",
+    )?;
+    let due: Option<i64> = statement.query_row([session_id], |r| r.get(0))?;
+    Ok(due.map(Timestamp))
+}
+
+fn changes(db: &Connection, session_id: &str, since: i64, wanted: &Wanted) -> Result<Projection> {
+    let mut statement = db.prepare_cached(
+        "SELECT id, seq, kind, timestamp, status, process_after, recurrence, series_id, tries, \"trigger\", platform_id, \
+         channel_type, thread_id, content, source_session_id, on_wake, account, platform_message_id \
+         FROM messages_in WHERE session_id = ?1 AND change > ?2 ORDER BY seq",
+    )?;
+    let messages = statement.query_map(params![session_id, since], |r| {
+        Ok(MessageIn {
+            id: r.get(0)?,
+            seq: r.get(1)?,
+            kind: r.get(2)?,
+            timestamp: Timestamp(r.get(3)?),
+            status: r.get(4)?,
+            process_after: r.get::<_, Option<i64>>(5)?.map(Timestamp),
+            recurrence: r.get(6)?,
+            series_id: r.get(7)?,
+            tries: r.get(8)?,
+            trigger: r.get(9)?,
+            platform_id: r.get(10)?,
+            channel_type: r.get(11)?,
+            thread_id: r.get(12)?,
+            content: r.get(13)?,
+            source_session_id: r.get(14)?,
+            on_wake: r.get(15)?,
+            account: r.get(16)?,
+            platform_message_id: r.get(17)?,
+        })
+    })?;
+    let messages = messages.collect::<rusqlite::Result<_>>()?;
+    let mut statement = db.prepare_cached(
+        "SELECT message_out_id, platform_message_id, state, settled_at FROM deliveries \
+         WHERE session_id = ?1 AND change > ?2 AND state IN ('delivered', 'failed')",
+    )?;
+    let delivered = statement.query_map(params![session_id, since], |r| {
+        let state: String = r.get(2)?;
+        Ok(Delivered {
+            message_out_id: r.get(0)?,
+            platform_message_id: r.get(1)?,
+            status: if state == "delivered" { Settled::Delivered } else { Settled::Failed },
+            delivered_at: Timestamp(r.get::<_, Option<i64>>(3)?.unwrap_or_default()),
+        })
+    })?;
+    let delivered = delivered.collect::<rusqlite::Result<_>>()?;
+    let routing = if wanted.routing_change > since { Some(routing(db, session_id)?) } else { None };
+    Ok(Projection { change: wanted.change, messages, delivered, routing })
+}
+
+/// Destinations and default routing are derived from the central rows, never stored twice.
+fn routing(db: &Connection, session_id: &str) -> Result<(Vec<Destination>, Routing)> {
+    let mut statement = db.prepare_cached(
+        "SELECT d.local_name, COALESCE(g.name, d.local_name), d.target_type, g.channel_type, g.platform_id, \
+         CASE d.target_type WHEN 'agent' THEN d.target_id END, g.account \
+         FROM sessions s JOIN destinations d ON d.agent_group_id = s.agent_group_id \
+         LEFT JOIN messaging_groups g ON d.target_type = 'channel' AND g.id = d.target_id \
+         WHERE s.id = ?1 AND (d.target_type = 'agent' OR g.id IS NOT NULL) ORDER BY d.local_name",
+    )?;
+    let destinations = statement.query_map([session_id], |r| {
+        Ok(Destination {
+            name: r.get(0)?,
+            display_name: r.get(1)?,
+            kind: r.get(2)?,
+            channel_type: r.get(3)?,
+            platform_id: r.get(4)?,
+            agent_group_id: r.get(5)?,
+            account: r.get(6)?,
+        })
+    })?;
+    let destinations = destinations.collect::<rusqlite::Result<_>>()?;
+    let mut statement = db.prepare_cached(
+        "SELECT g.channel_type, g.platform_id, s.thread_id, g.account FROM sessions s \
+         JOIN messaging_groups g ON g.id = s.messaging_group_id WHERE s.id = ?1",
+    )?;
+    let routing = statement.query_row([session_id], |r| {
+        Ok(Routing {
+            channel_type: r.get(0)?,
+            platform_id: r.get(1)?,
+            thread_id: r.get(2)?,
+            account: r.get(3)?,
+        })
+    });
+    Ok((destinations, routing.optional()?.unwrap_or_default()))
+}

@@ -1,0 +1,131 @@
+//! Messaging groups: one chat each, on one account of one channel.
+//!
+//! Invariant: `platform_id` is byte for byte what the adapter hands over.
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+/// One chat known to the runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MessagingGroup {
+    /// Minted by the runtime.
+    pub id: String,
+    /// The kind of platform.
+    pub channel_type: String,
+    /// The login on it.
+    pub account: String,
+    /// The chat, as the adapter spells it.
+    pub platform_id: String,
+    /// What people call it.
+    pub name: Option<String>,
+}
+
+const COLUMNS: &str = "id, channel_type, account, platform_id, name";
+
+fn of(row: &Row<'_>) -> rusqlite::Result<MessagingGroup> {
+    Ok(MessagingGroup {
+        id: row.get(0)?,
+        channel_type: row.get(1)?,
+        account: row.get(2)?,
+        platform_id: row.get(3)?,
+        name: row.get(4)?,
+    })
+}
+
+/// All messaging groups.
+pub fn list(db: &Connection) -> Result<Vec<MessagingGroup>> {
+    let sql = format!("SELECT {COLUMNS} FROM messaging_groups ORDER BY channel_type, account, platform_id");
+    let mut statement = db.prepare(&sql)?;
+    let rows = statement.query_map([], of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The chat at this place.
+pub fn at(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<Option<MessagingGroup>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM messaging_groups WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3"
+    );
+    Ok(db.prepare_cached(&sql)?.query_row([channel, account, chat], of).optional()?)
+}
+
+/// The chat with this id.
+pub fn by_id(db: &Connection, id: &str) -> Result<Option<MessagingGroup>> {
+    let mut statement =
+        db.prepare_cached(&format!("SELECT {COLUMNS} FROM messaging_groups WHERE id = ?1"))?;
+    Ok(statement.query_row([id], of).optional()?)
+}
+
+/// The chat with this id, or this platform id if only one chat has it.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn named(db: &Connection, name: &str) -> Result<MessagingGroup> {
+    let sql = format!("SELECT {COLUMNS} FROM messaging_groups WHERE id = ?1 OR platform_id = ?1 LIMIT 2");
+    let mut statement = db.prepare(&sql)?;
+    let found: Vec<MessagingGroup> = statement.query_map([name], of)?.collect::<rusqlite::Result<_>>()?;
+    match <[MessagingGroup; 1]>::try_from(found) {
+        Ok([one]) => Ok(one),
+        Err(none) if none.is_empty() => Err(Error::Refused(format!(
+            "there is no messaging group `{name}`; `vestibule messaging-group list` shows them"
+        ))),
+        Err(_) => {
+            Err(Error::Refused(format!("several messaging groups are called `{name}`; name one by its id")))
+        }
+    }
+}
+
+/// The chat at this place, made if it is new.
+pub fn find_or_create(
+    db: &Connection,
+    channel: &str,
+    account: &str,
+    chat: &str,
+    name: Option<&str>,
+    now: Timestamp,
+) -> Result<MessagingGroup> {
+    if let Some(found) = at(db, channel, account, chat)? {
+        return Ok(found);
+    }
+    for (what, text) in [("channel", channel), ("account", account), ("chat", chat)] {
+        if text.is_empty() || text.len() > 512 || text.chars().any(char::is_control) {
+            return Err(Error::Refused(format!(
+                "the {what} must be 1 to 512 bytes without control characters"
+            )));
+        }
+    }
+    let group = MessagingGroup {
+        id: crate::id::mint("mg"),
+        channel_type: channel.into(),
+        account: account.into(),
+        platform_id: chat.into(),
+        name: name.map(str::to_owned),
+    };
+    db.execute(
+        "INSERT INTO messaging_groups (id, channel_type, account, platform_id, name, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![group.id, group.channel_type, group.account, group.platform_id, group.name, now.0],
+    )?;
+    Ok(group)
+}
+
+/// Stores the name.
+pub fn rename(db: &Connection, id: &str, name: Option<&str>) -> Result<()> {
+    db.execute("UPDATE messaging_groups SET name = ?2 WHERE id = ?1", params![id, name])?;
+    Ok(())
+}
+
+/// Removes a chat with its wirings.
+pub fn delete(db: &Connection, id: &str) -> Result<()> {
+    db.execute("DELETE FROM messaging_groups WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+/// The chats with this platform id, one for each account that knows it.
+pub fn on_any_account(db: &Connection, channel: &str, chat: &str) -> Result<Vec<MessagingGroup>> {
+    let sql = format!("SELECT {COLUMNS} FROM messaging_groups WHERE channel_type = ?1 AND platform_id = ?2");
+    let mut statement = db.prepare_cached(&sql)?;
+    let rows = statement.query_map([channel, chat], of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,113 @@
+//! The accounts of a plugin: started with their config, and started again while their platform
+//! cannot be reached.
+
+use super::link::{CallError, Link};
+use crate::config;
+use crate::delivery;
+use crate::house::House;
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_plugin_api::{ACCOUNT_MAIN, PluginError};
+
+/// The first wait before an account is started again; it doubles up to the last.
+const RESTART_FIRST: Duration = Duration::from_secs(1);
+const RESTART_LAST: Duration = Duration::from_secs(60);
+
+/// How an account is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountState {
+    /// It is being started.
+    Connecting,
+    /// It takes and delivers messages.
+    Live,
+    /// Its platform could not be reached; it is tried again.
+    Waiting(String),
+    /// Somebody must mend something first.
+    Broken(String),
+}
+
+/// Starts every account of a plugin that the config names. A plugin without secrets needs no
+/// config: it is started as `main`.
+pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
+    let channel = &link.manifest.channel_type;
+    let mut sections: Vec<(String, toml::Table)> = house
+        .config
+        .channels
+        .iter()
+        .filter(|((of, _), _)| of == channel)
+        .map(|((_, account), section)| (account.clone(), section.clone()))
+        .collect();
+    if sections.is_empty() && link.manifest.secrets.is_empty() {
+        sections.push((ACCOUNT_MAIN.to_owned(), toml::Table::new()));
+    }
+    for (account, section) in sections {
+        link.accounts().insert(account.clone(), AccountState::Connecting);
+        tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
+    }
+}
+
+async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, section: toml::Table) {
+    let channel = link.manifest.channel_type.clone();
+    let mut wait = RESTART_FIRST;
+    loop {
+        let (state, again) = match start(&link, &account, &section).await {
+            Ok(()) => (AccountState::Live, false),
+            Err(CallError::Plugin(PluginError::Retry { reason, .. })) => {
+                (AccountState::Waiting(reason), true)
+            }
+            Err(CallError::Late) => (AccountState::Waiting(CallError::Late.to_string()), true),
+            Err(error) => (AccountState::Broken(error.to_string()), false),
+        };
+        match &state {
+            AccountState::Live => tracing::info!(channel, account, "channel is live"),
+            AccountState::Waiting(why) => tracing::warn!(channel, account, %why, "channel cannot start yet"),
+            AccountState::Broken(why) => tracing::error!(channel, account, %why, "channel was not started"),
+            AccountState::Connecting => {}
+        }
+        let live = state == AccountState::Live;
+        match link.accounts().get_mut(&account) {
+            Some(entry) => *entry = state,
+            None => return, // the plugin was taken out meanwhile
+        }
+        if live && let Err(error) = delivery::adapter_is_live(&house, channel.clone(), account.clone()).await
+        {
+            tracing::error!(%error, "what waited for the channel could not be woken");
+        }
+        if !again {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RESTART_LAST),
+            () = house.stopping() => return,
+        }
+    }
+}
+
+async fn start(link: &Link, account: &str, section: &toml::Table) -> Result<(), CallError> {
+    let config = config::resolve(section, &link.manifest.secrets)
+        .map_err(|why| CallError::Plugin(PluginError::broken(why)))?;
+    link.start_account(account, config).await
+}
+
+/// Stops every account of a plugin, then the plugin.
+pub async fn stop(link: &Arc<Link>) {
+    let accounts = std::mem::take(&mut *link.accounts());
+    for (account, state) in accounts {
+        if state == AccountState::Live
+            && let Err(error) = link.stop_account(&account).await
+        {
+            tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
+        }
+    }
+    let link = link.clone();
+    // It waits for the plugin's threads.
+    let _ = tokio::task::spawn_blocking(move || link.shutdown()).await;
+}
+
+/// Stops every plugin.
+pub async fn stop_all(house: &House) {
+    for link in house.registry.all() {
+        house.registry.remove(&link.manifest.channel_type);
+        stop(&link).await;
+    }
+}

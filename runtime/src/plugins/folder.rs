@@ -1,0 +1,203 @@
+//! The plugins folder: files that appear, change and go, without a restart.
+
+use super::accounts::{self, start_accounts};
+use super::link::{Link, Origin};
+use super::load;
+use super::registry::file_name;
+use crate::house::House;
+use inotify::{Inotify, WatchMask};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+/// A file is taken once it has not changed for this long.
+const SETTLED: Duration = Duration::from_millis(400);
+/// The folder is scanned this often even if nothing was heard.
+const SAFETY_NET: Duration = Duration::from_secs(30);
+
+/// Size, time and inode: what changes when a file does.
+type Stamp = (u64, i64, i64, u64);
+
+struct Seen {
+    stamp: Stamp,
+    since: Instant,
+    done: bool,
+}
+
+/// Watches the folder until the house stops.
+pub async fn watch(house: Arc<House>) {
+    // Private copies of an earlier run are nobody's any more.
+    if let Ok(entries) = std::fs::read_dir(house.home.plugin_copies()) {
+        for entry in entries.flatten() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let doorbell = match doorbell(&house.home.plugins()) {
+        Ok(doorbell) => Some(doorbell),
+        Err(error) => {
+            tracing::warn!(%error, "the plugins folder cannot be watched; it is scanned every 30 s");
+            None
+        }
+    };
+    let mut seen = BTreeMap::new();
+    loop {
+        let unsettled = scan(&house, &mut seen).await;
+        let wait = if unsettled { SETTLED / 4 } else { SAFETY_NET };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = rung(doorbell.as_ref()) => {}
+            () = house.stopping() => return,
+        }
+    }
+}
+
+fn doorbell(folder: &Path) -> std::io::Result<AsyncFd<Inotify>> {
+    let inotify = Inotify::init()?;
+    inotify.watches().add(
+        folder,
+        WatchMask::CREATE
+            | WatchMask::MODIFY
+            | WatchMask::CLOSE_WRITE
+            | WatchMask::MOVED_TO
+            | WatchMask::MOVED_FROM
+            | WatchMask::DELETE
+            | WatchMask::ATTRIB,
+    )?;
+    AsyncFd::new(inotify)
+}
+
+/// Waits for the folder to change; for ever without a doorbell.
+async fn rung(doorbell: Option<&AsyncFd<Inotify>>) {
+    let Some(doorbell) = doorbell else { return std::future::pending().await };
+    if let Ok(mut ready) = doorbell.readable().await {
+        // Only that something happened matters: what did, the scan sees.
+        let mut buffer = [0; 4096];
+        while rustix::io::read(ready.get_ref(), &mut buffer).is_ok_and(|count| count > 0) {}
+        ready.clear_ready();
+    }
+}
+
+/// Looks at every file once; true while some have not settled.
+async fn scan(house: &Arc<House>, seen: &mut BTreeMap<PathBuf, Seen>) -> bool {
+    let folder = house.home.plugins();
+    if let Some(why) = folder_fault(&folder) {
+        house.registry.refused().insert(folder, why);
+        return false;
+    }
+    house.registry.refused().remove(&folder);
+    let now = stamps(&folder);
+    let gone: Vec<PathBuf> = seen.keys().filter(|path| !now.contains_key(*path)).cloned().collect();
+    for path in gone {
+        seen.remove(&path);
+        removed(house, &path).await;
+    }
+    let mut unsettled = false;
+    for (path, stamp) in now {
+        let fresh = || Seen { stamp, since: Instant::now(), done: false };
+        let entry = seen.entry(path.clone()).or_insert_with(fresh);
+        if entry.stamp != stamp {
+            *entry = fresh();
+        }
+        if entry.done {
+            continue;
+        }
+        if entry.since.elapsed() < SETTLED {
+            unsettled = true;
+            continue;
+        }
+        entry.done = true;
+        appeared(house, &path).await;
+    }
+    unsettled
+}
+
+fn folder_fault(folder: &Path) -> Option<String> {
+    let mode = std::fs::metadata(folder).ok()?.mode();
+    (mode & 0o022 != 0).then(|| {
+        format!(
+            "other users can change the plugins folder (mode {:o}). Run chmod 700 on it. [DIR_WRITABLE]",
+            mode & 0o777
+        )
+    })
+}
+
+fn stamps(folder: &Path) -> BTreeMap<PathBuf, Stamp> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeMap::new() };
+    let plugin_file = |path: &PathBuf| {
+        path.extension().is_some_and(|ending| ending == "so") && !file_name(path).starts_with('.')
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(plugin_file)
+        .filter_map(|path| {
+            let meta = std::fs::symlink_metadata(&path).ok()?;
+            Some((path, (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino())))
+        })
+        .collect()
+}
+
+async fn removed(house: &Arc<House>, path: &Path) {
+    house.registry.refused().remove(path);
+    if let Some(link) = house.registry.from_file(path) {
+        tracing::info!(
+            plugin = link.manifest.name,
+            file = file_name(path),
+            "plugin file removed, stopping it"
+        );
+        house.registry.remove(&link.manifest.channel_type);
+        accounts::stop(&link).await;
+    }
+}
+
+/// A new or changed file. A broken one leaves what runs as it is.
+async fn appeared(house: &Arc<House>, path: &Path) {
+    match replace(house, path).await {
+        Ok(link) => {
+            house.registry.refused().remove(path);
+            tracing::info!(
+                plugin = link.manifest.name,
+                version = link.manifest.version,
+                file = file_name(path),
+                "plugin loaded"
+            );
+            start_accounts(house, &link);
+        }
+        Err(why) => {
+            let sentence = format!("Plugin {} was not loaded: {why}", file_name(path));
+            tracing::warn!("{sentence}");
+            house.registry.refused().insert(path.to_owned(), sentence);
+        }
+    }
+}
+
+async fn replace(house: &Arc<House>, path: &Path) -> Result<Arc<Link>, String> {
+    let (file, copies) = (path.to_owned(), house.home.plugin_copies());
+    let running = house.registry.from_file(path);
+    let running_channel = running.as_ref().map(|link| link.manifest.channel_type.clone());
+    let registry_house = house.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let checked = load::read(&file)?;
+        let channel = &checked.inspected.manifest.channel_type;
+        if Some(channel) != running_channel.as_ref()
+            && let Some(why) = registry_house.registry.taken(channel)
+        {
+            return Err(why);
+        }
+        let root = load::open(&checked, &copies)?;
+        Ok((checked.inspected.manifest, checked.sha256, root))
+    });
+    let (manifest, sha256, root) =
+        opened.await.map_err(|error| format!("its check failed ({error}). [CHECK]"))??;
+    // Only now does the old one stop: a connection of a channel must not exist twice.
+    if let Some(old) = running {
+        house.registry.remove(&old.manifest.channel_type);
+        accounts::stop(&old).await;
+    }
+    let link = Link::start(house, manifest, Origin::File { path: path.to_owned(), sha256 }, root)?;
+    house.registry.add(link)
+}

@@ -1,0 +1,180 @@
+//! One live plugin: frames go out with a deadline, answers come back as Rust.
+
+use super::accounts::AccountState;
+use super::port::Port;
+use crate::house::House;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use vestibule_plugin_api::wire::{self, Empty, Request, WebhookHead};
+use vestibule_plugin_api::{Manifest, OutboundMessage, PluginError, Receipt, WebhookRequest};
+use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
+
+/// How long a plugin may take to start or stop an account.
+const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
+/// How long an ending plugin's threads are waited for, in milliseconds.
+const SHUTDOWN_MS: u64 = 2_000;
+
+/// Where a plugin came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It is linked into the binary.
+    Bundled,
+    /// It was dropped into the plugins folder.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The SHA-256 of its bytes, in hexadecimal.
+        sha256: String,
+    },
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No adapter is live for this account.
+    #[error("the channel's adapter is not live")]
+    NotThere,
+    /// The plugin answered with an error.
+    #[error("{}", .0.reason())]
+    Plugin(PluginError),
+    /// The plugin does not do that.
+    #[error("the plugin does not support this: {0}")]
+    Unsupported(String),
+    /// The plugin has a bug.
+    #[error("the plugin panicked: {0}")]
+    Panicked(String),
+    /// The plugin dropped the call.
+    #[error("the plugin dropped the call")]
+    Cancelled,
+    /// The plugin missed the deadline.
+    #[error("the plugin did not answer in time")]
+    Late,
+}
+
+/// One live plugin.
+pub struct Link {
+    /// Who it is.
+    pub manifest: Manifest,
+    /// Where it came from.
+    pub origin: Origin,
+    root: PluginRootRef,
+    accounts: Mutex<BTreeMap<String, AccountState>>,
+}
+
+impl Link {
+    /// Starts the plugin's own machinery.
+    pub fn start(
+        house: &Arc<House>,
+        manifest: Manifest,
+        origin: Origin,
+        root: PluginRootRef,
+    ) -> Result<Arc<Link>, String> {
+        let link = Arc::new(Link { manifest, origin, root, accounts: Mutex::default() });
+        let port = RuntimeSide::new(Port::new(house, &link));
+        match (link.root.init())(port, log_level()) {
+            status::OK => Ok(link),
+            code => {
+                Err(format!("its start failed with status {code}. Look at the log; its author can say more"))
+            }
+        }
+    }
+
+    /// Delivers a message.
+    pub async fn deliver(&self, message: OutboundMessage, deadline: Duration) -> Result<Receipt, CallError> {
+        self.ask(wire::frame(&Request::Deliver { message }), deadline).await
+    }
+
+    /// Hands a verified webhook over.
+    pub async fn webhook(
+        &self,
+        account: &str,
+        request: WebhookRequest,
+        deadline: Duration,
+    ) -> Result<WebhookHead, CallError> {
+        self.ask(wire::webhook_frame(account, request), deadline).await
+    }
+
+    /// Starts an account.
+    pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
+        let request = Request::Start { account: account.to_owned(), config };
+        let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Stops an account.
+    pub async fn stop_account(&self, account: &str) -> Result<(), CallError> {
+        let request = Request::Stop { account: account.to_owned() };
+        let Empty {} = self.ask(wire::frame(&request), SHUTDOWN_TIME).await?;
+        Ok(())
+    }
+
+    /// Ends the plugin's machinery. Its code stays mapped: unloading is unsound.
+    pub fn shutdown(&self) {
+        let left = (self.root.shutdown())(SHUTDOWN_MS);
+        if left > 0 {
+            tracing::warn!(plugin = self.manifest.name, left, "calls were still open when the plugin ended");
+        }
+    }
+
+    /// The accounts and how they are.
+    pub fn accounts(&self) -> MutexGuard<'_, BTreeMap<String, AccountState>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the account can be called.
+    pub fn is_live(&self, account: &str) -> bool {
+        self.accounts().get(account) == Some(&AccountState::Live)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
+        let id = (self.root.call())(frame, done);
+        let mut call = OpenCall { root: self.root, id: Some(id) };
+        let Ok(answer) = tokio::time::timeout(deadline, answer).await else { return Err(CallError::Late) };
+        call.id = None;
+        let (code, frame) = answer.map_err(|_| CallError::Cancelled)?;
+        let words = |frame: &Frame| wire::read::<String>(frame).unwrap_or_else(|why| why);
+        match code {
+            status::OK => wire::read(&frame).map_err(|why| {
+                CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}")))
+            }),
+            status::PANIC => Err(CallError::Panicked(words(&frame))),
+            status::CANCELLED => Err(CallError::Cancelled),
+            status::UNSUPPORTED => Err(CallError::Unsupported(words(&frame))),
+            status::BAD_FRAME => Err(CallError::Unsupported(words(&frame))),
+            _ => Err(CallError::Plugin(wire::read(&frame).unwrap_or_else(PluginError::retry))),
+        }
+    }
+}
+
+/// How long a plugin may take to stop an account.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+
+/// Cancels the call when nobody waits for it any more.
+struct OpenCall {
+    root: PluginRootRef,
+    id: Option<u64>,
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            (self.root.cancel())(id);
+        }
+    }
+}
+
+fn log_level() -> u32 {
+    match tracing::level_filters::LevelFilter::current().into_level() {
+        None => 0,
+        Some(tracing::Level::ERROR) => 1,
+        Some(tracing::Level::WARN) => 2,
+        Some(tracing::Level::INFO) => 3,
+        Some(tracing::Level::DEBUG) => 4,
+        Some(tracing::Level::TRACE) => 5,
+    }
+}

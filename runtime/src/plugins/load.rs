@@ -1,0 +1,148 @@
+//! Opening a checked file. The runtime's only `unsafe`.
+
+use super::elf::{self, Inspected};
+use abi_stable::StableAbi;
+use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
+use abi_stable::library::{AbiHeaderRef, LibHeader};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use vestibule_seam::{ABI_MAJOR, PluginRootRef};
+
+/// The largest plugin file, in bytes.
+const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// A file that was read and checked, and not opened yet.
+#[derive(Debug)]
+pub struct Checked {
+    /// What it says.
+    pub inspected: Inspected,
+    /// The SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+    bytes: Vec<u8>,
+}
+
+/// Reads a file and checks it. Runs nothing of it.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn read(path: &Path) -> Result<Checked, String> {
+    let fd = rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|error| match error {
+        rustix::io::Errno::LOOP => {
+            "it is a symbolic link. Copy the file itself into the plugins folder. [SYMLINK]".to_owned()
+        }
+        error => format!("it cannot be read ({error}). Check its owner and mode. [UNREADABLE]"),
+    })?;
+    let mut file = File::from(fd);
+    let before = file.metadata().map_err(|error| format!("it cannot be read ({error}). [UNREADABLE]"))?;
+    if !before.is_file() {
+        return Err("it is not a regular file. Remove it from the plugins folder. [NOT_A_FILE]".into());
+    }
+    let me = rustix::process::getuid().as_raw();
+    if before.uid() != me && before.uid() != 0 {
+        return Err(format!(
+            "it belongs to user {} and not to the user Vestibule runs as ({me}) or root. If you trust it, change its \
+             owner with chown. [OWNER]",
+            before.uid()
+        ));
+    }
+    if before.mode() & 0o022 != 0 {
+        return Err(format!(
+            "other users can change it (mode {:o}). If you trust it, run chmod 644 on it. [WRITABLE]",
+            before.mode() & 0o777
+        ));
+    }
+    if before.len() > FILE_BYTES_MAX {
+        return Err(format!("it has {} bytes and the limit is {FILE_BYTES_MAX}. [TOO_LARGE]", before.len()));
+    }
+    let mut bytes = Vec::new();
+    (&mut file)
+        .take(FILE_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("it cannot be read ({error}). [UNREADABLE]"))?;
+    let after = file.metadata().map_err(|error| format!("it cannot be read ({error}). [UNREADABLE]"))?;
+    let stamp = |meta: &std::fs::Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec());
+    if stamp(&before) != stamp(&after) || bytes.len() as u64 != after.len() {
+        return Err(
+            "it is still being written. It will be tried again as soon as it stops changing. [CHANGING]"
+                .into(),
+        );
+    }
+    let inspected = elf::inspect(&bytes)?;
+    if inspected.manifest.panic == "abort" {
+        return Err("it was built with panic = \"abort\", so one bug in it would stop all of Vestibule. Build it with \
+                    the default panic setting. [PANIC_ABORT]"
+            .into());
+    }
+    let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Checked { inspected, sha256, bytes })
+}
+
+/// Opens a private copy of a checked file and finds its root. Runs the file's constructors.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn open(checked: &Checked, copies: &Path) -> Result<PluginRootRef, String> {
+    let copy = private_copy(checked, copies).map_err(|error| {
+        format!("its private copy cannot be written to {} ({error}). [COPY]", copies.display())
+    })?;
+    // SAFETY: running a plugin's constructors is what loading means; the file passed every check.
+    let library = unsafe { Library::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
+        format!(
+            "the system could not load it ({error}). If a library or GLIBC version is named here, install it or use a \
+             build for this system. [DLOPEN]"
+        )
+    })?;
+    // Never unloaded: its threads and thread-locals would outlive their code.
+    let library = std::mem::ManuallyDrop::new(library);
+    // SAFETY: `export_channel!` gives this symbol this type; what it points to is checked before use.
+    let header = unsafe { library.get::<AbiHeaderRef>(checked.inspected.entry.as_bytes()) }
+        .map(|symbol| *symbol)
+        .map_err(|error| format!("its entry point cannot be found ({error}). Build it again. [NO_ENTRY]"))?;
+    check(header.upgrade().map_err(|_| layout_differs())?)
+}
+
+/// Checks a root's layout in both directions before anything of it is called.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn check(header: &'static LibHeader) -> Result<PluginRootRef, String> {
+    let ours = <PluginRootRef as StableAbi>::LAYOUT;
+    let theirs = header.layout().ok_or_else(layout_differs)?;
+    if check_layout_compatibility(ours, theirs).is_err() && check_layout_compatibility(theirs, ours).is_err()
+    {
+        return Err(layout_differs());
+    }
+    // SAFETY: the layouts were just compared.
+    unsafe { header.unchecked_layout::<PluginRootRef>() }
+        .map_err(|_| "its entry point failed. Look at the log; its author can say more. [INIT]".to_owned())
+}
+
+fn layout_differs() -> String {
+    format!(
+        "it says it speaks interface {ABI_MAJOR} but its data layout differs. It was built with a modified or damaged \
+         vestibule-seam crate; build it again with the published one. [ABI_LAYOUT]"
+    )
+}
+
+/// The copy's name holds the hash and is never used for other bytes: the same path gives the old
+/// library, and writing over a mapped file kills the process.
+fn private_copy(checked: &Checked, copies: &Path) -> std::io::Result<PathBuf> {
+    let manifest = &checked.inspected.manifest;
+    let version: String =
+        manifest.version.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
+    let unique = crate::id::mint("copy");
+    let path = copies.join(format!("{}-{version}-{}-{unique}.so", manifest.name, &checked.sha256[..16]));
+    let mut file = File::options().write(true).create_new(true).mode(0o500).open(&path)?;
+    file.write_all(&checked.bytes)?;
+    Ok(path)
+}

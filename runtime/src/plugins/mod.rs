@@ -1,0 +1,47 @@
+//! Plugins: the door to foreign code. Linked-in ones and files go through one path.
+//!
+//! Invariants:
+//! - A file is read and checked before it is opened; what is opened is a private copy.
+//! - A plugin speaks for its own channel type only; the runtime stamps it.
+//! - Nothing a plugin does stops the runtime from starting: a refusal is a sentence in the list.
+
+mod accounts;
+mod elf;
+mod folder;
+mod link;
+mod load;
+mod port;
+mod registry;
+
+pub use accounts::{AccountState, start_accounts, stop_all};
+pub use folder::watch;
+pub use link::{CallError, Link, Origin};
+pub use registry::Registry;
+
+use crate::house::House;
+use std::sync::Arc;
+use vestibule_plugin_api::Manifest;
+
+/// Registers and starts every linked-in plugin that `wanted` names.
+pub fn start_bundled(house: &Arc<House>, wanted: impl Fn(&Manifest) -> bool) {
+    for bundled in vestibule_plugin_api::bundled::bundled() {
+        let manifest = match Manifest::parse(bundled.manifest) {
+            Ok(manifest) => manifest,
+            Err(why) => {
+                tracing::error!(%why, "a linked-in plugin has no readable manifest");
+                continue;
+            }
+        };
+        if !wanted(&manifest) {
+            continue;
+        }
+        let name = manifest.name.clone();
+        let added = load::check(bundled.header)
+            .and_then(|root| Link::start(house, manifest, Origin::Bundled, root))
+            .and_then(|link| house.registry.add(link));
+        match added {
+            Ok(link) => start_accounts(house, &link),
+            Err(why) => tracing::error!(plugin = name, %why, "a linked-in plugin was not loaded"),
+        }
+    }
+}

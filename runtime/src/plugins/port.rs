@@ -1,0 +1,112 @@
+//! What a plugin may say to the runtime: decode, stamp, bound, hand on.
+
+use super::link::Link;
+use crate::error::Error;
+use crate::house::House;
+use crate::inbound::{self, Arrival};
+use std::sync::{Arc, Weak};
+use tokio::sync::Semaphore;
+use vestibule_plugin_api::wire::{self, Empty, Event};
+use vestibule_plugin_api::{Capability, PluginError};
+use vestibule_seam::{Done, Frame, RuntimeCalls, status};
+
+/// How many events of one plugin are on their way at once; the next ones wait.
+const IN_FLIGHT_MAX: usize = 256;
+/// The longest line of a plugin in the log, in characters.
+const LINE_CHARS_MAX: usize = 2_000;
+
+/// The runtime, as one plugin sees it.
+pub struct Port {
+    house: Weak<House>,
+    link: Weak<Link>,
+    threads: tokio::runtime::Handle,
+    in_flight: Arc<Semaphore>,
+    name: String,
+}
+
+impl Port {
+    /// The port of a plugin.
+    pub fn new(house: &Arc<House>, link: &Arc<Link>) -> Port {
+        Port {
+            house: Arc::downgrade(house),
+            link: Arc::downgrade(link),
+            threads: tokio::runtime::Handle::current(),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            name: link.manifest.name.clone(),
+        }
+    }
+}
+
+impl RuntimeCalls for Port {
+    fn call(&self, frame: Frame, done: Done) -> u64 {
+        let (Some(house), Some(link)) = (self.house.upgrade(), self.link.upgrade()) else { return 0 };
+        let in_flight = self.in_flight.clone();
+        self.threads.spawn(async move {
+            let Ok(_permit) = in_flight.acquire().await else { return };
+            let (code, frame) = answer(&house, &link, frame).await;
+            done.complete(code, frame);
+        });
+        0
+    }
+
+    /// What is committed stays committed: an answer nobody waits for is dropped.
+    fn cancel(&self, _: u64) {}
+
+    fn log(&self, level: u32, line: &str) {
+        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
+        let plugin = &self.name;
+        match level {
+            1 => tracing::error!(plugin, "{line}"),
+            2 => tracing::warn!(plugin, "{line}"),
+            3 => tracing::info!(plugin, "{line}"),
+            4 => tracing::debug!(plugin, "{line}"),
+            _ => tracing::trace!(plugin, "{line}"),
+        }
+    }
+}
+
+async fn answer(house: &Arc<House>, link: &Link, frame: Frame) -> (u32, Frame) {
+    let event = match wire::read::<Event>(&frame) {
+        Ok(event) => event,
+        Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
+    };
+    let channel_type = &link.manifest.channel_type;
+    match event {
+        Event::Message { account, message } => {
+            if let Some(why) = fault(link, &account).or_else(|| message.fault()) {
+                tracing::warn!(plugin = link.manifest.name, %why, "a message was refused");
+                return (status::BAD_FRAME, wire::frame(&why));
+            }
+            let threads = link.manifest.can(Capability::Threads);
+            let arrival = Arrival::new(channel_type, &account, threads, message);
+            told(inbound::route(house, arrival).await)
+        }
+        Event::Ignored { account, ignored } => {
+            let bounded = |text: &str| !text.is_empty() && text.len() <= vestibule_plugin_api::ID_BYTES_MAX;
+            let why = fault(link, &account).or_else(|| {
+                (!bounded(&ignored.event_id) || !bounded(&ignored.reason))
+                    .then(|| "event_id and reason must be 1 to 512 bytes".to_owned())
+            });
+            if let Some(why) = why {
+                return (status::BAD_FRAME, wire::frame(&why));
+            }
+            told(inbound::ignored(house, channel_type.clone(), account, ignored).await.map(|()| Empty {}))
+        }
+        Event::Unknown => (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb")),
+    }
+}
+
+fn fault(link: &Link, account: &str) -> Option<String> {
+    let known = link.accounts().contains_key(account);
+    (!known).then(|| format!("the account `{}` is not one of this plugin's", account.escape_debug()))
+}
+
+fn told<T: serde::Serialize>(outcome: Result<T, Error>) -> (u32, Frame) {
+    match outcome {
+        Ok(answer) => (status::OK, wire::frame(&answer)),
+        Err(error) => {
+            tracing::error!(%error, "an event could not be committed; its platform is not acknowledged");
+            (status::ERROR, wire::frame(&PluginError::retry("it could not be committed")))
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Who answers for which channel, and which files were refused.
+
+use super::link::{Link, Origin};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The live plugins.
+#[derive(Default)]
+pub struct Registry {
+    links: Mutex<BTreeMap<String, Arc<Link>>>,
+    refused: Mutex<BTreeMap<PathBuf, String>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registry {
+    /// Adds a plugin.
+    ///
+    /// # Errors
+    /// Its channel type is taken: the sentence says by whom.
+    pub fn add(&self, link: Arc<Link>) -> Result<Arc<Link>, String> {
+        if let Some(why) = self.taken(&link.manifest.channel_type) {
+            link.shutdown();
+            return Err(why);
+        }
+        locked(&self.links).insert(link.manifest.channel_type.clone(), link.clone());
+        Ok(link)
+    }
+
+    /// Why no second plugin can have this channel type, if one has it.
+    pub fn taken(&self, channel_type: &str) -> Option<String> {
+        let holder = self.channel(channel_type)?;
+        let by = match &holder.origin {
+            Origin::Bundled => "which is built in".to_owned(),
+            Origin::File { path, .. } => format!("{}, which is already running", file_name(path)),
+        };
+        Some(format!(
+            "it has the same channel type ({channel_type}) as {by}. Remove one of the two. [DUPLICATE]"
+        ))
+    }
+
+    /// Takes a plugin out.
+    pub fn remove(&self, channel_type: &str) -> Option<Arc<Link>> {
+        locked(&self.links).remove(channel_type)
+    }
+
+    /// The plugin of a channel type.
+    pub fn channel(&self, channel_type: &str) -> Option<Arc<Link>> {
+        locked(&self.links).get(channel_type).cloned()
+    }
+
+    /// The plugin of a channel type, if this account of it can be called.
+    pub fn live(&self, channel_type: &str, account: &str) -> Option<Arc<Link>> {
+        self.channel(channel_type).filter(|link| link.is_live(account))
+    }
+
+    /// The plugin that came from this file.
+    pub fn from_file(&self, file: &Path) -> Option<Arc<Link>> {
+        let from = |link: &&Arc<Link>| matches!(&link.origin, Origin::File { path, .. } if path == file);
+        locked(&self.links).values().find(from).cloned()
+    }
+
+    /// All plugins, by channel type.
+    pub fn all(&self) -> Vec<Arc<Link>> {
+        locked(&self.links).values().cloned().collect()
+    }
+
+    /// The refused files, each with its sentence.
+    pub fn refused(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
+        locked(&self.refused)
+    }
+}
+
+/// The last part of a path, for a person.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

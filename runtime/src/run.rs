@@ -1,0 +1,180 @@
+//! Starting a house and stopping it: doors open first and close last.
+
+use crate::config::Config;
+use crate::db::Central;
+use crate::error::{IoContext, Result};
+use crate::home::{Home, HomeLock};
+use crate::house::House;
+use crate::lanes::Lanes;
+use crate::ledger::Ledger;
+use crate::plugins::{self, Registry};
+use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
+use crate::{agents, clock, control, destinations, http, ledger, messaging_groups, wirings};
+use rusqlite::{Connection, OptionalExtension};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use vestibule_plugin_api::ACCOUNT_MAIN;
+
+/// How long a stopping house waits for its lanes.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much of the house is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Whole,
+    /// The terminal only: no listener, no other channel, no plugins folder.
+    Terminal,
+}
+
+/// A house that runs, until it is stopped.
+pub struct Running {
+    house: Arc<House>,
+    _lock: HomeLock,
+}
+
+impl Running {
+    /// Starts a house; returns when it takes messages. `program` is run as `program keeper` and
+    /// `program runner`.
+    ///
+    /// # Errors
+    /// Another runtime holds the home, a newer version wrote it, or the port is taken.
+    pub async fn start(home: Home, config: Config, scope: Scope, program: PathBuf) -> Result<Running> {
+        let begin = Instant::now();
+        let lock = home.open()?;
+        let central = Central::open(&home.central_db())?;
+        let opened = begin.elapsed();
+        prepare(&central).await?;
+        let house = Arc::new(House {
+            home,
+            config,
+            central,
+            ledger: Ledger::default(),
+            registry: Registry::default(),
+            sessions: Lanes::default(),
+            deliveries: Lanes::default(),
+            program,
+            listening: OnceLock::new(),
+            stop: tokio::sync::watch::Sender::new(false),
+        });
+        let prepared = begin.elapsed();
+        if scope == Scope::Whole {
+            http::listen(&house).await?;
+        }
+        control::listen(&house)?;
+        // What an earlier life left goes on before anything new comes in.
+        for session_id in house.central.read(ledger::seen_at_start).await? {
+            house.ring(session_id);
+        }
+        plugins::start_bundled(&house, |m| scope == Scope::Whole || m.channel_type == "terminal");
+        if scope == Scope::Whole {
+            tokio::spawn(plugins::watch(house.clone()));
+        }
+        tokio::spawn(restore_missing_files(house.clone()));
+        let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+        tracing::info!(
+            home = %house.home.root().display(),
+            database_ms = ms(opened),
+            records_ms = ms(prepared - opened),
+            rest_ms = ms(begin.elapsed() - prepared),
+            "ready"
+        );
+        Ok(Running { house, _lock: lock })
+    }
+
+    /// The house.
+    pub fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+
+    /// Stops: no new messages, then no runners, then every file is flushed and trusted.
+    ///
+    /// # Errors
+    /// The last commit failed; the next start looks at every file again.
+    pub async fn stop(self) -> Result<()> {
+        let house = &self.house;
+        house.stop.send_replace(true);
+        plugins::stop_all(house).await;
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while house.sessions.open() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let folder = std::fs::File::open(house.home.root()).context(|| "cannot open the home".into())?;
+        let flushed = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&folder));
+        if matches!(flushed.await, Ok(Ok(()))) {
+            let marks = house.clone();
+            let trust = move |db: &Connection| {
+                marks.ledger.write_marks(db)?;
+                ledger::trust_files(db)
+            };
+            house.central.write(trust).await?;
+        }
+        for socket in [house.home.control_socket(), house.home.terminal_socket()] {
+            let _ = std::fs::remove_file(socket);
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Mends what an earlier life left, in one commit; wires a new home.
+async fn prepare(central: &Central) -> Result<()> {
+    let mend = |db: &Connection| {
+        let unknown = ledger::release_sending(db)?;
+        if unknown > 0 {
+            tracing::warn!(unknown, "deliveries were cut off by a crash; they are sent once more");
+        }
+        ledger::distrust_other_boots(db)?;
+        ledger::forget_events(db, clock::now())?;
+        let seeded: Option<String> =
+            db.query_row("SELECT value FROM meta WHERE key = 'wired'", [], |r| r.get(0)).optional()?;
+        if seeded.is_none() {
+            wire_itself(db)?;
+            db.execute("INSERT INTO meta (key, value) VALUES ('wired', 'terminal')", [])?;
+        }
+        Ok(())
+    };
+    central.write(mend).await
+}
+
+/// The first start: an agent that echoes, and the terminal wired to it.
+fn wire_itself(db: &Connection) -> Result<()> {
+    let now = clock::now();
+    let agent = agents::create(db, "assistant", now)?;
+    let chat =
+        messaging_groups::find_or_create(db, "terminal", ACCOUNT_MAIN, "local", Some("terminal"), now)?;
+    let wiring = Wiring {
+        id: String::new(),
+        messaging_group_id: chat.id.clone(),
+        agent_group_id: agent.id.clone(),
+        engage_mode: EngageMode::Pattern,
+        engage_pattern: None,
+        session_mode: SessionMode::Shared,
+        ignored_message_policy: IgnoredPolicy::Drop,
+        priority: 0,
+    };
+    wirings::create(db, wiring, now)?;
+    destinations::ensure(db, &agent.id, "terminal", &chat.id, now)
+}
+
+/// A session's file that somebody deleted is made again, also when nothing is due in it.
+async fn restore_missing_files(house: Arc<House>) {
+    let home = house.home.clone();
+    let missing = house.central.read(move |db| {
+        let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
+        let mut rows = statement.query([])?;
+        let mut missing = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (session_id, agent): (String, String) = (row.get(0)?, row.get(1)?);
+            if std::fs::symlink_metadata(home.session(&agent, &session_id).inbound_db()).is_err() {
+                missing.push(session_id);
+            }
+        }
+        Ok(missing)
+    });
+    match missing.await {
+        Ok(missing) => missing.into_iter().for_each(|session_id| house.ring(session_id)),
+        Err(error) => tracing::error!(%error, "the sessions' files could not be looked at"),
+    }
+}

@@ -1,0 +1,119 @@
+//! Sessions: which mailbox a message belongs to.
+//!
+//! Invariant: a session belongs to one agent group for ever; several agents in one chat never share
+//! one.
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+/// One mailbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Session {
+    /// Minted by the runtime; its folder's name.
+    pub id: String,
+    /// Whose mailbox it is.
+    pub agent_group_id: String,
+    /// The chat it was opened for.
+    pub messaging_group_id: Option<String>,
+    /// The thread it was opened for.
+    pub thread_id: Option<String>,
+    /// Whether a runner was started and its end is not on record.
+    pub running: bool,
+    /// When a message last entered it, in milliseconds since 1970.
+    pub last_active: i64,
+}
+
+/// How a session is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionKey {
+    /// One for the chat.
+    Shared,
+    /// One for the thread of the chat.
+    PerThread(String),
+    /// One for all the agent group hears: its newest, whatever it was opened for.
+    AgentShared,
+}
+
+const COLUMNS: &str = "id, agent_group_id, messaging_group_id, thread_id, running, last_active";
+
+fn of(row: &Row<'_>) -> rusqlite::Result<Session> {
+    Ok(Session {
+        id: row.get(0)?,
+        agent_group_id: row.get(1)?,
+        messaging_group_id: row.get(2)?,
+        thread_id: row.get(3)?,
+        running: row.get(4)?,
+        last_active: row.get(5)?,
+    })
+}
+
+/// The session with this id.
+pub fn by_id(db: &Connection, id: &str) -> Result<Option<Session>> {
+    let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM sessions WHERE id = ?1"))?;
+    Ok(statement.query_row([id], of).optional()?)
+}
+
+/// All sessions, the most recently active first, at most `limit`.
+pub fn recent(db: &Connection, limit: i64) -> Result<Vec<Session>> {
+    let mut statement =
+        db.prepare(&format!("SELECT {COLUMNS} FROM sessions ORDER BY last_active DESC LIMIT ?1"))?;
+    let rows = statement.query_map([limit], of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The session of this key, opened if there is none.
+pub fn open_or_create(
+    db: &Connection,
+    agent_group_id: &str,
+    messaging_group_id: &str,
+    key: &SessionKey,
+    now: Timestamp,
+) -> Result<String> {
+    let found = match key {
+        SessionKey::Shared => db
+            .prepare_cached(
+                "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id IS NULL",
+            )?
+            .query_row([agent_group_id, messaging_group_id], |r| r.get(0))
+            .optional()?,
+        SessionKey::PerThread(thread) => db
+            .prepare_cached(
+                "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id = ?3",
+            )?
+            .query_row([agent_group_id, messaging_group_id, thread], |r| r.get(0))
+            .optional()?,
+        SessionKey::AgentShared => db
+            .prepare_cached("SELECT id FROM sessions WHERE agent_group_id = ?1 ORDER BY created_at DESC, id DESC LIMIT 1")?
+            .query_row([agent_group_id], |r| r.get(0))
+            .optional()?,
+    };
+    if let Some(id) = found {
+        return Ok(id);
+    }
+    let id = crate::id::mint("sess");
+    let thread = match key {
+        SessionKey::PerThread(thread) => Some(thread),
+        SessionKey::Shared | SessionKey::AgentShared => None,
+    };
+    db.prepare_cached(
+        "INSERT INTO sessions (id, agent_group_id, messaging_group_id, thread_id, created_at, last_active) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+    )?
+    .execute(params![id, agent_group_id, messaging_group_id, thread, now.0])?;
+    Ok(id)
+}
+
+/// Records that a runner was started, or that its end is known.
+pub fn set_running(db: &Connection, id: &str, running: bool) -> Result<()> {
+    db.prepare_cached("UPDATE sessions SET running = ?2 WHERE id = ?1")?.execute(params![id, running])?;
+    Ok(())
+}
+
+/// The sessions of an agent group.
+pub fn of_agent(db: &Connection, agent_group_id: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached("SELECT id FROM sessions WHERE agent_group_id = ?1")?;
+    let rows = statement.query_map([agent_group_id], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

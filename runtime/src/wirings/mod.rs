@@ -1,0 +1,180 @@
+//! Wirings: which agent group listens in which messaging group, and how.
+//!
+//! Invariant: at most one wiring for each pair.
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+/// When a wiring wants a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngageMode {
+    /// When the text matches `engage_pattern`; always without one.
+    Pattern,
+    /// When the platform says that the agent was addressed.
+    Mention,
+}
+
+/// What a conversation is to a wiring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionMode {
+    /// The chat.
+    Shared,
+    /// Each thread of the chat.
+    PerThread,
+    /// Everything the agent group hears.
+    AgentShared,
+}
+
+/// What becomes of a message that a wiring does not want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IgnoredPolicy {
+    /// Nothing.
+    Drop,
+    /// It is kept as context and wakes nobody.
+    Accumulate,
+}
+
+/// One agent group in one messaging group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wiring {
+    /// Minted by the runtime.
+    pub id: String,
+    /// The chat.
+    pub messaging_group_id: String,
+    /// The agent.
+    pub agent_group_id: String,
+    /// When it wants a message.
+    pub engage_mode: EngageMode,
+    /// A regular expression, searched in the text.
+    pub engage_pattern: Option<String>,
+    /// What a conversation is.
+    pub session_mode: SessionMode,
+    /// What becomes of the rest.
+    pub ignored_message_policy: IgnoredPolicy,
+    /// Higher ones hear a message first.
+    pub priority: i64,
+}
+
+const COLUMNS: &str = "id, messaging_group_id, agent_group_id, engage_mode, engage_pattern, session_mode, \
+                       ignored_message_policy, priority";
+
+/// A word of a fixed set, from a column that SQL has checked.
+fn word<T: for<'de> Deserialize<'de>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(&text)).map_err(
+        |error| {
+            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+        },
+    )
+}
+
+/// The word of a fixed set, as SQL and JSON write it.
+fn text<T: Serialize>(value: &T) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn of(row: &Row<'_>) -> rusqlite::Result<Wiring> {
+    Ok(Wiring {
+        id: row.get(0)?,
+        messaging_group_id: row.get(1)?,
+        agent_group_id: row.get(2)?,
+        engage_mode: word(row, 3)?,
+        engage_pattern: row.get(4)?,
+        session_mode: word(row, 5)?,
+        ignored_message_policy: word(row, 6)?,
+        priority: row.get(7)?,
+    })
+}
+
+/// All wirings.
+pub fn list(db: &Connection) -> Result<Vec<Wiring>> {
+    let mut statement = db.prepare(&format!("SELECT {COLUMNS} FROM wirings ORDER BY created_at, id"))?;
+    let rows = statement.query_map([], of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The wirings of a chat, highest priority first.
+pub fn of_chat(db: &Connection, messaging_group_id: &str) -> Result<Vec<Wiring>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM wirings WHERE messaging_group_id = ?1 ORDER BY priority DESC, id");
+    let mut statement = db.prepare_cached(&sql)?;
+    let rows = statement.query_map([messaging_group_id], of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The wiring with this id.
+///
+/// # Errors
+/// There is none.
+pub fn by_id(db: &Connection, id: &str) -> Result<Wiring> {
+    let sql = format!("SELECT {COLUMNS} FROM wirings WHERE id = ?1");
+    db.query_row(&sql, [id], of).optional()?.ok_or_else(|| {
+        Error::Refused(format!("there is no wiring `{id}`; `vestibule wiring list` shows them"))
+    })
+}
+
+/// Adds a wiring; the id is minted here.
+pub fn create(db: &Connection, mut wiring: Wiring, now: Timestamp) -> Result<Wiring> {
+    check(&wiring)?;
+    wiring.id = crate::id::mint("mga");
+    let inserted = db.execute(
+        "INSERT INTO wirings (id, messaging_group_id, agent_group_id, engage_mode, engage_pattern, session_mode, \
+         ignored_message_policy, priority, created_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT DO NOTHING",
+        params![
+            wiring.id,
+            wiring.messaging_group_id,
+            wiring.agent_group_id,
+            text(&wiring.engage_mode),
+            wiring.engage_pattern,
+            text(&wiring.session_mode),
+            text(&wiring.ignored_message_policy),
+            wiring.priority,
+            now.0
+        ],
+    )?;
+    if inserted == 0 {
+        return Err(Error::refused(
+            "this agent is wired to this chat already; change it with `vestibule wiring update`",
+        ));
+    }
+    Ok(wiring)
+}
+
+/// Stores every changeable field.
+pub fn update(db: &Connection, wiring: &Wiring) -> Result<()> {
+    check(wiring)?;
+    db.execute(
+        "UPDATE wirings SET engage_mode = ?2, engage_pattern = ?3, session_mode = ?4, ignored_message_policy = ?5, \
+         priority = ?6 WHERE id = ?1",
+        params![
+            wiring.id,
+            text(&wiring.engage_mode),
+            wiring.engage_pattern,
+            text(&wiring.session_mode),
+            text(&wiring.ignored_message_policy),
+            wiring.priority
+        ],
+    )?;
+    Ok(())
+}
+
+fn check(wiring: &Wiring) -> Result<()> {
+    match &wiring.engage_pattern {
+        Some(pattern) => match regex::Regex::new(pattern) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::Refused(format!("the pattern is no regular expression: {error}"))),
+        },
+        None => Ok(()),
+    }
+}
+
+/// Removes a wiring.
+pub fn delete(db: &Connection, id: &str) -> Result<()> {
+    db.execute("DELETE FROM wirings WHERE id = ?1", [id])?;
+    Ok(())
+}
