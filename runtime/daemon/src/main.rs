@@ -1,1 +1,48 @@
-fn main() {}
+//! `vestibule`: `up` runs the house, `chat` talks to it, any other word is a verb for it.
+
+mod bundled;
+mod chat;
+mod cli;
+mod client;
+mod print;
+mod up;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The two inner programs start without the machinery that only people need.
+    let mut args = std::env::args_os().skip(1);
+    match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("keeper") => return vestibule_keeper::main(),
+        Some("runner") => return vestibule_runner::main(args),
+        _ => {}
+    }
+    let cli = cli::Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vestibule: {error:#}");
+            let setup = error.downcast_ref::<vestibule_runtime::Error>();
+            // 2: mend the config or the home first; 1: it failed.
+            ExitCode::from(if matches!(setup, Some(vestibule_runtime::Error::Setup(_))) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: cli::Cli) -> anyhow::Result<()> {
+    bundled::link();
+    let quiet = !matches!(cli.command, cli::Command::Up);
+    up::start_log(cli.log.unwrap_or(if quiet { cli::Level::Warn } else { cli::Level::Info }));
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = threads.block_on(async {
+        match cli.command {
+            cli::Command::Up => up::up().await,
+            cli::Command::Chat(args) => chat::chat(args).await,
+            other => client::verb(other).await,
+        }
+    });
+    // A read of standard input may still block; nobody waits for it.
+    threads.shutdown_background();
+    outcome
+}

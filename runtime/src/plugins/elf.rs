@@ -4,7 +4,7 @@
 use object::elf::{EM_AARCH64, EM_X86_64, ET_DYN, FileHeader64, PT_INTERP, PT_LOAD, SHT_DYNSYM, SHT_NOBITS};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, U32Bytes};
-use vestibule_plugin_api::Manifest;
+use vestibule_plugin_api::{Manifest, PluginKind};
 use vestibule_seam::{ABI_MAJOR, ENTRY_PREFIX, NOTE_NAME, NOTE_SECTION, NOTE_TYPE};
 
 type Header = FileHeader64<Endianness>;
@@ -121,6 +121,9 @@ fn manifest(
         rest = after;
     }
     let manifest = Manifest::parse(found.ok_or(NOT_A_PLUGIN)?).map_err(bad)?;
+    if manifest.kind == PluginKind::Unknown {
+        return Err(format!("{} {} is of a kind that this Vestibule does not know. Update Vestibule. [KIND]", manifest.name, manifest.version));
+    }
     if manifest.abi != ABI_MAJOR {
         return Err(format!(
             "{} {} was built for plugin interface {}, and this Vestibule speaks interface {ABI_MAJOR}. Update \

@@ -5,13 +5,14 @@ use super::link::{Link, Origin};
 use super::load;
 use super::registry::file_name;
 use crate::house::House;
-use inotify::{Inotify, WatchMask};
+use futures_core::Stream;
+use inotify::{EventStream, Inotify, WatchMask};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 /// A file is taken once it has not changed for this long.
@@ -36,7 +37,7 @@ pub async fn watch(house: Arc<House>) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-    let doorbell = match doorbell(&house.home.plugins()) {
+    let mut doorbell = match doorbell(&house.home.plugins()) {
         Ok(doorbell) => Some(doorbell),
         Err(error) => {
             tracing::warn!(%error, "the plugins folder cannot be watched; it is scanned every 30 s");
@@ -49,13 +50,15 @@ pub async fn watch(house: Arc<House>) {
         let wait = if unsettled { SETTLED / 4 } else { SAFETY_NET };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = rung(doorbell.as_ref()) => {}
+            () = rung(doorbell.as_mut()) => {}
             () = house.stopping() => return,
         }
     }
 }
 
-fn doorbell(folder: &Path) -> std::io::Result<AsyncFd<Inotify>> {
+type Doorbell = EventStream<[u8; 4096]>;
+
+fn doorbell(folder: &Path) -> std::io::Result<Doorbell> {
     let inotify = Inotify::init()?;
     inotify.watches().add(
         folder,
@@ -67,17 +70,17 @@ fn doorbell(folder: &Path) -> std::io::Result<AsyncFd<Inotify>> {
             | WatchMask::DELETE
             | WatchMask::ATTRIB,
     )?;
-    AsyncFd::new(inotify)
+    inotify.into_event_stream([0; 4096])
 }
 
-/// Waits for the folder to change; for ever without a doorbell.
-async fn rung(doorbell: Option<&AsyncFd<Inotify>>) {
-    let Some(doorbell) = doorbell else { return std::future::pending().await };
-    if let Ok(mut ready) = doorbell.readable().await {
-        // Only that something happened matters: what did, the scan sees.
-        let mut buffer = [0; 4096];
-        while rustix::io::read(ready.get_ref(), &mut buffer).is_ok_and(|count| count > 0) {}
-        ready.clear_ready();
+/// Waits for the folder to change; for ever without a doorbell. Only that something happened
+/// matters: what did, the scan sees.
+async fn rung(doorbell: Option<&mut Doorbell>) {
+    match doorbell {
+        Some(doorbell) => {
+            std::future::poll_fn(|context| Pin::new(&mut *doorbell).poll_next(context)).await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -1,0 +1,166 @@
+//! `vestibule chat`: a client of the terminal channel. Without a running house it starts one inside
+//! itself.
+
+use crate::cli::ChatArgs;
+use crate::up::program;
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use vestibule_runtime::{Config, Home, Running, Scope};
+
+/// How long a house may take to open its terminal.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Says one thing, or keeps talking.
+pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
+    let home = Home::from_env()?;
+    let interactive = args.text.is_empty();
+    let (mut terminal, inner) = connect(&home, interactive).await?;
+    let outcome = if interactive {
+        talk(&mut terminal).await
+    } else {
+        say(&mut terminal, &args).await
+    };
+    drop(terminal);
+    if let Some(running) = inner {
+        running.stop().await?;
+    }
+    outcome
+}
+
+struct Terminal {
+    from: Lines<BufReader<OwnedReadHalf>>,
+    to: OwnedWriteHalf,
+}
+
+/// The running house's terminal, or that of a house started here.
+async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Option<Running>)> {
+    if let Ok(stream) = UnixStream::connect(home.terminal_socket()).await {
+        return Ok((greet(home, stream, interactive).await?, None));
+    }
+    let inner = match Running::start(home.clone(), Config::load(home)?, Scope::Terminal, program()).await {
+        Ok(running) => Some(running),
+        // Somebody else's house holds the home: it may be opening its terminal just now.
+        Err(vestibule_runtime::Error::Setup(_)) if home.control_socket().exists() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let deadline = Instant::now() + OPEN_PATIENCE;
+    loop {
+        match UnixStream::connect(home.terminal_socket()).await {
+            Ok(stream) => return Ok((greet(home, stream, interactive).await?, inner)),
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(error) => return Err(error).context("the terminal channel does not open; see `vestibule status`"),
+        }
+    }
+}
+
+async fn greet(home: &Home, stream: UnixStream, interactive: bool) -> anyhow::Result<Terminal> {
+    let (from, to) = stream.into_split();
+    let mut terminal = Terminal { from: BufReader::new(from).lines(), to };
+    terminal.write(&json!({ "token": home.token()?, "interactive": interactive })).await?;
+    terminal.read().await?;
+    Ok(terminal)
+}
+
+impl Terminal {
+    async fn write(&mut self, line: &Value) -> anyhow::Result<()> {
+        Ok(self.to.write_all(format!("{line}\n").as_bytes()).await?)
+    }
+
+    /// The next line; what the house answers with an error is one here.
+    async fn read(&mut self) -> anyhow::Result<Value> {
+        let line = self.from.next_line().await?.context("the house has hung up")?;
+        let line: Value = serde_json::from_str(&line).context("the house said something strange")?;
+        match line["error"].as_str() {
+            Some(error) => bail!("{error}"),
+            None => Ok(line),
+        }
+    }
+
+    /// Says something and waits for the reply.
+    async fn round(&mut self, text: &str) -> anyhow::Result<String> {
+        self.write(&json!({ "text": text })).await?;
+        loop {
+            if let Some(reply) = self.read().await?["text"].as_str() {
+                return Ok(reply.to_owned());
+            }
+        }
+    }
+}
+
+async fn say(terminal: &mut Terminal, args: &ChatArgs) -> anyhow::Result<()> {
+    let text = args.text.join(" ");
+    let patience = Duration::from_secs(args.timeout);
+    let late = || format!("no reply came within {} s; `vestibule status` says how the house is", args.timeout);
+    let begin = Instant::now();
+    let reply = tokio::time::timeout(patience, terminal.round(&text)).await.with_context(late)??;
+    println!("{reply}");
+    let Some(rounds) = args.time else { return Ok(()) };
+    let first = begin.elapsed();
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let begin = Instant::now();
+        tokio::time::timeout(patience, terminal.round(&text)).await.with_context(late)??;
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    print!("first {:.2} ms", ms(first));
+    if let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.get(times.len().saturating_sub(1) * 99 / 100)) {
+        print!("; then median {:.2} ms, 99 of 100 within {:.2} ms, over {rounds} rounds", ms(*median), ms(*worst));
+    }
+    println!();
+    Ok(())
+}
+
+/// Keeps talking until standard input ends.
+async fn talk(terminal: &mut Terminal) -> anyhow::Result<()> {
+    let person = std::io::stdin().is_terminal();
+    let prompt = || {
+        if person {
+            print!("> ");
+            let _ = std::io::stdout().flush();
+        }
+    };
+    if person {
+        println!("Talk to the agent; Ctrl-D ends.");
+    }
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    let mut waiting = 0_u32;
+    let mut open = true;
+    prompt();
+    while open || waiting > 0 {
+        tokio::select! {
+            line = input.next_line(), if open => match line? {
+                Some(text) if text.trim().is_empty() => prompt(),
+                Some(text) => {
+                    terminal.write(&json!({ "text": text })).await?;
+                    waiting += 1;
+                }
+                None => open = false,
+            },
+            line = terminal.read() => match line {
+                Ok(line) => {
+                    if let Some(text) = line["text"].as_str() {
+                        println!("{text}");
+                        waiting = waiting.saturating_sub(1);
+                        prompt();
+                    }
+                }
+                Err(error) => {
+                    eprintln!("{error}");
+                    waiting = waiting.saturating_sub(1);
+                    if error.to_string() == "the house has hung up" {
+                        return Ok(());
+                    }
+                    prompt();
+                }
+            },
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The vestibule between chat channels and sandboxed AI agents.
+#[derive(Parser)]
+#[command(name = "vestibule", version, arg_required_else_help = true, after_help = AFTER)]
+pub struct Cli {
+    /// How much is logged to standard error [default: info for `up`, else warn]
+    #[arg(long, value_enum, global = true, env = "VESTIBULE_LOG")]
+    pub log: Option<Level>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "Everything of an installation lies in one home: $VESTIBULE_HOME, or \
+                     $XDG_DATA_HOME/vestibule, or ~/.local/share/vestibule.";
+
+/// How much is logged.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run; the first start makes the home and wires the terminal to an agent that echoes
+    Up,
+    /// Talk to the agent: with TEXT print its reply, without it keep talking
+    Chat(ChatArgs),
+    /// Show how the house is, and which chats wait to be wired
+    Status(Output),
+    /// Plugins: channels that are built in or lie in the plugins folder
+    #[command(subcommand)]
+    Plugin(PluginVerb),
+    /// Agents: identities with a folder and a provider
+    #[command(subcommand)]
+    Agent(AgentVerb),
+    /// Chats that are known
+    #[command(subcommand)]
+    MessagingGroup(MessagingGroupVerb),
+    /// Which agent listens in which chat, and how
+    #[command(subcommand)]
+    Wiring(WiringVerb),
+    /// The names under which an agent may send to chats
+    #[command(subcommand)]
+    Destination(DestinationVerb),
+}
+
+#[derive(Args)]
+pub struct ChatArgs {
+    /// What to say; several words are one message
+    pub text: Vec<String>,
+    /// Say it ROUNDS more times, one after another, and print how long the round trips take
+    #[arg(long, value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "200")]
+    pub time: Option<u32>,
+    /// Give up after this many seconds without a reply
+    #[arg(long, value_name = "SECONDS", default_value_t = 330)]
+    pub timeout: u64,
+}
+
+#[derive(Args)]
+pub struct Output {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum PluginVerb {
+    /// Show what is loaded, and what was refused and why
+    List(Output),
+}
+
+#[derive(Subcommand)]
+pub enum AgentVerb {
+    /// Show all
+    List(Output),
+    /// Add one
+    Create(AgentArgs),
+    /// Change one; what is not named stays
+    Update(AgentArgs),
+    /// Remove one with its wirings, destinations and records; its folders stay
+    Delete(Name),
+}
+
+#[derive(Args)]
+pub struct AgentArgs {
+    /// The agent's name
+    pub name: String,
+    /// Give it another name
+    #[arg(long)]
+    pub rename: Option<String>,
+    /// What answers: `echo`, or `command` for any program
+    #[arg(long)]
+    pub provider: Option<String>,
+    /// The program of provider `command`: prompt on standard input, answer on standard output
+    #[arg(long)]
+    pub command: Option<String>,
+    /// An environment variable that the program may see; repeat for more, '' for none
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<Vec<String>>,
+    /// How long one turn may take
+    #[arg(long, value_name = "SECONDS")]
+    pub time_limit: Option<i64>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct Name {
+    /// Its name or id
+    pub name: String,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Subcommand)]
+pub enum MessagingGroupVerb {
+    /// Show all
+    List(Output),
+    /// Make one known without wiring it
+    Create {
+        #[command(flatten)]
+        chat: ChatPlace,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give one another name
+    Update {
+        /// Its id, or the platform's id of it
+        id: String,
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove one with its wirings and the destinations that lead there
+    Delete(Name),
+}
+
+/// A chat, by where it is.
+#[derive(Args)]
+pub struct ChatPlace {
+    /// The kind of platform, such as `github`
+    #[arg(long)]
+    pub channel: String,
+    /// The account, as in [channels.CHANNEL.ACCOUNT]
+    #[arg(long, default_value = "main")]
+    pub account: String,
+    /// The platform's id of the chat, as `vestibule status` shows it
+    #[arg(long)]
+    pub chat: String,
+    /// What people call it
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum WiringVerb {
+    /// Show all
+    List(Output),
+    /// Wire an agent to a chat
+    Create {
+        /// The agent
+        #[arg(long)]
+        agent: String,
+        #[command(flatten)]
+        chat: ChatPlace,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Change one; what is not named stays
+    Update {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove one
+    Delete(Name),
+}
+
+#[derive(Args)]
+pub struct How {
+    /// When the agent wakes: `mention`, or `pattern` [default: mention, or pattern with --pattern]
+    #[arg(long)]
+    pub engage: Option<String>,
+    /// A regular expression that wakes the agent; `.` for every message
+    #[arg(long)]
+    pub pattern: Option<String>,
+    /// What a conversation is: `shared`, `per-thread` or `agent-shared` [default: shared]
+    #[arg(long)]
+    pub session_mode: Option<String>,
+    /// What becomes of the rest: `drop`, or `accumulate` as context [default: drop]
+    #[arg(long)]
+    pub ignored: Option<String>,
+    /// Higher ones hear a message first [default: 0]
+    #[arg(long, allow_negative_numbers = true)]
+    pub priority: Option<i64>,
+}
+
+#[derive(Subcommand)]
+pub enum DestinationVerb {
+    /// Show all
+    List(Output),
+    /// Let an agent send to a chat under a name
+    Create {
+        /// The agent
+        #[arg(long)]
+        agent: String,
+        /// The name the agent uses
+        #[arg(long)]
+        name: String,
+        /// The chat: its id, or the platform's id of it
+        #[arg(long)]
+        to: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give one another name
+    Update {
+        /// The agent
+        #[arg(long)]
+        agent: String,
+        /// Its name now
+        name: String,
+        /// Its new name
+        #[arg(long)]
+        rename: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Withdraw one
+    Delete {
+        /// The agent
+        #[arg(long)]
+        agent: String,
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}

@@ -1,0 +1,125 @@
+//! Verbs: from the command line to the control socket, and the answer back to a person.
+
+use crate::cli::{
+    AgentArgs, AgentVerb, ChatPlace, Command, DestinationVerb, How, MessagingGroupVerb, Output, PluginVerb, WiringVerb,
+};
+use crate::print;
+use anyhow::{Context, bail};
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use vestibule_runtime::Home;
+use vestibule_runtime::control::frame::{Request, Response};
+
+/// Runs one verb.
+pub async fn verb(command: Command) -> anyhow::Result<()> {
+    let (verb, args, output) = request(command);
+    let answer = ask(&Home::from_env()?, verb, args).await?;
+    if output.json {
+        print::json(&answer);
+    } else {
+        print::answer(verb, &answer);
+    }
+    Ok(())
+}
+
+/// Asks the running house.
+async fn ask(home: &Home, verb: &str, args: Value) -> anyhow::Result<Value> {
+    let path = home.control_socket();
+    let Ok(mut stream) = UnixStream::connect(&path).await else {
+        bail!("no vestibule runs on {}; start it with `vestibule up`", home.root().display());
+    };
+    let request = Request { token: home.token()?, verb: verb.to_owned(), args };
+    let mut line = serde_json::to_vec(&request)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    let mut line = String::new();
+    BufReader::new(stream.take(64 * 1024 * 1024)).read_line(&mut line).await?;
+    match serde_json::from_str(&line).context("the running vestibule gave no answer; is it stopping?")? {
+        Response::Result(value) => Ok(value),
+        Response::Error(why) => bail!(why),
+    }
+}
+
+fn request(command: Command) -> (&'static str, Value, Output) {
+    match command {
+        Command::Status(output) => ("status", Value::Null, output),
+        Command::Plugin(PluginVerb::List(output)) => ("plugin.list", Value::Null, output),
+        Command::Agent(verb) => match verb {
+            AgentVerb::List(output) => ("agent.list", Value::Null, output),
+            AgentVerb::Create(args) => agent("agent.create", args),
+            AgentVerb::Update(args) => agent("agent.update", args),
+            AgentVerb::Delete(name) => ("agent.delete", json!({ "name": name.name }), name.output),
+        },
+        Command::MessagingGroup(verb) => match verb {
+            MessagingGroupVerb::List(output) => ("messaging-group.list", Value::Null, output),
+            MessagingGroupVerb::Create { chat, output } => {
+                ("messaging-group.create", Value::Object(place(chat)), output)
+            }
+            MessagingGroupVerb::Update { id, name, output } => {
+                ("messaging-group.update", json!({ "id": id, "name": name }), output)
+            }
+            MessagingGroupVerb::Delete(name) => ("messaging-group.delete", json!({ "id": name.name }), name.output),
+        },
+        Command::Wiring(verb) => match verb {
+            WiringVerb::List(output) => ("wiring.list", Value::Null, output),
+            WiringVerb::Create { agent, chat, how: way, output } => {
+                let mut args = place(chat);
+                args.insert("agent".into(), json!(agent));
+                args.extend(how(way));
+                ("wiring.create", Value::Object(args), output)
+            }
+            WiringVerb::Update { id, how: way, output } => {
+                let mut args = how(way);
+                args.insert("id".into(), json!(id));
+                ("wiring.update", Value::Object(args), output)
+            }
+            WiringVerb::Delete(name) => ("wiring.delete", json!({ "id": name.name }), name.output),
+        },
+        Command::Destination(verb) => match verb {
+            DestinationVerb::List(output) => ("destination.list", Value::Null, output),
+            DestinationVerb::Create { agent, name, to, output } => {
+                ("destination.create", json!({ "agent": agent, "name": name, "to": to }), output)
+            }
+            DestinationVerb::Update { agent, name, rename, output } => {
+                ("destination.update", json!({ "agent": agent, "name": name, "rename": rename }), output)
+            }
+            DestinationVerb::Delete { agent, name, output } => {
+                ("destination.delete", json!({ "agent": agent, "name": name }), output)
+            }
+        },
+        Command::Up | Command::Chat(_) => unreachable!("main runs these itself"),
+    }
+}
+
+fn agent(verb: &'static str, args: AgentArgs) -> (&'static str, Value, Output) {
+    let env = args.env.map(|names| names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>());
+    let value = json!({
+        "name": args.name,
+        "rename": args.rename,
+        "provider": args.provider,
+        "command": args.command,
+        "env": env,
+        "time_limit_seconds": args.time_limit,
+    });
+    (verb, value, args.output)
+}
+
+fn place(chat: ChatPlace) -> Map<String, Value> {
+    Map::from_iter([
+        ("channel".to_owned(), json!(chat.channel)),
+        ("account".to_owned(), json!(chat.account)),
+        ("chat".to_owned(), json!(chat.chat)),
+        ("name".to_owned(), json!(chat.name)),
+    ])
+}
+
+fn how(how: How) -> Map<String, Value> {
+    Map::from_iter([
+        ("engage".to_owned(), json!(how.engage)),
+        ("pattern".to_owned(), json!(how.pattern)),
+        ("session_mode".to_owned(), json!(how.session_mode)),
+        ("ignored".to_owned(), json!(how.ignored)),
+        ("priority".to_owned(), json!(how.priority)),
+    ])
+}

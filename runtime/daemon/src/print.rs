@@ -1,0 +1,106 @@
+//! Answers, for a person: a table for a list, a sentence for a change.
+
+use serde_json::Value;
+
+/// Which fields of a list are shown, in which order.
+fn columns(verb: &str) -> &'static [&'static str] {
+    match verb {
+        "agent.list" => &["name", "provider", "command", "env", "folder", "id"],
+        "messaging-group.list" => &["channel_type", "account", "platform_id", "name", "id"],
+        "wiring.list" => &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"],
+        "destination.list" => &["agent", "name", "channel", "account", "chat"],
+        "plugin.list" => &["name", "version", "state", "channel", "tier", "origin", "reason"],
+        _ => &[],
+    }
+}
+
+/// Prints JSON, for programs.
+pub fn json(value: &Value) {
+    println!("{value:#}");
+}
+
+/// Prints an answer, for people.
+pub fn answer(verb: &str, value: &Value) {
+    if verb == "status" {
+        return status(value);
+    }
+    if let Some(rows) = value.as_array() {
+        return table(columns(verb), rows);
+    }
+    let (room, done) = verb.split_once('.').unwrap_or((verb, "done"));
+    let name = ["name", "chat", "platform_id", "id"].iter().find_map(|key| value[key].as_str()).unwrap_or_default();
+    println!("{} {} {done}d", room.replace('-', " "), name);
+    if let Some(id) = value["id"].as_str().filter(|id| *id != name) {
+        println!("id {id}");
+    }
+}
+
+fn status(value: &Value) {
+    let text = |key: &str| word(&value[key]);
+    println!("vestibule {} in {}", text("version"), text("home"));
+    println!("listens on {}", value["listen"].as_str().unwrap_or("nothing"));
+    println!("sandbox    {}", text("sandbox"));
+    println!("\nchannels");
+    let rows = |key: &str| value[key].as_array().cloned().unwrap_or_default();
+    table(&["channel", "account", "state", "webhook", "reason"], &rows("channels"));
+    let running = rows("sessions").iter().filter(|session| session["running"] == true).count();
+    let deliveries = value["deliveries"].as_object().map(|counts| {
+        counts.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
+    });
+    println!("\nsessions   {} shown, {running} with a runner", rows("sessions").len());
+    println!("deliveries {}", deliveries.filter(|text| !text.is_empty()).unwrap_or_else(|| "none".into()));
+    let unwired = rows("unwired");
+    if !unwired.is_empty() {
+        println!("\nchats that nobody is wired to");
+        for chat in unwired {
+            println!(
+                "  {} messages in {} ({}), last by {}\n    {}",
+                chat["messages"],
+                word(&chat["chat"]),
+                word(&chat["channel"]),
+                word(&chat["last_sender"]),
+                word(&chat["wire_with"])
+            );
+        }
+    }
+    let dropped = rows("dropped");
+    if !dropped.is_empty() {
+        println!("\nleft out");
+        table(&["channel", "account", "platform_id", "reason", "message_count", "last_sender"], &renamed(dropped));
+    }
+}
+
+fn renamed(rows: Vec<Value>) -> Vec<Value> {
+    let rename = |mut row: Value| {
+        row["channel"] = row["channel_type"].take();
+        row
+    };
+    rows.into_iter().map(rename).collect()
+}
+
+/// A table with a heading; a column that is empty throughout is left out.
+fn table(columns: &[&str], rows: &[Value]) {
+    if rows.is_empty() {
+        return println!("none");
+    }
+    let used: Vec<&&str> = columns.iter().filter(|column| rows.iter().any(|row| !word(&row[**column]).is_empty())).collect();
+    let mut lines = vec![used.iter().map(|column| column.to_uppercase().replace('_', " ")).collect::<Vec<_>>()];
+    lines.extend(rows.iter().map(|row| used.iter().map(|column| word(&row[**column])).collect()));
+    let widths: Vec<usize> =
+        (0..used.len()).map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0)).collect();
+    for line in lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+/// A value as one cell. What comes from outside may not move a person's cursor.
+fn word(value: &Value) -> String {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
