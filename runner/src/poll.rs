@@ -4,7 +4,6 @@ use crate::batch::{self, Batch};
 use crate::destinations::Destinations;
 use crate::turn::Runner;
 use crate::watch::Doorbell;
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
 use vestibule_session::{Error, InboundReader, Result, SessionDir};
@@ -123,6 +122,3 @@ impl Eyes {
         }
     }
 }
-
-/// Rows that were ever claimed and are not forgotten.
-pub type Taken = HashSet<String>;

@@ -1,18 +1,22 @@
-//! One turn: claim → prompt → query → replies and acknowledgements, in one transaction.
+//! One turn: prompt → query → replies and acknowledgements, in one transaction; a slow one claims its
+//! rows first.
 
 use crate::Error;
 use crate::batch::Batch;
 use crate::config::Settings;
-use crate::poll::{Look, Taken};
+use crate::poll::Look;
 use crate::provider::{Provider, ProviderEvent, Query, QueryInput};
 use crate::reply::{self, Draft};
 use crate::{format, id, parse};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
 use vestibule_session::{AckStatus, Destination, MessageIn, MessageOut, OutboundWriter, SessionDir};
 
 /// How long to wait for a provider before the next sign of life.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A turn that takes longer than this claims its rows on disk.
+const CLAIM_AFTER: Duration = Duration::from_millis(20);
 /// A look at the runtime's file serves this long; then an answer's destinations are looked up anew.
 const LOOK_AGE_MAX: Duration = Duration::from_secs(1);
 /// Signs of life come at most this often, so that a fast turn does not pay for several.
@@ -27,7 +31,7 @@ pub struct Runner {
     outbound: OutboundWriter,
     provider: Box<dyn Provider>,
     continuation: Option<String>,
-    taken: Taken,
+    taken: HashSet<String>,
     beaten: Option<Instant>,
 }
 
@@ -57,7 +61,7 @@ impl Runner {
     }
 
     /// Rows that are not to be answered again.
-    pub fn taken(&self) -> &Taken {
+    pub fn taken(&self) -> &HashSet<String> {
         &self.taken
     }
 
@@ -84,7 +88,6 @@ impl Runner {
     /// The runner's own file cannot be written; the batch will be answered by the next runner.
     pub fn turn(&mut self, batch: Batch, look: Look) -> Result<(), Error> {
         let ids = batch.ids();
-        self.outbound.claim(&ids, Timestamp::now())?;
         self.taken.extend(ids.iter().cloned());
         let (clears, batch) = batch.split_clears();
         if !clears.is_empty() {
@@ -98,7 +101,7 @@ impl Runner {
             cwd: self.settings.agent_dir.clone(),
         };
         let unsettled = batch.ids();
-        Turn { runner: self, look, batch, unsettled, nudged: false }.serve(input)
+        Turn { runner: self, look, batch, unsettled, claimed: false, nudged: false }.serve(input)
     }
 
     /// Starts the conversation anew. `all` are the rows to settle when nothing else was asked.
@@ -148,6 +151,8 @@ struct Turn<'a> {
     batch: Batch,
     /// The rows of the batch, until they are acknowledged.
     unsettled: Vec<String>,
+    /// Whether the claim is on disk.
+    claimed: bool,
     /// Whether the provider was told already that its answer reached nobody.
     nudged: bool,
 }
@@ -159,9 +164,10 @@ impl Turn<'_> {
             Err(error) => return self.fail(&error.0),
         };
         loop {
-            let event = query.next(PATIENCE);
+            let event = query.next(if self.claimed { PATIENCE } else { CLAIM_AFTER });
             self.runner.beat(BEAT_MIN);
             match event {
+                None if !self.claimed => self.claim()?,
                 None | Some(ProviderEvent::Activity) => {}
                 Some(ProviderEvent::Init { continuation }) => self.runner.remember(Some(continuation))?,
                 Some(ProviderEvent::Result { text }) => {
@@ -174,6 +180,13 @@ impl Turn<'_> {
                 Some(ProviderEvent::End) => return self.post(Vec::new(), AckStatus::Completed),
             }
         }
+    }
+
+    /// Shows that the rows are being answered. A turn that is over before is acknowledged at once,
+    /// and saves a commit.
+    fn claim(&mut self) -> Result<(), Error> {
+        self.claimed = true;
+        Ok(self.runner.outbound.claim(&self.unsettled, Timestamp::now())?)
     }
 
     /// Sends what the provider wrote. When it wrote only what reaches nobody, it is told so, once.

@@ -7,10 +7,14 @@ use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::plugins::Registry;
 use crate::wake;
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 use vestibule_plugin_api::Address;
+
+/// How much later [`House::ring_later`] rings.
+const LATER: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// One installation, while it runs.
 pub struct House {
@@ -32,6 +36,7 @@ pub struct House {
     pub program: PathBuf,
     /// The listener's address, once it is open.
     pub listening: OnceLock<std::net::SocketAddr>,
+    pub(crate) later: Mutex<HashSet<String>>,
     pub(crate) stop: watch::Sender<bool>,
 }
 
@@ -40,6 +45,26 @@ impl House {
     pub fn ring(self: &Arc<Self>, session_id: String) {
         let house = self.clone();
         self.sessions.ring(session_id.clone(), |bell| wake::serve(house, session_id, bell));
+    }
+
+    /// Tells a session's lane that the record of a delivery changed. No runner waits for it, so it
+    /// comes a little later, with whatever else came meanwhile.
+    pub fn ring_later(self: &Arc<Self>, session_id: String) {
+        if !self.waiting().insert(session_id.clone()) {
+            return;
+        }
+        let house = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LATER).await;
+            house.waiting().remove(&session_id);
+            if !house.is_stopping() {
+                house.ring(session_id);
+            }
+        });
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns when the house stops.

@@ -37,8 +37,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
-    /// Tells the lane of `key` that there may be work, opening it with `lane` if it is not open.
-    pub fn ring<F>(&self, key: K, lane: impl FnOnce(Bell<K>) -> F)
+    /// Tells the lane of `key` that there may be work, opening it with `lane` if it is not open: then
+    /// it answers true.
+    pub fn ring<F>(&self, key: K, lane: impl FnOnce(Bell<K>) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -46,12 +47,18 @@ impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
         if let Some(shared) = open.get(&key) {
             shared.rung.store(true, Ordering::Release);
             shared.notify.notify_one();
-            return;
+            return false;
         }
         let shared = Arc::new(Shared::default());
         open.insert(key.clone(), shared.clone());
         let bell = Bell { key, shared, open: self.open.clone() };
         tokio::spawn(lane(bell));
+        true
+    }
+
+    /// Whether the lane of `key` is open.
+    pub fn is_open(&self, key: &K) -> bool {
+        locked(&self.open).contains_key(key)
     }
 
     /// How many lanes are open.

@@ -12,7 +12,7 @@ use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{agents, clock, control, destinations, http, ledger, messaging_groups, wirings};
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::ACCOUNT_MAIN;
 
@@ -56,6 +56,7 @@ impl Running {
             deliveries: Lanes::default(),
             program,
             listening: OnceLock::new(),
+            later: Mutex::default(),
             stop: tokio::sync::watch::Sender::new(false),
         });
         let prepared = begin.elapsed();

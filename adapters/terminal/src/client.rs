@@ -84,7 +84,13 @@ impl Clients {
 }
 
 /// Serves one client until it goes.
-pub async fn serve(stream: UnixStream, name: String, clients: Arc<Clients>, token: Arc<Secret>, runtime: Runtime) {
+pub async fn serve(
+    stream: UnixStream,
+    name: String,
+    clients: Arc<Clients>,
+    token: Arc<Secret>,
+    runtime: Runtime,
+) {
     let (from, to) = stream.into_split();
     let (mut from, writer) = (BufReader::new(from), Arc::new(tokio::sync::Mutex::new(to)));
     let greeted = tokio::time::timeout(TOKEN_PATIENCE, greet(&mut from, &token)).await;
@@ -114,7 +120,11 @@ async fn greet(from: &mut BufReader<OwnedReadHalf>, token: &Secret) -> std::resu
     let greeting: Greeting =
         serde_json::from_slice(&line).map_err(|_| "the first line must be {\"token\":\"…\"}".to_owned())?;
     let right = bool::from(greeting.token.as_bytes().ct_eq(token.expose().as_bytes()));
-    if right { Ok(greeting.interactive) } else { Err("the token is wrong; it is in control.token in the home".into()) }
+    if right {
+        Ok(greeting.interactive)
+    } else {
+        Err("the token is wrong; it is in control.token in the home".into())
+    }
 }
 
 async fn listen(from: &mut BufReader<OwnedReadHalf>, name: &str, writer: &Writer, runtime: &Runtime) {

@@ -20,11 +20,7 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let home = Home::from_env()?;
     let interactive = args.text.is_empty();
     let (mut terminal, inner) = connect(&home, interactive).await?;
-    let outcome = if interactive {
-        talk(&mut terminal).await
-    } else {
-        say(&mut terminal, &args).await
-    };
+    let outcome = if interactive { talk(&mut terminal).await } else { say(&mut terminal, &args).await };
     drop(terminal);
     if let Some(running) = inner {
         running.stop().await?;
@@ -53,7 +49,9 @@ async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Op
         match UnixStream::connect(home.terminal_socket()).await {
             Ok(stream) => return Ok((greet(home, stream, interactive).await?, inner)),
             Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(1)).await,
-            Err(error) => return Err(error).context("the terminal channel does not open; see `vestibule status`"),
+            Err(error) => {
+                return Err(error).context("the terminal channel does not open; see `vestibule status`");
+            }
         }
     }
 }
@@ -95,7 +93,8 @@ impl Terminal {
 async fn say(terminal: &mut Terminal, args: &ChatArgs) -> anyhow::Result<()> {
     let text = args.text.join(" ");
     let patience = Duration::from_secs(args.timeout);
-    let late = || format!("no reply came within {} s; `vestibule status` says how the house is", args.timeout);
+    let late =
+        || format!("no reply came within {} s; `vestibule status` says how the house is", args.timeout);
     let begin = Instant::now();
     let reply = tokio::time::timeout(patience, terminal.round(&text)).await.with_context(late)??;
     println!("{reply}");
@@ -110,8 +109,14 @@ async fn say(terminal: &mut Terminal, args: &ChatArgs) -> anyhow::Result<()> {
     times.sort();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     print!("first {:.2} ms", ms(first));
-    if let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.get(times.len().saturating_sub(1) * 99 / 100)) {
-        print!("; then median {:.2} ms, 99 of 100 within {:.2} ms, over {rounds} rounds", ms(*median), ms(*worst));
+    if let (Some(median), Some(worst)) =
+        (times.get(times.len() / 2), times.get(times.len().saturating_sub(1) * 99 / 100))
+    {
+        print!(
+            "; then median {:.2} ms, 99 of 100 within {:.2} ms, over {rounds} rounds",
+            ms(*median),
+            ms(*worst)
+        );
     }
     println!();
     Ok(())

@@ -1,7 +1,8 @@
 //! Verbs: from the command line to the control socket, and the answer back to a person.
 
 use crate::cli::{
-    AgentArgs, AgentVerb, ChatPlace, Command, DestinationVerb, How, MessagingGroupVerb, Output, PluginVerb, WiringVerb,
+    AgentArgs, AgentVerb, ChatPlace, Command, DestinationVerb, How, MessagingGroupVerb, Output, PluginVerb,
+    WiringVerb,
 };
 use crate::print;
 use anyhow::{Context, bail};
@@ -59,7 +60,9 @@ fn request(command: Command) -> (&'static str, Value, Output) {
             MessagingGroupVerb::Update { id, name, output } => {
                 ("messaging-group.update", json!({ "id": id, "name": name }), output)
             }
-            MessagingGroupVerb::Delete(name) => ("messaging-group.delete", json!({ "id": name.name }), name.output),
+            MessagingGroupVerb::Delete(name) => {
+                ("messaging-group.delete", json!({ "id": name.name }), name.output)
+            }
         },
         Command::Wiring(verb) => match verb {
             WiringVerb::List(output) => ("wiring.list", Value::Null, output),

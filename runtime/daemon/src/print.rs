@@ -7,7 +7,9 @@ fn columns(verb: &str) -> &'static [&'static str] {
     match verb {
         "agent.list" => &["name", "provider", "command", "env", "folder", "id"],
         "messaging-group.list" => &["channel_type", "account", "platform_id", "name", "id"],
-        "wiring.list" => &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"],
+        "wiring.list" => {
+            &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"]
+        }
         "destination.list" => &["agent", "name", "channel", "account", "chat"],
         "plugin.list" => &["name", "version", "state", "channel", "tier", "origin", "reason"],
         _ => &[],
@@ -28,7 +30,8 @@ pub fn answer(verb: &str, value: &Value) {
         return table(columns(verb), rows);
     }
     let (room, done) = verb.split_once('.').unwrap_or((verb, "done"));
-    let name = ["name", "chat", "platform_id", "id"].iter().find_map(|key| value[key].as_str()).unwrap_or_default();
+    let name =
+        ["name", "chat", "platform_id", "id"].iter().find_map(|key| value[key].as_str()).unwrap_or_default();
     println!("{} {} {done}d", room.replace('-', " "), name);
     if let Some(id) = value["id"].as_str().filter(|id| *id != name) {
         println!("id {id}");
@@ -66,7 +69,10 @@ fn status(value: &Value) {
     let dropped = rows("dropped");
     if !dropped.is_empty() {
         println!("\nleft out");
-        table(&["channel", "account", "platform_id", "reason", "message_count", "last_sender"], &renamed(dropped));
+        table(
+            &["channel", "account", "platform_id", "reason", "message_count", "last_sender"],
+            &renamed(dropped),
+        );
     }
 }
 
@@ -83,11 +89,14 @@ fn table(columns: &[&str], rows: &[Value]) {
     if rows.is_empty() {
         return println!("none");
     }
-    let used: Vec<&&str> = columns.iter().filter(|column| rows.iter().any(|row| !word(&row[**column]).is_empty())).collect();
-    let mut lines = vec![used.iter().map(|column| column.to_uppercase().replace('_', " ")).collect::<Vec<_>>()];
+    let used: Vec<&&str> =
+        columns.iter().filter(|column| rows.iter().any(|row| !word(&row[**column]).is_empty())).collect();
+    let mut lines =
+        vec![used.iter().map(|column| column.to_uppercase().replace('_', " ")).collect::<Vec<_>>()];
     lines.extend(rows.iter().map(|row| used.iter().map(|column| word(&row[**column])).collect()));
-    let widths: Vec<usize> =
-        (0..used.len()).map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..used.len())
+        .map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0))
+        .collect();
     for line in lines {
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());

@@ -16,7 +16,7 @@ use vestibule_session::{AckStatus, OutboundReader, SessionDir};
 /// A mount that does not notify is looked at this often.
 const SAFETY_NET: Duration = Duration::from_secs(1);
 /// The runner was writing: look again after this.
-const BUSY_RETRY: Duration = Duration::from_micros(300);
+const BUSY_RETRY: Duration = Duration::from_micros(100);
 /// A runner that was asked to end has this long before it is killed.
 const END_GRACE: Duration = Duration::from_secs(2);
 /// A dead runner's file that stays locked for this long is given up.
@@ -52,8 +52,7 @@ struct Watch<'a> {
 pub fn serve(runtime: &mut UnixStream, dir: &SessionDir, spec: LaunchSpec) -> Result<()> {
     // Watch first, start second: nothing the runner writes goes unseen.
     let mut doorbell = Inotify::init()?;
-    let mask = WatchMask::MODIFY | WatchMask::DELETE | WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE;
-    doorbell.watches().add(dir.out(), mask)?;
+    doorbell.watches().add(dir.out(), WatchMask::DELETE)?;
     let mut watch = Watch {
         runtime,
         dir,
@@ -242,7 +241,8 @@ impl Watch<'_> {
     }
 }
 
-/// Empties the doorbell: whether any of it may be a commit of the runner.
+/// Empties the doorbell: whether any of it may be a commit of the runner. SQLite commits by removing
+/// the journal; a runner that commits in another way is noticed by the safety net.
 fn commits_seen(doorbell: &mut Inotify) -> Result<bool> {
     let mut buffer = [0; 4096];
     let mut seen = false;
@@ -251,8 +251,7 @@ fn commits_seen(doorbell: &mut Inotify) -> Result<bool> {
             Ok(events) => {
                 for event in events {
                     // Without a name the queue overflowed: look, to be sure.
-                    let name = event.name.map(|name| name.to_string_lossy().into_owned());
-                    seen |= name.is_none_or(|name| SessionDir::is_outbound_name(&name));
+                    seen |= event.name.is_none_or(|name| name == SessionDir::outbound_journal_name());
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(seen),

@@ -59,9 +59,9 @@ impl SessionDir {
         self.out().join(OUTBOUND)
     }
 
-    /// Whether a change of this file name in `out/` may be a commit of the runner.
-    pub fn is_outbound_name(name: &str) -> bool {
-        name.starts_with(OUTBOUND)
+    /// The journal whose removal from `out/` is a commit of the runner.
+    pub fn outbound_journal_name() -> &'static str {
+        "outbound.db-journal"
     }
 
     /// The agent's part.

@@ -217,7 +217,8 @@ mod reader {
                 OpenFlags::SQLITE_OPEN_READ_WRITE
             };
             let path = dir.outbound_db_real();
-            let db = open(&path, mode | OpenFlags::SQLITE_OPEN_NOFOLLOW, Duration::from_millis(50))?;
+            // The keeper does its own waiting, in finer steps than SQLite's.
+            let db = open(&path, mode | OpenFlags::SQLITE_OPEN_NOFOLLOW, Duration::ZERO)?;
             db.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
             db.execute_batch(

@@ -9,7 +9,7 @@ mod decide;
 mod retry;
 mod snapshot;
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::house::House;
 use crate::lanes::Bell;
@@ -17,6 +17,7 @@ use crate::ledger::{self, Claim, Delivery};
 use crate::plugins::CallError;
 use decide::{Verdict, decide};
 use retry::{Next, after_failure};
+use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ use vestibule_session::{Ack, MessageOut};
 
 /// How long a channel may take over one message.
 const DELIVER_DEADLINE: Duration = Duration::from_secs(60);
+/// The central database failed: it is asked again after this.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep of a lane: a clock that was set back must not stop it for long.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -40,37 +43,48 @@ pub async fn take(
     acks: Vec<Ack>,
 ) -> Result<()> {
     let session_id = session_id.to_owned();
-    let now = clock::now();
-    let addresses = house
-        .central
-        .write(move |db| {
-            let mut addresses = Vec::new();
-            for reply in &messages {
-                let Some(snapshot) = Snapshot::load(db, &session_id, reply)? else { return Ok(addresses) };
-                match decide(&snapshot, reply) {
-                    Verdict::Deliver(address) => {
-                        if ledger::record_reply(db, &session_id, reply, Ok(&address), now)? {
-                            addresses.push(address);
-                        }
-                    }
-                    Verdict::Refuse(why) => {
-                        if ledger::record_reply(db, &session_id, reply, Err(&why), now)? {
-                            tracing::warn!(session = session_id, reply = reply.id, %why, "a reply was refused");
-                        }
-                    }
-                }
-            }
-            if !messages.is_empty() {
-                ledger::mark_taken(db, &session_id)?;
-            }
-            ledger::acknowledge(db, &session_id, &acks)?;
-            Ok(addresses)
-        })
-        .await?;
-    for address in addresses {
-        ring(house, address);
+    let lanes = house.clone();
+    let work = move |db: &Connection| {
+        let mut addresses = record(db, &session_id, &messages, &acks)?;
+        addresses.dedup();
+        // A lane that is not open would claim its first reply in a commit of its own: it joins this one.
+        let claim = |address: Address| {
+            let idle = !lanes.deliveries.is_open(&address);
+            let claim = if idle { ledger::claim_next(db, &address, clock::now())? } else { Claim::Nothing };
+            Ok((address, claim))
+        };
+        addresses.into_iter().map(claim).collect::<Result<Vec<_>>>()
+    };
+    for (address, claim) in house.central.write(work).await? {
+        ring(house, address, claim);
     }
     Ok(())
+}
+
+/// Puts replies and acknowledgements on record; answers where there is something to deliver.
+fn record(db: &Connection, session_id: &str, messages: &[MessageOut], acks: &[Ack]) -> Result<Vec<Address>> {
+    let now = clock::now();
+    let mut addresses = Vec::new();
+    for reply in messages {
+        let Some(snapshot) = Snapshot::load(db, session_id, reply)? else { return Ok(addresses) };
+        match decide(&snapshot, reply) {
+            Verdict::Deliver(address) => {
+                if ledger::record_reply(db, session_id, reply, Ok(&address), now)? {
+                    addresses.push(address);
+                }
+            }
+            Verdict::Refuse(why) => {
+                if ledger::record_reply(db, session_id, reply, Err(&why), now)? {
+                    tracing::warn!(session = session_id, %why, "a reply was refused");
+                }
+            }
+        }
+    }
+    if !messages.is_empty() {
+        ledger::mark_taken(db, session_id)?;
+    }
+    ledger::acknowledge(db, session_id, acks)?;
+    Ok(addresses)
 }
 
 /// An adapter has come to life: what waited for it goes on.
@@ -80,18 +94,37 @@ pub async fn take(
 pub async fn adapter_is_live(house: &Arc<House>, channel: String, account: String) -> Result<()> {
     let addresses = house.central.write(move |db| ledger::unpark(db, &channel, &account)).await?;
     for address in addresses {
-        ring(house, address);
+        ring(house, address, Claim::Nothing);
     }
     Ok(())
 }
 
-fn ring(house: &Arc<House>, address: Address) {
+/// Opens the lane of an address with what was claimed for it, or rings it.
+fn ring(house: &Arc<House>, address: Address, claim: Claim) {
+    let claimed = match &claim {
+        Claim::Deliver(delivery) => Some(delivery.clone()),
+        Claim::Nothing | Claim::Later(_) => None,
+    };
     let lane_house = house.clone();
-    house.deliveries.ring(address.clone(), |bell| serve(lane_house, address, bell));
+    let opened =
+        house.deliveries.ring(address.clone(), |bell| serve(lane_house, address.clone(), claim, bell));
+    if !opened && let Some(delivery) = claimed {
+        // Somebody opened the lane between the commit and here: the claim goes back, the lane takes it.
+        let house = house.clone();
+        tokio::spawn(async move {
+            match house.central.write(move |db| ledger::unclaim(db, &delivery)).await {
+                Ok(()) => ring(&house, address, Claim::Nothing),
+                Err(error) => tracing::error!(%error, "a delivery waits for the next start"),
+            }
+        });
+    }
 }
 
 /// The lane of one address.
-async fn serve(house: Arc<House>, address: Address, bell: Bell<Address>) {
+async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<Address>) {
+    if let Claim::Deliver(delivery) = claimed {
+        deliver(&house, *delivery).await;
+    }
     loop {
         bell.heard();
         let at = address.clone();
@@ -115,7 +148,7 @@ async fn serve(house: Arc<House>, address: Address, bell: Bell<Address>) {
             Err(error) => {
                 tracing::error!(%error, "deliveries wait for the central database");
                 tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    () = tokio::time::sleep(DATABASE_RETRY) => {}
                     () = house.stopping() => return,
                 }
             }
@@ -125,32 +158,45 @@ async fn serve(house: Arc<House>, address: Address, bell: Bell<Address>) {
 
 async fn deliver(house: &Arc<House>, delivery: Delivery) {
     let outcome = send(house, &delivery).await;
-    let session_id = delivery.session_id.clone();
     let now = clock::now();
-    let recorded = match outcome {
-        Ok(receipt) => {
-            tracing::debug!(session = session_id, reply = delivery.message_out_id, "delivered");
-            let id = receipt.platform_message_id;
-            house.central.write(move |db| ledger::settle(db, &delivery, Ok(id.as_deref()), now)).await
-        }
+    match &outcome {
+        Ok(_) => tracing::debug!(session = delivery.session_id, reply = delivery.message_out_id, "delivered"),
         Err(error) => {
-            let next = after_failure(&error, delivery.attempts, delivery.taken_at, now);
-            let why = error.to_string();
-            tracing::warn!(session = session_id, channel = %delivery.address.channel_type, %why, ?next, "not delivered");
-            house
-                .central
-                .write(move |db| match next {
-                    Next::At(at) => ledger::try_later(db, &delivery, Some(at), &why),
-                    Next::Park => ledger::try_later(db, &delivery, None, &why),
-                    Next::GiveUp => ledger::settle(db, &delivery, Err(&why), now),
-                })
-                .await
+            let channel = &delivery.address.channel_type;
+            tracing::warn!(session = delivery.session_id, %channel, %error, "not delivered");
         }
+    }
+    let (session_id, delivery, outcome) =
+        (delivery.session_id.clone(), Arc::new(delivery), Arc::new(outcome));
+    loop {
+        let (delivery, outcome) = (delivery.clone(), outcome.clone());
+        match house.central.write(move |db| record_outcome(db, &delivery, &outcome, now)).await {
+            Ok(()) => return house.ring_later(session_id),
+            // The record says `sending`, and must not stay so: the lane waits until it is told.
+            Err(error) => tracing::error!(%error, "the outcome of a delivery could not be recorded yet"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DATABASE_RETRY) => {}
+            () = house.stopping() => return,
+        }
+    }
+}
+
+fn record_outcome(
+    db: &Connection,
+    delivery: &Delivery,
+    outcome: &std::result::Result<Receipt, CallError>,
+    now: Timestamp,
+) -> Result<()> {
+    let error = match outcome {
+        Ok(receipt) => return ledger::settle(db, delivery, Ok(receipt.platform_message_id.as_deref()), now),
+        Err(error) => error,
     };
-    match recorded {
-        Ok(()) => house.ring(session_id),
-        // The record still says `sending`: the truth, as far as the disk knows it.
-        Err(error) => tracing::error!(%error, "the outcome of a delivery could not be recorded"),
+    let why = error.to_string();
+    match after_failure(error, delivery.attempts, delivery.taken_at, now) {
+        Next::At(at) => ledger::try_later(db, delivery, Some(at), &why),
+        Next::Park => ledger::try_later(db, delivery, None, &why),
+        Next::GiveUp => ledger::settle(db, delivery, Err(&why), now),
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Step {
         /// Which session.
         key: SessionKey,
         /// What is written.
-        message: NewMessage,
+        message: Box<NewMessage>,
     },
     /// Nobody hears it; record why.
     Drop {
@@ -56,14 +56,14 @@ fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &str) -> Ste
         agent_group_id: wiring.agent_group_id.clone(),
         messaging_group_id: wiring.messaging_group_id.clone(),
         key: session_key(wiring.session_mode, arrival),
-        message: NewMessage {
+        message: Box::new(NewMessage {
             platform_message_id: arrival.message.message_id.clone(),
             agent_group_id: wiring.agent_group_id.clone(),
             timestamp: arrival.message.timestamp,
             trigger,
             address: arrival.address.clone(),
             content: content.to_owned(),
-        },
+        }),
     }
 }
 

@@ -128,8 +128,8 @@ pub fn claim_next(db: &Connection, address: &Address, now: Timestamp) -> Result<
         })
         .optional()?;
     let Some((delivery, next_attempt_at, state)) = head else { return Ok(Claim::Nothing) };
-    if state == "parked" {
-        return Ok(Claim::Nothing); // until its adapter is there
+    if state != "pending" {
+        return Ok(Claim::Nothing); // parked until its adapter is there, or being sent right now
     }
     if next_attempt_at > now {
         return Ok(Claim::Later(next_attempt_at));
@@ -180,6 +180,15 @@ pub fn try_later(db: &Connection, delivery: &Delivery, at: Option<Timestamp>, wh
         at.map_or(0, |at| at.0),
         why
     ])?;
+    Ok(())
+}
+
+/// Gives a claim back untried.
+pub fn unclaim(db: &Connection, delivery: &Delivery) -> Result<()> {
+    db.execute(
+        "UPDATE deliveries SET state = 'pending', attempts = attempts - 1 WHERE session_id = ?1 AND message_out_id = ?2",
+        [&delivery.session_id, &delivery.message_out_id],
+    )?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ mod project;
 
 pub use deliveries::{
     Claim, Delivery, claim_next, delivery_counts, mark_taken, record_reply, release_sending, settle,
-    try_later, unpark,
+    try_later, unclaim, unpark,
 };
 pub use messages::{
     NewMessage, accept, acknowledge, bump_routing, count_tries, forget_events, seen_at_start, take_event,

@@ -110,19 +110,21 @@ fn manifest(
     let mut rest = section.data(endian, bytes).map_err(|_| TRUNCATED)?;
     let mut found = None;
     while !rest.is_empty() {
-        let (name, kind, text, after) =
-            note(rest, endian).ok_or_else(|| bad("the note is damaged".into()))?;
-        if name != NOTE_NAME.as_bytes() || kind != NOTE_TYPE {
+        let note = note(rest, endian).ok_or_else(|| bad("the note is damaged".into()))?;
+        if note.name != NOTE_NAME.as_bytes() || note.kind != NOTE_TYPE {
             return Err(bad("the note is another's".into()));
         }
-        if found.replace(text).is_some() {
+        if found.replace(note.text).is_some() {
             return Err(TWO_PLUGINS.into());
         }
-        rest = after;
+        rest = note.after;
     }
     let manifest = Manifest::parse(found.ok_or(NOT_A_PLUGIN)?).map_err(bad)?;
     if manifest.kind == PluginKind::Unknown {
-        return Err(format!("{} {} is of a kind that this Vestibule does not know. Update Vestibule. [KIND]", manifest.name, manifest.version));
+        return Err(format!(
+            "{} {} is of a kind that this Vestibule does not know. Update Vestibule. [KIND]",
+            manifest.name, manifest.version
+        ));
     }
     if manifest.abi != ABI_MAJOR {
         return Err(format!(
@@ -135,7 +137,14 @@ fn manifest(
 }
 
 /// One note: its name, type and text, and what follows it.
-fn note(bytes: &[u8], endian: Endianness) -> Option<(&[u8], u32, &[u8], &[u8])> {
+struct Note<'a> {
+    name: &'a [u8],
+    kind: u32,
+    text: &'a [u8],
+    after: &'a [u8],
+}
+
+fn note(bytes: &[u8], endian: Endianness) -> Option<Note<'_>> {
     let number = |at: usize| {
         let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
         Some(U32Bytes::from_bytes(bytes).get(endian))
@@ -145,5 +154,5 @@ fn note(bytes: &[u8], endian: Endianness) -> Option<(&[u8], u32, &[u8], &[u8])> 
     let end = text_at.checked_add(text_len.checked_next_multiple_of(4)?)?;
     let name = bytes.get(12..12 + name_len)?.strip_suffix(b"\0")?;
     let text = bytes.get(text_at..text_at.checked_add(text_len)?)?;
-    Some((name, kind, text, bytes.get(end..)?))
+    Some(Note { name, kind, text, after: bytes.get(end..)? })
 }

@@ -2,11 +2,11 @@
 
 use crate::clock::{self, Timestamp};
 use crate::delivery;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::house::House;
 use crate::lanes::Bell;
 use crate::launcher::{self, Keeper};
-use crate::ledger::{self, Projected};
+use crate::ledger;
 use crate::sessions;
 use std::future::pending;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_keeper::wire::FromKeeper;
 
+/// What the runner does not wait for (outcomes, acknowledgements) is projected after this, in one go.
+const PROJECT_LATER: Duration = Duration::from_millis(50);
 /// A file that could not be projected is tried again after this.
 const PROJECT_RETRY: Duration = Duration::from_millis(50);
 /// A runner that keeps its file locked for this long is ended.
@@ -28,42 +30,25 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// Serves a session until nothing is left to do in it.
 pub async fn serve(house: Arc<House>, session_id: String, bell: Bell<String>) {
-    let mut lane =
-        Lane { house, session_id, run: None, drain: None, failures: 0, not_before: None, behind: None };
+    let mut lane = Lane::new(house, session_id);
     loop {
         bell.heard();
-        if lane.house.is_stopping() {
+        let next = if lane.house.is_stopping() {
             lane.end().await;
-            lane.house.ledger.forget(&lane.session_id);
-            if bell.close() {
-                return;
-            }
-            continue;
-        }
-        let due = match lane.project().await {
-            Ok(Some(projected)) => projected.due,
-            Ok(None) => {
-                lane.run = None; // the session was deleted, and its runner ends with its keeper
-                if bell.close() {
-                    return;
-                }
-                continue;
-            }
-            Err(error) => {
-                lane.is_behind(&error).await;
-                lane.wait(&bell, Some(Instant::now() + PROJECT_RETRY)).await;
-                continue;
-            }
+            None
+        } else {
+            lane.look().await
         };
-        let next = lane.wake(due).await;
-        if lane.run.is_none() && next.is_none() {
-            lane.house.ledger.forget(&lane.session_id);
-            if bell.close() {
-                return;
-            }
+        let idle = lane.run.is_none() && next.is_none();
+        if !idle {
+            lane.wait(&bell, next).await;
             continue;
         }
-        lane.wait(&bell, next).await;
+        lane.house.ledger.forget(&lane.session_id);
+        if bell.close() {
+            return;
+        }
+        lane.project_at = Some(Instant::now());
     }
 }
 
@@ -77,6 +62,10 @@ struct Lane {
     not_before: Option<Instant>,
     /// Since when the file could not be written.
     behind: Option<Instant>,
+    /// When the file is brought up to date next.
+    project_at: Option<Instant>,
+    /// When the earliest row that wakes the agent is due, as of the last projection.
+    due: Option<Timestamp>,
 }
 
 /// One life of a keeper.
@@ -84,18 +73,72 @@ struct Run {
     keeper: Keeper,
     with_runner: bool,
     active: Instant,
-    /// We asked it to end: its end is no failure.
-    ending: bool,
+    /// We asked it to end, and by then it must have: its end is no failure.
+    end_by: Option<Instant>,
     drained: bool,
 }
 
+impl Run {
+    async fn end(&mut self) {
+        self.end_by.get_or_insert(Instant::now() + END_PATIENCE);
+        // A keeper that has gone already is heard of as such.
+        let _ = self.keeper.stop().await;
+    }
+}
+
+/// The earlier of two moments that may not be.
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 impl Lane {
-    async fn project(&mut self) -> Result<Option<Projected>> {
+    fn new(house: Arc<House>, session_id: String) -> Lane {
+        Lane {
+            house,
+            session_id,
+            run: None,
+            drain: None,
+            failures: 0,
+            not_before: None,
+            behind: None,
+            project_at: Some(Instant::now()),
+            due: None,
+        }
+    }
+
+    /// Projects if it is time, wakes if something is due; answers when to look again without being
+    /// rung.
+    async fn look(&mut self) -> Option<Instant> {
+        if self.project_at.is_some_and(|at| at <= Instant::now()) && !self.project().await {
+            return self.project_at;
+        }
+        let next = self.wake().await;
+        earlier(next, self.project_at)
+    }
+
+    /// Brings the file up to date; false when it could not, or when there is no such session.
+    async fn project(&mut self) -> bool {
         let (house, session_id) = (self.house.clone(), self.session_id.clone());
         let work = move || house.ledger.project(&house.central, &house.home, &session_id);
-        let projected = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)??;
-        self.behind = None;
-        Ok(projected)
+        match tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping)) {
+            Ok(Some(projected)) => {
+                (self.project_at, self.behind, self.due) = (None, None, projected.due);
+                true
+            }
+            Ok(None) => {
+                self.run = None; // the session was deleted: its runner ends with its keeper
+                self.project_at = None;
+                false
+            }
+            Err(error) => {
+                self.project_at = Some(Instant::now() + PROJECT_RETRY);
+                self.is_behind(&error).await;
+                false
+            }
+        }
     }
 
     /// The file cannot be written: whoever holds a lock costs its own session only.
@@ -105,39 +148,40 @@ impl Lane {
             Instant::now()
         });
         if since.elapsed() > LOCKED_MAX
-            && let Some(run) = self.run.as_mut().filter(|run| !run.ending)
+            && let Some(run) = self.run.as_mut().filter(|run| run.end_by.is_none())
         {
             tracing::warn!(session = self.session_id, %error, "its runner keeps the file from being written and is ended");
-            run.ending = true;
-            let _ = run.keeper.stop().await;
+            run.end().await;
         }
     }
 
     /// Starts what must run now; answers when to look again without being rung.
-    async fn wake(&mut self, due: Option<Timestamp>) -> Option<Instant> {
+    async fn wake(&mut self) -> Option<Instant> {
         let now = Instant::now();
         if let Some(run) = &mut self.run {
             let idle_at = run.active + Duration::from_secs(self.house.config.runner_idle_seconds);
-            if now >= idle_at && !run.ending {
+            if now >= idle_at && run.end_by.is_none() {
                 tracing::debug!(session = self.session_id, "its runner has nothing to do and is ended");
-                run.ending = true;
-                let _ = run.keeper.stop().await;
+                run.end().await;
             }
-            return Some(if run.ending { now + END_PATIENCE } else { idle_at });
+            match run.end_by {
+                None => return Some(idle_at),
+                Some(end_by) if now < end_by => return Some(end_by),
+                // Asked to end, and it did not: it is killed with everything it started.
+                Some(_) => self.ended().await,
+            }
         }
         if let Some(not_before) = self.not_before.filter(|at| *at > now) {
             return Some(not_before);
         }
         if self.needs_drain().await {
             self.launch(false).await;
-        } else if let Some(due) = due {
-            let wait = due.0 - clock::now().0;
+        } else {
+            let wait = self.due?.0 - clock::now().0;
             if wait > 0 {
                 return Some(now + Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(SLEEP_MAX));
             }
             self.launch(true).await;
-        } else {
-            return None;
         }
         Some(self.not_before.unwrap_or(now + SLEEP_MAX))
     }
@@ -161,7 +205,7 @@ impl Lane {
         match started.await {
             Ok(keeper) => {
                 let active = Instant::now();
-                self.run = Some(Run { keeper, with_runner, active, ending: false, drained: false });
+                self.run = Some(Run { keeper, with_runner, active, end_by: None, drained: false });
             }
             Err(error) => self.failed(&error.to_string()),
         }
@@ -177,6 +221,8 @@ impl Lane {
     /// Waits for the bell, the keeper, the clock or the end.
     async fn wait(&mut self, bell: &Bell<String>, until: Option<Instant>) {
         let house = self.house.clone();
+        let stopping =
+            async { if self.house.is_stopping() { pending().await } else { house.stopping().await } };
         let frame = async {
             match &mut self.run {
                 Some(run) => run.keeper.frame().await,
@@ -193,17 +239,13 @@ impl Lane {
             biased;
             frame = frame => self.hear(frame).await,
             () = bell.rung() => {
+                self.project_at = Some(Instant::now());
                 if let Some(run) = &mut self.run {
                     run.active = Instant::now();
                 }
             }
-            () = house.stopping() => {}
-            () = clock => {
-                // Asked to end, and it did not: it is killed with everything it started.
-                if self.run.as_ref().is_some_and(|run| run.ending) {
-                    self.ended().await;
-                }
-            }
+            () = stopping => {}
+            () = clock => {}
         }
     }
 
@@ -212,6 +254,7 @@ impl Lane {
         match frame {
             Some(FromKeeper::Batch { messages, acks }) => {
                 run.active = Instant::now();
+                self.project_at.get_or_insert(Instant::now() + PROJECT_LATER);
                 let taken = delivery::take(&self.house, &self.session_id, messages, acks).await;
                 if let Err(error) = taken {
                     // Not taken: a keeper without a runner reads it again.
@@ -226,7 +269,7 @@ impl Lane {
                 tracing::debug!(session = self.session_id, pid, "runner started")
             }
             Some(FromKeeper::Exited { how, stderr_tail }) => {
-                if !run.ending {
+                if run.end_by.is_none() {
                     let said = stderr_tail.lines().last().unwrap_or_default();
                     tracing::warn!(session = self.session_id, %how, said, "the runner ended by itself");
                 }
@@ -240,12 +283,13 @@ impl Lane {
     /// The keeper has gone, or goes now.
     async fn ended(&mut self) {
         let Some(run) = self.run.take() else { return };
-        let by_itself = run.with_runner && !run.ending;
+        let by_itself = run.with_runner && run.end_by.is_none();
         self.drain = Some(!run.drained);
         if !run.drained && self.not_before.is_none_or(|at| at <= Instant::now()) {
             self.failed("it ended before it had handed everything over");
         }
         drop(run);
+        self.project_at = Some(Instant::now());
         let (id, drained) = (self.session_id.clone(), self.drain == Some(false));
         let recorded = self.house.central.write(move |db| {
             sessions::set_running(db, &id, !drained)?;
@@ -268,18 +312,17 @@ impl Lane {
 
     /// The house stops: the runner ends, and what it wrote is taken.
     async fn end(&mut self) {
-        let Some(run) = &mut self.run else { return };
-        run.ending = true;
-        let _ = run.keeper.stop().await;
-        let deadline = Instant::now() + END_PATIENCE;
+        if let Some(run) = &mut self.run {
+            run.end().await;
+        }
         while let Some(run) = &mut self.run {
-            match tokio::time::timeout_at(deadline, run.keeper.frame()).await {
+            let end_by = run.end_by.unwrap_or_else(Instant::now);
+            match tokio::time::timeout_at(end_by, run.keeper.frame()).await {
                 Ok(frame) => self.hear(frame).await,
                 Err(_) => self.ended().await,
             }
         }
-        if let Err(error) = self.project().await {
-            tracing::debug!(session = self.session_id, %error, "its file is brought up to date at the next start");
-        }
+        // What cannot be projected now is at the next start.
+        self.project().await;
     }
 }
