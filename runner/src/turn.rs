@@ -205,8 +205,11 @@ impl Turn<'_> {
         if lost > 0 {
             eprintln!("vestibule-runner: blocks that no destination has the name for, not sent: {lost}");
         }
-        if answer.blocks.is_empty() && !answer.rest.is_empty() && self.runner.provider.plain_text_is_reply() {
-            replies.push(self.reply_here(&answer.rest));
+        // A plain program need not know about blocks, and may show examples of them.
+        let plain = if answer.blocks.is_empty() { &answer.rest } else { text.trim() };
+        let unaddressed = replies.is_empty() && (lost > 0 || answer.blocks.is_empty());
+        if unaddressed && !plain.is_empty() && self.runner.provider.plain_text_is_reply() {
+            replies.push(self.reply_here(plain));
         }
         let reached_nobody = replies.is_empty() && (lost > 0 || !answer.rest.is_empty());
         if reached_nobody && !self.nudged && query.push(&nudge(&self.look.destinations.names())) {

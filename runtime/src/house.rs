@@ -36,6 +36,7 @@ pub struct House {
     pub program: PathBuf,
     /// The listener's address, once it is open.
     pub listening: OnceLock<std::net::SocketAddr>,
+    pub(crate) renew: Mutex<HashSet<String>>,
     pub(crate) later: Mutex<HashSet<String>>,
     pub(crate) stop: watch::Sender<bool>,
 }
@@ -61,6 +62,21 @@ impl House {
                 house.ring(session_id);
             }
         });
+    }
+
+    /// Ends a session's runner once; the next message starts one with the settings of now.
+    pub fn renew(self: &Arc<Self>, session_id: String) {
+        self.renewing().insert(session_id.clone());
+        self.ring(session_id);
+    }
+
+    /// Whether the session's runner is to be ended, asked by its lane.
+    pub fn take_renewal(&self, session_id: &str) -> bool {
+        self.renewing().remove(session_id)
+    }
+
+    fn renewing(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.renew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashSet<String>> {

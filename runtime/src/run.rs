@@ -56,6 +56,7 @@ impl Running {
             deliveries: Lanes::default(),
             program,
             listening: OnceLock::new(),
+            renew: Mutex::default(),
             later: Mutex::default(),
             stop: tokio::sync::watch::Sender::new(false),
         });

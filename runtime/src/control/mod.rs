@@ -30,7 +30,11 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
     let run = verb.run;
     let outcome = house.central.write(move |db| run(db, args)).await?;
     for session_id in outcome.touched {
-        house.ring(session_id);
+        if outcome.renew {
+            house.renew(session_id);
+        } else {
+            house.ring(session_id);
+        }
     }
     Ok(outcome.value)
 }

@@ -112,6 +112,12 @@ impl Lane {
     /// Projects if it is time, wakes if something is due; answers when to look again without being
     /// rung.
     async fn look(&mut self) -> Option<Instant> {
+        if self.house.take_renewal(&self.session_id)
+            && let Some(run) = &mut self.run
+        {
+            tracing::debug!(session = self.session_id, "its agent was changed, so its runner is ended");
+            run.end().await;
+        }
         if self.project_at.is_some_and(|at| at <= Instant::now()) && !self.project().await {
             return self.project_at;
         }

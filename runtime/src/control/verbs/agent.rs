@@ -39,7 +39,7 @@ pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
     change(db, agent, args)
 }
 
-/// Changes one. A running runner keeps its settings until its next start.
+/// Changes one. Its runners end after their turn, and start anew with the next message.
 pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
     let args: Args = args(value)?;
     let agent = agents::named(db, &args.name)?;
@@ -77,7 +77,7 @@ fn change(db: &Connection, mut agent: agents::AgentGroup, args: Args) -> Result<
     }
     agents::update(db, &agent)?;
     let touched = sessions::of_agent(db, &agent.id)?;
-    answer(&agent, touched)
+    Ok(Outcome { renew: true, ..answer(&agent, touched)? })
 }
 
 /// Removes one with its wirings, destinations and records. Its folders stay.

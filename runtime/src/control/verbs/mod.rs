@@ -26,6 +26,8 @@ pub struct Outcome {
     pub value: Value,
     /// Sessions whose files must follow.
     pub touched: Vec<String>,
+    /// Whether their runners must start anew, too.
+    pub renew: bool,
 }
 
 /// All of them.
@@ -54,7 +56,7 @@ fn args<T: DeserializeOwned>(args: Value) -> Result<T> {
 
 fn answer<T: serde::Serialize>(value: &T, touched: Vec<String>) -> Result<Outcome> {
     let value = serde_json::to_value(value).map_err(|error| Error::Refused(error.to_string()))?;
-    Ok(Outcome { value, touched })
+    Ok(Outcome { value, touched, renew: false })
 }
 
 /// The destinations of an agent changed: its sessions' files must follow.

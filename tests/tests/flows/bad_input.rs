@@ -1,0 +1,161 @@
+//! Homes, configs and sockets that are not as they should be: one clear sentence, the right exit
+//! code, nothing lost.
+
+use crate::support::{House, Terminal};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+
+/// Runs `up`, which must end at once: its exit code and its one sentence.
+fn refused(house: &House) -> (i32, String) {
+    let output = house.run(&["up", "--log", "error"]);
+    let words = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+    assert!(!words.contains('\n'), "one sentence: {words}");
+    (output.status.code().unwrap(), words)
+}
+
+#[test]
+fn a_config_with_a_typo_is_refused_with_a_suggestion() {
+    let house = House::new("time_zon = \"UTC\"\n");
+    let (code, words) = refused(&house);
+    assert_eq!(code, 2);
+    assert!(words.contains("vestibule.toml: `time_zon` is not a key; did you mean `time_zone`?"), "{words}");
+    let house = House::new("x = [\n");
+    assert!(refused(&house).1.contains("line "), "{}", refused(&house).1);
+}
+
+#[test]
+fn a_port_in_use_is_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let house = House::new("");
+    let at = taken.local_addr().unwrap();
+    std::fs::write(house.home.path().join("vestibule.toml"), format!("listen = \"{at}\"\n")).unwrap();
+    let (code, words) = refused(&house);
+    assert_eq!(code, 2);
+    assert!(
+        words.contains(&format!("cannot listen on {at}")) && words.contains("set another `listen`"),
+        "{words}"
+    );
+    // A chat needs no listener.
+    assert_eq!(house.chat("hello"), "hello");
+}
+
+#[test]
+fn a_second_runtime_on_the_same_home_is_refused() {
+    let house = House::new("").up();
+    let (code, words) = refused(&house);
+    assert_eq!(code, 2);
+    assert!(words.contains("another vestibule runs on"), "{words}");
+    assert_eq!(house.chat("unharmed"), "unharmed");
+}
+
+#[test]
+fn a_home_of_a_newer_version_is_refused_and_left_alone() {
+    let house = House::new("");
+    assert_eq!(house.chat("hello"), "hello");
+    let central = house.home.path().join("vestibule.db");
+    let db =
+        rusqlite::Connection::open_with_flags(&central, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).unwrap();
+    db.execute_batch(&format!("PRAGMA user_version = {}", version + 1)).unwrap();
+    let (code, words) = refused(&house);
+    assert_eq!(code, 2);
+    assert!(words.contains("written by a newer Vestibule") && words.contains("VESTIBULE_HOME"), "{words}");
+    db.execute_batch(&format!("PRAGMA user_version = {version}")).unwrap();
+    assert_eq!(house.chat("back"), "back");
+}
+
+#[test]
+fn without_a_running_house_verbs_say_what_to_do() {
+    let house = House::new("");
+    let output = house.run(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("start it with `vestibule up`"));
+}
+
+#[test]
+fn both_sockets_demand_the_token() {
+    let house = House::new("").up();
+    let answer = |socket: &str, line: &str| {
+        let mut stream = UnixStream::connect(house.home.path().join(socket)).unwrap();
+        stream.write_all(line.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    for line in
+        ["{\"token\":\"wrong\",\"verb\":\"agent.list\"}\n", "{\"token\":\"\",\"verb\":\"agent.list\"}\n"]
+    {
+        assert!(answer("control.sock", line).contains("the token is wrong"));
+    }
+    assert!(answer("control.sock", "nonsense\n").contains("cannot be read"));
+    assert!(answer("terminal.sock", "{\"token\":\"wrong\"}\n").contains("the token is wrong"));
+    assert!(answer("terminal.sock", "nonsense\n").contains("the first line must be"));
+    assert!(answer("terminal.sock", "").contains("must show the token"));
+    let mut client = Terminal::connect(&house, false);
+    client.write(&serde_json::json!("no object"));
+    assert!(client.read()["error"].as_str().unwrap().contains("cannot be read"));
+    client.say("unharmed");
+    assert_eq!(client.reply(), "unharmed");
+}
+
+#[test]
+fn verbs_that_cannot_be_say_why() {
+    let house = House::new("").up();
+    for (args, words) in [
+        (vec!["agent", "update", "nobody"], "there is no agent `nobody`; the agents are: assistant"),
+        (vec!["agent", "create", "assistant"], "there is an agent `assistant` already"),
+        (vec!["agent", "create", ""], "1 to 64 characters"),
+        (vec!["wiring", "delete", "x"], "there is no wiring `x`"),
+        (vec!["messaging-group", "delete", "x"], "there is no messaging group `x`"),
+        (vec!["destination", "delete", "--agent", "assistant", "x"], "no destination `x`"),
+        (
+            vec!["wiring", "create", "--agent", "assistant", "--channel", "terminal", "--chat", "local"],
+            "wired to this chat already",
+        ),
+        (
+            vec![
+                "wiring",
+                "create",
+                "--agent",
+                "assistant",
+                "--channel",
+                "x",
+                "--chat",
+                "y",
+                "--pattern",
+                "(",
+            ],
+            "no regular expression",
+        ),
+        (
+            vec![
+                "wiring",
+                "create",
+                "--agent",
+                "assistant",
+                "--channel",
+                "x",
+                "--chat",
+                "y",
+                "--engage",
+                "sometimes",
+            ],
+            "do not fit",
+        ),
+        (
+            vec!["destination", "create", "--agent", "assistant", "--name", "a\"b", "--to", "local"],
+            "without quotes",
+        ),
+    ] {
+        let output = house.run(&args);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && err.contains(words), "{args:?}: {err}");
+    }
+    assert_eq!(
+        house.json(&["messaging-group", "list"]).as_array().unwrap().len(),
+        1,
+        "what fails leaves nothing"
+    );
+}

@@ -1,0 +1,115 @@
+//! The session's files: their layout, and that they are a projection.
+
+use crate::support::{House, rows, until};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+fn dump(house: &House) -> Vec<String> {
+    let session = house.sessions().remove(0);
+    let messages = "SELECT id || '|' || seq || '|' || status || '|' || content FROM messages_in ORDER BY seq";
+    let delivered = "SELECT message_out_id || '|' || status || '|' || delivered_at FROM delivered ORDER BY 1";
+    let destinations = "SELECT name || '|' || type || '|' || platform_id FROM destinations ORDER BY 1";
+    [messages, delivered, destinations]
+        .iter()
+        .flat_map(|sql| rows(&session.join("inbound.db"), sql))
+        .collect()
+}
+
+#[test]
+fn every_inbound_db_deleted_while_the_house_is_stopped_is_as_before() {
+    let mut house = House::new("").up();
+    for text in ["one", "two", "three"] {
+        assert_eq!(house.chat(text), text);
+    }
+    house.stop();
+    let before = dump(&house);
+    assert_eq!(before.len(), 3 + 3 + 1);
+    fs::remove_file(house.sessions()[0].join("inbound.db")).unwrap();
+    house.start();
+    until("the file is there again", || house.sessions()[0].join("inbound.db").exists().then_some(()));
+    assert_eq!(dump(&house), before);
+    assert_eq!(house.chat("four"), "four");
+    let seqs: Vec<i64> =
+        rows(&house.sessions()[0].join("inbound.db"), "SELECT seq FROM messages_in ORDER BY seq");
+    assert_eq!(seqs, [2, 4, 6, 8]);
+}
+
+#[test]
+fn a_damaged_inbound_db_is_made_again() {
+    let mut house = House::new("").up();
+    assert_eq!(house.chat("one"), "one");
+    house.stop();
+    let before = dump(&house);
+    for damage in
+        [&b"not a database at all, but long enough to be read as a header........................."[..], b""]
+    {
+        fs::write(house.sessions()[0].join("inbound.db"), damage).unwrap();
+        house.start();
+        let next = house.chat("next");
+        assert_eq!(next, "next");
+        house.stop();
+        assert_eq!(dump(&house)[..1], before[..1]);
+    }
+}
+
+#[test]
+fn nothing_the_agent_may_write_lies_beside_a_database_of_ours() {
+    let house = House::new("").up();
+    house.chat("hello");
+    let session = house.sessions().remove(0);
+    for (link, target) in
+        [("outbound.db", "out/outbound.db"), ("outbox", "out/outbox"), (".heartbeat", "out/.heartbeat")]
+    {
+        assert_eq!(fs::read_link(session.join(link)).unwrap().to_str(), Some(target));
+    }
+    for folder in ["inbox", "agent", "global", "extra", "out/outbox"] {
+        assert!(session.join(folder).is_dir(), "{folder}");
+    }
+    assert_eq!(fs::metadata(house.home.path().join("control.token")).unwrap().mode() & 0o777, 0o600);
+    for socket in ["control.sock", "terminal.sock"] {
+        assert_eq!(fs::metadata(house.home.path().join(socket)).unwrap().mode() & 0o777, 0o600, "{socket}");
+    }
+}
+
+/// The columns of NanoClaw v2, in its order; ours come after.
+#[test]
+fn the_tables_are_nanoclaws() {
+    let house = House::new("").up();
+    house.chat("hello");
+    let session = house.sessions().remove(0);
+    let columns = |file: &str, table: &str| {
+        let sql = format!("SELECT name FROM pragma_table_info('{table}')");
+        rows::<String>(&session.join(file), &sql).join(" ")
+    };
+    for (file, table, want) in [
+        (
+            "inbound.db",
+            "messages_in",
+            "id seq kind timestamp status process_after recurrence series_id tries trigger platform_id channel_type \
+             thread_id content source_session_id on_wake",
+        ),
+        ("inbound.db", "delivered", "message_out_id platform_message_id status delivered_at"),
+        ("inbound.db", "destinations", "name display_name type channel_type platform_id agent_group_id"),
+        ("inbound.db", "session_routing", "id channel_type platform_id thread_id"),
+        (
+            "outbound.db",
+            "messages_out",
+            "id seq in_reply_to timestamp deliver_after recurrence kind platform_id channel_type thread_id content",
+        ),
+        ("outbound.db", "processing_ack", "message_id status status_changed"),
+        ("outbound.db", "session_state", "key value updated_at"),
+        (
+            "outbound.db",
+            "container_state",
+            "id current_tool tool_declared_timeout_ms tool_started_at updated_at",
+        ),
+    ] {
+        let found = columns(file, table);
+        assert!(found.starts_with(want), "{table}: {found}");
+    }
+    let seqs: Vec<i64> = rows(&session.join("outbound.db"), "SELECT seq % 2 FROM messages_out");
+    assert_eq!(seqs, [1], "the runner's numbers are odd");
+    for file in ["inbound.db", "outbound.db"] {
+        assert_eq!(rows::<String>(&session.join(file), "PRAGMA journal_mode"), ["delete"], "{file}");
+    }
+}

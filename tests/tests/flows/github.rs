@@ -1,0 +1,271 @@
+//! GitHub's own example payloads, signed and posted to a running house; replies at a stand-in for its
+//! REST API.
+
+use crate::support::{Api, House, request, sign, until};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const SECRET: &str = "It's a Secret to Everybody";
+
+/// Each line of the fixtures: the event and its payload.
+fn examples() -> Vec<(String, Value)> {
+    let text = include_str!("../../fixtures/github/webhooks.jsonl");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.map(|line| (line["event"].as_str().unwrap().to_owned(), line["payload"].clone())).collect()
+}
+
+fn api() -> Api {
+    Api::start(|request, _| match request {
+        "GET /user" => (200, json!({ "id": 7, "login": "vestibule-bot" })),
+        post if post.starts_with("POST /repos/") => (201, json!({ "id": 9001 })),
+        _ => (404, json!({ "message": "Not Found" })),
+    })
+}
+
+fn house(api_url: &str, more: &str) -> House {
+    let config = format!(
+        "[channels.github.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\nwebhook_secret = {{ env = \"TEST_SECRET\" }}\n{more}"
+    );
+    let house = House::new(&config)
+        .env("TEST_TOKEN", "ghp_x")
+        .env("TEST_SECRET", SECRET)
+        .env("GITHUB_API_URL", api_url);
+    let house = house.up();
+    house.wait_live("github");
+    house
+}
+
+fn wire(house: &House, repository: &str) {
+    let chat = format!("github:{repository}");
+    house.ok(&[
+        "wiring",
+        "create",
+        "--agent",
+        "assistant",
+        "--channel",
+        "github",
+        "--chat",
+        &chat,
+        "--pattern",
+        ".",
+    ]);
+}
+
+fn post(house: &House, event: &str, payload: &[u8]) -> (u16, String) {
+    let signature = sign(SECRET, payload);
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-github-event", event),
+        ("x-github-delivery", "11111111-2222-3333-4444-555555555555"),
+        ("x-hub-signature-256", signature.as_str()),
+    ];
+    request(house.listening(), "POST", "/webhook/github/main", &headers, payload)
+}
+
+/// What a supported example must become, read from the payload by the spec's rules; `None` for the
+/// others.
+fn wanted(event: &str, payload: &Value) -> Option<(String, String, String)> {
+    let repository = payload["repository"]["full_name"].as_str()?;
+    let issue = &payload["issue"];
+    let (thread, said) = match (event, payload["action"].as_str()?) {
+        ("issue_comment", "created") => {
+            let number = &issue["number"];
+            let kind = if issue["pull_request"].is_object() { "" } else { "issue:" };
+            (format!("github:{repository}:{kind}{number}"), &payload["comment"])
+        }
+        ("pull_request_review_comment", "created") => {
+            let comment = &payload["comment"];
+            let root =
+                if comment["in_reply_to_id"].is_u64() { &comment["in_reply_to_id"] } else { &comment["id"] };
+            (format!("github:{repository}:{}:rc:{root}", payload["pull_request"]["number"]), comment)
+        }
+        ("issues", "opened") => (format!("github:{repository}:issue:{}", issue["number"]), issue),
+        _ => return None,
+    };
+    let body = said["body"].as_str().unwrap_or_default().to_owned();
+    Some((thread, said["user"]["login"].as_str()?.to_owned(), body))
+}
+
+#[test]
+fn every_example_becomes_one_message_or_is_recorded_as_ignored() {
+    let api = api();
+    let house = house(&api.url, "");
+    for repository in ["Codertocat/Hello-World", "octo-org/octo-repo"] {
+        wire(&house, repository);
+    }
+    let examples = examples();
+    let mut messages = BTreeSet::new();
+    for (event, payload) in &examples {
+        let body = payload.to_string();
+        let (status, words) = post(&house, event, body.as_bytes());
+        match wanted(event, payload) {
+            Some(message) => {
+                assert_eq!((status, words.as_str()), (200, "committed"), "{body}");
+                messages.insert(message);
+            }
+            None => assert_eq!((status, words.starts_with("ignored: ")), (202, true), "{words}: {body}"),
+        }
+        // Posted twice, it stays one.
+        let (status, words) = post(&house, event, body.as_bytes());
+        assert!(matches!((status, words.as_str()), (200, "duplicate") | (202, _)), "{status} {words}");
+    }
+    let supported = examples.iter().filter(|(event, payload)| wanted(event, payload).is_some()).count();
+    assert_eq!((examples.len(), supported), (43, 12), "the fixtures have changed");
+
+    let rows: Vec<String> = house.query(
+        "SELECT json_array(thread_id, json_extract(content, '$.sender'), \
+        json_extract(content, '$.text'), platform_id) FROM messages_in",
+    );
+    assert_eq!(rows.len(), supported, "each is committed exactly once");
+    for row in &rows {
+        let row: [String; 4] = serde_json::from_str(row).unwrap();
+        assert_eq!(row[3], "github:Codertocat/Hello-World");
+        let fits = |(thread, sender, body): &(String, String, String)| {
+            *thread == row[0] && *sender == row[1] && row[2].ends_with(body.as_str())
+        };
+        assert!(messages.iter().any(fits), "{row:?}");
+    }
+    let ignored: i64 =
+        house.query("SELECT SUM(message_count) FROM drops WHERE reason = 'unsupported_action'")[0];
+    assert_eq!(ignored as usize, examples.len() - supported);
+
+    // The echo agent answers each in its own place.
+    until("every reply has arrived", || (api.asked("POST").len() >= supported).then_some(()));
+    let issue = api.asked("POST /repos/Codertocat/Hello-World/issues/1/comments");
+    let review = api.asked("POST /repos/Codertocat/Hello-World/pulls/2/comments/");
+    assert_eq!((issue.len(), review.len()), (9, 3));
+    assert!(review.iter().all(|(line, _)| line.ends_with("/replies")), "{review:?}");
+    let said = |body: &Value| {
+        messages.iter().any(|(_, _, text)| body["body"].as_str().unwrap().ends_with(text.as_str()))
+    };
+    assert!(issue.iter().chain(&review).all(|(_, body)| said(body)));
+    until("every delivery is settled", || {
+        (house.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'") == [12])
+            .then_some(())
+    });
+}
+
+#[test]
+fn only_people_who_belong_are_heard_and_never_itself() {
+    let api = api();
+    let strict = house(&api.url, "");
+    wire(&strict, "Codertocat/Hello-World");
+    let (event, mut payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    let own = {
+        let mut own = payload.clone();
+        own["sender"]["id"] = json!(7);
+        own["comment"]["user"]["id"] = json!(7);
+        own
+    };
+    assert_eq!(post(&strict, &event, own.to_string().as_bytes()).0, 202);
+    payload["comment"]["author_association"] = json!("NONE");
+    payload["comment"]["id"] = json!(1234);
+    let (status, words) = post(&strict, &event, payload.to_string().as_bytes());
+    assert_eq!((status, words.contains("anyone = true")), (202, true), "{words}");
+    assert_eq!(strict.query::<i64>("SELECT COUNT(*) FROM messages_in"), [0]);
+    let mut reasons: Vec<String> = strict.query("SELECT reason FROM drops");
+    reasons.sort();
+    assert_eq!(reasons, ["author_not_allowed", "own_message"]);
+
+    let open = house(&api.url, "anyone = true\n");
+    wire(&open, "Codertocat/Hello-World");
+    assert_eq!(post(&open, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+}
+
+#[test]
+fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
+    let api = api();
+    let house = house(&api.url, "");
+    wire(&house, "Codertocat/Hello-World");
+    let (event, payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    let body = payload.to_string();
+    let at = house.listening();
+    let headers = [("x-github-event", "issue_comment"), ("content-type", "application/json")];
+    let path = "/webhook/github/main";
+
+    let (status, words) = request(at, "POST", path, &headers, body.as_bytes());
+    assert_eq!((status, words.contains("X-Hub-Signature-256 is missing")), (401, true), "{words}");
+    let wrong = sign("another secret", body.as_bytes());
+    let wrong = [headers[0], headers[1], ("x-hub-signature-256", wrong.as_str())];
+    let (status, words) = request(at, "POST", path, &wrong, body.as_bytes());
+    assert_eq!((status, words.contains("does not match")), (401, true), "{words}");
+    let large = vec![b' '; 1024 * 1024 + 1];
+    let (status, words) = request(at, "POST", path, &headers, &large);
+    assert!(status == 413 && words.contains("1048576 bytes"), "{status} {words}");
+    for (method, path, want) in [
+        ("GET", path, 405),
+        ("POST", "/webhook/github/other", 404),
+        ("POST", "/webhook/slack/main", 404),
+        ("POST", "/webhook/terminal/main", 404),
+        ("GET", "/", 404),
+    ] {
+        assert_eq!(request(at, method, path, &headers, b"{}").0, want, "{method} {path}");
+    }
+    assert_eq!(post(&house, &event, b"no json").0, 400);
+    assert_eq!(post(&house, "star", b"{\"action\":\"created\"}").0, 202);
+    assert_eq!(post(&house, "ping", b"{\"zen\":\"x\"}"), (200, "pong".into()));
+
+    let long = "x".repeat(10 * 1024);
+    for (field, value) in [
+        ("/comment/id", json!("../../etc/passwd")),
+        ("/comment/id", json!(-1)),
+        ("/comment/id", json!(long)),
+        ("/issue/number", json!("1/../2")),
+        ("/repository/full_name", json!("../..")),
+        ("/repository/name", json!("a/b")),
+        ("/repository/owner/login", json!("nul\0byte")),
+        ("/repository/full_name", json!(long)),
+        ("/comment/body", json!(7)),
+        ("/comment/user/id", json!("1")),
+    ] {
+        let mut hostile = payload.clone();
+        *hostile.pointer_mut(field).unwrap() = value;
+        let (status, words) = post(&house, &event, hostile.to_string().as_bytes());
+        assert!(status == 400 && words.len() < 300 && !words.contains('\n'), "{field}: {status} {words}");
+    }
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in"), [0], "nothing was let in");
+    // The rest goes on, and what follows is taken.
+    assert_eq!(post(&house, &event, body.as_bytes()), (200, "committed".into()));
+    assert!(!house.log().contains("I'll get this fixed"), "message text never reaches the log");
+    assert!(!house.log().contains(SECRET) && !house.log().contains("ghp_x"));
+}
+
+#[test]
+fn a_missing_token_stops_only_its_channel() {
+    let house = House::new("[channels.github.main]\ntoken = { env = \"VESTIBULE_TEST_UNSET\" }\nwebhook_secret = { env = \"PATH\" }\n").up();
+    let channel = until("it is broken", || {
+        Some(house.channel("github")).filter(|channel| channel["state"] == "broken")
+    });
+    assert_eq!(
+        channel["reason"],
+        "`token` is missing: the environment variable VESTIBULE_TEST_UNSET is not set"
+    );
+    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+}
+
+#[test]
+fn a_reply_outlasts_a_platform_that_is_away() {
+    let calls = std::sync::atomic::AtomicU32::new(0);
+    let api = Api::start(move |request, _| match request {
+        "GET /user" => (200, json!({ "id": 7, "login": "vestibule-bot" })),
+        _ if calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2 => {
+            (502, json!({ "message": "Bad Gateway" }))
+        }
+        _ => (201, json!({ "id": 9001 })),
+    });
+    let house = house(&api.url, "");
+    wire(&house, "Codertocat/Hello-World");
+    let (event, payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    let row = until("it is delivered", || {
+        house
+            .query::<String>(
+                "SELECT json_array(attempts, platform_message_id) FROM deliveries WHERE state = 'delivered'",
+            )
+            .pop()
+    });
+    assert_eq!(row, "[3,\"9001\"]");
+}

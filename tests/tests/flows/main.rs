@@ -1,0 +1,11 @@
+//! The flows, with real processes, real files and real sockets. Each test has a house of its own.
+
+mod bad_input;
+mod crash;
+mod emulator;
+mod files;
+mod github;
+mod plugins;
+mod providers;
+mod support;
+mod terminal;

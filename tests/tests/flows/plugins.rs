@@ -1,0 +1,149 @@
+//! The plugins folder of a running house.
+
+use crate::support::{House, plugin_file, until};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn with_echo(at: SocketAddr) -> House {
+    House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up()
+}
+
+fn listed(house: &House, name: &str) -> Option<Value> {
+    let list = house.json(&["plugin", "list"]);
+    list.as_array().unwrap().iter().find(|plugin| plugin["name"] == name).cloned()
+}
+
+/// The sentence that refuses a file.
+fn refusal(house: &House, name: &str) -> String {
+    until(&format!("{name} is refused"), || {
+        listed(house, name)
+            .filter(|plugin| plugin["state"] == "refused")
+            .map(|p| p["reason"].as_str().unwrap().to_owned())
+    })
+}
+
+#[test]
+fn a_dropped_file_carries_a_message_in_and_the_reply_out() {
+    let at = free_port();
+    let house = with_echo(at);
+    let file = house.home.path().join("plugins/echo.so");
+    fs::copy(plugin_file("vestibule-echo-channel"), &file).unwrap();
+    house.wait_live("echo");
+
+    let mut call = BufReader::new(TcpStream::connect(at).unwrap());
+    call.get_mut().write_all(b"is anybody there?\n").unwrap();
+    let unwired = until("the unwired chat is on record", || {
+        let unwired = house.json(&["status"])["unwired"].clone();
+        unwired.as_array().filter(|rows| !rows.is_empty()).map(|rows| rows[0].clone())
+    });
+    assert_eq!(unwired["messages"], 1);
+    // What status says is what wires it, word for word.
+    let command = unwired["wire_with"].as_str().unwrap();
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    house.ok(&words);
+    assert_eq!(house.json(&["status"])["unwired"], Value::Array(vec![]));
+
+    call.get_mut().write_all(b"and now?\n").unwrap();
+    let mut line = String::new();
+    call.read_line(&mut line).unwrap();
+    assert_eq!(line, "and now?\n");
+    let plugin = listed(&house, "echo").unwrap();
+    assert_eq!((plugin["state"].as_str(), plugin["tier"].as_str()), (Some("loaded"), Some("in-process")));
+
+    // The same bytes under another name are a duplicate; the running one is unharmed.
+    fs::copy(&file, house.home.path().join("plugins/twin.so")).unwrap();
+    assert!(refusal(&house, "twin.so").contains("[DUPLICATE]"));
+    call.get_mut().write_all(b"unharmed\n").unwrap();
+    line.clear();
+    call.read_line(&mut line).unwrap();
+    assert_eq!(line, "unharmed\n");
+
+    fs::remove_file(house.home.path().join("plugins/twin.so")).unwrap();
+    fs::remove_file(&file).unwrap();
+    until("it is gone", || listed(&house, "echo").is_none().then_some(()));
+    assert!(TcpStream::connect(at).is_err(), "its listener has ended");
+    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+}
+
+#[test]
+fn a_file_that_is_copied_slowly_is_taken_once_and_whole() {
+    let at = free_port();
+    let house = with_echo(at);
+    let bytes = fs::read(plugin_file("vestibule-echo-channel")).unwrap();
+    let mut file = fs::File::create(house.home.path().join("plugins/echo.so")).unwrap();
+    for part in bytes.chunks(bytes.len() / 5 + 1) {
+        file.write_all(part).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
+    house.wait_live("echo");
+    assert_eq!(house.log().matches("plugin loaded").count(), 1);
+    assert_eq!(house.log().matches("was not loaded").count(), 0);
+}
+
+#[test]
+fn files_that_are_no_plugins_are_refused_in_one_sentence() {
+    let house = House::new("").up();
+    let folder = house.home.path().join("plugins");
+    let whole = fs::read(plugin_file("vestibule-echo-channel")).unwrap();
+    fs::write(folder.join("text.so"), "not a library").unwrap();
+    fs::write(folder.join("empty.so"), "").unwrap();
+    for (name, percent) in [("a10.so", 10), ("b50.so", 50), ("c90.so", 90), ("d99.so", 99)] {
+        fs::write(folder.join(name), &whole[..whole.len() * percent / 100]).unwrap();
+    }
+    fs::write(folder.join("header.so"), &whole[..100]).unwrap();
+    fs::copy("/proc/self/exe", folder.join("program.so")).unwrap();
+    let library = fs::read_to_string("/proc/self/maps").unwrap();
+    let library = library
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5))
+        .find(|path| path.contains("libgcc_s"))
+        .unwrap();
+    fs::copy(library, folder.join("libgcc.so")).unwrap();
+    std::os::unix::fs::symlink(plugin_file("vestibule-echo-channel"), folder.join("link.so")).unwrap();
+    fs::create_dir(folder.join("folder.so")).unwrap();
+    let mut open = fs::File::create(folder.join("open.so")).unwrap();
+    open.write_all(&whole).unwrap();
+    fs::set_permissions(folder.join("open.so"), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let mut other = whole.clone();
+    other[18] = 0xB7; // e_machine
+    fs::write(folder.join("arm.so"), &other).unwrap();
+    for (name, code) in [
+        ("text.so", "[NOT_ELF]"),
+        ("empty.so", "[NOT_ELF]"),
+        ("header.so", "[TRUNCATED]"),
+        ("a10.so", "[TRUNCATED]"),
+        ("b50.so", "[TRUNCATED]"),
+        ("c90.so", "[TRUNCATED]"),
+        ("d99.so", "[TRUNCATED]"),
+        ("program.so", "[NOT_SHARED]"),
+        ("libgcc.so", "[NOT_A_PLUGIN]"),
+        ("link.so", "[SYMLINK]"),
+        ("folder.so", "[NOT_A_FILE]"),
+        ("open.so", "[WRITABLE]"),
+        ("arm.so", "[WRONG_ARCH]"),
+    ] {
+        let sentence = refusal(&house, name);
+        assert!(sentence.starts_with(&format!("Plugin {name} was not loaded: ")), "{sentence}");
+        assert!(sentence.ends_with(code) && !sentence.contains('\n'), "{sentence}");
+    }
+    fs::copy(plugin_file("vestibule-terminal"), folder.join("terminal.so")).unwrap();
+    assert!(refusal(&house, "terminal.so").contains("which is built in"));
+    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+}
+
+#[test]
+fn a_plugin_whose_config_does_not_fit_says_so() {
+    let house = House::new("[channels.echo.main]\nlissten = \"127.0.0.1:0\"\n").up();
+    fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
+    let reason = until("it is broken", || {
+        let channel = house.channel("echo");
+        (channel["state"] == "broken").then(|| channel["reason"].as_str().unwrap().to_owned())
+    });
+    assert!(reason.contains("unknown field `lissten`, expected `listen`"), "{reason}");
+}
