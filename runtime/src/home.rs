@@ -6,7 +6,12 @@ use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
+
+/// A process that a killed runtime was just starting holds the lock a moment longer than itself.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_STEP: Duration = Duration::from_millis(5);
 
 /// The folder of an installation.
 #[derive(Debug, Clone)]
@@ -127,13 +132,21 @@ impl Home {
             Mode::RUSR | Mode::WUSR,
         )
         .context(|| format!("cannot open {}", path.display()))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(HomeLock { _file: File::from(file) }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Setup(format!(
-                "another vestibule runs on {}; stop it, or choose another home with VESTIBULE_HOME",
-                self.root.display()
-            ))),
-            Err(error) => Err(error).context(|| format!("cannot lock {}", path.display())),
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(HomeLock { _file: File::from(file) }),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(LOCK_STEP)
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(Error::Setup(format!(
+                        "another vestibule runs on {}; stop it, or choose another home with VESTIBULE_HOME",
+                        self.root.display()
+                    )));
+                }
+                Err(error) => return Err(error).context(|| format!("cannot lock {}", path.display())),
+            }
         }
     }
 

@@ -97,7 +97,7 @@ impl Watch<'_> {
                 return wire::send(self.runtime, &FromKeeper::Drained);
             }
             if busy && drain_until.is_some_and(|until| Instant::now() > until) {
-                return Err(Error::other("outbound.db stays locked although its runner is gone"));
+                return Err(Error::other("its file stays locked although the runner is gone"));
             }
             let patience = if busy { BUSY_RETRY } else { SAFETY_NET };
             let (from_runtime, from_file, from_runner) = self.wait(doorbell, patience)?;

@@ -1,1 +1,243 @@
+//! The house rules that a test can check: who imports whom, one door for each danger, documents that
+//! match the tree.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every Rust file that is not a test, with its text: path relative to the root.
+fn sources() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders: Vec<PathBuf> = ["plugin-api", "runtime", "runner", "adapters", "examples"]
+        .iter()
+        .map(|folder| root().join(folder))
+        .collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "tests" && name != "target" {
+                folders.push(path);
+            } else if name.ends_with(".rs") && name != "tests.rs" {
+                let text = fs::read_to_string(&path).unwrap();
+                found.insert(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text);
+            }
+        }
+    }
+    assert!(found.len() > 50, "the sources are not where this test looks");
+    found
+}
+
+/// A file's code: without its unit tests and without comments.
+fn code(text: &str) -> String {
+    let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The files under `within` that contain `word`, other than the doors.
+fn outside(word: &str, within: &str, doors: &[&str]) -> Vec<String> {
+    let at_door = |path: &str| doors.iter().any(|door| path.starts_with(door));
+    let found =
+        sources().into_iter().filter(|(path, text)| path.starts_with(within) && code(text).contains(word));
+    found.map(|(path, _)| path).filter(|path| !at_door(path)).collect()
+}
+
+#[test]
+fn each_danger_has_one_door() {
+    for (word, within, doors) in [
+        // Each pen in one hand.
+        ("InboundWriter", "runtime/", &["runtime/session/", "runtime/src/ledger/"][..]),
+        ("OutboundReader", "runtime/", &["runtime/session/", "runtime/keeper/"]),
+        ("OutboundWriter", "runtime/", &["runtime/session/"]),
+        // The names inside a session's folder.
+        ("\"inbound.db", "", &["runtime/session/src/layout.rs"]),
+        ("\"outbound.db", "", &["runtime/session/src/layout.rs"]),
+        ("\".heartbeat", "", &["runtime/session/src/layout.rs"]),
+        ("\"outbox", "", &["runtime/session/src/layout.rs"]),
+        // Foreign code, and processes.
+        ("libloading", "runtime/", &["runtime/src/plugins/load.rs"]),
+        ("Command::new", "runtime/src/", &["runtime/src/launcher/"]),
+        (
+            "Connection::open",
+            "runtime/",
+            &["runtime/src/db/", "runtime/session/src/inbound.rs", "runtime/session/src/outbound.rs"],
+        ),
+        (
+            "unsafe",
+            "",
+            &[
+                "plugin-api/seam/",
+                "plugin-api/src/sdk/export.rs",
+                "runtime/src/plugins/load.rs",
+                "runtime/keeper/src/launch.rs",
+            ],
+        ),
+        // What the agent can write.
+        (".outbound_db", "runtime/src/", &[]),
+        (".heartbeat(", "runtime/src/", &[]),
+    ] {
+        assert_eq!(outside(word, within, doors), [""; 0], "`{word}` has a door of its own: {doors:?}");
+    }
+}
+
+#[test]
+fn every_unsafe_has_its_reason() {
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let is_code = !line.trim_start().starts_with("//") && !line.contains("\"unsafe");
+            let opens = line.contains("unsafe {") || line.contains("unsafe impl");
+            if is_code && opens {
+                let before = &lines[number.saturating_sub(4)..number];
+                let reason = before.iter().any(|line| line.contains("SAFETY:"));
+                assert!(reason, "{path}:{}: unsafe without `// SAFETY:`", number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn crates_import_only_whom_they_may() {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let may = |name: &str| -> &[&str] {
+        match name {
+            "vestibule-seam" => &[],
+            "vestibule-plugin-api" => &["vestibule-seam"],
+            "vestibule-session" => &["vestibule-plugin-api"],
+            "vestibule-keeper" => &["vestibule-session"],
+            "vestibule-runner" => &["vestibule-plugin-api", "vestibule-session"],
+            "vestibule-runtime" => {
+                &["vestibule-keeper", "vestibule-plugin-api", "vestibule-seam", "vestibule-session"]
+            }
+            "vestibule" => &[
+                "vestibule-github",
+                "vestibule-keeper",
+                "vestibule-plugin-api",
+                "vestibule-runner",
+                "vestibule-runtime",
+                "vestibule-terminal",
+            ],
+            _ => &["vestibule-plugin-api"], // a plugin sees the author's side and nothing else
+        }
+    };
+    let mut seen = 0;
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        if name == "vestibule-tests" {
+            continue;
+        }
+        seen += 1;
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let on = dependency["name"].as_str().unwrap();
+            let ours = on.starts_with("vestibule");
+            let for_tests = dependency["kind"] == "dev";
+            assert!(!ours || for_tests || may(name).contains(&on), "{name} may not import {on}");
+        }
+    }
+    assert!(seen >= 10, "{seen} packages");
+}
+
+const ROOMS: [&str; 6] = ["agents", "destinations", "drops", "messaging_groups", "sessions", "wirings"];
+const LOOPS: [&str; 5] = ["inbound", "delivery", "wake", "control", "http"];
+
+/// The modules of the runtime that a file names by `crate::x` or `use crate::{x, y}`.
+fn imports(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for part in code(text).split("crate::").skip(1) {
+        let list = part.strip_prefix('{').and_then(|rest| rest.split('}').next()).unwrap_or(part);
+        let many = part.starts_with('{');
+        for item in if many { list.split(',').collect::<Vec<_>>() } else { vec![list] } {
+            let name: String =
+                item.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            found.insert(name);
+        }
+    }
+    found
+}
+
+#[test]
+fn inside_the_runtime_imports_go_down() {
+    for (path, text) in sources() {
+        let Some(inside) = path.strip_prefix("runtime/src/") else { continue };
+        let module = inside.split(['/', '.']).next().unwrap();
+        let imports = imports(&text);
+        let hits = |others: &[&str]| -> Vec<String> {
+            others
+                .iter()
+                .filter(|other| **other != module && imports.contains(**other))
+                .map(|s| (*s).to_owned())
+                .collect()
+        };
+        if ROOMS.contains(&module) {
+            assert_eq!(hits(&ROOMS), [""; 0], "{path}: a room imports no other room");
+            assert_eq!(hits(&LOOPS), [""; 0], "{path}: a room imports no loop");
+        }
+        if ["db", "ledger"].contains(&module) {
+            assert_eq!(hits(&ROOMS), [""; 0], "{path}: a door imports no room");
+            assert_eq!(hits(&LOOPS), [""; 0], "{path}: a door imports no loop");
+        }
+        let pure =
+            inside.ends_with("decide.rs") || text.lines().next().is_some_and(|line| line.contains("Pure"));
+        if pure {
+            for word in ["rusqlite", "std::fs", "tokio", "crate::db", "crate::plugins::Registry"] {
+                assert!(!code(&text).contains(word), "{path} is pure and names {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_by_saying_what_it_is() {
+    for (path, text) in sources() {
+        let first = text.lines().next().unwrap_or_default();
+        assert!(first.starts_with("//! "), "{path} opens with `{first}`");
+    }
+}
+
+#[test]
+fn the_map_names_every_folder_and_only_what_exists() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut folders = BTreeSet::new();
+    for path in sources().keys() {
+        let folder = Path::new(path).parent().unwrap().to_string_lossy().into_owned();
+        folders.insert(folder.trim_end_matches("/src").to_owned());
+    }
+    for folder in folders {
+        assert!(map.contains(&format!("`{folder}/`")), "ARCHITECTURE.md says nothing about `{folder}/`");
+    }
+    let code = map.split('`').skip(1).step_by(2);
+    for named in code.filter(|word| word.contains('/') && !word.contains([' ', '<', '*', '$'])) {
+        let path = named.trim_end_matches('/').split("::").next().unwrap();
+        let ours = ["plugin-api/", "runtime/", "runner/", "adapters/", "examples/", "tests/", "docs/"];
+        if ours.iter().any(|folder| named.starts_with(folder)) {
+            assert!(root().join(path).exists(), "ARCHITECTURE.md names {named}, which is not there");
+        }
+    }
+}
+
+/// The walks of the map name functions as `file::function`.
+#[test]
+fn the_functions_of_the_walks_exist() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut seen = 0;
+    for named in map.split('`').skip(1).step_by(2) {
+        let Some((file, function)) = named.split_once(".rs::") else { continue };
+        let text =
+            fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_else(|_| panic!("{named}"));
+        let name = function.trim_end_matches("()").rsplit("::").next().unwrap();
+        let is = text.contains(&format!("fn {name}(")) || text.contains(&format!("fn {name}<"));
+        assert!(is, "ARCHITECTURE.md names {named}, which is not there");
+        seen += 1;
+    }
+    assert!(seen > 20, "the walks name {seen} functions");
+}
