@@ -25,8 +25,6 @@ pub enum PluginKind {
 pub enum Capability {
     /// A thread is a conversation of its own. Without this word the runtime discards thread ids.
     Threads,
-    /// Shows that the agent is typing.
-    Typing,
     /// Receives webhooks at `/webhook/<channel>/<account>`.
     Webhook,
     /// Delivering the same message id twice shows one message.

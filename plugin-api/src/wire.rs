@@ -3,7 +3,7 @@
 //! The enums are internally tagged, so that a verb of a newer vocabulary reads as `Unknown`, and
 //! the callee answers `unsupported`.
 
-use crate::{Address, Ignored, InboundMessage, OutboundMessage, WebhookRequest, WebhookResponse};
+use crate::{Ignored, InboundMessage, OutboundMessage, WebhookRequest, WebhookResponse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vestibule_seam::Frame;
@@ -26,11 +26,6 @@ pub enum Request {
     Deliver {
         /// The message.
         message: OutboundMessage,
-    },
-    /// Show that the agent is typing. Answered by `{}`.
-    Typing {
-        /// Where.
-        address: Address,
     },
     /// Answer a webhook; blob 0 is the body. Answered by [`WebhookHead`].
     Webhook {

@@ -123,9 +123,12 @@ impl Running {
 /// Mends what an earlier life left, in one commit; wires a new home.
 async fn prepare(central: &Central) -> Result<()> {
     let mend = |db: &Connection| {
-        let unknown = ledger::release_sending(db)?;
+        let unknown = ledger::mark_unknown(db)?;
         if unknown > 0 {
-            tracing::warn!(unknown, "deliveries were cut off by a crash; they are sent once more");
+            tracing::warn!(
+                unknown,
+                "deliveries were cut off by a crash; they are sent once more when their adapter is live"
+            );
         }
         ledger::distrust_other_boots(db)?;
         ledger::forget_events(db, clock::now())?;

@@ -1,7 +1,7 @@
 //! The trait a channel implements.
 
 use super::handle::Runtime;
-use crate::{Address, OutboundMessage, PluginError, Receipt, Result, WebhookRequest, WebhookResponse};
+use crate::{OutboundMessage, PluginError, Receipt, Result, WebhookRequest, WebhookResponse};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
@@ -21,12 +21,6 @@ pub trait Channel: Send + Sync + Sized + 'static {
 
     /// Sends one message. Return only after the platform has it; the runtime then records it.
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt>;
-
-    /// Shows that the agent is typing.
-    async fn typing(&self, at: Address) -> Result<()> {
-        let _ = at;
-        Err(PluginError::unsupported("this channel shows no typing"))
-    }
 
     /// Answers a webhook whose signature the runtime has verified. Answer with a success status
     /// only after [`Runtime::message`] has returned.

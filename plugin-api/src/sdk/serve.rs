@@ -155,10 +155,6 @@ async fn perform<C: Channel>(house: &House<C>, request: Request, mut frame: Fram
             let channel = channel_of(house, message.address.account.as_str())?;
             Ok(wire::frame(&channel.deliver(message).await?))
         }
-        Request::Typing { address } => {
-            channel_of(house, address.account.as_str())?.typing(address).await?;
-            Ok(wire::frame(&Empty {}))
-        }
         Request::Webhook { account, method, query, headers } => {
             let body = frame.blobs.pop().unwrap_or_default().into_vec();
             let request = WebhookRequest { method, query, headers, body };

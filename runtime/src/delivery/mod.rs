@@ -14,14 +14,14 @@ use crate::error::Result;
 use crate::house::House;
 use crate::lanes::Bell;
 use crate::ledger::{self, Claim, Delivery};
-use crate::plugins::CallError;
+use crate::plugins::{CallError, Link};
 use decide::{Verdict, decide};
 use retry::{Next, after_failure};
 use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{Address, Content, OutboundMessage, PluginError, Receipt};
+use vestibule_plugin_api::{Address, Capability, Content, OutboundMessage, PluginError, Receipt};
 use vestibule_session::{Ack, MessageOut};
 
 /// How long a channel may take over one message.
@@ -91,8 +91,10 @@ fn record(db: &Connection, session_id: &str, messages: &[MessageOut], acks: &[Ac
 ///
 /// # Errors
 /// The central database failed.
-pub async fn adapter_is_live(house: &Arc<House>, channel: String, account: String) -> Result<()> {
-    let addresses = house.central.write(move |db| ledger::unpark(db, &channel, &account)).await?;
+pub async fn adapter_is_live(house: &Arc<House>, link: &Link, account: String) -> Result<()> {
+    let (channel, idempotent) =
+        (link.manifest.channel_type.clone(), link.manifest.can(Capability::Idempotent));
+    let addresses = house.central.write(move |db| ledger::unpark(db, &channel, &account, idempotent)).await?;
     for address in addresses {
         ring(house, address, Claim::Nothing);
     }

@@ -110,7 +110,7 @@ pub fn claim_next(db: &Connection, address: &Address, now: Timestamp) -> Result<
         "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
          WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
          content, attempts, taken_at, next_attempt_at, state \
-         FROM deliveries WHERE {OF_ADDRESS} AND state IN ('pending', 'sending', 'parked') ORDER BY taken_at, seq LIMIT 1"
+         FROM deliveries WHERE {OF_ADDRESS} AND state IN ('pending', 'sending', 'unknown', 'parked') ORDER BY taken_at, seq LIMIT 1"
     );
     let head = db
         .prepare_cached(&sql)?
@@ -129,7 +129,7 @@ pub fn claim_next(db: &Connection, address: &Address, now: Timestamp) -> Result<
         .optional()?;
     let Some((delivery, next_attempt_at, state)) = head else { return Ok(Claim::Nothing) };
     if state != "pending" {
-        return Ok(Claim::Nothing); // parked until its adapter is there, or being sent right now
+        return Ok(Claim::Nothing); // it waits for its adapter, or is being sent right now
     }
     if next_attempt_at > now {
         return Ok(Claim::Later(next_attempt_at));
@@ -192,24 +192,25 @@ pub fn unclaim(db: &Connection, delivery: &Delivery) -> Result<()> {
     Ok(())
 }
 
-/// After a crash nobody knows whether what was being sent has arrived: it is sent once more, and
-/// recorded as a possible duplicate unless the channel shows one message for one id.
-pub fn release_sending(db: &Connection) -> Result<usize> {
-    Ok(db.execute(
-        "UPDATE deliveries SET state = 'pending', possible_duplicate = 1, next_attempt_at = 0 WHERE state = 'sending'",
-        [],
-    )?)
+/// After a crash nobody knows whether what was being sent has arrived. It waits for its adapter, which
+/// knows what to do about that.
+pub fn mark_unknown(db: &Connection) -> Result<usize> {
+    Ok(db.execute("UPDATE deliveries SET state = 'unknown' WHERE state = 'sending'", [])?)
 }
 
-/// The addresses of an account with open replies, after waking those that were parked.
-pub fn unpark(db: &Connection, channel: &str, account: &str) -> Result<Vec<Address>> {
+/// An adapter is there: what was parked goes on, and what is unknown is sent once more. Unless the
+/// channel shows one message for one id, that is recorded as a possible duplicate. Answers the
+/// addresses with something to deliver.
+pub fn unpark(db: &Connection, channel: &str, account: &str, idempotent: bool) -> Result<Vec<Address>> {
     db.execute(
-        "UPDATE deliveries SET state = 'pending' WHERE channel_type = ?1 AND account = ?2 AND state = 'parked'",
-        [channel, account],
+        "UPDATE deliveries SET possible_duplicate = (state = 'unknown' AND NOT ?3) OR possible_duplicate, \
+         state = 'pending', next_attempt_at = 0 \
+         WHERE channel_type = ?1 AND account = ?2 AND state IN ('parked', 'unknown')",
+        params![channel, account, idempotent],
     )?;
     let mut statement = db.prepare(
         "SELECT DISTINCT platform_id, thread_id FROM deliveries WHERE channel_type = ?1 AND account = ?2 \
-         AND platform_id IS NOT NULL AND state IN ('pending', 'sending', 'parked')",
+         AND platform_id IS NOT NULL AND state IN ('pending', 'sending', 'unknown', 'parked')",
     )?;
     let rows = statement.query_map([channel, account], |r| {
         Ok(Address {
@@ -227,4 +228,95 @@ pub fn delivery_counts(db: &Connection) -> Result<BTreeMap<String, i64>> {
     let mut statement = db.prepare("SELECT state, COUNT(*) FROM deliveries GROUP BY state")?;
     let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::migrate;
+
+    fn ledger() -> Connection {
+        #[allow(clippy::disallowed_methods, reason = "a test's own database")]
+        let mut db = Connection::open_in_memory().expect("it opens");
+        migrate::to_latest(&mut db).expect("it migrates");
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+             INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
+        )
+        .expect("it fills");
+        db
+    }
+
+    fn reply(id: &str, seq: i64) -> MessageOut {
+        MessageOut {
+            id: id.into(),
+            seq,
+            in_reply_to: None,
+            timestamp: String::new(),
+            deliver_after: None,
+            kind: "chat".into(),
+            platform_id: Some("c".into()),
+            channel_type: Some("x".into()),
+            thread_id: None,
+            content: "{}".into(),
+            account: None,
+        }
+    }
+
+    fn address() -> Address {
+        Address { channel_type: "x".into(), account: "main".into(), platform_id: "c".into(), thread_id: None }
+    }
+
+    fn claim(db: &Connection) -> Option<Delivery> {
+        match claim_next(db, &address(), Timestamp(1_000)).expect("it answers") {
+            Claim::Deliver(delivery) => Some(*delivery),
+            Claim::Nothing | Claim::Later(_) => None,
+        }
+    }
+
+    fn story(db: &Connection) -> Vec<String> {
+        let sql =
+            "SELECT message_out_id || ' ' || state || ' ' || possible_duplicate FROM deliveries ORDER BY seq";
+        let mut statement = db.prepare(sql).expect("it is SQL");
+        statement
+            .query_map([], |r| r.get(0))
+            .expect("it runs")
+            .collect::<rusqlite::Result<_>>()
+            .expect("rows")
+    }
+
+    #[test]
+    fn one_reply_after_the_other_and_none_twice() {
+        let db = ledger();
+        for (id, seq) in [("a", 1), ("b", 3)] {
+            assert!(
+                record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new")
+            );
+        }
+        assert!(!record_reply(&db, "s", &reply("a", 5), Ok(&address()), Timestamp(1)).expect("it is known"));
+        let first = claim(&db).expect("the oldest");
+        assert_eq!((first.message_out_id.as_str(), first.attempts), ("a", 1));
+        assert_eq!(claim(&db), None, "the next waits for it");
+        try_later(&db, &first, Some(Timestamp(2_000)), "away").expect("it is recorded");
+        assert_eq!(claim(&db), None, "it still holds its lane");
+        try_later(&db, &first, Some(Timestamp(500)), "away").expect("it is recorded");
+        let again = claim(&db).expect("again");
+        settle(&db, &again, Ok(Some("p1")), Timestamp(3)).expect("it is settled");
+        assert_eq!(claim(&db).expect("the next").message_out_id, "b");
+        assert_eq!(story(&db), ["a delivered 0", "b sending 0"]);
+    }
+
+    #[test]
+    fn what_a_crash_cut_off_is_marked_by_what_the_channel_can() {
+        for (idempotent, want) in [(true, "a sending 0"), (false, "a sending 1")] {
+            let db = ledger();
+            record_reply(&db, "s", &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+            claim(&db).expect("it is being sent");
+            assert_eq!(mark_unknown(&db).expect("the crash"), 1);
+            assert_eq!(claim(&db), None, "it waits for its adapter");
+            assert_eq!(unpark(&db, "x", "main", idempotent).expect("the adapter"), [address()]);
+            claim(&db).expect("once more");
+            assert_eq!(story(&db), [want]);
+        }
+    }
 }

@@ -11,8 +11,8 @@ mod messages;
 mod project;
 
 pub use deliveries::{
-    Claim, Delivery, claim_next, delivery_counts, mark_taken, record_reply, release_sending, settle,
-    try_later, unclaim, unpark,
+    Claim, Delivery, claim_next, delivery_counts, mark_taken, mark_unknown, record_reply, settle, try_later,
+    unclaim, unpark,
 };
 pub use messages::{
     NewMessage, accept, acknowledge, bump_routing, count_tries, forget_events, seen_at_start, take_event,

@@ -69,8 +69,7 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
             Some(entry) => *entry = state,
             None => return, // the plugin was taken out meanwhile
         }
-        if live && let Err(error) = delivery::adapter_is_live(&house, channel.clone(), account.clone()).await
-        {
+        if live && let Err(error) = delivery::adapter_is_live(&house, &link, account.clone()).await {
             tracing::error!(%error, "what waited for the channel could not be woken");
         }
         if !again {

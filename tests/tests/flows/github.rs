@@ -269,3 +269,25 @@ fn a_reply_outlasts_a_platform_that_is_away() {
     });
     assert_eq!(row, "[3,\"9001\"]");
 }
+
+#[test]
+fn a_delivery_that_a_crash_cut_off_is_sent_once_more_and_recorded_as_a_possible_duplicate() {
+    let api = Api::start(|request, _| {
+        if request.starts_with("POST") {
+            std::thread::sleep(std::time::Duration::from_secs(2));
+        }
+        (201, json!({ "id": 7, "login": "vestibule-bot" }))
+    });
+    let mut house = house(&api.url, "");
+    wire(&house, "Codertocat/Hello-World");
+    let (event, payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    until("it is being sent", || (api.asked("POST").len() == 1).then_some(()));
+    assert_eq!(house.query::<String>("SELECT state FROM deliveries"), ["sending"]);
+    house.kill();
+    house.start();
+    let story = "SELECT json_array(state, attempts, possible_duplicate) FROM deliveries";
+    until("it is settled", || (house.query::<String>(story) == ["[\"delivered\",2,1]"]).then_some(()));
+    assert_eq!(api.asked("POST").len(), 2);
+}

@@ -37,7 +37,7 @@ CREATE TABLE deliveries (
     platform_id         TEXT,
     thread_id           TEXT,
     content             TEXT NOT NULL,
-    state               TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'parked', 'delivered', 'failed')),
+    state               TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'unknown', 'parked', 'delivered', 'failed')),
     attempts            INTEGER NOT NULL DEFAULT 0,
     next_attempt_at     INTEGER NOT NULL DEFAULT 0,
     last_error          TEXT,
@@ -51,7 +51,7 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_change ON deliveries (session_id, change);
 CREATE INDEX deliveries_seq ON deliveries (session_id, seq);
 CREATE INDEX deliveries_open ON deliveries (channel_type, account, platform_id, thread_id, taken_at, seq)
-    WHERE state IN ('pending', 'sending', 'parked');
+    WHERE state IN ('pending', 'sending', 'unknown', 'parked');
 
 -- Events that were taken, so that none is taken twice.
 CREATE TABLE event_ids (
