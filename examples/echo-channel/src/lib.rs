@@ -22,6 +22,9 @@ fn default_listen() -> String {
     "127.0.0.1:7007".into()
 }
 
+/// How long a caller who has stopped talking is kept.
+const LISTENING: std::time::Duration = std::time::Duration::from_secs(5);
+
 type Writers = Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<OwnedWriteHalf>>>>>;
 
 struct EchoChannel {
@@ -73,6 +76,8 @@ async fn serve(stream: TcpStream, writers: Writers, runtime: Runtime) {
     if let Err(error) = read_lines(BufReader::new(reader).lines(), &caller, &runtime).await {
         tracing::warn!(reason = error.reason(), "a call ended early");
     }
+    // Who has said everything may still listen.
+    tokio::time::sleep(LISTENING).await;
     remember().remove(&caller);
 }
 

@@ -57,10 +57,10 @@ fn status(value: &Value) {
         println!("\nchats that nobody is wired to");
         for chat in unwired {
             println!(
-                "  {} messages in {} ({}), last by {}\n    {}",
-                chat["messages"],
+                "  {} on {}: {} so far, the last by {}\n    {}",
                 word(&chat["chat"]),
                 word(&chat["channel"]),
+                chat["messages"],
                 word(&chat["last_sender"]),
                 word(&chat["wire_with"])
             );
