@@ -1,7 +1,5 @@
 //! The whole plugin over the real seam: a small GitHub on this computer's loopback on one side, a
 //! runtime that only takes notes on the other.
-//!
-//! With GITHUB_EMULATOR_URL set, also against a real emulator; see tests/counterparts.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -263,28 +261,4 @@ async fn webhooks_are_answered_with_what_became_of_them() {
     let expected =
         ["issue_comment/created/492700400/2019-05-15T15:20:21Z", "unsupported_event", "own_message"];
     assert_eq!(of_ears.collect::<Vec<_>>(), expected);
-}
-
-/// Needs `tests/counterparts/github-emulator.sh DATA_DIR PORT WEBHOOK_URL` and its URL in
-/// GITHUB_EMULATOR_URL; without that it does nothing.
-#[tokio::test]
-async fn against_an_emulator() {
-    let Ok(url) = std::env::var("GITHUB_EMULATOR_URL") else { return };
-    start("emulated", &url, "ghp_bot").await.expect("it starts");
-
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
-    let issues = format!("{url}/repos/octo-org/hello/issues");
-    let opened = client.post(&issues).bearer_auth("ghp_octocat").json(&json!({ "title": "Bug" }));
-    let issue: Value = opened.send().await.expect("sent").json().await.expect("JSON");
-    let thread = format!("github:octo-org/hello:issue:{}", issue["number"]);
-    let receipt = deliver("emulated", "github:octo-org/hello", Some(&thread)).await.expect("posted");
-
-    let listed = client.get(format!("{issues}/{}/comments", issue["number"])).bearer_auth("ghp_octocat");
-    let comments: Value = listed.send().await.expect("sent").json().await.expect("JSON");
-    assert_eq!(comments[0]["id"].to_string(), receipt.platform_message_id.expect("it has an id"));
-    assert_eq!(comments[0]["body"], "**done**");
-    assert_eq!(comments[0]["user"]["login"], "vestibule-bot");
-
-    let nowhere = deliver("emulated", "github:octo-org/hello", Some("github:octo-org/hello:9999")).await;
-    assert_eq!(kind(&nowhere.expect_err("there is no such pull request")), "refused");
 }

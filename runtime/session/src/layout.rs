@@ -94,14 +94,14 @@ impl SessionDir {
         self.root.join("keeper.lock")
     }
 
-    /// Makes whatever of the folder is missing, `outbound.db` included, and leaves what is there.
+    /// Makes whatever of the runtime's part is missing. The agent's part is built in private and
+    /// moved in whole, once; afterwards it is never touched.
     ///
     /// # Errors
     /// An error of the file system, or of SQLite while it builds the new `outbound.db`.
     #[cfg(feature = "ledger")]
     pub fn create(&self) -> crate::Result<()> {
         use std::fs;
-        fs::create_dir_all(self.out().join(OUTBOX))?;
         for folder in [INBOX, "agent", "global", "extra"] {
             fs::create_dir_all(self.root.join(folder))?;
         }
@@ -111,11 +111,12 @@ impl SessionDir {
                 std::os::unix::fs::symlink(Path::new(OUT).join(name), link)?;
             }
         }
-        if fs::symlink_metadata(self.outbound_db_real()).is_err() {
-            // Built where no agent can reach it, then moved in whole.
-            let private = self.root.join("outbound.new");
-            crate::outbound::build(&private)?;
-            fs::rename(private, self.outbound_db_real())?;
+        if fs::symlink_metadata(self.out()).is_err() {
+            let private = self.root.join("out.new");
+            let _ = fs::remove_dir_all(&private);
+            fs::create_dir_all(private.join(OUTBOX))?;
+            crate::outbound::build(&private.join(OUTBOUND))?;
+            fs::rename(private, self.out())?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::support::{House, until};
 use serde_json::Value;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
