@@ -4,7 +4,6 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{LazyLock, Mutex, OnceLock};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use vestibule_github as _;
