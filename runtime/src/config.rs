@@ -5,6 +5,7 @@ use crate::home::Home;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use toml::Table;
 
 /// The config, read and checked. Channel sections are kept as they are: their plugins check them.
@@ -20,12 +21,38 @@ pub struct Config {
     pub time_zone: Option<String>,
     /// A runner with nothing to do for this long, in seconds, is ended.
     pub runner_idle_seconds: u64,
+    /// Which sandbox runners live in.
+    pub sandbox: SandboxWanted,
+    /// What runners may read and run besides the system's folders.
+    pub sandbox_read: Vec<PathBuf>,
+    /// How much memory one process of a runner may hold, in MiB.
+    pub sandbox_memory_mb: u64,
     /// `[channels.<type>.<account>]`, secrets still references.
     pub channels: BTreeMap<(String, String), Table>,
 }
 
-const KEYS: [&str; 6] =
-    ["listen", "public_url", "webhook_body_limit", "time_zone", "runner_idle_seconds", "channels"];
+/// Which sandbox the operator wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxWanted {
+    /// The best that works here; none is never chosen.
+    Auto,
+    /// Landlock and seccomp.
+    Process,
+    /// No confinement.
+    None,
+}
+
+const KEYS: [&str; 9] = [
+    "listen",
+    "public_url",
+    "webhook_body_limit",
+    "time_zone",
+    "runner_idle_seconds",
+    "sandbox",
+    "sandbox_read",
+    "sandbox_memory_mb",
+    "channels",
+];
 
 impl Config {
     /// The config of a home; the defaults where it has no file.
@@ -66,6 +93,16 @@ impl Config {
             webhook_body_limit: number_of(&table, "webhook_body_limit", 1024 * 1024)?,
             time_zone: text_of(&table, "time_zone")?.map(str::to_owned),
             runner_idle_seconds: number_of(&table, "runner_idle_seconds", 600)?,
+            sandbox: match text_of(&table, "sandbox")?.unwrap_or("auto") {
+                "auto" => SandboxWanted::Auto,
+                "process" => SandboxWanted::Process,
+                "none" => SandboxWanted::None,
+                other => {
+                    return Err(format!("`sandbox` is \"auto\", \"process\" or \"none\", not \"{other}\""));
+                }
+            },
+            sandbox_read: paths_of(&table, "sandbox_read")?,
+            sandbox_memory_mb: number_of(&table, "sandbox_memory_mb", 4096)?,
             channels: channels_of(&table)?,
         };
         if let Some(zone) = &config.time_zone {
@@ -162,6 +199,15 @@ fn number_of<T: TryFrom<i64>>(table: &Table, key: &str, default: T) -> std::resu
         }
         Some(_) => Err(format!("`{key}` must be a number above 0")),
     }
+}
+
+fn paths_of(table: &Table, key: &str) -> std::result::Result<Vec<PathBuf>, String> {
+    let shape = || format!("`{key}` must be a list of absolute paths");
+    let Some(value) = table.get(key) else { return Ok(vec![]) };
+    let paths = value.as_array().ok_or_else(shape)?.iter();
+    paths
+        .map(|path| path.as_str().filter(|path| path.starts_with('/')).map(PathBuf::from).ok_or_else(shape))
+        .collect()
 }
 
 fn channels_of(table: &Table) -> std::result::Result<BTreeMap<(String, String), Table>, String> {

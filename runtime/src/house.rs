@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::db::Central;
 use crate::home::Home;
 use crate::lanes::Lanes;
+use crate::launcher::Choice;
 use crate::ledger::Ledger;
 use crate::plugins::Registry;
 use crate::wake;
@@ -34,6 +35,8 @@ pub struct House {
     pub deliveries: Lanes<Address>,
     /// The program that runs as `keeper` and as `runner`.
     pub program: PathBuf,
+    /// Which sandbox runners live in, once somebody has asked.
+    pub sandbox: tokio::sync::OnceCell<Choice>,
     /// The listener's address, once it is open.
     pub listening: OnceLock<std::net::SocketAddr>,
     pub(crate) renew: Mutex<HashSet<String>>,

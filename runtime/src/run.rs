@@ -55,6 +55,7 @@ impl Running {
             sessions: Lanes::default(),
             deliveries: Lanes::default(),
             program,
+            sandbox: tokio::sync::OnceCell::new(),
             listening: OnceLock::new(),
             renew: Mutex::default(),
             later: Mutex::default(),

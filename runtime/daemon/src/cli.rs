@@ -108,6 +108,9 @@ pub struct AgentArgs {
     /// How long one turn may take
     #[arg(long, value_name = "SECONDS")]
     pub time_limit: Option<i64>,
+    /// Whether its runners may use the internet: `true` or `false`
+    #[arg(long, value_name = "BOOL")]
+    pub network: Option<bool>,
     #[command(flatten)]
     pub output: Output,
 }

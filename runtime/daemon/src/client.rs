@@ -104,6 +104,7 @@ fn agent(verb: &'static str, args: AgentArgs) -> (&'static str, Value, Output) {
         "command": args.command,
         "env": env,
         "time_limit_seconds": args.time_limit,
+        "network": args.network,
     });
     (verb, value, args.output)
 }

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     // The two inner programs start without the machinery that only people need.
     let mut args = std::env::args_os().skip(1);
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
-        Some("keeper") => return vestibule_keeper::main(),
+        Some("keeper") => return vestibule_keeper::main(args),
         Some("runner") => return vestibule_runner::main(args),
         _ => {}
     }

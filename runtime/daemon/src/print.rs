@@ -5,7 +5,7 @@ use serde_json::Value;
 /// Which fields of a list are shown, in which order.
 fn columns(verb: &str) -> &'static [&'static str] {
     match verb {
-        "agent.list" => &["name", "provider", "command", "env", "folder", "id"],
+        "agent.list" => &["name", "provider", "command", "env", "network", "folder", "id"],
         "messaging-group.list" => &["channel_type", "account", "platform_id", "name", "id"],
         "wiring.list" => {
             &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"]

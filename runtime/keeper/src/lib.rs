@@ -7,12 +7,14 @@
 //!
 //! [`wire`] is what both sides say; [`main`] is the process.
 
+mod confine;
 mod launch;
 mod watch;
 pub mod wire;
 
 use rustix::fd::AsFd;
 use rustix::fs::{FlockOperation, flock};
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -24,8 +26,10 @@ use wire::{FromKeeper, ToKeeper};
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep.
-pub fn main() -> ExitCode {
-    match run() {
+/// With `--probe` it only says whether this kernel can confine a runner.
+pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let outcome = if args.next().is_some_and(|arg| arg == "--probe") { confine::probe() } else { run() };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vestibule keeper: {error}");
@@ -39,6 +43,10 @@ fn run() -> std::io::Result<()> {
     let by_hand = || std::io::Error::other("it is started by the runtime, not by hand");
     let Ok(Some(ToKeeper::Launch(spec))) = wire::receive(&mut runtime) else { return Err(by_hand()) };
     let dir = SessionDir::new(&spec.session_dir);
+    // A runner without a sandbox can do what its user can, and would inherit this.
+    if spec.runner.as_ref().is_none_or(|runner| runner.sandbox != wire::Sandbox::None) {
+        confine::signals()?;
+    }
     let outcome = lock(&dir).and_then(|_lock| watch::serve(&mut runtime, &dir, spec));
     if let Err(error) = &outcome {
         // The runtime may be gone already; then nobody needs to know.

@@ -1,7 +1,7 @@
 //! The keeper's loop: wait for the runner, its file or the runtime; look; hand over.
 
-use crate::launch;
 use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, ToKeeper};
+use crate::{confine, launch};
 use inotify::{Inotify, WatchMask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -39,6 +39,7 @@ struct Watch<'a> {
     runtime: &'a mut UnixStream,
     dir: &'a SessionDir,
     runner: Option<Runner>,
+    children: launch::Children,
     after_seq: i64,
     handed_over: HashMap<String, AckStatus>,
     /// A batch is with the runtime; the next waits for its `Taken`.
@@ -57,6 +58,7 @@ pub fn serve(runtime: &mut UnixStream, dir: &SessionDir, spec: LaunchSpec) -> Re
         runtime,
         dir,
         runner: None,
+        children: launch::Children::open()?,
         after_seq: spec.after_seq,
         handed_over: HashMap::new(),
         in_flight: false,
@@ -66,16 +68,17 @@ pub fn serve(runtime: &mut UnixStream, dir: &SessionDir, spec: LaunchSpec) -> Re
     if let Some(runner) = &spec.runner {
         watch.start(runner)?;
     }
-    let outcome = watch.serve(&mut doorbell);
+    // The door shuts: what follows reads the agent's file.
+    let outcome = confine::keeper(&dir.out()).and_then(|()| watch.serve(&mut doorbell));
     if let Some(runner) = &mut watch.runner {
-        launch::end(&mut runner.child);
+        launch::end(&mut runner.child, &watch.children);
     }
     outcome
 }
 
 impl Watch<'_> {
     fn start(&mut self, spec: &wire::RunnerSpec) -> Result<()> {
-        let mut child = launch::start(spec).map_err(|error| {
+        let mut child = launch::start(spec, self.dir.root()).map_err(|error| {
             Error::new(error.kind(), format!("cannot start {}: {error}", spec.program.display()))
         })?;
         let gone = || Error::other("the runner ended at once");
@@ -171,14 +174,14 @@ impl Watch<'_> {
         if let Some(runner) = &mut self.runner
             && runner.kill_at.is_some_and(|at| Instant::now() >= at)
         {
-            launch::end(&mut runner.child);
+            launch::end(&mut runner.child, &self.children);
         }
     }
 
     fn runner_ended(&mut self) -> Result<bool> {
         let Some(runner) = &mut self.runner else { return Ok(false) };
         let Some(status) = runner.child.try_wait()? else { return Ok(false) };
-        launch::end(&mut runner.child); // what it left behind
+        launch::end(&mut runner.child, &self.children); // what it left behind
         read_stderr(runner);
         let exited = FromKeeper::Exited {
             how: launch::in_words(status),

@@ -36,7 +36,7 @@ pub struct LaunchSpec {
 }
 
 /// How to start a runner.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunnerSpec {
     /// The program.
     pub program: PathBuf,
@@ -44,8 +44,34 @@ pub struct RunnerSpec {
     pub args: Vec<String>,
     /// Its whole environment.
     pub env: Vec<(String, String)>,
-    /// Its working directory.
-    pub cwd: PathBuf,
+    /// The agent's own folder: its working directory, which it may write.
+    pub agent_folder: PathBuf,
+    /// The box it lives in.
+    pub sandbox: Sandbox,
+}
+
+/// The box a runner lives in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "sandbox", rename_all = "snake_case")]
+pub enum Sandbox {
+    /// None: it can do what its user can.
+    None,
+    /// An ordinary process behind Landlock and seccomp, without capabilities.
+    Process {
+        /// What it gets all the same.
+        grants: Grants,
+    },
+}
+
+/// What a sandbox lets through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    /// Besides the system: what it may read and run.
+    pub read: Vec<PathBuf>,
+    /// Whether it may use the internet.
+    pub network: bool,
+    /// How much memory one of its processes may hold, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// What the keeper says.

@@ -20,6 +20,7 @@ const HEARTBEAT: &str = ".heartbeat";
 const OUT: &str = "out";
 const INBOX: &str = "inbox";
 const OUTBOX: &str = "outbox";
+const TEMPORARY: &str = "tmp";
 
 /// One session's folder. Holding one touches nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,11 @@ impl SessionDir {
         self.out().join(HEARTBEAT)
     }
 
+    /// The runner's temporary files.
+    pub fn temporary(&self) -> PathBuf {
+        self.out().join(TEMPORARY)
+    }
+
     /// The runner's settings.
     pub fn run_config(&self) -> PathBuf {
         self.root.join("run.json")
@@ -115,6 +121,7 @@ impl SessionDir {
             let private = self.root.join("out.new");
             let _ = fs::remove_dir_all(&private);
             fs::create_dir_all(private.join(OUTBOX))?;
+            fs::create_dir_all(private.join(TEMPORARY))?;
             crate::outbound::build(&private.join(OUTBOUND))?;
             fs::rename(private, self.out())?;
         }

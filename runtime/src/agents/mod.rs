@@ -24,9 +24,11 @@ pub struct AgentGroup {
     pub env: Vec<String>,
     /// How long one turn may take, in milliseconds.
     pub time_limit_ms: i64,
+    /// Whether its runners may use the internet.
+    pub network: bool,
 }
 
-const COLUMNS: &str = "id, name, folder, provider, command, env, time_limit_ms";
+const COLUMNS: &str = "id, name, folder, provider, command, env, time_limit_ms, network";
 
 fn of(row: &Row<'_>) -> rusqlite::Result<AgentGroup> {
     let env: String = row.get(5)?;
@@ -38,6 +40,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<AgentGroup> {
         command: row.get(4)?,
         env: serde_json::from_str(&env).unwrap_or_default(),
         time_limit_ms: row.get(6)?,
+        network: row.get(7)?,
     })
 }
 
@@ -100,8 +103,9 @@ pub fn create(db: &Connection, name: &str, now: Timestamp) -> Result<AgentGroup>
 pub fn update(db: &Connection, agent: &AgentGroup) -> Result<()> {
     let env = serde_json::to_string(&agent.env).unwrap_or_else(|_| "[]".into());
     db.execute(
-        "UPDATE agent_groups SET name = ?2, provider = ?3, command = ?4, env = ?5, time_limit_ms = ?6 WHERE id = ?1",
-        params![agent.id, agent.name, agent.provider, agent.command, env, agent.time_limit_ms],
+        "UPDATE agent_groups SET name = ?2, provider = ?3, command = ?4, env = ?5, time_limit_ms = ?6, \
+         network = ?7 WHERE id = ?1",
+        params![agent.id, agent.name, agent.provider, agent.command, env, agent.time_limit_ms, agent.network],
     )
     .map_err(|error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::ConstraintViolation) => {

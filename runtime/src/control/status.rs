@@ -44,7 +44,7 @@ pub async fn status(house: &House) -> Result<Value> {
         "home": house.home.root(),
         "process": std::process::id(),
         "listen": house.listening.get().map(|address| format!("http://{address}")),
-        "sandbox": launcher::SANDBOX,
+        "sandbox": launcher::sandbox(house).await.map_or_else(|error| error.to_string(), |choice| choice.words.clone()),
         "channels": channels,
         "sessions": sessions,
         "deliveries": deliveries,

@@ -2,9 +2,11 @@
 //!
 //! Invariant: the runtime opens nothing that the agent can write; it hears of it through a keeper.
 
+mod choose;
 mod keeper;
 mod spec;
 
+pub use choose::Choice;
 pub use keeper::Keeper;
 
 use crate::error::{Error, IoContext, Result};
@@ -16,9 +18,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use vestibule_keeper::wire::LaunchSpec;
 
-/// The sandbox that runners live in, for `status`. A `process` runner is an ordinary process with a
-/// short environment; it is not confined yet.
-pub const SANDBOX: &str = "process (not confined: the agent can do what your user can)";
+/// The sandbox that runners live in here; chosen the first time somebody asks.
+///
+/// # Errors
+/// Runners cannot be confined, and nobody allowed to run without.
+pub async fn sandbox(house: &House) -> Result<&Choice> {
+    house.sandbox.get_or_try_init(|| choose::choose(&house.program, house.config.sandbox)).await
+}
 
 /// What a launch needs to know, read in one go.
 struct Facts {
@@ -38,13 +44,8 @@ pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Resul
         let agent_folder = house.home.agent_folder(&facts.agent.folder);
         fs::create_dir_all(&agent_folder).context(|| format!("cannot make {}", agent_folder.display()))?;
         write_whole(&dir.run_config(), &spec::run_config(&facts.agent, &agent_folder))?;
-        Some(spec::runner(
-            &facts.agent,
-            &house.program,
-            dir.root(),
-            &agent_folder,
-            house.config.time_zone.as_deref(),
-        ))
+        let confined = sandbox(house).await?.confined;
+        Some(spec::runner(&facts.agent, &house.config, confined, &house.program, dir.root(), &agent_folder))
     } else {
         None
     };

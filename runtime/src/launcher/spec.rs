@@ -1,9 +1,11 @@
 //! From an agent group to how its runner is started. Pure, but for the environment it passes on.
 
 use crate::agents::AgentGroup;
+use crate::config::Config;
 use serde_json::json;
-use std::path::Path;
-use vestibule_keeper::wire::RunnerSpec;
+use std::path::{Path, PathBuf};
+use vestibule_keeper::wire::{Grants, RunnerSpec, Sandbox};
+use vestibule_session::SessionDir;
 
 /// The runner's settings: NanoClaw's keys, and ours for the command provider.
 pub fn run_config(agent: &AgentGroup, agent_folder: &Path) -> String {
@@ -24,17 +26,23 @@ pub fn run_config(agent: &AgentGroup, agent_folder: &Path) -> String {
 /// How the runner is started: an explicit, short environment, and nothing of any channel in it.
 pub fn runner(
     agent: &AgentGroup,
+    config: &Config,
+    confined: bool,
     program: &Path,
     workspace: &Path,
     agent_folder: &Path,
-    time_zone: Option<&str>,
 ) -> RunnerSpec {
-    let mut env = vec![("HOME".to_owned(), agent_folder.to_string_lossy().into_owned())];
-    let zone = time_zone
-        .map(str::to_owned)
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let zone = config
+        .time_zone
+        .clone()
         .or_else(|| jiff::tz::TimeZone::system().iana_name().map(str::to_owned))
         .unwrap_or_else(|| "UTC".to_owned());
-    env.push(("TZ".to_owned(), zone));
+    let mut env = vec![
+        ("HOME".to_owned(), text(agent_folder)),
+        ("TMPDIR".to_owned(), text(&SessionDir::new(workspace).temporary())),
+        ("TZ".to_owned(), zone),
+    ];
     let passed_on = ["PATH", "LANG"].into_iter().chain(agent.env.iter().map(String::as_str));
     for name in passed_on {
         if let Ok(value) = std::env::var(name)
@@ -45,8 +53,20 @@ pub fn runner(
     }
     RunnerSpec {
         program: program.to_owned(),
-        args: vec!["runner".into(), "--workspace".into(), workspace.to_string_lossy().into_owned()],
+        args: vec!["runner".into(), "--workspace".into(), text(workspace)],
         env,
-        cwd: agent_folder.to_owned(),
+        agent_folder: agent_folder.to_owned(),
+        sandbox: if confined { Sandbox::Process { grants: grants(agent, config) } } else { Sandbox::None },
+    }
+}
+
+/// The config's folders, and the program that the operator named by its path.
+fn grants(agent: &AgentGroup, config: &Config) -> Grants {
+    let words = agent.command.as_deref().and_then(shlex::split).unwrap_or_default();
+    let program = words.first().filter(|word| word.starts_with('/')).map(PathBuf::from);
+    Grants {
+        read: config.sandbox_read.iter().cloned().chain(program).collect(),
+        network: agent.network,
+        memory_bytes: config.sandbox_memory_mb * 1024 * 1024,
     }
 }

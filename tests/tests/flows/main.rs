@@ -3,6 +3,7 @@
 mod bad_input;
 mod crash;
 mod emulator;
+mod escape;
 mod files;
 mod github;
 mod plugins;

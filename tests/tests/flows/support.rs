@@ -24,6 +24,11 @@ pub fn binary() -> PathBuf {
     deps().parent().unwrap().join("vestibule")
 }
 
+/// The hostile program of the same build.
+pub fn hostile() -> PathBuf {
+    deps().parent().unwrap().join("vestibule-escape")
+}
+
 /// The `.so` of a plugin crate of the same build.
 pub fn plugin_file(krate: &str) -> PathBuf {
     deps().join(format!("lib{}.so", krate.replace('-', "_")))
@@ -66,6 +71,11 @@ impl House {
     pub fn up(mut self) -> House {
         self.start();
         self
+    }
+
+    /// The process id of the running house.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     pub fn command(&self, args: &[&str]) -> Command {

@@ -6,5 +6,6 @@ CREATE TABLE agent_groups (
     command       TEXT,
     env           TEXT NOT NULL DEFAULT '[]',
     time_limit_ms INTEGER NOT NULL DEFAULT 300000,
+    network       INTEGER NOT NULL DEFAULT 0,
     created_at    INTEGER NOT NULL
 );

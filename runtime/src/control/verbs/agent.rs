@@ -19,6 +19,7 @@ struct Args {
     command: Option<String>,
     env: Option<Vec<String>>,
     time_limit_seconds: Option<i64>,
+    network: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +51,7 @@ fn change(db: &Connection, mut agent: agents::AgentGroup, args: Args) -> Result<
     agent.name = args.rename.unwrap_or(agent.name);
     agent.command = args.command.or(agent.command);
     agent.env = args.env.unwrap_or(agent.env);
+    agent.network = args.network.unwrap_or(agent.network);
     if let Some(provider) = args.provider {
         if !PROVIDERS.contains(&provider.as_str()) {
             let known = PROVIDERS.join(", ");

@@ -1,0 +1,100 @@
+//! Landlock: which files can be reached, whom signals reach.
+
+use crate::wire::Grants;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+};
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// What is asked for. An older kernel gives less; without any Landlock the process does not start.
+const LEVEL: ABI = ABI::V6;
+
+/// What every program reads.
+const SYSTEM: [&str; 22] = [
+    "/bin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/sbin",
+    "/usr",
+    "/proc",
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/pki",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
+    "/etc/timezone",
+];
+
+/// Devices without a state.
+const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+fn failed(error: RulesetError) -> Error {
+    Error::other(format!("Landlock cannot be set up: {error}"))
+}
+
+fn enforced(status: RestrictionStatus) -> Result<()> {
+    match status.ruleset {
+        RulesetStatus::NotEnforced => Err(Error::other("this kernel has no Landlock")),
+        RulesetStatus::PartiallyEnforced | RulesetStatus::FullyEnforced => Ok(()),
+    }
+}
+
+/// A domain that limits signals and nothing else.
+pub fn signals_only() -> Result<()> {
+    let domain = Ruleset::default().set_compatibility(CompatLevel::BestEffort).scope(Scope::Signal);
+    let status = domain.and_then(Ruleset::create).and_then(RulesetCreated::restrict_self).map_err(failed)?;
+    // A kernel older than this scope says "not enforced"; the domains of files come later and decide.
+    let _ = status;
+    Ok(())
+}
+
+/// The system and its grants to read, its session to read, `out/` and the agent's folder to write.
+pub fn runner(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) -> Result<()> {
+    let read: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).chain(grants.read.iter().cloned()).collect();
+    let write = [session.join("out"), agent_folder.to_owned()];
+    let make = || {
+        let mut domain = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(LEVEL))?
+            .scope(Scope::from_all(LEVEL))?;
+        if !grants.network {
+            domain = domain.handle_access(AccessNet::from_all(LEVEL))?;
+        }
+        let reading = AccessFs::from_read(LEVEL);
+        domain
+            .create()?
+            .add_rules(path_beneath_rules(&read, reading))?
+            .add_rules(path_beneath_rules([session, program], reading))?
+            .add_rules(path_beneath_rules(DEVICES, reading | AccessFs::WriteFile))?
+            .add_rules(path_beneath_rules(&write, AccessFs::from_all(LEVEL)))?
+            .restrict_self()
+    };
+    enforced(make().map_err(failed)?)
+}
+
+/// `out/` and nothing else. Signals stay as they are: the keeper must reach its runner.
+pub fn keeper(out: &Path) -> Result<()> {
+    let make = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(LEVEL))?
+            .handle_access(AccessNet::from_all(LEVEL))?
+            .scope(Scope::AbstractUnixSocket)?
+            .create()?
+            .add_rules(path_beneath_rules([out], AccessFs::from_all(LEVEL)))?
+            .restrict_self()
+    };
+    enforced(make().map_err(failed)?)
+}

@@ -1,0 +1,84 @@
+//! A hostile program: tries one thing that a sandbox must refuse, and says how it went.
+//!
+//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`.
+
+use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_NOW, XattrFlags};
+use std::fs::{self, File};
+use std::io::{Error, Result, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    match attempt(&args[1], &args[2]) {
+        Ok(()) => println!("escaped"),
+        Err(error) => println!("refused: {error}"),
+    }
+}
+
+fn attempt(what: &str, on: &str) -> Result<()> {
+    match what {
+        "read" => fs::read(on).map(drop),
+        "list" => fs::read_dir(on).map(drop),
+        "write" => File::options().append(true).open(on).map(drop),
+        "create" => File::create_new(on).map(drop),
+        "remove" => fs::remove_file(on),
+        "rename" => fs::rename(on, format!("{on}.moved")),
+        "truncate" => File::options().write(true).open(on)?.set_len(0),
+        "chmod" => Ok(rustix::fs::chmodat(CWD, on, Mode::from_raw_mode(0o644), AtFlags::empty())?),
+        "fchmod" => Ok(rustix::fs::fchmod(File::open(on)?, Mode::from_raw_mode(0o644))?),
+        "chown" => Ok(rustix::fs::chownat(CWD, on, Some(rustix::process::getuid()), None, AtFlags::empty())?),
+        "touch" => {
+            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+            let times = Timestamps { last_access: now, last_modification: now };
+            Ok(rustix::fs::utimensat(CWD, on, &times, AtFlags::empty())?)
+        }
+        "setxattr" => Ok(rustix::fs::setxattr(on, "user.vestibule", b"x", XattrFlags::empty())?),
+        "lease" => lease(&File::open(on)?),
+        "hard-link" => fs::hard_link(on, "stolen").and_then(|()| fs::remove_file("stolen")),
+        "connect-unix" => UnixStream::connect(on).map(drop),
+        "connect-tcp" => TcpStream::connect(on)?.write_all(b"x"),
+        "send-udp" => UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", on).map(drop),
+        "signal" => Ok(rustix::process::test_kill_process(pid(on)?)?),
+        "trace" => trace(on),
+        "environment" => match fs::read(format!("/proc/{on}/environ"))?.is_empty() {
+            true => Err(Error::other("it is empty")),
+            false => Ok(()),
+        },
+        "memory-of" => File::open(format!("/proc/{on}/mem")).map(drop),
+        "new-namespace" => {
+            // SAFETY: it takes numbers only.
+            answer(unsafe { libc::unshare(libc::CLONE_NEWUSER) })
+        }
+        "grow" => {
+            let bytes = on.parse().map_err(Error::other)?;
+            Vec::<u8>::new().try_reserve_exact(bytes).map_err(Error::other)
+        }
+        other => Err(Error::other(format!("there is no attempt `{other}`"))),
+    }
+}
+
+fn pid(text: &str) -> Result<rustix::process::Pid> {
+    let pid = text.parse().ok().and_then(rustix::process::Pid::from_raw);
+    pid.ok_or_else(|| Error::other("no process id"))
+}
+
+fn answer(code: i32) -> Result<()> {
+    if code < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+fn lease(file: &File) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: it takes numbers only.
+    answer(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) })
+}
+
+fn trace(on: &str) -> Result<()> {
+    let pid = pid(on)?.as_raw_nonzero().get();
+    // SAFETY: attaching and detaching take numbers only.
+    unsafe {
+        answer(libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) as i32)?;
+        libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0);
+    }
+    Ok(())
+}
