@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Variables that a program may always see.
-const ENV_ALWAYS: [&str; 4] = ["PATH", "HOME", "TZ", "LANG"];
+const ENV_ALWAYS: [&str; 5] = ["PATH", "HOME", "TMPDIR", "TZ", "LANG"];
 /// The longest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// How much of the end of the program's errors is kept, in bytes.

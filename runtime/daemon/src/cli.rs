@@ -47,6 +47,9 @@ pub enum Command {
     /// Which agent listens in which chat, and how
     #[command(subcommand)]
     Wiring(WiringVerb),
+    /// Mailboxes, and those in quarantine
+    #[command(subcommand)]
+    Session(SessionVerb),
     /// The names under which an agent may send to chats
     #[command(subcommand)]
     Destination(DestinationVerb),
@@ -211,6 +214,14 @@ pub struct How {
     /// Higher ones hear a message first [default: 0]
     #[arg(long, allow_negative_numbers = true)]
     pub priority: Option<i64>,
+}
+
+#[derive(Subcommand)]
+pub enum SessionVerb {
+    /// Show them, the most recently active first
+    List(Output),
+    /// Let a quarantined one run again
+    Release(Name),
 }
 
 #[derive(Subcommand)]

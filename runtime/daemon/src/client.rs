@@ -2,7 +2,7 @@
 
 use crate::cli::{
     AgentArgs, AgentVerb, ChatPlace, Command, DestinationVerb, How, MessagingGroupVerb, Output, PluginVerb,
-    WiringVerb,
+    SessionVerb, WiringVerb,
 };
 use crate::print;
 use anyhow::{Context, bail};
@@ -78,6 +78,10 @@ fn request(command: Command) -> (&'static str, Value, Output) {
                 ("wiring.update", Value::Object(args), output)
             }
             WiringVerb::Delete(name) => ("wiring.delete", json!({ "id": name.name }), name.output),
+        },
+        Command::Session(verb) => match verb {
+            SessionVerb::List(output) => ("session.list", Value::Null, output),
+            SessionVerb::Release(name) => ("session.release", json!({ "id": name.name }), name.output),
         },
         Command::Destination(verb) => match verb {
             DestinationVerb::List(output) => ("destination.list", Value::Null, output),

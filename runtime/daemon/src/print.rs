@@ -10,6 +10,7 @@ fn columns(verb: &str) -> &'static [&'static str] {
         "wiring.list" => {
             &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"]
         }
+        "session.list" => &["agent", "channel", "chat", "thread", "state", "reason", "id"],
         "destination.list" => &["agent", "name", "channel", "account", "chat"],
         "plugin.list" => &["name", "version", "state", "channel", "tier", "origin", "reason"],
         _ => &[],

@@ -49,8 +49,13 @@ fn run() -> std::io::Result<()> {
     }
     let outcome = lock(&dir).and_then(|_lock| watch::serve(&mut runtime, &dir, spec));
     if let Err(error) = &outcome {
+        let reason = error.to_string();
+        let frame = match error.kind() {
+            watch::SPOILT => FromKeeper::Spoilt { reason },
+            _ => FromKeeper::Failed { reason },
+        };
         // The runtime may be gone already; then nobody needs to know.
-        let _ = wire::send(&mut runtime, &FromKeeper::Failed { reason: error.to_string() });
+        let _ = wire::send(&mut runtime, &frame);
     }
     outcome
 }

@@ -13,6 +13,8 @@ use std::process::{Child, ChildStderr};
 use std::time::{Duration, Instant};
 use vestibule_session::{AckStatus, OutboundReader, SessionDir};
 
+/// The kind of an error that is the agent's doing.
+pub const SPOILT: ErrorKind = ErrorKind::InvalidData;
 /// A mount that does not notify is looked at this often.
 const SAFETY_NET: Duration = Duration::from_secs(1);
 /// The runner was writing: look again after this.
@@ -100,7 +102,7 @@ impl Watch<'_> {
                 return wire::send(self.runtime, &FromKeeper::Drained);
             }
             if busy && drain_until.is_some_and(|until| Instant::now() > until) {
-                return Err(Error::other("its file stays locked although the runner is gone"));
+                return Err(Error::new(SPOILT, "its file stays locked although the runner is gone"));
             }
             let patience = if busy { BUSY_RETRY } else { SAFETY_NET };
             let (from_runtime, from_file, from_runner) = self.wait(doorbell, patience)?;
@@ -115,7 +117,8 @@ impl Watch<'_> {
             }
             if !(from_runtime || from_file || from_runner || busy) {
                 self.look_again = true; // the safety net
-                self.feel_pulse()?;
+                wire::send(self.runtime, &FromKeeper::Pulse)?;
+                self.feel_heartbeat()?;
             }
             self.kill_when_late();
         }
@@ -193,7 +196,7 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    fn feel_pulse(&mut self) -> Result<()> {
+    fn feel_heartbeat(&mut self) -> Result<()> {
         let now = vestibule_session::look_at_heartbeat(self.dir);
         if now.is_some() && now != self.heartbeat {
             self.heartbeat = now;
@@ -207,7 +210,7 @@ impl Watch<'_> {
         let batch = match self.read_batch() {
             Ok(batch) => batch,
             Err(vestibule_session::Error::Busy(_)) => return Ok(false),
-            Err(error) => return Err(Error::other(error)),
+            Err(error) => return Err(Error::new(SPOILT, error)),
         };
         self.look_again = false;
         if let Some(batch) = batch {

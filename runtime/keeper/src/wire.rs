@@ -92,6 +92,8 @@ pub enum FromKeeper {
     },
     /// The heartbeat changed.
     Alive,
+    /// The keeper itself lives. One comes at least every two seconds.
+    Pulse,
     /// The runner ended.
     Exited {
         /// How, in words.
@@ -102,6 +104,11 @@ pub enum FromKeeper {
     /// Everything that was written is handed over; the keeper goes.
     Drained,
     /// The agent's files cannot be read; the runner was stopped.
+    Spoilt {
+        /// Why.
+        reason: String,
+    },
+    /// The keeper could not do its work, and the agent is not to blame.
     Failed {
         /// Why.
         reason: String,

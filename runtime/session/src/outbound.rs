@@ -196,6 +196,19 @@ mod reader {
     /// The longest value, in bytes, that is read out of the agent's file.
     const VALUE_BYTES_MAX: i32 = 4 * 1024 * 1024;
 
+    /// Opening a FIFO waits for ever. One that is put there after this look costs this keeper its
+    /// deadline.
+    fn expect_regular(path: &Path, beside: &str) -> Result<()> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(beside);
+        match std::fs::symlink_metadata(&name) {
+            Ok(meta) if meta.is_file() => Ok(()),
+            Ok(_) => Err(Error::Damaged(format!("outbound.db{beside} is no regular file"))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// What a keeper sees of `outbound.db`: one connection for one look. The file is the agent's, so
     /// nothing in it is believed: not its schema, not its sizes.
     pub struct OutboundReader {
@@ -217,6 +230,9 @@ mod reader {
                 OpenFlags::SQLITE_OPEN_READ_WRITE
             };
             let path = dir.outbound_db_real();
+            for beside in ["-journal", "-wal", "-shm", ""] {
+                expect_regular(&path, beside)?;
+            }
             // The keeper does its own waiting, in finer steps than SQLite's.
             let db = open(&path, mode | OpenFlags::SQLITE_OPEN_NOFOLLOW, Duration::ZERO)?;
             db.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;

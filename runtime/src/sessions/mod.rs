@@ -4,7 +4,7 @@
 //! one.
 
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ pub struct Session {
     pub thread_id: Option<String>,
     /// Whether a runner was started and its end is not on record.
     pub running: bool,
+    /// Why nothing runs in it until an operator releases it.
+    pub quarantined: Option<String>,
     /// When a message last entered it, in milliseconds since 1970.
     pub last_active: i64,
 }
@@ -36,7 +38,7 @@ pub enum SessionKey {
     AgentShared,
 }
 
-const COLUMNS: &str = "id, agent_group_id, messaging_group_id, thread_id, running, last_active";
+const COLUMNS: &str = "id, agent_group_id, messaging_group_id, thread_id, running, quarantined, last_active";
 
 fn of(row: &Row<'_>) -> rusqlite::Result<Session> {
     Ok(Session {
@@ -45,7 +47,8 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Session> {
         messaging_group_id: row.get(2)?,
         thread_id: row.get(3)?,
         running: row.get(4)?,
-        last_active: row.get(5)?,
+        quarantined: row.get(5)?,
+        last_active: row.get(6)?,
     })
 }
 
@@ -109,6 +112,22 @@ pub fn open_or_create(
 pub fn set_running(db: &Connection, id: &str, running: bool) -> Result<()> {
     db.prepare_cached("UPDATE sessions SET running = ?2 WHERE id = ?1")?.execute(params![id, running])?;
     Ok(())
+}
+
+/// Puts a session into quarantine with a reason, or releases it.
+pub fn set_quarantined(db: &Connection, id: &str, why: Option<&str>) -> Result<()> {
+    db.execute("UPDATE sessions SET quarantined = ?2 WHERE id = ?1", params![id, why])?;
+    Ok(())
+}
+
+/// The session with this id.
+///
+/// # Errors
+/// There is none.
+pub fn named(db: &Connection, id: &str) -> Result<Session> {
+    by_id(db, id)?.ok_or_else(|| {
+        Error::Refused(format!("there is no session `{id}`; `vestibule session list` shows them"))
+    })
 }
 
 /// The sessions of an agent group.

@@ -20,6 +20,10 @@ const PROJECT_LATER: Duration = Duration::from_millis(50);
 const PROJECT_RETRY: Duration = Duration::from_millis(50);
 /// A runner that keeps its file locked for this long is ended.
 const LOCKED_MAX: Duration = Duration::from_secs(1);
+/// A keeper that says nothing for this long hangs on what its agent wrote.
+const KEEPER_DEADLINE: Duration = Duration::from_secs(10);
+/// A keeper that dies this often in a row does so because of what its agent wrote.
+const DEATHS_MAX: u32 = 2;
 /// The first wait after a keeper failed; it doubles up to the last.
 const FAILED_FIRST: Duration = Duration::from_secs(5);
 const FAILED_LAST: Duration = Duration::from_secs(600);
@@ -56,9 +60,9 @@ struct Lane {
     house: Arc<House>,
     session_id: String,
     run: Option<Run>,
-    /// Whether a dead runner may have left something; unknown until the record was read.
-    drain: Option<bool>,
     failures: u32,
+    /// How many keepers died, one after the other.
+    deaths: u32,
     not_before: Option<Instant>,
     /// Since when the file could not be written.
     behind: Option<Instant>,
@@ -76,6 +80,11 @@ struct Run {
     /// We asked it to end, and by then it must have: its end is no failure.
     end_by: Option<Instant>,
     drained: bool,
+    /// It said that it failed, and why is on record.
+    failed: bool,
+    heard: Instant,
+    /// Its deadline passed without a word.
+    silent: bool,
 }
 
 impl Run {
@@ -100,8 +109,8 @@ impl Lane {
             house,
             session_id,
             run: None,
-            drain: None,
             failures: 0,
+            deaths: 0,
             not_before: None,
             behind: None,
             project_at: Some(Instant::now()),
@@ -171,7 +180,8 @@ impl Lane {
                 run.end().await;
             }
             match run.end_by {
-                None => return Some(idle_at),
+                _ if run.silent => self.quarantine("its keeper hung on what it read").await,
+                None => return Some(idle_at.min(run.heard + KEEPER_DEADLINE)),
                 Some(end_by) if now < end_by => return Some(end_by),
                 // Asked to end, and it did not: it is killed with everything it started.
                 Some(_) => self.ended().await,
@@ -180,7 +190,16 @@ impl Lane {
         if let Some(not_before) = self.not_before.filter(|at| *at > now) {
             return Some(not_before);
         }
-        if self.needs_drain().await {
+        let id = self.session_id.clone();
+        let session = match self.house.central.read(move |db| sessions::by_id(db, &id)).await {
+            Ok(session) => session?,
+            Err(_) => return Some(now + PROJECT_RETRY),
+        };
+        if session.quarantined.is_some() {
+            return None; // until an operator releases it
+        }
+        if session.running {
+            // After a crash of the house a runner may have written what nobody read.
             self.launch(false).await;
         } else {
             let wait = self.due?.0 - clock::now().0;
@@ -189,17 +208,7 @@ impl Lane {
             }
             self.launch(true).await;
         }
-        Some(self.not_before.unwrap_or(now + SLEEP_MAX))
-    }
-
-    /// After a crash of the house a runner may have written what nobody read.
-    async fn needs_drain(&mut self) -> bool {
-        if self.drain.is_none() {
-            let id = self.session_id.clone();
-            let session = self.house.central.read(move |db| sessions::by_id(db, &id)).await;
-            self.drain = session.ok().map(|session| session.is_some_and(|session| session.running));
-        }
-        self.drain.unwrap_or(false)
+        Some(self.not_before.unwrap_or(now + KEEPER_DEADLINE))
     }
 
     async fn launch(&mut self, with_runner: bool) {
@@ -211,7 +220,16 @@ impl Lane {
         match started.await {
             Ok(keeper) => {
                 let active = Instant::now();
-                self.run = Some(Run { keeper, with_runner, active, end_by: None, drained: false });
+                self.run = Some(Run {
+                    keeper,
+                    with_runner,
+                    active,
+                    end_by: None,
+                    drained: false,
+                    failed: false,
+                    heard: active,
+                    silent: false,
+                });
             }
             Err(error) => self.failed(&error.to_string()),
         }
@@ -251,13 +269,20 @@ impl Lane {
                 }
             }
             () = stopping => {}
-            () = clock => {}
+            // No frame was waiting: frames come first.
+            () = clock => {
+                if let Some(run) = &mut self.run {
+                    run.silent = run.heard.elapsed() >= KEEPER_DEADLINE;
+                }
+            }
         }
     }
 
     async fn hear(&mut self, frame: Option<FromKeeper>) {
         let Some(run) = &mut self.run else { return };
+        run.heard = Instant::now();
         match frame {
+            Some(FromKeeper::Pulse) => {}
             Some(FromKeeper::Batch { messages, acks }) => {
                 run.active = Instant::now();
                 self.project_at.get_or_insert(Instant::now() + PROJECT_LATER);
@@ -281,7 +306,11 @@ impl Lane {
                 }
             }
             Some(FromKeeper::Drained) => run.drained = true,
-            Some(FromKeeper::Failed { reason }) => self.failed(&reason),
+            Some(FromKeeper::Spoilt { reason }) => self.quarantine(&reason).await,
+            Some(FromKeeper::Failed { reason }) => {
+                run.failed = true;
+                self.failed(&reason);
+            }
             None => self.ended().await,
         }
     }
@@ -289,14 +318,16 @@ impl Lane {
     /// The keeper has gone, or goes now.
     async fn ended(&mut self) {
         let Some(run) = self.run.take() else { return };
-        let by_itself = run.with_runner && run.end_by.is_none();
-        self.drain = Some(!run.drained);
-        if !run.drained && self.not_before.is_none_or(|at| at <= Instant::now()) {
+        let (by_itself, drained) = (run.with_runner && run.end_by.is_none(), run.drained);
+        if drained {
+            self.deaths = 0;
+        } else if !run.failed {
+            self.deaths += 1;
             self.failed("it ended before it had handed everything over");
         }
         drop(run);
         self.project_at = Some(Instant::now());
-        let (id, drained) = (self.session_id.clone(), self.drain == Some(false));
+        let id = self.session_id.clone();
         let recorded = self.house.central.write(move |db| {
             sessions::set_running(db, &id, !drained)?;
             if by_itself { ledger::count_tries(db, &id, clock::now()) } else { Ok(0) }
@@ -313,6 +344,22 @@ impl Lane {
             Err(error) => {
                 tracing::error!(session = self.session_id, %error, "the end of a run could not be recorded")
             }
+        }
+        if self.deaths >= DEATHS_MAX {
+            self.quarantine("its keepers died of what they read").await;
+        }
+    }
+
+    /// Nothing runs in this session until an operator releases it; everything else goes on.
+    async fn quarantine(&mut self, why: &str) {
+        self.run = None;
+        self.deaths = 0;
+        self.project_at = Some(Instant::now());
+        let (id, reason) = (self.session_id.clone(), why.to_owned());
+        tracing::error!(session = id, why, "quarantined; `vestibule session release` releases it");
+        let record = move |db: &rusqlite::Connection| sessions::set_quarantined(db, &id, Some(&reason));
+        if let Err(error) = self.house.central.write(record).await {
+            self.failed(&format!("its quarantine could not be recorded: {error}"));
         }
     }
 

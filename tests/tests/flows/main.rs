@@ -6,6 +6,7 @@ mod emulator;
 mod escape;
 mod files;
 mod github;
+mod hostile;
 mod plugins;
 mod providers;
 mod support;

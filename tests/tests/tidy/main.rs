@@ -56,7 +56,7 @@ fn each_danger_has_one_door() {
         ("OutboundWriter", "runtime/", &["runtime/session/"]),
         // The names inside a session's folder.
         ("\"inbound.db", "", &["runtime/session/src/layout.rs"]),
-        ("\"outbound.db", "", &["runtime/session/src/layout.rs"]),
+        ("\"outbound.db\"", "", &["runtime/session/src/layout.rs"]),
         ("\".heartbeat", "", &["runtime/session/src/layout.rs"]),
         ("\"outbox", "", &["runtime/session/src/layout.rs"]),
         // Foreign code, and processes.

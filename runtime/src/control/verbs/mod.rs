@@ -4,6 +4,7 @@
 mod agent;
 mod destination;
 mod messaging_group;
+mod session;
 mod wiring;
 
 use crate::error::{Error, Result};
@@ -40,6 +41,8 @@ pub const ALL: &[Verb] = &[
     Verb { name: "messaging-group.create", run: messaging_group::create },
     Verb { name: "messaging-group.update", run: messaging_group::update },
     Verb { name: "messaging-group.delete", run: messaging_group::delete },
+    Verb { name: "session.list", run: session::list },
+    Verb { name: "session.release", run: session::release },
     Verb { name: "wiring.list", run: wiring::list },
     Verb { name: "wiring.create", run: wiring::create },
     Verb { name: "wiring.update", run: wiring::update },

@@ -15,6 +15,8 @@ CREATE TABLE sessions (
     boot_id            TEXT,
     -- A runner was started and its end is not on record.
     running            INTEGER NOT NULL DEFAULT 0,
+    -- Why nothing runs in it until an operator releases it: its files cannot be read.
+    quarantined        TEXT,
     -- The boot under which replies were last taken, and the seq below which they are all settled.
     outbound_boot_id   TEXT,
     outbound_floor     INTEGER NOT NULL DEFAULT 0,

@@ -1,0 +1,53 @@
+//! `session`: mailboxes.
+
+use super::{Outcome, answer, args};
+use crate::error::Result;
+use crate::{agents, messaging_groups, sessions};
+use rusqlite::Connection;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// How many are shown.
+const SHOWN: i64 = 1000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    id: String,
+}
+
+/// Shows them, the most recently active first.
+pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+    let mut rows = Vec::new();
+    for session in sessions::recent(db, SHOWN)? {
+        let agent = agents::by_id(db, &session.agent_group_id)?.map(|agent| agent.name);
+        let chat = match &session.messaging_group_id {
+            Some(id) => messaging_groups::by_id(db, id)?,
+            None => None,
+        };
+        let state = match (&session.quarantined, session.running) {
+            (Some(_), _) => "quarantined",
+            (None, true) => "running",
+            (None, false) => "idle",
+        };
+        rows.push(json!({
+            "id": session.id,
+            "agent": agent,
+            "channel": chat.as_ref().map(|chat| chat.channel_type.clone()),
+            "chat": chat.map(|chat| chat.platform_id),
+            "thread": session.thread_id,
+            "state": state,
+            "reason": session.quarantined,
+            "last_active": session.last_active,
+        }));
+    }
+    answer(&rows, vec![])
+}
+
+/// Lets a quarantined session run again.
+pub fn release(db: &Connection, value: Value) -> Result<Outcome> {
+    let named: Named = args(value)?;
+    let session = sessions::named(db, &named.id)?;
+    sessions::set_quarantined(db, &session.id, None)?;
+    answer(&json!({ "id": session.id }), vec![session.id])
+}

@@ -1,0 +1,343 @@
+//! What a keeper must stand: whatever an agent makes of its files, at worst this keeper dies, and it
+//! says or shows so within its deadline. Nothing outside `out/` changes.
+
+use crate::support::{House, Terminal, binary, until};
+use rusqlite::Connection;
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use vestibule_keeper::wire::{self, FromKeeper, LaunchSpec, ToKeeper};
+use vestibule_session::SessionDir;
+
+/// A keeper that takes longer is killed by the runtime.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How a keeper without a runner ended, in a word, and what it handed over.
+fn keep(dir: &SessionDir) -> (String, usize) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut keeper = Command::new(binary())
+        .arg("keeper")
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let spec = LaunchSpec { session_dir: dir.root().to_owned(), after_seq: 0, runner: None };
+    wire::send(&mut ours, &ToKeeper::Launch(spec)).unwrap();
+    let (begin, mut rows) = (Instant::now(), 0);
+    let word = loop {
+        match wire::receive::<FromKeeper>(&mut ours) {
+            Ok(Some(FromKeeper::Batch { messages, acks })) => {
+                assert!(messages.len() <= wire::BATCH_ROWS_MAX && acks.len() <= wire::BATCH_ROWS_MAX);
+                rows += messages.len();
+                wire::send(&mut ours, &ToKeeper::Taken).unwrap();
+            }
+            Ok(Some(FromKeeper::Drained)) => break "drained".to_owned(),
+            Ok(Some(FromKeeper::Spoilt { reason })) => break format!("spoilt: {reason}"),
+            Ok(Some(FromKeeper::Failed { reason })) => break format!("failed: {reason}"),
+            Ok(Some(_)) => {}
+            Ok(None) => break "died".to_owned(),
+            Err(_) => break "hung".to_owned(),
+        }
+        if begin.elapsed() > DEADLINE {
+            break "hung".to_owned();
+        }
+    };
+    let _ = keeper.kill();
+    keeper.wait().unwrap();
+    (word, rows)
+}
+
+/// A session with three replies in its agent's file, and a file beside it that must not change.
+struct Victim {
+    home: tempfile::TempDir,
+    dir: SessionDir,
+}
+
+impl Victim {
+    fn new() -> Victim {
+        let home = tempfile::tempdir().unwrap();
+        let dir = SessionDir::new(home.path().join("session"));
+        dir.create().unwrap();
+        fs::write(home.path().join("treasure"), "untouched").unwrap();
+        let victim = Victim { home, dir };
+        for seq in [1, 3, 5] {
+            victim.sql(&format!(
+                "INSERT INTO messages_out (id, seq, timestamp, kind, content) VALUES ('m{seq}', {seq}, '', 'chat', '{{}}')"
+            ));
+        }
+        victim
+    }
+
+    fn db(&self) -> std::path::PathBuf {
+        self.dir.outbound_db_real()
+    }
+
+    fn open(&self) -> Connection {
+        Connection::open_with_flags(self.db(), rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap()
+    }
+
+    fn sql(&self, sql: &str) {
+        self.open().execute_batch(sql).unwrap();
+    }
+
+    fn bytes(&self, at: u64, bytes: &[u8]) {
+        let mut file = File::options().write(true).open(self.db()).unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+
+    fn truncate(&self, len: u64) {
+        File::options().write(true).open(self.db()).unwrap().set_len(len).unwrap();
+    }
+
+    fn replace(&self, make: impl FnOnce(&Path)) {
+        fs::remove_file(self.db()).unwrap();
+        make(&self.db());
+    }
+
+    fn beside(&self, name: &str) -> std::path::PathBuf {
+        self.dir.out().join(name)
+    }
+}
+
+fn fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// A rollback journal whose end names a super-journal: SQLite that recovers it for writing deletes
+/// what the super-journal's rules allow.
+fn planted_journal(victim: &Victim, names: &Path) {
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    journal.extend([0, 0, 0, 0]); // no pages
+    journal.extend([0, 0, 0, 7]); // nonce
+    journal.extend([0, 0, 0, 1]); // size of the database in pages
+    journal.extend([0, 0, 2, 0]); // sector
+    journal.extend([0, 0, 16, 0]); // page
+    journal.resize(512, 0);
+    let name = names.to_str().unwrap().as_bytes();
+    journal.extend(0_u32.to_be_bytes());
+    journal.extend(name);
+    journal.extend(u32::try_from(name.len()).unwrap().to_be_bytes());
+    let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
+    journal.extend(sum.to_be_bytes());
+    journal.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    fs::write(victim.beside("outbound.db-journal"), journal).unwrap();
+}
+
+type Attack = (&'static str, fn(&Victim));
+
+/// What must end in quarantine, or in the death of this keeper.
+const SPOILT: &[Attack] = &[
+    ("0 bytes", |v| v.truncate(0)),
+    ("text", |v| fs::write(v.db(), "SELECT 1;".repeat(100)).unwrap()),
+    ("cut in the header", |v| v.truncate(50)),
+    ("cut after one page", |v| v.truncate(4096)),
+    ("wrong magic", |v| v.bytes(0, b"SQLite format 2\0")),
+    ("a page size of 3", |v| v.bytes(16, &[0, 3])),
+    ("page 2 is noise", |v| v.bytes(4096, &[0xa5; 4096])),
+    ("the schema is noise", |v| v.bytes(100, &[0xff; 3000])),
+    ("all noise after the header", |v| v.bytes(100, &[0x5a; 40_000])),
+    ("a symbolic link", |v| v.replace(|at| symlink(v.home.path().join("treasure"), at).unwrap())),
+    ("a dangling link", |v| v.replace(|at| symlink("/nonexistent", at).unwrap())),
+    ("a folder", |v| v.replace(|at| fs::create_dir(at).unwrap())),
+    ("nothing", |v| fs::remove_file(v.db()).unwrap()),
+    ("a FIFO", |v| v.replace(fifo)),
+    ("a link to a device", |v| v.replace(|at| symlink("/dev/zero", at).unwrap())),
+    ("a view for a table", |v| {
+        v.sql(
+            "DROP TABLE messages_out; CREATE VIEW messages_out AS SELECT 'x' AS id, 7 AS seq, '' AS content",
+        );
+    }),
+    ("an endless view", |v| {
+        v.sql(
+            "DROP TABLE messages_out; CREATE VIEW messages_out AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL \
+             SELECT i + 1 FROM n) SELECT i AS seq FROM n",
+        );
+    }),
+    ("a virtual table", |v| {
+        v.sql("DROP TABLE messages_out");
+        v.sql(
+            "PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'messages_out', 'messages_out', 0, \
+             'CREATE VIRTUAL TABLE messages_out USING csv(filename=\"/etc/passwd\")')",
+        );
+    }),
+    ("no table", |v| v.sql("DROP TABLE messages_out")),
+    ("other columns", |v| v.sql("DROP TABLE messages_out; CREATE TABLE messages_out (x)")),
+    ("NULL where there must be words", |v| {
+        v.sql("DROP TABLE messages_out; CREATE TABLE messages_out AS SELECT NULL AS id, 9 AS seq, NULL AS in_reply_to, \
+               NULL AS timestamp, NULL AS deliver_after, NULL AS kind, NULL AS platform_id, NULL AS channel_type, \
+               NULL AS thread_id, NULL AS content");
+    }),
+    ("words where there must be numbers", |v| v.sql("UPDATE messages_out SET seq = 'many' WHERE seq = 5")),
+    ("bytes where there must be words", |v| {
+        v.sql("UPDATE messages_out SET content = x'ff00ff' WHERE seq = 5")
+    }),
+    ("text that is no UTF-8", |v| {
+        v.sql("UPDATE messages_out SET content = CAST(x'ff00ff' AS TEXT) WHERE seq = 5")
+    }),
+    ("a value of 8 MB", |v| v.sql("UPDATE messages_out SET content = zeroblob(8000000) WHERE seq = 5")),
+    ("a generated column for words", |v| {
+        v.sql(
+            "DROP TABLE messages_out; CREATE TABLE messages_out (id TEXT, seq INTEGER, in_reply_to, timestamp TEXT, \
+             deliver_after, kind TEXT, platform_id, channel_type, thread_id, \
+             content AS (hex(zeroblob(5000000))))",
+        );
+        v.sql("INSERT INTO messages_out (id, seq, timestamp, kind) VALUES ('x', 7, '', 'chat')");
+    }),
+    ("a folder as journal", |v| fs::create_dir(v.beside("outbound.db-journal")).unwrap()),
+    ("a FIFO as journal", |v| fifo(&v.beside("outbound.db-journal"))),
+    ("a planted journal", |v| planted_journal(v, &v.home.path().join("treasure"))),
+    ("WAL in the header, a folder as WAL", |v| {
+        v.bytes(18, &[2, 2]);
+        fs::create_dir(v.beside("outbound.db-wal")).unwrap();
+    }),
+];
+
+/// What a keeper reads through: rows arrive, or there are none.
+const READ: &[(&str, fn(&Victim), usize)] = &[
+    ("as it should be", |_| {}, 3),
+    ("a hard link to it", |v| fs::hard_link(v.db(), v.beside("twin")).unwrap(), 3),
+    (
+        "triggers",
+        |v| v.sql("CREATE TRIGGER t AFTER INSERT ON messages_out BEGIN DELETE FROM messages_out; END"),
+        3,
+    ),
+    ("more tables", |v| v.sql("CREATE TABLE more (x); CREATE VIEW v AS SELECT * FROM nowhere"), 3),
+    ("an unknown status", |v| v.sql("INSERT INTO processing_ack VALUES ('x', 'dancing', '')"), 3),
+    (
+        "1,000 acknowledgements",
+        |v| {
+            v.sql(
+            "INSERT INTO processing_ack SELECT value, 'completed', '' FROM (WITH RECURSIVE n(value) AS (SELECT 1 UNION \
+             ALL SELECT value + 1 FROM n LIMIT 1000) SELECT value FROM n)",
+        );
+        },
+        3,
+    ),
+    (
+        "1,000 replies",
+        |v| {
+            v.sql(
+            "INSERT INTO messages_out (id, seq, timestamp, kind, content) SELECT 'n' || value, value * 2 + 7, '', 'chat', \
+             '{}' FROM (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT 1000) SELECT \
+             value FROM n)",
+        );
+        },
+        1003,
+    ),
+    ("the heartbeat is a link", |v| symlink("/etc/passwd", v.dir.heartbeat_real()).unwrap(), 3),
+    ("the heartbeat is a FIFO", |v| fifo(&v.dir.heartbeat_real()), 3),
+    ("an empty journal", |v| fs::write(v.beside("outbound.db-journal"), "").unwrap(), 3),
+    ("noise as journal", |v| fs::write(v.beside("outbound.db-journal"), [0x77; 9000]).unwrap(), 3),
+];
+
+#[test]
+fn a_keeper_survives_or_dies_alone() {
+    for (name, attack) in SPOILT {
+        let victim = Victim::new();
+        attack(&victim);
+        let (word, _) = keep(&victim.dir);
+        assert!(word.starts_with("spoilt: ") || word == "died", "{name}: {word}");
+        assert_eq!(fs::read_to_string(victim.home.path().join("treasure")).unwrap(), "untouched", "{name}");
+    }
+    for (name, attack, want) in READ {
+        let victim = Victim::new();
+        attack(&victim);
+        assert_eq!(keep(&victim.dir), ("drained".to_owned(), *want), "{name}");
+        assert_eq!(fs::read_to_string(victim.home.path().join("treasure")).unwrap(), "untouched", "{name}");
+    }
+}
+
+/// What the planted journal does to whoever recovers it without a keeper's door.
+#[test]
+fn the_planted_journal_is_a_weapon() {
+    let victim = Victim::new();
+    let treasure = victim.home.path().join("treasure");
+    planted_journal(&victim, &treasure);
+    let _ = victim.open().query_row("SELECT COUNT(*) FROM messages_out", [], |row| row.get::<_, i64>(0));
+    assert!(!treasure.exists(), "SQLite deletes the file that the journal names");
+}
+
+#[test]
+fn what_a_dead_runner_committed_is_handed_over_and_the_rest_rolled_back() {
+    let victim = Victim::new();
+    // A copy of both files in the middle of a transaction is what a killed runner leaves.
+    let db = victim.open();
+    db.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN").unwrap();
+    let insert =
+        "INSERT INTO messages_out (id, seq, timestamp, kind, content) VALUES (?1, ?2, '', 'chat', ?3)";
+    for seq in 0..200 {
+        db.execute(insert, rusqlite::params![format!("u{seq}"), seq * 2 + 7, "x".repeat(3000)]).unwrap();
+    }
+    let journal = victim.beside("outbound.db-journal");
+    let (half, hot) = (fs::read(victim.db()).unwrap(), fs::read(&journal).unwrap());
+    assert!(half.len() > 100_000, "the transaction has spilt");
+    drop(db);
+    fs::write(victim.db(), half).unwrap();
+    fs::write(journal, hot).unwrap();
+    assert_eq!(keep(&victim.dir), ("drained".to_owned(), 3));
+}
+
+#[test]
+fn a_spoilt_session_is_quarantined_and_everything_else_goes_on() {
+    let house = House::new("").up();
+    house.ok(&[
+        "agent",
+        "create",
+        "bad",
+        "--provider",
+        "command",
+        "--command",
+        "sh -c 'yes >\"$TMPDIR/../outbound.db\" & sleep 60'",
+    ]);
+    house.ok(&[
+        "wiring",
+        "create",
+        "--agent",
+        "bad",
+        "--channel",
+        "terminal",
+        "--chat",
+        "local",
+        "--pattern",
+        "^bad",
+    ]);
+    let mut client = Terminal::connect(&house, false);
+    client.say("bad");
+    assert_eq!(client.reply(), "bad", "the other agent echoes");
+    let listed = until("it is quarantined", || {
+        let sessions = house.json(&["session", "list"]);
+        sessions.as_array().unwrap().iter().find(|session| session["state"] == "quarantined").cloned()
+    });
+    assert!(listed["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{listed}");
+    assert_eq!(listed["agent"], "bad");
+    assert_eq!(house.chat("hello"), "hello");
+    // More for it is kept, and wakes nobody.
+    client.say("bad again");
+    assert_eq!(client.reply(), "bad again");
+
+    // An operator mends it and releases it.
+    let id = listed["id"].as_str().unwrap().to_owned();
+    house.ok(&["agent", "update", "bad", "--command", "echo better"]);
+    let session = house.sessions().into_iter().find(|session| session.ends_with(&id)).unwrap();
+    let healthy = house.sessions().into_iter().find(|session| !session.ends_with(&id)).unwrap();
+    let db = session.join("out/outbound.db");
+    until("nobody writes it any more", || {
+        fs::copy(healthy.join("out/outbound.db"), &db).ok()?;
+        let mended = Connection::open_with_flags(&db, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).ok()?;
+        mended.execute_batch("DELETE FROM messages_out; DELETE FROM processing_ack").ok()
+    });
+    house.ok(&["session", "release", &id]);
+    let better = "SELECT COUNT(*) FROM deliveries WHERE json_extract(content, '$.text') = 'better'";
+    until("it answers", || (house.query::<i64>(better)[0] >= 1).then_some(()));
+    let refused = house.run(&["session", "release", "nobody"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no session `nobody`"));
+}
