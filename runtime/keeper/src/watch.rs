@@ -21,8 +21,8 @@ const SAFETY_NET: Duration = Duration::from_secs(1);
 const BUSY_RETRY: Duration = Duration::from_micros(100);
 /// A runner that was asked to end has this long before it is killed.
 const END_GRACE: Duration = Duration::from_secs(2);
-/// A dead runner's file that stays locked for this long is given up.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// A file that stays locked for this long is spoilt: a commit takes milliseconds.
+const LOCKED_MAX: Duration = Duration::from_secs(5);
 /// How much of a runner's standard error is kept, in bytes.
 const STDERR_TAIL: usize = 4096;
 /// The most bytes of content in one batch; one message may be larger by itself.
@@ -48,6 +48,7 @@ struct Watch<'a> {
     in_flight: bool,
     look_again: bool,
     heartbeat: Option<i128>,
+    pulsed: Instant,
 }
 
 /// Keeps one session until its runner has ended and everything it wrote is handed over, or until
@@ -66,6 +67,7 @@ pub fn serve(runtime: &mut UnixStream, dir: &SessionDir, spec: LaunchSpec) -> Re
         in_flight: false,
         look_again: true,
         heartbeat: None,
+        pulsed: Instant::now(),
     };
     if let Some(runner) = &spec.runner {
         watch.start(runner)?;
@@ -95,14 +97,15 @@ impl Watch<'_> {
     }
 
     fn serve(&mut self, doorbell: &mut Inotify) -> Result<()> {
-        let mut drain_until = self.runner.is_none().then(|| Instant::now() + DRAIN_PATIENCE);
+        let mut locked_since = None;
         loop {
             let busy = self.look_again && !self.in_flight && !self.look()?;
             if self.runner.is_none() && !self.look_again && !self.in_flight {
                 return wire::send(self.runtime, &FromKeeper::Drained);
             }
-            if busy && drain_until.is_some_and(|until| Instant::now() > until) {
-                return Err(Error::new(SPOILT, "its file stays locked although the runner is gone"));
+            locked_since = busy.then(|| locked_since.unwrap_or_else(Instant::now));
+            if locked_since.is_some_and(|since| since.elapsed() > LOCKED_MAX) {
+                return Err(Error::new(SPOILT, "outbound.db stays locked"));
             }
             let patience = if busy { BUSY_RETRY } else { SAFETY_NET };
             let (from_runtime, from_file, from_runner) = self.wait(doorbell, patience)?;
@@ -112,16 +115,30 @@ impl Watch<'_> {
             if from_file {
                 self.look_again |= commits_seen(doorbell)?;
             }
-            if from_runner && self.runner_ended()? {
-                drain_until = Some(Instant::now() + DRAIN_PATIENCE);
+            if from_runner {
+                self.runner_ended()?;
             }
             if !(from_runtime || from_file || from_runner || busy) {
                 self.look_again = true; // the safety net
-                wire::send(self.runtime, &FromKeeper::Pulse)?;
-                self.feel_heartbeat()?;
             }
+            self.pulse()?;
             self.kill_when_late();
         }
+    }
+
+    /// Shows that the keeper lives, and whether the runner does.
+    fn pulse(&mut self) -> Result<()> {
+        if self.pulsed.elapsed() < SAFETY_NET {
+            return Ok(());
+        }
+        self.pulsed = Instant::now();
+        wire::send(self.runtime, &FromKeeper::Pulse)?;
+        let now = vestibule_session::look_at_heartbeat(self.dir);
+        if now.is_some() && now != self.heartbeat {
+            self.heartbeat = now;
+            wire::send(self.runtime, &FromKeeper::Alive)?;
+        }
+        Ok(())
     }
 
     /// Waits for the runtime, the file or the runner: which of them has something.
@@ -181,9 +198,9 @@ impl Watch<'_> {
         }
     }
 
-    fn runner_ended(&mut self) -> Result<bool> {
-        let Some(runner) = &mut self.runner else { return Ok(false) };
-        let Some(status) = runner.child.try_wait()? else { return Ok(false) };
+    fn runner_ended(&mut self) -> Result<()> {
+        let Some(runner) = &mut self.runner else { return Ok(()) };
+        let Some(status) = runner.child.try_wait()? else { return Ok(()) };
         launch::end(&mut runner.child, &self.children); // what it left behind
         read_stderr(runner);
         let exited = FromKeeper::Exited {
@@ -192,17 +209,7 @@ impl Watch<'_> {
         };
         self.runner = None;
         self.look_again = true;
-        wire::send(self.runtime, &exited)?;
-        Ok(true)
-    }
-
-    fn feel_heartbeat(&mut self) -> Result<()> {
-        let now = vestibule_session::look_at_heartbeat(self.dir);
-        if now.is_some() && now != self.heartbeat {
-            self.heartbeat = now;
-            wire::send(self.runtime, &FromKeeper::Alive)?;
-        }
-        Ok(())
+        wire::send(self.runtime, &exited)
     }
 
     /// Looks once; false when the file was busy. An error means that the agent has spoilt its file.

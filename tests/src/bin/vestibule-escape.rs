@@ -50,6 +50,9 @@ fn attempt(what: &str, on: &str) -> Result<()> {
             // SAFETY: it takes numbers only.
             answer(unsafe { libc::unshare(libc::CLONE_NEWUSER) })
         }
+        // SQLite's shared lock, and its exclusive one, held until somebody ends this process.
+        "hold-shared" => hold(&File::open(on)?, libc::F_RDLCK),
+        "hold-exclusive" => hold(&File::options().read(true).write(true).open(on)?, libc::F_WRLCK),
         "grow" => {
             let bytes = on.parse().map_err(Error::other)?;
             Vec::<u8>::new().try_reserve_exact(bytes).map_err(Error::other)
@@ -71,6 +74,19 @@ fn lease(file: &File) -> Result<()> {
     use std::os::fd::AsRawFd;
     // SAFETY: it takes numbers only.
     answer(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) })
+}
+
+fn hold(file: &File, kind: i32) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    const PENDING: i64 = 0x4000_0000;
+    let lock = libc::flock { l_type: kind as i16, l_whence: 0, l_start: PENDING, l_len: 512, l_pid: 0 };
+    let shared = libc::flock { l_start: PENDING + 2, l_len: 510, ..lock };
+    // SAFETY: `fcntl` reads the lock that it is given.
+    answer(unsafe {
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLKW, if kind == libc::F_RDLCK { &shared } else { &lock })
+    })?;
+    std::thread::sleep(std::time::Duration::from_secs(600));
+    Ok(())
 }
 
 fn trace(on: &str) -> Result<()> {

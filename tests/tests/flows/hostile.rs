@@ -1,7 +1,7 @@
 //! What a keeper must stand: whatever an agent makes of its files, at worst this keeper dies, and it
 //! says or shows so within its deadline. Nothing outside `out/` changes.
 
-use crate::support::{House, Terminal, binary, until};
+use crate::support::{House, Terminal, binary, hostile, until};
 use rusqlite::Connection;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -340,4 +340,115 @@ fn a_spoilt_session_is_quarantined_and_everything_else_goes_on() {
     until("it answers", || (house.query::<i64>(better)[0] >= 1).then_some(()));
     let refused = house.run(&["session", "release", "nobody"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no session `nobody`"));
+}
+
+/// A house with an agent that does one hostile thing with its own files for ever, and one that echoes.
+fn with_hostile(attempt: &str, file: &str) -> (House, Terminal) {
+    let house = House::new("").up();
+    house.ok(&["agent", "create", "bad", "--provider", "command", "--command", "true"]);
+    house.ok(&[
+        "wiring",
+        "create",
+        "--agent",
+        "bad",
+        "--channel",
+        "terminal",
+        "--chat",
+        "local",
+        "--pattern",
+        "^bad",
+    ]);
+    let mut client = Terminal::connect(&house, false);
+    client.say("bad");
+    assert_eq!(client.reply(), "bad");
+    let bad = house.query::<String>("SELECT id FROM agent_groups WHERE name = 'bad'").remove(0);
+    let session = until("its session is there", || {
+        house
+            .sessions()
+            .into_iter()
+            .find(|session| session.parent().is_some_and(|agent| agent.ends_with(&bad)))
+    });
+    let command = format!("'{}' {attempt} '{}'", hostile().display(), session.join(file).display());
+    house.ok(&["agent", "update", "bad", "--command", &command]);
+    (house, client)
+}
+
+#[test]
+fn a_lock_on_its_own_files_costs_a_runner_its_life_and_nobody_else_anything() {
+    for (attempt, file) in [("hold-shared", "inbound.db"), ("hold-exclusive", "out/outbound.db")] {
+        let (house, mut client) = with_hostile(attempt, file);
+        client.say("bad 1");
+        assert_eq!(client.reply(), "bad 1");
+        let holding = hostile().file_name().unwrap().to_string_lossy().into_owned();
+        until("the lock is held", || (running(&holding, house.pid()) > 0).then_some(()));
+        std::thread::sleep(Duration::from_millis(100));
+        let mut slowest = Duration::ZERO;
+        let begin = Instant::now();
+        // Each of these is for the locked session, too.
+        until("its runner is ended", || {
+            let round = Instant::now();
+            client.say("bad 2");
+            assert_eq!(client.reply(), "bad 2");
+            slowest = slowest.max(round.elapsed());
+            (running(&holding, house.pid()) == 0).then_some(())
+        });
+        assert!(begin.elapsed() < Duration::from_secs(8), "{attempt}: ended after {:?}", begin.elapsed());
+        assert!(slowest < Duration::from_millis(500), "{attempt}: the other session waited {slowest:?}");
+        drop(client);
+        house.ok(&["agent", "update", "bad", "--command", "true"]);
+    }
+}
+
+/// How many processes of this house run a program.
+fn running(program: &str, house: u32) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let of_ours = processes.filter(|entry| {
+        let mut pid = entry.file_name().to_string_lossy().into_owned();
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if !program.starts_with(name.trim()) || name.trim().is_empty() {
+            return false;
+        }
+        // Its ancestors: the runner, the keeper, the house.
+        for _ in 0..6 {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let Some(parent) = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) else {
+                return false;
+            };
+            if parent == house.to_string() {
+                return true;
+            }
+            pid = parent.to_owned();
+        }
+        false
+    });
+    of_ours.count()
+}
+
+#[test]
+fn a_keeper_that_hangs_is_killed_at_its_deadline() {
+    let house = House::new("").up();
+    assert_eq!(house.chat("hello"), "hello");
+    let pid = until("the keeper runs", || {
+        let children = fs::read_dir("/proc").unwrap().flatten().find(|entry| {
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let parent =
+                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).map(str::to_owned);
+            parent == Some(house.pid().to_string()) && line.ends_with(b"keeper\0")
+        });
+        children.map(|entry| entry.file_name().to_string_lossy().into_owned())
+    });
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    let begin = Instant::now();
+    until("it is quarantined", || {
+        (house.json(&["session", "list"])[0]["state"] == "quarantined").then_some(())
+    });
+    assert!(begin.elapsed() < DEADLINE + Duration::from_secs(3));
+    assert!(
+        !Path::new(&format!("/proc/{pid}/exe")).exists()
+            || fs::read_link(format!("/proc/{pid}/exe")).is_err()
+    );
+    let id = house.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+    house.ok(&["session", "release", &id]);
+    assert_eq!(house.chat("back"), "back");
 }
