@@ -92,7 +92,7 @@ impl Config {
             public_url: text_of(&table, "public_url")?.map(|url| url.trim_end_matches('/').to_owned()),
             webhook_body_limit: number_of(&table, "webhook_body_limit", 1024 * 1024)?,
             time_zone: text_of(&table, "time_zone")?.map(str::to_owned),
-            runner_idle_seconds: number_of(&table, "runner_idle_seconds", 600)?,
+            runner_idle_seconds: u64::from(number_of::<u32>(&table, "runner_idle_seconds", 600)?),
             sandbox: match text_of(&table, "sandbox")?.unwrap_or("auto") {
                 "auto" => SandboxWanted::Auto,
                 "process" => SandboxWanted::Process,
@@ -102,7 +102,7 @@ impl Config {
                 }
             },
             sandbox_read: paths_of(&table, "sandbox_read")?,
-            sandbox_memory_mb: number_of(&table, "sandbox_memory_mb", 4096)?,
+            sandbox_memory_mb: u64::from(number_of::<u32>(&table, "sandbox_memory_mb", 4096)?),
             channels: channels_of(&table)?,
         };
         if let Some(zone) = &config.time_zone {

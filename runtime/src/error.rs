@@ -14,6 +14,9 @@ pub enum Error {
     /// The config or the home is not usable as it is; mend it.
     #[error("{0}")]
     Setup(String),
+    /// Another runtime holds the home.
+    #[error("{0}")]
+    Locked(String),
     /// The central database failed; what was asked did not happen.
     #[error("the central database failed: {0}")]
     Db(#[from] rusqlite::Error),

@@ -140,7 +140,7 @@ impl Home {
                     std::thread::sleep(LOCK_STEP)
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(Error::Setup(format!(
+                    return Err(Error::Locked(format!(
                         "another vestibule runs on {}; stop it, or choose another home with VESTIBULE_HOME",
                         self.root.display()
                     )));

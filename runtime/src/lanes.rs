@@ -19,8 +19,8 @@ struct Shared {
     notify: Notify,
 }
 
-/// A lane's own end of its bell.
-pub struct Bell<K> {
+/// A lane's own end of its bell. Dropping it closes the lane, also when the lane panics.
+pub struct Bell<K: Eq + Hash> {
     key: K,
     shared: Arc<Shared>,
     open: Arc<Mutex<HashMap<K, Arc<Shared>>>>,
@@ -87,5 +87,14 @@ impl<K: Clone + Eq + Hash> Bell<K> {
         }
         open.remove(&self.key);
         true
+    }
+}
+
+impl<K: Eq + Hash> Drop for Bell<K> {
+    fn drop(&mut self) {
+        let mut open = locked(&self.open);
+        if open.get(&self.key).is_some_and(|shared| Arc::ptr_eq(shared, &self.shared)) {
+            open.remove(&self.key);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Starting a house and stopping it: doors open first and close last.
+//! Starting a house and stopping it: what an earlier life left goes on first, what is under way ends first.
 
 use crate::config::Config;
 use crate::db::Central;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::ACCOUNT_MAIN;
 
-/// How long a stopping house waits for its lanes.
+/// How long a stopping house waits for deliveries, and then for runners.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much of the house is started.
@@ -91,18 +91,18 @@ impl Running {
         &self.house
     }
 
-    /// Stops: no new messages, then no runners, then every file is flushed and trusted.
+    /// Stops: what is being delivered arrives, then no new messages and no runners, then every file is
+    /// flushed and trusted.
     ///
     /// # Errors
     /// The last commit failed; the next start looks at every file again.
     pub async fn stop(self) -> Result<()> {
         let house = &self.house;
         house.stop.send_replace(true);
+        // What is being delivered is waited for: cut off, it would be sent twice.
+        until(|| house.deliveries.open() == 0).await;
         plugins::stop_all(house).await;
-        let deadline = Instant::now() + STOP_PATIENCE;
-        while house.sessions.open() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(|| house.sessions.open() == 0).await;
         let folder = std::fs::File::open(house.home.root()).context(|| "cannot open the home".into())?;
         let flushed = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&folder));
         if matches!(flushed.await, Ok(Ok(()))) {
@@ -118,6 +118,14 @@ impl Running {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Waits for a while until it is so.
+async fn until(done: impl Fn() -> bool) {
+    let deadline = Instant::now() + STOP_PATIENCE;
+    while !done() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

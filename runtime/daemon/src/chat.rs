@@ -41,7 +41,7 @@ async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Op
     let inner = match Running::start(home.clone(), Config::load(home)?, Scope::Terminal, program()).await {
         Ok(running) => Some(running),
         // Somebody else's house holds the home: it may be opening its terminal just now.
-        Err(vestibule_runtime::Error::Setup(_)) if home.control_socket().exists() => None,
+        Err(vestibule_runtime::Error::Locked(_)) => None,
         Err(error) => return Err(error.into()),
     };
     let deadline = Instant::now() + OPEN_PATIENCE;

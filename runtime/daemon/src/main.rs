@@ -9,6 +9,7 @@ mod up;
 
 use clap::Parser;
 use std::process::ExitCode;
+use vestibule_runtime::Error;
 
 fn main() -> ExitCode {
     // The two inner programs start without the machinery that only people need.
@@ -23,9 +24,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vestibule: {error:#}");
-            let setup = error.downcast_ref::<vestibule_runtime::Error>();
+            let setup = error.downcast_ref::<Error>();
             // 2: mend the config or the home first; 1: it failed.
-            ExitCode::from(if matches!(setup, Some(vestibule_runtime::Error::Setup(_))) { 2 } else { 1 })
+            ExitCode::from(if matches!(setup, Some(Error::Setup(_) | Error::Locked(_))) { 2 } else { 1 })
         }
     }
 }

@@ -6,7 +6,7 @@ use inotify::{Inotify, WatchMask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr};
@@ -25,8 +25,12 @@ const END_GRACE: Duration = Duration::from_secs(2);
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 /// How much of a runner's standard error is kept, in bytes.
 const STDERR_TAIL: usize = 4096;
-/// The most bytes of content in one batch; one message may be larger by itself.
+/// How many acknowledgements are looked at: a runner forgets those that were taken over.
+const ACKS_MAX: usize = 10_000;
+/// The most bytes in one batch. As JSON they may become six times as many, and must fit a frame.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// What another field than the content counts, in bytes: its limit.
+const FIELD_BYTES: usize = vestibule_session::FIELD_BYTES_MAX;
 
 struct Runner {
     child: Child,
@@ -232,7 +236,7 @@ impl Watch<'_> {
         let mut messages = reader.replies(self.after_seq, BATCH_ROWS_MAX)?;
         let mut bytes = 0;
         let fits = messages.iter().take_while(|message| {
-            bytes += message.content.len();
+            bytes += message.content.len() + 9 * FIELD_BYTES;
             bytes <= BATCH_BYTES
         });
         let fits = fits.count().max(1);
@@ -241,7 +245,11 @@ impl Watch<'_> {
         let mut acks = Vec::new();
         let whole = reader.replies(messages.last().map_or(self.after_seq, |m| m.seq), 1)?.is_empty();
         if whole {
-            acks = reader.acks(100_000)?;
+            acks = reader.acks(ACKS_MAX)?;
+            if self.handed_over.len() > 2 * acks.len() + BATCH_ROWS_MAX {
+                let there: HashSet<&str> = acks.iter().map(|ack| ack.message_id.as_str()).collect();
+                self.handed_over.retain(|id, _| there.contains(id.as_str()));
+            }
             acks.retain(|ack| self.handed_over.get(&ack.message_id) != Some(&ack.status));
             acks.truncate(BATCH_ROWS_MAX);
         }

@@ -36,8 +36,17 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure) => {
                 Error::Damaged(error.to_string())
             }
-            Some(ErrorCode::CannotOpen) => Error::Missing,
             _ => Error::Sqlite(error),
+        }
+    }
+}
+
+impl Error {
+    /// Why a file could not be opened. SQLite says "cannot open" of a missing file and of much else.
+    pub(crate) fn of_open(error: rusqlite::Error, path: &std::path::Path) -> Error {
+        match std::fs::metadata(path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Error::Missing,
+            _ => error.into(),
         }
     }
 }

@@ -10,7 +10,8 @@ pub use writer::{InboundWriter, Projection};
 /// Opens without creating. This and its twin in `outbound.rs` are the doors to session databases.
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 fn open(path: &std::path::Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
-    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let opened = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    let db = opened.map_err(|error| crate::Error::of_open(error, path))?;
     db.busy_timeout(patience)?;
     Ok(db)
 }
@@ -62,12 +63,6 @@ mod writer {
         pub fn rebuild(dir: &SessionDir) -> Result<InboundWriter> {
             dir.create()?;
             let path = dir.inbound_db();
-            let journal = path.with_extension("db-journal");
-            if let Err(error) = fs::remove_file(&journal)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                return Err(error.into());
-            }
             let fresh = path.with_extension("db.new");
             let _ = fs::remove_file(&fresh);
             {
@@ -76,6 +71,11 @@ mod writer {
                 db.execute_batch("PRAGMA journal_mode = DELETE; BEGIN")?;
                 db.execute_batch(include_str!("inbound.sql"))?;
                 db.execute_batch("COMMIT")?;
+            }
+            if let Err(error) = fs::remove_file(path.with_extension("db-journal"))
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(error.into());
             }
             fs::rename(&fresh, &path)?;
             fs::File::open(dir.root())?.sync_all()?;

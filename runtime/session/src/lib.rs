@@ -37,6 +37,9 @@ pub use layout::SessionDir;
 pub use outbound::OutboundReader;
 #[cfg(feature = "runner")]
 pub use outbound::OutboundWriter;
-pub use row::{Ack, AckStatus, Delivered, Destination, MessageIn, MessageOut, Routing, Settled};
+pub use row::{
+    Ack, AckStatus, CONTENT_BYTES_MAX, Delivered, Destination, FIELD_BYTES_MAX, MessageIn, MessageOut,
+    Routing, Settled,
+};
 pub use seq::{next_even, next_odd};
 pub use time::{format_time, parse_time};

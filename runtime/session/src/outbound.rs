@@ -1,13 +1,14 @@
 //! `outbound.db`: the runner writes it, the keeper reads it.
 
-use crate::Result;
+use crate::{Error, Result};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
 
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 fn open(path: &Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
-    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let opened = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    let db = opened.map_err(|error| Error::of_open(error, path))?;
     db.busy_timeout(patience)?;
     Ok(db)
 }
@@ -189,11 +190,11 @@ pub use reader::OutboundReader;
 #[cfg(feature = "keeper")]
 mod reader {
     use super::*;
-    use crate::{Ack, AckStatus, Error, MessageOut, SessionDir};
+    use crate::{Ack, AckStatus, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut, SessionDir};
     use rusqlite::config::DbConfig;
     use rusqlite::limits::Limit;
 
-    /// The longest value, in bytes, that is read out of the agent's file.
+    /// The longest value, in bytes, that SQLite makes of the agent's file.
     const VALUE_BYTES_MAX: i32 = 4 * 1024 * 1024;
 
     /// Opening a FIFO waits for ever. One that is put there after this look costs this keeper its
@@ -265,9 +266,24 @@ mod reader {
         /// As [`OutboundReader::open`].
         pub fn replies(&self, after_seq: i64, limit: usize) -> Result<Vec<MessageOut>> {
             let account = if self.has_account { "account" } else { "NULL" };
+            // What is too long is left out without being read; a content says how long it was.
+            let field =
+                |name: &str| format!("CASE WHEN octet_length({name}) <= {FIELD_BYTES_MAX} THEN {name} END");
+            let words = |name: &str| format!("COALESCE({}, '')", field(name));
             let sql = format!(
-                "SELECT id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, thread_id, \
-                 content, {account} FROM messages_out WHERE seq > ?1 ORDER BY seq LIMIT ?2"
+                "SELECT {}, seq, {}, {}, {}, {}, {}, {}, {}, \
+                 CASE WHEN octet_length(content) <= {CONTENT_BYTES_MAX} THEN content \
+                 ELSE json_object('oversized', octet_length(content)) END, {} \
+                 FROM messages_out WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+                field("id"),
+                field("in_reply_to"),
+                words("timestamp"),
+                field("deliver_after"),
+                words("kind"),
+                field("platform_id"),
+                field("channel_type"),
+                field("thread_id"),
+                field(account),
             );
             let mut statement = self.db.prepare(&sql)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);

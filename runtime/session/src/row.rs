@@ -3,6 +3,11 @@
 use serde::{Deserialize, Serialize};
 use vestibule_plugin_api::Timestamp;
 
+/// The longest content of a reply, in bytes, that a keeper hands over.
+pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
+/// The longest other field of a reply, in bytes, that a keeper hands over.
+pub const FIELD_BYTES_MAX: usize = 1024;
+
 /// A message at rest in `inbound.db`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageIn {

@@ -10,6 +10,9 @@ use subtle::ConstantTimeEq;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+/// A connection that could not be taken is tried again after this.
+const ACCEPT_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Opens the socket and serves it until the house stops. The home's lock is held, so a socket that
 /// lies there is a dead one's.
 ///
@@ -29,8 +32,12 @@ pub fn listen(house: &Arc<House>) -> Result<()> {
         loop {
             tokio::select! {
                 accepted = listener.accept() => {
-                    if let Ok((stream, _)) = accepted {
-                        tokio::spawn(serve(house.clone(), stream, token.clone()));
+                    match accepted {
+                        Ok((stream, _)) => {
+                            tokio::spawn(serve(house.clone(), stream, token.clone()));
+                        }
+                        // Out of descriptors, say: the next try waits for one to come free.
+                        Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
                     }
                 }
                 () = house.stopping() => return,

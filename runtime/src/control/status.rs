@@ -77,6 +77,7 @@ fn channels(house: &House, link: &Link) -> Vec<Value> {
         let (word, reason) = match state {
             AccountState::Connecting => ("connecting", None),
             AccountState::Live => ("live", None),
+            AccountState::Stopping => ("stopping", None),
             AccountState::Waiting(why) => ("waiting", Some(why.clone())),
             AccountState::Broken(why) => ("broken", Some(why.clone())),
         };

@@ -18,7 +18,7 @@ const GROUP_MAX: usize = 256;
 const READERS_KEPT: usize = 4;
 
 /// Runs its part of the transaction; answers after the commit, or after its failure.
-type Job = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+type Job = Box<dyn FnOnce(std::result::Result<&Connection, ()>) -> Answer + Send>;
 /// True from the job when its part stands.
 struct Answer {
     stands: bool,
@@ -73,12 +73,13 @@ impl Central {
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |db| {
-            let result = work(db);
+            // Without a transaction the commit's error is the answer.
+            let result = db.map_err(|()| Error::Stopping).and_then(work);
             Answer {
                 stands: result.is_ok(),
                 after: Box::new(move |commit| {
                     let result = match (result, commit) {
-                        (Ok(_), Err(error)) => Err(commit_failed(&error)),
+                        (Ok(_) | Err(Error::Stopping), Err(error)) => Err(commit_failed(&error)),
                         (result, _) => result,
                     };
                     // Nobody waits any more: the caller was cancelled.
@@ -159,11 +160,14 @@ fn group(
     jobs: &mut mpsc::Receiver<Job>,
     answers: &mut Vec<Answer>,
 ) -> rusqlite::Result<()> {
-    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    if let Err(error) = db.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])) {
+        answers.push(first(Err(())));
+        return Err(error);
+    }
     let mut next = Some(first);
     while let Some(job) = next {
         db.prepare_cached("SAVEPOINT part")?.execute([])?;
-        let answer = job(db);
+        let answer = job(Ok(db));
         let stands = answer.stands;
         answers.push(answer);
         if !stands {

@@ -3,7 +3,7 @@
 use super::snapshot::Snapshot;
 use serde_json::Value;
 use vestibule_plugin_api::{Address, ID_BYTES_MAX, ThreadId};
-use vestibule_session::MessageOut;
+use vestibule_session::{CONTENT_BYTES_MAX, MessageOut};
 
 /// What becomes of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,9 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
 pub fn text_of(content: &str) -> Result<String, String> {
     let content: Value =
         serde_json::from_str(content).map_err(|_| "the reply's content is no JSON".to_owned())?;
+    if let Some(bytes) = content.get("oversized").and_then(Value::as_u64) {
+        return Err(format!("the reply has {bytes} bytes, the limit is {CONTENT_BYTES_MAX}"));
+    }
     if content.get("operation").is_some() || content.get("type").is_some() {
         return Err("only plain messages can be delivered; edits, reactions and cards cannot".into());
     }

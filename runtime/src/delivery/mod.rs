@@ -49,7 +49,7 @@ pub async fn take(
         addresses.dedup();
         // A lane that is not open would claim its first reply in a commit of its own: it joins this one.
         let claim = |address: Address| {
-            let idle = !lanes.deliveries.is_open(&address);
+            let idle = !lanes.deliveries.is_open(&address) && !lanes.is_stopping();
             let claim = if idle { ledger::claim_next(db, &address, clock::now())? } else { Claim::Nothing };
             Ok((address, claim))
         };
@@ -64,7 +64,7 @@ pub async fn take(
 /// Puts replies and acknowledgements on record; answers where there is something to deliver.
 fn record(db: &Connection, session_id: &str, messages: &[MessageOut], acks: &[Ack]) -> Result<Vec<Address>> {
     let now = clock::now();
-    let mut addresses = Vec::new();
+    let (mut addresses, mut refused) = (Vec::new(), Vec::new());
     for reply in messages {
         let Some(snapshot) = Snapshot::load(db, session_id, reply)? else { return Ok(addresses) };
         match decide(&snapshot, reply) {
@@ -75,10 +75,13 @@ fn record(db: &Connection, session_id: &str, messages: &[MessageOut], acks: &[Ac
             }
             Verdict::Refuse(why) => {
                 if ledger::record_reply(db, session_id, reply, Err(&why), now)? {
-                    tracing::warn!(session = session_id, %why, "a reply was refused");
+                    refused.push(why);
                 }
             }
         }
+    }
+    if let Some(why) = refused.first() {
+        tracing::warn!(session = session_id, count = refused.len(), %why, "replies were refused");
     }
     if !messages.is_empty() {
         ledger::mark_taken(db, session_id)?;
@@ -103,6 +106,9 @@ pub async fn adapter_is_live(house: &Arc<House>, link: &Link, account: String) -
 
 /// Opens the lane of an address with what was claimed for it, or rings it.
 fn ring(house: &Arc<House>, address: Address, claim: Claim) {
+    if house.is_stopping() && !matches!(claim, Claim::Deliver(_)) {
+        return; // it is on record, and goes out after the next start
+    }
     let claimed = match &claim {
         Claim::Deliver(delivery) => Some(delivery.clone()),
         Claim::Nothing | Claim::Later(_) => None,
@@ -127,7 +133,7 @@ async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<A
     if let Claim::Deliver(delivery) = claimed {
         deliver(&house, *delivery).await;
     }
-    loop {
+    while !house.is_stopping() {
         bell.heard();
         let at = address.clone();
         let claim = house.central.write(move |db| ledger::claim_next(db, &at, clock::now())).await;
@@ -172,7 +178,10 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
         (delivery.session_id.clone(), Arc::new(delivery), Arc::new(outcome));
     loop {
         let (delivery, outcome) = (delivery.clone(), outcome.clone());
+        let parked = matches!(*outcome, Err(CallError::NotThere));
+        let address = delivery.address.clone();
         match house.central.write(move |db| record_outcome(db, &delivery, &outcome, now)).await {
+            Ok(()) if parked => return unpark_if_live(house, &address).await,
             Ok(()) => return house.ring_later(session_id),
             // The record says `sending`, and must not stay so: the lane waits until it is told.
             Err(error) => tracing::error!(%error, "the outcome of a delivery could not be recorded yet"),
@@ -181,6 +190,17 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
             () = tokio::time::sleep(DATABASE_RETRY) => {}
             () = house.stopping() => return,
         }
+    }
+}
+
+/// The adapter may have come to life between the attempt and its record, and then nobody else
+/// would wake what was parked.
+async fn unpark_if_live(house: &Arc<House>, address: &Address) {
+    let (channel, account) = (address.channel_type.as_str(), address.account.as_str());
+    if let Some(link) = house.registry.live(channel, account)
+        && let Err(error) = Box::pin(adapter_is_live(house, &link, account.to_owned())).await
+    {
+        tracing::error!(%error, "a delivery waits for the next start");
     }
 }
 
@@ -195,9 +215,11 @@ fn record_outcome(
         Err(error) => error,
     };
     let why = error.to_string();
+    // The call was made and nobody knows how it went.
+    let in_doubt = matches!(error, CallError::Late | CallError::Cancelled | CallError::Panicked(_));
     match after_failure(error, delivery.attempts, delivery.taken_at, now) {
-        Next::At(at) => ledger::try_later(db, delivery, Some(at), &why),
-        Next::Park => ledger::try_later(db, delivery, None, &why),
+        Next::At(at) => ledger::try_later(db, delivery, Some(at), &why, in_doubt),
+        Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt),
         Next::GiveUp => ledger::settle(db, delivery, Err(&why), now),
     }
 }

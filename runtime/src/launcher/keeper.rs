@@ -1,6 +1,6 @@
 //! The runtime's end of a keeper's socket. Every frame is a stranger's.
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
@@ -10,9 +10,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use vestibule_keeper::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, ToKeeper};
+use vestibule_session::{CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut};
 
-/// The longest id of a row, in bytes, that is believed.
-const ROW_ID_BYTES_MAX: usize = 512;
+/// A keeper that takes no frame for this long hangs.
+const SEND_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One keeper. Dropping it ends it, and its runner with it.
 pub struct Keeper {
@@ -71,10 +72,9 @@ impl Keeper {
 
     async fn send(&mut self, frame: &ToKeeper) -> Result<()> {
         let bytes = wire::encode(frame).context(|| "a frame for a keeper is too large".into())?;
-        self.to
-            .write_all(&bytes)
-            .await
-            .map_err(|source| Error::Io { what: "the keeper has gone".into(), source })
+        let sent = tokio::time::timeout(SEND_PATIENCE, self.to.write_all(&bytes)).await;
+        sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .context(|| "the keeper does not listen".into())
     }
 }
 
@@ -117,9 +117,17 @@ async fn receive(from: &mut OwnedReadHalf) -> std::io::Result<Option<FromKeeper>
 
 fn fault(frame: &FromKeeper) -> Option<String> {
     let FromKeeper::Batch { messages, acks } = frame else { return None };
-    if messages.len() > BATCH_ROWS_MAX || acks.len() > BATCH_ROWS_MAX {
-        return Some(format!("a batch holds more than {BATCH_ROWS_MAX} rows"));
+    let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > FIELD_BYTES_MAX);
+    let too_long = |m: &MessageOut| {
+        [&m.in_reply_to, &m.deliver_after, &m.platform_id, &m.channel_type, &m.thread_id, &m.account]
+            .into_iter()
+            .any(long)
+            || [&m.id, &m.kind, &m.timestamp].into_iter().any(|text| text.len() > FIELD_BYTES_MAX)
+            || m.content.len() > CONTENT_BYTES_MAX
+    };
+    if messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX) {
+        return Some("a row is longer than any a keeper may hand over".to_owned());
     }
-    let ids = messages.iter().map(|m| &m.id).chain(acks.iter().map(|a| &a.message_id));
-    ids.into_iter().any(|id| id.len() > 2 * ROW_ID_BYTES_MAX).then(|| "a row's id is too long".to_owned())
+    let too_many = messages.len() > BATCH_ROWS_MAX || acks.len() > BATCH_ROWS_MAX;
+    too_many.then(|| format!("a batch holds more than {BATCH_ROWS_MAX} rows"))
 }

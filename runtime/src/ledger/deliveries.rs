@@ -65,7 +65,7 @@ pub fn record_reply(
     let account = verdict.ok().map(|address| address.account.as_str()).or(reply.account.as_deref());
     let (state, settled_at, change) = match verdict {
         Ok(_) => ("pending", None, 0),
-        Err(_) => ("failed", Some(now.0), bump(db, session_id)?),
+        Err(_) => ("failed", Some(now.0), bump(db, session_id)?.unwrap_or_default()),
     };
     db.prepare_cached(
         "INSERT INTO deliveries (session_id, message_out_id, seq, in_reply_to, kind, channel_type, account, platform_id, \
@@ -148,7 +148,7 @@ pub fn settle(
     outcome: std::result::Result<Option<&str>, &str>,
     now: Timestamp,
 ) -> Result<()> {
-    let change = bump(db, &delivery.session_id)?;
+    let Some(change) = bump(db, &delivery.session_id)? else { return Ok(()) };
     let status = if outcome.is_ok() { Settled::Delivered } else { Settled::Failed };
     db.prepare_cached(
         "UPDATE deliveries SET state = ?3, platform_message_id = ?4, last_error = COALESCE(?5, last_error), \
@@ -167,19 +167,21 @@ pub fn settle(
 }
 
 /// Records a failure that is not final: `at` when to try again, or parked until the adapter is there.
-pub fn try_later(db: &Connection, delivery: &Delivery, at: Option<Timestamp>, why: &str) -> Result<()> {
+/// `in_doubt` when the platform may have the message all the same: the next one may be a duplicate.
+pub fn try_later(
+    db: &Connection,
+    delivery: &Delivery,
+    at: Option<Timestamp>,
+    why: &str,
+    in_doubt: bool,
+) -> Result<()> {
     let state = if at.is_some() { "pending" } else { "parked" };
+    let at = at.map_or(0, |at| at.0);
     db.prepare_cached(
-        "UPDATE deliveries SET state = ?3, next_attempt_at = ?4, last_error = ?5 \
-         WHERE session_id = ?1 AND message_out_id = ?2",
+        "UPDATE deliveries SET state = ?3, next_attempt_at = ?4, last_error = ?5, \
+         possible_duplicate = possible_duplicate OR ?6 WHERE session_id = ?1 AND message_out_id = ?2",
     )?
-    .execute(params![
-        delivery.session_id,
-        delivery.message_out_id,
-        state,
-        at.map_or(0, |at| at.0),
-        why
-    ])?;
+    .execute(params![delivery.session_id, delivery.message_out_id, state, at, why, in_doubt])?;
     Ok(())
 }
 
@@ -297,9 +299,9 @@ mod tests {
         let first = claim(&db).expect("the oldest");
         assert_eq!((first.message_out_id.as_str(), first.attempts), ("a", 1));
         assert_eq!(claim(&db), None, "the next waits for it");
-        try_later(&db, &first, Some(Timestamp(2_000)), "away").expect("it is recorded");
+        try_later(&db, &first, Some(Timestamp(2_000)), "away", false).expect("it is recorded");
         assert_eq!(claim(&db), None, "it still holds its lane");
-        try_later(&db, &first, Some(Timestamp(500)), "away").expect("it is recorded");
+        try_later(&db, &first, Some(Timestamp(500)), "away", false).expect("it is recorded");
         let again = claim(&db).expect("again");
         settle(&db, &again, Ok(Some("p1")), Timestamp(3)).expect("it is settled");
         assert_eq!(claim(&db).expect("the next").message_out_id, "b");

@@ -54,7 +54,7 @@ pub fn forget_events(db: &Connection, now: Timestamp) -> Result<()> {
 /// Writes a message into a session's rows. Its number comes from the session's counter, never from
 /// the highest row: pruning would use numbers twice.
 pub fn accept(db: &Connection, session_id: &str, new: &NewMessage, now: Timestamp) -> Result<()> {
-    let change = bump(db, session_id)?;
+    let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let last_seq = db
         .prepare_cached("SELECT last_seq FROM sessions WHERE id = ?1")?
         .query_row([session_id], |r| r.get(0))?;
@@ -110,7 +110,7 @@ pub fn acknowledge(db: &Connection, session_id: &str, acks: &[Ack]) -> Result<()
     if !acks.iter().any(|ack| settled(&ack)) {
         return Ok(());
     }
-    let change = bump(db, session_id)?;
+    let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let mut statement = db.prepare_cached(
         "UPDATE messages_in SET status = ?3, change = ?4 WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
     )?;
@@ -132,7 +132,7 @@ pub fn count_tries(db: &Connection, session_id: &str, now: Timestamp) -> Result<
     if !any_due {
         return Ok(0);
     }
-    let change = bump(db, session_id)?;
+    let Some(change) = bump(db, session_id)? else { return Ok(0) };
     db.execute(
         "UPDATE messages_in SET tries = tries + 1, process_after = ?3 + ?4 * (1 << tries), change = ?2 \
          WHERE session_id = ?1 AND status = 'pending' AND \"trigger\" AND COALESCE(process_after, 0) <= ?3",
@@ -147,7 +147,7 @@ pub fn count_tries(db: &Connection, session_id: &str, now: Timestamp) -> Result<
 
 /// The destinations or the routing of a session changed.
 pub fn bump_routing(db: &Connection, session_id: &str) -> Result<()> {
-    let change = bump(db, session_id)?;
+    let Some(change) = bump(db, session_id)? else { return Ok(()) };
     db.prepare_cached("UPDATE sessions SET routing_change = ?2 WHERE id = ?1")?
         .execute(params![session_id, change])?;
     Ok(())

@@ -20,12 +20,13 @@ pub use messages::{
 pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
 
 use crate::error::Result;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
-/// The session's next change number; its file will be written under this boot.
-fn bump(db: &Connection, session_id: &str) -> Result<i64> {
+/// The session's next change number; its file will be written under this boot. `None` when the
+/// session is gone, and with it everything that could change.
+fn bump(db: &Connection, session_id: &str) -> Result<Option<i64>> {
     let mut statement = db.prepare_cached(
         "UPDATE sessions SET change = change + 1, boot_id = ?2 WHERE id = ?1 RETURNING change",
     )?;
-    Ok(statement.query_row([session_id, crate::id::boot_id()], |r| r.get(0))?)
+    Ok(statement.query_row([session_id, crate::id::boot_id()], |r| r.get(0)).optional()?)
 }

@@ -87,10 +87,10 @@ impl Ledger {
     pub fn write_marks(&self, db: &Connection) -> Result<()> {
         let marks = std::mem::take(&mut *locked(&self.unwritten));
         let mut statement = db.prepare_cached(
-            "UPDATE sessions SET projected = ?2, rebuild = 0 WHERE id = ?1 AND projected < ?2",
+            "UPDATE sessions SET projected = ?2, rebuild = 0, boot_id = ?3 WHERE id = ?1 AND projected <= ?2",
         )?;
         for (session_id, change) in marks {
-            statement.execute(params![session_id, change])?;
+            statement.execute(params![session_id, change, crate::id::boot_id()])?;
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// A file last written under another boot, without a clean stop since, is not trusted.
 pub fn distrust_other_boots(db: &Connection) -> Result<usize> {
     Ok(db.execute(
-        "UPDATE sessions SET rebuild = 1, projected = 0, boot_id = NULL WHERE boot_id IS NOT NULL AND boot_id <> ?1",
+        "UPDATE sessions SET rebuild = 1, projected = 0, boot_id = ?1 WHERE boot_id IS NOT NULL AND boot_id <> ?1",
         [crate::id::boot_id()],
     )?)
 }

@@ -24,6 +24,8 @@ pub enum AccountState {
     Waiting(String),
     /// Somebody must mend something first.
     Broken(String),
+    /// It is being stopped. What it still hands over is taken.
+    Stopping,
 }
 
 /// Starts every account of a plugin that the config names. A plugin without secrets needs no
@@ -62,12 +64,12 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
             AccountState::Live => tracing::info!(channel, account, "channel is live"),
             AccountState::Waiting(why) => tracing::warn!(channel, account, %why, "channel cannot start yet"),
             AccountState::Broken(why) => tracing::error!(channel, account, %why, "channel was not started"),
-            AccountState::Connecting => {}
+            AccountState::Connecting | AccountState::Stopping => {}
         }
         let live = state == AccountState::Live;
         match link.accounts().get_mut(&account) {
+            Some(AccountState::Stopping) | None => return, // the plugin was taken out meanwhile
             Some(entry) => *entry = state,
-            None => return, // the plugin was taken out meanwhile
         }
         if live && let Err(error) = delivery::adapter_is_live(&house, &link, account.clone()).await {
             tracing::error!(%error, "what waited for the channel could not be woken");
@@ -90,7 +92,10 @@ async fn start(link: &Link, account: &str, section: &toml::Table) -> Result<(), 
 
 /// Stops every account of a plugin, then the plugin.
 pub async fn stop(link: &Arc<Link>) {
-    let accounts = std::mem::take(&mut *link.accounts());
+    let mut accounts = Vec::new();
+    for (account, state) in link.accounts().iter_mut() {
+        accounts.push((account.clone(), std::mem::replace(state, AccountState::Stopping)));
+    }
     for (account, state) in accounts {
         if state == AccountState::Live
             && let Err(error) = link.stop_account(&account).await

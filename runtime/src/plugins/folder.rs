@@ -20,8 +20,8 @@ const SETTLED: Duration = Duration::from_millis(400);
 /// The folder is scanned this often even if nothing was heard.
 const SAFETY_NET: Duration = Duration::from_secs(30);
 
-/// Size, time and inode: what changes when a file does.
-type Stamp = (u64, i64, i64, u64);
+/// Size, times and inode: what changes when a file does, or its owner or mode.
+type Stamp = (u64, i64, i64, i64, i64, u64);
 
 struct Seen {
     stamp: Stamp,
@@ -94,9 +94,15 @@ async fn scan(house: &Arc<House>, seen: &mut BTreeMap<PathBuf, Seen>) -> bool {
     house.registry.refused().remove(&folder);
     let now = stamps(&folder);
     let gone: Vec<PathBuf> = seen.keys().filter(|path| !now.contains_key(*path)).cloned().collect();
+    let any_gone = !gone.is_empty();
     for path in gone {
         seen.remove(&path);
         removed(house, &path).await;
+    }
+    if any_gone {
+        // What was a duplicate may be none any more.
+        let refused: Vec<PathBuf> = house.registry.refused().keys().cloned().collect();
+        seen.iter_mut().filter(|(path, _)| refused.contains(path)).for_each(|(_, file)| file.done = false);
     }
     let mut unsettled = false;
     for (path, stamp) in now {
@@ -139,7 +145,9 @@ fn stamps(folder: &Path) -> BTreeMap<PathBuf, Stamp> {
         .filter(plugin_file)
         .filter_map(|path| {
             let meta = std::fs::symlink_metadata(&path).ok()?;
-            Some((path, (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino())))
+            let stamp =
+                (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), meta.ino());
+            Some((path, stamp))
         })
         .collect()
 }

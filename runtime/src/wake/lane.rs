@@ -121,6 +121,10 @@ impl Lane {
     /// Projects if it is time, wakes if something is due; answers when to look again without being
     /// rung.
     async fn look(&mut self) -> Option<Instant> {
+        let end_by = self.run.as_ref().and_then(|run| run.end_by);
+        if end_by.is_some_and(|at| at <= Instant::now()) {
+            self.ended().await; // asked to end, and it did not
+        }
         if self.house.take_renewal(&self.session_id)
             && let Some(run) = &mut self.run
         {
@@ -128,7 +132,7 @@ impl Lane {
             run.end().await;
         }
         if self.project_at.is_some_and(|at| at <= Instant::now()) && !self.project().await {
-            return self.project_at;
+            return earlier(self.project_at, self.run.as_ref().and_then(|run| run.end_by));
         }
         let next = self.wake().await;
         earlier(next, self.project_at)
@@ -144,8 +148,10 @@ impl Lane {
                 true
             }
             Ok(None) => {
-                self.run = None; // the session was deleted: its runner ends with its keeper
                 self.project_at = None;
+                if let Some(run) = &mut self.run {
+                    run.end().await; // the session was deleted
+                }
                 false
             }
             Err(error) => {

@@ -183,7 +183,6 @@ const SPOILT: &[Attack] = &[
     ("text that is no UTF-8", |v| {
         v.sql("UPDATE messages_out SET content = CAST(x'ff00ff' AS TEXT) WHERE seq = 5")
     }),
-    ("a value of 8 MB", |v| v.sql("UPDATE messages_out SET content = zeroblob(8000000) WHERE seq = 5")),
     ("a generated column for words", |v| {
         v.sql(
             "DROP TABLE messages_out; CREATE TABLE messages_out (id TEXT, seq INTEGER, in_reply_to, timestamp TEXT, \
@@ -201,8 +200,10 @@ const SPOILT: &[Attack] = &[
     }),
 ];
 
-/// What a keeper reads through: rows arrive, or there are none.
-const READ: &[(&str, fn(&Victim), usize)] = &[
+type Harmless = (&'static str, fn(&Victim), usize);
+
+/// What a keeper reads through, and how many rows arrive.
+const READ: &[Harmless] = &[
     ("as it should be", |_| {}, 3),
     ("a hard link to it", |v| fs::hard_link(v.db(), v.beside("twin")).unwrap(), 3),
     (
@@ -211,6 +212,8 @@ const READ: &[(&str, fn(&Victim), usize)] = &[
         3,
     ),
     ("more tables", |v| v.sql("CREATE TABLE more (x); CREATE VIEW v AS SELECT * FROM nowhere"), 3),
+    ("an id of 2 kB", |v| v.sql("UPDATE messages_out SET thread_id = hex(zeroblob(1000)) WHERE seq = 5"), 3),
+    ("a value of 8 MB", |v| v.sql("UPDATE messages_out SET content = zeroblob(8000000) WHERE seq = 5"), 3),
     ("an unknown status", |v| v.sql("INSERT INTO processing_ack VALUES ('x', 'dancing', '')"), 3),
     (
         "1,000 acknowledgements",

@@ -40,7 +40,7 @@ pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
     change(db, agent, args)
 }
 
-/// Changes one. Its runners end after their turn, and start anew with the next message.
+/// Changes one. Its runners are ended; a turn under way is taken up again with the new settings.
 pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
     let args: Args = args(value)?;
     let agent = agents::named(db, &args.name)?;
