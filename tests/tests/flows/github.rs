@@ -291,3 +291,62 @@ fn a_delivery_that_a_crash_cut_off_is_sent_once_more_and_recorded_as_a_possible_
     until("it is settled", || (house.query::<String>(story) == ["[\"delivered\",2,1]"]).then_some(()));
     assert_eq!(api.asked("POST").len(), 2);
 }
+
+/// A house whose platform takes a second over each reply, with one reply on its way.
+fn sending(api: &Api) -> House {
+    let house = house(&api.url, "");
+    wire(&house, "Codertocat/Hello-World");
+    let (event, payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    until("it is being sent", || (api.asked("POST").len() == 1).then_some(()));
+    house
+}
+
+fn slow_api() -> Api {
+    Api::start(|request, _| {
+        if request.starts_with("POST") {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        (201, json!({ "id": 7, "login": "vestibule-bot" }))
+    })
+}
+
+#[test]
+fn a_clean_stop_waits_for_what_is_being_delivered() {
+    let api = slow_api();
+    let mut house = sending(&api);
+    house.stop();
+    assert_eq!(house.query::<String>("SELECT state FROM deliveries"), ["delivered"]);
+    house.start();
+    house.wait_live("github");
+    assert_eq!(api.asked("POST").len(), 1);
+}
+
+#[test]
+fn an_agent_deleted_during_its_delivery_holds_nobody_up() {
+    let api = slow_api();
+    let house = sending(&api);
+    house.ok(&["agent", "delete", "assistant"]);
+    house.ok(&["agent", "create", "next"]);
+    house.ok(&[
+        "wiring",
+        "create",
+        "--agent",
+        "next",
+        "--channel",
+        "github",
+        "--chat",
+        "github:Codertocat/Hello-World",
+        "--pattern",
+        ".",
+    ]);
+    let (event, payload) = examples()
+        .into_iter()
+        .filter(|(e, p)| e == "issue_comment" && p["action"] == "created")
+        .nth(1)
+        .unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    until("the next agent's reply arrives", || (api.asked("POST").len() == 2).then_some(()));
+    assert!(!house.log().contains("could not be recorded"), "{}", house.log());
+}
