@@ -5,6 +5,7 @@ use crate::cli::ChatArgs;
 use crate::up::program;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -14,6 +15,9 @@ use vestibule_runtime::{Config, Home, Running, Scope};
 
 /// How long a house may take to open its terminal.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Nothing more comes after this long without a line.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Says one thing, or keeps talking.
 pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
@@ -135,37 +139,49 @@ async fn talk(terminal: &mut Terminal) -> anyhow::Result<()> {
         println!("Talk to the agent; Ctrl-D ends.");
     }
     let mut input = BufReader::new(tokio::io::stdin()).lines();
-    let mut waiting = 0_u32;
-    let mut open = true;
+    let (mut open, mut sent, mut asked) = (true, 0_usize, VecDeque::new());
     prompt();
-    while open || waiting > 0 {
+    loop {
+        let answered = !open && sent == 0 && asked.is_empty();
         tokio::select! {
             line = input.next_line(), if open => match line? {
                 Some(text) if text.trim().is_empty() => prompt(),
                 Some(text) => {
                     terminal.write(&json!({ "text": text })).await?;
-                    waiting += 1;
+                    sent += 1;
                 }
                 None => open = false,
             },
-            line = terminal.read() => match line {
-                Ok(line) => {
-                    if let Some(text) = line["text"].as_str() {
-                        println!("{text}");
-                        waiting = waiting.saturating_sub(1);
-                        prompt();
-                    }
-                }
-                Err(error) => {
-                    eprintln!("{error}");
-                    waiting = waiting.saturating_sub(1);
-                    if error.to_string() == "the house has hung up" {
-                        return Ok(());
-                    }
+            line = terminal.from.next_line() => {
+                let Some(line) = line? else { bail!("the house has hung up") };
+                let line: Value = serde_json::from_str(&line).context("the house said something strange")?;
+                hear(&line, &mut sent, &mut asked);
+                if line["taken"].is_null() {
                     prompt();
                 }
-            },
+            }
+            // One answer may come in several parts.
+            () = tokio::time::sleep(QUIET), if answered => return Ok(()),
         }
     }
-    Ok(())
+}
+
+/// One line of the house: what was asked is taken, answered, or went wrong. A reply answers the
+/// message it names and all before it.
+fn hear(line: &Value, sent: &mut usize, asked: &mut VecDeque<String>) {
+    if let Some(id) = line["taken"].as_str() {
+        *sent = sent.saturating_sub(1);
+        asked.push_back(id.to_owned());
+    }
+    if let Some(error) = line["error"].as_str() {
+        *sent = sent.saturating_sub(1);
+        eprintln!("{error}");
+    }
+    if let Some(text) = line["text"].as_str() {
+        println!("{text}");
+        let named = line["in_reply_to"].as_str();
+        if let Some(at) = asked.iter().position(|id| Some(id.as_str()) == named) {
+            asked.drain(..=at);
+        }
+    }
 }

@@ -269,10 +269,8 @@ impl Lane {
             biased;
             frame = frame => self.hear(frame).await,
             () = bell.rung() => {
+                // New messages are no sign that the runner lives: only what the keeper says is.
                 self.project_at = Some(Instant::now());
-                if let Some(run) = &mut self.run {
-                    run.active = Instant::now();
-                }
             }
             () = stopping => {}
             // No frame was waiting: frames come first.

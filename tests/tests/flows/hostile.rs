@@ -455,3 +455,21 @@ fn a_keeper_that_hangs_is_killed_at_its_deadline() {
     house.ok(&["session", "release", &id]);
     assert_eq!(house.chat("back"), "back");
 }
+
+#[test]
+fn a_runner_that_hangs_is_ended_however_many_messages_come() {
+    let house = House::new("runner_idle_seconds = 2\n").up();
+    let mut client = Terminal::connect(&house, false);
+    client.say("hello");
+    assert_eq!(client.reply(), "hello");
+    let log = house.log();
+    let pid = log.rsplit("pid=").next().and_then(|rest| rest.split_whitespace().next()).unwrap();
+    assert!(Command::new("kill").args(["-STOP", pid]).status().unwrap().success());
+    let begin = Instant::now();
+    let waiting = "SELECT COUNT(*) FROM messages_in WHERE status = 'pending'";
+    while begin.elapsed() < Duration::from_secs(6) {
+        client.write(&serde_json::json!({ "text": "are you there?" }));
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    until("all is answered", || (house.query::<i64>(waiting) == [0]).then_some(()));
+}

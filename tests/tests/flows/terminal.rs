@@ -23,6 +23,18 @@ fn without_text_it_keeps_talking_until_input_ends() {
 }
 
 #[test]
+fn one_reply_may_answer_several_lines() {
+    let house = House::new("").up();
+    let slow = "sh -c 'sleep 0.3; echo all of you'";
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", slow]);
+    let mut chat = house.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    chat.stdin.take().unwrap().write_all(b"a\nb\nc\nd\n").unwrap();
+    let output = chat.wait_with_output().unwrap();
+    let lines = String::from_utf8_lossy(&output.stdout).lines().count();
+    assert!(output.status.success() && (1..=4).contains(&lines), "{output:?}");
+}
+
+#[test]
 fn each_client_hears_its_own_replies_in_order() {
     let house = House::new("").up();
     let mut clients: Vec<Terminal> = (0..4).map(|_| Terminal::connect(&house, false)).collect();
