@@ -292,27 +292,7 @@ fn what_a_dead_runner_committed_is_handed_over_and_the_rest_rolled_back() {
 #[test]
 fn a_spoilt_session_is_quarantined_and_everything_else_goes_on() {
     let house = House::new("").up();
-    house.ok(&[
-        "agent",
-        "create",
-        "bad",
-        "--provider",
-        "command",
-        "--command",
-        "sh -c 'yes >\"$TMPDIR/../outbound.db\" & sleep 60'",
-    ]);
-    house.ok(&[
-        "wiring",
-        "create",
-        "--agent",
-        "bad",
-        "--channel",
-        "terminal",
-        "--chat",
-        "local",
-        "--pattern",
-        "^bad",
-    ]);
+    add_bad_agent(&house, "sh -c 'yes >\"$TMPDIR/../outbound.db\" & sleep 60'");
     let mut client = Terminal::connect(&house, false);
     client.say("bad");
     assert_eq!(client.reply(), "bad", "the other agent echoes");
@@ -345,22 +325,17 @@ fn a_spoilt_session_is_quarantined_and_everything_else_goes_on() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no session `nobody`"));
 }
 
+/// Beside the agent that echoes: one that hears only what begins with `bad`.
+fn add_bad_agent(house: &House, command: &str) {
+    house.ok(&["agent", "create", "bad", "--provider", "command", "--command", command]);
+    let chat = ["--channel", "terminal", "--chat", "local", "--pattern", "^bad"];
+    house.ok(&[&["wiring", "create", "--agent", "bad"][..], &chat].concat());
+}
+
 /// A house with an agent that does one hostile thing with its own files for ever, and one that echoes.
 fn with_hostile(attempt: &str, file: &str) -> (House, Terminal) {
     let house = House::new("").up();
-    house.ok(&["agent", "create", "bad", "--provider", "command", "--command", "true"]);
-    house.ok(&[
-        "wiring",
-        "create",
-        "--agent",
-        "bad",
-        "--channel",
-        "terminal",
-        "--chat",
-        "local",
-        "--pattern",
-        "^bad",
-    ]);
+    add_bad_agent(&house, "true");
     let mut client = Terminal::connect(&house, false);
     client.say("bad");
     assert_eq!(client.reply(), "bad");
@@ -402,6 +377,12 @@ fn a_lock_on_its_own_files_costs_a_runner_its_life_and_nobody_else_anything() {
     }
 }
 
+/// The process that a process belongs to.
+fn parent_of(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1).map(str::to_owned)
+}
+
 /// How many processes of this house run a program.
 fn running(program: &str, house: u32) -> usize {
     let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -413,14 +394,11 @@ fn running(program: &str, house: u32) -> usize {
         }
         // Its ancestors: the runner, the keeper, the house.
         for _ in 0..6 {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let Some(parent) = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) else {
-                return false;
-            };
+            let Some(parent) = parent_of(&pid) else { return false };
             if parent == house.to_string() {
                 return true;
             }
-            pid = parent.to_owned();
+            pid = parent;
         }
         false
     });
@@ -433,10 +411,8 @@ fn a_keeper_that_hangs_is_killed_at_its_deadline() {
     assert_eq!(house.chat("hello"), "hello");
     let pid = until("the keeper runs", || {
         let children = fs::read_dir("/proc").unwrap().flatten().find(|entry| {
-            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let parent =
-                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).map(str::to_owned);
+            let parent = parent_of(&entry.file_name().to_string_lossy());
             parent == Some(house.pid().to_string()) && line.ends_with(b"keeper\0")
         });
         children.map(|entry| entry.file_name().to_string_lossy().into_owned())
