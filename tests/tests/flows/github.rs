@@ -350,3 +350,22 @@ fn an_agent_deleted_during_its_delivery_holds_nobody_up() {
     until("the next agent's reply arrives", || (api.asked("POST").len() == 2).then_some(()));
     assert!(!house.log().contains("could not be recorded"), "{}", house.log());
 }
+
+#[test]
+fn a_conversation_is_what_the_session_mode_says() {
+    let api = api();
+    for (mode, sessions) in [("shared", 2), ("per-thread", 2), ("agent-shared", 1)] {
+        let house = house(&api.url, "");
+        let chat = ["--chat", "github:Codertocat/Hello-World", "--pattern", ".", "--session-mode", mode];
+        house.ok(&[&["wiring", "create", "--agent", "assistant", "--channel", "github"][..], &chat].concat());
+        for example in ["issue_comment", "pull_request_review_comment"] {
+            let (event, payload) =
+                examples().into_iter().find(|(e, p)| e == example && p["action"] == "created").unwrap();
+            assert_eq!(post(&house, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+        }
+        assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [sessions], "{mode}");
+        // Whatever the session, each is answered in its own thread.
+        let delivered = "SELECT COUNT(DISTINCT thread_id) FROM deliveries WHERE state = 'delivered'";
+        until("both are answered in place", || (house.query::<i64>(delivered) == [2]).then_some(()));
+    }
+}
