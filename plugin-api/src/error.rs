@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 pub type Result<T> = std::result::Result<T, PluginError>;
 
 /// An error a plugin answers with. Any `std::error::Error` converts into [`PluginError::Retry`], so
-/// `?` works: a failure nobody classified is taken to be temporary.
+/// `?` works: a failure nobody classified is taken to be temporary, and the message not sent. Where
+/// the platform may have it, say [`PluginError::InDoubt`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "error", rename_all = "snake_case")]
 pub enum PluginError {
@@ -17,6 +18,12 @@ pub enum PluginError {
         /// The wait the platform asked for, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_ms: Option<u64>,
+    },
+    /// Nobody knows whether the platform took it: the connection ended after the message was sent.
+    /// The runtime does what the channel's capabilities allow.
+    InDoubt {
+        /// What happened.
+        reason: String,
     },
     /// The platform will never take this; trying again is useless.
     Refused {
@@ -44,6 +51,17 @@ impl PluginError {
         PluginError::Retry { reason: reason.into(), after_ms: None }
     }
 
+    /// Try again no sooner than the platform asked for.
+    pub fn retry_after(reason: impl Into<String>, wait: std::time::Duration) -> Self {
+        let after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        PluginError::Retry { reason: reason.into(), after_ms }
+    }
+
+    /// It may have arrived, or not.
+    pub fn in_doubt(reason: impl Into<String>) -> Self {
+        PluginError::InDoubt { reason: reason.into() }
+    }
+
     /// Never try again.
     pub fn refused(reason: impl Into<String>) -> Self {
         PluginError::Refused { reason: reason.into() }
@@ -63,6 +81,7 @@ impl PluginError {
     pub fn reason(&self) -> &str {
         match self {
             PluginError::Retry { reason, .. }
+            | PluginError::InDoubt { reason }
             | PluginError::Refused { reason }
             | PluginError::Unsupported { reason }
             | PluginError::Broken { reason } => reason,

@@ -10,6 +10,7 @@
 //! Modules (`trait Module`, `export_module!`) will stand beside channels with their first user.
 
 mod address;
+mod blob;
 mod error;
 mod manifest;
 mod message;
@@ -23,11 +24,12 @@ mod sdk;
 pub mod wire;
 
 pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, PlatformId, ThreadId, UserId};
+pub use blob::Blob;
 pub use error::{PluginError, Result};
 pub use manifest::{API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
 pub use message::{
-    Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt, ReplyTo, Sender,
-    TEXT_BYTES_MAX, Timestamp,
+    ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt,
+    ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp,
 };
 pub use webhook::{WebhookRequest, WebhookResponse};
 

@@ -1,6 +1,7 @@
 //! A message, on its way in and on its way out.
 
 use crate::address::{Address, PlatformId, ThreadId, fault};
+use crate::blob::Blob;
 use serde::{Deserialize, Serialize};
 
 /// The longest text of one message, in bytes, the runtime accepts from a plugin.
@@ -46,11 +47,18 @@ pub struct ReplyTo {
     pub text: Option<String>,
 }
 
-/// A file that belongs to a message. This names it; its bytes will ride in the frame's blobs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The most attachments of one message the runtime accepts from a plugin.
+pub const ATTACHMENTS_MAX: usize = 32;
+
+/// A file that belongs to a message. Its bytes ride beside the frame's head, never inside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// The name the sender gave it. Never used as a path.
+    /// The name the sender gave it; empty when the platform has none. Never used as a path.
     pub name: String,
+    /// What the platform takes it for: `image`, `photo`, `sticker`, `voice`, `audio`, `video`,
+    /// `animation`; `file` for everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// Its media type, when the platform says one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
@@ -60,6 +68,9 @@ pub struct Attachment {
     /// Where the platform keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The file itself. Without it the agent sees the other fields only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Blob>,
 }
 
 /// A message as a channel hands it over. The runtime adds the channel type and the account itself,
@@ -108,6 +119,11 @@ impl InboundMessage {
             .or_else(|| {
                 (self.text.len() > TEXT_BYTES_MAX)
                     .then(|| format!("text has {} bytes, the limit is {TEXT_BYTES_MAX}", self.text.len()))
+            })
+            .or_else(|| {
+                let count = self.attachments.len();
+                (count > ATTACHMENTS_MAX)
+                    .then(|| format!("it has {count} attachments, the limit is {ATTACHMENTS_MAX}"))
             })
     }
 }

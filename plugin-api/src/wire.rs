@@ -3,7 +3,10 @@
 //! The enums are internally tagged, so that a verb of a newer vocabulary reads as `Unknown`, and
 //! the callee answers `unsupported`.
 
-use crate::{Ignored, InboundMessage, OutboundMessage, WebhookRequest, WebhookResponse};
+use crate::{
+    Attachment, Blob, Ignored, InboundMessage, OutboundMessage, Receipt, WebhookRequest, WebhookResponse,
+};
+use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vestibule_seam::Frame;
@@ -25,6 +28,12 @@ pub enum Request {
     /// Deliver a message. Answered by a `Receipt`.
     Deliver {
         /// The message.
+        message: OutboundMessage,
+    },
+    /// Find out whether an earlier delivery of this message has arrived: nobody knows. Answered by
+    /// [`Found`].
+    Find {
+        /// The message as it was handed over, without its attachments.
         message: OutboundMessage,
     },
     /// Answer a webhook; blob 0 is the body. Answered by [`WebhookHead`].
@@ -71,6 +80,14 @@ pub enum Event {
     Unknown,
 }
 
+/// The answer to [`Request::Find`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// What delivering it would have returned, if it has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+}
+
 /// The answer to [`Request::Webhook`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookHead {
@@ -83,6 +100,66 @@ pub struct WebhookHead {
 /// The empty answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
+
+/// A head that refers to blobs: each attachment's bytes are one blob of the frame.
+pub trait Carries {
+    /// The attachments it holds, in order.
+    fn attachments(&mut self) -> &mut [Attachment];
+}
+
+impl Carries for Request {
+    fn attachments(&mut self) -> &mut [Attachment] {
+        match self {
+            Request::Deliver { message } | Request::Find { message } => &mut message.attachments,
+            _ => &mut [],
+        }
+    }
+}
+
+impl Carries for Event {
+    fn attachments(&mut self) -> &mut [Attachment] {
+        match self {
+            Event::Message { message, .. } => &mut message.attachments,
+            _ => &mut [],
+        }
+    }
+}
+
+/// Writes a head, and the bytes of its attachments as blobs. Nothing large is copied.
+pub fn frame_with_blobs<T: Serialize + Carries>(mut head: T) -> Frame {
+    let mut blobs = RVec::new();
+    for attachment in head.attachments() {
+        if let Some(bytes) = attachment.bytes.take() {
+            attachment.bytes = Some(Blob::numbered(blobs.len()));
+            blobs.push(bytes.into_rvec());
+        }
+    }
+    Frame { blobs, ..frame(&head) }
+}
+
+/// Reads a head, and gives its attachments their bytes. Nothing large is copied.
+///
+/// # Errors
+/// Says in words why the head cannot be read, or how it and the blobs disagree.
+pub fn read_with_blobs<T: DeserializeOwned + Carries>(frame: &mut Frame) -> Result<T, String> {
+    let mut head: T = read(frame)?;
+    let mut blobs: Vec<Option<RVec<u8>>> = std::mem::take(&mut frame.blobs).into_iter().map(Some).collect();
+    let count = blobs.len();
+    let mut used = 0;
+    for attachment in head.attachments() {
+        let Some(number) = attachment.bytes.as_ref().and_then(Blob::number) else { continue };
+        let blob = blobs.get_mut(number).and_then(Option::take);
+        let blob = blob.ok_or_else(|| format!("blob {number} of {count} is not there, or named twice"))?;
+        attachment.bytes = Some(Blob::from(blob));
+        used += 1;
+    }
+    // A webhook's body is taken by its own reader.
+    if used != 0 && used != count {
+        return Err(format!("the frame has {count} blobs and its head names {used}"));
+    }
+    frame.blobs = blobs.into_iter().flatten().collect();
+    Ok(head)
+}
 
 /// Writes a head.
 pub fn frame<T: Serialize>(head: &T) -> Frame {
@@ -131,5 +208,45 @@ mod tests {
         let head = br#"{"verb":"teleport","to":{"x":1}}"#.to_vec();
         assert_eq!(read::<Request>(&Frame::from_head(head.clone())), Ok(Request::Unknown));
         assert_eq!(read::<Event>(&Frame::from_head(head)), Ok(Event::Unknown));
+    }
+
+    fn with_file(bytes: Option<Blob>) -> Event {
+        let head = r#"{"verb":"message","account":"a","message":{"event_id":"e","message_id":"m","platform_id":"p",
+            "sender":{"handle":"h"},"text":"","timestamp":0,"attachments":[{"name":"f"}]}}"#;
+        let mut event: Event = read(&Frame::from_head(head.into())).expect("it is a message");
+        event.attachments()[0].bytes = bytes;
+        event
+    }
+
+    #[test]
+    fn bytes_ride_beside_the_head() {
+        let event = with_file(Some(Blob::from(vec![0, 159, 7])));
+        let mut frame = frame_with_blobs(event.clone());
+        assert_eq!(frame.blobs.len(), 1);
+        assert_eq!(read_with_blobs::<Event>(&mut frame), Ok(event));
+        assert!(frame.blobs.is_empty(), "they are taken");
+    }
+
+    #[test]
+    fn blobs_and_head_must_agree() {
+        let named = |text: &str| {
+            let frame = frame_with_blobs(with_file(Some(Blob::from(vec![1]))));
+            let head = String::from_utf8(frame.head.into_vec()).expect("JSON");
+            head.replace("\"bytes\":0", text).into_bytes()
+        };
+        // the head's word for its blob, how many blobs come, what is said
+        let cases = [
+            ("\"bytes\":1", 1, "blob 1 of 1 is not there"),
+            ("\"bytes\":0", 0, "blob 0 of 0 is not there"),
+            ("\"bytes\":0", 2, "the frame has 2 blobs and its head names 1"),
+            ("\"bytes\":-1", 1, "invalid value"),
+            ("\"bytes\":\"AAAA\"", 1, "invalid type"),
+        ];
+        for (text, count, want) in cases {
+            let blobs = (0..count).map(|_| RVec::from(vec![1])).collect();
+            let mut frame = Frame { head: named(text).into(), blobs };
+            let told = read_with_blobs::<Event>(&mut frame).expect_err(text);
+            assert!(told.contains(want), "{text}: {told}");
+        }
     }
 }

@@ -131,6 +131,8 @@ fn attachment_line(attachment: &Value) -> String {
     let name = escape(name);
     if let Some(path) = string(attachment, "localPath") {
         format!("[{kind}: {name} — saved to /workspace/{}]", escape(path))
+    } else if let Some(why) = string(attachment, "leftOut") {
+        format!("[{kind}: {name} — not saved: {}]", escape(why))
     } else if let Some(url) = string(attachment, "url") {
         format!("[{kind}: {name} ({})]", escape(url))
     } else {

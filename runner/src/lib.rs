@@ -21,6 +21,7 @@
 mod batch;
 mod config;
 mod destinations;
+mod files;
 mod format;
 mod id;
 mod parse;
@@ -84,6 +85,9 @@ pub enum Error {
     /// The runner's own file cannot be written. Nothing was half-written.
     #[error("cannot write replies: {0}; look for a full disk, then start the session again")]
     Write(#[from] vestibule_session::Error),
+    /// The files of an answer cannot be moved to it.
+    #[error("cannot write an answer's files: {0}; look for a full disk, then start the session again")]
+    Files(std::io::Error),
 }
 
 /// The whole program. `args` are the arguments after the program's name.

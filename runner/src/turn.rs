@@ -7,8 +7,9 @@ use crate::config::Settings;
 use crate::poll::Look;
 use crate::provider::{Provider, ProviderEvent, Query, QueryInput};
 use crate::reply::{self, Draft};
-use crate::{format, id, parse};
+use crate::{files, format, id, parse};
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
 use vestibule_session::{AckStatus, Destination, MessageIn, MessageOut, OutboundWriter, SessionDir};
@@ -94,14 +95,20 @@ impl Runner {
             self.clear(&clears, &look, if batch.is_some() { None } else { Some(&ids) })?;
         }
         let Some(batch) = batch else { return Ok(()) };
+        let reply_files = match files::fresh(&self.dir) {
+            Ok(folder) => folder,
+            Err(error) => return Err(Error::Files(error)),
+        };
         let input = QueryInput {
             prompt: format::prompt(batch.rows(), &look.destinations, &self.settings.zone),
             system: look.destinations.instructions(&self.settings.assistant_name),
             continuation: self.continuation.clone(),
             cwd: self.settings.agent_dir.clone(),
+            files: files::of_rows(&self.dir, batch.rows()),
+            reply_files: reply_files.clone(),
         };
         let unsettled = batch.ids();
-        Turn { runner: self, look, batch, unsettled, claimed: false, nudged: false }.serve(input)
+        Turn { runner: self, look, batch, unsettled, reply_files, claimed: false, nudged: false }.serve(input)
     }
 
     /// Starts the conversation anew. `all` are the rows to settle when nothing else was asked.
@@ -151,6 +158,8 @@ struct Turn<'a> {
     batch: Batch,
     /// The rows of the batch, until they are acknowledged.
     unsettled: Vec<String>,
+    /// Where the provider puts files for its answer.
+    reply_files: PathBuf,
     /// Whether the claim is on disk.
     claimed: bool,
     /// Whether the provider was told already that its answer reached nobody.
@@ -210,6 +219,14 @@ impl Turn<'_> {
         let unaddressed = replies.is_empty() && (lost > 0 || answer.blocks.is_empty());
         if unaddressed && !plain.is_empty() && self.runner.provider.plain_text_is_reply() {
             replies.push(self.reply_here(plain));
+        }
+        let files = files::names(&self.reply_files);
+        if !files.is_empty() {
+            if replies.is_empty() {
+                replies.push(self.reply_here(""));
+            }
+            let first = &mut replies[0];
+            files::attach(&self.runner.dir, &self.reply_files, files, first).map_err(Error::Files)?;
         }
         let reached_nobody = replies.is_empty() && (lost > 0 || !answer.rest.is_empty());
         if reached_nobody && !self.nudged && query.push(&nudge(&self.look.destinations.names())) {

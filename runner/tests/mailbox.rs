@@ -484,7 +484,8 @@ fn a_program_sees_only_what_is_named() {
         assert_eq!(session.ask(2, "x").1.as_deref(), Some(seen));
         let vars = std::fs::read_to_string(session.path("agent/vars")).unwrap();
         // The shell adds some of its own.
-        let known = ["PATH", "HOME", "TZ", "LANG", "NAMED", "PWD", "OLDPWD", "SHLVL", "_"];
+        let known =
+            ["PATH", "HOME", "TZ", "LANG", "NAMED", "VESTIBULE_REPLY_FILES", "PWD", "OLDPWD", "SHLVL", "_"];
         for line in vars.lines() {
             assert!(known.contains(&line.split('=').next().unwrap()), "{line}");
         }

@@ -1,5 +1,6 @@
 //! `vestibule.toml`: optional, and a key nobody knows is refused with a suggestion.
 
+use crate::attachments::Limits;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use serde_json::{Map, Value};
@@ -27,6 +28,12 @@ pub struct Config {
     pub sandbox_read: Vec<PathBuf>,
     /// How much memory one process of a runner may hold, in MiB.
     pub sandbox_memory_mb: u64,
+    /// The files of one message together may hold this much, in MiB.
+    pub attachments_mb: u64,
+    /// The files of one session together may hold this much, in MiB.
+    pub session_files_mb: u64,
+    /// This much stays free on the disk, in MiB.
+    pub disk_reserve_mb: u64,
     /// `[channels.<type>.<account>]`, secrets still references.
     pub channels: BTreeMap<(String, String), Table>,
 }
@@ -42,7 +49,7 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 12] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -51,6 +58,9 @@ const KEYS: [&str; 9] = [
     "sandbox",
     "sandbox_read",
     "sandbox_memory_mb",
+    "attachments_mb",
+    "session_files_mb",
+    "disk_reserve_mb",
     "channels",
 ];
 
@@ -103,6 +113,9 @@ impl Config {
             },
             sandbox_read: paths_of(&table, "sandbox_read")?,
             sandbox_memory_mb: u64::from(number_of::<u32>(&table, "sandbox_memory_mb", 4096)?),
+            attachments_mb: u64::from(number_of::<u32>(&table, "attachments_mb", 64)?),
+            session_files_mb: u64::from(number_of::<u32>(&table, "session_files_mb", 2048)?),
+            disk_reserve_mb: u64::from(number_of::<u32>(&table, "disk_reserve_mb", 256)?),
             channels: channels_of(&table)?,
         };
         if let Some(zone) = &config.time_zone {
@@ -111,6 +124,16 @@ impl Config {
             })?;
         }
         Ok(config)
+    }
+
+    /// What may lie in the attachments room.
+    pub fn limits(&self) -> Limits {
+        let bytes = |mb: u64| mb * 1024 * 1024;
+        Limits {
+            message_bytes: bytes(self.attachments_mb),
+            session_bytes: bytes(self.session_files_mb),
+            reserve_bytes: bytes(self.disk_reserve_mb),
+        }
     }
 
     /// The terminal needs no config: its socket and token lie in the home.

@@ -86,6 +86,11 @@ impl Home {
         self.root.join("cache/plugins")
     }
 
+    /// The bytes of files, both ways.
+    pub fn attachments(&self) -> PathBuf {
+        self.root.join("attachments")
+    }
+
     /// An agent group's own folder.
     pub fn agent_folder(&self, folder: &str) -> PathBuf {
         self.root.join("groups").join(folder)

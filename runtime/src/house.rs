@@ -1,5 +1,6 @@
 //! What the loops share: the doors, and the bells of the lanes.
 
+use crate::attachments::Store;
 use crate::config::Config;
 use crate::db::Central;
 use crate::home::Home;
@@ -25,6 +26,8 @@ pub struct House {
     pub config: Config,
     /// The central database.
     pub central: Central,
+    /// The bytes of files.
+    pub attachments: Store,
     /// What is known to be in the sessions' files.
     pub ledger: Ledger,
     /// The live plugins.

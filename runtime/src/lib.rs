@@ -7,12 +7,13 @@
 //!   [`http`];
 //! - **rooms** are the central rows: [`agents`], [`messaging_groups`], [`wirings`],
 //!   [`destinations`], [`sessions`], [`drops`]; a room imports no other room;
-//! - **doors**, one for each danger: [`db`], [`ledger`], [`plugins`], [`launcher`];
+//! - **doors**, one for each danger: [`db`], [`attachments`], [`ledger`], [`plugins`], [`launcher`];
 //! - **floor**: [`home`], [`config`], [`clock`], [`id`], [`lanes`], [`error`].
 //!
 //! [`House`] is what the loops share; [`Running`] starts and stops it.
 
 pub mod agents;
+pub mod attachments;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -1,5 +1,6 @@
 //! Starting a house and stopping it: what an earlier life left goes on first, what is under way ends first.
 
+use crate::attachments::Store;
 use crate::config::Config;
 use crate::db::Central;
 use crate::error::{IoContext, Result};
@@ -46,10 +47,12 @@ impl Running {
         let central = Central::open(&home.central_db())?;
         let opened = begin.elapsed();
         prepare(&central).await?;
+        let attachments = Store::open(home.attachments(), config.limits())?;
         let house = Arc::new(House {
             home,
             config,
             central,
+            attachments,
             ledger: Ledger::default(),
             registry: Registry::default(),
             sessions: Lanes::default(),
@@ -75,6 +78,7 @@ impl Running {
             tokio::spawn(plugins::watch(house.clone()));
         }
         tokio::spawn(restore_missing_files(house.clone()));
+        tokio::spawn(sweep_attachments(house.clone()));
         let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
         tracing::info!(
             home = %house.home.root().display(),
@@ -170,6 +174,16 @@ fn wire_itself(db: &Connection) -> Result<()> {
     };
     wirings::create(db, wiring, now)?;
     destinations::ensure(db, &agent.id, "terminal", &chat.id, now)
+}
+
+/// Files that an earlier life took in and did not get to record.
+async fn sweep_attachments(house: Arc<House>) {
+    let store = house.attachments.clone();
+    match house.central.read(move |db| store.sweep(&ledger::named_blobs(db)?)).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::debug!(removed, "files that no message names were removed"),
+        Err(error) => tracing::error!(%error, "the attachments could not be looked at"),
+    }
 }
 
 /// A session's file that somebody deleted is made again, also when nothing is due in it.

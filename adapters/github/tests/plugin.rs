@@ -127,6 +127,7 @@ async fn github(answer: &'static str) -> (String, tokio::sync::mpsc::Receiver<St
 fn kind(error: &PluginError) -> &'static str {
     match error {
         PluginError::Retry { .. } => "retry",
+        PluginError::InDoubt { .. } => "in doubt",
         PluginError::Refused { .. } => "refused",
         PluginError::Unsupported { .. } => "unsupported",
         PluginError::Broken { .. } => "broken",

@@ -13,8 +13,14 @@ use vestibule_plugin_api::*;
 const CHAT: &str = "local";
 /// The longest line of a client, in bytes.
 const LINE_BYTES_MAX: usize = TEXT_BYTES_MAX * 2;
+/// The files of one line together, in bytes: what is held in memory. The runtime's own limit is lower.
+const FILES_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A client that stops in the middle of a file for this long is stuck.
+const FILE_PATIENCE: Duration = Duration::from_secs(60);
 /// How many clients may be connected.
 const CLIENTS_MAX: usize = 64;
+/// What is written at a time, in bytes.
+const PIECE_BYTES: usize = 64 * 1024;
 /// A client that takes no line for this long is stuck.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// A client shows its token within this time, or goes.
@@ -45,6 +51,15 @@ struct Greeting {
 #[derive(serde::Deserialize)]
 struct Line {
     text: String,
+    #[serde(default)]
+    files: Vec<FileHead>,
+}
+
+/// A file that follows its line.
+#[derive(serde::Deserialize)]
+struct FileHead {
+    name: String,
+    size: u64,
 }
 
 impl Clients {
@@ -57,7 +72,13 @@ impl Clients {
     ///
     /// # Errors
     /// Nobody is there. What nobody asked for waits for somebody.
-    pub async fn show(&self, thread: Option<&str>, text: &str, in_reply_to: Option<&str>) -> Result<()> {
+    pub async fn show(
+        &self,
+        thread: Option<&str>,
+        text: &str,
+        in_reply_to: Option<&str>,
+        files: &[Attachment],
+    ) -> Result<()> {
         let readers: Vec<Client> = {
             let open = self.open();
             match thread.and_then(|thread| open.get(thread)) {
@@ -65,10 +86,19 @@ impl Clients {
                 None => open.values().filter(|client| client.interactive).cloned().collect(),
             }
         };
-        let line = serde_json::json!({ "text": text, "in_reply_to": in_reply_to });
+        let mut line = serde_json::json!({ "text": text, "in_reply_to": in_reply_to });
+        let files: Vec<(&str, &[u8])> = files
+            .iter()
+            .map(|file| (file.name.as_str(), file.bytes.as_deref().unwrap_or_default()))
+            .collect();
+        if !files.is_empty() {
+            let head =
+                |(name, bytes): &(&str, &[u8])| serde_json::json!({ "name": name, "size": bytes.len() });
+            line["files"] = files.iter().map(head).collect();
+        }
         let mut shown = false;
         for reader in readers {
-            shown |= write(&reader.writer, &line).await.is_ok();
+            shown |= write_with(&reader.writer, &line, &files).await.is_ok();
         }
         match (shown, thread) {
             (true, _) => Ok(()),
@@ -132,7 +162,10 @@ async fn listen(from: &mut BufReader<OwnedReadHalf>, name: &str, writer: &Writer
     while let Some(line) = read(from).await {
         number += 1;
         let answer = match serde_json::from_slice::<Line>(&line) {
-            Ok(line) => take(runtime, name, number, line.text).await,
+            Ok(line) => match read_files(from, line.files).await {
+                Some(files) => take(runtime, name, number, line.text, files).await,
+                None => return,
+            },
             Err(error) => serde_json::json!({ "error": format!("the line cannot be read: {error}") }),
         };
         if write(writer, &answer).await.is_err() {
@@ -141,7 +174,35 @@ async fn listen(from: &mut BufReader<OwnedReadHalf>, name: &str, writer: &Writer
     }
 }
 
-async fn take(runtime: &Runtime, name: &str, number: u64, text: String) -> serde_json::Value {
+/// The files that follow a line; `None` when the client has gone, is stuck, or sends too much.
+async fn read_files(from: &mut BufReader<OwnedReadHalf>, heads: Vec<FileHead>) -> Option<Vec<Attachment>> {
+    let mut room = FILES_BYTES_MAX;
+    let mut files = Vec::new();
+    for head in heads {
+        room = room.checked_sub(head.size)?;
+        let mut bytes = Vec::new();
+        let mut file = from.take(head.size);
+        tokio::time::timeout(FILE_PATIENCE, file.read_to_end(&mut bytes)).await.ok()?.ok()?;
+        if bytes.len() as u64 != head.size {
+            return None;
+        }
+        files.push(Attachment {
+            name: head.name,
+            size_bytes: Some(head.size),
+            bytes: Some(bytes.into()),
+            ..Attachment::default()
+        });
+    }
+    Some(files)
+}
+
+async fn take(
+    runtime: &Runtime,
+    name: &str,
+    number: u64,
+    text: String,
+    attachments: Vec<Attachment>,
+) -> serde_json::Value {
     let id = format!("{name}-{number}");
     let message = InboundMessage {
         event_id: id.clone(),
@@ -151,7 +212,7 @@ async fn take(runtime: &Runtime, name: &str, number: u64, text: String) -> serde
         sender: Sender { handle: "local".into(), name: Some("terminal".into()), is_bot: false },
         text,
         reply_to: None,
-        attachments: vec![],
+        attachments,
         timestamp: Timestamp::now(),
         is_mention: true,
         is_group: false,
@@ -174,9 +235,22 @@ async fn read(from: &mut BufReader<OwnedReadHalf>) -> Option<Vec<u8>> {
 }
 
 async fn write(writer: &Writer, line: &serde_json::Value) -> std::io::Result<()> {
+    write_with(writer, line, &[]).await
+}
+
+/// One line and the files that follow it, with nobody's line in between.
+async fn write_with(
+    writer: &Writer,
+    line: &serde_json::Value,
+    files: &[(&str, &[u8])],
+) -> std::io::Result<()> {
     let mut writer = writer.lock().await;
     let line = format!("{line}\n");
-    tokio::time::timeout(WRITE_PATIENCE, writer.write_all(line.as_bytes()))
-        .await
-        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+    let parts = std::iter::once(line.as_bytes()).chain(files.iter().map(|(_, bytes)| *bytes));
+    for part in parts.flat_map(|part| part.chunks(PIECE_BYTES)) {
+        tokio::time::timeout(WRITE_PATIENCE, writer.write_all(part))
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
+    }
+    Ok(())
 }

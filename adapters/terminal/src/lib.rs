@@ -10,6 +10,9 @@
 //!                                     ←   {"text":"hello","in_reply_to":"<message id>"}
 //!                                     ←   {"error":"…"}              what went wrong, in words
 //! ```
+//!
+//! Either side's text may have `"files":[{"name":"a.pdf","size":3}]`: that many raw bytes of each file
+//! follow the line.
 
 mod client;
 
@@ -61,7 +64,7 @@ impl Channel for Terminal {
             return Err(PluginError::unsupported("a terminal shows text only"));
         };
         let thread = message.address.thread_id.as_ref().map(ThreadId::as_str);
-        self.clients.show(thread, &text, message.in_reply_to.as_deref()).await?;
+        self.clients.show(thread, &text, message.in_reply_to.as_deref(), &message.attachments).await?;
         Ok(Receipt { platform_message_id: Some(message.id) })
     }
 
@@ -94,5 +97,5 @@ export_channel! {
     channel: Terminal,
     channel_type: "terminal",
     description: "Terminals on this machine",
-    capabilities: ["threads"],
+    capabilities: ["threads", "attachments"],
 }

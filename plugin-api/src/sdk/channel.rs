@@ -22,6 +22,14 @@ pub trait Channel: Send + Sync + Sized + 'static {
     /// Sends one message. Return only after the platform has it; the runtime then records it.
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt>;
 
+    /// Finds out whether this message has arrived: an earlier [`Channel::deliver`] of it was cut off.
+    /// The runtime asks a channel with the capability `reconcilable`, and delivers again only what is
+    /// not found. The attachments' bytes are not there.
+    async fn find(&self, message: OutboundMessage) -> Result<Option<Receipt>> {
+        let _ = message;
+        Err(PluginError::unsupported("this channel cannot look messages up"))
+    }
+
     /// Answers a webhook whose signature the runtime has verified. Answer with a success status
     /// only after [`Runtime::message`] has returned.
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {

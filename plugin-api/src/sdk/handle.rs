@@ -22,7 +22,7 @@ impl Runtime {
     /// [`PluginError::Retry`]: the message is not on disk; do not acknowledge it.
     /// [`PluginError::Refused`]: it breaks a limit of the vocabulary and never will be taken.
     pub async fn message(&self, message: InboundMessage) -> Result<Accepted> {
-        self.call(&Event::Message { account: self.account.clone(), message }).await
+        self.call(Event::Message { account: self.account.clone(), message }).await
     }
 
     /// Puts on record that an event was left out on purpose.
@@ -30,7 +30,7 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::message`].
     pub async fn ignored(&self, ignored: Ignored) -> Result<()> {
-        let Empty {} = self.call(&Event::Ignored { account: self.account.clone(), ignored }).await?;
+        let Empty {} = self.call(Event::Ignored { account: self.account.clone(), ignored }).await?;
         Ok(())
     }
 
@@ -39,10 +39,10 @@ impl Runtime {
         &self.account
     }
 
-    async fn call<T: DeserializeOwned>(&self, event: &Event) -> Result<T> {
+    async fn call<T: DeserializeOwned>(&self, event: Event) -> Result<T> {
         let (answered, answer) = tokio::sync::oneshot::channel();
         let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
-        self.side.call(wire::frame(event), done);
+        self.side.call(wire::frame_with_blobs(event), done);
         match answer.await {
             Ok((status::OK, frame)) => wire::read(&frame).map_err(PluginError::retry),
             Ok((status::ERROR, frame)) => Err(wire::read(&frame).unwrap_or_else(PluginError::retry)),

@@ -3,7 +3,7 @@
 use super::channel::Channel;
 use super::handle::Runtime;
 use super::log;
-use crate::wire::{self, Empty, Request, WebhookHead};
+use crate::wire::{self, Empty, Found, Request, WebhookHead};
 use crate::{PluginError, Result, WebhookRequest};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,8 +126,8 @@ fn panic_words(payload: Box<dyn std::any::Any + Send>) -> String {
     words
 }
 
-async fn answer<C: Channel>(house: Arc<House<C>>, frame: Frame) -> (u32, Frame) {
-    let request = match wire::read::<Request>(&frame) {
+async fn answer<C: Channel>(house: Arc<House<C>>, mut frame: Frame) -> (u32, Frame) {
+    let request = match wire::read_with_blobs::<Request>(&mut frame) {
         Ok(request) => request,
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
     };
@@ -154,6 +154,10 @@ async fn perform<C: Channel>(house: &House<C>, request: Request, mut frame: Fram
         Request::Deliver { message } => {
             let channel = channel_of(house, message.address.account.as_str())?;
             Ok(wire::frame(&channel.deliver(message).await?))
+        }
+        Request::Find { message } => {
+            let channel = channel_of(house, message.address.account.as_str())?;
+            Ok(wire::frame(&Found { receipt: channel.find(message).await? }))
         }
         Request::Webhook { account, method, query, headers } => {
             let body = frame.blobs.pop().unwrap_or_default().into_vec();

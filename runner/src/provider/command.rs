@@ -1,4 +1,5 @@
-//! Any program: the prompt on its standard input, its answer on its standard output. One run per turn.
+//! Any program: the prompt on its standard input, its answer on its standard output, files for it in
+//! the folder that `VESTIBULE_REPLY_FILES` names. One run per turn.
 //!
 //! The program sees nothing of the runner's environment but what every program needs and what the
 //! settings name. It runs in a process group of its own, which ends with the turn: nothing that it
@@ -64,6 +65,7 @@ impl Provider for Command {
             .args(&self.args)
             .env_clear()
             .envs(names.filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .env("VESTIBULE_REPLY_FILES", &input.reply_files)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

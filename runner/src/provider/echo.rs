@@ -1,4 +1,4 @@
-//! Says what it was told, to whoever said it. It reads the prompt as an agent would, so whoever
+//! Says what it was told, to whoever said it, and sends the files back. It reads the prompt as an agent would, so whoever
 //! talks to it sees the whole way work.
 
 use super::{Provider, ProviderError, ProviderEvent, Query, QueryInput};
@@ -23,6 +23,14 @@ pub struct Echo;
 
 impl Provider for Echo {
     fn query(&mut self, input: QueryInput) -> Result<Box<dyn Query>, ProviderError> {
+        for file in &input.files {
+            let name = file.file_name().unwrap_or_default();
+            // Not `fs::copy`: it sets modes, and the sandbox refuses that.
+            let copied = std::fs::File::open(file).and_then(|mut from| {
+                std::io::copy(&mut from, &mut std::fs::File::create(input.reply_files.join(name))?)
+            });
+            copied.map_err(|error| ProviderError(format!("{} cannot be copied: {error}", file.display())))?;
+        }
         Ok(Box::new(Said(Some(echo(&input.prompt)))))
     }
 }

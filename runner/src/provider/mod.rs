@@ -51,6 +51,10 @@ pub struct QueryInput {
     pub continuation: Option<String>,
     /// Where the provider works. May not exist.
     pub cwd: PathBuf,
+    /// The files that came with the messages.
+    pub files: Vec<PathBuf>,
+    /// Files that the provider puts here go with its answer. It is there, and empty.
+    pub reply_files: PathBuf,
 }
 
 /// What happens during a turn.

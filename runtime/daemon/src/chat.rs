@@ -7,8 +7,9 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use vestibule_runtime::{Config, Home, Running, Scope};
@@ -22,9 +23,12 @@ const QUIET: Duration = Duration::from_millis(300);
 /// Says one thing, or keeps talking.
 pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let home = Home::from_env()?;
-    let interactive = args.text.is_empty();
+    let interactive = args.text.is_empty() && args.files.is_empty();
+    let files = args.files.iter().map(|path| read_file(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut terminal, inner) = connect(&home, interactive).await?;
-    let outcome = if interactive { talk(&mut terminal).await } else { say(&mut terminal, &args).await };
+    terminal.save = args.save.clone();
+    let outcome =
+        if interactive { talk(&mut terminal).await } else { say(&mut terminal, &args, &files).await };
     drop(terminal);
     if let Some(running) = inner {
         running.stop().await?;
@@ -35,6 +39,28 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
 struct Terminal {
     from: Lines<BufReader<OwnedReadHalf>>,
     to: OwnedWriteHalf,
+    /// Where the files of replies are saved.
+    save: Option<PathBuf>,
+}
+
+/// Saves a file under its name, or with a number before it: nothing is written over.
+fn save(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(folder)?;
+    let mut number = 1;
+    loop {
+        let path = folder.join(if number == 1 { name.to_owned() } else { format!("{number}-{name}") });
+        match std::fs::File::create_new(&path) {
+            Ok(mut file) => return file.write_all(bytes).map(|()| path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A file to send along: its name and its bytes.
+fn read_file(path: &Path) -> anyhow::Result<(String, Vec<u8>)> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes))
 }
 
 /// The running house's terminal, or that of a house started here.
@@ -62,7 +88,7 @@ async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Op
 
 async fn greet(home: &Home, stream: UnixStream, interactive: bool) -> anyhow::Result<Terminal> {
     let (from, to) = stream.into_split();
-    let mut terminal = Terminal { from: BufReader::new(from).lines(), to };
+    let mut terminal = Terminal { from: BufReader::new(from).lines(), to, save: None };
     terminal.write(&json!({ "token": home.token()?, "interactive": interactive })).await?;
     terminal.read().await?;
     Ok(terminal)
@@ -84,30 +110,59 @@ impl Terminal {
     }
 
     /// Says something and waits for the reply.
-    async fn round(&mut self, text: &str) -> anyhow::Result<String> {
-        self.write(&json!({ "text": text })).await?;
+    async fn round(&mut self, text: &str, files: &[(String, Vec<u8>)]) -> anyhow::Result<String> {
+        let heads: Vec<Value> =
+            files.iter().map(|(name, bytes)| json!({ "name": name, "size": bytes.len() })).collect();
+        self.write(&json!({ "text": text, "files": heads })).await?;
+        for (_, bytes) in files {
+            self.to.write_all(bytes).await?;
+        }
         loop {
-            if let Some(reply) = self.read().await?["text"].as_str() {
-                return Ok(reply.to_owned());
+            let line = self.read().await?;
+            if let Some(reply) = line["text"].as_str() {
+                let files = self.files(&line).await?;
+                return Ok([&[reply.to_owned()], files.as_slice()].concat().join("\n"));
             }
         }
     }
+
+    /// Takes the files that follow a line, saves them if they are wanted, and says what became of
+    /// each.
+    async fn files(&mut self, line: &Value) -> anyhow::Result<Vec<String>> {
+        let mut said = Vec::new();
+        for head in line["files"].as_array().into_iter().flatten() {
+            let size = head["size"].as_u64().context("the house said something strange")?;
+            let mut bytes = Vec::new();
+            self.from.get_mut().take(size).read_to_end(&mut bytes).await?;
+            let name = Path::new(head["name"].as_str().unwrap_or_default()).file_name();
+            let name = name.map_or("file".into(), |name| name.to_string_lossy());
+            said.push(match &self.save {
+                None => format!("[file: {name}, {size} bytes; --save FOLDER keeps it]"),
+                Some(folder) => {
+                    let path = save(folder, &name, &bytes)
+                        .with_context(|| format!("cannot save {name} in {}", folder.display()))?;
+                    format!("[file: {}, {size} bytes]", path.display())
+                }
+            });
+        }
+        Ok(said)
+    }
 }
 
-async fn say(terminal: &mut Terminal, args: &ChatArgs) -> anyhow::Result<()> {
+async fn say(terminal: &mut Terminal, args: &ChatArgs, files: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
     let text = args.text.join(" ");
     let patience = Duration::from_secs(args.timeout);
     let late =
         || format!("no reply came within {} s; `vestibule status` says how the house is", args.timeout);
     let begin = Instant::now();
-    let reply = tokio::time::timeout(patience, terminal.round(&text)).await.with_context(late)??;
+    let reply = tokio::time::timeout(patience, terminal.round(&text, files)).await.with_context(late)??;
     println!("{reply}");
     let Some(rounds) = args.time else { return Ok(()) };
     let first = begin.elapsed();
     let mut times = Vec::new();
     for _ in 0..rounds {
         let begin = Instant::now();
-        tokio::time::timeout(patience, terminal.round(&text)).await.with_context(late)??;
+        tokio::time::timeout(patience, terminal.round(&text, &[])).await.with_context(late)??;
         times.push(begin.elapsed());
     }
     times.sort();
@@ -156,6 +211,9 @@ async fn talk(terminal: &mut Terminal) -> anyhow::Result<()> {
                 let Some(line) = line? else { bail!("the house has hung up") };
                 let line: Value = serde_json::from_str(&line).context("the house said something strange")?;
                 hear(&line, &mut sent, &mut asked);
+                for file in terminal.files(&line).await? {
+                    println!("{file}");
+                }
                 if line["taken"].is_null() {
                     prompt();
                 }

@@ -59,6 +59,12 @@ pub enum Command {
 pub struct ChatArgs {
     /// What to say; several words are one message
     pub text: Vec<String>,
+    /// Send this file along; repeat for more
+    #[arg(long = "file", value_name = "PATH")]
+    pub files: Vec<std::path::PathBuf>,
+    /// Save the files of replies in this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub save: Option<std::path::PathBuf>,
     /// Say it ROUNDS more times, one after another, and print how long the round trips take
     #[arg(long, value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "200")]
     pub time: Option<u32>,

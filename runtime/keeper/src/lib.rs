@@ -9,6 +9,7 @@
 
 mod confine;
 mod launch;
+mod outbox;
 mod watch;
 pub mod wire;
 

@@ -1,5 +1,6 @@
 //! The keeper's loop: wait for the runner, its file or the runtime; look; hand over.
 
+use crate::outbox::{self, Outbox};
 use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, ToKeeper};
 use crate::{confine, launch};
 use inotify::{Inotify, WatchMask};
@@ -11,7 +12,7 @@ use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr};
 use std::time::{Duration, Instant};
-use vestibule_session::{AckStatus, OutboundReader, SessionDir};
+use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir};
 
 /// The kind of an error that is the agent's doing.
 pub const SPOILT: ErrorKind = ErrorKind::InvalidData;
@@ -53,6 +54,9 @@ struct Watch<'a> {
     look_again: bool,
     heartbeat: Option<i128>,
     pulsed: Instant,
+    outbox: Outbox,
+    /// The replies with files that the runtime will have with its next `Taken`.
+    handed_files: Vec<String>,
 }
 
 /// Keeps one session until its runner has ended and everything it wrote is handed over, or until
@@ -72,6 +76,8 @@ pub fn serve(runtime: &mut UnixStream, dir: &SessionDir, spec: LaunchSpec) -> Re
         look_again: true,
         heartbeat: None,
         pulsed: Instant::now(),
+        outbox: Outbox::open(dir, spec.files_bytes_max)?,
+        handed_files: Vec::new(),
     };
     if let Some(runner) = &spec.runner {
         watch.start(runner)?;
@@ -177,6 +183,9 @@ impl Watch<'_> {
     fn hear(&mut self) -> Result<bool> {
         match wire::receive::<ToKeeper>(self.runtime) {
             Ok(Some(ToKeeper::Taken)) => {
+                for message_id in self.handed_files.drain(..) {
+                    self.outbox.clear(&message_id);
+                }
                 self.in_flight = false;
                 self.look_again = true;
             }
@@ -225,10 +234,20 @@ impl Watch<'_> {
         };
         self.look_again = false;
         if let Some(batch) = batch {
+            self.hand_over_files(&batch)?;
             wire::send(self.runtime, &batch)?;
             self.in_flight = true;
         }
         Ok(true)
+    }
+
+    fn hand_over_files(&mut self, batch: &FromKeeper) -> Result<()> {
+        let FromKeeper::Batch { messages, .. } = batch else { return Ok(()) };
+        for reply in messages.iter().filter(|reply| !outbox::names(&reply.content).is_empty()) {
+            self.outbox.hand_over(self.runtime, reply)?;
+            self.handed_files.push(reply.id.clone());
+        }
+        Ok(())
     }
 
     fn read_batch(&mut self) -> vestibule_session::Result<Option<FromKeeper>> {
@@ -239,7 +258,10 @@ impl Watch<'_> {
             bytes += message.content.len() + 9 * FIELD_BYTES;
             bytes <= BATCH_BYTES
         });
-        let fits = fits.count().max(1);
+        // At most one reply with files in a batch: what the runtime stores ahead of it stays bounded.
+        let with_files = |m: &MessageOut| !outbox::names(&m.content).is_empty();
+        let first = messages.iter().position(with_files).map_or(usize::MAX, |at| at + 1);
+        let fits = fits.count().max(1).min(first);
         messages.truncate(fits);
         // A turn is never reported complete before its reply: acknowledgements go with the last part.
         let mut acks = Vec::new();

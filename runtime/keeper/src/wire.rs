@@ -12,6 +12,9 @@ pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most replies, and the most acknowledgements, in one batch.
 pub const BATCH_ROWS_MAX: usize = 256;
 
+/// The most bytes that follow one [`FromKeeper::Part`].
+pub const PART_BYTES_MAX: usize = 256 * 1024;
+
 /// What the runtime says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
@@ -31,6 +34,8 @@ pub struct LaunchSpec {
     pub session_dir: PathBuf,
     /// Replies up to this sequence number are on record already.
     pub after_seq: i64,
+    /// The files of one reply together may hold this much, in bytes.
+    pub files_bytes_max: u64,
     /// The runner to start; without one, what a dead runner left is handed over.
     pub runner: Option<RunnerSpec>,
 }
@@ -82,6 +87,31 @@ pub enum FromKeeper {
     Started {
         /// Its process id.
         pid: u32,
+    },
+    /// A part of a file of a reply that the next batch brings. Files come whole, one after the other,
+    /// and `bytes` raw bytes follow the frame.
+    Part {
+        /// The reply.
+        message_id: String,
+        /// The file's place among those of the reply.
+        position: usize,
+        /// Its name, as the agent wrote it.
+        name: String,
+        /// How many bytes follow; at most [`PART_BYTES_MAX`].
+        bytes: u32,
+        /// Whether the file is complete with them.
+        last: bool,
+    },
+    /// A file of a reply that the next batch brings cannot be handed over; what came of it is void.
+    LeftOut {
+        /// The reply.
+        message_id: String,
+        /// The file's place among those of the reply.
+        position: usize,
+        /// Its name, as the agent wrote it.
+        name: String,
+        /// Why.
+        reason: String,
     },
     /// What one look at `outbound.db` found: one snapshot of both tables.
     Batch {

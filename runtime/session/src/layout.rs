@@ -65,6 +65,26 @@ impl SessionDir {
         "outbound.db-journal"
     }
 
+    /// The folder of inbound files, seen from the session's folder.
+    pub fn inbox_name() -> &'static str {
+        INBOX
+    }
+
+    /// A file in `inbox/` as the agent is told of it: seen from the session's folder.
+    pub fn inbox_file(folder: &str, name: &str) -> String {
+        format!("{INBOX}/{folder}/{name}")
+    }
+
+    /// The folder of a reply's files, as the runner names it.
+    pub fn outbox_of(&self, message_id: &str) -> PathBuf {
+        self.root.join(OUTBOX).join(message_id)
+    }
+
+    /// The folder of a reply's files, seen from `out/`.
+    pub fn outbox_in_out(message_id: &str) -> PathBuf {
+        Path::new(OUTBOX).join(message_id)
+    }
+
     /// The agent's part.
     pub fn out(&self) -> PathBuf {
         self.root.join(OUT)

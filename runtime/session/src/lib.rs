@@ -17,6 +17,7 @@ mod heartbeat;
 #[cfg(any(feature = "ledger", feature = "runner"))]
 mod inbound;
 mod layout;
+pub mod name;
 #[cfg(any(feature = "keeper", feature = "runner", feature = "ledger"))]
 mod outbound;
 mod row;

@@ -56,7 +56,7 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
     })
 }
 
-/// The words of a reply.
+/// The words of a reply; none beside files.
 ///
 /// # Errors
 /// Its content is nothing that can be delivered.
@@ -70,8 +70,10 @@ pub fn text_of(content: &str) -> Result<String, String> {
         return Err("only plain messages can be delivered; edits, reactions and cards cannot".into());
     }
     let words = |key: &str| content.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+    let has_files = content.get("files").and_then(Value::as_array).is_some_and(|files| !files.is_empty());
     words("markdown")
         .or_else(|| words("text"))
+        .or(has_files.then_some(""))
         .map(str::to_owned)
         .ok_or_else(|| "the reply is empty".to_owned())
 }

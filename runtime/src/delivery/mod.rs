@@ -6,22 +6,25 @@
 //! - A failing message holds its own lane and nobody else's.
 
 mod decide;
+mod outgoing;
 mod retry;
 mod snapshot;
 
+use crate::attachments::StoredFile;
 use crate::clock::{self, Timestamp};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::house::House;
 use crate::lanes::Bell;
-use crate::ledger::{self, Claim, Delivery};
+use crate::ledger::{self, Claim, Delivery, Direction, Doubt};
 use crate::plugins::{CallError, Link};
 use decide::{Verdict, decide};
+use outgoing::OutgoingFile;
 use retry::{Next, after_failure};
 use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{Address, Capability, Content, OutboundMessage, PluginError, Receipt};
+use vestibule_plugin_api::{Address, Capability, PluginError, Receipt};
 use vestibule_session::{Ack, MessageOut};
 
 /// How long a channel may take over one message.
@@ -41,11 +44,14 @@ pub async fn take(
     session_id: &str,
     messages: Vec<MessageOut>,
     acks: Vec<Ack>,
+    files: Vec<ReplyFile>,
 ) -> Result<()> {
     let session_id = session_id.to_owned();
     let lanes = house.clone();
+    let stored: Vec<String> = files.iter().filter_map(|file| file.file.blob.clone().ok()).collect();
     let work = move |db: &Connection| {
-        let mut addresses = record(db, &session_id, &messages, &acks)?;
+        let limit = lanes.attachments.limits().session_bytes;
+        let mut addresses = record(db, &session_id, &messages, &acks, (files, limit))?;
         addresses.dedup();
         // A lane that is not open would claim its first reply in a commit of its own: it joins this one.
         let claim = |address: Address| {
@@ -58,11 +64,38 @@ pub async fn take(
     for (address, claim) in house.central.write(work).await? {
         ring(house, address, claim);
     }
+    discard_unnamed(house, stored).await;
     Ok(())
 }
 
+/// A file of a reply, as a keeper handed it over.
+#[derive(Debug)]
+pub struct ReplyFile {
+    /// The reply's id.
+    pub message_id: String,
+    /// The file.
+    pub file: StoredFile,
+}
+
+/// Removes those blobs that no message names. What stays goes at the next start.
+async fn discard_unnamed(house: &House, blobs: Vec<String>) {
+    if blobs.is_empty() {
+        return;
+    }
+    match house.central.read(move |db| ledger::unnamed(db, blobs)).await {
+        Ok(unnamed) => house.attachments.discard(unnamed),
+        Err(error) => tracing::debug!(%error, "files nobody names stay until the next start"),
+    }
+}
+
 /// Puts replies and acknowledgements on record; answers where there is something to deliver.
-fn record(db: &Connection, session_id: &str, messages: &[MessageOut], acks: &[Ack]) -> Result<Vec<Address>> {
+fn record(
+    db: &Connection,
+    session_id: &str,
+    messages: &[MessageOut],
+    acks: &[Ack],
+    (mut files, session_bytes_max): (Vec<ReplyFile>, u64),
+) -> Result<Vec<Address>> {
     let now = clock::now();
     let (mut addresses, mut refused) = (Vec::new(), Vec::new());
     for reply in messages {
@@ -70,6 +103,13 @@ fn record(db: &Connection, session_id: &str, messages: &[MessageOut], acks: &[Ac
         match decide(&snapshot, reply) {
             Verdict::Deliver(address) => {
                 if ledger::record_reply(db, session_id, reply, Ok(&address), now)? {
+                    let theirs = files.extract_if(.., |file| file.message_id == reply.id);
+                    let theirs: Vec<StoredFile> = theirs.map(|file| file.file).collect();
+                    if !theirs.is_empty() {
+                        let room = session_bytes_max.saturating_sub(ledger::session_bytes(db, session_id)?);
+                        let files = outgoing::named(theirs, room, now);
+                        ledger::record_files(db, session_id, Direction::Out, &reply.id, None, &files)?;
+                    }
                     addresses.push(address);
                 }
             }
@@ -95,13 +135,23 @@ fn record(db: &Connection, session_id: &str, messages: &[MessageOut], acks: &[Ac
 /// # Errors
 /// The central database failed.
 pub async fn adapter_is_live(house: &Arc<House>, link: &Link, account: String) -> Result<()> {
-    let (channel, idempotent) =
-        (link.manifest.channel_type.clone(), link.manifest.can(Capability::Idempotent));
-    let addresses = house.central.write(move |db| ledger::unpark(db, &channel, &account, idempotent)).await?;
+    let (channel, can) = (link.manifest.channel_type.clone(), doubt(link));
+    let addresses = house.central.write(move |db| ledger::unpark(db, &channel, &account, can)).await?;
     for address in addresses {
         ring(house, address, Claim::Nothing);
     }
     Ok(())
+}
+
+/// What a channel can do about a delivery of which nobody knows whether it has arrived.
+fn doubt(link: &Link) -> Doubt {
+    if link.manifest.can(Capability::Idempotent) {
+        Doubt::SendAgain
+    } else if link.manifest.can(Capability::Reconcilable) {
+        Doubt::LookUp
+    } else {
+        Doubt::MayDouble
+    }
 }
 
 /// Opens the lane of an address with what was claimed for it, or rings it.
@@ -180,9 +230,14 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
         let (delivery, outcome) = (delivery.clone(), outcome.clone());
         let parked = matches!(*outcome, Err(CallError::NotThere));
         let address = delivery.address.clone();
-        match house.central.write(move |db| record_outcome(db, &delivery, &outcome, now)).await {
-            Ok(()) if parked => return unpark_if_live(house, &address).await,
-            Ok(()) => return house.ring_later(session_id),
+        let link = house.registry.channel(address.channel_type.as_str());
+        let can = link.map_or(Doubt::MayDouble, |link| doubt(&link));
+        match house.central.write(move |db| record_outcome(db, &delivery, &outcome, can, now)).await {
+            Ok(_) if parked => return unpark_if_live(house, &address).await,
+            Ok(blobs) => {
+                house.attachments.discard(blobs);
+                return house.ring_later(session_id);
+            }
             // The record says `sending`, and must not stay so: the lane waits until it is told.
             Err(error) => tracing::error!(%error, "the outcome of a delivery could not be recorded yet"),
         }
@@ -204,23 +259,44 @@ async fn unpark_if_live(house: &Arc<House>, address: &Address) {
     }
 }
 
+/// Records how a delivery went; answers the blobs that nothing names any more.
 fn record_outcome(
     db: &Connection,
     delivery: &Delivery,
     outcome: &std::result::Result<Receipt, CallError>,
+    can: Doubt,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let error = match outcome {
-        Ok(receipt) => return ledger::settle(db, delivery, Ok(receipt.platform_message_id.as_deref()), now),
+        Ok(receipt) => {
+            ledger::settle(db, delivery, Ok(receipt.platform_message_id.as_deref()), now)?;
+            return forget_files(db, delivery);
+        }
         Err(error) => error,
     };
     let why = error.to_string();
-    // The call was made and nobody knows how it went.
-    let in_doubt = matches!(error, CallError::Late | CallError::Cancelled | CallError::Panicked(_));
+    let in_doubt = is_in_doubt(error).then_some(can);
     match after_failure(error, delivery.attempts, delivery.taken_at, now) {
-        Next::At(at) => ledger::try_later(db, delivery, Some(at), &why, in_doubt),
-        Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt),
-        Next::GiveUp => ledger::settle(db, delivery, Err(&why), now),
+        Next::At(at) => ledger::try_later(db, delivery, Some(at), &why, in_doubt)?,
+        Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt)?,
+        Next::GiveUp => {
+            ledger::settle(db, delivery, Err(&why), now)?;
+            return forget_files(db, delivery);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn forget_files(db: &Connection, delivery: &Delivery) -> Result<Vec<String>> {
+    ledger::forget_files(db, &delivery.session_id, Direction::Out, &delivery.message_out_id)
+}
+
+/// Whether the call was made and nobody knows how it went.
+fn is_in_doubt(error: &CallError) -> bool {
+    match error {
+        CallError::Late | CallError::Cancelled | CallError::Panicked(_) => true,
+        CallError::Plugin(PluginError::InDoubt { .. }) => true,
+        CallError::NotThere | CallError::Unsupported(_) | CallError::Plugin(_) => false,
     }
 }
 
@@ -228,14 +304,36 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Receipt
     let address = &delivery.address;
     let link = house.registry.live(address.channel_type.as_str(), address.account.as_str());
     let Some(link) = link else { return Err(CallError::NotThere) };
-    let text =
-        decide::text_of(&delivery.content).map_err(|why| CallError::Plugin(PluginError::refused(why)))?;
-    let message = OutboundMessage {
-        id: delivery.message_out_id.clone(),
-        address: address.clone(),
-        content: Content::Text { text },
-        in_reply_to: delivery.in_reply_to.clone(),
-        attachments: vec![],
-    };
+    if delivery.look_up {
+        // A lookup that fails says nothing about the message: it stays in doubt.
+        let found = link.find(outgoing::message(delivery, Vec::new(), true)?, DELIVER_DEADLINE).await;
+        if let Some(receipt) = found.map_err(|error| match error {
+            CallError::NotThere => CallError::NotThere,
+            error => CallError::Plugin(PluginError::in_doubt(error.to_string())),
+        })? {
+            return Ok(receipt);
+        }
+    }
+    let files = files(house, delivery).await?;
+    let message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;
     link.deliver(message, DELIVER_DEADLINE).await
+}
+
+/// The files of a reply, with their bytes.
+async fn files(house: &House, delivery: &Delivery) -> std::result::Result<Vec<OutgoingFile>, CallError> {
+    let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
+    let store = house.attachments.clone();
+    let read = move |db: &Connection| {
+        let files = ledger::files_of(db, &session_id, Direction::Out, &id)?;
+        let bytes = |file: StoredFile| {
+            let bytes = file.blob.as_ref().ok().map(|blob| store.read(blob)).transpose()?;
+            Ok((file, bytes))
+        };
+        files.into_iter().map(bytes).collect()
+    };
+    house
+        .central
+        .read(read)
+        .await
+        .map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))
 }

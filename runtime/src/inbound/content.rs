@@ -1,10 +1,11 @@
 //! The JSON in which a message lies in `inbound.db`: the fields that the prompt format reads. Pure.
 
 use super::snapshot::Arrival;
-use serde_json::json;
+use crate::ledger::NewAttachment;
+use serde_json::{Value, json};
 
-/// Writes the content of a row.
-pub fn content(arrival: &Arrival) -> String {
+/// Writes the content of a row, all but its attachments.
+pub fn content(arrival: &Arrival) -> Value {
     let message = &arrival.message;
     let name = message.sender.name.as_deref().unwrap_or(&message.sender.handle);
     let mut content = json!({
@@ -16,11 +17,20 @@ pub fn content(arrival: &Arrival) -> String {
     if let Some(reply_to) = &message.reply_to {
         content["replyTo"] = json!({ "id": reply_to.id, "sender": reply_to.sender, "text": reply_to.text });
     }
-    if !message.attachments.is_empty() {
-        let attachments = message.attachments.iter().map(|file| {
-            json!({ "name": file.name, "type": "file", "mimeType": file.mime_type, "size": file.size_bytes, "url": file.url })
-        });
-        content["attachments"] = attachments.collect();
-    }
-    content.to_string()
+    content
+}
+
+/// Writes what is known of each attachment.
+pub fn attachments(arrival: &Arrival) -> Vec<NewAttachment> {
+    let named = |(position, file): (usize, &vestibule_plugin_api::Attachment)| NewAttachment {
+        entry: json!({
+            "name": file.name,
+            "type": file.kind.as_deref().unwrap_or("file"),
+            "mimeType": file.mime_type,
+            "size": file.size_bytes,
+            "url": file.url,
+        }),
+        file: arrival.files.iter().find(|stored| stored.position == position).cloned(),
+    };
+    arrival.message.attachments.iter().enumerate().map(named).collect()
 }

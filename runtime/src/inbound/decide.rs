@@ -1,12 +1,14 @@
 //! Who hears a message. Pure.
 
-use super::content::content;
+use super::content::{attachments, content};
 use super::engage::engages;
 use super::snapshot::{Arrival, Snapshot};
+use crate::attachments::Limits;
 use crate::drops::{NO_AGENT_ENGAGED, NO_AGENT_WIRED};
 use crate::ledger::NewMessage;
 use crate::sessions::SessionKey;
 use crate::wirings::{IgnoredPolicy, SessionMode, Wiring};
+use serde_json::Value;
 
 /// What will be done, in order.
 pub type Plan = Vec<Step>;
@@ -33,7 +35,7 @@ pub enum Step {
 }
 
 /// Each wiring decides for itself; a message that none wants is dropped once, with the reason.
-pub fn decide(snapshot: &Snapshot, arrival: &Arrival) -> Plan {
+pub fn decide(snapshot: &Snapshot, arrival: &Arrival, limits: Limits) -> Plan {
     if snapshot.wirings.is_empty() {
         return vec![Step::Drop { reason: NO_AGENT_WIRED }];
     }
@@ -42,7 +44,7 @@ pub fn decide(snapshot: &Snapshot, arrival: &Arrival) -> Plan {
     for wiring in &snapshot.wirings {
         let trigger = engages(wiring, &arrival.message);
         if trigger || wiring.ignored_message_policy == IgnoredPolicy::Accumulate {
-            plan.push(post(wiring, arrival, trigger, &content));
+            plan.push(post(wiring, arrival, trigger, &content, limits));
         }
     }
     if plan.is_empty() {
@@ -51,7 +53,7 @@ pub fn decide(snapshot: &Snapshot, arrival: &Arrival) -> Plan {
     plan
 }
 
-fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &str) -> Step {
+fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &Value, limits: Limits) -> Step {
     Step::Post {
         agent_group_id: wiring.agent_group_id.clone(),
         messaging_group_id: wiring.messaging_group_id.clone(),
@@ -62,7 +64,9 @@ fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &str) -> Ste
             timestamp: arrival.message.timestamp,
             trigger,
             address: arrival.address.clone(),
-            content: content.to_owned(),
+            content: content.clone(),
+            attachments: attachments(arrival),
+            session_bytes_max: limits.session_bytes,
         }),
     }
 }
@@ -127,7 +131,8 @@ mod tests {
             Step::Post { key, message, .. } => format!("{key:?} wakes={}", message.trigger),
             Step::Drop { reason } => reason.to_owned(),
         };
-        decide(snapshot, arrival).into_iter().map(words).collect()
+        let limits = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
+        decide(snapshot, arrival, limits).into_iter().map(words).collect()
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod content;
 mod decide;
 mod engage;
+mod files;
 mod snapshot;
 
 pub use decide::{Plan, Step, decide};
@@ -25,6 +26,8 @@ use vestibule_plugin_api::{Accepted, Ignored};
 pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
     let now = clock::now();
     let marks = house.clone();
+    let arrival = files::store(house, arrival).await?;
+    let stored = files::blobs(&arrival.files);
     let (accepted, sessions) = house
         .central
         .write(move |db| {
@@ -35,9 +38,16 @@ pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
                 return Ok((Accepted::Duplicate, Vec::new()));
             }
             let snapshot = Snapshot::load(db, &arrival)?;
-            perform(db, decide(&snapshot, &arrival), &arrival, now)
+            perform(db, decide(&snapshot, &arrival, marks.attachments.limits()), &arrival, now)
         })
         .await?;
+    if !stored.is_empty() {
+        // Left out by its size, or heard by nobody after all.
+        match house.central.read(move |db| ledger::unnamed(db, stored)).await {
+            Ok(unnamed) => house.attachments.discard(unnamed),
+            Err(error) => tracing::debug!(%error, "files nobody names stay until the next start"),
+        }
+    }
     for session_id in sessions {
         house.ring(session_id);
     }

@@ -1,5 +1,6 @@
 //! All rows that the decision about one message needs, read in one transaction.
 
+use crate::attachments::StoredFile;
 use crate::error::Result;
 use crate::{agents, messaging_groups, wirings};
 use rusqlite::Connection;
@@ -10,8 +11,10 @@ use vestibule_plugin_api::{Address, InboundMessage};
 pub struct Arrival {
     /// Where it came from; the channel type is the plugin's, never the message's.
     pub address: Address,
-    /// What came.
+    /// What came, without its files' bytes.
     pub message: InboundMessage,
+    /// The files whose bytes came, once they are stored.
+    pub files: Vec<StoredFile>,
 }
 
 impl Arrival {
@@ -23,7 +26,7 @@ impl Arrival {
             platform_id: message.platform_id.clone(),
             thread_id: message.thread_id.clone().filter(|_| threads),
         };
-        Arrival { address, message }
+        Arrival { address, message, files: Vec::new() }
     }
 }
 

@@ -9,15 +9,18 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use vestibule_keeper::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, ToKeeper};
+use vestibule_keeper::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, PART_BYTES_MAX, ToKeeper};
 use vestibule_session::{CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut};
 
 /// A keeper that takes no frame for this long hangs.
 const SEND_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// A frame, and the raw bytes that came with it.
+pub type Heard = (FromKeeper, Vec<u8>);
+
 /// One keeper. Dropping it ends it, and its runner with it.
 pub struct Keeper {
-    frames: mpsc::Receiver<FromKeeper>,
+    frames: mpsc::Receiver<Heard>,
     to: OwnedWriteHalf,
     _child: Child,
 }
@@ -50,7 +53,7 @@ impl Keeper {
     }
 
     /// The next frame; `None` when the keeper has gone, or said something it must not.
-    pub async fn frame(&mut self) -> Option<FromKeeper> {
+    pub async fn frame(&mut self) -> Option<Heard> {
         self.frames.recv().await
     }
 
@@ -79,7 +82,7 @@ impl Keeper {
 }
 
 /// Reads frames until the keeper goes or breaks a rule.
-async fn listen(mut from: OwnedReadHalf, heard: mpsc::Sender<FromKeeper>) {
+async fn listen(mut from: OwnedReadHalf, heard: mpsc::Sender<Heard>) {
     loop {
         match receive(&mut from).await {
             Ok(Some(frame)) => {
@@ -96,27 +99,44 @@ async fn listen(mut from: OwnedReadHalf, heard: mpsc::Sender<FromKeeper>) {
     }
 }
 
-async fn receive(from: &mut OwnedReadHalf) -> std::io::Result<Option<FromKeeper>> {
+async fn receive(from: &mut OwnedReadHalf) -> std::io::Result<Option<Heard>> {
     let mut header = [0; 4];
     if from.read_exact(&mut header).await.is_err() {
         return Ok(None);
     }
     // Grows with what really comes, not with what a header claims.
     let len = wire::frame_len(header)?;
+    let Some(bytes) = exactly(from, len).await? else { return Ok(None) };
+    let frame = wire::decode(&bytes)?;
+    if let Some(why) = fault(&frame) {
+        return Err(std::io::Error::other(why));
+    }
+    let beside = match frame {
+        FromKeeper::Part { bytes, .. } => bytes as usize,
+        _ => 0,
+    };
+    Ok(exactly(from, beside).await?.map(|bytes| (frame, bytes)))
+}
+
+async fn exactly(from: &mut OwnedReadHalf, len: usize) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     from.take(len as u64).read_to_end(&mut bytes).await?;
-    if bytes.len() < len {
-        return Ok(None);
-    }
-    let frame = wire::decode(&bytes)?;
-    match fault(&frame) {
-        Some(why) => Err(std::io::Error::other(why)),
-        None => Ok(Some(frame)),
-    }
+    Ok((bytes.len() == len).then_some(bytes))
 }
 
 fn fault(frame: &FromKeeper) -> Option<String> {
-    let FromKeeper::Batch { messages, acks } = frame else { return None };
+    let (messages, acks) = match frame {
+        FromKeeper::Batch { messages, acks } => (messages, acks),
+        FromKeeper::Part { message_id, name, bytes, .. } => {
+            let long = message_id.len().max(name.len()) > FIELD_BYTES_MAX || *bytes as usize > PART_BYTES_MAX;
+            return long.then(|| "a part of a file is longer than any a keeper may hand over".to_owned());
+        }
+        FromKeeper::LeftOut { message_id, name, reason, .. } => {
+            let long = message_id.len().max(name.len()).max(reason.len()) > FIELD_BYTES_MAX;
+            return long.then(|| "a word of a keeper is longer than any it may say".to_owned());
+        }
+        _ => return None,
+    };
     let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > FIELD_BYTES_MAX);
     let too_long = |m: &MessageOut| {
         [&m.in_reply_to, &m.deliver_after, &m.platform_id, &m.channel_type, &m.thread_id, &m.account]

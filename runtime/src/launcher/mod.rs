@@ -7,7 +7,7 @@ mod keeper;
 mod spec;
 
 pub use choose::Choice;
-pub use keeper::Keeper;
+pub use keeper::{Heard, Keeper};
 
 use crate::error::{Error, IoContext, Result};
 use crate::house::House;
@@ -49,7 +49,12 @@ pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Resul
     } else {
         None
     };
-    let spec = LaunchSpec { session_dir: dir.root().to_owned(), after_seq: facts.after_seq, runner };
+    let spec = LaunchSpec {
+        session_dir: dir.root().to_owned(),
+        after_seq: facts.after_seq,
+        files_bytes_max: house.attachments.limits().message_bytes,
+        runner,
+    };
     Keeper::start(&house.program, spec).await
 }
 

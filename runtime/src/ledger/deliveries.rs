@@ -25,6 +25,19 @@ pub struct Delivery {
     pub attempts: i64,
     /// When the runtime took it.
     pub taken_at: Timestamp,
+    /// Whether the channel is asked first if an earlier attempt has arrived.
+    pub look_up: bool,
+}
+
+/// What can be done about an attempt of which nobody knows whether it has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The channel shows one message for one id: it is sent again.
+    SendAgain,
+    /// The channel can look it up first.
+    LookUp,
+    /// It is sent again, and is on record as a possible duplicate.
+    MayDouble,
 }
 
 /// What a lane should do next.
@@ -109,7 +122,7 @@ pub fn claim_next(db: &Connection, address: &Address, now: Timestamp) -> Result<
     let sql = format!(
         "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
          WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
-         content, attempts, taken_at, next_attempt_at, state \
+         content, attempts, taken_at, next_attempt_at, state, look_up \
          FROM deliveries WHERE {OF_ADDRESS} AND state IN ('pending', 'sending', 'unknown', 'parked') ORDER BY taken_at, seq LIMIT 1"
     );
     let head = db
@@ -123,6 +136,7 @@ pub fn claim_next(db: &Connection, address: &Address, now: Timestamp) -> Result<
                 content: r.get(3)?,
                 attempts: r.get::<_, i64>(4)? + 1,
                 taken_at: Timestamp(r.get(5)?),
+                look_up: r.get(8)?,
             };
             Ok((delivery, Timestamp(r.get(6)?), r.get::<_, String>(7)?))
         })
@@ -167,21 +181,29 @@ pub fn settle(
 }
 
 /// Records a failure that is not final: `at` when to try again, or parked until the adapter is there.
-/// `in_doubt` when the platform may have the message all the same: the next one may be a duplicate.
+/// `in_doubt` says what the channel can do when the platform may have the message all the same.
 pub fn try_later(
     db: &Connection,
     delivery: &Delivery,
     at: Option<Timestamp>,
     why: &str,
-    in_doubt: bool,
+    in_doubt: Option<Doubt>,
 ) -> Result<()> {
     let state = if at.is_some() { "pending" } else { "parked" };
     let at = at.map_or(0, |at| at.0);
     db.prepare_cached(
         "UPDATE deliveries SET state = ?3, next_attempt_at = ?4, last_error = ?5, \
-         possible_duplicate = possible_duplicate OR ?6 WHERE session_id = ?1 AND message_out_id = ?2",
+         possible_duplicate = possible_duplicate OR ?6, look_up = ?7 WHERE session_id = ?1 AND message_out_id = ?2",
     )?
-    .execute(params![delivery.session_id, delivery.message_out_id, state, at, why, in_doubt])?;
+    .execute(params![
+        delivery.session_id,
+        delivery.message_out_id,
+        state,
+        at,
+        why,
+        in_doubt == Some(Doubt::MayDouble),
+        in_doubt == Some(Doubt::LookUp),
+    ])?;
     Ok(())
 }
 
@@ -200,15 +222,14 @@ pub fn mark_unknown(db: &Connection) -> Result<usize> {
     Ok(db.execute("UPDATE deliveries SET state = 'unknown' WHERE state = 'sending'", [])?)
 }
 
-/// An adapter is there: what was parked goes on, and what is unknown is sent once more. Unless the
-/// channel shows one message for one id, that is recorded as a possible duplicate. Answers the
-/// addresses with something to deliver.
-pub fn unpark(db: &Connection, channel: &str, account: &str, idempotent: bool) -> Result<Vec<Address>> {
+/// An adapter is there: what was parked goes on, and what is unknown is sent once more or looked up
+/// first, by what the channel can do. Answers the addresses with something to deliver.
+pub fn unpark(db: &Connection, channel: &str, account: &str, can: Doubt) -> Result<Vec<Address>> {
     db.execute(
-        "UPDATE deliveries SET possible_duplicate = (state = 'unknown' AND NOT ?3) OR possible_duplicate, \
-         state = 'pending', next_attempt_at = 0 \
+        "UPDATE deliveries SET possible_duplicate = (state = 'unknown' AND ?3) OR possible_duplicate, \
+         look_up = (state = 'unknown' AND ?4) OR look_up, state = 'pending', next_attempt_at = 0 \
          WHERE channel_type = ?1 AND account = ?2 AND state IN ('parked', 'unknown')",
-        params![channel, account, idempotent],
+        params![channel, account, can == Doubt::MayDouble, can == Doubt::LookUp],
     )?;
     let mut statement = db.prepare(
         "SELECT DISTINCT platform_id, thread_id FROM deliveries WHERE channel_type = ?1 AND account = ?2 \
@@ -299,9 +320,9 @@ mod tests {
         let first = claim(&db).expect("the oldest");
         assert_eq!((first.message_out_id.as_str(), first.attempts), ("a", 1));
         assert_eq!(claim(&db), None, "the next waits for it");
-        try_later(&db, &first, Some(Timestamp(2_000)), "away", false).expect("it is recorded");
+        try_later(&db, &first, Some(Timestamp(2_000)), "away", None).expect("it is recorded");
         assert_eq!(claim(&db), None, "it still holds its lane");
-        try_later(&db, &first, Some(Timestamp(500)), "away", false).expect("it is recorded");
+        try_later(&db, &first, Some(Timestamp(500)), "away", None).expect("it is recorded");
         let again = claim(&db).expect("again");
         settle(&db, &again, Ok(Some("p1")), Timestamp(3)).expect("it is settled");
         assert_eq!(claim(&db).expect("the next").message_out_id, "b");
@@ -310,14 +331,20 @@ mod tests {
 
     #[test]
     fn what_a_crash_cut_off_is_marked_by_what_the_channel_can() {
-        for (idempotent, want) in [(true, "a sending 0"), (false, "a sending 1")] {
+        let cases = [
+            (Doubt::SendAgain, "a sending 0", false),
+            (Doubt::MayDouble, "a sending 1", false),
+            (Doubt::LookUp, "a sending 0", true),
+        ];
+        for (can, want, look_up) in cases {
             let db = ledger();
             record_reply(&db, "s", &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
             claim(&db).expect("it is being sent");
             assert_eq!(mark_unknown(&db).expect("the crash"), 1);
             assert_eq!(claim(&db), None, "it waits for its adapter");
-            assert_eq!(unpark(&db, "x", "main", idempotent).expect("the adapter"), [address()]);
-            claim(&db).expect("once more");
+            assert_eq!(unpark(&db, "x", "main", can).expect("the adapter"), [address()]);
+            let again = claim(&db).expect("once more");
+            assert_eq!(again.look_up, look_up, "{can:?}");
             assert_eq!(story(&db), [want]);
         }
     }

@@ -1,11 +1,15 @@
 //! Rows on their way in, and what became of them.
 
 use super::bump;
+use super::files::{Direction, record_files, session_bytes};
+use crate::attachments::StoredFile;
 use crate::clock::{Timestamp, after};
 use crate::error::Result;
 use rusqlite::{Connection, params};
+use serde_json::Value;
+use std::collections::HashSet;
 use vestibule_plugin_api::Address;
-use vestibule_session::{Ack, AckStatus, next_even};
+use vestibule_session::{Ack, AckStatus, SessionDir, name, next_even};
 
 /// A row that died this often with its runner is given up.
 const TRIES_MAX: i64 = 5;
@@ -27,8 +31,21 @@ pub struct NewMessage {
     pub trigger: bool,
     /// Where a reply goes.
     pub address: Address,
-    /// JSON, as the spec's prompt format reads it.
-    pub content: String,
+    /// As the prompt format reads it, without its `attachments`.
+    pub content: Value,
+    /// The files that came with it.
+    pub attachments: Vec<NewAttachment>,
+    /// The files of a session may hold this much, in bytes.
+    pub session_bytes_max: u64,
+}
+
+/// A file that came with a message.
+#[derive(Debug, Clone)]
+pub struct NewAttachment {
+    /// What is known of it, as the prompt format reads it.
+    pub entry: Value,
+    /// The file itself, if its bytes came, under the name its sender gave it.
+    pub file: Option<StoredFile>,
 }
 
 /// Takes an event id; false when it was taken before.
@@ -43,6 +60,14 @@ pub fn take_event(
         "INSERT OR IGNORE INTO event_ids (channel_type, account, event_id, seen_at) VALUES (?1, ?2, ?3, ?4)",
     )?;
     Ok(statement.execute(params![channel, account, event_id, now.0])? == 1)
+}
+
+/// Whether an event id, on a channel and an account, was taken before.
+pub fn was_taken(db: &Connection, event: (&str, &str, &str)) -> Result<bool> {
+    let mut statement = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM event_ids WHERE channel_type = ?1 AND account = ?2 AND event_id = ?3)",
+    )?;
+    Ok(statement.query_row([event.0, event.1, event.2], |r| r.get(0))?)
 }
 
 /// Forgets the event ids that no platform sends again.
@@ -62,6 +87,7 @@ pub fn accept(db: &Connection, session_id: &str, new: &NewMessage, now: Timestam
     db.prepare_cached("UPDATE sessions SET last_seq = ?2, last_active = ?3 WHERE id = ?1")?
         .execute(params![session_id, seq, now.0])?;
     let id = free_id(db, session_id, &new.platform_message_id, &new.agent_group_id)?;
+    let content = with_files(db, session_id, &id, seq, new)?;
     db.prepare_cached(
         "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, series_id, \"trigger\", channel_type, \
          account, platform_id, thread_id, content, platform_message_id, change) \
@@ -77,11 +103,56 @@ pub fn accept(db: &Connection, session_id: &str, new: &NewMessage, now: Timestam
         new.address.account.as_str(),
         new.address.platform_id.as_str(),
         new.address.thread_id.as_ref().map(|thread| thread.as_str()),
-        new.content,
+        content,
         new.platform_message_id,
         change,
     ])?;
     Ok(())
+}
+
+/// The content of a row, its files on record and named where the agent will find them.
+fn with_files(db: &Connection, session_id: &str, id: &str, seq: i64, new: &NewMessage) -> Result<String> {
+    if new.attachments.is_empty() {
+        return Ok(new.content.to_string());
+    }
+    let folder = name::folder_name(id, seq);
+    let mut room = new.session_bytes_max.saturating_sub(session_bytes(db, session_id)?);
+    let (mut entries, mut files, mut names) = (Vec::new(), Vec::new(), HashSet::new());
+    for attachment in &new.attachments {
+        let mut entry = attachment.entry.clone();
+        if let Some(mut file) = attachment.file.clone() {
+            if file.blob.is_ok() && file.size_bytes > room {
+                file.blob = Err(format!(
+                    "the files of this session may hold {} bytes (`session_files_mb`)",
+                    new.session_bytes_max
+                ));
+            }
+            match &file.blob {
+                Ok(_) => {
+                    room -= file.size_bytes;
+                    file.name = free_name(&file.name, &mut names);
+                    entry["name"] = file.name.as_str().into();
+                    entry["size"] = file.size_bytes.into();
+                    entry["localPath"] = SessionDir::inbox_file(&folder, &file.name).into();
+                }
+                Err(why) => entry["leftOut"] = why.as_str().into(),
+            }
+            files.push(file);
+        }
+        entries.push(entry);
+    }
+    record_files(db, session_id, Direction::In, id, Some(&folder), &files)?;
+    let mut content = new.content.clone();
+    content["attachments"] = Value::Array(entries);
+    Ok(content.to_string())
+}
+
+fn free_name(name: &str, taken: &mut HashSet<String>) -> String {
+    let numbered = (2..).map(|number| name::numbered(name, number));
+    let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name));
+    let free = free.unwrap_or_default();
+    taken.insert(free.clone());
+    free
 }
 
 /// `<platform message id>:<agent group id>`; an edit, or another chat's message with the same id,

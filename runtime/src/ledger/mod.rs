@@ -7,15 +7,18 @@
 //!   and nothing is lost.
 
 mod deliveries;
+mod files;
 mod messages;
 mod project;
 
 pub use deliveries::{
-    Claim, Delivery, claim_next, delivery_counts, mark_taken, mark_unknown, record_reply, settle, try_later,
-    unclaim, unpark,
+    Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, record_reply, settle,
+    try_later, unclaim, unpark,
 };
+pub use files::{Direction, files_of, forget_files, named_blobs, record_files, session_bytes, unnamed};
 pub use messages::{
-    NewMessage, accept, acknowledge, bump_routing, count_tries, forget_events, seen_at_start, take_event,
+    NewAttachment, NewMessage, accept, acknowledge, bump_routing, count_tries, forget_events, seen_at_start,
+    take_event, was_taken,
 };
 pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
 

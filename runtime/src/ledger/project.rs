@@ -1,8 +1,10 @@
 //! From the ledger's rows to a session's `inbound.db`.
 
+use super::files::inbox_since;
+use crate::attachments::Store;
 use crate::clock::Timestamp;
 use crate::db::Central;
-use crate::error::Result;
+use crate::error::{IoContext, Result};
 use crate::home::Home;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
@@ -40,13 +42,19 @@ impl Ledger {
     ///
     /// # Errors
     /// The file is locked or cannot be written; the session stays behind until the next call.
-    pub fn project(&self, central: &Central, home: &Home, session_id: &str) -> Result<Option<Projected>> {
+    pub fn project(
+        &self,
+        central: &Central,
+        home: &Home,
+        attachments: &Store,
+        session_id: &str,
+    ) -> Result<Option<Projected>> {
         central.read_here(|db| {
             let Some(wanted) = wanted(db, session_id)? else { return Ok(None) };
             let dir = home.session(&wanted.agent_group_id, session_id);
             let known = locked(&self.known).get(session_id).copied();
             if known.is_none_or(|known| known < wanted.change) {
-                self.write(db, &dir, session_id, &wanted, known.is_none())?;
+                self.write(db, &dir, attachments, session_id, &wanted, known.is_none())?;
                 locked(&self.known).insert(session_id.to_owned(), wanted.change);
                 locked(&self.unwritten).insert(session_id.to_owned(), wanted.change);
             }
@@ -58,6 +66,7 @@ impl Ledger {
         &self,
         db: &Connection,
         dir: &SessionDir,
+        attachments: &Store,
         session_id: &str,
         wanted: &Wanted,
         first: bool,
@@ -74,6 +83,11 @@ impl Ledger {
                 Err(error) => return Err(error.into()),
             };
         if applied < wanted.change {
+            for (folder, files) in inbox_since(db, session_id, applied)? {
+                attachments
+                    .show_in_inbox(dir, &folder, &files)
+                    .context(|| format!("cannot show files in {}", dir.root().display()))?;
+            }
             let projection = changes(db, session_id, applied, wanted)?;
             writer.apply(&projection)?;
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use vestibule_plugin_api::wire::{self, Empty, Request, WebhookHead};
+use vestibule_plugin_api::wire::{self, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{Manifest, OutboundMessage, PluginError, Receipt, WebhookRequest};
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 
@@ -84,7 +84,17 @@ impl Link {
 
     /// Delivers a message.
     pub async fn deliver(&self, message: OutboundMessage, deadline: Duration) -> Result<Receipt, CallError> {
-        self.ask(wire::frame(&Request::Deliver { message }), deadline).await
+        self.ask(wire::frame_with_blobs(Request::Deliver { message }), deadline).await
+    }
+
+    /// Asks whether a message has arrived that was handed over before.
+    pub async fn find(
+        &self,
+        message: OutboundMessage,
+        deadline: Duration,
+    ) -> Result<Option<Receipt>, CallError> {
+        let found: Found = self.ask(wire::frame(&Request::Find { message }), deadline).await?;
+        Ok(found.receipt)
     }
 
     /// Hands a verified webhook over.

@@ -65,8 +65,8 @@ impl RuntimeCalls for Port {
     }
 }
 
-async fn answer(house: &Arc<House>, link: &Link, frame: Frame) -> (u32, Frame) {
-    let event = match wire::read::<Event>(&frame) {
+async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Frame) {
+    let event = match wire::read_with_blobs::<Event>(&mut frame) {
         Ok(event) => event,
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
     };

@@ -1,11 +1,12 @@
 //! The lane of one session.
 
+use super::files::Files;
 use crate::clock::{self, Timestamp};
 use crate::delivery;
 use crate::error::Error;
 use crate::house::House;
 use crate::lanes::Bell;
-use crate::launcher::{self, Keeper};
+use crate::launcher::{self, Heard, Keeper};
 use crate::ledger;
 use crate::sessions;
 use std::future::pending;
@@ -85,6 +86,8 @@ struct Run {
     heard: Instant,
     /// Its deadline passed without a word.
     silent: bool,
+    /// The files of the batch to come.
+    files: Files,
 }
 
 impl Run {
@@ -141,7 +144,7 @@ impl Lane {
     /// Brings the file up to date; false when it could not, or when there is no such session.
     async fn project(&mut self) -> bool {
         let (house, session_id) = (self.house.clone(), self.session_id.clone());
-        let work = move || house.ledger.project(&house.central, &house.home, &session_id);
+        let work = move || house.ledger.project(&house.central, &house.home, &house.attachments, &session_id);
         match tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping)) {
             Ok(Some(projected)) => {
                 (self.project_at, self.behind, self.due) = (None, None, projected.due);
@@ -235,6 +238,7 @@ impl Lane {
                     failed: false,
                     heard: active,
                     silent: false,
+                    files: Files::new(self.house.attachments.clone()),
                 });
             }
             Err(error) => self.failed(&error.to_string()),
@@ -282,21 +286,30 @@ impl Lane {
         }
     }
 
-    async fn hear(&mut self, frame: Option<FromKeeper>) {
+    async fn hear(&mut self, heard: Option<Heard>) {
         let Some(run) = &mut self.run else { return };
         run.heard = Instant::now();
+        let (frame, bytes) = heard.map_or((None, Vec::new()), |(frame, bytes)| (Some(frame), bytes));
         match frame {
             Some(FromKeeper::Pulse) => {}
             Some(FromKeeper::Batch { messages, acks }) => {
                 run.active = Instant::now();
                 self.project_at.get_or_insert(Instant::now() + PROJECT_LATER);
-                let taken = delivery::take(&self.house, &self.session_id, messages, acks).await;
+                let files = tokio::task::block_in_place(|| run.files.take());
+                let taken = match files {
+                    Ok(files) => delivery::take(&self.house, &self.session_id, messages, acks, files).await,
+                    Err(error) => Err(error),
+                };
                 if let Err(error) = taken {
-                    // Not taken: a keeper without a runner reads it again.
-                    tracing::error!(session = self.session_id, %error, "replies could not be recorded");
-                    self.ended().await;
+                    self.not_taken(&error).await;
                 } else if run.keeper.taken().await.is_ok() {
                     self.failures = 0;
+                }
+            }
+            Some(frame @ (FromKeeper::Part { .. } | FromKeeper::LeftOut { .. })) => {
+                run.active = Instant::now();
+                if let Err(error) = tokio::task::block_in_place(|| run.files.hear(frame, &bytes)) {
+                    self.not_taken(&error).await;
                 }
             }
             Some(FromKeeper::Alive) => run.active = Instant::now(),
@@ -317,6 +330,19 @@ impl Lane {
             }
             None => self.ended().await,
         }
+    }
+
+    /// What the keeper handed over is not on record: a keeper without a runner reads it again. Unless
+    /// it broke a rule, neither it nor its agent is to blame.
+    async fn not_taken(&mut self, error: &Error) {
+        tracing::error!(session = self.session_id, %error, "replies could not be recorded");
+        if !matches!(error, Error::Refused(_))
+            && let Some(run) = &mut self.run
+        {
+            run.failed = true;
+            self.failed(&error.to_string());
+        }
+        self.ended().await;
     }
 
     /// The keeper has gone, or goes now.

@@ -29,7 +29,12 @@ fn keep(dir: &SessionDir) -> (String, usize) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let spec = LaunchSpec { session_dir: dir.root().to_owned(), after_seq: 0, runner: None };
+    let spec = LaunchSpec {
+        session_dir: dir.root().to_owned(),
+        after_seq: 0,
+        files_bytes_max: 1 << 20,
+        runner: None,
+    };
     wire::send(&mut ours, &ToKeeper::Launch(spec)).unwrap();
     let (begin, mut rows) = (Instant::now(), 0);
     let word = loop {

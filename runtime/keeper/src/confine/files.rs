@@ -3,7 +3,7 @@
 use crate::wire::Grants;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, RestrictionStatus, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -51,10 +51,15 @@ fn enforced(status: RestrictionStatus) -> Result<()> {
     }
 }
 
-/// A domain that limits signals and nothing else.
+/// A domain that limits signals and nothing else. Any domain that does not speak of moving files from
+/// folder to folder refuses it, so this one allows it everywhere.
 pub fn signals_only() -> Result<()> {
-    let domain = Ruleset::default().set_compatibility(CompatLevel::BestEffort).scope(Scope::Signal);
-    let status = domain.and_then(Ruleset::create).and_then(RulesetCreated::restrict_self).map_err(failed)?;
+    let make = || {
+        let domain = Ruleset::default().set_compatibility(CompatLevel::BestEffort).scope(Scope::Signal)?;
+        let domain = domain.handle_access(AccessFs::Refer)?.create()?;
+        domain.add_rules(path_beneath_rules(["/"], AccessFs::Refer))?.restrict_self()
+    };
+    let status = make().map_err(failed)?;
     // A kernel older than this scope says "not enforced"; the domains of files come later and decide.
     let _ = status;
     Ok(())

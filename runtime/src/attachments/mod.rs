@@ -1,0 +1,38 @@
+//! The attachments room: the bytes of files, both ways. A file lies here once, as a blob that the
+//! ledger names; what a session's `inbox/` shows is a projection of it, like `inbound.db`.
+//!
+//! Invariants:
+//! - A blob and its folder are synced before the commit that names it. One that no commit names is
+//!   removed.
+//! - Names come from strangers and never become part of a path unchecked; a folder is walked beneath
+//!   a handle, and no link is followed.
+//! - Limits are checked before a byte is written.
+
+mod inbox;
+mod store;
+
+pub use store::{Incoming, Store};
+
+/// What may lie here, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The files of one message together.
+    pub message_bytes: u64,
+    /// The files of one session together.
+    pub session_bytes: u64,
+    /// What stays free on the disk.
+    pub reserve_bytes: u64,
+}
+
+/// One file of a message, once its bytes lie here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its place among the files of its message.
+    pub position: usize,
+    /// Its name: safe as a path segment, and unique in its message.
+    pub name: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The blob that holds it, or why none does.
+    pub blob: Result<String, String>,
+}

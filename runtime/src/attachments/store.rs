@@ -1,0 +1,199 @@
+//! The folder of blobs.
+
+use super::Limits;
+use crate::error::{Error, IoContext, Result};
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+const BLOB: &str = "blob";
+
+/// The blobs of a home.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    limits: Limits,
+    /// Names sort by time: those below this one are from an earlier life.
+    opened: String,
+}
+
+/// A blob that is being written. No commit names it yet.
+#[derive(Debug)]
+pub struct Incoming {
+    file: File,
+    blob: String,
+    size_bytes: u64,
+}
+
+impl Store {
+    /// Opens the folder, made if it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(root: PathBuf, limits: Limits) -> Result<Store> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&root)
+            .context(|| format!("cannot make the folder {}", root.display()))?;
+        let opened = crate::id::mint(BLOB);
+        Ok(Store { root, limits, opened })
+    }
+
+    /// What may lie here.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Starts a blob, if the disk has room for `expected` bytes and its reserve.
+    ///
+    /// # Errors
+    /// The disk is too full: try again when there is space.
+    pub fn begin(&self, expected: u64) -> Result<Incoming> {
+        let disk =
+            rustix::fs::statvfs(&self.root).context(|| format!("cannot look at {}", self.root.display()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < expected.saturating_add(self.limits.reserve_bytes) {
+            return Err(Error::Io {
+                what: format!(
+                    "a file of {expected} bytes is not taken: the disk of {} has {free} bytes left and {} are kept free \
+                     (`disk_reserve_mb`); make room",
+                    self.root.display(),
+                    self.limits.reserve_bytes
+                ),
+                source: std::io::ErrorKind::StorageFull.into(),
+            });
+        }
+        let blob = crate::id::mint(BLOB);
+        let mut options = File::options();
+        let file = options.write(true).create_new(true).mode(0o400).open(self.path(&blob));
+        let file = file.context(|| format!("cannot write to {}", self.root.display()))?;
+        Ok(Incoming { file, blob, size_bytes: 0 })
+    }
+
+    /// Stores bytes that are all there. Call [`Store::sync`] before the commit that names it.
+    ///
+    /// # Errors
+    /// As [`Store::begin`], or the disk fails.
+    pub fn put(&self, bytes: &[u8]) -> Result<String> {
+        let mut incoming = self.begin(bytes.len() as u64)?;
+        match incoming.write(bytes).and_then(|()| incoming.finish()) {
+            Ok((blob, _)) => Ok(blob),
+            Err(error) => {
+                self.discard([incoming.blob]);
+                Err(error)
+            }
+        }
+    }
+
+    /// Syncs the folder: what was finished before is on disk, name and all.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn sync(&self) -> Result<()> {
+        File::open(&self.root)
+            .and_then(|folder| folder.sync_all())
+            .context(|| format!("cannot sync {}", self.root.display()))
+    }
+
+    /// The bytes of a blob.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, blob: &str) -> Result<Vec<u8>> {
+        fs::read(self.path(blob)).context(|| format!("cannot read {}", self.path(blob).display()))
+    }
+
+    /// Removes blobs that no commit names. One that stays all the same goes at the next start.
+    pub fn discard(&self, blobs: impl IntoIterator<Item = String>) {
+        for blob in blobs {
+            if let Err(error) = fs::remove_file(self.path(&blob)) {
+                tracing::debug!(blob, %error, "a blob nobody names could not be removed");
+            }
+        }
+    }
+
+    /// Removes what an earlier life wrote and no commit names; answers how many there were.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn sweep(&self, named: &HashSet<String>) -> Result<usize> {
+        let entries = fs::read_dir(&self.root).context(|| format!("cannot read {}", self.root.display()))?;
+        let mut removed = 0;
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name < self.opened && !named.contains(&name) && fs::remove_file(entry.path()).is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Where a blob lies.
+    pub(super) fn path(&self, blob: &str) -> PathBuf {
+        self.root.join(blob)
+    }
+
+    /// The folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+impl Incoming {
+    /// Its name.
+    pub fn blob(&self) -> &str {
+        &self.blob
+    }
+
+    /// How much was written, in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Writes the next bytes.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).context(|| "an attachment cannot be written".into())?;
+        self.size_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Puts it on disk; answers the blob and its size.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn finish(&self) -> Result<(String, u64)> {
+        self.file.sync_all().context(|| "an attachment cannot be synced".into())?;
+        Ok((self.blob.clone(), self.size_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { message_bytes: 100, session_bytes: 100, reserve_bytes: 0 };
+
+    #[test]
+    fn what_no_commit_names_goes_at_the_next_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = |limits| Store::open(folder.path().join("a"), limits).expect("it opens");
+        let store = open(LIMITS);
+        let (kept, lost) = (store.put(b"kept").expect("a disk"), store.put(b"lost").expect("a disk"));
+        let named = HashSet::from([kept.clone()]);
+        assert_eq!(store.sweep(&named).expect("it sweeps"), 0, "this life's are left alone");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let next = open(LIMITS);
+        assert_eq!(next.sweep(&named).expect("it sweeps"), 1);
+        assert_eq!(next.read(&kept).expect("it is there"), b"kept");
+        assert!(next.read(&lost).is_err());
+        let full = open(Limits { reserve_bytes: u64::MAX / 2, ..LIMITS });
+        let told = full.put(b"x").expect_err("no room").to_string();
+        assert!(told.contains("disk_reserve_mb"), "{told}");
+    }
+}

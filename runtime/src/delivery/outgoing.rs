@@ -1,0 +1,151 @@
+//! From the record of a delivery to what its channel is handed. Pure.
+
+use super::decide;
+use crate::attachments::StoredFile;
+use crate::clock::Timestamp;
+use crate::ledger::Delivery;
+use crate::plugins::CallError;
+use std::collections::HashSet;
+use vestibule_plugin_api::{Attachment, Blob, Content, OutboundMessage, PluginError};
+use vestibule_session::name;
+
+/// A file of a reply, and its bytes if it has any.
+pub type OutgoingFile = (StoredFile, Option<Vec<u8>>);
+
+/// Gives the files of a reply names that are safe and differ; leaves out what the session has no
+/// room for.
+pub fn named(files: Vec<StoredFile>, mut room: u64, now: Timestamp) -> Vec<StoredFile> {
+    let mut names = HashSet::new();
+    let name = |mut file: StoredFile| {
+        file.name = name::file_name(&file.name, None, None, now.0);
+        if !names.insert(file.name.clone()) {
+            file.name = name::numbered(&file.name, file.position + 1);
+            names.insert(file.name.clone());
+        }
+        match room.checked_sub(file.size_bytes) {
+            Some(left) if file.blob.is_ok() => room = left,
+            None if file.blob.is_ok() => {
+                file.blob = Err("its session holds too many files (`session_files_mb`)".to_owned());
+            }
+            _ => {}
+        }
+        file
+    };
+    files.into_iter().map(name).collect()
+}
+
+/// The message a channel is handed. What it cannot carry, or what could not be read, is named in the
+/// text, so that people know of it.
+///
+/// # Errors
+/// There is nothing that could be delivered.
+pub fn message(
+    delivery: &Delivery,
+    files: Vec<OutgoingFile>,
+    carries_files: bool,
+) -> Result<OutboundMessage, CallError> {
+    let refused = |why| CallError::Plugin(PluginError::refused(why));
+    let mut text = decide::text_of(&delivery.content).map_err(refused)?;
+    let mut attachments = Vec::new();
+    for (file, bytes) in files {
+        let reason = match (&file.blob, bytes) {
+            (Ok(_), Some(bytes)) if carries_files => {
+                attachments.push(Attachment {
+                    mime_type: name::mime_type(&file.name).map(str::to_owned),
+                    size_bytes: Some(file.size_bytes),
+                    bytes: Some(Blob::from(bytes)),
+                    name: file.name,
+                    ..Attachment::default()
+                });
+                continue;
+            }
+            (Err(why), _) => why.as_str(),
+            _ => "this channel carries no files",
+        };
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&format!("[file: {} — not sent: {reason}]", file.name));
+    }
+    Ok(OutboundMessage {
+        id: delivery.message_out_id.clone(),
+        address: delivery.address.clone(),
+        content: Content::Text { text },
+        in_reply_to: delivery.in_reply_to.clone(),
+        attachments,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_plugin_api::Address;
+
+    fn stored(position: usize, name: &str, blob: Result<&str, &str>) -> StoredFile {
+        let blob = blob.map(str::to_owned).map_err(str::to_owned);
+        StoredFile { position, name: name.into(), size_bytes: 3, blob }
+    }
+
+    #[test]
+    fn names_are_safe_and_differ() {
+        let files = vec![
+            stored(0, "a.txt", Ok("1")),
+            stored(1, "a.txt", Ok("2")),
+            stored(2, "../../x", Ok("3")),
+            stored(3, "b", Ok("4")),
+        ];
+        let told: Vec<String> = named(files, 10, Timestamp(7))
+            .into_iter()
+            .map(|file| format!("{} {}", file.name, file.blob.unwrap_or_else(|why| why)))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "a.txt 1",
+                "a-2.txt 2",
+                "attachment-7 3",
+                "b its session holds too many files (`session_files_mb`)"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_channel_is_handed() {
+        let delivery = |content: &str| Delivery {
+            session_id: "s".into(),
+            message_out_id: "o".into(),
+            in_reply_to: None,
+            address: Address {
+                channel_type: "x".into(),
+                account: "main".into(),
+                platform_id: "c".into(),
+                thread_id: None,
+            },
+            content: content.into(),
+            attempts: 1,
+            taken_at: Timestamp(0),
+            look_up: false,
+        };
+        let files =
+            || vec![(stored(0, "a.pdf", Ok("1")), Some(vec![1, 2, 3])), (stored(1, "b", Err("gone")), None)];
+        let words = r#"{"text":"see","files":["a.pdf","b"]}"#;
+        let alone = r#"{"text":"","files":["a.pdf","b"]}"#;
+        // content, whether files are carried, the text, how many files
+        let cases = [
+            (words, true, "see\n[file: b — not sent: gone]", 1),
+            (
+                words,
+                false,
+                "see\n[file: a.pdf — not sent: this channel carries no files]\n[file: b — not sent: gone]",
+                0,
+            ),
+            (alone, true, "[file: b — not sent: gone]", 1),
+        ];
+        for (content, carries, text, count) in cases {
+            let message = message(&delivery(content), files(), carries).expect("it can be sent");
+            assert_eq!(message.content, Content::Text { text: text.into() }, "{content}");
+            assert_eq!(message.attachments.len(), count, "{content}");
+            assert!(message.attachments.iter().all(|a| a.mime_type.as_deref() == Some("application/pdf")));
+        }
+    }
+}

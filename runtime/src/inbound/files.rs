@@ -1,0 +1,79 @@
+//! The files of an arriving message: stored and synced before the commit that names them.
+
+use super::decide::{Step, decide};
+use super::snapshot::{Arrival, Snapshot};
+use crate::attachments::{Store, StoredFile};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::house::House;
+use crate::ledger;
+use vestibule_plugin_api::{Attachment, Blob};
+use vestibule_session::name;
+
+/// Stores the files of a message that somebody will hear. What nobody hears never reaches the disk.
+///
+/// # Errors
+/// The disk fails or is too full: the message is not taken, and comes again.
+pub async fn store(house: &House, mut arrival: Arrival) -> Result<Arrival> {
+    let carried: Vec<(usize, Attachment, Blob)> = arrival
+        .message
+        .attachments
+        .iter_mut()
+        .enumerate()
+        .filter_map(|(position, file)| file.bytes.take().map(|bytes| (position, file.clone(), bytes)))
+        .collect();
+    if carried.is_empty() || !is_heard(house, &arrival).await? {
+        return Ok(arrival);
+    }
+    let store = house.attachments.clone();
+    let stored = tokio::task::spawn_blocking(move || store_all(&store, &carried));
+    arrival.files = stored.await.map_err(|_| Error::Stopping)??;
+    Ok(arrival)
+}
+
+/// A look ahead of the transaction that decides.
+async fn is_heard(house: &House, arrival: &Arrival) -> Result<bool> {
+    let limits = house.attachments.limits();
+    let arrival = arrival.clone();
+    let look = move |db: &rusqlite::Connection| {
+        let at = &arrival.address;
+        let event = (at.channel_type.as_str(), at.account.as_str(), arrival.message.event_id.as_str());
+        if ledger::was_taken(db, event)? {
+            return Ok(false);
+        }
+        let plan = decide(&Snapshot::load(db, &arrival)?, &arrival, limits);
+        Ok(plan.iter().any(|step| matches!(step, Step::Post { .. })))
+    };
+    house.central.read(look).await
+}
+
+fn store_all(store: &Store, carried: &[(usize, Attachment, Blob)]) -> Result<Vec<StoredFile>> {
+    let mut room = store.limits().message_bytes;
+    let now = clock::now().0;
+    let mut files: Vec<StoredFile> = Vec::new();
+    for (position, file, bytes) in carried {
+        let size_bytes = bytes.len() as u64;
+        let blob = if size_bytes > room {
+            Ok(Err("the files of one message are larger than `attachments_mb` allows".to_owned()))
+        } else {
+            room -= size_bytes;
+            store.put(bytes).map(Ok)
+        };
+        let blob = match blob {
+            Ok(blob) => blob,
+            Err(error) => {
+                store.discard(blobs(&files));
+                return Err(error);
+            }
+        };
+        let name = name::file_name(&file.name, file.mime_type.as_deref(), file.kind.as_deref(), now);
+        files.push(StoredFile { position: *position, name, size_bytes, blob });
+    }
+    store.sync()?;
+    Ok(files)
+}
+
+/// The blobs of files.
+pub fn blobs(files: &[StoredFile]) -> Vec<String> {
+    files.iter().filter_map(|file| file.blob.clone().ok()).collect()
+}

@@ -1,0 +1,145 @@
+//! Which files belong to which message.
+
+use crate::attachments::StoredFile;
+use crate::error::Result;
+use rusqlite::{Connection, params};
+use std::collections::HashSet;
+
+/// Which way a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the agent.
+    In,
+    /// From the agent.
+    Out,
+}
+
+impl Direction {
+    fn as_str(self) -> &'static str {
+        match self {
+            Direction::In => "in",
+            Direction::Out => "out",
+        }
+    }
+}
+
+/// Records the files of a message. `folder` is theirs below `inbox/`, for those on their way in.
+pub fn record_files(
+    db: &Connection,
+    session_id: &str,
+    direction: Direction,
+    message_id: &str,
+    folder: Option<&str>,
+    files: &[StoredFile],
+) -> Result<()> {
+    let mut statement = db.prepare_cached(
+        "INSERT OR REPLACE INTO files (session_id, direction, message_id, position, folder, name, size_bytes, blob, \
+         left_out) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    for file in files {
+        statement.execute(params![
+            session_id,
+            direction.as_str(),
+            message_id,
+            i64::try_from(file.position).unwrap_or(i64::MAX),
+            folder,
+            file.name,
+            i64::try_from(file.size_bytes).unwrap_or(i64::MAX),
+            file.blob.as_ref().ok(),
+            file.blob.as_ref().err(),
+        ])?;
+    }
+    Ok(())
+}
+
+/// The files of a message, in order.
+pub fn files_of(
+    db: &Connection,
+    session_id: &str,
+    direction: Direction,
+    message_id: &str,
+) -> Result<Vec<StoredFile>> {
+    let mut statement = db.prepare_cached(
+        "SELECT position, name, size_bytes, blob, left_out FROM files \
+         WHERE session_id = ?1 AND direction = ?2 AND message_id = ?3 ORDER BY position",
+    )?;
+    let rows = statement.query_map([session_id, direction.as_str(), message_id], file)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn file(r: &rusqlite::Row<'_>) -> rusqlite::Result<StoredFile> {
+    let blob: Option<String> = r.get(3)?;
+    Ok(StoredFile {
+        position: usize::try_from(r.get::<_, i64>(0)?).unwrap_or_default(),
+        name: r.get(1)?,
+        size_bytes: u64::try_from(r.get::<_, i64>(2)?).unwrap_or_default(),
+        blob: match blob {
+            Some(blob) => Ok(blob),
+            None => Err(r.get::<_, Option<String>>(4)?.unwrap_or_default()),
+        },
+    })
+}
+
+/// The files that a session's inbox shows of the rows that changed since: each folder with its own.
+pub fn inbox_since(db: &Connection, session_id: &str, since: i64) -> Result<Vec<(String, Vec<StoredFile>)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT f.position, f.name, f.size_bytes, f.blob, f.left_out, f.folder FROM files f \
+         JOIN messages_in m ON m.session_id = f.session_id AND m.id = f.message_id \
+         WHERE f.session_id = ?1 AND f.direction = 'in' AND f.folder IS NOT NULL AND m.change > ?2 \
+         ORDER BY f.message_id, f.position",
+    )?;
+    let mut rows = statement.query(params![session_id, since])?;
+    let mut folders: Vec<(String, Vec<StoredFile>)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let folder: String = row.get(5)?;
+        match folders.last_mut() {
+            Some((last, files)) if *last == folder => files.push(file(row)?),
+            _ => folders.push((folder, vec![file(row)?])),
+        }
+    }
+    Ok(folders)
+}
+
+/// How many bytes the files of a session hold.
+pub fn session_bytes(db: &Connection, session_id: &str) -> Result<u64> {
+    let mut statement = db.prepare_cached(
+        "SELECT COALESCE(SUM(size_bytes), 0) FROM files WHERE session_id = ?1 AND blob IS NOT NULL",
+    )?;
+    let bytes: i64 = statement.query_row([session_id], |r| r.get(0))?;
+    Ok(u64::try_from(bytes).unwrap_or_default())
+}
+
+/// Forgets the files of a message; answers the blobs that nothing names any more.
+pub fn forget_files(
+    db: &Connection,
+    session_id: &str,
+    direction: Direction,
+    message_id: &str,
+) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached(
+        "DELETE FROM files WHERE session_id = ?1 AND direction = ?2 AND message_id = ?3 RETURNING blob",
+    )?;
+    let rows = statement
+        .query_map([session_id, direction.as_str(), message_id], |r| r.get::<_, Option<String>>(0))?;
+    let blobs = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    unnamed(db, blobs.into_iter().flatten().collect())
+}
+
+/// Those of these blobs that no message names.
+pub fn unnamed(db: &Connection, mut blobs: Vec<String>) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM files WHERE blob = ?1)")?;
+    let mut left = Vec::new();
+    for blob in blobs.drain(..) {
+        if !statement.query_row([&blob], |r| r.get::<_, bool>(0))? {
+            left.push(blob);
+        }
+    }
+    Ok(left)
+}
+
+/// Every blob that a message names.
+pub fn named_blobs(db: &Connection) -> Result<HashSet<String>> {
+    let mut statement = db.prepare("SELECT DISTINCT blob FROM files WHERE blob IS NOT NULL")?;
+    let rows = statement.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,95 @@
+//! The files that a keeper hands over ahead of the batch whose replies they belong to. Every word of
+//! it is a stranger's.
+
+use crate::attachments::{Incoming, Store, StoredFile};
+use crate::delivery::ReplyFile;
+use crate::error::{Error, Result};
+use vestibule_keeper::wire::FromKeeper;
+use vestibule_plugin_api::ATTACHMENTS_MAX;
+
+/// What was handed over and no commit names yet. Dropped, it is removed.
+pub struct Files {
+    store: Store,
+    open: Option<(String, usize, Incoming)>,
+    done: Vec<ReplyFile>,
+    room: u64,
+}
+
+impl Files {
+    /// Nothing yet.
+    pub fn new(store: Store) -> Files {
+        let room = store.limits().message_bytes;
+        Files { store, open: None, done: Vec::new(), room }
+    }
+
+    /// Takes a frame about a file, and the bytes that came with it. It writes to the disk.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: the keeper broke a rule. Else the disk fails or is too full.
+    pub fn hear(&mut self, frame: FromKeeper, bytes: &[u8]) -> Result<()> {
+        match frame {
+            FromKeeper::Part { message_id, position, name, last, .. } => {
+                self.part((message_id, position, name), bytes, last)
+            }
+            FromKeeper::LeftOut { message_id, position, name, reason } => {
+                if let Some((_, _, void)) = self.open.take() {
+                    self.store.discard([void.blob().to_owned()]);
+                }
+                self.finished(message_id, StoredFile { position, name, size_bytes: 0, blob: Err(reason) })
+            }
+            _ => Err(Error::refused("a frame that says nothing of files")),
+        }
+    }
+
+    fn part(&mut self, of: (String, usize, String), bytes: &[u8], last: bool) -> Result<()> {
+        let (message_id, position, name) = of;
+        self.room = (self.room.checked_sub(bytes.len() as u64))
+            .ok_or_else(|| Error::refused("a keeper handed over more than one message may hold"))?;
+        let mut incoming = match self.open.take() {
+            Some((id, at, incoming)) if id == message_id && at == position => incoming,
+            None => self.store.begin(bytes.len() as u64)?,
+            Some((_, _, void)) => {
+                self.store.discard([void.blob().to_owned()]);
+                return Err(Error::refused("a keeper mixed two files"));
+            }
+        };
+        if let Err(error) = incoming.write(bytes) {
+            self.store.discard([incoming.blob().to_owned()]);
+            return Err(error);
+        }
+        if !last {
+            self.open = Some((message_id, position, incoming));
+            return Ok(());
+        }
+        let (blob, size_bytes) = incoming.finish()?;
+        self.finished(message_id, StoredFile { position, name, size_bytes, blob: Ok(blob) })
+    }
+
+    fn finished(&mut self, message_id: String, file: StoredFile) -> Result<()> {
+        self.done.push(ReplyFile { message_id, file });
+        if self.done.len() > ATTACHMENTS_MAX {
+            return Err(Error::refused("a keeper handed over more files than one message may have"));
+        }
+        Ok(())
+    }
+
+    /// What is complete, synced: the batch that it belongs to has come.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn take(&mut self) -> Result<Vec<ReplyFile>> {
+        if self.done.iter().any(|file| file.file.blob.is_ok()) {
+            self.store.sync()?;
+        }
+        self.room = self.store.limits().message_bytes;
+        Ok(std::mem::take(&mut self.done))
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let done = self.done.drain(..).filter_map(|file| file.file.blob.ok());
+        let open = self.open.take().map(|(_, _, incoming)| incoming.blob().to_owned());
+        self.store.discard(done.chain(open));
+    }
+}
