@@ -185,6 +185,9 @@ pub struct OutboundMessage {
     pub address: Address,
     /// What it says.
     pub content: Content,
+    /// When the runtime took it from the agent, by the runtime's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<Timestamp>,
     /// The platform's id of the message it answers, when the agent answered one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_reply_to: Option<String>,

@@ -1,6 +1,6 @@
 //! The calls to GitHub's REST API, and what its answers mean for the runtime.
 
-use crate::map::Target;
+use crate::map::{self, Target};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
@@ -11,7 +11,11 @@ use vestibule_plugin_api::{PluginError, Result, Secret, Timestamp};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than any answer we read. What follows is not read.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Comments in one page of a list: the most GitHub gives.
+const PAGE: usize = 100;
+/// How many pages are looked through.
+const PAGES_MAX: usize = 10;
 /// The longest part of GitHub's own words that is passed on, in characters.
 const WORDS_CHARS_MAX: usize = 300;
 /// GitHub's documentation asks for a minute when a secondary limit names no time.
@@ -32,6 +36,18 @@ pub struct OwnUser {
     pub id: u64,
     /// The login, which may.
     pub login: String,
+}
+
+#[derive(Deserialize)]
+struct Comment {
+    id: u64,
+    body: Option<String>,
+    user: Option<Commenter>,
+}
+
+#[derive(Deserialize)]
+struct Commenter {
+    id: u64,
 }
 
 impl Api {
@@ -87,11 +103,47 @@ impl Api {
         Err(answer.refusal(target))
     }
 
+    /// Looks for a comment of this user that holds `mark`, among those since `since`; answers its id.
+    pub async fn find(
+        &self,
+        target: &Target,
+        own_id: u64,
+        mark: &str,
+        since: Timestamp,
+    ) -> Result<Option<String>> {
+        let since = map::moment(since);
+        for page in 1..=PAGES_MAX {
+            let url = format!("{}{}?since={since}&per_page={PAGE}&page={page}", self.base, target.list);
+            let answer = self.send(self.client.get(url)).await?;
+            if !answer.status.is_success() {
+                return Err(answer.refusal(target));
+            }
+            let comments: Vec<Comment> = serde_json::from_slice(&answer.body).map_err(|_| not_github())?;
+            let ours = |c: &&Comment| {
+                c.user.as_ref().is_some_and(|user| user.id == own_id)
+                    && c.body.as_deref().is_some_and(|body| body.contains(mark))
+            };
+            if let Some(found) = comments.iter().find(ours) {
+                return Ok(Some(found.id.to_string()));
+            }
+            if comments.len() < PAGE {
+                return Ok(None);
+            }
+        }
+        Err(PluginError::retry("there are too many comments to look through"))
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Answer> {
         let response = request.send().await.map_err(|error| {
+            let unsent = error.is_connect() || error.is_builder();
             // The URL says nothing new, and may hold what the operator wrote into `api_url`.
             let reason = PluginError::from(error.without_url());
-            PluginError::retry(format!("GitHub cannot be reached: {}", reason.reason()))
+            let reason = reason.reason();
+            if unsent {
+                PluginError::retry(format!("GitHub cannot be reached: {reason}"))
+            } else {
+                PluginError::in_doubt(format!("GitHub did not answer: {reason}"))
+            }
         })?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok(Answer { status, headers, body: body_of(response).await })
@@ -191,7 +243,8 @@ impl Answer {
             300..=399 => PluginError::refused(format!(
                 "the repository has moved ({words}): wire the chat under its new name"
             )),
-            408 | 500.. => self.later(),
+            // A gateway may give up on a request that goes on behind it.
+            408 | 500.. => PluginError::in_doubt(format!("GitHub has a problem ({words})")),
             _ => PluginError::refused(format!("GitHub refused the comment ({words})")),
         }
     }

@@ -62,12 +62,17 @@ impl Channel for Github {
         let Content::Text { text } = message.content else {
             return Err(PluginError::unsupported("only text can be posted as a comment"));
         };
-        if !message.attachments.is_empty() {
-            tracing::warn!(count = message.attachments.len(), "a comment goes out without its files");
-        }
         let target = map::target(&message.address).map_err(PluginError::refused)?;
-        let platform_message_id = self.api.comment(&target, &map::fit(text)).await?;
+        let text = format!("{}\n\n{}", map::fit(text), map::mark(&message.id));
+        let platform_message_id = self.api.comment(&target, &text).await?;
         Ok(Receipt { platform_message_id })
+    }
+
+    async fn find(&self, message: OutboundMessage) -> Result<Option<Receipt>> {
+        let target = map::target(&message.address).map_err(PluginError::refused)?;
+        let since = message.taken_at.unwrap_or(Timestamp(0));
+        let found = self.api.find(&target, self.rules.own_id, &map::mark(&message.id), since).await?;
+        Ok(found.map(|id| Receipt { platform_message_id: Some(id) }))
     }
 
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
@@ -107,7 +112,7 @@ export_channel! {
     channel: Github,
     channel_type: "github",
     description: "Issues and pull requests on GitHub",
-    capabilities: ["threads", "webhook"],
+    capabilities: ["threads", "webhook", "reconcilable"],
     webhook: "github_sha256",
     secrets: ["token", "webhook_secret"],
 }

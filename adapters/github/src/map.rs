@@ -11,6 +11,8 @@ use vestibule_plugin_api::{
 
 /// The longest comment, in characters, that GitHub takes.
 const COMMENT_CHARS_MAX: usize = 65_536;
+/// What is left of it for the text: our mark comes after it.
+const TEXT_CHARS_MAX: usize = COMMENT_CHARS_MAX - 600;
 /// What a comment that was cut ends with.
 const CUT_NOTE: &str = "\n\n*(The rest is left out: GitHub takes no longer comments.)*";
 /// How far back a cut looks for the end of a line or word, in bytes.
@@ -336,6 +338,8 @@ fn mentions(text: &str, login: &str) -> bool {
 pub struct Target {
     /// The path under the API's URL.
     pub path: String,
+    /// The path of the list that it will be in.
+    pub list: String,
     /// The permission a token needs for it, as GitHub's settings call it.
     pub permission: &'static str,
 }
@@ -360,16 +364,31 @@ fn decode(chat: &str, thread: &str) -> Option<Target> {
     }
     let repo = format!("/repos/{owner}/{name}");
     let parts: Vec<&str> = thread.strip_prefix(chat)?.strip_prefix(':')?.split(':').collect();
-    let (path, permission) = match parts[..] {
-        ["issue", issue] => (format!("{repo}/issues/{}/comments", number(issue)?), "Issues"),
-        [pull] => (format!("{repo}/issues/{}/comments", number(pull)?), "Pull requests"),
+    let comments = |issue| Some(format!("{repo}/issues/{}/comments", number(issue)?));
+    let (path, list, permission) = match parts[..] {
+        ["issue", issue] => (comments(issue)?, comments(issue)?, "Issues"),
+        [pull] => (comments(pull)?, comments(pull)?, "Pull requests"),
         [pull, "rc", root] => {
-            let (pull, root) = (number(pull)?, number(root)?);
-            (format!("{repo}/pulls/{pull}/comments/{root}/replies"), "Pull requests")
+            let list = format!("{repo}/pulls/{}/comments", number(pull)?);
+            (format!("{list}/{}/replies", number(root)?), list, "Pull requests")
         }
         _ => return None,
     };
-    Some(Target { path, permission })
+    Some(Target { path, list, permission })
+}
+
+/// What marks a comment as this message, unseen by people: by it a comment is found again whose
+/// posting was cut off.
+pub fn mark(message_id: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    format!("<!-- vestibule:{} -->", message_id.chars().map(plain).collect::<String>())
+}
+
+/// A little before that moment, as GitHub's `since` takes it: its clock is not ours.
+pub fn moment(at: Timestamp) -> String {
+    let at =
+        jiff::Timestamp::from_millisecond(at.0 - CLOCKS_DIFFER_MS).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -378,12 +397,15 @@ fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number| digits && *number > 0)
 }
 
+/// GitHub's clock and ours may differ by this much, in milliseconds.
+const CLOCKS_DIFFER_MS: i64 = 600_000;
+
 /// Cuts a text to what GitHub takes, at the end of a line or word where there is one.
 pub fn fit(text: String) -> String {
-    if text.chars().count() <= COMMENT_CHARS_MAX {
+    if text.chars().count() <= TEXT_CHARS_MAX {
         return text;
     }
-    let room = COMMENT_CHARS_MAX - CUT_NOTE.chars().count();
+    let room = TEXT_CHARS_MAX - CUT_NOTE.chars().count();
     let end = text.char_indices().nth(room).map_or(text.len(), |(at, _)| at);
     let head = &text[..end];
     let near = |at: &usize| *at + CUT_SEARCH_BYTES > end;

@@ -48,7 +48,10 @@ fn plugin() -> PluginRootRef {
         let github = bundled::bundled().next().expect("it is linked in");
         let manifest = Manifest::parse(github.manifest).expect("it fits");
         assert_eq!((manifest.name.as_str(), manifest.webhook), ("github", WebhookScheme::GithubSha256));
-        assert_eq!(manifest.capabilities, [Capability::Threads, Capability::Webhook]);
+        assert_eq!(
+            manifest.capabilities,
+            [Capability::Threads, Capability::Webhook, Capability::Reconcilable]
+        );
         let root = github.header.init_root_module::<PluginRootRef>().expect("it is this version");
         assert_eq!(root.init()(RuntimeSide::new(Notes), 3), status::OK);
         root
@@ -71,8 +74,8 @@ async fn start(account: &str, url: &str, token: &str) -> Result<Value> {
     ask(wire::frame(&Request::Start { account: account.into(), config })).await
 }
 
-async fn deliver(account: &str, chat: &str, thread: Option<&str>) -> Result<Receipt> {
-    let message = OutboundMessage {
+fn message(account: &str, chat: &str, thread: Option<&str>) -> OutboundMessage {
+    OutboundMessage {
         id: "out-1".into(),
         address: Address {
             channel_type: "github".into(),
@@ -81,9 +84,14 @@ async fn deliver(account: &str, chat: &str, thread: Option<&str>) -> Result<Rece
             thread_id: thread.map(ThreadId::from),
         },
         content: Content::Text { text: "**done**".into() },
+        taken_at: Some(Timestamp(1_700_000_000_000)),
         in_reply_to: None,
         attachments: vec![],
-    };
+    }
+}
+
+async fn deliver(account: &str, chat: &str, thread: Option<&str>) -> Result<Receipt> {
+    let message = message(account, chat, thread);
     ask(wire::frame(&Request::Deliver { message })).await
 }
 
@@ -147,7 +155,7 @@ async fn a_comment_is_posted_as_github_documents_it() {
     assert_eq!(receipt.platform_message_id.as_deref(), Some("4711"));
     let posted = requests.recv().await.expect("asked");
     assert!(posted.starts_with("POST /repos/o/r/pulls/2/comments/3/replies HTTP/1.1"), "{posted}");
-    assert!(posted.ends_with("{\"body\":\"**done**\"}"), "{posted}");
+    assert!(posted.ends_with("{\"body\":\"**done**\\n\\n<!-- vestibule:out-1 -->\"}"), "{posted}");
 
     let error = deliver("post", "github:o/r", None).await.expect_err("a repository takes no comments");
     assert_eq!(kind(&error), "refused");
@@ -177,8 +185,8 @@ async fn what_each_status_of_a_comment_means() {
         ("HTTP/1.1 410 x|{\"message\":\"Gone\\u0000\"}", "refused", None, "410: Gone)"),
         ("HTTP/1.1 422 x|<html>", "refused", None, "(422)"),
         ("HTTP/1.1 307 x\r\nlocation: http://127.0.0.1:1/|", "refused", None, "new name"),
-        ("HTTP/1.1 502 x|<html>", "retry", None, "502"),
-        ("garbage|", "retry", None, "cannot be reached"),
+        ("HTTP/1.1 502 x|<html>", "in doubt", None, "502"),
+        ("garbage|", "in doubt", None, "did not answer"),
     ];
     for (number, (answer, expected, after, named)) in table.into_iter().enumerate() {
         let (url, _requests) = github(answer).await;
@@ -197,6 +205,30 @@ async fn a_posted_comment_is_never_posted_again() {
     let (url, _requests) = github("HTTP/1.1 201 Created|not json").await;
     start("odd", &url, "t").await.expect("it starts");
     assert_eq!(deliver("odd", "github:o/r", Some("github:o/r:1")).await, Ok(Receipt::default()));
+}
+
+#[tokio::test]
+async fn a_comment_is_found_again_by_its_mark_and_its_author() {
+    let page = |id: u64, body: &str| {
+        let list =
+            json!([{ "id": 1, "body": null, "user": null }, { "id": 2, "body": body, "user": { "id": id } }]);
+        Box::leak(format!("HTTP/1.1 200 OK|{list}").into_boxed_str())
+    };
+    let mark = "x\n\n<!-- vestibule:out-1 -->";
+    for (number, (id, body, found)) in
+        [(99, mark, Some("2")), (7, mark, None), (99, "x", None)].into_iter().enumerate()
+    {
+        let (url, mut requests) = github(page(id, body)).await;
+        let account = format!("find-{number}");
+        start(&account, &url, "t").await.expect("it starts");
+        requests.recv().await.expect("asked");
+        let message = message(&account, "github:o/r", Some("github:o/r:2:rc:3"));
+        let answer: Value = ask(wire::frame(&Request::Find { message })).await.expect("it looks");
+        assert_eq!(answer["receipt"]["platform_message_id"].as_str(), found, "{id} {body}");
+        let asked = requests.recv().await.expect("asked");
+        let path = "GET /repos/o/r/pulls/2/comments?since=2023-11-14T22:03:20Z&per_page=100&page=1 ";
+        assert!(asked.starts_with(path), "{asked}");
+    }
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ const TYPES: [(&str, &str); 16] = [
 fn extension(mime_type: Option<&str>, kind: Option<&str>) -> Option<&'static str> {
     let plain = mime_type.and_then(|m| m.split(';').next()).map(|m| m.trim().to_ascii_lowercase());
     let by_type = TYPES.iter().find(|(mime, _)| Some(*mime) == plain.as_deref()).map(|(_, ext)| *ext);
-    by_type.or(match kind? {
+    by_type.or(match kind.unwrap_or_default() {
         "image" | "photo" => Some("jpg"),
         "sticker" => Some("webp"),
         "voice" => Some("ogg"),

@@ -71,6 +71,7 @@ pub fn message(
         id: delivery.message_out_id.clone(),
         address: delivery.address.clone(),
         content: Content::Text { text },
+        taken_at: Some(delivery.taken_at),
         in_reply_to: delivery.in_reply_to.clone(),
         attachments,
     })

@@ -4,6 +4,7 @@
 use crate::support::{Api, House, request, sign, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 const SECRET: &str = "It's a Secret to Everybody";
 
@@ -271,25 +272,38 @@ fn a_reply_outlasts_a_platform_that_is_away() {
 }
 
 #[test]
-fn a_delivery_that_a_crash_cut_off_is_sent_once_more_and_recorded_as_a_possible_duplicate() {
-    let api = Api::start(|request, _| {
-        if request.starts_with("POST") {
-            std::thread::sleep(std::time::Duration::from_secs(2));
-        }
-        (201, json!({ "id": 7, "login": "vestibule-bot" }))
-    });
-    let mut house = house(&api.url, "");
-    wire(&house, "Codertocat/Hello-World");
-    let (event, payload) =
-        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
-    until("it is being sent", || (api.asked("POST").len() == 1).then_some(()));
-    assert_eq!(house.query::<String>("SELECT state FROM deliveries"), ["sending"]);
-    house.kill();
-    house.start();
-    let story = "SELECT json_array(state, attempts, possible_duplicate) FROM deliveries";
-    until("it is settled", || (house.query::<String>(story) == ["[\"delivered\",2,1]"]).then_some(()));
-    assert_eq!(api.asked("POST").len(), 2);
+fn a_delivery_that_a_crash_cut_off_is_looked_up_before_it_is_sent_again() {
+    for arrived in [true, false] {
+        let comments: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = comments.clone();
+        let api = Api::start(move |request, body| {
+            if request.starts_with("POST") {
+                if arrived || !kept.lock().unwrap().is_empty() {
+                    let user = json!({ "id": 7, "login": "vestibule-bot" });
+                    kept.lock().unwrap().push(json!({ "id": 9001, "body": body["body"], "user": user }));
+                } else {
+                    kept.lock().unwrap().push(json!({ "id": 1, "body": "another", "user": null }));
+                }
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
+            if request.contains("/comments?") {
+                return (200, Value::Array(kept.lock().unwrap().clone()));
+            }
+            (201, json!({ "id": 7, "login": "vestibule-bot" }))
+        });
+        let mut house = sending(&api);
+        assert_eq!(house.query::<String>("SELECT state FROM deliveries"), ["sending"]);
+        house.kill();
+        house.start();
+        let story =
+            "SELECT json_array(state, attempts, possible_duplicate, platform_message_id) FROM deliveries";
+        let id = if arrived { 9001 } else { 7 };
+        let told = format!("[\"delivered\",2,0,\"{id}\"]");
+        until("it is settled", || (house.query::<String>(story) == [told.as_str()]).then_some(()));
+        assert_eq!(api.asked("GET /repos").len(), 1);
+        assert_eq!(api.asked("POST").len(), if arrived { 1 } else { 2 });
+        assert_eq!(comments.lock().unwrap().len(), if arrived { 1 } else { 2 });
+    }
 }
 
 /// A house whose platform takes a second over each reply, with one reply on its way.

@@ -4,7 +4,7 @@
 use crate::support::{House, Terminal, binary, hostile, until};
 use rusqlite::Connection;
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
@@ -19,6 +19,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How a keeper without a runner ended, in a word, and what it handed over.
 fn keep(dir: &SessionDir) -> (String, usize) {
+    let (word, rows, _) = keep_files(dir);
+    (word, rows)
+}
+
+/// The same, with the files: each name with its bytes, or why it was left out.
+pub fn keep_files(dir: &SessionDir) -> (String, usize, Vec<(String, Result<Vec<u8>, String>)>) {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut keeper = Command::new(binary())
@@ -37,12 +43,25 @@ fn keep(dir: &SessionDir) -> (String, usize) {
     };
     wire::send(&mut ours, &ToKeeper::Launch(spec)).unwrap();
     let (begin, mut rows) = (Instant::now(), 0);
+    let (mut files, mut open) = (Vec::new(), Vec::new());
     let word = loop {
         match wire::receive::<FromKeeper>(&mut ours) {
             Ok(Some(FromKeeper::Batch { messages, acks })) => {
                 assert!(messages.len() <= wire::BATCH_ROWS_MAX && acks.len() <= wire::BATCH_ROWS_MAX);
                 rows += messages.len();
                 wire::send(&mut ours, &ToKeeper::Taken).unwrap();
+            }
+            Ok(Some(FromKeeper::Part { name, bytes, last, .. })) => {
+                let mut part = vec![0; bytes as usize];
+                ours.read_exact(&mut part).unwrap();
+                open.extend(part);
+                if last {
+                    files.push((name, Ok(std::mem::take(&mut open))));
+                }
+            }
+            Ok(Some(FromKeeper::LeftOut { name, reason, .. })) => {
+                open.clear();
+                files.push((name, Err(reason)));
             }
             Ok(Some(FromKeeper::Drained)) => break "drained".to_owned(),
             Ok(Some(FromKeeper::Spoilt { reason })) => break format!("spoilt: {reason}"),
@@ -57,7 +76,7 @@ fn keep(dir: &SessionDir) -> (String, usize) {
     };
     let _ = keeper.kill();
     keeper.wait().unwrap();
-    (word, rows)
+    (word, rows, files)
 }
 
 /// A session with three replies in its agent's file, and a file beside it that must not change.

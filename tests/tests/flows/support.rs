@@ -46,6 +46,11 @@ pub fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// How long a race is run: the short form, or the full one that `VESTIBULE_TEST_FULL` asks for.
+pub fn race_time(short: Duration, full: Duration) -> Duration {
+    if std::env::var_os("VESTIBULE_TEST_FULL").is_some() { full } else { short }
+}
+
 /// A home, and perhaps a running house in it.
 pub struct House {
     pub home: tempfile::TempDir,
@@ -219,10 +224,48 @@ impl Terminal {
         self.to.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
+    /// Bytes that follow a line.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.to.write_all(bytes).unwrap();
+    }
+
     pub fn read(&mut self) -> Value {
         let mut line = String::new();
         self.from.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or(Value::Null)
+    }
+
+    /// Says something with files; returns after it is on disk.
+    pub fn send(&mut self, text: &str, files: &[(&str, &[u8])]) {
+        let heads: Vec<Value> = files
+            .iter()
+            .map(|(name, bytes)| serde_json::json!({ "name": name, "size": bytes.len() }))
+            .collect();
+        self.write(&serde_json::json!({ "text": text, "files": heads }));
+        for (_, bytes) in files {
+            self.to.write_all(bytes).unwrap();
+        }
+        let answer = self.read();
+        assert!(answer["taken"].is_string(), "{answer}");
+    }
+
+    /// The next reply, with its files.
+    pub fn answer(&mut self) -> (String, Vec<(String, Vec<u8>)>) {
+        let (line, files) = self.line();
+        (line["text"].as_str().unwrap_or_else(|| panic!("{line}")).to_owned(), files)
+    }
+
+    /// The next line, with the files that follow it.
+    pub fn line(&mut self) -> (Value, Vec<(String, Vec<u8>)>) {
+        let line = self.read();
+        let heads = line["files"].as_array().cloned().unwrap_or_default();
+        let file = |head: &Value| {
+            let mut bytes = vec![0; usize::try_from(head["size"].as_u64().unwrap()).unwrap()];
+            self.from.read_exact(&mut bytes).unwrap();
+            (head["name"].as_str().unwrap().to_owned(), bytes)
+        };
+        let files = heads.iter().map(file).collect();
+        (line, files)
     }
 
     /// Says something; returns after it is on disk.

@@ -330,14 +330,14 @@ fn addresses_that_are_not_ours_reach_no_url() {
 
 #[test]
 fn a_long_text_is_cut_where_it_reads_well() {
-    let short = "ü".repeat(COMMENT_CHARS_MAX);
+    let short = "ü".repeat(TEXT_CHARS_MAX);
     assert_eq!(fit(short.clone()), short);
 
-    let solid = fit("ü".repeat(COMMENT_CHARS_MAX + 1));
-    assert_eq!(solid.chars().count(), COMMENT_CHARS_MAX);
+    let solid = fit("ü".repeat(TEXT_CHARS_MAX + 1));
+    assert_eq!(solid.chars().count(), TEXT_CHARS_MAX);
     assert!(solid.ends_with(CUT_NOTE));
 
     let lines = fit("twelve chars\n".repeat(9_999));
-    assert!(lines.chars().count() <= COMMENT_CHARS_MAX);
+    assert!(lines.chars().count() <= TEXT_CHARS_MAX);
     assert!(lines.ends_with(&format!("\ntwelve chars{CUT_NOTE}")), "{}", &lines[lines.len() - 99..]);
 }

@@ -1,0 +1,339 @@
+//! Files: in, out, their limits, and what an agent may try with the folders they lie in.
+
+use crate::hostile::keep_files;
+use crate::support::{House, Terminal, race_time, rows, until};
+use rusqlite::Connection;
+use rustix::fs::{CWD, RenameFlags, mkfifoat, renameat_with};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use vestibule_session::SessionDir;
+
+fn entries(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn files_go_in_and_come_back() {
+    let house = House::new("").up();
+    let big: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let files: [(&str, &[u8]); 5] =
+        [("a.txt", b"one"), ("a.txt", b"two"), ("../../../escape", b"three"), ("", b""), ("big.bin", &big)];
+    let mut terminal = Terminal::connect(&house, false);
+    terminal.send("look", &files);
+    let (text, mut back) = terminal.answer();
+    back.sort();
+    assert!(text.starts_with("look\n[file: a.txt — saved to /workspace/inbox/tty-"), "{text}");
+    let sizes: Vec<(&str, usize)> = back.iter().map(|(name, bytes)| (name.as_str(), bytes.len())).collect();
+    let [("a-2.txt", 3), ("a.txt", 3), (unnamed, _), (unsafe_name, _), ("big.bin", 3_000_000)] = sizes[..]
+    else {
+        panic!("{sizes:?}")
+    };
+    assert!(unnamed.starts_with("attachment-") && unsafe_name.starts_with("attachment-"), "{sizes:?}");
+    assert!(back.iter().any(|(_, bytes)| *bytes == big) && back.iter().any(|(_, bytes)| bytes == b"two"));
+    // What was delivered is gone from the home and from the agent's part; what came in stays.
+    let session = house.sessions().remove(0);
+    until("what went out is cleared", || {
+        (entries(&house.home.path().join("attachments")) == 5).then_some(())
+    });
+    until("the outbox is cleared", || (entries(&session.join("out/outbox")) == 0).then_some(()));
+}
+
+#[test]
+fn a_program_answers_with_files() {
+    let house = House::new("").up();
+    let script =
+        "sh -c 'printf report > \"$VESTIBULE_REPLY_FILES/r.txt\"; mkdir $VESTIBULE_REPLY_FILES/d; echo see'";
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", script]);
+    let mut terminal = Terminal::connect(&house, false);
+    for text in ["one", "two"] {
+        terminal.say(text);
+        assert_eq!(terminal.answer(), ("see".into(), vec![("r.txt".into(), b"report".to_vec())]));
+    }
+    let script = "sh -c 'printf x > \"$VESTIBULE_REPLY_FILES/alone\"'";
+    house.ok(&["agent", "update", "assistant", "--command", script]);
+    terminal.say("three");
+    assert_eq!(terminal.answer(), (String::new(), vec![("alone".into(), b"x".to_vec())]));
+}
+
+#[test]
+fn inboxes_deleted_while_the_house_is_stopped_are_as_before() {
+    let mut house = House::new("").up();
+    let mut terminal = Terminal::connect(&house, false);
+    terminal.send("keep", &[("a.txt", b"kept")]);
+    terminal.answer();
+    drop(terminal);
+    house.stop();
+    let session = house.sessions().remove(0);
+    fs::remove_dir_all(session.join("inbox")).unwrap();
+    fs::remove_file(session.join("inbound.db")).unwrap();
+    house.start();
+    let folder = until("the inbox is there again", || fs::read_dir(session.join("inbox")).ok()?.next());
+    let file = until("and its file", || fs::read(folder.as_ref().unwrap().path().join("a.txt")).ok());
+    assert_eq!(file, b"kept");
+}
+
+#[test]
+fn limits_leave_files_out_and_let_the_words_through() {
+    let house = House::new("attachments_mb = 1\nsession_files_mb = 2\n").up();
+    let mut terminal = Terminal::connect(&house, false);
+    let (large, most) = (vec![1; 1_100_000], vec![2; 700_000]);
+    terminal.send("too large", &[("l", &large), ("s", b"small")]);
+    let (text, files) = terminal.answer();
+    assert!(text.contains("[file: l — not saved: the files of one message are larger"), "{text}");
+    assert_eq!(files, [("s".to_owned(), b"small".to_vec())]);
+    for round in 0..4 {
+        terminal.send("more", &[("m", &most)]);
+        let (text, files) = terminal.answer();
+        let fits = round < 2;
+        assert_eq!(text.contains("saved to"), fits, "{round}: {text}");
+        assert_eq!(text.contains("`session_files_mb`"), !fits, "{round}: {text}");
+        assert!(files.len() <= 1, "{round}");
+        // What was delivered makes room.
+        until("it is cleared", || {
+            house
+                .query::<i64>("SELECT COUNT(*) FROM files WHERE direction = 'out'")
+                .first()
+                .filter(|n| **n == 0)
+                .copied()
+        });
+    }
+    let many: Vec<(String, &[u8])> = (0..33).map(|i| (format!("{i}"), &b"x"[..])).collect();
+    let many: Vec<(&str, &[u8])> = many.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    terminal.write(&serde_json::json!({ "text": "many", "files": many.iter().map(|(n, b)| serde_json::json!({"name": n, "size": b.len()})).collect::<Vec<_>>() }));
+    for (_, bytes) in &many {
+        terminal.raw(bytes);
+    }
+    let refused = terminal.read();
+    assert!(refused["error"].as_str().unwrap().contains("33 attachments, the limit is 32"), "{refused}");
+}
+
+#[test]
+fn what_nobody_hears_never_reaches_the_disk() {
+    let house = House::new("").up();
+    let wiring = house.json(&["wiring", "list"])[0]["id"].as_str().unwrap().to_owned();
+    house.ok(&["wiring", "update", &wiring, "--pattern", "^deploy"]);
+    let mut terminal = Terminal::connect(&house, false);
+    terminal.write(&serde_json::json!({ "text": "lunch", "files": [{ "name": "a", "size": 1 }] }));
+    terminal.raw(b"x");
+    assert!(terminal.read()["error"].as_str().unwrap().contains("no_agent_engaged"));
+    assert_eq!(entries(&house.home.path().join("attachments")), 0);
+    terminal.send("deploy", &[("a", b"x")]);
+    assert_eq!(terminal.answer().1.len(), 1);
+}
+
+#[test]
+fn a_full_disk_holds_a_message_with_files_back() {
+    let house = House::new("disk_reserve_mb = 4000000000\n").up();
+    let mut terminal = Terminal::connect(&house, false);
+    terminal.write(&serde_json::json!({ "text": "x", "files": [{ "name": "a", "size": 1 }] }));
+    terminal.raw(b"x");
+    let answer = terminal.read();
+    assert!(answer["error"].as_str().unwrap().contains("not taken"), "{answer}");
+    assert!(house.log().contains("disk_reserve_mb"), "{}", house.log());
+    terminal.say("words still go");
+    assert_eq!(terminal.reply(), "words still go");
+}
+
+/// A session whose agent wrote replies with files.
+struct Outbox {
+    home: tempfile::TempDir,
+    dir: SessionDir,
+}
+
+impl Outbox {
+    fn new(replies: i64, files: &[&str]) -> Outbox {
+        let home = tempfile::tempdir().unwrap();
+        let dir = SessionDir::new(home.path().join("session"));
+        dir.create().unwrap();
+        fs::create_dir(home.path().join("treasure")).unwrap();
+        for name in ["f", "secret"] {
+            fs::write(home.path().join("treasure").join(name), "SECRET").unwrap();
+        }
+        let db = Connection::open(dir.outbound_db_real()).unwrap();
+        let content = serde_json::json!({ "text": "x", "files": files }).to_string();
+        for number in 0..replies {
+            let id = format!("m{number}");
+            db.execute(
+                "INSERT INTO messages_out (id, seq, timestamp, kind, content) VALUES (?1, ?2, '2026-01-01T00:00:00Z', 'chat', ?3)",
+                rusqlite::params![id, number * 2 + 1, content],
+            )
+            .unwrap();
+            fs::create_dir_all(dir.out().join("outbox").join(&id)).unwrap();
+        }
+        Outbox { home, dir }
+    }
+
+    fn folder(&self, id: &str) -> std::path::PathBuf {
+        self.dir.out().join("outbox").join(id)
+    }
+
+    fn treasure(&self) -> std::path::PathBuf {
+        self.home.path().join("treasure")
+    }
+}
+
+#[test]
+fn an_outbox_leads_nowhere_else() {
+    type Trap = fn(&Outbox);
+    let cases: [(&str, &str, Trap); 12] = [
+        ("a file", "f", |o| fs::write(o.folder("m0").join("f"), "mine").unwrap()),
+        ("missing", "f", |_| {}),
+        ("a link to a file", "f", |o| symlink(o.treasure().join("f"), o.folder("m0").join("f")).unwrap()),
+        ("a second name", "f", |o| fs::hard_link(o.treasure().join("f"), o.folder("m0").join("f")).unwrap()),
+        ("a FIFO", "f", |o| mkfifoat(CWD, o.folder("m0").join("f"), 0o600.into()).unwrap()),
+        ("a folder", "f", |o| fs::create_dir(o.folder("m0").join("f")).unwrap()),
+        ("a link for the folder", "f", |o| {
+            fs::remove_dir(o.folder("m0")).unwrap();
+            symlink(o.treasure(), o.folder("m0")).unwrap();
+        }),
+        ("a link for the outbox", "secret", |o| {
+            fs::remove_dir_all(o.dir.out().join("outbox")).unwrap();
+            fs::create_dir(o.treasure().join("m0")).unwrap();
+            fs::write(o.treasure().join("m0/secret"), "SECRET").unwrap();
+            symlink(o.treasure(), o.dir.out().join("outbox")).unwrap();
+        }),
+        ("a way up", "../../../../treasure/f", |_| {}),
+        ("from the root", "/etc/passwd", |_| {}),
+        ("larger than allowed", "f", |o| {
+            fs::File::create(o.folder("m0").join("f")).unwrap().set_len(1 << 40).unwrap();
+        }),
+        ("unreadable", "f", |o| {
+            fs::write(o.folder("m0").join("f"), "mine").unwrap();
+            fs::set_permissions(o.folder("m0"), fs::Permissions::from_mode(0o000)).unwrap();
+        }),
+    ];
+    for (name, file, trap) in cases {
+        let outbox = Outbox::new(1, &[file]);
+        trap(&outbox);
+        let (word, replies, files) = keep_files(&outbox.dir);
+        assert_eq!((word.as_str(), replies), ("drained", 1), "{name}");
+        if name == "a file" {
+            assert_eq!(files, [("f".to_owned(), Ok(b"mine".to_vec()))]);
+            assert!(!outbox.folder("m0").exists(), "it is cleared away");
+        } else {
+            assert!(matches!(&files[..], [(_, Err(_))]), "{name}: {files:?}");
+        }
+        for file in ["f", "secret"] {
+            assert_eq!(fs::read_to_string(outbox.treasure().join(file)).unwrap(), "SECRET", "{name}");
+        }
+        let _ = fs::set_permissions(outbox.folder("m0"), fs::Permissions::from_mode(0o700));
+    }
+}
+
+/// Ends a race, whatever happens.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Exchanges two names as fast as it can until told to stop; answers how often.
+fn swap(a: &Path, b: &Path, stop: &AtomicBool) -> u64 {
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let _ = renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE);
+        count += 1;
+        if count % 64 == 0 {
+            std::thread::yield_now();
+        }
+    }
+    count
+}
+
+#[test]
+fn no_race_leads_out_of_an_outbox() {
+    let time = race_time(Duration::from_secs(3), Duration::from_secs(60));
+    let begin = Instant::now();
+    let (mut swaps, mut handed, mut left_out) = (0, 0, 0);
+    while begin.elapsed() < time {
+        // Files, folders and the outbox itself change places with links to the treasure.
+        for what in ["file", "folder", "outbox"] {
+            let outbox = Outbox::new(100, &["f"]);
+            for number in 0..100 {
+                fs::write(outbox.folder(&format!("m{number}")).join("f"), "mine").unwrap();
+                fs::create_dir_all(outbox.treasure().join(format!("m{number}"))).unwrap();
+                fs::write(outbox.treasure().join(format!("m{number}/f")), "SECRET").unwrap();
+            }
+            let (here, bait) = match what {
+                "file" => (outbox.folder("m50").join("f"), outbox.dir.out().join("bait")),
+                "folder" => (outbox.folder("m50"), outbox.dir.out().join("bait")),
+                _ => (outbox.dir.out().join("outbox"), outbox.dir.out().join("bait")),
+            };
+            let target = match what {
+                "file" => outbox.treasure().join("f"),
+                "folder" => outbox.treasure().join("m50"),
+                _ => outbox.treasure(),
+            };
+            symlink(target, &bait).unwrap();
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let swapper = scope.spawn(|| swap(&here, &bait, &stop));
+                let ending = Stop(&stop);
+                let (_, _, files) = keep_files(&outbox.dir);
+                drop(ending);
+                swaps += swapper.join().unwrap();
+                for (_, bytes) in files {
+                    match bytes {
+                        Ok(bytes) => {
+                            assert_eq!(bytes, b"mine", "{what}");
+                            handed += 1;
+                        }
+                        Err(_) => left_out += 1,
+                    }
+                }
+            });
+            for number in 0..100 {
+                let there = fs::read_to_string(outbox.treasure().join(format!("m{number}/f"))).unwrap();
+                assert_eq!(there, "SECRET", "nothing outside is cleared away");
+            }
+        }
+    }
+    println!("{swaps} swaps, {handed} files handed over, {left_out} left out, in {:?}", begin.elapsed());
+    assert!(handed > 0 && left_out > 0 && swaps > 1000, "{swaps} {handed} {left_out}");
+}
+
+#[test]
+fn no_race_leads_out_of_an_inbox() {
+    let time = race_time(Duration::from_secs(3), Duration::from_secs(60));
+    let house = House::new("").up();
+    let mut terminal = Terminal::connect(&house, false);
+    terminal.send("first", &[("f", b"mine")]);
+    terminal.answer();
+    let session = house.sessions().remove(0);
+    let outside = tempfile::tempdir().unwrap();
+    let bait = session.join("bait");
+    symlink(outside.path(), &bait).unwrap();
+    let (stop, begin, mut sent) = (AtomicBool::new(false), Instant::now(), 0);
+    let swaps = std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| swap(&session.join("inbox"), &bait, &stop));
+        let ending = Stop(&stop);
+        while begin.elapsed() < time {
+            terminal.write(&serde_json::json!({ "text": "x", "files": [{ "name": "f", "size": 4 }] }));
+            terminal.raw(b"mine");
+            sent += 1;
+            while terminal.line().0["taken"].is_null() {}
+        }
+        drop(ending);
+        swapper.join().unwrap()
+    });
+    if fs::symlink_metadata(session.join("inbox")).unwrap().is_symlink() {
+        renameat_with(CWD, session.join("inbox"), CWD, &bait, RenameFlags::EXCHANGE).unwrap();
+    }
+    assert_eq!(entries(outside.path()), 0, "nothing landed outside");
+    println!("{swaps} swaps, {sent} messages with a file, in {:?}", begin.elapsed());
+    assert!(swaps > 1000 && sent > 10, "{swaps} {sent}");
+    // All of it is there once the folder stays where it is.
+    until("every message is answered", || {
+        let open = rows::<i64>(
+            &house.home.path().join("vestibule.db"),
+            "SELECT COUNT(*) FROM messages_in WHERE status = 'pending'",
+        );
+        (open == [0]).then_some(())
+    });
+    assert_eq!(entries(&session.join("inbox")), sent + 1);
+}
