@@ -29,8 +29,7 @@ pub enum Capability {
     Webhook,
     /// Delivering the same message id twice shows one message.
     Idempotent,
-    /// Can say whether a message whose delivery was cut off has arrived: [`Channel::find`]
-    /// (crate::Channel::find).
+    /// Can say whether a message whose delivery was cut off has arrived: `Channel::find`.
     Reconcilable,
     /// Carries files out. Without this word the runtime names a reply's files in its text instead.
     Attachments,
