@@ -8,8 +8,7 @@ use std::fs::File;
 use std::io::{Read, Result};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use vestibule_plugin_api::ATTACHMENTS_MAX;
-use vestibule_session::{FIELD_BYTES_MAX, MessageOut, SessionDir, name};
+use vestibule_session::{ATTACHMENTS_MAX, FIELD_BYTES_MAX, MessageOut, SessionDir, name};
 
 /// Nothing below the handle leads anywhere else.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH

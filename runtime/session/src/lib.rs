@@ -44,3 +44,4 @@ pub use row::{
 };
 pub use seq::{next_even, next_odd};
 pub use time::{format_time, parse_time};
+pub use vestibule_plugin_api::ATTACHMENTS_MAX;

@@ -152,7 +152,8 @@ impl Outbox {
         for name in ["f", "secret"] {
             fs::write(home.path().join("treasure").join(name), "SECRET").unwrap();
         }
-        let db = Connection::open(dir.outbound_db_real()).unwrap();
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let db = Connection::open_with_flags(dir.outbound_db_real(), flags).unwrap();
         let content = serde_json::json!({ "text": "x", "files": files }).to_string();
         for number in 0..replies {
             let id = format!("m{number}");

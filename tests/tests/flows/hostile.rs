@@ -23,8 +23,11 @@ fn keep(dir: &SessionDir) -> (String, usize) {
     (word, rows)
 }
 
+/// A file's name, and its bytes or why they were left out.
+pub type Handed = (String, Result<Vec<u8>, String>);
+
 /// The same, with the files: each name with its bytes, or why it was left out.
-pub fn keep_files(dir: &SessionDir) -> (String, usize, Vec<(String, Result<Vec<u8>, String>)>) {
+pub fn keep_files(dir: &SessionDir) -> (String, usize, Vec<Handed>) {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut keeper = Command::new(binary())
