@@ -4,7 +4,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::path::PathBuf;
-use vestibule_session::{Ack, MessageOut};
+use vestibule_session::{
+    Ack, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, ForeignIn, ForeignOut, ForeignState, MessageOut, STATE_BYTES_MAX,
+};
 
 /// The largest frame, in bytes, either side accepts.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -18,6 +20,8 @@ pub const BATCH_ROWS_MAX: usize = 256;
 pub enum ToKeeper {
     /// Keep this session. The first frame, and only the first.
     Launch(LaunchSpec),
+    /// Read a session folder that somebody else made. The first frame, and only the first.
+    Adopt(AdoptSpec),
     /// The last batch is on disk; the next may come.
     Taken,
     /// End the runner, hand over what is left, and go.
@@ -33,6 +37,15 @@ pub struct LaunchSpec {
     pub after_seq: i64,
     /// The runner to start; without one, what a dead runner left is handed over.
     pub runner: Option<RunnerSpec>,
+}
+
+/// What to read out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AdoptSpec {
+    /// The foreign folder. It is only read.
+    pub folder: PathBuf,
+    /// An empty private folder for copies.
+    pub scratch: PathBuf,
 }
 
 /// How to start a runner.
@@ -113,6 +126,132 @@ pub enum FromKeeper {
         /// Why.
         reason: String,
     },
+}
+
+/// What a keeper hands over of a session folder that somebody else made. Each frame but the pulse is
+/// answered with `Taken`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub enum FromForeign {
+    /// The keeper lives.
+    Pulse,
+    /// Both files can be read. Comes first, and once.
+    Found {
+        /// The highest number of `messages_in`.
+        highest_in: i64,
+        /// The highest number of `messages_out`.
+        highest_out: i64,
+    },
+    /// Rows of `messages_in`, by number.
+    Inbound {
+        /// At most [`BATCH_ROWS_MAX`].
+        rows: Vec<ForeignIn>,
+    },
+    /// Rows of `messages_out`, by number.
+    Outbound {
+        /// At most [`BATCH_ROWS_MAX`].
+        rows: Vec<ForeignOut>,
+    },
+    /// Rows of `session_state`.
+    State {
+        /// At most [`BATCH_ROWS_MAX`].
+        rows: Vec<ForeignState>,
+    },
+    /// That was all; the keeper goes.
+    Done {
+        /// How many rows had no usable id.
+        left_out: usize,
+    },
+    /// The folder holds no session that can be read.
+    Spoilt {
+        /// Why.
+        reason: String,
+    },
+    /// The keeper could not do its work, and the folder is not to blame.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The longest reason, in bytes, that a keeper gives.
+const REASON_BYTES_MAX: usize = 64 * 1024;
+
+/// What a keeper may say. Whoever listens asks of every frame what is wrong with it, as of a stranger's.
+pub trait Frame: DeserializeOwned + Send + 'static {
+    /// The rule it breaks, in words.
+    fn fault(&self) -> Option<String>;
+}
+
+fn long(text: &Option<String>) -> bool {
+    text.as_ref().is_some_and(|text| text.len() > FIELD_BYTES_MAX)
+}
+
+fn too_long(m: &MessageOut) -> bool {
+    [&m.in_reply_to, &m.deliver_after, &m.platform_id, &m.channel_type, &m.thread_id, &m.account]
+        .into_iter()
+        .any(long)
+        || [&m.id, &m.kind, &m.timestamp].into_iter().any(|text| text.len() > FIELD_BYTES_MAX)
+        || m.content.len() > CONTENT_BYTES_MAX
+}
+
+fn fault_of_rows(rows: usize, any_too_long: bool) -> Option<String> {
+    if any_too_long {
+        return Some("a row is longer than any a keeper may hand over".to_owned());
+    }
+    (rows > BATCH_ROWS_MAX).then(|| format!("a batch holds more than {BATCH_ROWS_MAX} rows"))
+}
+
+impl Frame for FromKeeper {
+    fn fault(&self) -> Option<String> {
+        let FromKeeper::Batch { messages, acks } = self else { return None };
+        let any =
+            messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX);
+        fault_of_rows(messages.len().max(acks.len()), any)
+    }
+}
+
+impl Frame for FromForeign {
+    fn fault(&self) -> Option<String> {
+        match self {
+            FromForeign::Inbound { rows } => fault_of_rows(rows.len(), rows.iter().any(inbound_too_long)),
+            FromForeign::Outbound { rows } => {
+                let settled_too_long = |row: &ForeignOut| {
+                    let settled = row.settled.as_ref();
+                    settled.is_some_and(|s| long(&s.platform_message_id) || s.at.len() > FIELD_BYTES_MAX)
+                };
+                let any = rows.iter().any(|row| too_long(&row.reply) || settled_too_long(row));
+                fault_of_rows(rows.len(), any)
+            }
+            FromForeign::State { rows } => {
+                let too_long =
+                    |row: &ForeignState| row.key.len() > FIELD_BYTES_MAX || row.value.len() > STATE_BYTES_MAX;
+                fault_of_rows(rows.len(), rows.iter().any(too_long))
+            }
+            FromForeign::Spoilt { reason } | FromForeign::Failed { reason } => {
+                fault_of_rows(0, reason.len() > REASON_BYTES_MAX)
+            }
+            FromForeign::Pulse | FromForeign::Found { .. } | FromForeign::Done { .. } => None,
+        }
+    }
+}
+
+fn inbound_too_long(m: &ForeignIn) -> bool {
+    let fields = [
+        &m.status,
+        &m.process_after,
+        &m.recurrence,
+        &m.series_id,
+        &m.platform_id,
+        &m.channel_type,
+        &m.thread_id,
+        &m.source_session_id,
+        &m.account,
+        &m.platform_message_id,
+    ];
+    fields.into_iter().any(long)
+        || [&m.id, &m.kind, &m.timestamp].into_iter().any(|text| text.len() > FIELD_BYTES_MAX)
+        || m.content.len() > CONTENT_BYTES_MAX
 }
 
 /// Writes one frame.

@@ -9,22 +9,21 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use vestibule_keeper::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, ToKeeper};
-use vestibule_session::{CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut};
+use vestibule_keeper::wire::{self, Frame, FromKeeper, ToKeeper};
 
 /// A keeper that takes no frame for this long hangs.
 const SEND_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One keeper. Dropping it ends it, and its runner with it.
-pub struct Keeper {
-    frames: mpsc::Receiver<FromKeeper>,
+pub struct Keeper<F = FromKeeper> {
+    frames: mpsc::Receiver<F>,
     to: OwnedWriteHalf,
     _child: Child,
 }
 
-impl Keeper {
+impl<F: Frame> Keeper<F> {
     /// Starts a keeper and tells it what to keep.
-    pub(super) async fn start(program: &Path, spec: LaunchSpec) -> Result<Keeper> {
+    pub(super) async fn start(program: &Path, first: ToKeeper) -> Result<Keeper<F>> {
         let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket for a keeper".into())?;
         let theirs = theirs.into_std().context(|| "cannot make a socket for a keeper".into())?;
         theirs.set_nonblocking(false).context(|| "cannot make a socket for a keeper".into())?;
@@ -45,12 +44,12 @@ impl Keeper {
         let (heard, frames) = mpsc::channel(1);
         tokio::spawn(listen(from, heard));
         let mut keeper = Keeper { frames, to, _child: child };
-        keeper.send(&ToKeeper::Launch(spec)).await?;
+        keeper.send(&first).await?;
         Ok(keeper)
     }
 
     /// The next frame; `None` when the keeper has gone, or said something it must not.
-    pub async fn frame(&mut self) -> Option<FromKeeper> {
+    pub async fn frame(&mut self) -> Option<F> {
         self.frames.recv().await
     }
 
@@ -79,7 +78,7 @@ impl Keeper {
 }
 
 /// Reads frames until the keeper goes or breaks a rule.
-async fn listen(mut from: OwnedReadHalf, heard: mpsc::Sender<FromKeeper>) {
+async fn listen<F: Frame>(mut from: OwnedReadHalf, heard: mpsc::Sender<F>) {
     loop {
         match receive(&mut from).await {
             Ok(Some(frame)) => {
@@ -96,7 +95,7 @@ async fn listen(mut from: OwnedReadHalf, heard: mpsc::Sender<FromKeeper>) {
     }
 }
 
-async fn receive(from: &mut OwnedReadHalf) -> std::io::Result<Option<FromKeeper>> {
+async fn receive<F: Frame>(from: &mut OwnedReadHalf) -> std::io::Result<Option<F>> {
     let mut header = [0; 4];
     if from.read_exact(&mut header).await.is_err() {
         return Ok(None);
@@ -109,25 +108,8 @@ async fn receive(from: &mut OwnedReadHalf) -> std::io::Result<Option<FromKeeper>
         return Ok(None);
     }
     let frame = wire::decode(&bytes)?;
-    match fault(&frame) {
+    match F::fault(&frame) {
         Some(why) => Err(std::io::Error::other(why)),
         None => Ok(Some(frame)),
     }
-}
-
-fn fault(frame: &FromKeeper) -> Option<String> {
-    let FromKeeper::Batch { messages, acks } = frame else { return None };
-    let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > FIELD_BYTES_MAX);
-    let too_long = |m: &MessageOut| {
-        [&m.in_reply_to, &m.deliver_after, &m.platform_id, &m.channel_type, &m.thread_id, &m.account]
-            .into_iter()
-            .any(long)
-            || [&m.id, &m.kind, &m.timestamp].into_iter().any(|text| text.len() > FIELD_BYTES_MAX)
-            || m.content.len() > CONTENT_BYTES_MAX
-    };
-    if messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX) {
-        return Some("a row is longer than any a keeper may hand over".to_owned());
-    }
-    let too_many = messages.len() > BATCH_ROWS_MAX || acks.len() > BATCH_ROWS_MAX;
-    too_many.then(|| format!("a batch holds more than {BATCH_ROWS_MAX} rows"))
 }

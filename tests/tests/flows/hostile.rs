@@ -1,7 +1,7 @@
 //! What a keeper must stand: whatever an agent makes of its files, at worst this keeper dies, and it
 //! says or shows so within its deadline. Nothing outside `out/` changes.
 
-use crate::support::{House, Terminal, binary, hostile, until};
+use crate::support::{House, Terminal, binary, hostile, planted_journal, until};
 use rusqlite::Connection;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -112,26 +112,6 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// A rollback journal whose end names a super-journal: SQLite that recovers it for writing deletes
-/// what the super-journal's rules allow.
-fn planted_journal(victim: &Victim, names: &Path) {
-    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-    journal.extend([0, 0, 0, 0]); // no pages
-    journal.extend([0, 0, 0, 7]); // nonce
-    journal.extend([0, 0, 0, 1]); // size of the database in pages
-    journal.extend([0, 0, 2, 0]); // sector
-    journal.extend([0, 0, 16, 0]); // page
-    journal.resize(512, 0);
-    let name = names.to_str().unwrap().as_bytes();
-    journal.extend(0_u32.to_be_bytes());
-    journal.extend(name);
-    journal.extend(u32::try_from(name.len()).unwrap().to_be_bytes());
-    let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
-    journal.extend(sum.to_be_bytes());
-    journal.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
-    fs::write(victim.beside("outbound.db-journal"), journal).unwrap();
-}
-
 type Attack = (&'static str, fn(&Victim));
 
 /// What must end in quarantine, or in the death of this keeper.
@@ -193,7 +173,9 @@ const SPOILT: &[Attack] = &[
     }),
     ("a folder as journal", |v| fs::create_dir(v.beside("outbound.db-journal")).unwrap()),
     ("a FIFO as journal", |v| fifo(&v.beside("outbound.db-journal"))),
-    ("a planted journal", |v| planted_journal(v, &v.home.path().join("treasure"))),
+    ("a planted journal", |v| {
+        planted_journal(&v.beside("outbound.db-journal"), &v.home.path().join("treasure"))
+    }),
     ("WAL in the header, a folder as WAL", |v| {
         v.bytes(18, &[2, 2]);
         fs::create_dir(v.beside("outbound.db-wal")).unwrap();
@@ -264,7 +246,7 @@ fn a_keeper_survives_or_dies_alone() {
 fn the_planted_journal_is_a_weapon() {
     let victim = Victim::new();
     let treasure = victim.home.path().join("treasure");
-    planted_journal(&victim, &treasure);
+    planted_journal(&victim.beside("outbound.db-journal"), &treasure);
     let _ = victim.open().query_row("SELECT COUNT(*) FROM messages_out", [], |row| row.get::<_, i64>(0));
     assert!(!treasure.exists(), "SQLite deletes the file that the journal names");
 }

@@ -1,5 +1,6 @@
 //! The flows, with real processes, real files and real sockets. Each test has a house of its own.
 
+mod adopt;
 mod bad_input;
 mod crash;
 mod emulator;

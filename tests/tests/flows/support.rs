@@ -198,6 +198,41 @@ pub fn rows<T: rusqlite::types::FromSql>(file: &Path, sql: &str) -> Vec<T> {
     found.collect::<rusqlite::Result<_>>().unwrap()
 }
 
+/// Leaves a database and its journal as a writer does that was killed in the middle of `sql`.
+pub fn hot_journal(file: &Path, sql: &str) {
+    let db =
+        rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    db.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN").unwrap();
+    db.execute_batch(sql).unwrap();
+    let mut journal = file.as_os_str().to_owned();
+    journal.push("-journal");
+    let (half, hot) = (std::fs::read(file).unwrap(), std::fs::read(&journal).unwrap());
+    assert!(half.len() > 100_000, "the transaction has spilt");
+    drop(db);
+    std::fs::write(file, half).unwrap();
+    std::fs::write(journal, hot).unwrap();
+}
+
+/// A rollback journal whose end names a super-journal: SQLite that recovers it for writing deletes
+/// what the super-journal's rules allow.
+pub fn planted_journal(journal_file: &Path, names: &Path) {
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    journal.extend([0, 0, 0, 0]); // no pages
+    journal.extend([0, 0, 0, 7]); // nonce
+    journal.extend([0, 0, 0, 1]); // size of the database in pages
+    journal.extend([0, 0, 2, 0]); // sector
+    journal.extend([0, 0, 16, 0]); // page
+    journal.resize(512, 0);
+    let name = names.to_str().unwrap().as_bytes();
+    journal.extend(0_u32.to_be_bytes());
+    journal.extend(name);
+    journal.extend(u32::try_from(name.len()).unwrap().to_be_bytes());
+    let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
+    journal.extend(sum.to_be_bytes());
+    journal.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    std::fs::write(journal_file, journal).unwrap();
+}
+
 /// A client of the terminal channel.
 pub struct Terminal {
     from: BufReader<UnixStream>,
