@@ -10,5 +10,6 @@ mod github;
 mod hostile;
 mod plugins;
 mod providers;
+mod schema;
 mod support;
 mod terminal;
