@@ -207,7 +207,9 @@ impl Frame for FromKeeper {
         let FromKeeper::Batch { messages, acks } = self else { return None };
         let any =
             messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX);
+        let rise = messages.is_sorted_by(|a, b| a.seq < b.seq);
         fault_of_rows(messages.len().max(acks.len()), any)
+            .or_else(|| (!rise).then(|| "the numbers of a batch do not rise".to_owned()))
     }
 }
 

@@ -358,8 +358,8 @@ mod reader {
             let words = |name: &str| format!("COALESCE({}, '')", field(name));
             let sql = format!(
                 "SELECT {}, seq, {}, {}, {}, {}, {}, {}, {}, \
-                 CASE WHEN octet_length(content) <= {CONTENT_BYTES_MAX} THEN content \
-                 ELSE json_object('oversized', octet_length(content)) END, {} \
+                 CASE WHEN octet_length(content) > {CONTENT_BYTES_MAX} \
+                 THEN json_object('oversized', octet_length(content)) ELSE content END, {} \
                  FROM messages_out WHERE seq > ?1 ORDER BY seq LIMIT ?2",
                 field("id"),
                 field("in_reply_to"),
@@ -388,7 +388,16 @@ mod reader {
                     account: r.get(10)?,
                 })
             })?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
+            let found = rows.collect::<rusqlite::Result<Vec<MessageOut>>>()?;
+            // A damaged index leads back and forth, and its reader in circles.
+            let mut last = after_seq;
+            for reply in &found {
+                if reply.seq <= last {
+                    return Err(Error::Damaged("the numbers of messages_out do not rise".to_owned()));
+                }
+                last = reply.seq;
+            }
+            Ok(found)
         }
 
         /// The acknowledgements, at most `limit`, newest first.

@@ -1,58 +1,21 @@
 //! What a keeper must stand: whatever an agent makes of its files, at worst this keeper dies, and it
 //! says or shows so within its deadline. Nothing outside `out/` changes.
 
-use crate::support::{House, Terminal, binary, hostile, planted_journal, until};
+use crate::support::{self, House, Terminal, hostile, planted_journal, until};
 use rusqlite::Connection;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
-use vestibule_keeper::wire::{self, FromKeeper, LaunchSpec, ToKeeper};
 use vestibule_session::SessionDir;
 
-/// A keeper that takes longer is killed by the runtime.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// How a keeper without a runner ended, in a word, and what it handed over.
+/// How a keeper without a runner ended, in a word, and how much it handed over.
 fn keep(dir: &SessionDir) -> (String, usize) {
-    let (mut ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut keeper = Command::new(binary())
-        .arg("keeper")
-        .env_clear()
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let spec = LaunchSpec { session_dir: dir.root().to_owned(), after_seq: 0, runner: None };
-    wire::send(&mut ours, &ToKeeper::Launch(spec)).unwrap();
-    let (begin, mut rows) = (Instant::now(), 0);
-    let word = loop {
-        match wire::receive::<FromKeeper>(&mut ours) {
-            Ok(Some(FromKeeper::Batch { messages, acks })) => {
-                assert!(messages.len() <= wire::BATCH_ROWS_MAX && acks.len() <= wire::BATCH_ROWS_MAX);
-                rows += messages.len();
-                wire::send(&mut ours, &ToKeeper::Taken).unwrap();
-            }
-            Ok(Some(FromKeeper::Drained)) => break "drained".to_owned(),
-            Ok(Some(FromKeeper::Spoilt { reason })) => break format!("spoilt: {reason}"),
-            Ok(Some(FromKeeper::Failed { reason })) => break format!("failed: {reason}"),
-            Ok(Some(_)) => {}
-            Ok(None) => break "died".to_owned(),
-            Err(_) => break "hung".to_owned(),
-        }
-        if begin.elapsed() > DEADLINE {
-            break "hung".to_owned();
-        }
-    };
-    let _ = keeper.kill();
-    keeper.wait().unwrap();
-    (word, rows)
+    let kept = support::keep(dir);
+    assert_eq!(kept.broke_rule, None);
+    (kept.word, kept.replies.len())
 }
 
 /// A session with three replies in its agent's file, and a file beside it that must not change.
@@ -404,7 +367,7 @@ fn a_keeper_that_hangs_is_killed_at_its_deadline() {
     until("it is quarantined", || {
         (house.json(&["session", "list"])[0]["state"] == "quarantined").then_some(())
     });
-    assert!(begin.elapsed() < DEADLINE + Duration::from_secs(3));
+    assert!(begin.elapsed() < support::KEEPER_DEADLINE + Duration::from_secs(3));
     assert!(
         !Path::new(&format!("/proc/{pid}/exe")).exists()
             || fs::read_link(format!("/proc/{pid}/exe")).is_err()

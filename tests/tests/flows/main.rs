@@ -6,6 +6,7 @@ mod crash;
 mod emulator;
 mod escape;
 mod files;
+mod fuzz;
 mod github;
 mod hostile;
 mod plugins;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use vestibule_keeper::wire::{self, AdoptSpec, Frame, FromForeign, FromKeeper, LaunchSpec, ToKeeper};
+use vestibule_session::{MessageOut, SessionDir};
 
 /// Nothing here takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -231,6 +233,100 @@ pub fn planted_journal(journal_file: &Path, names: &Path) {
     journal.extend(sum.to_be_bytes());
     journal.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
     std::fs::write(journal_file, journal).unwrap();
+}
+
+/// A keeper that takes longer is killed by the runtime.
+pub const KEEPER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a keeper without a runner did.
+pub struct Kept {
+    /// How it ended: `drained`, `spoilt: …`, `failed: …`, `died` or `hung`.
+    pub word: String,
+    /// What it handed over.
+    pub replies: Vec<MessageOut>,
+    /// The rule that a frame broke: the runtime would end it for that.
+    pub broke_rule: Option<String>,
+    pub took: Duration,
+}
+
+/// Lets a keeper read what an agent left.
+pub fn keep(dir: &SessionDir) -> Kept {
+    let spec = LaunchSpec { session_dir: dir.root().to_owned(), after_seq: 0, runner: None };
+    converse(&ToKeeper::Launch(spec), |frame: FromKeeper| match frame {
+        FromKeeper::Batch { messages, .. } => Heard::Rows(messages),
+        FromKeeper::Drained => Heard::End("drained".to_owned()),
+        FromKeeper::Spoilt { reason } => Heard::End(format!("spoilt: {reason}")),
+        FromKeeper::Failed { reason } => Heard::End(format!("failed: {reason}")),
+        _ => Heard::Nothing,
+    })
+}
+
+/// Lets a keeper read a foreign folder out.
+pub fn adopt(folder: &Path, scratch: &Path) -> Kept {
+    let spec = AdoptSpec { folder: folder.to_owned(), scratch: scratch.to_owned() };
+    converse(&ToKeeper::Adopt(spec), |frame: FromForeign| match frame {
+        FromForeign::Outbound { rows } => Heard::Rows(rows.into_iter().map(|row| row.reply).collect()),
+        FromForeign::Found { .. } | FromForeign::Inbound { .. } | FromForeign::State { .. } => {
+            Heard::Rows(vec![])
+        }
+        FromForeign::Done { .. } => Heard::End("drained".to_owned()),
+        FromForeign::Spoilt { reason } => Heard::End(format!("spoilt: {reason}")),
+        FromForeign::Failed { reason } => Heard::End(format!("failed: {reason}")),
+        FromForeign::Pulse => Heard::Nothing,
+    })
+}
+
+enum Heard {
+    /// To be answered.
+    Rows(Vec<MessageOut>),
+    Nothing,
+    End(String),
+}
+
+/// Starts a keeper as the runtime does, and receives its frames as the runtime does.
+fn converse<F: Frame>(first: &ToKeeper, hear: impl Fn(F) -> Heard) -> Kept {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(KEEPER_DEADLINE)).unwrap();
+    let mut keeper = Command::new(binary())
+        .arg("keeper")
+        .env_clear()
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wire::send(&mut ours, first).unwrap();
+    let (begin, mut replies, mut broke_rule) = (Instant::now(), Vec::new(), None);
+    let word = loop {
+        match wire::receive::<F>(&mut ours) {
+            Ok(Some(frame)) => {
+                broke_rule = broke_rule.or(frame.fault());
+                match hear(frame) {
+                    Heard::Rows(rows) => {
+                        replies.extend(rows);
+                        // One that died meanwhile is heard of as such.
+                        let _ = wire::send(&mut ours, &ToKeeper::Taken);
+                    }
+                    Heard::Nothing => {}
+                    Heard::End(word) => break word,
+                }
+            }
+            Ok(None) => break "died".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break "hung".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                broke_rule = broke_rule.or(Some(error.to_string()));
+                break "broke a rule".to_owned();
+            }
+            Err(_) => break "died".to_owned(),
+        }
+        if begin.elapsed() > KEEPER_DEADLINE {
+            break "hung".to_owned();
+        }
+    };
+    let took = begin.elapsed();
+    let _ = keeper.kill();
+    keeper.wait().unwrap();
+    Kept { word, replies, broke_rule, took }
 }
 
 /// A client of the terminal channel.

@@ -298,7 +298,7 @@ impl Select<'_> {
 
     fn content(mut self, too_long: &str) -> Self {
         self.terms.push(format!(
-            "CASE WHEN octet_length(content) <= {CONTENT_BYTES_MAX} THEN content ELSE {too_long} END"
+            "CASE WHEN octet_length(content) > {CONTENT_BYTES_MAX} THEN {too_long} ELSE content END"
         ));
         self
     }
