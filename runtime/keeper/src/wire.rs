@@ -314,3 +314,69 @@ pub fn frame_len(header: [u8; 4]) -> Result<usize> {
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn fault<F: Frame>(frame: Value) -> String {
+        let bytes = serde_json::to_vec(&frame).expect("it is JSON");
+        decode::<F>(&bytes).expect("it is a frame").fault().unwrap_or_default()
+    }
+
+    fn reply(seq: i64, field: &str, bytes: usize) -> Value {
+        let mut reply = json!({ "id": "o", "seq": seq, "timestamp": "", "kind": "chat", "content": "{}" });
+        reply[field] = json!("x".repeat(bytes));
+        reply
+    }
+
+    #[test]
+    fn what_no_keeper_may_say() {
+        let batch = |messages: Vec<Value>, acks: Vec<Value>| {
+            fault::<FromKeeper>(json!({ "frame": "batch", "messages": messages, "acks": acks }))
+        };
+        let ack = |bytes: usize| json!({ "message_id": "x".repeat(bytes), "status": "completed" });
+        assert_eq!(batch(vec![reply(1, "id", 9), reply(3, "content", CONTENT_BYTES_MAX)], vec![ack(9)]), "");
+        for (told, want) in [
+            (batch(vec![reply(1, "id", FIELD_BYTES_MAX + 1)], vec![]), "longer"),
+            (batch(vec![reply(1, "thread_id", FIELD_BYTES_MAX + 1)], vec![]), "longer"),
+            (batch(vec![reply(1, "content", CONTENT_BYTES_MAX + 1)], vec![]), "longer"),
+            (batch(vec![], vec![ack(FIELD_BYTES_MAX + 1)]), "longer"),
+            (batch(vec![], vec![ack(1); BATCH_ROWS_MAX + 1]), "more than"),
+            (batch((0..=256).map(|seq| reply(seq, "id", 1)).collect(), vec![]), "more than"),
+            (batch(vec![reply(3, "id", 1), reply(3, "id", 1)], vec![]), "do not rise"),
+        ] {
+            assert!(told.contains(want), "{want}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_no_keeper_of_a_foreign_folder_may_say() {
+        let row = |field: &str, bytes: usize| {
+            let mut row = json!({ "id": "m", "kind": "chat", "timestamp": "", "tries": 0, "trigger": true, "content": "",
+                                  "on_wake": false });
+            row[field] = json!("x".repeat(bytes));
+            row
+        };
+        let of =
+            |frame: &str, rows: Vec<Value>| fault::<FromForeign>(json!({ "frame": frame, "rows": rows }));
+        let settled = |bytes: usize| json!({ "reply": reply(1, "id", 1), "settled": { "delivered": true, "at": "x".repeat(bytes) } });
+        let state = |key: usize, value: usize| json!({ "key": "x".repeat(key), "value": "x".repeat(value) });
+        assert_eq!(of("inbound", vec![row("content", CONTENT_BYTES_MAX); 2]), "");
+        assert_eq!(of("outbound", vec![settled(9)]), "");
+        assert_eq!(of("state", vec![state(9, STATE_BYTES_MAX)]), "");
+        for (told, want) in [
+            (of("inbound", vec![row("id", FIELD_BYTES_MAX + 1)]), "longer"),
+            (of("inbound", vec![row("recurrence", FIELD_BYTES_MAX + 1)]), "longer"),
+            (of("inbound", vec![row("content", CONTENT_BYTES_MAX + 1)]), "longer"),
+            (of("inbound", vec![row("id", 1); BATCH_ROWS_MAX + 1]), "more than"),
+            (of("outbound", vec![json!({ "reply": reply(1, "kind", FIELD_BYTES_MAX + 1) })]), "longer"),
+            (of("outbound", vec![settled(FIELD_BYTES_MAX + 1)]), "longer"),
+            (of("state", vec![state(1, STATE_BYTES_MAX + 1)]), "longer"),
+            (of("state", vec![state(FIELD_BYTES_MAX + 1, 1)]), "longer"),
+        ] {
+            assert!(told.contains(want), "{want}: {told}");
+        }
+    }
+}

@@ -134,6 +134,19 @@ const SPOILT: &[Attack] = &[
         );
         v.sql("INSERT INTO messages_out (id, seq, timestamp, kind) VALUES ('x', 7, '', 'chat')");
     }),
+    ("an index that leads in circles", |v| {
+        v.sql(
+            "DROP TABLE messages_out; CREATE TABLE messages_out (id TEXT, seq INTEGER, in_reply_to, timestamp TEXT, \
+             deliver_after, kind TEXT, platform_id, channel_type, thread_id, content TEXT); \
+             CREATE INDEX i ON messages_out (seq DESC); \
+             INSERT INTO messages_out (id, seq, timestamp, kind, content) VALUES \
+             ('a', 1, '', 'chat', '{}'), ('b', 3, '', 'chat', '{}'), ('c', 5, '', 'chat', '{}')",
+        );
+        v.sql(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON messages_out (seq)' \
+             WHERE name = 'i'",
+        );
+    }),
     ("a folder as journal", |v| fs::create_dir(v.beside("outbound.db-journal")).unwrap()),
     ("a FIFO as journal", |v| fifo(&v.beside("outbound.db-journal"))),
     ("a planted journal", |v| {
