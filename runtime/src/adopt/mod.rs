@@ -340,13 +340,14 @@ async fn blocking<T: Send + 'static>(
 /// nowhere, and where the others go.
 fn record(db: &Connection, session_id: &str, rows: &[ForeignOut]) -> Result<(usize, usize, Vec<Address>)> {
     let now = clock::now();
+    let change = ledger::adopt_change(db, session_id)?;
     let (mut new, mut refused, mut addresses) = (0, 0, Vec::new());
     for row in rows {
         let taken = match &row.settled {
             Some(settled) => {
                 let (outcome, at) = decide::settled(settled, now);
                 let outcome = (outcome, settled.platform_message_id.as_deref());
-                ledger::adopt_settled(db, session_id, &row.reply, outcome, at)?
+                ledger::adopt_settled(db, session_id, change, &row.reply, outcome, at)?
             }
             None => match delivery::record_one(db, session_id, &row.reply, now)? {
                 delivery::Recorded::Known => false,

@@ -6,13 +6,17 @@ use crate::error::{Error, Result};
 use rusqlite::{Connection, params};
 use vestibule_session::{MessageIn, MessageOut, Settled, next_even};
 
-fn change(db: &Connection, session_id: &str) -> Result<i64> {
+/// The change number of what is taken over next; one for a whole batch.
+///
+/// # Errors
+/// The session is gone.
+pub fn adopt_change(db: &Connection, session_id: &str) -> Result<i64> {
     bump(db, session_id)?.ok_or_else(|| Error::refused("the session was deleted while it was taken over"))
 }
 
 /// Writes inbound rows; a `seq` of 0 is replaced by the session's next. Answers how many were new.
 pub fn adopt_messages(db: &Connection, session_id: &str, rows: &[MessageIn]) -> Result<usize> {
-    let change = change(db, session_id)?;
+    let change = adopt_change(db, session_id)?;
     let mut last_seq: i64 =
         db.query_row("SELECT last_seq FROM sessions WHERE id = ?1", [session_id], |r| r.get(0))?;
     let mut insert = db.prepare_cached(
@@ -59,11 +63,11 @@ pub fn adopt_messages(db: &Connection, session_id: &str, rows: &[MessageIn]) -> 
 pub fn adopt_settled(
     db: &Connection,
     session_id: &str,
+    change: i64,
     reply: &MessageOut,
     (outcome, platform_message_id): (Settled, Option<&str>),
     at: Timestamp,
 ) -> Result<bool> {
-    let change = change(db, session_id)?;
     let mut insert = db.prepare_cached(
         "INSERT INTO deliveries (session_id, message_out_id, seq, in_reply_to, kind, channel_type, account, platform_id, \
          thread_id, content, state, platform_message_id, taken_at, settled_at, change) \

@@ -11,7 +11,7 @@ mod deliveries;
 mod messages;
 mod project;
 
-pub use adopted::{adopt_messages, adopt_settled};
+pub use adopted::{adopt_change, adopt_messages, adopt_settled};
 pub use deliveries::{
     Claim, Delivery, claim_next, delivery_counts, mark_taken, mark_unknown, record_reply, settle, try_later,
     unclaim, unpark,

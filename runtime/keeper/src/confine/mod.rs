@@ -24,6 +24,8 @@ const KEEPER_MEMORY_MAX: u64 = 512 * 1024 * 1024;
 /// The largest copy, in bytes, that a keeper may make of a foreign file: what it takes, and room for a
 /// journal that is played back.
 const COPY_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// How long, in seconds of computing, a keeper may read a foreign folder, should nobody be left to end it.
+const COPY_SECONDS_MAX: u64 = 600;
 
 /// Before anything is started: neither this process nor what it starts can signal anybody else.
 /// A later, narrower domain of this process may still signal its runner.
@@ -60,6 +62,7 @@ pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::As, KEEPER_MEMORY_MAX)?;
     limit(Resource::Fsize, COPY_BYTES_MAX)?;
+    limit(Resource::Cpu, COPY_SECONDS_MAX)?;
     drop_capabilities()?;
     files::adopter(folder, scratch)?;
     calls::keeper()
