@@ -12,7 +12,8 @@ use vestibule_session::{MessageIn, MessageOut, SessionDir, name};
 /// # Errors
 /// It cannot be made.
 pub fn fresh(dir: &SessionDir) -> Result<PathBuf> {
-    let folder = dir.temporary().join("reply-files");
+    // Beside the folders of replies in NanoClaw's layout and in ours, so that moving is renaming.
+    let folder = dir.outbox_of(".reply-files");
     match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}

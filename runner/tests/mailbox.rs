@@ -325,49 +325,66 @@ fn a_damaged_file_is_waited_for() {
     assert_eq!(session.ask(4, "b").1.as_deref(), Some("b"));
 }
 
+/// The layouts that session files of NanoClaw 2.0.x have had, by the beginning of their names.
+fn layouts(of: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/nanoclaw");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let named = files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
+    let mut found: Vec<_> = named
+        .filter(|(name, _)| name.starts_with(of))
+        .map(|(name, path)| (name, std::fs::read_to_string(path).unwrap()))
+        .collect();
+    found.sort();
+    found
+}
+
 #[test]
-fn foreign_folders_are_served() {
+fn foreign_folders_of_every_layout_are_served() {
+    let (inbound, outbound) = (layouts("inbound-"), layouts("outbound-"));
+    assert_eq!((inbound.len(), outbound.len()), (6, 4));
+    for (number, (in_name, in_sql)) in inbound.iter().enumerate() {
+        for (out_name, out_sql) in &outbound {
+            // The first layout has no names to answer to, so its answer goes where the question came from.
+            let provider = if number == 0 {
+                r#""provider":"command","command":"echo hi""#
+            } else {
+                r#""provider":"echo""#
+            };
+            foreign_folder_is_served(&format!("{in_name} {out_name}"), in_sql, out_sql, provider);
+        }
+    }
+}
+
+fn foreign_folder_is_served(what: &str, in_sql: &str, out_sql: &str, provider: &str) {
     let folder = tempfile::tempdir().unwrap();
     let dir = SessionDir::new(folder.path());
     std::fs::create_dir(folder.path().join("agent")).unwrap();
     let settings =
-        r#"{"provider":"echo","mcpServers":{},"groupName":"g","agentGroupId":"ag-1","skills":"all"}"#;
+        format!(r#"{{{provider},"mcpServers":{{}},"groupName":"g","agentGroupId":"ag-1","skills":"all"}}"#);
     std::fs::write(dir.foreign_run_config(), settings).unwrap();
-    let db = |path: &Path| {
+    let db = |path: &Path, sql: &str| {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let db = Connection::open_with_flags(path, flags).unwrap();
         db.busy_timeout(PATIENCE).unwrap();
+        db.execute_batch("PRAGMA synchronous = OFF").unwrap();
+        db.execute_batch(sql).unwrap();
         db
     };
-    let inbound = db(&dir.inbound_db());
+    let inbound = db(&dir.inbound_db(), in_sql);
+    // The first layout has no such table.
+    let _ = inbound.execute_batch(
+        "INSERT INTO destinations VALUES ('general', 'General', 'channel', 'slack', 'slack:C1', NULL)",
+    );
     inbound
         .execute_batch(
-            "CREATE TABLE messages_in (id TEXT PRIMARY KEY, seq INTEGER UNIQUE, kind TEXT NOT NULL, timestamp TEXT NOT NULL,
-               status TEXT DEFAULT 'pending', process_after TEXT, recurrence TEXT, series_id TEXT, tries INTEGER DEFAULT 0,
-               trigger INTEGER NOT NULL DEFAULT 1, platform_id TEXT, channel_type TEXT, thread_id TEXT, content TEXT NOT NULL,
-               source_session_id TEXT, on_wake INTEGER NOT NULL DEFAULT 0);
-             CREATE TABLE delivered (message_out_id TEXT PRIMARY KEY, platform_message_id TEXT,
-               status TEXT NOT NULL DEFAULT 'delivered', delivered_at TEXT NOT NULL);
-             CREATE TABLE destinations (name TEXT PRIMARY KEY, display_name TEXT, type TEXT NOT NULL, channel_type TEXT,
-               platform_id TEXT, agent_group_id TEXT);
-             CREATE TABLE session_routing (id INTEGER PRIMARY KEY CHECK (id = 1), channel_type TEXT, platform_id TEXT,
-               thread_id TEXT);
-             INSERT INTO destinations VALUES ('general', 'General', 'channel', 'slack', 'slack:C1', NULL);
-             INSERT INTO messages_in (id, seq, kind, timestamp, platform_id, channel_type, thread_id, content)
+            "INSERT INTO messages_in (id, seq, kind, timestamp, platform_id, channel_type, thread_id, content)
                VALUES ('1.2:ag-1', 2, 'chat-sdk', '2026-01-15 08:00:00', 'slack:C1', 'slack', 't1', '{\"text\":\"hi\"}');",
         )
         .unwrap();
     drop(inbound);
-    let outbound = db(&dir.outbound_db());
-    outbound
-        .execute_batch(
-            "CREATE TABLE messages_out (id TEXT PRIMARY KEY, seq INTEGER UNIQUE, in_reply_to TEXT, timestamp TEXT NOT NULL,
-               deliver_after TEXT, recurrence TEXT, kind TEXT NOT NULL, platform_id TEXT, channel_type TEXT, thread_id TEXT,
-               content TEXT NOT NULL);
-             CREATE TABLE processing_ack (message_id TEXT PRIMARY KEY, status TEXT NOT NULL, status_changed TEXT NOT NULL);
-             CREATE TABLE session_state (key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at TEXT NOT NULL);",
-        )
-        .unwrap();
+    let outbound = db(&dir.outbound_db(), out_sql);
+    let _ = outbound.execute_batch("INSERT INTO session_state (key, value) VALUES ('k', 'kept')");
+    let _ = outbound.execute_batch("INSERT INTO session_state VALUES ('k', 'kept', '')");
     let mut session = Session { _folder: folder, dir, change: 0, runner: None };
     session.start();
     let reply = || {
@@ -375,10 +392,28 @@ fn foreign_folders_are_served() {
         outbound.query_row(sql, [], |r| r.get::<_, String>(0)).ok()
     };
     wait_until("no reply", || reply().is_some());
-    assert_eq!(reply().as_deref(), Some(r#"3t11.2:ag-1{"text":"hi"}"#));
-    let status =
-        outbound.query_row("SELECT status FROM processing_ack", [], |r| r.get::<_, String>(0)).unwrap();
-    assert_eq!(status, "completed");
+    assert_eq!(reply().as_deref(), Some(r#"3t11.2:ag-1{"text":"hi"}"#), "{what}");
+    let one = |sql: &str| outbound.query_row(sql, [], |r| r.get::<_, String>(0)).unwrap();
+    assert_eq!(one("SELECT status FROM processing_ack"), "completed", "{what}");
+    // An older layout is brought up to date by its one writer.
+    for (table, want) in [
+        ("messages_out", "content account"),
+        ("session_state", "key value updated_at"),
+        ("container_state", "tool_started_at updated_at"),
+    ] {
+        let columns = one(&format!("SELECT group_concat(name, ' ') FROM pragma_table_info('{table}')"));
+        assert!(columns.ends_with(want), "{what}: {table} has {columns}");
+    }
+    if !what.contains("outbound-1") {
+        assert_eq!(one("SELECT value FROM session_state WHERE key = 'k'"), "kept", "{what}");
+    }
+    // And a keeper reads it.
+    session.stop();
+    let link = session.path("out");
+    std::fs::create_dir(&link).unwrap();
+    std::fs::rename(session.dir.outbound_db(), session.dir.outbound_db_real()).unwrap();
+    let read = OutboundReader::open(&session.dir, false).unwrap().replies(0, 9).unwrap();
+    assert_eq!(read.iter().map(|reply| reply.seq).collect::<Vec<_>>(), [3], "{what}");
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Home {
         self.root.join("attachments")
     }
 
+    /// Where the copies of a foreign session folder lie while it is taken over.
+    pub fn adopt_scratch(&self) -> PathBuf {
+        self.root.join("cache/adopt")
+    }
+
     /// An agent group's own folder.
     pub fn agent_folder(&self, folder: &str) -> PathBuf {
         self.root.join("groups").join(folder)

@@ -42,6 +42,8 @@ pub struct House {
     pub sandbox: tokio::sync::OnceCell<Choice>,
     /// The listener's address, once it is open.
     pub listening: OnceLock<std::net::SocketAddr>,
+    /// Held while a foreign session folder is taken over.
+    pub adopting: tokio::sync::Mutex<()>,
     pub(crate) renew: Mutex<HashSet<String>>,
     pub(crate) later: Mutex<HashSet<String>>,
     pub(crate) stop: watch::Sender<bool>,

@@ -4,7 +4,7 @@
 //! performs. Imports go down only:
 //!
 //! - **loops** start things and own no state: [`inbound`], [`delivery`], [`wake`], [`control`],
-//!   [`http`];
+//!   [`http`], [`adopt`];
 //! - **rooms** are the central rows: [`agents`], [`messaging_groups`], [`wirings`],
 //!   [`destinations`], [`sessions`], [`drops`]; a room imports no other room;
 //! - **doors**, one for each danger: [`db`], [`attachments`], [`ledger`], [`plugins`], [`launcher`];
@@ -12,6 +12,7 @@
 //!
 //! [`House`] is what the loops share; [`Running`] starts and stops it.
 
+pub mod adopt;
 pub mod agents;
 pub mod attachments;
 pub mod clock;

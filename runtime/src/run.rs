@@ -60,6 +60,7 @@ impl Running {
             program,
             sandbox: tokio::sync::OnceCell::new(),
             listening: OnceLock::new(),
+            adopting: tokio::sync::Mutex::default(),
             renew: Mutex::default(),
             later: Mutex::default(),
             stop: tokio::sync::watch::Sender::new(false),

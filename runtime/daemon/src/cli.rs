@@ -228,6 +228,31 @@ pub enum SessionVerb {
     List(Output),
     /// Let a quarantined one run again
     Release(Name),
+    /// Take over the folder of a session that NanoClaw 2 or another Vestibule made; it stays as it is
+    Adopt(AdoptArgs),
+}
+
+#[derive(Args)]
+pub struct AdoptArgs {
+    /// The folder that holds inbound.db; nothing may be writing it
+    pub folder: std::path::PathBuf,
+    /// The agent whose session it becomes
+    #[arg(long)]
+    pub agent: String,
+    /// The kind of platform of its chat; without --channel and --chat it belongs to no chat
+    #[arg(long, requires = "chat")]
+    pub channel: Option<String>,
+    /// The account, as in [channels.CHANNEL.ACCOUNT]
+    #[arg(long, default_value = "main")]
+    pub account: String,
+    /// The platform's id of the chat
+    #[arg(long, requires = "channel")]
+    pub chat: Option<String>,
+    /// The platform's id of the thread, for a session of its own
+    #[arg(long, requires = "chat")]
+    pub thread: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Subcommand)]

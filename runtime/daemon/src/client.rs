@@ -1,8 +1,8 @@
 //! Verbs: from the command line to the control socket, and the answer back to a person.
 
 use crate::cli::{
-    AgentArgs, AgentVerb, ChatPlace, Command, DestinationVerb, How, MessagingGroupVerb, Output, PluginVerb,
-    SessionVerb, WiringVerb,
+    AdoptArgs, AgentArgs, AgentVerb, ChatPlace, Command, DestinationVerb, How, MessagingGroupVerb, Output,
+    PluginVerb, SessionVerb, WiringVerb,
 };
 use crate::print;
 use anyhow::{Context, bail};
@@ -81,6 +81,7 @@ fn request(command: Command) -> (&'static str, Value, Output) {
         },
         Command::Session(verb) => match verb {
             SessionVerb::List(output) => ("session.list", Value::Null, output),
+            SessionVerb::Adopt(args) => adopt(args),
             SessionVerb::Release(name) => ("session.release", json!({ "id": name.name }), name.output),
         },
         Command::Destination(verb) => match verb {
@@ -111,6 +112,18 @@ fn agent(verb: &'static str, args: AgentArgs) -> (&'static str, Value, Output) {
         "network": args.network,
     });
     (verb, value, args.output)
+}
+
+fn adopt(args: AdoptArgs) -> (&'static str, Value, Output) {
+    let value = json!({
+        "folder": std::path::absolute(&args.folder).unwrap_or(args.folder),
+        "agent": args.agent,
+        "channel": args.channel,
+        "account": args.account,
+        "chat": args.chat,
+        "thread": args.thread,
+    });
+    ("session.adopt", value, args.output)
 }
 
 fn place(chat: ChatPlace) -> Map<String, Value> {

@@ -27,6 +27,9 @@ pub fn answer(verb: &str, value: &Value) {
     if verb == "status" {
         return status(value);
     }
+    if verb == "session.adopt" {
+        return adopted(value);
+    }
     if let Some(rows) = value.as_array() {
         return table(columns(verb), rows);
     }
@@ -36,6 +39,25 @@ pub fn answer(verb: &str, value: &Value) {
     println!("{} {} {done}d", room.replace('-', " "), name);
     if let Some(id) = value["id"].as_str().filter(|id| *id != name) {
         println!("id {id}");
+    }
+}
+
+fn adopted(value: &Value) {
+    let (id, folder) = (word(&value["id"]), word(&value["folder"]));
+    if value["already"] == true {
+        return println!("{folder} was taken over before, as the session {id}");
+    }
+    println!("{folder} is taken over as the session {id}");
+    let count = |key: &str| value[key].as_u64().unwrap_or_default();
+    println!("  {} messages and {} replies", count("inbound"), count("outbound"));
+    for (key, what) in [
+        ("undelivered", "replies had never been delivered and are now"),
+        ("refused", "replies go nowhere: their chat is not known here, or no destination of the agent"),
+        ("left_out", "rows without a usable id were left out"),
+    ] {
+        if count(key) > 0 {
+            println!("  {} {what}", count(key));
+        }
     }
 }
 

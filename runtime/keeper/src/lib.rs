@@ -7,6 +7,7 @@
 //!
 //! [`wire`] is what both sides say; [`main`] is the process.
 
+mod adopt;
 mod confine;
 mod launch;
 mod outbox;
@@ -21,7 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
-use wire::{FromKeeper, ToKeeper};
+use wire::{FromForeign, FromKeeper, ToKeeper};
 
 /// How long a keeper waits for the one before it to let go of the session.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -42,7 +43,11 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 fn run() -> std::io::Result<()> {
     let mut runtime = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3)?);
     let by_hand = || std::io::Error::other("it is started by the runtime, not by hand");
-    let Ok(Some(ToKeeper::Launch(spec))) = wire::receive(&mut runtime) else { return Err(by_hand()) };
+    let spec = match wire::receive(&mut runtime) {
+        Ok(Some(ToKeeper::Launch(spec))) => spec,
+        Ok(Some(ToKeeper::Adopt(spec))) => return adopt(&mut runtime, &spec),
+        _ => return Err(by_hand()),
+    };
     let dir = SessionDir::new(&spec.session_dir);
     // A runner without a sandbox can do what its user can, and would inherit this.
     if spec.runner.as_ref().is_none_or(|runner| runner.sandbox != wire::Sandbox::None) {
@@ -57,6 +62,21 @@ fn run() -> std::io::Result<()> {
         };
         // The runtime may be gone already; then nobody needs to know.
         let _ = wire::send(&mut runtime, &frame);
+    }
+    outcome
+}
+
+/// Reads a foreign folder out and goes.
+fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()> {
+    let outcome = confine::signals().and_then(|()| adopt::serve(runtime, spec));
+    if let Err(error) = &outcome {
+        let reason = error.to_string();
+        let frame = match error.kind() {
+            watch::SPOILT => FromForeign::Spoilt { reason },
+            _ => FromForeign::Failed { reason },
+        };
+        // The runtime may be gone already; then nobody needs to know.
+        let _ = wire::send(runtime, &frame);
     }
     outcome
 }

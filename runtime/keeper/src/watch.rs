@@ -195,7 +195,9 @@ impl Watch<'_> {
                     runner.kill_at.get_or_insert(Instant::now() + END_GRACE);
                 }
             }
-            Ok(Some(ToKeeper::Launch(_))) => return Err(Error::other("a keeper keeps one session")),
+            Ok(Some(ToKeeper::Launch(_) | ToKeeper::Adopt(_))) => {
+                return Err(Error::other("a keeper keeps one session"));
+            }
             Ok(None) => return Ok(false),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
             Err(error) => return Err(error),

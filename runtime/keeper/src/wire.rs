@@ -4,7 +4,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::path::PathBuf;
-use vestibule_session::{Ack, MessageOut};
+use vestibule_session::{
+    Ack, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, ForeignIn, ForeignOut, ForeignState, MessageOut, STATE_BYTES_MAX,
+};
 
 /// The largest frame, in bytes, either side accepts.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -21,6 +23,8 @@ pub const PART_BYTES_MAX: usize = 256 * 1024;
 pub enum ToKeeper {
     /// Keep this session. The first frame, and only the first.
     Launch(LaunchSpec),
+    /// Read a session folder that somebody else made. The first frame, and only the first.
+    Adopt(AdoptSpec),
     /// The last batch is on disk; the next may come.
     Taken,
     /// End the runner, hand over what is left, and go.
@@ -38,6 +42,15 @@ pub struct LaunchSpec {
     pub files_bytes_max: u64,
     /// The runner to start; without one, what a dead runner left is handed over.
     pub runner: Option<RunnerSpec>,
+}
+
+/// What to read out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AdoptSpec {
+    /// The foreign folder. It is only read.
+    pub folder: PathBuf,
+    /// An empty private folder for copies.
+    pub scratch: PathBuf,
 }
 
 /// How to start a runner.
@@ -145,6 +158,158 @@ pub enum FromKeeper {
     },
 }
 
+/// What a keeper hands over of a session folder that somebody else made. Each frame but the pulse is
+/// answered with `Taken`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub enum FromForeign {
+    /// The keeper lives.
+    Pulse,
+    /// Both files can be read. Comes first, and once.
+    Found {
+        /// The highest number of `messages_in`.
+        highest_in: i64,
+        /// The highest number of `messages_out`.
+        highest_out: i64,
+    },
+    /// Rows of `messages_in`, by number.
+    Inbound {
+        /// At most [`BATCH_ROWS_MAX`].
+        rows: Vec<ForeignIn>,
+    },
+    /// Rows of `messages_out`, by number.
+    Outbound {
+        /// At most [`BATCH_ROWS_MAX`].
+        rows: Vec<ForeignOut>,
+    },
+    /// Rows of `session_state`.
+    State {
+        /// At most [`BATCH_ROWS_MAX`].
+        rows: Vec<ForeignState>,
+    },
+    /// That was all; the keeper goes.
+    Done {
+        /// How many rows had no usable id.
+        left_out: usize,
+    },
+    /// The folder holds no session that can be read.
+    Spoilt {
+        /// Why.
+        reason: String,
+    },
+    /// The keeper could not do its work, and the folder is not to blame.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The longest reason, in bytes, that a keeper gives.
+const REASON_BYTES_MAX: usize = 64 * 1024;
+
+/// What a keeper may say. Whoever listens asks of every frame what is wrong with it, as of a stranger's.
+pub trait Frame: DeserializeOwned + Send + 'static {
+    /// The rule it breaks, in words.
+    fn fault(&self) -> Option<String>;
+
+    /// How many raw bytes follow it.
+    fn bytes_beside(&self) -> usize {
+        0
+    }
+}
+
+fn long(text: &Option<String>) -> bool {
+    text.as_ref().is_some_and(|text| text.len() > FIELD_BYTES_MAX)
+}
+
+fn too_long(m: &MessageOut) -> bool {
+    [&m.in_reply_to, &m.deliver_after, &m.platform_id, &m.channel_type, &m.thread_id, &m.account]
+        .into_iter()
+        .any(long)
+        || [&m.id, &m.kind, &m.timestamp].into_iter().any(|text| text.len() > FIELD_BYTES_MAX)
+        || m.content.len() > CONTENT_BYTES_MAX
+}
+
+fn fault_of_rows(rows: usize, any_too_long: bool) -> Option<String> {
+    if any_too_long {
+        return Some("a row is longer than any a keeper may hand over".to_owned());
+    }
+    (rows > BATCH_ROWS_MAX).then(|| format!("a batch holds more than {BATCH_ROWS_MAX} rows"))
+}
+
+impl Frame for FromKeeper {
+    fn fault(&self) -> Option<String> {
+        let (messages, acks) = match self {
+            FromKeeper::Batch { messages, acks } => (messages, acks),
+            FromKeeper::Part { message_id, name, bytes, .. } => {
+                let long = message_id.len().max(name.len()) > FIELD_BYTES_MAX;
+                let long = long || *bytes as usize > PART_BYTES_MAX;
+                return long.then(|| "a part of a file is longer than any a keeper may hand over".to_owned());
+            }
+            FromKeeper::LeftOut { message_id, name, reason, .. } => {
+                let long = message_id.len().max(name.len()).max(reason.len()) > FIELD_BYTES_MAX;
+                return long.then(|| "a word of a keeper is longer than any it may say".to_owned());
+            }
+            _ => return None,
+        };
+        let any =
+            messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX);
+        let rise = messages.is_sorted_by(|a, b| a.seq < b.seq);
+        fault_of_rows(messages.len().max(acks.len()), any)
+            .or_else(|| (!rise).then(|| "the numbers of a batch do not rise".to_owned()))
+    }
+
+    fn bytes_beside(&self) -> usize {
+        match self {
+            FromKeeper::Part { bytes, .. } => *bytes as usize,
+            _ => 0,
+        }
+    }
+}
+
+impl Frame for FromForeign {
+    fn fault(&self) -> Option<String> {
+        match self {
+            FromForeign::Inbound { rows } => fault_of_rows(rows.len(), rows.iter().any(inbound_too_long)),
+            FromForeign::Outbound { rows } => {
+                let settled_too_long = |row: &ForeignOut| {
+                    let settled = row.settled.as_ref();
+                    settled.is_some_and(|s| long(&s.platform_message_id) || s.at.len() > FIELD_BYTES_MAX)
+                };
+                let any = rows.iter().any(|row| too_long(&row.reply) || settled_too_long(row));
+                fault_of_rows(rows.len(), any)
+            }
+            FromForeign::State { rows } => {
+                let too_long =
+                    |row: &ForeignState| row.key.len() > FIELD_BYTES_MAX || row.value.len() > STATE_BYTES_MAX;
+                fault_of_rows(rows.len(), rows.iter().any(too_long))
+            }
+            FromForeign::Spoilt { reason } | FromForeign::Failed { reason } => {
+                fault_of_rows(0, reason.len() > REASON_BYTES_MAX)
+            }
+            FromForeign::Pulse | FromForeign::Found { .. } | FromForeign::Done { .. } => None,
+        }
+    }
+}
+
+fn inbound_too_long(m: &ForeignIn) -> bool {
+    let fields = [
+        &m.status,
+        &m.process_after,
+        &m.recurrence,
+        &m.series_id,
+        &m.platform_id,
+        &m.channel_type,
+        &m.thread_id,
+        &m.source_session_id,
+        &m.account,
+        &m.platform_message_id,
+    ];
+    fields.into_iter().any(long)
+        || [&m.id, &m.kind, &m.timestamp].into_iter().any(|text| text.len() > FIELD_BYTES_MAX)
+        || m.content.len() > CONTENT_BYTES_MAX
+}
+
 /// Writes one frame.
 ///
 /// # Errors
@@ -202,4 +367,70 @@ pub fn frame_len(header: [u8; 4]) -> Result<usize> {
 /// It is not a frame.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn fault<F: Frame>(frame: Value) -> String {
+        let bytes = serde_json::to_vec(&frame).expect("it is JSON");
+        decode::<F>(&bytes).expect("it is a frame").fault().unwrap_or_default()
+    }
+
+    fn reply(seq: i64, field: &str, bytes: usize) -> Value {
+        let mut reply = json!({ "id": "o", "seq": seq, "timestamp": "", "kind": "chat", "content": "{}" });
+        reply[field] = json!("x".repeat(bytes));
+        reply
+    }
+
+    #[test]
+    fn what_no_keeper_may_say() {
+        let batch = |messages: Vec<Value>, acks: Vec<Value>| {
+            fault::<FromKeeper>(json!({ "frame": "batch", "messages": messages, "acks": acks }))
+        };
+        let ack = |bytes: usize| json!({ "message_id": "x".repeat(bytes), "status": "completed" });
+        assert_eq!(batch(vec![reply(1, "id", 9), reply(3, "content", CONTENT_BYTES_MAX)], vec![ack(9)]), "");
+        for (told, want) in [
+            (batch(vec![reply(1, "id", FIELD_BYTES_MAX + 1)], vec![]), "longer"),
+            (batch(vec![reply(1, "thread_id", FIELD_BYTES_MAX + 1)], vec![]), "longer"),
+            (batch(vec![reply(1, "content", CONTENT_BYTES_MAX + 1)], vec![]), "longer"),
+            (batch(vec![], vec![ack(FIELD_BYTES_MAX + 1)]), "longer"),
+            (batch(vec![], vec![ack(1); BATCH_ROWS_MAX + 1]), "more than"),
+            (batch((0..=256).map(|seq| reply(seq, "id", 1)).collect(), vec![]), "more than"),
+            (batch(vec![reply(3, "id", 1), reply(3, "id", 1)], vec![]), "do not rise"),
+        ] {
+            assert!(told.contains(want), "{want}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_no_keeper_of_a_foreign_folder_may_say() {
+        let row = |field: &str, bytes: usize| {
+            let mut row = json!({ "id": "m", "kind": "chat", "timestamp": "", "tries": 0, "trigger": true, "content": "",
+                                  "on_wake": false });
+            row[field] = json!("x".repeat(bytes));
+            row
+        };
+        let of =
+            |frame: &str, rows: Vec<Value>| fault::<FromForeign>(json!({ "frame": frame, "rows": rows }));
+        let settled = |bytes: usize| json!({ "reply": reply(1, "id", 1), "settled": { "delivered": true, "at": "x".repeat(bytes) } });
+        let state = |key: usize, value: usize| json!({ "key": "x".repeat(key), "value": "x".repeat(value) });
+        assert_eq!(of("inbound", vec![row("content", CONTENT_BYTES_MAX); 2]), "");
+        assert_eq!(of("outbound", vec![settled(9)]), "");
+        assert_eq!(of("state", vec![state(9, STATE_BYTES_MAX)]), "");
+        for (told, want) in [
+            (of("inbound", vec![row("id", FIELD_BYTES_MAX + 1)]), "longer"),
+            (of("inbound", vec![row("recurrence", FIELD_BYTES_MAX + 1)]), "longer"),
+            (of("inbound", vec![row("content", CONTENT_BYTES_MAX + 1)]), "longer"),
+            (of("inbound", vec![row("id", 1); BATCH_ROWS_MAX + 1]), "more than"),
+            (of("outbound", vec![json!({ "reply": reply(1, "kind", FIELD_BYTES_MAX + 1) })]), "longer"),
+            (of("outbound", vec![settled(FIELD_BYTES_MAX + 1)]), "longer"),
+            (of("state", vec![state(1, STATE_BYTES_MAX + 1)]), "longer"),
+            (of("state", vec![state(FIELD_BYTES_MAX + 1, 1)]), "longer"),
+        ] {
+            assert!(told.contains(want), "{want}: {told}");
+        }
+    }
 }

@@ -273,8 +273,11 @@ mod reader {
         /// # Errors
         /// As [`InboundReader::open`].
         pub fn destinations(&self) -> Result<Vec<Destination>> {
-            let account =
-                if columns(&self.db, "destinations")?.contains("account") { "account" } else { "NULL" };
+            let there = columns(&self.db, "destinations")?;
+            if there.is_empty() {
+                return Ok(vec![]); // the first layout had none
+            }
+            let account = if there.contains("account") { "account" } else { "NULL" };
             let sql = format!(
                 "SELECT name, display_name, type, channel_type, platform_id, agent_group_id, {account} \
                  FROM destinations ORDER BY name"
@@ -299,8 +302,11 @@ mod reader {
         /// # Errors
         /// As [`InboundReader::open`].
         pub fn routing(&self) -> Result<Routing> {
-            let account =
-                if columns(&self.db, "session_routing")?.contains("account") { "account" } else { "NULL" };
+            let there = columns(&self.db, "session_routing")?;
+            if there.is_empty() {
+                return Ok(Routing::default()); // the first layout had none
+            }
+            let account = if there.contains("account") { "account" } else { "NULL" };
             let sql = format!(
                 "SELECT channel_type, platform_id, thread_id, {account} FROM session_routing WHERE id = 1"
             );

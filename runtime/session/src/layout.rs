@@ -60,6 +60,11 @@ impl SessionDir {
         self.out().join(OUTBOUND)
     }
 
+    /// Where `outbound.db` may lie in a folder that somebody else made: our layout, NanoClaw's.
+    pub fn outbound_names() -> [&'static str; 2] {
+        ["out/outbound.db", OUTBOUND]
+    }
+
     /// The journal whose removal from `out/` is a commit of the runner.
     pub fn outbound_journal_name() -> &'static str {
         "outbound.db-journal"
@@ -120,6 +125,27 @@ impl SessionDir {
         self.root.join("keeper.lock")
     }
 
+    /// Where the agent's part of a session that is taken over is built before it takes its place.
+    #[cfg(feature = "ledger")]
+    pub(crate) fn draft(&self) -> PathBuf {
+        self.root.join("out.adopted")
+    }
+
+    /// Puts the agent's part that was built in private in the place of what is there. No runner ever
+    /// ran in this session.
+    #[cfg(feature = "ledger")]
+    pub(crate) fn place_draft(&self) -> crate::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use std::fs;
+        self.create()?;
+        let (draft, out) = (self.draft(), self.out());
+        fs::File::open(draft.join(OUTBOUND))?.sync_all()?;
+        fs::File::open(&draft)?.sync_all()?;
+        renameat_with(CWD, &draft, CWD, &out, RenameFlags::EXCHANGE).map_err(std::io::Error::from)?;
+        fs::File::open(&self.root)?.sync_all()?;
+        Ok(fs::remove_dir_all(draft)?)
+    }
+
     /// Makes whatever of the runtime's part is missing. The agent's part is built in private and
     /// moved in whole, once; afterwards it is never touched.
     ///
@@ -139,12 +165,21 @@ impl SessionDir {
         }
         if fs::symlink_metadata(self.out()).is_err() {
             let private = self.root.join("out.new");
-            let _ = fs::remove_dir_all(&private);
-            fs::create_dir_all(private.join(OUTBOX))?;
-            fs::create_dir_all(private.join(TEMPORARY))?;
-            crate::outbound::build(&private.join(OUTBOUND))?;
+            SessionDir::build_out(&private)?;
             fs::rename(private, self.out())?;
         }
         Ok(())
+    }
+
+    /// Builds the agent's part of a new session; answers where its file is.
+    #[cfg(feature = "ledger")]
+    pub(crate) fn build_out(at: &Path) -> crate::Result<PathBuf> {
+        use std::fs;
+        let _ = fs::remove_dir_all(at);
+        fs::create_dir_all(at.join(OUTBOX))?;
+        fs::create_dir_all(at.join(TEMPORARY))?;
+        let file = at.join(OUTBOUND);
+        crate::outbound::build(&file)?;
+        Ok(file)
     }
 }

@@ -9,10 +9,11 @@
 //!   poll. A connection kept open shows stale pages across some mounts.
 //! - One writer per file. Who may hold which pen is a type and a feature: `ledger` gives
 //!   [`InboundWriter`], `keeper` gives [`OutboundReader`], `runner` gives [`InboundReader`] and
-//!   [`OutboundWriter`].
+//!   [`OutboundWriter`]. The ledger drafts an `outbound.db` for a session that never ran.
 //! - Nothing the agent can write lies beside `inbound.db`: the agent's part is the folder `out/`.
 
 mod error;
+mod foreign;
 mod heartbeat;
 #[cfg(any(feature = "ledger", feature = "runner"))]
 mod inbound;
@@ -25,6 +26,9 @@ mod seq;
 mod time;
 
 pub use error::{Error, Result};
+pub use foreign::{ForeignIn, ForeignOut, ForeignSettled, ForeignState, STATE_BYTES_MAX};
+#[cfg(feature = "keeper")]
+pub use foreign::{ForeignReader, copy as copy_foreign};
 #[cfg(feature = "keeper")]
 pub use heartbeat::look as look_at_heartbeat;
 #[cfg(feature = "runner")]
@@ -34,6 +38,8 @@ pub use inbound::InboundReader;
 #[cfg(feature = "ledger")]
 pub use inbound::{InboundWriter, Projection};
 pub use layout::SessionDir;
+#[cfg(feature = "ledger")]
+pub use outbound::OutboundDraft;
 #[cfg(feature = "keeper")]
 pub use outbound::OutboundReader;
 #[cfg(feature = "runner")]

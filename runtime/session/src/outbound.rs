@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
-fn open(path: &Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
+pub(crate) fn open(path: &Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
     let opened = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
     let db = opened.map_err(|error| Error::of_open(error, path))?;
     db.busy_timeout(patience)?;
@@ -22,6 +22,92 @@ pub(crate) fn build(path: &Path) -> Result<()> {
     db.execute_batch("PRAGMA journal_mode = DELETE; BEGIN")?;
     db.execute_batch(include_str!("outbound.sql"))?;
     Ok(db.execute_batch("COMMIT")?)
+}
+
+#[cfg(feature = "ledger")]
+pub use draft::OutboundDraft;
+
+#[cfg(feature = "ledger")]
+mod draft {
+    use super::*;
+    use crate::{ForeignState, MessageOut, SessionDir, format_time};
+    use rusqlite::params;
+    use vestibule_plugin_api::Timestamp;
+
+    /// The `outbound.db` of a session that is taken over, built in private. Once it is placed, the file is
+    /// the runner's.
+    pub struct OutboundDraft {
+        db: Connection,
+        dir: SessionDir,
+    }
+
+    impl OutboundDraft {
+        /// Begins anew, whatever an earlier attempt left.
+        ///
+        /// # Errors
+        /// An error of the file system or of SQLite.
+        pub fn begin(dir: &SessionDir) -> Result<OutboundDraft> {
+            dir.create()?;
+            let file = SessionDir::build_out(&dir.draft())?;
+            let db = open(&file, OpenFlags::SQLITE_OPEN_READ_WRITE, Duration::ZERO)?;
+            db.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA mmap_size = 0")?;
+            Ok(OutboundDraft { db, dir: dir.clone() })
+        }
+
+        /// Adds replies, whose numbers are odd and rise. A second one with the same id is left out.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn replies(&mut self, replies: &[MessageOut]) -> Result<()> {
+            let tx = self.db.transaction()?;
+            for m in replies {
+                tx.prepare_cached(
+                    "INSERT OR IGNORE INTO messages_out (id, seq, in_reply_to, timestamp, deliver_after, kind, \
+                     platform_id, channel_type, thread_id, content, account) \
+                     VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+                )?
+                .execute(params![
+                    m.id,
+                    m.seq,
+                    m.in_reply_to,
+                    m.timestamp,
+                    m.deliver_after,
+                    m.kind,
+                    m.platform_id,
+                    m.channel_type,
+                    m.thread_id,
+                    m.content,
+                    m.account,
+                ])?;
+            }
+            Ok(tx.commit()?)
+        }
+
+        /// Sets what the runner remembers.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn states(&mut self, states: &[ForeignState], now: Timestamp) -> Result<()> {
+            let tx = self.db.transaction()?;
+            for state in states {
+                tx.execute(
+                    "INSERT OR REPLACE INTO session_state (key, value, updated_at) VALUES (?1,?2,?3)",
+                    params![state.key, state.value, format_time(now)],
+                )?;
+            }
+            Ok(tx.commit()?)
+        }
+
+        /// Puts it in its place, flushed. No runner may ever have run in this session.
+        ///
+        /// # Errors
+        /// An error of the file system.
+        pub fn place(self) -> Result<()> {
+            let OutboundDraft { db, dir } = self;
+            drop(db);
+            dir.place_draft()
+        }
+    }
 }
 
 #[cfg(feature = "runner")]
@@ -272,8 +358,8 @@ mod reader {
             let words = |name: &str| format!("COALESCE({}, '')", field(name));
             let sql = format!(
                 "SELECT {}, seq, {}, {}, {}, {}, {}, {}, {}, \
-                 CASE WHEN octet_length(content) <= {CONTENT_BYTES_MAX} THEN content \
-                 ELSE json_object('oversized', octet_length(content)) END, {} \
+                 CASE WHEN octet_length(content) > {CONTENT_BYTES_MAX} \
+                 THEN json_object('oversized', octet_length(content)) ELSE content END, {} \
                  FROM messages_out WHERE seq > ?1 ORDER BY seq LIMIT ?2",
                 field("id"),
                 field("in_reply_to"),
@@ -302,7 +388,16 @@ mod reader {
                     account: r.get(10)?,
                 })
             })?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
+            let found = rows.collect::<rusqlite::Result<Vec<MessageOut>>>()?;
+            // A damaged index leads back and forth, and its reader in circles.
+            let mut last = after_seq;
+            for reply in &found {
+                if reply.seq <= last {
+                    return Err(Error::Damaged("the numbers of messages_out do not rise".to_owned()));
+                }
+                last = reply.seq;
+            }
+            Ok(found)
         }
 
         /// The acknowledgements, at most `limit`, newest first.

@@ -9,6 +9,7 @@ mod verbs;
 
 pub use socket::listen;
 
+use crate::adopt;
 use crate::error::{Error, Result};
 use crate::house::House;
 use serde_json::Value;
@@ -22,6 +23,10 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
     match name {
         "status" => return status::status(house).await,
         "plugin.list" => return Ok(status::plugins(house)),
+        "session.adopt" => {
+            let report = adopt::adopt(house, verbs::args(args)?).await?;
+            return serde_json::to_value(report).map_err(Error::refused);
+        }
         _ => {}
     }
     let Some(verb) = verbs::ALL.iter().find(|verb| verb.name == name) else {

@@ -15,6 +15,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0006_ledger.sql")),
     M::up(include_str!("../drops/migrations/0007_drops.sql")),
     M::up(include_str!("../ledger/migrations/0008_files.sql")),
+    M::up(include_str!("../sessions/migrations/0012_adoptions.sql")),
 ];
 
 /// Applies what is missing.

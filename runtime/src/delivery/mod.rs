@@ -99,25 +99,19 @@ fn record(
     let now = clock::now();
     let (mut addresses, mut refused) = (Vec::new(), Vec::new());
     for reply in messages {
-        let Some(snapshot) = Snapshot::load(db, session_id, reply)? else { return Ok(addresses) };
-        match decide(&snapshot, reply) {
-            Verdict::Deliver(address) => {
-                if ledger::record_reply(db, session_id, reply, Ok(&address), now)? {
-                    let theirs = files.extract_if(.., |file| file.message_id == reply.id);
-                    let theirs: Vec<StoredFile> = theirs.map(|file| file.file).collect();
-                    if !theirs.is_empty() {
-                        let room = session_bytes_max.saturating_sub(ledger::session_bytes(db, session_id)?);
-                        let files = outgoing::named(theirs, room, now);
-                        ledger::record_files(db, session_id, Direction::Out, &reply.id, None, &files)?;
-                    }
-                    addresses.push(address);
+        match record_one(db, session_id, reply, now)? {
+            Recorded::To(address) => {
+                let theirs = files.extract_if(.., |file| file.message_id == reply.id);
+                let theirs: Vec<StoredFile> = theirs.map(|file| file.file).collect();
+                if !theirs.is_empty() {
+                    let room = session_bytes_max.saturating_sub(ledger::session_bytes(db, session_id)?);
+                    let files = outgoing::named(theirs, room, now);
+                    ledger::record_files(db, session_id, Direction::Out, &reply.id, None, &files)?;
                 }
+                addresses.push(address);
             }
-            Verdict::Refuse(why) => {
-                if ledger::record_reply(db, session_id, reply, Err(&why), now)? {
-                    refused.push(why);
-                }
-            }
+            Recorded::Refused(why) => refused.push(why),
+            Recorded::Known => {}
         }
     }
     if let Some(why) = refused.first() {
@@ -128,6 +122,43 @@ fn record(
     }
     ledger::acknowledge(db, session_id, acks)?;
     Ok(addresses)
+}
+
+/// What became of one reply.
+pub enum Recorded {
+    /// It was on record already, or its session is gone.
+    Known,
+    /// It goes there.
+    To(Address),
+    /// It goes nowhere, for this reason.
+    Refused(String),
+}
+
+/// Decides about one reply and puts it on record.
+///
+/// # Errors
+/// SQLite fails.
+pub fn record_one(db: &Connection, session_id: &str, reply: &MessageOut, now: Timestamp) -> Result<Recorded> {
+    let Some(snapshot) = Snapshot::load(db, session_id, reply)? else { return Ok(Recorded::Known) };
+    let verdict = decide(&snapshot, reply);
+    let outcome = match &verdict {
+        Verdict::Deliver(address) => Ok(address),
+        Verdict::Refuse(why) => Err(why.as_str()),
+    };
+    let new = ledger::record_reply(db, session_id, reply, outcome, now)?;
+    Ok(match verdict {
+        _ if !new => Recorded::Known,
+        Verdict::Deliver(address) => Recorded::To(address),
+        Verdict::Refuse(why) => Recorded::Refused(why),
+    })
+}
+
+/// What is on record for these addresses goes out.
+pub fn go_on(house: &Arc<House>, addresses: Vec<Address>) {
+    let addresses: std::collections::HashSet<Address> = addresses.into_iter().collect();
+    for address in addresses {
+        ring(house, address, Claim::Nothing);
+    }
 }
 
 /// An adapter has come to life: what waited for it goes on.

@@ -9,25 +9,24 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use vestibule_keeper::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, PART_BYTES_MAX, ToKeeper};
-use vestibule_session::{CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut};
+use vestibule_keeper::wire::{self, Frame, FromKeeper, ToKeeper};
 
 /// A keeper that takes no frame for this long hangs.
 const SEND_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A frame, and the raw bytes that came with it.
-pub type Heard = (FromKeeper, Vec<u8>);
+pub type Heard<F = FromKeeper> = (F, Vec<u8>);
 
 /// One keeper. Dropping it ends it, and its runner with it.
-pub struct Keeper {
-    frames: mpsc::Receiver<Heard>,
+pub struct Keeper<F = FromKeeper> {
+    frames: mpsc::Receiver<Heard<F>>,
     to: OwnedWriteHalf,
     _child: Child,
 }
 
-impl Keeper {
+impl<F: Frame> Keeper<F> {
     /// Starts a keeper and tells it what to keep.
-    pub(super) async fn start(program: &Path, spec: LaunchSpec) -> Result<Keeper> {
+    pub(super) async fn start(program: &Path, first: ToKeeper) -> Result<Keeper<F>> {
         let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket for a keeper".into())?;
         let theirs = theirs.into_std().context(|| "cannot make a socket for a keeper".into())?;
         theirs.set_nonblocking(false).context(|| "cannot make a socket for a keeper".into())?;
@@ -48,12 +47,12 @@ impl Keeper {
         let (heard, frames) = mpsc::channel(1);
         tokio::spawn(listen(from, heard));
         let mut keeper = Keeper { frames, to, _child: child };
-        keeper.send(&ToKeeper::Launch(spec)).await?;
+        keeper.send(&first).await?;
         Ok(keeper)
     }
 
     /// The next frame; `None` when the keeper has gone, or said something it must not.
-    pub async fn frame(&mut self) -> Option<Heard> {
+    pub async fn frame(&mut self) -> Option<Heard<F>> {
         self.frames.recv().await
     }
 
@@ -82,7 +81,7 @@ impl Keeper {
 }
 
 /// Reads frames until the keeper goes or breaks a rule.
-async fn listen(mut from: OwnedReadHalf, heard: mpsc::Sender<Heard>) {
+async fn listen<F: Frame>(mut from: OwnedReadHalf, heard: mpsc::Sender<Heard<F>>) {
     loop {
         match receive(&mut from).await {
             Ok(Some(frame)) => {
@@ -99,7 +98,7 @@ async fn listen(mut from: OwnedReadHalf, heard: mpsc::Sender<Heard>) {
     }
 }
 
-async fn receive(from: &mut OwnedReadHalf) -> std::io::Result<Option<Heard>> {
+async fn receive<F: Frame>(from: &mut OwnedReadHalf) -> std::io::Result<Option<Heard<F>>> {
     let mut header = [0; 4];
     if from.read_exact(&mut header).await.is_err() {
         return Ok(None);
@@ -107,47 +106,15 @@ async fn receive(from: &mut OwnedReadHalf) -> std::io::Result<Option<Heard>> {
     // Grows with what really comes, not with what a header claims.
     let len = wire::frame_len(header)?;
     let Some(bytes) = exactly(from, len).await? else { return Ok(None) };
-    let frame = wire::decode(&bytes)?;
-    if let Some(why) = fault(&frame) {
+    let frame: F = wire::decode(&bytes)?;
+    if let Some(why) = frame.fault() {
         return Err(std::io::Error::other(why));
     }
-    let beside = match frame {
-        FromKeeper::Part { bytes, .. } => bytes as usize,
-        _ => 0,
-    };
-    Ok(exactly(from, beside).await?.map(|bytes| (frame, bytes)))
+    Ok(exactly(from, frame.bytes_beside()).await?.map(|bytes| (frame, bytes)))
 }
 
 async fn exactly(from: &mut OwnedReadHalf, len: usize) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     from.take(len as u64).read_to_end(&mut bytes).await?;
     Ok((bytes.len() == len).then_some(bytes))
-}
-
-fn fault(frame: &FromKeeper) -> Option<String> {
-    let (messages, acks) = match frame {
-        FromKeeper::Batch { messages, acks } => (messages, acks),
-        FromKeeper::Part { message_id, name, bytes, .. } => {
-            let long = message_id.len().max(name.len()) > FIELD_BYTES_MAX || *bytes as usize > PART_BYTES_MAX;
-            return long.then(|| "a part of a file is longer than any a keeper may hand over".to_owned());
-        }
-        FromKeeper::LeftOut { message_id, name, reason, .. } => {
-            let long = message_id.len().max(name.len()).max(reason.len()) > FIELD_BYTES_MAX;
-            return long.then(|| "a word of a keeper is longer than any it may say".to_owned());
-        }
-        _ => return None,
-    };
-    let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > FIELD_BYTES_MAX);
-    let too_long = |m: &MessageOut| {
-        [&m.in_reply_to, &m.deliver_after, &m.platform_id, &m.channel_type, &m.thread_id, &m.account]
-            .into_iter()
-            .any(long)
-            || [&m.id, &m.kind, &m.timestamp].into_iter().any(|text| text.len() > FIELD_BYTES_MAX)
-            || m.content.len() > CONTENT_BYTES_MAX
-    };
-    if messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX) {
-        return Some("a row is longer than any a keeper may hand over".to_owned());
-    }
-    let too_many = messages.len() > BATCH_ROWS_MAX || acks.len() > BATCH_ROWS_MAX;
-    too_many.then(|| format!("a batch holds more than {BATCH_ROWS_MAX} rows"))
 }

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension};
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use vestibule_keeper::wire::LaunchSpec;
+use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, ToKeeper};
 
 /// The sandbox that runners live in here; chosen the first time somebody asks.
 ///
@@ -55,7 +55,17 @@ pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Resul
         files_bytes_max: house.attachments.limits().message_bytes,
         runner,
     };
-    Keeper::start(&house.program, spec).await
+    Keeper::start(&house.program, ToKeeper::Launch(spec)).await
+}
+
+/// Starts a keeper that reads out a session folder that somebody else made, by way of `scratch`, an empty
+/// private folder.
+///
+/// # Errors
+/// The process cannot be started.
+pub async fn adopt(house: &House, folder: &Path, scratch: &Path) -> Result<Keeper<FromForeign>> {
+    let spec = AdoptSpec { folder: folder.to_owned(), scratch: scratch.to_owned() };
+    Keeper::start(&house.program, ToKeeper::Adopt(spec)).await
 }
 
 fn facts(db: &Connection, session_id: &str) -> Result<Facts> {

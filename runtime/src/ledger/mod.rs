@@ -6,11 +6,13 @@
 //! - It is the only user of `InboundWriter`. Delete every `inbound.db` while the house is stopped,
 //!   and nothing is lost.
 
+mod adopted;
 mod deliveries;
 mod files;
 mod messages;
 mod project;
 
+pub use adopted::{adopt_change, adopt_messages, adopt_settled};
 pub use deliveries::{
     Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, record_reply, settle,
     try_later, unclaim, unpark,

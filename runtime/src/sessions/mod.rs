@@ -3,6 +3,10 @@
 //! Invariant: a session belongs to one agent group for ever; several agents in one chat never share
 //! one.
 
+mod adoption;
+
+pub use adoption::{Adoption, adoption_of, begin_adoption, finish_adoption, is_being_adopted};
+
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};

@@ -1,85 +1,21 @@
 //! What a keeper must stand: whatever an agent makes of its files, at worst this keeper dies, and it
 //! says or shows so within its deadline. Nothing outside `out/` changes.
 
-use crate::support::{House, Terminal, binary, hostile, until};
+use crate::support::{self, House, Terminal, hostile, planted_journal, until};
 use rusqlite::Connection;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
-use vestibule_keeper::wire::{self, FromKeeper, LaunchSpec, ToKeeper};
 use vestibule_session::SessionDir;
 
-/// A keeper that takes longer is killed by the runtime.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// How a keeper without a runner ended, in a word, and what it handed over.
+/// How a keeper without a runner ended, in a word, and how much it handed over.
 fn keep(dir: &SessionDir) -> (String, usize) {
-    let (word, rows, _) = keep_files(dir);
-    (word, rows)
-}
-
-/// A file's name, and its bytes or why they were left out.
-pub type Handed = (String, Result<Vec<u8>, String>);
-
-/// The same, with the files: each name with its bytes, or why it was left out.
-pub fn keep_files(dir: &SessionDir) -> (String, usize, Vec<Handed>) {
-    let (mut ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut keeper = Command::new(binary())
-        .arg("keeper")
-        .env_clear()
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let spec = LaunchSpec {
-        session_dir: dir.root().to_owned(),
-        after_seq: 0,
-        files_bytes_max: 1 << 20,
-        runner: None,
-    };
-    wire::send(&mut ours, &ToKeeper::Launch(spec)).unwrap();
-    let (begin, mut rows) = (Instant::now(), 0);
-    let (mut files, mut open) = (Vec::new(), Vec::new());
-    let word = loop {
-        match wire::receive::<FromKeeper>(&mut ours) {
-            Ok(Some(FromKeeper::Batch { messages, acks })) => {
-                assert!(messages.len() <= wire::BATCH_ROWS_MAX && acks.len() <= wire::BATCH_ROWS_MAX);
-                rows += messages.len();
-                wire::send(&mut ours, &ToKeeper::Taken).unwrap();
-            }
-            Ok(Some(FromKeeper::Part { name, bytes, last, .. })) => {
-                let mut part = vec![0; bytes as usize];
-                ours.read_exact(&mut part).unwrap();
-                open.extend(part);
-                if last {
-                    files.push((name, Ok(std::mem::take(&mut open))));
-                }
-            }
-            Ok(Some(FromKeeper::LeftOut { name, reason, .. })) => {
-                open.clear();
-                files.push((name, Err(reason)));
-            }
-            Ok(Some(FromKeeper::Drained)) => break "drained".to_owned(),
-            Ok(Some(FromKeeper::Spoilt { reason })) => break format!("spoilt: {reason}"),
-            Ok(Some(FromKeeper::Failed { reason })) => break format!("failed: {reason}"),
-            Ok(Some(_)) => {}
-            Ok(None) => break "died".to_owned(),
-            Err(_) => break "hung".to_owned(),
-        }
-        if begin.elapsed() > DEADLINE {
-            break "hung".to_owned();
-        }
-    };
-    let _ = keeper.kill();
-    keeper.wait().unwrap();
-    (word, rows, files)
+    let kept = support::keep(dir);
+    assert_eq!(kept.broke_rule, None);
+    (kept.word, kept.replies.len())
 }
 
 /// A session with three replies in its agent's file, and a file beside it that must not change.
@@ -137,26 +73,6 @@ impl Victim {
 
 fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-}
-
-/// A rollback journal whose end names a super-journal: SQLite that recovers it for writing deletes
-/// what the super-journal's rules allow.
-fn planted_journal(victim: &Victim, names: &Path) {
-    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-    journal.extend([0, 0, 0, 0]); // no pages
-    journal.extend([0, 0, 0, 7]); // nonce
-    journal.extend([0, 0, 0, 1]); // size of the database in pages
-    journal.extend([0, 0, 2, 0]); // sector
-    journal.extend([0, 0, 16, 0]); // page
-    journal.resize(512, 0);
-    let name = names.to_str().unwrap().as_bytes();
-    journal.extend(0_u32.to_be_bytes());
-    journal.extend(name);
-    journal.extend(u32::try_from(name.len()).unwrap().to_be_bytes());
-    let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
-    journal.extend(sum.to_be_bytes());
-    journal.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
-    fs::write(victim.beside("outbound.db-journal"), journal).unwrap();
 }
 
 type Attack = (&'static str, fn(&Victim));
@@ -218,9 +134,24 @@ const SPOILT: &[Attack] = &[
         );
         v.sql("INSERT INTO messages_out (id, seq, timestamp, kind) VALUES ('x', 7, '', 'chat')");
     }),
+    ("an index that leads in circles", |v| {
+        v.sql(
+            "DROP TABLE messages_out; CREATE TABLE messages_out (id TEXT, seq INTEGER, in_reply_to, timestamp TEXT, \
+             deliver_after, kind TEXT, platform_id, channel_type, thread_id, content TEXT); \
+             CREATE INDEX i ON messages_out (seq DESC); \
+             INSERT INTO messages_out (id, seq, timestamp, kind, content) VALUES \
+             ('a', 1, '', 'chat', '{}'), ('b', 3, '', 'chat', '{}'), ('c', 5, '', 'chat', '{}')",
+        );
+        v.sql(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON messages_out (seq)' \
+             WHERE name = 'i'",
+        );
+    }),
     ("a folder as journal", |v| fs::create_dir(v.beside("outbound.db-journal")).unwrap()),
     ("a FIFO as journal", |v| fifo(&v.beside("outbound.db-journal"))),
-    ("a planted journal", |v| planted_journal(v, &v.home.path().join("treasure"))),
+    ("a planted journal", |v| {
+        planted_journal(&v.beside("outbound.db-journal"), &v.home.path().join("treasure"))
+    }),
     ("WAL in the header, a folder as WAL", |v| {
         v.bytes(18, &[2, 2]);
         fs::create_dir(v.beside("outbound.db-wal")).unwrap();
@@ -291,7 +222,7 @@ fn a_keeper_survives_or_dies_alone() {
 fn the_planted_journal_is_a_weapon() {
     let victim = Victim::new();
     let treasure = victim.home.path().join("treasure");
-    planted_journal(&victim, &treasure);
+    planted_journal(&victim.beside("outbound.db-journal"), &treasure);
     let _ = victim.open().query_row("SELECT COUNT(*) FROM messages_out", [], |row| row.get::<_, i64>(0));
     assert!(!treasure.exists(), "SQLite deletes the file that the journal names");
 }
@@ -449,7 +380,7 @@ fn a_keeper_that_hangs_is_killed_at_its_deadline() {
     until("it is quarantined", || {
         (house.json(&["session", "list"])[0]["state"] == "quarantined").then_some(())
     });
-    assert!(begin.elapsed() < DEADLINE + Duration::from_secs(3));
+    assert!(begin.elapsed() < support::KEEPER_DEADLINE + Duration::from_secs(3));
     assert!(
         !Path::new(&format!("/proc/{pid}/exe")).exists()
             || fs::read_link(format!("/proc/{pid}/exe")).is_err()

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use vestibule_keeper::wire::{self, AdoptSpec, Frame, FromForeign, FromKeeper, LaunchSpec, ToKeeper};
+use vestibule_session::{MessageOut, SessionDir};
 
 /// Nothing here takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -201,6 +203,176 @@ pub fn rows<T: rusqlite::types::FromSql>(file: &Path, sql: &str) -> Vec<T> {
     let mut statement = db.prepare(sql).unwrap();
     let found = statement.query_map([], |row| row.get(0)).unwrap();
     found.collect::<rusqlite::Result<_>>().unwrap()
+}
+
+/// Leaves a database and its journal as a writer does that was killed in the middle of `sql`.
+pub fn hot_journal(file: &Path, sql: &str) {
+    let db =
+        rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    db.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN").unwrap();
+    db.execute_batch(sql).unwrap();
+    let mut journal = file.as_os_str().to_owned();
+    journal.push("-journal");
+    let (half, hot) = (std::fs::read(file).unwrap(), std::fs::read(&journal).unwrap());
+    assert!(half.len() > 100_000, "the transaction has spilt");
+    drop(db);
+    std::fs::write(file, half).unwrap();
+    std::fs::write(journal, hot).unwrap();
+}
+
+/// A rollback journal whose end names a super-journal: SQLite that recovers it for writing deletes
+/// what the super-journal's rules allow.
+pub fn planted_journal(journal_file: &Path, names: &Path) {
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    journal.extend([0, 0, 0, 0]); // no pages
+    journal.extend([0, 0, 0, 7]); // nonce
+    journal.extend([0, 0, 0, 1]); // size of the database in pages
+    journal.extend([0, 0, 2, 0]); // sector
+    journal.extend([0, 0, 16, 0]); // page
+    journal.resize(512, 0);
+    let name = names.to_str().unwrap().as_bytes();
+    journal.extend(0_u32.to_be_bytes());
+    journal.extend(name);
+    journal.extend(u32::try_from(name.len()).unwrap().to_be_bytes());
+    let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
+    journal.extend(sum.to_be_bytes());
+    journal.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    std::fs::write(journal_file, journal).unwrap();
+}
+
+/// A keeper that takes longer is killed by the runtime.
+pub const KEEPER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a keeper without a runner did.
+pub struct Kept {
+    /// How it ended: `drained`, `spoilt: …`, `failed: …`, `died` or `hung`.
+    pub word: String,
+    /// What it handed over.
+    pub replies: Vec<MessageOut>,
+    /// The files of it: each name with its bytes, or why it was left out.
+    pub files: Vec<(String, Result<Vec<u8>, String>)>,
+    /// The rule that a frame broke: the runtime would end it for that.
+    pub broke_rule: Option<String>,
+    /// How long it took, without the time in which it, or this test, waited for a processor: others may
+    /// keep the machine busy.
+    pub took: Duration,
+}
+
+/// How long a task was ready and got no processor. Zero where the kernel does not count it.
+fn starved(task: &str) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{task}/schedstat")).unwrap_or_default();
+    let waited = text.split_whitespace().nth(1).and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_default())
+}
+
+/// Lets a keeper read what an agent left.
+pub fn keep(dir: &SessionDir) -> Kept {
+    let spec = LaunchSpec {
+        session_dir: dir.root().to_owned(),
+        after_seq: 0,
+        files_bytes_max: 1 << 20,
+        runner: None,
+    };
+    converse(&ToKeeper::Launch(spec), |frame: FromKeeper| match frame {
+        FromKeeper::Batch { messages, .. } => Heard::Rows(messages),
+        FromKeeper::Part { name, last, .. } => Heard::Part(name, last),
+        FromKeeper::LeftOut { name, reason, .. } => Heard::LeftOut(name, reason),
+        FromKeeper::Drained => Heard::End("drained".to_owned()),
+        FromKeeper::Spoilt { reason } => Heard::End(format!("spoilt: {reason}")),
+        FromKeeper::Failed { reason } => Heard::End(format!("failed: {reason}")),
+        _ => Heard::Nothing,
+    })
+}
+
+/// Lets a keeper read a foreign folder out.
+pub fn adopt(folder: &Path, scratch: &Path) -> Kept {
+    let spec = AdoptSpec { folder: folder.to_owned(), scratch: scratch.to_owned() };
+    converse(&ToKeeper::Adopt(spec), |frame: FromForeign| match frame {
+        FromForeign::Outbound { rows } => Heard::Rows(rows.into_iter().map(|row| row.reply).collect()),
+        FromForeign::Found { .. } | FromForeign::Inbound { .. } | FromForeign::State { .. } => {
+            Heard::Rows(vec![])
+        }
+        FromForeign::Done { .. } => Heard::End("drained".to_owned()),
+        FromForeign::Spoilt { reason } => Heard::End(format!("spoilt: {reason}")),
+        FromForeign::Failed { reason } => Heard::End(format!("failed: {reason}")),
+        FromForeign::Pulse => Heard::Nothing,
+    })
+}
+
+enum Heard {
+    /// To be answered.
+    Rows(Vec<MessageOut>),
+    /// Bytes of this file follow; whether they are its last.
+    Part(String, bool),
+    /// This file is left out, and why.
+    LeftOut(String, String),
+    Nothing,
+    End(String),
+}
+
+/// Starts a keeper as the runtime does, and receives its frames as the runtime does.
+fn converse<F: Frame>(first: &ToKeeper, hear: impl Fn(F) -> Heard) -> Kept {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    // A keeper that hangs does so for longer than this, also on a busy machine.
+    let patience = KEEPER_DEADLINE * 6;
+    ours.set_read_timeout(Some(patience)).unwrap();
+    let starved_before = starved("thread-self");
+    let mut keeper = Command::new(binary())
+        .arg("keeper")
+        .env_clear()
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wire::send(&mut ours, first).unwrap();
+    let (begin, mut replies, mut broke_rule) = (Instant::now(), Vec::new(), None);
+    let (mut files, mut open) = (Vec::new(), Vec::new());
+    let word = loop {
+        match wire::receive::<F>(&mut ours) {
+            Ok(Some(frame)) => {
+                broke_rule = broke_rule.or(frame.fault());
+                let mut beside = vec![0; frame.bytes_beside()];
+                if ours.read_exact(&mut beside).is_err() {
+                    break "died".to_owned();
+                }
+                match hear(frame) {
+                    Heard::Part(name, last) => {
+                        open.extend(beside);
+                        if last {
+                            files.push((name, Ok(std::mem::take(&mut open))));
+                        }
+                    }
+                    Heard::LeftOut(name, reason) => {
+                        open.clear();
+                        files.push((name, Err(reason)));
+                    }
+                    Heard::Rows(rows) => {
+                        replies.extend(rows);
+                        // One that died meanwhile is heard of as such.
+                        let _ = wire::send(&mut ours, &ToKeeper::Taken);
+                    }
+                    Heard::Nothing => {}
+                    Heard::End(word) => break word,
+                }
+            }
+            Ok(None) => break "died".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break "hung".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                broke_rule = broke_rule.or(Some(error.to_string()));
+                break "broke a rule".to_owned();
+            }
+            Err(_) => break "died".to_owned(),
+        }
+        if begin.elapsed() > patience {
+            break "hung".to_owned();
+        }
+    };
+    let starved = starved("thread-self") - starved_before + starved(&keeper.id().to_string());
+    let took = begin.elapsed().saturating_sub(starved);
+    let _ = keeper.kill();
+    keeper.wait().unwrap();
+    Kept { word, replies, files, broke_rule, took }
 }
 
 /// A client of the terminal channel.

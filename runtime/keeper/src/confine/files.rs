@@ -103,3 +103,19 @@ pub fn keeper(out: &Path) -> Result<()> {
     };
     enforced(make().map_err(failed)?)
 }
+
+/// A foreign folder to read, a private one to write, and nothing else.
+pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
+    let make = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(LEVEL))?
+            .handle_access(AccessNet::from_all(LEVEL))?
+            .scope(Scope::from_all(LEVEL))?
+            .create()?
+            .add_rules(path_beneath_rules([folder], AccessFs::ReadFile | AccessFs::ReadDir))?
+            .add_rules(path_beneath_rules([scratch], AccessFs::from_all(LEVEL)))?
+            .restrict_self()
+    };
+    enforced(make().map_err(failed)?)
+}

@@ -21,6 +21,11 @@ const OPEN_FILES_MAX: u64 = 1024;
 const PROCESSES_MAX: u64 = 4096;
 /// The most memory, in bytes, a keeper may map: four times the largest batch, and some.
 const KEEPER_MEMORY_MAX: u64 = 512 * 1024 * 1024;
+/// The largest copy, in bytes, that a keeper may make of a foreign file: what it takes, and room for a
+/// journal that is played back.
+const COPY_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// How long, in seconds of computing, a keeper may read a foreign folder, should nobody be left to end it.
+const COPY_SECONDS_MAX: u64 = 600;
 
 /// Before anything is started: neither this process nor what it starts can signal anybody else.
 /// A later, narrower domain of this process may still signal its runner.
@@ -48,6 +53,18 @@ pub fn keeper(out: &Path) -> Result<()> {
     limit(Resource::As, KEEPER_MEMORY_MAX)?;
     drop_capabilities()?;
     files::keeper(out)?;
+    calls::keeper()
+}
+
+/// Shuts the door behind a keeper that reads a foreign folder: it reads that, writes its private copies,
+/// and starts nothing.
+pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
+    limit(Resource::Core, 0)?;
+    limit(Resource::As, KEEPER_MEMORY_MAX)?;
+    limit(Resource::Fsize, COPY_BYTES_MAX)?;
+    limit(Resource::Cpu, COPY_SECONDS_MAX)?;
+    drop_capabilities()?;
+    files::adopter(folder, scratch)?;
     calls::keeper()
 }
 

@@ -53,7 +53,11 @@ pub const ALL: &[Verb] = &[
     Verb { name: "destination.delete", run: destination::delete },
 ];
 
-fn args<T: DeserializeOwned>(args: Value) -> Result<T> {
+/// The arguments of a verb.
+///
+/// # Errors
+/// They do not fit.
+pub fn args<T: DeserializeOwned>(args: Value) -> Result<T> {
     serde_json::from_value(args).map_err(|error| Error::Refused(format!("the arguments do not fit: {error}")))
 }
 

@@ -1,7 +1,7 @@
 //! `session`: mailboxes.
 
 use super::{Outcome, answer, args};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{agents, messaging_groups, sessions};
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -48,6 +48,9 @@ pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
 pub fn release(db: &Connection, value: Value) -> Result<Outcome> {
     let named: Named = args(value)?;
     let session = sessions::named(db, &named.id)?;
+    if sessions::is_being_adopted(db, &session.id)? {
+        return Err(Error::refused("it is being taken over; `vestibule session adopt` completes that"));
+    }
     sessions::set_quarantined(db, &session.id, None)?;
     answer(&json!({ "id": session.id }), vec![session.id])
 }

@@ -1,0 +1,93 @@
+//! A session folder that somebody else made: what a keeper copies out of it and reads from the copies.
+//!
+//! Its agent could write all of it, so nothing is believed: not a name, not a size, not a schema. The
+//! folder itself is only read. What is read is a private copy, because a journal that a dead writer left
+//! must be rolled back, and that writes.
+
+use crate::{AckStatus, MessageOut};
+use serde::{Deserialize, Serialize};
+
+/// A row of a foreign `messages_in`, as it is spelled there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignIn {
+    /// Its id.
+    pub id: String,
+    /// Its number, if it has one.
+    pub seq: Option<i64>,
+    /// `chat`, `task` …
+    pub kind: String,
+    /// In either spelling of time.
+    pub timestamp: String,
+    /// `pending`, `completed`, `failed` or `paused`.
+    pub status: Option<String>,
+    /// In either spelling of time.
+    pub process_after: Option<String>,
+    /// The cron expression of a recurring row.
+    pub recurrence: Option<String>,
+    /// Absent in older layouts.
+    pub series_id: Option<String>,
+    /// How often a runner died over it.
+    pub tries: i64,
+    /// Absent in older layouts: then it wakes.
+    pub trigger: bool,
+    /// The chat it came from.
+    pub platform_id: Option<String>,
+    /// The kind of platform it came from.
+    pub channel_type: Option<String>,
+    /// The thread it came from.
+    pub thread_id: Option<String>,
+    /// JSON.
+    pub content: String,
+    /// Absent in older layouts.
+    pub source_session_id: Option<String>,
+    /// Absent in older layouts.
+    pub on_wake: bool,
+    /// Only in files of ours.
+    pub account: Option<String>,
+    /// Only in files of ours.
+    pub platform_message_id: Option<String>,
+    /// What `processing_ack` says of it.
+    pub ack: Option<AckStatus>,
+}
+
+/// A row of a foreign `messages_out`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignOut {
+    /// The row; its `seq` is 0 where it has none.
+    pub reply: MessageOut,
+    /// What `delivered` says of it.
+    pub settled: Option<ForeignSettled>,
+}
+
+/// A row of a foreign `delivered`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignSettled {
+    /// False: it never will be delivered.
+    pub delivered: bool,
+    /// Absent in older layouts.
+    pub platform_message_id: Option<String>,
+    /// In either spelling of time.
+    pub at: String,
+}
+
+/// A row of a foreign `session_state`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignState {
+    /// `continuation:<provider>` …
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// The longest value of `session_state`, in bytes, that is taken over.
+pub const STATE_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(feature = "keeper")]
+mod copy;
+#[cfg(feature = "keeper")]
+mod reader;
+
+#[cfg(feature = "keeper")]
+pub use copy::copy;
+#[cfg(feature = "keeper")]
+pub use reader::ForeignReader;

@@ -1,0 +1,97 @@
+//! Session folders that somebody else made, and the sessions they became.
+
+use super::{Session, by_id};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// One folder that is, or was, taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// The session it becomes.
+    pub session: Session,
+    /// The highest inbound number when it began.
+    pub highest_in: i64,
+    /// Whether everything of it is here.
+    pub done: bool,
+}
+
+/// What became of this folder so far.
+pub fn adoption_of(db: &Connection, source: &str) -> Result<Option<Adoption>> {
+    let row = db
+        .query_row(
+            "SELECT session_id, highest_in, done_at IS NOT NULL FROM adoptions WHERE source = ?1",
+            [source],
+            |r| Ok((r.get::<_, String>(0)?, r.get(1)?, r.get(2)?)),
+        )
+        .optional()?;
+    let Some((id, highest_in, done)) = row else { return Ok(None) };
+    Ok(by_id(db, &id)?.map(|session| Adoption { session, highest_in, done }))
+}
+
+/// Opens the session that a folder becomes. It stays in quarantine until [`finish_adoption`]; what comes
+/// in meanwhile is numbered after the folder's rows.
+///
+/// # Errors
+/// The agent already has a session for this chat.
+pub fn begin_adoption(
+    db: &Connection,
+    source: &str,
+    agent_group_id: &str,
+    messaging_group_id: Option<&str>,
+    thread_id: Option<&str>,
+    highest_in: i64,
+    now: Timestamp,
+) -> Result<Adoption> {
+    let there: Option<String> = db
+        .query_row(
+            "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id IS ?3",
+            params![agent_group_id, messaging_group_id, thread_id],
+            |r| r.get(0),
+        )
+        .optional()?;
+    if let Some(there) = there {
+        return Err(Error::Refused(format!(
+            "the agent already has the session {there} for this chat, and two cannot become one; take folders over \
+             before their chats are used"
+        )));
+    }
+    let id = crate::id::mint("sess");
+    let why =
+        format!("it is being taken over from {source}; if that stopped, run `vestibule session adopt` again");
+    db.execute(
+        "INSERT INTO sessions (id, agent_group_id, messaging_group_id, thread_id, created_at, last_active, last_seq, \
+         quarantined) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7)",
+        params![id, agent_group_id, messaging_group_id, thread_id, now.0, highest_in, why],
+    )?;
+    db.execute(
+        "INSERT INTO adoptions (source, session_id, highest_in, begun_at) VALUES (?1, ?2, ?3, ?4)",
+        params![source, id, highest_in, now.0],
+    )?;
+    adoption_of(db, source)?.ok_or_else(|| Error::refused("the session is gone"))
+}
+
+/// Everything of the folder is here: the session may run. Replies up to `floor` are all on record.
+pub fn finish_adoption(
+    db: &Connection,
+    source: &str,
+    session_id: &str,
+    floor: i64,
+    now: Timestamp,
+) -> Result<()> {
+    db.execute(
+        "UPDATE sessions SET quarantined = NULL, outbound_floor = MAX(outbound_floor, ?2) WHERE id = ?1",
+        params![session_id, floor],
+    )?;
+    db.execute("UPDATE adoptions SET done_at = ?2 WHERE source = ?1", params![source, now.0])?;
+    Ok(())
+}
+
+/// Whether a session is still being taken over.
+pub fn is_being_adopted(db: &Connection, session_id: &str) -> Result<bool> {
+    Ok(db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM adoptions WHERE session_id = ?1 AND done_at IS NULL)",
+        [session_id],
+        |r| r.get(0),
+    )?)
+}

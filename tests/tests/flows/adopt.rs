@@ -1,0 +1,503 @@
+//! Folders that somebody else made become sessions of ours: every layout, whole, once, and the folder
+//! stays as it was.
+
+use crate::support::{House, Terminal, hot_journal, planted_journal, rows, until};
+use rusqlite::{Connection, OpenFlags, params};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn fixture(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nanoclaw").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+pub const INBOUND: [&str; 6] = [
+    "inbound-1-first.sql",
+    "inbound-2-series.sql",
+    "inbound-3-trigger.sql",
+    "inbound-4-source.sql",
+    "inbound-5-on-wake.sql",
+    "inbound-6-upgraded.sql",
+];
+pub const OUTBOUND: [&str; 4] =
+    ["outbound-1-first.sql", "outbound-2-state.sql", "outbound-3-state-time.sql", "outbound-4-tool.sql"];
+
+fn create(path: &Path, sql: &str) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let db = Connection::open_with_flags(path, flags).unwrap();
+    db.execute_batch("PRAGMA synchronous = OFF").unwrap();
+    db.execute_batch(sql).unwrap();
+    db
+}
+
+/// A folder as NanoClaw leaves it, with a conversation in it: three rows were answered, one was claimed
+/// when its runner died, one waits, one waits for its time, one is a paused task.
+struct Foreign {
+    home: tempfile::TempDir,
+}
+
+impl Foreign {
+    fn new(inbound: &str, outbound: &str, channel: &str, chat: &str) -> Foreign {
+        let foreign = Foreign { home: tempfile::Builder::new().prefix("nc-").tempdir().unwrap() };
+        let dir = foreign.dir();
+        fs::create_dir_all(dir.join("outbox")).unwrap();
+        fs::create_dir_all(dir.join("inbox")).unwrap();
+        fs::write(dir.join(".heartbeat"), "").unwrap();
+        fs::write(foreign.home.path().join("treasure"), "untouched").unwrap();
+        let inbound = create(&dir.join("inbound.db"), &fixture(inbound));
+        let outbound = create(&dir.join("outbound.db"), &fixture(outbound));
+        for (seq, id, status, at, after, kind) in [
+            (2, "a:ag", "completed", "2026-01-15T08:00:00.000Z", None, "chat"),
+            (4, "b:ag", "completed", "2026-01-15 08:01:00", None, "chat-sdk"),
+            (6, "c:ag", "pending", "2026-01-15T08:02:00.000Z", None, "chat"), // acknowledged, not mirrored
+            (8, "d:ag", "pending", "2026-01-15T08:03:00.000Z", None, "chat"), // claimed
+            (10, "e:ag", "pending", "2026-01-15 08:04:00", Some("2026-01-15 08:05:00"), "chat"),
+            (12, "f", "pending", "2026-01-15 08:05:00", Some("2099-01-01T00:00:00.000Z"), "task"),
+            (14, "g", "paused", "2026-01-15 08:06:00", None, "task"),
+        ] {
+            let text = json!({ "text": format!("text of {id}"), "sender": "Ann", "prompt": "later" });
+            inbound
+                .execute(
+                    "INSERT INTO messages_in (id, seq, kind, timestamp, status, process_after, tries, platform_id, \
+                     channel_type, content) VALUES (?1,?2,?3,?4,?5,?6,1,?7,?8,?9)",
+                    params![id, seq, kind, at, status, after, chat, channel, text.to_string()],
+                )
+                .unwrap();
+        }
+        for (seq, id, to) in [(3, "o1", "a:ag"), (5, "o2", "b:ag"), (7, "o3", "c:ag")] {
+            let text = json!({ "text": format!("reply {id}") }).to_string();
+            outbound
+                .execute(
+                    "INSERT INTO messages_out (id, seq, in_reply_to, timestamp, kind, platform_id, channel_type, content) \
+                     VALUES (?1,?2,?3,'2026-01-15 08:00:01','chat',?4,?5,?6)",
+                    params![id, seq, to, chat, channel, text],
+                )
+                .unwrap();
+        }
+        outbound
+            .execute_batch(
+                "INSERT INTO processing_ack VALUES ('a:ag','completed',''), ('b:ag','completed',''), \
+                 ('c:ag','completed',''), ('d:ag','processing','')",
+            )
+            .unwrap();
+        inbound
+            .execute(
+                "INSERT INTO delivered (message_out_id, delivered_at) VALUES ('o1', '2026-01-15 08:00:02')",
+                [],
+            )
+            .unwrap();
+        inbound
+            .execute("INSERT INTO delivered (message_out_id, delivered_at) VALUES ('o2', '2026-01-15T08:01:02.000Z')", [])
+            .unwrap();
+        // What only newer layouts have.
+        for sql in [
+            "UPDATE delivered SET platform_message_id = 'p1' WHERE message_out_id = 'o1'",
+            "UPDATE delivered SET status = 'failed' WHERE message_out_id = 'o2'",
+            "UPDATE messages_in SET series_id = 'chain' WHERE id = 'f'",
+            "UPDATE messages_in SET trigger = 0 WHERE id = 'b:ag'",
+            "UPDATE messages_in SET source_session_id = 'sess-other' WHERE id = 'a:ag'",
+        ] {
+            let _ = inbound.execute_batch(sql);
+        }
+        let _ = outbound
+            .execute_batch("INSERT INTO session_state (key, value) VALUES ('continuation:claude', 'c-1')");
+        let _ = outbound.execute_batch(
+            "INSERT INTO session_state (key, value, updated_at) VALUES ('continuation:claude', 'c-1', '')",
+        );
+        foreign
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.home.path().join("session")
+    }
+
+    fn open(&self, file: &str) -> Connection {
+        Connection::open_with_flags(self.dir().join(file), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap()
+    }
+
+    /// Every file beneath it, with its bytes and the time it was last written.
+    fn state(&self) -> BTreeMap<PathBuf, (Vec<u8>, i64, i64)> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.home.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let meta = fs::symlink_metadata(&path).unwrap();
+                let bytes = if meta.is_file() { fs::read(&path).unwrap() } else { vec![] };
+                found.insert(path.clone(), (bytes, meta.mtime(), meta.mtime_nsec()));
+                if meta.is_dir() {
+                    folders.push(path);
+                }
+            }
+        }
+        found
+    }
+
+    fn adopt(&self, house: &House, chat: &[&str]) -> Value {
+        let dir = self.dir();
+        house.json(&[&["session", "adopt", dir.to_str().unwrap(), "--agent", "assistant"][..], chat].concat())
+    }
+
+    fn refused(&self, house: &House, chat: &[&str]) -> String {
+        let dir = self.dir();
+        let args = [&["session", "adopt", dir.to_str().unwrap(), "--agent", "assistant"][..], chat].concat();
+        let output = house.run(&args);
+        assert!(!output.status.success(), "it must be refused");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+#[test]
+fn every_layout_is_taken_over_whole() {
+    let house = House::new("").up();
+    for (i, inbound) in INBOUND.iter().enumerate() {
+        for (o, outbound) in OUTBOUND.iter().enumerate() {
+            let what = format!("{inbound} {outbound}");
+            let chat = format!("c{i}{o}");
+            let foreign = Foreign::new(inbound, outbound, "old", &chat);
+            let before = foreign.state();
+            let report = foreign.adopt(&house, &["--channel", "old", "--chat", &chat, "--account", "work"]);
+            assert_eq!(foreign.state(), before, "{what}: the folder stays as it was");
+            let id = report["id"].as_str().unwrap();
+            for (key, want) in
+                [("inbound", 7), ("outbound", 3), ("undelivered", 1), ("refused", 0), ("left_out", 0)]
+            {
+                assert_eq!(report[key], want, "{what}: {key} of {report}");
+            }
+            assert_eq!(report["state"], if o == 0 { 0 } else { 1 }, "{what}");
+
+            // Inbound: in the ledger, and in the file once both waiting rows are answered.
+            let dir = house.sessions().into_iter().find(|session| session.ends_with(id)).unwrap();
+            until("it is projected", || dir.join("inbound.db").exists().then_some(()));
+            let told = |sql: &str| rows::<String>(&dir.join("inbound.db"), sql).join("; ");
+            let in_file =
+                "SELECT id || ' ' || seq || ' ' || status || ' ' || timestamp FROM messages_in ORDER BY seq";
+            let want = "a:ag 2 completed 2026-01-15T08:00:00.000Z; b:ag 4 completed 2026-01-15T08:01:00.000Z; \
+                        c:ag 6 completed 2026-01-15T08:02:00.000Z; d:ag 8 completed 2026-01-15T08:03:00.000Z; \
+                        e:ag 10 completed 2026-01-15T08:04:00.000Z; f 12 pending 2026-01-15T08:05:00.000Z; \
+                        g 14 paused 2026-01-15T08:06:00.000Z";
+            until(&format!("{what}: d and e are answered"), || (told(in_file) == want).then_some(()));
+            let newer = "SELECT id || ' ' || tries || ' ' || trigger || ' ' || series_id || ' ' || account || ' ' || \
+                         COALESCE(source_session_id, '-') || ' ' || COALESCE(process_after, '-') FROM messages_in \
+                         WHERE id IN ('a:ag', 'b:ag', 'f') ORDER BY seq";
+            let series = if i == 0 { "f" } else { "chain" };
+            let (trigger, source) =
+                (if (1..3).contains(&(i + 1)) { 1 } else { 0 }, if i < 3 { "-" } else { "sess-other" });
+            assert_eq!(
+                told(newer),
+                format!(
+                    "a:ag 1 1 a:ag work {source} -; b:ag 1 {trigger} b:ag work - -; \
+                     f 1 1 {series} work - 2099-01-01T00:00:00.000Z"
+                ),
+                "{what}"
+            );
+            // Outbound: the history is the runner's again, numbers and all, and goes on above it.
+            let out: Vec<String> =
+                rows(&dir.join("out/outbound.db"), "SELECT id || ' ' || seq FROM messages_out ORDER BY seq");
+            assert_eq!(out[..3], ["o1 3", "o2 5", "o3 7"], "{what}");
+            assert!(out.len() > 3 && out[3].ends_with(" 15"), "{what}: {out:?}");
+            let state =
+                rows::<String>(&dir.join("out/outbound.db"), "SELECT key || ' ' || value FROM session_state");
+            assert_eq!(
+                state,
+                if o == 0 { vec![] } else { vec!["continuation:claude c-1".to_owned()] },
+                "{what}"
+            );
+            // What was settled stays so; what was not is on its way.
+            let record = format!(
+                "SELECT message_out_id || ' ' || state || ' ' || COALESCE(platform_message_id, '-') FROM deliveries \
+                 WHERE session_id = '{id}' AND seq < 15 ORDER BY seq"
+            );
+            let (p1, failed) = if i < 2 { ("-", "delivered") } else { ("p1", "failed") };
+            until(&format!("{what}: o3 waits for its channel"), || {
+                let want = [format!("o1 delivered {p1}"), format!("o2 {failed} -"), "o3 parked -".to_owned()];
+                (house.query::<String>(&record) == want).then_some(())
+            });
+            let delivered = "SELECT message_out_id || ' ' || delivered_at FROM delivered ORDER BY 1";
+            assert_eq!(told(delivered), "o1 2026-01-15T08:00:02.000Z; o2 2026-01-15T08:01:02.000Z", "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_conversation_goes_on_and_what_was_never_delivered_is() {
+    let mut house = House::new("").up();
+    let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "terminal", "local");
+    let mut client = Terminal::connect(&house, true);
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
+    let report = foreign.adopt(&house, &["--channel", "terminal", "--chat", "local"]);
+    assert_eq!(report["undelivered"], 1, "{report}");
+    assert_eq!(client.reply(), "reply o3");
+    let again = foreign.adopt(&house, &["--channel", "terminal", "--chat", "local"]);
+    assert_eq!((again["already"].as_bool(), &again["id"]), (Some(true), &report["id"]));
+    let open = "SELECT COUNT(*) FROM messages_in WHERE status = 'pending' AND process_after IS NULL";
+    until("what waited is answered", || (house.query::<i64>(open) == [0]).then_some(()));
+    house.ok(&["agent", "update", "assistant", "--provider", "echo"]);
+    // The next start reads the agent's file from the floor, and finds nothing new.
+    house.stop();
+    house.start();
+    assert_eq!(house.chat("and now?"), "and now?");
+    let o =
+        "SELECT message_out_id || ' ' || attempts FROM deliveries WHERE message_out_id LIKE 'o_' ORDER BY 1";
+    assert_eq!(house.query::<String>(o), ["o1 0", "o2 0", "o3 1"]);
+}
+
+/// Copies of both files in the middle of a transaction: what a dead writer leaves.
+#[test]
+fn what_a_dead_writer_left_is_rolled_back_in_the_copy() {
+    let house = House::new("").up();
+    let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "old", "c");
+    let many = "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 2 FROM n LIMIT 300)";
+    hot_journal(
+        &foreign.dir().join("inbound.db"),
+        &format!(
+            "{many} INSERT INTO messages_in (id, seq, kind, timestamp, content) SELECT 'half' || i, i, 'chat', '', \
+             hex(zeroblob(1500)) FROM n; UPDATE messages_in SET status = 'failed'"
+        ),
+    );
+    hot_journal(
+        &foreign.dir().join("outbound.db"),
+        &format!(
+            "{many} INSERT INTO messages_out (id, seq, kind, timestamp, content) SELECT 'half' || i, i + 1, 'chat', '', \
+             hex(zeroblob(1500)) FROM n; DELETE FROM messages_out WHERE seq < 9"
+        ),
+    );
+    let before = foreign.state();
+    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    assert_eq!((&report["inbound"], &report["outbound"]), (&json!(7), &json!(3)), "{report}");
+    assert_eq!(foreign.state(), before, "both journals are still there");
+    assert!(before.contains_key(&foreign.dir().join("inbound.db-journal")));
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE status = 'failed'"), [0]);
+}
+
+#[test]
+fn killed_in_the_middle_it_is_completed_without_doubles() {
+    const MANY: i64 = 4000;
+    let mut house = House::new("").up();
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
+    let foreign = Foreign::new(INBOUND[2], OUTBOUND[1], "old", "c");
+    let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {MANY})");
+    foreign
+        .open("inbound.db")
+        .execute_batch(&format!(
+            "{numbers} INSERT INTO messages_in (id, seq, kind, timestamp, status, content) SELECT 'n' || i, 2 * i + 98, \
+             'chat', '2026-01-15 08:00:00', 'completed', '{{\"text\":\"x\"}}' FROM n"
+        ))
+        .unwrap();
+    foreign
+        .open("outbound.db")
+        .execute_batch(&format!(
+            "{numbers} INSERT INTO messages_out (id, seq, kind, timestamp, channel_type, platform_id, content) SELECT \
+             'r' || i, 2 * i + 99, 'chat', '', 'old', 'c', '{{\"text\":\"x\"}}' FROM n"
+        ))
+        .unwrap();
+    let dir = foreign.dir();
+    let before = foreign.state();
+    let args = [
+        "session",
+        "adopt",
+        dir.to_str().unwrap(),
+        "--agent",
+        "assistant",
+        "--channel",
+        "old",
+        "--chat",
+        "c",
+    ];
+    let mut cut_short = 0;
+    for round in 0..6 {
+        let mut client = house
+            .command(&args)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Until a little further than last time: each kill hits another moment.
+        let reached = "SELECT (SELECT COUNT(*) FROM messages_in) + (SELECT COUNT(*) FROM deliveries)";
+        until("it gets further", || {
+            let all = house.query::<i64>(reached)[0];
+            (all > round * MANY / 3 || client.try_wait().unwrap().is_some()).then_some(())
+        });
+        cut_short += i32::from(client.try_wait().unwrap().is_none());
+        house.kill();
+        client.wait().unwrap();
+        house.start();
+        let listed = house.json(&["session", "list"]);
+        let state = listed.as_array().unwrap().iter().find(|row| row["channel"] == "old").cloned();
+        if let Some(row) = state.filter(|row| row["state"] == "quarantined") {
+            assert!(row["reason"].as_str().unwrap().contains("being taken over"), "{row}");
+            let release = house.run(&["session", "release", row["id"].as_str().unwrap()]);
+            assert!(!release.status.success(), "it cannot be released half-way");
+        }
+    }
+    assert!(cut_short >= 3, "{cut_short} of 6 kills came in the middle");
+    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    assert_eq!(foreign.state(), before);
+    let id = report["id"].as_str().unwrap();
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in"), [MANY + 7]);
+    assert_eq!(house.query::<i64>("SELECT COUNT(DISTINCT seq) FROM messages_in"), [MANY + 7]);
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE seq < 100000"), [MANY + 3]);
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [1], "no second session");
+    let session = house.sessions().into_iter().find(|session| session.ends_with(id)).unwrap();
+    let own = rows::<i64>(&session.join("out/outbound.db"), "SELECT COUNT(*) FROM messages_out");
+    assert_eq!(own, [MANY + 3]);
+    until("it is projected", || session.join("inbound.db").exists().then_some(()));
+    until("the file shows all", || {
+        let file = session.join("inbound.db");
+        let shown = "SELECT COUNT(*) FROM messages_in WHERE status <> 'pending' OR process_after > '2099'";
+        (rows::<i64>(&file, shown) == [MANY + 7]).then_some(())
+    });
+    assert!(!house.home.path().join("cache/adopt").exists(), "no copy is left");
+}
+
+type Attack = (&'static str, fn(&Foreign), &'static str);
+
+/// What is refused, and a word of the reason.
+const HOSTILE: &[Attack] = &[
+    ("no inbound.db", |f| fs::remove_file(f.dir().join("inbound.db")).unwrap(), "missing"),
+    (
+        "a link out",
+        |f| replace(f, "inbound.db", |at| symlink(f.home.path().join("treasure"), at).unwrap()),
+        "link",
+    ),
+    ("a link within", |f| replace(f, "outbound.db", |at| symlink("inbound.db", at).unwrap()), "link"),
+    (
+        "a second name",
+        |f| fs::hard_link(f.dir().join("inbound.db"), f.dir().join("twin")).unwrap(),
+        "more than one name",
+    ),
+    ("a FIFO", |f| replace(f, "inbound.db", fifo), "no regular file"),
+    ("a FIFO as journal", |f| fifo(&f.dir().join("outbound.db-journal")), "no regular file"),
+    ("a folder", |f| replace(f, "outbound.db", |at| fs::create_dir(at).unwrap()), "no regular file"),
+    ("a huge file", |f| grow(f, "outbound.db"), "the limit"),
+    ("noise", |f| fs::write(f.dir().join("inbound.db"), [0x5a; 9000]).unwrap(), "damaged"),
+    ("nothing in it", |f| fs::write(f.dir().join("inbound.db"), "").unwrap(), "no table messages_in"),
+    (
+        "a view",
+        |f| {
+            sql(
+                f,
+                "inbound.db",
+                "ALTER TABLE messages_in RENAME TO m; CREATE VIEW messages_in AS SELECT * FROM m",
+            )
+        },
+        "no table messages_in",
+    ),
+    (
+        "an index that hides a row",
+        |f| {
+            sql(
+                f,
+                "inbound.db",
+                "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM \
+                 sqlite_schema WHERE name = 'sqlite_autoindex_destinations_1') WHERE name = 'sqlite_autoindex_delivered_1'",
+            );
+        },
+        "damaged",
+    ),
+];
+
+fn replace(foreign: &Foreign, name: &str, make: impl FnOnce(&Path)) {
+    let at = foreign.dir().join(name);
+    fs::remove_file(&at).unwrap();
+    make(&at);
+}
+
+fn fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+fn grow(foreign: &Foreign, name: &str) {
+    fs::File::options().write(true).open(foreign.dir().join(name)).unwrap().set_len(3 << 30).unwrap();
+}
+
+fn sql(foreign: &Foreign, file: &str, sql: &str) {
+    foreign.open(file).execute_batch(sql).unwrap();
+}
+
+#[test]
+fn a_hostile_folder_is_refused_and_costs_nobody_anything() {
+    let house = House::new("").up();
+    for (name, attack, want) in HOSTILE {
+        let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "old", "c");
+        attack(&foreign);
+        let told = foreign.refused(&house, &["--channel", "old", "--chat", "c"]);
+        assert!(told.contains(want), "{name}: {told}");
+        assert_eq!(fs::read_to_string(foreign.home.path().join("treasure")).unwrap(), "untouched", "{name}");
+    }
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [0]);
+    // A planted journal does its work on the copy, where nothing that it names can be reached.
+    let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "planted", "c");
+    for file in ["inbound.db-journal", "outbound.db-journal"] {
+        planted_journal(&foreign.dir().join(file), &foreign.home.path().join("treasure"));
+    }
+    let before = foreign.state();
+    let _ = house.run(&["session", "adopt", foreign.dir().to_str().unwrap(), "--agent", "assistant"]);
+    assert_eq!(foreign.state(), before);
+    // Rows that are no rows: the rest is taken.
+    let foreign = Foreign::new(INBOUND[0], OUTBOUND[0], "old", "c");
+    sql(
+        &foreign,
+        "inbound.db",
+        "INSERT INTO messages_in (id, seq, kind, timestamp, status, content) VALUES \
+         (NULL, 20, 'chat', '', '', ''), (hex(zeroblob(900)), 22, 'chat', '', '', ''), \
+         ('odd', 23, 'chat', 'never', 'dancing', x'ff00'), ('far', 9223372036854775807, 'chat', 7, NULL, '{}'), \
+         ('none', NULL, 'chat', '', 'completed', zeroblob(3000000))",
+    );
+    sql(
+        &foreign,
+        "outbound.db",
+        "INSERT INTO messages_out (id, seq, kind, timestamp, content, channel_type, platform_id) \
+         VALUES ('even', 8, 'chat', '', '{\"text\":\"even\"}', 'old', 'c'), ('else', 9, 'chat', '', '{\"text\":\"x\"}', 'old', 'elsewhere')",
+    );
+    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    assert_eq!((&report["inbound"], &report["left_out"]), (&json!(10), &json!(2)), "{report}");
+    assert_eq!((&report["outbound"], &report["refused"]), (&json!(5), &json!(1)), "{report}");
+    let numbers = "SELECT COUNT(DISTINCT seq) || ' ' || MAX(seq % 2) || ' ' || MIN(seq) FROM messages_in";
+    assert_eq!(house.query::<String>(numbers), ["10 0 2"]);
+    assert_eq!(house.query::<i64>("SELECT MIN(seq % 2) FROM deliveries"), [1]);
+    assert_eq!(house.chat("hello"), "hello");
+}
+
+#[test]
+fn what_cannot_be_taken_over_is_refused_in_words() {
+    let house = House::new("").up();
+    assert_eq!(house.chat("hello"), "hello");
+    let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "terminal", "local");
+    let local = ["--channel", "terminal", "--chat", "local"];
+    assert!(foreign.refused(&house, &local).contains("already has the session"));
+    let second = foreign;
+    assert!(second.refused(&house, &["--thread", "x"]).contains("--chat"));
+    let own = house.sessions().remove(0);
+    let output = house.run(&["session", "adopt", own.to_str().unwrap(), "--agent", "assistant"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("lies in this home"));
+    let output = house.run(&["session", "adopt", "/nonexistent", "--agent", "assistant"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent"));
+    // Another Vestibule's session is foreign, too.
+    let mut other = House::new("").up();
+    assert_eq!(other.chat("elsewhere"), "elsewhere");
+    other.stop();
+    let folder = other.sessions().remove(0);
+    let report = house.json(&[
+        "session",
+        "adopt",
+        folder.to_str().unwrap(),
+        "--agent",
+        "assistant",
+        "--channel",
+        "x",
+        "--chat",
+        "y",
+        "--thread",
+        "z",
+    ]);
+    assert_eq!(house.query::<String>("SELECT thread_id FROM sessions WHERE thread_id = 'z'"), ["z"]);
+    assert_eq!(
+        (&report["inbound"], &report["outbound"], &report["undelivered"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+}
