@@ -25,8 +25,12 @@ pub struct Config {
     pub sandbox: SandboxWanted,
     /// What runners may read and run besides the system's folders.
     pub sandbox_read: Vec<PathBuf>,
-    /// How much memory one process of a runner may hold, in MiB.
+    /// How much memory a run may hold, each of its processes and all together, in MiB.
     pub sandbox_memory_mb: u64,
+    /// How many processes and threads a run may have.
+    pub sandbox_processes: u64,
+    /// How large a session's `out/` may become, in MiB.
+    pub sandbox_out_mb: u64,
     /// `[channels.<type>.<account>]`, secrets still references.
     pub channels: BTreeMap<(String, String), Table>,
 }
@@ -36,13 +40,15 @@ pub struct Config {
 pub enum SandboxWanted {
     /// The best that works here; none is never chosen.
     Auto,
+    /// bubblewrap: namespaces and seccomp.
+    Bwrap,
     /// Landlock and seccomp.
     Process,
     /// No confinement.
     None,
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -51,6 +57,8 @@ const KEYS: [&str; 9] = [
     "sandbox",
     "sandbox_read",
     "sandbox_memory_mb",
+    "sandbox_processes",
+    "sandbox_out_mb",
     "channels",
 ];
 
@@ -95,14 +103,19 @@ impl Config {
             runner_idle_seconds: u64::from(number_of::<u32>(&table, "runner_idle_seconds", 600)?),
             sandbox: match text_of(&table, "sandbox")?.unwrap_or("auto") {
                 "auto" => SandboxWanted::Auto,
+                "bwrap" => SandboxWanted::Bwrap,
                 "process" => SandboxWanted::Process,
                 "none" => SandboxWanted::None,
                 other => {
-                    return Err(format!("`sandbox` is \"auto\", \"process\" or \"none\", not \"{other}\""));
+                    return Err(format!(
+                        "`sandbox` is \"auto\", \"bwrap\", \"process\" or \"none\", not \"{other}\""
+                    ));
                 }
             },
             sandbox_read: paths_of(&table, "sandbox_read")?,
             sandbox_memory_mb: u64::from(number_of::<u32>(&table, "sandbox_memory_mb", 4096)?),
+            sandbox_processes: u64::from(number_of::<u32>(&table, "sandbox_processes", 1024)?),
+            sandbox_out_mb: u64::from(number_of::<u32>(&table, "sandbox_out_mb", 1024)?),
             channels: channels_of(&table)?,
         };
         if let Some(zone) = &config.time_zone {
@@ -237,6 +250,8 @@ mod tests {
             ("[channels.github]\ntoken = \"x\"", "[channels.TYPE.ACCOUNT]"),
             ("time_zone = \"Mars\"", "names no zone"),
             ("webhook_body_limit = 0", "above 0"),
+            ("sandbox = \"docker\"", "\"bwrap\""),
+            ("sandbox_proceses = 9", "did you mean `sandbox_processes`?"),
         ] {
             let error = Config::parse(text).expect_err(text);
             assert!(error.contains(words), "{text}: {error}");

@@ -46,6 +46,33 @@ pub fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The sandboxes that can be tested here. Says loudly when `bwrap` cannot.
+pub fn sandboxes() -> Vec<&'static str> {
+    let works = Command::new("bwrap")
+        .args(["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if works {
+        return vec!["process", "bwrap"];
+    }
+    let get = "bubblewrap does not work here; install it (apt-get install bubblewrap), and allow user namespaces";
+    assert!(std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_none(), "{get}");
+    // Written past the test harness, which keeps what a passing test says to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {get}");
+    vec!["process"]
+}
+
+/// The processes, of whatever house, whose command line this is.
+pub fn programs(line: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let found = processes.filter(|entry| {
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ") == line
+    });
+    found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 /// A home, and perhaps a running house in it.
 pub struct House {
     pub home: tempfile::TempDir,
