@@ -31,6 +31,8 @@ pub struct Config {
     pub sandbox_processes: u64,
     /// How large a session's `out/` may become, in MiB.
     pub sandbox_out_mb: u64,
+    /// How many files and folders it may hold.
+    pub sandbox_out_files: u64,
     /// `[channels.<type>.<account>]`, secrets still references.
     pub channels: BTreeMap<(String, String), Table>,
 }
@@ -48,7 +50,7 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -59,6 +61,7 @@ const KEYS: [&str; 11] = [
     "sandbox_memory_mb",
     "sandbox_processes",
     "sandbox_out_mb",
+    "sandbox_out_files",
     "channels",
 ];
 
@@ -116,6 +119,7 @@ impl Config {
             sandbox_memory_mb: u64::from(number_of::<u32>(&table, "sandbox_memory_mb", 4096)?),
             sandbox_processes: u64::from(number_of::<u32>(&table, "sandbox_processes", 1024)?),
             sandbox_out_mb: u64::from(number_of::<u32>(&table, "sandbox_out_mb", 1024)?),
+            sandbox_out_files: u64::from(number_of::<u32>(&table, "sandbox_out_files", 10_000)?),
             channels: channels_of(&table)?,
         };
         if let Some(zone) = &config.time_zone {

@@ -30,7 +30,7 @@ pub fn too_much(out: &Path, limits: &Limits) -> Result<Option<String>> {
             bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512));
         }
         if files > limits.out_files {
-            return Ok(Some(format!("out/ holds more than {} files", limits.out_files)));
+            return Ok(Some(format!("out/ holds more than sandbox_out_files = {} allows", limits.out_files)));
         }
         if bytes > limits.out_bytes {
             let most = limits.out_bytes / (1024 * 1024);
@@ -83,6 +83,6 @@ mod tests {
         for number in 0..60 {
             fs::write(out.path().join(number.to_string()), "").unwrap();
         }
-        assert_eq!(weigh().unwrap(), "out/ holds more than 60 files");
+        assert_eq!(weigh().unwrap(), "out/ holds more than sandbox_out_files = 60 allows");
     }
 }

@@ -75,14 +75,17 @@ fn unconfined(why: &str) -> Error {
 fn limits(kind: &Kind, config: &Config, root: bool) -> String {
     let processes = format!("{} processes", config.sandbox_processes);
     let memory = format!("{} MiB", config.sandbox_memory_mb);
-    let watched = format!("{memory} in all, {} MiB in out/", config.sandbox_out_mb);
+    let watched = format!(
+        "{memory} in all, {} MiB and {} files in out/",
+        config.sandbox_out_mb, config.sandbox_out_files
+    );
     let each = format!("{memory} and 1024 open files a process, 1 GiB a file");
     match kind {
-        Kind::None => format!("none enforced; watched each second: {processes}, {watched}"),
+        Kind::None => format!("none enforced; watched: {processes}, {watched}"),
         // The kernel counts processes of ordinary users only, and apart in each user namespace.
-        Kind::Bwrap(_) if !root => format!("enforced: {processes}, {each}; watched each second: {watched}"),
+        Kind::Bwrap(_) if !root => format!("enforced: {processes}, {each}; watched: {watched}"),
         Kind::Bwrap(_) | Kind::Process => {
-            format!("enforced: {each}; watched each second: {processes}, {watched}")
+            format!("enforced: {each}; watched: {processes}, {watched}")
         }
     }
 }
@@ -135,12 +138,15 @@ mod tests {
             (
                 Kind::None,
                 false,
-                "none enforced; watched each second: 7 processes, 8 MiB in all, 9 MiB in out/",
+                "none enforced; watched: 7 processes, 8 MiB in all, 9 MiB and 10000 files in out/",
             ),
         ] {
             let words = limits(&kind, &config, root);
             assert!(words.starts_with(enforced), "{kind:?} {root}: {words}");
-            assert!(words.ends_with("8 MiB in all, 9 MiB in out/"), "{kind:?} {root}: {words}");
+            assert!(
+                words.ends_with("8 MiB in all, 9 MiB and 10000 files in out/"),
+                "{kind:?} {root}: {words}"
+            );
         }
     }
 }

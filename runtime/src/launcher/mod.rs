@@ -15,7 +15,9 @@ use crate::error::{Error, IoContext, Result};
 use crate::house::House;
 use crate::{agents, sessions};
 use rusqlite::{Connection, OptionalExtension};
+use rustix::fs::{Mode, OFlags};
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use vestibule_keeper::wire::LaunchSpec;
@@ -46,6 +48,7 @@ pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Resul
     let id = session_id.to_owned();
     let facts = house.central.read(move |db| facts(db, &id)).await?;
     let dir = house.home.session(&facts.agent.id, session_id);
+    mend_mode(&dir.out())?;
     let runner = if with_runner {
         let agent_folder = house.home.agent_folder(&facts.agent.folder);
         fs::create_dir_all(&agent_folder).context(|| format!("cannot make {}", agent_folder.display()))?;
@@ -82,6 +85,22 @@ fn facts(db: &Connection, session_id: &str) -> Result<Facts> {
         .optional()?
         .ok_or_else(gone)?;
     Ok(Facts { agent, after_seq })
+}
+
+/// An agent that locked everybody out of its `out/` is quarantined; once released it starts with a folder
+/// that can be entered. The name is the runtime's; nothing inside is looked at, and no link followed.
+fn mend_mode(out: &Path) -> Result<()> {
+    const OWNER: Mode = Mode::RWXU;
+    let mend = || -> std::io::Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(out, flags, Mode::empty())?;
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
+        if !mode.contains(OWNER) {
+            rustix::fs::chmod(format!("/proc/self/fd/{}", folder.as_raw_fd()), mode | OWNER)?;
+        }
+        Ok(())
+    };
+    mend().context(|| format!("cannot open {}", out.display()))
 }
 
 /// The program by a path that others can open: `/proc/self/exe` is another file for each of them. A

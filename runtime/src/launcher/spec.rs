@@ -9,8 +9,6 @@ use vestibule_keeper::wire::{Grants, Limits, RunnerSpec, Sandbox, inside};
 use vestibule_session::SessionDir;
 
 const MIB: u64 = 1024 * 1024;
-/// The most files and folders in `out/`.
-const OUT_FILES_MAX: u64 = 10_000;
 
 /// Where the runner finds things: in `bwrap` at NanoClaw's places, else where they are.
 pub struct Places<'a> {
@@ -89,7 +87,7 @@ pub fn runner(agent: &AgentGroup, config: &Config, kind: &Kind, places: &Places)
             processes: config.sandbox_processes,
             memory_bytes: config.sandbox_memory_mb * MIB,
             out_bytes: config.sandbox_out_mb * MIB,
-            out_files: OUT_FILES_MAX,
+            out_files: config.sandbox_out_files,
         },
     }
 }

@@ -9,5 +9,6 @@ mod github;
 mod hostile;
 mod plugins;
 mod providers;
+mod sandbox;
 mod support;
 mod terminal;

@@ -56,7 +56,8 @@ pub fn sandboxes() -> Vec<&'static str> {
     if works {
         return vec!["process", "bwrap"];
     }
-    let get = "bubblewrap does not work here; install it (apt-get install bubblewrap), and allow user namespaces";
+    let get =
+        "bubblewrap does not work here; install it (apt-get install bubblewrap), and allow user namespaces";
     assert!(std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_none(), "{get}");
     // Written past the test harness, which keeps what a passing test says to itself.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {get}");
@@ -71,6 +72,25 @@ pub fn programs(line: &str) -> Vec<String> {
         String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ") == line
     });
     found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The process that a process belongs to.
+pub fn parent_of(pid: &str) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1).map(str::to_owned)
+}
+
+/// A keeper that is a child of this process. Of a house it is the warden, of a warden the reader.
+pub fn keeper_of(parent: &str) -> String {
+    until("the keeper runs", || {
+        let found = programs("vestibule keeper");
+        found.into_iter().find(|pid| parent_of(pid).as_deref() == Some(parent))
+    })
+}
+
+/// Sends a signal, by its name.
+pub fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), pid]).status().unwrap().success());
 }
 
 /// A home, and perhaps a running house in it.
