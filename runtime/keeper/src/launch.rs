@@ -6,7 +6,8 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 use std::fs::File;
-use std::io::{PipeReader, Result, Write};
+use std::io::{PipeReader, PipeWriter, Result, Write};
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -111,26 +112,43 @@ pub fn probe_bwrap(bwrap: &Path, program: &Path, folder: &Path) -> Result<()> {
     Err(std::io::Error::other(if said.is_empty() { in_words(output.status) } else { said.to_owned() }))
 }
 
+/// `fcntl` command that chooses the signal of a descriptor: the same number on every architecture.
+const F_SETSIG: i32 = 10;
+
 /// Which process this is after [`split`].
 pub enum Side {
     /// The child.
     Reader,
-    /// The parent, with its child.
-    Warden(Pid),
+    /// The parent, with its child, and what the child lives by: when this is closed, the kernel ends it.
+    Warden(Pid, PipeWriter),
 }
 
-/// Makes a second process of this one. The child ends when the parent does.
+/// Makes a second process of this one. The child ends when the parent does, also when it is stopped or
+/// hangs. A signal on the parent's death would not do: a parent that may signal its runner only cannot
+/// send that either.
 pub fn split() -> Result<Side> {
     let parent = rustix::process::getpid();
+    let (life, held) = std::io::pipe()?;
     // SAFETY: a keeper has one thread here, so the child finds every lock free.
     let pid = unsafe { libc::fork() };
     if pid < 0 {
         return Err(std::io::Error::last_os_error());
     }
     if let Some(pid) = Pid::from_raw(pid) {
-        return Ok(Side::Warden(pid));
+        return Ok(Side::Warden(pid, held));
     }
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    drop(held);
+    let life = life.into_raw_fd(); // never closed
+    for (what, value) in [
+        (libc::F_SETOWN, rustix::process::getpid().as_raw_nonzero().get()),
+        (F_SETSIG, libc::SIGKILL),
+        (libc::F_SETFL, libc::O_ASYNC),
+    ] {
+        // SAFETY: it takes numbers only.
+        if unsafe { libc::fcntl(life, what, value) } < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
     if rustix::process::getppid() != Some(parent) {
         return Err(std::io::Error::other("the warden ended at once"));
     }

@@ -72,7 +72,7 @@ fn run() -> std::io::Result<()> {
             // The parent's tasks are not this process's.
             std::process::exit(i32::from(outcome.is_err()));
         }
-        launch::Side::Warden(reader) => {
+        launch::Side::Warden(reader, _life) => {
             drop((link_of_reader, stderr));
             let ends = warden::Ends { runtime: &runtime, reader, link, stderr: stderr_of_runner };
             warden::guard(ends, &dir, spec.runner)
