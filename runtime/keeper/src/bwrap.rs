@@ -71,7 +71,7 @@ pub fn probe_inside() -> std::io::Result<()> {
     if std::fs::write(workspace.root().join("probe"), "x").is_ok() || std::fs::write("/probe", "x").is_ok() {
         return fault("confines no files");
     }
-    if rustix::fs::chmod(&workspace.out().join("probe"), rustix::fs::Mode::RUSR).is_ok() {
+    if rustix::fs::chmod(workspace.out().join("probe"), rustix::fs::Mode::RUSR).is_ok() {
         return fault("filters no system calls");
     }
     if Path::new("/proc/1/task/2").exists() || std::process::id() > 100 {

@@ -15,6 +15,7 @@ pub const BATCH_ROWS_MAX: usize = 256;
 /// What the runtime says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and the large one once")]
 pub enum ToKeeper {
     /// Keep this session. The first frame, and only the first.
     Launch(LaunchSpec),
