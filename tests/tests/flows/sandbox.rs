@@ -99,3 +99,15 @@ fn a_released_session_can_enter_its_folder_again() {
     until("it answers", || (house.query::<i64>(better)[0] >= 1).then_some(()));
     assert_eq!(mode(), 0o700);
 }
+
+#[test]
+fn a_machine_without_bubblewrap_says_so() {
+    let status = |config: &str| {
+        let house = House::new(config).env("PATH", "/nowhere").up();
+        house.json(&["status"])["sandbox"].as_str().unwrap().to_owned()
+    };
+    let chosen = status("");
+    assert!(chosen.starts_with("process") && chosen.ends_with("bubblewrap is not installed"), "{chosen}");
+    let refused = status("sandbox = \"bwrap\"\n");
+    assert!(refused.starts_with("sandbox = \"bwrap\" does not work here: bubblewrap is not"), "{refused}");
+}
