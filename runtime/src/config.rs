@@ -26,7 +26,7 @@ pub struct Config {
     pub sandbox: SandboxWanted,
     /// What runners may read and run besides the system's folders.
     pub sandbox_read: Vec<PathBuf>,
-    /// How much memory one process of a runner may hold, in MiB.
+    /// How much memory a run may hold, each of its processes and all together, in MiB.
     pub sandbox_memory_mb: u64,
     /// The files of one message together may hold this much, in MiB.
     pub attachments_mb: u64,
@@ -34,6 +34,12 @@ pub struct Config {
     pub session_files_mb: u64,
     /// This much stays free on the disk, in MiB.
     pub disk_reserve_mb: u64,
+    /// How many processes and threads a run may have.
+    pub sandbox_processes: u64,
+    /// How large a session's `out/` may become, in MiB.
+    pub sandbox_out_mb: u64,
+    /// How many files and folders it may hold.
+    pub sandbox_out_files: u64,
     /// `[channels.<type>.<account>]`, secrets still references.
     pub channels: BTreeMap<(String, String), Table>,
 }
@@ -43,13 +49,15 @@ pub struct Config {
 pub enum SandboxWanted {
     /// The best that works here; none is never chosen.
     Auto,
+    /// bubblewrap: namespaces and seccomp.
+    Bwrap,
     /// Landlock and seccomp.
     Process,
     /// No confinement.
     None,
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 15] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -61,6 +69,9 @@ const KEYS: [&str; 12] = [
     "attachments_mb",
     "session_files_mb",
     "disk_reserve_mb",
+    "sandbox_processes",
+    "sandbox_out_mb",
+    "sandbox_out_files",
     "channels",
 ];
 
@@ -105,10 +116,13 @@ impl Config {
             runner_idle_seconds: u64::from(number_of::<u32>(&table, "runner_idle_seconds", 600)?),
             sandbox: match text_of(&table, "sandbox")?.unwrap_or("auto") {
                 "auto" => SandboxWanted::Auto,
+                "bwrap" => SandboxWanted::Bwrap,
                 "process" => SandboxWanted::Process,
                 "none" => SandboxWanted::None,
                 other => {
-                    return Err(format!("`sandbox` is \"auto\", \"process\" or \"none\", not \"{other}\""));
+                    return Err(format!(
+                        "`sandbox` is \"auto\", \"bwrap\", \"process\" or \"none\", not \"{other}\""
+                    ));
                 }
             },
             sandbox_read: paths_of(&table, "sandbox_read")?,
@@ -116,6 +130,9 @@ impl Config {
             attachments_mb: u64::from(number_of::<u32>(&table, "attachments_mb", 64)?),
             session_files_mb: u64::from(number_of::<u32>(&table, "session_files_mb", 2048)?),
             disk_reserve_mb: u64::from(number_of::<u32>(&table, "disk_reserve_mb", 256)?),
+            sandbox_processes: u64::from(number_of::<u32>(&table, "sandbox_processes", 1024)?),
+            sandbox_out_mb: u64::from(number_of::<u32>(&table, "sandbox_out_mb", 1024)?),
+            sandbox_out_files: u64::from(number_of::<u32>(&table, "sandbox_out_files", 10_000)?),
             channels: channels_of(&table)?,
         };
         if let Some(zone) = &config.time_zone {
@@ -260,6 +277,8 @@ mod tests {
             ("[channels.github]\ntoken = \"x\"", "[channels.TYPE.ACCOUNT]"),
             ("time_zone = \"Mars\"", "names no zone"),
             ("webhook_body_limit = 0", "above 0"),
+            ("sandbox = \"docker\"", "\"bwrap\""),
+            ("sandbox_proceses = 9", "did you mean `sandbox_processes`?"),
         ] {
             let error = Config::parse(text).expect_err(text);
             assert!(error.contains(words), "{text}: {error}");

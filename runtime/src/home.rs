@@ -81,9 +81,14 @@ impl Home {
         self.root.join("plugins")
     }
 
+    /// What may be deleted while the house is stopped.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
     /// Private copies of plugin files: what is actually opened.
     pub fn plugin_copies(&self) -> PathBuf {
-        self.root.join("cache/plugins")
+        self.cache().join("plugins")
     }
 
     /// The bytes of files, both ways.

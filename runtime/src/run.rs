@@ -10,7 +10,7 @@ use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::plugins::{self, Registry};
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
-use crate::{agents, clock, control, destinations, http, ledger, messaging_groups, wirings};
+use crate::{agents, clock, control, destinations, http, launcher, ledger, messaging_groups, wirings};
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -44,6 +44,7 @@ impl Running {
     pub async fn start(home: Home, config: Config, scope: Scope, program: PathBuf) -> Result<Running> {
         let begin = Instant::now();
         let lock = home.open()?;
+        launcher::adopt_orphans();
         let central = Central::open(&home.central_db())?;
         let opened = begin.elapsed();
         prepare(&central).await?;
@@ -80,6 +81,16 @@ impl Running {
         }
         tokio::spawn(restore_missing_files(house.clone()));
         tokio::spawn(sweep_attachments(house.clone()));
+        // Tried now, beside everything else: the first message finds it chosen.
+        let chooser = house.clone();
+        tokio::spawn(async move {
+            match launcher::sandbox(&chooser).await {
+                Ok(choice) => {
+                    tracing::info!(sandbox = choice.words, limits = choice.limits, "sandbox chosen")
+                }
+                Err(error) => tracing::error!(%error, "no runner can be started"),
+            }
+        });
         let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
         tracing::info!(
             home = %house.home.root().display(),

@@ -66,6 +66,9 @@ fn status(value: &Value) {
     println!("vestibule {} in {}", text("version"), text("home"));
     println!("listens on {}", value["listen"].as_str().unwrap_or("nothing"));
     println!("sandbox    {}", text("sandbox"));
+    if value["limits"].is_string() {
+        println!("limits     {}", text("limits"));
+    }
     println!("\nchannels");
     let rows = |key: &str| value[key].as_array().cloned().unwrap_or_default();
     table(&["channel", "account", "state", "webhook", "reason"], &rows("channels"));

@@ -1,86 +1,235 @@
-//! Starting a runner, and ending it with everything it started.
+//! Starting a runner and the reader beside it, and ending a runner with everything it started.
 
-use crate::confine;
-use crate::wire::RunnerSpec;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use crate::wire::{RunnerSpec, Sandbox};
+use crate::{bwrap, confine};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 use std::fs::File;
-use std::io::Result;
+use std::io::{PipeReader, PipeWriter, Result, Write};
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use vestibule_session::SessionDir;
+
+/// How long the end of everything is waited for, in rounds of a millisecond.
+const END_ROUNDS: u32 = 2000;
+
+/// A runner that was started.
+pub struct Started {
+    /// The runner, or the `bwrap` around it.
+    pub child: Child,
+    /// Where `bwrap` says which process is the first inside.
+    pub info: Option<PipeReader>,
+}
 
 /// Starts the runner in a process group of its own, with nothing but the environment it is given.
 /// Its descendants become this process's children when their parents end, so none gets away.
-pub fn start(spec: &RunnerSpec, session: &Path) -> Result<Child> {
+pub fn start(spec: &RunnerSpec, session: &SessionDir, stderr: Stdio) -> Result<Started> {
     rustix::process::set_child_subreaper(Some(Pid::INIT))?;
-    let mut command = Command::new(&spec.program);
+    let mut passed_on: Vec<OwnedFd> = Vec::new();
+    let mut info = None;
+    let mut command = match &spec.sandbox {
+        Sandbox::None | Sandbox::Process { .. } => {
+            let mut command = Command::new(&spec.program);
+            command.current_dir(&spec.agent_folder);
+            command
+        }
+        Sandbox::Bwrap { bwrap, grants } => {
+            for filter in confine::runner_bytes(grants.network)? {
+                passed_on.push(filter_file(&filter)?);
+            }
+            let filters: Vec<_> = passed_on.iter().map(AsRawFd::as_raw_fd).collect();
+            let (from, to) = std::io::pipe()?;
+            let mut command = Command::new(bwrap);
+            command.args(bwrap::args(spec, grants, session, &filters, to.as_raw_fd()));
+            passed_on.push(to.into());
+            info = Some(from);
+            command
+        }
+    };
+    // The environment is not in the arguments of `bwrap`, which others can read.
     command
         .args(&spec.args)
         .env_clear()
         .envs(spec.env.iter().map(|(name, value)| (name, value)))
-        .current_dir(&spec.agent_folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .process_group(0);
-    let (spec, session) = (spec.clone(), session.to_owned());
+    let (spec, session) = (spec.clone(), session.root().to_owned());
     let shut = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        for fd in &passed_on {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+        }
         confine::runner(&spec.sandbox, &session, &spec.agent_folder, &spec.program)
     };
-    // SAFETY: a keeper has one thread, so between fork and exec nothing holds a lock and the closure
+    // SAFETY: a warden has one thread, so between fork and exec nothing holds a lock and the closure
     // may allocate.
     unsafe {
         command.pre_exec(shut);
     }
-    command.spawn()
+    Ok(Started { child: command.spawn()?, info })
 }
 
-/// Asks the runner's process group to end.
-pub fn ask_to_end(runner: &Child) {
-    if let Some(group) = pid_of(runner) {
-        let _ = kill_process_group(group, Signal::TERM);
+/// A filter as a file that can be read once and changed never.
+fn filter_file(bytes: &[u8]) -> Result<OwnedFd> {
+    let fd = memfd_create("filter", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
+    Ok(file.into())
+}
+
+/// Whether `bwrap` confines a runner here: a whole one is started in a folder of its own.
+pub fn probe_bwrap(bwrap: &Path, program: &Path, folder: &Path) -> Result<()> {
+    let session = SessionDir::new(folder.join("session"));
+    let agent_folder = folder.join("agent");
+    for part in [session.out(), session.root().join("agent"), agent_folder.clone()] {
+        std::fs::create_dir_all(part)?;
     }
-}
-
-/// Ends the runner's process group and every descendant, wherever it moved itself.
-pub fn end(runner: &mut Child, children: &Children) {
-    if let Some(group) = pid_of(runner) {
-        let _ = kill_process_group(group, Signal::KILL);
+    let grants = crate::wire::Grants { read: vec![], network: false, memory_bytes: 1 << 30 };
+    let spec = RunnerSpec {
+        program: program.to_owned(),
+        args: vec!["keeper".into(), "--probe-inside".into()],
+        env: vec![],
+        agent_folder,
+        sandbox: Sandbox::Bwrap { bwrap: bwrap.to_owned(), grants },
+        limits: crate::wire::Limits { processes: 0, memory_bytes: 0, out_bytes: 0, out_files: 0 },
+    };
+    confine::signals(false);
+    let started = start(&spec, &session, Stdio::piped())?;
+    let output = started.child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(());
     }
-    let _ = runner.wait();
-    children.end();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().next().unwrap_or_default().trim_start_matches("vestibule keeper: ");
+    Err(std::io::Error::other(if said.is_empty() { in_words(output.status) } else { said.to_owned() }))
 }
 
-/// The kernel's list of our children, opened while we still may.
-pub struct Children(File);
+/// `fcntl` command that chooses the signal of a descriptor: the same number on every architecture.
+const F_SETSIG: i32 = 10;
+
+/// Which process this is after [`split`].
+pub enum Side {
+    /// The child.
+    Reader,
+    /// The parent, with its child, and what the child lives by: when this is closed, the kernel ends it.
+    Warden(Pid, PipeWriter),
+}
+
+/// Makes a second process of this one. The child ends when the parent does, also when it is stopped or
+/// hangs. A signal on the parent's death would not do: a parent that may signal its runner only cannot
+/// send that either.
+pub fn split() -> Result<Side> {
+    let parent = rustix::process::getpid();
+    let (life, held) = std::io::pipe()?;
+    // SAFETY: a keeper has one thread here, so the child finds every lock free.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    if let Some(pid) = Pid::from_raw(pid) {
+        return Ok(Side::Warden(pid, held));
+    }
+    drop(held);
+    let life = life.into_raw_fd(); // never closed
+    for (what, value) in [
+        (libc::F_SETOWN, rustix::process::getpid().as_raw_nonzero().get()),
+        (F_SETSIG, libc::SIGKILL),
+        (libc::F_SETFL, libc::O_ASYNC),
+    ] {
+        // SAFETY: it takes numbers only.
+        if unsafe { libc::fcntl(life, what, value) } < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    if rustix::process::getppid() != Some(parent) {
+        return Err(std::io::Error::other("the warden ended at once"));
+    }
+    Ok(Side::Reader)
+}
+
+/// The kernel's list of our children.
+pub struct Children {
+    list: File,
+    /// Not a part of the run.
+    reader: Pid,
+    /// The kernel lets this process signal its descendants and nobody else.
+    scoped: bool,
+}
 
 impl Children {
-    /// Opens it.
-    pub fn open() -> Result<Children> {
-        File::open(format!("/proc/self/task/{}/children", std::process::id())).map(Children)
+    /// Of this process, but for the reader. `scoped`: what [`confine::signals`] answered.
+    pub fn open(reader: Pid, scoped: bool) -> Result<Children> {
+        let list = File::open(format!("/proc/self/task/{}/children", std::process::id()))?;
+        Ok(Children { list, reader, scoped })
     }
 
-    /// Ends them all. A killed parent hands its children to us, so this goes on until there are
-    /// none, or for a bounded number of rounds.
+    /// Those that are there now.
+    pub fn pids(&self) -> Vec<Pid> {
+        let mut text = vec![0; 256 * 1024];
+        let length = self.list.read_at(&mut text, 0).unwrap_or(0);
+        let mut pids = crate::usage::pids(&text[..length]);
+        pids.retain(|pid| *pid != self.reader);
+        pids
+    }
+
+    /// Forgets those that have ended, but for one.
+    pub fn reap(&self, but: Option<Pid>) {
+        for pid in self.pids().into_iter().filter(|pid| Some(*pid) != but) {
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+
+    /// Ends them and all their descendants. A killed parent hands its children to us, so this goes on
+    /// until there are none, or for a bounded time.
     pub fn end(&self) {
-        for _ in 0..1000 {
-            let mut text = vec![0; 64 * 1024];
-            let length = self.0.read_at(&mut text, 0).unwrap_or(0);
-            let text = String::from_utf8_lossy(&text[..length]).into_owned();
-            let pids: Vec<Pid> =
-                text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
-            if pids.is_empty() {
+        for round in 0..END_ROUNDS {
+            if self.pids().is_empty() {
                 return;
             }
-            for pid in &pids {
-                let _ = kill_process(*pid, Signal::KILL);
-            }
-            for pid in pids {
-                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            self.kill();
+            self.reap(None);
+            if round > 10 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         }
+    }
+
+    /// Signals them and, where that is safe, all their descendants at once: who forks faster than a
+    /// list can be read does not outrun this.
+    pub fn kill(&self) {
+        if self.reaches_only_its_own() {
+            // SAFETY: it takes numbers only.
+            unsafe { libc::kill(-1, libc::SIGKILL) };
+        }
+        for pid in self.pids() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Proof, before everybody within reach is signalled, that the scope holds: our own parent, a
+    /// process of our own user, is out of reach.
+    fn reaches_only_its_own(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let Some(parent) = rustix::process::getppid().filter(|_| self.scoped) else { return false };
+        let owner = std::fs::metadata(format!("/proc/{}", parent.as_raw_nonzero())).map(|m| m.uid());
+        let (us, refused) = (rustix::process::geteuid().as_raw(), Err(rustix::io::Errno::PERM));
+        owner.is_ok_and(|owner| us == 0 || owner == us)
+            && rustix::process::test_kill_process(parent) == refused
+    }
+}
+
+/// Asks a runner's process group to end.
+pub fn ask_to_end(runner: Pid) {
+    if let Ok(group) = rustix::process::getpgid(Some(runner)) {
+        let _ = kill_process_group(group, Signal::TERM);
     }
 }
 
@@ -93,6 +242,14 @@ pub fn in_words(status: ExitStatus) -> String {
     }
 }
 
-fn pid_of(child: &Child) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(child.id()).ok()?)
+/// The first process inside a `bwrap`, from what that says; it may not have said all yet.
+pub fn first_inside(info: &[u8]) -> Option<Pid> {
+    let said: serde_json::Value = serde_json::from_slice(info).ok()?;
+    Pid::from_raw(i32::try_from(said["child-pid"].as_i64()?).ok()?)
+}
+
+/// The process id of a child.
+pub fn pid_of(child: &Child) -> Result<Pid> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| std::io::Error::other("the runner ended at once"))
 }

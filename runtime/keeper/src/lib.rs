@@ -1,17 +1,22 @@
 //! The keeper: the one process that touches what an agent can write.
 //!
-//! Beside each running runner stands one keeper. It starts the runner, watches it, reads
-//! `outbound.db`, and hands what it reads to the runtime as frames over a socket. Whatever a hostile
-//! file does to its reader happens to this process, and to no other. The runtime checks each frame
-//! as it would a stranger's.
+//! Beside each running runner stands one keeper, which is two processes. The **warden** starts the
+//! runner, watches what it uses, ends it, and reads no byte of the agent's. The **reader** shuts the door
+//! behind itself, reads `outbound.db`, and hands what it reads to the runtime as frames over a socket.
+//! Whatever a hostile file does to whoever reads it happens to the reader, and to no other: it can
+//! neither signal nor delay its warden. The runtime checks each frame as it would a stranger's.
 //!
 //! [`wire`] is what both sides say; [`main`] is the process.
 
 mod adopt;
-mod confine;
+mod bwrap;
+pub mod confine;
 mod launch;
 mod outbox;
+mod usage;
+mod warden;
 mod watch;
+mod weigh;
 pub mod wire;
 
 use rustix::fd::AsFd;
@@ -22,15 +27,25 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
-use wire::{FromForeign, FromKeeper, ToKeeper};
+use wire::{FromForeign, ToKeeper};
 
 /// How long a keeper waits for the one before it to let go of the session.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep.
-/// With `--probe` it only says whether this kernel can confine a runner.
-pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let outcome = if args.next().is_some_and(|arg| arg == "--probe") { confine::probe() } else { run() };
+/// With `--probe` it only says whether this kernel can confine a runner, with `--probe-bwrap BWRAP
+/// PROGRAM FOLDER` whether that `bwrap` can, tried in that folder.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    let words: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
+    let outcome = match *words {
+        ["--probe"] => confine::probe(),
+        ["--probe-inside"] => bwrap::probe_inside(),
+        ["--probe-bwrap", _, _, _] => {
+            launch::probe_bwrap(args[1].as_ref(), args[2].as_ref(), args[3].as_ref())
+        }
+        _ => run(),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,26 +64,32 @@ fn run() -> std::io::Result<()> {
         _ => return Err(by_hand()),
     };
     let dir = SessionDir::new(&spec.session_dir);
-    // A runner without a sandbox can do what its user can, and would inherit this.
-    if spec.runner.as_ref().is_none_or(|runner| runner.sandbox != wire::Sandbox::None) {
-        confine::signals()?;
+    let _lock = lock(&dir).inspect_err(|error| watch::say_failed(&mut runtime, error))?;
+    let (stderr, stderr_of_runner) = std::io::pipe()?;
+    let (link, link_of_reader) = UnixStream::pair()?;
+    match launch::split()? {
+        launch::Side::Reader => {
+            drop((link, stderr_of_runner));
+            let outcome = watch::serve(
+                watch::Ends { runtime: &mut runtime, link: link_of_reader, stderr },
+                &dir,
+                &spec,
+            );
+            // The parent's tasks are not this process's.
+            std::process::exit(i32::from(outcome.is_err()));
+        }
+        launch::Side::Warden(reader, _life) => {
+            drop((link_of_reader, stderr));
+            let ends = warden::Ends { runtime: &runtime, reader, link, stderr: stderr_of_runner };
+            warden::guard(ends, &dir, spec.runner)
+        }
     }
-    let outcome = lock(&dir).and_then(|_lock| watch::serve(&mut runtime, &dir, spec));
-    if let Err(error) = &outcome {
-        let reason = error.to_string();
-        let frame = match error.kind() {
-            watch::SPOILT => FromKeeper::Spoilt { reason },
-            _ => FromKeeper::Failed { reason },
-        };
-        // The runtime may be gone already; then nobody needs to know.
-        let _ = wire::send(&mut runtime, &frame);
-    }
-    outcome
 }
 
 /// Reads a foreign folder out and goes.
 fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()> {
-    let outcome = confine::signals().and_then(|()| adopt::serve(runtime, spec));
+    confine::signals(true);
+    let outcome = adopt::serve(runtime, spec);
     if let Err(error) = &outcome {
         let reason = error.to_string();
         let frame = match error.kind() {

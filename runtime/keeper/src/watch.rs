@@ -1,16 +1,15 @@
-//! The keeper's loop: wait for the runner, its file or the runtime; look; hand over.
+//! The reader's loop: wait for the runner, its file or the runtime; look; hand over.
 
 use crate::outbox::{self, Outbox};
-use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, ToKeeper};
-use crate::{confine, launch};
+use crate::warden::{FromWarden, order};
+use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, Limits, ToKeeper};
+use crate::{confine, weigh};
 use inotify::{Inotify, WatchMask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::fd::AsFd;
 use std::collections::{HashMap, HashSet};
-use std::io::{Error, ErrorKind, Read, Result};
+use std::io::{Error, ErrorKind, PipeReader, Read, Result, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStderr};
 use std::time::{Duration, Instant};
 use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir};
 
@@ -26,6 +25,8 @@ const END_GRACE: Duration = Duration::from_secs(2);
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 /// How much of a runner's standard error is kept, in bytes.
 const STDERR_TAIL: usize = 4096;
+/// How often it is read in one go.
+const STDERR_READS: usize = 64;
 /// How many acknowledgements are looked at: a runner forgets those that were taken over.
 const ACKS_MAX: usize = 10_000;
 /// The most bytes in one batch. As JSON they may become six times as many, and must fit a frame.
@@ -33,20 +34,32 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// What another field than the content counts, in bytes: its limit.
 const FIELD_BYTES: usize = vestibule_session::FIELD_BYTES_MAX;
 
+/// A warden that says nothing for this long hangs.
+const WARDEN_DEADLINE: Duration = Duration::from_secs(3);
+/// Weighing `out/` may take this part of the time.
+const WEIGHING_PART: u32 = 50;
+
+/// The reader's ends of what it shares.
+pub struct Ends<'a> {
+    /// The socket to the runtime.
+    pub runtime: &'a mut UnixStream,
+    /// The socket to the warden.
+    pub link: UnixStream,
+    /// The runner's standard error.
+    pub stderr: PipeReader,
+}
+
 struct Runner {
-    child: Child,
-    exit: OwnedFd,
-    /// None once the runner has closed it: a closed one would be ready for ever.
-    stderr: Option<ChildStderr>,
+    limits: Limits,
     stderr_tail: Vec<u8>,
     kill_at: Option<Instant>,
+    weigh_at: Instant,
 }
 
 struct Watch<'a> {
-    runtime: &'a mut UnixStream,
+    ends: Ends<'a>,
     dir: &'a SessionDir,
     runner: Option<Runner>,
-    children: launch::Children,
     after_seq: i64,
     handed_over: HashMap<String, AckStatus>,
     /// A batch is with the runtime; the next waits for its `Taken`.
@@ -57,53 +70,62 @@ struct Watch<'a> {
     outbox: Outbox,
     /// The replies with files that the runtime will have with its next `Taken`.
     handed_files: Vec<String>,
+    /// When the warden was last heard of.
+    ticked: Instant,
 }
 
-/// Keeps one session until its runner has ended and everything it wrote is handed over, or until
-/// the runtime is gone: then the runner goes too.
-pub fn serve(runtime: &mut UnixStream, dir: &SessionDir, spec: LaunchSpec) -> Result<()> {
-    // Watch first, start second: nothing the runner writes goes unseen.
-    let mut doorbell = Inotify::init()?;
-    doorbell.watches().add(dir.out(), WatchMask::DELETE)?;
+/// Reads one session until its runner has ended and everything it wrote is handed over, or until the
+/// runtime is gone. An error is the last that the runtime hears.
+pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> Result<()> {
+    let now = Instant::now();
+    let runner = spec.runner.as_ref().map(|runner| Runner {
+        limits: runner.limits,
+        stderr_tail: Vec::new(),
+        kill_at: None,
+        weigh_at: now,
+    });
     let mut watch = Watch {
-        runtime,
+        ends,
         dir,
-        runner: None,
-        children: launch::Children::open()?,
+        runner,
         after_seq: spec.after_seq,
         handed_over: HashMap::new(),
         in_flight: false,
         look_again: true,
         heartbeat: None,
-        pulsed: Instant::now(),
         outbox: Outbox::open(dir, spec.files_bytes_max)?,
         handed_files: Vec::new(),
+        pulsed: now,
+        ticked: now,
     };
-    if let Some(runner) = &spec.runner {
-        watch.start(runner)?;
-    }
-    // The door shuts: what follows reads the agent's file.
-    let outcome = confine::keeper(&dir.out()).and_then(|()| watch.serve(&mut doorbell));
-    if let Some(runner) = &mut watch.runner {
-        launch::end(&mut runner.child, &watch.children);
+    let outcome = watch.begin();
+    if let Err(error) = &outcome {
+        watch.end_runner();
+        say_failed(watch.ends.runtime, error);
     }
     outcome
 }
 
+/// Tells the runtime why its keeper goes.
+pub fn say_failed(runtime: &mut UnixStream, error: &Error) {
+    let reason = error.to_string();
+    let frame = match error.kind() {
+        SPOILT => FromKeeper::Spoilt { reason },
+        _ => FromKeeper::Failed { reason },
+    };
+    // The runtime may be gone already; then nobody needs to know.
+    let _ = wire::send(runtime, &frame);
+}
+
 impl Watch<'_> {
-    fn start(&mut self, spec: &wire::RunnerSpec) -> Result<()> {
-        let mut child = launch::start(spec, self.dir.root()).map_err(|error| {
-            Error::new(error.kind(), format!("cannot start {}: {error}", spec.program.display()))
-        })?;
-        let gone = || Error::other("the runner ended at once");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
-        let exit = pidfd_open(pid, PidfdFlags::empty())?;
-        let stderr = child.stderr.take().ok_or_else(gone)?;
-        rustix::io::ioctl_fionbio(&stderr, true)?;
-        let pid = child.id();
-        self.runner =
-            Some(Runner { child, exit, stderr: Some(stderr), stderr_tail: Vec::new(), kill_at: None });
-        wire::send(self.runtime, &FromKeeper::Started { pid })
+    fn begin(&mut self) -> Result<()> {
+        // Watch first, look second: nothing the runner writes goes unseen.
+        let mut doorbell = Inotify::init()?;
+        doorbell.watches().add(self.dir.out(), WatchMask::DELETE)?;
+        rustix::io::ioctl_fionbio(&self.ends.stderr, true)?;
+        // The door shuts: what follows reads the agent's file.
+        confine::reader(&self.dir.out())?;
+        self.serve(&mut doorbell)
     }
 
     fn serve(&mut self, doorbell: &mut Inotify) -> Result<()> {
@@ -111,42 +133,43 @@ impl Watch<'_> {
         loop {
             let busy = self.look_again && !self.in_flight && !self.look()?;
             if self.runner.is_none() && !self.look_again && !self.in_flight {
-                return wire::send(self.runtime, &FromKeeper::Drained);
+                return wire::send(self.ends.runtime, &FromKeeper::Drained);
             }
             locked_since = busy.then(|| locked_since.unwrap_or_else(Instant::now));
             if locked_since.is_some_and(|since| since.elapsed() > LOCKED_MAX) {
                 return Err(Error::new(SPOILT, "outbound.db stays locked"));
             }
             let patience = if busy { BUSY_RETRY } else { SAFETY_NET };
-            let (from_runtime, from_file, from_runner) = self.wait(doorbell, patience)?;
+            let (from_runtime, from_file, from_warden) = self.wait(doorbell, patience)?;
             if from_runtime && !self.hear()? {
                 return Ok(()); // the runtime is gone
             }
             if from_file {
                 self.look_again |= commits_seen(doorbell)?;
             }
-            if from_runner {
-                self.runner_ended()?;
+            if from_warden {
+                self.hear_warden()?;
             }
-            if !(from_runtime || from_file || from_runner || busy) {
+            if !(from_runtime || from_file || from_warden || busy) {
                 self.look_again = true; // the safety net
             }
             self.pulse()?;
             self.kill_when_late();
+            self.weigh()?;
         }
     }
 
-    /// Shows that the keeper lives, and whether the runner does.
+    /// Shows that the keeper lives, both halves of it, and whether the runner does.
     fn pulse(&mut self) -> Result<()> {
-        if self.pulsed.elapsed() < SAFETY_NET {
+        if self.pulsed.elapsed() < SAFETY_NET || self.ticked.elapsed() > WARDEN_DEADLINE {
             return Ok(());
         }
         self.pulsed = Instant::now();
-        wire::send(self.runtime, &FromKeeper::Pulse)?;
+        wire::send(self.ends.runtime, &FromKeeper::Pulse)?;
         let now = vestibule_session::look_at_heartbeat(self.dir);
         if now.is_some() && now != self.heartbeat {
             self.heartbeat = now;
-            wire::send(self.runtime, &FromKeeper::Alive)?;
+            wire::send(self.ends.runtime, &FromKeeper::Alive)?;
         }
         Ok(())
     }
@@ -156,12 +179,13 @@ impl Watch<'_> {
         let due = self.runner.as_ref().and_then(|runner| runner.kill_at);
         let patience = due.map_or(patience, |at| patience.min(at.saturating_duration_since(Instant::now())));
         let mut fds = vec![
-            PollFd::from_borrowed_fd(self.runtime.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.ends.runtime.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(doorbell.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.ends.link.as_fd(), PollFlags::IN),
         ];
-        if let Some(runner) = &self.runner {
-            fds.push(PollFd::from_borrowed_fd(runner.exit.as_fd(), PollFlags::IN));
-            fds.extend(runner.stderr.as_ref().map(|s| PollFd::from_borrowed_fd(s.as_fd(), PollFlags::IN)));
+        // The warden holds the other end open: it is never ready because it is closed.
+        if self.runner.is_some() {
+            fds.push(PollFd::from_borrowed_fd(self.ends.stderr.as_fd(), PollFlags::IN));
         }
         let timeout = Timespec {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(1),
@@ -172,16 +196,16 @@ impl Watch<'_> {
             Err(error) => return Err(error.into()),
         }
         let ready = |i: usize| fds.get(i).is_some_and(|fd| !fd.revents().is_empty());
-        let (from_runtime, from_file, exited, wrote) = (ready(0), ready(1), ready(2), ready(3));
+        let (from_runtime, from_file, from_warden, wrote) = (ready(0), ready(1), ready(2), ready(3));
         if wrote && let Some(runner) = &mut self.runner {
-            read_stderr(runner);
+            read_stderr(&mut self.ends.stderr, runner);
         }
-        Ok((from_runtime, from_file, exited))
+        Ok((from_runtime, from_file, from_warden))
     }
 
     /// One frame of the runtime; false when it is gone.
     fn hear(&mut self) -> Result<bool> {
-        match wire::receive::<ToKeeper>(self.runtime) {
+        match wire::receive::<ToKeeper>(self.ends.runtime) {
             Ok(Some(ToKeeper::Taken)) => {
                 for message_id in self.handed_files.drain(..) {
                     self.outbox.clear(&message_id);
@@ -191,7 +215,7 @@ impl Watch<'_> {
             }
             Ok(Some(ToKeeper::Stop)) => {
                 if let Some(runner) = &mut self.runner {
-                    launch::ask_to_end(&runner.child);
+                    self.ends.link.write_all(&[order::ASK])?;
                     runner.kill_at.get_or_insert(Instant::now() + END_GRACE);
                 }
             }
@@ -209,22 +233,54 @@ impl Watch<'_> {
         if let Some(runner) = &mut self.runner
             && runner.kill_at.is_some_and(|at| Instant::now() >= at)
         {
-            launch::end(&mut runner.child, &self.children);
+            runner.kill_at = None;
+            // A warden that has gone has taken its runner with it.
+            let _ = self.ends.link.write_all(&[order::END]);
         }
     }
 
-    fn runner_ended(&mut self) -> Result<()> {
+    /// Ends the runner, and waits a while until it has.
+    fn end_runner(&mut self) {
+        let _ = self.ends.link.set_read_timeout(Some(END_GRACE));
+        if self.runner.is_none() || self.ends.link.write_all(&[order::END]).is_err() {
+            return;
+        }
+        while matches!(
+            wire::receive(&mut self.ends.link),
+            Ok(Some(FromWarden::Tick | FromWarden::Started { .. }))
+        ) {}
+    }
+
+    /// Whether the agent fills its folder.
+    fn weigh(&mut self) -> Result<()> {
         let Some(runner) = &mut self.runner else { return Ok(()) };
-        let Some(status) = runner.child.try_wait()? else { return Ok(()) };
-        launch::end(&mut runner.child, &self.children); // what it left behind
-        read_stderr(runner);
-        let exited = FromKeeper::Exited {
-            how: launch::in_words(status),
-            stderr_tail: String::from_utf8_lossy(&runner.stderr_tail).into_owned(),
-        };
-        self.runner = None;
-        self.look_again = true;
-        wire::send(self.runtime, &exited)
+        let begin = Instant::now();
+        if begin < runner.weigh_at {
+            return Ok(());
+        }
+        let found =
+            weigh::too_much(&self.dir.out(), &runner.limits).map_err(|error| Error::new(SPOILT, error))?;
+        runner.weigh_at = Instant::now() + SAFETY_NET.max(begin.elapsed() * WEIGHING_PART);
+        found.map_or(Ok(()), |why| Err(Error::new(SPOILT, why)))
+    }
+
+    fn hear_warden(&mut self) -> Result<()> {
+        self.ticked = Instant::now();
+        match wire::receive(&mut self.ends.link)?.ok_or_else(|| Error::other("the warden has gone"))? {
+            FromWarden::Tick => Ok(()),
+            FromWarden::Started { pid } => wire::send(self.ends.runtime, &FromKeeper::Started { pid }),
+            FromWarden::Failed { reason } => {
+                self.runner = None;
+                Err(Error::other(reason))
+            }
+            FromWarden::Ended { how } => {
+                let Some(mut runner) = self.runner.take() else { return Ok(()) };
+                read_stderr(&mut self.ends.stderr, &mut runner);
+                let stderr_tail = String::from_utf8_lossy(&runner.stderr_tail).into_owned();
+                self.look_again = true;
+                wire::send(self.ends.runtime, &FromKeeper::Exited { how, stderr_tail })
+            }
+        }
     }
 
     /// Looks once; false when the file was busy. An error means that the agent has spoilt its file.
@@ -237,7 +293,7 @@ impl Watch<'_> {
         self.look_again = false;
         if let Some(batch) = batch {
             self.hand_over_files(&batch)?;
-            wire::send(self.runtime, &batch)?;
+            wire::send(self.ends.runtime, &batch)?;
             self.in_flight = true;
         }
         Ok(true)
@@ -246,7 +302,7 @@ impl Watch<'_> {
     fn hand_over_files(&mut self, batch: &FromKeeper) -> Result<()> {
         let FromKeeper::Batch { messages, .. } = batch else { return Ok(()) };
         for reply in messages.iter().filter(|reply| !outbox::names(&reply.content).is_empty()) {
-            self.outbox.hand_over(self.runtime, reply)?;
+            self.outbox.hand_over(self.ends.runtime, reply)?;
             self.handed_files.push(reply.id.clone());
         }
         Ok(())
@@ -305,21 +361,13 @@ fn commits_seen(doorbell: &mut Inotify) -> Result<bool> {
     }
 }
 
-fn read_stderr(runner: &mut Runner) {
-    let Some(stderr) = &mut runner.stderr else { return };
+fn read_stderr(stderr: &mut PipeReader, runner: &mut Runner) {
     let mut buffer = [0; 4096];
-    loop {
-        match stderr.read(&mut buffer) {
-            Ok(0) => {
-                runner.stderr = None;
-                return;
-            }
-            Ok(count) => {
-                runner.stderr_tail.extend_from_slice(&buffer[..count]);
-                let excess = runner.stderr_tail.len().saturating_sub(STDERR_TAIL);
-                runner.stderr_tail.drain(..excess);
-            }
-            Err(_) => return,
-        }
+    // A runner that writes without end does not keep us here.
+    for _ in 0..STDERR_READS {
+        let Ok(count @ 1..) = stderr.read(&mut buffer) else { return };
+        runner.stderr_tail.extend_from_slice(&buffer[..count]);
+        let excess = runner.stderr_tail.len().saturating_sub(STDERR_TAIL);
+        runner.stderr_tail.drain(..excess);
     }
 }

@@ -66,7 +66,26 @@ pub struct RunnerSpec {
     pub agent_folder: PathBuf,
     /// The box it lives in.
     pub sandbox: Sandbox,
+    /// What it and everything it starts may use together.
+    pub limits: Limits,
 }
+
+/// What one run may use; whoever goes over it is ended within about two seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Processes, each thread counted as one.
+    pub processes: u64,
+    /// Memory of all processes together, in bytes.
+    pub memory_bytes: u64,
+    /// The size of `out/`, in bytes.
+    pub out_bytes: u64,
+    /// Files and folders in `out/`.
+    pub out_files: u64,
+}
+
+/// Every process of a run has this score, or a higher one: when memory runs out, the kernel ends
+/// agents first. It also tells an orphan of a dead keeper from any other child of the runtime.
+pub const RUNNER_OOM_SCORE: i32 = 600;
 
 /// The box a runner lives in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +98,23 @@ pub enum Sandbox {
         /// What it gets all the same.
         grants: Grants,
     },
+    /// bubblewrap: namespaces of its own, the session at [`inside::WORKSPACE`], and the same seccomp filter.
+    Bwrap {
+        /// The `bwrap` program.
+        bwrap: PathBuf,
+        /// What it gets all the same.
+        grants: Grants,
+    },
+}
+
+/// Where things are inside `bwrap`: NanoClaw's places.
+pub mod inside {
+    /// The session's folder, to read.
+    pub const WORKSPACE: &str = "/workspace";
+    /// The agent's own folder, to write.
+    pub const AGENT: &str = "/workspace/agent";
+    /// The runner's program.
+    pub const PROGRAM: &str = "/vestibule";
 }
 
 /// What a sandbox lets through.

@@ -39,12 +39,14 @@ pub async fn status(house: &House) -> Result<Value> {
         })
         .collect();
     let channels: Vec<Value> = house.registry.all().iter().flat_map(|link| channels(house, link)).collect();
+    let sandbox = launcher::sandbox(house).await;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "home": house.home.root(),
         "process": std::process::id(),
         "listen": house.listening.get().map(|address| format!("http://{address}")),
-        "sandbox": launcher::sandbox(house).await.map_or_else(|error| error.to_string(), |choice| choice.words.clone()),
+        "sandbox": sandbox.as_ref().map_or_else(|error| error.to_string(), |choice| choice.words.clone()),
+        "limits": sandbox.as_ref().ok().map(|choice| choice.limits.clone()),
         "channels": channels,
         "sessions": sessions,
         "deliveries": deliveries,

@@ -1,5 +1,6 @@
 //! The runtime's end of a keeper's socket. Every frame is a stranger's.
 
+use super::orphans;
 use crate::error::{IoContext, Result};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -9,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use vestibule_keeper::wire::{self, Frame, FromKeeper, ToKeeper};
 
 /// A keeper that takes no frame for this long hangs.
@@ -16,12 +18,32 @@ const SEND_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A frame, and the raw bytes that came with it.
 pub type Heard<F = FromKeeper> = (F, Vec<u8>);
+/// A keeper whose runtime has hung up must have gone after this.
+const GONE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// One keeper. Dropping it ends it, and its runner with it.
 pub struct Keeper<F = FromKeeper> {
     frames: mpsc::Receiver<Heard<F>>,
     to: OwnedWriteHalf,
-    _child: Child,
+    /// Held while its socket is open.
+    listening: AbortHandle,
+    child: Option<Child>,
+}
+
+impl<F> Drop for Keeper<F> {
+    fn drop(&mut self) {
+        // Both halves of the socket go: its warden sees that, and ends everything. One that does not,
+        // because somebody stopped it, is killed, and its orphans with it.
+        self.listening.abort();
+        let Some(mut child) = self.child.take() else { return };
+        let Ok(threads) = tokio::runtime::Handle::try_current() else { return };
+        threads.spawn(async move {
+            if tokio::time::timeout(GONE_PATIENCE, child.wait()).await.is_err() {
+                let _ = child.kill().await;
+            }
+            orphans::look();
+        });
+    }
 }
 
 impl<F: Frame> Keeper<F> {
@@ -39,14 +61,13 @@ impl<F: Frame> Keeper<F> {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .context(|| format!("cannot start a keeper with {}", program.display()))?;
         drop(command); // it holds the keeper's end of the socket
         let (from, to) = ours.into_split();
         let (heard, frames) = mpsc::channel(1);
-        tokio::spawn(listen(from, heard));
-        let mut keeper = Keeper { frames, to, _child: child };
+        let listening = tokio::spawn(listen(from, heard)).abort_handle();
+        let mut keeper = Keeper { frames, to, listening, child: Some(child) };
         keeper.send(&first).await?;
         Ok(keeper)
     }

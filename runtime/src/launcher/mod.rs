@@ -4,18 +4,22 @@
 
 mod choose;
 mod keeper;
+mod orphans;
 mod spec;
 
-pub use choose::Choice;
+pub use choose::{Choice, Kind};
 pub use keeper::{Heard, Keeper};
+pub use orphans::adopt_orphans;
 
 use crate::error::{Error, IoContext, Result};
 use crate::house::House;
 use crate::{agents, sessions};
 use rusqlite::{Connection, OptionalExtension};
+use rustix::fs::{Mode, OFlags};
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, ToKeeper};
 
 /// The sandbox that runners live in here; chosen the first time somebody asks.
@@ -23,7 +27,11 @@ use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, ToKeeper};
 /// # Errors
 /// Runners cannot be confined, and nobody allowed to run without.
 pub async fn sandbox(house: &House) -> Result<&Choice> {
-    house.sandbox.get_or_try_init(|| choose::choose(&house.program, house.config.sandbox)).await
+    let choose = || async {
+        let file = program_file(house)?;
+        choose::choose(&house.program, &file, &house.config, &house.home.cache()).await
+    };
+    house.sandbox.get_or_try_init(choose).await
 }
 
 /// What a launch needs to know, read in one go.
@@ -40,12 +48,19 @@ pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Resul
     let id = session_id.to_owned();
     let facts = house.central.read(move |db| facts(db, &id)).await?;
     let dir = house.home.session(&facts.agent.id, session_id);
+    mend_mode(&dir.out())?;
     let runner = if with_runner {
         let agent_folder = house.home.agent_folder(&facts.agent.folder);
         fs::create_dir_all(&agent_folder).context(|| format!("cannot make {}", agent_folder.display()))?;
-        write_whole(&dir.run_config(), &spec::run_config(&facts.agent, &agent_folder))?;
-        let confined = sandbox(house).await?.confined;
-        Some(spec::runner(&facts.agent, &house.config, confined, &house.program, dir.root(), &agent_folder))
+        let kind = &sandbox(house).await?.kind;
+        let program = match kind {
+            Kind::Bwrap(_) => program_file(house)?,
+            Kind::Process | Kind::None => house.program.clone(),
+        };
+        let places = spec::Places { program: &program, workspace: dir.root(), agent_folder: &agent_folder };
+        let seen = places.seen_in(kind).agent_folder;
+        write_whole(&dir.run_config(), &spec::run_config(&facts.agent, seen))?;
+        Some(spec::runner(&facts.agent, &house.config, kind, &places))
     } else {
         None
     };
@@ -85,6 +100,43 @@ fn facts(db: &Connection, session_id: &str) -> Result<Facts> {
         .optional()?
         .ok_or_else(gone)?;
     Ok(Facts { agent, after_seq })
+}
+
+/// An agent that locked everybody out of its `out/` is quarantined; once released it starts with a folder
+/// that can be entered. The name is the runtime's; nothing inside is looked at, and no link followed.
+fn mend_mode(out: &Path) -> Result<()> {
+    const OWNER: Mode = Mode::RWXU;
+    let mend = || -> std::io::Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(out, flags, Mode::empty())?;
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
+        if !mode.contains(OWNER) {
+            rustix::fs::chmod(format!("/proc/self/fd/{}", folder.as_raw_fd()), mode | OWNER)?;
+        }
+        Ok(())
+    };
+    mend().context(|| format!("cannot open {}", out.display()))
+}
+
+/// The program by a path that others can open: `/proc/self/exe` is another file for each of them. A
+/// program that was replaced on disk gets a copy of its own.
+fn program_file(house: &House) -> Result<PathBuf> {
+    let program = &house.program;
+    let Ok(path) = fs::read_link(program) else { return Ok(program.clone()) };
+    let of = |file: &Path| fs::metadata(file).map(|m| (m.dev(), m.ino()));
+    let ours = of(program).context(|| format!("cannot look at {}", program.display()))?;
+    if of(&path).is_ok_and(|there| there == ours) {
+        return Ok(path);
+    }
+    let copy = house.home.cache().join(format!("vestibule-{}-{}", ours.0, ours.1));
+    if !copy.exists() {
+        let part = copy.with_extension(crate::id::mint("part"));
+        fs::create_dir_all(house.home.cache())
+            .and_then(|()| fs::copy(program, &part))
+            .and_then(|_| fs::rename(&part, &copy))
+            .context(|| format!("cannot make {}", copy.display()))?;
+    }
+    Ok(copy)
 }
 
 /// Writes a file whole: a reader sees the old or the new, never a part.

@@ -1,11 +1,38 @@
 //! From an agent group to how its runner is started. Pure, but for the environment it passes on.
 
+use super::choose::Kind;
 use crate::agents::AgentGroup;
 use crate::config::Config;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use vestibule_keeper::wire::{Grants, RunnerSpec, Sandbox};
+use vestibule_keeper::wire::{Grants, Limits, RunnerSpec, Sandbox, inside};
 use vestibule_session::SessionDir;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Where the runner finds things: in `bwrap` at NanoClaw's places, else where they are.
+pub struct Places<'a> {
+    /// Its program.
+    pub program: &'a Path,
+    /// The session's folder.
+    pub workspace: &'a Path,
+    /// The agent's own folder.
+    pub agent_folder: &'a Path,
+}
+
+impl<'a> Places<'a> {
+    /// As a runner in this box sees them.
+    pub fn seen_in(&self, kind: &Kind) -> Places<'a> {
+        match kind {
+            Kind::Bwrap(_) => Places {
+                program: Path::new(inside::PROGRAM),
+                workspace: Path::new(inside::WORKSPACE),
+                agent_folder: Path::new(inside::AGENT),
+            },
+            Kind::Process | Kind::None => Places { ..*self },
+        }
+    }
+}
 
 /// The runner's settings: NanoClaw's keys, and ours for the command provider.
 pub fn run_config(agent: &AgentGroup, agent_folder: &Path) -> String {
@@ -24,23 +51,17 @@ pub fn run_config(agent: &AgentGroup, agent_folder: &Path) -> String {
 }
 
 /// How the runner is started: an explicit, short environment, and nothing of any channel in it.
-pub fn runner(
-    agent: &AgentGroup,
-    config: &Config,
-    confined: bool,
-    program: &Path,
-    workspace: &Path,
-    agent_folder: &Path,
-) -> RunnerSpec {
+pub fn runner(agent: &AgentGroup, config: &Config, kind: &Kind, places: &Places) -> RunnerSpec {
     let text = |path: &Path| path.to_string_lossy().into_owned();
+    let seen = places.seen_in(kind);
     let zone = config
         .time_zone
         .clone()
         .or_else(|| jiff::tz::TimeZone::system().iana_name().map(str::to_owned))
         .unwrap_or_else(|| "UTC".to_owned());
     let mut env = vec![
-        ("HOME".to_owned(), text(agent_folder)),
-        ("TMPDIR".to_owned(), text(&SessionDir::new(workspace).temporary())),
+        ("HOME".to_owned(), text(seen.agent_folder)),
+        ("TMPDIR".to_owned(), text(&SessionDir::new(seen.workspace).temporary())),
         ("TZ".to_owned(), zone),
     ];
     let passed_on = ["PATH", "LANG"].into_iter().chain(agent.env.iter().map(String::as_str));
@@ -51,12 +72,23 @@ pub fn runner(
             env.push((name.to_owned(), value));
         }
     }
+    let grants = grants(agent, config);
     RunnerSpec {
-        program: program.to_owned(),
-        args: vec!["runner".into(), "--workspace".into(), text(workspace)],
+        program: places.program.to_owned(),
+        args: vec!["runner".into(), "--workspace".into(), text(seen.workspace)],
         env,
-        agent_folder: agent_folder.to_owned(),
-        sandbox: if confined { Sandbox::Process { grants: grants(agent, config) } } else { Sandbox::None },
+        agent_folder: places.agent_folder.to_owned(),
+        sandbox: match kind {
+            Kind::Bwrap(bwrap) => Sandbox::Bwrap { bwrap: bwrap.clone(), grants },
+            Kind::Process => Sandbox::Process { grants },
+            Kind::None => Sandbox::None,
+        },
+        limits: Limits {
+            processes: config.sandbox_processes,
+            memory_bytes: config.sandbox_memory_mb * MIB,
+            out_bytes: config.sandbox_out_mb * MIB,
+            out_files: config.sandbox_out_files,
+        },
     }
 }
 
@@ -67,6 +99,6 @@ fn grants(agent: &AgentGroup, config: &Config) -> Grants {
     Grants {
         read: config.sandbox_read.iter().cloned().chain(program).collect(),
         network: agent.network,
-        memory_bytes: config.sandbox_memory_mb * 1024 * 1024,
+        memory_bytes: config.sandbox_memory_mb * MIB,
     }
 }

@@ -1,6 +1,7 @@
 //! A hostile program: tries one thing that a sandbox must refuse, and says how it went.
 //!
-//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`.
+//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`. With a third argument, a
+//! folder, it first shuts the door behind itself as the reader of that folder does.
 
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_NOW, XattrFlags};
 use std::fs::{self, File};
@@ -10,6 +11,9 @@ use std::os::unix::net::UnixStream;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
+    if let Some(out) = args.get(3) {
+        vestibule_keeper::confine::reader(out.as_ref()).expect("the door shuts");
+    }
     match attempt(&args[1], &args[2]) {
         Ok(()) => println!("escaped"),
         Err(error) => println!("refused: {error}"),
@@ -57,8 +61,113 @@ fn attempt(what: &str, on: &str) -> Result<()> {
             let bytes = on.parse().map_err(Error::other)?;
             Vec::<u8>::new().try_reserve_exact(bytes).map_err(Error::other)
         }
+        "start" => std::process::Command::new(on).status().map(drop),
+        // SAFETY: the child ends at once.
+        "fork" => answer(unsafe {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::_exit(0);
+            }
+            pid
+        }),
+        "many-processes" => hold_many(number(on)?),
+        "many-threads" => {
+            for _ in 0..number(on)? {
+                std::thread::Builder::new().stack_size(64 * 1024).spawn(|| std::thread::sleep(HELD))?;
+            }
+            std::thread::sleep(HELD);
+            Ok(())
+        }
+        "fork-for-ever" => fork_for_ever(number(on)?),
+        "much-memory" => much_memory(number(on)?),
+        "hidden-memory" => {
+            let file = rustix::fs::memfd_create("hidden", rustix::fs::MemfdFlags::CLOEXEC)?;
+            fill(&mut File::from(file), number(on)?)
+        }
+        "fill" => fill(&mut File::create(temporary("big"))?, number(on)?),
+        "fill-hidden" => {
+            let mut file = File::create(temporary("hidden"))?;
+            fs::remove_file(temporary("hidden"))?;
+            fill(&mut file, number(on)?)
+        }
+        "many-files" => {
+            for file in 0..number(on)? {
+                File::create(temporary(&format!("file-{file}")))?;
+            }
+            std::thread::sleep(HELD);
+            Ok(())
+        }
         other => Err(Error::other(format!("there is no attempt `{other}`"))),
     }
+}
+
+/// How long what is too much is held: who is not ended meanwhile has got away with it.
+const HELD: std::time::Duration = std::time::Duration::from_secs(6);
+
+fn number(text: &str) -> Result<u64> {
+    text.parse().map_err(Error::other)
+}
+
+fn temporary(name: &str) -> String {
+    format!("{}/{name}", std::env::var("TMPDIR").unwrap_or_default())
+}
+
+/// Writes so many MiB, and holds them.
+fn fill(file: &mut File, mib: u64) -> Result<()> {
+    for _ in 0..mib {
+        file.write_all(&[1; 1 << 20])?;
+    }
+    std::thread::sleep(HELD);
+    Ok(())
+}
+
+fn hold_many(processes: u64) -> Result<()> {
+    for _ in 0..processes {
+        // SAFETY: the child does nothing but wait and end.
+        match unsafe { libc::fork() } {
+            0 => {
+                std::thread::sleep(HELD);
+                std::process::exit(0);
+            }
+            pid => answer(pid)?,
+        }
+    }
+    std::thread::sleep(HELD);
+    Ok(())
+}
+
+/// So many lines of processes, each of which leaves its session, forks and ends, for ever.
+fn fork_for_ever(lines: u64) -> Result<()> {
+    for _ in 0..lines {
+        // SAFETY: only calls that take numbers; the child never returns.
+        unsafe {
+            match libc::fork() {
+                0 => loop {
+                    libc::setsid();
+                    if libc::fork() > 0 {
+                        libc::_exit(0);
+                    }
+                },
+                pid => answer(pid)?,
+            }
+        }
+    }
+    std::thread::sleep(HELD);
+    Ok(())
+}
+
+/// So many MiB, a quarter in each of four processes.
+fn much_memory(mib: u64) -> Result<()> {
+    for _ in 0..4 {
+        // SAFETY: one thread; the child touches memory of its own and ends.
+        if unsafe { libc::fork() } == 0 {
+            let bytes = vec![1_u8; (mib as usize) << 18];
+            std::thread::sleep(HELD);
+            std::process::exit(i32::from(bytes[bytes.len() / 2]));
+        }
+    }
+    std::thread::sleep(HELD);
+    Ok(())
 }
 
 fn pid(text: &str) -> Result<rustix::process::Pid> {

@@ -1,6 +1,6 @@
 //! `kill -9`: what was taken is answered, and nothing is answered twice.
 
-use crate::support::{House, Terminal, until};
+use crate::support::{House, Terminal, programs, until};
 use std::time::Duration;
 
 #[test]
@@ -41,19 +41,13 @@ fn a_reply_that_nobody_read_before_the_crash_is_delivered() {
 
 #[test]
 fn no_runner_outlives_its_house() {
-    let mut house = House::new("").up();
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "sleep 600"]);
-    Terminal::connect(&house, false).say("sleep");
-    let home = house.home.path().to_str().unwrap().to_owned();
-    let alive = move || {
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let of_ours = processes.filter(|entry| {
-            let cwd = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-            cwd.to_string_lossy().starts_with(&home)
-        });
-        of_ours.count()
-    };
-    until("the program sleeps", || (alive() >= 2).then_some(()));
-    house.kill();
-    until("it has ended", || (alive() == 0).then_some(()));
+    for sandbox in crate::support::sandboxes() {
+        let mut house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        let sleep = format!("sleep 600.{}", house.pid());
+        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &sleep]);
+        Terminal::connect(&house, false).say("sleep");
+        until("the program sleeps", || (programs(&sleep).len() == 1).then_some(()));
+        house.kill();
+        until("it has ended", || programs(&sleep).is_empty().then_some(()));
+    }
 }

@@ -1,12 +1,15 @@
 //! A hostile agent tries to get out of its sandbox. Each attempt is made without a sandbox, too, and
 //! must succeed there: otherwise it proves nothing.
 
-use crate::support::{House, hostile};
+use crate::support::{House, Terminal, hostile, programs, sandboxes, until};
 use std::net::{TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// Two agents with a session each, and things to reach for.
 struct Target {
+    sandbox: String,
     house: House,
     tcp: TcpListener,
     udp: UdpSocket,
@@ -24,7 +27,7 @@ impl Target {
         std::fs::write(house.home.path().join("groups/assistant/memory.txt"), "x").unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let target = Target { house, tcp, udp };
+        let target = Target { sandbox: sandbox.to_owned(), house, tcp, udp };
         target.attempt("list", "/usr");
         target
     }
@@ -49,6 +52,8 @@ impl Target {
         };
         let other = sessions.iter().find(|session| is_other(session)).unwrap();
         let own = sessions.iter().find(|session| !is_other(session)).unwrap();
+        let bwrap = self.sandbox == "bwrap";
+        let own = if bwrap { &PathBuf::from("/workspace") } else { own };
         let pid = self.house.pid().to_string();
         vec![
             ("read", path(&other.join("inbound.db"))),
@@ -60,7 +65,7 @@ impl Target {
             ("read", at("groups/assistant/memory.txt")),
             ("list", at("")),
             ("list", "/root".into()),
-            ("list", "/".into()),
+            ("list", "/home".into()),
             ("write", path(&own.join("inbound.db"))),
             ("write", path(&own.join("run.json"))),
             ("write", path(&other.join("out/outbound.db"))),
@@ -68,7 +73,7 @@ impl Target {
             ("create", path(&own.join("inbox/planted"))),
             ("create", at("planted")),
             ("create", at("plugins/planted.so")),
-            ("create", "/tmp/vestibule-planted".into()),
+            ("create", "/var/tmp/vestibule-planted".into()),
             ("chmod", at("plugins/note.txt")),
             ("chmod", path(&own.join("run.json"))),
             ("fchmod", path(&own.join("run.json"))),
@@ -97,27 +102,29 @@ impl Target {
 
 #[test]
 fn every_attempt_fails_in_the_sandbox() {
-    let target = Target::new("process");
-    let mut escaped = Vec::new();
-    for (what, on) in target.attempts() {
-        let reply = target.attempt(what, &on);
-        if !reply.starts_with("refused: ") {
-            escaped.push(format!("{what} {on}: {reply}"));
+    for sandbox in sandboxes() {
+        let target = Target::new(sandbox);
+        let mut escaped = Vec::new();
+        for (what, on) in target.attempts() {
+            let reply = target.attempt(what, &on);
+            if !reply.starts_with("refused: ") {
+                escaped.push(format!("{what} {on}: {reply}"));
+            }
         }
+        assert_eq!(escaped, [""; 0], "{sandbox}");
+        // What it needs still works.
+        for (what, on) in [("list", "/usr"), ("create", "note"), ("read", "/proc/self/status")] {
+            assert_eq!(target.attempt(what, on), "escaped", "{sandbox}: {what} {on}");
+        }
+        let status = target.house.json(&["status"]);
+        assert!(status["sandbox"].as_str().unwrap().starts_with(sandbox), "{status}");
+        // With the grant, the internet is reached, and nothing else.
+        target.house.ok(&["agent", "update", "hostile", "--network", "true"]);
+        let at = target.tcp.local_addr().unwrap().to_string();
+        assert_eq!(target.attempt("connect-tcp", &at), "escaped", "{sandbox}");
+        let socket = target.house.home.path().join("control.sock");
+        assert!(target.attempt("connect-unix", socket.to_str().unwrap()).starts_with("refused"));
     }
-    assert_eq!(escaped, [""; 0]);
-    // What it needs still works.
-    for (what, on) in [("list", "/usr"), ("create", "note"), ("read", "/proc/self/status")] {
-        assert_eq!(target.attempt(what, on), "escaped", "{what} {on}");
-    }
-    let status = target.house.json(&["status"]);
-    assert!(status["sandbox"].as_str().unwrap().starts_with("process"), "{status}");
-    // With the grant, the internet is reached, and nothing else.
-    target.house.ok(&["agent", "update", "hostile", "--network", "true"]);
-    let at = target.tcp.local_addr().unwrap().to_string();
-    assert_eq!(target.attempt("connect-tcp", &at), "escaped");
-    let socket = target.house.home.path().join("control.sock");
-    assert!(target.attempt("connect-unix", socket.to_str().unwrap()).starts_with("refused"));
 }
 
 #[test]
@@ -126,7 +133,7 @@ fn every_attempt_succeeds_without_a_sandbox() {
     let mut refused = Vec::new();
     for (what, on) in target.attempts() {
         let reply = target.attempt(what, &on);
-        let _ = std::fs::remove_file("/tmp/vestibule-planted");
+        let _ = std::fs::remove_file("/var/tmp/vestibule-planted");
         if reply != "escaped" {
             refused.push(format!("{what} {on}: {reply}"));
         }
@@ -138,7 +145,13 @@ fn every_attempt_succeeds_without_a_sandbox() {
 
 #[test]
 fn nothing_secret_is_in_a_runners_environment_or_arguments() {
-    let target = Target::new("process");
+    for sandbox in sandboxes() {
+        nothing_secret_is_in_the_environment(sandbox);
+    }
+}
+
+fn nothing_secret_is_in_the_environment(sandbox: &str) {
+    let target = Target::new(sandbox);
     target.house.ok(&[
         "agent",
         "update",
@@ -154,4 +167,137 @@ fn nothing_secret_is_in_a_runners_environment_or_arguments() {
         ["PATH", "HOME", "TZ", "LANG", "PWD", "TMPDIR", "VESTIBULE_REPLY_FILES", "OLDPWD", "SHLVL", "_"];
     let more: Vec<&str> = names.filter(|name| !allowed.contains(name)).collect();
     assert_eq!(more, [""; 0]);
+}
+
+/// A keeper's reader that was taken over reaches its `out/` and nothing else.
+#[test]
+fn every_attempt_fails_inside_a_keeper() {
+    let target = Target::new("none");
+    let home = target.house.home.path();
+    let attempts = target.attempts();
+    let other = Path::new(&attempts[0].1).parent().unwrap().to_owned();
+    let own = target.house.sessions().into_iter().find(|session| *session != other).unwrap();
+    let out = own.join("out");
+    let attempt = |what: &str, on: &str, confined: bool| {
+        let mut command = Command::new(hostile());
+        command.args([what, on]).args(confined.then_some(&out)).current_dir(&out);
+        String::from_utf8(command.stdin(Stdio::null()).output().unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let mut attempts = attempts;
+    attempts.retain(|(what, _)| *what != "hard-link");
+    attempts.extend([
+        ("start", "/bin/true".to_owned()),
+        ("fork", String::new()),
+        ("list", "/usr".to_owned()),
+        ("list", "/proc".to_owned()),
+        ("read", out.parent().unwrap().join("run.json").to_str().unwrap().to_owned()),
+        ("signal", target.house.pid().to_string()),
+    ]);
+    let mut wrong = Vec::new();
+    for (what, on) in &attempts {
+        let reply = attempt(what, on, true);
+        if !reply.starts_with("refused: ") {
+            wrong.push(format!("inside: {what} {on}: {reply}"));
+        }
+    }
+    assert_eq!(attempt("create", "harmless", true), "escaped", "out/ is its own");
+    // The destructive ones come last in the list.
+    attempts.sort_by_key(|(what, _)| ["truncate", "rename", "remove"].contains(what));
+    for (what, on) in &attempts {
+        let reply = attempt(what, on, false);
+        if reply != "escaped" {
+            wrong.push(format!("outside: {what} {on}: {reply}"));
+        }
+    }
+    let _ = std::fs::remove_file("/var/tmp/vestibule-planted");
+    assert!(home.join("planted").exists());
+    assert_eq!(wrong, [""; 0]);
+}
+
+/// What uses too much, how much, and the limit that says so.
+const GREEDY: [(&str, u64, &str); 8] = [
+    ("many-processes", 150, "sandbox_processes"),
+    ("many-threads", 150, "sandbox_processes"),
+    ("fork-for-ever", 40, "sandbox_processes"),
+    ("much-memory", 400, "sandbox_memory_mb"),
+    ("hidden-memory", 300, "sandbox_memory_mb"),
+    ("fill", 40, "sandbox_out_mb"),
+    ("fill-hidden", 40, "sandbox_out_mb"),
+    ("many-files", 400, "sandbox_out_files"),
+];
+
+/// A house in which one agent wants too much when it hears `bad`, and another one echoes.
+fn greedy_house(sandbox: &str, limits: &str) -> House {
+    let house = House::new(&format!("sandbox = \"{sandbox}\"\n{limits}")).up();
+    house.ok(&["agent", "create", "bad", "--provider", "command", "--command", "true"]);
+    let chat = ["--channel", "terminal", "--chat", "local", "--pattern", "^bad"];
+    house.ok(&[&["wiring", "create", "--agent", "bad"][..], &chat].concat());
+    house
+}
+
+#[test]
+fn who_uses_too_much_is_ended_and_the_others_go_on() {
+    let limits =
+        "sandbox_processes = 60\nsandbox_memory_mb = 200\nsandbox_out_mb = 20\nsandbox_out_files = 200\n";
+    for sandbox in sandboxes() {
+        // That one would slow the others down.
+        let (alone, together): (Vec<_>, Vec<_>) =
+            GREEDY.into_iter().partition(|(what, _, _)| *what == "fork-for-ever");
+        for (what, much, limit) in alone {
+            is_ended(&greedy_house(sandbox, limits), sandbox, what, much, limit);
+        }
+        std::thread::scope(|threads| {
+            for (what, much, limit) in together {
+                threads.spawn(move || is_ended(&greedy_house(sandbox, limits), sandbox, what, much, limit));
+            }
+        });
+    }
+}
+
+fn is_ended(house: &House, sandbox: &str, what: &str, much: u64, limit: &str) {
+    let command = format!("{} {what} {much}", hostile().display());
+    house.ok(&["agent", "update", "bad", "--command", &command]);
+    let of_ours = || programs(&command).into_iter().filter(|pid| is_of(pid, house)).count();
+    let mut client = Terminal::connect(house, false);
+    client.say("bad");
+    assert_eq!(client.reply(), "bad", "the other agent echoes");
+    let begin = Instant::now();
+    until(&format!("{sandbox}: {what} is noticed"), || {
+        client.say("hello");
+        assert_eq!(client.reply(), "hello", "the other agent goes on");
+        house.log().contains(limit).then_some(())
+    });
+    let noticed = begin.elapsed();
+    until(&format!("{sandbox}: {what} has ended"), || (of_ours() == 0).then_some(()));
+    eprintln!("{sandbox}: {what}: noticed after {noticed:?}, gone after {:?}", begin.elapsed());
+}
+
+/// Whether a process, or what it came from, is the house's.
+fn is_of(pid: &str, house: &House) -> bool {
+    let mut pid = pid.to_owned();
+    loop {
+        match crate::support::parent_of(&pid) {
+            Some(parent) if parent == house.pid().to_string() => return true,
+            Some(parent) if parent != "0" => pid = parent,
+            _ => return false,
+        }
+    }
+}
+
+#[test]
+fn whoever_is_not_limited_uses_as_much_as_it_likes() {
+    std::thread::scope(|threads| {
+        for (what, much, _) in GREEDY.into_iter().filter(|(what, _, _)| *what != "fork-for-ever") {
+            threads.spawn(move || {
+                let house = greedy_house("process", "");
+                let command = format!("{} {what} {much}", hostile().display());
+                house.ok(&["agent", "update", "bad", "--command", &command]);
+                let mut client = Terminal::connect(&house, false);
+                client.say("bad");
+                let mut replies = [client.reply(), client.reply()];
+                replies.sort();
+                assert_eq!(replies, ["bad", "escaped"], "{what}");
+            });
+        }
+    });
 }

@@ -12,6 +12,7 @@ mod github;
 mod hostile;
 mod plugins;
 mod providers;
+mod sandbox;
 mod schema;
 mod support;
 mod terminal;

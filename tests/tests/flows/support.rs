@@ -53,6 +53,53 @@ pub fn race_time(short: Duration, full: Duration) -> Duration {
     if std::env::var_os("VESTIBULE_TEST_FULL").is_some() { full } else { short }
 }
 
+/// The sandboxes that can be tested here. Says loudly when `bwrap` cannot.
+pub fn sandboxes() -> Vec<&'static str> {
+    let works = Command::new("bwrap")
+        .args(["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if works {
+        return vec!["process", "bwrap"];
+    }
+    let get =
+        "bubblewrap does not work here; install it (apt-get install bubblewrap), and allow user namespaces";
+    assert!(std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_none(), "{get}");
+    // Written past the test harness, which keeps what a passing test says to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {get}");
+    vec!["process"]
+}
+
+/// The processes, of whatever house, whose command line this is.
+pub fn programs(line: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let found = processes.filter(|entry| {
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ") == line
+    });
+    found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The process that a process belongs to.
+pub fn parent_of(pid: &str) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1).map(str::to_owned)
+}
+
+/// A keeper that is a child of this process. Of a house it is the warden, of a warden the reader.
+pub fn keeper_of(parent: &str) -> String {
+    until("the keeper runs", || {
+        let found = programs("vestibule keeper");
+        found.into_iter().find(|pid| parent_of(pid).as_deref() == Some(parent))
+    })
+}
+
+/// Sends a signal, by its name.
+pub fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), pid]).status().unwrap().success());
+}
+
 /// A home, and perhaps a running house in it.
 pub struct House {
     pub home: tempfile::TempDir,

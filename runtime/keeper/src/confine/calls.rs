@@ -82,7 +82,7 @@ const REFUSED_OLD: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_OLD: &[c_long] = &[];
 
-/// Starting processes, for the keeper.
+/// Starting processes, for the reader.
 #[cfg(target_arch = "x86_64")]
 const STARTING: &[c_long] = &[
     libc::SYS_execve,
@@ -102,6 +102,25 @@ const F_SETLEASE: u64 = 1024;
 
 /// For a runner.
 pub fn runner(network: bool) -> Result<()> {
+    for filter in runner_filters(network)? {
+        apply_filter(&filter).map_err(Error::other)?;
+    }
+    Ok(())
+}
+
+/// The same as the bytes that the kernel reads, for a program that applies them.
+pub fn runner_bytes(network: bool) -> Result<Vec<Vec<u8>>> {
+    let bytes = |filter: &BpfProgram| {
+        let words = filter.iter().flat_map(|step| {
+            let [a, b] = step.code.to_ne_bytes();
+            [[a, b, step.jt, step.jf], step.k.to_ne_bytes()].concat()
+        });
+        words.collect()
+    };
+    Ok(runner_filters(network)?.iter().map(bytes).collect())
+}
+
+fn runner_filters(network: bool) -> Result<[BpfProgram; 2]> {
     let mut rules = refused();
     // A stream `socketpair` stays: child processes need it.
     rules.insert(libc::SYS_socket, if network { unless_internet()? } else { vec![] });
@@ -118,18 +137,18 @@ pub fn runner(network: bool) -> Result<()> {
     let new =
         |flag: i32| when(0, Op::MaskedEq(u64::from(flag.cast_unsigned())), u64::from(flag.cast_unsigned()));
     rules.insert(libc::SYS_clone, namespaces.into_iter().map(new).collect::<Result<_>>()?);
-    apply(rules, libc::EPERM)?;
     // Its flags lie in memory, where a filter cannot see them; libraries fall back to `clone`.
-    apply(BTreeMap::from([(libc::SYS_clone3, vec![])]), libc::ENOSYS)
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    Ok([program(rules, libc::EPERM)?, program(clone3, libc::ENOSYS)?])
 }
 
-/// For a keeper: besides, no sockets and no new processes.
-pub fn keeper() -> Result<()> {
+/// For a reader: besides, no sockets and no new processes.
+pub fn reader() -> Result<()> {
     let mut rules = refused();
     for call in STARTING.iter().chain(&[libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect]) {
         rules.insert(*call, vec![]);
     }
-    apply(rules, libc::EPERM)
+    apply_filter(&program(rules, libc::EPERM)?).map_err(Error::other)
 }
 
 fn refused() -> Rules {
@@ -151,10 +170,9 @@ fn when(argument: u8, op: Op, value: u64) -> Result<Rule> {
     Condition::new(argument, Len::Dword, op, value).and_then(|one| Rule::new(vec![one])).map_err(Error::other)
 }
 
-fn apply(rules: Rules, errno: i32) -> Result<()> {
+fn program(rules: Rules, errno: i32) -> Result<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into().map_err(Error::other)?;
     let refuse = SeccompAction::Errno(errno.cast_unsigned());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).map_err(Error::other)?;
-    let program: BpfProgram = filter.try_into().map_err(Error::other)?;
-    apply_filter(&program).map_err(Error::other)
+    filter.try_into().map_err(Error::other)
 }

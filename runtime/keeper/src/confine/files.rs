@@ -11,15 +11,14 @@ use std::path::{Path, PathBuf};
 /// What is asked for. An older kernel gives less; without any Landlock the process does not start.
 const LEVEL: ABI = ABI::V6;
 
-/// What every program reads.
-const SYSTEM: [&str; 22] = [
+/// What every program reads, besides `/proc`.
+pub const SYSTEM: [&str; 21] = [
     "/bin",
     "/lib",
     "/lib32",
     "/lib64",
     "/sbin",
     "/usr",
-    "/proc",
     "/etc/alternatives",
     "/etc/ca-certificates",
     "/etc/group",
@@ -38,7 +37,7 @@ const SYSTEM: [&str; 22] = [
 ];
 
 /// Devices without a state.
-const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+pub const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 fn failed(error: RulesetError) -> Error {
     Error::other(format!("Landlock cannot be set up: {error}"))
@@ -51,23 +50,27 @@ fn enforced(status: RestrictionStatus) -> Result<()> {
     }
 }
 
-/// A domain that limits signals and nothing else. Any domain that does not speak of moving files from
-/// folder to folder refuses it, so this one allows it everywhere.
-pub fn signals_only() -> Result<()> {
+/// A domain that limits signals and nothing else; whether this kernel has it. Beneath a domain that does
+/// not speak of moving files from folder to folder, every domain for files refuses that; beneath one that
+/// speaks of it, nobody can mount.
+pub fn signals_only(for_domains: bool) -> bool {
     let make = || {
-        let domain = Ruleset::default().set_compatibility(CompatLevel::BestEffort).scope(Scope::Signal)?;
+        let domain = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let domain = domain.scope(Scope::Signal)?;
+        if !for_domains {
+            return domain.create()?.restrict_self();
+        }
         let domain = domain.handle_access(AccessFs::Refer)?.create()?;
         domain.add_rules(path_beneath_rules(["/"], AccessFs::Refer))?.restrict_self()
     };
-    let status = make().map_err(failed)?;
-    // A kernel older than this scope says "not enforced"; the domains of files come later and decide.
-    let _ = status;
-    Ok(())
+    let status = make().map_err(failed);
+    status.is_ok_and(|status| status.ruleset == RulesetStatus::FullyEnforced)
 }
 
 /// The system and its grants to read, its session to read, `out/` and the agent's folder to write.
 pub fn runner(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) -> Result<()> {
-    let read: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).chain(grants.read.iter().cloned()).collect();
+    let read: Vec<PathBuf> =
+        SYSTEM.iter().chain(&["/proc"]).map(PathBuf::from).chain(grants.read.iter().cloned()).collect();
     let write = [session.join("out"), agent_folder.to_owned()];
     let make = || {
         let mut domain = Ruleset::default()
@@ -89,14 +92,14 @@ pub fn runner(grants: &Grants, session: &Path, agent_folder: &Path, program: &Pa
     enforced(make().map_err(failed)?)
 }
 
-/// `out/` and nothing else. Signals stay as they are: the keeper must reach its runner.
-pub fn keeper(out: &Path) -> Result<()> {
+/// `out/` and nothing else.
+pub fn reader(out: &Path) -> Result<()> {
     let make = || {
         Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(LEVEL))?
             .handle_access(AccessNet::from_all(LEVEL))?
-            .scope(Scope::AbstractUnixSocket)?
+            .scope(Scope::from_all(LEVEL))?
             .create()?
             .add_rules(path_beneath_rules([out], AccessFs::from_all(LEVEL)))?
             .restrict_self()

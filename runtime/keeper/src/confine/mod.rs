@@ -1,4 +1,4 @@
-//! What a runner, and the keeper itself, can no longer do.
+//! What a runner, and the reader beside it, can no longer do.
 //!
 //! Landlock says which files, seccomp says which calls; neither alone is enough: Landlock lets modes,
 //! times and attributes of files outside be changed, UDP be sent and unix sockets be reached.
@@ -7,7 +7,10 @@
 mod calls;
 mod files;
 
-use crate::wire::{Grants, Sandbox};
+pub(crate) use calls::runner_bytes;
+pub(crate) use files::{DEVICES, SYSTEM};
+
+use crate::wire::{Grants, RUNNER_OOM_SCORE, Sandbox};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io::Result;
@@ -19,58 +22,69 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 const OPEN_FILES_MAX: u64 = 1024;
 /// How many processes the user of a runner may have. Root is not counted by the kernel.
 const PROCESSES_MAX: u64 = 4096;
-/// The most memory, in bytes, a keeper may map: four times the largest batch, and some.
-const KEEPER_MEMORY_MAX: u64 = 512 * 1024 * 1024;
 /// The largest copy, in bytes, that a keeper may make of a foreign file: what it takes, and room for a
 /// journal that is played back.
 const COPY_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// How long, in seconds of computing, a keeper may read a foreign folder, should nobody be left to end it.
 const COPY_SECONDS_MAX: u64 = 600;
+/// The most memory, in bytes, a reader may map: four times the largest batch, and some.
+const READER_MEMORY_MAX: u64 = 512 * 1024 * 1024;
 
 /// Before anything is started: neither this process nor what it starts can signal anybody else.
-/// A later, narrower domain of this process may still signal its runner.
-pub fn signals() -> Result<()> {
-    files::signals_only()
+/// Whether the kernel sees to that.
+///
+/// Beneath it either mounts can be made, as `bwrap` does, or domains for files that allow moving files
+/// from folder to folder: `for_domains` says which.
+pub(crate) fn signals(for_domains: bool) -> bool {
+    files::signals_only(for_domains)
 }
 
-/// Confines the calling process, which is about to become a runner.
-pub fn runner(sandbox: &Sandbox, session: &Path, agent_folder: &Path, program: &Path) -> Result<()> {
+/// Confines the calling process, which is about to become a runner, or the `bwrap` that confines one.
+pub(crate) fn runner(sandbox: &Sandbox, session: &Path, agent_folder: &Path, program: &Path) -> Result<()> {
+    // The first to go when memory runs out. Without the rights to say so it is the kernel's choice.
+    let _ = std::fs::write("/proc/self/oom_score_adj", RUNNER_OOM_SCORE.to_string());
     limit(Resource::Core, 0)?;
-    let Sandbox::Process { grants } = sandbox else { return Ok(()) };
+    let (Sandbox::Process { grants } | Sandbox::Bwrap { grants, .. }) = sandbox else { return Ok(()) };
     limit(Resource::Fsize, FILE_BYTES_MAX)?;
     limit(Resource::Nofile, OPEN_FILES_MAX)?;
     limit(Resource::Nproc, PROCESSES_MAX)?;
     limit(Resource::Data, grants.memory_bytes)?;
+    if let Sandbox::Bwrap { .. } = sandbox {
+        return Ok(());
+    }
     drop_capabilities()?;
     files::runner(grants, session, agent_folder, program)?;
     calls::runner(grants.network)
 }
 
-/// Shuts the door behind the keeper: from now on it reaches this session's `out/` and what it has
-/// open, and starts nothing.
-pub fn keeper(out: &Path) -> Result<()> {
+/// Shuts the door behind the reader: from now on it reaches this session's `out/` and what it has
+/// open, starts nothing, and signals nobody.
+///
+/// # Errors
+/// The kernel refuses one of the limits; then the process must not go on.
+pub fn reader(out: &Path) -> Result<()> {
     limit(Resource::Core, 0)?;
-    limit(Resource::As, KEEPER_MEMORY_MAX)?;
+    limit(Resource::As, READER_MEMORY_MAX)?;
     drop_capabilities()?;
-    files::keeper(out)?;
-    calls::keeper()
+    files::reader(out)?;
+    calls::reader()
 }
 
 /// Shuts the door behind a keeper that reads a foreign folder: it reads that, writes its private copies,
 /// and starts nothing.
 pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
     limit(Resource::Core, 0)?;
-    limit(Resource::As, KEEPER_MEMORY_MAX)?;
+    limit(Resource::As, READER_MEMORY_MAX)?;
     limit(Resource::Fsize, COPY_BYTES_MAX)?;
     limit(Resource::Cpu, COPY_SECONDS_MAX)?;
     drop_capabilities()?;
     files::adopter(folder, scratch)?;
-    calls::keeper()
+    calls::reader()
 }
 
 /// Whether this kernel can confine a runner: tried on the calling process.
-pub fn probe() -> Result<()> {
-    let grants = Grants { read: vec![], network: false, memory_bytes: KEEPER_MEMORY_MAX };
+pub(crate) fn probe() -> Result<()> {
+    let grants = Grants { read: vec![], network: false, memory_bytes: READER_MEMORY_MAX };
     let nowhere = Path::new("/nonexistent");
     runner(&Sandbox::Process { grants }, nowhere, nowhere, nowhere)?;
     match std::fs::read_dir("/") {

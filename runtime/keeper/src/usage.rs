@@ -1,0 +1,183 @@
+//! What a run uses, by the kernel's own figures: of its processes nothing but numbers is read.
+
+use crate::wire::Limits;
+use rustix::fs::{AtFlags, FileType, RawDir, statat};
+use rustix::process::Pid;
+use std::collections::HashSet;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::path::PathBuf;
+
+/// The most open files of a run together.
+const OPEN_FILES_MAX: u64 = 16 * 1024;
+
+/// What the processes of a run use together.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Processes, each thread counted as one.
+    pub processes: u64,
+    /// Memory that is not a copy of a file, in bytes; what several share may be counted several times.
+    pub memory_bytes: u64,
+    /// Open files.
+    pub open_files: u64,
+    /// Open files without a name, and not in memory, in bytes.
+    pub unnamed_bytes: u64,
+}
+
+/// Why a run must end, if it must. Pure.
+pub fn verdict(usage: &Usage, limits: &Limits) -> Option<String> {
+    let mib = |bytes: u64| bytes / (1024 * 1024);
+    if usage.processes > limits.processes {
+        return Some(format!(
+            "it had more processes than sandbox_processes = {} allows, and was ended",
+            limits.processes
+        ));
+    }
+    if usage.memory_bytes > limits.memory_bytes {
+        let most = mib(limits.memory_bytes);
+        return Some(format!("it held more memory than sandbox_memory_mb = {most} allows, and was ended"));
+    }
+    if usage.open_files > OPEN_FILES_MAX {
+        return Some(format!("it had more than {OPEN_FILES_MAX} files open, and was ended"));
+    }
+    if usage.unnamed_bytes > limits.out_bytes {
+        let most = mib(limits.out_bytes);
+        return Some(format!(
+            "its removed files held more than sandbox_out_mb = {most} allows, and it was ended"
+        ));
+    }
+    None
+}
+
+/// Measures all descendants of `roots`. Stops counting where a limit is passed: the cost has a bound.
+/// `disk` is the device of `out/`.
+pub fn measure(roots: Vec<Pid>, limits: &Limits, disk: u64) -> Usage {
+    let mut usage = Usage::default();
+    let (mut todo, mut seen) = (roots, HashSet::new());
+    while let Some(pid) = todo.pop() {
+        if !seen.insert(pid.as_raw_nonzero().get()) {
+            continue;
+        }
+        for task in numbers(&of(pid, "task")) {
+            usage.processes += 1;
+            todo.extend(pids(&fs::read(of(pid, &format!("task/{task}/children"))).unwrap_or_default()));
+        }
+        if usage.processes > limits.processes {
+            return usage;
+        }
+    }
+    let pids: Vec<Pid> = seen.into_iter().filter_map(Pid::from_raw).collect();
+    let (unnamed_memory, mut own, mut shared) = (unnamed(&pids, disk, &mut usage), 0, 0);
+    for pid in &pids {
+        let status = fs::read(of(*pid, "status")).unwrap_or_default();
+        own += kib(&status, "RssAnon:") + kib(&status, "VmSwap:");
+        shared += kib(&status, "RssShmem:");
+    }
+    usage.memory_bytes = own + unnamed_memory.max(shared);
+    if usage.memory_bytes > limits.memory_bytes {
+        // After a fork both have the same pages: only now, because it is slow, each page once.
+        let exact = pids.iter().map(|pid| {
+            let text = fs::read(of(*pid, "smaps_rollup")).unwrap_or_default();
+            (kib(&text, "Pss_Anon:") + kib(&text, "SwapPss:"), kib(&text, "Pss_Shmem:"))
+        });
+        let (own, shared) = exact.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if own + shared > 0 {
+            usage.memory_bytes = own + unnamed_memory.max(shared);
+        }
+    }
+    usage
+}
+
+/// Files that nobody can see any more but who has them open: those in memory, as the sum; those on
+/// the disk, in `usage`.
+fn unnamed(pids: &[Pid], disk: u64, usage: &mut Usage) -> u64 {
+    let (mut known, mut in_memory) = (HashSet::new(), 0);
+    for pid in pids {
+        let Ok(folder) = fs::File::open(of(*pid, "fd")) else { continue };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut entries = RawDir::new(&folder, &mut buffer);
+        while let Some(Ok(entry)) = entries.next() {
+            usage.open_files += 1;
+            if usage.open_files > OPEN_FILES_MAX {
+                return in_memory;
+            }
+            let Ok(stat) = statat(&folder, entry.file_name(), AtFlags::empty()) else { continue };
+            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            if is_file && stat.st_nlink == 0 && known.insert((stat.st_dev, stat.st_ino)) {
+                let bytes = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+                *(if stat.st_dev == disk { &mut usage.unnamed_bytes } else { &mut in_memory }) += bytes;
+            }
+        }
+    }
+    in_memory
+}
+
+fn of(pid: Pid, what: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/{what}", pid.as_raw_nonzero()))
+}
+
+/// The entries of a folder of `/proc` that are numbers.
+fn numbers(folder: &std::path::Path) -> Vec<u32> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The process ids in a list of them.
+pub fn pids(text: &[u8]) -> Vec<Pid> {
+    let words = text.split(|byte| byte.is_ascii_whitespace());
+    words.filter_map(|word| Pid::from_raw(std::str::from_utf8(word).ok()?.parse().ok()?)).collect()
+}
+
+/// The bytes that a line such as `RssAnon:  120 kB` gives. The kernel escapes line ends in names.
+fn kib(text: &[u8], name: &str) -> u64 {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let line = lines.find_map(|line| line.strip_prefix(name.as_bytes()));
+    let number =
+        line.and_then(|line| std::str::from_utf8(line).ok()?.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { processes: 10, memory_bytes: 64 << 20, out_bytes: 32 << 20, out_files: 100 };
+
+    #[test]
+    fn who_goes_over_a_limit_is_ended_with_its_name() {
+        let fine = Usage { processes: 10, memory_bytes: 64 << 20, open_files: 9, unnamed_bytes: 32 << 20 };
+        for (usage, words) in [
+            (fine, None),
+            (Usage { processes: 11, ..fine }, Some("sandbox_processes = 10")),
+            (Usage { memory_bytes: (64 << 20) + 1, ..fine }, Some("sandbox_memory_mb = 64")),
+            (Usage { open_files: 16_385, ..fine }, Some("files open")),
+            (Usage { unnamed_bytes: (32 << 20) + 1, ..fine }, Some("sandbox_out_mb = 32")),
+        ] {
+            let found = verdict(&usage, &LIMITS);
+            assert_eq!(found.is_some(), words.is_some(), "{usage:?}: {found:?}");
+            assert!(found.unwrap_or_default().contains(words.unwrap_or_default()), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_without_a_name_file_is_still_counted() {
+        // 16 MiB in a file in memory that is not mapped: no process "has" it.
+        let file = rustix::fs::memfd_create("hidden", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let mut file = fs::File::from(file);
+        std::io::Write::write_all(&mut file, &vec![1; 16 << 20]).unwrap();
+        let us = rustix::process::getpid();
+        let limits = Limits { processes: 1000, memory_bytes: 1 << 40, ..LIMITS };
+        let usage = measure(vec![us], &limits, 0);
+        assert!(usage.memory_bytes >= 16 << 20 && usage.processes >= 2 && usage.open_files >= 4, "{usage:?}");
+        let exact = measure(vec![us], &Limits { memory_bytes: 0, ..limits }, 0);
+        assert!(exact.memory_bytes >= 16 << 20, "{exact:?}");
+    }
+
+    #[test]
+    fn figures_are_read_from_the_kernels_lines() {
+        assert_eq!(kib(b"Name:\tx\\nRssAnon: 9\nRssAnon:\t   120 kB\n", "RssAnon:"), 120 * 1024);
+        assert_eq!(kib(b"", "RssAnon:"), 0);
+        assert_eq!(pids(b"12 7 \n"), [Pid::from_raw(12).unwrap(), Pid::from_raw(7).unwrap()]);
+    }
+}

@@ -1,0 +1,54 @@
+//! What a keeper that was killed left behind.
+//!
+//! A keeper ends everything its runner started. One that is itself ended with `kill -9` cannot: its
+//! runner goes with it, and what that had started becomes a child of the runtime. It is told from any
+//! other child by its score, which every process of a run has and none can lower.
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use std::time::Duration;
+use vestibule_keeper::wire::RUNNER_OOM_SCORE;
+
+/// How often the list is read, at most, and how long between.
+const ROUNDS: u32 = 2000;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// From now on orphans of keepers become children of this process.
+pub fn adopt_orphans() {
+    if let Err(error) = rustix::process::set_child_subreaper(Some(Pid::INIT)) {
+        tracing::warn!(%error, "what a killed keeper leaves behind cannot be ended");
+    }
+}
+
+/// Ends all orphans that there are now, beside everything else.
+pub fn look() {
+    tokio::task::spawn_blocking(|| {
+        for _ in 0..ROUNDS {
+            let orphans = orphans();
+            if orphans.is_empty() {
+                return;
+            }
+            for orphan in orphans {
+                let _ = kill_process(orphan, Signal::KILL);
+                let _ = waitpid(Some(orphan), WaitOptions::NOHANG);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        tracing::error!("what a killed keeper left behind cannot be ended");
+    });
+}
+
+/// Children of this process that belong to a run. A keeper's own score is that of the runtime.
+fn orphans() -> Vec<Pid> {
+    let score = |of: &str| -> Option<i32> {
+        std::fs::read_to_string(format!("/proc/{of}/oom_score_adj")).ok()?.trim().parse().ok()
+    };
+    // Where the runtime itself has that score, nothing tells them apart.
+    if score("self").is_none_or(|ours| ours >= RUNNER_OOM_SCORE) {
+        return vec![];
+    }
+    let us = std::process::id();
+    let children = std::fs::read_to_string(format!("/proc/{us}/task/{us}/children")).unwrap_or_default();
+    let of_a_run =
+        children.split_whitespace().filter(|pid| score(pid).is_some_and(|s| s >= RUNNER_OOM_SCORE));
+    of_a_run.filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+}

@@ -1,0 +1,113 @@
+//! Both sides of a session from two mount namespaces, and what remains when a keeper or the house is
+//! ended in the middle.
+
+use crate::support::{House, Terminal, keeper_of, programs, sandboxes, signal, until};
+
+#[test]
+fn the_files_work_across_mounts_while_both_sides_write() {
+    for sandbox in sandboxes() {
+        let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        let mut client = Terminal::connect(&house, false);
+        // More is written while the runner reads and answers.
+        for number in 0..200 {
+            client.write(&serde_json::json!({ "text": format!("message {number}") }));
+        }
+        let (mut taken, mut replies) = (0, Vec::new());
+        while taken < 200 || replies.len() < 200 {
+            let line = client.read();
+            match line["text"].as_str() {
+                Some(text) => replies.extend(text.lines().map(str::to_owned)),
+                None => taken += usize::from(line["taken"].is_string()),
+            }
+        }
+        let want: Vec<String> = (0..200).map(|number| format!("message {number}")).collect();
+        assert_eq!(replies, want, "{sandbox}");
+        let log = house.log();
+        assert_eq!(log.matches("runner started").count(), 1, "{sandbox}: one runner answered all\n{log}");
+    }
+}
+
+#[test]
+fn in_bwrap_a_runner_finds_its_files_where_nanoclaw_has_them() {
+    if !sandboxes().contains(&"bwrap") {
+        return;
+    }
+    let house = House::new("sandbox = \"bwrap\"\n").up();
+    let look = "sh -c 'pwd; echo $HOME $TMPDIR; cd /workspace; ls -d inbound.db out outbound.db agent inbox; touch \
+                out/x agent/x /tmp/x; touch y 2>/dev/null || echo read-only; ls /home /root 2>/dev/null || echo gone'";
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", look]);
+    let want = "/workspace/agent\n/workspace/agent /workspace/out/tmp\nagent\ninbound.db\ninbox\nout\noutbound.db\n\
+                read-only\ngone";
+    assert_eq!(house.chat("look"), want);
+    let session = house.sessions().remove(0);
+    for made in ["out/x", "out/tmp/x"] {
+        assert!(session.join(made).exists(), "{made}");
+    }
+    assert!(house.home.path().join("groups/assistant/x").exists());
+}
+
+#[test]
+fn what_a_killed_keeper_leaves_behind_is_ended() {
+    for sandbox in [sandboxes(), vec!["none"]].concat() {
+        let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        let sleep = format!("sleep 601.{}", house.pid());
+        let command = format!("sh -c 'setsid {sleep} & exec {sleep}'");
+        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+        Terminal::connect(&house, false).say("sleep");
+        until("both programs sleep", || (programs(&sleep).len() == 2).then_some(()));
+        signal("KILL", &keeper_of(&house.pid().to_string()));
+        until(&format!("{sandbox}: nothing is left"), || programs(&sleep).is_empty().then_some(()));
+    }
+}
+
+#[test]
+fn a_reader_that_hangs_when_the_house_is_killed_does_not_hold_its_session() {
+    for sandbox in sandboxes() {
+        let mut house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        assert_eq!(house.chat("hello"), "hello");
+        let warden = keeper_of(&house.pid().to_string());
+        let reader = keeper_of(&warden);
+        signal("STOP", &reader);
+        house.kill();
+        let gone = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).is_err();
+        until("both halves of the keeper are gone", || (gone(&warden) && gone(&reader)).then_some(()));
+        house.start();
+        assert_eq!(house.chat("back"), "back");
+    }
+}
+
+#[test]
+fn a_released_session_can_enter_its_folder_again() {
+    // Any other sandbox refuses the attempt.
+    let house = House::new("sandbox = \"none\"\n").up();
+    let lock = "sh -c 'chmod 000 \"$TMPDIR/..\"; sleep 5'";
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", lock]);
+    Terminal::connect(&house, false).say("lock");
+    until("it is quarantined", || {
+        (house.json(&["session", "list"])[0]["state"] == "quarantined").then_some(())
+    });
+    let out = house.sessions().remove(0).join("out");
+    let mode = || {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(&out).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(mode(), 0);
+    house.ok(&["agent", "update", "assistant", "--command", "echo better"]);
+    let id = house.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+    house.ok(&["session", "release", &id]);
+    let better = "SELECT COUNT(*) FROM deliveries WHERE json_extract(content, '$.text') = 'better'";
+    until("it answers", || (house.query::<i64>(better)[0] >= 1).then_some(()));
+    assert_eq!(mode(), 0o700);
+}
+
+#[test]
+fn a_machine_without_bubblewrap_says_so() {
+    let status = |config: &str| {
+        let house = House::new(config).env("PATH", "/nowhere").up();
+        house.json(&["status"])["sandbox"].as_str().unwrap().to_owned()
+    };
+    let chosen = status("");
+    assert!(chosen.starts_with("process") && chosen.ends_with("bubblewrap is not installed"), "{chosen}");
+    let refused = status("sandbox = \"bwrap\"\n");
+    assert!(refused.starts_with("sandbox = \"bwrap\" does not work here: bubblewrap is not"), "{refused}");
+}
