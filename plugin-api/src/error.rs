@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub type Result<T> = std::result::Result<T, PluginError>;
 
 /// An error a plugin answers with. Any `std::error::Error` converts into [`PluginError::Retry`], so
-/// `?` works: a failure nobody classified is taken to be temporary.
+/// `?` works: a failure nobody classified is taken to be temporary, and in doubt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "error", rename_all = "snake_case")]
 pub enum PluginError {
@@ -17,6 +17,9 @@ pub enum PluginError {
         /// The wait the platform asked for, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_ms: Option<u64>,
+        /// Whether it may have happened all the same: the request was sent, and its answer was lost.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_doubt: bool,
     },
     /// The platform will never take this; trying again is useless.
     Refused {
@@ -41,7 +44,13 @@ pub enum PluginError {
 impl PluginError {
     /// Try again, with back-off.
     pub fn retry(reason: impl Into<String>) -> Self {
-        PluginError::Retry { reason: reason.into(), after_ms: None }
+        PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: false }
+    }
+
+    /// Try again, with back-off, although it may have happened: the platform was asked, and its answer
+    /// was lost. A message that is sent again after this is on record as a possible duplicate.
+    pub fn in_doubt(reason: impl Into<String>) -> Self {
+        PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: true }
     }
 
     /// Never try again.
@@ -80,6 +89,6 @@ impl<E: std::error::Error> From<E> for PluginError {
             reason.push_str(&cause.to_string());
             source = cause.source();
         }
-        PluginError::retry(reason)
+        PluginError::in_doubt(reason)
     }
 }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::ACCOUNT_MAIN;
+use vestibule_session::crash;
 
 /// How long a stopping house waits for deliveries, and then for runners.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -42,6 +43,8 @@ impl Running {
     /// Another runtime holds the home, a newer version wrote it, or the port is taken.
     pub async fn start(home: Home, config: Config, scope: Scope, program: PathBuf) -> Result<Running> {
         let begin = Instant::now();
+        // Before anything opens a database: no lease may make a lane sleep.
+        vestibule_session::never_wait("runtime");
         let lock = home.open()?;
         let central = Central::open(&home.central_db())?;
         let opened = begin.elapsed();
@@ -106,6 +109,7 @@ impl Running {
         let folder = std::fs::File::open(house.home.root()).context(|| "cannot open the home".into())?;
         let flushed = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&folder));
         if matches!(flushed.await, Ok(Ok(()))) {
+            crash::point("stop: every file is flushed, not trusted");
             let marks = house.clone();
             let trust = move |db: &Connection| {
                 marks.ledger.write_marks(db)?;

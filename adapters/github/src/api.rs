@@ -89,9 +89,11 @@ impl Api {
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer> {
         let response = request.send().await.map_err(|error| {
+            let not_asked = error.is_connect() || error.is_builder();
             // The URL says nothing new, and may hold what the operator wrote into `api_url`.
             let reason = PluginError::from(error.without_url());
-            PluginError::retry(format!("GitHub cannot be reached: {}", reason.reason()))
+            let words = format!("GitHub cannot be reached: {}", reason.reason());
+            if not_asked { PluginError::retry(words) } else { PluginError::in_doubt(words) }
         })?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok(Answer { status, headers, body: body_of(response).await })
@@ -172,7 +174,9 @@ impl Answer {
     fn later(&self) -> PluginError {
         let after_ms = self.limit_ms();
         let what = if after_ms.is_some() { "GitHub's rate limit is used up" } else { "GitHub has a problem" };
-        PluginError::Retry { reason: format!("{what} ({})", self.words()), after_ms }
+        // Whoever stands before GitHub may have passed the request on before it failed.
+        let in_doubt = self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT;
+        PluginError::Retry { reason: format!("{what} ({})", self.words()), after_ms, in_doubt }
     }
 
     /// What it means that a comment was not taken.

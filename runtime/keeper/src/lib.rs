@@ -43,6 +43,7 @@ fn run() -> std::io::Result<()> {
     let by_hand = || std::io::Error::other("it is started by the runtime, not by hand");
     let Ok(Some(ToKeeper::Launch(spec))) = wire::receive(&mut runtime) else { return Err(by_hand()) };
     let dir = SessionDir::new(&spec.session_dir);
+    vestibule_session::never_wait("keeper");
     // A runner without a sandbox can do what its user can, and would inherit this.
     if spec.runner.as_ref().is_none_or(|runner| runner.sandbox != wire::Sandbox::None) {
         confine::signals()?;

@@ -11,7 +11,7 @@ use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr};
 use std::time::{Duration, Instant};
-use vestibule_session::{AckStatus, OutboundReader, SessionDir};
+use vestibule_session::{AckStatus, OutboundReader, SessionDir, crash};
 
 /// The kind of an error that is the agent's doing.
 pub const SPOILT: ErrorKind = ErrorKind::InvalidData;
@@ -95,6 +95,7 @@ impl Watch<'_> {
         let stderr = child.stderr.take().ok_or_else(gone)?;
         rustix::io::ioctl_fionbio(&stderr, true)?;
         let pid = child.id();
+        crash::point("keeper: the runner was started");
         self.runner =
             Some(Runner { child, exit, stderr: Some(stderr), stderr_tail: Vec::new(), kill_at: None });
         wire::send(self.runtime, &FromKeeper::Started { pid })
@@ -105,6 +106,7 @@ impl Watch<'_> {
         loop {
             let busy = self.look_again && !self.in_flight && !self.look()?;
             if self.runner.is_none() && !self.look_again && !self.in_flight {
+                crash::point("keeper: everything is handed over, and nobody was told");
                 return wire::send(self.runtime, &FromKeeper::Drained);
             }
             locked_since = busy.then(|| locked_since.unwrap_or_else(Instant::now));
@@ -225,7 +227,9 @@ impl Watch<'_> {
         };
         self.look_again = false;
         if let Some(batch) = batch {
+            crash::point("keeper: a batch is read, not handed over");
             wire::send(self.runtime, &batch)?;
+            crash::point("keeper: a batch is handed over");
             self.in_flight = true;
         }
         Ok(true)

@@ -123,7 +123,10 @@ impl SessionDir {
             fs::create_dir_all(private.join(OUTBOX))?;
             fs::create_dir_all(private.join(TEMPORARY))?;
             crate::outbound::build(&private.join(OUTBOUND))?;
+            fs::File::open(&private)?.sync_all()?;
+            crate::crash::point("session: the agent's part is built, not in its place");
             fs::rename(private, self.out())?;
+            crate::crash::point("session: the agent's part is in its place, not flushed");
         }
         Ok(())
     }

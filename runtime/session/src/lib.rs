@@ -12,6 +12,8 @@
 //!   [`OutboundWriter`].
 //! - Nothing the agent can write lies beside `inbound.db`: the agent's part is the folder `out/`.
 
+mod calls;
+pub mod crash;
 mod error;
 mod heartbeat;
 #[cfg(any(feature = "ledger", feature = "runner"))]
@@ -23,6 +25,7 @@ mod row;
 mod seq;
 mod time;
 
+pub use calls::never_wait;
 pub use error::{Error, Result};
 #[cfg(feature = "keeper")]
 pub use heartbeat::look as look_at_heartbeat;

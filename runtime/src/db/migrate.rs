@@ -14,6 +14,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../sessions/migrations/0005_sessions.sql")),
     M::up(include_str!("../ledger/migrations/0006_ledger.sql")),
     M::up(include_str!("../drops/migrations/0007_drops.sql")),
+    M::up(include_str!("../sessions/migrations/0011_outbound_seq.sql")),
 ];
 
 /// Applies what is missing.

@@ -22,7 +22,7 @@ use snapshot::Snapshot;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::{Address, Capability, Content, OutboundMessage, PluginError, Receipt};
-use vestibule_session::{Ack, MessageOut};
+use vestibule_session::{Ack, MessageOut, crash};
 
 /// How long a channel may take over one message.
 const DELIVER_DEADLINE: Duration = Duration::from_secs(60);
@@ -83,8 +83,8 @@ fn record(db: &Connection, session_id: &str, messages: &[MessageOut], acks: &[Ac
     if let Some(why) = refused.first() {
         tracing::warn!(session = session_id, count = refused.len(), %why, "replies were refused");
     }
-    if !messages.is_empty() {
-        ledger::mark_taken(db, session_id)?;
+    if let Some(seq) = messages.iter().map(|reply| reply.seq).max() {
+        ledger::mark_taken(db, session_id, seq)?;
     }
     ledger::acknowledge(db, session_id, acks)?;
     Ok(addresses)
@@ -154,7 +154,7 @@ async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<A
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "deliveries wait for the central database");
+                tracing::debug!(%error, "deliveries wait for the central database");
                 tokio::select! {
                     () = tokio::time::sleep(DATABASE_RETRY) => {}
                     () = house.stopping() => return,
@@ -166,6 +166,9 @@ async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<A
 
 async fn deliver(house: &Arc<House>, delivery: Delivery) {
     let outcome = send(house, &delivery).await;
+    // Where one id is one message, an attempt that nobody knows the end of does no harm.
+    let channel = house.registry.channel(delivery.address.channel_type.as_str());
+    let idempotent = channel.is_some_and(|link| link.manifest.can(Capability::Idempotent));
     let now = clock::now();
     match &outcome {
         Ok(_) => tracing::debug!(session = delivery.session_id, reply = delivery.message_out_id, "delivered"),
@@ -180,11 +183,11 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
         let (delivery, outcome) = (delivery.clone(), outcome.clone());
         let parked = matches!(*outcome, Err(CallError::NotThere));
         let address = delivery.address.clone();
-        match house.central.write(move |db| record_outcome(db, &delivery, &outcome, now)).await {
+        match house.central.write(move |db| record_outcome(db, &delivery, &outcome, idempotent, now)).await {
             Ok(()) if parked => return unpark_if_live(house, &address).await,
             Ok(()) => return house.ring_later(session_id),
             // The record says `sending`, and must not stay so: the lane waits until it is told.
-            Err(error) => tracing::error!(%error, "the outcome of a delivery could not be recorded yet"),
+            Err(error) => tracing::debug!(%error, "the outcome of a delivery could not be recorded yet"),
         }
         tokio::select! {
             () = tokio::time::sleep(DATABASE_RETRY) => {}
@@ -208,6 +211,7 @@ fn record_outcome(
     db: &Connection,
     delivery: &Delivery,
     outcome: &std::result::Result<Receipt, CallError>,
+    idempotent: bool,
     now: Timestamp,
 ) -> Result<()> {
     let error = match outcome {
@@ -215,8 +219,7 @@ fn record_outcome(
         Err(error) => error,
     };
     let why = error.to_string();
-    // The call was made and nobody knows how it went.
-    let in_doubt = matches!(error, CallError::Late | CallError::Cancelled | CallError::Panicked(_));
+    let in_doubt = !idempotent && retry::in_doubt(error);
     match after_failure(error, delivery.attempts, delivery.taken_at, now) {
         Next::At(at) => ledger::try_later(db, delivery, Some(at), &why, in_doubt),
         Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt),
@@ -237,5 +240,8 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Receipt
         in_reply_to: delivery.in_reply_to.clone(),
         attachments: vec![],
     };
-    link.deliver(message, DELIVER_DEADLINE).await
+    crash::point("delivery: `sending` is on record, nobody was called");
+    let outcome = link.deliver(message, DELIVER_DEADLINE).await;
+    crash::point("delivery: the platform has it, nothing is on record");
+    outcome
 }

@@ -22,6 +22,18 @@ pub enum Next {
     GiveUp,
 }
 
+/// Whether the platform may have the message all the same: the call was made, and nobody knows how it
+/// went.
+pub fn in_doubt(error: &CallError) -> bool {
+    matches!(
+        error,
+        CallError::Late
+            | CallError::Cancelled
+            | CallError::Panicked(_)
+            | CallError::Plugin(PluginError::Retry { in_doubt: true, .. } | PluginError::Unknown)
+    )
+}
+
 /// What comes after the failure of attempt number `attempts` of a message taken at `taken_at`.
 pub fn after_failure(error: &CallError, attempts: i64, taken_at: Timestamp, now: Timestamp) -> Next {
     let named = match error {
@@ -49,7 +61,9 @@ mod tests {
     #[test]
     fn what_comes_next() {
         let now = Timestamp(BUDGET_MS * 2);
-        let retry = |after_ms| CallError::Plugin(PluginError::Retry { reason: "busy".into(), after_ms });
+        let retry = |after_ms| {
+            CallError::Plugin(PluginError::Retry { reason: "busy".into(), after_ms, in_doubt: false })
+        };
         let cases = [
             (retry(None), 1, now, Next::At(after(now, 1_000))),
             (retry(None), 4, now, Next::At(after(now, 8_000))),

@@ -24,13 +24,19 @@ pub struct Keeper {
 
 impl Keeper {
     /// Starts a keeper and tells it what to keep.
-    pub(super) async fn start(program: &Path, spec: LaunchSpec) -> Result<Keeper> {
+    pub(super) async fn start(program: &Path, mut spec: LaunchSpec) -> Result<Keeper> {
         let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket for a keeper".into())?;
         let theirs = theirs.into_std().context(|| "cannot make a socket for a keeper".into())?;
         theirs.set_nonblocking(false).context(|| "cannot make a socket for a keeper".into())?;
         #[allow(clippy::disallowed_methods, reason = "this is the door")]
         let mut command = Command::new(program);
         command.as_std_mut().env_clear();
+        if let Some((name, value)) = vestibule_session::crash::hand_on() {
+            command.env(&name, &value);
+            if let Some(runner) = &mut spec.runner {
+                runner.env.push((name, value));
+            }
+        }
         let child = command
             .arg0("vestibule")
             .arg("keeper")
