@@ -333,7 +333,7 @@ fn add_bad_agent(house: &House, command: &str) {
 }
 
 /// A house with an agent that does one hostile thing with its own files for ever, and one that echoes.
-fn with_hostile(attempt: &str, file: &str) -> (House, Terminal) {
+pub fn with_hostile(attempt: &str, file: &str) -> (House, Terminal) {
     let house = House::new("").up();
     add_bad_agent(&house, "true");
     let mut client = Terminal::connect(&house, false);
@@ -384,7 +384,7 @@ fn parent_of(pid: &str) -> Option<String> {
 }
 
 /// How many processes of this house run a program.
-fn running(program: &str, house: u32) -> usize {
+pub fn running(program: &str, house: u32) -> usize {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let of_ours = processes.filter(|entry| {
         let mut pid = entry.file_name().to_string_lossy().into_owned();

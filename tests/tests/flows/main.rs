@@ -2,12 +2,18 @@
 
 mod bad_input;
 mod crash;
+mod disk_full;
 mod emulator;
 mod escape;
 mod files;
 mod github;
 mod hostile;
+mod kill_loop;
+mod locks;
 mod plugins;
+mod points;
+mod power_cut;
 mod providers;
 mod support;
 mod terminal;
+mod traffic;

@@ -62,6 +62,11 @@ impl House {
         House { home, child: None, env: vec![] }
     }
 
+    /// A home with its own config in it; nothing runs yet.
+    pub fn at(home: tempfile::TempDir) -> House {
+        House { home, child: None, env: vec![] }
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> House {
         self.env.push((name.into(), value.into()));
         self
@@ -87,22 +92,33 @@ impl House {
 
     /// Starts `vestibule up` and waits until it answers.
     pub fn start(&mut self) {
-        let log =
-            std::fs::File::options().append(true).create(true).open(self.home.path().join("log")).unwrap();
-        let child = self
-            .command(&["up", "--log", "debug"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        self.child = Some(child.unwrap());
+        self.launch(&[]);
         until("the house answers", || {
-            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+            if let Some(status) = self.ended() {
                 panic!("the house ended with {status}:\n{}", self.log());
             }
             self.run(&["status"]).status.success().then_some(())
         });
         self.wait_live("terminal");
+    }
+
+    /// How the house has ended, if it has.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.as_mut().unwrap().try_wait().unwrap()
+    }
+
+    /// Starts `vestibule up` with more in its environment, and waits for nothing.
+    pub fn launch(&mut self, env: &[(&str, &str)]) {
+        let log =
+            std::fs::File::options().append(true).create(true).open(self.home.path().join("log")).unwrap();
+        let child = self
+            .command(&["up", "--log", "debug"])
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        self.child = Some(child.unwrap());
     }
 
     pub fn log(&self) -> String {
@@ -154,10 +170,17 @@ impl House {
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
+    /// Asks it to stop, if it still runs; how it ended.
+    pub fn end(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).output();
+        child.wait().unwrap()
+    }
+
     /// Kills it as a crash would.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
+        let _ = child.kill();
         child.wait().unwrap();
     }
 
@@ -279,7 +302,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// `answer` gets `METHOD /path` and the body.
+    /// `answer` gets `METHOD /path` and the body; status 0 hangs up without an answer.
     pub fn start(answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static) -> Api {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -328,6 +351,9 @@ fn serve(stream: TcpStream, notes: &Mutex<Vec<(String, Value)>>, answer: &Answer
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         notes.lock().unwrap().push((request.clone(), body.clone()));
         let (status, value) = answer(&request, &body);
+        if status == 0 {
+            return; // it was taken, and the connection dies before the answer
+        }
         let text = value.to_string();
         let head = format!(
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
