@@ -105,6 +105,7 @@ impl Running {
         // What is being delivered is waited for: cut off, it would be sent twice.
         until(|| house.deliveries.open() == 0).await;
         plugins::stop_all(house).await;
+        house.ring_all_waiting();
         until(|| house.sessions.open() == 0).await;
         let folder = std::fs::File::open(house.home.root()).context(|| "cannot open the home".into())?;
         let flushed = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&folder));

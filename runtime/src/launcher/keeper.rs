@@ -31,11 +31,11 @@ impl Keeper {
         #[allow(clippy::disallowed_methods, reason = "this is the door")]
         let mut command = Command::new(program);
         command.as_std_mut().env_clear();
-        if let Some((name, value)) = vestibule_session::crash::hand_on() {
+        if let Some(runner) = &mut spec.runner
+            && let Some((name, value)) = vestibule_session::crash::hand_on()
+        {
             command.env(&name, &value);
-            if let Some(runner) = &mut spec.runner {
-                runner.env.push((name, value));
-            }
+            runner.env.push((name, value));
         }
         let child = command
             .arg0("vestibule")

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Houses that are tried side by side.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
 fn points() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
