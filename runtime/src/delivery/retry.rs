@@ -78,4 +78,24 @@ mod tests {
             assert_eq!(after_failure(&error, attempts, taken_at, now), want, "{error:?} {attempts}");
         }
     }
+
+    #[test]
+    fn what_may_have_arrived_all_the_same() {
+        let plugin = CallError::Plugin;
+        for (error, want) in [
+            (CallError::NotThere, false),
+            (CallError::Unsupported("x".into()), false),
+            (plugin(PluginError::refused("no")), false),
+            (plugin(PluginError::broken("no")), false),
+            (plugin(PluginError::retry("not sent")), false),
+            (plugin(PluginError::in_doubt("no answer")), true),
+            (plugin(PluginError::from(std::io::Error::other("nobody classified it"))), true),
+            (plugin(PluginError::Unknown), true),
+            (CallError::Late, true),
+            (CallError::Cancelled, true),
+            (CallError::Panicked("x".into()), true),
+        ] {
+            assert_eq!(in_doubt(&error), want, "{error}");
+        }
+    }
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 struct Disk(PathBuf);
 
 impl Disk {
-    fn mount(at: &Path) -> Option<Disk> {
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m,mode=700", "tmpfs"]).arg(at).output();
+    fn mount(at: &Path, megabytes: u32) -> Option<Disk> {
+        let size = format!("size={megabytes}m,mode=700");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Disk(at.to_owned()));
         }
@@ -49,7 +49,7 @@ impl Drop for Disk {
 #[test]
 fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
     let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
-    let Some(disk) = Disk::mount(home.path()) else { return };
+    let Some(disk) = Disk::mount(home.path(), 12) else { return };
     let mut traffic = Traffic::github_in(home, false);
     traffic.up();
     traffic.wire();
@@ -61,7 +61,7 @@ fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
     let left: Vec<u64> = if in_full() {
         (0..60).map(|page| page * 4096).collect()
     } else {
-        vec![0, 1, 4, 8, 14, 22, 32, 48].into_iter().map(|page| page * 4096).collect()
+        vec![0, 4, 14, 32].into_iter().map(|page| page * 4096).collect()
     };
     let (mut refused, mut taken) = (0, 0);
     for but in left {
@@ -104,5 +104,56 @@ fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
     );
     let outcome = traffic.verify();
     println!("{outcome:?}");
+    traffic.end();
+}
+
+/// There is space for the central database, and none for the sessions: messages are taken, and wait.
+#[test]
+fn sessions_without_space_wait_for_it_and_nothing_counts_against_their_messages() {
+    let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
+    let sessions = home.path().join("sessions");
+    fs::create_dir(&sessions).unwrap();
+    let Some(disk) = Disk::mount(&sessions, 2) else { return };
+    let mut traffic = Traffic::github_in(home, false);
+    traffic.up();
+    traffic.wire();
+    let slow = ["--provider", "command", "--command", "sh -c 'sleep 0.7; cat'"];
+    traffic.house.ok(&[&["agent", "update", "assistant"][..], &slow].concat());
+    // A number names its chat: the first two are for two sessions that are there, the next for new ones.
+    for _ in 0..2 {
+        assert_eq!(traffic.send_github(traffic.number()), 200);
+    }
+    traffic.settle(Duration::from_secs(20));
+    for late in [true, false] {
+        let numbers: Vec<u64> = (0..CHATS).map(|_| traffic.number()).collect();
+        if !late {
+            disk.fill(0);
+        }
+        for number in numbers {
+            assert_eq!(traffic.send_github(number), 200, "the ledger has space");
+        }
+        if late {
+            // The runners have their messages, and think: only their answers meet the full disk.
+            std::thread::sleep(Duration::from_millis(350));
+            disk.fill(0);
+        }
+        std::thread::sleep(Duration::from_millis(2500));
+        let waiting: i64 =
+            traffic.house.query("SELECT COUNT(*) FROM messages_in WHERE status = 'pending'")[0];
+        assert!(waiting >= 4, "late {late}: only {waiting} wait for space");
+        disk.free();
+        traffic.settle(Duration::from_secs(30));
+    }
+    assert_eq!(traffic.house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE tries > 0"), [0]);
+    assert!(
+        traffic
+            .house
+            .query::<String>("SELECT quarantined FROM sessions WHERE quarantined IS NOT NULL")
+            .is_empty()
+    );
+    let log = traffic.house.log();
+    let told = log.matches("its files cannot be written").count();
+    assert!((1..=2 * CHATS as usize).contains(&told), "told {told} times");
+    println!("{:?}", traffic.verify());
     traffic.end();
 }
