@@ -351,32 +351,6 @@ pub fn with_hostile(attempt: &str, file: &str) -> (House, Terminal) {
     (house, client)
 }
 
-#[test]
-fn a_lock_on_its_own_files_costs_a_runner_its_life_and_nobody_else_anything() {
-    for (attempt, file) in [("hold-shared", "inbound.db"), ("hold-exclusive", "out/outbound.db")] {
-        let (house, mut client) = with_hostile(attempt, file);
-        client.say("bad 1");
-        assert_eq!(client.reply(), "bad 1");
-        let holding = hostile().file_name().unwrap().to_string_lossy().into_owned();
-        until("the lock is held", || (running(&holding, house.pid()) > 0).then_some(()));
-        std::thread::sleep(Duration::from_millis(100));
-        let mut slowest = Duration::ZERO;
-        let begin = Instant::now();
-        // Each of these is for the locked session, too.
-        until("its runner is ended", || {
-            let round = Instant::now();
-            client.say("bad 2");
-            assert_eq!(client.reply(), "bad 2");
-            slowest = slowest.max(round.elapsed());
-            (running(&holding, house.pid()) == 0).then_some(())
-        });
-        assert!(begin.elapsed() < Duration::from_secs(8), "{attempt}: ended after {:?}", begin.elapsed());
-        assert!(slowest < Duration::from_millis(500), "{attempt}: the other session waited {slowest:?}");
-        drop(client);
-        house.ok(&["agent", "update", "bad", "--command", "true"]);
-    }
-}
-
 /// The process that a process belongs to.
 fn parent_of(pid: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

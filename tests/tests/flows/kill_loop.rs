@@ -69,6 +69,7 @@ fn run(mut traffic: Traffic, name: &str, kills: usize, messages: usize) {
         done[3],
         begin.elapsed() - looped
     );
+    assert_eq!(outcome.asked_again, 0, "{outcome:?}");
     if name == "idempotent" {
         assert_eq!(outcome.duplicates, 0);
     } else {

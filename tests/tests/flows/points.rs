@@ -87,6 +87,7 @@ fn crash_at(point: &str) -> bool {
     }
     traffic.settle(Duration::from_secs(60));
     let outcome = traffic.verify();
+    assert_eq!(outcome.asked_again, 0, "{point}: {outcome:?}");
     assert!(outcome.duplicates_at_one <= 1, "{point}: {outcome:?}");
     traffic.end();
     reached

@@ -8,7 +8,7 @@
 //! - `inbound.db`, which is never flushed in between, is cut, emptied, removed, made noise, mixed page by page with
 //!   how it was earlier, or gets a stale journal beside it;
 //! - `outbound.db` is put back to how it was at an earlier power cut, which is more than a disk that honours a flush
-//!   can lose;
+//!   can lose, so that a message may be answered again;
 //! - the boot ids on record become those of another boot.
 
 use crate::support::{House, Terminal, rows, until};
@@ -195,6 +195,8 @@ fn what_was_acknowledged_survives_power_cuts() {
     let released = traffic.settle(Duration::from_secs(60));
     let outcome = traffic.verify();
     println!("{cuts} power cuts: {outcome:?}, {released} sessions released from quarantine; {seen:?}");
+    // Only because the agent's file loses more here than a flush allows: see above.
+    assert!(outcome.asked_again <= cuts as usize, "{outcome:?}");
     assert!(outcome.duplicates_at_one <= cuts as usize, "{outcome:?}");
     traffic.end();
 }
