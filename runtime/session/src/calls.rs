@@ -52,7 +52,7 @@ mod steps {
             return;
         }
         let _ = NAMES.set(["writes", "cuts", "removes"].map(|step| format!("{role}: SQLite {step}")));
-        replace(c"write", write as *const ());
+        replace(c"pwrite", pwrite as *const ());
         replace(c"ftruncate", ftruncate as *const ());
         replace(c"unlink", unlink as *const ());
     }
@@ -63,10 +63,10 @@ mod steps {
         }
     }
 
-    extern "C" fn write(file: c_int, bytes: *const c_void, count: size_t) -> ssize_t {
+    extern "C" fn pwrite(file: c_int, bytes: *const c_void, count: size_t, at: off_t) -> ssize_t {
         point(0);
         // SAFETY: SQLite's own arguments, handed on.
-        unsafe { libc::write(file, bytes, count) }
+        unsafe { libc::pwrite(file, bytes, count, at) }
     }
 
     extern "C" fn ftruncate(file: c_int, size: off_t) -> c_int {

@@ -153,19 +153,20 @@ fn sqlite_cut_off_in_any_step_is_survived() {
     for (name, steps) in [
         ("runtime: SQLite writes", 900),
         ("runtime: SQLite removes", 60),
-        ("runtime: SQLite cuts", 4),
         ("runner: SQLite writes", 30),
         ("runner: SQLite removes", 4),
     ] {
+        // The first is always reached, or this test has lost its hold on SQLite.
+        cases.push(format!("{name}#1"));
+        let stride = if steps > 500 { 5 } else { 2 };
         if in_full() {
-            let stride = if steps > 500 { 3 } else { 1 };
-            cases.extend((1..=steps).step_by(stride).map(|step| format!("{name}#{step}")));
+            cases.extend((2..=steps).step_by(stride).map(|step| format!("{name}#{step}")));
         } else {
-            cases.extend((0..2).map(|_| format!("{name}#{}", 1 + dice.below(steps / 3 + 1))));
+            cases.push(format!("{name}#{}", 2 + dice.below(steps / 3 + 1)));
         }
     }
     let count = cases.len();
     let missed = walk(cases);
     println!("{count} steps of SQLite: {} not reached, in {:?}", missed.len(), begin.elapsed());
-    assert!(missed.len() < count, "none was reached");
+    assert!(!missed.iter().any(|case| case.ends_with("#1")), "{missed:?}");
 }
