@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 pub type Result<T> = std::result::Result<T, PluginError>;
 
 /// An error a plugin answers with. Any `std::error::Error` converts into [`PluginError::Retry`], so
-/// `?` works: a failure nobody classified is taken to be temporary, and the message not sent. Where
-/// the platform may have it, say [`PluginError::InDoubt`].
+/// `?` works: a failure nobody classified is taken to be temporary, and in doubt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "error", rename_all = "snake_case")]
 pub enum PluginError {
@@ -18,12 +17,9 @@ pub enum PluginError {
         /// The wait the platform asked for, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_ms: Option<u64>,
-    },
-    /// Nobody knows whether the platform took it: the connection ended after the message was sent.
-    /// The runtime does what the channel's capabilities allow.
-    InDoubt {
-        /// What happened.
-        reason: String,
+        /// Whether it may have happened all the same: the request was sent, and its answer was lost.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_doubt: bool,
     },
     /// The platform will never take this; trying again is useless.
     Refused {
@@ -48,18 +44,20 @@ pub enum PluginError {
 impl PluginError {
     /// Try again, with back-off.
     pub fn retry(reason: impl Into<String>) -> Self {
-        PluginError::Retry { reason: reason.into(), after_ms: None }
+        PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: false }
+    }
+
+    /// Try again, with back-off, although it may have happened: the platform was asked, and its answer
+    /// was lost. The runtime then does what the channel's capabilities allow: it looks the message up, or
+    /// sends it again and has it on record as a possible duplicate.
+    pub fn in_doubt(reason: impl Into<String>) -> Self {
+        PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: true }
     }
 
     /// Try again no sooner than the platform asked for.
     pub fn retry_after(reason: impl Into<String>, wait: std::time::Duration) -> Self {
         let after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        PluginError::Retry { reason: reason.into(), after_ms }
-    }
-
-    /// It may have arrived, or not.
-    pub fn in_doubt(reason: impl Into<String>) -> Self {
-        PluginError::InDoubt { reason: reason.into() }
+        PluginError::Retry { reason: reason.into(), after_ms, in_doubt: false }
     }
 
     /// Never try again.
@@ -81,7 +79,6 @@ impl PluginError {
     pub fn reason(&self) -> &str {
         match self {
             PluginError::Retry { reason, .. }
-            | PluginError::InDoubt { reason }
             | PluginError::Refused { reason }
             | PluginError::Unsupported { reason }
             | PluginError::Broken { reason } => reason,
@@ -99,6 +96,6 @@ impl<E: std::error::Error> From<E> for PluginError {
             reason.push_str(&cause.to_string());
             source = cause.source();
         }
-        PluginError::retry(reason)
+        PluginError::in_doubt(reason)
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Result;
 use std::path::{Path, PathBuf};
 use vestibule_plugin_api::ATTACHMENTS_MAX;
-use vestibule_session::{MessageIn, MessageOut, SessionDir, name};
+use vestibule_session::{MessageIn, MessageOut, SessionDir, crash, name};
 
 /// Where a provider puts files, empty.
 ///
@@ -55,6 +55,7 @@ pub fn attach(dir: &SessionDir, folder: &Path, names: Vec<String>, reply: &mut M
         fs::rename(folder.join(name), outbox.join(name))?;
         File::open(outbox.join(name))?.sync_all()?;
     }
+    crash::point("runner: files are at their reply, no row names them");
     File::open(&outbox)?.sync_all()?;
     if let Some(above) = outbox.parent() {
         File::open(above)?.sync_all()?;

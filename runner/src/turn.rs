@@ -22,6 +22,8 @@ const CLAIM_AFTER: Duration = Duration::from_millis(20);
 const LOOK_AGE_MAX: Duration = Duration::from_secs(1);
 /// Signs of life come at most this often, so that a fast turn does not pay for several.
 const BEAT_MIN: Duration = Duration::from_secs(1);
+/// A full disk is tried again this often.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// An idle runner shows that it lives this often.
 const BEAT_IDLE: Duration = Duration::from_secs(60);
 
@@ -43,7 +45,7 @@ impl Runner {
     /// [`Error::Open`].
     pub fn open(dir: SessionDir, settings: Settings, provider: Box<dyn Provider>) -> Result<Runner, Error> {
         let cannot = |reason| Error::Open { path: dir.outbound_db(), reason };
-        let outbound = OutboundWriter::open(&dir).map_err(cannot)?;
+        let outbound = patiently(|| OutboundWriter::open(&dir)).map_err(cannot)?;
         let taken = outbound.taken().map_err(cannot)?;
         let continuation = outbound.state(&continuation_key(&settings)).map_err(cannot)?;
         let mut runner = Runner { dir, settings, outbound, provider, continuation, taken, beaten: None };
@@ -72,7 +74,7 @@ impl Runner {
     /// An error of SQLite.
     pub fn forget(&mut self, settled: &[String]) -> vestibule_session::Result<()> {
         if !settled.is_empty() {
-            self.outbound.forget(settled)?;
+            self.write(|outbound| outbound.forget(settled))?;
             self.taken.retain(|id| !settled.contains(id));
         }
         Ok(())
@@ -119,7 +121,8 @@ impl Runner {
             clears.iter().map(|row| reply::to_row(draft("Session cleared."), row, home)).collect();
         let cleared: Vec<String> = clears.iter().map(|row| row.id.clone()).collect();
         let (ids, now) = (all.unwrap_or(&cleared), Timestamp::now());
-        Ok(self.outbound.post(&mut replies, ids, AckStatus::Completed, look.highest_seq, now)?)
+        let highest = look.highest_seq;
+        Ok(self.write(|outbound| outbound.post(&mut replies, ids, AckStatus::Completed, highest, now))?)
     }
 
     /// Keeps the provider's token, or forgets it, before anything else: a crash in mid-turn must not
@@ -127,10 +130,19 @@ impl Runner {
     fn remember(&mut self, continuation: Option<String>) -> Result<(), Error> {
         if self.continuation != continuation {
             let key = continuation_key(&self.settings);
-            self.outbound.set_state(&key, continuation.as_deref(), Timestamp::now())?;
+            self.write(|outbound| outbound.set_state(&key, continuation.as_deref(), Timestamp::now()))?;
             self.continuation = continuation;
         }
         Ok(())
+    }
+
+    /// Writes to the runner's own file, once there is space for it: an answer that was paid for is not
+    /// thrown away because a disk is full for a while.
+    fn write(
+        &mut self,
+        mut work: impl FnMut(&mut OutboundWriter) -> vestibule_session::Result<()>,
+    ) -> vestibule_session::Result<()> {
+        patiently(|| work(&mut self.outbound))
     }
 
     /// Shows that the runner lives, if the last sign is at least `age` old. One that cannot be
@@ -139,6 +151,24 @@ impl Runner {
         if self.beaten.is_none_or(|last| last.elapsed() >= age) {
             let _ = vestibule_session::touch_heartbeat(&self.dir);
             self.beaten = Some(Instant::now());
+        }
+    }
+}
+
+/// Tries again as long as the disk is full.
+fn patiently<T>(mut work: impl FnMut() -> vestibule_session::Result<T>) -> vestibule_session::Result<T> {
+    let mut told = false;
+    loop {
+        match work() {
+            Err(error) if error.is_full() => {
+                if !std::mem::replace(&mut told, true) {
+                    eprintln!(
+                        "vestibule-runner: cannot write to out/, trying again until there is space: {error}"
+                    );
+                }
+                std::thread::sleep(FULL_PAUSE);
+            }
+            other => return other,
         }
     }
 }
@@ -195,7 +225,8 @@ impl Turn<'_> {
     /// and saves a commit.
     fn claim(&mut self) -> Result<(), Error> {
         self.claimed = true;
-        Ok(self.runner.outbound.claim(&self.unsettled, Timestamp::now())?)
+        let ids = &self.unsettled;
+        Ok(self.runner.write(|outbound| outbound.claim(ids, Timestamp::now()))?)
     }
 
     /// Sends what the provider wrote. When it wrote only what reaches nobody, it is told so, once.
@@ -253,7 +284,8 @@ impl Turn<'_> {
     fn post(&mut self, mut replies: Vec<MessageOut>, status: AckStatus) -> Result<(), Error> {
         if !replies.is_empty() || !self.unsettled.is_empty() {
             let (ids, now) = (&self.unsettled, Timestamp::now());
-            self.runner.outbound.post(&mut replies, ids, status, self.look.highest_seq, now)?;
+            let highest = self.look.highest_seq;
+            self.runner.write(|outbound| outbound.post(&mut replies, ids, status, highest, now))?;
             self.unsettled.clear();
         }
         Ok(())

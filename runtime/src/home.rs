@@ -1,7 +1,8 @@
 //! The home: the one folder where everything of an installation lies, and the lock on it.
 
 use crate::error::{Error, IoContext, Result};
-use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::fs::{FlockOperation, Mode, fcntl_lock};
+use rustix::io::Errno;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
 
-/// A process that a killed runtime was just starting holds the lock a moment longer than itself.
+/// A runtime that was just killed holds the lock until it is gone.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_STEP: Duration = Duration::from_millis(5);
 
@@ -149,12 +150,14 @@ impl Home {
         .context(|| format!("cannot open {}", path.display()))?;
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // A record lock, which belongs to this process alone: a `flock` would live on in a child that a
+            // killed runtime was just starting, for as long as a busy machine lets that take.
+            match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(HomeLock { _file: File::from(file) }),
-                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                Err(Errno::WOULDBLOCK | Errno::ACCESS) if Instant::now() < deadline => {
                     std::thread::sleep(LOCK_STEP)
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Errno::WOULDBLOCK | Errno::ACCESS) => {
                     return Err(Error::Locked(format!(
                         "another vestibule runs on {}; stop it, or choose another home with VESTIBULE_HOME",
                         self.root.display()

@@ -65,11 +65,17 @@ impl House {
         let house = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LATER).await;
-            house.waiting().remove(&session_id);
-            if !house.is_stopping() {
+            let waits = house.waiting().remove(&session_id);
+            if waits && !house.is_stopping() {
                 house.ring(session_id);
             }
         });
+    }
+
+    /// Rings now whom [`House::ring_later`] would ring later: the house stops.
+    pub fn ring_all_waiting(self: &Arc<Self>) {
+        let waiting = std::mem::take(&mut *self.waiting());
+        waiting.into_iter().for_each(|session_id| self.ring(session_id));
     }
 
     /// Ends a session's runner once; the next message starts one with the settings of now.

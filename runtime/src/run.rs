@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::ACCOUNT_MAIN;
+use vestibule_session::crash;
 
 /// How long a stopping house waits for deliveries, and then for runners.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +44,8 @@ impl Running {
     /// Another runtime holds the home, a newer version wrote it, or the port is taken.
     pub async fn start(home: Home, config: Config, scope: Scope, program: PathBuf) -> Result<Running> {
         let begin = Instant::now();
+        // Before anything opens a database: no lease may make a lane sleep.
+        vestibule_session::never_wait("runtime");
         let lock = home.open()?;
         launcher::adopt_orphans();
         let central = Central::open(&home.central_db())?;
@@ -118,10 +121,12 @@ impl Running {
         // What is being delivered is waited for: cut off, it would be sent twice.
         until(|| house.deliveries.open() == 0).await;
         plugins::stop_all(house).await;
+        house.ring_all_waiting();
         until(|| house.sessions.open() == 0).await;
         let folder = std::fs::File::open(house.home.root()).context(|| "cannot open the home".into())?;
         let flushed = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&folder));
         if matches!(flushed.await, Ok(Ok(()))) {
+            crash::point("stop: every file is flushed, not trusted");
             let marks = house.clone();
             let trust = move |db: &Connection| {
                 marks.ledger.write_marks(db)?;

@@ -15,7 +15,7 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Comments in one page of a list: the most GitHub gives.
 const PAGE: usize = 100;
 /// How many pages are looked through.
-const PAGES_MAX: usize = 10;
+const PAGES_MAX: usize = 30;
 /// The longest part of GitHub's own words that is passed on, in characters.
 const WORDS_CHARS_MAX: usize = 300;
 /// GitHub's documentation asks for a minute when a secondary limit names no time.
@@ -135,15 +135,11 @@ impl Api {
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer> {
         let response = request.send().await.map_err(|error| {
-            let unsent = error.is_connect() || error.is_builder();
+            let not_asked = error.is_connect() || error.is_builder();
             // The URL says nothing new, and may hold what the operator wrote into `api_url`.
             let reason = PluginError::from(error.without_url());
-            let reason = reason.reason();
-            if unsent {
-                PluginError::retry(format!("GitHub cannot be reached: {reason}"))
-            } else {
-                PluginError::in_doubt(format!("GitHub did not answer: {reason}"))
-            }
+            let words = format!("GitHub cannot be reached: {}", reason.reason());
+            if not_asked { PluginError::retry(words) } else { PluginError::in_doubt(words) }
         })?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok(Answer { status, headers, body: body_of(response).await })
@@ -224,7 +220,9 @@ impl Answer {
     fn later(&self) -> PluginError {
         let after_ms = self.limit_ms();
         let what = if after_ms.is_some() { "GitHub's rate limit is used up" } else { "GitHub has a problem" };
-        PluginError::Retry { reason: format!("{what} ({})", self.words()), after_ms }
+        // Whoever stands before GitHub may have passed the request on before it failed.
+        let in_doubt = self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT;
+        PluginError::Retry { reason: format!("{what} ({})", self.words()), after_ms, in_doubt }
     }
 
     /// What it means that a comment was not taken.
@@ -244,7 +242,7 @@ impl Answer {
                 "the repository has moved ({words}): wire the chat under its new name"
             )),
             // A gateway may give up on a request that goes on behind it.
-            408 | 500.. => PluginError::in_doubt(format!("GitHub has a problem ({words})")),
+            408 | 500.. => self.later(),
             _ => PluginError::refused(format!("GitHub refused the comment ({words})")),
         }
     }

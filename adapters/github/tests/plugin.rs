@@ -134,8 +134,8 @@ async fn github(answer: &'static str) -> (String, tokio::sync::mpsc::Receiver<St
 
 fn kind(error: &PluginError) -> &'static str {
     match error {
+        PluginError::Retry { in_doubt: true, .. } => "in doubt",
         PluginError::Retry { .. } => "retry",
-        PluginError::InDoubt { .. } => "in doubt",
         PluginError::Refused { .. } => "refused",
         PluginError::Unsupported { .. } => "unsupported",
         PluginError::Broken { .. } => "broken",
@@ -186,7 +186,7 @@ async fn what_each_status_of_a_comment_means() {
         ("HTTP/1.1 422 x|<html>", "refused", None, "(422)"),
         ("HTTP/1.1 307 x\r\nlocation: http://127.0.0.1:1/|", "refused", None, "new name"),
         ("HTTP/1.1 502 x|<html>", "in doubt", None, "502"),
-        ("garbage|", "in doubt", None, "did not answer"),
+        ("garbage|", "in doubt", None, "cannot be reached"),
     ];
     for (number, (answer, expected, after, named)) in table.into_iter().enumerate() {
         let (url, _requests) = github(answer).await;
@@ -237,7 +237,7 @@ async fn what_keeps_an_account_from_starting() {
         ("HTTP/1.1 401 x|{\"message\":\"Bad credentials\"}for all", "broken", "`token`"),
         ("HTTP/1.1 403 x|{}for all", "broken", "`token`"),
         ("HTTP/1.1 403 x\r\nretry-after: 1|{}for all", "retry", "rate limit"),
-        ("HTTP/1.1 503 x|for all", "retry", "503"),
+        ("HTTP/1.1 503 x|for all", "in doubt", "503"),
         ("HTTP/1.1 200 x|<html>for all", "broken", "`api_url`"),
         ("HTTP/1.1 404 x|for all", "broken", "`api_url`"),
         ("HTTP/1.1 302 x\r\nlocation: http://127.0.0.1:1/|for all", "broken", "`api_url`"),

@@ -26,6 +26,8 @@ pub fn start_log(level: Level) {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // A log on a full disk must not take the thread with it that had something to say.
+        .log_internal_errors(false)
         .init();
 }
 

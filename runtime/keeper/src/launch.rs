@@ -253,3 +253,13 @@ pub fn pid_of(child: &Child) -> Result<Pid> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| std::io::Error::other("the runner ended at once"))
 }
+
+/// Waits a little for the reader, whose warden ends: nobody else would.
+pub fn see_off(reader: Pid) {
+    for _ in 0..1000 {
+        match rustix::process::waitpid(Some(reader), rustix::process::WaitOptions::NOHANG) {
+            Ok(None) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            _ => return,
+        }
+    }
+}

@@ -19,10 +19,9 @@ mod watch;
 mod weigh;
 pub mod wire;
 
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -64,6 +63,7 @@ fn run() -> std::io::Result<()> {
         _ => return Err(by_hand()),
     };
     let dir = SessionDir::new(&spec.session_dir);
+    vestibule_session::never_wait("keeper");
     let _lock = lock(&dir).inspect_err(|error| watch::say_failed(&mut runtime, error))?;
     let (stderr, stderr_of_runner) = std::io::pipe()?;
     let (link, link_of_reader) = UnixStream::pair()?;
@@ -78,10 +78,13 @@ fn run() -> std::io::Result<()> {
             // The parent's tasks are not this process's.
             std::process::exit(i32::from(outcome.is_err()));
         }
-        launch::Side::Warden(reader, _life) => {
+        launch::Side::Warden(reader, life) => {
             drop((link_of_reader, stderr));
             let ends = warden::Ends { runtime: &runtime, reader, link, stderr: stderr_of_runner };
-            warden::guard(ends, &dir, spec.runner)
+            let outcome = warden::guard(ends, &dir, spec.runner);
+            drop(life);
+            launch::see_off(reader);
+            outcome
         }
     }
 }
@@ -102,9 +105,13 @@ fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()
     outcome
 }
 
-/// One keeper a session: held until this process ends.
-fn lock(dir: &SessionDir) -> std::io::Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(dir.keeper_lock())?;
+/// One keeper a session: held until this process and its whole run have ended. The run inherits it, for
+/// reading: a runner that outlives its killed keeper by a moment must have ended before the next one looks,
+/// or it would write what nobody reads in time.
+fn lock(dir: &SessionDir) -> std::io::Result<OwnedFd> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NOFOLLOW;
+    let file = openat(CWD, dir.keeper_lock(), flags, Mode::RUSR | Mode::WUSR)?;
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -122,6 +122,7 @@ fn start(spec: &RunnerSpec, dir: &SessionDir, ends: &Ends) -> std::result::Resul
     let start = || {
         let stderr = Stdio::from(ends.stderr.try_clone()?);
         let launch::Started { child, info } = launch::start(spec, dir, stderr)?;
+        vestibule_session::crash::point("keeper: the runner was started");
         let pid = launch::pid_of(&child)?;
         let exit = pidfd_open(pid, PidfdFlags::empty())?;
         if let Some(info) = &info {

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Error, ErrorKind, PipeReader, Read, Result, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir};
+use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir, crash};
 
 /// The kind of an error that is the agent's doing.
 pub const SPOILT: ErrorKind = ErrorKind::InvalidData;
@@ -133,6 +133,7 @@ impl Watch<'_> {
         loop {
             let busy = self.look_again && !self.in_flight && !self.look()?;
             if self.runner.is_none() && !self.look_again && !self.in_flight {
+                crash::point("keeper: everything is handed over, and nobody was told");
                 return wire::send(self.ends.runtime, &FromKeeper::Drained);
             }
             locked_since = busy.then(|| locked_since.unwrap_or_else(Instant::now));
@@ -208,6 +209,7 @@ impl Watch<'_> {
         match wire::receive::<ToKeeper>(self.ends.runtime) {
             Ok(Some(ToKeeper::Taken)) => {
                 for message_id in self.handed_files.drain(..) {
+                    crash::point("keeper: files are on record, not cleared away");
                     self.outbox.clear(&message_id);
                 }
                 self.in_flight = false;
@@ -292,8 +294,10 @@ impl Watch<'_> {
         };
         self.look_again = false;
         if let Some(batch) = batch {
+            crash::point("keeper: a batch is read, not handed over");
             self.hand_over_files(&batch)?;
             wire::send(self.ends.runtime, &batch)?;
+            crash::point("keeper: a batch is handed over");
             self.in_flight = true;
         }
         Ok(true)

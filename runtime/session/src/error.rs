@@ -12,6 +12,9 @@ pub enum Error {
     /// Somebody holds a lock, or a crashed writer's journal waits for its owner. Try again soon.
     #[error("the session's file is busy: {0}")]
     Busy(rusqlite::Error),
+    /// A keeper holds the session: the file can be made again when it has gone.
+    #[error("its keeper must end before the session's file can be made again")]
+    Kept,
     /// The file is damaged or is not what it should be.
     #[error("the session's file is damaged: {0}")]
     Damaged(String),
@@ -42,6 +45,17 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
+    /// Whether it is for want of space: what failed works again when there is some.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Error::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            Error::Io(error) => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+
     /// Why a file could not be opened. SQLite says "cannot open" of a missing file and of much else.
     pub(crate) fn of_open(error: rusqlite::Error, path: &std::path::Path) -> Error {
         match std::fs::metadata(path) {

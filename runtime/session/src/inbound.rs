@@ -19,7 +19,7 @@ fn open(path: &std::path::Path, flags: OpenFlags, patience: Duration) -> Result<
 #[cfg(feature = "ledger")]
 mod writer {
     use super::*;
-    use crate::{Delivered, Destination, MessageIn, Routing, format_time};
+    use crate::{Delivered, Destination, MessageIn, Routing, crash, format_time};
     use rusqlite::params;
     use std::fs;
 
@@ -51,17 +51,29 @@ mod writer {
         /// [`crate::Error::Missing`] and [`crate::Error::Damaged`] both call for
         /// [`InboundWriter::rebuild`].
         pub fn open(dir: &SessionDir) -> Result<InboundWriter> {
-            let db = open(&dir.inbound_db(), OpenFlags::SQLITE_OPEN_READ_WRITE, PATIENCE)?;
+            let db = open(&dir.inbound_db(), OpenFlags::SQLITE_OPEN_READ_WRITE, PATIENCE);
+            // What is there and cannot be opened is held by a lease.
+            let db = db.map_err(|error| match error {
+                crate::Error::Sqlite(error)
+                    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) =>
+                {
+                    crate::Error::Busy(error)
+                }
+                error => error,
+            })?;
             InboundWriter::prepare(db)
         }
 
-        /// Starts an empty file in place of whatever is there. No runner may live. A stale journal
-        /// beside a new file would take rows back, so it goes first.
+        /// Starts an empty file in place of whatever is there. A stale journal beside a new file would
+        /// take rows back, and an old file without its journal would show half a commit: so the old file
+        /// goes, then its journal, and only then comes the new one.
         ///
         /// # Errors
-        /// An error of the file system or of SQLite.
+        /// [`crate::Error::Kept`] while a keeper lives, and with it perhaps a runner that would go on
+        /// reading the old file. Else an error of the file system or of SQLite.
         pub fn rebuild(dir: &SessionDir) -> Result<InboundWriter> {
             dir.create()?;
+            let _no_keeper = hold(dir)?;
             let path = dir.inbound_db();
             let fresh = path.with_extension("db.new");
             let _ = fs::remove_file(&fresh);
@@ -72,13 +84,18 @@ mod writer {
                 db.execute_batch(include_str!("inbound.sql"))?;
                 db.execute_batch("COMMIT")?;
             }
-            if let Err(error) = fs::remove_file(path.with_extension("db-journal"))
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                return Err(error.into());
+            let folder = fs::File::open(dir.root())?;
+            crash::point("inbound: the new file is made, the old one is there");
+            if remove(&path)? {
+                crash::point("inbound: the old file is gone, its journal is there");
+            }
+            if remove(&path.with_extension("db-journal"))? {
+                folder.sync_all()?; // or the journal may come back beside the new file
+                crash::point("inbound: the old file and its journal are gone");
             }
             fs::rename(&fresh, &path)?;
-            fs::File::open(dir.root())?.sync_all()?;
+            crash::point("inbound: the new file is in its place, not flushed");
+            folder.sync_all()?;
             InboundWriter::open(dir)
         }
 
@@ -152,7 +169,30 @@ mod writer {
                 replace_routing(&tx, destinations, routing)?;
             }
             tx.execute("UPDATE vestibule_projection SET change = ?1 WHERE id = 1", [projection.change])?;
-            Ok(tx.commit()?)
+            crash::point("inbound: before the commit");
+            tx.commit()?;
+            crash::point("inbound: after the commit");
+            Ok(())
+        }
+    }
+
+    /// Held while the file is made again: no keeper starts meanwhile, and none lives.
+    fn hold(dir: &SessionDir) -> Result<fs::File> {
+        use rustix::fs::{FlockOperation, flock};
+        let file = fs::File::options().create(true).truncate(false).write(true).open(dir.keeper_lock())?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(crate::Error::Kept),
+            Err(error) => Err(std::io::Error::from(error).into()),
+        }
+    }
+
+    /// Removes a file; false when it was not there.
+    fn remove(path: &std::path::Path) -> Result<bool> {
+        match fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -166,7 +166,10 @@ impl SessionDir {
         if fs::symlink_metadata(self.out()).is_err() {
             let private = self.root.join("out.new");
             SessionDir::build_out(&private)?;
+            fs::File::open(&private)?.sync_all()?;
+            crate::crash::point("session: the agent's part is built, not in its place");
             fs::rename(private, self.out())?;
+            crate::crash::point("session: the agent's part is in its place, not flushed");
         }
         Ok(())
     }

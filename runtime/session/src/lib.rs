@@ -12,6 +12,8 @@
 //!   [`OutboundWriter`]. The ledger drafts an `outbound.db` for a session that never ran.
 //! - Nothing the agent can write lies beside `inbound.db`: the agent's part is the folder `out/`.
 
+mod calls;
+pub mod crash;
 mod error;
 mod foreign;
 mod heartbeat;
@@ -25,6 +27,7 @@ mod row;
 mod seq;
 mod time;
 
+pub use calls::never_wait;
 pub use error::{Error, Result};
 pub use foreign::{ForeignIn, ForeignOut, ForeignSettled, ForeignState, STATE_BYTES_MAX};
 #[cfg(feature = "keeper")]

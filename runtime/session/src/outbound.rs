@@ -116,7 +116,7 @@ pub use writer::OutboundWriter;
 #[cfg(feature = "runner")]
 mod writer {
     use super::*;
-    use crate::{AckStatus, MessageOut, SessionDir, format_time, next_odd};
+    use crate::{AckStatus, MessageOut, SessionDir, crash, format_time, next_odd};
     use rusqlite::{OptionalExtension, TransactionBehavior, params};
     use std::collections::HashSet;
     use vestibule_plugin_api::Timestamp;
@@ -133,6 +133,7 @@ mod writer {
         /// # Errors
         /// An error of SQLite; without its file a runner cannot work.
         pub fn open(dir: &SessionDir) -> Result<OutboundWriter> {
+            crate::never_wait("runner");
             let db = open(&dir.outbound_db(), OpenFlags::SQLITE_OPEN_READ_WRITE, Duration::from_secs(5))?;
             db.busy_handler(Some(wait_for_keeper))?;
             // EXTRA: when the turn is acknowledged, its reply survives a power cut too.
@@ -220,7 +221,10 @@ mod writer {
                 )?
                 .execute(params![id, status.as_str(), format_time(now)])?;
             }
-            Ok(tx.commit()?)
+            crash::point("runner: before a commit");
+            tx.commit()?;
+            crash::point("runner: after a commit");
+            Ok(())
         }
 
         /// A value of `session_state`.

@@ -6,7 +6,7 @@ use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, ResolveFlags, linkat, mkdirat, openat, openat2, statat, unlinkat,
 };
 use rustix::io::{Errno, Result};
-use vestibule_session::SessionDir;
+use vestibule_session::{SessionDir, crash};
 
 /// Nothing below the handle leads anywhere else.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH
@@ -31,6 +31,7 @@ impl Store {
             Err(error) => return Err(error.into()),
         }
         let folder = beneath(&inbox, folder)?;
+        crash::point("projection: a folder of files is there, and empty");
         for file in files {
             if let Ok(blob) = &file.blob {
                 show(&blobs, blob, &folder, &file.name)?;

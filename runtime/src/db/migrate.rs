@@ -16,6 +16,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../drops/migrations/0007_drops.sql")),
     M::up(include_str!("../ledger/migrations/0008_files.sql")),
     M::up(include_str!("../sessions/migrations/0012_adoptions.sql")),
+    M::up(include_str!("../sessions/migrations/0011_outbound_seq.sql")),
 ];
 
 /// Applies what is missing.

@@ -7,13 +7,16 @@ use crate::error::{Error, Result};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+use vestibule_session::crash;
 
 /// How many may wait for a commit before the next one is held back.
 const QUEUE_MAX: usize = 1024;
 /// How many share one commit.
 const GROUP_MAX: usize = 256;
+/// How often a lasting trouble is told.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Idle reading connections that are kept.
 const READERS_KEPT: usize = 4;
 
@@ -22,6 +25,8 @@ type Job = Box<dyn FnOnce(std::result::Result<&Connection, ()>) -> Answer + Send
 /// True from the job when its part stands.
 struct Answer {
     stands: bool,
+    /// It failed for want of space.
+    full: bool,
     after: Box<dyn FnOnce(std::result::Result<(), Arc<rusqlite::Error>>) + Send>,
 }
 
@@ -77,6 +82,7 @@ impl Central {
             let result = db.map_err(|()| Error::Stopping).and_then(work);
             Answer {
                 stands: result.is_ok(),
+                full: matches!(&result, Err(Error::Db(error)) if is_full(error)),
                 after: Box::new(move |commit| {
                     let result = match (result, commit) {
                         (Ok(_) | Err(Error::Stopping), Err(error)) => Err(commit_failed(&error)),
@@ -139,19 +145,57 @@ impl Readers {
 
 /// The writer: whoever waits when a transaction begins shares its commit.
 fn serve(db: &Connection, mut jobs: mpsc::Receiver<Job>) {
+    let mut trouble = Trouble::default();
     while let Some(first) = jobs.blocking_recv() {
         let mut answers = Vec::new();
-        let committed = group(db, first, &mut jobs, &mut answers).map_err(|error| {
+        let committed = group(db, first, &mut jobs, &mut answers);
+        trouble.note(&committed, answers.iter().any(|answer| answer.full));
+        let committed = committed.map_err(|error| {
             let _ = db.execute_batch("ROLLBACK");
-            tracing::error!(%error, "the central database could not commit");
             Arc::new(error)
         });
+        crash::point("ledger: after a commit, nobody was told");
         for answer in answers {
             (answer.after)(committed.clone());
         }
     }
     // The last one out leaves one file behind.
     let _ = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+/// Whether the database could commit last time: a lasting trouble is told once a minute, not once for
+/// each message that meets it.
+#[derive(Default)]
+struct Trouble {
+    told: Option<Instant>,
+}
+
+impl Trouble {
+    fn note(&mut self, committed: &rusqlite::Result<()>, part_was_full: bool) {
+        let full = part_was_full || committed.as_ref().is_err_and(is_full);
+        if !full && committed.is_ok() {
+            if self.told.take().is_some() {
+                tracing::info!("the central database commits again");
+            }
+            return;
+        }
+        if self.told.is_some_and(|told| told.elapsed() < TOLD_EVERY) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        if full {
+            tracing::error!(
+                "the disk is full: new messages are refused, and their platforms told to send them again. What was \
+                 taken before is safe. Free some space; nothing needs to be restarted"
+            );
+        } else if let Err(error) = committed {
+            tracing::error!(%error, "the central database could not commit; what was to be written is refused");
+        }
+    }
 }
 
 fn group(
@@ -170,12 +214,20 @@ fn group(
         let answer = job(Ok(db));
         let stands = answer.stands;
         answers.push(answer);
+        if !stands && db.is_autocommit() {
+            // SQLite has given up the whole transaction, which it does when the disk is full.
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                None,
+            ));
+        }
         if !stands {
             db.prepare_cached("ROLLBACK TO part")?.execute([])?;
         }
         db.prepare_cached("RELEASE part")?.execute([])?;
         next = if answers.len() < GROUP_MAX { jobs.try_recv().ok() } else { None };
     }
+    crash::point("ledger: before a commit");
     db.prepare_cached("COMMIT")?.execute([])?;
     Ok(())
 }

@@ -25,7 +25,7 @@ use snapshot::Snapshot;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::{Address, Capability, PluginError, Receipt};
-use vestibule_session::{Ack, MessageOut};
+use vestibule_session::{Ack, MessageOut, crash};
 
 /// How long a channel may take over one message.
 const DELIVER_DEADLINE: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ pub async fn take(
 }
 
 /// A file of a reply, as a keeper handed it over.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ReplyFile {
     /// The reply's id.
     pub message_id: String,
@@ -117,8 +117,8 @@ fn record(
     if let Some(why) = refused.first() {
         tracing::warn!(session = session_id, count = refused.len(), %why, "replies were refused");
     }
-    if !messages.is_empty() {
-        ledger::mark_taken(db, session_id)?;
+    if let Some(seq) = messages.iter().map(|reply| reply.seq).max() {
+        ledger::mark_taken(db, session_id, seq)?;
     }
     ledger::acknowledge(db, session_id, acks)?;
     Ok(addresses)
@@ -235,7 +235,7 @@ async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<A
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "deliveries wait for the central database");
+                tracing::debug!(%error, "deliveries wait for the central database");
                 tokio::select! {
                     () = tokio::time::sleep(DATABASE_RETRY) => {}
                     () = house.stopping() => return,
@@ -247,6 +247,8 @@ async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<A
 
 async fn deliver(house: &Arc<House>, delivery: Delivery) {
     let outcome = send(house, &delivery).await;
+    let channel = house.registry.channel(delivery.address.channel_type.as_str());
+    let can = channel.map_or(Doubt::MayDouble, |link| doubt(&link));
     let now = clock::now();
     match &outcome {
         Ok(_) => tracing::debug!(session = delivery.session_id, reply = delivery.message_out_id, "delivered"),
@@ -261,8 +263,6 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
         let (delivery, outcome) = (delivery.clone(), outcome.clone());
         let parked = matches!(*outcome, Err(CallError::NotThere));
         let address = delivery.address.clone();
-        let link = house.registry.channel(address.channel_type.as_str());
-        let can = link.map_or(Doubt::MayDouble, |link| doubt(&link));
         match house.central.write(move |db| record_outcome(db, &delivery, &outcome, can, now)).await {
             Ok(_) if parked => return unpark_if_live(house, &address).await,
             Ok(blobs) => {
@@ -270,7 +270,7 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
                 return house.ring_later(session_id);
             }
             // The record says `sending`, and must not stay so: the lane waits until it is told.
-            Err(error) => tracing::error!(%error, "the outcome of a delivery could not be recorded yet"),
+            Err(error) => tracing::debug!(%error, "the outcome of a delivery could not be recorded yet"),
         }
         tokio::select! {
             () = tokio::time::sleep(DATABASE_RETRY) => {}
@@ -306,7 +306,7 @@ fn record_outcome(
         Err(error) => error,
     };
     let why = error.to_string();
-    let in_doubt = is_in_doubt(error).then_some(can);
+    let in_doubt = retry::in_doubt(error).then_some(can);
     match after_failure(error, delivery.attempts, delivery.taken_at, now) {
         Next::At(at) => ledger::try_later(db, delivery, Some(at), &why, in_doubt)?,
         Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt)?,
@@ -320,15 +320,6 @@ fn record_outcome(
 
 fn forget_files(db: &Connection, delivery: &Delivery) -> Result<Vec<String>> {
     ledger::forget_files(db, &delivery.session_id, Direction::Out, &delivery.message_out_id)
-}
-
-/// Whether the call was made and nobody knows how it went.
-fn is_in_doubt(error: &CallError) -> bool {
-    match error {
-        CallError::Late | CallError::Cancelled | CallError::Panicked(_) => true,
-        CallError::Plugin(PluginError::InDoubt { .. }) => true,
-        CallError::NotThere | CallError::Unsupported(_) | CallError::Plugin(_) => false,
-    }
 }
 
 async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Receipt, CallError> {
@@ -347,7 +338,10 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Receipt
     }
     let files = files(house, delivery).await?;
     let message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;
-    link.deliver(message, DELIVER_DEADLINE).await
+    crash::point("delivery: `sending` is on record, nobody was called");
+    let outcome = link.deliver(message, DELIVER_DEADLINE).await;
+    crash::point("delivery: the platform has it, nothing is on record");
+    outcome
 }
 
 /// The files of a reply, with their bytes.

@@ -22,6 +22,18 @@ pub enum Next {
     GiveUp,
 }
 
+/// Whether the platform may have the message all the same: the call was made, and nobody knows how it
+/// went.
+pub fn in_doubt(error: &CallError) -> bool {
+    matches!(
+        error,
+        CallError::Late
+            | CallError::Cancelled
+            | CallError::Panicked(_)
+            | CallError::Plugin(PluginError::Retry { in_doubt: true, .. } | PluginError::Unknown)
+    )
+}
+
 /// What comes after the failure of attempt number `attempts` of a message taken at `taken_at`.
 pub fn after_failure(error: &CallError, attempts: i64, taken_at: Timestamp, now: Timestamp) -> Next {
     let named = match error {
@@ -49,7 +61,9 @@ mod tests {
     #[test]
     fn what_comes_next() {
         let now = Timestamp(BUDGET_MS * 2);
-        let retry = |after_ms| CallError::Plugin(PluginError::Retry { reason: "busy".into(), after_ms });
+        let retry = |after_ms| {
+            CallError::Plugin(PluginError::Retry { reason: "busy".into(), after_ms, in_doubt: false })
+        };
         let cases = [
             (retry(None), 1, now, Next::At(after(now, 1_000))),
             (retry(None), 4, now, Next::At(after(now, 8_000))),
@@ -62,6 +76,26 @@ mod tests {
         ];
         for (error, attempts, taken_at, want) in cases {
             assert_eq!(after_failure(&error, attempts, taken_at, now), want, "{error:?} {attempts}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_arrived_all_the_same() {
+        let plugin = CallError::Plugin;
+        for (error, want) in [
+            (CallError::NotThere, false),
+            (CallError::Unsupported("x".into()), false),
+            (plugin(PluginError::refused("no")), false),
+            (plugin(PluginError::broken("no")), false),
+            (plugin(PluginError::retry("not sent")), false),
+            (plugin(PluginError::in_doubt("no answer")), true),
+            (plugin(PluginError::from(std::io::Error::other("nobody classified it"))), true),
+            (plugin(PluginError::Unknown), true),
+            (CallError::Late, true),
+            (CallError::Cancelled, true),
+            (CallError::Panicked("x".into()), true),
+        ] {
+            assert_eq!(in_doubt(&error), want, "{error}");
         }
     }
 }

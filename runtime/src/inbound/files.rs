@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::house::House;
 use crate::ledger;
 use vestibule_plugin_api::{Attachment, Blob};
-use vestibule_session::name;
+use vestibule_session::{crash, name};
 
 /// Stores the files of a message that somebody will hear. What nobody hears never reaches the disk.
 ///
@@ -69,7 +69,9 @@ fn store_all(store: &Store, carried: &[(usize, Attachment, Blob)]) -> Result<Vec
         let name = name::file_name(&file.name, file.mime_type.as_deref(), file.kind.as_deref(), now);
         files.push(StoredFile { position: *position, name, size_bytes, blob });
     }
+    crash::point("inbound: files are written, not synced");
     store.sync()?;
+    crash::point("inbound: files are on disk, no commit names them");
     Ok(files)
 }
 

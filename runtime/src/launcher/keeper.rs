@@ -11,7 +11,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use vestibule_keeper::wire::{self, Frame, FromKeeper, ToKeeper};
+use vestibule_keeper::wire::{self, Frame, FromKeeper, LaunchSpec, ToKeeper};
 
 /// A keeper that takes no frame for this long hangs.
 const SEND_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -48,13 +48,19 @@ impl<F> Drop for Keeper<F> {
 
 impl<F: Frame> Keeper<F> {
     /// Starts a keeper and tells it what to keep.
-    pub(super) async fn start(program: &Path, first: ToKeeper) -> Result<Keeper<F>> {
+    pub(super) async fn start(program: &Path, mut first: ToKeeper) -> Result<Keeper<F>> {
         let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket for a keeper".into())?;
         let theirs = theirs.into_std().context(|| "cannot make a socket for a keeper".into())?;
         theirs.set_nonblocking(false).context(|| "cannot make a socket for a keeper".into())?;
         #[allow(clippy::disallowed_methods, reason = "this is the door")]
         let mut command = Command::new(program);
         command.as_std_mut().env_clear();
+        if let ToKeeper::Launch(LaunchSpec { runner: Some(runner), .. }) = &mut first
+            && let Some((name, value)) = vestibule_session::crash::hand_on()
+        {
+            command.env(&name, &value);
+            runner.env.push((name, value));
+        }
         let child = command
             .arg0("vestibule")
             .arg("keeper")

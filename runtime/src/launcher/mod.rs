@@ -21,6 +21,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, ToKeeper};
+use vestibule_session::crash;
 
 /// The sandbox that runners live in here; chosen the first time somebody asks.
 ///
@@ -91,9 +92,8 @@ fn facts(db: &Connection, session_id: &str) -> Result<Facts> {
     // numbers: across a boot everything above the floor is looked at again.
     let after_seq = db
         .query_row(
-            "SELECT CASE WHEN outbound_boot_id = ?2 THEN \
-             MAX(outbound_floor, COALESCE((SELECT MAX(seq) FROM deliveries WHERE session_id = ?1), 0)) \
-             ELSE outbound_floor END FROM sessions WHERE id = ?1",
+            "SELECT CASE WHEN outbound_boot_id = ?2 THEN MAX(outbound_floor, outbound_seq) ELSE outbound_floor END \
+             FROM sessions WHERE id = ?1",
             [session_id, crate::id::boot_id()],
             |r| r.get(0),
         )
@@ -150,6 +150,7 @@ fn write_whole(path: &Path, text: &str) -> Result<()> {
         .mode(0o600)
         .open(&fresh)
         .and_then(|mut file| file.write_all(text.as_bytes()))
+        .inspect(|()| crash::point("launch: the settings are written, not in their place"))
         .and_then(|()| fs::rename(&fresh, path))
         .context(|| format!("cannot write {}", path.display()))
 }

@@ -51,10 +51,13 @@ pub enum Claim {
     Deliver(Box<Delivery>),
 }
 
-/// Replies of this boot were taken: the next keeper need not hand them over again.
-pub fn mark_taken(db: &Connection, session_id: &str) -> Result<()> {
-    db.prepare_cached("UPDATE sessions SET outbound_boot_id = ?2 WHERE id = ?1")?
-        .execute([session_id, crate::id::boot_id()])?;
+/// Replies up to `seq` were taken in this boot: the next keeper need not hand them over again.
+pub fn mark_taken(db: &Connection, session_id: &str, seq: i64) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE sessions SET outbound_seq = MAX(?3, CASE WHEN outbound_boot_id = ?2 THEN outbound_seq ELSE 0 END), \
+         outbound_boot_id = ?2 WHERE id = ?1",
+    )?
+    .execute(params![session_id, crate::id::boot_id(), seq])?;
     Ok(())
 }
 

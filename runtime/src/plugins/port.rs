@@ -105,7 +105,8 @@ fn told<T: serde::Serialize>(outcome: Result<T, Error>) -> (u32, Frame) {
     match outcome {
         Ok(answer) => (status::OK, wire::frame(&answer)),
         Err(error) => {
-            tracing::error!(%error, "an event could not be committed; its platform is not acknowledged");
+            // The database itself says, once, what its trouble is.
+            tracing::debug!(%error, "an event could not be committed; its platform is not acknowledged");
             (status::ERROR, wire::frame(&PluginError::retry("it could not be committed")))
         }
     }

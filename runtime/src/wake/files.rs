@@ -6,6 +6,7 @@ use crate::delivery::ReplyFile;
 use crate::error::{Error, Result};
 use vestibule_keeper::wire::FromKeeper;
 use vestibule_plugin_api::ATTACHMENTS_MAX;
+use vestibule_session::crash;
 
 /// What was handed over and no commit names yet. Dropped, it is removed.
 pub struct Files {
@@ -61,6 +62,7 @@ impl Files {
             self.open = Some((message_id, position, incoming));
             return Ok(());
         }
+        crash::point("hand-over: a file is written, not synced");
         let (blob, size_bytes) = incoming.finish()?;
         self.finished(message_id, StoredFile { position, name, size_bytes, blob: Ok(blob) })
     }

@@ -2,7 +2,7 @@
 
 use super::files::Files;
 use crate::clock::{self, Timestamp};
-use crate::delivery;
+use crate::delivery::{self, ReplyFile};
 use crate::error::Error;
 use crate::house::House;
 use crate::lanes::Bell;
@@ -14,11 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_keeper::wire::FromKeeper;
+use vestibule_session::{Ack, Error as SessionError, MessageOut, crash};
 
 /// What the runner does not wait for (outcomes, acknowledgements) is projected after this, in one go.
 const PROJECT_LATER: Duration = Duration::from_millis(50);
-/// A file that could not be projected is tried again after this.
+/// A file that could not be projected is tried again after this: one that is locked, and any other.
 const PROJECT_RETRY: Duration = Duration::from_millis(50);
+const TROUBLE_RETRY: Duration = Duration::from_secs(1);
 /// A runner that keeps its file locked for this long is ended.
 const LOCKED_MAX: Duration = Duration::from_secs(1);
 /// A keeper that says nothing for this long hangs on what its agent wrote.
@@ -67,6 +69,8 @@ struct Lane {
     not_before: Option<Instant>,
     /// Since when the file could not be written.
     behind: Option<Instant>,
+    /// It cannot be written for a reason that was told.
+    troubled: bool,
     /// When the file is brought up to date next.
     project_at: Option<Instant>,
     /// When the earliest row that wakes the agent is due, as of the last projection.
@@ -106,6 +110,38 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     }
 }
 
+/// Tried until there is some, and nobody is to blame.
+fn is_for_want_of_space(error: &Error) -> bool {
+    match error {
+        Error::Db(_) => true,
+        Error::Session(error) => error.is_full(),
+        Error::Io { source, .. } => {
+            matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        }
+        _ => false,
+    }
+}
+
+/// Puts a batch on record, however long the central database cannot: the keeper holds it, and reads
+/// on afterwards. False when the house stops before.
+async fn take(
+    house: &Arc<House>,
+    session_id: &str,
+    messages: Vec<MessageOut>,
+    acks: Vec<Ack>,
+    files: Vec<ReplyFile>,
+) -> bool {
+    let take = || delivery::take(house, session_id, messages.clone(), acks.clone(), files.clone());
+    while let Err(error) = take().await {
+        tracing::debug!(session = session_id, %error, "replies wait for the central database");
+        tokio::select! {
+            () = tokio::time::sleep(TROUBLE_RETRY) => {}
+            () = house.stopping() => return false,
+        }
+    }
+    true
+}
+
 impl Lane {
     fn new(house: Arc<House>, session_id: String) -> Lane {
         Lane {
@@ -116,6 +152,7 @@ impl Lane {
             deaths: 0,
             not_before: None,
             behind: None,
+            troubled: false,
             project_at: Some(Instant::now()),
             due: None,
         }
@@ -148,6 +185,9 @@ impl Lane {
         match tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping)) {
             Ok(Some(projected)) => {
                 (self.project_at, self.behind, self.due) = (None, None, projected.due);
+                if std::mem::take(&mut self.troubled) {
+                    tracing::info!(session = self.session_id, "its files can be written again");
+                }
                 true
             }
             Ok(None) => {
@@ -158,7 +198,6 @@ impl Lane {
                 false
             }
             Err(error) => {
-                self.project_at = Some(Instant::now() + PROJECT_RETRY);
                 self.is_behind(&error).await;
                 false
             }
@@ -171,12 +210,37 @@ impl Lane {
             tracing::debug!(session = self.session_id, %error, "the session is behind");
             Instant::now()
         });
-        if since.elapsed() > LOCKED_MAX
-            && let Some(run) = self.run.as_mut().filter(|run| run.end_by.is_none())
-        {
-            tracing::warn!(session = self.session_id, %error, "its runner keeps the file from being written and is ended");
-            run.end().await;
+        let run = self.run.as_mut().filter(|run| run.end_by.is_none());
+        self.project_at = Some(Instant::now() + PROJECT_RETRY);
+        match error {
+            Error::Session(SessionError::Busy(_)) => {
+                if since.elapsed() > LOCKED_MAX
+                    && let Some(run) = run
+                {
+                    tracing::warn!(session = self.session_id, %error, "its runner keeps the file from being written and is ended");
+                    run.end().await;
+                }
+            }
+            // Under a runner's eyes nothing is made again: it would go on reading the old file.
+            Error::Session(SessionError::Kept) => {
+                if let Some(run) = run {
+                    tracing::warn!(
+                        session = self.session_id,
+                        "its inbound.db is damaged or gone: its runner is ended, and the file made again"
+                    );
+                    run.end().await;
+                }
+            }
+            error => self.trouble(error),
         }
+    }
+
+    /// Nobody in the session is to blame: the disk is full, say. It is told once, and tried until it works.
+    fn trouble(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.troubled, true) {
+            tracing::error!(session = self.session_id, %error, "its files cannot be written; tried until they can");
+        }
+        self.project_at = Some(Instant::now() + TROUBLE_RETRY);
     }
 
     /// Starts what must run now; answers when to look again without being rung.
@@ -224,10 +288,12 @@ impl Lane {
         let id = self.session_id.clone();
         let started = async {
             self.house.central.write(move |db| sessions::set_running(db, &id, true)).await?;
+            crash::point("launch: the run is on record, nobody runs");
             launcher::launch(&self.house, &self.session_id, with_runner).await
         };
         match started.await {
             Ok(keeper) => {
+                crash::point("launch: the keeper was started");
                 let active = Instant::now();
                 self.run = Some(Run {
                     keeper,
@@ -240,6 +306,10 @@ impl Lane {
                     silent: false,
                     files: Files::new(self.house.attachments.clone()),
                 });
+            }
+            Err(error) if is_for_want_of_space(&error) => {
+                self.trouble(&error);
+                self.not_before = Some(Instant::now() + TROUBLE_RETRY);
             }
             Err(error) => self.failed(&error.to_string()),
         }
@@ -295,14 +365,18 @@ impl Lane {
             Some(FromKeeper::Batch { messages, acks }) => {
                 run.active = Instant::now();
                 self.project_at.get_or_insert(Instant::now() + PROJECT_LATER);
-                let files = tokio::task::block_in_place(|| run.files.take());
-                let taken = match files {
-                    Ok(files) => delivery::take(&self.house, &self.session_id, messages, acks, files).await,
-                    Err(error) => Err(error),
+                crash::point("hand-over: a batch is heard, not on record");
+                let files = match tokio::task::block_in_place(|| run.files.take()) {
+                    Ok(files) => files,
+                    Err(error) => return self.not_taken(&error).await,
                 };
-                if let Err(error) = taken {
-                    self.not_taken(&error).await;
-                } else if run.keeper.taken().await.is_ok() {
+                if !take(&self.house, &self.session_id, messages, acks, files).await {
+                    run.failed = true; // the house stops: a keeper without a runner reads it again
+                    return self.ended().await;
+                }
+                crash::point("hand-over: a batch is on record, its keeper was not told");
+                run.heard = Instant::now();
+                if run.keeper.taken().await.is_ok() {
                     self.failures = 0;
                 }
             }
@@ -340,6 +414,7 @@ impl Lane {
             && let Some(run) = &mut self.run
         {
             run.failed = true;
+            run.end_by.get_or_insert(Instant::now());
             self.failed(&error.to_string());
         }
         self.ended().await;

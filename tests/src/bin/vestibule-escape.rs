@@ -39,6 +39,15 @@ fn attempt(what: &str, on: &str) -> Result<()> {
         }
         "setxattr" => Ok(rustix::fs::setxattr(on, "user.vestibule", b"x", XattrFlags::empty())?),
         "lease" => lease(&File::open(on)?),
+        "hold-lease" => {
+            let file = File::open(on)?;
+            // SAFETY: it takes numbers only. Whoever breaks a lease is announced by a signal that kills.
+            unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+            lease(&file)?;
+            println!("held");
+            std::thread::sleep(std::time::Duration::from_secs(600));
+            Ok(())
+        }
         "hard-link" => fs::hard_link(on, "stolen").and_then(|()| fs::remove_file("stolen")),
         "connect-unix" => UnixStream::connect(on).map(drop),
         "connect-tcp" => TcpStream::connect(on)?.write_all(b"x"),

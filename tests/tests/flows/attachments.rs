@@ -1,6 +1,6 @@
 //! Files: in, out, their limits, and what an agent may try with the folders they lie in.
 
-use crate::support::{House, Terminal, keep, race_time, rows, until};
+use crate::support::{House, Terminal, keep, race_time, rows, tells_of_abort, until};
 use rusqlite::Connection;
 use rustix::fs::{CWD, RenameFlags, mkfifoat, renameat_with};
 use std::fs;
@@ -338,4 +338,59 @@ fn no_race_leads_out_of_an_inbox() {
         (open == [0]).then_some(())
     });
     assert_eq!(entries(&session.join("inbox")), sent + 1);
+}
+
+/// The crash points of files.
+pub const CRASH_POINTS: [&str; 6] = [
+    "inbound: files are written, not synced",
+    "inbound: files are on disk, no commit names them",
+    "projection: a folder of files is there, and empty",
+    "runner: files are at their reply, no row names them",
+    "hand-over: a file is written, not synced",
+    "keeper: files are on record, not cleared away",
+];
+
+/// One life ends at each of them; the next one goes on by itself, and every file is there once.
+#[test]
+fn a_crash_between_a_file_and_its_record_loses_neither() {
+    if !cfg!(debug_assertions) {
+        eprintln!("SKIPPED: a release build has no crash points; run the tests without --release");
+        return;
+    }
+    for point in CRASH_POINTS {
+        let mut house = House::new("");
+        house.launch(&[("VESTIBULE_CRASH_POINT", &format!("{point}#1"))]);
+        until("the terminal is open", || {
+            std::os::unix::net::UnixStream::connect(house.home.path().join("terminal.sock")).ok()
+        });
+        let mut terminal = Terminal::connect(&house, true);
+        terminal.write(&serde_json::json!({ "text": "x", "files": [{ "name": "f", "size": 4 }] }));
+        terminal.raw(b"mine");
+        let home = house.home.path().to_owned();
+        let count = |sql: &str| rows::<i64>(&home.join("vestibule.db"), sql)[0];
+        let settled = "SELECT COUNT(*) FROM messages_in WHERE status = 'completed' AND 0 = (SELECT COUNT(*) FROM \
+                       deliveries WHERE state NOT IN ('delivered', 'failed'))";
+        // The death of the house itself is seen at once; that of another by what the log says of it.
+        until(point, || (house.ended().is_some() || count(settled) > 0).then_some(()));
+        let died = house.ended().is_some();
+        let told = || tells_of_abort(&house.log()).then_some(());
+        if !died {
+            until(&format!("{point} is reached"), told);
+        }
+        house.end();
+        house.start();
+        let taken = count("SELECT COUNT(*) FROM messages_in");
+        assert_eq!(taken == 0, point.starts_with("inbound"), "{point}");
+        if taken == 0 {
+            let mut terminal = Terminal::connect(&house, false);
+            terminal.send("x", &[("f", b"mine")]);
+            assert_eq!(terminal.answer().1, [("f".to_owned(), b"mine".to_vec())], "{point}");
+        }
+        until("all is settled", || (count(settled) == 1).then_some(()));
+        let session = house.sessions().remove(0);
+        let folder = fs::read_dir(session.join("inbox")).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(fs::read(folder.join("f")).unwrap(), b"mine", "{point}");
+        until("one blob is left", || (entries(&home.join("attachments")) == 1).then_some(()));
+        house.stop();
+    }
 }

@@ -1,9 +1,7 @@
 //! What a keeper must stand: whatever an agent makes of its files, at worst this keeper dies, and it
 //! says or shows so within its deadline. Nothing outside `out/` changes.
 
-use crate::support::{
-    self, House, Terminal, hostile, keeper_of, parent_of, planted_journal, sandboxes, until,
-};
+use crate::support::{self, House, Terminal, hostile, keeper_of, parent_of, planted_journal, until};
 use rusqlite::Connection;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -293,7 +291,7 @@ fn add_bad_agent(house: &House, command: &str) {
 }
 
 /// A house with an agent that does one hostile thing with its own files for ever, and one that echoes.
-fn with_hostile(sandbox: &str, attempt: &str, file: &str) -> (House, Terminal) {
+pub fn with_hostile(sandbox: &str, attempt: &str, file: &str) -> (House, Terminal) {
     let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
     add_bad_agent(&house, "true");
     let mut client = Terminal::connect(&house, false);
@@ -312,38 +310,8 @@ fn with_hostile(sandbox: &str, attempt: &str, file: &str) -> (House, Terminal) {
     (house, client)
 }
 
-#[test]
-fn a_lock_on_its_own_files_costs_a_runner_its_life_and_nobody_else_anything() {
-    let ways = [("hold-shared", "inbound.db"), ("hold-exclusive", "out/outbound.db")];
-    let in_each = |sandbox| ways.map(|(attempt, file)| (sandbox, attempt, file));
-    for (sandbox, attempt, file) in sandboxes().into_iter().flat_map(in_each) {
-        let (house, mut client) = with_hostile(sandbox, attempt, file);
-        client.say("bad 1");
-        assert_eq!(client.reply(), "bad 1");
-        let holding = hostile().file_name().unwrap().to_string_lossy().into_owned();
-        let first = until("the lock is held", || running(&holding, house.pid()).into_iter().next());
-        std::thread::sleep(Duration::from_millis(100));
-        let mut rounds = Vec::new();
-        let begin = Instant::now();
-        // Each of these is for the locked session, too.
-        until("its runner is ended", || {
-            let round = Instant::now();
-            client.say("bad 2");
-            assert_eq!(client.reply(), "bad 2");
-            rounds.push(round.elapsed());
-            (!running(&holding, house.pid()).contains(&first)).then_some(())
-        });
-        assert!(begin.elapsed() < Duration::from_secs(8), "{attempt}: ended after {:?}", begin.elapsed());
-        rounds.sort();
-        let waited = rounds[rounds.len() / 2];
-        assert!(waited < Duration::from_millis(500), "{attempt}: the other session waited {waited:?}");
-        drop(client);
-        house.ok(&["agent", "update", "bad", "--command", "true"]);
-    }
-}
-
 /// The processes of this house that run a program.
-fn running(program: &str, house: u32) -> Vec<String> {
+pub fn running(program: &str, house: u32) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let of_ours = processes.filter(|entry| {
         let mut pid = entry.file_name().to_string_lossy().into_owned();

@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,11 @@ pub fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether a log tells that a runner or a keeper aborted: `bwrap` passes its program's end on as a status.
+pub fn tells_of_abort(log: &str) -> bool {
+    ["signal 6", "status 134", "ended before it had handed"].iter().any(|words| log.contains(words))
 }
 
 /// How long a race is run: the short form, or the full one that `VESTIBULE_TEST_FULL` asks for.
@@ -116,6 +121,11 @@ impl House {
         House { home, child: None, env: vec![] }
     }
 
+    /// A home with its own config in it; nothing runs yet.
+    pub fn at(home: tempfile::TempDir) -> House {
+        House { home, child: None, env: vec![] }
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> House {
         self.env.push((name.into(), value.into()));
         self
@@ -141,22 +151,45 @@ impl House {
 
     /// Starts `vestibule up` and waits until it answers.
     pub fn start(&mut self) {
+        self.start_with("terminal");
+    }
+
+    /// The same, and waits until this channel is live. It asks the log: a process for each question is
+    /// more than a busy machine needs.
+    pub fn start_with(&mut self, channel: &str) {
+        let log = self.home.path().join("log");
+        let earlier = std::fs::metadata(&log).map_or(0, |meta| meta.len());
+        self.launch(&[]);
+        let word = format!("channel is live channel=\"{channel}\"");
+        until("the house answers", || {
+            if let Some(status) = self.ended() {
+                panic!("the house ended with {status}:\n{}", self.log());
+            }
+            let mut file = std::fs::File::open(&log).ok()?;
+            let mut text = Vec::new();
+            file.seek(SeekFrom::Start(earlier)).ok()?;
+            file.read_to_end(&mut text).ok()?;
+            String::from_utf8_lossy(&text).contains(&word).then_some(())
+        });
+    }
+
+    /// How the house has ended, if it has.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.as_mut().unwrap().try_wait().unwrap()
+    }
+
+    /// Starts `vestibule up` with more in its environment, and waits for nothing.
+    pub fn launch(&mut self, env: &[(&str, &str)]) {
         let log =
             std::fs::File::options().append(true).create(true).open(self.home.path().join("log")).unwrap();
         let child = self
             .command(&["up", "--log", "debug"])
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
         self.child = Some(child.unwrap());
-        until("the house answers", || {
-            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                panic!("the house ended with {status}:\n{}", self.log());
-            }
-            self.run(&["status"]).status.success().then_some(())
-        });
-        self.wait_live("terminal");
     }
 
     pub fn log(&self) -> String {
@@ -208,10 +241,17 @@ impl House {
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
+    /// Asks it to stop, if it still runs; how it ended.
+    pub fn end(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).output();
+        child.wait().unwrap()
+    }
+
     /// Kills it as a crash would.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
+        let _ = child.kill();
         child.wait().unwrap();
     }
 
@@ -541,7 +581,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// `answer` gets `METHOD /path` and the body.
+    /// `answer` gets `METHOD /path` and the body; status 0 hangs up without an answer.
     pub fn start(answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static) -> Api {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -590,6 +630,9 @@ fn serve(stream: TcpStream, notes: &Mutex<Vec<(String, Value)>>, answer: &Answer
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         notes.lock().unwrap().push((request.clone(), body.clone()));
         let (status, value) = answer(&request, &body);
+        if status == 0 {
+            return; // it was taken, and the connection dies before the answer
+        }
         let text = value.to_string();
         let head = format!(
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",

@@ -1,0 +1,85 @@
+//! A channel whose platform is a test: it sends an event again until it is told that it was taken,
+//! and shows what is posted.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use vestibule_plugin_api::*;
+
+#[derive(serde::Deserialize)]
+pub struct Config {
+    /// Where the platform is.
+    platform: String,
+}
+
+pub struct Post {
+    platform: String,
+    events: JoinHandle<()>,
+}
+
+#[async_trait]
+impl Channel for Post {
+    type Config = Config;
+
+    async fn start(config: Config, runtime: Runtime) -> Result<Self> {
+        let platform = config.platform.clone();
+        let events = tokio::spawn(async move {
+            loop {
+                // Whatever ends it: the platform sends again what nobody confirmed.
+                let _ = listen(&config.platform, &runtime).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Ok(Post { platform, events })
+    }
+
+    async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
+        let Content::Text { text } = message.content else {
+            return Err(PluginError::unsupported("only text"));
+        };
+        let mut stream = BufReader::new(TcpStream::connect(&self.platform).await?);
+        say(&mut stream, &json!({ "post": message.id, "text": text })).await?;
+        let mut answer = String::new();
+        if stream.read_line(&mut answer).await? == 0 {
+            return Err(PluginError::in_doubt("the platform hung up"));
+        }
+        Ok(Receipt { platform_message_id: Some(message.id) })
+    }
+
+    async fn stop(&self) {
+        self.events.abort();
+    }
+}
+
+async fn say(stream: &mut BufReader<TcpStream>, line: &Value) -> Result<()> {
+    Ok(stream.get_mut().write_all(format!("{line}\n").as_bytes()).await?)
+}
+
+async fn listen(platform: &str, runtime: &Runtime) -> Result<()> {
+    let mut stream = BufReader::new(TcpStream::connect(platform).await?);
+    say(&mut stream, &json!({ "events": true })).await?;
+    let mut line = String::new();
+    while stream.read_line(&mut line).await? > 0 {
+        let event: Value = serde_json::from_str(&line)?;
+        let word = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+        let message = InboundMessage {
+            event_id: word("id"),
+            message_id: word("id"),
+            platform_id: word("chat").into(),
+            thread_id: None,
+            sender: Sender { handle: "somebody".into(), name: None, is_bot: false },
+            text: word("text"),
+            reply_to: None,
+            attachments: vec![],
+            timestamp: Timestamp::now(),
+            is_mention: true,
+            is_group: false,
+        };
+        runtime.message(message).await?;
+        say(&mut stream, &json!({ "taken": word("id") })).await?;
+        line.clear();
+    }
+    Ok(())
+}
