@@ -78,6 +78,8 @@ pub struct Output {
 pub enum PluginVerb {
     /// Show what is loaded, and what was refused and why
     List(Output),
+    /// Load the file of one again: also the way out of quarantine
+    Reload(Name),
 }
 
 #[derive(Subcommand)]

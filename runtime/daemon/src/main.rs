@@ -12,10 +12,11 @@ use std::process::ExitCode;
 use vestibule_runtime::Error;
 
 fn main() -> ExitCode {
-    // The two inner programs start without the machinery that only people need.
+    // The inner programs start without the machinery that only people need.
     let mut args = std::env::args_os().skip(1);
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("keeper") => return vestibule_keeper::main(args),
+        Some("plugin-host") => return vestibule_runtime::plugins::host_main(),
         Some("runner") => return vestibule_runner::main(args),
         _ => {}
     }

@@ -33,7 +33,8 @@ pub fn answer(verb: &str, value: &Value) {
     let (room, done) = verb.split_once('.').unwrap_or((verb, "done"));
     let name =
         ["name", "chat", "platform_id", "id"].iter().find_map(|key| value[key].as_str()).unwrap_or_default();
-    println!("{} {} {done}d", room.replace('-', " "), name);
+    let ending = if done.ends_with('e') { "d" } else { "ed" };
+    println!("{} {} {done}{ending}", room.replace('-', " "), name);
     if let Some(id) = value["id"].as_str().filter(|id| *id != name) {
         println!("id {id}");
     }

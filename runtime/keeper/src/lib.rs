@@ -7,7 +7,7 @@
 //!
 //! [`wire`] is what both sides say; [`main`] is the process.
 
-mod confine;
+pub mod confine;
 mod launch;
 mod watch;
 pub mod wire;

@@ -11,7 +11,8 @@ pub use socket::listen;
 
 use crate::error::{Error, Result};
 use crate::house::House;
-use serde_json::Value;
+use crate::plugins;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Finds the verb and runs it.
@@ -22,6 +23,11 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
     match name {
         "status" => return status::status(house).await,
         "plugin.list" => return Ok(status::plugins(house)),
+        "plugin.reload" => {
+            let name = args["name"].as_str().unwrap_or_default();
+            plugins::reload(house, name).await.map_err(Error::Refused)?;
+            return Ok(json!({ "name": name }));
+        }
         _ => {}
     }
     let Some(verb) = verbs::ALL.iter().find(|verb| verb.name == name) else {

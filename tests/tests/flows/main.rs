@@ -11,3 +11,4 @@ mod plugins;
 mod providers;
 mod support;
 mod terminal;
+mod tiers;
