@@ -139,6 +139,7 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
     for (number, (fault, why)) in faults.into_iter().enumerate() {
         if number % 4 == 3 {
             ward.house.ok(&["plugin", "reload", "faulty"]); // five ends would be one too many
+            ward.house.wait_live("faulty");
         }
         let ends = ward.ends();
         let mut caller = ward.call();

@@ -61,7 +61,7 @@ fn each_danger_has_one_door() {
         ("\"outbox", "", &["runtime/session/src/layout.rs"]),
         // Foreign code, and processes.
         ("libloading", "runtime/", &["runtime/src/plugins/load.rs"]),
-        ("Command::new", "runtime/src/", &["runtime/src/launcher/"]),
+        ("Command::new", "runtime/src/", &["runtime/src/launcher/", "runtime/src/plugins/process/child.rs"]),
         (
             "Connection::open",
             "runtime/",
