@@ -56,9 +56,12 @@ pub enum TierWanted {
     Process,
 }
 
+/// No call takes longer than this, in seconds.
+const DEADLINE_SECONDS_MAX: u64 = 60;
+
 impl Default for PluginWanted {
     fn default() -> Self {
-        PluginWanted { tier: None, memory_mb: 512, open_files: 1024, deadline_seconds: 60 }
+        PluginWanted { tier: None, memory_mb: 512, open_files: 1024, deadline_seconds: DEADLINE_SECONDS_MAX }
     }
 }
 
@@ -271,7 +274,9 @@ fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWante
             Some("in-process") => Some(TierWanted::InProcess),
             Some("process") => Some(TierWanted::Process),
             Some(other) => {
-                return Err(format!("[plugins.{name}]: `tier` is \"process\" or \"in-process\", not \"{other}\""));
+                return Err(format!(
+                    "[plugins.{name}]: `tier` is \"process\" or \"in-process\", not \"{other}\""
+                ));
             }
         };
         let number = |key, default| number_of::<u32>(section, key, default).map(u64::from);
@@ -281,6 +286,9 @@ fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWante
             open_files: number("open_files", 1024)?,
             deadline_seconds: number("deadline_seconds", 60)?,
         };
+        if wanted.deadline_seconds > DEADLINE_SECONDS_MAX {
+            return Err(format!("[plugins.{name}]: `deadline_seconds` is {DEADLINE_SECONDS_MAX} at most"));
+        }
         out.insert(name.clone(), wanted);
     }
     Ok(out)

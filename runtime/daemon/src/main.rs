@@ -1,5 +1,6 @@
 //! `vestibule`: `up` runs the house, `chat` talks to it, any other word is a verb for it.
 
+mod bench;
 mod bundled;
 mod chat;
 mod cli;
@@ -40,6 +41,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
     let outcome = threads.block_on(async {
         match cli.command {
             cli::Command::Up => up::up().await,
+            cli::Command::Bench(cli::BenchVerb::Plugin(args)) => bench::plugin(args).await,
             cli::Command::Chat(args) => chat::chat(args).await,
             other => client::verb(other).await,
         }

@@ -13,6 +13,16 @@ fn columns(verb: &str) -> &'static [&'static str] {
         "session.list" => &["agent", "channel", "chat", "thread", "state", "reason", "id"],
         "destination.list" => &["agent", "name", "channel", "account", "chat"],
         "plugin.list" => &["name", "version", "state", "channel", "tier", "origin", "reason"],
+        "bench.plugin" => &[
+            "tier",
+            "round_trip_us",
+            "calls_per_s_64",
+            "events_per_s",
+            "events_per_s_64",
+            "blob_50_mib_us",
+            "start_ms",
+            "memory_kib",
+        ],
         _ => &[],
     }
 }

@@ -43,11 +43,12 @@ pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
         sections.push((ACCOUNT_MAIN.to_owned(), toml::Table::new()));
     }
     for (account, section) in sections {
-        let entry = link.accounts().insert(account.clone(), AccountState::Connecting);
-        if entry == Some(AccountState::Stopping) {
-            link.accounts().insert(account, AccountState::Stopping);
-            continue;
+        let mut states = link.accounts();
+        if states.get(&account) == Some(&AccountState::Stopping) {
+            continue; // the plugin is being taken out
         }
+        states.insert(account.clone(), AccountState::Connecting);
+        drop(states);
         tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
     }
 }

@@ -182,7 +182,10 @@ async fn appeared(house: &Arc<House>, path: &Path) {
 /// There is no such plugin, or its file cannot be loaded: then what runs stays.
 pub async fn reload(house: &Arc<House>, name: &str) -> Result<(), String> {
     let Some(link) = house.registry.named(name) else {
-        return Err(format!("there is no plugin `{}`; `vestibule plugin list` shows them", name.escape_debug()));
+        return Err(format!(
+            "there is no plugin `{}`; `vestibule plugin list` shows them",
+            name.escape_debug()
+        ));
     };
     match &link.origin {
         Origin::Bundled => Err(format!("{name} is built in; restart vestibule to start it anew")),

@@ -114,8 +114,13 @@ impl Link {
         };
         let seat = Arc::new(Seat::new(spec, wanted.deadline()));
         let link = Link::new(house, manifest, origin, Tier::Process(seat.clone()));
-        process::supervise(house, &link, &seat).await?;
-        Ok(link)
+        match process::supervise(house, &link, &seat).await {
+            Ok(()) => Ok(link),
+            Err(why) => {
+                let _ = std::fs::remove_file(&seat.spec().file);
+                Err(why)
+            }
+        }
     }
 
     fn new(house: &House, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {

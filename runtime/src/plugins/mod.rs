@@ -14,6 +14,7 @@ mod load;
 mod port;
 mod process;
 mod registry;
+mod rig;
 mod tier;
 
 pub use accounts::{AccountState, start_accounts, stop_all};
@@ -21,6 +22,7 @@ pub use folder::{reload, watch};
 pub use link::{CallError, Link, Origin};
 pub use process::{SeatState, host_main};
 pub use registry::Registry;
+pub use rig::Rig;
 pub use tier::Tier;
 
 use crate::config::TierWanted;

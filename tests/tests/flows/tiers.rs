@@ -24,7 +24,16 @@ impl Ward {
         ))
         .up();
         house.ok(&[
-            "wiring", "create", "--agent", "assistant", "--channel", "faulty", "--chat", "lines", "--pattern", ".",
+            "wiring",
+            "create",
+            "--agent",
+            "assistant",
+            "--channel",
+            "faulty",
+            "--chat",
+            "lines",
+            "--pattern",
+            ".",
         ]);
         fs::copy(plugin_file("vestibule-faulty"), house.home.path().join("plugins/faulty.so")).unwrap();
         house.wait_live("faulty");
@@ -46,7 +55,12 @@ impl Ward {
 
     fn plugin(&self) -> Value {
         let list = self.house.json(&["plugin", "list"]);
-        list.as_array().unwrap().iter().find(|plugin| plugin["name"] == "faulty").cloned().unwrap_or(Value::Null)
+        list.as_array()
+            .unwrap()
+            .iter()
+            .find(|plugin| plugin["name"] == "faulty")
+            .cloned()
+            .unwrap_or(Value::Null)
     }
 
     /// How often a process of the plugin has ended.
@@ -153,9 +167,20 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
     }
     stop.store(true, Ordering::Relaxed);
     let after = others.join().unwrap();
-    println!("the neighbour: {} calm {:?}, {} beside faults {:?}", before.len(), p99(&before), after.len(), p99(&after));
+    println!(
+        "the neighbour: {} calm {:?}, {} beside faults {:?}",
+        before.len(),
+        p99(&before),
+        after.len(),
+        p99(&after)
+    );
     assert!(after.len() > 100, "{} round trips", after.len());
-    assert!(p99(&after) < p99(&before) * 20 + Duration::from_millis(500), "{:?} and {:?}", p99(&before), p99(&after));
+    assert!(
+        p99(&after) < p99(&before) * 20 + Duration::from_millis(500),
+        "{:?} and {:?}",
+        p99(&before),
+        p99(&after)
+    );
 }
 
 #[test]
@@ -187,7 +212,9 @@ fn a_delivery_that_a_crash_cut_off_is_sent_once_more_and_marked() {
     caller.say("do abort");
     until("it crashed", || (ward.ends() == 1).then_some(()));
     until("it is in doubt", || {
-        let doubt = ward.house.query::<i64>("SELECT possible_duplicate FROM deliveries WHERE channel_type = 'faulty'");
+        let doubt = ward
+            .house
+            .query::<i64>("SELECT possible_duplicate FROM deliveries WHERE channel_type = 'faulty'");
         (doubt == [1]).then_some(())
     });
     until("it was sent once more", || (ward.ends() == 2).then_some(()));
@@ -239,7 +266,9 @@ fn what_a_plugin_can_reach_depends_on_its_tier() {
     // The same words, where nothing holds it.
     let ward = Ward::new("in-process", "");
     let could = ward.fault(&format!("can {}", ward.house.home.path().display()));
-    for word in ["read-home", "read-database", "read-token", "start", "control-socket", "environment", "write-tmp"] {
+    for word in
+        ["read-home", "read-database", "read-token", "start", "control-socket", "environment", "write-tmp"]
+    {
         assert!(could.contains(word), "{word}: {could}");
     }
     let _ = fs::remove_file("/tmp/vestibule-faulty");

@@ -125,6 +125,7 @@ fn crates_import_only_whom_they_may() {
                 "vestibule-plugin-api",
                 "vestibule-runner",
                 "vestibule-runtime",
+                "vestibule-seam",
                 "vestibule-terminal",
             ],
             _ => &["vestibule-plugin-api"], // a plugin sees the author's side and nothing else

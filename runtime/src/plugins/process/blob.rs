@@ -63,7 +63,8 @@ mod tests {
         assert!(take(&file, 4).is_err() && take(&file, 6).is_err());
         assert!(ftruncate(&file, 1).is_err() && rustix::io::write(&file, b"x").is_err(), "it is sealed");
 
-        let open = memfd_create("t", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("there is memory");
+        let open =
+            memfd_create("t", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("there is memory");
         ftruncate(&open, 5).expect("it grows");
         assert!(take(&open, 5).expect_err("unsealed").contains("not sealed"));
         fcntl_add_seals(&open, SealFlags::SHRINK | SealFlags::GROW).expect("it seals");

@@ -172,8 +172,10 @@ impl Conn {
                     }
                     out.queue.take()
                 };
-                let sent =
-                    self.stream.async_io(Interest::WRITABLE, || part.send(&self.stream, SendFlags::DONTWAIT)).await;
+                let sent = self
+                    .stream
+                    .async_io(Interest::WRITABLE, || part.send(&self.stream, SendFlags::DONTWAIT))
+                    .await;
                 locked(&self.out).queue.put_back(part);
                 if sent.is_err() {
                     return; // it is gone; whoever reads says so
@@ -228,11 +230,14 @@ impl Life {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(program: &Path, spec: &Spec, calls: Arc<dyn RuntimeCalls>) -> Result<Life, StartError> {
+    pub async fn start(
+        program: &Path,
+        spec: &Spec,
+        calls: Arc<dyn RuntimeCalls>,
+    ) -> Result<Life, StartError> {
         let failed = |error: std::io::Error| StartError::Died(format!("it cannot be started ({error})"));
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
-        #[allow(clippy::disallowed_methods, reason = "this is the door")]
         let mut command = Command::new(program);
         command.as_std_mut().env_clear();
         // It ends with the thread that starts it: this one is a worker, which lives as long as the runtime.
@@ -378,9 +383,9 @@ async fn listen(conn: &Arc<Conn>, mut heard: Heard) -> Result<std::convert::Infa
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize));
     let (mut decoder, mut part) = (Decoder::default(), vec![0; PART]);
     loop {
-        let read = conn.stream.async_io(Interest::READABLE, || {
-            receive(&conn.stream, &mut part, RecvFlags::DONTWAIT)
-        });
+        let read = conn
+            .stream
+            .async_io(Interest::READABLE, || receive(&conn.stream, &mut part, RecvFlags::DONTWAIT));
         let (read, files) = match read.await {
             Ok((0, _)) => return Err(GONE.to_owned()),
             Ok(read) => read,

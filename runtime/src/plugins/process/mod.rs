@@ -16,6 +16,7 @@ mod seat;
 mod socket;
 mod spec;
 
+pub use child::{Life, StartError};
 pub use host::main as host_main;
 pub use seat::{Seat, SeatState, supervise};
 pub use spec::Spec;

@@ -84,7 +84,8 @@ pub fn pack(kind: Kind, id: u64, status: u32, frame: &Frame) -> Result<Packed, S
         return Err(format!("the frame has {} blobs, the limit is {BLOBS_MAX}", frame.blobs.len()));
     }
     let inline = |blob: &[u8]| blob.len() <= INLINE_BYTES_MAX;
-    let beside: usize = frame.blobs.iter().map(|blob| blob.len()).filter(|len| *len <= INLINE_BYTES_MAX).sum();
+    let beside: usize =
+        frame.blobs.iter().map(|blob| blob.len()).filter(|len| *len <= INLINE_BYTES_MAX).sum();
     let len = HEADER + frame.blobs.len() * 8 + frame.head.len() + beside;
     if len > PACKET_BYTES_MAX {
         return Err(format!("the frame has {len} bytes, the limit is {PACKET_BYTES_MAX}"));
@@ -319,7 +320,9 @@ mod tests {
         }
         // A header that promises much costs nothing until it comes.
         let mut decoder = Decoder::default();
-        decoder.feed(&with(0, &u32::try_from(PACKET_BYTES_MAX - 4).expect("fits").to_le_bytes()), vec![]).expect("few");
+        decoder
+            .feed(&with(0, &u32::try_from(PACKET_BYTES_MAX - 4).expect("fits").to_le_bytes()), vec![])
+            .expect("few");
         assert!(decoder.next().expect("not yet").is_none());
         assert!(decoder.bytes.capacity() < 1024);
     }

@@ -12,7 +12,9 @@ pub async fn commit(fault: &str, runtime: &Runtime) -> String {
         "segv" => unsafe { std::ptr::write_volatile(std::hint::black_box(8 as *mut u8), 1) },
         "abort" => std::process::abort(),
         "exit" => std::process::exit(3),
-        "kill" => drop(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)),
+        "kill" => {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
         "stack" => drop(std::hint::black_box(deeper(1))),
         "spin" => loop {
             std::hint::spin_loop();
@@ -108,7 +110,10 @@ fn can(with: &str) -> String {
     note("read-database", File::open(home.join("vestibule.db")).is_ok());
     note("read-token", File::open(home.join("control.token")).is_ok());
     note("read-etc-passwd", File::open("/etc/passwd").is_ok());
-    note("write-tmp", File::create("/tmp/vestibule-faulty").and_then(|mut file| file.write_all(b"x")).is_ok());
+    note(
+        "write-tmp",
+        File::create("/tmp/vestibule-faulty").and_then(|mut file| file.write_all(b"x")).is_ok(),
+    );
     note("start", std::process::Command::new("/bin/true").status().is_ok());
     note("control-socket", std::os::unix::net::UnixStream::connect(home.join("control.sock")).is_ok());
     note("environment", std::env::vars().next().is_some());
