@@ -97,7 +97,14 @@ async fn direct(calls: u32) -> Value {
         times.push(begin.elapsed());
         let _ = std::hint::black_box(receipt);
     }
-    json!({ "tier": "direct call", "round_trip_us": micros(times) })
+    let mut blob = Vec::new();
+    for _ in 0..ROUNDS {
+        let bytes = vec![7u8; BLOB_BYTES];
+        let begin = Instant::now();
+        drop(std::hint::black_box(bytes)); // all that a callee of the same program costs: giving it back
+        blob.push(begin.elapsed());
+    }
+    json!({ "tier": "direct call", "round_trip_us": micros(times), "blob_50_mib_us": micros(blob) })
 }
 
 async fn tiered(

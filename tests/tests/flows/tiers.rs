@@ -127,7 +127,7 @@ fn p99(times: &[Duration]) -> Duration {
 /// Every fault ends in a restart, and the terminal's round trips go on meanwhile.
 #[test]
 fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
-    let ward = Arc::new(Ward::new("process", "deadline_seconds = 2\nmemory_mb = 128\nopen_files = 64"));
+    let ward = Arc::new(Ward::new("process", "deadline_seconds = 3\nmemory_mb = 128\nopen_files = 64"));
     let stop = Arc::new(AtomicBool::new(false));
     let (other, told) = (ward.clone(), stop.clone());
     let before = {

@@ -39,8 +39,7 @@ fn run() -> std::io::Result<()> {
     // The kernel ends this process with the runtime, whatever the plugin does to the socket.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let null = std::fs::File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     let mut inbox = Inbox { decoder: Decoder::default(), part: vec![0; PART] };
     let first = inbox.next(&socket).ok_or_else(by_hand)?;
     if first.kind != Kind::Open {
