@@ -134,7 +134,7 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
         let (other, told) = (ward.clone(), Arc::new(AtomicBool::new(false)));
         let stop = told.clone();
         let calm = std::thread::spawn(move || neighbour(&other.house, &told));
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_secs(2));
         stop.store(true, Ordering::Relaxed);
         calm.join().unwrap()
     };
