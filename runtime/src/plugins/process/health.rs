@@ -1,6 +1,6 @@
 //! Whether a plugin's process is well: how much it holds, and whether it still answers.
 
-use super::child::Conn;
+use super::conn::Conn;
 use super::seat::Seat;
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,9 +8,11 @@
 
 mod blob;
 mod child;
+mod conn;
 mod crashes;
 mod health;
 mod host;
+mod listen;
 mod packet;
 mod seat;
 mod socket;

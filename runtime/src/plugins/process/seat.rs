@@ -1,6 +1,7 @@
 //! The place of a plugin's process: who sits there now, and who comes next when it ends.
 
-use super::child::{Conn, Life, StartError};
+use super::child::{Life, StartError};
+use super::conn::Conn;
 use super::crashes::{Next, after_end};
 use super::health;
 use super::spec::Spec;
