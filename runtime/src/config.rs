@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use toml::Table;
 
 /// The config, read and checked. Channel sections are kept as they are: their plugins check them.
@@ -40,8 +41,48 @@ pub struct Config {
     pub sandbox_out_mb: u64,
     /// How many files and folders it may hold.
     pub sandbox_out_files: u64,
+    /// `[plugins.<name>]`: where a plugin runs, and within which limits.
+    pub plugins: BTreeMap<String, PluginWanted>,
     /// `[channels.<type>.<account>]`, secrets still references.
     pub channels: BTreeMap<(String, String), Table>,
+}
+
+/// What the operator says about one plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginWanted {
+    /// Where it runs; without a word, a file from the plugins folder has a process of its own.
+    pub tier: Option<TierWanted>,
+    /// How much memory its process may hold, in MiB.
+    pub memory_mb: u64,
+    /// How many descriptors its process may have open.
+    pub open_files: u64,
+    /// How long one call may take, in seconds; a process that answers nothing for so long is ended.
+    pub deadline_seconds: u64,
+}
+
+/// Where a plugin runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TierWanted {
+    /// Inside the runtime.
+    InProcess,
+    /// In a process of its own.
+    Process,
+}
+
+/// No call takes longer than this, in seconds.
+const DEADLINE_SECONDS_MAX: u64 = 60;
+
+impl Default for PluginWanted {
+    fn default() -> Self {
+        PluginWanted { tier: None, memory_mb: 512, open_files: 1024, deadline_seconds: DEADLINE_SECONDS_MAX }
+    }
+}
+
+impl PluginWanted {
+    /// How long one call may take.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline_seconds)
+    }
 }
 
 /// Which sandbox the operator wants.
@@ -57,7 +98,7 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -72,8 +113,11 @@ const KEYS: [&str; 15] = [
     "sandbox_processes",
     "sandbox_out_mb",
     "sandbox_out_files",
+    "plugins",
     "channels",
 ];
+
+const PLUGIN_KEYS: [&str; 4] = ["tier", "memory_mb", "open_files", "deadline_seconds"];
 
 impl Config {
     /// The config of a home; the defaults where it has no file.
@@ -133,6 +177,7 @@ impl Config {
             sandbox_processes: u64::from(number_of::<u32>(&table, "sandbox_processes", 1024)?),
             sandbox_out_mb: u64::from(number_of::<u32>(&table, "sandbox_out_mb", 1024)?),
             sandbox_out_files: u64::from(number_of::<u32>(&table, "sandbox_out_files", 10_000)?),
+            plugins: plugins_of(&table)?,
             channels: channels_of(&table)?,
         };
         if let Some(zone) = &config.time_zone {
@@ -151,6 +196,11 @@ impl Config {
             session_bytes: bytes(self.session_files_mb),
             reserve_bytes: bytes(self.disk_reserve_mb),
         }
+    }
+
+    /// What the operator says about a plugin, or the defaults.
+    pub fn plugin(&self, name: &str) -> PluginWanted {
+        self.plugins.get(name).cloned().unwrap_or_default()
     }
 
     /// The terminal needs no config: its socket and token lie in the home.
@@ -250,6 +300,40 @@ fn paths_of(table: &Table, key: &str) -> std::result::Result<Vec<PathBuf>, Strin
         .collect()
 }
 
+fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWanted>, String> {
+    let mut out = BTreeMap::new();
+    let Some(plugins) = table.get("plugins") else { return Ok(out) };
+    let shape = || "plugins are written [plugins.NAME], such as [plugins.echo]".to_owned();
+    for (name, section) in plugins.as_table().ok_or_else(shape)? {
+        let section = section.as_table().ok_or_else(shape)?;
+        for key in section.keys() {
+            known(key, &PLUGIN_KEYS).map_err(|why| format!("[plugins.{name}]: {why}"))?;
+        }
+        let tier = match text_of(section, "tier")? {
+            None => None,
+            Some("in-process") => Some(TierWanted::InProcess),
+            Some("process") => Some(TierWanted::Process),
+            Some(other) => {
+                return Err(format!(
+                    "[plugins.{name}]: `tier` is \"process\" or \"in-process\", not \"{other}\""
+                ));
+            }
+        };
+        let number = |key, default| number_of::<u32>(section, key, default).map(u64::from);
+        let wanted = PluginWanted {
+            tier,
+            memory_mb: number("memory_mb", 512)?,
+            open_files: number("open_files", 1024)?,
+            deadline_seconds: number("deadline_seconds", 60)?,
+        };
+        if wanted.deadline_seconds > DEADLINE_SECONDS_MAX {
+            return Err(format!("[plugins.{name}]: `deadline_seconds` is {DEADLINE_SECONDS_MAX} at most"));
+        }
+        out.insert(name.clone(), wanted);
+    }
+    Ok(out)
+}
+
 fn channels_of(table: &Table) -> std::result::Result<BTreeMap<(String, String), Table>, String> {
     let mut out = BTreeMap::new();
     let Some(channels) = table.get("channels") else { return Ok(out) };
@@ -279,6 +363,9 @@ mod tests {
             ("webhook_body_limit = 0", "above 0"),
             ("sandbox = \"docker\"", "\"bwrap\""),
             ("sandbox_proceses = 9", "did you mean `sandbox_processes`?"),
+            ("[plugins.echo]\ntier = \"inside\"", "`tier` is \"process\" or \"in-process\""),
+            ("[plugins.echo]\ntierr = \"process\"", "did you mean `tier`?"),
+            ("[plugins]\necho = 1", "[plugins.NAME]"),
         ] {
             let error = Config::parse(text).expect_err(text);
             assert!(error.contains(words), "{text}: {error}");

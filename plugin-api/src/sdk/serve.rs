@@ -6,8 +6,10 @@ use super::log;
 use crate::wire::{self, Empty, Found, Request, WebhookHead};
 use crate::{PluginError, Result, WebhookRequest};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use vestibule_seam::{Done, Frame, RuntimeSide, status};
@@ -21,7 +23,8 @@ struct House<C: Channel> {
     side: RuntimeSide,
     threads: Mutex<Option<tokio::runtime::Runtime>>,
     accounts: Mutex<HashMap<String, Arc<C>>>,
-    calls: Mutex<HashMap<u64, AbortHandle>>,
+    /// Those under way; without a handle until they are spawned.
+    calls: Mutex<HashMap<u64, Option<AbortHandle>>>,
     next_call: AtomicU64,
 }
 
@@ -76,31 +79,53 @@ pub fn serve_call<C: Channel>(state: &State<C>, frame: Frame, done: Done) -> u64
     let Some(handle) = locked(&house.threads).as_ref().map(|threads| threads.handle().clone()) else {
         return 0;
     };
-    // Held while spawning, so that a call that ends at once still finds its entry to remove.
-    let mut calls = locked(&house.calls);
-    let work = handle.spawn(answer(house.clone(), frame));
-    calls.insert(id, work.abort_handle());
-    drop(calls);
-    handle.spawn(async move {
-        let answered = work.await;
-        locked(&house.calls).remove(&id);
-        match answered {
-            Ok((code, frame)) => done.complete(code, frame),
-            Err(error) if error.is_panic() => {
-                let words = panic_words(error.into_panic());
-                done.complete(status::PANIC, wire::frame(&words));
-            }
-            Err(_) => drop(done),
-        }
+    // Noted before it is spawned, so that a call that ends at once still finds its entry to remove.
+    locked(&house.calls).insert(id, None);
+    let open = OpenCall { house: house.clone(), id };
+    let work = answer(house.clone(), frame);
+    let work = handle.spawn(async move {
+        let (code, frame) = caught(work).await;
+        drop(open);
+        done.complete(code, frame);
     });
+    if let Some(entry) = locked(&house.calls).get_mut(&id) {
+        *entry = Some(work.abort_handle());
+    }
     id
+}
+
+/// Takes a call off the list, however it ends.
+struct OpenCall<C: Channel> {
+    house: Arc<House<C>>,
+    id: u64,
+}
+
+impl<C: Channel> Drop for OpenCall<C> {
+    fn drop(&mut self) {
+        locked(&self.house.calls).remove(&self.id);
+    }
+}
+
+/// Runs an author's future; a panic in it, or in dropping it, ends this call only.
+async fn caught(work: impl Future<Output = (u32, Frame)>) -> (u32, Frame) {
+    let panicked = |payload| (status::PANIC, wire::frame(&panic_words(payload)));
+    let mut work = Box::pin(work);
+    let answered = std::future::poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.unwrap_or_else(|payload| Poll::Ready(panicked(payload)))
+    });
+    let answered = answered.await;
+    match catch_unwind(AssertUnwindSafe(move || drop(work))) {
+        Ok(()) => answered,
+        Err(payload) => panicked(payload),
+    }
 }
 
 /// See `PluginRoot::cancel`.
 pub fn serve_cancel<C: Channel>(state: &State<C>, id: u64) {
-    if let Some(house) = state.house()
-        && let Some(call) = locked(&house.calls).remove(&id)
-    {
+    let Some(house) = state.house() else { return };
+    let call = locked(&house.calls).remove(&id);
+    if let Some(Some(call)) = call {
         call.abort();
     }
 }
@@ -122,7 +147,7 @@ fn panic_words(payload: Box<dyn std::any::Any + Send>) -> String {
         None => payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "no message".to_owned()),
     };
     // A panic payload may itself panic when dropped.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(payload)));
+    let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
     words
 }
 

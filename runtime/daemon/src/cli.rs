@@ -53,6 +53,29 @@ pub enum Command {
     /// The names under which an agent may send to chats
     #[command(subcommand)]
     Destination(DestinationVerb),
+    /// Measure this machine; no house is needed
+    #[command(subcommand, hide = true)]
+    Bench(BenchVerb),
+}
+
+#[derive(Subcommand)]
+pub enum BenchVerb {
+    /// What a plugin costs in each tier: medians of one run
+    Plugin(BenchArgs),
+}
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// A channel's `.so` whose deliveries answer at once
+    pub file: std::path::PathBuf,
+    /// The config of its account, as JSON
+    #[arg(long, default_value = "{}")]
+    pub config: String,
+    /// How many calls each figure takes
+    #[arg(long, default_value_t = 20_000)]
+    pub calls: u32,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Args)]
@@ -84,6 +107,8 @@ pub struct Output {
 pub enum PluginVerb {
     /// Show what is loaded, and what was refused and why
     List(Output),
+    /// Load the file of one again: also the way out of quarantine
+    Reload(Name),
 }
 
 #[derive(Subcommand)]

@@ -46,6 +46,9 @@ fn request(command: Command) -> (&'static str, Value, Output) {
     match command {
         Command::Status(output) => ("status", Value::Null, output),
         Command::Plugin(PluginVerb::List(output)) => ("plugin.list", Value::Null, output),
+        Command::Plugin(PluginVerb::Reload(name)) => {
+            ("plugin.reload", json!({ "name": name.name }), name.output)
+        }
         Command::Agent(verb) => match verb {
             AgentVerb::List(output) => ("agent.list", Value::Null, output),
             AgentVerb::Create(args) => agent("agent.create", args),
@@ -96,7 +99,7 @@ fn request(command: Command) -> (&'static str, Value, Output) {
                 ("destination.delete", json!({ "agent": agent, "name": name }), output)
             }
         },
-        Command::Up | Command::Chat(_) => unreachable!("main runs these itself"),
+        Command::Up | Command::Chat(_) | Command::Bench(_) => unreachable!("main runs these itself"),
     }
 }
 

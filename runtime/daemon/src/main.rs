@@ -1,5 +1,6 @@
 //! `vestibule`: `up` runs the house, `chat` talks to it, any other word is a verb for it.
 
+mod bench;
 mod bundled;
 mod chat;
 mod cli;
@@ -12,10 +13,11 @@ use std::process::ExitCode;
 use vestibule_runtime::Error;
 
 fn main() -> ExitCode {
-    // The two inner programs start without the machinery that only people need.
+    // The inner programs start without the machinery that only people need.
     let mut args = std::env::args_os().skip(1);
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("keeper") => return vestibule_keeper::main(args),
+        Some("plugin-host") => return vestibule_runtime::plugins::host_main(),
         Some("runner") => return vestibule_runner::main(args),
         _ => {}
     }
@@ -39,6 +41,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
     let outcome = threads.block_on(async {
         match cli.command {
             cli::Command::Up => up::up().await,
+            cli::Command::Bench(cli::BenchVerb::Plugin(args)) => bench::plugin(args).await,
             cli::Command::Chat(args) => chat::chat(args).await,
             other => client::verb(other).await,
         }

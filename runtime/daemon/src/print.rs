@@ -13,6 +13,16 @@ fn columns(verb: &str) -> &'static [&'static str] {
         "session.list" => &["agent", "channel", "chat", "thread", "state", "reason", "id"],
         "destination.list" => &["agent", "name", "channel", "account", "chat"],
         "plugin.list" => &["name", "version", "state", "channel", "tier", "origin", "reason"],
+        "bench.plugin" => &[
+            "tier",
+            "round_trip_us",
+            "calls_per_s_64",
+            "events_per_s",
+            "events_per_s_64",
+            "blob_50_mib_us",
+            "start_ms",
+            "memory_kib",
+        ],
         _ => &[],
     }
 }
@@ -36,7 +46,8 @@ pub fn answer(verb: &str, value: &Value) {
     let (room, done) = verb.split_once('.').unwrap_or((verb, "done"));
     let name =
         ["name", "chat", "platform_id", "id"].iter().find_map(|key| value[key].as_str()).unwrap_or_default();
-    println!("{} {} {done}d", room.replace('-', " "), name);
+    let ending = if done.ends_with('e') { "d" } else { "ed" };
+    println!("{} {} {done}{ending}", room.replace('-', " "), name);
     if let Some(id) = value["id"].as_str().filter(|id| *id != name) {
         println!("id {id}");
     }

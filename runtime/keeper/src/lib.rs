@@ -13,6 +13,7 @@ mod bwrap;
 pub mod confine;
 mod launch;
 mod outbox;
+mod survivors;
 mod usage;
 mod warden;
 mod watch;
@@ -30,6 +31,8 @@ use wire::{FromForeign, ToKeeper};
 
 /// How long a keeper waits for the one before it to let go of the session.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// What still holds it by then has no keeper that would end it.
+const SURVIVORS_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep.
 /// With `--probe` it only says whether this kernel can confine a runner, with `--probe-bwrap BWRAP
@@ -112,12 +115,17 @@ fn lock(dir: &SessionDir) -> std::io::Result<OwnedFd> {
     use rustix::fs::{CWD, Mode, OFlags, openat};
     let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NOFOLLOW;
     let file = openat(CWD, dir.keeper_lock(), flags, Mode::RUSR | Mode::WUSR)?;
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Err(_) => return Err(std::io::Error::other("another keeper holds this session")),
+    let begin = Instant::now();
+    let mut ended = false;
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if begin.elapsed() > LOCK_PATIENCE {
+            return Err(std::io::Error::other("another keeper holds this session"));
         }
+        if !ended && begin.elapsed() > SURVIVORS_AFTER {
+            ended = true;
+            survivors::end(&file)?;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
+    Ok(file)
 }

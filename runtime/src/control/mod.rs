@@ -12,7 +12,8 @@ pub use socket::listen;
 use crate::adopt;
 use crate::error::{Error, Result};
 use crate::house::House;
-use serde_json::Value;
+use crate::plugins;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Finds the verb and runs it.
@@ -26,6 +27,11 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
         "session.adopt" => {
             let report = adopt::adopt(house, verbs::args(args)?).await?;
             return serde_json::to_value(report).map_err(Error::refused);
+        }
+        "plugin.reload" => {
+            let name = args["name"].as_str().unwrap_or_default();
+            plugins::reload(house, name).await.map_err(Error::Refused)?;
+            return Ok(json!({ "name": name }));
         }
         _ => {}
     }

@@ -3,7 +3,7 @@
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::house::House;
-use crate::plugins::{AccountState, Link, Origin};
+use crate::plugins::{AccountState, Link, Origin, SeatState};
 use crate::{agents, launcher, ledger, sessions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -97,17 +97,22 @@ pub fn plugins(house: &House) -> Value {
             Origin::Bundled => ("built in".to_owned(), None),
             Origin::File { path, sha256 } => (path.display().to_string(), Some(sha256.clone())),
         };
+        let (state, reason) = match link.tier.seat_state() {
+            None | Some(SeatState::Running) => ("loaded", None),
+            Some(SeatState::Restarting(why)) => ("restarting", Some(why)),
+            Some(SeatState::Quarantined(why)) => ("quarantined", Some(why)),
+        };
         json!({
             "name": link.manifest.name,
             "version": link.manifest.version,
             "kind": if link.manifest.kind == PluginKind::Channel { "channel" } else { "unknown" },
             "channel": link.manifest.channel_type,
             "api": link.manifest.api,
-            "tier": "in-process",
+            "tier": link.tier.word(),
             "origin": origin,
             "sha256": sha256,
-            "state": "loaded",
-            "reason": null,
+            "state": state,
+            "reason": reason,
         })
     });
     let refused = house.registry.refused();

@@ -43,13 +43,19 @@ pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
         sections.push((ACCOUNT_MAIN.to_owned(), toml::Table::new()));
     }
     for (account, section) in sections {
-        link.accounts().insert(account.clone(), AccountState::Connecting);
+        let mut states = link.accounts();
+        if states.get(&account) == Some(&AccountState::Stopping) {
+            continue; // the plugin is being taken out
+        }
+        states.insert(account.clone(), AccountState::Connecting);
+        drop(states);
         tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
     }
 }
 
 async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, section: toml::Table) {
     let channel = link.manifest.channel_type.clone();
+    let generation = link.generation();
     let mut wait = RESTART_FIRST;
     loop {
         let (state, again) = match start(&link, &account, &section).await {
@@ -60,6 +66,9 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
             Err(CallError::Late) => (AccountState::Waiting(CallError::Late.to_string()), true),
             Err(error) => (AccountState::Broken(error.to_string()), false),
         };
+        if link.generation() != generation {
+            return; // the plugin's process ended meanwhile; its next one starts the account
+        }
         match &state {
             AccountState::Live => tracing::info!(channel, account, "channel is live"),
             AccountState::Waiting(why) => tracing::warn!(channel, account, %why, "channel cannot start yet"),
@@ -90,6 +99,14 @@ async fn start(link: &Link, account: &str, section: &toml::Table) -> Result<(), 
     link.start_account(account, config).await
 }
 
+/// The plugin's process is gone: no account of it can be called, and each says why.
+pub fn pause(link: &Link, state: AccountState) {
+    link.next_generation();
+    for entry in link.accounts().values_mut().filter(|entry| **entry != AccountState::Stopping) {
+        *entry = state.clone();
+    }
+}
+
 /// Stops every account of a plugin, then the plugin.
 pub async fn stop(link: &Arc<Link>) {
     let mut accounts = Vec::new();
@@ -103,9 +120,7 @@ pub async fn stop(link: &Arc<Link>) {
             tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
         }
     }
-    let link = link.clone();
-    // It waits for the plugin's threads.
-    let _ = tokio::task::spawn_blocking(move || link.shutdown()).await;
+    link.shutdown().await;
 }
 
 /// Stops every plugin.

@@ -4,6 +4,7 @@ use super::accounts::{self, start_accounts};
 use super::link::{Link, Origin};
 use super::load;
 use super::registry::file_name;
+use crate::config::TierWanted;
 use crate::house::House;
 use futures_core::Stream;
 use inotify::{EventStream, Inotify, WatchMask};
@@ -153,6 +154,7 @@ fn stamps(folder: &Path) -> BTreeMap<PathBuf, Stamp> {
 }
 
 async fn removed(house: &Arc<House>, path: &Path) {
+    let _one_at_a_time = house.registry.changing.lock().await;
     house.registry.refused().remove(path);
     if let Some(link) = house.registry.from_file(path) {
         tracing::info!(
@@ -167,48 +169,84 @@ async fn removed(house: &Arc<House>, path: &Path) {
 
 /// A new or changed file. A broken one leaves what runs as it is.
 async fn appeared(house: &Arc<House>, path: &Path) {
-    match replace(house, path).await {
-        Ok(link) => {
-            house.registry.refused().remove(path);
-            tracing::info!(
-                plugin = link.manifest.name,
-                version = link.manifest.version,
-                file = file_name(path),
-                "plugin loaded"
-            );
-            start_accounts(house, &link);
-        }
-        Err(why) => {
-            let sentence = format!("Plugin {} was not loaded: {why}", file_name(path));
-            tracing::warn!("{sentence}");
-            house.registry.refused().insert(path.to_owned(), sentence);
-        }
+    if let Err(why) = load_file(house, path).await {
+        let sentence = format!("Plugin {} was not loaded: {why}", file_name(path));
+        tracing::warn!("{sentence}");
+        house.registry.refused().insert(path.to_owned(), sentence);
     }
+}
+
+/// Loads the file of a running plugin once more; whatever happened to it is forgotten.
+///
+/// # Errors
+/// There is no such plugin, or its file cannot be loaded: then what runs stays.
+pub async fn reload(house: &Arc<House>, name: &str) -> Result<(), String> {
+    let Some(link) = house.registry.named(name) else {
+        return Err(format!(
+            "there is no plugin `{}`; `vestibule plugin list` shows them",
+            name.escape_debug()
+        ));
+    };
+    match &link.origin {
+        Origin::Bundled => Err(format!("{name} is built in; restart vestibule to start it anew")),
+        Origin::File { path, .. } => load_file(house, path).await,
+    }
+}
+
+async fn load_file(house: &Arc<House>, path: &Path) -> Result<(), String> {
+    let _one_at_a_time = house.registry.changing.lock().await;
+    let link = replace(house, path).await?;
+    house.registry.refused().remove(path);
+    tracing::info!(
+        plugin = link.manifest.name,
+        version = link.manifest.version,
+        tier = link.tier.word(),
+        file = file_name(path),
+        "plugin loaded"
+    );
+    start_accounts(house, &link);
+    Ok(())
 }
 
 async fn replace(house: &Arc<House>, path: &Path) -> Result<Arc<Link>, String> {
     let (file, copies) = (path.to_owned(), house.home.plugin_copies());
     let running = house.registry.from_file(path);
     let running_channel = running.as_ref().map(|link| link.manifest.channel_type.clone());
-    let registry_house = house.clone();
+    let asker = house.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let checked = load::read(&file)?;
-        let channel = &checked.inspected.manifest.channel_type;
-        if Some(channel) != running_channel.as_ref()
-            && let Some(why) = registry_house.registry.taken(channel)
+        let manifest = &checked.inspected.manifest;
+        if Some(&manifest.channel_type) != running_channel.as_ref()
+            && let Some(why) = asker.registry.taken(&manifest.channel_type)
         {
             return Err(why);
         }
-        let root = load::open(&checked, &copies)?;
-        Ok((checked.inspected.manifest, checked.sha256, root))
+        let inside = asker.config.plugin(&manifest.name).tier == Some(TierWanted::InProcess);
+        if inside {
+            load::fits_in_process(&checked)?;
+        }
+        let copy = load::copy(&checked, &copies)?;
+        let root = if inside { Some(load::open_copy(&copy, &checked.inspected.entry)?) } else { None };
+        Ok((checked.inspected, checked.sha256, copy, root))
     });
-    let (manifest, sha256, root) =
+    let (inspected, sha256, copy, root) =
         opened.await.map_err(|error| format!("its check failed ({error}). [CHECK]"))??;
-    // Only now does the old one stop: a connection of a channel must not exist twice.
+    let origin = Origin::File { path: path.to_owned(), sha256 };
+    let link = match root {
+        Some(root) => Link::in_process(house, inspected.manifest, origin, root)?,
+        None => Link::in_own_process(house, inspected.manifest, origin, copy, inspected.entry).await?,
+    };
+    // Only now does the old one stop: a connection of a channel must not exist twice, and the new one
+    // has not been given any account yet.
     if let Some(old) = running {
         house.registry.remove(&old.manifest.channel_type);
         accounts::stop(&old).await;
     }
-    let link = Link::start(house, manifest, Origin::File { path: path.to_owned(), sha256 }, root)?;
-    house.registry.add(link)
+    match house.registry.add(link.clone()) {
+        Ok(link) => Ok(link),
+        Err(why) => {
+            link.shutdown().await;
+            Err(why)
+        }
+    }
 }

@@ -2,10 +2,13 @@
 
 use super::accounts::AccountState;
 use super::port::Port;
+use super::process::{self, Seat, Spec};
+use super::tier::Tier;
 use crate::house::House;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vestibule_plugin_api::wire::{self, Empty, Found, Request, WebhookHead};
@@ -14,8 +17,10 @@ use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 
 /// How long a plugin may take to start or stop an account.
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
-/// How long an ending plugin's threads are waited for, in milliseconds.
-const SHUTDOWN_MS: u64 = 2_000;
+/// How long a plugin may take to stop an account.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an ending plugin's threads are waited for.
+pub(super) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
 /// Where a plugin came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,31 +65,73 @@ pub struct Link {
     pub manifest: Manifest,
     /// Where it came from.
     pub origin: Origin,
-    root: PluginRootRef,
+    /// Where it runs.
+    pub tier: Tier,
+    deadline: Duration,
     accounts: Mutex<BTreeMap<String, AccountState>>,
+    generation: AtomicU64,
 }
 
 impl Link {
-    /// Starts the plugin's own machinery.
-    pub fn start(
+    /// Starts the machinery of a plugin inside the runtime.
+    ///
+    /// # Errors
+    /// The sentence after "Plugin FILE was not loaded:".
+    pub fn in_process(
         house: &Arc<House>,
         manifest: Manifest,
         origin: Origin,
         root: PluginRootRef,
     ) -> Result<Arc<Link>, String> {
-        let link = Arc::new(Link { manifest, origin, root, accounts: Mutex::default() });
+        let link = Link::new(house, manifest, origin, Tier::InProcess(root));
         let port = RuntimeSide::new(Port::new(house, &link));
-        match (link.root.init())(port, log_level()) {
+        match (root.init())(port, log_level()) {
             status::OK => Ok(link),
-            code => {
-                Err(format!("its start failed with status {code}. Look at the log; its author can say more"))
+            code => Err(format!(
+                "its start failed with status {code}. Look at the log; its author can say more. [INIT]"
+            )),
+        }
+    }
+
+    /// Starts a plugin in a process of its own: `file` is its private copy.
+    ///
+    /// # Errors
+    /// The sentence after "Plugin FILE was not loaded:".
+    pub async fn in_own_process(
+        house: &Arc<House>,
+        manifest: Manifest,
+        origin: Origin,
+        file: PathBuf,
+        entry: String,
+    ) -> Result<Arc<Link>, String> {
+        let wanted = house.config.plugin(&manifest.name);
+        let spec = Spec {
+            file,
+            entry,
+            log_level: log_level(),
+            memory_bytes: wanted.memory_mb * 1024 * 1024,
+            open_files: wanted.open_files,
+        };
+        let seat = Arc::new(Seat::new(spec, wanted.deadline()));
+        let link = Link::new(house, manifest, origin, Tier::Process(seat.clone()));
+        match process::supervise(house, &link, &seat).await {
+            Ok(()) => Ok(link),
+            Err(why) => {
+                let _ = std::fs::remove_file(&seat.spec().file);
+                Err(why)
             }
         }
     }
 
+    fn new(house: &House, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {
+        let deadline = house.config.plugin(&manifest.name).deadline();
+        let (accounts, generation) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Link { manifest, origin, tier, deadline, accounts, generation })
+    }
+
     /// Delivers a message.
     pub async fn deliver(&self, message: OutboundMessage, deadline: Duration) -> Result<Receipt, CallError> {
-        self.ask(wire::frame_with_blobs(Request::Deliver { message }), deadline).await
+        self.ask(wire::frame_with_blobs(Request::Deliver { message }), deadline.min(self.deadline)).await
     }
 
     /// Asks whether a message has arrived that was handed over before.
@@ -93,7 +140,8 @@ impl Link {
         message: OutboundMessage,
         deadline: Duration,
     ) -> Result<Option<Receipt>, CallError> {
-        let found: Found = self.ask(wire::frame(&Request::Find { message }), deadline).await?;
+        let found: Found =
+            self.ask(wire::frame(&Request::Find { message }), deadline.min(self.deadline)).await?;
         Ok(found.receipt)
     }
 
@@ -104,7 +152,7 @@ impl Link {
         request: WebhookRequest,
         deadline: Duration,
     ) -> Result<WebhookHead, CallError> {
-        self.ask(wire::webhook_frame(account, request), deadline).await
+        self.ask(wire::webhook_frame(account, request), deadline.min(self.deadline)).await
     }
 
     /// Starts an account.
@@ -117,16 +165,26 @@ impl Link {
     /// Stops an account.
     pub async fn stop_account(&self, account: &str) -> Result<(), CallError> {
         let request = Request::Stop { account: account.to_owned() };
-        let Empty {} = self.ask(wire::frame(&request), SHUTDOWN_TIME).await?;
+        let Empty {} = self.ask(wire::frame(&request), STOP_DEADLINE).await?;
         Ok(())
     }
 
-    /// Ends the plugin's machinery. Its code stays mapped: unloading is unsound.
-    pub fn shutdown(&self) {
-        let left = (self.root.shutdown())(SHUTDOWN_MS);
+    /// Ends the plugin's machinery.
+    pub async fn shutdown(&self) {
+        let left = self.tier.shutdown(SHUTDOWN_TIME).await;
         if left > 0 {
             tracing::warn!(plugin = self.manifest.name, left, "calls were still open when the plugin ended");
         }
+    }
+
+    /// Which life of the plugin this is: what an earlier one was asked says nothing any more.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// This life of the plugin is over.
+    pub fn next_generation(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The accounts and how they are.
@@ -142,9 +200,10 @@ impl Link {
     async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
         let (answered, answer) = tokio::sync::oneshot::channel();
         let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
-        let id = (self.root.call())(frame, done);
-        let mut call = OpenCall { root: self.root, id: Some(id) };
-        let Ok(answer) = tokio::time::timeout(deadline, answer).await else { return Err(CallError::Late) };
+        let mut call = OpenCall { tier: &self.tier, id: Some(self.tier.call(frame, done)) };
+        let answer = tokio::time::timeout(deadline, answer).await;
+        self.tier.note(answer.is_ok());
+        let Ok(answer) = answer else { return Err(CallError::Late) };
         call.id = None;
         let (code, frame) = answer.map_err(|_| CallError::Cancelled)?;
         let words = |frame: &Frame| wire::read::<String>(frame).unwrap_or_else(|why| why);
@@ -161,19 +220,16 @@ impl Link {
     }
 }
 
-/// How long a plugin may take to stop an account.
-const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
-
 /// Cancels the call when nobody waits for it any more.
-struct OpenCall {
-    root: PluginRootRef,
+struct OpenCall<'a> {
+    tier: &'a Tier,
     id: Option<u64>,
 }
 
-impl Drop for OpenCall {
+impl Drop for OpenCall<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            (self.root.cancel())(id);
+            self.tier.cancel(id);
         }
     }
 }

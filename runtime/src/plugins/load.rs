@@ -78,25 +78,42 @@ pub fn read(path: &Path) -> Result<Checked, String> {
         );
     }
     let inspected = elf::inspect(&bytes)?;
-    if inspected.manifest.panic == "abort" {
-        return Err("it was built with panic = \"abort\", so one bug in it would stop all of Vestibule. Build it with \
-                    the default panic setting. [PANIC_ABORT]"
-            .into());
-    }
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Checked { inspected, sha256, bytes })
 }
 
-/// Opens a private copy of a checked file and finds its root. Runs the file's constructors.
+/// Whether a checked file may run inside the runtime.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn open(checked: &Checked, copies: &Path) -> Result<PluginRootRef, String> {
-    let copy = private_copy(checked, copies).map_err(|error| {
+pub fn fits_in_process(checked: &Checked) -> Result<(), String> {
+    if checked.inspected.manifest.panic == "abort" {
+        return Err(format!(
+            "it was built with panic = \"abort\", so one bug in it would stop all of Vestibule. Build it with the \
+             default panic setting, or take `tier` out of [plugins.{}]. [PANIC_ABORT]",
+            checked.inspected.manifest.name
+        ));
+    }
+    Ok(())
+}
+
+/// Writes the private copy of a checked file: what is opened, in either tier.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn copy(checked: &Checked, copies: &Path) -> Result<PathBuf, String> {
+    private_copy(checked, copies).map_err(|error| {
         format!("its private copy cannot be written to {} ({error}). [COPY]", copies.display())
-    })?;
+    })
+}
+
+/// Opens a private copy and finds its root. Runs the file's constructors.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn open_copy(copy: &Path, entry: &str) -> Result<PluginRootRef, String> {
     // SAFETY: running a plugin's constructors is what loading means; the file passed every check.
-    let library = unsafe { Library::open(Some(&copy), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
+    let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
         format!(
             "the system could not load it ({error}). If a library or GLIBC version is named here, install it or use a \
              build for this system. [DLOPEN]"
@@ -105,7 +122,7 @@ pub fn open(checked: &Checked, copies: &Path) -> Result<PluginRootRef, String> {
     // Never unloaded: its threads and thread-locals would outlive their code.
     let library = std::mem::ManuallyDrop::new(library);
     // SAFETY: `export_channel!` gives this symbol this type; what it points to is checked before use.
-    let header = unsafe { library.get::<AbiHeaderRef>(checked.inspected.entry.as_bytes()) }
+    let header = unsafe { library.get::<AbiHeaderRef>(entry.as_bytes()) }
         .map(|symbol| *symbol)
         .map_err(|error| format!("its entry point cannot be found ({error}). Build it again. [NO_ENTRY]"))?;
     check(header.upgrade().map_err(|_| layout_differs())?)

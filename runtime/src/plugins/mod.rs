@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - A file is read and checked before it is opened; what is opened is a private copy.
+//! - A file from the folder runs in a process of its own unless the config says otherwise.
 //! - A plugin speaks for its own channel type only; the runtime stamps it.
 //! - Nothing a plugin does stops the runtime from starting: a refusal is a sentence in the list.
 
@@ -11,13 +12,20 @@ mod folder;
 mod link;
 mod load;
 mod port;
+mod process;
 mod registry;
+mod rig;
+mod tier;
 
 pub use accounts::{AccountState, start_accounts, stop_all};
-pub use folder::watch;
+pub use folder::{reload, watch};
 pub use link::{CallError, Link, Origin};
+pub use process::{SeatState, host_main};
 pub use registry::Registry;
+pub use rig::Rig;
+pub use tier::Tier;
 
+use crate::config::TierWanted;
 use crate::house::House;
 use std::sync::Arc;
 use vestibule_plugin_api::Manifest;
@@ -36,8 +44,11 @@ pub fn start_bundled(house: &Arc<House>, wanted: impl Fn(&Manifest) -> bool) {
             continue;
         }
         let name = manifest.name.clone();
+        if house.config.plugin(&name).tier == Some(TierWanted::Process) {
+            tracing::warn!(plugin = name, "it is built in, so it runs in-process whatever `tier` says");
+        }
         let added = load::check(bundled.header)
-            .and_then(|root| Link::start(house, manifest, Origin::Bundled, root))
+            .and_then(|root| Link::in_process(house, manifest, Origin::Bundled, root))
             .and_then(|link| house.registry.add(link));
         match added {
             Ok(link) => start_accounts(house, &link),

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Registry {
     links: Mutex<BTreeMap<String, Arc<Link>>>,
     refused: Mutex<BTreeMap<PathBuf, String>>,
+    /// Held while a file is loaded, replaced or removed: one at a time.
+    pub changing: tokio::sync::Mutex<()>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -20,10 +22,9 @@ impl Registry {
     /// Adds a plugin.
     ///
     /// # Errors
-    /// Its channel type is taken: the sentence says by whom.
+    /// Its channel type is taken: the sentence says by whom. The plugin is to be shut down.
     pub fn add(&self, link: Arc<Link>) -> Result<Arc<Link>, String> {
         if let Some(why) = self.taken(&link.manifest.channel_type) {
-            link.shutdown();
             return Err(why);
         }
         locked(&self.links).insert(link.manifest.channel_type.clone(), link.clone());
@@ -61,6 +62,11 @@ impl Registry {
     pub fn from_file(&self, file: &Path) -> Option<Arc<Link>> {
         let from = |link: &&Arc<Link>| matches!(&link.origin, Origin::File { path, .. } if path == file);
         locked(&self.links).values().find(from).cloned()
+    }
+
+    /// The plugin of this name.
+    pub fn named(&self, name: &str) -> Option<Arc<Link>> {
+        locked(&self.links).values().find(|link| link.manifest.name == name).cloned()
     }
 
     /// All plugins, by channel type.

@@ -21,4 +21,5 @@ mod sandbox;
 mod schema;
 mod support;
 mod terminal;
+mod tiers;
 mod traffic;

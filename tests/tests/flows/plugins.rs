@@ -54,7 +54,7 @@ fn a_dropped_file_carries_a_message_in_and_the_reply_out() {
     call.read_line(&mut line).unwrap();
     assert_eq!(line, "and now?\n");
     let plugin = listed(&house, "echo").unwrap();
-    assert_eq!((plugin["state"].as_str(), plugin["tier"].as_str()), (Some("loaded"), Some("in-process")));
+    assert_eq!((plugin["state"].as_str(), plugin["tier"].as_str()), (Some("loaded"), Some("process")));
 
     // The same bytes under another name are a duplicate; the running one is unharmed.
     fs::copy(&file, house.home.path().join("plugins/twin.so")).unwrap();

@@ -151,10 +151,43 @@ pub fn reader() -> Result<()> {
     apply_filter(&program(rules, libc::EPERM)?).map_err(Error::other)
 }
 
+/// For a plugin's process: the internet and threads, and otherwise what a keeper may. It signals
+/// nobody but itself, and stays bound to the life of the runtime.
+pub fn plugin() -> Result<()> {
+    let mut rules = refused();
+    for call in STARTING {
+        rules.insert(*call, vec![]);
+    }
+    let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
+    rules.insert(libc::SYS_clone, vec![when(0, Op::MaskedEq(thread), 0)?]);
+    rules.remove(&libc::SYS_clone3);
+    rules.insert(libc::SYS_socket, unless_internet()?);
+    // A stream `socketpair` stays: tokio makes one for itself.
+    rules.insert(libc::SYS_socketpair, vec![when(1, Op::MaskedEq(0xf), libc::SOCK_DGRAM as u64)?]);
+    let itself = u64::from(std::process::id());
+    for call in [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo] {
+        rules.insert(call, vec![when(0, Op::Ne, itself)?]);
+    }
+    for call in [libc::SYS_tkill, libc::SYS_pidfd_send_signal] {
+        rules.insert(call, vec![]);
+    }
+    rules.insert(libc::SYS_prctl, vec![when(0, Op::Eq, libc::PR_SET_PDEATHSIG as u64)?]);
+    // Its flags lie in memory, where a filter cannot see them; libraries fall back to `clone`.
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    for filter in [program(rules, libc::EPERM)?, program(clone3, libc::ENOSYS)?] {
+        apply_filter(&filter).map_err(Error::other)?;
+    }
+    Ok(())
+}
+
 fn refused() -> Rules {
     let mut rules: Rules = REFUSED.iter().chain(REFUSED_OLD).map(|call| (*call, vec![])).collect();
     if let Ok(lease) = when(1, Op::Eq, F_SETLEASE) {
         rules.insert(libc::SYS_fcntl, vec![lease]);
+    }
+    // The kernel lets any process of a user set the limits of any other: of the runtime, too.
+    if let Ok(of_another) = when(0, Op::Ne, 0) {
+        rules.insert(libc::SYS_prlimit64, vec![of_another]);
     }
     rules
 }

@@ -36,6 +36,36 @@ pub const SYSTEM: [&str; 21] = [
     "/etc/timezone",
 ];
 
+/// What the libraries of a plugin read: code, names and certificates. Nothing of anybody's home.
+const LIBRARIES: [&str; 26] = [
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/share/ca-certificates",
+    "/usr/share/zoneinfo",
+    "/usr/local/share/ca-certificates",
+    "/etc/ca-certificates",
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/pki",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
+    "/etc/timezone",
+    "/run/NetworkManager",
+    "/run/systemd/resolve",
+];
+
 /// Devices without a state.
 pub const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
@@ -118,6 +148,23 @@ pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
             .create()?
             .add_rules(path_beneath_rules([folder], AccessFs::ReadFile | AccessFs::ReadDir))?
             .add_rules(path_beneath_rules([scratch], AccessFs::from_all(LEVEL)))?
+            .restrict_self()
+    };
+    enforced(make().map_err(failed)?)
+}
+
+/// Its file, what its libraries need, and its own entry in `/proc`; nothing to write.
+pub fn plugin(file: &Path) -> Result<()> {
+    let reading = AccessFs::from_read(LEVEL);
+    let make = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(LEVEL))?
+            .scope(Scope::from_all(LEVEL))?
+            .create()?
+            .add_rules(path_beneath_rules(LIBRARIES, reading))?
+            .add_rules(path_beneath_rules([file, Path::new("/proc/self")], reading))?
+            .add_rules(path_beneath_rules(DEVICES, reading | AccessFs::WriteFile))?
             .restrict_self()
     };
     enforced(make().map_err(failed)?)

@@ -1,4 +1,4 @@
-//! What a runner, and the reader beside it, can no longer do.
+//! What a runner, the reader beside it, and a plugin's process can no longer do.
 //!
 //! Landlock says which files, seccomp says which calls; neither alone is enough: Landlock lets modes,
 //! times and attributes of files outside be changed, UDP be sent and unix sockets be reached.
@@ -14,7 +14,7 @@ use crate::wire::{Grants, RUNNER_OOM_SCORE, Sandbox};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io::Result;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The largest file a runner may write, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -80,6 +80,35 @@ pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
     drop_capabilities()?;
     files::adopter(folder, scratch)?;
     calls::reader()
+}
+
+/// What a plugin's process may do.
+#[derive(Debug, Clone)]
+pub struct PluginGrants {
+    /// The file it opens.
+    pub file: PathBuf,
+    /// How much memory of its own it may map, in bytes.
+    pub memory_bytes: u64,
+    /// How many descriptors it may have open.
+    pub open_files: u64,
+    /// The largest memory file it may make, in bytes.
+    pub file_bytes: u64,
+}
+
+/// Confines the calling process, which is about to open a plugin's file. It must have one thread:
+/// those it starts later inherit this. It reads its file and what libraries need, writes nothing,
+/// reaches the internet, and starts nothing.
+///
+/// # Errors
+/// This kernel cannot do that; then the file must not be opened.
+pub fn plugin(grants: &PluginGrants) -> Result<()> {
+    limit(Resource::Core, 0)?;
+    limit(Resource::Fsize, grants.file_bytes)?;
+    limit(Resource::Nofile, grants.open_files)?;
+    limit(Resource::Data, grants.memory_bytes)?;
+    drop_capabilities()?;
+    files::plugin(&grants.file)?;
+    calls::plugin()
 }
 
 /// Whether this kernel can confine a runner: tried on the calling process.

@@ -1,0 +1,206 @@
+//! `vestibule bench plugin FILE.so`: what the seam costs, in each tier. One run, medians.
+
+use crate::cli::BenchArgs;
+use crate::print;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vestibule_plugin_api::wire::{self, Request};
+use vestibule_plugin_api::{
+    Account, Address, Channel, ChannelType, Content, OutboundMessage, PlatformId, Receipt, Result, Runtime,
+};
+use vestibule_runtime::config::TierWanted;
+use vestibule_runtime::plugins::Rig;
+use vestibule_seam::Frame;
+
+const ACCOUNT: &str = "bench";
+/// How many calls are in flight when throughput is measured.
+const IN_FLIGHT: u32 = 64;
+/// How often throughput is measured.
+const ROUNDS: usize = 5;
+/// The large blob, in bytes.
+const BLOB_BYTES: usize = 50 * 1024 * 1024;
+
+/// What a direct call costs: the same trait, in this binary.
+struct Direct;
+
+#[vestibule_plugin_api::async_trait]
+impl Channel for Direct {
+    type Config = ();
+
+    async fn start((): (), _: Runtime) -> Result<Self> {
+        Ok(Direct)
+    }
+
+    async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
+        std::hint::black_box(message);
+        Ok(Receipt::default())
+    }
+}
+
+/// Runs it.
+pub async fn plugin(args: BenchArgs) -> anyhow::Result<()> {
+    let file = std::fs::canonicalize(&args.file)?;
+    let config: Value = serde_json::from_str(&args.config)?;
+    let mut rows = vec![direct(args.calls).await];
+    for tier in [TierWanted::InProcess, TierWanted::Process] {
+        let copies = std::env::temp_dir().join(format!("vestibule-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&copies)?;
+        let measured = tiered(&file, &copies, tier, config.clone(), args.calls).await;
+        let _ = std::fs::remove_dir_all(&copies);
+        rows.push(measured.map_err(anyhow::Error::msg)?);
+    }
+    let answer = Value::Array(rows);
+    if args.output.json {
+        print::json(&answer)
+    } else {
+        print::answer("bench.plugin", &answer)
+    }
+    Ok(())
+}
+
+/// A text of 1 KiB, or another one, for the plugin to deliver.
+fn message(text: &str) -> OutboundMessage {
+    OutboundMessage {
+        id: "msg-bench".into(),
+        address: Address {
+            channel_type: ChannelType::from("bench"),
+            account: Account::from(ACCOUNT),
+            platform_id: PlatformId::from("chat"),
+            thread_id: None,
+        },
+        content: Content::Text { text: text.to_owned() },
+        taken_at: None,
+        in_reply_to: None,
+        attachments: vec![],
+    }
+}
+
+fn deliver(text: &str) -> Frame {
+    wire::frame(&Request::Deliver { message: message(text) })
+}
+
+fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> T {
+    values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    values[values.len() / 2]
+}
+
+fn micros(times: Vec<Duration>) -> f64 {
+    (median(times).as_secs_f64() * 1e9).round() / 1e3
+}
+
+async fn direct(calls: u32) -> Value {
+    let message = message(&"x".repeat(1024));
+    let mut times = Vec::new();
+    for _ in 0..calls {
+        let begin = Instant::now();
+        let receipt = Direct.deliver(message.clone()).await;
+        times.push(begin.elapsed());
+        let _ = std::hint::black_box(receipt);
+    }
+    let mut blob = Vec::new();
+    for _ in 0..ROUNDS {
+        let bytes = vec![7u8; BLOB_BYTES];
+        let begin = Instant::now();
+        drop(std::hint::black_box(bytes)); // all that a callee of the same program costs: giving it back
+        blob.push(begin.elapsed());
+    }
+    json!({ "tier": "direct call", "round_trip_us": micros(times), "blob_50_mib_us": micros(blob) })
+}
+
+async fn tiered(
+    file: &std::path::Path,
+    copies: &std::path::Path,
+    tier: TierWanted,
+    config: Value,
+    calls: u32,
+) -> std::result::Result<Value, String> {
+    let (begin, before) = (Instant::now(), memory_kib("self"));
+    let rig = Arc::new(Rig::open(&crate::up::program(), file, copies, tier).await?);
+    let start = wire::frame(&Request::Start { account: ACCOUNT.into(), config });
+    answered(rig.call(start).await)?;
+    let started = begin.elapsed();
+    let memory = match rig.pid() {
+        Some(pid) => memory_kib(&pid.to_string()),
+        None => memory_kib("self").saturating_sub(before),
+    };
+    let text = "x".repeat(1024);
+    round_trips(&rig, &text, calls / 10).await?; // warm
+    let round_trip = micros(round_trips(&rig, &text, calls).await?);
+    let mut per_second = Vec::new();
+    for _ in 0..ROUNDS {
+        per_second.push(throughput(&rig, &text, calls).await?);
+    }
+    let (events, events_busy) = (events(&rig, calls, 1).await?, events(&rig, calls, IN_FLIGHT).await?);
+    let mut blob = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut frame = deliver("a file");
+        frame.blobs.push(vec![7; BLOB_BYTES].into());
+        let begin = Instant::now();
+        answered(rig.call(frame).await)?;
+        blob.push(begin.elapsed());
+    }
+    if let Ok(rig) = Arc::try_unwrap(rig) {
+        rig.close().await;
+    }
+    Ok(json!({
+        "tier": match tier { TierWanted::InProcess => "in-process", TierWanted::Process => "process" },
+        "round_trip_us": round_trip,
+        "calls_per_s_64": median(per_second),
+        "events_per_s": events,
+        "events_per_s_64": events_busy,
+        "blob_50_mib_us": micros(blob),
+        "start_ms": started.as_micros() as f64 / 1e3,
+        "memory_kib": memory,
+    }))
+}
+
+fn answered((code, frame): (u32, Frame)) -> std::result::Result<(), String> {
+    match code {
+        0 => Ok(()),
+        code => Err(format!("the plugin answered {code}: {}", String::from_utf8_lossy(&frame.head))),
+    }
+}
+
+/// From the words to the receipt, one at a time.
+async fn round_trips(rig: &Rig, text: &str, calls: u32) -> std::result::Result<Vec<Duration>, String> {
+    let mut times = Vec::new();
+    for _ in 0..calls {
+        let begin = Instant::now();
+        let (code, frame) = rig.call(deliver(text)).await;
+        let receipt: Receipt = wire::read(&frame)?;
+        times.push(begin.elapsed());
+        std::hint::black_box(receipt);
+        answered((code, frame))?;
+    }
+    Ok(times)
+}
+
+/// How many calls a second, with many in flight.
+async fn throughput(rig: &Arc<Rig>, text: &str, calls: u32) -> std::result::Result<u64, String> {
+    let begin = Instant::now();
+    let callers: Vec<_> = (0..IN_FLIGHT)
+        .map(|_| {
+            let (rig, text) = (rig.clone(), text.to_owned());
+            tokio::spawn(async move { round_trips(&rig, &text, calls / IN_FLIGHT).await.map(drop) })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.map_err(|error| error.to_string())??;
+    }
+    Ok((f64::from(calls) / begin.elapsed().as_secs_f64()) as u64)
+}
+
+/// How many events a second, for a plugin that makes them when it is told to.
+async fn events(rig: &Rig, count: u32, in_flight: u32) -> std::result::Result<Option<u64>, String> {
+    let (begin, before) = (Instant::now(), rig.events());
+    answered(rig.call(deliver(&format!("do events {count} {in_flight}"))).await)?;
+    let came = rig.events() - before;
+    Ok((came > 0).then(|| (came as f64 / begin.elapsed().as_secs_f64()) as u64))
+}
+
+fn memory_kib(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}

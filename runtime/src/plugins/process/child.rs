@@ -1,0 +1,196 @@
+//! The runtime's end of one plugin process: from its start to its end.
+
+use super::conn::Conn;
+use super::listen::{GONE, Heard, listen};
+use super::packet::{Kind, pack};
+use super::spec::Spec;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::oneshot;
+use vestibule_seam::{Frame, RuntimeCalls};
+
+/// How long a plugin may take to be opened and to start its machinery.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// How much of what it printed last is kept, in bytes.
+const LAST_WORDS_MAX: usize = 2 * 1024;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a process did not come to serve.
+#[derive(Debug)]
+pub enum StartError {
+    /// It said why, in a sentence: trying again is no use.
+    Refused(String),
+    /// It ended, or said nothing.
+    Died(String),
+}
+
+impl StartError {
+    /// Why.
+    pub fn into_words(self) -> String {
+        match self {
+            StartError::Refused(why) | StartError::Died(why) => why,
+        }
+    }
+}
+
+/// One life of a plugin's process. Dropping it ends the process.
+pub struct Life {
+    /// Its calls.
+    pub conn: Arc<Conn>,
+    process: Child,
+    last_words: Arc<Mutex<Vec<u8>>>,
+    ended: oneshot::Receiver<u64>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.conn.close();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl Life {
+    /// Starts a process and has it open the plugin. `calls` is the runtime, as the plugin sees it.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        program: &Path,
+        spec: &Spec,
+        calls: Arc<dyn RuntimeCalls>,
+    ) -> Result<Life, StartError> {
+        let failed = |error: std::io::Error| StartError::Died(format!("it cannot be started ({error})"));
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let mut command = Command::new(program);
+        command.as_std_mut().env_clear();
+        // It ends with the thread that starts it: this one is a worker, which lives as long as the runtime.
+        let mut process = command
+            .arg0("vestibule")
+            .arg("plugin-host")
+            .current_dir("/")
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        drop(command); // it holds the process's end of the socket
+        let last_words: Arc<Mutex<Vec<u8>>> = Arc::default();
+        if let Some(stderr) = process.stderr.take() {
+            tokio::spawn(keep_last(stderr, last_words.clone()));
+        }
+        let conn = Arc::new(Conn::new(UnixStream::from_std(ours).map_err(failed)?));
+        let (opened_tx, opened) = oneshot::channel();
+        let (ended_tx, ended) = oneshot::channel();
+        let heard = Heard::new(calls, opened_tx, ended_tx);
+        let (reader, flusher) = (conn.clone(), conn.clone());
+        let reading = tokio::spawn(async move {
+            let Err(why) = listen(&reader, heard).await;
+            reader.end(why);
+        });
+        let flushing = tokio::spawn(async move { flusher.flush().await });
+        let mut life = Life { conn, process, last_words, ended, tasks: [reading, flushing] };
+        let head = serde_json::to_vec(spec).unwrap_or_default();
+        match pack(Kind::Open, 0, 0, &Frame::from_head(head)) {
+            Ok(packed) => life.conn.send(packed),
+            Err(why) => return Err(StartError::Refused(why)),
+        }
+        match tokio::time::timeout(OPEN_PATIENCE, opened).await {
+            Ok(Ok(Ok(()))) => Ok(life),
+            Ok(Ok(Err(why))) => Err(StartError::Refused(why)),
+            Ok(Err(_)) => Err(StartError::Died(life.ended().await)),
+            Err(_) => Err(StartError::Died(format!("it was not ready within {} s", OPEN_PATIENCE.as_secs()))),
+        }
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Returns when the process has ended, or must, and says why. Its calls are still open.
+    pub async fn ended(&mut self) -> String {
+        let why = tokio::select! {
+            status = self.process.wait() => None.or_else(|| status.ok().map(in_words)),
+            why = self.conn.broken() => why,
+        };
+        // A socket that ends is the end of the process: how it ended says more.
+        let why = match why {
+            Some(why) if why == GONE => {
+                let status = tokio::time::timeout(Duration::from_millis(500), self.process.wait()).await;
+                status.ok().and_then(std::result::Result::ok).map_or(why, in_words)
+            }
+            why => why.unwrap_or_else(|| "it ended".to_owned()),
+        };
+        match last_line(&locked(&self.last_words)) {
+            Some(line) => format!("{why}; the last it printed: {line}"),
+            None => why,
+        }
+    }
+
+    /// Ends the process now.
+    pub async fn kill(&mut self) {
+        self.conn.close();
+        let _ = self.process.kill().await;
+    }
+
+    /// Asks the plugin to end within `patience`, and ends its process. Answers how many calls were left.
+    pub async fn shutdown(&mut self, patience: Duration) -> u64 {
+        let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        if let Ok(packed) = pack(Kind::Shutdown, ms, 0, &Frame::default()) {
+            self.conn.send(packed);
+        }
+        let left = tokio::time::timeout(patience + Duration::from_millis(500), &mut self.ended).await;
+        let left = left.ok().and_then(std::result::Result::ok);
+        let left = left.unwrap_or_else(|| self.conn.open_calls() as u64);
+        self.kill().await;
+        left
+    }
+}
+
+fn in_words(status: ExitStatus) -> String {
+    let name = match status.signal() {
+        Some(4) => "SIGILL, an invalid instruction",
+        Some(5) => "SIGTRAP",
+        Some(6) => "SIGABRT, it aborted: a failed allocation, or a panic that may not unwind",
+        Some(7) => "SIGBUS, invalid memory access",
+        Some(9) => "SIGKILL",
+        Some(11) => "SIGSEGV, invalid memory access or a stack overflow",
+        Some(25) => "SIGXFSZ",
+        _ => "",
+    };
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it ended with status {code}"),
+        (None, Some(_)) if !name.is_empty() => format!("it crashed ({name})"),
+        (None, Some(signal)) => format!("it was ended by signal {signal}"),
+        (None, None) => "it ended".to_owned(),
+    }
+}
+
+async fn keep_last(mut stderr: ChildStderr, last: Arc<Mutex<Vec<u8>>>) {
+    let mut part = [0; 4096];
+    while let Ok(read @ 1..) = stderr.read(&mut part).await {
+        let mut last = locked(&last);
+        last.extend_from_slice(&part[..read]);
+        let surplus = last.len().saturating_sub(LAST_WORDS_MAX);
+        last.drain(..surplus);
+    }
+}
+
+/// The last line somebody printed, made safe for a log.
+fn last_line(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+}

@@ -1,0 +1,196 @@
+//! The calls between the runtime and one plugin process, at the runtime's end.
+
+use super::packet::{Kind, Packed, is_large, pack};
+use super::socket::Queue;
+use rustix::net::SendFlags;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, watch};
+use vestibule_plugin_api::{PluginError, wire};
+use vestibule_seam::{Done, Frame, status};
+
+/// A plugin for which this much waits, in bytes, does not read what it is sent.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The calls of one process, in both directions.
+pub struct Conn {
+    /// The runtime's end of its socket.
+    pub stream: UnixStream,
+    out: Mutex<Out>,
+    more: Notify,
+    calls: Mutex<Calls>,
+    broken: watch::Sender<Option<String>>,
+}
+
+#[derive(Default)]
+struct Out {
+    queue: Queue,
+    sending: bool,
+}
+
+struct Calls {
+    open: Option<HashMap<u64, Done>>,
+    next: u64,
+}
+
+impl Conn {
+    /// Over this socket.
+    pub fn new(stream: UnixStream) -> Conn {
+        Conn {
+            stream,
+            out: Mutex::default(),
+            more: Notify::new(),
+            calls: Mutex::new(Calls { open: Some(HashMap::new()), next: 1 }),
+            broken: watch::Sender::new(None),
+        }
+    }
+
+    /// Asks the plugin; the answer comes through `done`. Returns at once with the call's number.
+    pub fn call(self: &Arc<Self>, frame: Frame, done: Done) -> u64 {
+        let mut calls = locked(&self.calls);
+        let id = calls.next;
+        let Some(open) = &mut calls.open else {
+            drop(calls);
+            return not_sent(done, "the plugin's process has ended");
+        };
+        if locked(&self.out).queue.bytes > WAITING_BYTES_MAX {
+            drop(calls);
+            return not_sent(done, "the plugin takes nothing more at the moment");
+        }
+        open.insert(id, done);
+        calls.next += 1;
+        drop(calls);
+        if is_large(&frame) {
+            let conn = self.clone();
+            tokio::task::spawn_blocking(move || conn.send_call(id, &frame));
+        } else {
+            self.send_call(id, &frame);
+        }
+        id
+    }
+
+    fn send_call(&self, id: u64, frame: &Frame) {
+        match pack(Kind::Call, id, 0, frame) {
+            Ok(packed) => self.send(packed),
+            Err(why) => {
+                if let Some(done) = self.answered(id) {
+                    done.complete(status::ERROR, wire::frame(&PluginError::refused(why)));
+                }
+            }
+        }
+    }
+
+    /// Withdraws a call.
+    pub fn cancel(&self, id: u64) {
+        if self.answered(id).is_some()
+            && let Ok(packed) = pack(Kind::Cancel, id, 0, &Frame::default())
+        {
+            self.send(packed);
+        }
+    }
+
+    /// Whom the answer of a call is for: nobody, when it was withdrawn or answered before.
+    pub fn answered(&self, id: u64) -> Option<Done> {
+        locked(&self.calls).open.as_mut()?.remove(&id)
+    }
+
+    /// How many calls wait for their answer.
+    pub fn open_calls(&self) -> usize {
+        locked(&self.calls).open.as_ref().map_or(0, HashMap::len)
+    }
+
+    /// Answers every open call: cancelled, since nobody knows how far it got.
+    pub fn close(&self) {
+        let open = locked(&self.calls).open.take();
+        drop(open);
+    }
+
+    /// Answers one of the plugin's events.
+    pub fn answer(&self, id: u64, code: u32, frame: &Frame) {
+        let packed = pack(Kind::Answer, id, code, frame)
+            .or_else(|why| pack(Kind::Answer, id, status::ERROR, &wire::frame(&PluginError::refused(why))));
+        let Ok(packed) = packed else { return };
+        if locked(&self.out).queue.bytes > WAITING_BYTES_MAX {
+            return self.end("it does not read what it is sent");
+        }
+        self.send(packed);
+    }
+
+    /// Says why this process must end.
+    pub fn end(&self, why: impl Into<String>) {
+        self.broken.send_if_modified(|broken| {
+            let first = broken.is_none();
+            if first {
+                *broken = Some(why.into());
+            }
+            first
+        });
+    }
+
+    /// Whether the runtime made a call of this number.
+    pub fn has_made(&self, id: u64) -> bool {
+        id < locked(&self.calls).next
+    }
+
+    /// Returns when this process must end, and says why.
+    pub async fn broken(&self) -> Option<String> {
+        self.broken.subscribe().wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// Sends at once what the socket takes at once; the rest goes a moment later.
+    pub fn send(&self, packed: Packed) {
+        let mut out = locked(&self.out);
+        out.queue.push(packed);
+        if std::mem::replace(&mut out.sending, true) {
+            return;
+        }
+        while !out.queue.is_empty() {
+            let mut part = out.queue.take();
+            drop(out);
+            let sent = part.send(&self.stream, SendFlags::DONTWAIT);
+            out = locked(&self.out);
+            if sent.is_err() {
+                out.queue.put_back(part);
+                drop(out);
+                return self.more.notify_one();
+            }
+        }
+        out.sending = false;
+    }
+
+    /// Sends what could not be sent at once.
+    pub async fn flush(&self) {
+        loop {
+            self.more.notified().await;
+            loop {
+                let mut part = {
+                    let mut out = locked(&self.out);
+                    if out.queue.is_empty() {
+                        out.sending = false;
+                        break;
+                    }
+                    out.queue.take()
+                };
+                let sent = self
+                    .stream
+                    .async_io(Interest::WRITABLE, || part.send(&self.stream, SendFlags::DONTWAIT))
+                    .await;
+                locked(&self.out).queue.put_back(part);
+                if sent.is_err() {
+                    return; // it is gone; whoever reads says so
+                }
+            }
+        }
+    }
+}
+
+fn not_sent(done: Done, why: &str) -> u64 {
+    done.complete(status::ERROR, wire::frame(&PluginError::retry(why)));
+    0
+}

@@ -1,0 +1,77 @@
+//! Whether a plugin's process is well: how much it holds, and whether it still answers.
+
+use super::conn::Conn;
+use super::seat::Seat;
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_seam::{Done, Frame};
+
+/// How often the process is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The longest time between two pings.
+const PING_EVERY_MAX: Duration = Duration::from_secs(10);
+/// How long a ping is waited for after a call was late.
+const LATE_PATIENCE: Duration = Duration::from_secs(5);
+/// So many late calls in a row end a plugin that still answers pings.
+const LATE_MAX: u32 = 3;
+
+/// Returns when the process must be ended, and says why.
+pub async fn watch(seat: &Seat, conn: &Arc<Conn>, pid: Option<u32>) -> String {
+    tokio::select! {
+        why = holdings(seat, pid) => why,
+        why = pings(seat, conn) => why,
+    }
+}
+
+async fn holdings(seat: &Seat, pid: Option<u32>) -> String {
+    let spec = seat.spec();
+    let open_max = spec.open_files - spec.open_files / 10;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Some(pid) = pid else { continue };
+        if let Some(memory) = memory(pid).filter(|memory| *memory > spec.memory_bytes) {
+            return format!(
+                "it held {} MiB of memory, and `memory_mb` is {}",
+                memory / 1024 / 1024,
+                spec.memory_bytes / 1024 / 1024
+            );
+        }
+        if let Some(open) = open_files(pid).filter(|open| *open >= open_max) {
+            return format!("it held {open} of {} descriptors: it does not close them", spec.open_files);
+        }
+    }
+}
+
+/// The memory a process holds, in bytes.
+fn memory(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+fn open_files(pid: u32) -> Option<u64> {
+    Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
+}
+
+/// Asks something that every plugin answers, on the thread that does its work: a verb it cannot
+/// know.
+async fn pings(seat: &Seat, conn: &Arc<Conn>) -> String {
+    let deadline = seat.deadline();
+    let every = (deadline / 4).min(PING_EVERY_MAX);
+    loop {
+        let patience = tokio::select! {
+            () = tokio::time::sleep(every) => deadline,
+            () = seat.late() => deadline.min(LATE_PATIENCE),
+        };
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        let ping = Frame::from_head(br#"{"verb":"ping"}"#.to_vec());
+        let id = conn.call(ping, Done::new(move |_, _| _ = answered.send(())));
+        if tokio::time::timeout(patience, answer).await.is_err() {
+            conn.cancel(id);
+            return format!("it answered nothing for {} s", patience.as_secs_f32());
+        }
+        if seat.late_in_a_row() >= LATE_MAX {
+            return format!("{LATE_MAX} calls in a row were not answered in time");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What a plugin's process says: read within limits, and handed on.
+
+use super::conn::Conn;
+use super::packet::{Decoder, Kind, Packet};
+use super::socket::{PART, receive};
+use rustix::net::RecvFlags;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+use vestibule_seam::{Done, Frame, RuntimeCalls, status};
+
+/// How much of a plugin's events is on its way at once, in KiB; then its socket is not read.
+const IN_FLIGHT_KIB: u32 = 256 * 1024;
+/// What the smallest event counts, in KiB: so there are at most 512.
+const EVENT_KIB_MIN: u32 = 512;
+/// How many lines of a plugin go to the log in one second.
+const LINES_PER_SECOND: u32 = 200;
+/// What is said when the socket ends.
+pub const GONE: &str = "it closed its socket";
+
+/// Who hears what a process says.
+pub struct Heard {
+    calls: Arc<dyn RuntimeCalls>,
+    opened: Option<oneshot::Sender<Result<(), String>>>,
+    ended: Option<oneshot::Sender<u64>>,
+    lines: Lines,
+}
+
+impl Heard {
+    /// `calls` takes its events; the others hear once that it is open, or why not, and that it ended,
+    /// with how many calls left.
+    pub fn new(
+        calls: Arc<dyn RuntimeCalls>,
+        opened: oneshot::Sender<Result<(), String>>,
+        ended: oneshot::Sender<u64>,
+    ) -> Heard {
+        Heard { calls, opened: Some(opened), ended: Some(ended), lines: Lines::new() }
+    }
+}
+
+/// Reads packets until the process goes or breaks a rule; then says so.
+pub async fn listen(conn: &Arc<Conn>, mut heard: Heard) -> Result<std::convert::Infallible, String> {
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize));
+    let (mut decoder, mut part) = (Decoder::default(), vec![0; PART]);
+    loop {
+        let read = conn
+            .stream
+            .async_io(Interest::READABLE, || receive(&conn.stream, &mut part, RecvFlags::DONTWAIT));
+        let (read, files) = match read.await {
+            Ok((0, _)) => return Err(GONE.to_owned()),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(GONE.to_owned()),
+            Err(error) => return Err(format!("its socket failed: {error}")),
+        };
+        decoder.feed(&part[..read], files)?;
+        while let Some(packet) = decoder.next()? {
+            hear(conn, &mut heard, &in_flight, packet).await?;
+        }
+    }
+}
+
+async fn hear(
+    conn: &Arc<Conn>,
+    heard: &mut Heard,
+    in_flight: &Arc<Semaphore>,
+    packet: Packet,
+) -> Result<(), String> {
+    let (id, code) = (packet.id, packet.status);
+    match packet.kind {
+        Kind::Answer => {
+            if !conn.has_made(id) {
+                return Err(format!("it answered call {id}, which nobody made"));
+            }
+            // Who was cancelled meanwhile, or answered before, has no entry any more.
+            let done = conn.answered(id);
+            let frame = frame_of(packet).await?;
+            if let Some(done) = done {
+                done.complete(code, frame);
+            }
+        }
+        Kind::Call => {
+            let kib = u32::try_from(packet.weight() / 1024).unwrap_or(u32::MAX);
+            let weight = kib.clamp(EVENT_KIB_MIN, IN_FLIGHT_KIB);
+            // Here a plugin that floods is made to wait: its socket is not read meanwhile.
+            let Ok(room) = in_flight.clone().acquire_many_owned(weight).await else { return Ok(()) };
+            let frame = frame_of(packet).await?;
+            let conn = conn.clone();
+            let answered = move |code, frame: Frame| {
+                conn.answer(id, code, &frame);
+                drop(room);
+            };
+            heard.calls.call(frame, Done::new(answered));
+        }
+        Kind::Log => {
+            let line = String::from_utf8_lossy(&packet.head);
+            if let Some(left_out) = heard.lines.count() {
+                if left_out > 0 {
+                    heard.calls.log(2, &format!("{left_out} lines were left out: it logs too much"));
+                }
+                heard.calls.log(code, &line);
+            }
+        }
+        Kind::Cancel => {} // what is committed stays committed
+        Kind::Opened => {
+            let Some(opened) = heard.opened.take() else { return Err("it was opened twice".to_owned()) };
+            let why = serde_json::from_slice(&packet.head).unwrap_or_default();
+            let _ = opened.send(if code == status::OK { Ok(()) } else { Err(why) });
+        }
+        Kind::Ended => {
+            if let Some(ended) = heard.ended.take() {
+                let _ = ended.send(id);
+            }
+        }
+        Kind::Open | Kind::Shutdown => return Err("it said what only the runtime says".to_owned()),
+    }
+    Ok(())
+}
+
+/// Large memory files are copied aside: meanwhile this process's socket is not read, and nobody
+/// else waits.
+async fn frame_of(packet: Packet) -> Result<Frame, String> {
+    if !packet.has_files() {
+        return packet.into_frame();
+    }
+    let copied = tokio::task::spawn_blocking(move || packet.into_frame()).await;
+    copied.map_err(|error| error.to_string())?
+}
+
+/// How many lines came in this second.
+struct Lines {
+    since: Instant,
+    count: u32,
+    left_out: u32,
+}
+
+impl Lines {
+    fn new() -> Lines {
+        Lines { since: Instant::now(), count: 0, left_out: 0 }
+    }
+
+    /// `None`: this line is one too many. Else how many were left out before it.
+    fn count(&mut self) -> Option<u32> {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            (self.since, self.count) = (Instant::now(), 0);
+        }
+        self.count += 1;
+        if self.count > LINES_PER_SECOND {
+            self.left_out += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.left_out))
+    }
+}

@@ -1,0 +1,24 @@
+//! The tier `process`: a plugin in a process of its own, behind the same frames.
+//!
+//! Invariants:
+//! - A plugin's process shuts its door before it opens the plugin's file.
+//! - Every byte from it is a stranger's, and what waits for it or from it is bounded.
+//! - However it ends, its calls are answered, nobody else notices, and it is started again, until
+//!   it has ended too often.
+
+mod blob;
+mod child;
+mod conn;
+mod crashes;
+mod health;
+mod host;
+mod listen;
+mod packet;
+mod seat;
+mod socket;
+mod spec;
+
+pub use child::{Life, StartError};
+pub use host::main as host_main;
+pub use seat::{Seat, SeatState, supervise};
+pub use spec::Spec;

@@ -1,0 +1,226 @@
+//! The place of a plugin's process: who sits there now, and who comes next when it ends.
+
+use super::child::{Life, StartError};
+use super::conn::Conn;
+use super::crashes::{Next, after_end};
+use super::health;
+use super::spec::Spec;
+use crate::house::House;
+use crate::plugins::accounts::{self, AccountState, start_accounts};
+use crate::plugins::link::{Link, SHUTDOWN_TIME};
+use crate::plugins::port::Port;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+use vestibule_plugin_api::{PluginError, wire};
+use vestibule_seam::{Done, Frame, status};
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How the plugin's process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeatState {
+    /// It runs.
+    Running,
+    /// It ended, for this reason, and is started again in a moment.
+    Restarting(String),
+    /// It ended too often, the last time for this reason, and stays off.
+    Quarantined(String),
+}
+
+/// What ends a seat: where to say how many calls were left.
+type Farewell = oneshot::Sender<u64>;
+
+/// The place of a plugin's process.
+pub struct Seat {
+    spec: Spec,
+    deadline: Duration,
+    conn: Mutex<Option<Arc<Conn>>>,
+    state: Mutex<SeatState>,
+    late: Notify,
+    late_in_a_row: AtomicU32,
+    leave: Mutex<Option<oneshot::Sender<Farewell>>>,
+    asked_to_leave: Mutex<Option<oneshot::Receiver<Farewell>>>,
+}
+
+impl Seat {
+    /// An empty seat. A plugin that answers nothing for `deadline` is ended.
+    pub fn new(spec: Spec, deadline: Duration) -> Seat {
+        let (leave, asked_to_leave) = oneshot::channel();
+        Seat {
+            spec,
+            deadline,
+            conn: Mutex::default(),
+            state: Mutex::new(SeatState::Running),
+            late: Notify::new(),
+            late_in_a_row: AtomicU32::new(0),
+            leave: Mutex::new(Some(leave)),
+            asked_to_leave: Mutex::new(Some(asked_to_leave)),
+        }
+    }
+
+    /// What its process is told.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// How long the plugin may answer nothing.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// How its process is.
+    pub fn state(&self) -> SeatState {
+        locked(&self.state).clone()
+    }
+
+    /// Asks the plugin, if its process is there.
+    pub fn call(&self, frame: Frame, done: Done) -> u64 {
+        let conn = locked(&self.conn).clone();
+        match conn {
+            Some(conn) => conn.call(frame, done),
+            None => {
+                let why = PluginError::retry("the plugin's process is not running");
+                done.complete(status::ERROR, wire::frame(&why));
+                0
+            }
+        }
+    }
+
+    /// Withdraws a call.
+    pub fn cancel(&self, id: u64) {
+        let conn = locked(&self.conn).clone();
+        if let Some(conn) = conn {
+            conn.cancel(id);
+        }
+    }
+
+    /// A call was answered, or was not in time.
+    pub fn note(&self, in_time: bool) {
+        if in_time {
+            self.late_in_a_row.store(0, Ordering::Relaxed);
+        } else {
+            self.late_in_a_row.fetch_add(1, Ordering::Relaxed);
+            self.late.notify_one();
+        }
+    }
+
+    /// Returns when a call was late.
+    pub async fn late(&self) {
+        self.late.notified().await;
+    }
+
+    /// How many calls were late since the last that was not.
+    pub fn late_in_a_row(&self) -> u32 {
+        self.late_in_a_row.load(Ordering::Relaxed)
+    }
+
+    /// Ends the plugin and its process; answers how many calls were left.
+    pub async fn shutdown(&self) -> u64 {
+        let leave = locked(&self.leave).take();
+        let (left_tx, left) = oneshot::channel();
+        let Some(leave) = leave else { return 0 };
+        if leave.send(left_tx).is_err() {
+            return 0;
+        }
+        left.await.unwrap_or(0)
+    }
+
+    fn sits(&self, conn: Option<Arc<Conn>>, state: SeatState) {
+        self.late_in_a_row.store(0, Ordering::Relaxed);
+        *locked(&self.conn) = conn;
+        *locked(&self.state) = state;
+    }
+}
+
+/// Starts the process of a link for the first time, and from then on watches over it.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:". Nothing is tried again.
+pub async fn supervise(house: &Arc<House>, link: &Arc<Link>, seat: &Arc<Seat>) -> Result<(), String> {
+    let life = match start(house, link, seat).await {
+        Ok(life) => life,
+        Err(StartError::Refused(why)) => return Err(why),
+        Err(StartError::Died(why)) => {
+            return Err(format!(
+                "its process ended while the file was opened: {why}. Its author can say more. [CRASHED]"
+            ));
+        }
+    };
+    seat.sits(Some(life.conn.clone()), SeatState::Running);
+    tokio::spawn(keep(house.clone(), link.clone(), seat.clone(), life));
+    Ok(())
+}
+
+async fn start(house: &Arc<House>, link: &Arc<Link>, seat: &Seat) -> Result<Life, StartError> {
+    Life::start(&house.program, &seat.spec, Arc::new(Port::new(house, link))).await
+}
+
+/// One process after another, until the plugin is taken out.
+async fn keep(house: Arc<House>, link: Arc<Link>, seat: Arc<Seat>, first: Life) {
+    let Some(mut leave) = locked(&seat.asked_to_leave).take() else { return };
+    let (born, mut ends, mut now) = (Instant::now(), Vec::new(), Ok(first));
+    let plugin = &link.manifest.name;
+    loop {
+        let (life, why) = match now {
+            Err(why) => (None, why),
+            Ok(mut life) => {
+                let (conn, pid) = (life.conn.clone(), life.pid());
+                let why = tokio::select! {
+                    why = life.ended() => why,
+                    why = health::watch(&seat, &conn, pid) => why,
+                    farewell = &mut leave => return farewell_to(&seat, Some(life), farewell.ok()).await,
+                };
+                (Some(life), why)
+            }
+        };
+        ends.push(born.elapsed());
+        let next = after_end(&mut ends);
+        // First nobody new is let in, then those who wait hear of it.
+        match next {
+            Next::Again(wait) => {
+                seat.sits(None, SeatState::Restarting(why.clone()));
+                accounts::pause(&link, AccountState::Waiting(format!("the plugin's process ended: {why}")));
+                let ms = wait.as_millis();
+                tracing::warn!(plugin, %why, wait_ms = ms, "the plugin's process ended; it is started again");
+            }
+            Next::Quarantine => {
+                let remedy = format!("once that is mended, run `vestibule plugin reload {plugin}`");
+                let reason = format!("quarantined, its process ended too often: {why}; {remedy}");
+                seat.sits(None, SeatState::Quarantined(reason.clone()));
+                accounts::pause(&link, AccountState::Broken(reason));
+                tracing::error!(plugin, %why, "the plugin is quarantined, its process ended too often; {remedy}");
+            }
+        }
+        drop(life);
+        let farewell = match next {
+            Next::Again(wait) => tokio::time::timeout(wait, &mut leave).await.ok(),
+            Next::Quarantine => Some((&mut leave).await),
+        };
+        if let Some(farewell) = farewell {
+            return farewell_to(&seat, None, farewell.ok()).await;
+        }
+        now = start(&house, &link, &seat).await.map_err(StartError::into_words);
+        if let Ok(life) = &now {
+            seat.sits(Some(life.conn.clone()), SeatState::Running);
+            tracing::info!(plugin, "the plugin's process runs again");
+            start_accounts(&house, &link);
+        }
+    }
+}
+
+/// The plugin is taken out: its process ends, and nothing of it stays.
+async fn farewell_to(seat: &Seat, life: Option<Life>, farewell: Option<Farewell>) {
+    let left = match life {
+        Some(mut life) => life.shutdown(SHUTDOWN_TIME).await,
+        None => 0,
+    };
+    seat.sits(None, SeatState::Restarting("it was taken out".to_owned()));
+    let _ = std::fs::remove_file(&seat.spec.file);
+    if let Some(farewell) = farewell {
+        let _ = farewell.send(left);
+    }
+}

@@ -1,0 +1,131 @@
+//! The faults.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+use vestibule_plugin_api::{Runtime, Timestamp};
+
+/// Commits a fault; answers what came of it, if anything comes of it.
+pub async fn commit(fault: &str, runtime: &Runtime) -> String {
+    let (fault, with) = fault.split_once(' ').unwrap_or((fault, ""));
+    match fault {
+        "segv" => unsafe { std::ptr::write_volatile(std::hint::black_box(8 as *mut u8), 1) },
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(3),
+        "kill" => {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+        "stack" => drop(std::hint::black_box(deeper(1))),
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
+        "deadlock" => {
+            let mutex = std::sync::Mutex::new(());
+            let _one = mutex.lock();
+            let _two = mutex.lock();
+        }
+        "never" => std::future::pending().await,
+        "slow" => tokio::time::sleep(Duration::from_millis(with.parse().unwrap_or(100))).await,
+        "block" => std::thread::sleep(Duration::from_millis(with.parse().unwrap_or(100))),
+        "panic" => panic!("told to"),
+        "panic-task" => {
+            let task = tokio::spawn(async { panic!("told to, in a task") });
+            return format!("panicked {}", task.await.is_err());
+        }
+        "leak" => {
+            let mut kept = Vec::new();
+            loop {
+                kept.push(vec![7u8; 4 * 1024 * 1024]);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        "descriptors" => {
+            // It goes on with what it can still do: nothing.
+            while let Ok(file) = File::open("/dev/null") {
+                std::mem::forget(file);
+            }
+        }
+        "log" => {
+            for number in 0..100_000 {
+                tracing::info!(number, "noise");
+            }
+        }
+        "flood" => flood(runtime, with.parse().unwrap_or(1000)),
+        "events" => return events(runtime, with).await,
+        "raw" => return crate::raw::send(with),
+        "can" => return can(with),
+        _ => return format!("no such fault: {fault}"),
+    }
+    "done".to_owned()
+}
+
+fn deeper(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 512]);
+    if depth == 0 { 0 } else { deeper(depth + 1) + room[7] }
+}
+
+/// So many messages of 64 KiB at once, none of them waited for.
+fn flood(runtime: &Runtime, count: u32) {
+    for number in 0..count {
+        let (runtime, id) = (runtime.clone(), format!("flood-{}-{number}", Timestamp::now().0));
+        tokio::spawn(async move {
+            let message = crate::message(&id, "flood", "x".repeat(64 * 1024));
+            let _ = runtime.message(message).await;
+        });
+    }
+}
+
+/// `COUNT IN-FLIGHT`: messages of 1 KiB; answers how many nanoseconds each took.
+async fn events(runtime: &Runtime, with: &str) -> String {
+    let mut numbers = with.split(' ').filter_map(|word| word.parse::<u32>().ok());
+    let (count, in_flight) = (numbers.next().unwrap_or(1000), numbers.next().unwrap_or(1));
+    let begin = std::time::Instant::now();
+    let workers: Vec<_> = (0..in_flight)
+        .map(|worker| {
+            let runtime = runtime.clone();
+            tokio::spawn(async move {
+                for number in 0..count / in_flight {
+                    let id = format!("event-{worker}-{number}");
+                    let _ = runtime.message(crate::message(&id, "bench", "x".repeat(1024))).await;
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        let _ = worker.await;
+    }
+    (begin.elapsed().as_nanos() / u128::from(count.max(1))).to_string()
+}
+
+/// Which of these a plugin can do: what it could, one word each.
+fn can(with: &str) -> String {
+    let mut could = Vec::new();
+    let mut note = |word: &str, it: bool| {
+        if it {
+            could.push(word.to_owned());
+        }
+    };
+    let home = std::path::Path::new(with);
+    note("read-home", std::fs::read_dir(home).is_ok());
+    note("read-database", File::open(home.join("vestibule.db")).is_ok());
+    note("read-token", File::open(home.join("control.token")).is_ok());
+    note("read-etc-passwd", File::open("/etc/passwd").is_ok());
+    note(
+        "write-tmp",
+        File::create("/tmp/vestibule-faulty").and_then(|mut file| file.write_all(b"x")).is_ok(),
+    );
+    note("start", std::process::Command::new("/bin/true").status().is_ok());
+    note("control-socket", std::os::unix::net::UnixStream::connect(home.join("control.sock")).is_ok());
+    note("environment", std::env::vars().next().is_some());
+    let parent = rustix::process::getppid().unwrap();
+    note("signal-runtime", rustix::process::test_kill_process(parent).is_ok());
+    let none = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
+    let limit = rustix::process::prlimit(Some(parent), rustix::process::Resource::Core, none);
+    note("limit-runtime", limit.is_ok());
+    note("outlive-runtime", rustix::process::set_parent_process_death_signal(None).is_ok());
+    note("runtime-environment", std::fs::read(format!("/proc/{}/environ", parent.as_raw_pid())).is_ok());
+    note("internet", std::net::UdpSocket::bind("127.0.0.1:0").is_ok());
+    note("thread", std::thread::spawn(|| ()).join().is_ok());
+    note("certificates", std::fs::read_dir("/etc/ssl/certs").is_ok());
+    could.join(" ")
+}
