@@ -108,6 +108,17 @@ fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()
     outcome
 }
 
+/// Ends what outlived a killed keeper of this session and holds its lock. To be called while the session
+/// has no keeper.
+///
+/// # Errors
+/// The lock or the list of processes cannot be read.
+pub fn end_survivors(dir: &SessionDir) -> std::io::Result<()> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    survivors::end(&openat(CWD, dir.keeper_lock(), flags, Mode::empty())?)
+}
+
 /// One keeper a session: held until this process and its whole run have ended. The run inherits it, for
 /// reading: a runner that outlives its killed keeper by a moment must have ended before the next one looks,
 /// or it would write what nobody reads in time.

@@ -35,6 +35,19 @@ pub async fn sandbox(house: &House) -> Result<&Choice> {
     house.sandbox.get_or_try_init(choose).await
 }
 
+/// Ends what outlived a killed keeper of a session that has none now.
+pub async fn end_survivors(house: &House, session_id: &str) {
+    let (id, home) = (session_id.to_owned(), house.home.clone());
+    let end = house.central.read(move |db| {
+        let Some(session) = sessions::by_id(db, &id)? else { return Ok(()) };
+        vestibule_keeper::end_survivors(&home.session(&session.agent_group_id, &id))
+            .context(|| "what outlived a keeper cannot be looked for".into())
+    });
+    if let Err(error) = end.await {
+        tracing::warn!(session = session_id, %error, "the session stays behind");
+    }
+}
+
 /// What a launch needs to know, read in one go.
 struct Facts {
     agent: agents::AgentGroup,

@@ -23,6 +23,8 @@ const PROJECT_RETRY: Duration = Duration::from_millis(50);
 const TROUBLE_RETRY: Duration = Duration::from_secs(1);
 /// A runner that keeps its file locked for this long is ended.
 const LOCKED_MAX: Duration = Duration::from_secs(1);
+/// Who keeps a session without a keeper from being written for this long outlived the one before.
+const SURVIVORS_AFTER: Duration = Duration::from_millis(500);
 /// A keeper that says nothing for this long hangs on what its agent wrote.
 const KEEPER_DEADLINE: Duration = Duration::from_secs(10);
 /// A keeper that dies this often in a row does so because of what its agent wrote.
@@ -229,6 +231,9 @@ impl Lane {
                         "its inbound.db is damaged or gone: its runner is ended, and the file made again"
                     );
                     run.end().await;
+                } else if self.run.is_none() && since.elapsed() > SURVIVORS_AFTER {
+                    self.behind = None; // and if it was not that, once more later
+                    launcher::end_survivors(&self.house, &self.session_id).await;
                 }
             }
             error => self.trouble(error),
