@@ -167,7 +167,8 @@ pub fn go_on(house: &Arc<House>, addresses: Vec<Address>) {
 /// The central database failed.
 pub async fn adapter_is_live(house: &Arc<House>, link: &Link, account: String) -> Result<()> {
     let (channel, can) = (link.manifest.channel_type.clone(), doubt(link));
-    let addresses = house.central.write(move |db| ledger::unpark(db, &channel, &account, can)).await?;
+    let addresses =
+        house.central.write(move |db| ledger::unpark(db, &channel, &account, can, clock::now())).await?;
     for address in addresses {
         ring(house, address, Claim::Nothing);
     }
@@ -335,6 +336,9 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Receipt
         })? {
             return Ok(receipt);
         }
+        let again = delivery.clone();
+        let recorded = house.central.write(move |db| ledger::may_double(db, &again)).await;
+        recorded.map_err(|error| CallError::Plugin(PluginError::in_doubt(error.to_string())))?;
     }
     let files = files(house, delivery).await?;
     let message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;

@@ -1,7 +1,7 @@
 //! The delivery record: what was sent, failed or is unknown is always here.
 
 use super::bump;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, after};
 use crate::error::Result;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -28,6 +28,9 @@ pub struct Delivery {
     /// Whether the channel is asked first if an earlier attempt has arrived.
     pub look_up: bool,
 }
+
+/// A message in doubt is looked up no sooner than this, in milliseconds: it may still be on its way.
+const LOOK_UP_AFTER_MS: i64 = 2_000;
 
 /// What can be done about an attempt of which nobody knows whether it has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +196,8 @@ pub fn try_later(
     in_doubt: Option<Doubt>,
 ) -> Result<()> {
     let state = if at.is_some() { "pending" } else { "parked" };
-    let at = at.map_or(0, |at| at.0);
+    let wait = if in_doubt == Some(Doubt::LookUp) { LOOK_UP_AFTER_MS } else { 0 };
+    let at = at.map_or(0, |at| after(at, wait).0);
     db.prepare_cached(
         "UPDATE deliveries SET state = ?3, next_attempt_at = ?4, last_error = ?5, \
          possible_duplicate = possible_duplicate OR ?6, look_up = ?7 WHERE session_id = ?1 AND message_out_id = ?2",
@@ -207,6 +211,15 @@ pub fn try_later(
         in_doubt == Some(Doubt::MayDouble),
         in_doubt == Some(Doubt::LookUp),
     ])?;
+    Ok(())
+}
+
+/// A lookup did not find it, and it is sent again: what was on its way meanwhile may still arrive.
+pub fn may_double(db: &Connection, delivery: &Delivery) -> Result<()> {
+    db.execute(
+        "UPDATE deliveries SET possible_duplicate = 1 WHERE session_id = ?1 AND message_out_id = ?2",
+        [&delivery.session_id, &delivery.message_out_id],
+    )?;
     Ok(())
 }
 
@@ -225,14 +238,27 @@ pub fn mark_unknown(db: &Connection) -> Result<usize> {
     Ok(db.execute("UPDATE deliveries SET state = 'unknown' WHERE state = 'sending'", [])?)
 }
 
-/// An adapter is there: what was parked goes on, and what is unknown is sent once more or looked up
-/// first, by what the channel can do. Answers the addresses with something to deliver.
-pub fn unpark(db: &Connection, channel: &str, account: &str, can: Doubt) -> Result<Vec<Address>> {
+/// An adapter is there: what was parked goes on, and what is unknown is sent once more or, a little later,
+/// looked up first, by what the channel can do. Answers the addresses with something to deliver.
+pub fn unpark(
+    db: &Connection,
+    channel: &str,
+    account: &str,
+    can: Doubt,
+    now: Timestamp,
+) -> Result<Vec<Address>> {
     db.execute(
         "UPDATE deliveries SET possible_duplicate = (state = 'unknown' AND ?3) OR possible_duplicate, \
-         look_up = (state = 'unknown' AND ?4) OR look_up, state = 'pending', next_attempt_at = 0 \
+         next_attempt_at = CASE WHEN state = 'unknown' AND ?4 THEN ?5 ELSE 0 END, \
+         look_up = (state = 'unknown' AND ?4) OR look_up, state = 'pending' \
          WHERE channel_type = ?1 AND account = ?2 AND state IN ('parked', 'unknown')",
-        params![channel, account, can == Doubt::MayDouble, can == Doubt::LookUp],
+        params![
+            channel,
+            account,
+            can == Doubt::MayDouble,
+            can == Doubt::LookUp,
+            after(now, LOOK_UP_AFTER_MS).0
+        ],
     )?;
     let mut statement = db.prepare(
         "SELECT DISTINCT platform_id, thread_id FROM deliveries WHERE channel_type = ?1 AND account = ?2 \
@@ -345,7 +371,7 @@ mod tests {
             claim(&db).expect("it is being sent");
             assert_eq!(mark_unknown(&db).expect("the crash"), 1);
             assert_eq!(claim(&db), None, "it waits for its adapter");
-            assert_eq!(unpark(&db, "x", "main", can).expect("the adapter"), [address()]);
+            assert_eq!(unpark(&db, "x", "main", can, Timestamp(-1_000)).expect("the adapter"), [address()]);
             let again = claim(&db).expect("once more");
             assert_eq!(again.look_up, look_up, "{can:?}");
             assert_eq!(story(&db), [want]);

@@ -14,8 +14,8 @@ mod project;
 
 pub use adopted::{adopt_change, adopt_messages, adopt_settled};
 pub use deliveries::{
-    Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, record_reply, settle,
-    try_later, unclaim, unpark,
+    Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, may_double, record_reply,
+    settle, try_later, unclaim, unpark,
 };
 pub use files::{Direction, files_of, forget_files, named_blobs, record_files, session_bytes, unnamed};
 pub use messages::{

@@ -2,7 +2,7 @@
 //! or all of them at once.
 
 use crate::support::until;
-use crate::traffic::{Dice, Traffic, children, in_full, processes_in};
+use crate::traffic::{Dice, Traffic, children, in_full};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -73,9 +73,8 @@ fn run(mut traffic: Traffic, name: &str, kills: usize, messages: usize) {
     if name == "no promise" {
         assert!(outcome.duplicates_at_one <= kills + unanswered as usize, "{outcome:?}");
     } else {
-        assert_eq!((outcome.duplicates, outcome.doubtful), (0, 0), "{outcome:?}");
+        assert_eq!(outcome.duplicates, 0, "{outcome:?}");
     }
-    assert!(!processes_in(traffic.house.home.path()).is_empty(), "the last runners are there to be ended");
     traffic.end();
 }
 
