@@ -200,7 +200,7 @@ pub fn try_later(
     let at = at.map_or(0, |at| after(at, wait).0);
     db.prepare_cached(
         "UPDATE deliveries SET state = ?3, next_attempt_at = ?4, last_error = ?5, \
-         possible_duplicate = possible_duplicate OR ?6, look_up = ?7 WHERE session_id = ?1 AND message_out_id = ?2",
+         possible_duplicate = possible_duplicate OR ?6, look_up = look_up OR ?7 WHERE session_id = ?1 AND message_out_id = ?2",
     )?
     .execute(params![
         delivery.session_id,
@@ -356,6 +356,20 @@ mod tests {
         settle(&db, &again, Ok(Some("p1")), Timestamp(3)).expect("it is settled");
         assert_eq!(claim(&db).expect("the next").message_out_id, "b");
         assert_eq!(story(&db), ["a delivered 0", "b sending 0"]);
+    }
+
+    /// Also when the adapter was not there in between: then nothing was asked.
+    #[test]
+    fn who_was_in_doubt_stays_in_doubt_until_it_is_settled() {
+        let db = ledger();
+        record_reply(&db, "s", &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+        let first = claim(&db).expect("it is sent");
+        try_later(&db, &first, Some(Timestamp(-5_000)), "no answer", Some(Doubt::LookUp)).expect("on record");
+        let second = claim(&db).expect("it is looked up");
+        assert!(second.look_up);
+        try_later(&db, &second, None, "not live", None).expect("it is parked");
+        unpark(&db, "x", "main", Doubt::LookUp, Timestamp(0)).expect("the adapter");
+        assert!(claim(&db).expect("it goes on").look_up);
     }
 
     #[test]
