@@ -73,7 +73,10 @@ impl Traffic {
             answers.iter().filter(|(_, count)| **count > 1).map(|(n, _)| *n).collect();
         let mut duplicates = [0; CHATS as usize];
         for (number, ids) in &posts {
-            let shown = ids.iter().collect::<BTreeSet<_>>().len();
+            let ids: Vec<&String> = ids.iter().collect();
+            // A platform that promises nothing shows the same id twice.
+            let different = ids.iter().collect::<BTreeSet<_>>().len();
+            let shown = if self.channel == "plain" { ids.len() } else { different };
             duplicates[(number % CHATS) as usize] += shown - 1;
             let known = shown == 1 || doubtful.contains(number) || asked_again.contains(number);
             assert!(known, "{number} was posted {shown} times, and that is not on record: {ids:?}");
