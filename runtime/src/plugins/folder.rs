@@ -162,7 +162,7 @@ async fn removed(house: &Arc<House>, path: &Path) {
             file = file_name(path),
             "plugin file removed, stopping it"
         );
-        house.registry.remove(&link.manifest.channel_type);
+        house.registry.remove(&link);
         accounts::stop(&link).await;
     }
 }
@@ -211,14 +211,12 @@ async fn load_file(house: &Arc<House>, path: &Path) -> Result<(), String> {
 async fn replace(house: &Arc<House>, path: &Path) -> Result<Arc<Link>, String> {
     let (file, copies) = (path.to_owned(), house.home.plugin_copies());
     let running = house.registry.from_file(path);
-    let running_channel = running.as_ref().map(|link| link.manifest.channel_type.clone());
+    let replaced = running.clone();
     let asker = house.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let checked = load::read(&file)?;
         let manifest = &checked.inspected.manifest;
-        if Some(&manifest.channel_type) != running_channel.as_ref()
-            && let Some(why) = asker.registry.taken(&manifest.channel_type)
-        {
+        if let Some(why) = asker.registry.taken(manifest, replaced.as_ref()) {
             return Err(why);
         }
         let inside = asker.config.plugin(&manifest.name).tier == Some(TierWanted::InProcess);
@@ -239,7 +237,7 @@ async fn replace(house: &Arc<House>, path: &Path) -> Result<Arc<Link>, String> {
     // Only now does the old one stop: a connection of a channel must not exist twice, and the new one
     // has not been given any account yet.
     if let Some(old) = running {
-        house.registry.remove(&old.manifest.channel_type);
+        house.registry.remove(&old);
         accounts::stop(&old).await;
     }
     match house.registry.add(link.clone()) {
