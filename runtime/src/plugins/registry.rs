@@ -50,6 +50,13 @@ impl Registry {
         if let Some(why) = self.taken(&link.manifest, None) {
             return Err(why);
         }
+        if link.manifest.stations.contains(&Station::Unknown) {
+            let module = &link.manifest.name;
+            tracing::warn!(
+                module,
+                "it listens at a station that this runtime does not have; nobody asks it there"
+            );
+        }
         locked(&self.links).insert(slot(&link.manifest), link.clone());
         Ok(link)
     }
