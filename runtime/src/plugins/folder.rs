@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use vestibule_plugin_api::PluginKind;
 
 /// A file is taken once it has not changed for this long.
 const SETTLED: Duration = Duration::from_millis(400);
@@ -234,6 +235,14 @@ async fn replace(house: &Arc<House>, path: &Path) -> Result<Arc<Link>, String> {
         Some(root) => Link::in_process(house, inspected.manifest, origin, root)?,
         None => Link::in_own_process(house, inspected.manifest, origin, copy, inspected.entry).await?,
     };
+    if let Some(old) = running.as_ref().filter(|old| {
+        [&old.manifest, &link.manifest].into_iter().all(|manifest| manifest.kind == PluginKind::Module)
+    }) {
+        // What is asked of it meanwhile waits until the new one has started.
+        house.registry.swap(old, link.clone());
+        accounts::stop(old).await;
+        return Ok(link);
+    }
     // Only now does the old one stop: a connection of a channel must not exist twice, and the new one
     // has not been given any account yet.
     if let Some(old) = running {

@@ -78,6 +78,13 @@ impl Registry {
         locked(&self.links).remove(&slot(&link.manifest))
     }
 
+    /// Puts a module in the place of its predecessor: nothing passes a station unseen in between.
+    pub fn swap(&self, old: &Link, new: Arc<Link>) {
+        let mut links = locked(&self.links);
+        links.remove(&slot(&old.manifest));
+        links.insert(slot(&new.manifest), new);
+    }
+
     /// The modules that listen at a station, in the order of their names.
     pub fn at(&self, station: Station) -> Vec<Arc<Link>> {
         locked(&self.links).values().filter(|link| link.manifest.listens(station)).cloned().collect()

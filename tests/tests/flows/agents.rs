@@ -184,6 +184,24 @@ fn a_module_screens_reviews_and_may_not_do_what_is_not_its_station() {
 }
 
 #[test]
+fn nothing_passes_while_a_screening_module_is_replaced() {
+    let house = two_agents("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\n", NEVER_STOPS);
+    drop_file(&house, "vestibule-guard");
+    until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+    let (file, new) = (house.home.path().join("plugins/vestibule-guard.so"), house.home.path().join("new"));
+    fs::copy(&file, &new).unwrap();
+    fs::rename(&new, &file).unwrap();
+    let mut terminal = Terminal::connect(&house, false);
+    until("the new one is live", || {
+        terminal.write(&serde_json::json!({ "text": "in-rude" }));
+        let answer = terminal.read();
+        assert!(answer["error"].as_str().unwrap().contains("guard"), "{answer}");
+        (house.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
+    });
+    assert_eq!(count(&house, "messages_in"), 0);
+}
+
+#[test]
 fn two_modules_cannot_both_take_what_agents_write() {
     let house = House::new("").up();
     drop_file(&house, "vestibule-guard");
