@@ -7,13 +7,14 @@
 //! - The **wire** (feature `abi`): how the vocabulary travels in the frames of `vestibule-seam`.
 //!
 //! The seam's shape is frozen; the vocabulary grows by new verbs and optional fields only.
-//! Modules (`trait Module`, `export_module!`) will stand beside channels with their first user.
+//! A plugin is a channel ([`Channel`], [`export_channel!`]) or a module ([`Module`], [`export_module!`]).
 
 mod address;
 mod blob;
 mod error;
 mod manifest;
 mod message;
+mod module;
 mod webhook;
 
 #[cfg(feature = "abi")]
@@ -26,24 +27,29 @@ pub mod wire;
 pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, PlatformId, ThreadId, UserId};
 pub use blob::Blob;
 pub use error::{PluginError, Result};
-pub use manifest::{API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
+pub use manifest::{AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
 pub use message::{
     ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt,
     ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp,
+};
+pub use module::{
+    Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened, SessionRef,
+    Station, Verdict,
 };
 pub use webhook::{WebhookRequest, WebhookResponse};
 
 #[cfg(feature = "sdk")]
 pub use async_trait::async_trait;
 #[cfg(feature = "sdk")]
-pub use sdk::{Channel, Runtime, Secret};
+pub use sdk::{Channel, Module, Runtime, Secret};
 
-/// What [`export_channel!`] expands to; not for authors.
+/// What [`export_channel!`] and [`export_module!`] expand to; not for authors.
 #[doc(hidden)]
 #[cfg(feature = "sdk")]
 pub mod __export {
     pub use crate::bundled::Bundled;
     pub use crate::manifest::{ManifestText, Note};
+    pub use crate::sdk::kind::{OfChannel, OfModule};
     pub use crate::sdk::serve::{State, serve_call, serve_cancel, serve_init, serve_shutdown};
     pub use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleError, RootModuleResult};
     pub use abi_stable::prefix_type::{PrefixRefTrait, PrefixTypeTrait};

@@ -1,9 +1,13 @@
 //! Who a plugin is and what it can do: static facts, readable in the file before it is opened.
 
+use crate::module::{OnFailure, Station};
 use serde::{Deserialize, Serialize};
 
 /// The level of the vocabulary this crate speaks. Levels only add.
 pub const API_LEVEL: &str = "0.1";
+
+/// The channel type of messages between agents: no platform has it.
+pub const AGENT: &str = "agent";
 
 /// The longest manifest, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 16 * 1024;
@@ -14,6 +18,8 @@ pub const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 pub enum PluginKind {
     /// An adapter for a chat platform.
     Channel,
+    /// What listens at stations of the runtime.
+    Module,
     /// A kind of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -81,8 +87,15 @@ pub struct Manifest {
     pub abi: u32,
     /// The level of the vocabulary it was built for.
     pub api: String,
-    /// The platform it speaks, for a channel.
+    /// The platform it speaks, for a channel; a module has none.
+    #[serde(default)]
     pub channel_type: String,
+    /// Where a module is asked.
+    #[serde(default)]
+    pub stations: Vec<Station>,
+    /// What happens to a message when a module that screens or reviews it fails.
+    #[serde(default = "closed")]
+    pub on_failure: OnFailure,
     /// What it can do.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
@@ -108,7 +121,16 @@ fn stop_first() -> Handover {
     Handover::StopFirst
 }
 
+fn closed() -> OnFailure {
+    OnFailure::Closed
+}
+
 impl Manifest {
+    /// Whether it is a module that listens at this station.
+    pub fn listens(&self, station: Station) -> bool {
+        self.kind == PluginKind::Module && self.stations.contains(&station)
+    }
+
     /// Whether the plugin listed this capability.
     pub fn can(&self, capability: Capability) -> bool {
         self.capabilities.contains(&capability)
@@ -123,13 +145,23 @@ impl Manifest {
             return Err(format!("it has {} bytes, the limit is {MANIFEST_BYTES_MAX}", text.len()));
         }
         let manifest: Manifest = serde_json::from_slice(text).map_err(|e| e.to_string())?;
-        for (what, name) in [("name", &manifest.name), ("channel_type", &manifest.channel_type)] {
+        let named = [("name", &manifest.name), ("channel_type", &manifest.channel_type)];
+        let count = if manifest.kind == PluginKind::Module { 1 } else { 2 };
+        for (what, name) in named.into_iter().take(count) {
             let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
                 return Err(format!("its {what} `{}` is not made of a-z, 0-9 and -", name.escape_debug()));
             }
         }
-        Ok(manifest)
+        match manifest.kind {
+            PluginKind::Module if !manifest.channel_type.is_empty() => {
+                Err("it is a module and names a channel_type".to_owned())
+            }
+            PluginKind::Channel if manifest.channel_type == AGENT => {
+                Err("its channel_type `agent` is the runtime's word for other agents".to_owned())
+            }
+            _ => Ok(manifest),
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! the callee answers `unsupported`.
 
 use crate::{
-    Attachment, Blob, Ignored, InboundMessage, OutboundMessage, Receipt, WebhookRequest, WebhookResponse,
+    Attachment, Blob, Effect, Forwarded, Ignored, InboundMessage, OutboundMessage, Receipt, Reviewed,
+    Screened, WebhookRequest, WebhookResponse,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,21 @@ pub enum Request {
         /// Header names in lower case.
         headers: Vec<(String, String)>,
     },
+    /// Ask a module where a message between agents goes. Answered by [`Effects`].
+    Forward {
+        /// The message.
+        message: Forwarded,
+    },
+    /// Ask a module about a message that came in. Answered by a `Verdict`.
+    Screen {
+        /// The message.
+        message: Screened,
+    },
+    /// Ask a module about a message that goes out. Answered by a `Verdict`.
+    Review {
+        /// The message.
+        message: Reviewed,
+    },
     /// Stop an account. Answered by `{}`.
     Stop {
         /// The account's name.
@@ -86,6 +102,13 @@ pub struct Found {
     /// What delivering it would have returned, if it has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
+}
+
+/// The answer to [`Request::Forward`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effects {
+    /// What the module asks for.
+    pub effects: Vec<Effect>,
 }
 
 /// The answer to [`Request::Webhook`].

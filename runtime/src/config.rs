@@ -43,6 +43,8 @@ pub struct Config {
     pub sandbox_out_files: u64,
     /// `[plugins.<name>]`: where a plugin runs, and within which limits.
     pub plugins: BTreeMap<String, PluginWanted>,
+    /// `[modules.<name>]`, secrets still references.
+    pub modules: BTreeMap<String, Table>,
     /// `[channels.<type>.<account>]`, secrets still references.
     pub channels: BTreeMap<(String, String), Table>,
 }
@@ -52,6 +54,8 @@ pub struct Config {
 pub struct PluginWanted {
     /// Where it runs; without a word, a file from the plugins folder has a process of its own.
     pub tier: Option<TierWanted>,
+    /// Whether the one that is linked in is started; a file of the same name can take its place.
+    pub built_in: bool,
     /// How much memory its process may hold, in MiB.
     pub memory_mb: u64,
     /// How many descriptors its process may have open.
@@ -74,7 +78,13 @@ const DEADLINE_SECONDS_MAX: u64 = 60;
 
 impl Default for PluginWanted {
     fn default() -> Self {
-        PluginWanted { tier: None, memory_mb: 512, open_files: 1024, deadline_seconds: DEADLINE_SECONDS_MAX }
+        PluginWanted {
+            tier: None,
+            built_in: true,
+            memory_mb: 512,
+            open_files: 1024,
+            deadline_seconds: DEADLINE_SECONDS_MAX,
+        }
     }
 }
 
@@ -98,7 +108,7 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -114,10 +124,11 @@ const KEYS: [&str; 16] = [
     "sandbox_out_mb",
     "sandbox_out_files",
     "plugins",
+    "modules",
     "channels",
 ];
 
-const PLUGIN_KEYS: [&str; 4] = ["tier", "memory_mb", "open_files", "deadline_seconds"];
+const PLUGIN_KEYS: [&str; 5] = ["tier", "built_in", "memory_mb", "open_files", "deadline_seconds"];
 
 impl Config {
     /// The config of a home; the defaults where it has no file.
@@ -178,6 +189,7 @@ impl Config {
             sandbox_out_mb: u64::from(number_of::<u32>(&table, "sandbox_out_mb", 1024)?),
             sandbox_out_files: u64::from(number_of::<u32>(&table, "sandbox_out_files", 10_000)?),
             plugins: plugins_of(&table)?,
+            modules: modules_of(&table)?,
             channels: channels_of(&table)?,
         };
         if let Some(zone) = &config.time_zone {
@@ -300,6 +312,15 @@ fn paths_of(table: &Table, key: &str) -> std::result::Result<Vec<PathBuf>, Strin
         .collect()
 }
 
+fn modules_of(table: &Table) -> std::result::Result<BTreeMap<String, Table>, String> {
+    let shape = || "modules are written [modules.NAME], such as [modules.agent-to-agent]".to_owned();
+    let Some(modules) = table.get("modules") else { return Ok(BTreeMap::new()) };
+    let section = |(name, section): (&String, &toml::Value)| {
+        Ok((name.clone(), section.as_table().ok_or_else(shape)?.clone()))
+    };
+    modules.as_table().ok_or_else(shape)?.iter().map(section).collect()
+}
+
 fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWanted>, String> {
     let mut out = BTreeMap::new();
     let Some(plugins) = table.get("plugins") else { return Ok(out) };
@@ -320,8 +341,14 @@ fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWante
             }
         };
         let number = |key, default| number_of::<u32>(section, key, default).map(u64::from);
+        let built_in = match section.get("built_in") {
+            None => true,
+            Some(toml::Value::Boolean(word)) => *word,
+            Some(_) => return Err(format!("[plugins.{name}]: `built_in` is true or false")),
+        };
         let wanted = PluginWanted {
             tier,
+            built_in,
             memory_mb: number("memory_mb", 512)?,
             open_files: number("open_files", 1024)?,
             deadline_seconds: number("deadline_seconds", 60)?,

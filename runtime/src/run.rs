@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-use vestibule_plugin_api::ACCOUNT_MAIN;
+use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
 use vestibule_session::crash;
 
 /// How long a stopping house waits for deliveries, and then for runners.
@@ -78,7 +78,9 @@ impl Running {
         for session_id in house.central.read(ledger::seen_at_start).await? {
             house.ring(session_id);
         }
-        plugins::start_bundled(&house, |m| scope == Scope::Whole || m.channel_type == "terminal");
+        plugins::start_bundled(&house, |m| {
+            scope == Scope::Whole || m.channel_type == "terminal" || m.kind == PluginKind::Module
+        });
         if scope == Scope::Whole {
             tokio::spawn(plugins::watch(house.clone()));
         }

@@ -1,5 +1,5 @@
-//! The one macro that turns a `Channel` into a plugin: a file's entry symbol and manifest note, and
-//! the entry in the list of linked-in plugins. Both are always made, so one crate serves both ways.
+//! The macros that turn a `Channel` or a `Module` into a plugin: a file's entry symbol and manifest note,
+//! and the entry in the list of linked-in plugins. Both are always made, so one crate serves both ways.
 
 /// Exports a type that implements [`Channel`](crate::Channel) as this crate's plugin.
 ///
@@ -28,19 +28,68 @@ macro_rules! export_channel {
         $(, handover: $handover:literal)?
         $(,)?
     ) => {
+        $crate::__export_plugin! {
+            OfChannel, $channel, $channel_type,
+            .raw(",\"kind\":\"channel\",\"channel_type\":").string($channel_type)
+            .raw(",\"description\":").string($description)
+            $(.raw(",\"capabilities\":").strings(&[$($capability),*]))?
+            $(.raw(",\"webhook\":").string($webhook))?
+            $(.raw(",\"secrets\":").strings(&[$($secret),*]))?
+            $(.raw(",\"handover\":").string($handover))?
+        }
+    };
+}
+
+/// Exports a type that implements [`Module`](crate::Module) as this crate's plugin.
+///
+/// ```ignore
+/// export_module! {
+///     module: Polite,
+///     name: "polite",
+///     description: "Lets no rude word in",
+///     stations: ["screen"],
+///     on_failure: "closed",
+/// }
+/// ```
+///
+/// `module`, `name`, `description` and `stations` are required. `on_failure` is `open` or `closed` (the
+/// default): what becomes of a message when the module fails at `screen` or `review`.
+#[macro_export]
+macro_rules! export_module {
+    (
+        module: $module:ty,
+        name: $name:literal,
+        description: $description:literal,
+        stations: [$($station:literal),* $(,)?]
+        $(, on_failure: $on_failure:literal)?
+        $(, secrets: [$($secret:literal),* $(,)?])?
+        $(, handover: $handover:literal)?
+        $(,)?
+    ) => {
+        $crate::__export_plugin! {
+            OfModule, $module, $name,
+            .raw(",\"kind\":\"module\",\"description\":").string($description)
+            .raw(",\"stations\":").strings(&[$($station),*])
+            $(.raw(",\"on_failure\":").string($on_failure))?
+            $(.raw(",\"secrets\":").strings(&[$($secret),*]))?
+            $(.raw(",\"handover\":").string($handover))?
+        }
+    };
+}
+
+/// What both macros make.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_plugin {
+    ($kind:ident, $plugin:ty, $name:literal, $($text:tt)*) => {
         const _: () = {
             use $crate::__export as x;
 
             const TEXT: x::ManifestText = x::ManifestText::new()
-                .raw("{\"name\":").string($channel_type)
+                .raw("{\"name\":").string($name)
                 .raw(",\"version\":").string(env!("CARGO_PKG_VERSION"))
-                .raw(",\"description\":").string($description)
-                .raw(",\"kind\":\"channel\",\"abi\":1,\"api\":").string($crate::API_LEVEL)
-                .raw(",\"channel_type\":").string($channel_type)
-                $(.raw(",\"capabilities\":").strings(&[$($capability),*]))?
-                $(.raw(",\"webhook\":").string($webhook))?
-                $(.raw(",\"secrets\":").strings(&[$($secret),*]))?
-                $(.raw(",\"handover\":").string($handover))?
+                .raw(",\"abi\":1,\"api\":").string($crate::API_LEVEL)
+                $($text)*
                 .raw(if cfg!(panic = "unwind") { ",\"panic\":\"unwind\"}" } else { ",\"panic\":\"abort\"}" });
             const LEN: usize = TEXT.padded_len();
             static MANIFEST: [u8; LEN] = TEXT.to_array();
@@ -49,13 +98,13 @@ macro_rules! export_channel {
             #[unsafe(link_section = ".note.vestibule")]
             static NOTE: x::Note<LEN> = x::Note::new(TEXT.to_array());
 
-            static STATE: x::State<$channel> = x::State::new();
+            static STATE: x::State<x::$kind<$plugin>> = x::State::new();
 
             struct Plugin;
 
             impl x::PluginCalls for Plugin {
                 fn init(runtime: x::RuntimeSide, log_level: u32) -> u32 {
-                    x::serve_init(&STATE, $channel_type, runtime, log_level)
+                    x::serve_init(&STATE, $name, runtime, log_level)
                 }
                 fn call(frame: x::Frame, done: x::Done) -> u64 {
                     x::serve_call(&STATE, frame, done)

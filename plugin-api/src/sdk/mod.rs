@@ -3,8 +3,11 @@
 mod channel;
 mod export;
 mod handle;
+pub(crate) mod kind;
 mod log;
+mod module;
 pub(crate) mod serve;
 
 pub use channel::Channel;
 pub use handle::{Runtime, Secret};
+pub use module::Module;

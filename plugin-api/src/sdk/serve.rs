@@ -1,10 +1,10 @@
 //! The plugin's own machinery: frames become calls of the trait, on the plugin's own runtime.
 
-use super::channel::Channel;
 use super::handle::Runtime;
+use super::kind::Kind;
 use super::log;
-use crate::wire::{self, Empty, Found, Request, WebhookHead};
-use crate::{PluginError, Result, WebhookRequest};
+use crate::wire::{self, Empty, Request};
+use crate::{ACCOUNT_MAIN, PluginError, Result};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,15 +14,15 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use vestibule_seam::{Done, Frame, RuntimeSide, status};
 
-/// The state of one plugin: a static, made by `export_channel!`.
-pub struct State<C: Channel> {
-    house: Mutex<Option<Arc<House<C>>>>,
+/// The state of one plugin: a static, made by the exporting macro.
+pub struct State<K: Kind> {
+    house: Mutex<Option<Arc<House<K>>>>,
 }
 
-struct House<C: Channel> {
+struct House<K: Kind> {
     side: RuntimeSide,
     threads: Mutex<Option<tokio::runtime::Runtime>>,
-    accounts: Mutex<HashMap<String, Arc<C>>>,
+    accounts: Mutex<HashMap<String, Arc<K>>>,
     /// Those under way; without a handle until they are spawned.
     calls: Mutex<HashMap<u64, Option<AbortHandle>>>,
     next_call: AtomicU64,
@@ -32,20 +32,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<C: Channel> State<C> {
+impl<K: Kind> State<K> {
     /// Nothing runs yet.
     #[allow(clippy::new_without_default, reason = "it is a static's initialiser")]
     pub const fn new() -> Self {
         State { house: Mutex::new(None) }
     }
 
-    fn house(&self) -> Option<Arc<House<C>>> {
+    fn house(&self) -> Option<Arc<House<K>>> {
         locked(&self.house).clone()
     }
 }
 
 /// See `PluginRoot::init`. A second `init` starts afresh.
-pub fn serve_init<C: Channel>(state: &State<C>, name: &str, side: RuntimeSide, log_level: u32) -> u32 {
+pub fn serve_init<K: Kind>(state: &State<K>, name: &str, side: RuntimeSide, log_level: u32) -> u32 {
     log::install(side, log_level);
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -71,7 +71,7 @@ pub fn serve_init<C: Channel>(state: &State<C>, name: &str, side: RuntimeSide, l
 }
 
 /// See `PluginRoot::call`.
-pub fn serve_call<C: Channel>(state: &State<C>, frame: Frame, done: Done) -> u64 {
+pub fn serve_call<K: Kind>(state: &State<K>, frame: Frame, done: Done) -> u64 {
     let Some(house) = state.house() else {
         return 0; // dropping `done` answers: cancelled
     };
@@ -95,12 +95,12 @@ pub fn serve_call<C: Channel>(state: &State<C>, frame: Frame, done: Done) -> u64
 }
 
 /// Takes a call off the list, however it ends.
-struct OpenCall<C: Channel> {
-    house: Arc<House<C>>,
+struct OpenCall<K: Kind> {
+    house: Arc<House<K>>,
     id: u64,
 }
 
-impl<C: Channel> Drop for OpenCall<C> {
+impl<K: Kind> Drop for OpenCall<K> {
     fn drop(&mut self) {
         locked(&self.house.calls).remove(&self.id);
     }
@@ -122,7 +122,7 @@ async fn caught(work: impl Future<Output = (u32, Frame)>) -> (u32, Frame) {
 }
 
 /// See `PluginRoot::cancel`.
-pub fn serve_cancel<C: Channel>(state: &State<C>, id: u64) {
+pub fn serve_cancel<K: Kind>(state: &State<K>, id: u64) {
     let Some(house) = state.house() else { return };
     let call = locked(&house.calls).remove(&id);
     if let Some(Some(call)) = call {
@@ -131,7 +131,7 @@ pub fn serve_cancel<C: Channel>(state: &State<C>, id: u64) {
 }
 
 /// See `PluginRoot::shutdown`.
-pub fn serve_shutdown<C: Channel>(state: &State<C>, timeout_ms: u64) -> u32 {
+pub fn serve_shutdown<K: Kind>(state: &State<K>, timeout_ms: u64) -> u32 {
     let Some(house) = locked(&state.house).take() else { return 0 };
     let left = locked(&house.calls).len();
     locked(&house.accounts).clear();
@@ -151,7 +151,7 @@ fn panic_words(payload: Box<dyn std::any::Any + Send>) -> String {
     words
 }
 
-async fn answer<C: Channel>(house: Arc<House<C>>, mut frame: Frame) -> (u32, Frame) {
+async fn answer<K: Kind>(house: Arc<House<K>>, mut frame: Frame) -> (u32, Frame) {
     let request = match wire::read_with_blobs::<Request>(&mut frame) {
         Ok(request) => request,
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
@@ -163,45 +163,44 @@ async fn answer<C: Channel>(house: Arc<House<C>>, mut frame: Frame) -> (u32, Fra
     }
 }
 
-async fn perform<C: Channel>(house: &House<C>, request: Request, mut frame: Frame) -> Result<Frame> {
+async fn perform<K: Kind>(house: &House<K>, request: Request, frame: Frame) -> Result<Frame> {
     match request {
         Request::Start { account, config } => {
-            let config: C::Config = serde_json::from_value(config)
+            let config: K::Config = serde_json::from_value(config)
                 .map_err(|error| PluginError::broken(format!("its config does not fit: {error}")))?;
             let runtime = Runtime { side: house.side, account: account.clone() };
-            let started = C::start(config, runtime).await?;
+            let started = K::start(config, runtime).await?;
             let before = locked(&house.accounts).insert(account, Arc::new(started));
             if let Some(before) = before {
                 before.stop().await;
             }
             Ok(wire::frame(&Empty {}))
         }
-        Request::Deliver { message } => {
-            let channel = channel_of(house, message.address.account.as_str())?;
-            Ok(wire::frame(&channel.deliver(message).await?))
-        }
-        Request::Find { message } => {
-            let channel = channel_of(house, message.address.account.as_str())?;
-            Ok(wire::frame(&Found { receipt: channel.find(message).await? }))
-        }
-        Request::Webhook { account, method, query, headers } => {
-            let body = frame.blobs.pop().unwrap_or_default().into_vec();
-            let request = WebhookRequest { method, query, headers, body };
-            let response = channel_of(house, &account)?.webhook(request).await?;
-            Ok(wire::frame(&WebhookHead::from(response)))
-        }
         Request::Stop { account } => {
             let stopped = locked(&house.accounts).remove(&account);
-            if let Some(channel) = stopped {
-                channel.stop().await;
+            if let Some(stopped) = stopped {
+                stopped.stop().await;
             }
             Ok(wire::frame(&Empty {}))
         }
         Request::Unknown => Err(PluginError::unsupported("this plugin is older than the runtime")),
+        request => {
+            let started = started(house, account_of(&request))?;
+            started.ask(request, frame).await
+        }
     }
 }
 
-fn channel_of<C: Channel>(house: &House<C>, account: &str) -> Result<Arc<C>> {
+/// The account that a request is for. A module has one.
+fn account_of(request: &Request) -> &str {
+    match request {
+        Request::Deliver { message } | Request::Find { message } => message.address.account.as_str(),
+        Request::Webhook { account, .. } => account,
+        _ => ACCOUNT_MAIN,
+    }
+}
+
+fn started<K: Kind>(house: &House<K>, account: &str) -> Result<Arc<K>> {
     let found = locked(&house.accounts).get(account).cloned();
     found.ok_or_else(|| PluginError::retry(format!("the account `{account}` is not started")))
 }

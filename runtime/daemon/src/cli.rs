@@ -284,7 +284,7 @@ pub struct AdoptArgs {
 pub enum DestinationVerb {
     /// Show all
     List(Output),
-    /// Let an agent send to a chat under a name
+    /// Let an agent send to a chat, or to another agent, under a name
     Create {
         /// The agent
         #[arg(long)]
@@ -293,8 +293,11 @@ pub enum DestinationVerb {
         #[arg(long)]
         name: String,
         /// The chat: its id, or the platform's id of it
-        #[arg(long)]
-        to: String,
+        #[arg(long, required_unless_present = "to_agent")]
+        to: Option<String>,
+        /// The other agent; for its answers it needs a destination of its own
+        #[arg(long, value_name = "AGENT", conflicts_with = "to")]
+        to_agent: Option<String>,
         #[command(flatten)]
         output: Output,
     },

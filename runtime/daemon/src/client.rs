@@ -89,8 +89,9 @@ fn request(command: Command) -> (&'static str, Value, Output) {
         },
         Command::Destination(verb) => match verb {
             DestinationVerb::List(output) => ("destination.list", Value::Null, output),
-            DestinationVerb::Create { agent, name, to, output } => {
-                ("destination.create", json!({ "agent": agent, "name": name, "to": to }), output)
+            DestinationVerb::Create { agent, name, to, to_agent, output } => {
+                let args = json!({ "agent": agent, "name": name, "to": to, "to_agent": to_agent });
+                ("destination.create", args, output)
             }
             DestinationVerb::Update { agent, name, rename, output } => {
                 ("destination.update", json!({ "agent": agent, "name": name, "rename": rename }), output)

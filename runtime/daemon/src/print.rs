@@ -11,8 +11,8 @@ fn columns(verb: &str) -> &'static [&'static str] {
             &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"]
         }
         "session.list" => &["agent", "channel", "chat", "thread", "state", "reason", "id"],
-        "destination.list" => &["agent", "name", "channel", "account", "chat"],
-        "plugin.list" => &["name", "version", "state", "channel", "tier", "origin", "reason"],
+        "destination.list" => &["agent", "name", "to_agent", "channel", "account", "chat"],
+        "plugin.list" => &["name", "version", "kind", "state", "channel", "tier", "origin", "reason"],
         "bench.plugin" => &[
             "tier",
             "round_trip_us",

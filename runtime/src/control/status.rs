@@ -38,7 +38,13 @@ pub async fn status(house: &House) -> Result<Value> {
             })
         })
         .collect();
-    let channels: Vec<Value> = house.registry.all().iter().flat_map(|link| channels(house, link)).collect();
+    let channels: Vec<Value> = house
+        .registry
+        .all()
+        .iter()
+        .filter(|link| link.manifest.kind == PluginKind::Channel)
+        .flat_map(|link| channels(house, link))
+        .collect();
     let sandbox = launcher::sandbox(house).await;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -90,6 +96,16 @@ fn channels(house: &House, link: &Link) -> Vec<Value> {
     accounts.iter().map(entry).collect()
 }
 
+/// A channel's accounts are told of in `status`; a module has none to be told of there.
+fn module_state(link: &Link) -> (&'static str, Option<String>) {
+    let accounts = link.accounts();
+    match accounts.values().next().filter(|_| link.manifest.kind == PluginKind::Module) {
+        Some(AccountState::Broken(why)) => ("broken", Some(why.clone())),
+        Some(AccountState::Waiting(why)) => ("waiting", Some(why.clone())),
+        _ => ("loaded", None),
+    }
+}
+
 /// The plugins, and the files that were refused.
 pub fn plugins(house: &House) -> Value {
     let loaded = house.registry.all().into_iter().map(|link| {
@@ -98,14 +114,15 @@ pub fn plugins(house: &House) -> Value {
             Origin::File { path, sha256 } => (path.display().to_string(), Some(sha256.clone())),
         };
         let (state, reason) = match link.tier.seat_state() {
-            None | Some(SeatState::Running) => ("loaded", None),
+            None | Some(SeatState::Running) => module_state(&link),
             Some(SeatState::Restarting(why)) => ("restarting", Some(why)),
             Some(SeatState::Quarantined(why)) => ("quarantined", Some(why)),
         };
         json!({
             "name": link.manifest.name,
             "version": link.manifest.version,
-            "kind": if link.manifest.kind == PluginKind::Channel { "channel" } else { "unknown" },
+            "kind": link.manifest.kind,
+            "stations": link.manifest.stations,
             "channel": link.manifest.channel_type,
             "api": link.manifest.api,
             "tier": link.tier.word(),

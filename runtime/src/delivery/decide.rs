@@ -2,7 +2,7 @@
 
 use super::snapshot::Snapshot;
 use serde_json::Value;
-use vestibule_plugin_api::{Address, ID_BYTES_MAX, ThreadId};
+use vestibule_plugin_api::{ACCOUNT_MAIN, AGENT, Address, ID_BYTES_MAX, ThreadId};
 use vestibule_session::{CONTENT_BYTES_MAX, MessageOut};
 
 /// What becomes of a reply.
@@ -31,8 +31,15 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
     let (Some(channel), Some(chat)) = (&reply.channel_type, &reply.platform_id) else {
         return Err("the reply names no chat".into());
     };
-    if channel == "agent" {
-        return Err("no module takes messages to other agents".into());
+    if channel == AGENT {
+        return match &snapshot.agent {
+            Some(_) if reply.thread_id.is_some() => Err("between agents there are no threads".into()),
+            Some((to, true)) => Ok(agent_address(to)),
+            Some((to, false)) => Err(format!(
+                "the agent {to} is no destination of this agent; `vestibule destination create --to-agent` grants it"
+            )),
+            None => Err(format!("the agent {} is not known", chat.escape_debug())),
+        };
     }
     let meant = |account: &str| reply.account.as_deref().is_none_or(|named| named == account);
     let mut known = snapshot.chats.iter().filter(|(group, _)| meant(&group.account)).peekable();
@@ -54,6 +61,16 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
         platform_id: group.platform_id.as_str().into(),
         thread_id,
     })
+}
+
+/// Where an agent is, as messages between agents name it.
+pub fn agent_address(agent_group_id: &str) -> Address {
+    Address {
+        channel_type: AGENT.into(),
+        account: ACCOUNT_MAIN.into(),
+        platform_id: agent_group_id.into(),
+        thread_id: None,
+    }
 }
 
 /// The words of a reply; none beside files.
@@ -109,12 +126,16 @@ mod tests {
         }
     }
 
+    fn to_agent() -> MessageOut {
+        MessageOut { channel_type: Some("agent".into()), ..reply() }
+    }
+
     #[test]
     fn where_a_reply_may_go() {
-        let open = Snapshot { chats: vec![(group("a"), true)] };
-        let shut = Snapshot { chats: vec![(group("a"), false)] };
-        let two = Snapshot { chats: vec![(group("a"), false), (group("b"), true)] };
-        let none = Snapshot { chats: vec![] };
+        let open = Snapshot { chats: vec![(group("a"), true)], agent: Some(("c".into(), true)) };
+        let shut = Snapshot { chats: vec![(group("a"), false)], agent: Some(("c".into(), false)) };
+        let two = Snapshot { chats: vec![(group("a"), false), (group("b"), true)], agent: None };
+        let none = Snapshot { chats: vec![], agent: None };
         let cases: Vec<(&Snapshot, MessageOut, &str)> = vec![
             (&open, reply(), "to a"),
             (&two, reply(), "to b"),
@@ -123,7 +144,10 @@ mod tests {
             (&none, reply(), "not known"),
             (&open, MessageOut { kind: "system".into(), ..reply() }, "no module"),
             (&open, MessageOut { kind: "\u{1b}[2J".into(), ..reply() }, "not known"),
-            (&open, MessageOut { channel_type: Some("agent".into()), ..reply() }, "no module"),
+            (&open, to_agent(), "to main"),
+            (&shut, to_agent(), "no destination"),
+            (&none, to_agent(), "the agent c is not known"),
+            (&open, MessageOut { thread_id: Some("t".into()), ..to_agent() }, "no threads"),
             (&open, MessageOut { platform_id: None, ..reply() }, "names no chat"),
             (&open, MessageOut { thread_id: Some("\0".into()), ..reply() }, "thread id"),
             (&open, MessageOut { content: "{".into(), ..reply() }, "no JSON"),

@@ -6,8 +6,10 @@
 //! - A failing message holds its own lane and nobody else's.
 
 mod decide;
+mod forward;
 mod outgoing;
 mod retry;
+mod review;
 mod snapshot;
 
 use crate::attachments::StoredFile;
@@ -24,7 +26,7 @@ use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{Address, Capability, PluginError, Receipt};
+use vestibule_plugin_api::{AGENT, Address, Capability, PluginError, PluginKind, Receipt, Station};
 use vestibule_session::{Ack, MessageOut, crash};
 
 /// How long a channel may take over one message.
@@ -166,7 +168,12 @@ pub fn go_on(house: &Arc<House>, addresses: Vec<Address>) {
 /// # Errors
 /// The central database failed.
 pub async fn adapter_is_live(house: &Arc<House>, link: &Link, account: String) -> Result<()> {
-    let (channel, can) = (link.manifest.channel_type.clone(), doubt(link));
+    let channel = match link.manifest.kind {
+        PluginKind::Module if link.manifest.listens(Station::Forward) => AGENT.to_owned(),
+        PluginKind::Module => return Ok(()),
+        PluginKind::Channel | PluginKind::Unknown => link.manifest.channel_type.clone(),
+    };
+    let can = doubt(link);
     let addresses =
         house.central.write(move |db| ledger::unpark(db, &channel, &account, can, clock::now())).await?;
     for address in addresses {
@@ -177,7 +184,8 @@ pub async fn adapter_is_live(house: &Arc<House>, link: &Link, account: String) -
 
 /// What a channel can do about a delivery of which nobody knows whether it has arrived.
 fn doubt(link: &Link) -> Doubt {
-    if link.manifest.can(Capability::Idempotent) {
+    // A message between agents is written in the transaction that settles it: before that, nothing was.
+    if link.manifest.can(Capability::Idempotent) || link.manifest.kind == PluginKind::Module {
         Doubt::SendAgain
     } else if link.manifest.can(Capability::Reconcilable) {
         Doubt::LookUp
@@ -250,7 +258,7 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
     let outcome = send(house, &delivery).await;
     let channel = house.registry.channel(delivery.address.channel_type.as_str());
     let can = channel.map_or(Doubt::MayDouble, |link| doubt(&link));
-    let now = clock::now();
+    let (now, limit) = (clock::now(), house.attachments.limits().session_bytes);
     match &outcome {
         Ok(_) => tracing::debug!(session = delivery.session_id, reply = delivery.message_out_id, "delivered"),
         Err(error) => {
@@ -264,10 +272,12 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
         let (delivery, outcome) = (delivery.clone(), outcome.clone());
         let parked = matches!(*outcome, Err(CallError::NotThere));
         let address = delivery.address.clone();
-        match house.central.write(move |db| record_outcome(db, &delivery, &outcome, can, now)).await {
+        match house.central.write(move |db| record_outcome(db, &delivery, &outcome, (can, limit), now)).await
+        {
             Ok(_) if parked => return unpark_if_live(house, &address).await,
-            Ok(blobs) => {
+            Ok((blobs, sessions)) => {
                 house.attachments.discard(blobs);
+                sessions.into_iter().for_each(|session_id| house.ring(session_id));
                 return house.ring_later(session_id);
             }
             // The record says `sending`, and must not stay so: the lane waits until it is told.
@@ -291,18 +301,31 @@ async fn unpark_if_live(house: &Arc<House>, address: &Address) {
     }
 }
 
-/// Records how a delivery went; answers the blobs that nothing names any more.
+/// How a delivery went well.
+enum Sent {
+    /// Its platform has it.
+    Out(Receipt),
+    /// It is for another agent, and this is to be done about it.
+    Inside(forward::Plan),
+}
+
+/// Records how a delivery went; answers the blobs that nothing names any more, and the sessions with
+/// something new.
 fn record_outcome(
     db: &Connection,
     delivery: &Delivery,
-    outcome: &std::result::Result<Receipt, CallError>,
-    can: Doubt,
+    outcome: &std::result::Result<Sent, CallError>,
+    (can, session_bytes_max): (Doubt, u64),
     now: Timestamp,
-) -> Result<Vec<String>> {
+) -> Result<(Vec<String>, Vec<String>)> {
     let error = match outcome {
-        Ok(receipt) => {
+        Ok(Sent::Out(receipt)) => {
             ledger::settle(db, delivery, Ok(receipt.platform_message_id.as_deref()), now)?;
-            return forget_files(db, delivery);
+            return Ok((forget_files(db, delivery)?, Vec::new()));
+        }
+        Ok(Sent::Inside(plan)) => {
+            let sessions = forward::perform(db, delivery, plan, session_bytes_max, now)?;
+            return Ok((forget_files(db, delivery)?, sessions));
         }
         Err(error) => error,
     };
@@ -313,20 +336,28 @@ fn record_outcome(
         Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt)?,
         Next::GiveUp => {
             ledger::settle(db, delivery, Err(&why), now)?;
-            return forget_files(db, delivery);
+            return Ok((forget_files(db, delivery)?, Vec::new()));
         }
     }
-    Ok(Vec::new())
+    Ok((Vec::new(), Vec::new()))
 }
 
 fn forget_files(db: &Connection, delivery: &Delivery) -> Result<Vec<String>> {
     ledger::forget_files(db, &delivery.session_id, Direction::Out, &delivery.message_out_id)
 }
 
-async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Receipt, CallError> {
+async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
+    let reviewed = review::reviewed(house, delivery).await?;
+    let delivery = reviewed.as_ref().unwrap_or(delivery);
     let address = &delivery.address;
     let link = house.registry.live(address.channel_type.as_str(), address.account.as_str());
     let Some(link) = link else { return Err(CallError::NotThere) };
+    if link.manifest.kind == PluginKind::Module {
+        crash::point("delivery: `sending` is on record, nobody was called");
+        let plan = forward::ask(house, &link, delivery).await?;
+        crash::point("delivery: the platform has it, nothing is on record");
+        return Ok(Sent::Inside(plan));
+    }
     if delivery.look_up {
         // A lookup that fails says nothing about the message: it stays in doubt.
         let found = link.find(outgoing::message(delivery, Vec::new(), true)?, DELIVER_DEADLINE).await;
@@ -334,7 +365,7 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Receipt
             CallError::NotThere => CallError::NotThere,
             error => CallError::Plugin(PluginError::in_doubt(error.to_string())),
         })? {
-            return Ok(receipt);
+            return Ok(Sent::Out(receipt));
         }
         let again = delivery.clone();
         let recorded = house.central.write(move |db| ledger::may_double(db, &again)).await;
@@ -345,7 +376,7 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Receipt
     crash::point("delivery: `sending` is on record, nobody was called");
     let outcome = link.deliver(message, DELIVER_DEADLINE).await;
     crash::point("delivery: the platform has it, nothing is on record");
-    outcome
+    outcome.map(Sent::Out)
 }
 
 /// The files of a reply, with their bytes.

@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
-use crate::{destinations, sessions};
+use crate::{agents, destinations, sessions};
 use rusqlite::Connection;
+use vestibule_plugin_api::AGENT;
 use vestibule_session::MessageOut;
 
 /// What the decision sees.
@@ -12,6 +13,8 @@ pub struct Snapshot {
     /// The chats that the reply may mean: this channel type and platform id on some account, each
     /// with whether the session may send there.
     pub chats: Vec<(MessagingGroup, bool)>,
+    /// The agent it names, if there is one, with whether the session may write to it.
+    pub agent: Option<(String, bool)>,
 }
 
 impl Snapshot {
@@ -21,14 +24,19 @@ impl Snapshot {
     /// SQLite fails.
     pub fn load(db: &Connection, session_id: &str, reply: &MessageOut) -> Result<Option<Snapshot>> {
         let Some(session) = sessions::by_id(db, session_id)? else { return Ok(None) };
-        let mut chats = Vec::new();
-        if let (Some(channel), Some(chat)) = (&reply.channel_type, &reply.platform_id) {
+        let (mut chats, mut agent) = (Vec::new(), None);
+        if let (Some(AGENT), Some(to)) = (reply.channel_type.as_deref(), &reply.platform_id) {
+            if let Some(to) = agents::by_id(db, to)? {
+                let allowed = destinations::allows_agent(db, &session.agent_group_id, &to.id)?;
+                agent = Some((to.id, allowed));
+            }
+        } else if let (Some(channel), Some(chat)) = (&reply.channel_type, &reply.platform_id) {
             for group in messaging_groups::on_any_account(db, channel, chat)? {
                 let own = session.messaging_group_id.as_ref() == Some(&group.id);
                 let allowed = own || destinations::allows(db, &session.agent_group_id, &group.id)?;
                 chats.push((group, allowed));
             }
         }
-        Ok(Some(Snapshot { chats }))
+        Ok(Some(Snapshot { chats, agent }))
     }
 }

@@ -1,6 +1,7 @@
 //! Destinations: the names an agent may send to. Address book and permission list in one.
 //!
-//! Invariant: an agent reaches a chat only by the chat of its session or by a row here.
+//! Invariant: an agent reaches a chat only by the chat of its session or by a row here, and another agent
+//! only by a row here.
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -45,6 +46,38 @@ pub fn allows(db: &Connection, agent_group_id: &str, messaging_group_id: &str) -
     Ok(statement.query_row([agent_group_id, messaging_group_id], |r| r.get(0))?)
 }
 
+/// Whether an agent may send to another agent. To itself it always may.
+pub fn allows_agent(db: &Connection, agent_group_id: &str, target_id: &str) -> Result<bool> {
+    let mut statement = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM destinations WHERE agent_group_id = ?1 AND target_type = 'agent' \
+         AND target_id = ?2)",
+    )?;
+    Ok(agent_group_id == target_id || statement.query_row([agent_group_id, target_id], |r| r.get(0))?)
+}
+
+/// Grants another agent under a name.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_to_agent(
+    db: &Connection,
+    agent_group_id: &str,
+    name: &str,
+    target_id: &str,
+    now: Timestamp,
+) -> Result<()> {
+    insert(db, (agent_group_id, name), ("agent", target_id), now)
+}
+
+/// Withdraws the destinations that lead to an agent; answers whose they were.
+pub fn withdraw_agent(db: &Connection, target_id: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare(
+        "DELETE FROM destinations WHERE target_type = 'agent' AND target_id = ?1 RETURNING agent_group_id",
+    )?;
+    let rows = statement.query_map([target_id], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Grants a chat under a name.
 ///
 /// # Errors
@@ -56,11 +89,20 @@ pub fn create(
     chat_id: &str,
     now: Timestamp,
 ) -> Result<()> {
+    insert(db, (agent_group_id, name), ("channel", chat_id), now)
+}
+
+fn insert(
+    db: &Connection,
+    (agent_group_id, name): (&str, &str),
+    (target_type, target_id): (&str, &str),
+    now: Timestamp,
+) -> Result<()> {
     check_name(name)?;
     let inserted = db.execute(
         "INSERT INTO destinations (agent_group_id, local_name, target_type, target_id, created_at) \
-         VALUES (?1, ?2, 'channel', ?3, ?4) ON CONFLICT DO NOTHING",
-        params![agent_group_id, name, chat_id, now.0],
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+        params![agent_group_id, name, target_type, target_id, now.0],
     )?;
     if inserted == 0 {
         return Err(Error::Refused(format!("this agent has a destination `{name}` already")));

@@ -5,7 +5,7 @@ use super::engage::engages;
 use super::snapshot::{Arrival, Snapshot};
 use crate::attachments::Limits;
 use crate::drops::{NO_AGENT_ENGAGED, NO_AGENT_WIRED};
-use crate::ledger::NewMessage;
+use crate::ledger::{NewMessage, Written};
 use crate::sessions::SessionKey;
 use crate::wirings::{IgnoredPolicy, SessionMode, Wiring};
 use serde_json::Value;
@@ -59,7 +59,7 @@ fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &Value, limi
         messaging_group_id: wiring.messaging_group_id.clone(),
         key: session_key(wiring.session_mode, arrival),
         message: Box::new(NewMessage {
-            platform_message_id: arrival.message.message_id.clone(),
+            written: Written::Outside(arrival.message.message_id.clone()),
             agent_group_id: wiring.agent_group_id.clone(),
             timestamp: arrival.message.timestamp,
             trigger,
@@ -67,6 +67,7 @@ fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &Value, limi
             content: content.clone(),
             attachments: attachments(arrival),
             session_bytes_max: limits.session_bytes,
+            hops: 0,
         }),
     }
 }

@@ -14,10 +14,11 @@ pub use snapshot::{Arrival, Snapshot};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::house::House;
+use crate::plugins::{self, Said};
 use crate::{drops, ledger, sessions};
 use rusqlite::Connection;
 use std::sync::Arc;
-use vestibule_plugin_api::{Accepted, Ignored};
+use vestibule_plugin_api::{Accepted, Ignored, Screened, Station};
 
 /// Takes one message from a channel.
 ///
@@ -26,6 +27,10 @@ use vestibule_plugin_api::{Accepted, Ignored};
 pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
     let now = clock::now();
     let marks = house.clone();
+    let arrival = match screened(house, arrival).await {
+        Ok(arrival) => arrival,
+        Err((arrival, reason)) => return refused(house, &arrival, reason, now).await,
+    };
     let arrival = files::store(house, arrival).await?;
     let stored = files::blobs(&arrival.files);
     let (accepted, sessions) = house
@@ -52,6 +57,44 @@ pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
         house.ring(session_id);
     }
     Ok(accepted)
+}
+
+/// Asks the modules that screen, before anything is decided or stored.
+async fn screened(house: &House, mut arrival: Arrival) -> std::result::Result<Arrival, (Arrival, String)> {
+    if house.registry.at(Station::Screen).is_empty() {
+        return Ok(arrival);
+    }
+    let message = Screened {
+        event_id: arrival.message.event_id.clone(),
+        address: arrival.address.clone(),
+        sender: arrival.message.sender.clone(),
+        text: arrival.message.text.clone(),
+        files: arrival.message.attachments.iter().map(|file| file.name.clone()).collect(),
+    };
+    match plugins::screen(&house.registry, message).await {
+        Said::Pass(None) => Ok(arrival),
+        Said::Pass(Some(text)) => {
+            arrival.message.text = text;
+            Ok(arrival)
+        }
+        Said::Stop(reason) => Err((arrival, reason)),
+    }
+}
+
+/// Puts on record that a module let a message go no further.
+async fn refused(house: &House, arrival: &Arrival, reason: String, now: Timestamp) -> Result<Accepted> {
+    let (at, message) = (arrival.address.clone(), &arrival.message);
+    let event_id = message.event_id.clone();
+    let sender = message.sender.name.clone().unwrap_or_else(|| message.sender.handle.clone());
+    let record = move |db: &Connection| {
+        let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
+        if !ledger::take_event(db, chat.0, chat.1, &event_id, now)? {
+            return Ok(Accepted::Duplicate);
+        }
+        drops::record(db, chat, &reason, Some(&sender), now)?;
+        Ok(Accepted::Dropped { reason })
+    };
+    house.central.write(record).await
 }
 
 /// Puts on record that an adapter left an event out.

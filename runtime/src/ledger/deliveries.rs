@@ -223,6 +223,29 @@ pub fn may_double(db: &Connection, delivery: &Delivery) -> Result<()> {
     Ok(())
 }
 
+/// Which sessions of the agent that is written to are behind a message: the one whose message it answers,
+/// and the one that wrote here last.
+pub fn sources(db: &Connection, delivery: &Delivery) -> Result<(Option<String>, Option<String>)> {
+    let to = delivery.address.platform_id.as_str();
+    let answers = db
+        .prepare_cached(
+            "SELECT m.source_session_id FROM deliveries d JOIN messages_in m \
+             ON m.session_id = d.session_id AND m.id = d.in_reply_to WHERE d.session_id = ?1 \
+             AND d.message_out_id = ?2 AND m.channel_type = 'agent' AND m.platform_id = ?3 \
+             AND m.source_session_id IS NOT NULL",
+        )?
+        .query_row([&delivery.session_id, &delivery.message_out_id, to], |r| r.get(0))
+        .optional()?;
+    let heard_last = db
+        .prepare_cached(
+            "SELECT source_session_id FROM messages_in WHERE session_id = ?1 AND channel_type = 'agent' \
+             AND platform_id = ?2 AND source_session_id IS NOT NULL ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row([&delivery.session_id, to], |r| r.get(0))
+        .optional()?;
+    Ok((answers, heard_last))
+}
+
 /// Gives a claim back untried.
 pub fn unclaim(db: &Connection, delivery: &Delivery) -> Result<()> {
     db.execute(

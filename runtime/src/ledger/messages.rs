@@ -21,8 +21,8 @@ const EVENT_ID_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
 /// A message for one session.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
-    /// The platform's id of it.
-    pub platform_message_id: String,
+    /// Where it was written.
+    pub written: Written,
     /// Whose session it is; part of the row's id.
     pub agent_group_id: String,
     /// When it was written.
@@ -37,6 +37,22 @@ pub struct NewMessage {
     pub attachments: Vec<NewAttachment>,
     /// The files of a session may hold this much, in bytes.
     pub session_bytes_max: u64,
+    /// How many messages between agents led to it; 0 from a channel.
+    pub hops: u32,
+}
+
+/// Where a message was written.
+#[derive(Debug, Clone)]
+pub enum Written {
+    /// On a platform, which gave it this id.
+    Outside(String),
+    /// In the runtime, which gave its row this id.
+    Inside {
+        /// The row's id.
+        id: String,
+        /// The session of the agent that wrote it: the way back.
+        source_session_id: Option<String>,
+    },
 }
 
 /// A file that came with a message.
@@ -84,14 +100,21 @@ pub fn accept(db: &Connection, session_id: &str, new: &NewMessage, now: Timestam
         .prepare_cached("SELECT last_seq FROM sessions WHERE id = ?1")?
         .query_row([session_id], |r| r.get(0))?;
     let seq = next_even(last_seq);
-    db.prepare_cached("UPDATE sessions SET last_seq = ?2, last_active = ?3 WHERE id = ?1")?
-        .execute(params![session_id, seq, now.0])?;
-    let id = free_id(db, session_id, &new.platform_message_id, &new.agent_group_id)?;
+    db.prepare_cached(
+        "UPDATE sessions SET last_seq = ?2, last_active = ?3, hops = CASE WHEN ?4 THEN ?5 ELSE hops END WHERE id = ?1",
+    )?
+    .execute(params![session_id, seq, now.0, new.trigger, new.hops])?;
+    let (id, platform_message_id, source) = match &new.written {
+        Written::Outside(theirs) => {
+            (free_id(db, session_id, theirs, &new.agent_group_id)?, Some(theirs), None)
+        }
+        Written::Inside { id, source_session_id } => (id.clone(), None, source_session_id.as_ref()),
+    };
     let content = with_files(db, session_id, &id, seq, new)?;
     db.prepare_cached(
         "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, series_id, \"trigger\", channel_type, \
-         account, platform_id, thread_id, content, platform_message_id, change) \
-         VALUES (?1, ?2, ?3, 'chat', ?4, 'pending', ?2, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+         account, platform_id, thread_id, content, platform_message_id, change, source_session_id) \
+         VALUES (?1, ?2, ?3, 'chat', ?4, 'pending', ?2, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         session_id,
@@ -104,10 +127,17 @@ pub fn accept(db: &Connection, session_id: &str, new: &NewMessage, now: Timestam
         new.address.platform_id.as_str(),
         new.address.thread_id.as_ref().map(|thread| thread.as_str()),
         content,
-        new.platform_message_id,
+        platform_message_id,
         change,
+        source,
     ])?;
     Ok(())
+}
+
+/// How many messages between agents led to what a session heard last.
+pub fn hops(db: &Connection, session_id: &str) -> Result<u32> {
+    let mut statement = db.prepare_cached("SELECT hops FROM sessions WHERE id = ?1")?;
+    Ok(statement.query_row([session_id], |r| r.get(0))?)
 }
 
 /// The content of a row, its files on record and named where the agent will find them.

@@ -15,12 +15,12 @@ mod project;
 pub use adopted::{adopt_change, adopt_messages, adopt_settled};
 pub use deliveries::{
     Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, may_double, record_reply,
-    settle, try_later, unclaim, unpark,
+    settle, sources, try_later, unclaim, unpark,
 };
 pub use files::{Direction, files_of, forget_files, named_blobs, record_files, session_bytes, unnamed};
 pub use messages::{
-    NewAttachment, NewMessage, accept, acknowledge, bump_routing, count_tries, forget_events, seen_at_start,
-    take_event, was_taken,
+    NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, count_tries, forget_events, hops,
+    seen_at_start, take_event, was_taken,
 };
 pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
 

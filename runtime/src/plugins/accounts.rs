@@ -7,7 +7,7 @@ use crate::delivery;
 use crate::house::House;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{ACCOUNT_MAIN, PluginError};
+use vestibule_plugin_api::{ACCOUNT_MAIN, PluginError, PluginKind};
 
 /// The first wait before an account is started again; it doubles up to the last.
 const RESTART_FIRST: Duration = Duration::from_secs(1);
@@ -29,9 +29,13 @@ pub enum AccountState {
 }
 
 /// Starts every account of a plugin that the config names. A plugin without secrets needs no
-/// config: it is started as `main`.
+/// config: it is started as `main`, as a module is, with `[modules.NAME]`.
 pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
     let channel = &link.manifest.channel_type;
+    if link.manifest.kind == PluginKind::Module {
+        let section = house.config.modules.get(&link.manifest.name).cloned().unwrap_or_default();
+        return start_one(house, link, ACCOUNT_MAIN.to_owned(), section);
+    }
     let mut sections: Vec<(String, toml::Table)> = house
         .config
         .channels
@@ -43,14 +47,18 @@ pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
         sections.push((ACCOUNT_MAIN.to_owned(), toml::Table::new()));
     }
     for (account, section) in sections {
-        let mut states = link.accounts();
-        if states.get(&account) == Some(&AccountState::Stopping) {
-            continue; // the plugin is being taken out
-        }
-        states.insert(account.clone(), AccountState::Connecting);
-        drop(states);
-        tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
+        start_one(house, link, account, section);
     }
+}
+
+fn start_one(house: &Arc<House>, link: &Arc<Link>, account: String, section: toml::Table) {
+    let mut states = link.accounts();
+    if states.get(&account) == Some(&AccountState::Stopping) {
+        return; // the plugin is being taken out
+    }
+    states.insert(account.clone(), AccountState::Connecting);
+    drop(states);
+    tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
 }
 
 async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, section: toml::Table) {
@@ -69,7 +77,17 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
         if link.generation() != generation {
             return; // the plugin's process ended meanwhile; its next one starts the account
         }
+        let module = &link.manifest.name;
         match &state {
+            AccountState::Live if link.manifest.kind == PluginKind::Module => {
+                tracing::info!(module, "module is live");
+            }
+            AccountState::Waiting(why) if channel.is_empty() => {
+                tracing::warn!(module, %why, "module cannot start yet");
+            }
+            AccountState::Broken(why) if channel.is_empty() => {
+                tracing::error!(module, %why, "module was not started");
+            }
             AccountState::Live => tracing::info!(channel, account, "channel is live"),
             AccountState::Waiting(why) => tracing::warn!(channel, account, %why, "channel cannot start yet"),
             AccountState::Broken(why) => tracing::error!(channel, account, %why, "channel was not started"),
@@ -126,7 +144,7 @@ pub async fn stop(link: &Arc<Link>) {
 /// Stops every plugin.
 pub async fn stop_all(house: &House) {
     for link in house.registry.all() {
-        house.registry.remove(&link.manifest.channel_type);
+        house.registry.remove(&link);
         stop(&link).await;
     }
 }

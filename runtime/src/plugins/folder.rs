@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use vestibule_plugin_api::PluginKind;
 
 /// A file is taken once it has not changed for this long.
 const SETTLED: Duration = Duration::from_millis(400);
@@ -162,7 +163,7 @@ async fn removed(house: &Arc<House>, path: &Path) {
             file = file_name(path),
             "plugin file removed, stopping it"
         );
-        house.registry.remove(&link.manifest.channel_type);
+        house.registry.remove(&link);
         accounts::stop(&link).await;
     }
 }
@@ -211,14 +212,12 @@ async fn load_file(house: &Arc<House>, path: &Path) -> Result<(), String> {
 async fn replace(house: &Arc<House>, path: &Path) -> Result<Arc<Link>, String> {
     let (file, copies) = (path.to_owned(), house.home.plugin_copies());
     let running = house.registry.from_file(path);
-    let running_channel = running.as_ref().map(|link| link.manifest.channel_type.clone());
+    let replaced = running.clone();
     let asker = house.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let checked = load::read(&file)?;
         let manifest = &checked.inspected.manifest;
-        if Some(&manifest.channel_type) != running_channel.as_ref()
-            && let Some(why) = asker.registry.taken(&manifest.channel_type)
-        {
+        if let Some(why) = asker.registry.taken(manifest, replaced.as_ref()) {
             return Err(why);
         }
         let inside = asker.config.plugin(&manifest.name).tier == Some(TierWanted::InProcess);
@@ -236,10 +235,18 @@ async fn replace(house: &Arc<House>, path: &Path) -> Result<Arc<Link>, String> {
         Some(root) => Link::in_process(house, inspected.manifest, origin, root)?,
         None => Link::in_own_process(house, inspected.manifest, origin, copy, inspected.entry).await?,
     };
+    if let Some(old) = running.as_ref().filter(|old| {
+        [&old.manifest, &link.manifest].into_iter().all(|manifest| manifest.kind == PluginKind::Module)
+    }) {
+        // What is asked of it meanwhile waits until the new one has started.
+        house.registry.swap(old, link.clone());
+        accounts::stop(old).await;
+        return Ok(link);
+    }
     // Only now does the old one stop: a connection of a channel must not exist twice, and the new one
     // has not been given any account yet.
     if let Some(old) = running {
-        house.registry.remove(&old.manifest.channel_type);
+        house.registry.remove(&old);
         accounts::stop(&old).await;
     }
     match house.registry.add(link.clone()) {

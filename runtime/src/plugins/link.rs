@@ -11,14 +11,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use vestibule_plugin_api::wire::{self, Empty, Found, Request, WebhookHead};
-use vestibule_plugin_api::{Manifest, OutboundMessage, PluginError, Receipt, WebhookRequest};
+use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
+use vestibule_plugin_api::{
+    Effect, Forwarded, Manifest, OutboundMessage, PluginError, Receipt, Reviewed, Screened, Verdict,
+    WebhookRequest,
+};
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 
 /// How long a plugin may take to start or stop an account.
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a plugin may take to stop an account.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a module may take over one message: somebody waits for it.
+const STATION_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an ending plugin's threads are waited for.
 pub(super) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -153,6 +158,23 @@ impl Link {
         deadline: Duration,
     ) -> Result<WebhookHead, CallError> {
         self.ask(wire::webhook_frame(account, request), deadline.min(self.deadline)).await
+    }
+
+    /// Asks a module where a message between agents goes.
+    pub async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>, CallError> {
+        let request = wire::frame(&Request::Forward { message });
+        let answer: Effects = self.ask(request, STATION_DEADLINE.min(self.deadline)).await?;
+        Ok(answer.effects)
+    }
+
+    /// Asks a module about a message that came in.
+    pub async fn screen(&self, message: Screened) -> Result<Verdict, CallError> {
+        self.ask(wire::frame(&Request::Screen { message }), STATION_DEADLINE.min(self.deadline)).await
+    }
+
+    /// Asks a module about a message that goes out.
+    pub async fn review(&self, message: Reviewed) -> Result<Verdict, CallError> {
+        self.ask(wire::frame(&Request::Review { message }), STATION_DEADLINE.min(self.deadline)).await
     }
 
     /// Starts an account.

@@ -15,6 +15,7 @@ mod port;
 mod process;
 mod registry;
 mod rig;
+mod stations;
 mod tier;
 
 pub use accounts::{AccountState, start_accounts, stop_all};
@@ -23,6 +24,7 @@ pub use link::{CallError, Link, Origin};
 pub use process::{SeatState, host_main};
 pub use registry::Registry;
 pub use rig::Rig;
+pub use stations::{Said, bounded, review, screen};
 pub use tier::Tier;
 
 use crate::config::TierWanted;
@@ -40,7 +42,7 @@ pub fn start_bundled(house: &Arc<House>, wanted: impl Fn(&Manifest) -> bool) {
                 continue;
             }
         };
-        if !wanted(&manifest) {
+        if !wanted(&manifest) || !house.config.plugin(&manifest.name).built_in {
             continue;
         }
         let name = manifest.name.clone();

@@ -7,7 +7,7 @@ use crate::inbound::{self, Arrival};
 use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 use vestibule_plugin_api::wire::{self, Empty, Event};
-use vestibule_plugin_api::{Capability, PluginError};
+use vestibule_plugin_api::{Capability, PluginError, PluginKind};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How many events of one plugin are on their way at once; the next ones wait.
@@ -71,6 +71,9 @@ async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Fram
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
     };
     let channel_type = &link.manifest.channel_type;
+    if link.manifest.kind != PluginKind::Channel && event != Event::Unknown {
+        return (status::BAD_FRAME, wire::frame(&"a module hands over no messages; it answers with effects"));
+    }
     match event {
         Event::Message { account, message } => {
             if let Some(why) = fault(link, &account).or_else(|| message.fault()) {

@@ -1,13 +1,15 @@
-//! Who answers for which channel, and which files were refused.
+//! Who answers for which channel, who listens at which station, and which files were refused.
 
 use super::link::{Link, Origin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vestibule_plugin_api::{AGENT, Manifest, PluginKind, Station};
 
 /// The live plugins.
 #[derive(Default)]
 pub struct Registry {
+    /// By slot: a channel's is its channel type.
     links: Mutex<BTreeMap<String, Arc<Link>>>,
     refused: Mutex<BTreeMap<PathBuf, String>>,
     /// Held while a file is loaded, replaced or removed: one at a time.
@@ -18,38 +20,81 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The place of a plugin: no channel type has a `:`.
+fn slot(manifest: &Manifest) -> String {
+    match manifest.kind {
+        PluginKind::Module => format!("module:{}", manifest.name),
+        PluginKind::Channel | PluginKind::Unknown => manifest.channel_type.clone(),
+    }
+}
+
+/// What two plugins cannot both be.
+fn clash(one: &Manifest, other: &Manifest) -> Option<String> {
+    if one.kind == PluginKind::Channel && other.kind == PluginKind::Channel {
+        return (one.channel_type == other.channel_type)
+            .then(|| format!("it has the same channel type ({}) as", one.channel_type));
+    }
+    if one.name == other.name {
+        return Some(format!("it has the same name ({}) as", one.name));
+    }
+    (one.listens(Station::Forward) && other.listens(Station::Forward))
+        .then(|| "messages between agents are taken already by".to_owned())
+}
+
 impl Registry {
     /// Adds a plugin.
     ///
     /// # Errors
-    /// Its channel type is taken: the sentence says by whom. The plugin is to be shut down.
+    /// Its place is taken: the sentence says by whom. The plugin is to be shut down.
     pub fn add(&self, link: Arc<Link>) -> Result<Arc<Link>, String> {
-        if let Some(why) = self.taken(&link.manifest.channel_type) {
+        if let Some(why) = self.taken(&link.manifest, None) {
             return Err(why);
         }
-        locked(&self.links).insert(link.manifest.channel_type.clone(), link.clone());
+        if link.manifest.stations.contains(&Station::Unknown) {
+            let module = &link.manifest.name;
+            tracing::warn!(
+                module,
+                "it listens at a station that this runtime does not have; nobody asks it there"
+            );
+        }
+        locked(&self.links).insert(slot(&link.manifest), link.clone());
         Ok(link)
     }
 
-    /// Why no second plugin can have this channel type, if one has it.
-    pub fn taken(&self, channel_type: &str) -> Option<String> {
-        let holder = self.channel(channel_type)?;
+    /// Why this plugin cannot be added, beside all that are there `except` the one it replaces.
+    pub fn taken(&self, manifest: &Manifest, except: Option<&Arc<Link>>) -> Option<String> {
+        let others = self.all();
+        let mut others = others.iter().filter(|link| except.is_none_or(|old| !Arc::ptr_eq(old, link)));
+        let (what, holder) = others.find_map(|link| Some((clash(manifest, &link.manifest)?, link)))?;
         let by = match &holder.origin {
-            Origin::Bundled => "which is built in".to_owned(),
+            Origin::Bundled => format!("{}, which is built in", holder.manifest.name),
             Origin::File { path, .. } => format!("{}, which is already running", file_name(path)),
         };
-        Some(format!(
-            "it has the same channel type ({channel_type}) as {by}. Remove one of the two. [DUPLICATE]"
-        ))
+        Some(format!("{what} {by}. Remove one of the two. [DUPLICATE]"))
     }
 
     /// Takes a plugin out.
-    pub fn remove(&self, channel_type: &str) -> Option<Arc<Link>> {
-        locked(&self.links).remove(channel_type)
+    pub fn remove(&self, link: &Link) -> Option<Arc<Link>> {
+        locked(&self.links).remove(&slot(&link.manifest))
     }
 
-    /// The plugin of a channel type.
+    /// Puts a module in the place of its predecessor: nothing passes a station unseen in between.
+    pub fn swap(&self, old: &Link, new: Arc<Link>) {
+        let mut links = locked(&self.links);
+        links.remove(&slot(&old.manifest));
+        links.insert(slot(&new.manifest), new);
+    }
+
+    /// The modules that listen at a station, in the order of their names.
+    pub fn at(&self, station: Station) -> Vec<Arc<Link>> {
+        locked(&self.links).values().filter(|link| link.manifest.listens(station)).cloned().collect()
+    }
+
+    /// The plugin of a channel type; for `agent` the module that takes messages between agents.
     pub fn channel(&self, channel_type: &str) -> Option<Arc<Link>> {
+        if channel_type == AGENT {
+            return self.at(Station::Forward).pop();
+        }
         locked(&self.links).get(channel_type).cloned()
     }
 
@@ -69,7 +114,7 @@ impl Registry {
         locked(&self.links).values().find(|link| link.manifest.name == name).cloned()
     }
 
-    /// All plugins, by channel type.
+    /// All plugins: the channels by type, among them the modules by name.
     pub fn all(&self) -> Vec<Arc<Link>> {
         locked(&self.links).values().cloned().collect()
     }

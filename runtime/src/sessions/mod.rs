@@ -112,6 +112,25 @@ pub fn open_or_create(
     Ok(id)
 }
 
+/// The newest session of an agent group that is not in quarantine.
+pub fn newest_usable(db: &Connection, agent_group_id: &str) -> Result<Option<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT id FROM sessions WHERE agent_group_id = ?1 AND quarantined IS NULL \
+         ORDER BY created_at DESC, id DESC LIMIT 1",
+    )?;
+    Ok(statement.query_row([agent_group_id], |r| r.get(0)).optional()?)
+}
+
+/// A new session that belongs to no chat.
+pub fn open_for_agent(db: &Connection, agent_group_id: &str, now: Timestamp) -> Result<String> {
+    let id = crate::id::mint("sess");
+    db.prepare_cached(
+        "INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES (?1, ?2, ?3, ?3)",
+    )?
+    .execute(params![id, agent_group_id, now.0])?;
+    Ok(id)
+}
+
 /// Records that a runner was started, or that its end is known.
 pub fn set_running(db: &Connection, id: &str, running: bool) -> Result<()> {
     db.prepare_cached("UPDATE sessions SET running = ?2 WHERE id = ?1")?.execute(params![id, running])?;

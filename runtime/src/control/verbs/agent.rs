@@ -1,8 +1,8 @@
 //! `agent`: agent groups.
 
-use super::{Outcome, answer, args};
+use super::{Outcome, answer, args, touch_agent};
 use crate::error::{Error, Result};
-use crate::{agents, clock, sessions};
+use crate::{agents, clock, destinations, sessions};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::Value;
@@ -86,7 +86,10 @@ fn change(db: &Connection, mut agent: agents::AgentGroup, args: Args) -> Result<
 pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
     let named: Named = args(value)?;
     let agent = agents::named(db, &named.name)?;
-    let touched = sessions::of_agent(db, &agent.id)?;
+    let mut touched = sessions::of_agent(db, &agent.id)?;
+    for other in destinations::withdraw_agent(db, &agent.id)? {
+        touched.extend(touch_agent(db, &other)?);
+    }
     agents::delete(db, &agent.id)?;
     answer(&agent, touched)
 }

@@ -1,7 +1,7 @@
 //! `destination`: the names an agent may send to.
 
 use super::{Outcome, answer, args, touch_agent};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{agents, clock, destinations, messaging_groups};
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 struct Create {
     agent: String,
     name: String,
-    to: String,
+    to: Option<String>,
+    to_agent: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -36,9 +37,11 @@ pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
     for row in destinations::list(db)? {
         let agent = agents::by_id(db, &row.agent_group_id)?.map(|agent| agent.name);
         let chat = messaging_groups::by_id(db, &row.target_id)?;
+        let target = agents::by_id(db, &row.target_id)?.map(|target| target.name);
         rows.push(json!({
             "agent": agent,
             "name": row.local_name,
+            "to_agent": target,
             "channel": chat.as_ref().map(|chat| chat.channel_type.clone()),
             "account": chat.as_ref().map(|chat| chat.account.clone()),
             "chat": chat.map(|chat| chat.platform_id),
@@ -47,16 +50,24 @@ pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
     answer(&rows, vec![])
 }
 
-/// Grants a known chat under a name.
+/// Grants a known chat, or another agent, under a name.
 pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
     let args: Create = args(value)?;
     let agent = agents::named(db, &args.agent)?;
-    let chat = messaging_groups::named(db, &args.to)?;
-    destinations::create(db, &agent.id, &args.name, &chat.id, clock::now())?;
-    answer(
-        &json!({ "agent": agent.name, "name": args.name, "chat": chat.platform_id }),
-        touch_agent(db, &agent.id)?,
-    )
+    let told = match (&args.to, &args.to_agent) {
+        (Some(to), None) => {
+            let chat = messaging_groups::named(db, to)?;
+            destinations::create(db, &agent.id, &args.name, &chat.id, clock::now())?;
+            json!({ "agent": agent.name, "name": args.name, "chat": chat.platform_id })
+        }
+        (None, Some(to)) => {
+            let target = agents::named(db, to)?;
+            destinations::create_to_agent(db, &agent.id, &args.name, &target.id, clock::now())?;
+            json!({ "agent": agent.name, "name": args.name, "to_agent": target.name })
+        }
+        _ => return Err(Error::refused("name a chat with --to, or an agent with --to-agent")),
+    };
+    answer(&told, touch_agent(db, &agent.id)?)
 }
 
 /// Gives one another name.

@@ -1,0 +1,86 @@
+//! The kinds of plugin, as the machinery sees them: each turns a request into a call of its trait.
+
+use super::channel::Channel;
+use super::handle::Runtime;
+use super::module::Module;
+use crate::wire::{self, Effects, Found, Request, WebhookHead};
+use crate::{PluginError, Result, WebhookRequest};
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use vestibule_seam::Frame;
+
+/// What a started plugin of some kind does.
+#[async_trait]
+pub trait Kind: Send + Sync + Sized + 'static {
+    /// Its section of the config.
+    type Config: DeserializeOwned + Send;
+
+    /// Starts one account.
+    async fn start(config: Self::Config, runtime: Runtime) -> Result<Self>;
+
+    /// Answers what is neither starting nor stopping.
+    async fn ask(&self, request: Request, frame: Frame) -> Result<Frame>;
+
+    /// Stops the account.
+    async fn stop(&self);
+}
+
+fn older() -> PluginError {
+    PluginError::unsupported("this plugin is older than the runtime, or of another kind")
+}
+
+/// A channel.
+pub struct OfChannel<C>(C);
+
+#[async_trait]
+impl<C: Channel> Kind for OfChannel<C> {
+    type Config = C::Config;
+
+    async fn start(config: C::Config, runtime: Runtime) -> Result<Self> {
+        Ok(OfChannel(C::start(config, runtime).await?))
+    }
+
+    async fn ask(&self, request: Request, mut frame: Frame) -> Result<Frame> {
+        match request {
+            Request::Deliver { message } => Ok(wire::frame(&self.0.deliver(message).await?)),
+            Request::Find { message } => Ok(wire::frame(&Found { receipt: self.0.find(message).await? })),
+            Request::Webhook { account: _, method, query, headers } => {
+                let body = frame.blobs.pop().unwrap_or_default().into_vec();
+                let request = WebhookRequest { method, query, headers, body };
+                Ok(wire::frame(&WebhookHead::from(self.0.webhook(request).await?)))
+            }
+            _ => Err(older()),
+        }
+    }
+
+    async fn stop(&self) {
+        self.0.stop().await;
+    }
+}
+
+/// A module.
+pub struct OfModule<M>(M);
+
+#[async_trait]
+impl<M: Module> Kind for OfModule<M> {
+    type Config = M::Config;
+
+    async fn start(config: M::Config, runtime: Runtime) -> Result<Self> {
+        Ok(OfModule(M::start(config, runtime).await?))
+    }
+
+    async fn ask(&self, request: Request, _: Frame) -> Result<Frame> {
+        match request {
+            Request::Forward { message } => {
+                Ok(wire::frame(&Effects { effects: self.0.forward(message).await? }))
+            }
+            Request::Screen { message } => Ok(wire::frame(&self.0.screen(message).await?)),
+            Request::Review { message } => Ok(wire::frame(&self.0.review(message).await?)),
+            _ => Err(older()),
+        }
+    }
+
+    async fn stop(&self) {
+        self.0.stop().await;
+    }
+}

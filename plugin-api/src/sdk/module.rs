@@ -1,0 +1,41 @@
+//! The trait a module implements.
+
+use super::handle::Runtime;
+use crate::{Effect, Forwarded, PluginError, Result, Reviewed, Screened, Verdict};
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+
+/// A plugin that is no channel. It is asked at the stations that its manifest lists, and answers with
+/// effects or a verdict: data, which the runtime checks and performs. It is never called back.
+///
+/// A station may be asked twice about one message (a crash, a retry): answer the same, and keep nothing
+/// that counts calls. A panic is caught and ends that call only.
+#[async_trait]
+pub trait Module: Send + Sync + Sized + 'static {
+    /// The section `[modules.NAME]` of the config. Derive `Deserialize` with `deny_unknown_fields`.
+    type Config: DeserializeOwned + Send;
+
+    /// Starts the module. Return [`PluginError::Retry`] for something that is only away for a while.
+    async fn start(config: Self::Config, runtime: Runtime) -> Result<Self>;
+
+    /// An agent writes to another agent, and may. Answer one `Post` or one `Refuse`, and notes besides.
+    async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>> {
+        let _ = message;
+        Err(PluginError::unsupported("this module does not listen to `forward`"))
+    }
+
+    /// A message has come in. Nobody hears it before this answers.
+    async fn screen(&self, message: Screened) -> Result<Verdict> {
+        let _ = message;
+        Err(PluginError::unsupported("this module does not listen to `screen`"))
+    }
+
+    /// A message is about to go out.
+    async fn review(&self, message: Reviewed) -> Result<Verdict> {
+        let _ = message;
+        Err(PluginError::unsupported("this module does not listen to `review`"))
+    }
+
+    /// Ends it. Tasks that the module spawned must end here.
+    async fn stop(&self) {}
+}

@@ -1,0 +1,234 @@
+//! Messages between agents. Facts are read and the module is asked outside every transaction; what it
+//! answers is checked, and performed in the one that settles the delivery.
+
+use super::decide::text_of;
+use crate::agents;
+use crate::clock::Timestamp;
+use crate::destinations;
+use crate::error::{Error, Result};
+use crate::house::House;
+use crate::ledger::{self, Delivery, Direction, NewAttachment, NewMessage, Written};
+use crate::plugins::{CallError, Link, bounded};
+use crate::sessions;
+use rusqlite::Connection;
+use serde_json::json;
+use vestibule_plugin_api::{
+    AGENT, Agent, EFFECTS_MAX, Effect, Forwarded, PluginError, SessionRef, TEXT_BYTES_MAX,
+};
+
+/// What will be done about one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    outcome: std::result::Result<Post, String>,
+    notes: Vec<String>,
+    hops: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Post {
+    session: Option<String>,
+    text: String,
+}
+
+/// Asks the module about a message.
+///
+/// # Errors
+/// It did not answer, or with what it may not.
+pub async fn ask(house: &House, link: &Link, delivery: &Delivery) -> std::result::Result<Plan, CallError> {
+    let wanted = delivery.clone();
+    let facts = house.central.read(move |db| facts(db, &wanted)).await;
+    let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
+    let facts = facts.map_err(|why| CallError::Plugin(PluginError::refused(why)))?;
+    let hops = facts.hops;
+    plan(link.forward(facts).await?, hops).map_err(|why| {
+        tracing::error!(module = link.manifest.name, %why, "a module's answer was refused");
+        let name = &link.manifest.name;
+        CallError::Plugin(PluginError::refused(format!(
+            "the module {name} answered `forward` wrongly: {why}"
+        )))
+    })
+}
+
+fn facts(db: &Connection, delivery: &Delivery) -> Result<std::result::Result<Forwarded, String>> {
+    let to = delivery.address.platform_id.as_str();
+    let Some(source) = sessions::by_id(db, &delivery.session_id)? else {
+        return Ok(Err("its session is gone".into()));
+    };
+    let (Some(from), Some(to)) = (agents::by_id(db, &source.agent_group_id)?, agents::by_id(db, to)?) else {
+        return Ok(Err("the agent it is for is gone".into()));
+    };
+    let text = match text_of(&delivery.content) {
+        Ok(text) => text,
+        Err(why) => return Ok(Err(why)),
+    };
+    let (answers, heard_last) = ledger::sources(db, delivery)?;
+    let reference = |id: Option<String>| -> Result<Option<SessionRef>> {
+        let Some(id) = id else { return Ok(None) };
+        let usable = usable(db, &id, &to.id)?;
+        Ok(Some(SessionRef { id, usable }))
+    };
+    let files = ledger::files_of(db, &delivery.session_id, Direction::Out, &delivery.message_out_id)?;
+    Ok(Ok(Forwarded {
+        id: delivery.message_out_id.clone(),
+        from: Agent { id: from.id, name: from.name },
+        from_session: source.id,
+        text,
+        files: files.into_iter().map(|file| file.name).collect(),
+        answers: reference(answers)?,
+        heard_last: reference(heard_last)?,
+        newest: sessions::newest_usable(db, &to.id)?,
+        hops: ledger::hops(db, &delivery.session_id)?,
+        taken_at: delivery.taken_at,
+        to: Agent { id: to.id, name: to.name },
+    }))
+}
+
+fn usable(db: &Connection, session_id: &str, agent_group_id: &str) -> Result<bool> {
+    let session = sessions::by_id(db, session_id)?;
+    Ok(session.is_some_and(|s| s.agent_group_id == agent_group_id && s.quarantined.is_none()))
+}
+
+/// Which effects a module may answer `forward` with: one `Post` or one `Refuse`, and notes.
+fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
+    if effects.len() > EFFECTS_MAX {
+        return Err(format!("it asks for {} effects, the limit is {EFFECTS_MAX}", effects.len()));
+    }
+    let (mut outcome, mut notes) = (None, Vec::new());
+    for effect in effects {
+        let decided = match effect {
+            Effect::Post { text, .. } | Effect::Note { text } if text.len() > TEXT_BYTES_MAX => {
+                return Err(format!("a text has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len()));
+            }
+            Effect::Post { session, text } => Ok(Post { session, text }),
+            Effect::Refuse { reason } => Err(bounded(&reason)),
+            Effect::Note { text } => {
+                notes.push(bounded(&text));
+                continue;
+            }
+            Effect::Unknown => return Err("an effect that this runtime does not know".to_owned()),
+        };
+        if outcome.replace(decided).is_some() {
+            return Err("more than one `post` or `refuse`".to_owned());
+        }
+    }
+    let outcome = outcome.ok_or("neither `post` nor `refuse`")?;
+    Ok(Plan { outcome, notes, hops })
+}
+
+/// Performs a plan and settles the delivery: answers the sessions with something new. The permission
+/// is looked at once more, for it may have been withdrawn meanwhile.
+///
+/// # Errors
+/// SQLite fails.
+pub fn perform(
+    db: &Connection,
+    delivery: &Delivery,
+    plan: &Plan,
+    session_bytes_max: u64,
+    now: Timestamp,
+) -> Result<Vec<String>> {
+    let mut touched = Vec::new();
+    let Some(source) = sessions::by_id(db, &delivery.session_id)? else { return Ok(touched) };
+    let Some(from) = agents::by_id(db, &source.agent_group_id)? else { return Ok(touched) };
+    let to = delivery.address.platform_id.as_str();
+    let post = match &plan.outcome {
+        Err(why) => Err(why.clone()),
+        Ok(_) if agents::by_id(db, to)?.is_none() => Err("the agent it is for is gone".to_owned()),
+        Ok(_) if !destinations::allows_agent(db, &from.id, to)? => {
+            Err("it is no destination of this agent any more".to_owned())
+        }
+        Ok(Post { session: Some(id), .. }) if !usable(db, id, to)? => {
+            Err("the session it was meant for is none of that agent's, or in quarantine".to_owned())
+        }
+        Ok(post) => Ok(post),
+    };
+    match post {
+        Ok(post) => {
+            let target = match &post.session {
+                Some(id) => id.clone(),
+                None => sessions::open_for_agent(db, to, now)?,
+            };
+            let id = crate::id::mint("a2a");
+            let files = ledger::files_of(db, &source.id, Direction::Out, &delivery.message_out_id)?;
+            let message = NewMessage {
+                written: Written::Inside { id: id.clone(), source_session_id: Some(source.id.clone()) },
+                content: json!({ "text": post.text, "sender": from.name, "senderName": from.name,
+                    "senderId": format!("{AGENT}:{}", from.id) }),
+                attachments: files.into_iter().map(attachment).collect(),
+                hops: plan.hops.saturating_add(1),
+                ..inside(to, &from.id, now, session_bytes_max)
+            };
+            ledger::accept(db, &target, &message, now)?;
+            ledger::settle(db, delivery, Ok(Some(&id)), now)?;
+            touched.push(target);
+        }
+        Err(why) => {
+            tracing::warn!(session = source.id, %why, "a message between agents was refused");
+            ledger::settle(db, delivery, Err(&why), now)?;
+        }
+    }
+    for words in &plan.notes {
+        let note = NewMessage {
+            written: Written::Inside { id: crate::id::mint("sys"), source_session_id: None },
+            content: json!({ "text": words, "sender": "system", "senderId": "system" }),
+            trigger: false,
+            ..inside(&from.id, &from.id, now, session_bytes_max)
+        };
+        ledger::accept(db, &source.id, &note, now)?;
+        touched.push(source.id.clone());
+    }
+    Ok(touched)
+}
+
+/// A row for an agent, that an agent wrote.
+fn inside(reader: &str, writer: &str, now: Timestamp, session_bytes_max: u64) -> NewMessage {
+    NewMessage {
+        written: Written::Inside { id: String::new(), source_session_id: None },
+        agent_group_id: reader.to_owned(),
+        timestamp: now,
+        trigger: true,
+        address: super::decide::agent_address(writer),
+        content: json!({}),
+        attachments: Vec::new(),
+        session_bytes_max,
+        hops: 0,
+    }
+}
+
+/// The same blob under the other agent's inbox: no byte is copied.
+fn attachment(file: crate::attachments::StoredFile) -> NewAttachment {
+    let entry = json!({ "name": file.name, "filename": file.name, "type": "file" });
+    NewAttachment { entry, file: Some(file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_effects_forward_may_have() {
+        let post = || Effect::Post { session: None, text: "x".into() };
+        let refuse = || Effect::Refuse { reason: "no\nmore".into() };
+        let note = || Effect::Note { text: "n".into() };
+        let cases = [
+            (vec![post()], "post notes=0"),
+            (vec![note(), post(), note()], "post notes=2"),
+            (vec![refuse(), note()], "refuse no more notes=1"),
+            (vec![], "wrong: neither `post` nor `refuse`"),
+            (vec![note()], "wrong: neither `post` nor `refuse`"),
+            (vec![post(), refuse()], "wrong: more than one"),
+            (vec![post(), post()], "wrong: more than one"),
+            (vec![post(), Effect::Unknown], "wrong: an effect that this runtime does not know"),
+            (vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9 effects"),
+            (vec![Effect::Note { text: "x".repeat(TEXT_BYTES_MAX + 1) }], "wrong: a text has"),
+        ];
+        for (effects, want) in cases {
+            let told = match plan(effects.clone(), 0) {
+                Ok(Plan { outcome: Ok(_), notes, .. }) => format!("post notes={}", notes.len()),
+                Ok(Plan { outcome: Err(why), notes, .. }) => format!("refuse {why} notes={}", notes.len()),
+                Err(why) => format!("wrong: {why}"),
+            };
+            assert!(told.starts_with(want), "{effects:?}: {told}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Asking the modules that screen or review: each hears what the one before it left of the text.
+
+use super::accounts::AccountState;
+use super::link::{CallError, Link};
+use super::registry::Registry;
+use std::time::Duration;
+use tokio::time::Instant;
+use vestibule_plugin_api::{
+    ACCOUNT_MAIN, OnFailure, REASON_BYTES_MAX, Reviewed, Screened, Station, TEXT_BYTES_MAX, Verdict,
+};
+
+/// A module that is just starting is waited for as long as for an answer of it.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has started.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the modules of a station said together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It goes on, with this text if one was changed.
+    Pass(Option<String>),
+    /// It goes no further, for this reason.
+    Stop(String),
+}
+
+/// Asks about a message that came in.
+pub async fn screen(registry: &Registry, mut message: Screened) -> Said {
+    let mut changed = None;
+    for link in registry.at(Station::Screen) {
+        let verdict =
+            if is_there(&link).await { link.screen(message.clone()).await } else { Err(CallError::NotThere) };
+        match judge(&link, "screen", verdict) {
+            Said::Pass(None) => {}
+            Said::Pass(Some(text)) => {
+                message.text.clone_from(&text);
+                changed = Some(text);
+            }
+            stop @ Said::Stop(_) => return stop,
+        }
+    }
+    Said::Pass(changed)
+}
+
+/// Asks about a message that goes out.
+pub async fn review(registry: &Registry, mut message: Reviewed) -> Said {
+    let mut changed = None;
+    for link in registry.at(Station::Review) {
+        let verdict =
+            if is_there(&link).await { link.review(message.clone()).await } else { Err(CallError::NotThere) };
+        match judge(&link, "review", verdict) {
+            Said::Pass(None) => {}
+            Said::Pass(Some(text)) => {
+                message.text.clone_from(&text);
+                changed = Some(text);
+            }
+            stop @ Said::Stop(_) => return stop,
+        }
+    }
+    Said::Pass(changed)
+}
+
+/// Whether the module can be asked, once it has started.
+async fn is_there(link: &Link) -> bool {
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        let starting = match link.accounts().get(ACCOUNT_MAIN) {
+            Some(AccountState::Live) => return true,
+            None | Some(AccountState::Connecting | AccountState::Waiting(_)) => true,
+            Some(AccountState::Broken(_) | AccountState::Stopping) => false,
+        };
+        if !starting || Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What one module's answer means. A failure is what its manifest says.
+fn judge(link: &Link, station: &str, answer: Result<Verdict, CallError>) -> Said {
+    let module = &link.manifest.name;
+    let failed = match answer {
+        Ok(Verdict::Allow) => return Said::Pass(None),
+        Ok(Verdict::Replace { text }) if text.len() <= TEXT_BYTES_MAX => return Said::Pass(Some(text)),
+        Ok(Verdict::Refuse { reason }) => {
+            return Said::Stop(format!("the module {module} refused it: {}", bounded(&reason)));
+        }
+        Ok(Verdict::Replace { text }) => {
+            format!("its text has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len())
+        }
+        Ok(Verdict::Unknown) => "this runtime does not know its verdict".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let goes_on = link.manifest.on_failure == OnFailure::Open;
+    tracing::warn!(module, station, why = %failed, goes_on, "a module failed at its station");
+    if goes_on {
+        Said::Pass(None)
+    } else {
+        Said::Stop(format!("the module {module} failed at `{station}`, and lets nothing pass then"))
+    }
+}
+
+/// A module's words as they are kept.
+pub fn bounded(words: &str) -> String {
+    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= REASON_BYTES_MAX;
+    words.char_indices().take_while(fits).map(|(_, c)| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,78 @@
+//! A module that obeys what it reads, for tests: `rude` is refused, `old` becomes `new`, at `screen` in a
+//! word with `in-`, at `review` with `out-`; and whatever it forwards, it forwards wrongly.
+
+use serde::Deserialize;
+use std::time::Duration;
+use vestibule_plugin_api::{
+    Effect, Forwarded, InboundMessage, Module, Result, Reviewed, Runtime, Screened, Sender, Timestamp,
+    Verdict, async_trait, export_module,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {}
+
+struct Guard(Runtime);
+
+async fn verdict(text: &str, here: &str) -> Verdict {
+    if text.contains(&format!("{here}-rude")) {
+        return Verdict::Refuse { reason: "rude".into() };
+    }
+    if text.contains(&format!("{here}-panic")) {
+        panic!("as it was told");
+    }
+    if text.contains(&format!("{here}-late")) {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    }
+    if text.contains(&format!("{here}-old")) {
+        return Verdict::Replace { text: text.replace(&format!("{here}-old"), "new") };
+    }
+    Verdict::Allow
+}
+
+#[async_trait]
+impl Module for Guard {
+    type Config = Config;
+
+    async fn start(_: Config, runtime: Runtime) -> Result<Self> {
+        Ok(Guard(runtime))
+    }
+
+    async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>> {
+        let post = Effect::Post { session: Some(message.from_session), text: message.text };
+        Ok(vec![post.clone(), post])
+    }
+
+    async fn screen(&self, message: Screened) -> Result<Verdict> {
+        if message.text == "in-forge" {
+            // A module speaks for no channel.
+            let forged = InboundMessage {
+                event_id: "forged".into(),
+                message_id: "forged".into(),
+                platform_id: message.address.platform_id,
+                thread_id: None,
+                sender: Sender { handle: "nobody".into(), name: None, is_bot: false },
+                text: "forged".into(),
+                reply_to: None,
+                attachments: vec![],
+                timestamp: Timestamp::now(),
+                is_mention: true,
+                is_group: false,
+            };
+            let told = self.0.message(forged).await;
+            return Ok(Verdict::Replace { text: format!("forging: {}", told.is_ok()) });
+        }
+        Ok(verdict(&message.text, "in").await)
+    }
+
+    async fn review(&self, message: Reviewed) -> Result<Verdict> {
+        Ok(verdict(&message.text, "out").await)
+    }
+}
+
+export_module! {
+    module: Guard,
+    name: "guard",
+    description: "Refuses, replaces, fails",
+    stations: ["screen", "review", "forward", "teleport"],
+}

@@ -1,0 +1,215 @@
+//! Modules: agents that converse, and messages that are screened and reviewed, as bundled code and as a
+//! file in either tier.
+
+use crate::support::{House, Terminal, plugin_file, until};
+use std::fs;
+
+/// Asks the helper with a file, and tells the terminal what comes back.
+const ASKS: &str = r#"sh -c 'p=$(cat); case "$p" in *"from=\"helper\" sender=\"helper\""*) n=$(printf %s "$p" | grep -q "f.txt — saved to" && echo 1); echo "<message to=\"terminal\">back: $n</message>";; *) printf bytes > "$VESTIBULE_REPLY_FILES/f.txt"; echo "<message to=\"helper\">please</message>";; esac'"#;
+
+/// Writes to the helper whatever it hears.
+const NEVER_STOPS: &str = r#"sh -c 'cat > /dev/null; echo "<message to=\"helper\">again</message>"'"#;
+
+/// The three forms of a plugin: what the config says, and what the list must show.
+const FORMS: [(&str, &str); 3] = [
+    ("", "in-process"),
+    ("[plugins.agent-to-agent]\nbuilt_in = false\ntier = \"in-process\"\n", "in-process"),
+    ("[plugins.agent-to-agent]\nbuilt_in = false\n", "process"),
+];
+
+fn drop_file(house: &House, krate: &str) {
+    fs::create_dir_all(house.home.path().join("plugins")).unwrap();
+    fs::copy(plugin_file(krate), house.home.path().join(format!("plugins/{krate}.so"))).unwrap();
+}
+
+fn listed(house: &House, name: &str) -> Option<serde_json::Value> {
+    let list = house.json(&["plugin", "list"]);
+    list.as_array().unwrap().iter().find(|plugin| plugin["name"] == name).cloned()
+}
+
+/// A house in which the assistant can write to the agent `helper`, which echoes.
+fn two_agents(config: &str, assistant: &str) -> House {
+    let house = House::new(config);
+    let from_file = config.contains("built_in = false");
+    let house = house.up();
+    if from_file && !config.contains("guard") {
+        drop_file(&house, "vestibule-agent-to-agent");
+    }
+    house.ok(&["agent", "create", "helper"]);
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", assistant]);
+    house.ok(&["destination", "create", "--agent", "assistant", "--name", "helper", "--to-agent", "helper"]);
+    house.ok(&["destination", "create", "--agent", "helper", "--name", "boss", "--to-agent", "assistant"]);
+    house
+}
+
+fn count(house: &House, sql: &str) -> i64 {
+    house.query(&format!("SELECT COUNT(*) FROM {sql}"))[0]
+}
+
+/// One question, one answer, one report: nothing lost, nothing twice.
+fn one_conversation(house: &House) {
+    until("all is settled", || (count(house, "deliveries WHERE state = 'delivered'") == 3).then_some(()));
+    assert_eq!(count(house, "deliveries"), 3);
+    assert_eq!(count(house, "messages_in WHERE id LIKE 'a2a-%'"), 2);
+    // Each row names the other's agent and session: the way back.
+    let crossed = "messages_in m JOIN sessions here ON here.id = m.session_id \
+        JOIN sessions there ON there.id = m.source_session_id \
+        WHERE m.channel_type = 'agent' AND m.platform_id = there.agent_group_id \
+        AND here.agent_group_id <> there.agent_group_id";
+    assert_eq!(count(house, crossed), 2);
+    assert_eq!(house.query::<i64>("SELECT hops FROM sessions ORDER BY hops"), [1, 2]);
+    // What one sent is what the other has: no file lies here but those two.
+    assert_eq!(count(house, "files WHERE direction = 'in'"), 2);
+    until("no copy is left", || {
+        (fs::read_dir(house.home.path().join("attachments")).unwrap().count() == 2).then_some(())
+    });
+    for session in house.sessions() {
+        let folder = fs::read_dir(session.join("inbox")).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(fs::read(folder.join("f.txt")).unwrap(), b"bytes");
+    }
+}
+
+#[test]
+fn two_agents_converse_in_every_form() {
+    for (config, tier) in FORMS {
+        let house = two_agents(config, ASKS);
+        assert_eq!(house.chat("go"), "back: 1", "{config}");
+        one_conversation(&house);
+        let plugin = listed(&house, "agent-to-agent").unwrap();
+        assert_eq!((plugin["tier"].as_str(), plugin["kind"].as_str()), (Some(tier), Some("module")));
+        assert_eq!(plugin["origin"] == "built in", config.is_empty());
+    }
+}
+
+#[test]
+fn a_crash_in_between_loses_and_doubles_nothing() {
+    for (config, _) in FORMS {
+        for point in [
+            "delivery: `sending` is on record, nobody was called#1",
+            "delivery: the platform has it, nothing is on record#2",
+        ] {
+            let mut house = two_agents(config, ASKS);
+            house.stop();
+            let earlier = house.log().len();
+            house.launch(&[("VESTIBULE_CRASH_POINT", point)]);
+            until("the terminal is live", || {
+                house.log()[earlier..].contains("channel is live channel=\"terminal\"").then_some(())
+            });
+            Terminal::connect(&house, false).say("go");
+            until("it crashes", || house.ended());
+            assert!(count(&house, "messages_in WHERE id LIKE 'a2a-%'") < 2, "{point}");
+            house.kill();
+            house.start();
+            let mut terminal = Terminal::connect(&house, true);
+            assert_eq!(terminal.reply(), "back: 1", "{config}{point}");
+            one_conversation(&house);
+        }
+    }
+}
+
+#[test]
+fn a_chain_between_agents_is_cut_told_and_goes_on_with_a_person() {
+    let house = two_agents("[modules.agent-to-agent]\nhops_max = 4\n", NEVER_STOPS);
+    let mut terminal = Terminal::connect(&house, false);
+    for round in 1..=2 {
+        terminal.say("begin");
+        until("the chain is cut", || {
+            (count(&house, "deliveries WHERE state = 'failed'") == round).then_some(())
+        });
+        assert_eq!(count(&house, "messages_in WHERE id LIKE 'a2a-%'"), 4 * round);
+        assert_eq!(count(&house, "messages_in WHERE id LIKE 'sys-%' AND NOT \"trigger\""), round);
+    }
+    let why: Vec<String> = house.query("SELECT last_error FROM deliveries WHERE state = 'failed'");
+    assert!(why[0].contains("`hops_max`"), "{why:?}");
+}
+
+#[test]
+fn only_a_destination_leads_to_another_agent() {
+    let house = two_agents("", ASKS);
+    house.ok(&["destination", "delete", "--agent", "helper", "boss"]);
+    Terminal::connect(&house, false).say("go");
+    let why = until("the answer is refused", || {
+        house.query::<String>("SELECT last_error FROM deliveries WHERE state = 'failed'").pop()
+    });
+    assert!(why.contains("no destination of this agent"), "{why}");
+    assert_eq!(count(&house, "messages_in WHERE id LIKE 'a2a-%'"), 1);
+
+    house.ok(&["agent", "delete", "helper"]);
+    assert!(!house.ok(&["destination", "list"]).contains("helper"));
+    let output =
+        house.run(&["destination", "create", "--agent", "assistant", "--name", "x", "--to-agent", "y"]);
+    assert!(!output.status.success());
+}
+
+#[test]
+fn a_module_screens_reviews_and_may_not_do_what_is_not_its_station() {
+    for tier in ["in-process", "process"] {
+        let config = format!(
+            "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\ndeadline_seconds = 2\n"
+        );
+        let house = two_agents(&config, NEVER_STOPS);
+        drop_file(&house, "vestibule-guard");
+        until("the module is loaded", || listed(&house, "guard"));
+        house.ok(&["agent", "update", "assistant", "--provider", "echo"]);
+        assert_eq!(house.chat("hello"), "hello");
+        assert_eq!(house.chat("in-old and out-old"), "new and new");
+        assert_eq!(house.chat("in-forge"), "forging: false");
+        let mut terminal = Terminal::connect(&house, false);
+        for (text, words) in [("in-rude", "refused it: rude"), ("in-panic", "failed"), ("in-late", "failed")]
+        {
+            terminal.write(&serde_json::json!({ "text": text }));
+            let answer = terminal.read();
+            assert!(answer["error"].as_str().unwrap().contains(words), "{tier} {text}: {answer}");
+        }
+        let dropped = house.json(&["status"])["dropped"].to_string();
+        assert!(dropped.contains("the module guard refused it: rude"), "{dropped}");
+        for (round, text) in (1..).zip(["out-rude", "out-panic", "out-late"]) {
+            terminal.say(text);
+            until("it is refused", || {
+                (count(&house, "deliveries WHERE state = 'failed'") == round).then_some(())
+            });
+        }
+        let why: Vec<String> = house.query("SELECT last_error FROM deliveries WHERE state = 'failed'");
+        assert!(why.iter().all(|why| why.contains("the module guard")), "{why:?}");
+
+        house.ok(&["agent", "update", "assistant", "--provider", "command"]);
+        terminal.say("write to the helper");
+        let why = until("its effects are refused", || {
+            let sql = "SELECT last_error FROM deliveries WHERE channel_type = 'agent' AND state = 'failed'";
+            house.query::<String>(sql).pop()
+        });
+        assert!(why.contains("more than one `post` or `refuse`"), "{why}");
+        assert_eq!(count(&house, "messages_in WHERE channel_type = 'agent'"), 0);
+    }
+}
+
+#[test]
+fn nothing_passes_while_a_screening_module_is_replaced() {
+    let house = two_agents("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\n", NEVER_STOPS);
+    drop_file(&house, "vestibule-guard");
+    until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+    let (file, new) = (house.home.path().join("plugins/vestibule-guard.so"), house.home.path().join("new"));
+    fs::copy(&file, &new).unwrap();
+    fs::rename(&new, &file).unwrap();
+    let mut terminal = Terminal::connect(&house, false);
+    until("the new one is live", || {
+        terminal.write(&serde_json::json!({ "text": "in-rude" }));
+        let answer = terminal.read();
+        assert!(answer["error"].as_str().unwrap().contains("guard"), "{answer}");
+        (house.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
+    });
+    assert_eq!(count(&house, "messages_in"), 0);
+}
+
+#[test]
+fn two_modules_cannot_both_take_what_agents_write() {
+    let house = House::new("").up();
+    drop_file(&house, "vestibule-guard");
+    drop_file(&house, "vestibule-agent-to-agent");
+    let refused =
+        |file: &str| until("it is refused", || listed(&house, file)?["reason"].as_str().map(str::to_owned));
+    let why = refused("vestibule-guard.so");
+    assert!(why.contains("messages between agents are taken already by agent-to-agent"), "{why}");
+    let why = refused("vestibule-agent-to-agent.so");
+    assert!(why.contains("the same name (agent-to-agent)"), "{why}");
+}
