@@ -4,6 +4,7 @@ use super::link::{Link, Origin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vestibule_plugin_api::Manifest;
 
 /// The live plugins.
 #[derive(Default)]
@@ -24,23 +25,45 @@ impl Registry {
     /// # Errors
     /// Its channel type is taken: the sentence says by whom. The plugin is to be shut down.
     pub fn add(&self, link: Arc<Link>) -> Result<Arc<Link>, String> {
-        if let Some(why) = self.taken(&link.manifest.channel_type) {
+        if let Some(why) = self.taken(&link.manifest, None) {
             return Err(why);
         }
         locked(&self.links).insert(link.manifest.channel_type.clone(), link.clone());
         Ok(link)
     }
 
-    /// Why no second plugin can have this channel type, if one has it.
-    pub fn taken(&self, channel_type: &str) -> Option<String> {
-        let holder = self.channel(channel_type)?;
+    /// Takes a plugin's place: the other is out at once.
+    ///
+    /// # Errors
+    /// See [`Registry::add`].
+    pub fn exchange(&self, old: &Arc<Link>, new: &Arc<Link>) -> Result<(), String> {
+        if let Some(why) = self.taken(&new.manifest, Some(old)) {
+            return Err(why);
+        }
+        let mut links = locked(&self.links);
+        links.remove(&old.manifest.channel_type);
+        links.insert(new.manifest.channel_type.clone(), new.clone());
+        Ok(())
+    }
+
+    /// Why no second plugin can have this name or channel type, if one other than `replaced` has it.
+    pub fn taken(&self, manifest: &Manifest, replaced: Option<&Arc<Link>>) -> Option<String> {
+        let same = |link: &&Arc<Link>| {
+            !replaced.is_some_and(|replaced| Arc::ptr_eq(replaced, link))
+                && (link.manifest.name == manifest.name
+                    || link.manifest.channel_type == manifest.channel_type)
+        };
+        let holder = locked(&self.links).values().find(same).cloned()?;
+        let (what, word) = if holder.manifest.channel_type == manifest.channel_type {
+            ("channel type", &manifest.channel_type)
+        } else {
+            ("name", &manifest.name)
+        };
         let by = match &holder.origin {
             Origin::Bundled => "which is built in".to_owned(),
             Origin::File { path, .. } => format!("{}, which is already running", file_name(path)),
         };
-        Some(format!(
-            "it has the same channel type ({channel_type}) as {by}. Remove one of the two. [DUPLICATE]"
-        ))
+        Some(format!("it has the same {what} ({word}) as {by}. Remove one of the two. [DUPLICATE]"))
     }
 
     /// Takes a plugin out.

@@ -166,7 +166,12 @@ impl Traffic {
     /// A platform that shows one message for one id, and a plugin that says so (`post`) or does not
     /// (`plain`).
     pub fn post(channel: &'static str) -> Traffic {
-        let platform = Arc::new(Platform { lossy: true, ..Platform::default() });
+        Traffic::posting(channel, true)
+    }
+
+    /// The same; without `lossy` the platform answers every post.
+    pub fn posting(channel: &'static str, lossy: bool) -> Traffic {
+        let platform = Arc::new(Platform { lossy, ..Platform::default() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
