@@ -54,7 +54,7 @@ fn replaced_while_messages_flow(tier: &str, handover: &str) {
     traffic.wire();
     traffic.flow();
     goes_on(&traffic);
-    for round in 0..if in_full() { 50 } else { 4 } {
+    for round in 0..if in_full() { 50 } else { 2 } {
         let want = format!("1.{}.{}", round / 10, round % 10);
         let number = format!("\"version\":\"{want}\"");
         let begin = Instant::now();

@@ -202,6 +202,16 @@ fn every_refusal_in_process() {
     every_refusal("in-process");
 }
 
+/// A plugin of a newer level asks for what this runtime does not know.
+#[test]
+fn a_verb_of_a_newer_level_is_answered_unsupported() {
+    for tier in ["process", "in-process"] {
+        let house = House::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
+        fs::write(house.home.path().join("plugins/odd.so"), failing('u')).unwrap();
+        until("it is answered", || house.log().contains("teleport is answered 4").then_some(()));
+    }
+}
+
 #[test]
 fn a_folder_that_others_can_write_is_not_read() {
     let house = House::new("").up();

@@ -34,8 +34,15 @@ fn wait() {
 struct Odd;
 
 impl x::PluginCalls for Odd {
-    fn init(_: x::RuntimeSide, _: u32) -> u32 {
+    fn init(runtime: x::RuntimeSide, _: u32) -> u32 {
         match mode() {
+            b'u' => {
+                let head = br#"{"verb":"teleport","to":{"x":1}}"#.to_vec();
+                let told =
+                    x::Done::new(move |status, _| runtime.log(2, &format!("teleport is answered {status}")));
+                runtime.call(x::Frame::from_head(head), told);
+                0
+            }
             b'e' => 1,
             b'i' => panic!("in init"),
             b'n' => {
