@@ -29,7 +29,7 @@ pub async fn hand_over(house: &Arc<House>, old: &Arc<Link>, new: &Arc<Link>) -> 
     }
     let tried = accounts::trial(house, new).await;
     let ended = matches!(new.tier.seat_state(), Some(SeatState::Restarting(_) | SeatState::Quarantined(_)));
-    let swapped = match broken(&live, &tried, ended) {
+    let swapped = match broken(&new.manifest.name, &live, &tried, ended) {
         // A file that has become another channel has no account in common with what it was.
         Some(why) if old.manifest.channel_type == new.manifest.channel_type => Err(why),
         _ => house.registry.exchange(old, new),
@@ -50,7 +50,12 @@ pub async fn hand_over(house: &Arc<House>, old: &Arc<Link>, new: &Arc<Link>) -> 
 }
 
 /// Why the next instance cannot take over, if it cannot: what was live must be live.
-fn broken(live: &[String], tried: &BTreeMap<String, Result<(), CallError>>, ended: bool) -> Option<String> {
+fn broken(
+    name: &str,
+    live: &[String],
+    tried: &BTreeMap<String, Result<(), CallError>>,
+    ended: bool,
+) -> Option<String> {
     let why = live.iter().find_map(|account| match tried.get(account) {
         Some(Ok(())) if ended => Some((account, "its process ended".to_owned())),
         Some(Ok(())) => None,
@@ -59,8 +64,8 @@ fn broken(live: &[String], tried: &BTreeMap<String, Result<(), CallError>>, ende
     });
     why.map(|(account, why)| {
         format!(
-            "its account {account} did not start: {why}. What ran before runs on; once that is mended, run `vestibule \
-             plugin reload` or copy the file again. [START]"
+            "its account {account} did not start: {why}. What ran before runs on; once that is mended, copy the file again \
+             or run `vestibule plugin reload {name}`. [START]"
         )
     })
 }
@@ -73,16 +78,20 @@ mod tests {
     fn what_was_live_must_be_live() {
         let tried = |outcome| BTreeMap::from([("main".to_owned(), outcome)]);
         let live = ["main".to_owned()];
-        assert_eq!(broken(&live, &tried(Ok(())), false), None);
-        assert_eq!(broken(&[], &tried(Err(CallError::Late)), false), None, "it was not live before either");
+        assert_eq!(broken("x", &live, &tried(Ok(())), false), None);
+        assert_eq!(
+            broken("x", &[], &tried(Err(CallError::Late)), false),
+            None,
+            "it was not live before either"
+        );
         for (outcome, ended, words) in [
             (Err(CallError::Late), false, "did not answer in time"),
             (Err(CallError::Panicked("oh".into())), false, "panicked: oh"),
             (Ok(()), true, "its process ended"),
         ] {
-            let why = broken(&live, &tried(outcome), ended).unwrap_or_default();
+            let why = broken("x", &live, &tried(outcome), ended).unwrap_or_default();
             assert!(why.contains(words) && why.ends_with("[START]"), "{why}");
         }
-        assert!(broken(&live, &BTreeMap::new(), false).is_some());
+        assert!(broken("x", &live, &BTreeMap::new(), false).is_some());
     }
 }

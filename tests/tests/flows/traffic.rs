@@ -328,7 +328,12 @@ fn serve_post(stream: TcpStream, platform: &Platform, stop: &AtomicBool, pace: &
     };
     let Some(greeting) = read() else { return };
     if let Some(id) = greeting["post"].as_str() {
-        if platform.posted(id, greeting["text"].as_str().unwrap_or_default()) {
+        let answered = platform.posted(id, greeting["text"].as_str().unwrap_or_default());
+        if !platform.lossy {
+            // Shown at once and answered later: who is cut off meanwhile does not know.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if answered {
             let _ = to.write_all(b"{}\n");
         }
         return;
