@@ -1,9 +1,11 @@
 //! Who answers for which channel, and which files were refused.
 
+use super::accounts::AccountState;
 use super::link::{Link, Origin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use vestibule_plugin_api::Manifest;
 
 /// The live plugins.
@@ -79,6 +81,26 @@ impl Registry {
     /// The plugin of a channel type, if this account of it can be called.
     pub fn live(&self, channel_type: &str, account: &str) -> Option<Arc<Link>> {
         self.channel(channel_type).filter(|link| link.is_live(account))
+    }
+
+    /// The same; waits up to `patience` for an account that is being started or handed over.
+    pub async fn soon_live(
+        &self,
+        channel_type: &str,
+        account: &str,
+        patience: Duration,
+    ) -> Option<Arc<Link>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let link = self.channel(channel_type)?;
+            let state = link.accounts().get(account).cloned()?;
+            match state {
+                AccountState::Live => return Some(link),
+                AccountState::Connecting | AccountState::Stopping if Instant::now() < deadline => {}
+                _ => return None,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The plugin that came from this file.
