@@ -19,6 +19,8 @@ mod webhook;
 
 #[cfg(feature = "abi")]
 pub mod bundled;
+#[cfg(all(test, feature = "abi"))]
+mod goldens;
 #[cfg(feature = "sdk")]
 mod sdk;
 #[cfg(feature = "abi")]

@@ -41,6 +41,8 @@ pub struct Config {
     pub sandbox_out_mb: u64,
     /// How many files and folders it may hold.
     pub sandbox_out_files: u64,
+    /// Whether a plugin file must be in `plugins.lock`.
+    pub require_trusted: bool,
     /// `[plugins.<name>]`: where a plugin runs, and within which limits.
     pub plugins: BTreeMap<String, PluginWanted>,
     /// `[modules.<name>]`, secrets still references.
@@ -108,7 +110,7 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -123,6 +125,7 @@ const KEYS: [&str; 17] = [
     "sandbox_processes",
     "sandbox_out_mb",
     "sandbox_out_files",
+    "require_trusted",
     "plugins",
     "modules",
     "channels",
@@ -188,6 +191,11 @@ impl Config {
             sandbox_processes: u64::from(number_of::<u32>(&table, "sandbox_processes", 1024)?),
             sandbox_out_mb: u64::from(number_of::<u32>(&table, "sandbox_out_mb", 1024)?),
             sandbox_out_files: u64::from(number_of::<u32>(&table, "sandbox_out_files", 10_000)?),
+            require_trusted: match table.get("require_trusted") {
+                None => false,
+                Some(toml::Value::Boolean(wanted)) => *wanted,
+                Some(_) => return Err("`require_trusted` is true or false, without quotes".into()),
+            },
             plugins: plugins_of(&table)?,
             modules: modules_of(&table)?,
             channels: channels_of(&table)?,
@@ -392,6 +400,7 @@ mod tests {
             ("sandbox_proceses = 9", "did you mean `sandbox_processes`?"),
             ("[plugins.echo]\ntier = \"inside\"", "`tier` is \"process\" or \"in-process\""),
             ("[plugins.echo]\ntierr = \"process\"", "did you mean `tier`?"),
+            ("require_trusted = \"yes\"", "true or false"),
             ("[plugins]\necho = 1", "[plugins.NAME]"),
         ] {
             let error = Config::parse(text).expect_err(text);

@@ -82,6 +82,11 @@ impl Home {
         self.root.join("plugins")
     }
 
+    /// The plugin files that are trusted.
+    pub fn plugins_lock(&self) -> PathBuf {
+        self.root.join("plugins.lock")
+    }
+
     /// What may be deleted while the house is stopped.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")

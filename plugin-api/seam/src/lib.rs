@@ -259,6 +259,67 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
+    /// What abi_stable says about a type and those inside it: what the loader compares.
+    fn describe(layout: &'static abi_stable::type_layout::TypeLayout, text: &mut String) {
+        let head = format!(
+            "\n{} {} {}: size {}, alignment {}, {:?}\n",
+            layout.package(),
+            layout.package_version(),
+            layout.full_type(),
+            layout.size(),
+            layout.alignment(),
+            layout.data_discriminant()
+        );
+        if text.contains(&head) {
+            return;
+        }
+        text.push_str(&head);
+        // What a prefix type holds is among its phantom fields.
+        let fields: Vec<_> =
+            layout.get_fields().into_iter().flatten().chain(layout.phantom_fields()).collect();
+        for field in &fields {
+            text.push_str(&format!("  {}: {}\n", field.name(), field.full_type()));
+            for function in field.function_range().iter() {
+                let function = function.to_string();
+                text.push_str(&format!("    {}\n", function.replace('\n', " ").trim_end()));
+            }
+        }
+        fields.iter().for_each(|field| describe(field.layout(), text));
+    }
+
+    /// The promise that a plugin built today loads for ever. If this fails, take the change back: no
+    /// plugin file that anybody has would be loaded any more.
+    #[test]
+    fn the_seam_is_frozen() {
+        let offsets = [
+            ("Frame.head", std::mem::offset_of!(Frame, head)),
+            ("Frame.blobs", std::mem::offset_of!(Frame, blobs)),
+            ("Done.ctx", std::mem::offset_of!(Done, ctx)),
+            ("Done.complete", std::mem::offset_of!(Done, complete)),
+            ("RuntimeSide.ctx", std::mem::offset_of!(RuntimeSide, ctx)),
+            ("RuntimeSide.call", std::mem::offset_of!(RuntimeSide, call)),
+            ("RuntimeSide.cancel", std::mem::offset_of!(RuntimeSide, cancel)),
+            ("RuntimeSide.log", std::mem::offset_of!(RuntimeSide, log)),
+            ("PluginRoot.init", std::mem::offset_of!(PluginRoot, init)),
+            ("PluginRoot.call", std::mem::offset_of!(PluginRoot, call)),
+            ("PluginRoot.cancel", std::mem::offset_of!(PluginRoot, cancel)),
+            ("PluginRoot.shutdown", std::mem::offset_of!(PluginRoot, shutdown)),
+        ];
+        let mut now = format!("{ENTRY_PREFIX} {ABI_MAJOR} {NOTE_SECTION} {NOTE_NAME} {NOTE_TYPE}\n");
+        now += &offsets.map(|(field, at)| format!("{field} at {at}\n")).concat();
+        describe(<Frame as StableAbi>::LAYOUT, &mut now);
+        describe(<Done as StableAbi>::LAYOUT, &mut now);
+        describe(<RuntimeSide as StableAbi>::LAYOUT, &mut now);
+        describe(<PluginRootRef as StableAbi>::LAYOUT, &mut now);
+        let frozen = concat!(env!("CARGO_MANIFEST_DIR"), "/seam-v1.layout");
+        let was = std::fs::read_to_string(frozen).unwrap_or_default();
+        if was != now {
+            let aside = std::env::temp_dir().join("seam-v1.layout.now");
+            std::fs::write(&aside, &now).expect("it can be written");
+            panic!("the frozen seam moved: compare {frozen} with {}", aside.display());
+        }
+    }
+
     #[test]
     fn a_done_fires_exactly_once() {
         let (tx, rx) = mpsc::channel();

@@ -204,3 +204,55 @@ fn started<K: Kind>(house: &House<K>, account: &str) -> Result<Arc<K>> {
     let found = locked(&house.accounts).get(account).cloned();
     found.ok_or_else(|| PluginError::retry(format!("the account `{account}` is not started")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdk::kind::OfChannel;
+    use crate::{Channel, OutboundMessage, Receipt, Runtime};
+
+    struct Mute;
+
+    #[crate::async_trait]
+    impl Channel for Mute {
+        type Config = ();
+
+        async fn start((): (), _: Runtime) -> Result<Self> {
+            Ok(Mute)
+        }
+
+        async fn deliver(&self, _: OutboundMessage) -> Result<Receipt> {
+            Ok(Receipt::default())
+        }
+    }
+
+    struct Nobody;
+
+    impl vestibule_seam::RuntimeCalls for Nobody {
+        fn call(&self, _: Frame, _: Done) -> u64 {
+            0
+        }
+        fn cancel(&self, _: u64) {}
+        fn log(&self, _: u32, _: &str) {}
+    }
+
+    /// What a newer runtime asks an older plugin.
+    #[test]
+    fn a_verb_of_a_newer_level_is_answered_unsupported() {
+        static STATE: State<OfChannel<Mute>> = State::new();
+        assert_eq!(serve_init(&STATE, "mute", RuntimeSide::new(Nobody), 0), status::OK);
+        let ask = |head: &str| {
+            let (tx, rx) = std::sync::mpsc::channel();
+            let done = Done::new(move |code, _| tx.send(code).expect("somebody waits"));
+            serve_call(&STATE, Frame::from_head(head.as_bytes().to_vec()), done);
+            rx.recv_timeout(Duration::from_secs(20)).expect("it is answered")
+        };
+        assert_eq!(ask(r#"{"verb":"teleport","to":{"x":1}}"#), status::UNSUPPORTED);
+        assert_eq!(ask(r#"{"verb":"start","account":"main","config":null,"newer":7}"#), status::OK);
+        let message = r#"{"id":"m","address":{"channel_type":"mute","account":"main","platform_id":"p"},
+            "content":{"kind":"card","title":"newer"},"newer":true}"#;
+        assert_eq!(ask(&format!(r#"{{"verb":"deliver","message":{message}}}"#)), status::OK);
+        assert_eq!(ask("{{{"), status::BAD_FRAME);
+        assert_eq!(serve_shutdown(&STATE, 1000), 0);
+    }
+}

@@ -109,6 +109,29 @@ pub enum PluginVerb {
     List(Output),
     /// Load the file of one again: also the way out of quarantine
     Reload(Name),
+    /// Say whether a file would be loaded, and if not, why; no house is needed
+    Check(PluginFile),
+    /// Trust a file with the bytes it has now; any other bytes of it are refused from then on
+    Trust(TrustArgs),
+    /// Trust a plugin no longer
+    Untrust(TrustArgs),
+}
+
+#[derive(Args)]
+pub struct PluginFile {
+    /// The `.so`
+    pub file: std::path::PathBuf,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct TrustArgs {
+    /// The plugin's name, or a path (for `trust`)
+    #[arg(value_name = "NAME|FILE")]
+    pub what: String,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Subcommand)]

@@ -100,7 +100,10 @@ fn request(command: Command) -> (&'static str, Value, Output) {
                 ("destination.delete", json!({ "agent": agent, "name": name }), output)
             }
         },
-        Command::Up | Command::Chat(_) | Command::Bench(_) => unreachable!("main runs these itself"),
+        Command::Plugin(PluginVerb::Check(_) | PluginVerb::Trust(_) | PluginVerb::Untrust(_))
+        | Command::Up
+        | Command::Chat(_)
+        | Command::Bench(_) => unreachable!("main runs these itself"),
     }
 }
 

@@ -5,6 +5,7 @@ mod bundled;
 mod chat;
 mod cli;
 mod client;
+mod plugin_file;
 mod print;
 mod up;
 
@@ -42,6 +43,9 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
         match cli.command {
             cli::Command::Up => up::up().await,
             cli::Command::Bench(cli::BenchVerb::Plugin(args)) => bench::plugin(args).await,
+            cli::Command::Plugin(cli::PluginVerb::Check(args)) => plugin_file::check(args).await,
+            cli::Command::Plugin(cli::PluginVerb::Trust(args)) => plugin_file::trust(args),
+            cli::Command::Plugin(cli::PluginVerb::Untrust(args)) => plugin_file::untrust(args),
             cli::Command::Chat(args) => chat::chat(args).await,
             other => client::verb(other).await,
         }

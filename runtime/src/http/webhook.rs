@@ -10,7 +10,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use vestibule_plugin_api::{Capability, PluginError, WebhookRequest};
 
@@ -18,6 +18,8 @@ use vestibule_plugin_api::{Capability, PluginError, WebhookRequest};
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a channel may take to answer; GitHub waits 10 s.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(9);
+/// How long a webhook waits for a plugin that is just being replaced.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How many requests are served at once; more are told to come again.
 const AT_ONCE_MAX: usize = 64;
 
@@ -84,9 +86,13 @@ async fn answer(
     let claimed = parts.headers.get(signature::header(scheme)).and_then(|value| value.to_str().ok());
     signature::verify(scheme, &secret, claimed, &body)
         .map_err(|why| (StatusCode::UNAUTHORIZED, why.to_owned()))?;
-    if !link.is_live(account) {
+    // Not every platform sends again: while a plugin is being replaced, its events wait a little.
+    let begin = Instant::now();
+    let link = house.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
+    // What was verified by one scheme says nothing to a channel of another.
+    let Some(link) = link.filter(|link| link.manifest.webhook == scheme) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the channel is not live yet; send it again");
-    }
+    };
     let headers = parts.headers.iter();
     let headers =
         headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
@@ -96,7 +102,7 @@ async fn answer(
         headers: headers.collect(),
         body,
     };
-    match link.webhook(account, request, ANSWER_DEADLINE).await {
+    match link.webhook(account, request, ANSWER_DEADLINE.saturating_sub(begin.elapsed())).await {
         Ok(head) => Ok((StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK), head.body)),
         Err(CallError::Plugin(PluginError::Refused { reason })) => {
             refuse(StatusCode::UNPROCESSABLE_ENTITY, reason)

@@ -5,6 +5,7 @@ use super::link::{CallError, Link};
 use crate::config;
 use crate::delivery;
 use crate::house::House;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::{ACCOUNT_MAIN, PluginError, PluginKind};
@@ -28,14 +29,19 @@ pub enum AccountState {
     Stopping,
 }
 
-/// Starts every account of a plugin that the config names. A plugin without secrets needs no
-/// config: it is started as `main`, as a module is, with `[modules.NAME]`.
-pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
-    let channel = &link.manifest.channel_type;
+/// How long the calls under way are waited for, before an account is stopped.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an account of a replacement may take to start, while those before it wait.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The accounts that the config names. A plugin without secrets needs no config: it has `main`, as a
+/// module has, with `[modules.NAME]`.
+fn sections(house: &House, link: &Link) -> Vec<(String, toml::Table)> {
     if link.manifest.kind == PluginKind::Module {
         let section = house.config.modules.get(&link.manifest.name).cloned().unwrap_or_default();
-        return start_one(house, link, ACCOUNT_MAIN.to_owned(), section);
+        return vec![(ACCOUNT_MAIN.to_owned(), section)];
     }
+    let channel = &link.manifest.channel_type;
     let mut sections: Vec<(String, toml::Table)> = house
         .config
         .channels
@@ -46,19 +52,20 @@ pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
     if sections.is_empty() && link.manifest.secrets.is_empty() {
         sections.push((ACCOUNT_MAIN.to_owned(), toml::Table::new()));
     }
-    for (account, section) in sections {
-        start_one(house, link, account, section);
-    }
+    sections
 }
 
-fn start_one(house: &Arc<House>, link: &Arc<Link>, account: String, section: toml::Table) {
-    let mut states = link.accounts();
-    if states.get(&account) == Some(&AccountState::Stopping) {
-        return; // the plugin is being taken out
+/// Starts every account of a plugin.
+pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
+    for (account, section) in sections(house, link) {
+        let mut states = link.accounts();
+        if states.get(&account) == Some(&AccountState::Stopping) {
+            continue; // the plugin is being taken out
+        }
+        states.insert(account.clone(), AccountState::Connecting);
+        drop(states);
+        tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
     }
-    states.insert(account.clone(), AccountState::Connecting);
-    drop(states);
-    tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
 }
 
 async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, section: toml::Table) {
@@ -66,6 +73,9 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
     let generation = link.generation();
     let mut wait = RESTART_FIRST;
     loop {
+        if link.generation() != generation {
+            return;
+        }
         let (state, again) = match start(&link, &account, &section).await {
             Ok(()) => (AccountState::Live, false),
             Err(CallError::Plugin(PluginError::Retry { reason, .. })) => {
@@ -125,11 +135,60 @@ pub fn pause(link: &Link, state: AccountState) {
     }
 }
 
-/// Stops every account of a plugin, then the plugin.
-pub async fn stop(link: &Arc<Link>) {
+/// Starts every account of a plugin once, side by side; nothing is tried again.
+pub async fn trial(house: &House, link: &Arc<Link>) -> BTreeMap<String, Result<(), CallError>> {
+    let mut starting = tokio::task::JoinSet::new();
+    for (account, section) in sections(house, link) {
+        link.accounts().insert(account.clone(), AccountState::Connecting);
+        let link = link.clone();
+        starting.spawn(async move {
+            let started = tokio::time::timeout(TRIAL_PATIENCE, start(&link, &account, &section)).await;
+            (account, started.unwrap_or(Err(CallError::Late)))
+        });
+    }
+    starting.join_all().await.into_iter().collect()
+}
+
+/// The accounts of a tried plugin come to life; those that did not start are started as ever.
+pub async fn settle(house: &Arc<House>, link: &Arc<Link>, tried: BTreeMap<String, Result<(), CallError>>) {
+    for (account, section) in sections(house, link) {
+        if !matches!(tried.get(&account), Some(Ok(()))) {
+            tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
+            continue;
+        }
+        match link.accounts().get_mut(&account) {
+            Some(entry) if *entry == AccountState::Connecting => *entry = AccountState::Live,
+            _ => continue, // its process ended since; the next one starts the account
+        }
+        let channel = &link.manifest.channel_type;
+        tracing::info!(channel, account, "channel is live");
+        if let Err(error) = delivery::adapter_is_live(house, link, account).await {
+            tracing::error!(%error, "what waited for the channel could not be woken");
+        }
+    }
+}
+
+/// Starts the accounts of a plugin again that was only halted.
+pub fn resume(house: &Arc<House>, link: &Arc<Link>) {
+    link.accounts().clear();
+    start_accounts(house, link);
+}
+
+/// Stops every account of a plugin, then the plugin. Calls under way have `patience` to end.
+pub async fn stop(link: &Arc<Link>, patience: Duration) {
+    halt(link, patience).await;
+    link.shutdown().await;
+}
+
+/// Stops every account of a plugin: lets no call in, waits for those under way, and tells the plugin.
+pub async fn halt(link: &Arc<Link>, patience: Duration) {
+    link.next_generation();
     let mut accounts = Vec::new();
     for (account, state) in link.accounts().iter_mut() {
         accounts.push((account.clone(), std::mem::replace(state, AccountState::Stopping)));
+    }
+    if tokio::time::timeout(patience, link.quiet()).await.is_err() && !patience.is_zero() {
+        tracing::warn!(plugin = link.manifest.name, "calls are still under way while the plugin is stopped");
     }
     for (account, state) in accounts {
         if state == AccountState::Live
@@ -138,13 +197,12 @@ pub async fn stop(link: &Arc<Link>) {
             tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
         }
     }
-    link.shutdown().await;
 }
 
 /// Stops every plugin.
 pub async fn stop_all(house: &House) {
     for link in house.registry.all() {
         house.registry.remove(&link);
-        stop(&link).await;
+        stop(&link, Duration::ZERO).await;
     }
 }

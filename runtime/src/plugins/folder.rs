@@ -1,10 +1,9 @@
 //! The plugins folder: files that appear, change and go, without a restart.
 
-use super::accounts::{self, start_accounts};
-use super::link::{Link, Origin};
-use super::load;
+use super::accounts::{self, DRAIN_PATIENCE, start_accounts};
+use super::link::Origin;
 use super::registry::file_name;
-use crate::config::TierWanted;
+use super::{handover, opening};
 use crate::house::House;
 use futures_core::Stream;
 use inotify::{EventStream, Inotify, WatchMask};
@@ -39,15 +38,19 @@ pub async fn watch(house: Arc<House>) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-    let mut doorbell = match doorbell(&house.home.plugins()) {
+    let mut doorbell = match doorbell(house.home.root(), &house.home.plugins()) {
         Ok(doorbell) => Some(doorbell),
         Err(error) => {
             tracing::warn!(%error, "the plugins folder cannot be watched; it is scanned every 30 s");
             None
         }
     };
-    let mut seen = BTreeMap::new();
+    let (mut seen, mut trusted) = (BTreeMap::new(), stamp(&house.home.plugins_lock()));
     loop {
+        let now = stamp(&house.home.plugins_lock());
+        if std::mem::replace(&mut trusted, now) != now {
+            retry_refused(&house, &mut seen);
+        }
         let unsettled = scan(&house, &mut seen).await;
         let wait = if unsettled { SETTLED / 4 } else { SAFETY_NET };
         tokio::select! {
@@ -60,8 +63,10 @@ pub async fn watch(house: Arc<House>) {
 
 type Doorbell = EventStream<[u8; 4096]>;
 
-fn doorbell(folder: &Path) -> std::io::Result<Doorbell> {
+fn doorbell(home: &Path, folder: &Path) -> std::io::Result<Doorbell> {
     let inotify = Inotify::init()?;
+    // `plugins.lock` is renamed into place.
+    inotify.watches().add(home, WatchMask::MOVED_TO | WatchMask::DELETE)?;
     inotify.watches().add(
         folder,
         WatchMask::CREATE
@@ -103,8 +108,7 @@ async fn scan(house: &Arc<House>, seen: &mut BTreeMap<PathBuf, Seen>) -> bool {
     }
     if any_gone {
         // What was a duplicate may be none any more.
-        let refused: Vec<PathBuf> = house.registry.refused().keys().cloned().collect();
-        seen.iter_mut().filter(|(path, _)| refused.contains(path)).for_each(|(_, file)| file.done = false);
+        retry_refused(house, seen);
     }
     let mut unsettled = false;
     for (path, stamp) in now {
@@ -126,6 +130,11 @@ async fn scan(house: &Arc<House>, seen: &mut BTreeMap<PathBuf, Seen>) -> bool {
     unsettled
 }
 
+fn retry_refused(house: &House, seen: &mut BTreeMap<PathBuf, Seen>) {
+    let refused: Vec<PathBuf> = house.registry.refused().keys().cloned().collect();
+    seen.iter_mut().filter(|(path, _)| refused.contains(path)).for_each(|(_, file)| file.done = false);
+}
+
 fn folder_fault(folder: &Path) -> Option<String> {
     let mode = std::fs::metadata(folder).ok()?.mode();
     (mode & 0o022 != 0).then(|| {
@@ -134,6 +143,11 @@ fn folder_fault(folder: &Path) -> Option<String> {
             mode & 0o777
         )
     })
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), meta.ino()))
 }
 
 fn stamps(folder: &Path) -> BTreeMap<PathBuf, Stamp> {
@@ -145,12 +159,7 @@ fn stamps(folder: &Path) -> BTreeMap<PathBuf, Stamp> {
         .flatten()
         .map(|entry| entry.path())
         .filter(plugin_file)
-        .filter_map(|path| {
-            let meta = std::fs::symlink_metadata(&path).ok()?;
-            let stamp =
-                (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), meta.ino());
-            Some((path, stamp))
-        })
+        .filter_map(|path| Some((path.clone(), stamp(&path)?)))
         .collect()
 }
 
@@ -164,7 +173,7 @@ async fn removed(house: &Arc<House>, path: &Path) {
             "plugin file removed, stopping it"
         );
         house.registry.remove(&link);
-        accounts::stop(&link).await;
+        accounts::stop(&link, DRAIN_PATIENCE).await;
     }
 }
 
@@ -196,7 +205,28 @@ pub async fn reload(house: &Arc<House>, name: &str) -> Result<(), String> {
 
 async fn load_file(house: &Arc<House>, path: &Path) -> Result<(), String> {
     let _one_at_a_time = house.registry.changing.lock().await;
-    let link = replace(house, path).await?;
+    let running = house.registry.from_file(path);
+    let link = opening::open(house, path, running.as_ref()).await?;
+    match &running {
+        // What is asked of a module meanwhile waits until the new one has started.
+        Some(old) if [old, &link].iter().all(|link| link.manifest.kind == PluginKind::Module) => {
+            if let Err(why) = house.registry.exchange(old, &link) {
+                link.shutdown().await;
+                return Err(why);
+            }
+            start_accounts(house, &link);
+            accounts::stop(old, DRAIN_PATIENCE).await;
+        }
+        // What ran goes on until the new one has come to life.
+        Some(old) => handover::hand_over(house, old, &link).await?,
+        None => {
+            if let Err(why) = house.registry.add(link.clone()) {
+                link.shutdown().await;
+                return Err(why);
+            }
+            start_accounts(house, &link);
+        }
+    }
     house.registry.refused().remove(path);
     tracing::info!(
         plugin = link.manifest.name,
@@ -205,55 +235,5 @@ async fn load_file(house: &Arc<House>, path: &Path) -> Result<(), String> {
         file = file_name(path),
         "plugin loaded"
     );
-    start_accounts(house, &link);
     Ok(())
-}
-
-async fn replace(house: &Arc<House>, path: &Path) -> Result<Arc<Link>, String> {
-    let (file, copies) = (path.to_owned(), house.home.plugin_copies());
-    let running = house.registry.from_file(path);
-    let replaced = running.clone();
-    let asker = house.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        let checked = load::read(&file)?;
-        let manifest = &checked.inspected.manifest;
-        if let Some(why) = asker.registry.taken(manifest, replaced.as_ref()) {
-            return Err(why);
-        }
-        let inside = asker.config.plugin(&manifest.name).tier == Some(TierWanted::InProcess);
-        if inside {
-            load::fits_in_process(&checked)?;
-        }
-        let copy = load::copy(&checked, &copies)?;
-        let root = if inside { Some(load::open_copy(&copy, &checked.inspected.entry)?) } else { None };
-        Ok((checked.inspected, checked.sha256, copy, root))
-    });
-    let (inspected, sha256, copy, root) =
-        opened.await.map_err(|error| format!("its check failed ({error}). [CHECK]"))??;
-    let origin = Origin::File { path: path.to_owned(), sha256 };
-    let link = match root {
-        Some(root) => Link::in_process(house, inspected.manifest, origin, root)?,
-        None => Link::in_own_process(house, inspected.manifest, origin, copy, inspected.entry).await?,
-    };
-    if let Some(old) = running.as_ref().filter(|old| {
-        [&old.manifest, &link.manifest].into_iter().all(|manifest| manifest.kind == PluginKind::Module)
-    }) {
-        // What is asked of it meanwhile waits until the new one has started.
-        house.registry.swap(old, link.clone());
-        accounts::stop(old).await;
-        return Ok(link);
-    }
-    // Only now does the old one stop: a connection of a channel must not exist twice, and the new one
-    // has not been given any account yet.
-    if let Some(old) = running {
-        house.registry.remove(&old);
-        accounts::stop(&old).await;
-    }
-    match house.registry.add(link.clone()) {
-        Ok(link) => Ok(link),
-        Err(why) => {
-            link.shutdown().await;
-            Err(why)
-        }
-    }
 }

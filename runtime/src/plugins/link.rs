@@ -1,8 +1,9 @@
 //! One live plugin: frames go out with a deadline, answers come back as Rust.
 
 use super::accounts::AccountState;
+use super::opening;
 use super::port::Port;
-use super::process::{self, Seat, Spec};
+use super::process::{self, Seat};
 use super::tier::Tier;
 use crate::house::House;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
     Effect, Forwarded, Manifest, OutboundMessage, PluginError, Receipt, Reviewed, Screened, Verdict,
@@ -75,6 +77,8 @@ pub struct Link {
     deadline: Duration,
     accounts: Mutex<BTreeMap<String, AccountState>>,
     generation: AtomicU64,
+    /// How many calls are under way.
+    open: watch::Sender<usize>,
 }
 
 impl Link {
@@ -109,15 +113,8 @@ impl Link {
         file: PathBuf,
         entry: String,
     ) -> Result<Arc<Link>, String> {
-        let wanted = house.config.plugin(&manifest.name);
-        let spec = Spec {
-            file,
-            entry,
-            log_level: log_level(),
-            memory_bytes: wanted.memory_mb * 1024 * 1024,
-            open_files: wanted.open_files,
-        };
-        let seat = Arc::new(Seat::new(spec, wanted.deadline()));
+        let spec = opening::spec(&house.config, &manifest.name, file, entry);
+        let seat = Arc::new(Seat::new(spec, house.config.plugin(&manifest.name).deadline()));
         let link = Link::new(house, manifest, origin, Tier::Process(seat.clone()));
         match process::supervise(house, &link, &seat).await {
             Ok(()) => Ok(link),
@@ -131,12 +128,14 @@ impl Link {
     fn new(house: &House, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {
         let deadline = house.config.plugin(&manifest.name).deadline();
         let (accounts, generation) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Link { manifest, origin, tier, deadline, accounts, generation })
+        Arc::new(Link { manifest, origin, tier, deadline, accounts, generation, open: watch::Sender::new(0) })
     }
 
     /// Delivers a message.
     pub async fn deliver(&self, message: OutboundMessage, deadline: Duration) -> Result<Receipt, CallError> {
-        self.ask(wire::frame_with_blobs(Request::Deliver { message }), deadline.min(self.deadline)).await
+        let account = message.address.account.as_str().to_owned();
+        let frame = wire::frame_with_blobs(Request::Deliver { message });
+        self.ask_live(&account, frame, deadline).await
     }
 
     /// Asks whether a message has arrived that was handed over before.
@@ -145,8 +144,8 @@ impl Link {
         message: OutboundMessage,
         deadline: Duration,
     ) -> Result<Option<Receipt>, CallError> {
-        let found: Found =
-            self.ask(wire::frame(&Request::Find { message }), deadline.min(self.deadline)).await?;
+        let account = message.address.account.as_str().to_owned();
+        let found: Found = self.ask_live(&account, wire::frame(&Request::Find { message }), deadline).await?;
         Ok(found.receipt)
     }
 
@@ -157,7 +156,7 @@ impl Link {
         request: WebhookRequest,
         deadline: Duration,
     ) -> Result<WebhookHead, CallError> {
-        self.ask(wire::webhook_frame(account, request), deadline.min(self.deadline)).await
+        self.ask_live(account, wire::webhook_frame(account, request), deadline).await
     }
 
     /// Asks a module where a message between agents goes.
@@ -219,6 +218,27 @@ impl Link {
         self.accounts().get(account) == Some(&AccountState::Live)
     }
 
+    /// Returns when no call is under way.
+    pub async fn quiet(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Asks for an account that is live. Who stops it first makes it stopping and then waits for
+    /// [`Link::quiet`], so no call slips in between.
+    async fn ask_live<T: DeserializeOwned>(
+        &self,
+        account: &str,
+        frame: Frame,
+        deadline: Duration,
+    ) -> Result<T, CallError> {
+        self.open.send_modify(|open| *open += 1);
+        let _under_way = UnderWay(&self.open);
+        if !self.is_live(account) {
+            return Err(CallError::NotThere);
+        }
+        self.ask(frame, deadline.min(self.deadline)).await
+    }
+
     async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
         let (answered, answer) = tokio::sync::oneshot::channel();
         let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
@@ -242,6 +262,15 @@ impl Link {
     }
 }
 
+/// A call that is counted.
+struct UnderWay<'a>(&'a watch::Sender<usize>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
 /// Cancels the call when nobody waits for it any more.
 struct OpenCall<'a> {
     tier: &'a Tier,
@@ -256,7 +285,8 @@ impl Drop for OpenCall<'_> {
     }
 }
 
-fn log_level() -> u32 {
+/// The highest level the log wants: 1 error to 5 trace.
+pub(super) fn log_level() -> u32 {
     match tracing::level_filters::LevelFilter::current().into_level() {
         None => 0,
         Some(tracing::Level::ERROR) => 1,

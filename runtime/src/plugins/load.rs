@@ -113,12 +113,7 @@ pub fn copy(checked: &Checked, copies: &Path) -> Result<PathBuf, String> {
 /// The sentence after "Plugin FILE was not loaded:".
 pub fn open_copy(copy: &Path, entry: &str) -> Result<PluginRootRef, String> {
     // SAFETY: running a plugin's constructors is what loading means; the file passed every check.
-    let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
-        format!(
-            "the system could not load it ({error}). If a library or GLIBC version is named here, install it or use a \
-             build for this system. [DLOPEN]"
-        )
-    })?;
+    let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) }.map_err(not_opened)?;
     // Never unloaded: its threads and thread-locals would outlive their code.
     let library = std::mem::ManuallyDrop::new(library);
     // SAFETY: `export_channel!` gives this symbol this type; what it points to is checked before use.
@@ -126,6 +121,21 @@ pub fn open_copy(copy: &Path, entry: &str) -> Result<PluginRootRef, String> {
         .map(|symbol| *symbol)
         .map_err(|error| format!("its entry point cannot be found ({error}). Build it again. [NO_ENTRY]"))?;
     check(header.upgrade().map_err(|_| layout_differs())?)
+}
+
+fn not_opened(error: libloading::Error) -> String {
+    // libloading puts the linker's own words into the source.
+    let words = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    if words.contains("static TLS") {
+        return "it needs more static thread storage than a running program can give. This is usually an allocator \
+                inside it, such as jemalloc; build it without, or with that one's `disable_initial_exec_tls`. \
+                [STATIC_TLS]"
+            .to_owned();
+    }
+    format!(
+        "the system could not load it ({words}). If a library or GLIBC version is named here, install it or use a \
+         build for this system. [DLOPEN]"
+    )
 }
 
 /// Checks a root's layout in both directions before anything of it is called.

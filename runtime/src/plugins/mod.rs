@@ -2,30 +2,41 @@
 //!
 //! Invariants:
 //! - A file is read and checked before it is opened; what is opened is a private copy.
+//! - Code that is to run in-process was opened before in a process that was thrown away.
+//! - A replacement takes over only when what was live is live in it.
 //! - A file from the folder runs in a process of its own unless the config says otherwise.
 //! - A plugin speaks for its own channel type only; the runtime stamps it.
 //! - Nothing a plugin does stops the runtime from starting: a refusal is a sentence in the list.
 
 mod accounts;
 mod elf;
+mod examine;
 mod folder;
+mod handover;
 mod link;
 mod load;
+mod opening;
+mod pins;
 mod port;
 mod process;
 mod registry;
+mod rehearsal;
 mod rig;
 mod stations;
 mod tier;
+mod trust;
 
 pub use accounts::{AccountState, start_accounts, stop_all};
+pub use examine::{Report, examine};
 pub use folder::{reload, watch};
 pub use link::{CallError, Link, Origin};
+pub use pins::Pin;
 pub use process::{SeatState, host_main};
 pub use registry::Registry;
 pub use rig::Rig;
 pub use stations::{Said, bounded, review, screen};
 pub use tier::Tier;
+pub use trust::{trust, untrust};
 
 use crate::config::TierWanted;
 use crate::house::House;

@@ -1,9 +1,11 @@
 //! Who answers for which channel, who listens at which station, and which files were refused.
 
+use super::accounts::AccountState;
 use super::link::{Link, Origin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use vestibule_plugin_api::{AGENT, Manifest, PluginKind, Station};
 
 /// The live plugins.
@@ -30,9 +32,9 @@ fn slot(manifest: &Manifest) -> String {
 
 /// What two plugins cannot both be.
 fn clash(one: &Manifest, other: &Manifest) -> Option<String> {
-    if one.kind == PluginKind::Channel && other.kind == PluginKind::Channel {
-        return (one.channel_type == other.channel_type)
-            .then(|| format!("it has the same channel type ({}) as", one.channel_type));
+    let channels = one.kind == PluginKind::Channel && other.kind == PluginKind::Channel;
+    if channels && one.channel_type == other.channel_type {
+        return Some(format!("it has the same channel type ({}) as", one.channel_type));
     }
     if one.name == other.name {
         return Some(format!("it has the same name ({}) as", one.name));
@@ -78,11 +80,19 @@ impl Registry {
         locked(&self.links).remove(&slot(&link.manifest))
     }
 
-    /// Puts a module in the place of its predecessor: nothing passes a station unseen in between.
-    pub fn swap(&self, old: &Link, new: Arc<Link>) {
+    /// Takes a plugin's place: the other is out at once, and nothing passes a module's station unseen in
+    /// between.
+    ///
+    /// # Errors
+    /// See [`Registry::add`].
+    pub fn exchange(&self, old: &Arc<Link>, new: &Arc<Link>) -> Result<(), String> {
+        if let Some(why) = self.taken(&new.manifest, Some(old)) {
+            return Err(why);
+        }
         let mut links = locked(&self.links);
         links.remove(&slot(&old.manifest));
-        links.insert(slot(&new.manifest), new);
+        links.insert(slot(&new.manifest), new.clone());
+        Ok(())
     }
 
     /// The modules that listen at a station, in the order of their names.
@@ -101,6 +111,26 @@ impl Registry {
     /// The plugin of a channel type, if this account of it can be called.
     pub fn live(&self, channel_type: &str, account: &str) -> Option<Arc<Link>> {
         self.channel(channel_type).filter(|link| link.is_live(account))
+    }
+
+    /// The same; waits up to `patience` for an account that is being started or handed over.
+    pub async fn soon_live(
+        &self,
+        channel_type: &str,
+        account: &str,
+        patience: Duration,
+    ) -> Option<Arc<Link>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let link = self.channel(channel_type)?;
+            let state = link.accounts().get(account).cloned()?;
+            match state {
+                AccountState::Live => return Some(link),
+                AccountState::Connecting | AccountState::Stopping if Instant::now() < deadline => {}
+                _ => return None,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The plugin that came from this file.

@@ -14,6 +14,10 @@ pub struct Config {
     platform: String,
 }
 
+/// How it fails at its start: a test changes the last byte in a copy of the file.
+#[used]
+static MODE: [u8; 11] = *b"POST-MODE:.";
+
 pub struct Post {
     platform: String,
     events: JoinHandle<()>,
@@ -24,6 +28,12 @@ impl Channel for Post {
     type Config = Config;
 
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
+        match std::hint::black_box(&MODE)[10] {
+            b'b' => return Err(PluginError::broken("told to")),
+            b'p' => panic!("told to"),
+            b'a' => std::process::abort(),
+            _ => {}
+        }
         let platform = config.platform.clone();
         let events = tokio::spawn(async move {
             loop {

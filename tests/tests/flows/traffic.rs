@@ -166,7 +166,12 @@ impl Traffic {
     /// A platform that shows one message for one id, and a plugin that says so (`post`) or does not
     /// (`plain`).
     pub fn post(channel: &'static str) -> Traffic {
-        let platform = Arc::new(Platform { lossy: true, ..Platform::default() });
+        Traffic::posting(channel, true)
+    }
+
+    /// The same; without `lossy` the platform answers every post.
+    pub fn posting(channel: &'static str, lossy: bool) -> Traffic {
+        let platform = Arc::new(Platform { lossy, ..Platform::default() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
@@ -323,7 +328,12 @@ fn serve_post(stream: TcpStream, platform: &Platform, stop: &AtomicBool, pace: &
     };
     let Some(greeting) = read() else { return };
     if let Some(id) = greeting["post"].as_str() {
-        if platform.posted(id, greeting["text"].as_str().unwrap_or_default()) {
+        let answered = platform.posted(id, greeting["text"].as_str().unwrap_or_default());
+        if !platform.lossy {
+            // Shown at once and answered later: who is cut off meanwhile does not know.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if answered {
             let _ = to.write_all(b"{}\n");
         }
         return;

@@ -16,12 +16,20 @@ use tokio::sync::oneshot;
 use vestibule_seam::{Frame, RuntimeCalls};
 
 /// How long a plugin may take to be opened and to start its machinery.
-const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+pub const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How much of what it printed last is kept, in bytes.
 const LAST_WORDS_MAX: usize = 2 * 1024;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The sentence about a plugin that does not become ready.
+pub fn not_ready() -> String {
+    format!(
+        "it was not ready within {} s: opening it, or its `init`, does not return. Its author can say more. [INIT]",
+        OPEN_PATIENCE.as_secs()
+    )
 }
 
 /// Why a process did not come to serve.
@@ -34,6 +42,18 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// The sentence after "Plugin FILE was not loaded:".
+    pub fn sentence(self) -> String {
+        match self {
+            StartError::Refused(why) => why,
+            StartError::Died(why) => {
+                format!(
+                    "its process ended while the file was opened: {why}. Its author can say more. [CRASHED]"
+                )
+            }
+        }
+    }
+
     /// Why.
     pub fn into_words(self) -> String {
         match self {
@@ -110,7 +130,7 @@ impl Life {
             Ok(Ok(Ok(()))) => Ok(life),
             Ok(Ok(Err(why))) => Err(StartError::Refused(why)),
             Ok(Err(_)) => Err(StartError::Died(life.ended().await)),
-            Err(_) => Err(StartError::Died(format!("it was not ready within {} s", OPEN_PATIENCE.as_secs()))),
+            Err(_) => Err(StartError::Refused(not_ready())),
         }
     }
 

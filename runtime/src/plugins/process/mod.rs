@@ -18,7 +18,7 @@ mod seat;
 mod socket;
 mod spec;
 
-pub use child::{Life, StartError};
+pub use child::{Life, OPEN_PATIENCE, StartError, not_ready};
 pub use host::main as host_main;
 pub use seat::{Seat, SeatState, supervise};
 pub use spec::Spec;

@@ -141,15 +141,7 @@ impl Seat {
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:". Nothing is tried again.
 pub async fn supervise(house: &Arc<House>, link: &Arc<Link>, seat: &Arc<Seat>) -> Result<(), String> {
-    let life = match start(house, link, seat).await {
-        Ok(life) => life,
-        Err(StartError::Refused(why)) => return Err(why),
-        Err(StartError::Died(why)) => {
-            return Err(format!(
-                "its process ended while the file was opened: {why}. Its author can say more. [CRASHED]"
-            ));
-        }
-    };
+    let life = start(house, link, seat).await.map_err(StartError::sentence)?;
     seat.sits(Some(life.conn.clone()), SeatState::Running);
     tokio::spawn(keep(house.clone(), link.clone(), seat.clone(), life));
     Ok(())

@@ -1,0 +1,87 @@
+//! From a file to a live plugin: read, checked, copied, opened.
+
+use super::link::{Link, Origin};
+use super::load::{self, Checked};
+use super::pins::Pins;
+use super::process::{OPEN_PATIENCE, Spec, not_ready};
+use super::rehearsal::rehearse;
+use crate::config::{Config, TierWanted};
+use crate::home::Home;
+use crate::house::House;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Opens a file beside what runs; `replaced` is the plugin whose place it is to take.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub async fn open(
+    house: &Arc<House>,
+    path: &Path,
+    replaced: Option<&Arc<Link>>,
+) -> Result<Arc<Link>, String> {
+    let (asker, file, replaced) = (house.clone(), path.to_owned(), replaced.cloned());
+    let checking = tokio::task::spawn_blocking(move || {
+        let checked = check(&asker.home, &asker.config, &file)?;
+        match asker.registry.taken(&checked.inspected.manifest, replaced.as_ref()) {
+            Some(why) => Err(why),
+            None => {
+                Ok((load::copy(&checked, &asker.home.plugin_copies())?, checked.inspected, checked.sha256))
+            }
+        }
+    });
+    let (copy, inspected, sha256) =
+        checking.await.map_err(|error| format!("its check failed ({error}). [CHECK]"))??;
+    let origin = Origin::File { path: path.to_owned(), sha256 };
+    if !in_process(&house.config, &inspected.manifest.name) {
+        return Link::in_own_process(house, inspected.manifest, origin, copy, inspected.entry).await;
+    }
+    let spec = spec(&house.config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
+    if let Err(why) = rehearse(&house.program, &spec).await
+        // Where nothing can be confined, in-process is what is left.
+        && !why.ends_with("[CONFINE]")
+    {
+        let _ = std::fs::remove_file(&copy);
+        return Err(why);
+    }
+    let house = house.clone();
+    let opening = tokio::task::spawn_blocking(move || {
+        let root = load::open_copy(&copy, &inspected.entry)?;
+        Link::in_process(&house, inspected.manifest, origin, root)
+    });
+    match tokio::time::timeout(OPEN_PATIENCE, opening).await {
+        Ok(opened) => opened.map_err(|error| format!("its check failed ({error}). [CHECK]"))?,
+        Err(_) => Err(not_ready()),
+    }
+}
+
+/// Reads a file and checks all that can be checked without running anything of it.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn check(home: &Home, config: &Config, file: &Path) -> Result<Checked, String> {
+    let checked = load::read(file)?;
+    let name = &checked.inspected.manifest.name;
+    Pins::load(&home.plugins_lock())?.allow(name, file, &checked.sha256, config.require_trusted)?;
+    if in_process(config, name) {
+        load::fits_in_process(&checked)?;
+    }
+    Ok(checked)
+}
+
+/// Whether the operator wants this plugin's file inside the runtime.
+pub fn in_process(config: &Config, name: &str) -> bool {
+    config.plugin(name).tier == Some(TierWanted::InProcess)
+}
+
+/// What the process of a plugin is told.
+pub fn spec(config: &Config, name: &str, file: PathBuf, entry: String) -> Spec {
+    let wanted = config.plugin(name);
+    Spec {
+        file,
+        entry,
+        log_level: super::link::log_level(),
+        memory_bytes: wanted.memory_mb * 1024 * 1024,
+        open_files: wanted.open_files,
+    }
+}

@@ -1,0 +1,79 @@
+//! Binaries of earlier levels of the vocabulary, loaded by today's runtime: `tests/fixtures/plugins`.
+
+use crate::support::{House, PATIENCE, plugin_file, until};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+
+/// Every level that has binaries.
+const LEVELS: [&str; 1] = ["0.1"];
+
+fn fixture(level: &str, file: &str) -> Option<PathBuf> {
+    if !cfg!(target_arch = "x86_64") {
+        eprintln!("SKIPPED: the old plugins are built for x86_64");
+        return None;
+    }
+    Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins").join(level).join(file))
+}
+
+fn house(tier: &str, file: &Path) -> (House, SocketAddr) {
+    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = format!("[plugins.old]\ntier = \"{tier}\"\n[channels.old.main]\nlisten = \"{at}\"\n");
+    let house = House::new(&config).up();
+    let wiring = ["--agent", "assistant", "--channel", "old", "--chat", "lines", "--pattern", "."];
+    house.ok(&[&["wiring", "create"][..], &wiring].concat());
+    fs::copy(file, house.home.path().join("plugins/old.so")).unwrap();
+    (house, at)
+}
+
+fn round_trip(house: &House, at: SocketAddr) {
+    house.wait_live("old");
+    let stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut caller = BufReader::new(stream);
+    caller.get_mut().write_all(b"do you still know me?\n").unwrap();
+    let mut line = String::new();
+    caller.read_line(&mut line).unwrap();
+    assert_eq!(line, "do you still know me?\n");
+}
+
+#[test]
+fn a_plugin_of_every_level_answers_in_both_tiers() {
+    for level in LEVELS {
+        for tier in ["process", "in-process"] {
+            let Some(file) = fixture(level, "old.so") else { return };
+            let (house, at) = house(tier, &file);
+            round_trip(&house, at);
+            let list = house.json(&["plugin", "list"]);
+            let plugin = list.as_array().unwrap().iter().find(|plugin| plugin["name"] == "old").unwrap();
+            assert_eq!((plugin["tier"].as_str(), plugin["api"].as_str()), (Some(tier), Some(level)));
+        }
+    }
+}
+
+#[test]
+fn one_that_aborts_on_panic_is_refused_in_process_and_runs_in_a_process() {
+    for level in LEVELS {
+        let Some(file) = fixture(level, "old-abort.so") else { return };
+        let (inside, _) = house("in-process", &file);
+        until("it is refused", || inside.log().contains("[PANIC_ABORT]").then_some(()));
+        let (outside, at) = house("process", &file);
+        round_trip(&outside, at);
+    }
+}
+
+/// Two levels of optimisation in one file's life: the plugin is replaced by today's, built otherwise.
+#[test]
+fn an_old_plugin_gives_way_to_another_and_comes_back() {
+    let Some(file) = fixture("0.1", "old.so") else { return };
+    let (house, at) = house("process", &file);
+    round_trip(&house, at);
+    let place = house.home.path().join("plugins/old.so");
+    fs::remove_file(&place).unwrap();
+    until("it is gone", || house.channel("old").is_null().then_some(()));
+    fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
+    until("today's is loaded", || (!house.channel("echo").is_null()).then_some(()));
+    fs::copy(&file, &place).unwrap();
+    round_trip(&house, at);
+}

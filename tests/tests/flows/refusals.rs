@@ -1,0 +1,363 @@
+//! Every refusal of the loader, with a real file for each: `docs/abi.md` has the table.
+
+use crate::support::{House, plugin_file, until};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn odd() -> Vec<u8> {
+    fs::read(plugin_file("vestibule-odd")).unwrap()
+}
+
+/// The bytes with one text in them replaced by one of the same length.
+fn patched(mut bytes: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let places: Vec<usize> = bytes
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, w)| *w == from.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty(), "`{from}` is not in the file");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    bytes
+}
+
+/// The odd plugin, told how to fail.
+fn failing(how: char) -> Vec<u8> {
+    patched(odd(), "ODD-MODE:.", &format!("ODD-MODE:{how}"))
+}
+
+/// A library that C made.
+fn built(folder: &Path, name: &str, source: &str, args: &[&str]) -> PathBuf {
+    let (from, to) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
+    fs::write(&from, source).unwrap();
+    let cc =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&to).arg(&from).args(args).output().unwrap();
+    assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
+    to
+}
+
+/// The source of a note with the manifest of a plugin of this name.
+fn note(name: &str) -> String {
+    let manifest = format!(
+        "{{\"name\":\"{name}\",\"version\":\"1\",\"kind\":\"channel\",\"abi\":1,\"api\":\"0.1\",\"channel_type\":\"{name}\"}}"
+    );
+    let manifest = format!("{manifest:<160}");
+    format!(
+        "struct note_{name} {{ int name_len, text_len, kind; char name[12], text[160]; }};\n\
+         __attribute__((used, section(\".note.vestibule\"), aligned(4)))\n\
+         static const struct note_{name} n_{name} = {{ 10, 160, 1, \"vestibule\", {manifest:?} }};\n"
+    )
+}
+
+fn refusals(house: &House) -> Vec<(String, String)> {
+    let list = house.json(&["plugin", "list"]);
+    let refused = list.as_array().unwrap().iter().filter(|plugin| plugin["state"] == "refused");
+    refused
+        .map(|p| (p["name"].as_str().unwrap().to_owned(), p["reason"].as_str().unwrap().to_owned()))
+        .collect()
+}
+
+/// The files of the table, each with the code of its refusal.
+fn files(folder: &Path) -> Vec<(&'static str, &'static str)> {
+    let aside = tempfile::tempdir().unwrap();
+    let echo = fs::read(plugin_file("vestibule-echo-channel")).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).unwrap();
+    let c = |name: &str, source: &str, args: &[&str]| {
+        fs::copy(built(aside.path(), name, source, args), folder.join(format!("{name}.so"))).unwrap();
+    };
+    let entry = "int vestibule_plugin_v1__x = 7;\n";
+    write("kind.so", &patched(echo.clone(), "\"kind\":\"channel\"", "\"kind\":\"chamber\""));
+    // Its constructor would panic: it must not run.
+    write("major.so", &patched(failing('p'), "\"abi\":1", "\"abi\":2"));
+    write("manifest.so", &patched(odd(), "{\"name\":\"odd\"", "{\"name\";\"odd\""));
+    write("nameless.so", &patched(odd(), "{\"name\":\"odd\"", "{\"nome\":\"odd\""));
+    write("sign.so", &patched(odd(), "{\"name\":\"odd\"", "{\"name\":\"../\""));
+    write("layout.so", &patched(odd(), "cancel;id,shutdown", "cancer;id,shutdown"));
+    write("version.so", &patched(odd(), "vestibule-seam;1.0.0", "vestibule-seam;9.0.0"));
+    c("two", &(note("two") + &note("too") + entry), &[]);
+    c("entries", &(note("entries") + entry + "int vestibule_plugin_v1__y = 7;\n"), &[]);
+    c("noentry", &note("noentry"), &[]);
+    c("header", &(note("header") + "long vestibule_plugin_v1__x[99] = { 7 };\n"), &[]);
+    let tls = "__thread char large[1 << 22] __attribute__((tls_model(\"initial-exec\")));\nchar *use(void) { return large; }\n";
+    c("tls", &(note("tls") + entry + tls), &[]);
+    built(aside.path(), "gone", "int gone(void) { return 1; }\n", &[]);
+    let place = format!("-L{}", aside.path().display());
+    c(
+        "missing",
+        &(note("missing") + entry + "int gone(void);\nint use(void) { return gone(); }\n"),
+        &[&place, "-lgone"],
+    );
+    write("open.so", &odd());
+    fs::set_permissions(folder.join("open.so"), fs::Permissions::from_mode(0o602)).unwrap();
+    symlink(plugin_file("vestibule-odd"), folder.join("link.so")).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.join("pipe.so")).status().unwrap().success());
+    for (name, part) in
+        [("cut1.so", 1), ("cut20.so", 20), ("cut60.so", 60), ("cut64.so", 64), ("cut999.so", 999)]
+    {
+        write(name, &echo[..echo.len() * part / 1000]);
+    }
+    write("cut-by-one.so", &echo[..echo.len() - 1]);
+    let mut narrow = odd();
+    narrow[4] = 1; // 32 bits
+    write("narrow.so", &narrow);
+    for (name, how) in
+        [("panic.so", 'p'), ("error.so", 'e'), ("init-panic.so", 'i'), ("root.so", 'r'), ("never.so", 'n')]
+    {
+        write(name, &failing(how));
+    }
+    let mut table = vec![
+        ("kind.so", "[KIND]"),
+        ("major.so", "[ABI_MAJOR]"),
+        ("manifest.so", "[BAD_MANIFEST]"),
+        ("nameless.so", "[BAD_MANIFEST]"),
+        ("sign.so", "[BAD_MANIFEST]"),
+        ("layout.so", "[ABI_LAYOUT]"),
+        ("version.so", "[ABI_LAYOUT]"),
+        ("two.so", "[TWO_PLUGINS]"),
+        ("entries.so", "[TWO_PLUGINS]"),
+        ("noentry.so", "[NO_ENTRY]"),
+        ("tls.so", "[STATIC_TLS]"),
+        ("missing.so", "[DLOPEN]"),
+        ("open.so", "[WRITABLE]"),
+        ("link.so", "[SYMLINK]"),
+        ("pipe.so", "[NOT_A_FILE]"),
+        ("cut1.so", "[TRUNCATED]"),
+        ("cut20.so", "[TRUNCATED]"),
+        ("cut60.so", "[TRUNCATED]"),
+        ("cut64.so", "[TRUNCATED]"),
+        ("cut999.so", "[TRUNCATED]"),
+        ("cut-by-one.so", "[TRUNCATED]"),
+        ("narrow.so", "[WRONG_ARCH]"),
+        ("panic.so", "[CRASHED]"),
+        ("error.so", "[INIT]"),
+        ("init-panic.so", "[INIT]"),
+        ("root.so", "[INIT]"),
+        ("never.so", "[INIT]"),
+        ("header.so", "[ABI_LAYOUT]"),
+    ];
+    // Only root can give files away.
+    write("given.so", &odd());
+    if chown(folder.join("given.so"), Some(1234), None).is_ok() {
+        table.push(("given.so", "[OWNER]"));
+    } else {
+        fs::remove_file(folder.join("given.so")).unwrap();
+        eprintln!("SKIPPED: a file of another owner; run it as root");
+    }
+    table
+}
+
+fn every_refusal(tier: &str) {
+    let house = House::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
+    let table = files(&house.home.path().join("plugins"));
+    let told = until("every file is refused", || {
+        let told = refusals(&house);
+        (told.len() >= table.len()).then_some(told)
+    });
+    for (name, code) in &table {
+        let (_, why) =
+            told.iter().find(|(file, _)| file == name).unwrap_or_else(|| panic!("{name}: {told:#?}"));
+        assert!(why.starts_with(&format!("Plugin {name} was not loaded: ")), "{why}");
+        assert!(why.ends_with(code), "{name} wants {code}: {why}");
+        // One sentence of fact and one of remedy, in one line.
+        assert!(!why.contains('\n') && why.len() < 600, "{why}");
+    }
+    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+
+    // The file that works, beside all those that do not.
+    fs::write(house.home.path().join("plugins/good.so"), odd()).unwrap();
+    until("the good one is loaded", || {
+        let list = house.json(&["plugin", "list"]);
+        let mut loaded =
+            list.as_array().unwrap().iter().filter(|p| p["name"] == "odd" && p["state"] == "loaded");
+        loaded.next().map(|plugin| assert_eq!(plugin["tier"], tier))
+    });
+    // The same name with another channel type, and the same channel type with another name.
+    let twin = patched(odd(), "\"channel_type\":\"odd\"", "\"channel_type\":\"add\"");
+    fs::write(house.home.path().join("plugins/name.so"), twin).unwrap();
+    let twin = patched(odd(), "{\"name\":\"odd\"", "{\"name\":\"add\"");
+    fs::write(house.home.path().join("plugins/type.so"), twin).unwrap();
+    for (name, words) in
+        [("name.so", "the same name (odd) as good.so"), ("type.so", "the same channel type (odd) as good.so")]
+    {
+        let why = until(name, || refusals(&house).into_iter().find(|(file, _)| file == name));
+        assert!(why.1.contains(words) && why.1.ends_with("[DUPLICATE]"), "{why:?}");
+    }
+}
+
+#[test]
+fn every_refusal_in_a_process() {
+    every_refusal("process");
+}
+
+/// What a file does while it is opened it does to a process that is thrown away, not to the runtime.
+#[test]
+fn every_refusal_in_process() {
+    every_refusal("in-process");
+}
+
+/// A plugin of a newer level asks for what this runtime does not know.
+#[test]
+fn a_verb_of_a_newer_level_is_answered_unsupported() {
+    for tier in ["process", "in-process"] {
+        let house = House::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
+        fs::write(house.home.path().join("plugins/odd.so"), failing('u')).unwrap();
+        until("it is answered", || house.log().contains("teleport is answered 4").then_some(()));
+    }
+}
+
+#[test]
+fn a_folder_that_others_can_write_is_not_read() {
+    let house = House::new("").up();
+    let folder = house.home.path().join("plugins");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::write(folder.join("good.so"), odd()).unwrap();
+    until("the folder is refused", || {
+        refusals(&house).iter().find(|(_, why)| why.ends_with("[DIR_WRITABLE]")).map(drop)
+    });
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(folder.join("again.so"), "").unwrap();
+    until("the file is loaded", || house.log().contains("plugin loaded").then_some(()));
+}
+
+/// The table of `docs/abi.md` names every code that the loader can answer, and no other.
+#[test]
+fn the_table_names_every_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let is_code = |word: &str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let mut said = BTreeSet::new();
+    for entry in [root.join("runtime/src/plugins"), root.join("runtime/src/plugins/process")] {
+        for file in fs::read_dir(entry).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            let text = fs::read_to_string(file.path()).unwrap();
+            let words = text
+                .split('[')
+                .skip(1)
+                .filter_map(|part| part.split_once(']'))
+                .map(|(word, _)| word.to_owned());
+            said.extend(words.filter(|word| is_code(word)));
+        }
+    }
+    said.extend(["PIN".to_owned(), "NOT_TRUSTED".to_owned()]); // written apart from their brackets
+    let table = fs::read_to_string(root.join("docs/abi.md")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let named: BTreeSet<String> = rows
+        .flat_map(|row| row.split('`').skip(1).step_by(2))
+        .filter(|w| is_code(w))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(said.difference(&named).collect::<Vec<_>>(), [""; 0], "docs/abi.md does not name these");
+}
+
+fn report(house: &House, file: &Path) -> (bool, Value) {
+    let output = house.run(&["plugin", "check", file.to_str().unwrap(), "--json"]);
+    (output.status.success(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn said(report: &Value, what: &str) -> (Option<bool>, String) {
+    let check = report["checks"].as_array().unwrap().iter().find(|check| check["what"] == what);
+    let check = check.unwrap_or_else(|| panic!("no {what}: {report}"));
+    (check["ok"].as_bool(), check["words"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn check_says_what_the_loader_would_without_a_house() {
+    let house = House::new("");
+    let aside = tempfile::tempdir().unwrap();
+    let good = aside.path().join("good.so");
+    fs::write(&good, odd()).unwrap();
+    let (loads, whole) = report(&house, &good);
+    assert!(loads && whole["loads"] == true && whole["manifest"]["name"] == "odd", "{whole}");
+    assert_eq!(said(&whole, "process").0, Some(true), "{whole}");
+    assert!(!house.home.path().join("cache").exists(), "it needs no home");
+    let words = house.ok(&["plugin", "check", good.to_str().unwrap()]);
+    assert!(words.contains("odd 1.2.3") && words.contains("ok  process"), "{words}");
+
+    for (name, code) in files(aside.path()) {
+        if name == "never.so" {
+            continue; // it takes ten seconds
+        }
+        let (loads, whole) = report(&house, &aside.path().join(name));
+        let refusal = whole["checks"].as_array().unwrap().iter().find(|check| check["ok"] == false);
+        let refusal = refusal.unwrap_or_else(|| panic!("{name}: {whole}"));
+        assert!(!loads && refusal["words"].as_str().unwrap().ends_with(code), "{name} wants {code}: {whole}");
+    }
+    let output = house.run(&["plugin", "check", "/nowhere.so"]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stdout).contains("[UNREADABLE]"));
+}
+
+#[test]
+fn a_pinned_plugin_is_loaded_with_its_bytes_and_no_others() {
+    let house = House::new("require_trusted = true\n").up();
+    let file = house.home.path().join("plugins/odd.so");
+    let refused = |code: &str| {
+        until(code, || refusals(&house).into_iter().find(|(_, why)| why.ends_with(code)).map(|(_, why)| why))
+    };
+    let loaded = || {
+        until("it is loaded", || {
+            let list = house.json(&["plugin", "list"]);
+            list.as_array().unwrap().iter().find(|p| p["name"] == "odd" && p["state"] == "loaded").cloned()
+        })
+    };
+    fs::write(&file, odd()).unwrap();
+    let why = refused("[NOT_TRUSTED]");
+    // What the sentence says is what helps, and the running house hears of it.
+    let command = why.split('`').nth(1).unwrap();
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    assert!(house.ok(&words).contains("odd is trusted"));
+    let sha256 = loaded()["sha256"].as_str().unwrap().to_owned();
+    let lock = fs::read_to_string(house.home.path().join("plugins.lock")).unwrap();
+    assert!(lock.contains(&sha256) && lock.contains("name = \"odd\"\nfile = \"odd.so\""), "{lock}");
+    assert_eq!(fs::metadata(house.home.path().join("plugins.lock")).unwrap().mode_bits(), 0o600);
+
+    // Other bytes: refused, and what was loaded runs on.
+    let other = patched(odd(), "\"version\":\"1.2.3\"", "\"version\":\"6.6.6\"");
+    fs::write(&file, &other).unwrap();
+    refused("[PIN]");
+    assert_eq!(loaded()["version"], "1.2.3");
+    house.ok(&["plugin", "trust", "odd"]);
+    until("the new one is loaded", || (loaded()["version"] == "6.6.6").then_some(()));
+
+    // Trusted no longer: it runs until it is loaded again.
+    house.ok(&["plugin", "untrust", "odd"]);
+    assert_eq!(loaded()["version"], "6.6.6");
+    let again = house.run(&["plugin", "reload", "odd"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("[NOT_TRUSTED]"));
+    assert!(!house.run(&["plugin", "untrust", "odd"]).status.success());
+
+    // A lock that cannot be read trusts nobody.
+    fs::write(house.home.path().join("plugins.lock"), "[[plugin]]\n").unwrap();
+    fs::write(house.home.path().join("plugins/other.so"), odd()).unwrap();
+    refused("[LOCK]");
+}
+
+trait Mode {
+    fn mode_bits(&self) -> u32;
+}
+
+impl Mode for fs::Metadata {
+    fn mode_bits(&self) -> u32 {
+        self.permissions().mode() & 0o777
+    }
+}
+
+/// Without `require_trusted` an unknown file is loaded, and a pinned one with other bytes is not.
+#[test]
+fn a_pin_holds_where_none_is_required() {
+    let house = House::new("");
+    fs::create_dir_all(house.home.path().join("plugins")).unwrap();
+    let file = house.home.path().join("plugins/odd.so");
+    fs::write(&file, odd()).unwrap();
+    house.ok(&["plugin", "trust", "odd"]);
+    fs::write(&file, patched(odd(), "\"version\":\"1.2.3\"", "\"version\":\"6.6.6\"")).unwrap();
+    fs::copy(plugin_file("vestibule-faulty"), house.home.path().join("plugins/faulty.so")).unwrap();
+    let house = house.up();
+    let why = until("it is refused", || refusals(&house).first().cloned());
+    assert!(why.0 == "odd.so" && why.1.ends_with("[PIN]"), "{why:?}");
+    until("the other is loaded", || house.log().contains("plugin loaded").then_some(()));
+}
