@@ -14,6 +14,7 @@ mod blob;
 mod error;
 mod manifest;
 mod message;
+mod state;
 mod webhook;
 
 #[cfg(feature = "abi")]
@@ -31,6 +32,7 @@ pub use message::{
     ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt,
     ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp,
 };
+pub use state::{Health, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, STATE_WRITES_MAX, StateWrite};
 pub use webhook::{WebhookRequest, WebhookResponse};
 
 #[cfg(feature = "sdk")]

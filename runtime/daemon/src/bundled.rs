@@ -1,10 +1,11 @@
 //! The one list of plugins that are linked in. A crate that nobody names is not linked at all.
 
 use vestibule_github as _;
+use vestibule_telegram as _;
 use vestibule_terminal as _;
 
 /// The channel types of the plugins above.
-const CHANNELS: [&str; 2] = ["github", "terminal"];
+const CHANNELS: [&str; 3] = ["github", "telegram", "terminal"];
 
 /// Makes sure that every plugin above has registered itself.
 pub fn link() {

@@ -14,16 +14,17 @@ pub use snapshot::{Arrival, Snapshot};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::house::House;
-use crate::{drops, ledger, sessions};
+use crate::{drops, ledger, plugin_state, sessions};
 use rusqlite::Connection;
 use std::sync::Arc;
-use vestibule_plugin_api::{Accepted, Ignored};
+use vestibule_plugin_api::{Accepted, Ignored, StateWrite};
 
-/// Takes one message from a channel.
+/// Takes one message from a channel, and what the channel keeps with it: whatever becomes of the
+/// message, `state` is written in the same commit.
 ///
 /// # Errors
 /// It is not on disk: the adapter must not acknowledge its platform.
-pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
+pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>) -> Result<Accepted> {
     let now = clock::now();
     let marks = house.clone();
     let arrival = files::store(house, arrival).await?;
@@ -34,6 +35,7 @@ pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
             marks.ledger.write_marks(db)?;
             let (channel, account) =
                 (arrival.address.channel_type.as_str(), arrival.address.account.as_str());
+            plugin_state::apply(db, channel, account, &state)?;
             if !ledger::take_event(db, channel, account, &arrival.message.event_id, now)? {
                 return Ok((Accepted::Duplicate, Vec::new()));
             }
@@ -58,9 +60,16 @@ pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
 ///
 /// # Errors
 /// It is not on disk.
-pub async fn ignored(house: &House, channel: String, account: String, ignored: Ignored) -> Result<()> {
+pub async fn ignored(
+    house: &House,
+    channel: String,
+    account: String,
+    ignored: Ignored,
+    state: Vec<StateWrite>,
+) -> Result<()> {
     let now = clock::now();
     let record = move |db: &Connection| {
+        plugin_state::apply(db, &channel, &account, &state)?;
         if ledger::take_event(db, &channel, &account, &ignored.event_id, now)? {
             let chat = ignored.platform_id.as_ref().map_or("", |chat| chat.as_str());
             drops::record(db, (&channel, &account, chat), &ignored.reason, ignored.sender.as_deref(), now)?;

@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vestibule_plugin_api::wire::{self, Empty, Found, Request, WebhookHead};
-use vestibule_plugin_api::{Manifest, OutboundMessage, PluginError, Receipt, WebhookRequest};
+use vestibule_plugin_api::{Health, Manifest, OutboundMessage, PluginError, Receipt, WebhookRequest};
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 
 /// How long a plugin may take to start or stop an account.
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a plugin may take to stop an account.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest reason of a report that is kept, in characters.
+const REASON_CHARS_MAX: usize = 500;
 /// How long an ending plugin's threads are waited for.
 pub(super) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -69,6 +71,7 @@ pub struct Link {
     pub tier: Tier,
     deadline: Duration,
     accounts: Mutex<BTreeMap<String, AccountState>>,
+    health: Mutex<BTreeMap<String, Health>>,
     generation: AtomicU64,
 }
 
@@ -125,8 +128,8 @@ impl Link {
 
     fn new(house: &House, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {
         let deadline = house.config.plugin(&manifest.name).deadline();
-        let (accounts, generation) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Link { manifest, origin, tier, deadline, accounts, generation })
+        let (accounts, health, generation) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        Arc::new(Link { manifest, origin, tier, deadline, accounts, health, generation })
     }
 
     /// Delivers a message.
@@ -155,8 +158,9 @@ impl Link {
         self.ask(wire::webhook_frame(account, request), deadline.min(self.deadline)).await
     }
 
-    /// Starts an account.
+    /// Starts an account. What it said before of how it is holds no longer.
     pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
+        self.reports().remove(account);
         let request = Request::Start { account: account.to_owned(), config };
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
         Ok(())
@@ -192,6 +196,35 @@ impl Link {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a channel's word on how an account of it is.
+    pub fn heard(&self, account: &str, health: Health) {
+        let channel = &self.manifest.channel_type;
+        let health = bounded(health);
+        let before = self.reports().insert(account.to_owned(), health.clone());
+        if before.as_ref() == Some(&health) {
+            return;
+        }
+        match (&health, before) {
+            (Health::Degraded { reason }, _) => {
+                tracing::warn!(channel, account, %reason, "channel works in part");
+            }
+            (Health::Stopped { reason }, _) => {
+                tracing::error!(channel, account, %reason, "channel has stopped");
+            }
+            (Health::Live, Some(_)) => tracing::info!(channel, account, "channel works again"),
+            _ => tracing::debug!(channel, account, ?health, "channel reports"),
+        }
+    }
+
+    /// What a channel said last of how an account of it is.
+    pub fn health(&self, account: &str) -> Option<Health> {
+        self.reports().get(account).cloned()
+    }
+
+    fn reports(&self) -> MutexGuard<'_, BTreeMap<String, Health>> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the account can be called.
     pub fn is_live(&self, account: &str) -> bool {
         self.accounts().get(account) == Some(&AccountState::Live)
@@ -217,6 +250,16 @@ impl Link {
             status::BAD_FRAME => Err(CallError::Unsupported(words(&frame))),
             _ => Err(CallError::Plugin(wire::read(&frame).unwrap_or_else(PluginError::retry))),
         }
+    }
+}
+
+/// A reason is one line for a person, however long and odd the plugin's was.
+fn bounded(health: Health) -> Health {
+    let line = |reason: String| reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
+    match health {
+        Health::Degraded { reason } => Health::Degraded { reason: line(reason) },
+        Health::Stopped { reason } => Health::Stopped { reason: line(reason) },
+        health => health,
     }
 }
 

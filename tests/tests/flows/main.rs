@@ -3,6 +3,7 @@
 mod adopt;
 mod attachments;
 mod bad_input;
+mod bot_api;
 mod crash;
 mod disk_full;
 mod emulator;
@@ -20,6 +21,7 @@ mod providers;
 mod sandbox;
 mod schema;
 mod support;
+mod telegram;
 mod terminal;
 mod tiers;
 mod traffic;
