@@ -12,6 +12,7 @@
 mod address;
 mod blob;
 mod error;
+mod hmac;
 mod manifest;
 mod message;
 mod state;
@@ -27,6 +28,7 @@ pub mod wire;
 pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, PlatformId, ThreadId, UserId};
 pub use blob::Blob;
 pub use error::{PluginError, Result};
+pub use hmac::HmacScheme;
 pub use manifest::{API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
 pub use message::{
     ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt,

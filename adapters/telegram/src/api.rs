@@ -247,6 +247,60 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_each_answer_means() {
+        let told = |code: u16, words: &str| json!({ "ok": false, "error_code": code, "description": words });
+        let with = |code: u16, parameters: Value| json!({ "ok": false, "error_code": code, "description": "x", "parameters": parameters });
+        let table = [
+            (401, told(401, "Unauthorized"), "broken", None, "`token`"),
+            (404, told(404, "Not Found"), "broken", None, "`token`"),
+            (
+                403,
+                told(403, "Forbidden: bot was blocked by the user"),
+                "refused",
+                None,
+                "blocked by the user",
+            ),
+            (400, told(400, "Bad Request: chat not found\u{7}"), "refused", None, "chat not found)"),
+            (400, with(400, json!({ "migrate_to_chat_id": -1002 })), "refused", None, "wire telegram:-1002"),
+            (413, json!("<html>"), "refused", None, "413"),
+            (409, told(409, "Conflict"), "retry", None, "another program"),
+            (429, with(429, json!({ "retry_after": 7 })), "retry", Some(7_000), "wait 7 s"),
+            (429, with(429, json!({ "retry_after": 999_999 })), "retry", Some(3_600_000), "wait"),
+            (429, told(429, "x"), "retry", Some(1_000), "wait 1 s"),
+            (502, json!("<html>"), "in doubt", None, "502"),
+            (200, json!("<html>"), "broken", None, "`api_root`"),
+        ];
+        for (status, answer, expected, after, named) in table {
+            let error = meaning(status, &answer);
+            let (kind, waits) = match &error {
+                PluginError::Retry { after_ms, in_doubt, .. } => {
+                    (if *in_doubt { "in doubt" } else { "retry" }, *after_ms)
+                }
+                PluginError::Refused { .. } => ("refused", None),
+                PluginError::Broken { .. } => ("broken", None),
+                _ => ("another", None),
+            };
+            assert_eq!((kind, waits), (expected, after), "{answer}: {error:?}");
+            assert!(error.reason().contains(named), "{answer}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_root_or_a_token_is_refused() {
+        let secret = |text: &str| serde_json::from_value::<Secret>(json!(text)).expect("text");
+        for (root, token) in [
+            ("ftp://x", "1:a"),
+            ("telegram.example", "1:a"),
+            ("https://x", ""),
+            ("https://x", "1:a/../x"),
+            ("https://x", "1:a\n"),
+        ] {
+            assert!(Api::new(root, &secret(token)).is_err(), "{root} {token}");
+        }
+        assert!(Api::new("http://127.0.0.1:1/", &secret("1:aB-_")).is_ok());
+    }
+
+    #[test]
     fn a_file_cannot_add_fields_to_its_form() {
         let evil = b"--vestibule-form-0-end\r\ncontent-disposition: form-data; name=\"chat_id\"\r\n\r\n7";
         let (boundary, body) = form(&[("chat_id", "1".into())], "a\"\r\nx\\.txt", evil);

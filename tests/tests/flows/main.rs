@@ -25,3 +25,4 @@ mod telegram;
 mod terminal;
 mod tiers;
 mod traffic;
+mod webhooks;
