@@ -12,9 +12,11 @@
 mod address;
 mod blob;
 mod error;
+mod hmac;
 mod manifest;
 mod message;
 mod module;
+mod state;
 mod webhook;
 
 #[cfg(feature = "abi")]
@@ -29,6 +31,7 @@ pub mod wire;
 pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, PlatformId, ThreadId, UserId};
 pub use blob::Blob;
 pub use error::{PluginError, Result};
+pub use hmac::HmacScheme;
 pub use manifest::{AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
 pub use message::{
     ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt,
@@ -38,6 +41,7 @@ pub use module::{
     Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened, SessionRef,
     Station, Verdict,
 };
+pub use state::{Health, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, STATE_WRITES_MAX, StateWrite};
 pub use webhook::{WebhookRequest, WebhookResponse};
 
 #[cfg(feature = "sdk")]

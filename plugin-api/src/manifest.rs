@@ -1,5 +1,6 @@
 //! Who a plugin is and what it can do: static facts, readable in the file before it is opened.
 
+use crate::HmacScheme;
 use crate::module::{OnFailure, Station};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,8 @@ pub enum WebhookScheme {
     /// `X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the raw body>`; the key is the account's
     /// `webhook_secret`.
     GithubSha256,
+    /// An HMAC that the manifest describes: [`Manifest::hmac`].
+    Hmac,
     /// A scheme of a newer vocabulary. The runtime refuses what it cannot verify.
     #[serde(other)]
     Unknown,
@@ -102,6 +105,9 @@ pub struct Manifest {
     /// How its webhooks are verified.
     #[serde(default = "no_scheme")]
     pub webhook: WebhookScheme,
+    /// What the scheme `hmac` is, for this channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hmac: Option<HmacScheme>,
     /// The config keys that hold secrets.
     #[serde(default)]
     pub secrets: Vec<String>,
@@ -155,11 +161,16 @@ impl Manifest {
         }
         match manifest.kind {
             PluginKind::Module if !manifest.channel_type.is_empty() => {
-                Err("it is a module and names a channel_type".to_owned())
+                return Err("it is a module and names a channel_type".to_owned());
             }
             PluginKind::Channel if manifest.channel_type == AGENT => {
-                Err("its channel_type `agent` is the runtime's word for other agents".to_owned())
+                return Err("its channel_type `agent` is the runtime's word for other agents".to_owned());
             }
+            _ => {}
+        }
+        match (manifest.webhook, &manifest.hmac) {
+            (WebhookScheme::Hmac, None) => Err("its webhooks are `hmac`, and it does not say how".into()),
+            (WebhookScheme::Hmac, Some(hmac)) => hmac.fault(&manifest).map_or(Ok(manifest), Err),
             _ => Ok(manifest),
         }
     }
@@ -268,6 +279,36 @@ mod tests {
         assert_eq!(manifest.capabilities, [Capability::Threads, Capability::Unknown]);
         assert_eq!(manifest.webhook, WebhookScheme::Unknown);
         assert_eq!(manifest.handover, Handover::Unknown);
+    }
+
+    #[test]
+    fn a_declared_hmac_must_make_sense() {
+        let parse = |hmac: &str| {
+            let text = format!(
+                r#"{{"name":"x","version":"1","kind":"channel","abi":1,"api":"0.1","channel_type":"x",
+                "secrets":["webhook_secret"],"webhook":"hmac"{hmac}}}"#
+            );
+            Manifest::parse(text.as_bytes())
+        };
+        let slack = r#","hmac":{"header":"X-Slack-Signature","prefix":"v0=","signed":"v0:{timestamp}:{body}",
+            "timestamp_header":"X-Slack-Request-Timestamp"}"#;
+        for fits in
+            [r#","hmac":{"header":"X-Sign"}"#, r#","hmac":{"header":"X-Sign","salt":"of later"}"#, slack]
+        {
+            assert!(parse(fits).is_ok(), "{fits}: {:?}", parse(fits));
+        }
+        for (hmac, fault) in [
+            ("", "does not say how"),
+            (r#","hmac":{}"#, "missing field `header`"),
+            (r#","hmac":{"header":"X Y"}"#, "names a header"),
+            (r#","hmac":{"header":"X","key":"token"}"#, "not among its secrets"),
+            (r#","hmac":{"header":"X","signed":"{timestamp}"}"#, "must sign `{body}`"),
+            (r#","hmac":{"header":"X","timestamp_header":"T"}"#, "must sign `{timestamp}`"),
+            (r#","hmac":{"header":"X","signed":"{timestamp}{body}"}"#, "must sign `{timestamp}`"),
+        ] {
+            let told = parse(hmac).expect_err(hmac);
+            assert!(told.contains(fault), "{hmac}: {told}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! the callee answers `unsupported`.
 
 use crate::{
-    Attachment, Blob, Effect, Forwarded, Ignored, InboundMessage, OutboundMessage, Receipt, Reviewed,
-    Screened, WebhookRequest, WebhookResponse,
+    Attachment, Blob, Effect, Forwarded, Health, Ignored, InboundMessage, OutboundMessage, Receipt, Reviewed,
+    Screened, StateWrite, WebhookRequest, WebhookResponse,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -83,6 +83,9 @@ pub enum Event {
         account: String,
         /// The message.
         message: InboundMessage,
+        /// Written in the same commit, whatever becomes of the message.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        state: Vec<StateWrite>,
     },
     /// An event was left out on purpose. Answered by `{}` after that is on disk.
     Ignored {
@@ -90,6 +93,30 @@ pub enum Event {
         account: String,
         /// What was left out.
         ignored: Ignored,
+        /// Written in the same commit.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        state: Vec<StateWrite>,
+    },
+    /// Read one key of the account's state. Answered by [`StateValue`].
+    StateGet {
+        /// The account whose state it is.
+        account: String,
+        /// The key.
+        key: String,
+    },
+    /// Write to the account's state. Answered by `{}` after that is on disk.
+    StateSet {
+        /// The account whose state it is.
+        account: String,
+        /// All of them in one commit.
+        state: Vec<StateWrite>,
+    },
+    /// How the account is. Answered by `{}`.
+    Health {
+        /// The account.
+        account: String,
+        /// How it is.
+        health: Health,
     },
     /// A verb of a newer vocabulary.
     #[serde(other)]
@@ -109,6 +136,14 @@ pub struct Found {
 pub struct Effects {
     /// What the module asks for.
     pub effects: Vec<Effect>,
+}
+
+/// The answer to [`Event::StateGet`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateValue {
+    /// What the key holds, if it holds anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// The answer to [`Request::Webhook`].

@@ -6,7 +6,8 @@
 //! - **loops** start things and own no state: [`inbound`], [`delivery`], [`wake`], [`control`],
 //!   [`http`], [`adopt`];
 //! - **rooms** are the central rows: [`agents`], [`messaging_groups`], [`wirings`],
-//!   [`destinations`], [`sessions`], [`drops`]; a room imports no other room;
+//!   [`destinations`], [`sessions`], [`drops`],
+//!   [`plugin_state`]; a room imports no other room;
 //! - **doors**, one for each danger: [`db`], [`attachments`], [`ledger`], [`plugins`], [`launcher`];
 //! - **floor**: [`home`], [`config`], [`clock`], [`id`], [`lanes`], [`error`].
 //!
@@ -32,6 +33,7 @@ pub mod lanes;
 pub mod launcher;
 pub mod ledger;
 pub mod messaging_groups;
+pub mod plugin_state;
 pub mod plugins;
 mod run;
 pub mod sessions;

@@ -286,8 +286,8 @@ async fn webhooks_are_answered_with_what_became_of_them() {
 
     let handed = HANDED.lock().expect("sound");
     let of_ears = handed.iter().filter_map(|event| match event {
-        Event::Message { account, message } if account == "ears" => Some(message.event_id.clone()),
-        Event::Ignored { account, ignored } if account == "ears" => Some(ignored.reason.clone()),
+        Event::Message { account, message, .. } if account == "ears" => Some(message.event_id.clone()),
+        Event::Ignored { account, ignored, .. } if account == "ears" => Some(ignored.reason.clone()),
         _ => None,
     });
     let expected =

@@ -14,6 +14,9 @@
 /// }
 /// ```
 ///
+/// Webhooks of the scheme `hmac` say how they are signed, `header` first:
+/// `webhook: "hmac", hmac: { header: "X-Signature", prefix: "sha256=", key: "webhook_secret" }`.
+///
 /// `channel`, `channel_type` and `description` are required. The plugin's name is the channel type;
 /// its version is the crate's.
 #[macro_export]
@@ -24,6 +27,7 @@ macro_rules! export_channel {
         description: $description:literal
         $(, capabilities: [$($capability:literal),* $(,)?])?
         $(, webhook: $webhook:literal)?
+        $(, hmac: { header: $header:literal $(, $word:ident: $value:literal)* $(,)? })?
         $(, secrets: [$($secret:literal),* $(,)?])?
         $(, handover: $handover:literal)?
         $(,)?
@@ -34,6 +38,10 @@ macro_rules! export_channel {
             .raw(",\"description\":").string($description)
             $(.raw(",\"capabilities\":").strings(&[$($capability),*]))?
             $(.raw(",\"webhook\":").string($webhook))?
+            $(.raw(",\"hmac\":{\"header\":").string($header)
+                // A literal of text or number reads the same in JSON.
+                $(.raw(concat!(",\"", stringify!($word), "\":", stringify!($value))))*
+                .raw("}"))?
             $(.raw(",\"secrets\":").strings(&[$($secret),*]))?
             $(.raw(",\"handover\":").string($handover))?
         }

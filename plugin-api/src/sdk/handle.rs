@@ -1,7 +1,7 @@
 //! What an author may call.
 
-use crate::wire::{self, Empty, Event};
-use crate::{Accepted, Ignored, InboundMessage, PluginError, Result};
+use crate::wire::{self, Empty, Event, StateValue};
+use crate::{Accepted, Health, Ignored, InboundMessage, PluginError, Result, StateWrite};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -22,7 +22,16 @@ impl Runtime {
     /// [`PluginError::Retry`]: the message is not on disk; do not acknowledge it.
     /// [`PluginError::Refused`]: it breaks a limit of the vocabulary and never will be taken.
     pub async fn message(&self, message: InboundMessage) -> Result<Accepted> {
-        self.call(Event::Message { account: self.account.clone(), message }).await
+        self.message_with(message, Vec::new()).await
+    }
+
+    /// The same, and writes to this account's state in the same commit, also when the message is a
+    /// duplicate or nobody hears it. Carry a cursor here, and it never runs ahead of its message.
+    ///
+    /// # Errors
+    /// As [`Runtime::message`]; then nothing was written.
+    pub async fn message_with(&self, message: InboundMessage, state: Vec<StateWrite>) -> Result<Accepted> {
+        self.call(Event::Message { account: self.account.clone(), message, state }).await
     }
 
     /// Puts on record that an event was left out on purpose.
@@ -30,8 +39,46 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::message`].
     pub async fn ignored(&self, ignored: Ignored) -> Result<()> {
-        let Empty {} = self.call(Event::Ignored { account: self.account.clone(), ignored }).await?;
+        self.ignored_with(ignored, Vec::new()).await
+    }
+
+    /// The same, and writes to this account's state in the same commit.
+    ///
+    /// # Errors
+    /// As [`Runtime::message`]; then nothing was written.
+    pub async fn ignored_with(&self, ignored: Ignored, state: Vec<StateWrite>) -> Result<()> {
+        let Empty {} = self.call(Event::Ignored { account: self.account.clone(), ignored, state }).await?;
         Ok(())
+    }
+
+    /// What this account has kept under `key`. It outlives restarts of the plugin and of the runtime.
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it could not be read.
+    pub async fn state_get(&self, key: &str) -> Result<Option<String>> {
+        let (account, key) = (self.account.clone(), key.to_owned());
+        let StateValue { value } = self.call(Event::StateGet { account, key }).await?;
+        Ok(value)
+    }
+
+    /// Writes to this account's state; returns after it is on disk. What belongs to a message goes
+    /// with it: [`Runtime::message_with`].
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it is not on disk. [`PluginError::Refused`]: a key or value is too long,
+    /// or the account holds too many keys.
+    pub async fn state_set(&self, state: Vec<StateWrite>) -> Result<()> {
+        let Empty {} = self.call(Event::StateSet { account: self.account.clone(), state }).await?;
+        Ok(())
+    }
+
+    /// Tells the operator how this account is; `vestibule status` shows it. A started account is live
+    /// until it says something else. An older runtime does not listen, and that is no error.
+    pub async fn health(&self, health: Health) {
+        let event = Event::Health { account: self.account.clone(), health };
+        if let Err(error) = self.call::<Empty>(event).await {
+            tracing::debug!(reason = error.reason(), "the runtime did not take the report");
+        }
     }
 
     /// The account's name in the config.

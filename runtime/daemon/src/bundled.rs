@@ -2,10 +2,11 @@
 
 use vestibule_agent_to_agent as _;
 use vestibule_github as _;
+use vestibule_telegram as _;
 use vestibule_terminal as _;
 
 /// The names of the plugins above.
-const NAMES: [&str; 3] = ["agent-to-agent", "github", "terminal"];
+const NAMES: [&str; 4] = ["agent-to-agent", "github", "telegram", "terminal"];
 
 /// Makes sure that every plugin above has registered itself.
 pub fn link() {

@@ -7,7 +7,7 @@ use crate::plugins::{AccountState, Link, Origin, SeatState};
 use crate::{agents, launcher, ledger, sessions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use vestibule_plugin_api::{Capability, PluginKind};
+use vestibule_plugin_api::{Capability, Health, PluginKind};
 
 /// How many sessions and drops are shown.
 const SHOWN: i64 = 20;
@@ -84,7 +84,7 @@ fn channels(house: &House, link: &Link) -> Vec<Value> {
     let entry = |(account, state): (&String, &AccountState)| {
         let (word, reason) = match state {
             AccountState::Connecting => ("connecting", None),
-            AccountState::Live => ("live", None),
+            AccountState::Live => reported(link.health(account)),
             AccountState::Stopping => ("stopping", None),
             AccountState::Waiting(why) => ("waiting", Some(why.clone())),
             AccountState::Broken(why) => ("broken", Some(why.clone())),
@@ -103,6 +103,16 @@ fn module_state(link: &Link) -> (&'static str, Option<String>) {
         Some(AccountState::Broken(why)) => ("broken", Some(why.clone())),
         Some(AccountState::Waiting(why)) => ("waiting", Some(why.clone())),
         _ => ("loaded", None),
+    }
+}
+
+/// How a started account is: live, unless its channel says something else.
+fn reported(health: Option<Health>) -> (&'static str, Option<String>) {
+    match health {
+        None | Some(Health::Live | Health::Unknown) => ("live", None),
+        Some(Health::Connecting) => ("connecting", None),
+        Some(Health::Degraded { reason }) => ("degraded", Some(reason)),
+        Some(Health::Stopped { reason }) => ("stopped", Some(reason)),
     }
 }
 

@@ -18,6 +18,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../sessions/migrations/0012_adoptions.sql")),
     M::up(include_str!("../sessions/migrations/0011_outbound_seq.sql")),
     M::up(include_str!("../ledger/migrations/0013_hops.sql")),
+    M::up(include_str!("../plugin_state/migrations/0014_plugin_state.sql")),
 ];
 
 /// Applies what is missing.

@@ -1,9 +1,9 @@
 //! `/webhook/<channel>/<account>`: bounded, verified, then the plugin's.
 
 use super::signature;
-use crate::config;
 use crate::house::House;
-use crate::plugins::CallError;
+use crate::plugins::{CallError, Link};
+use crate::{clock, config};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode};
@@ -79,18 +79,20 @@ async fn answer(
     let Ok(_permit) = webhooks.at_once.try_acquire() else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; come again");
     };
-    let secret = secret(house, channel, account, &link.manifest.secrets)?;
+    let key = signature::key(&link.manifest);
+    let secret = secret(house, channel, account, &link.manifest.secrets, key)?;
     let (parts, body) = request.into_parts();
     let body = read(body, house.config.webhook_body_limit).await?;
-    let scheme = link.manifest.webhook;
-    let claimed = parts.headers.get(signature::header(scheme)).and_then(|value| value.to_str().ok());
-    signature::verify(scheme, &secret, claimed, &body)
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    signature::verify(&link.manifest, &secret, header, &body, clock::now())
         .map_err(|why| (StatusCode::UNAUTHORIZED, why.to_owned()))?;
+    let scheme = (link.manifest.webhook, link.manifest.hmac.clone());
     // Not every platform sends again: while a plugin is being replaced, its events wait a little.
     let begin = Instant::now();
     let link = house.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
     // What was verified by one scheme says nothing to a channel of another.
-    let Some(link) = link.filter(|link| link.manifest.webhook == scheme) else {
+    let same = |link: &Arc<Link>| (link.manifest.webhook, link.manifest.hmac.clone()) == scheme;
+    let Some(link) = link.filter(same) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the channel is not live yet; send it again");
     };
     let headers = parts.headers.iter();
@@ -114,15 +116,21 @@ async fn answer(
     }
 }
 
-fn secret(house: &House, channel: &str, account: &str, secrets: &[String]) -> Result<String, Refusal> {
+fn secret(
+    house: &House,
+    channel: &str,
+    account: &str,
+    secrets: &[String],
+    key: &str,
+) -> Result<String, Refusal> {
     let section = house.config.channels.get(&(channel.to_owned(), account.to_owned()));
     let resolved = section.and_then(|section| config::resolve(section, secrets).ok());
-    match resolved.as_ref().and_then(|config| config.get("webhook_secret")).and_then(Value::as_str) {
+    match resolved.as_ref().and_then(|config| config.get(key)).and_then(Value::as_str) {
         Some(secret) if !secret.is_empty() => Ok(secret.to_owned()),
         // Without a secret nothing can be verified, so nothing is taken.
         _ => refuse(
             StatusCode::SERVICE_UNAVAILABLE,
-            "this account has no webhook_secret; set it in vestibule.toml",
+            format!("this account has no {key}; set it in vestibule.toml"),
         ),
     }
 }

@@ -15,21 +15,22 @@ use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::house::House;
 use crate::plugins::{self, Said};
-use crate::{drops, ledger, sessions};
+use crate::{drops, ledger, plugin_state, sessions};
 use rusqlite::Connection;
 use std::sync::Arc;
-use vestibule_plugin_api::{Accepted, Ignored, Screened, Station};
+use vestibule_plugin_api::{Accepted, Ignored, Screened, StateWrite, Station};
 
-/// Takes one message from a channel.
+/// Takes one message from a channel, and what the channel keeps with it: whatever becomes of the
+/// message, `state` is written in the same commit.
 ///
 /// # Errors
 /// It is not on disk: the adapter must not acknowledge its platform.
-pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
+pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>) -> Result<Accepted> {
     let now = clock::now();
     let marks = house.clone();
     let arrival = match screened(house, arrival).await {
         Ok(arrival) => arrival,
-        Err((arrival, reason)) => return refused(house, &arrival, reason, now).await,
+        Err((arrival, reason)) => return refused(house, &arrival, reason, state, now).await,
     };
     let arrival = files::store(house, arrival).await?;
     let stored = files::blobs(&arrival.files);
@@ -39,6 +40,7 @@ pub async fn route(house: &Arc<House>, arrival: Arrival) -> Result<Accepted> {
             marks.ledger.write_marks(db)?;
             let (channel, account) =
                 (arrival.address.channel_type.as_str(), arrival.address.account.as_str());
+            plugin_state::apply(db, channel, account, &state)?;
             if !ledger::take_event(db, channel, account, &arrival.message.event_id, now)? {
                 return Ok((Accepted::Duplicate, Vec::new()));
             }
@@ -82,12 +84,19 @@ async fn screened(house: &House, mut arrival: Arrival) -> std::result::Result<Ar
 }
 
 /// Puts on record that a module let a message go no further.
-async fn refused(house: &House, arrival: &Arrival, reason: String, now: Timestamp) -> Result<Accepted> {
+async fn refused(
+    house: &House,
+    arrival: &Arrival,
+    reason: String,
+    state: Vec<StateWrite>,
+    now: Timestamp,
+) -> Result<Accepted> {
     let (at, message) = (arrival.address.clone(), &arrival.message);
     let event_id = message.event_id.clone();
     let sender = message.sender.name.clone().unwrap_or_else(|| message.sender.handle.clone());
     let record = move |db: &Connection| {
         let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
+        plugin_state::apply(db, chat.0, chat.1, &state)?;
         if !ledger::take_event(db, chat.0, chat.1, &event_id, now)? {
             return Ok(Accepted::Duplicate);
         }
@@ -101,9 +110,16 @@ async fn refused(house: &House, arrival: &Arrival, reason: String, now: Timestam
 ///
 /// # Errors
 /// It is not on disk.
-pub async fn ignored(house: &House, channel: String, account: String, ignored: Ignored) -> Result<()> {
+pub async fn ignored(
+    house: &House,
+    channel: String,
+    account: String,
+    ignored: Ignored,
+    state: Vec<StateWrite>,
+) -> Result<()> {
     let now = clock::now();
     let record = move |db: &Connection| {
+        plugin_state::apply(db, &channel, &account, &state)?;
         if ledger::take_event(db, &channel, &account, &ignored.event_id, now)? {
             let chat = ignored.platform_id.as_ref().map_or("", |chat| chat.as_str());
             drops::record(db, (&channel, &account, chat), &ignored.reason, ignored.sender.as_deref(), now)?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    Effect, Forwarded, Manifest, OutboundMessage, PluginError, Receipt, Reviewed, Screened, Verdict,
+    Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt, Reviewed, Screened, Verdict,
     WebhookRequest,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
@@ -26,6 +26,8 @@ const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a module may take over one message: somebody waits for it.
 const STATION_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest reason of a report that is kept, in characters.
+const REASON_CHARS_MAX: usize = 500;
 /// How long an ending plugin's threads are waited for.
 pub(super) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -76,6 +78,7 @@ pub struct Link {
     pub tier: Tier,
     deadline: Duration,
     accounts: Mutex<BTreeMap<String, AccountState>>,
+    health: Mutex<BTreeMap<String, Health>>,
     generation: AtomicU64,
     /// How many calls are under way.
     open: watch::Sender<usize>,
@@ -127,8 +130,9 @@ impl Link {
 
     fn new(house: &House, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {
         let deadline = house.config.plugin(&manifest.name).deadline();
-        let (accounts, generation) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Link { manifest, origin, tier, deadline, accounts, generation, open: watch::Sender::new(0) })
+        let (accounts, health, generation) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        let open = watch::Sender::new(0);
+        Arc::new(Link { manifest, origin, tier, deadline, accounts, health, generation, open })
     }
 
     /// Delivers a message.
@@ -176,8 +180,9 @@ impl Link {
         self.ask(wire::frame(&Request::Review { message }), STATION_DEADLINE.min(self.deadline)).await
     }
 
-    /// Starts an account.
+    /// Starts an account. What it said before of how it is holds no longer.
     pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
+        self.reports().remove(account);
         let request = Request::Start { account: account.to_owned(), config };
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
         Ok(())
@@ -211,6 +216,35 @@ impl Link {
     /// The accounts and how they are.
     pub fn accounts(&self) -> MutexGuard<'_, BTreeMap<String, AccountState>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a channel's word on how an account of it is.
+    pub fn heard(&self, account: &str, health: Health) {
+        let channel = &self.manifest.channel_type;
+        let health = bounded(health);
+        let before = self.reports().insert(account.to_owned(), health.clone());
+        if before.as_ref() == Some(&health) {
+            return;
+        }
+        match (&health, before) {
+            (Health::Degraded { reason }, _) => {
+                tracing::warn!(channel, account, %reason, "channel works in part");
+            }
+            (Health::Stopped { reason }, _) => {
+                tracing::error!(channel, account, %reason, "channel has stopped");
+            }
+            (Health::Live, Some(_)) => tracing::info!(channel, account, "channel works again"),
+            _ => tracing::debug!(channel, account, ?health, "channel reports"),
+        }
+    }
+
+    /// What a channel said last of how an account of it is.
+    pub fn health(&self, account: &str) -> Option<Health> {
+        self.reports().get(account).cloned()
+    }
+
+    fn reports(&self) -> MutexGuard<'_, BTreeMap<String, Health>> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the account can be called.
@@ -268,6 +302,16 @@ struct UnderWay<'a>(&'a watch::Sender<usize>);
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// A reason is one line for a person, however long and odd the plugin's was.
+fn bounded(health: Health) -> Health {
+    let line = |reason: String| reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
+    match health {
+        Health::Degraded { reason } => Health::Degraded { reason: line(reason) },
+        Health::Stopped { reason } => Health::Stopped { reason: line(reason) },
+        health => health,
     }
 }
 

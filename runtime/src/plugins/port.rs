@@ -4,10 +4,11 @@ use super::link::Link;
 use crate::error::Error;
 use crate::house::House;
 use crate::inbound::{self, Arrival};
+use crate::plugin_state;
 use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
-use vestibule_plugin_api::wire::{self, Empty, Event};
-use vestibule_plugin_api::{Capability, PluginError, PluginKind};
+use vestibule_plugin_api::wire::{self, Empty, Event, StateValue};
+use vestibule_plugin_api::{Capability, PluginError, PluginKind, StateWrite};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How many events of one plugin are on their way at once; the next ones wait.
@@ -75,25 +76,50 @@ async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Fram
         return (status::BAD_FRAME, wire::frame(&"a module hands over no messages; it answers with effects"));
     }
     match event {
-        Event::Message { account, message } => {
-            if let Some(why) = fault(link, &account).or_else(|| message.fault()) {
+        Event::Message { account, message, state } => {
+            let why = fault(link, &account).or_else(|| message.fault()).or_else(|| StateWrite::fault(&state));
+            if let Some(why) = why {
                 tracing::warn!(plugin = link.manifest.name, %why, "a message was refused");
                 return (status::BAD_FRAME, wire::frame(&why));
             }
             let threads = link.manifest.can(Capability::Threads);
             let arrival = Arrival::new(channel_type, &account, threads, message);
-            told(inbound::route(house, arrival).await)
+            told(inbound::route(house, arrival, state).await)
         }
-        Event::Ignored { account, ignored } => {
+        Event::Ignored { account, ignored, state } => {
             let bounded = |text: &str| !text.is_empty() && text.len() <= vestibule_plugin_api::ID_BYTES_MAX;
             let why = fault(link, &account).or_else(|| {
                 (!bounded(&ignored.event_id) || !bounded(&ignored.reason))
                     .then(|| "event_id and reason must be 1 to 512 bytes".to_owned())
             });
-            if let Some(why) = why {
+            if let Some(why) = why.or_else(|| StateWrite::fault(&state)) {
                 return (status::BAD_FRAME, wire::frame(&why));
             }
-            told(inbound::ignored(house, channel_type.clone(), account, ignored).await.map(|()| Empty {}))
+            let done = inbound::ignored(house, channel_type.clone(), account, ignored, state).await;
+            told(done.map(|()| Empty {}))
+        }
+        Event::StateGet { account, key } => {
+            if let Some(why) = fault(link, &account) {
+                return (status::BAD_FRAME, wire::frame(&why));
+            }
+            let channel = channel_type.clone();
+            let value = house.central.read(move |db| plugin_state::get(db, &channel, &account, &key)).await;
+            told(value.map(|value| StateValue { value }))
+        }
+        Event::StateSet { account, state } => {
+            if let Some(why) = fault(link, &account).or_else(|| StateWrite::fault(&state)) {
+                return (status::BAD_FRAME, wire::frame(&why));
+            }
+            let channel = channel_type.clone();
+            let write = move |db: &_| plugin_state::apply(db, &channel, &account, &state);
+            told(house.central.write(write).await.map(|()| Empty {}))
+        }
+        Event::Health { account, health } => {
+            if let Some(why) = fault(link, &account) {
+                return (status::BAD_FRAME, wire::frame(&why));
+            }
+            link.heard(&account, health);
+            (status::OK, wire::frame(&Empty {}))
         }
         Event::Unknown => (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb")),
     }
@@ -107,6 +133,7 @@ fn fault(link: &Link, account: &str) -> Option<String> {
 fn told<T: serde::Serialize>(outcome: Result<T, Error>) -> (u32, Frame) {
     match outcome {
         Ok(answer) => (status::OK, wire::frame(&answer)),
+        Err(Error::Refused(why)) => (status::ERROR, wire::frame(&PluginError::refused(why))),
         Err(error) => {
             // The database itself says, once, what its trouble is.
             tracing::debug!(%error, "an event could not be committed; its platform is not acknowledged");

@@ -21,6 +21,7 @@ static MODE: [u8; 11] = *b"POST-MODE:.";
 pub struct Post {
     platform: String,
     events: JoinHandle<()>,
+    runtime: Runtime,
 }
 
 #[async_trait]
@@ -35,6 +36,7 @@ impl Channel for Post {
             _ => {}
         }
         let platform = config.platform.clone();
+        let own = runtime.clone();
         let events = tokio::spawn(async move {
             loop {
                 // Whatever ends it: the platform sends again what nobody confirmed.
@@ -42,7 +44,7 @@ impl Channel for Post {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        Ok(Post { platform, events })
+        Ok(Post { platform, events, runtime: own })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -56,6 +58,27 @@ impl Channel for Post {
             return Err(PluginError::in_doubt("the platform hung up"));
         }
         Ok(Receipt { platform_message_id: Some(message.id) })
+    }
+
+    /// Takes the body as a message, and counts them where a restart does not forget.
+    async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
+        let count = self.runtime.state_get("webhooks").await?.and_then(|count| count.parse().ok());
+        let count = count.unwrap_or(0_u64) + 1;
+        let message = InboundMessage {
+            event_id: format!("webhook/{count}"),
+            message_id: count.to_string(),
+            platform_id: "webhooks".into(),
+            thread_id: None,
+            sender: Sender { handle: "somebody".into(), name: None, is_bot: false },
+            text: String::from_utf8_lossy(&request.body).into_owned(),
+            reply_to: None,
+            attachments: vec![],
+            timestamp: Timestamp::now(),
+            is_mention: true,
+            is_group: false,
+        };
+        self.runtime.message_with(message, vec![StateWrite::set("webhooks", count.to_string())]).await?;
+        Ok(WebhookResponse::text(200, count.to_string()))
     }
 
     async fn stop(&self) {

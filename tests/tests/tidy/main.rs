@@ -129,6 +129,7 @@ fn crates_import_only_whom_they_may() {
                 "vestibule-runner",
                 "vestibule-runtime",
                 "vestibule-seam",
+                "vestibule-telegram",
                 "vestibule-terminal",
             ],
             _ => &["vestibule-plugin-api"], // a plugin sees the author's side and nothing else
@@ -151,7 +152,8 @@ fn crates_import_only_whom_they_may() {
     assert!(seen >= 10, "{seen} packages");
 }
 
-const ROOMS: [&str; 6] = ["agents", "destinations", "drops", "messaging_groups", "sessions", "wirings"];
+const ROOMS: [&str; 7] =
+    ["agents", "destinations", "drops", "messaging_groups", "plugin_state", "sessions", "wirings"];
 const LOOPS: [&str; 6] = ["inbound", "delivery", "wake", "control", "http", "adopt"];
 
 /// The modules of the runtime that a file names by `crate::x` or `use crate::{x, y}`.

@@ -1,0 +1,312 @@
+//! The calls to Telegram's Bot API, and what its answers mean for the runtime.
+
+use crate::map::{KINDS, Own, Target};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use serde_json::{Value, json};
+use std::time::Duration;
+use vestibule_plugin_api::{Attachment, PluginError, Result, Secret};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call may take; a file has to go through in it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(50);
+/// How long Telegram holds an empty answer back, in seconds.
+const POLL_SECONDS: u64 = 30;
+const POLL_TIMEOUT: Duration = Duration::from_secs(POLL_SECONDS + 15);
+/// More than any answer we read. What follows is not read.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The largest file a bot may download from Telegram.
+const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// The longest part of Telegram's own words that is passed on, in characters.
+const WORDS_CHARS_MAX: usize = 300;
+/// Telegram asks for minutes at most; a longer wait is something else.
+const WAIT_SECONDS_MAX: u64 = 3_600;
+
+/// One account's access to the API. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    /// Both hold the token: neither may reach a log or an error.
+    methods: String,
+    files: String,
+}
+
+impl Api {
+    /// Prepares the calls; nothing is sent yet.
+    pub fn new(root: &str, token: &Secret) -> Result<Api> {
+        let root = root.trim_end_matches('/');
+        let usable = Url::parse(root).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !usable {
+            return Err(PluginError::broken("`api_root` is not a URL that begins with https:// or http://"));
+        }
+        let token = token.expose();
+        // It becomes a part of the path.
+        if token.is_empty() || !token.chars().all(|c| c.is_ascii_alphanumeric() || ":_-".contains(c)) {
+            return Err(PluginError::broken("`token` contains characters that no token has: copy it again"));
+        }
+        // Another plugin in this process may have installed it before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent("vestibule")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .build()
+            .map_err(|error| {
+                let reason = PluginError::from(error);
+                PluginError::broken(format!("cannot prepare for HTTPS: {}", reason.reason()))
+            })?;
+        Ok(Api { client, methods: format!("{root}/bot{token}"), files: format!("{root}/file/bot{token}") })
+    }
+
+    /// Asks whose token this is.
+    pub async fn own_user(&self) -> Result<Own> {
+        let own = self.call("getMe", &json!({})).await.map_err(|error| match error {
+            PluginError::Refused { .. } => not_telegram(),
+            error => error,
+        })?;
+        serde_json::from_value(own).map_err(|_| not_telegram())
+    }
+
+    /// Takes a webhook away that somebody set; the updates that wait for it stay.
+    pub async fn delete_webhook(&self) -> Result<()> {
+        self.call("deleteWebhook", &json!({ "drop_pending_updates": false })).await.map(drop)
+    }
+
+    /// Fetches updates, and waits for some if `waits`. Those before `offset` are gone for ever after this
+    /// call.
+    pub async fn updates(&self, offset: Option<i64>, waits: bool) -> Result<Vec<Value>> {
+        let timeout = if waits { POLL_SECONDS } else { 0 };
+        let mut body = json!({ "timeout": timeout, "allowed_updates": KINDS });
+        if let Some(offset) = offset {
+            body["offset"] = offset.into();
+        }
+        let request = self.client.post(format!("{}/getUpdates", self.methods)).json(&body);
+        match self.send(request.timeout(POLL_TIMEOUT)).await? {
+            Value::Array(updates) => Ok(updates),
+            _ => Err(not_telegram()),
+        }
+    }
+
+    /// Sends a text; answers the message's number.
+    pub async fn send_text(&self, to: &Target, text: &str, quote: Option<i64>) -> Result<Option<i64>> {
+        let mut body = json!({ "chat_id": to.chat, "text": text });
+        if let Some(topic) = to.topic {
+            body["message_thread_id"] = topic.into();
+        }
+        if let Some(quote) = quote {
+            body["reply_parameters"] = quoting(quote);
+        }
+        let sent = self.call("sendMessage", &body).await?;
+        Ok(sent["message_id"].as_i64())
+    }
+
+    /// Sends a file; answers the message's number.
+    pub async fn send_file(&self, to: &Target, file: &Attachment, quote: Option<i64>) -> Result<Option<i64>> {
+        let mut fields = vec![("chat_id", to.chat.to_string())];
+        fields.extend(to.topic.map(|topic| ("message_thread_id", topic.to_string())));
+        fields.extend(quote.map(|quote| ("reply_parameters", quoting(quote).to_string())));
+        let bytes = file.bytes.as_deref().unwrap_or_default();
+        let (boundary, body) = form(&fields, &file.name, bytes);
+        let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
+        let request = self.client.post(format!("{}/sendDocument", self.methods));
+        let sent = self.send(request.header(CONTENT_TYPE, kind).body(body).timeout(CALL_TIMEOUT)).await?;
+        Ok(sent["message_id"].as_i64())
+    }
+
+    /// Fetches a file that somebody sent.
+    pub async fn file(&self, file_id: &str) -> Result<Vec<u8>> {
+        let file = self.call("getFile", &json!({ "file_id": file_id })).await?;
+        let path = file["file_path"].as_str().unwrap_or_default();
+        // A server of one's own may name a path on its disk instead.
+        if path.is_empty() || path.starts_with('/') || path.contains("..") {
+            return Err(PluginError::refused("Telegram names no place to fetch it from"));
+        }
+        let request = self.client.get(format!("{}/{path}", self.files)).timeout(CALL_TIMEOUT);
+        let response = asked(request).await?;
+        let status = response.status();
+        let (bytes, whole) = body_of(response, FILE_BYTES_MAX).await;
+        match status.as_u16() {
+            200 if whole => Ok(bytes),
+            200 if bytes.len() > FILE_BYTES_MAX => Err(PluginError::refused("it is larger than 20 MiB")),
+            200 | 429 | 500.. => Err(PluginError::retry("the download broke off")),
+            code => Err(PluginError::refused(format!("Telegram does not hand it out ({code})"))),
+        }
+    }
+
+    async fn call(&self, method: &str, body: &Value) -> Result<Value> {
+        let request = self.client.post(format!("{}/{method}", self.methods)).json(body);
+        self.send(request.timeout(CALL_TIMEOUT)).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Value> {
+        let response = asked(request).await?;
+        let status = response.status().as_u16();
+        let (body, _) = body_of(response, ANSWER_BYTES_MAX).await;
+        let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if answer["ok"] == true {
+            return Ok(answer["result"].take());
+        }
+        Err(meaning(status, &answer))
+    }
+}
+
+fn not_telegram() -> PluginError {
+    PluginError::broken("what answers there is not Telegram's Bot API: check `api_root`")
+}
+
+fn quoting(message: i64) -> Value {
+    json!({ "message_id": message, "allow_sending_without_reply": true })
+}
+
+async fn asked(request: RequestBuilder) -> Result<Response> {
+    request.send().await.map_err(|error| {
+        let not_asked = error.is_connect() || error.is_builder();
+        // The URL holds the token.
+        let reason = PluginError::from(error.without_url());
+        let words = format!("Telegram cannot be reached: {}", reason.reason());
+        if not_asked { PluginError::retry(words) } else { PluginError::in_doubt(words) }
+    })
+}
+
+/// The body, up to one chunk more than `most`, and whether that is all of it.
+async fn body_of(mut response: Response, most: usize) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return (body, true),
+            Err(_) => return (body, false),
+        }
+        if body.len() > most {
+            return (body, false);
+        }
+    }
+}
+
+/// What it means that a call was not done.
+fn meaning(status: u16, answer: &Value) -> PluginError {
+    let code = answer["error_code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(status);
+    let words = answer["description"].as_str().unwrap_or_default();
+    let words: String = words.chars().filter(|c| !c.is_control()).take(WORDS_CHARS_MAX).collect();
+    let words = if words.is_empty() { code.to_string() } else { format!("{code}: {words}") };
+    let more = &answer["parameters"];
+    match code {
+        // With a token that it does not know, Telegram knows no method either.
+        401 | 404 => PluginError::broken(format!(
+            "Telegram refused the token ({words}): put the one that BotFather shows into the config as `token`"
+        )),
+        409 => PluginError::retry(format!(
+            "another program takes this bot's updates ({words}): stop it, or make a bot of its own for it"
+        )),
+        429 => {
+            let wait = more["retry_after"].as_u64().unwrap_or(1).clamp(1, WAIT_SECONDS_MAX);
+            PluginError::retry_after(
+                format!("Telegram asks to wait {wait} s ({words})"),
+                Duration::from_secs(wait),
+            )
+        }
+        500.. => PluginError::in_doubt(format!("Telegram has a problem ({words})")),
+        _ => match more["migrate_to_chat_id"].as_i64() {
+            Some(chat) => PluginError::refused(format!(
+                "the group has become a supergroup ({words}): wire telegram:{chat} instead"
+            )),
+            None if code < 400 => not_telegram(),
+            None => PluginError::refused(format!("Telegram refused it ({words})")),
+        },
+    }
+}
+
+/// A form with a file in it: its boundary and its bytes. The boundary occurs nowhere in the file: whoever
+/// wrote it could otherwise add fields of his own, another chat's number say.
+fn form(fields: &[(&str, String)], name: &str, file: &[u8]) -> (String, Vec<u8>) {
+    let name: String =
+        name.chars().map(|c| if c.is_control() || c == '"' || c == '\\' { '_' } else { c }).collect();
+    let name = if name.is_empty() { "file".to_owned() } else { name };
+    let within = |text: &[u8], word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
+    let free = |boundary: &String| !within(file, boundary) && !name.contains(boundary.as_str());
+    let mut boundaries = (0_u64..).map(|number| format!("vestibule-form-{number}-end"));
+    let boundary = boundaries.find(free).unwrap_or_default();
+    let mut body = Vec::with_capacity(file.len() + 1024);
+    for (field, value) in fields {
+        let part =
+            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n");
+        body.extend_from_slice(part.as_bytes());
+    }
+    let head = format!(
+        "--{boundary}\r\ncontent-disposition: form-data; name=\"document\"; filename=\"{name}\"\r\n\
+         content-type: application/octet-stream\r\n\r\n"
+    );
+    body.extend_from_slice(head.as_bytes());
+    body.extend_from_slice(file);
+    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    (boundary, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_answer_means() {
+        let told = |code: u16, words: &str| json!({ "ok": false, "error_code": code, "description": words });
+        let with = |code: u16, parameters: Value| json!({ "ok": false, "error_code": code, "description": "x", "parameters": parameters });
+        let table = [
+            (401, told(401, "Unauthorized"), "broken", None, "`token`"),
+            (404, told(404, "Not Found"), "broken", None, "`token`"),
+            (
+                403,
+                told(403, "Forbidden: bot was blocked by the user"),
+                "refused",
+                None,
+                "blocked by the user",
+            ),
+            (400, told(400, "Bad Request: chat not found\u{7}"), "refused", None, "chat not found)"),
+            (400, with(400, json!({ "migrate_to_chat_id": -1002 })), "refused", None, "wire telegram:-1002"),
+            (413, json!("<html>"), "refused", None, "413"),
+            (409, told(409, "Conflict"), "retry", None, "another program"),
+            (429, with(429, json!({ "retry_after": 7 })), "retry", Some(7_000), "wait 7 s"),
+            (429, with(429, json!({ "retry_after": 999_999 })), "retry", Some(3_600_000), "wait"),
+            (429, told(429, "x"), "retry", Some(1_000), "wait 1 s"),
+            (502, json!("<html>"), "in doubt", None, "502"),
+            (200, json!("<html>"), "broken", None, "`api_root`"),
+        ];
+        for (status, answer, expected, after, named) in table {
+            let error = meaning(status, &answer);
+            let (kind, waits) = match &error {
+                PluginError::Retry { after_ms, in_doubt, .. } => {
+                    (if *in_doubt { "in doubt" } else { "retry" }, *after_ms)
+                }
+                PluginError::Refused { .. } => ("refused", None),
+                PluginError::Broken { .. } => ("broken", None),
+                _ => ("another", None),
+            };
+            assert_eq!((kind, waits), (expected, after), "{answer}: {error:?}");
+            assert!(error.reason().contains(named), "{answer}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_root_or_a_token_is_refused() {
+        let secret = |text: &str| serde_json::from_value::<Secret>(json!(text)).expect("text");
+        for (root, token) in [
+            ("ftp://x", "1:a"),
+            ("telegram.example", "1:a"),
+            ("https://x", ""),
+            ("https://x", "1:a/../x"),
+            ("https://x", "1:a\n"),
+        ] {
+            assert!(Api::new(root, &secret(token)).is_err(), "{root} {token}");
+        }
+        assert!(Api::new("http://127.0.0.1:1/", &secret("1:aB-_")).is_ok());
+    }
+
+    #[test]
+    fn a_file_cannot_add_fields_to_its_form() {
+        let evil = b"--vestibule-form-0-end\r\ncontent-disposition: form-data; name=\"chat_id\"\r\n\r\n7";
+        let (boundary, body) = form(&[("chat_id", "1".into())], "a\"\r\nx\\.txt", evil);
+        assert_eq!(boundary, "vestibule-form-1-end");
+        let text = String::from_utf8(body).expect("text");
+        assert_eq!(text.matches(&boundary).count(), 3, "{text}");
+        assert!(text.contains("filename=\"a___x_.txt\"") && text.ends_with("-1-end--\r\n"), "{text}");
+    }
+}

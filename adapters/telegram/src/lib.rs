@@ -1,0 +1,86 @@
+//! The `telegram` channel: updates come in by long polling, replies go out by the Bot API.
+//!
+//! [`map`] says what an update or an address means, without input or output; [`api`] talks to
+//! Telegram; [`poll`] takes updates one by one; [`send`] delivers a message part by part.
+
+mod api;
+mod map;
+mod poll;
+mod send;
+mod split;
+
+use api::Api;
+use map::Own;
+use send::Progress;
+use serde::Deserialize;
+use std::sync::{Mutex, PoisonError};
+use tokio::task::JoinHandle;
+use vestibule_plugin_api::*;
+
+/// `[channels.telegram.<account>]` in `vestibule.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// The bot's token, from BotFather.
+    token: Secret,
+    /// Where the Bot API is: your own server, if you run one.
+    api_root: Option<String>,
+}
+
+const API_ROOT: &str = "https://api.telegram.org";
+
+struct Telegram {
+    api: Api,
+    runtime: Runtime,
+    progress: Progress,
+    polling: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[async_trait]
+impl Channel for Telegram {
+    type Config = Config;
+
+    async fn start(config: Config, runtime: Runtime) -> Result<Self> {
+        let api = Api::new(config.api_root.as_deref().unwrap_or(API_ROOT), &config.token)?;
+        let own: Own = api.own_user().await?;
+        // A webhook that is set keeps `getUpdates` from working. What waits stays.
+        api.delete_webhook().await?;
+        tracing::info!(bot = own.username, "signed in to Telegram");
+        let progress = Progress::load(&runtime).await?;
+        let polling = tokio::spawn(poll::run(api.clone(), own, runtime.clone()));
+        Ok(Telegram { api, runtime, progress, polling: Mutex::new(Some(polling)) })
+    }
+
+    async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
+        send::deliver(&self.api, &self.runtime, &self.progress, message).await
+    }
+
+    async fn stop(&self) {
+        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(polling) = polling {
+            // Whatever it was about to take was not acknowledged, and comes again.
+            polling.abort();
+            let _ = polling.await;
+        }
+    }
+}
+
+export_channel! {
+    channel: Telegram,
+    channel_type: "telegram",
+    description: "Private chats and groups on Telegram",
+    capabilities: ["threads", "attachments"],
+    secrets: ["token"],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_in_the_config_names_the_keys() {
+        let config = serde_json::json!({ "token": "t", "api_rot": "http://x" });
+        let error = serde_json::from_value::<Config>(config).err().expect("refused").to_string();
+        assert!(error.contains("api_rot") && error.contains("`api_root`"), "{error}");
+    }
+}

@@ -1,0 +1,305 @@
+//! What an update of Telegram means, and what an address of ours means to Telegram. Pure.
+
+use serde::Deserialize;
+use serde_json::Value;
+use vestibule_plugin_api::{
+    Address, Attachment, Ignored, InboundMessage, ReplyTo, Sender, ThreadId, Timestamp,
+};
+
+/// The kinds of update we ask for.
+pub const KINDS: [&str; 4] = ["message", "edited_message", "channel_post", "edited_channel_post"];
+
+/// Whose token it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Own {
+    /// The numeric id, which never changes.
+    pub id: i64,
+    /// The name after `@`.
+    pub username: String,
+}
+
+/// What becomes of one update.
+#[derive(Debug, PartialEq)]
+pub enum Reading {
+    /// Somebody says something, perhaps with a file that Telegram keeps.
+    Message(Box<InboundMessage>, Option<String>),
+    /// It is left out, with the reason.
+    Ignored(Ignored),
+}
+
+#[derive(Deserialize)]
+struct Message {
+    message_id: i64,
+    date: i64,
+    chat: Chat,
+    from: Option<User>,
+    sender_chat: Option<Chat>,
+    #[serde(default)]
+    is_topic_message: bool,
+    message_thread_id: Option<i64>,
+    text: Option<String>,
+    caption: Option<String>,
+    #[serde(default)]
+    entities: Vec<Entity>,
+    #[serde(default)]
+    caption_entities: Vec<Entity>,
+    reply_to_message: Option<Box<Message>>,
+    edit_date: Option<i64>,
+    migrate_to_chat_id: Option<i64>,
+    forum_topic_created: Option<Value>,
+    photo: Option<Vec<File>>,
+    document: Option<File>,
+    animation: Option<File>,
+    audio: Option<File>,
+    voice: Option<File>,
+    video: Option<File>,
+    video_note: Option<File>,
+    sticker: Option<File>,
+}
+
+#[derive(Deserialize)]
+struct Chat {
+    id: i64,
+    #[serde(rename = "type", default)]
+    kind: String,
+    title: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    id: i64,
+    #[serde(default)]
+    is_bot: bool,
+    #[serde(default)]
+    first_name: String,
+    last_name: Option<String>,
+    username: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Entity {
+    #[serde(rename = "type")]
+    kind: String,
+    offset: usize,
+    length: usize,
+    user: Option<User>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    file_id: String,
+    file_name: Option<String>,
+    mime_type: Option<String>,
+    file_size: Option<u64>,
+}
+
+/// The number of an update; `None` when it has none, and is no update.
+pub fn update_id(update: &Value) -> Option<i64> {
+    update["update_id"].as_i64()
+}
+
+/// Reads one update.
+pub fn read(update: &Value, own: &Own) -> Reading {
+    let number = update_id(update).unwrap_or_default();
+    let left_out = |reason: &str| {
+        let event_id = format!("update/{number}");
+        Reading::Ignored(Ignored { event_id, reason: reason.into(), platform_id: None, sender: None })
+    };
+    let Some((kind, body)) = KINDS.iter().find_map(|kind| Some((*kind, update.get(kind)?))) else {
+        return left_out("unsupported_update");
+    };
+    let Ok(message) = Message::deserialize(body) else { return left_out("unreadable") };
+    let reason = match kind {
+        "edited_message" | "edited_channel_post" => Some("edited"),
+        "channel_post" => Some("channel_post"),
+        _ => unheard(&message, own),
+    };
+    match reason {
+        Some(reason) => Reading::Ignored(Ignored {
+            event_id: event_id(kind, &message),
+            reason: reason.into(),
+            platform_id: Some(chat_name(message.chat.id).into()),
+            sender: Some(sender(&message)),
+        }),
+        None => {
+            let (attachment, file_id) = file(&message).unzip();
+            Reading::Message(Box::new(inbound(kind, message, own, attachment)), file_id)
+        }
+    }
+}
+
+/// Why a new message is not for an agent, if it is not.
+fn unheard(message: &Message, own: &Own) -> Option<&'static str> {
+    if message.from.as_ref().is_some_and(|from| from.id == own.id) {
+        Some("own_message")
+    } else if message.migrate_to_chat_id.is_some() {
+        Some("group_has_a_new_id")
+    } else if message.text.is_none() && message.caption.is_none() && file(message).is_none() {
+        // Somebody joined, a poll, a place …
+        Some("no_text")
+    } else {
+        None
+    }
+}
+
+fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachment>) -> InboundMessage {
+    let is_private = message.chat.kind == "private";
+    let (handle, name, is_bot) = identity(&message);
+    InboundMessage {
+        event_id: event_id(kind, &message),
+        message_id: message_name(message.chat.id, message.message_id),
+        platform_id: chat_name(message.chat.id).into(),
+        thread_id: topic(&message).map(|topic| ThreadId(format!("telegram:{}:{topic}", message.chat.id))),
+        sender: Sender { handle, name: Some(name), is_bot },
+        is_mention: is_private || mentions(&message, own) || answers(&message, own),
+        is_group: !is_private,
+        reply_to: quoted(&message).map(|quoted| ReplyTo {
+            id: message_name(message.chat.id, quoted.message_id),
+            sender: Some(sender(quoted)),
+            text: quoted.text.clone().or_else(|| quoted.caption.clone()),
+        }),
+        timestamp: Timestamp(message.date.saturating_mul(1000)),
+        attachments: attachment.into_iter().collect(),
+        text: message.text.or(message.caption).unwrap_or_default(),
+    }
+}
+
+/// Names the event for ever: update numbers start anew after a quiet week, so they do not.
+fn event_id(kind: &str, message: &Message) -> String {
+    let revision = message.edit_date.unwrap_or(message.date);
+    format!("{kind}/{}/{}/{revision}", message.chat.id, message.message_id)
+}
+
+fn chat_name(chat: i64) -> String {
+    format!("telegram:{chat}")
+}
+
+/// A message's id, as the runtime and the agent see it.
+pub fn message_name(chat: i64, message: i64) -> String {
+    format!("{chat}:{message}")
+}
+
+/// Only in a topic the thread's number means a conversation of its own: elsewhere it is the message at
+/// the head of a chain of replies.
+fn topic(message: &Message) -> Option<i64> {
+    message.message_thread_id.filter(|_| message.is_topic_message)
+}
+
+/// The message it answers. In a topic everything answers the note that opened it.
+fn quoted(message: &Message) -> Option<&Message> {
+    message.reply_to_message.as_deref().filter(|quoted| quoted.forum_topic_created.is_none())
+}
+
+fn answers(message: &Message, own: &Own) -> bool {
+    let author = quoted(message).and_then(|quoted| quoted.from.as_ref());
+    author.is_some_and(|author| author.id == own.id)
+}
+
+/// Whether an entity names the bot. Telegram marks them; words are never compared with names.
+fn mentions(message: &Message, own: &Own) -> bool {
+    let (text, entities) = match &message.text {
+        Some(text) => (text.as_str(), &message.entities),
+        None => (message.caption.as_deref().unwrap_or_default(), &message.caption_entities),
+    };
+    let units: Vec<u16> = if entities.is_empty() { Vec::new() } else { text.encode_utf16().collect() };
+    let is_own = |name: &str| name.eq_ignore_ascii_case(&own.username);
+    entities.iter().any(|entity| {
+        let end = entity.offset.saturating_add(entity.length);
+        let words = units.get(entity.offset..end).map(String::from_utf16_lossy).unwrap_or_default();
+        match entity.kind.as_str() {
+            "mention" => words.strip_prefix('@').is_some_and(is_own),
+            "bot_command" => words.split_once('@').is_some_and(|(_, name)| is_own(name)),
+            "text_mention" => entity.user.as_ref().is_some_and(|user| user.id == own.id),
+            _ => false,
+        }
+    })
+}
+
+/// Who wrote it: handle, name, whether it is a program. Who speaks in the name of a group or channel is
+/// that group or channel.
+fn identity(message: &Message) -> (String, String, bool) {
+    match (&message.sender_chat, &message.from) {
+        (Some(chat), _) => {
+            (chat.id.to_string(), chat.title.clone().unwrap_or_else(|| chat.id.to_string()), false)
+        }
+        (None, Some(user)) => {
+            let full = [Some(user.first_name.as_str()), user.last_name.as_deref()];
+            let full =
+                full.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+            let name = if full.is_empty() { user.username.clone().unwrap_or_default() } else { full };
+            let name = if name.is_empty() { user.id.to_string() } else { name };
+            (user.id.to_string(), name, user.is_bot)
+        }
+        (None, None) => (message.chat.id.to_string(), "unknown".into(), false),
+    }
+}
+
+/// Who wrote it, for display.
+fn sender(message: &Message) -> String {
+    identity(message).1
+}
+
+/// The file of a message, and the id by which Telegram hands it out.
+fn file(message: &Message) -> Option<(Attachment, String)> {
+    let largest = message.photo.as_ref().and_then(|sizes| sizes.iter().max_by_key(|size| size.file_size));
+    let kinds = [
+        ("photo", largest),
+        // An animation comes as a document, too.
+        ("animation", message.animation.as_ref()),
+        ("file", message.document.as_ref()),
+        ("audio", message.audio.as_ref()),
+        ("voice", message.voice.as_ref()),
+        ("video", message.video.as_ref()),
+        ("video", message.video_note.as_ref()),
+        ("sticker", message.sticker.as_ref()),
+    ];
+    let (kind, file) = kinds.into_iter().find_map(|(kind, file)| Some((kind, file?)))?;
+    let mime_type = match kind {
+        "photo" => Some("image/jpeg".to_owned()),
+        _ => file.mime_type.clone(),
+    };
+    let name = file.file_name.clone().unwrap_or_default();
+    // No URL: Telegram's holds the token.
+    let attachment = Attachment {
+        name,
+        kind: Some(kind.into()),
+        mime_type,
+        size_bytes: file.file_size,
+        url: None,
+        bytes: None,
+    };
+    Some((attachment, file.file_id.clone()))
+}
+
+/// Where a message goes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The chat.
+    pub chat: i64,
+    /// The topic in it.
+    pub topic: Option<i64>,
+}
+
+/// Reads an address.
+///
+/// # Errors
+/// Says why it is none of Telegram's.
+pub fn target(address: &Address) -> Result<Target, String> {
+    let number = |text: &str| text.parse::<i64>().ok();
+    let chat = address.platform_id.as_str().strip_prefix("telegram:").and_then(number);
+    let chat = chat.ok_or_else(|| format!("`{}` is no chat: telegram:NUMBER", address.platform_id))?;
+    let Some(thread) = &address.thread_id else { return Ok(Target { chat, topic: None }) };
+    let inside = thread.as_str().strip_prefix(&format!("telegram:{chat}:")).and_then(number);
+    let topic = inside.ok_or_else(|| format!("`{thread}` is no topic of the chat {chat}"))?;
+    Ok(Target { chat, topic: Some(topic) })
+}
+
+/// The message to quote: in a group, where it says whom an answer is for.
+pub fn quote(target: &Target, in_reply_to: Option<&str>) -> Option<i64> {
+    let (chat, message) = in_reply_to?.split_once(':')?;
+    let same_group = target.chat < 0 && chat.parse() == Ok(target.chat);
+    message.parse().ok().filter(|_| same_group)
+}
+
+#[cfg(test)]
+mod tests;

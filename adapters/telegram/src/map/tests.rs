@@ -1,0 +1,233 @@
+//! Updates, as the Bot API documents them, and what is made of them.
+
+use super::*;
+use serde_json::json;
+
+fn own() -> Own {
+    Own { id: 99, username: "VestibuleBot".into() }
+}
+
+/// An update with a message from a person; `extra` goes over it.
+fn update(chat: Value, extra: Value) -> Value {
+    let mut message = json!({
+        "message_id": 5, "date": 1_700_000_000, "chat": chat,
+        "from": { "id": 7, "is_bot": false, "first_name": "Ada", "last_name": "L", "username": "ada" },
+    });
+    for (key, value) in extra.as_object().expect("an object") {
+        message[key] = value.clone();
+    }
+    json!({ "update_id": 1000, "message": message })
+}
+
+fn private() -> Value {
+    json!({ "id": 7, "type": "private", "first_name": "Ada" })
+}
+
+fn group() -> Value {
+    json!({ "id": -1001, "type": "supergroup", "title": "Friends", "is_forum": true })
+}
+
+fn heard(update: &Value) -> InboundMessage {
+    match read(update, &own()) {
+        Reading::Message(message, _) => *message,
+        Reading::Ignored(ignored) => panic!("{ignored:?}"),
+    }
+}
+
+#[test]
+fn a_message_in_a_private_chat() {
+    let message = heard(&update(private(), json!({ "text": "hi" })));
+    let expected = InboundMessage {
+        event_id: "message/7/5/1700000000".into(),
+        message_id: "7:5".into(),
+        platform_id: "telegram:7".into(),
+        thread_id: None,
+        sender: Sender { handle: "7".into(), name: Some("Ada L".into()), is_bot: false },
+        text: "hi".into(),
+        reply_to: None,
+        attachments: vec![],
+        timestamp: Timestamp(1_700_000_000_000),
+        is_mention: true,
+        is_group: false,
+    };
+    assert_eq!(message, expected);
+}
+
+#[test]
+fn who_is_mentioned_in_a_group() {
+    let entity = |kind: &str, offset: usize, length: usize| json!([{ "type": kind, "offset": offset, "length": length }]);
+    let person = |id: i64| json!([{ "type": "text_mention", "offset": 0, "length": 3, "user": { "id": id, "first_name": "V" } }]);
+    let quote = |from: i64| {
+        json!({ "message_id": 4, "date": 1, "chat": group(), "text": "q",
+        "from": { "id": from, "first_name": "V" } })
+    };
+    let topic = json!({ "message_id": 4, "date": 1, "chat": group(), "from": { "id": 99, "first_name": "V" },
+        "forum_topic_created": { "name": "t" } });
+    let table = [
+        (json!({ "text": "vestibulebot" }), false),
+        // Words are no entity: Telegram decides what is a mention.
+        (json!({ "text": "@vestibulebot" }), false),
+        (json!({ "text": "@vestibulebot", "entities": entity("mention", 0, 13) }), true),
+        (json!({ "text": "@VESTIBULEBOT", "entities": entity("mention", 0, 13) }), true),
+        (json!({ "text": "@vestibulebot2", "entities": entity("mention", 0, 14) }), false),
+        // Offsets count UTF-16 units: the emoji is two.
+        (json!({ "text": "🎉 @vestibulebot", "entities": entity("mention", 3, 13) }), true),
+        (json!({ "text": "🎉 @vestibulebot", "entities": entity("mention", 2, 13) }), false),
+        (json!({ "text": "@a", "entities": entity("mention", 0, 99) }), false),
+        (json!({ "text": "@a", "entities": entity("mention", usize::MAX, 2) }), false),
+        (json!({ "text": "/ask@vestibulebot x", "entities": entity("bot_command", 0, 17) }), true),
+        (json!({ "text": "/ask@otherbot x", "entities": entity("bot_command", 0, 13) }), false),
+        (json!({ "text": "/ask x", "entities": entity("bot_command", 0, 4) }), false),
+        (json!({ "text": "Vee", "entities": person(99) }), true),
+        (json!({ "text": "Vee", "entities": person(98) }), false),
+        (
+            json!({ "caption": "@vestibulebot", "caption_entities": entity("mention", 0, 13),
+            "photo": [{ "file_id": "p", "file_size": 3 }] }),
+            true,
+        ),
+        (json!({ "text": "yes", "reply_to_message": quote(99) }), true),
+        (json!({ "text": "yes", "reply_to_message": quote(8) }), false),
+        (
+            json!({ "text": "yes", "is_topic_message": true, "message_thread_id": 4, "reply_to_message": topic }),
+            false,
+        ),
+    ];
+    for (extra, expected) in table {
+        let message = heard(&update(group(), extra.clone()));
+        assert_eq!(message.is_mention, expected, "{extra}");
+        assert!(message.is_group);
+    }
+}
+
+#[test]
+fn threads_are_topics_only() {
+    let thread = |extra| heard(&update(group(), extra)).thread_id.map(|thread| thread.0);
+    let topic = json!({ "text": "x", "message_thread_id": 12, "is_topic_message": true });
+    assert_eq!(thread(topic).as_deref(), Some("telegram:-1001:12"));
+    assert_eq!(thread(json!({ "text": "x", "message_thread_id": 12 })), None);
+}
+
+#[test]
+fn what_is_answered_is_quoted() {
+    let quoted = json!({ "message_id": 4, "date": 1, "chat": private(), "caption": "look",
+        "from": { "id": 8, "first_name": "", "username": "bob" } });
+    let message = heard(&update(private(), json!({ "text": "yes", "reply_to_message": quoted })));
+    let expected = ReplyTo { id: "7:4".into(), sender: Some("bob".into()), text: Some("look".into()) };
+    assert_eq!(message.reply_to, Some(expected));
+}
+
+#[test]
+fn who_speaks_for_a_group_is_the_group() {
+    let chat = json!({ "id": -1001, "type": "supergroup", "title": "Friends" });
+    let message = heard(&update(group(), json!({ "text": "x", "sender_chat": chat })));
+    assert_eq!(
+        message.sender,
+        Sender { handle: "-1001".into(), name: Some("Friends".into()), is_bot: false }
+    );
+}
+
+#[test]
+fn files_are_named_and_the_largest_photo_is_taken() {
+    let table = [
+        (
+            json!({ "photo": [{ "file_id": "s", "file_size": 1 }, { "file_id": "l", "file_size": 9 }] }),
+            ("photo", "", Some("image/jpeg"), "l"),
+        ),
+        (
+            json!({ "document": { "file_id": "d", "file_name": "a.pdf", "mime_type": "application/pdf" } }),
+            ("file", "a.pdf", Some("application/pdf"), "d"),
+        ),
+        (
+            json!({ "voice": { "file_id": "v", "mime_type": "audio/ogg" } }),
+            ("voice", "", Some("audio/ogg"), "v"),
+        ),
+        (json!({ "sticker": { "file_id": "t" } }), ("sticker", "", None, "t")),
+        (
+            json!({ "animation": { "file_id": "a" }, "document": { "file_id": "d" } }),
+            ("animation", "", None, "a"),
+        ),
+    ];
+    for (extra, (kind, name, mime, id)) in table {
+        let Reading::Message(message, file_id) = read(&update(private(), extra.clone()), &own()) else {
+            panic!("{extra}");
+        };
+        let file = &message.attachments[0];
+        assert_eq!((file.kind.as_deref(), file.name.as_str()), (Some(kind), name), "{extra}");
+        assert_eq!((file.mime_type.as_deref(), &file.url), (mime, &None), "{extra}");
+        assert_eq!((file_id.as_deref(), message.text.as_str()), (Some(id), ""), "{extra}");
+    }
+}
+
+#[test]
+fn what_is_left_out_says_why() {
+    let edited = |kind: &str| {
+        let mut update = update(private(), json!({ "text": "x", "edit_date": 1_700_000_009 }));
+        update[kind] = update["message"].take();
+        update.as_object_mut().expect("an object").remove("message");
+        update
+    };
+    let table = [
+        (edited("edited_message"), "edited", "edited_message/7/5/1700000009"),
+        (edited("edited_channel_post"), "edited", "edited_channel_post/7/5/1700000009"),
+        (edited("channel_post"), "channel_post", "channel_post/7/5/1700000009"),
+        (edited("poll"), "unsupported_update", "update/1000"),
+        (
+            update(private(), json!({ "text": "x", "from": { "id": 99 } })),
+            "own_message",
+            "message/7/5/1700000000",
+        ),
+        (update(group(), json!({ "new_chat_members": [] })), "no_text", "message/-1001/5/1700000000"),
+        (
+            update(group(), json!({ "migrate_to_chat_id": -2 })),
+            "group_has_a_new_id",
+            "message/-1001/5/1700000000",
+        ),
+        (json!({ "update_id": 1000, "message": { "message_id": "x" } }), "unreadable", "update/1000"),
+        (json!({ "update_id": 1000 }), "unsupported_update", "update/1000"),
+    ];
+    for (update, reason, event_id) in table {
+        match read(&update, &own()) {
+            Reading::Ignored(ignored) => {
+                assert_eq!(
+                    (ignored.reason.as_str(), ignored.event_id.as_str()),
+                    (reason, event_id),
+                    "{update}"
+                );
+            }
+            Reading::Message(..) => panic!("{update}"),
+        }
+    }
+}
+
+#[test]
+fn addresses() {
+    let at = |chat: &str, thread: Option<&str>| {
+        target(&Address {
+            channel_type: "telegram".into(),
+            account: "main".into(),
+            platform_id: chat.into(),
+            thread_id: thread.map(ThreadId::from),
+        })
+    };
+    assert_eq!(at("telegram:7", None), Ok(Target { chat: 7, topic: None }));
+    assert_eq!(at("telegram:-1001", Some("telegram:-1001:12")), Ok(Target { chat: -1001, topic: Some(12) }));
+    for (chat, thread) in [
+        ("telegram:", None),
+        ("telegram:@name", None),
+        ("github:o/r", None),
+        ("telegram:7", Some("telegram:8:1")),
+        ("telegram:7", Some("telegram:7:x")),
+    ] {
+        assert!(at(chat, thread).is_err(), "{chat} {thread:?}");
+    }
+    let group = Target { chat: -1, topic: None };
+    assert_eq!(quote(&group, Some("-1:5")), Some(5));
+    for other in [None, Some("-2:5"), Some("5"), Some("-1:x")] {
+        assert_eq!(quote(&group, other), None, "{other:?}");
+    }
+    assert_eq!(
+        quote(&Target { chat: 1, topic: None }, Some("1:5")),
+        None,
+        "in private it is plain whom it is for"
+    );
+}

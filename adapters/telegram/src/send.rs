@@ -1,0 +1,95 @@
+//! Delivering: a long text and files become several messages. How far a message came is kept, so that a
+//! second attempt goes on where the first one broke off.
+
+use crate::api::Api;
+use crate::{map, split};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use tokio::sync::Mutex;
+use vestibule_plugin_api::{
+    Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, StateWrite,
+};
+
+/// Where it is kept.
+const SENT: &str = "sent";
+/// How many messages are remembered: more than are ever under way at once.
+const REMEMBERED: usize = 64;
+
+/// How far the last messages of several parts came, the newest last.
+pub struct Progress(Mutex<VecDeque<Sent>>);
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Sent {
+    message: String,
+    parts: usize,
+    first: Option<String>,
+}
+
+impl Progress {
+    /// Reads what is kept.
+    pub async fn load(runtime: &Runtime) -> Result<Progress> {
+        let kept = runtime.state_get(SENT).await?;
+        Ok(Progress(Mutex::new(kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default())))
+    }
+
+    async fn of(&self, message: &str) -> Sent {
+        let found = self.0.lock().await.iter().find(|sent| sent.message == message).cloned();
+        found.unwrap_or_else(|| Sent { message: message.to_owned(), parts: 0, first: None })
+    }
+
+    /// Notes that a part has arrived. If that cannot be kept, a second attempt would repeat the part,
+    /// and that is better than not to go on.
+    async fn note(&self, runtime: &Runtime, sent: &Sent) {
+        let mut all = self.0.lock().await;
+        all.retain(|other| other.message != sent.message);
+        all.push_back(sent.clone());
+        while all.len() > REMEMBERED {
+            all.pop_front();
+        }
+        let kept = serde_json::to_string(&*all).unwrap_or_default();
+        if let Err(error) = runtime.state_set(vec![StateWrite::set(SENT, kept)]).await {
+            tracing::warn!(reason = error.reason(), "how far a message came could not be kept");
+        }
+    }
+}
+
+enum Part {
+    Text(String),
+    File(Attachment),
+}
+
+/// Sends what has not been sent of a message.
+pub async fn deliver(
+    api: &Api,
+    runtime: &Runtime,
+    progress: &Progress,
+    message: OutboundMessage,
+) -> Result<Receipt> {
+    let Content::Text { text } = message.content else {
+        return Err(PluginError::unsupported("only text and files can be sent"));
+    };
+    let target = map::target(&message.address).map_err(PluginError::refused)?;
+    let files = message.attachments.into_iter().filter(|file| file.bytes.is_some()).map(Part::File);
+    let parts: Vec<Part> = split::parts(&text).into_iter().map(Part::Text).chain(files).collect();
+    if parts.is_empty() {
+        return Err(PluginError::refused("there is nothing to send: no text and no file"));
+    }
+    let quote = map::quote(&target, message.in_reply_to.as_deref());
+    let many = parts.len() > 1;
+    let mut sent = progress.of(&message.id).await;
+    for (number, part) in parts.iter().enumerate().skip(sent.parts) {
+        let quote = quote.filter(|_| number == 0);
+        let id = match part {
+            Part::Text(text) => api.send_text(&target, text, quote).await?,
+            Part::File(file) => api.send_file(&target, file, quote).await?,
+        };
+        if number == 0 {
+            sent.first = id.map(|id| map::message_name(target.chat, id));
+        }
+        sent.parts = number + 1;
+        if many {
+            progress.note(runtime, &sent).await;
+        }
+    }
+    Ok(Receipt { platform_message_id: sent.first })
+}

@@ -1,0 +1,245 @@
+//! A stand-in for Telegram's Bot API. It keeps Telegram's rule: an update behind the offset of a call is
+//! never sent again, and a second poll ends the first.
+
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+pub const TOKEN: &str = "123456:AA-test_token";
+/// In a script: this call is answered as usual.
+pub const LET_THROUGH: u16 = 0;
+/// The bot's own number.
+const OWN: i64 = 99;
+
+/// What was sent by the bot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    pub method: String,
+    pub chat: i64,
+    pub topic: Option<i64>,
+    pub quote: Option<i64>,
+    /// The text, or the name of the file.
+    pub words: String,
+    pub file: Vec<u8>,
+}
+
+#[derive(Default)]
+pub struct Store {
+    waiting: VecDeque<Value>,
+    last_update: i64,
+    last_message: i64,
+    poll: u64,
+    /// Whether a webhook is set: polling does not work then.
+    pub webhook: bool,
+    pub polls: usize,
+    pub sent: Vec<Sent>,
+    /// Answers to the next calls of a method, in place of the real ones.
+    pub script: BTreeMap<String, VecDeque<(u16, Value)>>,
+    /// What `getFile` hands out.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+pub struct BotApi {
+    pub url: String,
+    shared: Arc<(Mutex<Store>, Condvar)>,
+}
+
+impl BotApi {
+    pub fn start() -> BotApi {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::new((Mutex::new(Store::default()), Condvar::new()));
+        let api = BotApi { url, shared: shared.clone() };
+        api.store().last_update = 870_000_000;
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = shared.clone();
+                std::thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        api
+    }
+
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.shared.0.lock().unwrap()
+    }
+
+    /// Somebody does something: an update of this kind. Answers its number.
+    pub fn push(&self, kind: &str, chat: Value, extra: Value) -> i64 {
+        let mut store = self.store();
+        store.last_update += 1;
+        store.last_message += 1;
+        let mut body = json!({ "message_id": store.last_message, "date": 1_700_000_000 + store.last_message,
+            "chat": chat, "from": { "id": 7, "is_bot": false, "first_name": "Ada" } });
+        for (key, value) in extra.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        let number = store.last_update;
+        store.waiting.push_back(json!({ "update_id": number, kind: body }));
+        self.shared.1.notify_all();
+        number
+    }
+
+    /// Somebody writes to the bot.
+    pub fn say(&self, person: i64, text: &str) -> i64 {
+        self.push("message", json!({ "id": person, "type": "private" }), json!({ "text": text }))
+    }
+
+    pub fn texts(&self) -> Vec<String> {
+        self.store().sent.iter().map(|sent| sent.words.clone()).collect()
+    }
+
+    /// How many updates wait: none is there any more once its successor's number was asked for.
+    pub fn waiting(&self) -> usize {
+        self.store().waiting.len()
+    }
+}
+
+fn serve(stream: TcpStream, shared: &(Mutex<Store>, Condvar)) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        let (mut path, mut length, mut kind) = (String::new(), 0, String::new());
+        loop {
+            let mut line = String::new();
+            if !matches!(reader.read_line(&mut line), Ok(1..)) {
+                return;
+            }
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            if path.is_empty() {
+                path = line.split(' ').nth(1).unwrap().to_owned();
+            }
+            let (name, value) = line.split_once(':').unwrap_or_default();
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().unwrap(),
+                "content-type" => kind = value.trim().to_owned(),
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        let (status, answer) = answer(shared, &path, &kind, &body);
+        let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", answer.len());
+        if stream.write_all(&[head.as_bytes(), &answer].concat()).is_err() {
+            return;
+        }
+    }
+}
+
+fn fail(code: u16, words: &str) -> (u16, Vec<u8>) {
+    (code, json!({ "ok": false, "error_code": code, "description": words }).to_string().into_bytes())
+}
+
+fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let mut store = shared.0.lock().unwrap();
+    if let Some(file) = path.strip_prefix(&format!("/file/bot{TOKEN}/")) {
+        return store.files.get(file).map_or_else(|| fail(404, "Not Found"), |bytes| (200, bytes.clone()));
+    }
+    let Some(method) = path.strip_prefix(&format!("/bot{TOKEN}/")) else { return fail(401, "Unauthorized") };
+    let scripted = store.script.get_mut(method).and_then(VecDeque::pop_front);
+    if let Some((status, answer)) = scripted.filter(|(status, _)| *status != LET_THROUGH) {
+        return (status, answer.to_string().into_bytes());
+    }
+    let fields: Value = if kind.starts_with("multipart/") {
+        form(kind, body)
+    } else {
+        serde_json::from_slice(body).unwrap_or_default()
+    };
+    let result = match method {
+        "getMe" => json!({ "id": OWN, "is_bot": true, "first_name": "V", "username": "VestibuleBot" }),
+        "deleteWebhook" => {
+            store.webhook = false;
+            json!(true)
+        }
+        "getFile" => {
+            let id = fields["file_id"].as_str().unwrap();
+            if !store.files.contains_key(id) {
+                return fail(400, "Bad Request: file is too big");
+            }
+            json!({ "file_id": id, "file_path": id })
+        }
+        "sendMessage" | "sendDocument" => {
+            let words = fields["text"].as_str().or(fields["document"].as_str()).unwrap().to_owned();
+            if words.encode_utf16().count() > 4096 {
+                return fail(400, "Bad Request: message is too long");
+            }
+            store.last_message += 1;
+            let file = fields["bytes"].as_str().unwrap_or_default().as_bytes().to_vec();
+            let sent = Sent {
+                method: method.to_owned(),
+                chat: fields["chat_id"].as_i64().unwrap(),
+                topic: fields["message_thread_id"].as_i64(),
+                quote: fields["reply_parameters"]["message_id"].as_i64(),
+                words,
+                file,
+            };
+            store.sent.push(sent);
+            json!({ "message_id": store.last_message })
+        }
+        "getUpdates" => {
+            let Some(updates) = poll(shared, store, &fields) else {
+                return fail(409, "Conflict: terminated by other getUpdates request");
+            };
+            updates
+        }
+        _ => return fail(404, "Not Found"),
+    };
+    (200, json!({ "ok": true, "result": result }).to_string().into_bytes())
+}
+
+fn poll(shared: &(Mutex<Store>, Condvar), mut store: MutexGuard<'_, Store>, fields: &Value) -> Option<Value> {
+    store.poll += 1;
+    store.polls += 1;
+    let mine = store.poll;
+    shared.1.notify_all();
+    if let Some(offset) = fields["offset"].as_i64() {
+        store.waiting.retain(|update| update["update_id"].as_i64().unwrap() >= offset);
+    }
+    let deadline = Instant::now() + Duration::from_secs(fields["timeout"].as_u64().unwrap_or(0));
+    loop {
+        if store.poll != mine || store.webhook {
+            return None;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !store.waiting.is_empty() || left.is_zero() {
+            // Smaller pages than Telegram's, so that there are more of them.
+            return Some(store.waiting.iter().take(20).cloned().collect());
+        }
+        store = shared.1.wait_timeout(store, left).unwrap().0;
+    }
+}
+
+/// The fields of a form, numbers and JSON read; the file as text in `bytes`.
+fn form(kind: &str, body: &[u8]) -> Value {
+    let boundary = kind.split("boundary=").nth(1).unwrap();
+    let text = String::from_utf8_lossy(body);
+    let mut fields = json!({});
+    for part in text.split(&format!("--{boundary}")).filter_map(|part| part.split_once("\r\n\r\n")) {
+        let (head, value) = (part.0, part.1.strip_suffix("\r\n").unwrap());
+        let quoted = |word: &str| {
+            head.split(&format!("{word}=\""))
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .map(str::to_owned)
+        };
+        match quoted("; filename") {
+            Some(file) => {
+                fields["document"] = file.into();
+                fields["bytes"] = value.into();
+            }
+            None => {
+                let read = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+                fields[quoted("; name").unwrap()] = read;
+            }
+        }
+    }
+    fields
+}

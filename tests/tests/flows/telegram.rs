@@ -1,0 +1,201 @@
+//! Telegram: updates in by long polling, replies out, and nothing lost whenever the house is killed.
+
+use crate::bot_api::{BotApi, LET_THROUGH, Sent, TOKEN};
+use crate::support::{House, rows, until};
+use crate::traffic::{Dice, in_full};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn house(api: &BotApi) -> House {
+    let config =
+        format!("[channels.telegram.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\napi_root = \"{}\"\n", api.url);
+    House::new(&config).env("TEST_TOKEN", TOKEN)
+}
+
+fn wire(house: &House, chat: &str, more: &[&str]) {
+    let verb = ["wiring", "create", "--agent", "assistant", "--channel", "telegram", "--chat", chat];
+    house.ok(&[&verb, more].concat());
+}
+
+fn sent(chat: i64, words: &str) -> Sent {
+    Sent { method: "sendMessage".into(), chat, topic: None, quote: None, words: words.into(), file: vec![] }
+}
+
+fn last(api: &BotApi, count: usize) -> Vec<Sent> {
+    until("Telegram has it", || {
+        let store = api.store();
+        (store.sent.len() >= count).then(|| store.sent[count - 1..].to_vec())
+    })
+}
+
+#[test]
+fn private_chats_groups_and_topics_are_answered() {
+    let api = BotApi::start();
+    api.store().webhook = true;
+    let house = house(&api).up();
+    house.wait_live("telegram");
+    // A stranger is counted, and the status says how to wire the chat.
+    api.say(7, "anybody there?");
+    until("the chat is known", || {
+        let status = house.json(&["status"]);
+        status["unwired"].as_array()?.iter().any(|chat| chat["chat"] == "telegram:7").then_some(())
+    });
+    wire(&house, "telegram:7", &[]);
+    wire(&house, "telegram:-1001", &[]);
+
+    api.say(7, "hi");
+    assert_eq!(last(&api, 1), [sent(7, "hi")], "in private nothing is quoted");
+    let group = || json!({ "id": -1001, "type": "supergroup", "title": "Friends", "is_forum": true });
+    api.push("message", group(), json!({ "text": "not for you" }));
+    let mention = json!([{ "type": "mention", "offset": 0, "length": 13 }]);
+    let message = json!({ "text": "@VestibuleBot a question", "entities": mention });
+    api.push("message", group(), message.clone());
+    // Two messages and a reply in the other chat, one here that nobody heard, and this one.
+    assert_eq!(last(&api, 2), [Sent { quote: Some(5), ..sent(-1001, "@VestibuleBot a question") }]);
+    let mut in_topic = message;
+    in_topic["message_thread_id"] = 12.into();
+    in_topic["is_topic_message"] = true.into();
+    api.push("message", group(), in_topic);
+    let reply = last(&api, 3).remove(0);
+    assert_eq!((reply.chat, reply.topic), (-1001, Some(12)));
+
+    api.push(
+        "edited_message",
+        json!({ "id": 7, "type": "private" }),
+        json!({ "text": "hi!", "edit_date": 1 }),
+    );
+    until("the edit is on record", || {
+        (house.query::<i64>("SELECT message_count FROM drops WHERE reason = 'edited'") == [1]).then_some(())
+    });
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), [3]);
+    let offset: i64 =
+        house.query::<String>("SELECT value FROM plugin_state WHERE key = 'offset'")[0].parse().unwrap();
+    assert_eq!(offset, 870_000_000 + 5 + 2, "{:?}", api.waiting());
+    assert!(!house.log().contains(TOKEN), "the token is a secret");
+}
+
+#[test]
+fn long_texts_and_files_go_both_ways() {
+    let api = BotApi::start();
+    api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
+    let house = house(&api).up();
+    house.wait_live("telegram");
+    wire(&house, "telegram:7", &[]);
+    let private = || json!({ "id": 7, "type": "private" });
+    let photo = json!({ "caption": "look", "photo": [{ "file_id": "photos/1.jpg", "file_size": 11 }] });
+    api.push("message", private(), photo);
+    let answer = until("text and file are back", || {
+        let sent = api.store().sent.clone();
+        (sent.len() == 2).then_some(sent)
+    });
+    assert!(answer[0].words.starts_with("look"), "{answer:?}");
+    assert_eq!((answer[1].method.as_str(), answer[1].chat), ("sendDocument", 7));
+    assert_eq!(answer[1].file, b"the picture");
+
+    // Two messages, and the second is refused once: the first is not sent again.
+    let limit = json!({ "ok": false, "error_code": 429, "description": "Too Many Requests: retry after 1",
+        "parameters": { "retry_after": 1 } });
+    let halves = [format!("first {}", "a".repeat(4000)), format!("second {}", "b".repeat(1000))];
+    let text = format!("{}\n{}", halves[0], halves[1]);
+    api.store().sent.clear();
+    api.store().script.insert("sendMessage".into(), [(LET_THROUGH, json!(null)), (429, limit)].into());
+    api.push("message", private(), json!({ "text": text }));
+    until("both halves are there", || (api.store().sent.len() == 2).then_some(()));
+    assert_eq!(api.texts(), halves);
+}
+
+#[test]
+fn what_a_platform_in_trouble_does_is_shown() {
+    let api = BotApi::start();
+    let house = house(&api).up();
+    house.wait_live("telegram");
+    let gone = || (502, json!("<html>"));
+    let refused =
+        |code: u16| (code, json!({ "ok": false, "error_code": code, "description": "Unauthorized" }));
+    api.store().script.insert("getUpdates".into(), [gone(), gone()].into());
+    // Ends the poll that waits.
+    api.say(8, "x");
+    let state = |word: &str| {
+        until(&format!("it is {word}"), || {
+            let channel = house.channel("telegram");
+            (channel["state"] == word).then(|| channel["reason"].as_str().unwrap_or_default().to_owned())
+        })
+    };
+    assert!(state("degraded").contains("502"));
+    state("live");
+    api.store().script.insert("getUpdates".into(), [refused(401)].into());
+    api.say(8, "y");
+    let reason = state("stopped");
+    assert!(reason.contains("BotFather") && !reason.contains(TOKEN), "{reason}");
+}
+
+/// Whatever is behind the offset that was committed was taken: looked at in a house that is dead.
+fn nothing_behind_the_offset_is_missing(house: &House, first: i64) {
+    let file = house.home.path().join("vestibule.db");
+    let offset: Vec<String> = rows(&file, "SELECT value FROM plugin_state WHERE key = 'offset'");
+    let Some(offset) = offset.first().map(|offset| offset.parse::<i64>().unwrap()) else { return };
+    let taken: Vec<i64> = rows(&file, "SELECT COUNT(*) FROM event_ids WHERE channel_type = 'telegram'");
+    assert_eq!(taken[0], offset - first, "the offset {offset} and what was taken");
+}
+
+/// Kills the house `kills` times while people write; answers how many updates there were.
+fn kill_and_verify(mut house: House, api: &BotApi, kills: usize, name: &str) {
+    let mut dice = Dice::new(name);
+    let first = api.say(1, "n0");
+    house.start_with("telegram");
+    // Before anybody is wired to the chat, so that it is none of those that are answered.
+    until("the first is counted", || {
+        (house.query::<i64>("SELECT COUNT(*) FROM event_ids") == [1]).then_some(())
+    });
+    for person in 1..=3 {
+        wire(&house, &format!("telegram:{person}"), &[]);
+    }
+    let (mut asked, mut updates) = (BTreeSet::new(), 1);
+    for kill in 0..kills {
+        let time = Duration::from_millis(20 + dice.below(300));
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < time {
+            updates += 1;
+            if dice.below(6) == 0 {
+                api.push("edited_message", json!({ "id": 1, "type": "private" }), json!({ "text": "edit" }));
+            } else {
+                let text = format!("n{updates}");
+                api.say(1 + dice.below(3) as i64, &text);
+                asked.insert(text);
+            }
+            std::thread::sleep(Duration::from_millis(dice.below(15)));
+        }
+        house.kill();
+        nothing_behind_the_offset_is_missing(&house, first);
+        if kill + 1 < kills && dice.below(3) == 0 {
+            house.launch(&[]); // killed again while it starts
+        } else {
+            house.start_with("telegram");
+        }
+    }
+    until("Telegram keeps nothing any more", || (api.waiting() == 0).then_some(()));
+    let missing = || {
+        let said: BTreeSet<String> = api.texts().into_iter().collect();
+        asked.difference(&said).cloned().collect::<Vec<_>>()
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !missing().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "never answered: {:?}", missing());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let count = |sql: &str| house.query::<i64>(sql)[0];
+    assert_eq!(count("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'telegram'"), updates);
+    assert_eq!(count("SELECT COUNT(*) FROM messages_in"), asked.len() as i64, "each is there once");
+    let twice = api.texts().len() - asked.len();
+    println!("{name}: {kills} kills, {updates} updates, {} answered, {twice} of them twice", asked.len());
+    // Each chat has at most one delivery under way, and Telegram takes no key that tells two apart.
+    assert!(twice <= kills * 3, "{twice} answers came twice");
+}
+
+#[test]
+fn killed_at_any_moment_every_update_is_answered() {
+    let api = BotApi::start();
+    let house = house(&api);
+    kill_and_verify(house, &api, if in_full() { 200 } else { 12 }, "telegram, built in");
+}
