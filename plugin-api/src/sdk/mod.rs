@@ -3,7 +3,7 @@
 mod channel;
 mod export;
 mod handle;
-mod log;
+pub(crate) mod log;
 pub(crate) mod serve;
 
 pub use channel::Channel;

@@ -109,6 +109,10 @@ pub enum PluginVerb {
     List(Output),
     /// Load the file of one again: also the way out of quarantine
     Reload(Name),
+    /// Examine a channel's file before a scripted runtime; no house is needed
+    Conform(crate::conform::ConformArgs),
+    /// Make a crate for a channel of your own; no house is needed
+    New(crate::new::NewArgs),
 }
 
 #[derive(Subcommand)]

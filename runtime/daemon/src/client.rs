@@ -99,7 +99,12 @@ fn request(command: Command) -> (&'static str, Value, Output) {
                 ("destination.delete", json!({ "agent": agent, "name": name }), output)
             }
         },
-        Command::Up | Command::Chat(_) | Command::Bench(_) => unreachable!("main runs these itself"),
+        Command::Up
+        | Command::Chat(_)
+        | Command::Bench(_)
+        | Command::Plugin(PluginVerb::Conform(_) | PluginVerb::New(_)) => {
+            unreachable!("main runs these itself")
+        }
     }
 }
 

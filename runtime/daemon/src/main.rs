@@ -5,6 +5,8 @@ mod bundled;
 mod chat;
 mod cli;
 mod client;
+mod conform;
+mod new;
 mod print;
 mod up;
 
@@ -43,6 +45,8 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
             cli::Command::Up => up::up().await,
             cli::Command::Bench(cli::BenchVerb::Plugin(args)) => bench::plugin(args).await,
             cli::Command::Chat(args) => chat::chat(args).await,
+            cli::Command::Plugin(cli::PluginVerb::Conform(args)) => conform::conform(args).await,
+            cli::Command::Plugin(cli::PluginVerb::New(args)) => new::new(&args),
             other => client::verb(other).await,
         }
     });

@@ -22,7 +22,7 @@ pub use folder::{reload, watch};
 pub use link::{CallError, Link, Origin};
 pub use process::{SeatState, host_main};
 pub use registry::Registry;
-pub use rig::Rig;
+pub use rig::{Begun, Rig};
 pub use tier::Tier;
 
 use crate::config::TierWanted;

@@ -12,6 +12,7 @@ mod fuzz;
 mod github;
 mod hostile;
 mod kill_loop;
+mod kit;
 mod locks;
 mod plugins;
 mod points;
