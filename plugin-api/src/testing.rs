@@ -120,12 +120,9 @@ impl ScriptedRuntime {
         let next = async {
             loop {
                 let heard = self.heard.notified();
-                let mut notes = locked(&self.notes);
-                if let Some((_, message)) = notes.messages.get(notes.read).cloned() {
-                    notes.read += 1;
+                if let Some(message) = self.unread() {
                     return message;
                 }
-                drop(notes);
                 heard.await;
             }
         };
@@ -133,6 +130,13 @@ impl ScriptedRuntime {
             Ok(message) => message,
             Err(_) => panic!("the channel handed over no message within {} s", PATIENCE.as_secs()),
         }
+    }
+
+    fn unread(&self) -> Option<InboundMessage> {
+        let mut notes = locked(&self.notes);
+        let (_, message) = notes.messages.get(notes.read)?.clone();
+        notes.read += 1;
+        Some(message)
     }
 
     /// What was left out on purpose.

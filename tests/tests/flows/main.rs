@@ -13,6 +13,7 @@ mod github;
 mod hostile;
 mod kill_loop;
 mod kit;
+mod kit_words;
 mod locks;
 mod plugins;
 mod points;
