@@ -4,6 +4,7 @@
 //!   [`OutboundMessage`] …). No input or output happens here.
 //! - The **SDK** (feature `sdk`, the default): [`Channel`], [`Runtime`] and [`export_channel!`].
 //!   An author writes plain async Rust and sees no FFI type.
+//! - **Testing** (feature `testing`): a runtime that takes notes and answers as it is told.
 //! - The **wire** (feature `abi`): how the vocabulary travels in the frames of `vestibule-seam`.
 //!
 //! The seam's shape is frozen; the vocabulary grows by new verbs and optional fields only.
@@ -25,6 +26,8 @@ pub mod bundled;
 mod goldens;
 #[cfg(feature = "sdk")]
 mod sdk;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "abi")]
 pub mod wire;
 

@@ -113,3 +113,6 @@ export_channel! {
     description: "Lines of text over TCP",
     capabilities: ["threads"],
 }
+
+#[cfg(test)]
+mod tests;

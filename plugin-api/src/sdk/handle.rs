@@ -10,8 +10,8 @@ use vestibule_seam::{Done, RuntimeSide, status};
 /// The runtime, as one account of a plugin sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
-    pub(super) side: RuntimeSide,
-    pub(super) account: String,
+    pub(crate) side: RuntimeSide,
+    pub(crate) account: String,
 }
 
 impl Runtime {
@@ -107,7 +107,7 @@ impl Runtime {
 /// A secret from the config. It prints as `***`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct Secret(pub(crate) String);
 
 impl Secret {
     /// The secret itself. Never log it.

@@ -19,6 +19,12 @@ pub(super) fn install(side: RuntimeSide, level: u32) {
     let _ = tracing::subscriber::set_global_default(Forward { side, level });
 }
 
+/// Forwards what this thread logs, until the guard is dropped.
+#[cfg(feature = "testing")]
+pub(crate) fn on_this_thread(side: RuntimeSide) -> tracing::subscriber::DefaultGuard {
+    tracing::subscriber::set_default(Forward { side, level: 5 })
+}
+
 fn number(level: &Level) -> u32 {
     match *level {
         Level::ERROR => 1,

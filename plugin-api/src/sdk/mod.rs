@@ -4,7 +4,7 @@ mod channel;
 mod export;
 mod handle;
 pub(crate) mod kind;
-mod log;
+pub(crate) mod log;
 mod module;
 pub(crate) mod serve;
 

@@ -115,6 +115,10 @@ pub enum PluginVerb {
     Trust(TrustArgs),
     /// Trust a plugin no longer
     Untrust(TrustArgs),
+    /// Examine a channel's file before a scripted runtime; no house is needed
+    Conform(crate::conform::ConformArgs),
+    /// Make a crate for a channel of your own; no house is needed
+    New(crate::new::NewArgs),
 }
 
 #[derive(Args)]

@@ -100,10 +100,16 @@ fn request(command: Command) -> (&'static str, Value, Output) {
                 ("destination.delete", json!({ "agent": agent, "name": name }), output)
             }
         },
-        Command::Plugin(PluginVerb::Check(_) | PluginVerb::Trust(_) | PluginVerb::Untrust(_))
-        | Command::Up
+        Command::Up
         | Command::Chat(_)
-        | Command::Bench(_) => unreachable!("main runs these itself"),
+        | Command::Bench(_)
+        | Command::Plugin(
+            PluginVerb::Check(_)
+            | PluginVerb::Trust(_)
+            | PluginVerb::Untrust(_)
+            | PluginVerb::Conform(_)
+            | PluginVerb::New(_),
+        ) => unreachable!("main runs these itself"),
     }
 }
 

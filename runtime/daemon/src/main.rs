@@ -5,6 +5,8 @@ mod bundled;
 mod chat;
 mod cli;
 mod client;
+mod conform;
+mod new;
 mod plugin_file;
 mod print;
 mod up;
@@ -47,6 +49,8 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
             cli::Command::Plugin(cli::PluginVerb::Trust(args)) => plugin_file::trust(args),
             cli::Command::Plugin(cli::PluginVerb::Untrust(args)) => plugin_file::untrust(args),
             cli::Command::Chat(args) => chat::chat(args).await,
+            cli::Command::Plugin(cli::PluginVerb::Conform(args)) => conform::conform(args).await,
+            cli::Command::Plugin(cli::PluginVerb::New(args)) => new::new(&args),
             other => client::verb(other).await,
         }
     });

@@ -33,7 +33,7 @@ pub use link::{CallError, Link, Origin};
 pub use pins::Pin;
 pub use process::{SeatState, host_main};
 pub use registry::Registry;
-pub use rig::Rig;
+pub use rig::{Begun, Rig};
 pub use stations::{Said, bounded, review, screen};
 pub use tier::Tier;
 pub use trust::{trust, untrust};

@@ -15,6 +15,8 @@ mod github;
 mod hostile;
 mod hot;
 mod kill_loop;
+mod kit;
+mod kit_words;
 mod locks;
 mod old_plugins;
 mod plugins;

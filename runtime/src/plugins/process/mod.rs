@@ -19,6 +19,7 @@ mod socket;
 mod spec;
 
 pub use child::{Life, OPEN_PATIENCE, StartError, not_ready};
+pub use conn::Conn;
 pub use host::main as host_main;
 pub use seat::{Seat, SeatState, supervise};
 pub use spec::Spec;

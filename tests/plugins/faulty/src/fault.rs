@@ -39,6 +39,8 @@ pub async fn commit(fault: &str, runtime: &Runtime) -> String {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
+        "keep" => std::mem::forget(std::hint::black_box(vec![7u8; 32 * 1024])),
+        "keep-file" => std::mem::forget(File::open("/dev/null")),
         "descriptors" => {
             // It goes on with what it can still do: nothing.
             while let Ok(file) = File::open("/dev/null") {

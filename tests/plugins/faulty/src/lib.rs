@@ -20,6 +20,12 @@ struct Config {
     /// A fault to commit at every start.
     #[serde(default)]
     at_start: Option<String>,
+    /// A fault to commit at every delivery.
+    #[serde(default)]
+    at_deliver: Option<String>,
+    /// A fault to commit at every stop.
+    #[serde(default)]
+    at_stop: Option<String>,
 }
 
 type Writers = Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<OwnedWriteHalf>>>>>;
@@ -28,6 +34,8 @@ struct Faulty {
     listener: Option<JoinHandle<()>>,
     writers: Writers,
     runtime: Runtime,
+    at_deliver: Option<String>,
+    at_stop: Option<String>,
 }
 
 #[async_trait]
@@ -46,13 +54,17 @@ impl Channel for Faulty {
                 Some(tokio::spawn(accept(listener, writers.clone(), runtime.clone())))
             }
         };
-        Ok(Faulty { listener, writers, runtime })
+        let Config { at_deliver, at_stop, .. } = config;
+        Ok(Faulty { listener, writers, runtime, at_deliver, at_stop })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
         let Content::Text { text } = message.content else {
             return Err(PluginError::unsupported("only text"));
         };
+        if let Some(fault) = &self.at_deliver {
+            fault::commit(fault, &self.runtime).await;
+        }
         if let Some(fault) = text.strip_prefix("do ") {
             fault::commit(fault, &self.runtime).await;
         }
@@ -65,6 +77,9 @@ impl Channel for Faulty {
     }
 
     async fn stop(&self) {
+        if let Some(fault) = &self.at_stop {
+            fault::commit(fault, &self.runtime).await;
+        }
         if let Some(listener) = &self.listener {
             listener.abort();
         }

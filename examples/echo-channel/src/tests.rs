@@ -1,0 +1,59 @@
+use super::*;
+use vestibule_plugin_api::testing::{self, Answer, ScriptedRuntime};
+
+/// A started channel and where it listens.
+async fn started(house: &ScriptedRuntime) -> (EchoChannel, String) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = free.local_addr().expect("bound").to_string();
+    drop(free);
+    let config = testing::config::<EchoChannel>(&format!(r#"{{ "listen": "{at}" }}"#)).expect("it fits");
+    (EchoChannel::start(config, house.runtime("main")).await.expect("it starts"), at)
+}
+
+/// A reply in the thread of a message.
+fn reply_to(heard: &InboundMessage, words: &str) -> OutboundMessage {
+    let mut reply = testing::text("echo", heard.platform_id.as_str(), words);
+    reply.address.thread_id = heard.thread_id.clone();
+    reply
+}
+
+#[tokio::test]
+async fn a_line_is_a_message_and_a_reply_is_a_line_back() {
+    let house = ScriptedRuntime::new();
+    let (channel, at) = started(&house).await;
+    let mut call = BufReader::new(TcpStream::connect(at).await.expect("it listens"));
+    call.get_mut().write_all(b"hello\n").await.expect("sent");
+
+    let heard = house.next_message().await;
+    assert_eq!((heard.text.as_str(), heard.is_mention), ("hello", true));
+    channel.deliver(reply_to(&heard, "good\nday")).await.expect("delivered");
+    let mut line = String::new();
+    call.read_line(&mut line).await.expect("answered");
+    assert_eq!(line, "good day\n");
+    assert_eq!(house.faults(), [""; 0]);
+    channel.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_delivered_is_refused() {
+    let house = ScriptedRuntime::new();
+    let (channel, _) = started(&house).await;
+    let nobody = channel.deliver(testing::text("echo", "lines", "hello")).await;
+    assert_eq!(nobody, Err(PluginError::refused("the caller has hung up")));
+    channel.stop().await;
+}
+
+#[tokio::test]
+async fn a_line_that_is_not_on_disk_ends_the_call() {
+    let house = ScriptedRuntime::new();
+    let _log = house.hear_log();
+    let (channel, at) = started(&house).await;
+    house.answer(Answer::Retry("the disk is full".into()));
+    let mut call = TcpStream::connect(at).await.expect("it listens");
+    call.write_all(b"hello\nare you there?\n").await.expect("sent");
+    house.next_message().await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(house.messages().len(), 1, "the caller says it again");
+    assert!(house.lines().iter().any(|(_, line)| line.contains("the disk is full")), "{:?}", house.lines());
+    channel.stop().await;
+}

@@ -1,0 +1,305 @@
+//! A runtime for tests: it writes down what a channel says and answers as it is told, so that
+//! `start`, `deliver` and `webhook` are tested without a running Vestibule.
+//!
+//! ```ignore
+//! let house = ScriptedRuntime::new();
+//! let config = testing::config::<Acme>(r#"{ "token": "t" }"#)?;
+//! let channel = Acme::start(config, house.runtime("main")).await?;
+//! channel.deliver(testing::text("acme", "room-1", "hello")).await?;
+//! assert_eq!(house.next_message().await.text, "hi");
+//! ```
+//!
+//! `vestibule plugin conform` drives a built file with the same runtime.
+
+use crate::sdk::log;
+use crate::wire::{self, Empty, Event, StateValue};
+use crate::{
+    ACCOUNT_MAIN, Accepted, Address, Channel, Content, Health, ID_BYTES_MAX, Ignored, InboundMessage,
+    OutboundMessage, PluginError, Result, Runtime, Secret, StateWrite, Timestamp,
+};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use vestibule_seam::{Done, Frame, RuntimeCalls, RuntimeSide, status};
+
+/// How long [`ScriptedRuntime::next_message`] waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the runtime answers to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// As a real one: committed, and a duplicate when the event id was taken before.
+    AsUsual,
+    /// Taken before.
+    Duplicate,
+    /// Nobody hears it; this is why.
+    Dropped(String),
+    /// It is not on disk: the platform must not be acknowledged. This is why.
+    Retry(String),
+    /// It never will be taken; this is why.
+    Refused(String),
+}
+
+/// A runtime that takes notes. Cheap to clone; clones share their notes.
+#[derive(Clone)]
+pub struct ScriptedRuntime {
+    notes: Arc<Mutex<Notes>>,
+    heard: Arc<Notify>,
+    side: RuntimeSide,
+}
+
+struct Notes {
+    answer: Answer,
+    messages: Vec<(String, InboundMessage)>,
+    read: usize,
+    ignored: Vec<Ignored>,
+    lines: Vec<(u32, String)>,
+    faults: Vec<String>,
+    taken: HashSet<(String, String)>,
+    state: HashMap<(String, String), String>,
+    health: Vec<(String, Health)>,
+}
+
+/// The seam's end of it.
+#[derive(Clone)]
+struct Port {
+    notes: Arc<Mutex<Notes>>,
+    heard: Arc<Notify>,
+}
+
+fn locked(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
+    notes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for ScriptedRuntime {
+    fn default() -> Self {
+        ScriptedRuntime::new()
+    }
+}
+
+impl ScriptedRuntime {
+    /// A runtime that answers [`Answer::AsUsual`].
+    pub fn new() -> ScriptedRuntime {
+        let notes = Arc::new(Mutex::new(Notes {
+            answer: Answer::AsUsual,
+            messages: vec![],
+            read: 0,
+            ignored: vec![],
+            lines: vec![],
+            faults: vec![],
+            taken: HashSet::new(),
+            state: HashMap::new(),
+            health: vec![],
+        }));
+        let port = Port { notes: notes.clone(), heard: Arc::default() };
+        ScriptedRuntime { notes, heard: port.heard.clone(), side: RuntimeSide::new(port) }
+    }
+
+    /// The handle that `Channel::start` takes.
+    pub fn runtime(&self, account: &str) -> Runtime {
+        Runtime { side: self.side, account: account.to_owned() }
+    }
+
+    /// The same over the seam, for who drives a whole plugin.
+    pub fn calls(&self) -> Arc<dyn RuntimeCalls> {
+        Arc::new(Port { notes: self.notes.clone(), heard: self.heard.clone() })
+    }
+
+    /// What every message is answered from now on.
+    pub fn answer(&self, answer: Answer) {
+        locked(&self.notes).answer = answer;
+    }
+
+    /// What a key of an account holds.
+    pub fn state(&self, account: &str, key: &str) -> Option<String> {
+        locked(&self.notes).state.get(&(account.to_owned(), key.to_owned())).cloned()
+    }
+
+    /// What the channel said of its accounts, in order.
+    pub fn health(&self) -> Vec<(String, Health)> {
+        locked(&self.notes).health.clone()
+    }
+
+    /// The messages that were handed over, also those that were not taken.
+    pub fn messages(&self) -> Vec<InboundMessage> {
+        locked(&self.notes).messages.iter().map(|(_, message)| message.clone()).collect()
+    }
+
+    /// The next message that nobody read yet.
+    ///
+    /// # Panics
+    /// None comes within 10 s.
+    pub async fn next_message(&self) -> InboundMessage {
+        let next = async {
+            loop {
+                let heard = self.heard.notified();
+                if let Some(message) = self.unread() {
+                    return message;
+                }
+                heard.await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, next).await {
+            Ok(message) => message,
+            Err(_) => panic!("the channel handed over no message within {} s", PATIENCE.as_secs()),
+        }
+    }
+
+    fn unread(&self) -> Option<InboundMessage> {
+        let mut notes = locked(&self.notes);
+        let (_, message) = notes.messages.get(notes.read)?.clone();
+        notes.read += 1;
+        Some(message)
+    }
+
+    /// What was left out on purpose.
+    pub fn ignored(&self) -> Vec<Ignored> {
+        locked(&self.notes).ignored.clone()
+    }
+
+    /// Why a real runtime would have refused what was said: limits that were broken, calls that make no
+    /// sense. Empty for a channel without such bugs.
+    pub fn faults(&self) -> Vec<String> {
+        locked(&self.notes).faults.clone()
+    }
+
+    /// The lines of the log with their level: 1 error to 5 trace. A channel that is tested as Rust logs to
+    /// the test's own log unless [`ScriptedRuntime::hear_log`] is called.
+    pub fn lines(&self) -> Vec<(u32, String)> {
+        locked(&self.notes).lines.clone()
+    }
+
+    /// Notes what this thread logs until the guard is dropped: in a `#[tokio::test]` all that the channel
+    /// logs.
+    #[must_use = "dropping it ends the listening"]
+    pub fn hear_log(&self) -> LogGuard {
+        LogGuard { _guard: log::on_this_thread(self.side) }
+    }
+}
+
+/// Keeps [`ScriptedRuntime::hear_log`] listening.
+pub struct LogGuard {
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl RuntimeCalls for Port {
+    fn call(&self, mut frame: Frame, done: Done) -> u64 {
+        let (code, frame) = match wire::read_with_blobs::<Event>(&mut frame) {
+            Ok(event) => locked(&self.notes).hear(event),
+            Err(why) => locked(&self.notes).fault(why),
+        };
+        self.heard.notify_waiters();
+        done.complete(code, frame);
+        0
+    }
+
+    fn cancel(&self, _: u64) {}
+
+    fn log(&self, level: u32, line: &str) {
+        locked(&self.notes).lines.push((level, line.to_owned()));
+    }
+}
+
+impl Notes {
+    fn fault(&mut self, why: String) -> (u32, Frame) {
+        let frame = wire::frame(&why);
+        self.faults.push(why);
+        (status::BAD_FRAME, frame)
+    }
+
+    fn keep(&mut self, account: &str, state: Vec<StateWrite>) {
+        for StateWrite { key, value } in state {
+            let key = (account.to_owned(), key);
+            match value {
+                Some(value) => drop(self.state.insert(key, value)),
+                None => drop(self.state.remove(&key)),
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) -> (u32, Frame) {
+        match event {
+            Event::Message { account, message, state } => {
+                if let Some(why) = message.fault().or_else(|| StateWrite::fault(&state)) {
+                    return self.fault(why);
+                }
+                if !matches!(self.answer, Answer::Retry(_) | Answer::Refused(_)) {
+                    self.keep(&account, state);
+                }
+                let first = self.taken.insert((account.clone(), message.event_id.clone()));
+                self.messages.push((account, message));
+                let accepted = match self.answer.clone() {
+                    Answer::AsUsual if first => Accepted::Committed,
+                    Answer::AsUsual | Answer::Duplicate => Accepted::Duplicate,
+                    Answer::Dropped(reason) => Accepted::Dropped { reason },
+                    Answer::Retry(why) => return (status::ERROR, wire::frame(&PluginError::retry(why))),
+                    Answer::Refused(why) => return (status::ERROR, wire::frame(&PluginError::refused(why))),
+                };
+                (status::OK, wire::frame(&accepted))
+            }
+            Event::Ignored { account, ignored, state } => {
+                let bounded = |text: &str| !text.is_empty() && text.len() <= ID_BYTES_MAX;
+                if !bounded(&ignored.event_id) || !bounded(&ignored.reason) {
+                    return self.fault(format!("event_id and reason must be 1 to {ID_BYTES_MAX} bytes"));
+                }
+                if let Some(why) = StateWrite::fault(&state) {
+                    return self.fault(why);
+                }
+                self.keep(&account, state);
+                self.ignored.push(ignored);
+                (status::OK, wire::frame(&Empty {}))
+            }
+            Event::StateGet { account, key } => {
+                let value = self.state.get(&(account, key)).cloned();
+                (status::OK, wire::frame(&StateValue { value }))
+            }
+            Event::StateSet { account, state } => {
+                if let Some(why) = StateWrite::fault(&state) {
+                    return self.fault(why);
+                }
+                self.keep(&account, state);
+                (status::OK, wire::frame(&Empty {}))
+            }
+            Event::Health { account, health } => {
+                self.health.push((account, health));
+                (status::OK, wire::frame(&Empty {}))
+            }
+            Event::Unknown => {
+                self.faults.push("it used a verb that this vocabulary does not have".to_owned());
+                (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb"))
+            }
+        }
+    }
+}
+
+/// A secret, as the runtime would resolve it.
+pub fn secret(text: &str) -> Secret {
+    Secret(text.to_owned())
+}
+
+/// The config of a channel, from the JSON that the runtime makes of its section.
+///
+/// # Errors
+/// What an operator would read.
+pub fn config<C: Channel>(json: &str) -> Result<C::Config> {
+    serde_json::from_str(json)
+        .map_err(|error| PluginError::broken(format!("its config does not fit: {error}")))
+}
+
+/// A text for a chat of the account `main`, as the runtime hands it over.
+pub fn text(channel_type: &str, chat: &str, text: &str) -> OutboundMessage {
+    OutboundMessage {
+        id: "msg-test-1".to_owned(),
+        address: Address {
+            channel_type: channel_type.into(),
+            account: ACCOUNT_MAIN.into(),
+            platform_id: chat.into(),
+            thread_id: None,
+        },
+        content: Content::Text { text: text.to_owned() },
+        taken_at: Some(Timestamp(0)),
+        in_reply_to: None,
+        attachments: vec![],
+    }
+}

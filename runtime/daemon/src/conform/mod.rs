@@ -1,0 +1,196 @@
+//! `vestibule plugin conform FILE.so`: a channel before a scripted runtime, and a report of what it does.
+//! No house is needed. A platform is needed only as far as the channel insists on one: a delivery is judged
+//! by its answer, and an error of the vocabulary is one.
+
+mod account;
+mod deliver;
+mod report;
+mod seam;
+mod trial;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+use std::time::Duration;
+use trial::Trial;
+use vestibule_runtime::config::{self, TierWanted};
+
+/// What `conform` is told.
+#[derive(Args)]
+pub struct ConformArgs {
+    /// The channel's `.so`
+    pub file: PathBuf,
+    /// Where it runs meanwhile
+    #[arg(long, value_enum, default_value = "process")]
+    pub tier: TierWord,
+    /// The config of its account: the keys themselves, or a vestibule.toml with [channels.NAME.ACCOUNT]
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// One key of the config; the value is TOML, or else the words themselves; repeat for more
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The account's name
+    #[arg(long, default_value = "main")]
+    pub account: String,
+    /// The platform's id of the chat that gets the test messages
+    #[arg(long, value_name = "ID", default_value = "conform")]
+    pub chat: String,
+    /// The platform's id of a thread in it
+    #[arg(long, value_name = "ID")]
+    pub thread: Option<String>,
+    /// How many deliveries the memory is watched over
+    #[arg(long, default_value_t = 2_000)]
+    pub calls: u32,
+    /// How long one call may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub deadline: u64,
+    #[command(flatten)]
+    pub output: crate::cli::Output,
+}
+
+/// The tiers, as the command line spells them.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TierWord {
+    Process,
+    InProcess,
+}
+
+/// Examines a file, prints the report, and fails when a check did.
+pub async fn conform(args: ConformArgs) -> anyhow::Result<()> {
+    let tier = match args.tier {
+        TierWord::Process => TierWanted::Process,
+        TierWord::InProcess => TierWanted::InProcess,
+    };
+    let copies = std::env::temp_dir().join(format!("vestibule-conform-{}", std::process::id()));
+    std::fs::create_dir_all(&copies)?;
+    let examined = examine(&args, tier, copies.clone()).await;
+    let _ = std::fs::remove_dir_all(&copies);
+    let report = examined?;
+    if args.output.json {
+        crate::print::json(&report.json());
+    } else {
+        report.print();
+    }
+    match report.failed() {
+        0 => Ok(()),
+        1 => anyhow::bail!("one check failed"),
+        failed => anyhow::bail!("{failed} checks failed"),
+    }
+}
+
+async fn examine(args: &ConformArgs, tier: TierWanted, copies: PathBuf) -> anyhow::Result<report::Report> {
+    let file = std::fs::canonicalize(&args.file)
+        .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", args.file.display()))?;
+    let place = trial::Place {
+        file,
+        copies,
+        tier,
+        account: args.account.clone(),
+        chat: args.chat.clone(),
+        thread: args.thread.clone(),
+        deadline: Duration::from_secs(args.deadline),
+        calls: args.calls.max(8),
+    };
+    let mut trial = match Trial::open(place).await {
+        Ok(trial) => trial,
+        Err(why) => return Ok(report::Report::not_opened(&args.file, why)),
+    };
+    let manifest = trial.manifest().clone();
+    let config = config_of(args, &manifest.channel_type, &manifest.secrets).map_err(anyhow::Error::msg)?;
+    trial.secrets(&config, &manifest.secrets);
+    trial.config = config;
+    seam::examine(&mut trial).await;
+    account::start(&mut trial).await;
+    deliver::examine(&mut trial).await;
+    account::end(&mut trial).await;
+    Ok(trial.finish().await)
+}
+
+/// The account's config: the file's, then what `--set` says. Secrets may be plain words here.
+fn config_of(args: &ConformArgs, channel_type: &str, secrets: &[String]) -> Result<Value, String> {
+    let mut section = match &args.config {
+        None => toml::Table::new(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+            let whole: toml::Table =
+                text.parse().map_err(|error| format!("{} is not TOML: {error}", path.display()))?;
+            let named =
+                whole.get("channels").and_then(|channels| channels.get(channel_type)?.get(&args.account));
+            match (named, whole.contains_key("channels")) {
+                (Some(section), _) => section.as_table().cloned().unwrap_or_default(),
+                (None, true) => {
+                    let account = &args.account;
+                    return Err(format!("{} has no [channels.{channel_type}.{account}]", path.display()));
+                }
+                (None, false) => whole,
+            }
+        }
+    };
+    let mut plain = Map::new();
+    for set in &args.set {
+        let (key, value) = set.split_once('=').ok_or_else(|| format!("`--set {set}` is not KEY=VALUE"))?;
+        let parsed = format!("it = {value}").parse::<toml::Table>().ok().and_then(|mut it| it.remove("it"));
+        let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
+        section.remove(key);
+        match value {
+            toml::Value::Table(_) => drop(section.insert(key.to_owned(), value)),
+            value => {
+                let value = serde_json::to_value(value).map_err(|error| format!("`{key}`: {error}"))?;
+                plain.insert(key.to_owned(), value);
+            }
+        }
+    }
+    let mut config = config::resolve(&section, secrets)?;
+    if let Some(config) = config.as_object_mut() {
+        config.extend(plain);
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use serde_json::json;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        args: ConformArgs,
+    }
+
+    fn config(words: &[&str]) -> Result<Value, String> {
+        let words = ["conform", "x.so"].iter().chain(words);
+        config_of(&Words::parse_from(words).args, "acme", &["token".into()])
+    }
+
+    #[test]
+    fn a_key_is_toml_or_words() {
+        let config = config(&["--set", "port=7", "--set", "listen=127.0.0.1:0", "--set", "token=t=1"]);
+        assert_eq!(config, Ok(json!({ "port": 7, "listen": "127.0.0.1:0", "token": "t=1" })));
+    }
+
+    #[test]
+    fn a_section_is_found_in_either_kind_of_file() {
+        let folder = std::env::temp_dir().join(format!("vst-conform-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("made");
+        let file = folder.join("c.toml");
+        let path = file.to_str().expect("UTF-8");
+        for (text, want) in [
+            ("port = 7", Ok(json!({ "port": 7 }))),
+            ("[channels.acme.main]\nport = 7", Ok(json!({ "port": 7 }))),
+            ("[channels.other.main]\nport = 7", Err("has no [channels.acme.main]")),
+            ("token = 'plain'", Err("`token` is a secret")),
+            ("port", Err("is not TOML")),
+        ] {
+            std::fs::write(&file, text).expect("written");
+            match (config(&["--config", path]), want) {
+                (Ok(config), Ok(want)) => assert_eq!(config, want, "{text}"),
+                (Err(told), Err(want)) => assert!(told.contains(want), "{text}: {told}"),
+                (told, want) => panic!("{text}: {told:?}, not {want:?}"),
+            }
+        }
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
+}

@@ -1,0 +1,338 @@
+//! A plugin under examination: how it is asked, and how its answers are read.
+
+use super::report::{Outcome, Report};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+use vestibule_plugin_api::testing::ScriptedRuntime;
+use vestibule_plugin_api::wire::{self, Empty, Request};
+use vestibule_plugin_api::{
+    Account, Address, ChannelType, Content, Manifest, OutboundMessage, PlatformId, PluginError, Receipt,
+    ThreadId, Timestamp,
+};
+use vestibule_runtime::config::TierWanted;
+use vestibule_runtime::plugins::{Begun, Rig};
+use vestibule_seam::{Frame, status};
+
+/// The level of the log that is heard: debug.
+const LOG_LEVEL: u32 = 4;
+/// How long a stop may take.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What is examined, and with what.
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// Where its private copies go.
+    pub copies: PathBuf,
+    /// Where it runs.
+    pub tier: TierWanted,
+    /// The account's name.
+    pub account: String,
+    /// The chat of the test messages.
+    pub chat: String,
+    /// A thread in it.
+    pub thread: Option<String>,
+    /// How long one call may take.
+    pub deadline: Duration,
+    /// How many deliveries the memory is watched over.
+    pub calls: u32,
+}
+
+/// An answer, as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said<T> {
+    /// What was asked for.
+    Done(T),
+    /// An error of the vocabulary.
+    Error(PluginError),
+    /// It does not do that.
+    Unsupported(String),
+    /// It could not read the frame.
+    BadFrame(String),
+    /// Nothing a runtime could use: why, in a sentence.
+    Bug(String),
+}
+
+impl<T> Said<T> {
+    /// The answer in words, or why it is a bug.
+    pub fn words(&self) -> Result<String, String> {
+        Ok(match self {
+            Said::Done(_) => "done".to_owned(),
+            Said::Error(error) => format!("{}: {}", kind(error), error.reason()),
+            Said::Unsupported(why) => format!("unsupported: {why}"),
+            Said::BadFrame(why) => return Err(format!("it could not read the frame: {why}")),
+            Said::Bug(why) => return Err(why.clone()),
+        })
+    }
+}
+
+fn kind(error: &PluginError) -> &'static str {
+    match error {
+        PluginError::Retry { in_doubt: true, .. } => "retry, in doubt",
+        PluginError::Retry { .. } => "retry",
+        PluginError::Refused { .. } => "refused",
+        PluginError::Unsupported { .. } => "unsupported",
+        PluginError::Broken { .. } => "broken",
+        PluginError::Unknown => "an unknown error",
+    }
+}
+
+/// The examination.
+pub struct Trial {
+    /// What is examined, and with what.
+    pub place: Place,
+    /// The account's config.
+    pub config: Value,
+    /// What the plugin said.
+    pub house: ScriptedRuntime,
+    /// Whether the account is started.
+    pub live: bool,
+    /// Values that must appear nowhere.
+    pub hidden: Vec<(String, String)>,
+    /// Every reason the plugin gave.
+    pub reasons: std::sync::Mutex<Vec<String>>,
+    rig: Rig,
+    report: Report,
+    stuck: std::sync::atomic::AtomicBool,
+}
+
+impl Trial {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// The loader's sentence.
+    pub async fn open(place: Place) -> Result<Trial, String> {
+        let house = ScriptedRuntime::new();
+        let rig = open(&place, &house).await?;
+        let tier = match place.tier {
+            TierWanted::InProcess => "in-process",
+            TierWanted::Process => "process",
+        };
+        let mut report = Report::new(&rig.manifest, tier);
+        report.add("file", Outcome::Ok("the loader opens it and its machinery starts".into()));
+        Ok(Trial {
+            place,
+            config: json!({}),
+            house,
+            live: false,
+            hidden: vec![],
+            reasons: std::sync::Mutex::default(),
+            rig,
+            report,
+            stuck: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    /// Who is examined.
+    pub fn manifest(&self) -> &Manifest {
+        &self.rig.manifest
+    }
+
+    /// The plugin as it takes calls.
+    pub fn rig(&self) -> &Rig {
+        &self.rig
+    }
+
+    /// Notes the config's secrets.
+    pub fn secrets(&mut self, config: &Value, keys: &[String]) {
+        // A short word may occur by chance.
+        let values = keys.iter().filter_map(|key| Some((key.clone(), config[key].as_str()?.to_owned())));
+        self.hidden = values.filter(|(_, value)| value.len() >= 6).collect();
+    }
+
+    /// Runs one check and writes down what it found: `Err` is a failure.
+    pub async fn check(
+        &mut self,
+        name: &'static str,
+        check: impl AsyncFnOnce(&Trial) -> Result<Outcome, String>,
+    ) {
+        let outcome = check(self).await.unwrap_or_else(Outcome::Failed);
+        self.report.add(name, outcome);
+        self.go_on().await;
+    }
+
+    /// The same for a check that needs the account.
+    pub async fn check_live(
+        &mut self,
+        name: &'static str,
+        check: impl AsyncFnOnce(&Trial) -> Result<Outcome, String>,
+    ) {
+        if self.live {
+            return self.check(name, check).await;
+        }
+        self.skip(name);
+    }
+
+    /// Notes a check that needs the account, which is not started.
+    pub fn skip(&mut self, name: &'static str) {
+        self.report.add(name, Outcome::Skipped("its account is not started".into()));
+    }
+
+    /// After a check that killed or hung the plugin, the next one gets a new one.
+    async fn go_on(&mut self) {
+        let stuck = std::mem::take(self.stuck.get_mut());
+        if !stuck && !self.rig.is_dead() {
+            return;
+        }
+        if self.rig.pid().is_none() {
+            self.live = false; // what hangs in this process stays there
+        } else if self.live {
+            self.live = self.again().await.is_ok() && self.start(self.config.clone()).await.words().is_ok();
+        } else {
+            let _ = self.again().await;
+        }
+    }
+
+    /// Ends the plugin's process, as a crash would, and starts the next; false where it has none.
+    ///
+    /// # Errors
+    /// The loader's sentence.
+    pub async fn again(&mut self) -> Result<bool, String> {
+        if !self.rig.kill().await {
+            return Ok(false);
+        }
+        self.rig = open(&self.place, &self.house).await?;
+        Ok(true)
+    }
+
+    /// Ends the plugin, and hands the report over.
+    pub async fn finish(self) -> Report {
+        if self.live {
+            let _ = self.stop().await;
+        }
+        let Trial { rig, mut report, .. } = self;
+        let begun = std::time::Instant::now();
+        let left = rig.close().await;
+        let outcome = match left {
+            0 => Outcome::Ok(format!("its machinery ended after {} ms", begun.elapsed().as_millis())),
+            left => Outcome::Failed(format!("{left} calls were still open 2 s after it was told to end")),
+        };
+        report.add("end", outcome);
+        report
+    }
+
+    /// A message of this text for the test chat.
+    pub fn message(&self, id: &str, text: &str) -> OutboundMessage {
+        OutboundMessage {
+            id: id.to_owned(),
+            address: Address {
+                channel_type: ChannelType::from(self.rig.manifest.channel_type.as_str()),
+                account: Account::from(self.place.account.as_str()),
+                platform_id: PlatformId::from(self.place.chat.as_str()),
+                thread_id: self.place.thread.as_deref().map(ThreadId::from),
+            },
+            content: Content::Text { text: text.to_owned() },
+            taken_at: Some(Timestamp::now()),
+            in_reply_to: None,
+            attachments: vec![],
+        }
+    }
+
+    /// Asks, and reads the answer.
+    pub async fn ask<T: DeserializeOwned>(&self, frame: Frame) -> Said<T> {
+        let begun = self.rig.begin(frame);
+        self.hear(begun, self.place.deadline).await
+    }
+
+    /// Waits for an answer, and reads it.
+    pub async fn hear<T: DeserializeOwned>(&self, begun: Begun, deadline: Duration) -> Said<T> {
+        let Ok((code, frame)) = tokio::time::timeout(deadline, begun.answer()).await else {
+            self.stuck.store(true, std::sync::atomic::Ordering::Relaxed);
+            return Said::Bug(format!("it did not answer within {} s", deadline.as_secs()));
+        };
+        let said = read(code, &frame);
+        if code == status::CANCELLED
+            && let Some(why) = self.rig.ended().await
+        {
+            return Said::Bug(format!("its process ended: {why}"));
+        }
+        if let Ok(words) = said.words() {
+            let mut reasons = self.reasons.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if reasons.len() < 1_000 {
+                reasons.push(words);
+            }
+        }
+        said
+    }
+
+    /// Delivers a message.
+    pub async fn deliver(&self, message: OutboundMessage) -> Said<Receipt> {
+        self.ask(wire::frame_with_blobs(Request::Deliver { message })).await
+    }
+
+    /// Starts the account with a config.
+    pub async fn start(&self, config: Value) -> Said<Empty> {
+        self.ask(wire::frame(&Request::Start { account: self.place.account.clone(), config })).await
+    }
+
+    /// Stops the account.
+    pub async fn stop(&self) -> Said<Empty> {
+        let stop = wire::frame(&Request::Stop { account: self.place.account.clone() });
+        self.hear(self.rig.begin(stop), STOP_DEADLINE).await
+    }
+}
+
+async fn open(place: &Place, house: &ScriptedRuntime) -> Result<Rig, String> {
+    let program = crate::up::program();
+    Rig::open_before(&program, &place.file, &place.copies, place.tier, house.calls(), LOG_LEVEL).await
+}
+
+/// Reads an answer by its status. Pure.
+fn read<T: DeserializeOwned>(code: u32, frame: &Frame) -> Said<T> {
+    let words = || wire::read::<String>(frame).unwrap_or_else(|_| "it did not say why".to_owned());
+    match code {
+        status::OK => match wire::read(frame) {
+            Ok(answer) => Said::Done(answer),
+            Err(why) => Said::Bug(format!("its answer is not what the verb asks for: {why}")),
+        },
+        status::ERROR => match wire::read::<PluginError>(frame) {
+            Ok(PluginError::Unknown) => Said::Bug("its error is none of this vocabulary".into()),
+            Ok(error) if error.reason().trim().is_empty() => {
+                Said::Bug(format!("its error `{}` gives no reason", kind(&error)))
+            }
+            Ok(error) => Said::Error(error),
+            Err(why) => Said::Bug(format!("its error cannot be read: {why}")),
+        },
+        status::PANIC => Said::Bug(format!("it panicked: {}", words())),
+        status::CANCELLED => Said::Bug("it dropped the call without an answer".into()),
+        status::UNSUPPORTED => Said::Unsupported(words()),
+        status::BAD_FRAME => Said::BadFrame(words()),
+        code => Said::Bug(format!("it answered with status {code}, which there is not")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_by_its_status() {
+        let frame = |text: &str| Frame::from_head(text.as_bytes().to_vec());
+        for (code, head, want) in [
+            (status::OK, "{}", Ok("done")),
+            (status::OK, "7", Err("not what the verb asks for")),
+            (status::ERROR, r#"{"error":"retry","reason":"busy"}"#, Ok("retry: busy")),
+            (
+                status::ERROR,
+                r#"{"error":"retry","reason":"lost","in_doubt":true}"#,
+                Ok("retry, in doubt: lost"),
+            ),
+            (status::ERROR, r#"{"error":"refused","reason":" "}"#, Err("gives no reason")),
+            (status::ERROR, r#"{"error":"sulking"}"#, Err("none of this vocabulary")),
+            (status::ERROR, "oops", Err("cannot be read")),
+            (status::PANIC, r#""index out of bounds""#, Err("it panicked: index out of bounds")),
+            (status::CANCELLED, "", Err("dropped the call")),
+            (status::UNSUPPORTED, r#""only text""#, Ok("unsupported: only text")),
+            (status::BAD_FRAME, r#""what?""#, Err("could not read the frame: what?")),
+            (99, "", Err("status 99")),
+        ] {
+            match (read::<Receipt>(code, &frame(head)).words(), want) {
+                (Ok(words), Ok(want)) => assert_eq!(words, want),
+                (Err(told), Err(want)) => assert!(told.contains(want), "{code} {head}: {told}"),
+                (told, want) => panic!("{code} {head}: {told:?}, not {want:?}"),
+            }
+        }
+    }
+}

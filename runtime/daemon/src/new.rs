@@ -1,0 +1,171 @@
+//! `vestibule plugin new NAME`: a crate for a channel that builds, passes its tests and runs at once. It is
+//! the example of this tree, `examples/echo-channel`, under the author's name.
+
+use anyhow::{Context, bail};
+use clap::Args;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What `new` is told.
+#[derive(Args)]
+pub struct NewArgs {
+    /// The channel's name: a-z, 0-9 and `-`, beginning with a letter
+    pub name: String,
+    /// The folder to make [default: the name]
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// Where the folder `plugin-api` of Vestibule's source lies [default: in the tree that built this program]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "git")]
+    pub path: Option<PathBuf>,
+    /// Take `plugin-api` from this repository instead
+    #[arg(long, value_name = "URL")]
+    pub git: Option<String>,
+}
+
+const SOURCE: &str = include_str!("../../../examples/echo-channel/src/lib.rs");
+const TESTS: &str = include_str!("../../../examples/echo-channel/src/tests.rs");
+const MANIFEST: &str = include_str!("new/Cargo.toml.in");
+const README: &str = include_str!("new/README.md.in");
+
+/// Makes the crate.
+pub fn new(args: &NewArgs) -> anyhow::Result<()> {
+    let name = &args.name;
+    if let Some(fault) = name_fault(name) {
+        bail!(
+            "`{name}` {fault}; a channel's name is made of a-z, 0-9 and -, as in `vestibule plugin new acme`"
+        );
+    }
+    let dependency = match (&args.path, &args.git) {
+        (_, Some(url)) => format!("git = {}", quoted(url)),
+        (Some(path), None) => format!("path = {}", quoted(&plugin_api(path)?.to_string_lossy())),
+        (None, None) => {
+            let found = beside_this_program().context(
+                "this program does not lie in the tree that built it, so say where to get vestibule-plugin-api: \
+                 --path FOLDER (the folder `plugin-api` of Vestibule's source) or --git URL",
+            )?;
+            format!("path = {}", quoted(&found.to_string_lossy()))
+        }
+    };
+    let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(name));
+    let rust = type_name(name);
+    let filled = |text: &str| {
+        text.replace("@NAME@", name).replace("@LIB@", &lib_name(name)).replace("@DEPENDENCY@", &dependency)
+    };
+    if fs::symlink_metadata(&folder).is_ok() {
+        bail!("{} is there already; remove it, or name another with --folder", folder.display());
+    }
+    fs::create_dir_all(folder.join("src")).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (file, text) in [
+        ("Cargo.toml", filled(MANIFEST)),
+        ("README.md", filled(README)),
+        (".gitignore", "/target\n".to_owned()),
+        ("src/lib.rs", renamed(SOURCE, name, &rust)),
+        ("src/tests.rs", renamed(TESTS, name, &rust)),
+    ] {
+        let path = folder.join(file);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let (folder, lib) = (folder.display(), lib_name(name));
+    println!("{folder} is made. What to do next:\n");
+    println!("  cd {folder}");
+    println!("  cargo test");
+    println!("  cargo build --release");
+    println!("  vestibule plugin conform target/release/lib{lib}.so");
+    println!("\nREADME.md in it says how to run it.");
+    Ok(())
+}
+
+fn name_fault(name: &str) -> Option<&'static str> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        return Some("does not begin with a letter");
+    }
+    if !name.chars().all(fits) || name.ends_with('-') || name.contains("--") {
+        return Some("is no name of a channel");
+    }
+    // Its crate could not be named, or would shadow what it depends on.
+    let taken = ["core", "std", "alloc", "test", "proc-macro", "serde", "tokio", "tracing"];
+    (name.len() > 60 || taken.contains(&name)).then_some("cannot be the name of a crate")
+}
+
+/// `acme-chat` becomes `AcmeChat`.
+fn type_name(name: &str) -> String {
+    let word = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+    };
+    name.split('-').map(word).collect()
+}
+
+/// What cargo calls the library.
+fn lib_name(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The example's text under another name.
+fn renamed(text: &str, name: &str, rust: &str) -> String {
+    text.replace("EchoChannel", &format!("{rust}Channel"))
+        .replace("[channels.echo.main]", &format!("[channels.{name}.main]"))
+        .replace("\"echo\"", &format!("\"{name}\""))
+}
+
+/// A TOML string: JSON spells it the same way.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn plugin_api(folder: &Path) -> anyhow::Result<PathBuf> {
+    let folder = fs::canonicalize(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let is_it = |folder: &Path| {
+        fs::read_to_string(folder.join("Cargo.toml"))
+            .is_ok_and(|text| text.contains("name = \"vestibule-plugin-api\""))
+    };
+    match [folder.clone(), folder.join("plugin-api")].into_iter().find(|folder| is_it(folder)) {
+        Some(folder) => Ok(folder),
+        None => bail!("{} is not the folder `plugin-api` of Vestibule's source", folder.display()),
+    }
+}
+
+/// The `plugin-api` of the tree in whose `target` this program lies.
+fn beside_this_program() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    program.ancestors().find_map(|folder| plugin_api(&folder.join("plugin-api")).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_channels() {
+        for (name, fits) in [
+            ("acme", true),
+            ("acme-chat-2", true),
+            ("", false),
+            ("Acme", false),
+            ("2acme", false),
+            ("-acme", false),
+            ("acme-", false),
+            ("a--b", false),
+            ("a_b", false),
+            ("../up", false),
+            ("std", false),
+            ("tokio", false),
+        ] {
+            assert_eq!(name_fault(name).is_none(), fits, "{name}");
+        }
+        assert_eq!(
+            (type_name("acme-chat-2"), lib_name("acme-chat-2")),
+            ("AcmeChat2".into(), "acme_chat_2".into())
+        );
+    }
+
+    #[test]
+    fn nothing_of_the_example_is_left() {
+        for text in [SOURCE, TESTS] {
+            let made = renamed(text, "acme", "Acme");
+            assert!(!made.to_lowercase().contains("echo"), "{made}");
+        }
+        assert!(renamed(SOURCE, "acme", "Acme").contains("channel_type: \"acme\""));
+    }
+}

@@ -1,0 +1,161 @@
+//! The author's kit: `vestibule plugin conform` on real files, good ones and bad ones.
+
+use crate::support::{Api, binary, plugin_file};
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// The report on a file.
+struct Report(Value);
+
+fn conform(krate: &str, args: &[&str]) -> Report {
+    let output = Command::new(binary())
+        .args(["plugin", "conform", plugin_file(krate).to_str().unwrap(), "--json"])
+        .args(args)
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("no report: {}", String::from_utf8_lossy(&output.stderr)));
+    let failed = report["failed"].as_u64().unwrap();
+    assert_eq!(output.status.code(), Some(i32::from(failed > 0)), "{report:#}");
+    Report(report)
+}
+
+impl Report {
+    fn of(&self, outcome: &str) -> Vec<String> {
+        let checks = self.0["checks"].as_array().unwrap().iter();
+        let of = checks.filter(|check| check["outcome"] == outcome);
+        of.map(|check| check["check"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn words(&self, name: &str) -> &str {
+        let mut checks = self.0["checks"].as_array().unwrap().iter();
+        checks.find(|check| check["check"] == name).unwrap()["words"].as_str().unwrap()
+    }
+
+    /// Nothing failed, and nothing was skipped but these.
+    fn is_good(&self, skipped: &[&str]) {
+        assert_eq!(self.of("failed"), [""; 0], "{:#}", self.0);
+        assert_eq!(self.of("skipped"), skipped, "{:#}", self.0);
+    }
+}
+
+/// A GitHub that remembers what was posted.
+fn github() -> Api {
+    let comments = std::sync::Mutex::new(Vec::<Value>::new());
+    Api::start(move |request, body| {
+        let mut comments = comments.lock().unwrap();
+        match request {
+            "GET /user" => (200, json!({ "id": 7, "login": "vestibule-bot" })),
+            "POST /repos/o/r/issues/1/comments" => {
+                let id = comments.len() + 1;
+                comments.push(json!({ "id": id, "user": { "id": 7 }, "body": body["body"] }));
+                (201, json!({ "id": id }))
+            }
+            // The newest hundred: what was sent last.
+            get if get.starts_with("GET /repos/o/r/issues/1/comments?") && get.ends_with("&page=1") => {
+                (200, Value::Array(comments.iter().take(100).cloned().collect()))
+            }
+            get if get.starts_with("GET /repos/o/r/issues/1/comments?") => (200, json!([])),
+            _ => (404, json!({ "message": "Not Found" })),
+        }
+    })
+}
+
+#[test]
+fn github_conforms_in_both_tiers() {
+    for (tier, more) in [("process", &[][..]), ("in-process", &["start after a crash"][..])] {
+        let api = github();
+        let url = format!("api_url={}", api.url);
+        let report = conform(
+            "vestibule-github",
+            &[
+                "--tier",
+                tier,
+                "--set",
+                &url,
+                "--set",
+                "token=ghp_conform_1",
+                "--set",
+                "webhook_secret=whs_conform_1",
+                "--chat",
+                "github:o/r",
+                "--thread",
+                "github:o/r:issue:1",
+                "--calls",
+                "160",
+            ],
+        );
+        report.is_good(&[&["files"][..], more].concat());
+        assert_eq!(report.words("text"), "done", "the comment was posted");
+        assert_eq!(report.words("find"), "it finds what was sent, and not what was never sent");
+        assert_eq!(report.words("secrets"), "none of 2 stands in a log line or an error");
+        let said = "Hello from `vestibule plugin conform`.";
+        let posted = api.asked("POST /repos/o/r/issues/1/comments");
+        assert!(posted.iter().any(|(_, body)| body["body"].as_str().unwrap().starts_with(said)));
+    }
+}
+
+#[test]
+fn terminal_conforms_where_it_may_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = format!("socket={}", folder.path().join("terminal.sock").display());
+    let run =
+        |tier: &str| conform("vestibule-terminal", &["--tier", tier, "--set", &socket, "--set", "token=t"]);
+    run("in-process").is_good(&["find", "webhook", "start after a crash", "secrets"]);
+
+    // A process of its own may open no unix socket, and the report says so. What needs no account is well.
+    let report = run("process");
+    assert_eq!(report.of("failed"), ["start"], "{:#}", report.0);
+    assert!(report.words("start").contains("cannot open the socket"), "{}", report.words("start"));
+    assert_eq!(report.words("text"), "its account is not started");
+}
+
+#[test]
+fn the_example_conforms_in_both_tiers() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("listen={free}");
+    let skipped = ["files", "find", "webhook", "secrets"];
+    conform("vestibule-echo-channel", &["--set", &listen]).is_good(&skipped);
+    let in_process = ["files", "find", "webhook", "start after a crash", "secrets"];
+    conform("vestibule-echo-channel", &["--set", &listen, "--tier", "in-process"]).is_good(&in_process);
+}
+
+#[test]
+fn a_bug_fails_the_check_that_is_there_for_it() {
+    conform("vestibule-faulty", &["--calls", "40"]).is_good(&["files", "find", "webhook", "secrets"]);
+    // the fault, the first check that fails, what it says
+    let table = [
+        ("at_start=panic", "start", "it panicked: told to"),
+        ("at_deliver=panic", "text", "it panicked: told to"),
+        ("at_deliver=segv", "text", "it crashed (SIGSEGV"),
+        ("at_deliver=keep", "memory and descriptors", "it keeps something"),
+        ("at_deliver=keep-file", "memory and descriptors", "it does not close them"),
+        ("at_stop=panic", "stop while busy", "it panicked: told to"),
+        ("at_stop=never", "stop while busy", "it did not answer within 5 s"),
+    ];
+    let examine = |(fault, check, words): (&str, &str, &str)| {
+        let report = conform("vestibule-faulty", &["--set", fault, "--deadline", "1", "--calls", "120"]);
+        assert_eq!(report.of("failed").first().map(String::as_str), Some(check), "{fault}: {:#}", report.0);
+        assert!(report.words(check).contains(words), "{fault}: {}", report.words(check));
+        // However bad it is, the examination goes on to its end.
+        assert_eq!(report.0["checks"].as_array().unwrap().len(), 29, "{fault}: {:#}", report.0);
+    };
+    std::thread::scope(|threads| {
+        for row in table {
+            threads.spawn(move || examine(row));
+        }
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_loaded_is_one_failed_check() {
+    let file = tempfile::Builder::new().suffix(".so").tempfile().unwrap();
+    std::fs::write(file.path(), "not a library").unwrap();
+    let output = Command::new(binary()).args(["plugin", "conform"]).arg(file.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text.contains("FAILED   file  it is not a shared library") && text.contains("0 ok, 1 failed"),
+        "{text}"
+    );
+}
