@@ -1,7 +1,9 @@
 //! The frames of every level of the vocabulary, one folder a level. Frames are added, never changed.
 
-use crate::wire::{Empty, Event, Found, Request, WebhookHead};
-use crate::{Accepted, Capability, Handover, Manifest, PluginError, PluginKind, Receipt, WebhookScheme};
+use crate::wire::{Effects, Empty, Event, Found, Request, StateValue, WebhookHead};
+use crate::{
+    Accepted, Capability, Handover, Manifest, PluginError, PluginKind, Receipt, Verdict, WebhookScheme,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,6 +47,9 @@ fn the_frames_of_every_level_mean_what_they_meant() {
                 let same = match kind.as_str() {
                     "request" => both_ways::<Request>(&head),
                     "event" => both_ways::<Event>(&head),
+                    "effects" => both_ways::<Effects>(&head),
+                    "verdict" => both_ways::<Verdict>(&head),
+                    "state_value" => both_ways::<StateValue>(&head),
                     "empty" => both_ways::<Empty>(&head),
                     "receipt" => both_ways::<Receipt>(&head),
                     "found" => both_ways::<Found>(&head),
