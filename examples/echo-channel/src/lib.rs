@@ -1,9 +1,12 @@
 //! A complete channel in one file: each line of text that arrives over TCP is a message, each reply
 //! is a line back. Try it with `nc 127.0.0.1 7007`.
+//!
+//! A line `file SIZE NAME` with that many bytes behind it is a file: it goes with the next line. So do
+//! the files of a reply.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -22,6 +25,8 @@ fn default_listen() -> String {
     "127.0.0.1:7007".into()
 }
 
+/// The largest file, in bytes: it is held in memory. The runtime's own limit is lower.
+const FILE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// How long a caller who has stopped talking is kept.
 const LISTENING: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -52,7 +57,14 @@ impl Channel for EchoChannel {
         let caller = message.address.thread_id.map(|thread| thread.0).unwrap_or_default();
         let writer = self.writers.lock().unwrap_or_else(PoisonError::into_inner).get(&caller).cloned();
         let writer = writer.ok_or_else(|| PluginError::refused("the caller has hung up"))?;
-        writer.lock().await.write_all(format!("{}\n", text.replace('\n', " ")).as_bytes()).await?;
+        let mut reply = Vec::new();
+        for file in &message.attachments {
+            let bytes = file.bytes.as_deref().unwrap_or_default();
+            reply.extend(format!("file {} {}\n", bytes.len(), file.name).as_bytes());
+            reply.extend(bytes);
+        }
+        reply.extend(format!("{}\n", text.replace('\n', " ")).as_bytes());
+        writer.lock().await.write_all(&reply).await?;
         Ok(Receipt::default())
     }
 
@@ -86,8 +98,14 @@ async fn read_lines(
     caller: &str,
     runtime: &Runtime,
 ) -> Result<()> {
-    let mut number = 0;
+    let (mut number, mut files) = (0, Vec::new());
     while let Some(text) = lines.next_line().await? {
+        if let Some((size, name)) = file_head(&text) {
+            let mut bytes = vec![0; size];
+            lines.get_mut().read_exact(&mut bytes).await?;
+            files.push(Attachment { name: name.into(), bytes: Some(bytes.into()), ..Attachment::default() });
+            continue;
+        }
         number += 1;
         let message = InboundMessage {
             event_id: format!("{caller}-{number}"),
@@ -97,7 +115,7 @@ async fn read_lines(
             sender: Sender { handle: caller.into(), name: Some("caller".into()), is_bot: false },
             text,
             reply_to: None,
-            attachments: vec![],
+            attachments: std::mem::take(&mut files),
             timestamp: Timestamp::now(),
             is_mention: true,
             is_group: true,
@@ -107,11 +125,17 @@ async fn read_lines(
     Ok(())
 }
 
+/// The size and the name in `file SIZE NAME`.
+fn file_head(line: &str) -> Option<(usize, &str)> {
+    let (size, name) = line.strip_prefix("file ")?.split_once(' ')?;
+    Some((size.parse().ok().filter(|size| *size <= FILE_BYTES_MAX)?, name))
+}
+
 export_channel! {
     channel: EchoChannel,
     channel_type: "echo",
     description: "Lines of text over TCP",
-    capabilities: ["threads"],
+    capabilities: ["threads", "attachments"],
 }
 
 #[cfg(test)]

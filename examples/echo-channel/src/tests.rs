@@ -35,6 +35,26 @@ async fn a_line_is_a_message_and_a_reply_is_a_line_back() {
 }
 
 #[tokio::test]
+async fn a_file_goes_with_the_next_line_both_ways() {
+    let house = ScriptedRuntime::new();
+    let (channel, at) = started(&house).await;
+    let mut call = BufReader::new(TcpStream::connect(at).await.expect("it listens"));
+    call.get_mut().write_all(b"file 3 a.txt\nab\nlook\nfile x y\n").await.expect("sent");
+    let heard = house.next_message().await;
+    let file = &heard.attachments[0];
+    assert_eq!((heard.text.as_str(), file.name.as_str()), ("look", "a.txt"));
+    assert_eq!(file.bytes.as_deref(), Some(&b"ab\n"[..]));
+    assert_eq!(house.next_message().await.text, "file x y", "which is no file");
+
+    let reply = OutboundMessage { attachments: heard.attachments.clone(), ..reply_to(&heard, "seen") };
+    channel.deliver(reply).await.expect("delivered");
+    let mut said = vec![0; 21];
+    call.read_exact(&mut said).await.expect("answered");
+    assert_eq!(said, b"file 3 a.txt\nab\nseen\n");
+    channel.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_delivered_is_refused() {
     let house = ScriptedRuntime::new();
     let (channel, _) = started(&house).await;

@@ -41,6 +41,30 @@ fn files_go_in_and_come_back() {
     until("the outbox is cleared", || (entries(&session.join("out/outbox")) == 1).then_some(()));
 }
 
+/// The example channel, as a file, in a process of its own.
+#[test]
+fn files_cross_the_seam_both_ways() {
+    use std::io::{Read, Write};
+    let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let house = House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up();
+    let file = house.home.path().join("plugins/echo.so");
+    fs::copy(crate::support::plugin_file("vestibule-echo-channel"), file).unwrap();
+    house.wait_live("echo");
+    house.ok(&["wiring", "create", "--agent", "assistant", "--channel", "echo", "--chat", "lines"]);
+    // Larger than what rides inside a packet.
+    let bytes: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let mut call = std::net::TcpStream::connect(at).unwrap();
+    call.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    call.write_all(format!("file {} big.bin\n", bytes.len()).as_bytes()).unwrap();
+    call.write_all(&bytes).unwrap();
+    call.write_all(b"look\n").unwrap();
+    let head = format!("file {} big.bin\n", bytes.len());
+    let mut back = vec![0; head.len() + bytes.len()];
+    call.read_exact(&mut back).unwrap();
+    assert_eq!(&back[..head.len()], head.as_bytes());
+    assert_eq!(&back[head.len()..], &bytes[..]);
+}
+
 #[test]
 fn a_program_answers_with_files() {
     let house = House::new("").up();

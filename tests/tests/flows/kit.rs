@@ -114,9 +114,9 @@ fn terminal_conforms_where_it_may_listen() {
 fn the_example_conforms_in_both_tiers() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let listen = format!("listen={free}");
-    let skipped = ["files", "find", "webhook", "secrets"];
+    let skipped = ["find", "webhook", "secrets"];
     conform("vestibule-echo-channel", &["--set", &listen]).is_good(&skipped);
-    let in_process = ["files", "find", "webhook", "start after a crash", "secrets"];
+    let in_process = ["find", "webhook", "start after a crash", "secrets"];
     conform("vestibule-echo-channel", &["--set", &listen, "--tier", "in-process"]).is_good(&in_process);
 }
 

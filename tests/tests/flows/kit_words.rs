@@ -168,7 +168,7 @@ fn write_a_channel_is_followed_literally() {
     }
     let printed = Reader::new().follow(&script, &folder);
     assert!(printed.contains("\nand now?\n"), "the agent's answer: {printed}");
-    assert!(printed.contains("3 passed; 0 failed"), "the tests: {printed}");
+    assert!(printed.contains("4 passed; 0 failed"), "the tests: {printed}");
     assert_eq!(printed.matches(" 0 failed, ").count(), 2, "both examinations: {printed}");
     let made = |file: &str| fs::read_to_string(folder.join("acme").join(file)).unwrap();
     let made = made("made.rs") + &made("src/tests.rs");
