@@ -31,6 +31,9 @@ pub enum AccountState {
 
 /// How long the calls under way are waited for, before an account is stopped.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an account of a replacement is tried again, and how long between.
+const LET_GO_PATIENCE: Duration = Duration::from_secs(2);
+const LET_GO_STEP: Duration = Duration::from_millis(50);
 /// How long an account of a replacement may take to start, while those before it wait.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -135,15 +138,24 @@ pub fn pause(link: &Link, state: AccountState) {
     }
 }
 
-/// Starts every account of a plugin once, side by side; nothing is tried again.
+/// Starts every account of a plugin, side by side. One that asks to be tried again is, for a moment: what
+/// its predecessor held, such as a port, may be let go of a little later.
 pub async fn trial(house: &House, link: &Arc<Link>) -> BTreeMap<String, Result<(), CallError>> {
     let mut starting = tokio::task::JoinSet::new();
     for (account, section) in sections(house, link) {
         link.accounts().insert(account.clone(), AccountState::Connecting);
         let link = link.clone();
         starting.spawn(async move {
-            let started = tokio::time::timeout(TRIAL_PATIENCE, start(&link, &account, &section)).await;
-            (account, started.unwrap_or(Err(CallError::Late)))
+            let begin = tokio::time::Instant::now();
+            loop {
+                let started = tokio::time::timeout(TRIAL_PATIENCE, start(&link, &account, &section)).await;
+                let started = started.unwrap_or(Err(CallError::Late));
+                let again = matches!(started, Err(CallError::Plugin(PluginError::Retry { .. })));
+                if !again || begin.elapsed() > LET_GO_PATIENCE {
+                    return (account, started);
+                }
+                tokio::time::sleep(LET_GO_STEP).await;
+            }
         });
     }
     starting.join_all().await.into_iter().collect()
