@@ -65,8 +65,9 @@ impl House {
         let house = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LATER).await;
-            let waits = house.waiting().remove(&session_id);
-            if waits && !house.is_stopping() {
+            // Under the lock: a house that stops rings whoever waits still, and then counts the lanes.
+            let mut waiting = house.waiting();
+            if !house.is_stopping() && waiting.remove(&session_id) {
                 house.ring(session_id);
             }
         });
