@@ -1,7 +1,7 @@
 //! Plugins that are replaced and removed while messages flow: nothing is lost and nothing doubled.
 
 use crate::support::{PATIENCE, plugin_file, until};
-use crate::traffic::{Traffic, in_full};
+use crate::traffic::{CHATS, Traffic, in_full};
 use std::fs;
 use std::time::Instant;
 
@@ -46,7 +46,7 @@ fn replaced_while_messages_flow(tier: &str, handover: &str) {
     let description = "\"description\":\"A platform without any promise\"";
     let word = format!("\"handover\":\"{handover}\",\"x\":\"\"");
     let word = format!("{}{}\"", &word[..word.len() - 1], " ".repeat(description.len() - word.len()));
-    let mut traffic = Traffic::posting("plain", false);
+    let mut traffic = Traffic::posting("plain", CHATS, false);
     let config = traffic.house.home.path().join("vestibule.toml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{text}[plugins.plain]\ntier = \"{tier}\"\n")).unwrap();

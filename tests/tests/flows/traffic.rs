@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const SECRET: &str = "It's a Secret to Everybody";
-/// The chats of each channel: one session each.
+/// The chats of a channel, where nobody says another number: one session each.
 pub const CHATS: u64 = 6;
 
 /// The full form, instead of the short one of the ordinary suite.
@@ -119,6 +119,8 @@ pub struct Traffic {
     pub house: House,
     pub platform: Arc<Platform>,
     channel: &'static str,
+    /// How many chats it has.
+    pub chats: u64,
     at: SocketAddr,
     stop: Arc<AtomicBool>,
     /// The senders wait between two messages, in microseconds.
@@ -160,17 +162,17 @@ impl Traffic {
             .env("TEST_TOKEN", "ghp_x")
             .env("TEST_SECRET", SECRET)
             .env("GITHUB_API_URL", &api.url);
-        Traffic::new(house, platform, "github", at, Some(api))
+        Traffic::new(house, platform, "github", CHATS, at, Some(api))
     }
 
     /// A platform that shows one message for one id, and a plugin that says so (`post`) or does not
     /// (`plain`).
-    pub fn post(channel: &'static str) -> Traffic {
-        Traffic::posting(channel, true)
+    pub fn post(channel: &'static str, chats: u64) -> Traffic {
+        Traffic::posting(channel, chats, true)
     }
 
     /// The same; without `lossy` the platform answers every post.
-    pub fn posting(channel: &'static str, lossy: bool) -> Traffic {
+    pub fn posting(channel: &'static str, chats: u64, lossy: bool) -> Traffic {
         let platform = Arc::new(Platform { lossy, ..Platform::default() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
@@ -181,12 +183,12 @@ impl Traffic {
         fs::create_dir_all(house.home.path().join("plugins")).unwrap();
         let file = house.home.path().join("plugins/post.so");
         fs::copy(crate::support::plugin_file(&format!("vestibule-{channel}-channel")), file).unwrap();
-        let traffic = Traffic::new(house, platform.clone(), channel, at, None);
+        let traffic = Traffic::new(house, platform.clone(), channel, chats, at, None);
         let (stop, pace) = (traffic.stop.clone(), traffic.pace.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (platform, stop, pace) = (platform.clone(), stop.clone(), pace.clone());
-                std::thread::spawn(move || serve_post(stream, &platform, &stop, &pace));
+                std::thread::spawn(move || serve_post(stream, &platform, chats, &stop, &pace));
             }
         });
         traffic
@@ -196,11 +198,12 @@ impl Traffic {
         house: House,
         platform: Arc<Platform>,
         channel: &'static str,
+        chats: u64,
         at: SocketAddr,
         api: Option<Api>,
     ) -> Traffic {
         let (stop, pace) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(3_000)));
-        Traffic { house, platform, channel, at, stop, pace, threads: vec![], _api: api }
+        Traffic { house, platform, channel, chats, at, stop, pace, threads: vec![], _api: api }
     }
 
     /// Starts the house, and wires the chats the first time.
@@ -209,7 +212,7 @@ impl Traffic {
     }
 
     pub fn wire(&self) {
-        for chat in 0..CHATS {
+        for chat in 0..self.chats {
             let chat = self.chat(chat);
             let wiring =
                 ["--agent", "assistant", "--channel", self.channel, "--chat", &chat, "--pattern", "."];
@@ -226,7 +229,7 @@ impl Traffic {
 
     /// One message, sent once: the status of the answer, 0 when there was none.
     pub fn send_github(&self, number: u64) -> u16 {
-        let status = post_github(self.at, number, number % CHATS);
+        let status = post_github(self.at, number, number % self.chats);
         if status == 200 {
             self.platform.acked.lock().unwrap().insert(number);
         }
@@ -245,13 +248,13 @@ impl Traffic {
             return; // the platform sends by itself
         }
         for _ in 0..2 {
-            let (platform, stop, pace, at) =
-                (self.platform.clone(), self.stop.clone(), self.pace.clone(), self.at);
+            let (platform, stop, pace) = (self.platform.clone(), self.stop.clone(), self.pace.clone());
+            let (at, chats) = (self.at, self.chats);
             self.threads.push(std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let number = platform.take_number();
                     // After the end it is sent a few times more: a message in doubt is no message lost.
-                    while post_github(at, number, number % CHATS) != 200 {
+                    while post_github(at, number, number % chats) != 200 {
                         if stop.load(Ordering::Relaxed) {
                             return;
                         }
@@ -318,7 +321,7 @@ fn post_github(at: SocketAddr, number: u64, chat: u64) -> u16 {
 }
 
 /// One connection of the plugin: either it takes events, or it posts.
-fn serve_post(stream: TcpStream, platform: &Platform, stop: &AtomicBool, pace: &AtomicU64) {
+fn serve_post(stream: TcpStream, platform: &Platform, chats: u64, stop: &AtomicBool, pace: &AtomicU64) {
     let mut from = BufReader::new(stream.try_clone().unwrap());
     let mut to = stream;
     let mut read = move || -> Option<Value> {
@@ -348,7 +351,7 @@ fn serve_post(stream: TcpStream, platform: &Platform, stop: &AtomicBool, pace: &
             (0..).find(|number| !acked.contains(number) && *number >= platform.next.load(Ordering::Relaxed))
         };
         let Some(number) = number else { return };
-        let event = json!({ "id": format!("e{number}"), "chat": format!("chat{}", number % CHATS), "text": mark(number) });
+        let event = json!({ "id": format!("e{number}"), "chat": format!("chat{}", number % chats), "text": mark(number) });
         if to.write_all(format!("{event}\n").as_bytes()).is_err() || read().is_none() {
             return;
         }

@@ -1,6 +1,6 @@
 //! What must be true when the traffic is over.
 
-use super::{CHATS, Traffic, numbers};
+use super::{Traffic, numbers};
 use crate::support::{House, rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -71,13 +71,13 @@ impl Traffic {
         }
         let asked_again: BTreeSet<u64> =
             answers.iter().filter(|(_, count)| **count > 1).map(|(n, _)| *n).collect();
-        let mut duplicates = [0; CHATS as usize];
+        let mut duplicates = vec![0; self.chats as usize];
         for (number, ids) in &posts {
             let ids: Vec<&String> = ids.iter().collect();
             // A platform that promises nothing shows the same id twice.
             let different = ids.iter().collect::<BTreeSet<_>>().len();
             let shown = if self.channel == "plain" { ids.len() } else { different };
-            duplicates[(number % CHATS) as usize] += shown - 1;
+            duplicates[(number % self.chats) as usize] += shown - 1;
             let known = shown == 1 || doubtful.contains(number) || asked_again.contains(number);
             assert!(known, "{number} was posted {shown} times, and that is not on record: {ids:?}");
         }
