@@ -2,7 +2,7 @@
 
 use crate::wire::{Effects, Empty, Event, Found, Request, StateValue, WebhookHead};
 use crate::{
-    Accepted, Capability, Handover, Manifest, PluginError, PluginKind, Receipt, Verdict, WebhookScheme,
+    Accepted, Capability, Handover, Known, Manifest, PluginError, PluginKind, Receipt, Verdict, WebhookScheme,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,6 +54,7 @@ fn the_frames_of_every_level_mean_what_they_meant() {
                     "receipt" => both_ways::<Receipt>(&head),
                     "found" => both_ways::<Found>(&head),
                     "webhook_answer" => both_ways::<WebhookHead>(&head),
+                    "known" => both_ways::<Known>(&head),
                     "accepted" => both_ways::<Accepted>(&head),
                     "error" => both_ways::<PluginError>(&head),
                     _ => Err("nobody reads this kind of frame".to_owned()),

@@ -12,6 +12,7 @@
 
 mod address;
 mod blob;
+mod conversation;
 mod error;
 mod hmac;
 mod manifest;
@@ -33,6 +34,7 @@ pub mod wire;
 
 pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, PlatformId, ThreadId, UserId};
 pub use blob::Blob;
+pub use conversation::{Conversation, Known};
 pub use error::{PluginError, Result};
 pub use hmac::HmacScheme;
 pub use manifest::{AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};

@@ -14,8 +14,8 @@
 use crate::sdk::log;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    ACCOUNT_MAIN, Accepted, Address, Channel, Content, Health, ID_BYTES_MAX, Ignored, InboundMessage,
-    OutboundMessage, PluginError, Result, Runtime, Secret, StateWrite, Timestamp,
+    ACCOUNT_MAIN, Accepted, Address, Channel, Content, Conversation, Health, ID_BYTES_MAX, Ignored,
+    InboundMessage, Known, OutboundMessage, PluginError, Result, Runtime, Secret, StateWrite, Timestamp,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +59,7 @@ struct Notes {
     taken: HashSet<(String, String)>,
     state: HashMap<(String, String), String>,
     health: Vec<(String, Health)>,
+    conversations: Vec<Conversation>,
 }
 
 /// The seam's end of it.
@@ -91,6 +92,7 @@ impl ScriptedRuntime {
             taken: HashSet::new(),
             state: HashMap::new(),
             health: vec![],
+            conversations: vec![],
         }));
         let port = Port { notes: notes.clone(), heard: Arc::default() };
         ScriptedRuntime { notes, heard: port.heard.clone(), side: RuntimeSide::new(port) }
@@ -119,6 +121,11 @@ impl ScriptedRuntime {
     /// What the channel said of its accounts, in order.
     pub fn health(&self) -> Vec<(String, Health)> {
         locked(&self.notes).health.clone()
+    }
+
+    /// What the channel told of its chats, in order. Each is answered as one that is wired.
+    pub fn conversations(&self) -> Vec<Conversation> {
+        locked(&self.notes).conversations.clone()
     }
 
     /// The messages that were handed over, also those that were not taken.
@@ -264,6 +271,13 @@ impl Notes {
             Event::Health { account, health } => {
                 self.health.push((account, health));
                 (status::OK, wire::frame(&Empty {}))
+            }
+            Event::Conversation { account: _, conversation } => {
+                if let Some(why) = conversation.fault() {
+                    return self.fault(why);
+                }
+                self.conversations.push(conversation);
+                (status::OK, wire::frame(&Known { wired: true }))
             }
             Event::Unknown => {
                 self.faults.push("it used a verb that this vocabulary does not have".to_owned());

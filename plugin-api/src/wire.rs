@@ -4,8 +4,8 @@
 //! the callee answers `unsupported`.
 
 use crate::{
-    Attachment, Blob, Effect, Forwarded, Health, Ignored, InboundMessage, OutboundMessage, Receipt, Reviewed,
-    Screened, StateWrite, WebhookRequest, WebhookResponse,
+    Attachment, Blob, Conversation, Effect, Forwarded, Health, Ignored, InboundMessage, OutboundMessage,
+    Receipt, Reviewed, Screened, StateWrite, WebhookRequest, WebhookResponse,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -117,6 +117,13 @@ pub enum Event {
         account: String,
         /// How it is.
         health: Health,
+    },
+    /// What the platform calls a chat. Answered by a `Known` after that is on disk.
+    Conversation {
+        /// The account that takes part in it.
+        account: String,
+        /// The chat.
+        conversation: Conversation,
     },
     /// A verb of a newer vocabulary.
     #[serde(other)]

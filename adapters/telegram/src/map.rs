@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use vestibule_plugin_api::{
-    Address, Attachment, Ignored, InboundMessage, ReplyTo, Sender, ThreadId, Timestamp,
+    Address, Attachment, Conversation, Ignored, InboundMessage, ReplyTo, Sender, ThreadId, Timestamp,
 };
 
 /// The kinds of update we ask for.
@@ -21,8 +21,8 @@ pub struct Own {
 /// What becomes of one update.
 #[derive(Debug, PartialEq)]
 pub enum Reading {
-    /// Somebody says something, perhaps with a file that Telegram keeps.
-    Message(Box<InboundMessage>, Option<String>),
+    /// Somebody says something in this chat, perhaps with a file that Telegram keeps.
+    Message(Box<InboundMessage>, Conversation, Option<String>),
     /// It is left out, with the reason.
     Ignored(Ignored),
 }
@@ -123,7 +123,8 @@ pub fn read(update: &Value, own: &Own) -> Reading {
         }),
         None => {
             let (attachment, file_id) = file(&message).unzip();
-            Reading::Message(Box::new(inbound(kind, message, own, attachment)), file_id)
+            let chat = conversation(&message);
+            Reading::Message(Box::new(inbound(kind, message, own, attachment)), chat, file_id)
         }
     }
 }
@@ -161,6 +162,17 @@ fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachmen
         timestamp: Timestamp(message.date.saturating_mul(1000)),
         attachments: attachment.into_iter().collect(),
         text: message.text.or(message.caption).unwrap_or_default(),
+    }
+}
+
+/// The chat, as people see it: a private one has the name of who writes there.
+fn conversation(message: &Message) -> Conversation {
+    let is_private = message.chat.kind == "private";
+    let name = if is_private { Some(sender(message)) } else { message.chat.title.clone() };
+    Conversation {
+        platform_id: chat_name(message.chat.id).into(),
+        name: name.as_deref().and_then(Conversation::name_of),
+        is_group: Some(!is_private),
     }
 }
 

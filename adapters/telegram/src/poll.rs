@@ -4,9 +4,12 @@
 use crate::api::Api;
 use crate::map::{self, Own, Reading};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use vestibule_plugin_api::{Blob, Health, Ignored, PluginError, Result, Runtime, StateWrite};
+use vestibule_plugin_api::{
+    Blob, Conversation, Health, Ignored, PlatformId, PluginError, Result, Runtime, StateWrite,
+};
 
 /// Where the number of the next update is kept.
 const OFFSET: &str = "offset";
@@ -15,12 +18,15 @@ const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_LAST: Duration = Duration::from_secs(30);
 /// An empty answer that comes sooner is no long poll, and is not asked for at once again.
 const EMPTY_AFTER: Duration = Duration::from_secs(1);
+/// Of how many chats it is kept what the runtime knows.
+const CHATS_MAX: usize = 1_000;
 /// How often a file's download is tried.
 const DOWNLOADS: u32 = 3;
 
 /// Polls until it is aborted, or the token does not work any more.
 pub async fn run(api: Api, own: Own, runtime: Runtime) {
     let mut pace = Pace::new(&runtime);
+    let mut chats = Chats::default();
     let mut offset = loop {
         match runtime.state_get(OFFSET).await {
             Ok(kept) => break kept.and_then(|kept| kept.parse::<i64>().ok()),
@@ -39,7 +45,8 @@ pub async fn run(api: Api, own: Own, runtime: Runtime) {
                 }
                 for update in updates {
                     let Some(number) = map::update_id(&update) else { continue };
-                    take(&api, &own, &runtime, &update, number + 1, &mut pace).await;
+                    let reading = read(&api, &own, &runtime, &update, &mut chats).await;
+                    take(&runtime, reading, number + 1, &mut pace).await;
                     offset = Some(number + 1);
                 }
             }
@@ -52,24 +59,30 @@ pub async fn run(api: Api, own: Own, runtime: Runtime) {
     }
 }
 
-/// Hands one update over. Returns only after it is on disk, and `next` with it.
-async fn take(api: &Api, own: &Own, runtime: &Runtime, update: &Value, next: i64, pace: &mut Pace<'_>) {
+/// Reads one update, with its file if anybody is there to see it.
+async fn read(api: &Api, own: &Own, runtime: &Runtime, update: &Value, chats: &mut Chats) -> Reading {
     let mut reading = map::read(update, own);
-    if let Reading::Message(message, Some(file_id)) = &mut reading
-        && let Some(attachment) = message.attachments.first_mut()
-    {
-        attachment.bytes = fetch(api, file_id).await;
+    if let Reading::Message(message, chat, file_id) = &mut reading {
+        let wired = chats.tell(runtime, chat, file_id.is_some()).await;
+        if let (true, Some(file_id), Some(file)) = (wired, file_id, message.attachments.first_mut()) {
+            file.bytes = fetch(api, file_id).await;
+        }
     }
+    reading
+}
+
+/// Hands one update over. Returns only after it is on disk, and `next` with it.
+async fn take(runtime: &Runtime, mut reading: Reading, next: i64, pace: &mut Pace<'_>) {
     loop {
         let state = vec![StateWrite::set(OFFSET, next.to_string())];
         let done: Result<()> = match &reading {
-            Reading::Message(message, _) => runtime.message_with((**message).clone(), state).await.map(drop),
+            Reading::Message(message, ..) => runtime.message_with((**message).clone(), state).await.map(drop),
             Reading::Ignored(ignored) => runtime.ignored_with(ignored.clone(), state).await,
         };
         match (done, &reading) {
             (Ok(()), _) => return pace.works().await,
             // It never will be taken: on record, so that it does not hold up what follows.
-            (Err(PluginError::Refused { reason }), Reading::Message(message, _)) => {
+            (Err(PluginError::Refused { reason }), Reading::Message(message, ..)) => {
                 tracing::warn!(%reason, "a message was refused");
                 reading = Reading::Ignored(Ignored {
                     event_id: format!("update/{}", next - 1),
@@ -100,6 +113,33 @@ async fn fetch(api: &Api, file_id: &str) -> Option<Blob> {
     }
     tracing::warn!("a file was not fetched");
     None
+}
+
+/// What the runtime was told of the chats.
+#[derive(Default)]
+struct Chats(HashMap<PlatformId, Conversation>);
+
+impl Chats {
+    /// Tells what is new of a chat; answers whether anybody hears it, if `asks` or if that is unknown.
+    async fn tell(&mut self, runtime: &Runtime, chat: &Conversation, asks: bool) -> bool {
+        if !asks && self.0.get(&chat.platform_id) == Some(chat) {
+            return true;
+        }
+        match runtime.conversation(chat.clone()).await {
+            Ok(known) if known.wired => {
+                if self.0.len() >= CHATS_MAX {
+                    self.0.clear();
+                }
+                self.0.insert(chat.platform_id.clone(), chat.clone());
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                tracing::debug!(reason = error.reason(), "the runtime did not take a chat's name");
+                true
+            }
+        }
+    }
 }
 
 /// How long to wait after failures, and what the operator is told.

@@ -1,7 +1,9 @@
 //! What an author may call.
 
 use crate::wire::{self, Empty, Event, StateValue};
-use crate::{Accepted, Health, Ignored, InboundMessage, PluginError, Result, StateWrite};
+use crate::{
+    Accepted, Conversation, Health, Ignored, InboundMessage, Known, PluginError, Result, StateWrite,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -79,6 +81,17 @@ impl Runtime {
         if let Err(error) = self.call::<Empty>(event).await {
             tracing::debug!(reason = error.reason(), "the runtime did not take the report");
         }
+    }
+
+    /// Tells what people call a chat, and learns whether any agent is wired to it. Only chats that the
+    /// runtime knows keep their name; say it when it is new to you, or has changed. It is shown to the
+    /// operator and to agents, who may send there by a name of the operator's.
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it is not on disk. [`PluginError::Refused`]: the name is not one line of
+    /// 1 to 512 bytes; [`Conversation::name_of`] makes it so.
+    pub async fn conversation(&self, conversation: Conversation) -> Result<Known> {
+        self.call(Event::Conversation { account: self.account.clone(), conversation }).await
     }
 
     /// The account's name in the config.

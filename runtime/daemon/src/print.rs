@@ -6,7 +6,7 @@ use serde_json::Value;
 fn columns(verb: &str) -> &'static [&'static str] {
     match verb {
         "agent.list" => &["name", "provider", "command", "env", "network", "folder", "id"],
-        "messaging-group.list" => &["channel_type", "account", "platform_id", "name", "id"],
+        "messaging-group.list" => &["channel_type", "account", "platform_id", "name", "title", "id"],
         "wiring.list" => {
             &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"]
         }

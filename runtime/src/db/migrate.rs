@@ -19,6 +19,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../sessions/migrations/0011_outbound_seq.sql")),
     M::up(include_str!("../ledger/migrations/0013_hops.sql")),
     M::up(include_str!("../plugin_state/migrations/0014_plugin_state.sql")),
+    M::up(include_str!("../messaging_groups/migrations/0016_conversation.sql")),
 ];
 
 /// Applies what is missing.

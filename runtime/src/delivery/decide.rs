@@ -107,6 +107,8 @@ mod tests {
             account: account.into(),
             platform_id: "c".into(),
             name: None,
+            title: None,
+            is_group: None,
         }
     }
 

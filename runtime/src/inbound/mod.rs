@@ -14,11 +14,12 @@ pub use snapshot::{Arrival, Snapshot};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::house::House;
+use crate::messaging_groups;
 use crate::plugins::{self, Said};
-use crate::{drops, ledger, plugin_state, sessions};
+use crate::{drops, ledger, plugin_state, sessions, wirings};
 use rusqlite::Connection;
 use std::sync::Arc;
-use vestibule_plugin_api::{Accepted, Ignored, Screened, StateWrite, Station};
+use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, Screened, StateWrite, Station};
 
 /// Takes one message from a channel, and what the channel keeps with it: whatever becomes of the
 /// message, `state` is written in the same commit.
@@ -127,6 +128,36 @@ pub async fn ignored(
         Ok(())
     };
     house.central.write(record).await
+}
+
+/// Takes what a channel says of a chat. Strangers can make any number of chats: only one that the operator
+/// made known keeps it.
+///
+/// # Errors
+/// It is not on disk.
+pub async fn conversation(
+    house: &Arc<House>,
+    channel: &str,
+    account: &str,
+    said: Conversation,
+) -> Result<Known> {
+    let at = (channel.to_owned(), account.to_owned(), said.platform_id.clone());
+    let known = house.central.read(move |db| {
+        let Some(group) = messaging_groups::at(db, &at.0, &at.1, at.2.as_str())? else { return Ok(None) };
+        let wired = !wirings::of_chat(db, &group.id)?.is_empty();
+        Ok(Some((group, wired)))
+    });
+    let Some((group, wired)) = known.await? else { return Ok(Known { wired: false }) };
+    let is_news = said.name.is_some() && said.name != group.title
+        || said.is_group.is_some() && said.is_group != group.is_group;
+    if is_news {
+        let write = move |db: &Connection| {
+            messaging_groups::describe(db, &group.id, said.name.as_deref(), said.is_group)?;
+            ledger::bump_routing_to(db, &group.id)
+        };
+        house.central.write(write).await?.into_iter().for_each(|session_id| house.ring_later(session_id));
+    }
+    Ok(Known { wired })
 }
 
 /// Performs a plan; answers what the adapter hears and which sessions have something new.

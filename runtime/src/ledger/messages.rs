@@ -254,6 +254,18 @@ pub fn bump_routing(db: &Connection, session_id: &str) -> Result<()> {
     Ok(())
 }
 
+/// A chat has another name: answers the sessions whose agents may send there.
+pub fn bump_routing_to(db: &Connection, messaging_group_id: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT id FROM sessions WHERE agent_group_id IN (SELECT agent_group_id FROM destinations \
+         WHERE target_type = 'channel' AND target_id = ?1)",
+    )?;
+    let sessions = statement.query_map([messaging_group_id], |r| r.get(0))?;
+    let sessions: Vec<String> = sessions.collect::<rusqlite::Result<_>>()?;
+    sessions.iter().try_for_each(|session_id| bump_routing(db, session_id))?;
+    Ok(sessions)
+}
+
 /// The sessions that need a look when the runtime starts: a runner's end is not on record, rows are
 /// not known to be in the file, or rows wait for an answer.
 pub fn seen_at_start(db: &Connection) -> Result<Vec<String>> {

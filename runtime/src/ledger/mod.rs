@@ -19,8 +19,8 @@ pub use deliveries::{
 };
 pub use files::{Direction, files_of, forget_files, named_blobs, record_files, session_bytes, unnamed};
 pub use messages::{
-    NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, count_tries, forget_events, hops,
-    seen_at_start, take_event, was_taken,
+    NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, bump_routing_to, count_tries,
+    forget_events, hops, seen_at_start, take_event, was_taken,
 };
 pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
 

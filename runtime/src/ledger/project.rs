@@ -207,7 +207,7 @@ fn changes(db: &Connection, session_id: &str, since: i64, wanted: &Wanted) -> Re
 /// Destinations and default routing are derived from the central rows, never stored twice.
 fn routing(db: &Connection, session_id: &str) -> Result<(Vec<Destination>, Routing)> {
     let mut statement = db.prepare_cached(
-        "SELECT d.local_name, COALESCE(g.name, a.name, d.local_name), d.target_type, g.channel_type, g.platform_id, \
+        "SELECT d.local_name, COALESCE(g.name, g.title, a.name, d.local_name), d.target_type, g.channel_type, g.platform_id, \
          CASE d.target_type WHEN 'agent' THEN d.target_id END, g.account \
          FROM sessions s JOIN destinations d ON d.agent_group_id = s.agent_group_id \
          LEFT JOIN messaging_groups g ON d.target_type = 'channel' AND g.id = d.target_id \

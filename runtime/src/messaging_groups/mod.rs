@@ -18,11 +18,15 @@ pub struct MessagingGroup {
     pub account: String,
     /// The chat, as the adapter spells it.
     pub platform_id: String,
-    /// What people call it.
+    /// What the operator calls it.
     pub name: Option<String>,
+    /// What its platform calls it.
+    pub title: Option<String>,
+    /// Whether more than two take part, where its channel says so.
+    pub is_group: Option<bool>,
 }
 
-const COLUMNS: &str = "id, channel_type, account, platform_id, name";
+const COLUMNS: &str = "id, channel_type, account, platform_id, name, title, is_group";
 
 fn of(row: &Row<'_>) -> rusqlite::Result<MessagingGroup> {
     Ok(MessagingGroup {
@@ -31,6 +35,8 @@ fn of(row: &Row<'_>) -> rusqlite::Result<MessagingGroup> {
         account: row.get(2)?,
         platform_id: row.get(3)?,
         name: row.get(4)?,
+        title: row.get(5)?,
+        is_group: row.get(6)?,
     })
 }
 
@@ -101,6 +107,8 @@ pub fn find_or_create(
         account: account.into(),
         platform_id: chat.into(),
         name: name.map(str::to_owned),
+        title: None,
+        is_group: None,
     };
     db.execute(
         "INSERT INTO messaging_groups (id, channel_type, account, platform_id, name, created_at) \
@@ -113,6 +121,15 @@ pub fn find_or_create(
 /// Stores the name.
 pub fn rename(db: &Connection, id: &str, name: Option<&str>) -> Result<()> {
     db.execute("UPDATE messaging_groups SET name = ?2 WHERE id = ?1", params![id, name])?;
+    Ok(())
+}
+
+/// Stores what its channel says of it; what it does not say stays.
+pub fn describe(db: &Connection, id: &str, title: Option<&str>, is_group: Option<bool>) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE messaging_groups SET title = COALESCE(?2, title), is_group = COALESCE(?3, is_group) WHERE id = ?1",
+    )?
+    .execute(params![id, title, is_group])?;
     Ok(())
 }
 

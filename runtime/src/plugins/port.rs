@@ -121,6 +121,12 @@ async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Fram
             link.heard(&account, health);
             (status::OK, wire::frame(&Empty {}))
         }
+        Event::Conversation { account, conversation } => {
+            if let Some(why) = fault(link, &account).or_else(|| conversation.fault()) {
+                return (status::BAD_FRAME, wire::frame(&why));
+            }
+            told(inbound::conversation(house, channel_type, &account, conversation).await)
+        }
         Event::Unknown => (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb")),
     }
 }

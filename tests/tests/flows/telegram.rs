@@ -73,6 +73,25 @@ fn private_chats_groups_and_topics_are_answered() {
         house.query::<String>("SELECT value FROM plugin_state WHERE key = 'offset'")[0].parse().unwrap();
     assert_eq!(offset, 870_000_000 + 5 + 2, "{:?}", api.waiting());
     assert!(!house.log().contains(TOKEN), "the token is a secret");
+
+    // The chats have the names that people gave them there, and the agent sees them.
+    let title = "SELECT title FROM messaging_groups WHERE is_group";
+    assert_eq!(house.query::<String>(title), ["Friends"]);
+    let renamed = json!({ "id": -1001, "type": "supergroup", "title": "Old friends" });
+    api.push("message", renamed, json!({ "text": "nobody is asked" }));
+    until("the agent sees the new name", || {
+        let names = |session: &std::path::PathBuf| {
+            rows::<String>(&session.join("inbound.db"), "SELECT display_name FROM destinations")
+        };
+        house.sessions().iter().all(|session| names(session).contains(&"Old friends".into())).then_some(())
+    });
+    // A stranger's file is not fetched: the answer to that is still there.
+    api.store().script.insert("getFile".into(), [(LET_THROUGH, json!(null))].into());
+    api.push("message", json!({ "id": 8, "type": "private" }), json!({ "photo": [{ "file_id": "x" }] }));
+    until("it is dropped", || {
+        house.query::<String>("SELECT platform_id FROM drops").contains(&"telegram:8".into()).then_some(())
+    });
+    assert_eq!(api.store().script["getFile"].len(), 1);
 }
 
 #[test]

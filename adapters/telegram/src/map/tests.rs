@@ -29,7 +29,7 @@ fn group() -> Value {
 
 fn heard(update: &Value) -> InboundMessage {
     match read(update, &own()) {
-        Reading::Message(message, _) => *message,
+        Reading::Message(message, ..) => *message,
         Reading::Ignored(ignored) => panic!("{ignored:?}"),
     }
 }
@@ -148,7 +148,7 @@ fn files_are_named_and_the_largest_photo_is_taken() {
         ),
     ];
     for (extra, (kind, name, mime, id)) in table {
-        let Reading::Message(message, file_id) = read(&update(private(), extra.clone()), &own()) else {
+        let Reading::Message(message, _, file_id) = read(&update(private(), extra.clone()), &own()) else {
             panic!("{extra}");
         };
         let file = &message.attachments[0];

@@ -2,7 +2,7 @@
 
 use super::{Outcome, answer, args, touch_agent};
 use crate::error::Result;
-use crate::{clock, destinations, messaging_groups, wirings};
+use crate::{clock, destinations, ledger, messaging_groups};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let group = messaging_groups::named(db, &args.id)?;
     messaging_groups::rename(db, &group.id, args.name.as_deref())?;
-    let touched = agents_that_see(db, &group.id)?;
+    let touched = ledger::bump_routing_to(db, &group.id)?;
     answer(&messaging_groups::named(db, &group.id)?, touched)
 }
 
@@ -57,17 +57,4 @@ pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
     }
     messaging_groups::delete(db, &group.id)?;
     answer(&group, touched)
-}
-
-fn agents_that_see(db: &Connection, messaging_group_id: &str) -> Result<Vec<String>> {
-    let by_name = destinations::list(db)?.into_iter().filter(|row| row.target_id == messaging_group_id);
-    let wired = wirings::of_chat(db, messaging_group_id)?.into_iter().map(|wiring| wiring.agent_group_id);
-    let mut agents: Vec<String> = by_name.map(|row| row.agent_group_id).chain(wired).collect();
-    agents.sort();
-    agents.dedup();
-    let mut touched = Vec::new();
-    for agent in agents {
-        touched.extend(touch_agent(db, &agent)?);
-    }
-    Ok(touched)
 }
