@@ -37,14 +37,14 @@ pub use blob::Blob;
 pub use conversation::{Conversation, Known};
 pub use error::{PluginError, Result};
 pub use hmac::HmacScheme;
-pub use manifest::{AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
+pub use manifest::{ACTION, AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
 pub use message::{
     ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt,
     ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp,
 };
 pub use module::{
-    Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened, SessionRef,
-    Station, Verdict,
+    Action, Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened,
+    SessionRef, Station, Tick, Verdict,
 };
 pub use state::{Health, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, STATE_WRITES_MAX, StateWrite};
 pub use webhook::{WebhookRequest, WebhookResponse};

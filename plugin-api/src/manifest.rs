@@ -10,6 +10,9 @@ pub const API_LEVEL: &str = "0.1";
 /// The channel type of messages between agents: no platform has it.
 pub const AGENT: &str = "agent";
 
+/// The channel type of what agents ask for that is no message: no platform has it.
+pub const ACTION: &str = "action";
+
 /// The longest manifest, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 
@@ -96,6 +99,12 @@ pub struct Manifest {
     /// Where a module is asked.
     #[serde(default)]
     pub stations: Vec<Station>,
+    /// The actions that a module takes at the station `action`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// How often a module is asked at the station `tick`, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick_seconds: Option<u32>,
     /// What happens to a message when a module that screens or reviews it fails.
     #[serde(default = "closed")]
     pub on_failure: OnFailure,
@@ -137,6 +146,16 @@ impl Manifest {
         self.kind == PluginKind::Module && self.stations.contains(&station)
     }
 
+    /// Whether it is the module that takes this action.
+    pub fn takes(&self, action: &str) -> bool {
+        self.listens(Station::Action) && self.actions.iter().any(|one| one == action)
+    }
+
+    /// How often it is asked at `tick`: a minute, unless it says something else.
+    pub fn tick_every(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.tick_seconds.unwrap_or(60).max(1).into())
+    }
+
     /// Whether the plugin listed this capability.
     pub fn can(&self, capability: Capability) -> bool {
         self.capabilities.contains(&capability)
@@ -163,8 +182,14 @@ impl Manifest {
             PluginKind::Module if !manifest.channel_type.is_empty() => {
                 return Err("it is a module and names a channel_type".to_owned());
             }
-            PluginKind::Channel if manifest.channel_type == AGENT => {
-                return Err("its channel_type `agent` is the runtime's word for other agents".to_owned());
+            PluginKind::Channel if [AGENT, ACTION].contains(&manifest.channel_type.as_str()) => {
+                return Err(format!(
+                    "its channel_type `{}` is the runtime's own word",
+                    manifest.channel_type
+                ));
+            }
+            PluginKind::Module if manifest.listens(Station::Action) == manifest.actions.is_empty() => {
+                return Err("the station `action` and the list `actions` go together".to_owned());
             }
             _ => {}
         }

@@ -22,6 +22,10 @@ pub enum Station {
     Screen,
     /// A message is about to go out.
     Review,
+    /// An agent asks for something that is no message. One module takes each action.
+    Action,
+    /// Some time has passed.
+    Tick,
     /// A station of a newer vocabulary: this runtime never asks there.
     #[serde(other)]
     Unknown,
@@ -123,6 +127,37 @@ pub struct Reviewed {
     pub files: Vec<String>,
 }
 
+/// Something an agent asks for that is no message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// The row's id in the agent's session: the same when it is asked again.
+    pub id: String,
+    /// Which action, one of those that the manifest lists.
+    pub name: String,
+    /// Who asks.
+    pub agent: Agent,
+    /// The session it asks in.
+    pub session: String,
+    /// All that it wrote, the action's name included. Every word is the agent's.
+    pub content: serde_json::Value,
+    /// How many messages between agents, and notes that answered actions, led here since somebody on a
+    /// channel last spoke. The runtime counts; no agent can.
+    #[serde(default)]
+    pub hops: u32,
+    /// When the runtime took it from the agent, by the runtime's clock.
+    pub taken_at: Timestamp,
+}
+
+/// Some time has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// The `now` of the last tick whose answer was performed; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// The runtime's clock.
+    pub now: Timestamp,
+}
+
 /// What a module says to a message that it screens or reviews.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
@@ -156,13 +191,22 @@ pub enum Effect {
         /// What is written.
         text: String,
     },
-    /// At `forward`: it goes nowhere; the reason is put on record.
+    /// At `forward` and `action`: it goes nowhere; the reason is put on record.
     Refuse {
         /// Why, for the operator.
         reason: String,
     },
     /// At `forward`: tell the agent that wrote. It reads the note at its next turn; none starts for it.
+    /// At `action`: the answer, which starts a turn.
     Note {
+        /// The words.
+        text: String,
+    },
+    /// At `tick`: tell an agent something, in its newest session. The operator names the agents that a
+    /// module may tell.
+    Tell {
+        /// The agent's name.
+        agent: String,
         /// The words.
         text: String,
     },

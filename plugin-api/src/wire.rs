@@ -4,8 +4,8 @@
 //! the callee answers `unsupported`.
 
 use crate::{
-    Attachment, Blob, Conversation, Effect, Forwarded, Health, Ignored, InboundMessage, OutboundMessage,
-    Receipt, Reviewed, Screened, StateWrite, WebhookRequest, WebhookResponse,
+    Action, Attachment, Blob, Conversation, Effect, Forwarded, Health, Ignored, InboundMessage,
+    OutboundMessage, Receipt, Reviewed, Screened, StateWrite, Tick, WebhookRequest, WebhookResponse,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -62,6 +62,16 @@ pub enum Request {
     Review {
         /// The message.
         message: Reviewed,
+    },
+    /// Ask a module to do what an agent wants. Answered by [`Effects`].
+    Action {
+        /// What it wants.
+        action: Action,
+    },
+    /// Tell a module that time has passed. Answered by [`Effects`].
+    Tick {
+        /// How much.
+        tick: Tick,
     },
     /// Stop an account. Answered by `{}`.
     Stop {
@@ -138,7 +148,7 @@ pub struct Found {
     pub receipt: Option<Receipt>,
 }
 
-/// The answer to [`Request::Forward`].
+/// The answer to [`Request::Forward`], [`Request::Action`] and [`Request::Tick`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effects {
     /// What the module asks for.

@@ -64,6 +64,8 @@ pub struct PluginWanted {
     pub open_files: u64,
     /// How long one call may take, in seconds; a process that answers nothing for so long is ended.
     pub deadline_seconds: u64,
+    /// The agents that a module may tell something by itself.
+    pub agents: Vec<String>,
 }
 
 /// Where a plugin runs.
@@ -86,6 +88,7 @@ impl Default for PluginWanted {
             memory_mb: 512,
             open_files: 1024,
             deadline_seconds: DEADLINE_SECONDS_MAX,
+            agents: Vec::new(),
         }
     }
 }
@@ -131,7 +134,7 @@ const KEYS: [&str; 18] = [
     "channels",
 ];
 
-const PLUGIN_KEYS: [&str; 5] = ["tier", "built_in", "memory_mb", "open_files", "deadline_seconds"];
+const PLUGIN_KEYS: [&str; 6] = ["tier", "built_in", "memory_mb", "open_files", "deadline_seconds", "agents"];
 
 impl Config {
     /// The config of a home; the defaults where it has no file.
@@ -354,7 +357,9 @@ fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWante
             Some(toml::Value::Boolean(word)) => *word,
             Some(_) => return Err(format!("[plugins.{name}]: `built_in` is true or false")),
         };
+        let agents = section.get("agents").cloned().map_or(Ok(Vec::new()), toml::Value::try_into);
         let wanted = PluginWanted {
+            agents: agents.map_err(|_| format!("[plugins.{name}]: `agents` is a list of names of agents"))?,
             tier,
             built_in,
             memory_mb: number("memory_mb", 512)?,

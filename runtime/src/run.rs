@@ -10,7 +10,9 @@ use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::plugins::{self, Registry};
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
-use crate::{agents, clock, control, destinations, http, launcher, ledger, messaging_groups, wirings};
+use crate::{
+    agents, clock, control, delivery, destinations, http, launcher, ledger, messaging_groups, wirings,
+};
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -83,6 +85,8 @@ impl Running {
         });
         if scope == Scope::Whole {
             tokio::spawn(plugins::watch(house.clone()));
+        } else {
+            delivery::plugins_are_complete(&house).await?;
         }
         tokio::spawn(restore_missing_files(house.clone()));
         tokio::spawn(sweep_attachments(house.clone()));

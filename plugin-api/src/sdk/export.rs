@@ -60,7 +60,8 @@ macro_rules! export_channel {
 /// }
 /// ```
 ///
-/// `module`, `name`, `description` and `stations` are required. `on_failure` is `open` or `closed` (the
+/// `module`, `name`, `description` and `stations` are required. With the station `action` come
+/// `actions: ["roll"]`, those it takes; with `tick` may come `tick_seconds: 60`. `on_failure` is `open` or `closed` (the
 /// default): what becomes of a message when the module fails at `screen` or `review`.
 #[macro_export]
 macro_rules! export_module {
@@ -69,6 +70,8 @@ macro_rules! export_module {
         name: $name:literal,
         description: $description:literal,
         stations: [$($station:literal),* $(,)?]
+        $(, actions: [$($action:literal),* $(,)?])?
+        $(, tick_seconds: $tick_seconds:literal)?
         $(, on_failure: $on_failure:literal)?
         $(, secrets: [$($secret:literal),* $(,)?])?
         $(, handover: $handover:literal)?
@@ -78,6 +81,8 @@ macro_rules! export_module {
             OfModule, $module, $name,
             .raw(",\"kind\":\"module\",\"description\":").string($description)
             .raw(",\"stations\":").strings(&[$($station),*])
+            $(.raw(",\"actions\":").strings(&[$($action),*]))?
+            $(.raw(concat!(",\"tick_seconds\":", stringify!($tick_seconds))))?
             $(.raw(",\"on_failure\":").string($on_failure))?
             $(.raw(",\"secrets\":").strings(&[$($secret),*]))?
             $(.raw(",\"handover\":").string($handover))?

@@ -74,6 +74,8 @@ impl<M: Module> Kind for OfModule<M> {
             Request::Forward { message } => {
                 Ok(wire::frame(&Effects { effects: self.0.forward(message).await? }))
             }
+            Request::Action { action } => Ok(wire::frame(&Effects { effects: self.0.action(action).await? })),
+            Request::Tick { tick } => Ok(wire::frame(&Effects { effects: self.0.tick(tick).await? })),
             Request::Screen { message } => Ok(wire::frame(&self.0.screen(message).await?)),
             Request::Review { message } => Ok(wire::frame(&self.0.review(message).await?)),
             _ => Err(older()),

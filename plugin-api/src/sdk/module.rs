@@ -1,7 +1,7 @@
 //! The trait a module implements.
 
 use super::handle::Runtime;
-use crate::{Effect, Forwarded, PluginError, Result, Reviewed, Screened, Verdict};
+use crate::{Action, Effect, Forwarded, PluginError, Result, Reviewed, Screened, Tick, Verdict};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
@@ -34,6 +34,19 @@ pub trait Module: Send + Sync + Sized + 'static {
     async fn review(&self, message: Reviewed) -> Result<Verdict> {
         let _ = message;
         Err(PluginError::unsupported("this module does not listen to `review`"))
+    }
+
+    /// An agent asks for something. Answer its `Note`, or several, or `Refuse`.
+    async fn action(&self, action: Action) -> Result<Vec<Effect>> {
+        let _ = action;
+        Err(PluginError::unsupported("this module does not listen to `action`"))
+    }
+
+    /// Time has passed. Answer what agents are to be told with `Tell`, or nothing. What is due is what
+    /// came due after `last`: a tick that is missed or fails is made up for by the next.
+    async fn tick(&self, tick: Tick) -> Result<Vec<Effect>> {
+        let _ = tick;
+        Err(PluginError::unsupported("this module does not listen to `tick`"))
     }
 
     /// Ends it. Tasks that the module spawned must end here.

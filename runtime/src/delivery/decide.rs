@@ -2,7 +2,7 @@
 
 use super::snapshot::Snapshot;
 use serde_json::Value;
-use vestibule_plugin_api::{ACCOUNT_MAIN, AGENT, Address, ID_BYTES_MAX, ThreadId};
+use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, ThreadId};
 use vestibule_session::{CONTENT_BYTES_MAX, MessageOut};
 
 /// What becomes of a reply.
@@ -16,7 +16,11 @@ pub enum Verdict {
 
 /// The agent's own chat, or a destination it was granted; anything else is refused.
 pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Verdict {
-    match address(snapshot, reply).and_then(|address| text_of(&reply.content).map(|_| address)) {
+    let address = match reply.kind.as_str() {
+        "system" => action(snapshot, &reply.content),
+        _ => address(snapshot, reply).and_then(|address| text_of(&reply.content).map(|_| address)),
+    };
+    match address {
         Ok(address) => Verdict::Deliver(address),
         Err(why) => Verdict::Refuse(why),
     }
@@ -25,7 +29,6 @@ pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Verdict {
 fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
     match reply.kind.as_str() {
         "chat" | "chat-sdk" => {}
-        "system" => return Err("no module takes this action".into()),
         kind => return Err(format!("a reply of kind `{}` is not known", kind.escape_debug())),
     }
     let (Some(channel), Some(chat)) = (&reply.channel_type, &reply.platform_id) else {
@@ -63,6 +66,21 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
     })
 }
 
+/// What an agent asks for goes to the module that takes it, in a lane for each session.
+fn action(snapshot: &Snapshot, content: &str) -> Result<Address, String> {
+    let name = json_of(content)?["action"].as_str().unwrap_or_default().to_owned();
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+        return Err(format!("its action `{}` is not made of a-z, 0-9, _ and -", name.escape_debug()));
+    }
+    Ok(Address {
+        channel_type: ACTION.into(),
+        account: ACCOUNT_MAIN.into(),
+        platform_id: name.into(),
+        thread_id: Some(snapshot.session_id.clone().into()),
+    })
+}
+
 /// Where an agent is, as messages between agents name it.
 pub fn agent_address(agent_group_id: &str) -> Address {
     Address {
@@ -73,16 +91,21 @@ pub fn agent_address(agent_group_id: &str) -> Address {
     }
 }
 
+fn json_of(content: &str) -> Result<Value, String> {
+    let content: Value =
+        serde_json::from_str(content).map_err(|_| "the reply's content is no JSON".to_owned())?;
+    match content.get("oversized").and_then(Value::as_u64) {
+        Some(bytes) => Err(format!("the reply has {bytes} bytes, the limit is {CONTENT_BYTES_MAX}")),
+        None => Ok(content),
+    }
+}
+
 /// The words of a reply; none beside files.
 ///
 /// # Errors
 /// Its content is nothing that can be delivered.
 pub fn text_of(content: &str) -> Result<String, String> {
-    let content: Value =
-        serde_json::from_str(content).map_err(|_| "the reply's content is no JSON".to_owned())?;
-    if let Some(bytes) = content.get("oversized").and_then(Value::as_u64) {
-        return Err(format!("the reply has {bytes} bytes, the limit is {CONTENT_BYTES_MAX}"));
-    }
+    let content = json_of(content)?;
     if content.get("operation").is_some() || content.get("type").is_some() {
         return Err("only plain messages can be delivered; edits, reactions and cards cannot".into());
     }
@@ -134,17 +157,26 @@ mod tests {
 
     #[test]
     fn where_a_reply_may_go() {
-        let open = Snapshot { chats: vec![(group("a"), true)], agent: Some(("c".into(), true)) };
-        let shut = Snapshot { chats: vec![(group("a"), false)], agent: Some(("c".into(), false)) };
-        let two = Snapshot { chats: vec![(group("a"), false), (group("b"), true)], agent: None };
-        let none = Snapshot { chats: vec![], agent: None };
+        let seen = |chats, agent: Option<bool>| {
+            let agent = agent.map(|allowed| ("c".to_owned(), allowed));
+            Snapshot { session_id: "s".into(), chats, agent }
+        };
+        let open = seen(vec![(group("a"), true)], Some(true));
+        let shut = seen(vec![(group("a"), false)], Some(false));
+        let two = seen(vec![(group("a"), false), (group("b"), true)], None);
+        let none = seen(vec![], None);
+        let system = |content: &str| MessageOut { kind: "system".into(), content: content.into(), ..reply() };
         let cases: Vec<(&Snapshot, MessageOut, &str)> = vec![
             (&open, reply(), "to a"),
             (&two, reply(), "to b"),
             (&two, MessageOut { account: Some("a".into()), ..reply() }, "no destination"),
             (&shut, reply(), "no destination"),
             (&none, reply(), "not known"),
-            (&open, MessageOut { kind: "system".into(), ..reply() }, "no module"),
+            (&none, system(r#"{"action":"roll_2"}"#), "to main"),
+            (&open, system(r#"{"action":"../x"}"#), "not made of a-z"),
+            (&open, system(r#"{"text":"hi"}"#), "action `` is not"),
+            (&open, system("[]"), "action `` is not"),
+            (&open, system(r#"{"oversized":9}"#), "9 bytes"),
             (&open, MessageOut { kind: "\u{1b}[2J".into(), ..reply() }, "not known"),
             (&open, to_agent(), "to main"),
             (&shut, to_agent(), "no destination"),

@@ -2,6 +2,7 @@
 //! answers is checked, and performed in the one that settles the delivery.
 
 use super::decide::text_of;
+use super::note;
 use crate::agents;
 use crate::clock::Timestamp;
 use crate::destinations;
@@ -40,13 +41,7 @@ pub async fn ask(house: &House, link: &Link, delivery: &Delivery) -> std::result
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.map_err(|why| CallError::Plugin(PluginError::refused(why)))?;
     let hops = facts.hops;
-    plan(link.forward(facts).await?, hops).map_err(|why| {
-        tracing::error!(module = link.manifest.name, %why, "a module's answer was refused");
-        let name = &link.manifest.name;
-        CallError::Plugin(PluginError::refused(format!(
-            "the module {name} answered `forward` wrongly: {why}"
-        )))
-    })
+    plan(link.forward(facts).await?, hops).map_err(|why| note::wrong_answer(link, "forward", &why))
 }
 
 fn facts(db: &Connection, delivery: &Delivery) -> Result<std::result::Result<Forwarded, String>> {
@@ -105,7 +100,9 @@ fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
                 notes.push(bounded(&text));
                 continue;
             }
-            Effect::Unknown => return Err("an effect that this runtime does not know".to_owned()),
+            Effect::Tell { .. } | Effect::Unknown => {
+                return Err("an effect that is none of `post`, `refuse` and `note`".to_owned());
+            }
         };
         if outcome.replace(decided).is_some() {
             return Err("more than one `post` or `refuse`".to_owned());
@@ -218,7 +215,7 @@ mod tests {
             (vec![note()], "wrong: neither `post` nor `refuse`"),
             (vec![post(), refuse()], "wrong: more than one"),
             (vec![post(), post()], "wrong: more than one"),
-            (vec![post(), Effect::Unknown], "wrong: an effect that this runtime does not know"),
+            (vec![post(), Effect::Unknown], "wrong: an effect that is none of"),
             (vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9 effects"),
             (vec![Effect::Note { text: "x".repeat(TEXT_BYTES_MAX + 1) }], "wrong: a text has"),
         ];

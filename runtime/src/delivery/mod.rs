@@ -5,12 +5,15 @@
 //! - `sending` is committed before the adapter is called.
 //! - A failing message holds its own lane and nobody else's.
 
+mod action;
 mod decide;
 mod forward;
+mod note;
 mod outgoing;
 mod retry;
 mod review;
 mod snapshot;
+mod tick;
 
 use crate::attachments::StoredFile;
 use crate::clock::{self, Timestamp};
@@ -25,8 +28,11 @@ use retry::{Next, after_failure};
 use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vestibule_plugin_api::{AGENT, Address, Capability, PluginError, PluginKind, Receipt, Station};
+use vestibule_plugin_api::{
+    ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, PluginError, PluginKind, Receipt, Station,
+};
 use vestibule_session::{Ack, MessageOut, crash};
 
 /// How long a channel may take over one message.
@@ -167,13 +173,37 @@ pub fn go_on(house: &Arc<House>, addresses: Vec<Address>) {
 ///
 /// # Errors
 /// The central database failed.
-pub async fn adapter_is_live(house: &Arc<House>, link: &Link, account: String) -> Result<()> {
-    let channel = match link.manifest.kind {
-        PluginKind::Module if link.manifest.listens(Station::Forward) => AGENT.to_owned(),
-        PluginKind::Module => return Ok(()),
-        PluginKind::Channel | PluginKind::Unknown => link.manifest.channel_type.clone(),
+pub async fn adapter_is_live(house: &Arc<House>, link: &Arc<Link>, account: String) -> Result<()> {
+    if link.manifest.listens(Station::Tick) {
+        tokio::spawn(tick::serve(house.clone(), link.clone()));
+    }
+    let channels = match link.manifest.kind {
+        PluginKind::Module => {
+            let at = [(Station::Forward, AGENT), (Station::Action, ACTION)];
+            let at = at.into_iter().filter(|(station, _)| link.manifest.listens(*station));
+            at.map(|(_, channel)| channel.to_owned()).collect()
+        }
+        PluginKind::Channel | PluginKind::Unknown => vec![link.manifest.channel_type.clone()],
     };
-    let can = doubt(link);
+    for channel in channels {
+        unpark(house, channel, account.clone(), doubt(link)).await?;
+    }
+    Ok(())
+}
+
+/// Every plugin that was there at the start has been looked at: what agents ask for, and no module takes,
+/// waits no longer.
+///
+/// # Errors
+/// The central database failed.
+pub async fn plugins_are_complete(house: &Arc<House>) -> Result<()> {
+    if house.registry.complete.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    unpark(house, ACTION.to_owned(), ACCOUNT_MAIN.to_owned(), Doubt::SendAgain).await
+}
+
+async fn unpark(house: &Arc<House>, channel: String, account: String, can: Doubt) -> Result<()> {
     let addresses =
         house.central.write(move |db| ledger::unpark(db, &channel, &account, can, clock::now())).await?;
     for address in addresses {
@@ -256,8 +286,8 @@ async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<A
 
 async fn deliver(house: &Arc<House>, delivery: Delivery) {
     let outcome = send(house, &delivery).await;
-    let channel = house.registry.channel(delivery.address.channel_type.as_str());
-    let can = channel.map_or(Doubt::MayDouble, |link| doubt(&link));
+    let link = house.registry.of(&delivery.address);
+    let can = link.map_or(Doubt::MayDouble, |link| doubt(&link));
     let (now, limit) = (clock::now(), house.attachments.limits().session_bytes);
     match &outcome {
         Ok(_) => tracing::debug!(session = delivery.session_id, reply = delivery.message_out_id, "delivered"),
@@ -293,9 +323,9 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
 /// The adapter may have come to life between the attempt and its record, and then nobody else
 /// would wake what was parked.
 async fn unpark_if_live(house: &Arc<House>, address: &Address) {
-    let (channel, account) = (address.channel_type.as_str(), address.account.as_str());
-    if let Some(link) = house.registry.live(channel, account)
-        && let Err(error) = Box::pin(adapter_is_live(house, &link, account.to_owned())).await
+    let (channel, account) = (address.channel_type.to_string(), address.account.to_string());
+    if let Some(link) = house.registry.of(address).filter(|link| link.is_live(&account))
+        && let Err(error) = Box::pin(unpark(house, channel, account, doubt(&link))).await
     {
         tracing::error!(%error, "a delivery waits for the next start");
     }
@@ -307,6 +337,8 @@ enum Sent {
     Out(Receipt),
     /// It is for another agent, and this is to be done about it.
     Inside(forward::Plan),
+    /// An agent asked for it, and this is to be done about it.
+    Done(action::Plan),
 }
 
 /// Records how a delivery went; answers the blobs that nothing names any more, and the sessions with
@@ -325,6 +357,10 @@ fn record_outcome(
         }
         Ok(Sent::Inside(plan)) => {
             let sessions = forward::perform(db, delivery, plan, session_bytes_max, now)?;
+            return Ok((forget_files(db, delivery)?, sessions));
+        }
+        Ok(Sent::Done(plan)) => {
+            let sessions = action::perform(db, delivery, plan, session_bytes_max, now)?;
             return Ok((forget_files(db, delivery)?, sessions));
         }
         Err(error) => error,
@@ -347,6 +383,9 @@ fn forget_files(db: &Connection, delivery: &Delivery) -> Result<Vec<String>> {
 }
 
 async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
+    if delivery.address.channel_type.as_str() == ACTION {
+        return act(house, delivery).await;
+    }
     let reviewed = review::reviewed(house, delivery).await?;
     let delivery = reviewed.as_ref().unwrap_or(delivery);
     let address = &delivery.address;
@@ -377,6 +416,19 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sent, C
     let outcome = link.deliver(message, DELIVER_DEADLINE).await;
     crash::point("delivery: the platform has it, nothing is on record");
     outcome.map(Sent::Out)
+}
+
+/// Has a module do what an agent asks for.
+async fn act(house: &House, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
+    let Some(link) = house.registry.of(&delivery.address) else {
+        let complete = house.registry.complete.load(Ordering::Acquire);
+        let nobody = || CallError::Plugin(PluginError::refused("no module takes this action"));
+        return Err(if complete { nobody() } else { CallError::NotThere });
+    };
+    crash::point("delivery: `sending` is on record, nobody was called");
+    let plan = action::ask(house, &link, delivery).await?;
+    crash::point("delivery: the platform has it, nothing is on record");
+    Ok(Sent::Done(plan))
 }
 
 /// The files of a reply, with their bytes.

@@ -10,6 +10,8 @@ use vestibule_session::MessageOut;
 /// What the decision sees.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
+    /// The session it was written in.
+    pub session_id: String,
     /// The chats that the reply may mean: this channel type and platform id on some account, each
     /// with whether the session may send there.
     pub chats: Vec<(MessagingGroup, bool)>,
@@ -37,6 +39,6 @@ impl Snapshot {
                 chats.push((group, allowed));
             }
         }
-        Ok(Some(Snapshot { chats, agent }))
+        Ok(Some(Snapshot { session_id: session.id, chats, agent }))
     }
 }

@@ -81,7 +81,13 @@ pub fn record_reply(
     if known {
         return Ok(false);
     }
-    let account = verdict.ok().map(|address| address.account.as_str()).or(reply.account.as_deref());
+    let [channel, account, chat, thread] = match verdict {
+        Ok(address) => address_params(address),
+        Err(_) => {
+            let said = [&reply.channel_type, &reply.account, &reply.platform_id, &reply.thread_id];
+            said.map(Option::as_deref)
+        }
+    };
     let (state, settled_at, change) = match verdict {
         Ok(_) => ("pending", None, 0),
         Err(_) => ("failed", Some(now.0), bump(db, session_id)?.unwrap_or_default()),
@@ -97,10 +103,10 @@ pub fn record_reply(
         reply.seq,
         reply.in_reply_to,
         reply.kind,
-        reply.channel_type,
+        channel,
         account,
-        reply.platform_id,
-        reply.thread_id,
+        chat,
+        thread,
         reply.content,
         state,
         verdict.err(),

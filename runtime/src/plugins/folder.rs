@@ -4,6 +4,7 @@ use super::accounts::{self, DRAIN_PATIENCE, start_accounts};
 use super::link::Origin;
 use super::registry::file_name;
 use super::{handover, opening};
+use crate::delivery;
 use crate::house::House;
 use futures_core::Stream;
 use inotify::{EventStream, Inotify, WatchMask};
@@ -52,6 +53,9 @@ pub async fn watch(house: Arc<House>) {
             retry_refused(&house, &mut seen);
         }
         let unsettled = scan(&house, &mut seen).await;
+        if !unsettled && let Err(error) = delivery::plugins_are_complete(&house).await {
+            tracing::error!(%error, "what waited for modules could not be woken");
+        }
         let wait = if unsettled { SETTLED / 4 } else { SAFETY_NET };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

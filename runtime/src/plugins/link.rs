@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt, Reviewed, Screened, Verdict,
-    WebhookRequest,
+    ACCOUNT_MAIN, Action, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt,
+    Reviewed, Screened, Tick, Verdict, WebhookRequest,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 
@@ -167,6 +167,20 @@ impl Link {
     pub async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>, CallError> {
         let request = wire::frame(&Request::Forward { message });
         let answer: Effects = self.ask(request, STATION_DEADLINE.min(self.deadline)).await?;
+        Ok(answer.effects)
+    }
+
+    /// Asks a module to do what an agent wants.
+    pub async fn action(&self, action: Action) -> Result<Vec<Effect>, CallError> {
+        let request = wire::frame(&Request::Action { action });
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
+        Ok(answer.effects)
+    }
+
+    /// Tells a module that time has passed.
+    pub async fn tick(&self, tick: Tick) -> Result<Vec<Effect>, CallError> {
+        let request = wire::frame(&Request::Tick { tick });
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
         Ok(answer.effects)
     }
 

@@ -4,9 +4,10 @@ use super::accounts::AccountState;
 use super::link::{Link, Origin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use vestibule_plugin_api::{AGENT, Manifest, PluginKind, Station};
+use vestibule_plugin_api::{ACTION, AGENT, Address, Manifest, PluginKind, Station};
 
 /// The live plugins.
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub struct Registry {
     /// By slot: a channel's is its channel type.
     links: Mutex<BTreeMap<String, Arc<Link>>>,
     refused: Mutex<BTreeMap<PathBuf, String>>,
+    /// Whether every plugin that was there at the start has been looked at.
+    pub complete: AtomicBool,
     /// Held while a file is loaded, replaced or removed: one at a time.
     pub changing: tokio::sync::Mutex<()>,
 }
@@ -38,6 +41,9 @@ fn clash(one: &Manifest, other: &Manifest) -> Option<String> {
     }
     if one.name == other.name {
         return Some(format!("it has the same name ({}) as", one.name));
+    }
+    if let Some(action) = one.actions.iter().find(|action| other.actions.contains(action)) {
+        return Some(format!("the action `{}` is taken already by", action.escape_debug()));
     }
     (one.listens(Station::Forward) && other.listens(Station::Forward))
         .then(|| "messages between agents are taken already by".to_owned())
@@ -106,6 +112,15 @@ impl Registry {
             return self.at(Station::Forward).pop();
         }
         locked(&self.links).get(channel_type).cloned()
+    }
+
+    /// The plugin that what goes to this address is handed to.
+    pub fn of(&self, address: &Address) -> Option<Arc<Link>> {
+        if address.channel_type.as_str() == ACTION {
+            let name = address.platform_id.as_str();
+            return self.at(Station::Action).into_iter().find(|link| link.manifest.takes(name));
+        }
+        self.channel(address.channel_type.as_str())
     }
 
     /// The plugin of a channel type, if this account of it can be called.

@@ -2,7 +2,9 @@
 //! file in either tier.
 
 use crate::support::{House, Terminal, plugin_file, until};
+use serde_json::json;
 use std::fs;
+use std::time::Duration;
 
 /// Asks the helper with a file, and tells the terminal what comes back.
 const ASKS: &str = r#"sh -c 'p=$(cat); case "$p" in *"from=\"helper\" sender=\"helper\""*) n=$(printf %s "$p" | grep -q "f.txt — saved to" && echo 1); echo "<message to=\"terminal\">back: $n</message>";; *) printf bytes > "$VESTIBULE_REPLY_FILES/f.txt"; echo "<message to=\"helper\">please</message>";; esac'"#;
@@ -157,7 +159,7 @@ fn a_module_screens_reviews_and_may_not_do_what_is_not_its_station() {
         let mut terminal = Terminal::connect(&house, false);
         for (text, words) in [("in-rude", "refused it: rude"), ("in-panic", "failed"), ("in-late", "failed")]
         {
-            terminal.write(&serde_json::json!({ "text": text }));
+            terminal.write(&json!({ "text": text }));
             let answer = terminal.read();
             assert!(answer["error"].as_str().unwrap().contains(words), "{tier} {text}: {answer}");
         }
@@ -183,6 +185,57 @@ fn a_module_screens_reviews_and_may_not_do_what_is_not_its_station() {
     }
 }
 
+/// Writes into the agent's own file what a tool in its sandbox would.
+fn act(house: &House, content: &serde_json::Value) {
+    let file = house.sessions()[0].join("out/outbound.db");
+    let row = "INSERT INTO messages_out (id, seq, timestamp, kind, content) \
+        SELECT 'act-' || (MAX(seq) + 2), MAX(seq) + 2, '', 'system', ?1 FROM messages_out";
+    let db =
+        rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    db.execute(row, [content.to_string()]).unwrap();
+}
+
+#[test]
+fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
+    for tier in ["in-process", "process"] {
+        let config = format!(
+            "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\n\
+             agents = [\"assistant\"]\n[modules.guard]\ntell = \"assistant\"\n"
+        );
+        let mut house = House::new(&config).up();
+        assert_eq!(house.chat("hello"), "hello");
+        act(&house, &json!({ "action": "repeat", "text": "early" }));
+        let failed = "SELECT last_error FROM deliveries WHERE state = 'failed' ORDER BY taken_at";
+        let nobody = until("it is refused", || house.query::<String>(failed).pop());
+        assert!(nobody.contains("no module takes this action"), "{nobody}");
+
+        let mut terminal = Terminal::connect(&house, true);
+        drop_file(&house, "vestibule-guard");
+        let heard =
+            "SELECT content ->> 'text' FROM messages_in WHERE id LIKE 'sys-%' AND \"trigger\" ORDER BY seq";
+        assert_eq!(terminal.reply(), "it ticks");
+        act(&house, &json!({ "action": "repeat", "text": "once more" }));
+        assert_eq!(terminal.reply(), "once more");
+        assert_eq!(house.query::<i64>("SELECT hops FROM sessions"), [1]);
+        for (name, words) in
+            [("deny", "not now"), ("wrong", "neither `note` nor `refuse`"), ("../x", "not made of a-z")]
+        {
+            let before = house.query::<String>(failed).len();
+            act(&house, &json!({ "action": name, "text": "not now" }));
+            let why = until("it is refused", || house.query::<String>(failed).get(before).cloned());
+            assert!(why.contains(words), "{name}: {why}");
+        }
+        // What was told once is not told again: the runtime knows when.
+        house.stop();
+        house.start();
+        until("the module is live", || {
+            (house.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
+        });
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(house.query::<String>(heard), ["it ticks", "once more"]);
+    }
+}
+
 #[test]
 fn nothing_passes_while_a_screening_module_is_replaced() {
     let house = two_agents("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\n", NEVER_STOPS);
@@ -193,7 +246,7 @@ fn nothing_passes_while_a_screening_module_is_replaced() {
     fs::rename(&new, &file).unwrap();
     let mut terminal = Terminal::connect(&house, false);
     until("the new one is live", || {
-        terminal.write(&serde_json::json!({ "text": "in-rude" }));
+        terminal.write(&json!({ "text": "in-rude" }));
         let answer = terminal.read();
         assert!(answer["error"].as_str().unwrap().contains("guard"), "{answer}");
         (house.log().matches("module is live module=\"guard\"").count() == 2).then_some(())

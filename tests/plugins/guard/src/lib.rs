@@ -1,18 +1,22 @@
 //! A module that obeys what it reads, for tests: `rude` is refused, `old` becomes `new`, at `screen` in a
-//! word with `in-`, at `review` with `out-`; and whatever it forwards, it forwards wrongly.
+//! word with `in-`, at `review` with `out-`; and whatever it forwards, it forwards
+//! wrongly. The action `repeat` is answered with its words, `deny` refused, `wrong` answered wrongly.
 
 use serde::Deserialize;
 use std::time::Duration;
 use vestibule_plugin_api::{
-    Effect, Forwarded, InboundMessage, Module, Result, Reviewed, Runtime, Screened, Sender, Timestamp,
-    Verdict, async_trait, export_module,
+    Action, Effect, Forwarded, InboundMessage, Module, Result, Reviewed, Runtime, Screened, Sender, Tick,
+    Timestamp, Verdict, async_trait, export_module,
 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Config {}
+struct Config {
+    /// The agent that is told of the first tick.
+    tell: Option<String>,
+}
 
-struct Guard(Runtime);
+struct Guard(Runtime, Config);
 
 async fn verdict(text: &str, here: &str) -> Verdict {
     if text.contains(&format!("{here}-rude")) {
@@ -34,13 +38,27 @@ async fn verdict(text: &str, here: &str) -> Verdict {
 impl Module for Guard {
     type Config = Config;
 
-    async fn start(_: Config, runtime: Runtime) -> Result<Self> {
-        Ok(Guard(runtime))
+    async fn start(config: Config, runtime: Runtime) -> Result<Self> {
+        Ok(Guard(runtime, config))
     }
 
     async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>> {
         let post = Effect::Post { session: Some(message.from_session), text: message.text };
         Ok(vec![post.clone(), post])
+    }
+
+    async fn action(&self, action: Action) -> Result<Vec<Effect>> {
+        let text = action.content["text"].as_str().unwrap_or_default().to_owned();
+        Ok(match action.name.as_str() {
+            "repeat" => vec![Effect::Note { text }],
+            "deny" => vec![Effect::Refuse { reason: text }],
+            _ => vec![Effect::Post { session: None, text }],
+        })
+    }
+
+    async fn tick(&self, tick: Tick) -> Result<Vec<Effect>> {
+        let tell = self.1.tell.clone().filter(|_| tick.last.is_none());
+        Ok(tell.into_iter().map(|agent| Effect::Tell { agent, text: "it ticks".into() }).collect())
     }
 
     async fn screen(&self, message: Screened) -> Result<Verdict> {
@@ -74,5 +92,7 @@ export_module! {
     module: Guard,
     name: "guard",
     description: "Refuses, replaces, fails",
-    stations: ["screen", "review", "forward", "teleport"],
+    stations: ["screen", "review", "forward", "action", "tick", "teleport"],
+    actions: ["repeat", "deny", "wrong"],
+    tick_seconds: 1,
 }

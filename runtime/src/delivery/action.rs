@@ -1,0 +1,120 @@
+//! What an agent asks for that is no message: the module that lists the action is asked outside every
+//! transaction, and what it answers is performed in the one that settles the delivery.
+
+use super::note;
+use crate::agents;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::house::House;
+use crate::ledger::{self, Delivery};
+use crate::plugins::{CallError, Link, bounded};
+use crate::sessions;
+use rusqlite::Connection;
+use vestibule_plugin_api::{Action, Agent, EFFECTS_MAX, Effect, PluginError};
+
+/// What will be done about one action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    refused: Option<String>,
+    notes: Vec<String>,
+    hops: u32,
+}
+
+/// Asks the module.
+///
+/// # Errors
+/// It did not answer, or with what it may not.
+pub async fn ask(house: &House, link: &Link, delivery: &Delivery) -> std::result::Result<Plan, CallError> {
+    let wanted = delivery.clone();
+    let facts = house.central.read(move |db| facts(db, &wanted)).await;
+    let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
+    let facts = facts.ok_or_else(|| CallError::Plugin(PluginError::refused("its session is gone")))?;
+    let hops = facts.hops;
+    plan(link.action(facts).await?, hops).map_err(|why| note::wrong_answer(link, "action", &why))
+}
+
+fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
+    let Some(session) = sessions::by_id(db, &delivery.session_id)? else { return Ok(None) };
+    let Some(agent) = agents::by_id(db, &session.agent_group_id)? else { return Ok(None) };
+    Ok(Some(Action {
+        id: delivery.message_out_id.clone(),
+        name: delivery.address.platform_id.0.clone(),
+        agent: Agent { id: agent.id, name: agent.name },
+        hops: ledger::hops(db, &session.id)?,
+        session: session.id,
+        content: serde_json::from_str(&delivery.content).unwrap_or_default(),
+        taken_at: delivery.taken_at,
+    }))
+}
+
+/// Which effects a module may answer `action` with: notes, and one `refuse`.
+fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
+    if effects.len() > EFFECTS_MAX {
+        return Err(format!("it asks for {} effects, the limit is {EFFECTS_MAX}", effects.len()));
+    }
+    let (mut refused, mut notes) = (None, Vec::new());
+    for effect in effects {
+        match effect {
+            Effect::Note { text } => notes.push(note::checked(text)?),
+            Effect::Refuse { reason } if refused.is_none() => refused = Some(bounded(&reason)),
+            Effect::Refuse { .. } => return Err("more than one `refuse`".to_owned()),
+            _ => return Err("an effect that is neither `note` nor `refuse`".to_owned()),
+        }
+    }
+    Ok(Plan { refused, notes, hops })
+}
+
+/// Performs a plan and settles the delivery: answers the sessions with something new. The agent waits for
+/// an answer, so a note wakes it.
+///
+/// # Errors
+/// SQLite fails.
+pub fn perform(
+    db: &Connection,
+    delivery: &Delivery,
+    plan: &Plan,
+    session_bytes_max: u64,
+    now: Timestamp,
+) -> Result<Vec<String>> {
+    let Some(session) = sessions::by_id(db, &delivery.session_id)? else { return Ok(Vec::new()) };
+    for words in &plan.notes {
+        let mut note = note::to_agent(db, &session, words, session_bytes_max, now)?;
+        (note.trigger, note.hops) = (true, plan.hops.saturating_add(1));
+        ledger::accept(db, &session.id, &note, now)?;
+    }
+    let outcome = plan.refused.as_deref().map_or(Ok(None), Err);
+    if let Err(why) = outcome {
+        tracing::warn!(session = session.id, %why, "an action was refused");
+    }
+    ledger::settle(db, delivery, outcome, now)?;
+    Ok(if plan.notes.is_empty() { Vec::new() } else { vec![session.id] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_effects_action_may_have() {
+        let note = || Effect::Note { text: "n".into() };
+        let refuse = || Effect::Refuse { reason: "no".into() };
+        let cases = [
+            (vec![], "done notes=0"),
+            (vec![note(), note()], "done notes=2"),
+            (vec![note(), refuse()], "refused no notes=1"),
+            (vec![refuse(), refuse()], "wrong: more than one"),
+            (vec![Effect::Post { session: None, text: "x".into() }], "wrong: an effect"),
+            (vec![Effect::Tell { agent: "a".into(), text: "x".into() }], "wrong: an effect"),
+            (vec![Effect::Unknown], "wrong: an effect"),
+            (vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9"),
+        ];
+        for (effects, want) in cases {
+            let told = match plan(effects.clone(), 0) {
+                Ok(Plan { refused: None, notes, .. }) => format!("done notes={}", notes.len()),
+                Ok(Plan { refused: Some(why), notes, .. }) => format!("refused {why} notes={}", notes.len()),
+                Err(why) => format!("wrong: {why}"),
+            };
+            assert!(told.starts_with(want), "{effects:?}: {told}");
+        }
+    }
+}
