@@ -13,6 +13,8 @@ const SLOW_POLL: Duration = Duration::from_secs(1);
 /// How often, and after what pause, to try again at once while the runtime writes.
 const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
+/// So many rows are remembered before those that the runtime knows to be settled are forgotten.
+const FORGET_AT: usize = 500;
 
 /// What one look at the runtime's file gave. It holds no lock.
 pub struct Look {
@@ -98,19 +100,18 @@ impl Eyes {
         pending.retain(|row| !row.on_wake || row.seq <= start);
         match batch::next(pending, runner.settings().max_messages) {
             Some(batch) => Ok(Some((batch, Look::through(reader)?))),
-            None => Ok(None),
+            None => {
+                if runner.taken().len() >= FORGET_AT {
+                    forget_settled(&reader, runner)?;
+                }
+                Ok(None)
+            }
         }
     }
 
     /// The first look at the file: what an earlier runner did and the runtime knows is forgotten.
     fn first(&mut self, reader: &InboundReader, runner: &mut Runner) -> Result<i64> {
-        let mut settled = Vec::new();
-        for id in runner.taken() {
-            if reader.is_settled(id)? {
-                settled.push(id.clone());
-            }
-        }
-        runner.forget(&settled)?;
+        forget_settled(reader, runner)?;
         Ok(*self.start.insert(reader.highest_seq()?))
     }
 
@@ -121,4 +122,15 @@ impl Eyes {
             self.complaint = complaint;
         }
     }
+}
+
+/// Forgets the rows that the runtime knows to be settled: it does not ask for them again.
+fn forget_settled(reader: &InboundReader, runner: &mut Runner) -> Result<()> {
+    let mut settled = Vec::new();
+    for id in runner.taken() {
+        if reader.is_settled(id)? {
+            settled.push(id.clone());
+        }
+    }
+    runner.forget(&settled)
 }
