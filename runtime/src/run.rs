@@ -1,6 +1,6 @@
 //! Starting a house and stopping it: what an earlier life left goes on first, what is under way ends first.
 
-use crate::attachments::Store;
+use crate::attachments::{self, Store};
 use crate::config::Config;
 use crate::db::Central;
 use crate::error::{IoContext, Result};
@@ -202,7 +202,7 @@ fn wire_itself(db: &Connection) -> Result<()> {
 /// Files that an earlier life took in and did not get to record.
 async fn sweep_attachments(house: Arc<House>) {
     let store = house.attachments.clone();
-    match house.central.read(move |db| store.sweep(&ledger::named_blobs(db)?)).await {
+    match house.central.read(move |db| store.sweep(&attachments::named_blobs(db)?)).await {
         Ok(0) => {}
         Ok(removed) => tracing::debug!(removed, "files that no message names were removed"),
         Err(error) => tracing::error!(%error, "the attachments could not be looked at"),

@@ -65,10 +65,15 @@ fn adopted(value: &Value) {
         ("undelivered", "replies had never been delivered and are now"),
         ("refused", "replies go nowhere: their chat is not known here, or no destination of the agent"),
         ("left_out", "rows without a usable id were left out"),
+        ("files", "files came with them"),
+        ("files_left_out", "files were left out"),
     ] {
         if count(key) > 0 {
             println!("  {} {what}", count(key));
         }
+    }
+    for file in value["files_named"].as_array().into_iter().flatten() {
+        println!("    {}: {}", word(&file["file"]), word(&file["reason"]));
     }
 }
 

@@ -3,14 +3,20 @@
 //! The folder is only read; SQLite works on private copies, so that a journal in it, left or planted,
 //! does its work in a folder that is thrown away.
 
-use crate::wire::{self, AdoptSpec, BATCH_ROWS_MAX, FromForeign, ToKeeper};
+use crate::files::{self, Of, Opened};
+use crate::outbox::names;
+use crate::wire::{self, ADOPTED_FILES_MAX, AdoptSpec, BATCH_ROWS_MAX, FromForeign, ToKeeper};
 use crate::{confine, watch::SPOILT};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::io::{Error, Result};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
-use vestibule_session::{CONTENT_BYTES_MAX, FIELD_BYTES_MAX, ForeignReader, SessionDir};
+use vestibule_session::{
+    ATTACHMENTS_MAX, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, ForeignReader, SessionDir, inbox_files, name,
+    open_beneath,
+};
 
 /// Between two signs of life.
 const PULSE: Duration = Duration::from_secs(1);
@@ -39,23 +45,39 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> Result<()> {
     let (highest_in, highest_out) = reader.highest().map_err(spoilt)?;
     hand_over(runtime, &FromForeign::Found { highest_in, highest_out })?;
 
-    let mut batch = Batch::default();
+    let mut files = Files::new(&folder, spec);
+    let mut batch = Batch::new(|rows| FromForeign::Inbound { rows });
     let mut left_out = reader
-        .inbound(|row| batch.add(runtime, row.content.len(), row, |rows| FromForeign::Inbound { rows }))
-        .map_err(spoilt)?;
-    batch.flush(runtime, |rows| FromForeign::Inbound { rows })?;
-    let mut batch = Batch::default();
-    left_out += reader
-        .outbound(|row| {
-            batch.add(runtime, row.reply.content.len(), row, |rows| FromForeign::Outbound { rows })
+        .inbound(|row| {
+            let named = inbox_files(&row.content);
+            if named.is_empty() {
+                return Ok(batch.add(runtime, row.content.len(), row)?);
+            }
+            batch.flush(runtime)?;
+            files.of_message(runtime, &row.id, &named)?;
+            Ok(batch.alone(runtime, row)?)
         })
         .map_err(spoilt)?;
-    batch.flush(runtime, |rows| FromForeign::Outbound { rows })?;
-    let mut batch = Batch::default();
+    batch.flush(runtime)?;
+    let mut batch = Batch::new(|rows| FromForeign::Outbound { rows });
+    left_out += reader
+        .outbound(|row| {
+            // What was settled has no use for them.
+            let named = if row.settled.is_none() { names(&row.reply.content) } else { Vec::new() };
+            if named.is_empty() {
+                return Ok(batch.add(runtime, row.reply.content.len(), row)?);
+            }
+            batch.flush(runtime)?;
+            files.of_reply(runtime, &row.reply.id, &named)?;
+            Ok(batch.alone(runtime, row)?)
+        })
+        .map_err(spoilt)?;
+    batch.flush(runtime)?;
+    let mut batch = Batch::new(|rows| FromForeign::State { rows });
     for row in reader.states().map_err(spoilt)? {
-        batch.add(runtime, row.value.len(), row, |rows| FromForeign::State { rows }).map_err(spoilt)?;
+        batch.add(runtime, row.value.len(), row)?;
     }
-    batch.flush(runtime, |rows| FromForeign::State { rows })?;
+    batch.flush(runtime)?;
     wire::send(runtime, &FromForeign::Done { left_out })
 }
 
@@ -75,41 +97,110 @@ fn hand_over(runtime: &mut UnixStream, frame: &FromForeign) -> Result<()> {
     }
 }
 
+/// The files of a foreign folder, and how much of them may still be handed over.
+struct Files<'a> {
+    folder: &'a OwnedFd,
+    /// The folder of replies' files, where it is one.
+    outbox: Option<OwnedFd>,
+    row_bytes_max: u64,
+    session_room: u64,
+    left: usize,
+}
+
+impl<'a> Files<'a> {
+    fn new(folder: &'a OwnedFd, spec: &AdoptSpec) -> Files<'a> {
+        let open = |name| open_beneath(folder, Path::new(name), OFlags::PATH | OFlags::DIRECTORY).ok();
+        Files {
+            folder,
+            outbox: SessionDir::outbox_names().into_iter().find_map(open),
+            row_bytes_max: spec.files_bytes_max,
+            session_room: spec.session_bytes_max,
+            left: ADOPTED_FILES_MAX,
+        }
+    }
+
+    /// Hands over the files that an inbound row names, those beneath `inbox/`.
+    fn of_message(
+        &mut self,
+        runtime: &mut UnixStream,
+        message_id: &str,
+        named: &[(usize, String)],
+    ) -> Result<()> {
+        let mut room = self.row_bytes_max;
+        for (position, path) in named.iter().take(ATTACHMENTS_MAX) {
+            let Some((folder, name)) = SessionDir::in_inbox(path) else { continue };
+            let path = SessionDir::inbox_file(folder, name);
+            let opened = self.counted(files::open(self.folder, Path::new(&path), &mut room));
+            let of = Of { message_id, position: *position, name };
+            files::hand_over(runtime, of, opened, FromForeign::File)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the files of a reply, those beneath its folder of `outbox/`.
+    fn of_reply(&mut self, runtime: &mut UnixStream, message_id: &str, named: &[String]) -> Result<()> {
+        let mut room = self.row_bytes_max;
+        for (position, name) in named.iter().enumerate() {
+            let opened = match &self.outbox {
+                _ if !name::is_safe_segment(message_id) || !name::is_safe_segment(name) => {
+                    Err("its name cannot be that of a file".to_owned())
+                }
+                Some(outbox) => files::open(outbox, &Path::new(message_id).join(name), &mut room),
+                None => Err("there is no folder of replies' files".to_owned()),
+            };
+            let opened = self.counted(opened);
+            files::hand_over(runtime, Of { message_id, position, name }, opened, FromForeign::File)?;
+        }
+        Ok(())
+    }
+
+    /// What the session has room for.
+    fn counted(&mut self, opened: Opened) -> Opened {
+        let (file, size) = opened?;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| format!("the folder has more than {ADOPTED_FILES_MAX} files"))?;
+        let left = self.session_room.checked_sub(size);
+        self.session_room = left.ok_or("its session holds too many files (`session_files_mb`)")?;
+        Ok((file, size))
+    }
+}
+
 /// Rows on their way into one frame.
 struct Batch<T> {
     rows: Vec<T>,
     bytes: usize,
-}
-
-impl<T> Default for Batch<T> {
-    fn default() -> Self {
-        Batch { rows: Vec::new(), bytes: 0 }
-    }
+    frame: fn(Vec<T>) -> FromForeign,
 }
 
 impl<T> Batch<T> {
+    fn new(frame: fn(Vec<T>) -> FromForeign) -> Batch<T> {
+        Batch { rows: Vec::new(), bytes: 0, frame }
+    }
+
     /// Adds a row; hands the ones before it over when it does not fit.
-    fn add(
-        &mut self,
-        runtime: &mut UnixStream,
-        bytes: usize,
-        row: T,
-        frame: impl Fn(Vec<T>) -> FromForeign,
-    ) -> vestibule_session::Result<()> {
+    fn add(&mut self, runtime: &mut UnixStream, bytes: usize, row: T) -> Result<()> {
         let bytes = bytes + 12 * FIELD_BYTES_MAX;
         if self.rows.len() >= BATCH_ROWS_MAX || self.bytes + bytes > BATCH_BYTES {
-            self.flush(runtime, frame)?;
+            self.flush(runtime)?;
         }
         self.bytes += bytes;
         self.rows.push(row);
         Ok(())
     }
 
-    fn flush(&mut self, runtime: &mut UnixStream, frame: impl Fn(Vec<T>) -> FromForeign) -> Result<()> {
+    /// A row with files goes by itself: what the runtime stores ahead of a batch stays bounded.
+    fn alone(&mut self, runtime: &mut UnixStream, row: T) -> Result<()> {
+        self.rows.push(row);
+        self.flush(runtime)
+    }
+
+    fn flush(&mut self, runtime: &mut UnixStream) -> Result<()> {
         self.bytes = 0;
         if self.rows.is_empty() {
             return Ok(());
         }
-        hand_over(runtime, &frame(std::mem::take(&mut self.rows)))
+        hand_over(runtime, &(self.frame)(std::mem::take(&mut self.rows)))
     }
 }

@@ -11,6 +11,7 @@
 mod adopt;
 mod bwrap;
 pub mod confine;
+mod files;
 mod launch;
 mod outbox;
 mod survivors;

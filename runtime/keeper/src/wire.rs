@@ -14,8 +14,11 @@ pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most replies, and the most acknowledgements, in one batch.
 pub const BATCH_ROWS_MAX: usize = 256;
 
-/// The most bytes that follow one [`FromKeeper::Part`].
+/// The most bytes that follow one [`FileFrame::Part`].
 pub const PART_BYTES_MAX: usize = 256 * 1024;
+
+/// The most files that are taken from one foreign folder.
+pub const ADOPTED_FILES_MAX: usize = 50_000;
 
 /// What the runtime says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +54,10 @@ pub struct AdoptSpec {
     pub folder: PathBuf,
     /// An empty private folder for copies.
     pub scratch: PathBuf,
+    /// The files of one row together may hold this much, in bytes.
+    pub files_bytes_max: u64,
+    /// The files of all rows together may hold this much, in bytes.
+    pub session_bytes_max: u64,
 }
 
 /// How to start a runner.
@@ -137,31 +144,8 @@ pub enum FromKeeper {
         /// Its process id.
         pid: u32,
     },
-    /// A part of a file of a reply that the next batch brings. Files come whole, one after the other,
-    /// and `bytes` raw bytes follow the frame.
-    Part {
-        /// The reply.
-        message_id: String,
-        /// The file's place among those of the reply.
-        position: usize,
-        /// Its name, as the agent wrote it.
-        name: String,
-        /// How many bytes follow; at most [`PART_BYTES_MAX`].
-        bytes: u32,
-        /// Whether the file is complete with them.
-        last: bool,
-    },
-    /// A file of a reply that the next batch brings cannot be handed over; what came of it is void.
-    LeftOut {
-        /// The reply.
-        message_id: String,
-        /// The file's place among those of the reply.
-        position: usize,
-        /// Its name, as the agent wrote it.
-        name: String,
-        /// Why.
-        reason: String,
-    },
+    /// Of a file of a reply that the next batch brings.
+    File(FileFrame),
     /// What one look at `outbound.db` found: one snapshot of both tables.
     Batch {
         /// New replies, in order.
@@ -194,8 +178,38 @@ pub enum FromKeeper {
     },
 }
 
-/// What a keeper hands over of a session folder that somebody else made. Each frame but the pulse is
-/// answered with `Taken`.
+/// What a keeper says of a file of a row that its next batch brings.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "file", rename_all = "snake_case")]
+pub enum FileFrame {
+    /// A part of it. Files come whole, one after the other, and `bytes` raw bytes follow the frame.
+    Part {
+        /// The row.
+        message_id: String,
+        /// The file's place among those of the row.
+        position: usize,
+        /// Its name, as the agent wrote it.
+        name: String,
+        /// How many bytes follow; at most [`PART_BYTES_MAX`].
+        bytes: u32,
+        /// Whether the file is complete with them.
+        last: bool,
+    },
+    /// It cannot be handed over; what came of it is void.
+    LeftOut {
+        /// The row.
+        message_id: String,
+        /// The file's place among those of the row.
+        position: usize,
+        /// Its name, as the agent wrote it.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a keeper hands over of a session folder that somebody else made. Each frame but the pulse and
+/// those of files is answered with `Taken`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum FromForeign {
@@ -208,6 +222,8 @@ pub enum FromForeign {
         /// The highest number of `messages_out`.
         highest_out: i64,
     },
+    /// Of a file of a row that the next batch brings.
+    File(FileFrame),
     /// Rows of `messages_in`, by number.
     Inbound {
         /// At most [`BATCH_ROWS_MAX`].
@@ -277,15 +293,7 @@ impl Frame for FromKeeper {
     fn fault(&self) -> Option<String> {
         let (messages, acks) = match self {
             FromKeeper::Batch { messages, acks } => (messages, acks),
-            FromKeeper::Part { message_id, name, bytes, .. } => {
-                let long = message_id.len().max(name.len()) > FIELD_BYTES_MAX;
-                let long = long || *bytes as usize > PART_BYTES_MAX;
-                return long.then(|| "a part of a file is longer than any a keeper may hand over".to_owned());
-            }
-            FromKeeper::LeftOut { message_id, name, reason, .. } => {
-                let long = message_id.len().max(name.len()).max(reason.len()) > FIELD_BYTES_MAX;
-                return long.then(|| "a word of a keeper is longer than any it may say".to_owned());
-            }
+            FromKeeper::File(file) => return file.fault(),
             _ => return None,
         };
         let any =
@@ -297,8 +305,31 @@ impl Frame for FromKeeper {
 
     fn bytes_beside(&self) -> usize {
         match self {
-            FromKeeper::Part { bytes, .. } => *bytes as usize,
+            FromKeeper::File(file) => file.bytes_beside(),
             _ => 0,
+        }
+    }
+}
+
+impl FileFrame {
+    fn fault(&self) -> Option<String> {
+        match self {
+            FileFrame::Part { message_id, name, bytes, .. } => {
+                let long = message_id.len().max(name.len()) > FIELD_BYTES_MAX;
+                let long = long || *bytes as usize > PART_BYTES_MAX;
+                long.then(|| "a part of a file is longer than any a keeper may hand over".to_owned())
+            }
+            FileFrame::LeftOut { message_id, name, reason, .. } => {
+                let long = message_id.len().max(name.len()).max(reason.len()) > FIELD_BYTES_MAX;
+                long.then(|| "a word of a keeper is longer than any it may say".to_owned())
+            }
+        }
+    }
+
+    fn bytes_beside(&self) -> usize {
+        match self {
+            FileFrame::Part { bytes, .. } => *bytes as usize,
+            FileFrame::LeftOut { .. } => 0,
         }
     }
 }
@@ -306,6 +337,7 @@ impl Frame for FromKeeper {
 impl Frame for FromForeign {
     fn fault(&self) -> Option<String> {
         match self {
+            FromForeign::File(file) => file.fault(),
             FromForeign::Inbound { rows } => fault_of_rows(rows.len(), rows.iter().any(inbound_too_long)),
             FromForeign::Outbound { rows } => {
                 let settled_too_long = |row: &ForeignOut| {
@@ -324,6 +356,13 @@ impl Frame for FromForeign {
                 fault_of_rows(0, reason.len() > REASON_BYTES_MAX)
             }
             FromForeign::Pulse | FromForeign::Found { .. } | FromForeign::Done { .. } => None,
+        }
+    }
+
+    fn bytes_beside(&self) -> usize {
+        match self {
+            FromForeign::File(file) => file.bytes_beside(),
+            _ => 0,
         }
     }
 }

@@ -82,6 +82,19 @@ pub struct ForeignState {
 /// The longest value of `session_state`, in bytes, that is taken over.
 pub const STATE_BYTES_MAX: usize = 64 * 1024;
 
+/// The files that the content of an inbound row names: the place of each among its attachments, and its
+/// path seen from the session's folder, as it is written there.
+pub fn inbox_files(content: &str) -> Vec<(usize, String)> {
+    if !content.contains("\"localPath\"") {
+        return Vec::new();
+    }
+    let Ok(content) = serde_json::from_str::<serde_json::Value>(content) else { return Vec::new() };
+    let entries = content["attachments"].as_array().into_iter().flatten().enumerate();
+    entries
+        .filter_map(|(position, entry)| Some((position, entry["localPath"].as_str()?.to_owned())))
+        .collect()
+}
+
 #[cfg(feature = "keeper")]
 mod copy;
 #[cfg(feature = "keeper")]

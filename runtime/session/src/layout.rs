@@ -80,6 +80,18 @@ impl SessionDir {
         format!("{INBOX}/{folder}/{name}")
     }
 
+    /// What [`SessionDir::inbox_file`] was made of, if a path is one.
+    pub fn in_inbox(path: &str) -> Option<(&str, &str)> {
+        let (folder, name) = path.strip_prefix(INBOX)?.strip_prefix('/')?.split_once('/')?;
+        let safe = crate::name::is_safe_segment(folder) && crate::name::is_safe_segment(name);
+        safe.then_some((folder, name))
+    }
+
+    /// Where the files of replies may lie in a folder that somebody else made: our layout, NanoClaw's.
+    pub fn outbox_names() -> [&'static str; 2] {
+        ["out/outbox", OUTBOX]
+    }
+
     /// The folder of a reply's files, as the runner names it.
     pub fn outbox_of(&self, message_id: &str) -> PathBuf {
         self.root.join(OUTBOX).join(message_id)

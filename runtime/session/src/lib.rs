@@ -12,6 +12,8 @@
 //!   [`OutboundWriter`]. The ledger drafts an `outbound.db` for a session that never ran.
 //! - Nothing the agent can write lies beside `inbound.db`: the agent's part is the folder `out/`.
 
+#[cfg(any(feature = "ledger", feature = "keeper"))]
+mod beneath;
 mod calls;
 pub mod crash;
 mod error;
@@ -27,9 +29,11 @@ mod row;
 mod seq;
 mod time;
 
+#[cfg(any(feature = "ledger", feature = "keeper"))]
+pub use beneath::{open_beneath, open_regular};
 pub use calls::never_wait;
 pub use error::{Error, Result};
-pub use foreign::{ForeignIn, ForeignOut, ForeignSettled, ForeignState, STATE_BYTES_MAX};
+pub use foreign::{ForeignIn, ForeignOut, ForeignSettled, ForeignState, STATE_BYTES_MAX, inbox_files};
 #[cfg(feature = "keeper")]
 pub use foreign::{ForeignReader, copy as copy_foreign};
 #[cfg(feature = "keeper")]

@@ -7,23 +7,23 @@
 //!   moment, taking the folder over again completes it.
 
 mod decide;
+mod files;
+mod record;
+mod taking;
 
-use crate::clock;
+use crate::attachments::Parts;
 use crate::error::{Error, IoContext, Result};
 use crate::house::House;
-use crate::launcher::{self, Keeper};
-use crate::{agents, delivery, destinations, ledger, messaging_groups, sessions};
-use decide::{Chat, Numbers};
-use rusqlite::Connection;
+use crate::launcher::{self, Heard, Keeper};
+use crate::sessions;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_keeper::wire::FromForeign;
-use vestibule_plugin_api::Address;
-use vestibule_session::{ForeignIn, ForeignOut, MessageOut, OutboundDraft};
+use taking::Taking;
+use vestibule_keeper::wire::{ADOPTED_FILES_MAX, FromForeign};
 
 /// A keeper that says nothing for this long hangs on what it reads.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -71,6 +71,21 @@ pub struct Report {
     pub state: usize,
     /// Rows without a usable id.
     pub left_out: usize,
+    /// Files that are new here, both ways.
+    pub files: usize,
+    /// Files of new rows that stayed behind.
+    pub files_left_out: usize,
+    /// The first of those.
+    pub files_named: Vec<LeftOut>,
+}
+
+/// A file that stayed behind.
+#[derive(Debug, Serialize)]
+pub struct LeftOut {
+    /// Its name, as its row has it.
+    pub file: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Takes a folder over, or goes on where an earlier attempt stopped.
@@ -127,20 +142,6 @@ fn folder_of(house: &House, named: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// One folder on its way in.
-struct Taking {
-    house: Arc<House>,
-    source: String,
-    session_id: String,
-    chat: Option<(String, String, String)>,
-    even: Numbers,
-    odd: Numbers,
-    highest_out: i64,
-    draft: Option<OutboundDraft>,
-    undelivered: Vec<Address>,
-    report: Report,
-}
-
 async fn take(
     house: &Arc<House>,
     mut keeper: Keeper<FromForeign>,
@@ -148,24 +149,27 @@ async fn take(
     source: String,
 ) -> Result<Report> {
     let (highest_in, highest_out) = match next(&mut keeper).await? {
-        FromForeign::Found { highest_in, highest_out } => {
+        (FromForeign::Found { highest_in, highest_out }, _) => {
             (decide::highest(highest_in), decide::highest(highest_out))
         }
         _ => return Err(out_of_order()),
     };
-    let mut taking = begin(house, wanted, source, highest_in, highest_out).await?;
+    let mut taking = Taking::begin(house, wanted, source, highest_in, highest_out).await?;
     keeper.taken().await?;
-    let mut rows_seen = 0;
+    let mut parts = Parts::new(house.attachments.clone());
+    let (mut rows_seen, mut files_seen) = (0, 0);
     loop {
-        let rows = match next(&mut keeper).await? {
-            FromForeign::Inbound { rows } => taking.inbound(rows).await?,
-            FromForeign::Outbound { rows } => taking.outbound(rows).await?,
-            FromForeign::State { rows } => {
-                taking.report.state += rows.len();
-                let count = rows.len();
-                taking.drafted(move |draft| draft.states(&rows, clock::now())).await?;
-                count
-            }
+        let (frame, bytes) = next(&mut keeper).await?;
+        if let FromForeign::File(file) = frame {
+            tokio::task::block_in_place(|| parts.hear(file, &bytes))?;
+            continue;
+        }
+        let files = tokio::task::block_in_place(|| parts.take())?;
+        files_seen += files.iter().filter(|file| file.file.blob.is_ok()).count();
+        let rows = match frame {
+            FromForeign::Inbound { rows } => taking.inbound(rows, files).await?,
+            FromForeign::Outbound { rows } => taking.outbound(rows, files).await?,
+            FromForeign::State { rows } => taking.states(rows).await?,
             FromForeign::Done { left_out } => {
                 taking.report.left_out = left_out;
                 break;
@@ -173,8 +177,10 @@ async fn take(
             _ => return Err(out_of_order()),
         };
         rows_seen += rows;
-        if rows_seen > ROWS_MAX {
-            return Err(Error::Refused(format!("the folder holds more than {ROWS_MAX} rows")));
+        if rows_seen > ROWS_MAX || files_seen > ADOPTED_FILES_MAX {
+            return Err(Error::Refused(format!(
+                "the folder holds more than {ROWS_MAX} rows, or {ADOPTED_FILES_MAX} files"
+            )));
         }
         keeper.taken().await?;
     }
@@ -186,185 +192,17 @@ fn out_of_order() -> Error {
     Error::refused("the keeper that reads the folder broke a rule; the folder may be hostile")
 }
 
-/// The next frame that is no pulse.
-async fn next(keeper: &mut Keeper<FromForeign>) -> Result<FromForeign> {
+/// The next frame that is no pulse, and the bytes that came with it.
+async fn next(keeper: &mut Keeper<FromForeign>) -> Result<Heard<FromForeign>> {
     loop {
-        match tokio::time::timeout(SILENCE_MAX, keeper.frame())
-            .await
-            .map(|heard| heard.map(|(frame, _)| frame))
-        {
-            Ok(Some(FromForeign::Pulse)) => {}
-            Ok(Some(FromForeign::Spoilt { reason } | FromForeign::Failed { reason })) => {
+        match tokio::time::timeout(SILENCE_MAX, keeper.frame()).await {
+            Ok(Some((FromForeign::Pulse, _))) => {}
+            Ok(Some((FromForeign::Spoilt { reason } | FromForeign::Failed { reason }, _))) => {
                 return Err(Error::Refused(format!("the folder cannot be taken over: {reason}")));
             }
-            Ok(Some(frame)) => return Ok(frame),
+            Ok(Some(heard)) => return Ok(heard),
             Ok(None) => return Err(Error::refused("the keeper that reads the folder died of what it read")),
             Err(_) => return Err(Error::refused("the keeper that reads the folder hangs on what it reads")),
         }
     }
-}
-
-async fn begin(
-    house: &Arc<House>,
-    wanted: Wanted,
-    source: String,
-    highest_in: i64,
-    highest_out: i64,
-) -> Result<Taking> {
-    let at = source.clone();
-    let (adoption, chat) = house.central.write(move |db| open_session(db, &wanted, &at, highest_in)).await?;
-    let dir = house.home.session(&adoption.session.agent_group_id, &adoption.session.id);
-    let draft = blocking(move || OutboundDraft::begin(&dir)).await?;
-    let session_id = adoption.session.id;
-    Ok(Taking {
-        house: house.clone(),
-        report: Report { id: session_id.clone(), folder: source.clone(), ..Report::default() },
-        source,
-        session_id,
-        chat,
-        even: Numbers::inbound(adoption.highest_in),
-        odd: Numbers::outbound(),
-        highest_out,
-        draft: Some(draft),
-        undelivered: vec![],
-    })
-}
-
-type Opened = (sessions::Adoption, Option<(String, String, String)>);
-
-fn open_session(db: &Connection, wanted: &Wanted, source: &str, highest_in: i64) -> Result<Opened> {
-    let now = clock::now();
-    let agent = agents::named(db, &wanted.agent)?;
-    let chat = match (&wanted.channel, &wanted.chat) {
-        (Some(channel), Some(chat)) => {
-            Some(messaging_groups::find_or_create(db, channel, &wanted.account, chat, None, now)?)
-        }
-        (None, None) if wanted.thread.is_none() => None,
-        _ => return Err(Error::refused("a chat is named by --channel and --chat, and a thread with both")),
-    };
-    if let Some(chat) = &chat {
-        // As a wiring does: without a name for its chat the agent could not answer there.
-        let name = agents::local_name(chat.name.as_deref().unwrap_or(&chat.platform_id));
-        destinations::ensure(db, &agent.id, &name, &chat.id, now)?;
-        for session in sessions::of_agent(db, &agent.id)? {
-            ledger::bump_routing(db, &session)?;
-        }
-    }
-    let chat_id = chat.as_ref().map(|chat| chat.id.as_str());
-    let thread = wanted.thread.as_deref();
-    let adoption = match sessions::adoption_of(db, source)? {
-        Some(begun) => {
-            let session = &begun.session;
-            let same = session.agent_group_id == agent.id
-                && session.messaging_group_id.as_deref() == chat_id
-                && session.thread_id.as_deref() == thread;
-            if !same {
-                return Err(Error::Refused(format!(
-                    "taking it over was begun for another agent or chat, as the session {}; name the same again",
-                    session.id
-                )));
-            }
-            begun
-        }
-        None => sessions::begin_adoption(db, source, &agent.id, chat_id, thread, highest_in, now)?,
-    };
-    Ok((adoption, chat.map(|chat| (chat.channel_type, chat.account, chat.platform_id))))
-}
-
-impl Taking {
-    async fn inbound(&mut self, rows: Vec<ForeignIn>) -> Result<usize> {
-        let chat = self.chat.as_ref().map(|(channel_type, account, platform_id)| Chat {
-            channel_type,
-            account,
-            platform_id,
-        });
-        let count = rows.len();
-        let named = rows.into_iter().filter(|row| !row.id.is_empty());
-        let rows: Vec<_> = named.map(|row| decide::inbound(row, chat.as_ref(), &mut self.even)).collect();
-        let id = self.session_id.clone();
-        let new = self.house.central.write(move |db| ledger::adopt_messages(db, &id, &rows)).await?;
-        self.report.inbound += new;
-        Ok(count)
-    }
-
-    async fn outbound(&mut self, mut rows: Vec<ForeignOut>) -> Result<usize> {
-        let count = rows.len();
-        rows.retain(|row| !row.reply.id.is_empty());
-        for row in &mut rows {
-            if !self.odd.keeps(row.reply.seq) {
-                row.reply.seq = decide::renumbered(&mut self.highest_out);
-            }
-        }
-        let replies: Vec<MessageOut> = rows.iter().map(|row| row.reply.clone()).collect();
-        self.drafted(move |draft| draft.replies(&replies)).await?;
-        let id = self.session_id.clone();
-        let (new, refused, addresses) = self.house.central.write(move |db| record(db, &id, &rows)).await?;
-        self.report.outbound += new;
-        self.report.undelivered += addresses.len();
-        self.report.refused += refused;
-        self.undelivered.extend(addresses);
-        Ok(count)
-    }
-
-    /// Writes into the draft, off the async threads.
-    async fn drafted(
-        &mut self,
-        work: impl FnOnce(&mut OutboundDraft) -> vestibule_session::Result<()> + Send + 'static,
-    ) -> Result<()> {
-        let Some(mut draft) = self.draft.take() else { return Err(Error::Stopping) };
-        self.draft = Some(blocking(move || work(&mut draft).map(|()| draft)).await?);
-        Ok(())
-    }
-
-    /// The file first, then the commit that lets the session run.
-    async fn finish(self) -> Result<Report> {
-        let Some(draft) = self.draft else { return Err(Error::Stopping) };
-        blocking(move || draft.place()).await?;
-        let (source, id, floor) = (self.source, self.session_id.clone(), self.highest_out);
-        let done = move |db: &Connection| {
-            ledger::bump_routing(db, &id)?;
-            sessions::finish_adoption(db, &source, &id, floor, clock::now())
-        };
-        self.house.central.write(done).await?;
-        delivery::go_on(&self.house, self.undelivered);
-        self.house.ring(self.session_id);
-        tracing::info!(session = self.report.id, folder = self.report.folder, "taken over");
-        Ok(self.report)
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> vestibule_session::Result<T> + Send + 'static,
-) -> Result<T> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)??)
-}
-
-/// Puts replies on record: as they were settled, or to be delivered now. How many were new, how many go
-/// nowhere, and where the others go.
-fn record(db: &Connection, session_id: &str, rows: &[ForeignOut]) -> Result<(usize, usize, Vec<Address>)> {
-    let now = clock::now();
-    let change = ledger::adopt_change(db, session_id)?;
-    let (mut new, mut refused, mut addresses) = (0, 0, Vec::new());
-    for row in rows {
-        let taken = match &row.settled {
-            Some(settled) => {
-                let (outcome, at) = decide::settled(settled, now);
-                let outcome = (outcome, settled.platform_message_id.as_deref());
-                ledger::adopt_settled(db, session_id, change, &row.reply, outcome, at)?
-            }
-            None => match delivery::record_one(db, session_id, &row.reply, now)? {
-                delivery::Recorded::Known => false,
-                delivery::Recorded::Refused(_) => {
-                    refused += 1;
-                    true
-                }
-                delivery::Recorded::To(address) => {
-                    addresses.push(address);
-                    true
-                }
-            },
-        };
-        new += usize::from(taken);
-    }
-    Ok((new, refused, addresses))
 }

@@ -2,17 +2,10 @@
 
 use super::{Store, StoredFile};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, linkat, mkdirat, openat, openat2, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, mkdirat, openat, statat, unlinkat};
 use rustix::io::{Errno, Result};
-use vestibule_session::{SessionDir, crash};
-
-/// Nothing below the handle leads anywhere else.
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_XDEV);
+use std::path::Path;
+use vestibule_session::{SessionDir, crash, open_beneath};
 
 impl Store {
     /// Shows files in a folder of the session's `inbox/`, under their names. What is there already
@@ -42,8 +35,7 @@ impl Store {
 }
 
 fn beneath(above: impl AsFd, name: &str) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat2(above, name, flags, Mode::empty(), BENEATH)
+    open_beneath(above, Path::new(name), OFlags::PATH | OFlags::DIRECTORY)
 }
 
 /// A link to the blob: no byte is copied, and a name that exists is never written through.

@@ -9,8 +9,12 @@
 //! - Limits are checked before a byte is written.
 
 mod inbox;
+mod named;
+mod parts;
 mod store;
 
+pub use named::{named_blobs, unnamed};
+pub use parts::{MessageFile, Parts};
 pub use store::{Incoming, Store};
 
 /// What may lie here, in bytes.

@@ -15,7 +15,7 @@ mod review;
 mod snapshot;
 mod tick;
 
-use crate::attachments::StoredFile;
+use crate::attachments::{MessageFile, StoredFile};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::house::House;
@@ -52,7 +52,7 @@ pub async fn take(
     session_id: &str,
     messages: Vec<MessageOut>,
     acks: Vec<Ack>,
-    files: Vec<ReplyFile>,
+    files: Vec<MessageFile>,
 ) -> Result<()> {
     let session_id = session_id.to_owned();
     let lanes = house.clone();
@@ -72,28 +72,8 @@ pub async fn take(
     for (address, claim) in house.central.write(work).await? {
         ring(house, address, claim);
     }
-    discard_unnamed(house, stored).await;
+    house.attachments.discard_unnamed(&house.central, stored).await;
     Ok(())
-}
-
-/// A file of a reply, as a keeper handed it over.
-#[derive(Debug, Clone)]
-pub struct ReplyFile {
-    /// The reply's id.
-    pub message_id: String,
-    /// The file.
-    pub file: StoredFile,
-}
-
-/// Removes those blobs that no message names. What stays goes at the next start.
-async fn discard_unnamed(house: &House, blobs: Vec<String>) {
-    if blobs.is_empty() {
-        return;
-    }
-    match house.central.read(move |db| ledger::unnamed(db, blobs)).await {
-        Ok(unnamed) => house.attachments.discard(unnamed),
-        Err(error) => tracing::debug!(%error, "files nobody names stay until the next start"),
-    }
 }
 
 /// Puts replies and acknowledgements on record; answers where there is something to deliver.
@@ -102,22 +82,15 @@ fn record(
     session_id: &str,
     messages: &[MessageOut],
     acks: &[Ack],
-    (mut files, session_bytes_max): (Vec<ReplyFile>, u64),
+    (mut files, session_bytes_max): (Vec<MessageFile>, u64),
 ) -> Result<Vec<Address>> {
     let now = clock::now();
     let (mut addresses, mut refused) = (Vec::new(), Vec::new());
     for reply in messages {
-        match record_one(db, session_id, reply, now)? {
-            Recorded::To(address) => {
-                let theirs = files.extract_if(.., |file| file.message_id == reply.id);
-                let theirs: Vec<StoredFile> = theirs.map(|file| file.file).collect();
-                if !theirs.is_empty() {
-                    let room = session_bytes_max.saturating_sub(ledger::session_bytes(db, session_id)?);
-                    let files = outgoing::named(theirs, room, now);
-                    ledger::record_files(db, session_id, Direction::Out, &reply.id, None, &files)?;
-                }
-                addresses.push(address);
-            }
+        let theirs = files.extract_if(.., |file| file.message_id == reply.id);
+        let theirs = (theirs.map(|file| file.file).collect(), session_bytes_max);
+        match record_one(db, session_id, reply, theirs, now)? {
+            Recorded::To(address) => addresses.push(address),
             Recorded::Refused(why) => refused.push(why),
             Recorded::Known => {}
         }
@@ -142,11 +115,18 @@ pub enum Recorded {
     Refused(String),
 }
 
-/// Decides about one reply and puts it on record.
+/// Decides about one reply and puts it on record, with its files if it goes anywhere. The session's may
+/// hold `session_bytes_max` bytes.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn record_one(db: &Connection, session_id: &str, reply: &MessageOut, now: Timestamp) -> Result<Recorded> {
+pub fn record_one(
+    db: &Connection,
+    session_id: &str,
+    reply: &MessageOut,
+    (files, session_bytes_max): (Vec<StoredFile>, u64),
+    now: Timestamp,
+) -> Result<Recorded> {
     let Some(snapshot) = Snapshot::load(db, session_id, reply)? else { return Ok(Recorded::Known) };
     let verdict = decide(&snapshot, reply);
     let outcome = match &verdict {
@@ -156,14 +136,20 @@ pub fn record_one(db: &Connection, session_id: &str, reply: &MessageOut, now: Ti
     let new = ledger::record_reply(db, session_id, reply, outcome, now)?;
     Ok(match verdict {
         _ if !new => Recorded::Known,
-        Verdict::Deliver(address) => Recorded::To(address),
         Verdict::Refuse(why) => Recorded::Refused(why),
+        Verdict::Deliver(address) => {
+            if !files.is_empty() {
+                let room = session_bytes_max.saturating_sub(ledger::session_bytes(db, session_id)?);
+                let files = outgoing::named(files, room, now);
+                ledger::record_files(db, session_id, Direction::Out, &reply.id, None, &files)?;
+            }
+            Recorded::To(address)
+        }
     })
 }
 
 /// What is on record for these addresses goes out.
 pub fn go_on(house: &Arc<House>, addresses: Vec<Address>) {
-    let addresses: std::collections::HashSet<Address> = addresses.into_iter().collect();
     for address in addresses {
         ring(house, address, Claim::Nothing);
     }

@@ -49,13 +49,8 @@ pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>)
             perform(db, decide(&snapshot, &arrival, marks.attachments.limits()), &arrival, now)
         })
         .await?;
-    if !stored.is_empty() {
-        // Left out by its size, or heard by nobody after all.
-        match house.central.read(move |db| ledger::unnamed(db, stored)).await {
-            Ok(unnamed) => house.attachments.discard(unnamed),
-            Err(error) => tracing::debug!(%error, "files nobody names stay until the next start"),
-        }
-    }
+    // Left out by its size, or heard by nobody after all.
+    house.attachments.discard_unnamed(&house.central, stored).await;
     for session_id in sessions {
         house.ring(session_id);
     }

@@ -93,7 +93,13 @@ pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Resul
 /// # Errors
 /// The process cannot be started.
 pub async fn adopt(house: &House, folder: &Path, scratch: &Path) -> Result<Keeper<FromForeign>> {
-    let spec = AdoptSpec { folder: folder.to_owned(), scratch: scratch.to_owned() };
+    let limits = house.attachments.limits();
+    let spec = AdoptSpec {
+        folder: folder.to_owned(),
+        scratch: scratch.to_owned(),
+        files_bytes_max: limits.message_bytes,
+        session_bytes_max: limits.session_bytes,
+    };
     Keeper::start(&house.program, ToKeeper::Adopt(spec)).await
 }
 

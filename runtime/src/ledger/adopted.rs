@@ -14,49 +14,45 @@ pub fn adopt_change(db: &Connection, session_id: &str) -> Result<i64> {
     bump(db, session_id)?.ok_or_else(|| Error::refused("the session was deleted while it was taken over"))
 }
 
-/// Writes inbound rows; a `seq` of 0 is replaced by the session's next. Answers how many were new.
-pub fn adopt_messages(db: &Connection, session_id: &str, rows: &[MessageIn]) -> Result<usize> {
-    let change = adopt_change(db, session_id)?;
-    let mut last_seq: i64 =
-        db.query_row("SELECT last_seq FROM sessions WHERE id = ?1", [session_id], |r| r.get(0))?;
+/// Writes an inbound row; a `seq` of 0 is replaced by the session's next. False when it was here already.
+pub fn adopt_message(db: &Connection, session_id: &str, change: i64, m: &MessageIn) -> Result<bool> {
+    let last_seq: i64 = db
+        .prepare_cached("SELECT last_seq FROM sessions WHERE id = ?1")?
+        .query_row([session_id], |r| r.get(0))?;
+    let seq = if m.seq == 0 { next_even(last_seq) } else { m.seq };
     let mut insert = db.prepare_cached(
         "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, process_after, recurrence, series_id, \
          tries, \"trigger\", channel_type, account, platform_id, thread_id, content, source_session_id, on_wake, \
          platform_message_id, change) \
          VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) ON CONFLICT DO NOTHING",
     )?;
-    let mut taken = 0;
-    for m in rows {
-        let seq = if m.seq == 0 { next_even(last_seq) } else { m.seq };
-        let inserted = insert.execute(params![
-            session_id,
-            m.id,
-            seq,
-            m.kind,
-            m.timestamp.0,
-            m.status,
-            m.process_after.map(|at| at.0),
-            m.recurrence,
-            m.series_id,
-            m.tries,
-            m.trigger,
-            m.channel_type,
-            m.account,
-            m.platform_id,
-            m.thread_id,
-            m.content,
-            m.source_session_id,
-            m.on_wake,
-            m.platform_message_id,
-            change,
-        ])?;
-        if inserted > 0 {
-            last_seq = last_seq.max(seq);
-            taken += inserted;
-        }
+    let inserted = insert.execute(params![
+        session_id,
+        m.id,
+        seq,
+        m.kind,
+        m.timestamp.0,
+        m.status,
+        m.process_after.map(|at| at.0),
+        m.recurrence,
+        m.series_id,
+        m.tries,
+        m.trigger,
+        m.channel_type,
+        m.account,
+        m.platform_id,
+        m.thread_id,
+        m.content,
+        m.source_session_id,
+        m.on_wake,
+        m.platform_message_id,
+        change,
+    ])?;
+    if inserted > 0 && seq > last_seq {
+        db.prepare_cached("UPDATE sessions SET last_seq = ?2 WHERE id = ?1")?
+            .execute(params![session_id, seq])?;
     }
-    db.execute("UPDATE sessions SET last_seq = ?2 WHERE id = ?1", params![session_id, last_seq])?;
-    Ok(taken)
+    Ok(inserted > 0)
 }
 
 /// Records a reply whose outcome was final before it came here. False when it was on record already.

@@ -304,6 +304,23 @@ pub fn unpark(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The addresses for which a session has something that nobody delivers yet.
+pub fn open_addresses(db: &Connection, session_id: &str) -> Result<Vec<Address>> {
+    let mut statement = db.prepare(
+        "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries WHERE session_id = ?1 \
+         AND channel_type IS NOT NULL AND account IS NOT NULL AND platform_id IS NOT NULL AND state = 'pending'",
+    )?;
+    let rows = statement.query_map([session_id], |r| {
+        Ok(Address {
+            channel_type: r.get::<_, String>(0)?.into(),
+            account: r.get::<_, String>(1)?.into(),
+            platform_id: r.get::<_, String>(2)?.into(),
+            thread_id: r.get::<_, Option<String>>(3)?.map(Into::into),
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// How many deliveries are in each state.
 pub fn delivery_counts(db: &Connection) -> Result<BTreeMap<String, i64>> {
     let mut statement = db.prepare("SELECT state, COUNT(*) FROM deliveries GROUP BY state")?;

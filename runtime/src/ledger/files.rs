@@ -1,9 +1,8 @@
 //! Which files belong to which message.
 
-use crate::attachments::StoredFile;
+use crate::attachments::{StoredFile, unnamed};
 use crate::error::Result;
 use rusqlite::{Connection, params};
-use std::collections::HashSet;
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,23 +122,4 @@ pub fn forget_files(
         .query_map([session_id, direction.as_str(), message_id], |r| r.get::<_, Option<String>>(0))?;
     let blobs = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     unnamed(db, blobs.into_iter().flatten().collect())
-}
-
-/// Those of these blobs that no message names.
-pub fn unnamed(db: &Connection, mut blobs: Vec<String>) -> Result<Vec<String>> {
-    let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM files WHERE blob = ?1)")?;
-    let mut left = Vec::new();
-    for blob in blobs.drain(..) {
-        if !statement.query_row([&blob], |r| r.get::<_, bool>(0))? {
-            left.push(blob);
-        }
-    }
-    Ok(left)
-}
-
-/// Every blob that a message names.
-pub fn named_blobs(db: &Connection) -> Result<HashSet<String>> {
-    let mut statement = db.prepare("SELECT DISTINCT blob FROM files WHERE blob IS NOT NULL")?;
-    let rows = statement.query_map([], |r| r.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

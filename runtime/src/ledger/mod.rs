@@ -12,12 +12,12 @@ mod files;
 mod messages;
 mod project;
 
-pub use adopted::{adopt_change, adopt_messages, adopt_settled};
+pub use adopted::{adopt_change, adopt_message, adopt_settled};
 pub use deliveries::{
-    Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, may_double, record_reply,
-    settle, sources, try_later, unclaim, unpark,
+    Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, may_double,
+    open_addresses, record_reply, settle, sources, try_later, unclaim, unpark,
 };
-pub use files::{Direction, files_of, forget_files, named_blobs, record_files, session_bytes, unnamed};
+pub use files::{Direction, files_of, forget_files, record_files, session_bytes};
 pub use messages::{
     NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, bump_routing_to, count_tries,
     forget_events, hops, seen_at_start, take_event, was_taken,

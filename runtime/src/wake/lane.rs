@@ -1,8 +1,8 @@
 //! The lane of one session.
 
-use super::files::Files;
+use crate::attachments::{MessageFile, Parts};
 use crate::clock::{self, Timestamp};
-use crate::delivery::{self, ReplyFile};
+use crate::delivery;
 use crate::error::Error;
 use crate::house::House;
 use crate::lanes::Bell;
@@ -93,7 +93,7 @@ struct Run {
     /// Its deadline passed without a word.
     silent: bool,
     /// The files of the batch to come.
-    files: Files,
+    files: Parts,
 }
 
 impl Run {
@@ -131,7 +131,7 @@ async fn take(
     session_id: &str,
     messages: Vec<MessageOut>,
     acks: Vec<Ack>,
-    files: Vec<ReplyFile>,
+    files: Vec<MessageFile>,
 ) -> bool {
     let take = || delivery::take(house, session_id, messages.clone(), acks.clone(), files.clone());
     while let Err(error) = take().await {
@@ -309,7 +309,7 @@ impl Lane {
                     failed: false,
                     heard: active,
                     silent: false,
-                    files: Files::new(self.house.attachments.clone()),
+                    files: Parts::new(self.house.attachments.clone()),
                 });
             }
             Err(error) if is_for_want_of_space(&error) => {
@@ -385,7 +385,7 @@ impl Lane {
                     self.failures = 0;
                 }
             }
-            Some(frame @ (FromKeeper::Part { .. } | FromKeeper::LeftOut { .. })) => {
+            Some(FromKeeper::File(frame)) => {
                 run.active = Instant::now();
                 if let Err(error) = tokio::task::block_in_place(|| run.files.hear(frame, &bytes)) {
                     self.not_taken(&error).await;

@@ -5,7 +5,6 @@
 //! - A session has at most one keeper; one whose runner's end is not on record gets a keeper without
 //!   a runner first.
 
-mod files;
 mod lane;
 
 pub use lane::serve;

@@ -36,12 +36,12 @@ fn create(path: &Path, sql: &str) -> Connection {
 
 /// A folder as NanoClaw leaves it, with a conversation in it: three rows were answered, one was claimed
 /// when its runner died, one waits, one waits for its time, one is a paused task.
-struct Foreign {
-    home: tempfile::TempDir,
+pub struct Foreign {
+    pub home: tempfile::TempDir,
 }
 
 impl Foreign {
-    fn new(inbound: &str, outbound: &str, channel: &str, chat: &str) -> Foreign {
+    pub fn new(inbound: &str, outbound: &str, channel: &str, chat: &str) -> Foreign {
         let foreign = Foreign { home: tempfile::Builder::new().prefix("nc-").tempdir().unwrap() };
         let dir = foreign.dir();
         fs::create_dir_all(dir.join("outbox")).unwrap();
@@ -111,16 +111,16 @@ impl Foreign {
         foreign
     }
 
-    fn dir(&self) -> PathBuf {
+    pub fn dir(&self) -> PathBuf {
         self.home.path().join("session")
     }
 
-    fn open(&self, file: &str) -> Connection {
+    pub fn open(&self, file: &str) -> Connection {
         Connection::open_with_flags(self.dir().join(file), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap()
     }
 
     /// Every file beneath it, with its bytes and the time it was last written.
-    fn state(&self) -> BTreeMap<PathBuf, (Vec<u8>, i64, i64)> {
+    pub fn state(&self) -> BTreeMap<PathBuf, (Vec<u8>, i64, i64)> {
         let mut found = BTreeMap::new();
         let mut folders = vec![self.home.path().to_owned()];
         while let Some(folder) = folders.pop() {
@@ -137,7 +137,7 @@ impl Foreign {
         found
     }
 
-    fn adopt(&self, house: &House, chat: &[&str]) -> Value {
+    pub fn adopt(&self, house: &House, chat: &[&str]) -> Value {
         let dir = self.dir();
         house.json(&[&["session", "adopt", dir.to_str().unwrap(), "--agent", "assistant"][..], chat].concat())
     }
@@ -407,7 +407,7 @@ fn replace(foreign: &Foreign, name: &str, make: impl FnOnce(&Path)) {
     make(&at);
 }
 
-fn fifo(path: &Path) {
+pub fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 

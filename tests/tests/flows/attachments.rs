@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
 
-fn entries(folder: &Path) -> usize {
+pub fn entries(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
@@ -250,7 +250,7 @@ fn an_outbox_leads_nowhere_else() {
 }
 
 /// Ends a race, whatever happens.
-struct Stop<'a>(&'a AtomicBool);
+pub struct Stop<'a>(pub &'a AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
@@ -259,7 +259,7 @@ impl Drop for Stop<'_> {
 }
 
 /// Exchanges two names as fast as it can until told to stop; answers how often.
-fn swap(a: &Path, b: &Path, stop: &AtomicBool) -> u64 {
+pub fn swap(a: &Path, b: &Path, stop: &AtomicBool) -> u64 {
     let mut count = 0;
     while !stop.load(Ordering::Relaxed) {
         let _ = renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE);

@@ -1,6 +1,7 @@
 //! The flows, with real processes, real files and real sockets. Each test has a house of its own.
 
 mod adopt;
+mod adopt_files;
 mod agents;
 mod attachments;
 mod bad_input;

@@ -1,10 +1,10 @@
 //! The walk over the crash points: one life of a house ends at each of them, and the next life goes on by
 //! itself. A point is any line `crash::point("…")` of the sources; SQLite's own steps come on top.
 
-use crate::attachments::CRASH_POINTS;
 use crate::power_cut::another_boot;
 use crate::support::{tells_of_abort, until};
 use crate::traffic::{Dice, Traffic, aborted, in_full, processes_in};
+use crate::{adopt_files, attachments};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -32,8 +32,9 @@ fn points() -> Vec<String> {
             }
         }
     }
-    // Those of files have a walk of their own.
-    found.retain(|name| !CRASH_POINTS.contains(&name.as_str()));
+    // Those of files, and of foreign folders, have walks of their own.
+    let elsewhere = [&attachments::CRASH_POINTS[..], &adopt_files::CRASH_POINTS[..]].concat();
+    found.retain(|name| !elsewhere.contains(&name.as_str()));
     found.sort();
     found.dedup();
     assert!(found.len() >= 20, "{found:?}");

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use vestibule_keeper::wire::{self, AdoptSpec, Frame, FromForeign, FromKeeper, LaunchSpec, ToKeeper};
+use vestibule_keeper::wire::{
+    self, AdoptSpec, FileFrame, Frame, FromForeign, FromKeeper, LaunchSpec, ToKeeper,
+};
 use vestibule_session::{MessageOut, SessionDir};
 
 /// Nothing here takes this long unless it hangs.
@@ -362,8 +364,7 @@ pub fn keep(dir: &SessionDir) -> Kept {
     };
     converse(&ToKeeper::Launch(spec), |frame: FromKeeper| match frame {
         FromKeeper::Batch { messages, .. } => Heard::Rows(messages),
-        FromKeeper::Part { name, last, .. } => Heard::Part(name, last),
-        FromKeeper::LeftOut { name, reason, .. } => Heard::LeftOut(name, reason),
+        FromKeeper::File(frame) => Heard::file(frame),
         FromKeeper::Drained => Heard::End("drained".to_owned()),
         FromKeeper::Spoilt { reason } => Heard::End(format!("spoilt: {reason}")),
         FromKeeper::Failed { reason } => Heard::End(format!("failed: {reason}")),
@@ -373,12 +374,18 @@ pub fn keep(dir: &SessionDir) -> Kept {
 
 /// Lets a keeper read a foreign folder out.
 pub fn adopt(folder: &Path, scratch: &Path) -> Kept {
-    let spec = AdoptSpec { folder: folder.to_owned(), scratch: scratch.to_owned() };
+    let spec = AdoptSpec {
+        folder: folder.to_owned(),
+        scratch: scratch.to_owned(),
+        files_bytes_max: 1 << 20,
+        session_bytes_max: 1 << 30,
+    };
     converse(&ToKeeper::Adopt(spec), |frame: FromForeign| match frame {
         FromForeign::Outbound { rows } => Heard::Rows(rows.into_iter().map(|row| row.reply).collect()),
         FromForeign::Found { .. } | FromForeign::Inbound { .. } | FromForeign::State { .. } => {
             Heard::Rows(vec![])
         }
+        FromForeign::File(frame) => Heard::file(frame),
         FromForeign::Done { .. } => Heard::End("drained".to_owned()),
         FromForeign::Spoilt { reason } => Heard::End(format!("spoilt: {reason}")),
         FromForeign::Failed { reason } => Heard::End(format!("failed: {reason}")),
@@ -395,6 +402,15 @@ enum Heard {
     LeftOut(String, String),
     Nothing,
     End(String),
+}
+
+impl Heard {
+    fn file(frame: FileFrame) -> Heard {
+        match frame {
+            FileFrame::Part { name, last, .. } => Heard::Part(name, last),
+            FileFrame::LeftOut { name, reason, .. } => Heard::LeftOut(name, reason),
+        }
+    }
 }
 
 /// Starts a keeper as the runtime does, and receives its frames as the runtime does.

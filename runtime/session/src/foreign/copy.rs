@@ -1,8 +1,8 @@
 //! The bytes of a foreign folder's two files, into a private folder.
 
-use crate::{Error, Result, SessionDir};
+use crate::{Error, Result, SessionDir, open_regular};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
+use rustix::fs::{Stat, fstat};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -63,31 +63,15 @@ fn identity(stat: &Stat) -> (u64, i64, i64, i64) {
     (ino, size, seconds, i64::try_from(stat.st_mtime_nsec).unwrap_or_default())
 }
 
-/// Opens a regular file with one name, and nothing else.
+/// Opens a regular file with one name and a bounded size, and nothing else.
 fn look(folder: BorrowedFd<'_>, name: &str) -> Result<Option<(OwnedFd, Stat)>> {
-    // NONBLOCK: a FIFO in its place would hold us up.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = match openat2(folder, name, flags, Mode::empty(), within) {
-        Ok(file) => file,
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
-            return Err(Error::Damaged(format!("{name} is reached by a link")));
-        }
-        Err(error) => return Err(Error::Damaged(format!("{name} cannot be opened: {error}"))),
-    };
-    let stat = fstat(&file).map_err(std::io::Error::from)?;
+    let damaged = |fault: String| Error::Damaged(format!("{name} {fault}"));
+    let Some((file, stat)) = open_regular(folder, Path::new(name)).map_err(damaged)? else { return Ok(None) };
     let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-    let fault = if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        "is no regular file".to_owned()
-    } else if stat.st_nlink != 1 {
-        "has more than one name (hard links); copy the folder first".to_owned()
-    } else if size > FILE_BYTES_MAX {
-        format!("has {size} bytes, the limit is {FILE_BYTES_MAX}")
-    } else {
-        return Ok(Some((file, stat)));
-    };
-    Err(Error::Damaged(format!("{name} {fault}")))
+    if size > FILE_BYTES_MAX {
+        return Err(damaged(format!("has {size} bytes, the limit is {FILE_BYTES_MAX}")));
+    }
+    Ok(Some((file, stat)))
 }
 
 fn copy_one(

@@ -1,44 +1,51 @@
-//! The files that a keeper hands over ahead of the batch whose replies they belong to. Every word of
-//! it is a stranger's.
+//! The files that a keeper hands over ahead of the batch whose rows they belong to. Every word of it
+//! is a stranger's.
 
-use crate::attachments::{Incoming, Store, StoredFile};
-use crate::delivery::ReplyFile;
+use super::{Incoming, Store, StoredFile};
 use crate::error::{Error, Result};
-use vestibule_keeper::wire::FromKeeper;
+use vestibule_keeper::wire::FileFrame;
 use vestibule_plugin_api::ATTACHMENTS_MAX;
 use vestibule_session::crash;
 
+/// A file of a row, as a keeper handed it over.
+#[derive(Debug, Clone)]
+pub struct MessageFile {
+    /// The row's id.
+    pub message_id: String,
+    /// The file.
+    pub file: StoredFile,
+}
+
 /// What was handed over and no commit names yet. Dropped, it is removed.
-pub struct Files {
+pub struct Parts {
     store: Store,
     open: Option<(String, usize, Incoming)>,
-    done: Vec<ReplyFile>,
+    done: Vec<MessageFile>,
     room: u64,
 }
 
-impl Files {
+impl Parts {
     /// Nothing yet.
-    pub fn new(store: Store) -> Files {
+    pub fn new(store: Store) -> Parts {
         let room = store.limits().message_bytes;
-        Files { store, open: None, done: Vec::new(), room }
+        Parts { store, open: None, done: Vec::new(), room }
     }
 
     /// Takes a frame about a file, and the bytes that came with it. It writes to the disk.
     ///
     /// # Errors
     /// [`Error::Refused`]: the keeper broke a rule. Else the disk fails or is too full.
-    pub fn hear(&mut self, frame: FromKeeper, bytes: &[u8]) -> Result<()> {
+    pub fn hear(&mut self, frame: FileFrame, bytes: &[u8]) -> Result<()> {
         match frame {
-            FromKeeper::Part { message_id, position, name, last, .. } => {
+            FileFrame::Part { message_id, position, name, last, .. } => {
                 self.part((message_id, position, name), bytes, last)
             }
-            FromKeeper::LeftOut { message_id, position, name, reason } => {
+            FileFrame::LeftOut { message_id, position, name, reason } => {
                 if let Some((_, _, void)) = self.open.take() {
                     self.store.discard([void.blob().to_owned()]);
                 }
                 self.finished(message_id, StoredFile { position, name, size_bytes: 0, blob: Err(reason) })
             }
-            _ => Err(Error::refused("a frame that says nothing of files")),
         }
     }
 
@@ -68,7 +75,7 @@ impl Files {
     }
 
     fn finished(&mut self, message_id: String, file: StoredFile) -> Result<()> {
-        self.done.push(ReplyFile { message_id, file });
+        self.done.push(MessageFile { message_id, file });
         if self.done.len() > ATTACHMENTS_MAX {
             return Err(Error::refused("a keeper handed over more files than one message may have"));
         }
@@ -79,7 +86,7 @@ impl Files {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn take(&mut self) -> Result<Vec<ReplyFile>> {
+    pub fn take(&mut self) -> Result<Vec<MessageFile>> {
         if self.done.iter().any(|file| file.file.blob.is_ok()) {
             self.store.sync()?;
         }
@@ -88,7 +95,7 @@ impl Files {
     }
 }
 
-impl Drop for Files {
+impl Drop for Parts {
     fn drop(&mut self) {
         let done = self.done.drain(..).filter_map(|file| file.file.blob.ok());
         let open = self.open.take().map(|(_, _, incoming)| incoming.blob().to_owned());

@@ -1,0 +1,153 @@
+//! What is taken of a foreign folder, put on record: each function is a part of one transaction.
+
+use super::{Wanted, decide, files};
+use crate::attachments::StoredFile;
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::ledger::Direction;
+use crate::{agents, delivery, destinations, ledger, messaging_groups, sessions};
+use rusqlite::Connection;
+use vestibule_session::{ForeignOut, MessageIn};
+
+/// The session, and its chat: channel, account and platform id.
+type Opened = (sessions::Adoption, Option<(String, String, String)>);
+
+/// Opens the session of a folder, or finds the one that an earlier attempt opened.
+///
+/// # Errors
+/// Its chat has a session already, or was named otherwise before.
+pub fn open_session(db: &Connection, wanted: &Wanted, source: &str, highest_in: i64) -> Result<Opened> {
+    let now = clock::now();
+    let agent = agents::named(db, &wanted.agent)?;
+    let chat = match (&wanted.channel, &wanted.chat) {
+        (Some(channel), Some(chat)) => {
+            Some(messaging_groups::find_or_create(db, channel, &wanted.account, chat, None, now)?)
+        }
+        (None, None) if wanted.thread.is_none() => None,
+        _ => return Err(Error::refused("a chat is named by --channel and --chat, and a thread with both")),
+    };
+    if let Some(chat) = &chat {
+        // As a wiring does: without a name for its chat the agent could not answer there.
+        let name = agents::local_name(chat.name.as_deref().unwrap_or(&chat.platform_id));
+        destinations::ensure(db, &agent.id, &name, &chat.id, now)?;
+        for session in sessions::of_agent(db, &agent.id)? {
+            ledger::bump_routing(db, &session)?;
+        }
+    }
+    let chat_id = chat.as_ref().map(|chat| chat.id.as_str());
+    let thread = wanted.thread.as_deref();
+    let adoption = match sessions::adoption_of(db, source)? {
+        Some(begun) => {
+            let session = &begun.session;
+            let same = session.agent_group_id == agent.id
+                && session.messaging_group_id.as_deref() == chat_id
+                && session.thread_id.as_deref() == thread;
+            if !same {
+                return Err(Error::Refused(format!(
+                    "taking it over was begun for another agent or chat, as the session {}; name the same again",
+                    session.id
+                )));
+            }
+            begun
+        }
+        None => sessions::begin_adoption(db, source, &agent.id, chat_id, thread, highest_in, now)?,
+    };
+    Ok((adoption, chat.map(|chat| (chat.channel_type, chat.account, chat.platform_id))))
+}
+
+/// What became of files.
+#[derive(Default)]
+pub struct Files {
+    /// How many are here.
+    pub taken: usize,
+    /// The others: their names, and why.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// What became of replies.
+#[derive(Default)]
+pub struct Recorded {
+    /// How many are new here.
+    pub new: usize,
+    /// Of those, how many are to be delivered now.
+    pub undelivered: usize,
+    /// Of those, how many may go nowhere.
+    pub refused: usize,
+    /// The files of those that are to be delivered.
+    pub files: Files,
+}
+
+/// Puts inbound rows on record with their files; answers how many were new, and what became of the files of
+/// those.
+///
+/// # Errors
+/// SQLite fails, or the session is gone.
+pub fn messages(
+    db: &Connection,
+    session_id: &str,
+    rows: Vec<(MessageIn, Vec<StoredFile>)>,
+    session_bytes_max: u64,
+) -> Result<(usize, Files)> {
+    let change = ledger::adopt_change(db, session_id)?;
+    let (mut new, mut files) = (0, Files::default());
+    for (mut row, handed) in rows {
+        // Most rows have no files, and adding up those of a session takes time.
+        let held = if handed.is_empty() { 0 } else { ledger::session_bytes(db, session_id)? };
+        let room = session_bytes_max.saturating_sub(held);
+        let taken = files::of_message(&mut row.content, handed, room);
+        if !ledger::adopt_message(db, session_id, change, &row)? {
+            continue;
+        }
+        new += 1;
+        for (folder, theirs) in taken.folders {
+            files.taken += theirs.iter().filter(|file| file.blob.is_ok()).count();
+            ledger::record_files(db, session_id, Direction::In, &row.id, Some(&folder), &theirs)?;
+        }
+        files.left_out.extend(taken.left_out);
+    }
+    Ok((new, files))
+}
+
+/// Puts replies on record: as they were settled, or to be delivered now, with their files.
+///
+/// # Errors
+/// SQLite fails, or the session is gone.
+pub fn replies(
+    db: &Connection,
+    session_id: &str,
+    rows: Vec<(ForeignOut, Vec<StoredFile>)>,
+    session_bytes_max: u64,
+) -> Result<Recorded> {
+    let now = clock::now();
+    let change = ledger::adopt_change(db, session_id)?;
+    let mut recorded = Recorded::default();
+    for (row, files) in rows {
+        let reply = &row.reply;
+        let new = match &row.settled {
+            Some(settled) => {
+                let (outcome, at) = decide::settled(settled, now);
+                let outcome = (outcome, settled.platform_message_id.as_deref());
+                ledger::adopt_settled(db, session_id, change, reply, outcome, at)?
+            }
+            None => match delivery::record_one(db, session_id, reply, (files, session_bytes_max), now)? {
+                delivery::Recorded::Known => false,
+                delivery::Recorded::Refused(_) => {
+                    recorded.refused += 1;
+                    true
+                }
+                delivery::Recorded::To(_) => {
+                    recorded.undelivered += 1;
+                    for file in ledger::files_of(db, session_id, Direction::Out, &reply.id)? {
+                        match file.blob {
+                            Ok(_) => recorded.files.taken += 1,
+                            Err(reason) => recorded.files.left_out.push((file.name, reason)),
+                        }
+                    }
+                    true
+                }
+            },
+        };
+        recorded.new += usize::from(new);
+    }
+    Ok(recorded)
+}

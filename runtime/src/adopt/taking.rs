@@ -1,0 +1,196 @@
+//! One folder on its way in: rows and files into the ledger, the agent's own part into a draft.
+
+use super::decide::{self, Chat, Numbers};
+use super::record::{self, Files};
+use super::{LeftOut, Report, Wanted};
+use crate::attachments::{MessageFile, StoredFile};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::house::House;
+use crate::{delivery, ledger, sessions};
+use rusqlite::Connection;
+use std::sync::Arc;
+use vestibule_session::{ForeignIn, ForeignOut, ForeignState, MessageIn, MessageOut, OutboundDraft, crash};
+
+/// How many of the files that stayed behind a report names.
+const NAMED_MAX: usize = 50;
+/// How much of a file's name a report shows, in characters.
+const NAME_SHOWN: usize = 200;
+
+/// One folder on its way in.
+pub struct Taking {
+    house: Arc<House>,
+    source: String,
+    session_id: String,
+    chat: Option<(String, String, String)>,
+    even: Numbers,
+    odd: Numbers,
+    highest_out: i64,
+    draft: Option<OutboundDraft>,
+    /// What was taken so far.
+    pub report: Report,
+}
+
+impl Taking {
+    /// Opens the session, or the one that an earlier attempt opened.
+    ///
+    /// # Errors
+    /// Its chat has a session already, or was named otherwise before.
+    pub async fn begin(
+        house: &Arc<House>,
+        wanted: Wanted,
+        source: String,
+        highest_in: i64,
+        highest_out: i64,
+    ) -> Result<Taking> {
+        let at = source.clone();
+        let (adoption, chat) =
+            house.central.write(move |db| record::open_session(db, &wanted, &at, highest_in)).await?;
+        let dir = house.home.session(&adoption.session.agent_group_id, &adoption.session.id);
+        let draft = blocking(move || OutboundDraft::begin(&dir)).await?;
+        let session_id = adoption.session.id;
+        Ok(Taking {
+            house: house.clone(),
+            report: Report { id: session_id.clone(), folder: source.clone(), ..Report::default() },
+            source,
+            session_id,
+            chat,
+            even: Numbers::inbound(adoption.highest_in),
+            odd: Numbers::outbound(),
+            highest_out,
+            draft: Some(draft),
+        })
+    }
+
+    /// Takes inbound rows and their files; answers how many rows there were.
+    ///
+    /// # Errors
+    /// They are not on record.
+    pub async fn inbound(&mut self, rows: Vec<ForeignIn>, mut handed: Vec<MessageFile>) -> Result<usize> {
+        let chat = self.chat.as_ref().map(|(channel_type, account, platform_id)| Chat {
+            channel_type,
+            account,
+            platform_id,
+        });
+        let count = rows.len();
+        let stored = blobs(&handed);
+        let named = rows.into_iter().filter(|row| !row.id.is_empty());
+        let rows: Vec<(MessageIn, Vec<StoredFile>)> = named
+            .map(|row| {
+                let theirs = files_of(&mut handed, &row.id);
+                (decide::inbound(row, chat.as_ref(), &mut self.even), theirs)
+            })
+            .collect();
+        let (id, limit) = (self.session_id.clone(), self.house.attachments.limits().session_bytes);
+        crash::point("adopt: files are on disk, no commit names them");
+        let work = move |db: &Connection| record::messages(db, &id, rows, limit);
+        let (new, files) = self.house.central.write(work).await?;
+        crash::point("adopt: rows and files are on record, the session is not whole");
+        self.report.inbound += new;
+        self.count(files, stored).await;
+        Ok(count)
+    }
+
+    /// Takes replies, and the files of those that were never delivered; answers how many there were.
+    ///
+    /// # Errors
+    /// They are not on record.
+    pub async fn outbound(
+        &mut self,
+        mut rows: Vec<ForeignOut>,
+        mut handed: Vec<MessageFile>,
+    ) -> Result<usize> {
+        let count = rows.len();
+        let stored = blobs(&handed);
+        rows.retain(|row| !row.reply.id.is_empty());
+        for row in &mut rows {
+            if !self.odd.keeps(row.reply.seq) {
+                row.reply.seq = decide::renumbered(&mut self.highest_out);
+            }
+        }
+        let replies: Vec<MessageOut> = rows.iter().map(|row| row.reply.clone()).collect();
+        self.drafted(move |draft| draft.replies(&replies)).await?;
+        let rows = rows.into_iter().map(|row| {
+            let theirs = files_of(&mut handed, &row.reply.id);
+            (row, theirs)
+        });
+        let (id, rows, limit) =
+            (self.session_id.clone(), rows.collect(), self.house.attachments.limits().session_bytes);
+        let recorded = self.house.central.write(move |db| record::replies(db, &id, rows, limit)).await?;
+        self.report.outbound += recorded.new;
+        self.report.undelivered += recorded.undelivered;
+        self.report.refused += recorded.refused;
+        self.count(recorded.files, stored).await;
+        Ok(count)
+    }
+
+    /// Takes what the runner remembers; answers how many rows there were.
+    ///
+    /// # Errors
+    /// They are not in the draft.
+    pub async fn states(&mut self, rows: Vec<ForeignState>) -> Result<usize> {
+        let count = rows.len();
+        self.drafted(move |draft| draft.states(&rows, clock::now())).await?;
+        self.report.state += count;
+        Ok(count)
+    }
+
+    /// Reports files, and removes the bytes of those that no row names: it was taken before, or there is
+    /// no room.
+    async fn count(&mut self, files: Files, stored: Vec<String>) {
+        self.report.files += files.taken;
+        self.report.files_left_out += files.left_out.len();
+        for (file, reason) in files.left_out {
+            if self.report.files_named.len() < NAMED_MAX {
+                self.report
+                    .files_named
+                    .push(LeftOut { file: file.chars().take(NAME_SHOWN).collect(), reason });
+            }
+        }
+        self.house.attachments.discard_unnamed(&self.house.central, stored).await;
+    }
+
+    /// Writes into the draft, off the async threads.
+    async fn drafted(
+        &mut self,
+        work: impl FnOnce(&mut OutboundDraft) -> vestibule_session::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let Some(mut draft) = self.draft.take() else { return Err(Error::Stopping) };
+        self.draft = Some(blocking(move || work(&mut draft).map(|()| draft)).await?);
+        Ok(())
+    }
+
+    /// The file first, then the commit that lets the session run.
+    ///
+    /// # Errors
+    /// It is not whole yet.
+    pub async fn finish(self) -> Result<Report> {
+        let Some(draft) = self.draft else { return Err(Error::Stopping) };
+        blocking(move || draft.place()).await?;
+        let (source, id, floor) = (self.source, self.session_id.clone(), self.highest_out);
+        let done = move |db: &Connection| {
+            ledger::bump_routing(db, &id)?;
+            sessions::finish_adoption(db, &source, &id, floor, clock::now())?;
+            ledger::open_addresses(db, &id)
+        };
+        let undelivered = self.house.central.write(done).await?;
+        delivery::go_on(&self.house, undelivered);
+        self.house.ring(self.session_id);
+        tracing::info!(session = self.report.id, folder = self.report.folder, "taken over");
+        Ok(self.report)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> vestibule_session::Result<T> + Send + 'static,
+) -> Result<T> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)??)
+}
+
+fn blobs(handed: &[MessageFile]) -> Vec<String> {
+    handed.iter().filter_map(|file| file.file.blob.clone().ok()).collect()
+}
+
+fn files_of(handed: &mut Vec<MessageFile>, message_id: &str) -> Vec<StoredFile> {
+    handed.extract_if(.., |file| file.message_id == message_id).map(|file| file.file).collect()
+}

@@ -1,0 +1,40 @@
+//! Which blobs a commit of the ledger names, and the end of those that none does.
+
+use super::Store;
+use crate::db::Central;
+use crate::error::Result;
+use rusqlite::Connection;
+use std::collections::HashSet;
+
+impl Store {
+    /// Removes those of these blobs that no message names: what a commit left out, or took before. One
+    /// that stays goes at the next start.
+    pub async fn discard_unnamed(&self, central: &Central, blobs: Vec<String>) {
+        if blobs.is_empty() {
+            return;
+        }
+        match central.read(move |db| unnamed(db, blobs)).await {
+            Ok(unnamed) => self.discard(unnamed),
+            Err(error) => tracing::debug!(%error, "files nobody names stay until the next start"),
+        }
+    }
+}
+
+/// Those of these blobs that no message names.
+pub fn unnamed(db: &Connection, mut blobs: Vec<String>) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM files WHERE blob = ?1)")?;
+    let mut left = Vec::new();
+    for blob in blobs.drain(..) {
+        if !statement.query_row([&blob], |r| r.get::<_, bool>(0))? {
+            left.push(blob);
+        }
+    }
+    Ok(left)
+}
+
+/// Every blob that a message names.
+pub fn named_blobs(db: &Connection) -> Result<HashSet<String>> {
+    let mut statement = db.prepare("SELECT DISTINCT blob FROM files WHERE blob IS NOT NULL")?;
+    let rows = statement.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
