@@ -1,7 +1,10 @@
 //! The one HTTP listener.
 //!
-//! Invariant: nothing of a request reaches a plugin before its signature is verified on the raw body.
+//! Invariants:
+//! - Nothing of a request reaches a plugin before its signature is verified on the raw body.
+//! - Whoever says nothing keeps nobody out.
 
+mod connections;
 mod signature;
 mod webhook;
 
@@ -30,13 +33,6 @@ pub async fn listen(house: &Arc<House>) -> Result<()> {
         .route("/webhook/{channel}/{account}", any(webhook::webhook))
         .fallback(webhook::nothing_here)
         .with_state(webhook::Webhooks::new(house));
-    let house = house.clone();
-    tokio::spawn(async move {
-        let stopping = async move { house.stopping().await };
-        let served = axum::serve(listener, routes).with_graceful_shutdown(stopping).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the listener ended");
-        }
-    });
+    tokio::spawn(connections::serve(house.clone(), listener, routes));
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Webhooks of a scheme that a plugin file declares, verified by the runtime; what the plugin counts
-//! survives a crash of the house.
+//! survives a crash of the house. Connections that say nothing.
 
-use crate::support::{House, plugin_file, request};
+use crate::support::{House, plugin_file, request, until};
+use crate::traffic::in_full;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::time::UNIX_EPOCH;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -57,4 +60,53 @@ fn without_its_secret_nothing_is_taken() {
     let (status, words) = post(&house, "", 0, "x");
     assert!(status == 503 && words.contains("no signing_key"), "{status} {words}");
     assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids"), [0]);
+}
+
+/// Who connects and says nothing, or never ends what it says, keeps nobody out, and uses up nothing.
+#[test]
+fn idle_connections_keep_no_webhook_out() {
+    const IDLE: usize = 300;
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    let at = house.listening();
+    let open = |number: usize| {
+        let mut stream = TcpStream::connect(at).unwrap();
+        if number.is_multiple_of(2) {
+            stream.write_all(b"POST /webhook/plain/main HTTP/1.1\r\nhost: x\r\n").unwrap();
+        }
+        stream
+    };
+    let mut idle: Vec<TcpStream> = (0..IDLE).map(open).collect();
+    assert_eq!(post(&house, "the key", 0, "one"), (200, "1".into()));
+    let sockets = || {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", house.pid())).unwrap().flatten();
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    assert!(sockets() < 256 + 44, "{} sockets are open", sockets());
+    // Those that waited longest were closed, the others are still there.
+    let is_closed = |stream: &mut TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    };
+    let closed: Vec<bool> = idle.iter_mut().map(is_closed).collect();
+    assert!(closed[..IDLE - 256].iter().all(|closed| *closed), "the first are closed");
+    assert!(!closed[IDLE - 100..].contains(&true), "the last are not");
+    // A connection may ask again after an answer; one that never ends its head is closed in the end.
+    let mut twice = TcpStream::connect(at).unwrap();
+    for _ in 0..2 {
+        twice.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        twice.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 404");
+        twice.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let _ = twice.read(&mut [0; 4096]);
+        twice.set_read_timeout(None).unwrap();
+    }
+    if in_full() {
+        let begin = Instant::now();
+        twice.read_to_end(&mut Vec::new()).unwrap();
+        println!("a connection that asks no more is closed after {:?}", begin.elapsed());
+        until("all are closed", || idle.iter_mut().all(is_closed).then_some(()));
+    }
 }
