@@ -1,5 +1,9 @@
 //! `vestibule`: `up` runs the house, `chat` talks to it, any other word is a verb for it.
 
+// First: in what follows `println!` is its own.
+#[macro_use]
+mod print;
+
 mod bench;
 mod bundled;
 mod chat;
@@ -8,10 +12,10 @@ mod client;
 mod conform;
 mod new;
 mod plugin_file;
-mod print;
 mod up;
 
 use clap::Parser;
+use std::io::Write;
 use std::process::ExitCode;
 use vestibule_runtime::Error;
 
@@ -28,7 +32,8 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vestibule: {error:#}");
+            // Where nobody reads that either, the exit code says it.
+            let _ = writeln!(std::io::stderr(), "vestibule: {error:#}");
             let setup = error.downcast_ref::<Error>();
             // 2: mend the config or the home first; 1: it failed.
             ExitCode::from(if matches!(setup, Some(Error::Setup(_) | Error::Locked(_))) { 2 } else { 1 })

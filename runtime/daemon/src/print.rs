@@ -1,6 +1,36 @@
 //! Answers, for a person: a table for a list, a sentence for a change.
 
 use serde_json::Value;
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
+
+/// The exit code where nobody reads on: the one a shell shows for a program that a closed pipe ended.
+const UNREAD: i32 = 141;
+
+/// As the standard library's, but through [`out`].
+macro_rules! print {
+    ($($text:tt)*) => { $crate::print::out(format_args!($($text)*)) };
+}
+
+/// As the standard library's, but through [`out`].
+macro_rules! println {
+    () => { print!("\n") };
+    ($($text:tt)*) => { print!("{}\n", format_args!($($text)*)) };
+}
+
+/// Writes to standard output. Where nobody reads on, as in `vestibule status | head -1`, the program ends
+/// without a word: the standard library's `println!` would panic. The signal that ends other programs then
+/// stays ignored: it would also end this one when a running house hangs up.
+pub fn out(text: Arguments<'_>) {
+    match std::io::stdout().lock().write_fmt(text) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(UNREAD),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "vestibule: standard output cannot be written: {error}");
+            std::process::exit(1);
+        }
+    }
+}
 
 /// Which fields of a list are shown, in which order.
 fn columns(verb: &str) -> &'static [&'static str] {

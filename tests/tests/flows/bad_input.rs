@@ -159,3 +159,30 @@ fn verbs_that_cannot_be_say_why() {
         "what fails leaves nothing"
     );
 }
+
+/// `vestibule status | head -1`: who prints to a pipe that nobody reads ends without a word.
+#[test]
+fn who_is_not_read_ends_quietly() {
+    let house = House::new("").up();
+    let plugin = crate::support::plugin_file("vestibule-echo-channel");
+    for (args, code) in [
+        (&["status"][..], 141),
+        (&["status", "--json"], 141),
+        (&["plugin", "list"], 141),
+        (&["wiring", "list"], 141),
+        (&["agent", "create", "unread"], 141),
+        (&["plugin", "check", plugin.to_str().unwrap()], 141),
+        (&["chat", "hello"], 141),
+        (&["--help"], 0),
+        // It fails, and says so where somebody reads.
+        (&["agent", "delete", "nobody"], 1),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = house.command(args).stdout(writer).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
+        assert!(!told.contains("panicked") && (told.is_empty() || code == 1), "{args:?}: {told}");
+    }
+    assert_eq!(house.chat("and on"), "and on");
+}
