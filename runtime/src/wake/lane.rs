@@ -68,6 +68,8 @@ struct Lane {
     failures: u32,
     /// How many keepers died, one after the other.
     deaths: u32,
+    /// How many runs were ended for a lock, one after the other.
+    locks: u32,
     not_before: Option<Instant>,
     /// Since when the file could not be written.
     behind: Option<Instant>,
@@ -89,6 +91,8 @@ struct Run {
     drained: bool,
     /// It said that it failed, and why is on record.
     failed: bool,
+    /// Its runner kept a file locked, and is ended for that.
+    locked: bool,
     heard: Instant,
     /// Its deadline passed without a word.
     silent: bool,
@@ -152,6 +156,7 @@ impl Lane {
             run: None,
             failures: 0,
             deaths: 0,
+            locks: 0,
             not_before: None,
             behind: None,
             troubled: false,
@@ -167,11 +172,13 @@ impl Lane {
         if end_by.is_some_and(|at| at <= Instant::now()) {
             self.ended().await; // asked to end, and it did not
         }
-        if self.house.take_renewal(&self.session_id)
-            && let Some(run) = &mut self.run
-        {
-            tracing::debug!(session = self.session_id, "its agent was changed, so its runner is ended");
-            run.end().await;
+        if self.house.take_renewal(&self.session_id) {
+            // What made it fail may be mended.
+            (self.failures, self.locks, self.not_before) = (0, 0, None);
+            if let Some(run) = &mut self.run {
+                tracing::debug!(session = self.session_id, "its agent was changed, so its runner is ended");
+                run.end().await;
+            }
         }
         if self.project_at.is_some_and(|at| at <= Instant::now()) && !self.project().await {
             return earlier(self.project_at, self.run.as_ref().and_then(|run| run.end_by));
@@ -220,6 +227,7 @@ impl Lane {
                     && let Some(run) = run
                 {
                     tracing::warn!(session = self.session_id, %error, "its runner keeps the file from being written and is ended");
+                    run.locked = true;
                     run.end().await;
                 }
             }
@@ -307,6 +315,7 @@ impl Lane {
                     end_by: None,
                     drained: false,
                     failed: false,
+                    locked: false,
                     heard: active,
                     silent: false,
                     files: Parts::new(self.house.attachments.clone()),
@@ -435,12 +444,21 @@ impl Lane {
             self.deaths += 1;
             self.failed("it ended before it had handed everything over");
         }
+        if run.locked {
+            // The next may hold it again: it waits longer each time, however well this one ended.
+            self.failures = self.failures.max(self.locks);
+            self.locks += 1;
+            self.failed("its runner kept a file locked");
+        } else {
+            self.locks = 0;
+        }
+        let counts = by_itself || run.locked;
         drop(run);
         self.project_at = Some(Instant::now());
         let id = self.session_id.clone();
         let recorded = self.house.central.write(move |db| {
             sessions::set_running(db, &id, !drained)?;
-            if by_itself { ledger::count_tries(db, &id, clock::now()) } else { Ok(0) }
+            if counts { ledger::count_tries(db, &id, clock::now()) } else { Ok(0) }
         });
         match recorded.await {
             Ok(0) => {}
@@ -448,7 +466,7 @@ impl Lane {
                 tracing::error!(
                     session = self.session_id,
                     given_up,
-                    "messages were given up: their runner died each time"
+                    "messages were given up: each time their runner died, or was ended for a lock"
                 );
             }
             Err(error) => {

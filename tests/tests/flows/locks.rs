@@ -78,6 +78,45 @@ fn a_lock_held_for_ever_delays_nobody_else() {
     }
 }
 
+/// A runner that was ended for its lock is not started at once again, however many messages come.
+#[test]
+fn who_holds_a_lock_waits_before_the_next_run() {
+    let (house, mut client) = with_hostile("process", "hold-shared", "inbound.db");
+    let name = hostile().file_name().unwrap().to_string_lossy().into_owned();
+    // When each run's program was first seen, and when it was gone.
+    let mut runs: Vec<(String, Instant, Option<Instant>)> = Vec::new();
+    let wanted = if in_full() { 4 } else { 2 };
+    let begin = Instant::now();
+    while runs.len() < wanted {
+        client.say("bad");
+        assert_eq!(client.reply(), "bad", "others go on");
+        let now = running(&name, house.pid());
+        if let Some((pid, _, end @ None)) = runs.last_mut()
+            && !now.contains(pid)
+        {
+            *end = Some(Instant::now());
+        }
+        if let Some(pid) = now.iter().find(|pid| runs.iter().all(|(known, ..)| known != *pid)) {
+            runs.push((pid.clone(), Instant::now(), None));
+        }
+        assert!(begin.elapsed() < Duration::from_secs(120), "it is never started again: {runs:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let ends = runs.iter().filter_map(|(.., end)| *end);
+    let waits: Vec<Duration> = ends.zip(&runs[1..]).map(|(end, (_, start, _))| *start - end).collect();
+    println!("started again after {waits:?}");
+    for (wait, least) in waits.iter().zip([4, 8, 16]) {
+        assert!(*wait > Duration::from_secs(least), "{waits:?}");
+    }
+    assert!(house.query::<i64>("SELECT MAX(tries) FROM messages_in")[0] > 0, "and it counts as a try");
+    // Once its agent is another, nobody waits for what the one before did.
+    house.ok(&["agent", "update", "bad", "--command", "true"]);
+    client.say("bad, mended");
+    assert_eq!(client.reply(), "bad, mended");
+    let open = "SELECT COUNT(*) FROM messages_in WHERE content LIKE '%mended%' AND status = 'pending'";
+    until("its next message is answered", || (house.query::<i64>(open) == [0]).then_some(()));
+}
+
 /// A lease on `inbound.db`, held by a program outside any sandbox: no `open` sleeps for it, and its session
 /// goes on when it is gone.
 #[test]
