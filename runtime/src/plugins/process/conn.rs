@@ -4,11 +4,12 @@ use super::packet::{Kind, Packed, is_large, pack};
 use super::socket::Queue;
 use rustix::net::SendFlags;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
-use vestibule_plugin_api::{PluginError, wire};
+use vestibule_plugin_api::{PluginError, open_socket, wire};
 use vestibule_seam::{Done, Frame, status};
 
 /// A plugin for which this much waits, in bytes, does not read what it is sent.
@@ -84,6 +85,20 @@ impl Conn {
                 }
             }
         }
+    }
+
+    /// Opens a local socket and hands it over, so that the next call finds it: the process itself can open
+    /// none. Only the process listens at it, and it ends with the process.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn hand_over_socket(&self, path: &Path) -> std::io::Result<()> {
+        let listener = open_socket(path)?;
+        let head = Frame::from_head(path.as_os_str().as_encoded_bytes().to_vec());
+        let mut packed = pack(Kind::Socket, 0, 0, &head).map_err(std::io::Error::other)?;
+        packed.files.push(listener.into());
+        self.send(packed);
+        Ok(())
     }
 
     /// Withdraws a call.

@@ -114,7 +114,7 @@ async fn hear(
                 let _ = ended.send(id);
             }
         }
-        Kind::Open | Kind::Shutdown => return Err("it said what only the runtime says".to_owned()),
+        Kind::Open | Kind::Shutdown | Kind::Socket => return Err("it said what only the runtime says".to_owned()),
     }
     Ok(())
 }
