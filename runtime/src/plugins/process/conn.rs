@@ -6,6 +6,7 @@ use rustix::net::SendFlags;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
@@ -26,6 +27,7 @@ pub struct Conn {
     out: Mutex<Out>,
     more: Notify,
     calls: Mutex<Calls>,
+    silence: Mutex<Silence>,
     broken: watch::Sender<Option<String>>,
 }
 
@@ -33,6 +35,13 @@ pub struct Conn {
 struct Out {
     queue: Queue,
     sending: bool,
+}
+
+/// How long the process had nothing to say while somebody listened.
+#[derive(Default)]
+struct Silence {
+    before: Duration,
+    since: Option<Instant>,
 }
 
 struct Calls {
@@ -48,6 +57,7 @@ impl Conn {
             out: Mutex::default(),
             more: Notify::new(),
             calls: Mutex::new(Calls { open: Some(HashMap::new()), next: 1 }),
+            silence: Mutex::default(),
             broken: watch::Sender::new(None),
         }
     }
@@ -151,6 +161,20 @@ impl Conn {
     /// Whether the runtime made a call of this number.
     pub fn has_made(&self, id: u64) -> bool {
         id < locked(&self.calls).next
+    }
+
+    /// Whether its socket is listened at, from now on, and nothing comes. While it is not read, because what
+    /// it said is not dealt with yet, the process is not silent.
+    pub fn listens(&self, listens: bool) {
+        let mut silence = locked(&self.silence);
+        let ended = std::mem::replace(&mut silence.since, listens.then(Instant::now));
+        silence.before += ended.map(|since| since.elapsed()).unwrap_or_default();
+    }
+
+    /// How long it was silent, all in all.
+    pub fn silence(&self) -> Duration {
+        let silence = locked(&self.silence);
+        silence.before + silence.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// Returns when this process must end, and says why.
