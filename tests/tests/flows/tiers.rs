@@ -334,6 +334,20 @@ fn inside_the_runtime_a_panic_and_a_late_call_are_contained() {
     assert_eq!(ward.plugin()["state"], "loaded");
 }
 
+#[test]
+fn a_call_that_is_answered_twice_is_answered_once() {
+    let ward = Ward::new("process", "");
+    let mut caller = ward.call();
+    caller.say("do raw early-answer");
+    assert_eq!(caller.hear(), "do raw early-answer");
+    until("it is settled", || {
+        let states = ward.house.query::<String>("SELECT state FROM deliveries WHERE channel_type = 'faulty'");
+        (states == ["delivered"]).then_some(())
+    });
+    ward.round_trip();
+    assert_eq!(ward.ends(), 0);
+}
+
 /// One call that is never answered is reported; three in a row end a process that still answers pings.
 #[test]
 fn three_late_calls_in_a_row_end_a_process() {

@@ -126,7 +126,8 @@ fn can(with: &str) -> String {
         bound
     };
     note("socket-in-home", bind(home.join("faulty.sock")));
-    note("socket-in-tmp", bind("/tmp/vestibule-faulty.sock".into()));
+    let elsewhere = std::path::PathBuf::from(format!("/tmp/vestibule-faulty-{}", std::process::id()));
+    note("socket-in-tmp", bind(elsewhere.clone()));
     let name = SocketAddr::from_abstract_name("vestibule-faulty").unwrap();
     note("abstract-socket", UnixListener::bind_addr(&name).is_ok());
     note("datagram-socket", UnixDatagram::unbound().is_ok());
@@ -134,12 +135,15 @@ fn can(with: &str) -> String {
     note("datagram-pair", pair.is_ok_and(|(one, _)| one.connect(home.join("control.sock")).is_ok()));
     // With whatever socket is open here, the local one that the runtime has handed over among them.
     let control = rustix::net::SocketAddrUnix::new(home.join("control.sock")).unwrap();
-    let elsewhere = rustix::net::SocketAddrUnix::new("/tmp/vestibule-faulty.sock").unwrap();
-    let pair = UnixStream::pair();
+    let pair = UnixStream::pair().unwrap();
     let mut open = (3..64).map(|number| unsafe { rustix::fd::BorrowedFd::borrow_raw(number) });
     note("connect-what-is-open", open.clone().any(|one| rustix::net::connect(one, &control).is_ok()));
-    note("bind-what-is-open", open.any(|one| rustix::net::bind(one, &elsewhere).is_ok()));
-    drop(pair);
+    let place = rustix::net::SocketAddrUnix::new(&elsewhere).unwrap();
+    note("bind-what-is-open", open.any(|one| rustix::net::bind(one, &place).is_ok()));
+    let _ = std::fs::remove_file(elsewhere);
+    let nowhere = rustix::net::SocketAddrUnix::new_abstract_name(b"vestibule-faulty-pair").unwrap();
+    let _ = rustix::net::bind(&pair.0, &nowhere);
+    note("listen-at-a-pair", rustix::net::listen(&pair.0, 1).is_ok());
     note("environment", std::env::vars().next().is_some());
     let parent = rustix::process::getppid().unwrap();
     note("signal-runtime", rustix::process::test_kill_process(parent).is_ok());
