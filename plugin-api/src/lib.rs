@@ -15,6 +15,8 @@ mod blob;
 mod conversation;
 mod error;
 mod hmac;
+#[cfg(feature = "abi")]
+mod local;
 mod manifest;
 mod message;
 mod module;
@@ -37,6 +39,8 @@ pub use blob::Blob;
 pub use conversation::{Conversation, Known};
 pub use error::{PluginError, Result};
 pub use hmac::HmacScheme;
+#[cfg(feature = "abi")]
+pub use local::open_socket;
 pub use manifest::{ACTION, AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
 pub use message::{
     ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt,
@@ -52,7 +56,7 @@ pub use webhook::{WebhookRequest, WebhookResponse};
 #[cfg(feature = "sdk")]
 pub use async_trait::async_trait;
 #[cfg(feature = "sdk")]
-pub use sdk::{Channel, Module, Runtime, Secret};
+pub use sdk::{Channel, Module, Runtime, Secret, local_socket};
 
 /// What [`export_channel!`] and [`export_module!`] expand to; not for authors.
 #[doc(hidden)]

@@ -3,6 +3,7 @@
 use crate::HmacScheme;
 use crate::module::{OnFailure, Station};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The level of the vocabulary this crate speaks. Levels only add.
 pub const API_LEVEL: &str = "0.1";
@@ -43,6 +44,8 @@ pub enum Capability {
     Reconcilable,
     /// Carries files out. Without this word the runtime names a reply's files in its text instead.
     Attachments,
+    /// Is reached at a socket of this machine, which the config of the account names as `socket`.
+    LocalSocket,
     /// A word of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -159,6 +162,11 @@ impl Manifest {
     /// Whether the plugin listed this capability.
     pub fn can(&self, capability: Capability) -> bool {
         self.capabilities.contains(&capability)
+    }
+
+    /// The local socket that an account with this config is reached at.
+    pub fn local_socket<'a>(&self, config: &'a serde_json::Value) -> Option<&'a Path> {
+        self.can(Capability::LocalSocket).then(|| config["socket"].as_str().map(Path::new)).flatten()
     }
 
     /// Reads a manifest from its JSON text.

@@ -17,7 +17,6 @@
 mod client;
 
 use client::{Clients, serve};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -46,12 +45,7 @@ impl Channel for Terminal {
 
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
         // The runtime holds the home's lock, so a socket that lies there is a dead one's.
-        let _ = std::fs::remove_file(&config.socket);
-        let bound = UnixListener::bind(&config.socket).and_then(|listener| {
-            std::fs::set_permissions(&config.socket, std::fs::Permissions::from_mode(0o600))?;
-            Ok(listener)
-        });
-        let listener = bound.map_err(|error| {
+        let listener = local_socket(&config.socket).map_err(|error| {
             PluginError::broken(format!("cannot open the socket {}: {error}", config.socket.display()))
         })?;
         let clients = Arc::new(Clients::default());
@@ -97,5 +91,5 @@ export_channel! {
     channel: Terminal,
     channel_type: "terminal",
     description: "Terminals on this machine",
-    capabilities: ["threads", "attachments"],
+    capabilities: ["threads", "attachments", "local_socket"],
 }

@@ -4,10 +4,12 @@ mod channel;
 mod export;
 mod handle;
 pub(crate) mod kind;
+mod local;
 pub(crate) mod log;
 mod module;
 pub(crate) mod serve;
 
 pub use channel::Channel;
 pub use handle::{Runtime, Secret};
+pub use local::local_socket;
 pub use module::Module;

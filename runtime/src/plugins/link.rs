@@ -197,6 +197,12 @@ impl Link {
     /// Starts an account. What it said before of how it is holds no longer.
     pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
         self.reports().remove(account);
+        if let Some(socket) = self.manifest.local_socket(&config) {
+            self.tier.open_socket(socket).map_err(|error| {
+                let why = format!("cannot open the socket {}: {error}", socket.display());
+                CallError::Plugin(PluginError::broken(why))
+            })?;
+        }
         let request = Request::Start { account: account.to_owned(), config };
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
         Ok(())

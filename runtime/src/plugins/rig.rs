@@ -134,6 +134,17 @@ impl Rig {
         Ok(Rig { manifest, seat, events, dead })
     }
 
+    /// Opens the local socket of an account, as the runtime does before it starts one.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open_socket(&self, path: &Path) -> std::io::Result<()> {
+        match &self.seat {
+            Seat::InProcess(_) => Ok(()),
+            Seat::Process { conn, .. } => conn.hand_over_socket(path),
+        }
+    }
+
     /// Begins a call.
     pub fn begin(&self, frame: Frame) -> Begun {
         let (answered, answer) = oneshot::channel();

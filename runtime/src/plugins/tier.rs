@@ -1,6 +1,7 @@
 //! Where a plugin runs. Callers see no difference: frames go in, answers come out.
 
 use super::process::{Seat, SeatState};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_seam::{Done, Frame, PluginRootRef};
@@ -27,6 +28,18 @@ impl Tier {
         match self {
             Tier::InProcess(root) => (root.call())(frame, done),
             Tier::Process(seat) => seat.call(frame, done),
+        }
+    }
+
+    /// Opens the local socket that an account which is about to start is reached at. Inside the runtime the
+    /// plugin does that itself.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open_socket(&self, path: &Path) -> std::io::Result<()> {
+        match self {
+            Tier::InProcess(_) => Ok(()),
+            Tier::Process(seat) => seat.hand_over_socket(path),
         }
     }
 

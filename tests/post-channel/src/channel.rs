@@ -33,6 +33,8 @@ impl Channel for Post {
             b'b' => return Err(PluginError::broken("told to")),
             b'p' => panic!("told to"),
             b'a' => std::process::abort(),
+            b's' => tokio::time::sleep(Duration::from_secs(1)).await,
+            b'h' => std::future::pending().await,
             _ => {}
         }
         let platform = config.platform.clone();

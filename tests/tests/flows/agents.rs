@@ -157,15 +157,19 @@ fn a_module_screens_reviews_and_may_not_do_what_is_not_its_station() {
         assert_eq!(house.chat("in-old and out-old"), "new and new");
         assert_eq!(house.chat("in-forge"), "forging: false");
         let mut terminal = Terminal::connect(&house, false);
-        for (text, words) in [("in-rude", "refused it: rude"), ("in-panic", "failed"), ("in-late", "failed")]
-        {
+        for (text, words) in [
+            ("in-rude", "refused it: rude"),
+            ("in-panic", "failed"),
+            ("in-strange", "failed"),
+            ("in-late", "failed"),
+        ] {
             terminal.write(&json!({ "text": text }));
             let answer = terminal.read();
             assert!(answer["error"].as_str().unwrap().contains(words), "{tier} {text}: {answer}");
         }
         let dropped = house.json(&["status"])["dropped"].to_string();
         assert!(dropped.contains("the module guard refused it: rude"), "{dropped}");
-        for (round, text) in (1..).zip(["out-rude", "out-panic", "out-late"]) {
+        for (round, text) in (1..).zip(["out-rude", "out-panic", "out-strange", "out-late"]) {
             terminal.say(text);
             until("it is refused", || {
                 (count(&house, "deliveries WHERE state = 'failed'") == round).then_some(())
@@ -233,6 +237,34 @@ fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
         });
         std::thread::sleep(Duration::from_millis(1500));
         assert_eq!(house.query::<String>(heard), ["it ticks", "once more"]);
+    }
+}
+
+/// The same module, whose manifest says that what it fails at goes on.
+#[test]
+fn a_module_that_fails_open_lets_messages_pass() {
+    let mut bytes = fs::read(plugin_file("vestibule-guard")).unwrap();
+    let (closed, open) = (b"\"on_failure\":\"closed\"", b"\"on_failure\":\"open\"  ");
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(closed)).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[*at..*at + open.len()].copy_from_slice(open));
+    for tier in ["in-process", "process"] {
+        let config = format!(
+            "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\ndeadline_seconds = 2\n"
+        );
+        let house = House::new(&config).up();
+        fs::write(house.home.path().join("plugins/guard.so"), &bytes).unwrap();
+        until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+        for text in ["in-panic", "in-strange", "in-late", "out-panic", "out-strange"] {
+            assert_eq!(house.chat(text), text, "{tier}");
+        }
+        let log = house.log();
+        assert_eq!(log.matches("a module failed at its station").count(), 5, "{log}");
+        assert!(log.contains("goes_on=true"), "{log}");
+        // What it does not fail at is refused as ever.
+        let mut terminal = Terminal::connect(&house, false);
+        terminal.write(&json!({ "text": "in-rude" }));
+        assert!(terminal.read()["error"].as_str().unwrap().contains("refused it: rude"));
     }
 }
 

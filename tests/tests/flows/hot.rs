@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Instant;
 
 /// The plain channel with these texts in its manifest or code replaced, each by one as long.
-fn plain(changes: &[(&str, &str)]) -> Vec<u8> {
+pub fn plain(changes: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = fs::read(plugin_file("vestibule-plain-channel")).unwrap();
     for (from, to) in changes {
         assert_eq!(from.len(), to.len(), "{from}");
@@ -108,4 +108,9 @@ fn overlapping_in_a_process() {
 #[test]
 fn stopping_first_in_process() {
     replaced_while_messages_flow("in-process", "stop_first");
+}
+
+#[test]
+fn overlapping_in_process() {
+    replaced_while_messages_flow("in-process", "overlap");
 }

@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 fn odd() -> Vec<u8> {
     fs::read(plugin_file("vestibule-odd")).unwrap()
@@ -104,6 +106,8 @@ fn files(folder: &Path) -> Vec<(&'static str, &'static str)> {
         write(name, &echo[..echo.len() * part / 1000]);
     }
     write("cut-by-one.so", &echo[..echo.len() - 1]);
+    // Nothing of it is read, so it may well be empty.
+    fs::File::create(folder.join("large.so")).unwrap().set_len(256 * 1024 * 1024 + 1).unwrap();
     let mut narrow = odd();
     narrow[4] = 1; // 32 bits
     write("narrow.so", &narrow);
@@ -128,6 +132,7 @@ fn files(folder: &Path) -> Vec<(&'static str, &'static str)> {
         ("open.so", "[WRITABLE]"),
         ("link.so", "[SYMLINK]"),
         ("pipe.so", "[NOT_A_FILE]"),
+        ("large.so", "[TOO_LARGE]"),
         ("cut1.so", "[TRUNCATED]"),
         ("cut20.so", "[TRUNCATED]"),
         ("cut60.so", "[TRUNCATED]"),
@@ -226,7 +231,65 @@ fn a_folder_that_others_can_write_is_not_read() {
     until("the file is loaded", || house.log().contains("plugin loaded").then_some(()));
 }
 
-/// The table of `docs/abi.md` names every code that the loader can answer, and no other.
+/// Somebody writes to it for as long as it is read.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_not_judged() {
+    let house = House::new("");
+    let file = house.home.path().join("growing.so");
+    let open = fs::File::create(&file).unwrap();
+    let (stop, size) = (AtomicBool::new(false), 128 * 1024 * 1024);
+    open.set_len(size).unwrap();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for more in (0..2).cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                open.set_len(size + more).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let (loads, whole) = report(&house, &file);
+        stop.store(true, Ordering::Relaxed);
+        assert!(!loads && said(&whole, "file").1.ends_with("[CHANGING]"), "{whole}");
+    });
+    assert!(said(&report(&house, &file).1, "file").1.ends_with("[NOT_ELF]"));
+}
+
+#[test]
+fn without_room_for_its_copy_a_file_is_refused_until_there_is_some() {
+    let house = House::new("").up();
+    let copies = house.home.path().join("cache/plugins");
+    fs::remove_dir(&copies).unwrap();
+    fs::write(&copies, "").unwrap(); // root may write to any folder, so it is none
+    let file = house.home.path().join("plugins/odd.so");
+    fs::write(&file, odd()).unwrap();
+    let why = until("it is refused", || refusals(&house).pop()).1;
+    assert!(why.contains(copies.to_str().unwrap()) && why.ends_with("[COPY]"), "{why}");
+    fs::remove_file(&copies).unwrap();
+    fs::create_dir(&copies).unwrap();
+    fs::write(&file, odd()).unwrap();
+    until("it is loaded", || house.log().contains("plugin loaded").then_some(()));
+}
+
+/// A limit that no kernel sets. Whoever cannot be confined has no process; inside the runtime it was not to be.
+#[test]
+fn what_cannot_be_confined_runs_in_process_only() {
+    let house = |tier: &str| {
+        let config = format!("[plugins.odd]\nopen_files = {}\ntier = \"{tier}\"\n", u32::MAX);
+        let house = House::new(&config).up();
+        fs::write(house.home.path().join("plugins/odd.so"), odd()).unwrap();
+        house
+    };
+    let outside = house("process");
+    let why = until("it is refused", || refusals(&outside).pop()).1;
+    assert!(why.contains("cannot be confined") && why.ends_with("[CONFINE]"), "{why}");
+    let inside = house("in-process");
+    until("it is loaded", || inside.log().contains("plugin loaded").then_some(()));
+}
+
+/// Codes that no file and no machine brings about: what says `CHECK` is a panic of the loader itself.
+const NEVER_SEEN: [&str; 1] = ["CHECK"];
+
+/// The table of `docs/abi.md` names every code that the loader can answer, and no other; and each but those is
+/// answered in one of these tests.
 #[test]
 fn the_table_names_every_code() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -252,6 +315,11 @@ fn the_table_names_every_code() {
         .map(str::to_owned)
         .collect();
     assert_eq!(said.difference(&named).collect::<Vec<_>>(), [""; 0], "docs/abi.md does not name these");
+    let tests = fs::read_dir(root.join("tests/tests/flows")).unwrap().flatten();
+    let tests: String = tests.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    let mut untested = named;
+    untested.retain(|code| !NEVER_SEEN.contains(&code.as_str()) && !tests.contains(&format!("[{code}]")));
+    assert_eq!(untested, BTreeSet::new(), "no test has these answered");
 }
 
 fn report(house: &House, file: &Path) -> (bool, Value) {

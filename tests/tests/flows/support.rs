@@ -144,6 +144,14 @@ impl House {
         self.child.as_ref().unwrap().id()
     }
 
+    /// The processes of its plugins.
+    pub fn plugin_hosts(&self) -> Vec<String> {
+        let house = self.pid().to_string();
+        let mut hosts = programs("vestibule plugin-host");
+        hosts.retain(|pid| parent_of(pid).as_deref() == Some(&house));
+        hosts
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(args).env("VESTIBULE_HOME", self.home.path()).env_remove("VESTIBULE_LOG");

@@ -1,7 +1,7 @@
 //! Telegram: updates in by long polling, replies out, and nothing lost whenever the house is killed.
 
 use crate::bot_api::{BotApi, LET_THROUGH, Sent, TOKEN};
-use crate::support::{House, rows, until};
+use crate::support::{House, plugin_file, rows, signal, until};
 use crate::traffic::{Dice, in_full};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -11,6 +11,18 @@ fn house(api: &BotApi) -> House {
     let config =
         format!("[channels.telegram.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\napi_root = \"{}\"\n", api.url);
     House::new(&config).env("TEST_TOKEN", TOKEN)
+}
+
+/// The same with the channel's file in a process of its own.
+fn house_of_file(api: &BotApi) -> House {
+    let house = house(api);
+    let config = house.home.path().join("vestibule.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(config, format!("{text}[plugins.telegram]\nbuilt_in = false\n")).unwrap();
+    let plugins = house.home.path().join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    std::fs::copy(plugin_file("vestibule-telegram"), plugins.join("telegram.so")).unwrap();
+    house
 }
 
 fn wire(house: &House, chat: &str, more: &[&str]) {
@@ -217,4 +229,51 @@ fn killed_at_any_moment_every_update_is_answered() {
     let api = BotApi::start();
     let house = house(&api);
     kill_and_verify(house, &api, if in_full() { 200 } else { 12 }, "telegram, built in");
+}
+
+/// The file in a process of its own, which is killed while people write: the house goes on, and so does the
+/// next process, where the one before it was.
+#[test]
+fn a_process_that_is_killed_leaves_no_update_unanswered() {
+    let api = BotApi::start();
+    api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
+    let mut house = house_of_file(&api);
+    house.start_with("telegram");
+    wire(&house, "telegram:7", &[]);
+    let photo = json!({ "caption": "look", "photo": [{ "file_id": "photos/1.jpg", "file_size": 11 }] });
+    api.push("message", json!({ "id": 7, "type": "private" }), photo);
+    let answer = until("text and file are back", || {
+        let sent = api.store().sent.clone();
+        (sent.len() == 2).then_some(sent)
+    });
+    assert!(answer[0].words.starts_with("look") && answer[1].file == b"the picture", "{answer:?}");
+
+    let mut dice = Dice::new("telegram, in a process");
+    let (kills, mut asked) = (4, BTreeSet::new()); // the fifth end would be one too many
+    for kill in 1..=kills {
+        for number in 0..20 {
+            let text = format!("n{kill}.{number}");
+            api.say(7, &text);
+            asked.insert(text);
+            std::thread::sleep(Duration::from_millis(dice.below(15)));
+        }
+        signal("KILL", &house.plugin_hosts()[0]);
+        let ended = || house.log().matches("the plugin's process ended; it is started again").count();
+        until("it is noticed", || (ended() == kill).then_some(()));
+        let again = || house.log().matches("the plugin's process runs again").count();
+        until("the next one runs", || (again() == kill).then_some(()));
+    }
+    until("Telegram keeps nothing any more", || (api.waiting() == 0).then_some(()));
+    let unanswered = || {
+        let said: BTreeSet<String> = api.texts().into_iter().collect();
+        asked.difference(&said).count()
+    };
+    let mut left = asked.len() + 1;
+    while left > 0 {
+        left = until("more is answered", || Some(unanswered()).filter(|now| *now < left || *now == 0));
+    }
+    let taken = house.query::<i64>("SELECT COUNT(*) FROM messages_in")[0];
+    assert_eq!(taken, asked.len() as i64 + 1, "each is there once");
+    let twice = api.texts().len() - asked.len() - 2;
+    assert!(twice <= kills, "{twice} answers came twice");
 }

@@ -1,6 +1,6 @@
 //! The first minute, and several clients at once.
 
-use crate::support::{House, Terminal};
+use crate::support::{House, Terminal, plugin_file, signal, until};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -98,4 +98,36 @@ fn an_agent_that_is_told_of_a_chat_can_be_wired_to_it_without_a_database() {
     assert_eq!(house.json(&["agent", "list"]).as_array().unwrap().len(), 1);
     assert_eq!(house.json(&["messaging-group", "list"]).as_array().unwrap().len(), 1);
     assert_eq!(house.chat("still here"), "still here");
+}
+
+/// The file of the same channel, in either tier: in a process of its own it may open no local socket, so it is
+/// handed one.
+#[test]
+fn chat_works_through_the_file_in_both_tiers() {
+    for tier in ["process", "in-process"] {
+        let house = House::new(&format!("[plugins.terminal]\nbuilt_in = false\ntier = \"{tier}\"\n"));
+        let plugins = house.home.path().join("plugins");
+        std::fs::create_dir_all(&plugins).unwrap();
+        std::fs::copy(plugin_file("vestibule-terminal"), plugins.join("terminal.so")).unwrap();
+        let house = house.up();
+        assert_eq!(house.chat("hello"), "hello");
+        let list = house.json(&["plugin", "list"]);
+        let plugin = list.as_array().unwrap().iter().find(|plugin| plugin["name"] == "terminal").unwrap();
+        assert_eq!((plugin["tier"].as_str(), plugin["state"].as_str()), (Some(tier), Some("loaded")));
+        let mut terminal = Terminal::connect(&house, false);
+        terminal.send("with a file", &[("a.txt", b"bytes")]);
+        let (text, files) = terminal.answer();
+        assert!(text.starts_with("with a file"), "{text}");
+        assert_eq!(files, [("a.txt".to_owned(), b"bytes".to_vec())]);
+        drop(terminal);
+
+        house.ok(&["plugin", "reload", "terminal"]);
+        assert_eq!(house.chat("after it was replaced"), "after it was replaced");
+        if tier == "process" {
+            signal("KILL", &house.plugin_hosts()[0]);
+            until("it is noticed", || house.log().contains("it is started again").then_some(()));
+            house.wait_live("terminal");
+            assert_eq!(house.chat("after it was killed"), "after it was killed");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Webhooks of a scheme that a plugin file declares, verified by the runtime; what the plugin counts
 //! survives a crash of the house. Connections that say nothing.
 
+use crate::hot::plain;
 use crate::support::{House, plugin_file, request, until};
 use crate::traffic::in_full;
 use hmac::{Hmac, KeyInit, Mac};
@@ -109,4 +110,59 @@ fn idle_connections_keep_no_webhook_out() {
         println!("a connection that asks no more is closed after {:?}", begin.elapsed());
         until("all are closed", || idle.iter_mut().all(is_closed).then_some(()));
     }
+}
+
+/// Puts a file in the place of the one that runs, as `mv` does.
+fn exchange(house: &House, bytes: &[u8]) {
+    let folder = house.home.path().join("plugins");
+    std::fs::write(folder.join("next"), bytes).unwrap();
+    std::fs::rename(folder.join("next"), folder.join("plain.so")).unwrap();
+}
+
+#[test]
+fn one_that_comes_while_its_plugin_is_replaced_waits_and_is_answered() {
+    for tier in ["process", "in-process"] {
+        let key = "signing_key = { env = \"TEST_KEY\" }\n";
+        let mut house = house(&format!("{key}[plugins.plain]\ntier = \"{tier}\"\n"));
+        house.start_with("plain");
+        exchange(&house, &plain(&[("POST-MODE:.", "POST-MODE:s")])); // it takes a second to start
+        let (mut count, mut longest) = (0, Duration::ZERO);
+        until("the next one has taken over", || {
+            let begin = Instant::now();
+            count += 1;
+            assert_eq!(post(&house, "the key", 0, "x"), (200, count.to_string()), "{tier}");
+            longest = longest.max(begin.elapsed());
+            (house.log().matches("plugin loaded").count() == 2).then_some(())
+        });
+        assert!(longest > Duration::from_millis(500), "{tier}: none has waited, {longest:?}");
+        assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids"), [count], "each is there once");
+    }
+}
+
+/// It is given up after 20 s; what ran before runs on.
+#[test]
+fn a_replacement_whose_start_hangs_changes_nothing() {
+    let tried = |tier: &str| {
+        let key = "signing_key = { env = \"TEST_KEY\" }\n";
+        let mut house = house(&format!("{key}[plugins.plain]\ntier = \"{tier}\"\n"));
+        house.start_with("plain");
+        exchange(&house, &plain(&[("POST-MODE:.", "POST-MODE:h")]));
+        let live = || house.channel("plain")["state"] == "live";
+        until("the old one is stopped", || (!live()).then_some(()));
+        std::thread::sleep(Duration::from_secs(15));
+        let told = until("it is refused", || {
+            let list = house.json(&["plugin", "list"]);
+            let refused =
+                list.as_array().unwrap().iter().find(|plugin| plugin["state"] == "refused")?.clone();
+            refused["reason"].as_str().map(str::to_owned)
+        });
+        assert!(told.contains("did not answer in time") && told.ends_with("[START]"), "{tier}: {told}");
+        until("the old one is live", || live().then_some(()));
+        assert_eq!(post(&house, "the key", 0, "still there?"), (200, "1".into()), "{tier}");
+    };
+    std::thread::scope(|threads| {
+        for tier in ["process", "in-process"] {
+            threads.spawn(move || tried(tier));
+        }
+    });
 }

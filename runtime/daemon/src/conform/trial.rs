@@ -264,6 +264,12 @@ impl Trial {
 
     /// Starts the account with a config.
     pub async fn start(&self, config: Value) -> Said<Empty> {
+        if let Some(socket) = self.manifest().local_socket(&config)
+            && let Err(error) = self.rig.open_socket(socket)
+        {
+            let why = format!("the socket {} cannot be opened: {error}", socket.display());
+            return Said::Error(PluginError::broken(why));
+        }
         self.ask(wire::frame(&Request::Start { account: self.place.account.clone(), config })).await
     }
 

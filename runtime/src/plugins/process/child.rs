@@ -4,6 +4,7 @@ use super::conn::Conn;
 use super::listen::{GONE, Heard, listen};
 use super::packet::{Kind, pack};
 use super::spec::Spec;
+use super::starter;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -94,18 +95,16 @@ impl Life {
         ours.set_nonblocking(true).map_err(failed)?;
         let mut command = Command::new(program);
         command.as_std_mut().env_clear();
-        // It ends with the thread that starts it: this one is a worker, which lives as long as the runtime.
-        let mut process = command
+        command
             .arg0("vestibule")
             .arg("plugin-host")
             .current_dir("/")
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
-        drop(command); // it holds the process's end of the socket
+            .kill_on_drop(true);
+        // The command goes with it: it holds the process's end of the socket.
+        let mut process = starter::start(command).await.map_err(failed)?;
         let last_words: Arc<Mutex<Vec<u8>>> = Arc::default();
         if let Some(stderr) = process.stderr.take() {
             tokio::spawn(keep_last(stderr, last_words.clone()));

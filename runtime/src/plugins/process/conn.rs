@@ -4,11 +4,13 @@ use super::packet::{Kind, Packed, is_large, pack};
 use super::socket::Queue;
 use rustix::net::SendFlags;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
-use vestibule_plugin_api::{PluginError, wire};
+use vestibule_plugin_api::{PluginError, open_socket, wire};
 use vestibule_seam::{Done, Frame, status};
 
 /// A plugin for which this much waits, in bytes, does not read what it is sent.
@@ -25,6 +27,7 @@ pub struct Conn {
     out: Mutex<Out>,
     more: Notify,
     calls: Mutex<Calls>,
+    silence: Mutex<Silence>,
     broken: watch::Sender<Option<String>>,
 }
 
@@ -32,6 +35,13 @@ pub struct Conn {
 struct Out {
     queue: Queue,
     sending: bool,
+}
+
+/// How long the process had nothing to say while somebody listened.
+#[derive(Default)]
+struct Silence {
+    before: Duration,
+    since: Option<Instant>,
 }
 
 struct Calls {
@@ -47,6 +57,7 @@ impl Conn {
             out: Mutex::default(),
             more: Notify::new(),
             calls: Mutex::new(Calls { open: Some(HashMap::new()), next: 1 }),
+            silence: Mutex::default(),
             broken: watch::Sender::new(None),
         }
     }
@@ -84,6 +95,20 @@ impl Conn {
                 }
             }
         }
+    }
+
+    /// Opens a local socket and hands it over, so that the next call finds it: the process itself can open
+    /// none. Only the process listens at it, and it ends with the process.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn hand_over_socket(&self, path: &Path) -> std::io::Result<()> {
+        let listener = open_socket(path)?;
+        let head = Frame::from_head(path.as_os_str().as_encoded_bytes().to_vec());
+        let mut packed = pack(Kind::Socket, 0, 0, &head).map_err(std::io::Error::other)?;
+        packed.files.push(listener.into());
+        self.send(packed);
+        Ok(())
     }
 
     /// Withdraws a call.
@@ -136,6 +161,20 @@ impl Conn {
     /// Whether the runtime made a call of this number.
     pub fn has_made(&self, id: u64) -> bool {
         id < locked(&self.calls).next
+    }
+
+    /// Whether its socket is listened at, from now on, and nothing comes. While it is not read, because what
+    /// it said is not dealt with yet, the process is not silent.
+    pub fn listens(&self, listens: bool) {
+        let mut silence = locked(&self.silence);
+        let ended = std::mem::replace(&mut silence.since, listens.then(Instant::now));
+        silence.before += ended.map(|since| since.elapsed()).unwrap_or_default();
+    }
+
+    /// How long it was silent, all in all.
+    pub fn silence(&self) -> Duration {
+        let silence = locked(&self.silence);
+        silence.before + silence.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// Returns when this process must end, and says why.

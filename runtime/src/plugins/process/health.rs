@@ -3,7 +3,7 @@
 use super::conn::Conn;
 use super::seat::Seat;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vestibule_seam::{Done, Frame};
 
 /// How often the process is looked at.
@@ -12,6 +12,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PING_EVERY_MAX: Duration = Duration::from_secs(10);
 /// How long a ping is waited for after a call was late.
 const LATE_PATIENCE: Duration = Duration::from_secs(5);
+/// A plugin that has always something to say is waited for so many times as long.
+const BUSY_FACTOR: u32 = 10;
 /// So many late calls in a row end a plugin that still answers pings.
 const LATE_MAX: u32 = 3;
 
@@ -63,15 +65,44 @@ async fn pings(seat: &Seat, conn: &Arc<Conn>) -> String {
             () = tokio::time::sleep(every) => deadline,
             () = seat.late() => deadline.min(LATE_PATIENCE),
         };
-        let (answered, answer) = tokio::sync::oneshot::channel();
+        let (answered, mut answer) = tokio::sync::oneshot::channel();
         let ping = Frame::from_head(br#"{"verb":"ping"}"#.to_vec());
+        let (begin, silence) = (Instant::now(), conn.silence());
         let id = conn.call(ping, Done::new(move |_, _| _ = answered.send(())));
-        if tokio::time::timeout(patience, answer).await.is_err() {
-            conn.cancel(id);
-            return format!("it answered nothing for {} s", patience.as_secs_f32());
+        while tokio::time::timeout(patience / 10, &mut answer).await.is_err() {
+            if is_stuck(begin.elapsed(), conn.silence() - silence, patience) {
+                conn.cancel(id);
+                return format!("it answered nothing for {} s", begin.elapsed().as_secs());
+            }
         }
         if seat.late_in_a_row() >= LATE_MAX {
             return format!("{LATE_MAX} calls in a row were not answered in time");
+        }
+    }
+}
+
+/// Whether a plugin that was asked so long ago, and was silent for so much of that time, is stuck. What it
+/// said before its answer may be many messages, which the runtime takes as fast as it can commit them: that
+/// time is not the plugin's. Pure.
+fn is_stuck(asked: Duration, silent: Duration, patience: Duration) -> bool {
+    silent >= patience || asked >= patience * BUSY_FACTOR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_silent_is_stuck_and_who_is_busy_is_waited_for() {
+        let s = Duration::from_secs;
+        for (asked, silent, stuck) in [
+            (1, 1, false),
+            (60, 60, true),
+            (600, 60, true),
+            (300, 1, false), // it floods, and the machine is slow
+            (600, 1, true),  // it floods for ever
+        ] {
+            assert_eq!(is_stuck(s(asked), s(silent), s(60)), stuck, "{asked} {silent}");
         }
     }
 }

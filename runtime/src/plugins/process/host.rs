@@ -79,6 +79,8 @@ fn serve(
     root: PluginRootRef,
 ) -> std::io::Result<()> {
     let calls: Arc<Mutex<HashMap<u64, u64>>> = Arc::default();
+    // Local sockets by their paths: the plugin looks for them among what this process has open.
+    let mut sockets: HashMap<Vec<u8>, OwnedFd> = HashMap::new();
     while let Some(packet) = inbox.next(&socket.socket) {
         let id = packet.id;
         match packet.kind {
@@ -104,6 +106,11 @@ fn serve(
                     socket.send(pack(Kind::Ended, u64::from(left), 0, &Frame::default()));
                     end();
                 });
+            }
+            Kind::Socket => {
+                if let Some(socket) = packet.socket {
+                    sockets.insert(packet.head, socket);
+                }
             }
             Kind::Open | Kind::Opened | Kind::Log | Kind::Ended => end(),
         }

@@ -46,10 +46,13 @@ pub async fn listen(conn: &Arc<Conn>, mut heard: Heard) -> Result<std::convert::
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize));
     let (mut decoder, mut part) = (Decoder::default(), vec![0; PART]);
     loop {
+        conn.listens(true);
         let read = conn
             .stream
             .async_io(Interest::READABLE, || receive(&conn.stream, &mut part, RecvFlags::DONTWAIT));
-        let (read, files) = match read.await {
+        let read = read.await;
+        conn.listens(false);
+        let (read, files) = match read {
             Ok((0, _)) => return Err(GONE.to_owned()),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(GONE.to_owned()),
@@ -114,7 +117,9 @@ async fn hear(
                 let _ = ended.send(id);
             }
         }
-        Kind::Open | Kind::Shutdown => return Err("it said what only the runtime says".to_owned()),
+        Kind::Open | Kind::Shutdown | Kind::Socket => {
+            return Err("it said what only the runtime says".to_owned());
+        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod packet;
 mod seat;
 mod socket;
 mod spec;
+mod starter;
 
 pub use child::{Life, OPEN_PATIENCE, StartError, not_ready};
 pub use conn::Conn;

@@ -43,6 +43,8 @@ pub enum Kind {
     Shutdown = 7,
     /// Plugin: it has ended, with `id` calls left.
     Ended = 8,
+    /// Runtime: the local socket that the head names, open; it travels beside the packet.
+    Socket = 9,
 }
 
 impl Kind {
@@ -56,6 +58,7 @@ impl Kind {
             Kind::Log,
             Kind::Shutdown,
             Kind::Ended,
+            Kind::Socket,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -133,6 +136,8 @@ pub struct Packet {
     pub status: u32,
     /// The frame's head.
     pub head: Vec<u8>,
+    /// What a [`Kind::Socket`] brings.
+    pub socket: Option<OwnedFd>,
     blobs: Vec<Blob>,
 }
 
@@ -247,7 +252,8 @@ impl Decoder {
             return Err(no_sum());
         }
         let (id, status) = (u64_at(header, 8), u32_at(header, 16));
-        let packet = Packet { kind, id, status, head: head.to_vec(), blobs: found };
+        let socket = if kind == Kind::Socket { self.files.pop_front() } else { None };
+        let packet = Packet { kind, id, status, head: head.to_vec(), socket, blobs: found };
         self.start += len;
         Ok(Some(packet))
     }

@@ -9,6 +9,7 @@ use crate::house::House;
 use crate::plugins::accounts::{self, AccountState, start_accounts};
 use crate::plugins::link::{Link, SHUTDOWN_TIME};
 use crate::plugins::port::Port;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -88,6 +89,15 @@ impl Seat {
                 0
             }
         }
+    }
+
+    /// Opens a local socket for the plugin, if its process is there.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn hand_over_socket(&self, path: &Path) -> std::io::Result<()> {
+        let conn = locked(&self.conn).clone();
+        conn.map_or(Ok(()), |conn| conn.hand_over_socket(path))
     }
 
     /// Withdraws a call.

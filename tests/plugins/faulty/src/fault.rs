@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
 use vestibule_plugin_api::{Runtime, Timestamp};
 
@@ -117,7 +119,31 @@ fn can(with: &str) -> String {
         File::create("/tmp/vestibule-faulty").and_then(|mut file| file.write_all(b"x")).is_ok(),
     );
     note("start", std::process::Command::new("/bin/true").status().is_ok());
-    note("control-socket", std::os::unix::net::UnixStream::connect(home.join("control.sock")).is_ok());
+    note("control-socket", UnixStream::connect(home.join("control.sock")).is_ok());
+    let bind = |path: std::path::PathBuf| {
+        let bound = UnixListener::bind(&path).is_ok();
+        let _ = std::fs::remove_file(path);
+        bound
+    };
+    note("socket-in-home", bind(home.join("faulty.sock")));
+    let elsewhere = std::path::PathBuf::from(format!("/tmp/vestibule-faulty-{}", std::process::id()));
+    note("socket-in-tmp", bind(elsewhere.clone()));
+    let name = SocketAddr::from_abstract_name("vestibule-faulty").unwrap();
+    note("abstract-socket", UnixListener::bind_addr(&name).is_ok());
+    note("datagram-socket", UnixDatagram::unbound().is_ok());
+    let pair = UnixDatagram::pair();
+    note("datagram-pair", pair.is_ok_and(|(one, _)| one.connect(home.join("control.sock")).is_ok()));
+    // With whatever socket is open here, the local one that the runtime has handed over among them.
+    let control = rustix::net::SocketAddrUnix::new(home.join("control.sock")).unwrap();
+    let pair = UnixStream::pair().unwrap();
+    let mut open = (3..64).map(|number| unsafe { rustix::fd::BorrowedFd::borrow_raw(number) });
+    note("connect-what-is-open", open.clone().any(|one| rustix::net::connect(one, &control).is_ok()));
+    let place = rustix::net::SocketAddrUnix::new(&elsewhere).unwrap();
+    note("bind-what-is-open", open.any(|one| rustix::net::bind(one, &place).is_ok()));
+    let _ = std::fs::remove_file(elsewhere);
+    let nowhere = rustix::net::SocketAddrUnix::new_abstract_name(b"vestibule-faulty-pair").unwrap();
+    let _ = rustix::net::bind(&pair.0, &nowhere);
+    note("listen-at-a-pair", rustix::net::listen(&pair.0, 1).is_ok());
     note("environment", std::env::vars().next().is_some());
     let parent = rustix::process::getppid().unwrap();
     note("signal-runtime", rustix::process::test_kill_process(parent).is_ok());

@@ -17,6 +17,9 @@ use vestibule_plugin_api::*;
 struct Config {
     #[serde(default)]
     listen: Option<String>,
+    /// A local socket; who connects is told `here`.
+    #[serde(default)]
+    socket: Option<std::path::PathBuf>,
     /// A fault to commit at every start.
     #[serde(default)]
     at_start: Option<String>,
@@ -54,6 +57,14 @@ impl Channel for Faulty {
                 Some(tokio::spawn(accept(listener, writers.clone(), runtime.clone())))
             }
         };
+        if let Some(socket) = config.socket {
+            let socket = local_socket(&socket)?;
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = socket.accept().await {
+                    let _ = stream.write_all(b"here\n").await;
+                }
+            });
+        }
         let Config { at_deliver, at_stop, .. } = config;
         Ok(Faulty { listener, writers, runtime, at_deliver, at_stop })
     }
@@ -134,5 +145,5 @@ export_channel! {
     channel: Faulty,
     channel_type: "faulty",
     description: "Every bug there is",
-    capabilities: ["threads"],
+    capabilities: ["threads", "local_socket"],
 }

@@ -31,6 +31,10 @@ pub fn send(what: &str) -> String {
             write(&packet(ANSWER, 1, 0, b"{}", &[]), &[]);
             write(&packet(ANSWER, 1, 0, b"{}", &[]), &[]);
         }
+        // The first call started the account; the second is under way, and is answered once more by the SDK.
+        "early-answer" => {
+            write(&packet(ANSWER, 2, 0, b"{}", &[]), &[]);
+        }
         "not-json" => write(&packet(CALL, 7, 0, b"\xff{{{", &[]), &[]),
         "deep" => write(&packet(CALL, 8, 0, "[".repeat(100_000).as_bytes(), &[]), &[]),
         "unsealed" => write(&packet(CALL, 9, 0, b"{}", &[in_file(10)]), &[sized(10).as_fd()]),

@@ -28,6 +28,9 @@ async fn verdict(text: &str, here: &str) -> Verdict {
     if text.contains(&format!("{here}-late")) {
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }
+    if text.contains(&format!("{here}-strange")) {
+        return Verdict::Unknown;
+    }
     if text.contains(&format!("{here}-old")) {
         return Verdict::Replace { text: text.replace(&format!("{here}-old"), "new") };
     }
@@ -95,4 +98,5 @@ export_module! {
     stations: ["screen", "review", "forward", "action", "tick", "teleport"],
     actions: ["repeat", "deny", "wrong"],
     tick_seconds: 1,
+    on_failure: "closed",
 }
