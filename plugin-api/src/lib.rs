@@ -18,6 +18,7 @@ mod hmac;
 mod manifest;
 mod message;
 mod module;
+mod schema;
 mod state;
 mod webhook;
 
@@ -46,13 +47,14 @@ pub use module::{
     Action, Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened,
     SessionRef, Station, Tick, Verdict,
 };
+pub use schema::{CONFIG_KEYS_MAX, ConfigKey, HELP_BYTES_MAX, KEY_BYTES_MAX, KeyType, Schema};
 pub use state::{Health, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, STATE_WRITES_MAX, StateWrite};
 pub use webhook::{WebhookRequest, WebhookResponse};
 
 #[cfg(feature = "sdk")]
 pub use async_trait::async_trait;
 #[cfg(feature = "sdk")]
-pub use sdk::{Channel, Module, Runtime, Secret};
+pub use sdk::{Channel, ConfigValue, Module, Runtime, Secret};
 
 /// What [`export_channel!`] and [`export_module!`] expand to; not for authors.
 #[doc(hidden)]
@@ -60,10 +62,13 @@ pub use sdk::{Channel, Module, Runtime, Secret};
 pub mod __export {
     pub use crate::bundled::Bundled;
     pub use crate::manifest::{ManifestText, Note};
-    pub use crate::sdk::kind::{OfChannel, OfModule};
+    pub use crate::sdk::config::{ConfigOf, Described, KeyText, Section, Undescribed};
+    pub use crate::sdk::kind::{Kind, OfChannel, OfModule};
     pub use crate::sdk::serve::{State, serve_call, serve_cancel, serve_init, serve_shutdown};
     pub use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleError, RootModuleResult};
     pub use abi_stable::prefix_type::{PrefixRefTrait, PrefixTypeTrait};
     pub use inventory;
+    pub use serde::{Deserialize, Deserializer};
+    pub use serde_json::json;
     pub use vestibule_seam::{Done, Frame, PluginCalls, PluginRoot, PluginRootRef, RuntimeSide};
 }
