@@ -1,6 +1,6 @@
 //! A plugin's config, written once: `config!` makes the struct, what reads it and what describes it.
 
-use crate::{ConfigKey, KeyType, Schema, Secret};
+use crate::{ConfigKey, HELP_BYTES_MAX, KEY_BYTES_MAX, KeyType, Schema, Secret};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -153,21 +153,30 @@ impl KeyText {
         help: &'static [&'static str],
     ) -> KeyText {
         let required = T::REQUIRED && default.is_none();
+        assert!(name.is_ascii() && name.len() <= KEY_BYTES_MAX, "a key is made of at most 64 ASCII letters");
         KeyText { key: plain(name), secret: T::SECRET, kind: T::TYPE, required, default, help }
     }
 
     fn describe(&self) -> ConfigKey {
-        let help: Vec<&str> =
-            self.help.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+        let help = self.help.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ");
         ConfigKey {
             key: self.key.to_owned(),
             kind: self.kind,
             required: self.required,
             secret: self.secret,
             default: self.default.map(|default| default()),
-            help: help.join(" "),
+            help: cut(help),
         }
     }
+}
+
+/// Documentation may be longer than what an operator is shown of it.
+fn cut(mut help: String) -> String {
+    if help.len() > HELP_BYTES_MAX {
+        help.truncate(help.floor_char_boundary(HELP_BYTES_MAX - '…'.len_utf8()));
+        help.push('…');
+    }
+    help
 }
 
 /// `r#type` is the key `type`.
@@ -285,6 +294,8 @@ mod tests {
             ] })
         );
         assert_eq!(schema(Nothing::KEYS), Schema::default());
+        let long = cut("ü".repeat(400));
+        assert!(long.len() <= HELP_BYTES_MAX && long.starts_with("üü") && long.ends_with("ü…"), "{long}");
     }
 
     #[test]

@@ -247,6 +247,34 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
     }
 }
 
+/// The examination of authors: a start that takes what the schema does not allow.
+#[test]
+fn conform_holds_the_start_to_the_schema() {
+    let (house, aside) = (House::new(""), tempfile::tempdir().unwrap());
+    let file = aside.path().join("odd.so");
+    let conform = |how: char| -> Value {
+        fs::write(&file, odd(how)).unwrap();
+        let set = ["--set", "wanted=7", "--calls", "8", "--json"];
+        let output = house.run(&[&["plugin", "conform", file.to_str().unwrap()][..], &set].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let check = |report: &Value, name: &str| {
+        let mut checks = report["checks"].as_array().unwrap().iter();
+        let check = checks.find(|check| check["check"] == name).unwrap_or_else(|| panic!("{report}"));
+        (check["outcome"].as_str().unwrap().to_owned(), check["words"].as_str().unwrap().to_owned())
+    };
+    let report = conform('W');
+    assert_eq!(check(&report, "schema"), ("ok".into(), "its config has the keys wanted".into()));
+    let want = "its account starts without \"wanted\", which its schema does not allow";
+    assert_eq!(check(&report, "schema and start"), ("failed".into(), want.into()));
+    assert_eq!(check(&conform('S'), "schema").0, "failed");
+    let report = conform('.');
+    assert_eq!(
+        (check(&report, "schema").0, check(&report, "schema and start").0),
+        ("skipped".into(), "skipped".into())
+    );
+}
+
 /// A secret is named once, by the type of its key: manifest and schema cannot differ.
 #[test]
 fn every_plugin_of_the_tree_describes_its_config() {
