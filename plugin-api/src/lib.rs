@@ -2,7 +2,7 @@
 //!
 //! - The **vocabulary**: plain types that both sides speak ([`Address`], [`InboundMessage`],
 //!   [`OutboundMessage`] …). No input or output happens here.
-//! - The **SDK** (feature `sdk`, the default): [`Channel`], [`Runtime`] and [`export_channel!`].
+//! - The **SDK** (feature `sdk`, the default): [`Channel`], [`Runtime`], [`config!`] and [`export_channel!`].
 //!   An author writes plain async Rust and sees no FFI type.
 //! - **Testing** (feature `testing`): a runtime that takes notes and answers as it is told.
 //! - The **wire** (feature `abi`): how the vocabulary travels in the frames of `vestibule-seam`.

@@ -2,6 +2,7 @@
 //! cannot be reached.
 
 use super::describe;
+use super::fit;
 use super::link::{CallError, Link};
 use crate::config::Config;
 use crate::delivery;
@@ -147,9 +148,9 @@ pub async fn misfit(
     }
     for (account, section) in sections.iter().filter(|(account, _)| old.is_live(account)) {
         if let Err(why) = describe::settings(&house.home.config(), new, account, section).await {
-            let name = &new.manifest.name;
+            let (why, name) = (fit::sentence(&why), &new.manifest.name);
             return Some(format!(
-                "{why}. What ran before runs on; once that is mended, run `vestibule plugin reload {name}`. [CONFIG]"
+                "{why} What ran before runs on; once that is mended, run `vestibule plugin reload {name}`. [CONFIG]"
             ));
         }
     }

@@ -45,6 +45,11 @@ pub fn fault(schema: &Schema, plugin: &str, section: &Table) -> Option<String> {
     other.map(|(key, is)| format!("gives \"{}\" {is}, and {plugin} wants {}", key.key, wanted(key.kind)))
 }
 
+/// The words as a sentence that another follows: a question needs no full stop.
+pub fn sentence(words: &str) -> String {
+    if words.ends_with(['?', '.']) { words.to_owned() } else { format!("{words}.") }
+}
+
 fn said(name: &str) -> String {
     name.chars().take(SAID_MAX).flat_map(char::escape_debug).collect()
 }

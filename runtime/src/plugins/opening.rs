@@ -1,6 +1,7 @@
 //! From a file to a live plugin: read, checked, copied, opened.
 
 use super::describe;
+use super::fit;
 use super::link::{Link, Origin};
 use super::load::{self, Checked};
 use super::pins::Pins;
@@ -73,7 +74,8 @@ async fn opened(house: &Arc<House>, path: &Path, replaced: Option<&Arc<Link>>) -
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
 pub fn fresh_config(home: &Home) -> Result<Config, String> {
-    Config::load(home).map_err(|error| format!("{error}. Mend that first. [CONFIG]"))
+    Config::load(home)
+        .map_err(|error| format!("{} Mend that first. [CONFIG]", fit::sentence(&error.to_string())))
 }
 
 /// Reads a file and checks all that can be checked without running anything of it.
