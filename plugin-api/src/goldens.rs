@@ -1,6 +1,6 @@
 //! The frames of every level of the vocabulary, one folder a level. Frames are added, never changed.
 
-use crate::wire::{Effects, Empty, Event, Found, Request, StateValue, WebhookHead};
+use crate::wire::{Description, Effects, Empty, Event, Found, Request, StateValue, WebhookHead};
 use crate::{
     Accepted, Capability, Handover, Known, Manifest, PluginError, PluginKind, Receipt, Verdict, WebhookScheme,
 };
@@ -56,6 +56,7 @@ fn the_frames_of_every_level_mean_what_they_meant() {
                     "webhook_answer" => both_ways::<WebhookHead>(&head),
                     "known" => both_ways::<Known>(&head),
                     "accepted" => both_ways::<Accepted>(&head),
+                    "description" => both_ways::<Description>(&head),
                     "error" => both_ways::<PluginError>(&head),
                     _ => Err("nobody reads this kind of frame".to_owned()),
                 };

@@ -2,7 +2,7 @@
 //!
 //! - The **vocabulary**: plain types that both sides speak ([`Address`], [`InboundMessage`],
 //!   [`OutboundMessage`] …). No input or output happens here.
-//! - The **SDK** (feature `sdk`, the default): [`Channel`], [`Runtime`] and [`export_channel!`].
+//! - The **SDK** (feature `sdk`, the default): [`Channel`], [`Runtime`], [`config!`] and [`export_channel!`].
 //!   An author writes plain async Rust and sees no FFI type.
 //! - **Testing** (feature `testing`): a runtime that takes notes and answers as it is told.
 //! - The **wire** (feature `abi`): how the vocabulary travels in the frames of `vestibule-seam`.
@@ -20,6 +20,7 @@ mod local;
 mod manifest;
 mod message;
 mod module;
+mod schema;
 mod state;
 mod webhook;
 
@@ -50,13 +51,14 @@ pub use module::{
     Action, Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened,
     SessionRef, Station, Tick, Verdict,
 };
+pub use schema::{CONFIG_KEYS_MAX, ConfigKey, HELP_BYTES_MAX, KEY_BYTES_MAX, KeyType, Schema};
 pub use state::{Health, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, STATE_WRITES_MAX, StateWrite};
 pub use webhook::{WebhookRequest, WebhookResponse};
 
 #[cfg(feature = "sdk")]
 pub use async_trait::async_trait;
 #[cfg(feature = "sdk")]
-pub use sdk::{Channel, Module, Runtime, Secret, local_socket};
+pub use sdk::{Channel, ConfigValue, Module, Runtime, Secret, local_socket};
 
 /// What [`export_channel!`] and [`export_module!`] expand to; not for authors.
 #[doc(hidden)]
@@ -64,10 +66,13 @@ pub use sdk::{Channel, Module, Runtime, Secret, local_socket};
 pub mod __export {
     pub use crate::bundled::Bundled;
     pub use crate::manifest::{ManifestText, Note};
-    pub use crate::sdk::kind::{OfChannel, OfModule};
+    pub use crate::sdk::config::{ConfigOf, Described, KeyText, Section, Undescribed};
+    pub use crate::sdk::kind::{Kind, OfChannel, OfModule};
     pub use crate::sdk::serve::{State, serve_call, serve_cancel, serve_init, serve_shutdown};
     pub use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleError, RootModuleResult};
     pub use abi_stable::prefix_type::{PrefixRefTrait, PrefixTypeTrait};
     pub use inventory;
+    pub use serde::{Deserialize, Deserializer};
+    pub use serde_json::json;
     pub use vestibule_seam::{Done, Frame, PluginCalls, PluginRoot, PluginRootRef, RuntimeSide};
 }

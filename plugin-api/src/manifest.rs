@@ -264,6 +264,33 @@ impl ManifestText {
         out.raw("]")
     }
 
+    /// The secrets: those of the described keys, or else those that were written out.
+    #[cfg(feature = "sdk")]
+    pub const fn secrets(self, written: &[&str], keys: Option<&[crate::sdk::config::KeyText]>) -> Self {
+        let Some(keys) = keys else { return self.strings(written) };
+        let mut out = self.raw("[");
+        let (mut i, mut count) = (0, 0);
+        while i < keys.len() {
+            if keys[i].secret {
+                if count > 0 {
+                    out = out.raw(",");
+                }
+                out = out.string(keys[i].key);
+                assert!(
+                    written.is_empty() || among(keys[i].key, written),
+                    "`secrets` lacks a key that config! makes a Secret: leave `secrets` out, config! says it"
+                );
+                count += 1;
+            }
+            i += 1;
+        }
+        assert!(
+            written.is_empty() || written.len() == count,
+            "`secrets` names what config! makes no Secret: leave `secrets` out, config! says it"
+        );
+        out.raw("]")
+    }
+
     /// The length of the note's description: padded to four bytes.
     pub const fn padded_len(&self) -> usize {
         self.len.div_ceil(4) * 4
@@ -278,6 +305,24 @@ impl ManifestText {
         }
         out
     }
+}
+
+/// Whether a word is among others.
+#[cfg(feature = "sdk")]
+const fn among(word: &str, words: &[&str]) -> bool {
+    let mut i = 0;
+    while i < words.len() {
+        let (one, other) = (word.as_bytes(), words[i].as_bytes());
+        let mut same = 0;
+        while same < one.len() && same < other.len() && one[same] == other[same] {
+            same += 1;
+        }
+        if same == one.len() && same == other.len() {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 /// An ELF note: what `readelf -n` shows and the loader reads. JSON allows the padding's blanks.

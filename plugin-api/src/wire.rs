@@ -5,7 +5,7 @@
 
 use crate::{
     Action, Attachment, Blob, Conversation, Effect, Forwarded, Health, Ignored, InboundMessage,
-    OutboundMessage, Receipt, Reviewed, Screened, StateWrite, Tick, WebhookRequest, WebhookResponse,
+    OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick, WebhookRequest, WebhookResponse,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,8 @@ use vestibule_seam::Frame;
 
 /// The largest head, in bytes, either side accepts.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The largest [`Description`], in bytes, the runtime accepts.
+pub const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
 
 /// What the runtime asks of a plugin. Each names its account, except where the address does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +80,9 @@ pub enum Request {
         /// The account's name.
         account: String,
     },
+    /// Say what cannot be read in the file: asked once, before any account is started. Answered by
+    /// [`Description`].
+    Describe,
     /// A verb of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -138,6 +143,14 @@ pub enum Event {
     /// A verb of a newer vocabulary.
     #[serde(other)]
     Unknown,
+}
+
+/// The answer to [`Request::Describe`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Description {
+    /// What an account's config may hold; without it the start of each account is the check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Schema>,
 }
 
 /// The answer to [`Request::Find`].

@@ -6,7 +6,7 @@ use crate::home::Home;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Table;
 
@@ -142,10 +142,19 @@ impl Config {
     /// # Errors
     /// The file cannot be read or says something nobody knows.
     pub fn load(home: &Home) -> Result<Config> {
-        let path = home.config();
-        let text = match std::fs::read_to_string(&path) {
+        Config::load_from(home, &home.config())
+    }
+
+    /// The config that a home would have with this file; only its own may be missing.
+    ///
+    /// # Errors
+    /// See [`Config::load`].
+    pub fn load_from(home: &Home, path: &Path) -> Result<Config> {
+        let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == home.config() => {
+                String::new()
+            }
             Err(error) => return Err(Error::Setup(format!("cannot read {}: {error}", path.display()))),
         };
         let mut config =
@@ -242,16 +251,14 @@ impl Config {
 /// # Errors
 /// A reference names nothing, or a key that holds a secret holds it in plain text.
 pub fn resolve(section: &Table, secrets: &[String]) -> std::result::Result<Value, String> {
+    if let Some(why) = plain_secret(section, secrets) {
+        return Err(why);
+    }
     let mut out = Map::new();
     for (key, value) in section {
         let resolved = match value {
             toml::Value::Table(reference) if is_reference(reference) => {
                 Value::String(secret(key, reference)?)
-            }
-            _ if secrets.contains(key) => {
-                return Err(format!(
-                    "`{key}` is a secret: write {{ env = \"NAME\" }} or {{ file = \"PATH\" }}"
-                ));
             }
             value => serde_json::to_value(value).map_err(|error| format!("`{key}`: {error}"))?,
         };
@@ -260,7 +267,15 @@ pub fn resolve(section: &Table, secrets: &[String]) -> std::result::Result<Value
     Ok(Value::Object(out))
 }
 
-fn is_reference(table: &Table) -> bool {
+/// The sentence about a secret that is written down, if one is.
+pub fn plain_secret(section: &Table, secrets: &[String]) -> Option<String> {
+    let plain = |value: &toml::Value| !value.as_table().is_some_and(is_reference);
+    let (key, _) = section.iter().find(|(key, value)| secrets.contains(key) && plain(value))?;
+    Some(format!("`{key}` is a secret: write {{ env = \"NAME\" }} or {{ file = \"PATH\" }}"))
+}
+
+/// Whether a value names where a secret is kept: `{ env = "NAME" }` or `{ file = "PATH" }`.
+pub fn is_reference(table: &Table) -> bool {
     table.len() == 1 && (table.contains_key("env") || table.contains_key("file"))
 }
 
@@ -286,14 +301,16 @@ fn known(key: &str, keys: &[&str]) -> std::result::Result<(), String> {
     if keys.contains(&key) {
         return Ok(());
     }
-    let nearest =
-        keys.iter().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-    match nearest {
-        Some(near) if strsim::jaro_winkler(near, key) > 0.7 => {
-            Err(format!("`{key}` is not a key; did you mean `{near}`?"))
-        }
-        _ => Err(format!("`{key}` is not a key; the keys are {}", keys.join(", "))),
+    match nearest(key, keys.iter().copied()) {
+        Some(near) => Err(format!("`{key}` is not a key; did you mean `{near}`?")),
+        None => Err(format!("`{key}` is not a key; the keys are {}", keys.join(", "))),
     }
+}
+
+/// The word among these that somebody who wrote another may have meant.
+pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = words.map(|known| (strsim::jaro_winkler(known, word), known)).filter(|(like, _)| *like > 0.7);
+    near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, known)| known)
 }
 
 fn text_of<'a>(table: &'a Table, key: &str) -> std::result::Result<Option<&'a str>, String> {

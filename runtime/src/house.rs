@@ -22,7 +22,7 @@ const LATER: std::time::Duration = std::time::Duration::from_millis(50);
 pub struct House {
     /// Its folder.
     pub home: Home,
-    /// Its config.
+    /// Its config, as it was when the house started; what is loaded later has that of then.
     pub config: Config,
     /// The central database.
     pub central: Central,

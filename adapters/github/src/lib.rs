@@ -8,26 +8,23 @@ mod map;
 
 use api::Api;
 use map::{Reading, Rules};
-use serde::Deserialize;
 use vestibule_plugin_api::*;
 
-/// `[channels.github.<account>]` in `vestibule.toml`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    /// The token of the account that the agent speaks as.
-    token: Secret,
-    /// The webhook's secret. The runtime verifies signatures with it before a request gets here;
-    /// it is named so that the key is not unknown, and so that forgetting it is an error.
-    #[serde(rename = "webhook_secret")]
-    _webhook_secret: Secret,
-    /// Where the API is: `https://HOST/api/v3` for GitHub Enterprise Server.
-    api_url: Option<String>,
-    /// Whether to listen to people without a role in the repository, too.
-    #[serde(default)]
-    anyone: bool,
-    /// The name that counts as a mention, if it is not the token's own login.
-    bot_username: Option<String>,
+config! {
+    /// `[channels.github.<account>]` in `vestibule.toml`.
+    struct Config {
+        /// The token of the account that the agent speaks as
+        token: Secret,
+        // The runtime verifies with it before a request gets here. Forgetting it is an error.
+        /// What the webhook's settings on GitHub have as secret
+        webhook_secret: Secret,
+        /// Where the API is: https://HOST/api/v3 for GitHub Enterprise Server
+        api_url: Option<String>,
+        /// Whether to listen to people without a role in the repository, too
+        anyone: bool = false,
+        /// The name that counts as a mention, if it is not the token's own login
+        bot_username: Option<String>,
+    }
 }
 
 impl Config {
@@ -114,7 +111,6 @@ export_channel! {
     description: "Issues and pull requests on GitHub",
     capabilities: ["threads", "webhook", "reconcilable"],
     webhook: "github_sha256",
-    secrets: ["token", "webhook_secret"],
 }
 
 #[cfg(test)]

@@ -12,22 +12,19 @@ mod split;
 use api::Api;
 use map::Own;
 use send::Progress;
-use serde::Deserialize;
 use std::sync::{Mutex, PoisonError};
 use tokio::task::JoinHandle;
 use vestibule_plugin_api::*;
 
-/// `[channels.telegram.<account>]` in `vestibule.toml`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    /// The bot's token, from BotFather.
-    token: Secret,
-    /// Where the Bot API is: your own server, if you run one.
-    api_root: Option<String>,
+config! {
+    /// `[channels.telegram.<account>]` in `vestibule.toml`.
+    struct Config {
+        /// The bot's token, from BotFather
+        token: Secret,
+        /// Where the Bot API is: your own server, if you run one
+        api_root: String = "https://api.telegram.org",
+    }
 }
-
-const API_ROOT: &str = "https://api.telegram.org";
 
 struct Telegram {
     api: Api,
@@ -41,7 +38,7 @@ impl Channel for Telegram {
     type Config = Config;
 
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
-        let api = Api::new(config.api_root.as_deref().unwrap_or(API_ROOT), &config.token)?;
+        let api = Api::new(&config.api_root, &config.token)?;
         let own: Own = api.own_user().await?;
         // A webhook that is set keeps `getUpdates` from working. What waits stays.
         api.delete_webhook().await?;
@@ -70,7 +67,6 @@ export_channel! {
     channel_type: "telegram",
     description: "Private chats and groups on Telegram",
     capabilities: ["threads", "attachments"],
-    secrets: ["token"],
 }
 
 #[cfg(test)]

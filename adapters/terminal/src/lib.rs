@@ -23,14 +23,14 @@ use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use vestibule_plugin_api::*;
 
-/// `[channels.terminal.main]`; the runtime fills in both keys.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    /// The socket's path.
-    socket: PathBuf,
-    /// What a client must show.
-    token: Secret,
+config! {
+    /// `[channels.terminal.main]`; the runtime fills in both keys.
+    struct Config {
+        /// The socket's path
+        socket: PathBuf,
+        /// What a client must show
+        token: Secret,
+    }
 }
 
 struct Terminal {

@@ -12,17 +12,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use vestibule_plugin_api::*;
 
-/// `[channels.echo.main]` in `vestibule.toml`; every key is optional.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    /// Where lines are taken.
-    #[serde(default = "default_listen")]
-    listen: String,
-}
-
-fn default_listen() -> String {
-    "127.0.0.1:7007".into()
+config! {
+    /// `[channels.echo.main]` in `vestibule.toml`; every key is optional.
+    struct Config {
+        /// Where lines are taken
+        listen: String = "127.0.0.1:7007",
+    }
 }
 
 /// The largest file, in bytes: it is held in memory. The runtime's own limit is lower.

@@ -2,23 +2,18 @@
 //!
 //! Who may write to whom is none of its business: the runtime asks only about what it has allowed.
 
-use serde::Deserialize;
-use vestibule_plugin_api::{Effect, Forwarded, Module, Result, Runtime, async_trait, export_module};
+use vestibule_plugin_api::{Effect, Forwarded, Module, Result, Runtime, async_trait, config, export_module};
 
 /// So many messages may agents send each other before somebody on a channel must speak again. A question
 /// and its answer are two; the rest is for a chain of helpers, and stops two that only thank each other.
 const HOPS_MAX: u32 = 8;
 
-/// The section `[modules.agent-to-agent]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    #[serde(default = "hops_max")]
-    hops_max: u32,
-}
-
-fn hops_max() -> u32 {
-    HOPS_MAX
+config! {
+    /// The section `[modules.agent-to-agent]`.
+    struct Config {
+        /// So many messages may agents send each other before somebody else must speak
+        hops_max: u32 = HOPS_MAX,
+    }
 }
 
 struct AgentToAgent {

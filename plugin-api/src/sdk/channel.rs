@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 /// any program. A panic is caught and ends that call only.
 #[async_trait]
 pub trait Channel: Send + Sync + Sized + 'static {
-    /// The account's section of the config. Derive `Deserialize` with `deny_unknown_fields`, so
-    /// that a typo is answered with the list of keys that exist.
+    /// The account's section of the config, best made by [`config!`](crate::config): then the runtime
+    /// answers a typo before it starts the account.
     type Config: DeserializeOwned + Send;
 
     /// Connects. Return [`PluginError::Retry`] for a platform that cannot be reached: the runtime

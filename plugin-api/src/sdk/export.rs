@@ -9,8 +9,7 @@
 ///     channel_type: "slack",
 ///     description: "Slack workspaces",
 ///     capabilities: ["threads", "webhook"],
-///     webhook: "hmac_sha256",
-///     secrets: ["token", "webhook_secret"],
+///     webhook: "github_sha256",
 /// }
 /// ```
 ///
@@ -18,7 +17,8 @@
 /// `webhook: "hmac", hmac: { header: "X-Signature", prefix: "sha256=", key: "webhook_secret" }`.
 ///
 /// `channel`, `channel_type` and `description` are required. The plugin's name is the channel type;
-/// its version is the crate's.
+/// its version is the crate's. Its secrets are those of its [`config!`](crate::config); for a config that
+/// is not made so, `secrets: ["token", "webhook_secret"]` names their keys.
 #[macro_export]
 macro_rules! export_channel {
     (
@@ -33,7 +33,7 @@ macro_rules! export_channel {
         $(,)?
     ) => {
         $crate::__export_plugin! {
-            OfChannel, $channel, $channel_type,
+            OfChannel, $channel, $channel_type, [$($($secret),*)?],
             .raw(",\"kind\":\"channel\",\"channel_type\":").string($channel_type)
             .raw(",\"description\":").string($description)
             $(.raw(",\"capabilities\":").strings(&[$($capability),*]))?
@@ -42,7 +42,6 @@ macro_rules! export_channel {
                 // A literal of text or number reads the same in JSON.
                 $(.raw(concat!(",\"", stringify!($word), "\":", stringify!($value))))*
                 .raw("}"))?
-            $(.raw(",\"secrets\":").strings(&[$($secret),*]))?
             $(.raw(",\"handover\":").string($handover))?
         }
     };
@@ -78,13 +77,12 @@ macro_rules! export_module {
         $(,)?
     ) => {
         $crate::__export_plugin! {
-            OfModule, $module, $name,
+            OfModule, $module, $name, [$($($secret),*)?],
             .raw(",\"kind\":\"module\",\"description\":").string($description)
             .raw(",\"stations\":").strings(&[$($station),*])
             $(.raw(",\"actions\":").strings(&[$($action),*]))?
             $(.raw(concat!(",\"tick_seconds\":", stringify!($tick_seconds))))?
             $(.raw(",\"on_failure\":").string($on_failure))?
-            $(.raw(",\"secrets\":").strings(&[$($secret),*]))?
             $(.raw(",\"handover\":").string($handover))?
         }
     };
@@ -94,15 +92,22 @@ macro_rules! export_module {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_plugin {
-    ($kind:ident, $plugin:ty, $name:literal, $($text:tt)*) => {
+    ($kind:ident, $plugin:ty, $name:literal, [$($secret:literal),*], $($text:tt)*) => {
         const _: () = {
             use $crate::__export as x;
+
+            const KEYS: Option<&'static [x::KeyText]> = {
+                #[allow(unused_imports, reason = "a described config does not need it")]
+                use x::Undescribed as _;
+                x::ConfigOf::<<x::$kind<$plugin> as x::Kind>::Config>::KEYS
+            };
 
             const TEXT: x::ManifestText = x::ManifestText::new()
                 .raw("{\"name\":").string($name)
                 .raw(",\"version\":").string(env!("CARGO_PKG_VERSION"))
                 .raw(",\"abi\":1,\"api\":").string($crate::API_LEVEL)
                 $($text)*
+                .raw(",\"secrets\":").secrets(&[$($secret),*], KEYS)
                 .raw(if cfg!(panic = "unwind") { ",\"panic\":\"unwind\"}" } else { ",\"panic\":\"abort\"}" });
             const LEN: usize = TEXT.padded_len();
             static MANIFEST: [u8; LEN] = TEXT.to_array();
@@ -111,7 +116,7 @@ macro_rules! __export_plugin {
             #[unsafe(link_section = ".note.vestibule")]
             static NOTE: x::Note<LEN> = x::Note::new(TEXT.to_array());
 
-            static STATE: x::State<x::$kind<$plugin>> = x::State::new();
+            static STATE: x::State<x::$kind<$plugin>> = x::State::with(KEYS);
 
             struct Plugin;
 

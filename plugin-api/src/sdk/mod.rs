@@ -1,6 +1,7 @@
 //! The author's side: the trait to implement, the handle to call, the macro to export with.
 
 mod channel;
+pub(crate) mod config;
 mod export;
 mod handle;
 pub(crate) mod kind;
@@ -10,6 +11,7 @@ mod module;
 pub(crate) mod serve;
 
 pub use channel::Channel;
+pub use config::ConfigValue;
 pub use handle::{Runtime, Secret};
 pub use local::local_socket;
 pub use module::Module;

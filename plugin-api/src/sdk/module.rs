@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 /// that counts calls. A panic is caught and ends that call only.
 #[async_trait]
 pub trait Module: Send + Sync + Sized + 'static {
-    /// The section `[modules.NAME]` of the config. Derive `Deserialize` with `deny_unknown_fields`.
+    /// The section `[modules.NAME]` of the config, best made by [`config!`](crate::config).
     type Config: DeserializeOwned + Send;
 
     /// Starts the module. Return [`PluginError::Retry`] for something that is only away for a while.

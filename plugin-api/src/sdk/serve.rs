@@ -1,9 +1,10 @@
 //! The plugin's own machinery: frames become calls of the trait, on the plugin's own runtime.
 
+use super::config::{self, KeyText};
 use super::handle::Runtime;
 use super::kind::Kind;
 use super::log;
-use crate::wire::{self, Empty, Request};
+use crate::wire::{self, Description, Empty, Request};
 use crate::{ACCOUNT_MAIN, PluginError, Result};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +18,12 @@ use vestibule_seam::{Done, Frame, RuntimeSide, status};
 /// The state of one plugin: a static, made by the exporting macro.
 pub struct State<K: Kind> {
     house: Mutex<Option<Arc<House<K>>>>,
+    keys: Option<&'static [KeyText]>,
 }
 
 struct House<K: Kind> {
     side: RuntimeSide,
+    keys: Option<&'static [KeyText]>,
     threads: Mutex<Option<tokio::runtime::Runtime>>,
     accounts: Mutex<HashMap<String, Arc<K>>>,
     /// Those under way; without a handle until they are spawned.
@@ -36,7 +39,12 @@ impl<K: Kind> State<K> {
     /// Nothing runs yet.
     #[allow(clippy::new_without_default, reason = "it is a static's initialiser")]
     pub const fn new() -> Self {
-        State { house: Mutex::new(None) }
+        State { house: Mutex::new(None), keys: None }
+    }
+
+    /// The same, with the keys of its config if it is described.
+    pub const fn with(keys: Option<&'static [KeyText]>) -> Self {
+        State { house: Mutex::new(None), keys }
     }
 
     fn house(&self) -> Option<Arc<House<K>>> {
@@ -62,6 +70,7 @@ pub fn serve_init<K: Kind>(state: &State<K>, name: &str, side: RuntimeSide, log_
     };
     *locked(&state.house) = Some(Arc::new(House {
         side,
+        keys: state.keys,
         threads: Mutex::new(Some(threads)),
         accounts: Mutex::new(HashMap::new()),
         calls: Mutex::new(HashMap::new()),
@@ -183,6 +192,7 @@ async fn perform<K: Kind>(house: &House<K>, request: Request, frame: Frame) -> R
             }
             Ok(wire::frame(&Empty {}))
         }
+        Request::Describe => Ok(wire::frame(&Description { config: house.keys.map(config::schema) })),
         Request::Unknown => Err(PluginError::unsupported("this plugin is older than the runtime")),
         request => {
             let started = started(house, account_of(&request))?;

@@ -107,9 +107,9 @@ pub struct Output {
 pub enum PluginVerb {
     /// Show what is loaded, and what was refused and why
     List(Output),
-    /// Load the file of one again: also the way out of quarantine
+    /// Load the file of one again, with the config as it is now: also the way out of quarantine
     Reload(Name),
-    /// Say whether a file would be loaded, and if not, why; no house is needed
+    /// Say whether a file would be loaded, what its config may hold, and whether it does; no house is needed
     Check(PluginFile),
     /// Trust a file with the bytes it has now; any other bytes of it are refused from then on
     Trust(TrustArgs),
@@ -125,6 +125,9 @@ pub enum PluginVerb {
 pub struct PluginFile {
     /// The `.so`
     pub file: std::path::PathBuf,
+    /// The config that its accounts' sections are taken from [default: the home's]
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub output: Output,
 }

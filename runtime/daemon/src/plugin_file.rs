@@ -3,21 +3,27 @@
 use crate::cli::{PluginFile, TrustArgs};
 use crate::{print, up};
 use anyhow::anyhow;
+use vestibule_plugin_api::{ConfigKey, Schema};
 use vestibule_runtime::plugins::{self, Report};
 use vestibule_runtime::{Config, Home};
 
-/// Says whether a file would be loaded; an error when it would not.
+/// Says whether a file would be loaded and fits its config; an error when not.
 pub async fn check(args: PluginFile) -> anyhow::Result<()> {
     let home = Home::from_env()?;
-    let config = Config::load(&home)?;
+    let config_file = args.config.unwrap_or_else(|| home.config());
+    let config = Config::load_from(&home, &config_file)?;
     let file = std::path::absolute(&args.file).unwrap_or(args.file);
-    let report = plugins::examine(&home, &config, &up::program(), &file).await;
+    let report = plugins::examine(&home, &config, &config_file, &up::program(), &file).await;
     if args.output.json {
         print::json(&serde_json::to_value(&report)?);
     } else {
         show(&report);
     }
-    if report.loads { Ok(()) } else { Err(anyhow!("{} would not be loaded", file.display())) }
+    match (report.loads, report.fits) {
+        (true, true) => Ok(()),
+        (true, false) => Err(anyhow!("{} would be loaded, and not every account started", file.display())),
+        (false, _) => Err(anyhow!("{} would not be loaded", file.display())),
+    }
 }
 
 fn show(report: &Report) {
@@ -44,8 +50,34 @@ fn show(report: &Report) {
         };
         println!("  {mark}  {:<10} {}", check.what.replace('_', "-"), check.words);
     }
+    if let Some(schema) = &report.schema {
+        keys(schema);
+    }
     for line in &report.log {
         println!("  it logged: {}", line.escape_debug());
+    }
+}
+
+/// What a config may hold, a line for each key. The loader has looked at every word.
+fn keys(schema: &Schema) {
+    if schema.keys.is_empty() && !schema.open {
+        return println!("  its config has no keys");
+    }
+    println!("  its config{}", if schema.open { ", which may have other keys, too" } else { "" });
+    let fact = |key: &ConfigKey| {
+        let more = match (&key.default, key.required) {
+            (Some(default), _) => format!(", {default} by default"),
+            (None, true) => ", required".to_owned(),
+            (None, false) => String::new(),
+        };
+        format!("{}{more}{}", key.kind.word(), if key.secret { ", secret" } else { "" })
+    };
+    let facts: Vec<String> = schema.keys.iter().map(fact).collect();
+    let wide = |words: &mut dyn Iterator<Item = usize>| words.filter(|wide| *wide <= 64).max().unwrap_or(0);
+    let name = wide(&mut schema.keys.iter().map(|key| key.key.len()));
+    let fact = wide(&mut facts.iter().map(|fact| fact.chars().count()));
+    for (key, is) in schema.keys.iter().zip(&facts) {
+        println!("    {}", format!("{:name$}  {is:fact$}  {}", key.key, key.help).trim_end());
     }
 }
 

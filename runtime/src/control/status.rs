@@ -96,14 +96,22 @@ fn channels(house: &House, link: &Link) -> Vec<Value> {
     accounts.iter().map(entry).collect()
 }
 
-/// A channel's accounts are told of in `status`; a module has none to be told of there.
-fn module_state(link: &Link) -> (&'static str, Option<String>) {
+/// How a plugin is that runs. A module is as its one account is; a channel is loaded, however its accounts
+/// are, and what is broken in the first of them is said.
+fn running_state(link: &Link) -> (&'static str, Option<String>) {
     let accounts = link.accounts();
-    match accounts.values().next().filter(|_| link.manifest.kind == PluginKind::Module) {
-        Some(AccountState::Broken(why)) => ("broken", Some(why.clone())),
-        Some(AccountState::Waiting(why)) => ("waiting", Some(why.clone())),
-        _ => ("loaded", None),
+    if link.manifest.kind == PluginKind::Module {
+        return match accounts.values().next() {
+            Some(AccountState::Broken(why)) => ("broken", Some(why.clone())),
+            Some(AccountState::Waiting(why)) => ("waiting", Some(why.clone())),
+            _ => ("loaded", None),
+        };
     }
+    let broken = accounts.iter().find_map(|(account, state)| match state {
+        AccountState::Broken(why) => Some(format!("its account {account} is broken: {why}")),
+        _ => None,
+    });
+    ("loaded", broken)
 }
 
 /// How a started account is: live, unless its channel says something else.
@@ -124,7 +132,7 @@ pub fn plugins(house: &House) -> Value {
             Origin::File { path, sha256 } => (path.display().to_string(), Some(sha256.clone())),
         };
         let (state, reason) = match link.tier.seat_state() {
-            None | Some(SeatState::Running) => module_state(&link),
+            None | Some(SeatState::Running) => running_state(&link),
             Some(SeatState::Restarting(why)) => ("restarting", Some(why)),
             Some(SeatState::Quarantined(why)) => ("quarantined", Some(why)),
         };

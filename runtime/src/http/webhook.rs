@@ -80,7 +80,7 @@ async fn answer(
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; come again");
     };
     let key = signature::key(&link.manifest);
-    let secret = secret(house, channel, account, &link.manifest.secrets, key)?;
+    let secret = secret(&link, account, key)?;
     let (parts, body) = request.into_parts();
     let body = read(body, house.config.webhook_body_limit).await?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
@@ -116,15 +116,9 @@ async fn answer(
     }
 }
 
-fn secret(
-    house: &House,
-    channel: &str,
-    account: &str,
-    secrets: &[String],
-    key: &str,
-) -> Result<String, Refusal> {
-    let section = house.config.channels.get(&(channel.to_owned(), account.to_owned()));
-    let resolved = section.and_then(|section| config::resolve(section, secrets).ok());
+fn secret(link: &Link, account: &str, key: &str) -> Result<String, Refusal> {
+    let section = link.sections().get(account).cloned();
+    let resolved = section.and_then(|section| config::resolve(&section, &link.manifest.secrets).ok());
     match resolved.as_ref().and_then(|config| config.get(key)).and_then(Value::as_str) {
         Some(secret) if !secret.is_empty() => Ok(secret.to_owned()),
         // Without a secret nothing can be verified, so nothing is taken.

@@ -1,14 +1,17 @@
 //! The accounts of a plugin: started with their config, and started again while their platform
 //! cannot be reached.
 
+use super::describe;
+use super::fit;
 use super::link::{CallError, Link};
-use crate::config;
+use crate::config::Config;
 use crate::delivery;
 use crate::house::House;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{ACCOUNT_MAIN, PluginError, PluginKind};
+use vestibule_plugin_api::{ACCOUNT_MAIN, Manifest, PluginError, PluginKind};
 
 /// The first wait before an account is started again; it doubles up to the last.
 const RESTART_FIRST: Duration = Duration::from_secs(1);
@@ -39,28 +42,28 @@ const TRIAL_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The accounts that the config names. A plugin without secrets needs no config: it has `main`, as a
 /// module has, with `[modules.NAME]`.
-fn sections(house: &House, link: &Link) -> Vec<(String, toml::Table)> {
-    if link.manifest.kind == PluginKind::Module {
-        let section = house.config.modules.get(&link.manifest.name).cloned().unwrap_or_default();
-        return vec![(ACCOUNT_MAIN.to_owned(), section)];
+pub fn sections(config: &Config, manifest: &Manifest) -> BTreeMap<String, toml::Table> {
+    if manifest.kind == PluginKind::Module {
+        let section = config.modules.get(&manifest.name).cloned().unwrap_or_default();
+        return BTreeMap::from([(ACCOUNT_MAIN.to_owned(), section)]);
     }
-    let channel = &link.manifest.channel_type;
-    let mut sections: Vec<(String, toml::Table)> = house
-        .config
+    let channel = &manifest.channel_type;
+    let mut sections: BTreeMap<String, toml::Table> = config
         .channels
         .iter()
         .filter(|((of, _), _)| of == channel)
         .map(|((_, account), section)| (account.clone(), section.clone()))
         .collect();
-    if sections.is_empty() && link.manifest.secrets.is_empty() {
-        sections.push((ACCOUNT_MAIN.to_owned(), toml::Table::new()));
+    if sections.is_empty() && manifest.secrets.is_empty() {
+        sections.insert(ACCOUNT_MAIN.to_owned(), toml::Table::new());
     }
     sections
 }
 
 /// Starts every account of a plugin.
 pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
-    for (account, section) in sections(house, link) {
+    let sections = link.sections().clone();
+    for (account, section) in sections {
         let mut states = link.accounts();
         if states.get(&account) == Some(&AccountState::Stopping) {
             continue; // the plugin is being taken out
@@ -79,7 +82,7 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
         if link.generation() != generation {
             return;
         }
-        let (state, again) = match start(&link, &account, &section).await {
+        let (state, again) = match start(&house.home.config(), &link, &account, &section).await {
             Ok(()) => (AccountState::Live, false),
             Err(CallError::Plugin(PluginError::Retry { reason, .. })) => {
                 (AccountState::Waiting(reason), true)
@@ -124,10 +127,34 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
     }
 }
 
-async fn start(link: &Link, account: &str, section: &toml::Table) -> Result<(), CallError> {
-    let config = config::resolve(section, &link.manifest.secrets)
-        .map_err(|why| CallError::Plugin(PluginError::broken(why)))?;
-    link.start_account(account, config).await
+/// Starts an account with its section of the config `file`, if the plugin knows what is in it.
+async fn start(file: &Path, link: &Link, account: &str, section: &toml::Table) -> Result<(), CallError> {
+    let settings = describe::settings(file, link, account, section).await;
+    let settings = settings.map_err(|why| CallError::Plugin(PluginError::broken(why)))?;
+    link.start_account(account, settings).await
+}
+
+/// Why `new` cannot take the place of `old` with these sections, if it cannot: the section of an account
+/// that is live is not what `new` describes.
+pub async fn misfit(
+    house: &House,
+    old: &Link,
+    new: &Link,
+    sections: &BTreeMap<String, toml::Table>,
+) -> Option<String> {
+    // A file that has become another channel has no account in common with what it was.
+    if old.manifest.channel_type != new.manifest.channel_type {
+        return None;
+    }
+    for (account, section) in sections.iter().filter(|(account, _)| old.is_live(account)) {
+        if let Err(why) = describe::settings(&house.home.config(), new, account, section).await {
+            let (why, name) = (fit::sentence(&why), &new.manifest.name);
+            return Some(format!(
+                "{why} What ran before runs on; once that is mended, run `vestibule plugin reload {name}`. [CONFIG]"
+            ));
+        }
+    }
+    None
 }
 
 /// The plugin's process is gone: no account of it can be called, and each says why.
@@ -142,13 +169,15 @@ pub fn pause(link: &Link, state: AccountState) {
 /// its predecessor held, such as a port, may be let go of a little later.
 pub async fn trial(house: &House, link: &Arc<Link>) -> BTreeMap<String, Result<(), CallError>> {
     let mut starting = tokio::task::JoinSet::new();
-    for (account, section) in sections(house, link) {
+    let sections = link.sections().clone();
+    for (account, section) in sections {
         link.accounts().insert(account.clone(), AccountState::Connecting);
-        let link = link.clone();
+        let (file, link) = (house.home.config(), link.clone());
         starting.spawn(async move {
             let begin = tokio::time::Instant::now();
             loop {
-                let started = tokio::time::timeout(TRIAL_PATIENCE, start(&link, &account, &section)).await;
+                let started =
+                    tokio::time::timeout(TRIAL_PATIENCE, start(&file, &link, &account, &section)).await;
                 let started = started.unwrap_or(Err(CallError::Late));
                 let again = matches!(started, Err(CallError::Plugin(PluginError::Retry { .. })));
                 if !again || begin.elapsed() > LET_GO_PATIENCE {
@@ -163,7 +192,8 @@ pub async fn trial(house: &House, link: &Arc<Link>) -> BTreeMap<String, Result<(
 
 /// The accounts of a tried plugin come to life; those that did not start are started as ever.
 pub async fn settle(house: &Arc<House>, link: &Arc<Link>, tried: BTreeMap<String, Result<(), CallError>>) {
-    for (account, section) in sections(house, link) {
+    let sections = link.sections().clone();
+    for (account, section) in sections {
         if !matches!(tried.get(&account), Some(Ok(()))) {
             tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
             continue;

@@ -1,20 +1,22 @@
 //! `vestibule plugin check`: all that the loader checks, on one file, without a house.
 
+use super::accounts;
+use super::fit;
 use super::load;
 use super::opening;
 use super::pins::Pins;
-use super::rehearsal::rehearse;
-use crate::config::Config;
+use super::rehearsal::{Rehearsed, rehearse};
+use crate::config::{self, Config};
 use crate::home::Home;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use vestibule_plugin_api::Manifest;
+use vestibule_plugin_api::{Manifest, Schema};
 
 /// What came of one check.
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// What was checked: `file`, `trust`, `process`, `in_process`.
+    /// What was checked: `file`, `trust`, `process`, `in_process`, and `config` for each account.
     pub what: &'static str,
     /// Whether it would be loaded, as far as this goes; nothing where it could not be tried.
     pub ok: Option<bool>,
@@ -29,24 +31,36 @@ pub struct Report {
     pub file: PathBuf,
     /// Whether a house with this home would load it.
     pub loads: bool,
+    /// Whether the config is what it describes, as far as that can be told.
+    pub fits: bool,
     /// The SHA-256 of its bytes, in hexadecimal.
     pub sha256: Option<String>,
     /// Its manifest.
     pub manifest: Option<Manifest>,
+    /// What its config may hold, if it says so.
+    pub schema: Option<Schema>,
     /// Each check in its order.
     pub checks: Vec<Check>,
     /// What it logged while it was opened.
     pub log: Vec<String>,
 }
 
-/// Checks a file as a house with this home and config would. `program` is run as `program
+/// Checks a file as a house with this home and config would; `config_file` is where that comes from. `program` is run as `program
 /// plugin-host`: the file is opened there and nowhere else.
-pub async fn examine(home: &Home, config: &Config, program: &Path, file: &Path) -> Report {
+pub async fn examine(
+    home: &Home,
+    config: &Config,
+    config_file: &Path,
+    program: &Path,
+    file: &Path,
+) -> Report {
     let mut report = Report {
         file: file.to_owned(),
         loads: false,
+        fits: true,
         sha256: None,
         manifest: None,
+        schema: None,
         checks: vec![],
         log: vec![],
     };
@@ -74,9 +88,9 @@ pub async fn examine(home: &Home, config: &Config, program: &Path, file: &Path) 
         Err(why) => report.note("trust", Some(false), why),
     }
     match copy_and_rehearse(home, config, program, &checked).await {
-        Ok((ms, log)) => {
+        Ok((ms, rehearsed)) => {
             report.note("process", Some(true), format!("opened and started in {ms} ms"));
-            report.log = log;
+            (report.schema, report.log) = (rehearsed.schema, rehearsed.log);
         }
         // Not the file's fault; in-process it may load all the same.
         Err(why) if why.ends_with("[CONFINE]") => report.note("process", None, why),
@@ -88,24 +102,56 @@ pub async fn examine(home: &Home, config: &Config, program: &Path, file: &Path) 
         Err(why) => report.note("in_process", if wanted { Some(false) } else { None }, why),
     }
     report.loads = report.checks.iter().all(|check| check.ok != Some(false));
+    if report.loads {
+        report.hold_against(config, config_file, manifest);
+    }
     report.manifest = Some(checked.inspected.manifest);
     report.sha256 = Some(sha256);
     report
 }
 
 impl Report {
+    /// Checks each account's section of a config against what the plugin describes.
+    fn hold_against(&mut self, config: &Config, config_file: &Path, manifest: &Manifest) {
+        let file = config_file.display();
+        let sections = accounts::sections(config, manifest);
+        if sections.is_empty() {
+            let place = fit::place(manifest, "ACCOUNT");
+            self.note("config", None, format!("{file}: it has no account there yet; add {place}"));
+        }
+        for (account, section) in sections {
+            let place = fit::place(manifest, &account);
+            let fault = self.schema.as_ref().and_then(|schema| fit::fault(schema, &manifest.name, &section));
+            let fault = fault.map(|why| format!("{file}: {place} {why}")).or_else(|| {
+                config::plain_secret(&section, &manifest.secrets).map(|why| format!("{file}: {place}: {why}"))
+            });
+            match fault {
+                Some(why) => {
+                    self.fits = false;
+                    self.note("config", Some(false), why);
+                }
+                None if self.schema.is_some() => {
+                    self.note("config", Some(true), format!("{file}: {place} fits"))
+                }
+                None => {
+                    self.note("config", None, format!("{file}: {place} is not looked at: no schema is known"))
+                }
+            }
+        }
+    }
+
     fn note(&mut self, what: &'static str, ok: Option<bool>, words: impl Into<String>) {
         self.checks.push(Check { what, ok, words: words.into() });
     }
 }
 
-/// Milliseconds until it was open and ended, and what it logged.
+/// Milliseconds until it was open and ended, and what it did.
 async fn copy_and_rehearse(
     home: &Home,
     config: &Config,
     program: &Path,
     checked: &load::Checked,
-) -> Result<(u128, Vec<String>), String> {
+) -> Result<(u128, Rehearsed), String> {
     // Where there is no home yet, a folder of its own.
     let theirs = home.plugin_copies();
     let made = (!theirs.is_dir()).then(|| std::env::temp_dir().join(crate::id::mint("vestibule-check")));
@@ -120,9 +166,9 @@ async fn copy_and_rehearse(
             let inspected = &checked.inspected;
             let spec = opening::spec(config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
             let begin = Instant::now();
-            let log = rehearse(program, &spec).await;
+            let rehearsed = rehearse(program, &spec, &inspected.manifest).await;
             let _ = std::fs::remove_file(copy);
-            log.map(|log| (begin.elapsed().as_millis(), log))
+            rehearsed.map(|rehearsed| (begin.elapsed().as_millis(), rehearsed))
         }
         Err(why) => Err(why.clone()),
     };

@@ -1,7 +1,7 @@
 //! The plugins folder: files that appear, change and go, without a restart.
 
 use super::accounts::{self, DRAIN_PATIENCE, start_accounts};
-use super::link::Origin;
+use super::link::{Link, Origin};
 use super::registry::file_name;
 use super::{handover, opening};
 use crate::delivery;
@@ -46,10 +46,12 @@ pub async fn watch(house: Arc<House>) {
             None
         }
     };
-    let (mut seen, mut trusted) = (BTreeMap::new(), stamp(&house.home.plugins_lock()));
+    // What may mend a refusal besides the file itself: trust, and the config.
+    let words = || [house.home.plugins_lock(), house.home.config()].map(|path| stamp(&path));
+    let (mut seen, mut said) = (BTreeMap::new(), words());
     loop {
-        let now = stamp(&house.home.plugins_lock());
-        if std::mem::replace(&mut trusted, now) != now {
+        let now = words();
+        if std::mem::replace(&mut said, now) != now {
             retry_refused(&house, &mut seen);
         }
         let unsettled = scan(&house, &mut seen).await;
@@ -69,8 +71,8 @@ type Doorbell = EventStream<[u8; 4096]>;
 
 fn doorbell(home: &Path, folder: &Path) -> std::io::Result<Doorbell> {
     let inotify = Inotify::init()?;
-    // `plugins.lock` is renamed into place.
-    inotify.watches().add(home, WatchMask::MOVED_TO | WatchMask::DELETE)?;
+    // `plugins.lock` is renamed into place; `vestibule.toml` is written as its editor does it.
+    inotify.watches().add(home, WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE | WatchMask::DELETE)?;
     inotify.watches().add(
         folder,
         WatchMask::CREATE
@@ -190,10 +192,11 @@ async fn appeared(house: &Arc<House>, path: &Path) {
     }
 }
 
-/// Loads the file of a running plugin once more; whatever happened to it is forgotten.
+/// Loads the file of a running plugin once more, with the config as it is now; whatever happened to it is
+/// forgotten. What is built in only starts its accounts again.
 ///
 /// # Errors
-/// There is no such plugin, or its file cannot be loaded: then what runs stays.
+/// There is no such plugin, its file cannot be loaded, or the config does not fit: then what runs stays.
 pub async fn reload(house: &Arc<House>, name: &str) -> Result<(), String> {
     let Some(link) = house.registry.named(name) else {
         return Err(format!(
@@ -202,15 +205,35 @@ pub async fn reload(house: &Arc<House>, name: &str) -> Result<(), String> {
         ));
     };
     match &link.origin {
-        Origin::Bundled => Err(format!("{name} is built in; restart vestibule to start it anew")),
+        Origin::Bundled => start_again(house, &link).await,
         Origin::File { path, .. } => load_file(house, path).await,
     }
+}
+
+/// Starts the accounts of a plugin again, with the config as it is now.
+async fn start_again(house: &Arc<House>, link: &Arc<Link>) -> Result<(), String> {
+    let _one_at_a_time = house.registry.changing.lock().await;
+    let sections = accounts::sections(&opening::fresh_config(&house.home)?, &link.manifest);
+    if let Some(why) = accounts::misfit(house, link, link, &sections).await {
+        return Err(why);
+    }
+    accounts::halt(link, DRAIN_PATIENCE).await;
+    *link.sections() = sections;
+    accounts::resume(house, link);
+    Ok(())
 }
 
 async fn load_file(house: &Arc<House>, path: &Path) -> Result<(), String> {
     let _one_at_a_time = house.registry.changing.lock().await;
     let running = house.registry.from_file(path);
     let link = opening::open(house, path, running.as_ref()).await?;
+    let sections = link.sections().clone();
+    if let Some(old) = &running
+        && let Some(why) = accounts::misfit(house, old, &link, &sections).await
+    {
+        link.shutdown().await;
+        return Err(why);
+    }
     match &running {
         // What is asked of a module meanwhile waits until the new one has started.
         Some(old) if [old, &link].iter().all(|link| link.manifest.kind == PluginKind::Module) => {

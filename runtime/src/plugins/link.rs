@@ -1,10 +1,11 @@
 //! One live plugin: frames go out with a deadline, answers come back as Rust.
 
-use super::accounts::AccountState;
+use super::accounts::{self, AccountState};
 use super::opening;
 use super::port::Port;
 use super::process::{self, Seat};
 use super::tier::Tier;
+use crate::config::Config;
 use crate::house::House;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -12,11 +13,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
     ACCOUNT_MAIN, Action, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt,
-    Reviewed, Screened, Tick, Verdict, WebhookRequest,
+    Reviewed, Schema, Screened, Tick, Verdict, WebhookRequest,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 
@@ -76,7 +77,10 @@ pub struct Link {
     pub origin: Origin,
     /// Where it runs.
     pub tier: Tier,
+    /// What its config may hold, once it was asked; nothing where it does not say.
+    pub(super) described: OnceCell<Option<Schema>>,
     deadline: Duration,
+    sections: Mutex<BTreeMap<String, toml::Table>>,
     accounts: Mutex<BTreeMap<String, AccountState>>,
     health: Mutex<BTreeMap<String, Health>>,
     generation: AtomicU64,
@@ -91,11 +95,12 @@ impl Link {
     /// The sentence after "Plugin FILE was not loaded:".
     pub fn in_process(
         house: &Arc<House>,
+        config: &Config,
         manifest: Manifest,
         origin: Origin,
         root: PluginRootRef,
     ) -> Result<Arc<Link>, String> {
-        let link = Link::new(house, manifest, origin, Tier::InProcess(root));
+        let link = Link::new(config, manifest, origin, Tier::InProcess(root));
         let port = RuntimeSide::new(Port::new(house, &link));
         match (root.init())(port, log_level()) {
             status::OK => Ok(link),
@@ -111,14 +116,15 @@ impl Link {
     /// The sentence after "Plugin FILE was not loaded:".
     pub async fn in_own_process(
         house: &Arc<House>,
+        config: &Config,
         manifest: Manifest,
         origin: Origin,
         file: PathBuf,
         entry: String,
     ) -> Result<Arc<Link>, String> {
-        let spec = opening::spec(&house.config, &manifest.name, file, entry);
-        let seat = Arc::new(Seat::new(spec, house.config.plugin(&manifest.name).deadline()));
-        let link = Link::new(house, manifest, origin, Tier::Process(seat.clone()));
+        let spec = opening::spec(config, &manifest.name, file, entry);
+        let seat = Arc::new(Seat::new(spec, config.plugin(&manifest.name).deadline()));
+        let link = Link::new(config, manifest, origin, Tier::Process(seat.clone()));
         match process::supervise(house, &link, &seat).await {
             Ok(()) => Ok(link),
             Err(why) => {
@@ -128,11 +134,24 @@ impl Link {
         }
     }
 
-    fn new(house: &House, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {
-        let deadline = house.config.plugin(&manifest.name).deadline();
+    fn new(config: &Config, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {
+        let deadline = config.plugin(&manifest.name).deadline();
+        let sections = Mutex::new(accounts::sections(config, &manifest));
+        let described = OnceCell::new();
         let (accounts, health, generation) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
         let open = watch::Sender::new(0);
-        Arc::new(Link { manifest, origin, tier, deadline, accounts, health, generation, open })
+        Arc::new(Link {
+            manifest,
+            origin,
+            tier,
+            described,
+            deadline,
+            sections,
+            accounts,
+            health,
+            generation,
+            open,
+        })
     }
 
     /// Delivers a message.
@@ -233,6 +252,11 @@ impl Link {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// The config's sections for its accounts, as they were when it was loaded.
+    pub fn sections(&self) -> MutexGuard<'_, BTreeMap<String, toml::Table>> {
+        self.sections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The accounts and how they are.
     pub fn accounts(&self) -> MutexGuard<'_, BTreeMap<String, AccountState>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -293,7 +317,8 @@ impl Link {
         self.ask(frame, deadline.min(self.deadline)).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
+    /// One call and its answer, unread.
+    pub(super) async fn call(&self, frame: Frame, deadline: Duration) -> Result<(u32, Frame), CallError> {
         let (answered, answer) = tokio::sync::oneshot::channel();
         let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
         let mut call = OpenCall { tier: &self.tier, id: Some(self.tier.call(frame, done)) };
@@ -301,7 +326,11 @@ impl Link {
         self.tier.note(answer.is_ok());
         let Ok(answer) = answer else { return Err(CallError::Late) };
         call.id = None;
-        let (code, frame) = answer.map_err(|_| CallError::Cancelled)?;
+        answer.map_err(|_| CallError::Cancelled)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
+        let (code, frame) = self.call(frame, deadline).await?;
         let words = |frame: &Frame| wire::read::<String>(frame).unwrap_or_else(|why| why);
         match code {
             status::OK => wire::read(&frame).map_err(|why| {

@@ -3,14 +3,17 @@
 //! Invariants:
 //! - A file is read and checked before it is opened; what is opened is a private copy.
 //! - Code that is to run in-process was opened before in a process that was thrown away.
+//! - A plugin says what its config may hold before any account of it is started.
 //! - A replacement takes over only when what was live is live in it.
 //! - A file from the folder runs in a process of its own unless the config says otherwise.
 //! - A plugin speaks for its own channel type only; the runtime stamps it.
 //! - Nothing a plugin does stops the runtime from starting: a refusal is a sentence in the list.
 
 mod accounts;
+mod describe;
 mod elf;
 mod examine;
+mod fit;
 mod folder;
 mod handover;
 mod link;
@@ -61,7 +64,7 @@ pub fn start_bundled(house: &Arc<House>, wanted: impl Fn(&Manifest) -> bool) {
             tracing::warn!(plugin = name, "it is built in, so it runs in-process whatever `tier` says");
         }
         let added = load::check(bundled.header)
-            .and_then(|root| Link::in_process(house, manifest, Origin::Bundled, root))
+            .and_then(|root| Link::in_process(house, &house.config, manifest, Origin::Bundled, root))
             .and_then(|link| house.registry.add(link));
         match added {
             Ok(link) => start_accounts(house, &link),

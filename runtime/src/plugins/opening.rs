@@ -1,5 +1,7 @@
 //! From a file to a live plugin: read, checked, copied, opened.
 
+use super::describe;
+use super::fit;
 use super::link::{Link, Origin};
 use super::load::{self, Checked};
 use super::pins::Pins;
@@ -11,7 +13,8 @@ use crate::house::House;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Opens a file beside what runs; `replaced` is the plugin whose place it is to take.
+/// Opens a file beside what runs, with the config as it is now, and asks it to describe itself; `replaced`
+/// is the plugin whose place it is to take.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
@@ -20,24 +23,35 @@ pub async fn open(
     path: &Path,
     replaced: Option<&Arc<Link>>,
 ) -> Result<Arc<Link>, String> {
+    let link = opened(house, path, replaced).await?;
+    if let Err(why) = describe::schema(&link).await {
+        link.shutdown().await;
+        return Err(why);
+    }
+    Ok(link)
+}
+
+async fn opened(house: &Arc<House>, path: &Path, replaced: Option<&Arc<Link>>) -> Result<Arc<Link>, String> {
     let (asker, file, replaced) = (house.clone(), path.to_owned(), replaced.cloned());
     let checking = tokio::task::spawn_blocking(move || {
-        let checked = check(&asker.home, &asker.config, &file)?;
+        let config = fresh_config(&asker.home)?;
+        let checked = check(&asker.home, &config, &file)?;
         match asker.registry.taken(&checked.inspected.manifest, replaced.as_ref()) {
             Some(why) => Err(why),
             None => {
-                Ok((load::copy(&checked, &asker.home.plugin_copies())?, checked.inspected, checked.sha256))
+                let copy = load::copy(&checked, &asker.home.plugin_copies())?;
+                Ok((config, copy, checked.inspected, checked.sha256))
             }
         }
     });
-    let (copy, inspected, sha256) =
+    let (config, copy, inspected, sha256) =
         checking.await.map_err(|error| format!("its check failed ({error}). [CHECK]"))??;
     let origin = Origin::File { path: path.to_owned(), sha256 };
-    if !in_process(&house.config, &inspected.manifest.name) {
-        return Link::in_own_process(house, inspected.manifest, origin, copy, inspected.entry).await;
+    if !in_process(&config, &inspected.manifest.name) {
+        return Link::in_own_process(house, &config, inspected.manifest, origin, copy, inspected.entry).await;
     }
-    let spec = spec(&house.config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
-    if let Err(why) = rehearse(&house.program, &spec).await
+    let spec = spec(&config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
+    if let Err(why) = rehearse(&house.program, &spec, &inspected.manifest).await
         // Where nothing can be confined, in-process is what is left.
         && !why.ends_with("[CONFINE]")
     {
@@ -47,12 +61,21 @@ pub async fn open(
     let house = house.clone();
     let opening = tokio::task::spawn_blocking(move || {
         let root = load::open_copy(&copy, &inspected.entry)?;
-        Link::in_process(&house, inspected.manifest, origin, root)
+        Link::in_process(&house, &config, inspected.manifest, origin, root)
     });
     match tokio::time::timeout(OPEN_PATIENCE, opening).await {
         Ok(opened) => opened.map_err(|error| format!("its check failed ({error}). [CHECK]"))?,
         Err(_) => Err(not_ready()),
     }
+}
+
+/// The config as it is now: what an operator has mended holds from the next load on.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn fresh_config(home: &Home) -> Result<Config, String> {
+    Config::load(home)
+        .map_err(|error| format!("{} Mend that first. [CONFIG]", fit::sentence(&error.to_string())))
 }
 
 /// Reads a file and checks all that can be checked without running anything of it.

@@ -1,9 +1,11 @@
 //! Opening a file in a process that is thrown away: whatever it does there, it does to itself.
 
+use super::describe;
 use super::process::{Life, Spec, StartError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use vestibule_plugin_api::{Manifest, Schema};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How long an ending plugin is waited for.
@@ -11,16 +13,36 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How many of its lines are kept.
 const LINES_MAX: usize = 20;
 
-/// Opens a private copy, starts the plugin's machinery and ends it again. Answers what it logged.
+/// What a plugin did while it was opened.
+pub struct Rehearsed {
+    /// What its config may hold, if it says so.
+    pub schema: Option<Schema>,
+    /// What it logged.
+    pub log: Vec<String>,
+}
+
+/// Opens a private copy, starts the plugin's machinery, asks it to describe itself, and ends it again.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub async fn rehearse(program: &Path, spec: &Spec) -> Result<Vec<String>, String> {
+pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Result<Rehearsed, String> {
     let listener = Arc::new(Listener::default());
     let mut life = Life::start(program, spec, listener.clone()).await.map_err(StartError::sentence)?;
+    let (answered, answer) = tokio::sync::oneshot::channel();
+    life.conn.call(describe::question(), Done::new(move |code, frame| drop(answered.send((code, frame)))));
+    let described = tokio::select! {
+        answer = tokio::time::timeout(describe::PATIENCE, answer) => match answer {
+            Ok(answer) => {
+                let (code, frame) = answer.unwrap_or((status::CANCELLED, Frame::default()));
+                describe::read(code, &frame, manifest)
+            }
+            Err(_) => Err(describe::late()),
+        },
+        why = life.ended() => Err(describe::ended(&why)),
+    };
     life.shutdown(PATIENCE).await;
     let mut lines = listener.0.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(std::mem::take(&mut *lines))
+    Ok(Rehearsed { schema: described?, log: std::mem::take(&mut *lines) })
 }
 
 /// Listens, and takes nothing.

@@ -1,6 +1,7 @@
 //! One plugin file in one tier, without a house: what `vestibule bench plugin` measures and `vestibule
 //! plugin conform` examines.
 
+use super::describe;
 use super::load;
 use super::process::{Life, Spec};
 use crate::config::TierWanted;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
-use vestibule_plugin_api::{Accepted, Manifest, wire};
+use vestibule_plugin_api::{Accepted, Manifest, Schema, wire};
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
 
 /// How long an ending plugin is waited for.
@@ -167,6 +168,17 @@ impl Rig {
     /// One call and its answer, as a link makes it.
     pub async fn call(&self, frame: Frame) -> (u32, Frame) {
         self.begin(frame).answer().await
+    }
+
+    /// What its config may hold, if it says so.
+    ///
+    /// # Errors
+    /// The loader's sentence.
+    pub async fn describe(&self) -> Result<Option<Schema>, String> {
+        match tokio::time::timeout(describe::PATIENCE, self.call(describe::question())).await {
+            Ok((code, frame)) => describe::read(code, &frame, &self.manifest),
+            Err(_) => Err(describe::late()),
+        }
     }
 
     /// How many events came in.

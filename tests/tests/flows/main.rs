@@ -7,6 +7,7 @@ mod attachments;
 mod bad_input;
 mod bot_api;
 mod crash;
+mod describe;
 mod disk_full;
 mod emulator;
 mod escape;

@@ -5,6 +5,7 @@
 mod account;
 mod deliver;
 mod report;
+mod schema;
 mod seam;
 mod trial;
 
@@ -100,6 +101,7 @@ async fn examine(args: &ConformArgs, tier: TierWanted, copies: PathBuf) -> anyho
     trial.secrets(&config, &manifest.secrets);
     trial.config = config;
     seam::examine(&mut trial).await;
+    schema::examine(&mut trial).await;
     account::start(&mut trial).await;
     deliver::examine(&mut trial).await;
     account::end(&mut trial).await;

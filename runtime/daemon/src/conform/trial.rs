@@ -9,7 +9,7 @@ use vestibule_plugin_api::testing::ScriptedRuntime;
 use vestibule_plugin_api::wire::{self, Empty, Request};
 use vestibule_plugin_api::{
     Account, Address, ChannelType, Content, Manifest, OutboundMessage, PlatformId, PluginError, Receipt,
-    ThreadId, Timestamp,
+    Schema, ThreadId, Timestamp,
 };
 use vestibule_runtime::config::TierWanted;
 use vestibule_runtime::plugins::{Begun, Rig};
@@ -85,6 +85,8 @@ pub struct Trial {
     pub place: Place,
     /// The account's config.
     pub config: Value,
+    /// What it says that its config may hold.
+    pub schema: Option<Schema>,
     /// What the plugin said.
     pub house: ScriptedRuntime,
     /// Whether the account is started.
@@ -115,6 +117,7 @@ impl Trial {
         Ok(Trial {
             place,
             config: json!({}),
+            schema: None,
             house,
             live: false,
             hidden: vec![],

@@ -12,23 +12,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use vestibule_plugin_api::*;
 
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    #[serde(default)]
-    listen: Option<String>,
-    /// A local socket; who connects is told `here`.
-    #[serde(default)]
-    socket: Option<std::path::PathBuf>,
-    /// A fault to commit at every start.
-    #[serde(default)]
-    at_start: Option<String>,
-    /// A fault to commit at every delivery.
-    #[serde(default)]
-    at_deliver: Option<String>,
-    /// A fault to commit at every stop.
-    #[serde(default)]
-    at_stop: Option<String>,
+config! {
+    struct Config {
+        /// Where lines are taken
+        listen: Option<String>,
+        /// A local socket; who connects is told `here`
+        socket: Option<std::path::PathBuf>,
+        /// A fault to commit at every start
+        at_start: Option<String>,
+        /// A fault to commit at every delivery
+        at_deliver: Option<String>,
+        /// A fault to commit at every stop
+        at_stop: Option<String>,
+    }
 }
 
 type Writers = Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<OwnedWriteHalf>>>>>;

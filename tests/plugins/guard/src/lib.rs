@@ -2,18 +2,17 @@
 //! word with `in-`, at `review` with `out-`; and whatever it forwards, it forwards
 //! wrongly. The action `repeat` is answered with its words, `deny` refused, `wrong` answered wrongly.
 
-use serde::Deserialize;
 use std::time::Duration;
 use vestibule_plugin_api::{
     Action, Effect, Forwarded, InboundMessage, Module, Result, Reviewed, Runtime, Screened, Sender, Tick,
-    Timestamp, Verdict, async_trait, export_module,
+    Timestamp, Verdict, async_trait, config, export_module,
 };
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    /// The agent that is told of the first tick.
-    tell: Option<String>,
+config! {
+    struct Config {
+        /// The agent that is told of the first tick
+        tell: Option<String>,
+    }
 }
 
 struct Guard(Runtime, Config);

@@ -1,4 +1,4 @@
-//! A plugin that fails while it is opened or started. How, is one byte of the file: the last of
+//! A plugin that fails while it is opened, started or asked to describe itself. How, is one byte of the file: the last of
 //! `ODD-MODE:.`, which a test changes in a copy.
 
 use vestibule_plugin_api::__export as x;
@@ -31,6 +31,33 @@ fn wait() {
     }
 }
 
+/// The same to every verb: as an older plugin does, unless told otherwise.
+fn answer(done: x::Done) {
+    let keys = |keys: &str| format!(r#"{{"config":{{"keys":[{keys}]}}}}"#);
+    let (status, head) = match mode() {
+        b'A' => std::process::abort(),
+        b'C' => return drop(done),
+        b'D' => {
+            let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+            (0, keys(&format!(r#"{{"key":"k","type":"any","default":{deep}}}"#)))
+        }
+        b'E' => (1, r#"{"error":"retry","reason":"later"}"#.to_owned()),
+        b'G' => (0, "no JSON".to_owned()),
+        b'K' => {
+            let key = |number| format!(r#"{{"key":"k{number}","type":"any"}}"#);
+            (0, keys(&(0..300_000).map(key).collect::<Vec<_>>().join(",")))
+        }
+        b'L' => return std::mem::forget(done),
+        b'O' => (0, r#"{"config":{"keys":[],"open":true}}"#.to_owned()),
+        b'S' => (0, keys(r#"{"key":"token","type":"string","secret":true}"#)),
+        b'T' => (0, keys(r#"{"key":"two\nlines","type":"any"}"#)),
+        b'V' => (0, "{}".to_owned()),
+        b'W' => (0, keys(r#"{"key":"wanted","type":"integer","required":true,"help":"How many"}"#)),
+        _ => (4, "\"older\"".to_owned()),
+    };
+    done.complete(status, x::Frame::from_head(head.into_bytes()));
+}
+
 struct Odd;
 
 impl x::PluginCalls for Odd {
@@ -53,7 +80,8 @@ impl x::PluginCalls for Odd {
         }
     }
 
-    fn call(_: x::Frame, _: x::Done) -> u64 {
+    fn call(_: x::Frame, done: x::Done) -> u64 {
+        answer(done);
         0
     }
 

@@ -1,0 +1,309 @@
+//! The config against what each plugin describes: before an account is started, and without a house.
+
+use crate::support::{House, plugin_file, until};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+fn write_config(house: &House, text: &str) {
+    let config = format!("listen = \"127.0.0.1:0\"\n{text}");
+    fs::write(house.home.path().join("vestibule.toml"), config).unwrap();
+}
+
+fn config_file(house: &House) -> String {
+    house.home.path().join("vestibule.toml").display().to_string()
+}
+
+fn listed(house: &House, name: &str) -> Option<Value> {
+    let list = house.json(&["plugin", "list"]);
+    list.as_array().unwrap().iter().find(|plugin| plugin["name"] == name).cloned()
+}
+
+fn reason(of: &Value) -> &str {
+    of["reason"].as_str().unwrap_or_default()
+}
+
+/// The odd plugin, which answers as it is told: see `tests/plugins/odd`.
+fn odd(how: char) -> Vec<u8> {
+    let mut bytes = fs::read(plugin_file("vestibule-odd")).unwrap();
+    let at = bytes.windows(10).position(|part| part == b"ODD-MODE:.").expect("the mode is in the file");
+    bytes[at + 9] = how as u8;
+    bytes
+}
+
+#[test]
+fn a_typo_breaks_one_account_and_is_mended_by_a_reload() {
+    for tier in ["process", "in-process"] {
+        let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let good = format!("[plugins.echo]\ntier = \"{tier}\"\n[channels.echo.main]\nlisten = \"{at}\"\n");
+        let house = House::new(&format!("{good}[channels.echo.other]\nlissten = \"127.0.0.1:0\"\n")).up();
+        fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
+        let account = |name: &str| {
+            let status = house.json(&["status"]);
+            let channels = status["channels"].as_array().unwrap().iter();
+            let mut found = channels.filter(|c| c["channel"] == "echo" && c["account"] == name);
+            found.next().cloned().unwrap_or_default()
+        };
+        let other = until("it is broken", || Some(account("other")).filter(|c| c["state"] == "broken"));
+        let place = format!("{}: [channels.echo.other]", config_file(&house));
+        let want =
+            format!("{place} has the key \"lissten\", which echo does not know; did you mean \"listen\"?");
+        assert_eq!(reason(&other), want);
+        until("the account beside it is live", || (account("main")["state"] == "live").then_some(()));
+        let plugin = listed(&house, "echo").unwrap();
+        assert_eq!(plugin["state"], "loaded", "the plugin itself is well");
+        assert!(reason(&plugin).ends_with(&want), "{plugin}");
+
+        write_config(&house, &format!("{good}[channels.echo.other]\nlisten = \"127.0.0.1:0\"\n"));
+        house.ok(&["plugin", "reload", "echo"]);
+        until("both are live", || {
+            ["main", "other"].iter().all(|name| account(name)["state"] == "live").then_some(())
+        });
+    }
+}
+
+/// What is built in hears of a mended config, too; what is not mended changes nothing.
+#[test]
+fn what_is_built_in_is_started_again_with_the_config_of_now() {
+    let config = "[channels.telegram.main]\ntokn = { env = \"T\" }\n[modules.agent-to-agent]\nhops = 3\n";
+    let house = House::new(config).up();
+    let telegram = until("telegram is broken", || {
+        Some(house.channel("telegram")).filter(|channel| channel["state"] == "broken")
+    });
+    let want = "[channels.telegram.main] has the key \"tokn\", which telegram does not know; did you mean \"token\"?";
+    assert_eq!(reason(&telegram), format!("{}: {want}", config_file(&house)));
+    let module = || listed(&house, "agent-to-agent").unwrap();
+    let broken = until("the module is broken", || Some(module()).filter(|m| m["state"] == "broken"));
+    assert!(reason(&broken).ends_with("does not know; did you mean \"hops_max\"?"), "{broken}");
+
+    write_config(&house, "[modules.agent-to-agent]\nhops_max = \"3\"\n");
+    house.ok(&["plugin", "reload", "agent-to-agent"]);
+    until("another fault is told", || reason(&module()).contains("wants a whole number").then_some(()));
+    write_config(&house, "[modules.agent-to-agent]\nhops_max = 3\n");
+    house.ok(&["plugin", "reload", "agent-to-agent"]);
+    until("it runs", || (reason(&module()).is_empty() && module()["state"] == "loaded").then_some(()));
+
+    // One that is live stays so when the new config does not fit.
+    for (config, words) in [
+        ("[modules.agent-to-agent]\nhops_max = true\n", "gives \"hops_max\" true or false"),
+        ("lissten = 7\n", "`lissten` is not a key; did you mean `listen`? Mend that first. [CONFIG]"),
+    ] {
+        write_config(&house, config);
+        let output = house.run(&["plugin", "reload", "agent-to-agent"]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains(words) && told.contains("[CONFIG]"), "{told}");
+        assert_eq!(module()["state"], "loaded");
+    }
+    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+}
+
+/// A new file that wants what the config does not have changes nothing, until the config has it.
+#[test]
+fn a_replacement_waits_for_its_config() {
+    for tier in ["process", "in-process"] {
+        let config = format!("[plugins.odd]\ntier = \"{tier}\"\n[channels.odd.main]\n");
+        let house = House::new(&config).up();
+        let file = house.home.path().join("plugins/odd.so");
+        fs::write(&file, odd('V')).unwrap();
+        house.wait_live("odd");
+        let before = listed(&house, "odd").unwrap()["sha256"].clone();
+
+        fs::write(&file, odd('W')).unwrap();
+        let refused = until("it is refused", || listed(&house, "odd.so"));
+        let why = reason(&refused);
+        let fact = format!(
+            "Plugin odd.so was not loaded: {}: [channels.odd.main] lacks the key \"wanted\", which odd needs (How many); \
+             add wanted = NUMBER. What ran before runs on",
+            config_file(&house)
+        );
+        assert!(why.starts_with(&fact) && why.ends_with("[CONFIG]"), "{why}");
+        assert_eq!(house.channel("odd")["state"], "live");
+        assert_eq!(listed(&house, "odd").unwrap()["sha256"], before);
+
+        // The house hears that the config was mended.
+        write_config(&house, &format!("{config}wanted = 7\n"));
+        until("the new one runs", || (listed(&house, "odd")?["sha256"] != before).then_some(()));
+        house.wait_live("odd");
+        assert!(listed(&house, "odd.so").is_none(), "nothing is refused any more");
+    }
+}
+
+/// A config that nobody can read keeps no plugin out for ever.
+#[test]
+fn a_file_waits_for_a_config_that_can_be_read() {
+    let house = House::new("").up();
+    write_config(&house, "[channels.odd.main\n");
+    fs::write(house.home.path().join("plugins/odd.so"), odd('V')).unwrap();
+    let refused = until("it is refused", || listed(&house, "odd.so"));
+    assert!(
+        reason(&refused).contains("vestibule.toml: line 2") && reason(&refused).ends_with("[CONFIG]"),
+        "{refused}"
+    );
+    write_config(&house, "[channels.odd.main]\n");
+    house.wait_live("odd");
+}
+
+/// Whatever it answers, the file is refused, and the house goes on: a process that ends, no answer, a
+/// level too deep, an error, no JSON, too many keys, a secret that its manifest does not name, a key of two
+/// lines, and none for ever.
+#[test]
+fn a_plugin_that_does_not_describe_itself_is_refused() {
+    let faults = [
+        ('A', "its process ended: it crashed (SIGABRT"),
+        ('C', "it dropped the call"),
+        ('D', "recursion limit exceeded"),
+        ('E', "later"),
+        ('G', "cannot be read: expected"),
+        ('K', "the limit is 262144"),
+        ('S', "its key `token` is a secret in only one of manifest and schema"),
+        ('T', "its key `two\\nlines` is not made of"),
+        ('L', "it did not answer within 10 s"),
+    ];
+    let refused = |tier: &str| {
+        let house = House::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
+        let file = |how: char| format!("{how}.so");
+        for (how, _) in faults.iter().filter(|(how, _)| *how != 'L') {
+            fs::write(house.home.path().join("plugins").join(file(*how)), odd(*how)).unwrap();
+        }
+        for (how, words) in faults {
+            let name = file(how);
+            if how == 'L' {
+                // It keeps the others waiting.
+                fs::write(house.home.path().join("plugins").join(&name), odd(how)).unwrap();
+            }
+            let refused = until(&format!("{name} is refused"), || listed(&house, &name));
+            let why = reason(&refused);
+            assert!(
+                why.starts_with(&format!("Plugin {name} was not loaded: it does not describe its config ("))
+            );
+            assert!(why.contains(words) && why.ends_with("[DESCRIBE]"), "{tier} {how}: {why}");
+            assert!(!why.contains('\n') && why.len() < 600, "{why}");
+        }
+        assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(|| refused("process"));
+        threads.spawn(|| refused("in-process"));
+    });
+}
+
+fn checked(house: &House, file: &Path, more: &[&str]) -> (bool, Value) {
+    let words = [&["plugin", "check", file.to_str().unwrap(), "--json"], more].concat();
+    let output = house.run(&words);
+    (output.status.success(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn config_check(report: &Value) -> (Option<bool>, &str) {
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    let check =
+        checks.find(|check| check["what"] == "config").unwrap_or_else(|| panic!("no config: {report}"));
+    (check["ok"].as_bool(), check["words"].as_str().unwrap())
+}
+
+#[test]
+fn check_shows_the_schema_and_holds_a_config_against_it() {
+    let house = House::new("");
+    let telegram = plugin_file("vestibule-telegram");
+    let aside = tempfile::tempdir().unwrap();
+    let other = aside.path().join("other.toml");
+    let path = other.to_str().unwrap();
+    for (config, ok, words) in [
+        ("", None, "it has no account there yet; add [channels.telegram.ACCOUNT]"),
+        ("[channels.telegram.a]\ntoken = { env = \"T\" }\n", Some(true), "[channels.telegram.a] fits"),
+        ("[channels.telegram.a]\ntoken = \"t0p\"\n", Some(false), "`token` is a secret: write { env"),
+        ("[channels.telegram.a]\ntokn = 1\n", Some(false), "did you mean \"token\"?"),
+    ] {
+        fs::write(&other, config).unwrap();
+        let (good, report) = checked(&house, &telegram, &["--config", path]);
+        let (fits, told) = config_check(&report);
+        assert_eq!(fits, ok, "{config}: {report}");
+        assert_eq!((good, report["fits"] == true), (ok != Some(false), good), "{config}: {report}");
+        assert!(told.starts_with(path) && told.contains(words) && !told.contains("t0p"), "{config}: {told}");
+        assert_eq!(report["loads"], true, "{report}");
+    }
+    let output = house.run(&["plugin", "check", telegram.to_str().unwrap(), "--config", path]);
+    let words = String::from_utf8(output.stdout).unwrap();
+    for want in [
+        "token     string, required, secret",
+        "  The bot's token, from BotFather\n",
+        "api_root  string, \"https://api.telegram.org\" by default  Where",
+    ] {
+        assert!(words.contains(want), "{words}");
+    }
+    let missing = house.run(&["plugin", "check", telegram.to_str().unwrap(), "--config", "/nowhere.toml"]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read /nowhere.toml"));
+
+    // One that describes no config, and one whose config is open.
+    let file = aside.path().join("odd.so");
+    fs::write(&other, "[channels.odd.main]\nwhatever = 7\n").unwrap();
+    for (how, ok) in [('.', None), ('O', Some(true))] {
+        fs::write(&file, odd(how)).unwrap();
+        let (good, report) = checked(&house, &file, &["--config", path]);
+        assert_eq!((good, config_check(&report).0), (true, ok), "{report}");
+    }
+}
+
+/// The examination of authors: a start that takes what the schema does not allow.
+#[test]
+fn conform_holds_the_start_to_the_schema() {
+    let (house, aside) = (House::new(""), tempfile::tempdir().unwrap());
+    let file = aside.path().join("odd.so");
+    let conform = |how: char| -> Value {
+        fs::write(&file, odd(how)).unwrap();
+        let set = ["--set", "wanted=7", "--calls", "8", "--json"];
+        let output = house.run(&[&["plugin", "conform", file.to_str().unwrap()][..], &set].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let check = |report: &Value, name: &str| {
+        let mut checks = report["checks"].as_array().unwrap().iter();
+        let check = checks.find(|check| check["check"] == name).unwrap_or_else(|| panic!("{report}"));
+        (check["outcome"].as_str().unwrap().to_owned(), check["words"].as_str().unwrap().to_owned())
+    };
+    let report = conform('W');
+    assert_eq!(check(&report, "schema"), ("ok".into(), "its config has the keys wanted".into()));
+    let want = "its account starts without \"wanted\", which its schema does not allow";
+    assert_eq!(check(&report, "schema and start"), ("failed".into(), want.into()));
+    assert_eq!(check(&conform('S'), "schema").0, "failed");
+    let report = conform('.');
+    assert_eq!(
+        (check(&report, "schema").0, check(&report, "schema and start").0),
+        ("skipped".into(), "skipped".into())
+    );
+}
+
+/// A secret is named once, by the type of its key: manifest and schema cannot differ.
+#[test]
+fn every_plugin_of_the_tree_describes_its_config() {
+    let house = House::new("");
+    for (krate, keys, secrets) in [
+        ("terminal", &["socket", "token"][..], &["token"][..]),
+        (
+            "github",
+            &["token", "webhook_secret", "api_url", "anyone", "bot_username"],
+            &["token", "webhook_secret"],
+        ),
+        ("telegram", &["token", "api_root"], &["token"]),
+        ("agent-to-agent", &["hops_max"], &[]),
+        ("echo-channel", &["listen"], &[]),
+        ("faulty", &["listen", "at_start", "at_deliver", "at_stop"], &[]),
+        ("guard", &["tell"], &[]),
+    ] {
+        let (_, report) = checked(&house, &plugin_file(&format!("vestibule-{krate}")), &[]);
+        let described = report["schema"]["keys"].as_array().unwrap_or_else(|| panic!("{krate}: {report}"));
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let all: Vec<String> = described.iter().map(|key| word(&key["key"])).collect();
+        let secret = described.iter().filter(|key| key["secret"] == true).map(|key| word(&key["key"]));
+        let declared = report["manifest"]["secrets"].as_array().unwrap().iter().map(word);
+        assert_eq!(all, keys, "{krate}");
+        assert_eq!(secret.collect::<Vec<_>>(), secrets, "{krate}");
+        assert_eq!(declared.collect::<Vec<_>>(), secrets, "{krate}");
+        let silent: BTreeSet<String> = described
+            .iter()
+            .filter(|key| word(&key["help"]).is_empty())
+            .map(|key| word(&key["key"]))
+            .collect();
+        assert!(silent.is_empty(), "{krate} does not say what these are: {silent:?}");
+    }
+}
