@@ -18,6 +18,7 @@ mod hmac;
 mod manifest;
 mod message;
 mod module;
+mod question;
 mod state;
 mod webhook;
 
@@ -46,6 +47,7 @@ pub use module::{
     Action, Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened,
     SessionRef, Station, Tick, Verdict,
 };
+pub use question::{Answered, Choice, Offer, TOKEN_BYTES_MAX};
 pub use state::{Health, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, STATE_WRITES_MAX, StateWrite};
 pub use webhook::{WebhookRequest, WebhookResponse};
 

@@ -43,6 +43,9 @@ pub enum Capability {
     Reconcilable,
     /// Carries files out. Without this word the runtime names a reply's files in its text instead.
     Attachments,
+    /// Shows questions with buttons: `Content::Question`. Without this word the runtime numbers the answers
+    /// in a text, and takes a typed one.
+    Questions,
     /// A word of a newer vocabulary.
     #[serde(other)]
     Unknown,

@@ -42,6 +42,7 @@ fn columns(verb: &str) -> &'static [&'static str] {
         }
         "session.list" => &["agent", "channel", "chat", "thread", "state", "reason", "id"],
         "destination.list" => &["agent", "name", "to_agent", "channel", "account", "chat"],
+        "question.list" => &["agent", "channel", "chat", "thread", "title", "question", "options", "id"],
         "plugin.list" => &["name", "version", "kind", "state", "channel", "tier", "origin", "reason"],
         "bench.plugin" => &[
             "tier",
