@@ -2,7 +2,7 @@
 //! as the operator, and the agent finds the answer in its file.
 
 use crate::bot_api::{BotApi, TOKEN};
-use crate::support::{Api, House, Terminal, asker, plugin_file, request, sign, until};
+use crate::support::{Api, House, Terminal, asker, binary, plugin_file, request, sign, until};
 use serde_json::{Value, json};
 
 /// The crash point of answers.
@@ -241,6 +241,24 @@ fn modules_review_a_question_and_screen_its_answer() {
     heard(&api, &words);
     let old = |text: &String| text.contains("out-old");
     assert!(!api.texts().iter().any(old) && api.buttons().is_none(), "{:?}", api.texts());
+}
+
+/// The kit shows a channel with buttons what it will be asked to show.
+#[test]
+fn a_channel_that_lists_questions_is_examined_with_some() {
+    let api = BotApi::start();
+    let (url, token) = (format!("api_root={}", api.url), format!("token={TOKEN}"));
+    let file = plugin_file("vestibule-telegram");
+    let args = ["--set", &url, "--set", &token, "--chat", "telegram:7", "--calls", "8", "--json"];
+    let output =
+        std::process::Command::new(binary()).args(["plugin", "conform"]).arg(file).args(args).output();
+    let report: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["check"] == "questions").unwrap();
+    assert_eq!((&check["outcome"], &check["words"]), (&json!("ok"), &json!("5 questions, the last: done")));
+    let seen: Vec<usize> = api.store().shown.values().map(|shown| shown.buttons.len()).collect();
+    assert_eq!(seen.iter().filter(|count| **count == 25).count(), 1, "{seen:?}");
+    assert_eq!(seen.iter().sum::<usize>(), 2 + 1 + 1 + 25 + 1);
 }
 
 /// What the agent says of the answer: it finds it, or is told when it was given while no runner lived.
