@@ -181,7 +181,7 @@ fn word(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
