@@ -2,7 +2,8 @@
 
 use crate::wire::{Description, Effects, Empty, Event, Found, Request, StateValue, WebhookHead};
 use crate::{
-    Accepted, Capability, Handover, Known, Manifest, PluginError, PluginKind, Receipt, Verdict, WebhookScheme,
+    Accepted, Answered, Capability, Handover, Known, Manifest, PluginError, PluginKind, Receipt, Verdict,
+    WebhookScheme,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +58,7 @@ fn the_frames_of_every_level_mean_what_they_meant() {
                     "known" => both_ways::<Known>(&head),
                     "accepted" => both_ways::<Accepted>(&head),
                     "description" => both_ways::<Description>(&head),
+                    "answered" => both_ways::<Answered>(&head),
                     "error" => both_ways::<PluginError>(&head),
                     _ => Err("nobody reads this kind of frame".to_owned()),
                 };

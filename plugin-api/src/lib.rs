@@ -20,6 +20,7 @@ mod local;
 mod manifest;
 mod message;
 mod module;
+mod question;
 mod schema;
 mod state;
 mod webhook;
@@ -51,6 +52,7 @@ pub use module::{
     Action, Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened,
     SessionRef, Station, Tick, Verdict,
 };
+pub use question::{Answered, Choice, Offer, TOKEN_BYTES_MAX};
 pub use schema::{CONFIG_KEYS_MAX, ConfigKey, HELP_BYTES_MAX, KEY_BYTES_MAX, KeyType, Schema};
 pub use state::{Health, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, STATE_WRITES_MAX, StateWrite};
 pub use webhook::{WebhookRequest, WebhookResponse};

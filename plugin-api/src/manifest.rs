@@ -46,6 +46,9 @@ pub enum Capability {
     Attachments,
     /// Is reached at a socket of this machine, which the config of the account names as `socket`.
     LocalSocket,
+    /// Shows questions with buttons: `Content::Question`. Without this word the runtime numbers the answers
+    /// in a text, and takes a typed one.
+    Questions,
     /// A word of a newer vocabulary.
     #[serde(other)]
     Unknown,

@@ -2,6 +2,7 @@
 
 use crate::address::{Address, PlatformId, ThreadId, fault};
 use crate::blob::Blob;
+use crate::question::Offer;
 use serde::{Deserialize, Serialize};
 
 /// The longest text of one message, in bytes, the runtime accepts from a plugin.
@@ -170,6 +171,16 @@ pub enum Content {
     Text {
         /// The words.
         text: String,
+    },
+    /// A question with a choice of answers, for channels that list `questions`. Show it with a button for
+    /// each offer, and hand the choice to `Runtime::answer`.
+    Question {
+        /// What it is about, in a few words; may be empty.
+        title: String,
+        /// The question; may be empty, but not both.
+        question: String,
+        /// The answers to choose from, at least one.
+        options: Vec<Offer>,
     },
     /// A kind of a newer vocabulary. Answer [`PluginError::Unsupported`](crate::PluginError).
     #[serde(other)]

@@ -14,8 +14,9 @@
 use crate::sdk::log;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    ACCOUNT_MAIN, Accepted, Address, Channel, Content, Conversation, Health, ID_BYTES_MAX, Ignored,
-    InboundMessage, Known, OutboundMessage, PluginError, Result, Runtime, Secret, StateWrite, Timestamp,
+    ACCOUNT_MAIN, Accepted, Address, Answered, Channel, Choice, Content, Conversation, Health, ID_BYTES_MAX,
+    Ignored, InboundMessage, Known, OutboundMessage, PluginError, Result, Runtime, Secret, StateWrite,
+    Timestamp,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +61,7 @@ struct Notes {
     state: HashMap<(String, String), String>,
     health: Vec<(String, Health)>,
     conversations: Vec<Conversation>,
+    choices: Vec<Choice>,
 }
 
 /// The seam's end of it.
@@ -93,6 +95,7 @@ impl ScriptedRuntime {
             state: HashMap::new(),
             health: vec![],
             conversations: vec![],
+            choices: vec![],
         }));
         let port = Port { notes: notes.clone(), heard: Arc::default() };
         ScriptedRuntime { notes, heard: port.heard.clone(), side: RuntimeSide::new(port) }
@@ -126,6 +129,12 @@ impl ScriptedRuntime {
     /// What the channel told of its chats, in order. Each is answered as one that is wired.
     pub fn conversations(&self) -> Vec<Conversation> {
         locked(&self.notes).conversations.clone()
+    }
+
+    /// The choices that were handed over, in order. Unless [`ScriptedRuntime::answer`] says otherwise each is
+    /// taken, and its token shown as what was chosen.
+    pub fn choices(&self) -> Vec<Choice> {
+        locked(&self.notes).choices.clone()
     }
 
     /// The messages that were handed over, also those that were not taken.
@@ -278,6 +287,20 @@ impl Notes {
                 }
                 self.conversations.push(conversation);
                 (status::OK, wire::frame(&Known { wired: true }))
+            }
+            Event::Answer { account, choice, state } => {
+                if let Some(why) = choice.fault().or_else(|| StateWrite::fault(&state)) {
+                    return self.fault(why);
+                }
+                let shown = choice.token.clone();
+                self.choices.push(choice);
+                match self.answer.clone() {
+                    Answer::Retry(why) => return (status::ERROR, wire::frame(&PluginError::retry(why))),
+                    Answer::Refused(why) => return (status::ERROR, wire::frame(&PluginError::refused(why))),
+                    Answer::AsUsual | Answer::Duplicate | Answer::Dropped(_) => {}
+                }
+                self.keep(&account, state);
+                (status::OK, wire::frame(&Answered::Taken { shown }))
             }
             Event::Unknown => {
                 self.faults.push("it used a verb that this vocabulary does not have".to_owned());

@@ -4,7 +4,7 @@
 //! the callee answers `unsupported`.
 
 use crate::{
-    Action, Attachment, Blob, Conversation, Effect, Forwarded, Health, Ignored, InboundMessage,
+    Action, Attachment, Blob, Choice, Conversation, Effect, Forwarded, Health, Ignored, InboundMessage,
     OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick, WebhookRequest, WebhookResponse,
 };
 use abi_stable::std_types::RVec;
@@ -139,6 +139,16 @@ pub enum Event {
         account: String,
         /// The chat.
         conversation: Conversation,
+    },
+    /// Somebody chose an answer to a question. Answered by an `Answered` after it is on disk.
+    Answer {
+        /// The account it came by.
+        account: String,
+        /// Who chose what.
+        choice: Choice,
+        /// Written in the same commit, whatever becomes of the choice.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        state: Vec<StateWrite>,
     },
     /// A verb of a newer vocabulary.
     #[serde(other)]

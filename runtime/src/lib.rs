@@ -7,7 +7,7 @@
 //!   [`http`], [`adopt`];
 //! - **rooms** are the central rows: [`agents`], [`messaging_groups`], [`wirings`],
 //!   [`destinations`], [`sessions`], [`drops`],
-//!   [`plugin_state`]; a room imports no other room;
+//!   [`plugin_state`], [`questions`]; a room imports no other room;
 //! - **doors**, one for each danger: [`db`], [`attachments`], [`ledger`], [`plugins`], [`launcher`];
 //! - **floor**: [`home`], [`config`], [`clock`], [`id`], [`lanes`], [`error`].
 //!
@@ -35,6 +35,7 @@ pub mod ledger;
 pub mod messaging_groups;
 pub mod plugin_state;
 pub mod plugins;
+pub mod questions;
 mod run;
 pub mod sessions;
 pub mod wake;

@@ -11,7 +11,8 @@ use crate::ledger::Ledger;
 use crate::plugins::{self, Registry};
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
-    agents, clock, control, delivery, destinations, http, launcher, ledger, messaging_groups, wirings,
+    agents, clock, control, delivery, destinations, http, launcher, ledger, messaging_groups, questions,
+    wirings,
 };
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
@@ -168,6 +169,7 @@ async fn prepare(central: &Central) -> Result<()> {
         }
         ledger::distrust_other_boots(db)?;
         ledger::forget_events(db, clock::now())?;
+        questions::forget(db, clock::now())?;
         let seeded: Option<String> =
             db.query_row("SELECT value FROM meta WHERE key = 'wired'", [], |r| r.get(0)).optional()?;
         if seeded.is_none() {

@@ -87,14 +87,23 @@ impl Api {
         }
     }
 
-    /// Sends a text; answers the message's number.
-    pub async fn send_text(&self, to: &Target, text: &str, quote: Option<i64>) -> Result<Option<i64>> {
+    /// Sends a text, perhaps with buttons under it; answers the message's number.
+    pub async fn send_text(
+        &self,
+        to: &Target,
+        text: &str,
+        buttons: Option<&Value>,
+        quote: Option<i64>,
+    ) -> Result<Option<i64>> {
         let mut body = json!({ "chat_id": to.chat, "text": text });
         if let Some(topic) = to.topic {
             body["message_thread_id"] = topic.into();
         }
         if let Some(quote) = quote {
             body["reply_parameters"] = quoting(quote);
+        }
+        if let Some(buttons) = buttons {
+            body["reply_markup"] = buttons.clone();
         }
         let sent = self.call("sendMessage", &body).await?;
         Ok(sent["message_id"].as_i64())
@@ -111,6 +120,25 @@ impl Api {
         let request = self.client.post(format!("{}/sendDocument", self.methods));
         let sent = self.send(request.header(CONTENT_TYPE, kind).body(body).timeout(CALL_TIMEOUT)).await?;
         Ok(sent["message_id"].as_i64())
+    }
+
+    /// Tells somebody who tapped a button how it went: their button stops waiting.
+    pub async fn answer_tap(&self, query: &str, note: &str) -> Result<()> {
+        let body = json!({ "callback_query_id": query, "text": note });
+        self.call("answerCallbackQuery", &body).await.map(drop)
+    }
+
+    /// Takes the buttons of a message away, and gives it another text if there is one.
+    pub async fn without_buttons(&self, chat: i64, message: i64, text: Option<&str>) -> Result<()> {
+        let mut body = json!({ "chat_id": chat, "message_id": message });
+        let method = match text {
+            Some(text) => {
+                body["text"] = text.into();
+                "editMessageText"
+            }
+            None => "editMessageReplyMarkup",
+        };
+        self.call(method, &body).await.map(drop)
     }
 
     /// Fetches a file that somebody sent.

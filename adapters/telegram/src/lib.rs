@@ -1,13 +1,15 @@
 //! The `telegram` channel: updates come in by long polling, replies go out by the Bot API.
 //!
 //! [`map`] says what an update or an address means, without input or output; [`api`] talks to
-//! Telegram; [`poll`] takes updates one by one; [`send`] delivers a message part by part.
+//! Telegram; [`poll`] takes updates one by one; [`send`] delivers a message part by part; [`tap`] is about
+//! questions and their buttons.
 
 mod api;
 mod map;
 mod poll;
 mod send;
 mod split;
+mod tap;
 
 use api::Api;
 use map::Own;
@@ -66,7 +68,7 @@ export_channel! {
     channel: Telegram,
     channel_type: "telegram",
     description: "Private chats and groups on Telegram",
-    capabilities: ["threads", "attachments"],
+    capabilities: ["threads", "attachments", "questions"],
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What an update of Telegram means, and what an address of ours means to Telegram. Pure.
 
+use crate::tap::{self, Tap};
 use serde::Deserialize;
 use serde_json::Value;
 use vestibule_plugin_api::{
@@ -7,7 +8,8 @@ use vestibule_plugin_api::{
 };
 
 /// The kinds of update we ask for.
-pub const KINDS: [&str; 4] = ["message", "edited_message", "channel_post", "edited_channel_post"];
+pub const KINDS: [&str; 5] =
+    ["message", "edited_message", "channel_post", "edited_channel_post", "callback_query"];
 
 /// Whose token it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -23,6 +25,8 @@ pub struct Own {
 pub enum Reading {
     /// Somebody says something in this chat, perhaps with a file that Telegram keeps.
     Message(Box<InboundMessage>, Conversation, Option<String>),
+    /// Somebody tapped a button.
+    Tap(Box<Tap>),
     /// It is left out, with the reason.
     Ignored(Ignored),
 }
@@ -65,11 +69,13 @@ struct Chat {
     title: Option<String>,
 }
 
+/// Somebody, or a program.
 #[derive(Deserialize)]
-struct User {
+pub struct User {
     id: i64,
+    /// Whether it is a program.
     #[serde(default)]
-    is_bot: bool,
+    pub is_bot: bool,
     #[serde(default)]
     first_name: String,
     last_name: Option<String>,
@@ -108,6 +114,10 @@ pub fn read(update: &Value, own: &Own) -> Reading {
     let Some((kind, body)) = KINDS.iter().find_map(|kind| Some((*kind, update.get(kind)?))) else {
         return left_out("unsupported_update");
     };
+    if kind == "callback_query" {
+        return tap::read(body)
+            .map_or_else(|| left_out("unsupported_update"), |tap| Reading::Tap(Box::new(tap)));
+    }
     let Ok(message) = Message::deserialize(body) else { return left_out("unreadable") };
     let reason = match kind {
         "edited_message" | "edited_channel_post" => Some("edited"),
@@ -182,7 +192,8 @@ fn event_id(kind: &str, message: &Message) -> String {
     format!("{kind}/{}/{}/{revision}", message.chat.id, message.message_id)
 }
 
-fn chat_name(chat: i64) -> String {
+/// A chat, as the runtime and the agent see it.
+pub fn chat_name(chat: i64) -> String {
     format!("telegram:{chat}")
 }
 
@@ -235,15 +246,20 @@ fn identity(message: &Message) -> (String, String, bool) {
             (chat.id.to_string(), chat.title.clone().unwrap_or_else(|| chat.id.to_string()), false)
         }
         (None, Some(user)) => {
-            let full = [Some(user.first_name.as_str()), user.last_name.as_deref()];
-            let full =
-                full.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-            let name = if full.is_empty() { user.username.clone().unwrap_or_default() } else { full };
-            let name = if name.is_empty() { user.id.to_string() } else { name };
-            (user.id.to_string(), name, user.is_bot)
+            let (handle, name) = person(user);
+            (handle, name, user.is_bot)
         }
         (None, None) => (message.chat.id.to_string(), "unknown".into(), false),
     }
+}
+
+/// The handle and the name of somebody.
+pub fn person(user: &User) -> (String, String) {
+    let full = [Some(user.first_name.as_str()), user.last_name.as_deref()];
+    let full = full.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let name = if full.is_empty() { user.username.clone().unwrap_or_default() } else { full };
+    let name = if name.is_empty() { user.id.to_string() } else { name };
+    (user.id.to_string(), name)
 }
 
 /// Who wrote it, for display.

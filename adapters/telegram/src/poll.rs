@@ -3,12 +3,13 @@
 
 use crate::api::Api;
 use crate::map::{self, Own, Reading};
+use crate::tap::{self, Change, Tap};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use vestibule_plugin_api::{
-    Blob, Conversation, Health, Ignored, PlatformId, PluginError, Result, Runtime, StateWrite,
+    Answered, Blob, Conversation, Health, Ignored, PlatformId, PluginError, Result, Runtime, StateWrite,
 };
 
 /// Where the number of the next update is kept.
@@ -20,6 +21,8 @@ const WAIT_LAST: Duration = Duration::from_secs(30);
 const EMPTY_AFTER: Duration = Duration::from_secs(1);
 /// Of how many chats it is kept what the runtime knows.
 const CHATS_MAX: usize = 1_000;
+/// Whoever tapped a button is shown what came of it within this, or not at all: updates wait meanwhile.
+const SHOW_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a file's download is tried.
 const DOWNLOADS: u32 = 3;
 
@@ -46,7 +49,7 @@ pub async fn run(api: Api, own: Own, runtime: Runtime) {
                 for update in updates {
                     let Some(number) = map::update_id(&update) else { continue };
                     let reading = read(&api, &own, &runtime, &update, &mut chats).await;
-                    take(&runtime, reading, number + 1, &mut pace).await;
+                    take(&api, &runtime, reading, number + 1, &mut pace).await;
                     offset = Some(number + 1);
                 }
             }
@@ -72,11 +75,18 @@ async fn read(api: &Api, own: &Own, runtime: &Runtime, update: &Value, chats: &m
 }
 
 /// Hands one update over. Returns only after it is on disk, and `next` with it.
-async fn take(runtime: &Runtime, mut reading: Reading, next: i64, pace: &mut Pace<'_>) {
+async fn take(api: &Api, runtime: &Runtime, mut reading: Reading, next: i64, pace: &mut Pace<'_>) {
     loop {
         let state = vec![StateWrite::set(OFFSET, next.to_string())];
         let done: Result<()> = match &reading {
             Reading::Message(message, ..) => runtime.message_with((**message).clone(), state).await.map(drop),
+            Reading::Tap(tap) => match runtime.answer_with(tap.choice.clone(), state).await {
+                Ok(answered) => {
+                    show(api, tap, &answered).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
             Reading::Ignored(ignored) => runtime.ignored_with(ignored.clone(), state).await,
         };
         match (done, &reading) {
@@ -91,8 +101,38 @@ async fn take(runtime: &Runtime, mut reading: Reading, next: i64, pace: &mut Pac
                     sender: message.sender.name.clone(),
                 });
             }
+            // An older runtime has asked nothing, so the button is somebody else's.
+            (Err(PluginError::Refused { .. } | PluginError::Unsupported { .. }), Reading::Tap(tap)) => {
+                reading = Reading::Ignored(Ignored {
+                    event_id: format!("callback_query/{}", tap.query),
+                    reason: "unknown_button".into(),
+                    platform_id: Some(tap.choice.platform_id.clone()),
+                    sender: tap.choice.sender.name.clone(),
+                });
+            }
             (Err(error), _) => pace.failed(&error).await,
         }
+    }
+}
+
+/// Shows what came of a tap. If that fails, the buttons stay; the next tap is answered the same.
+async fn show(api: &Api, tap: &Tap, answered: &Answered) {
+    let (note, change) = tap::shown(tap, answered);
+    let (chat, message, _) = tap.message;
+    let work = async {
+        // First, and by itself: Telegram forgets a tap after seconds.
+        let noted = api.answer_tap(&tap.query, &note).await;
+        let changed = match &change {
+            Change::Nothing => Ok(()),
+            Change::NoButtons => api.without_buttons(chat, message, None).await,
+            Change::Text(text) => api.without_buttons(chat, message, Some(text)).await,
+        };
+        noted.and(changed)
+    };
+    match tokio::time::timeout(SHOW_PATIENCE, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(reason = error.reason(), "what came of a tap was not shown"),
+        Err(_) => tracing::debug!("what came of a tap was not shown in time"),
     }
 }
 

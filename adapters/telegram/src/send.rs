@@ -2,8 +2,9 @@
 //! second attempt goes on where the first one broke off.
 
 use crate::api::Api;
-use crate::{map, split};
+use crate::{map, split, tap};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::VecDeque;
 use tokio::sync::Mutex;
 use vestibule_plugin_api::{
@@ -54,7 +55,8 @@ impl Progress {
 }
 
 enum Part {
-    Text(String),
+    /// A text, and the buttons under it.
+    Text(String, Option<Value>),
     File(Attachment),
 }
 
@@ -65,12 +67,22 @@ pub async fn deliver(
     progress: &Progress,
     message: OutboundMessage,
 ) -> Result<Receipt> {
-    let Content::Text { text } = message.content else {
-        return Err(PluginError::unsupported("only text and files can be sent"));
+    let (text, buttons) = match message.content {
+        Content::Text { text } => (text, None),
+        Content::Question { title, question, options } => {
+            (tap::words(&title, &question), Some(tap::keyboard(&options)))
+        }
+        Content::Unknown => {
+            return Err(PluginError::unsupported("only text, questions and files can be sent"));
+        }
     };
     let target = map::target(&message.address).map_err(PluginError::refused)?;
     let files = message.attachments.into_iter().filter(|file| file.bytes.is_some()).map(Part::File);
-    let parts: Vec<Part> = split::parts(&text).into_iter().map(Part::Text).chain(files).collect();
+    let mut texts: Vec<Part> = split::parts(&text).into_iter().map(|text| Part::Text(text, None)).collect();
+    if let Some(Part::Text(_, under)) = texts.last_mut() {
+        *under = buttons;
+    }
+    let parts: Vec<Part> = texts.into_iter().chain(files).collect();
     if parts.is_empty() {
         return Err(PluginError::refused("there is nothing to send: no text and no file"));
     }
@@ -80,7 +92,7 @@ pub async fn deliver(
     for (number, part) in parts.iter().enumerate().skip(sent.parts) {
         let quote = quote.filter(|_| number == 0);
         let id = match part {
-            Part::Text(text) => api.send_text(&target, text, quote).await?,
+            Part::Text(text, buttons) => api.send_text(&target, text, buttons.as_ref(), quote).await?,
             Part::File(file) => api.send_file(&target, file, quote).await?,
         };
         if number == 0 {

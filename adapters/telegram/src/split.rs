@@ -31,6 +31,11 @@ pub fn parts(text: &str) -> Vec<String> {
     }
 }
 
+/// Whether a text is one message.
+pub fn fits(text: &str) -> bool {
+    reach(text) == text.len()
+}
+
 /// How many bytes of the text fit into one message.
 fn reach(text: &str) -> usize {
     let mut units = 0;

@@ -2,7 +2,8 @@
 
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    Accepted, Conversation, Health, Ignored, InboundMessage, Known, PluginError, Result, StateWrite,
+    Accepted, Answered, Choice, Conversation, Health, Ignored, InboundMessage, Known, PluginError, Result,
+    StateWrite,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -51,6 +52,24 @@ impl Runtime {
     pub async fn ignored_with(&self, ignored: Ignored, state: Vec<StateWrite>) -> Result<()> {
         let Empty {} = self.call(Event::Ignored { account: self.account.clone(), ignored, state }).await?;
         Ok(())
+    }
+
+    /// Hands over a choice that somebody made (see `Content::Question`). Returns **after** it is on disk:
+    /// only then may the platform be acknowledged, and the buttons taken away.
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it is not on disk; hand it over again.
+    /// [`PluginError::Refused`]: it breaks a limit of the vocabulary.
+    pub async fn answer(&self, choice: Choice) -> Result<Answered> {
+        self.answer_with(choice, Vec::new()).await
+    }
+
+    /// The same, and writes to this account's state in the same commit, whatever becomes of the choice.
+    ///
+    /// # Errors
+    /// As [`Runtime::answer`]; then nothing was written.
+    pub async fn answer_with(&self, choice: Choice, state: Vec<StateWrite>) -> Result<Answered> {
+        self.call(Event::Answer { account: self.account.clone(), choice, state }).await
     }
 
     /// What this account has kept under `key`. It outlives restarts of the plugin and of the runtime.

@@ -53,6 +53,9 @@ pub enum Command {
     /// The names under which an agent may send to chats
     #[command(subcommand)]
     Destination(DestinationVerb),
+    /// What agents ask people with a choice of answers
+    #[command(subcommand)]
+    Question(QuestionVerb),
     /// Measure this machine; no house is needed
     #[command(subcommand, hide = true)]
     Bench(BenchVerb),
@@ -351,6 +354,22 @@ pub enum DestinationVerb {
         agent: String,
         /// Its name
         name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum QuestionVerb {
+    /// Show the open ones, the oldest first
+    List(Output),
+    /// Answer one in the place of those who were asked
+    Answer {
+        /// Its id
+        id: String,
+        /// The answer: an option, its number or its value
+        #[arg(value_name = "OPTION")]
+        value: String,
         #[command(flatten)]
         output: Output,
     },

@@ -2,7 +2,7 @@
 
 use crate::cli::{
     AdoptArgs, AgentArgs, AgentVerb, ChatPlace, Command, DestinationVerb, How, MessagingGroupVerb, Output,
-    PluginVerb, SessionVerb, WiringVerb,
+    PluginVerb, QuestionVerb, SessionVerb, WiringVerb,
 };
 use crate::print;
 use anyhow::{Context, bail};
@@ -98,6 +98,12 @@ fn request(command: Command) -> (&'static str, Value, Output) {
             }
             DestinationVerb::Delete { agent, name, output } => {
                 ("destination.delete", json!({ "agent": agent, "name": name }), output)
+            }
+        },
+        Command::Question(verb) => match verb {
+            QuestionVerb::List(output) => ("question.list", Value::Null, output),
+            QuestionVerb::Answer { id, value, output } => {
+                ("question.answer", json!({ "id": id, "value": value }), output)
             }
         },
         Command::Up

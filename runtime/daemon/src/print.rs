@@ -42,6 +42,7 @@ fn columns(verb: &str) -> &'static [&'static str] {
         }
         "session.list" => &["agent", "channel", "chat", "thread", "state", "reason", "id"],
         "destination.list" => &["agent", "name", "to_agent", "channel", "account", "chat"],
+        "question.list" => &["agent", "channel", "chat", "thread", "title", "question", "options", "id"],
         "plugin.list" => &["name", "version", "kind", "state", "channel", "tier", "origin", "reason"],
         "bench.plugin" => &[
             "tier",
@@ -180,7 +181,7 @@ fn word(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

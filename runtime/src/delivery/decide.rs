@@ -1,6 +1,7 @@
 //! Where a reply may go. Pure. Every word of the reply is the agent's, so none is believed.
 
 use super::snapshot::Snapshot;
+use crate::questions::Asked;
 use serde_json::Value;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, ThreadId};
 use vestibule_session::{CONTENT_BYTES_MAX, MessageOut};
@@ -16,9 +17,22 @@ pub enum Verdict {
 
 /// The agent's own chat, or a destination it was granted; anything else is refused.
 pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Verdict {
+    let fits = |address: Address| {
+        text_of(&reply.content)?;
+        match question_of(&reply.content) {
+            Some(_) if address.channel_type.as_str() == AGENT => {
+                Err("an agent is asked in words, without options".to_owned())
+            }
+            // The answer is found by it, so it may be no other question's.
+            Some(asked) if asked.id != reply.id => {
+                Err("the question's `questionId` is not the id of its row".to_owned())
+            }
+            _ => Ok(address),
+        }
+    };
     let address = match reply.kind.as_str() {
         "system" => action(snapshot, &reply.content),
-        _ => address(snapshot, reply).and_then(|address| text_of(&reply.content).map(|_| address)),
+        _ => address(snapshot, reply).and_then(fits),
     };
     match address {
         Ok(address) => Verdict::Deliver(address),
@@ -106,6 +120,9 @@ fn json_of(content: &str) -> Result<Value, String> {
 /// Its content is nothing that can be delivered.
 pub fn text_of(content: &str) -> Result<String, String> {
     let content = json_of(content)?;
+    if let Some(asked) = Asked::read(&content) {
+        return asked.map(|asked| asked.words());
+    }
     if content.get("operation").is_some() || content.get("type").is_some() {
         return Err("only plain messages can be delivered; edits, reactions and cards cannot".into());
     }
@@ -116,6 +133,13 @@ pub fn text_of(content: &str) -> Result<String, String> {
         .or(has_files.then_some(""))
         .map(str::to_owned)
         .ok_or_else(|| "the reply is empty".to_owned())
+}
+
+/// The question that a reply asks, if it asks one as one can be asked.
+pub fn question_of(content: &str) -> Option<Asked> {
+    // Nearly every reply is none, and is not read twice for that.
+    let content: Value = content.contains("ask_question").then(|| serde_json::from_str(content).ok())??;
+    Asked::read(&content)?.ok()
 }
 
 #[cfg(test)]
@@ -155,6 +179,10 @@ mod tests {
         MessageOut { channel_type: Some("agent".into()), ..reply() }
     }
 
+    fn asks(id: &str) -> String {
+        format!(r#"{{"type":"ask_question","questionId":"{id}","title":"Deploy","options":["Yes"]}}"#)
+    }
+
     #[test]
     fn where_a_reply_may_go() {
         let seen = |chats, agent: Option<bool>| {
@@ -190,6 +218,14 @@ mod tests {
                 &open,
                 MessageOut { content: r#"{"operation":"edit","text":"x"}"#.into(), ..reply() },
                 "only plain",
+            ),
+            (&open, MessageOut { content: asks("o"), ..reply() }, "to a"),
+            (&open, MessageOut { content: asks("another"), ..reply() }, "`questionId` is not"),
+            (&open, MessageOut { content: asks("o"), ..to_agent() }, "in words"),
+            (
+                &open,
+                MessageOut { content: r#"{"type":"ask_question","title":"x"}"#.into(), ..reply() },
+                "1 to 25 options",
             ),
         ];
         for (snapshot, reply, want) in cases {

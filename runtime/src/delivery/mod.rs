@@ -22,6 +22,7 @@ use crate::house::House;
 use crate::lanes::Bell;
 use crate::ledger::{self, Claim, Delivery, Direction, Doubt};
 use crate::plugins::{CallError, Link};
+use crate::questions;
 use decide::{Verdict, decide};
 use outgoing::OutgoingFile;
 use retry::{Next, after_failure};
@@ -31,7 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use vestibule_plugin_api::{
-    ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, PluginError, PluginKind, Receipt, Station,
+    ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, OutboundMessage, PluginError, PluginKind, Receipt,
+    Station,
 };
 use vestibule_session::{Ack, MessageOut, crash};
 
@@ -134,6 +136,9 @@ pub fn record_one(
         Verdict::Refuse(why) => Err(why.as_str()),
     };
     let new = ledger::record_reply(db, session_id, reply, outcome, now)?;
+    if let (true, Ok(address), Some(asked)) = (new, outcome, decide::question_of(&reply.content)) {
+        questions::ask(db, session_id, &asked, address, now)?;
+    }
     Ok(match verdict {
         _ if !new => Recorded::Known,
         Verdict::Refuse(why) => Recorded::Refused(why),
@@ -385,7 +390,8 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sent, C
     }
     if delivery.look_up {
         // A lookup that fails says nothing about the message: it stays in doubt.
-        let found = link.find(outgoing::message(delivery, Vec::new(), true)?, DELIVER_DEADLINE).await;
+        let message = message(house, &link, delivery, Vec::new()).await?;
+        let found = link.find(message, DELIVER_DEADLINE).await;
         if let Some(receipt) = found.map_err(|error| match error {
             CallError::NotThere => CallError::NotThere,
             error => CallError::Plugin(PluginError::in_doubt(error.to_string())),
@@ -397,7 +403,7 @@ async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sent, C
         recorded.map_err(|error| CallError::Plugin(PluginError::in_doubt(error.to_string())))?;
     }
     let files = files(house, delivery).await?;
-    let message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;
+    let message = message(house, &link, delivery, files).await?;
     crash::point("delivery: `sending` is on record, nobody was called");
     let outcome = link.deliver(message, DELIVER_DEADLINE).await;
     crash::point("delivery: the platform has it, nothing is on record");
@@ -415,6 +421,23 @@ async fn act(house: &House, delivery: &Delivery) -> std::result::Result<Sent, Ca
     let plan = action::ask(house, &link, delivery).await?;
     crash::point("delivery: the platform has it, nothing is on record");
     Ok(Sent::Done(plan))
+}
+
+/// The message as this channel can show it.
+async fn message(
+    house: &House,
+    link: &Link,
+    delivery: &Delivery,
+    files: Vec<OutgoingFile>,
+) -> std::result::Result<OutboundMessage, CallError> {
+    let mut message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;
+    if link.manifest.can(Capability::Questions) && decide::question_of(&delivery.content).is_some() {
+        let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
+        let asked = house.central.read(move |db| questions::content(db, &session_id, &id)).await;
+        let asked = asked.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
+        message.content = asked.unwrap_or(message.content);
+    }
+    Ok(message)
 }
 
 /// The files of a reply, with their bytes.

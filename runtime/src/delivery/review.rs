@@ -5,8 +5,9 @@ use crate::error::Error;
 use crate::house::House;
 use crate::ledger::{self, Delivery, Direction};
 use crate::plugins::{self, CallError, Said};
+use crate::questions::Asked;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vestibule_plugin_api::{PluginError, Reviewed, Station};
 
 /// The delivery with the text that the modules want; `None` when it stays as it is. The record keeps what
@@ -39,9 +40,13 @@ pub async fn reviewed(house: &House, delivery: &Delivery) -> Result<Option<Deliv
     }
 }
 
-/// The content with another text, its files as they are.
+/// The content with another text, its files as they are. What was a question goes out as words only: its
+/// options may say what the module took out.
 fn with_text(content: &str, text: &str) -> String {
     let mut content: Value = serde_json::from_str(content).unwrap_or_default();
+    if Asked::read(&content).is_some() {
+        content = json!({});
+    }
     if let Some(fields) = content.as_object_mut() {
         fields.remove("markdown");
         fields.insert("text".to_owned(), text.into());

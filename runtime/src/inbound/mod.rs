@@ -2,12 +2,14 @@
 //!
 //! Invariant: an adapter hears that its message was taken only after the commit.
 
+mod answer;
 mod content;
 mod decide;
 mod engage;
 mod files;
 mod snapshot;
 
+pub use answer::answer;
 pub use decide::{Plan, Step, decide};
 pub use snapshot::{Arrival, Snapshot};
 
@@ -44,6 +46,9 @@ pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>)
             plugin_state::apply(db, channel, account, &state)?;
             if !ledger::take_event(db, channel, account, &arrival.message.event_id, now)? {
                 return Ok((Accepted::Duplicate, Vec::new()));
+            }
+            if let Some(session_id) = answer::typed(db, &arrival, now)? {
+                return Ok((Accepted::Committed, vec![session_id]));
             }
             let snapshot = Snapshot::load(db, &arrival)?;
             perform(db, decide(&snapshot, &arrival, marks.attachments.limits()), &arrival, now)

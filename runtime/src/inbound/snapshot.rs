@@ -15,6 +15,8 @@ pub struct Arrival {
     pub message: InboundMessage,
     /// The files whose bytes came, once they are stored.
     pub files: Vec<StoredFile>,
+    /// Whether its channel shows questions with buttons: then words are no answer to one.
+    pub has_buttons: bool,
 }
 
 impl Arrival {
@@ -26,7 +28,7 @@ impl Arrival {
             platform_id: message.platform_id.clone(),
             thread_id: message.thread_id.clone().filter(|_| threads),
         };
-        Arrival { address, message, files: Vec::new() }
+        Arrival { address, message, files: Vec::new(), has_buttons: false }
     }
 }
 

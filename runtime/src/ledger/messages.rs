@@ -1,5 +1,6 @@
 //! Rows on their way in, and what became of them.
 
+use super::answers::other_row;
 use super::bump;
 use super::files::{Direction, record_files, session_bytes};
 use crate::attachments::StoredFile;
@@ -217,6 +218,9 @@ pub fn acknowledge(db: &Connection, session_id: &str, acks: &[Ack]) -> Result<()
     )?;
     for ack in acks.iter().filter(settled) {
         statement.execute(params![session_id, ack.message_id, ack.status.as_str(), change])?;
+        if let Some(other) = other_row(&ack.message_id) {
+            statement.execute(params![session_id, other, AckStatus::Completed.as_str(), change])?;
+        }
     }
     Ok(())
 }

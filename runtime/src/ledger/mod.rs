@@ -7,12 +7,14 @@
 //!   and nothing is lost.
 
 mod adopted;
+mod answers;
 mod deliveries;
 mod files;
 mod messages;
 mod project;
 
 pub use adopted::{adopt_change, adopt_message, adopt_settled};
+pub use answers::{NewAnswer, post_answer};
 pub use deliveries::{
     Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, may_double,
     open_addresses, record_reply, settle, sources, try_later, unclaim, unpark,

@@ -83,7 +83,8 @@ async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Fram
                 return (status::BAD_FRAME, wire::frame(&why));
             }
             let threads = link.manifest.can(Capability::Threads);
-            let arrival = Arrival::new(channel_type, &account, threads, message);
+            let mut arrival = Arrival::new(channel_type, &account, threads, message);
+            arrival.has_buttons = link.manifest.can(Capability::Questions);
             told(inbound::route(house, arrival, state).await)
         }
         Event::Ignored { account, ignored, state } => {
@@ -126,6 +127,13 @@ async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Fram
                 return (status::BAD_FRAME, wire::frame(&why));
             }
             told(inbound::conversation(house, channel_type, &account, conversation).await)
+        }
+        Event::Answer { account, choice, state } => {
+            let why = fault(link, &account).or_else(|| choice.fault()).or_else(|| StateWrite::fault(&state));
+            if let Some(why) = why {
+                return (status::BAD_FRAME, wire::frame(&why));
+            }
+            told(inbound::answer(house, channel_type.clone(), account, choice, state).await)
         }
         Event::Unknown => (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb")),
     }

@@ -1,8 +1,9 @@
-//! A stand-in for Telegram's Bot API. It keeps Telegram's rule: an update behind the offset of a call is
-//! never sent again, and a second poll ends the first.
+//! A stand-in for Telegram's Bot API. It keeps Telegram's rules: an update behind the offset of a call is
+//! never sent again, a second poll ends the first, a kind of update that was not asked for never comes, an
+//! edit without buttons takes the buttons away, and one that changes nothing is refused.
 
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -26,6 +27,14 @@ pub struct Sent {
     pub file: Vec<u8>,
 }
 
+/// A message of the bot's as people see it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub text: String,
+    /// The buttons under it: what each says, and what comes back.
+    pub buttons: Vec<(String, String)>,
+}
+
 #[derive(Default)]
 pub struct Store {
     waiting: VecDeque<Value>,
@@ -36,10 +45,62 @@ pub struct Store {
     pub webhook: bool,
     pub polls: usize,
     pub sent: Vec<Sent>,
+    /// The bot's texts, by chat and number.
+    pub shown: BTreeMap<(i64, i64), Shown>,
+    /// The taps that nobody answered yet, and what the others were answered.
+    open_taps: BTreeSet<String>,
+    pub notes: Vec<String>,
+    /// The kinds of update that the last poll asked for.
+    allowed: Option<Vec<String>>,
     /// Answers to the next calls of a method, in place of the real ones.
     pub script: BTreeMap<String, VecDeque<(u16, Value)>>,
     /// What `getFile` hands out.
     pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Store {
+    fn comes(&mut self, kind: &str, body: Value) {
+        let number = self.last_update;
+        if self.allowed.as_ref().is_none_or(|kinds| kinds.iter().any(|allowed| allowed == kind)) {
+            self.waiting.push_back(json!({ "update_id": number, kind: body }));
+        }
+    }
+
+    /// The message that a call changes, with other buttons; `None` when that changes nothing.
+    fn edit(&mut self, fields: &Value) -> Result<Value, &'static str> {
+        let id = |key: &str| fields[key].as_i64().unwrap();
+        let Some(shown) = self.shown.get_mut(&(id("chat_id"), id("message_id"))) else {
+            return Err("Bad Request: message to edit not found");
+        };
+        let text = fields["text"].as_str().unwrap_or(&shown.text).to_owned();
+        let new = Shown { text, buttons: buttons(fields)? };
+        if new == *shown {
+            return Err(
+                "Bad Request: message is not modified: specified new message content and reply markup \
+                        are exactly the same as a current content and reply markup of the message",
+            );
+        }
+        *shown = new;
+        Ok(json!({ "message_id": id("message_id") }))
+    }
+}
+
+/// The buttons that a call names.
+fn buttons(fields: &Value) -> Result<Vec<(String, String)>, &'static str> {
+    let rows = fields["reply_markup"]["inline_keyboard"].as_array().cloned().unwrap_or_default();
+    let all = rows.iter().flat_map(|row| row.as_array().unwrap());
+    let read = |button: &Value| {
+        let word = |key: &str| button[key].as_str().unwrap_or_default().to_owned();
+        let (text, data) = (word("text"), word("callback_data"));
+        if text.is_empty() {
+            Err("Bad Request: inline keyboard button text is empty")
+        } else if data.is_empty() || data.len() > 64 {
+            Err("Bad Request: BUTTON_DATA_INVALID")
+        } else {
+            Ok((text, data))
+        }
+    };
+    all.map(read).collect()
 }
 
 pub struct BotApi {
@@ -78,9 +139,32 @@ impl BotApi {
             body[key] = value.clone();
         }
         let number = store.last_update;
-        store.waiting.push_back(json!({ "update_id": number, kind: body }));
+        store.comes(kind, body);
         self.shared.1.notify_all();
         number
+    }
+
+    /// Somebody taps a button under a message of the bot's, one that they still see or saw a moment ago.
+    pub fn tap(&self, person: i64, chat: i64, message: i64, data: &str) {
+        let mut store = self.store();
+        store.last_update += 1;
+        let id = format!("4382bfdwdsb323b2d{}", store.last_update);
+        store.open_taps.insert(id.clone());
+        let shown = store.shown[&(chat, message)].clone();
+        let kind = if chat < 0 { "supergroup" } else { "private" };
+        let query = json!({ "id": id, "from": { "id": person, "is_bot": false, "first_name": "Ada" },
+            "chat_instance": "-3873", "data": data,
+            "message": { "message_id": message, "date": 1_700_000_000, "chat": { "id": chat, "type": kind },
+                "from": { "id": OWN, "is_bot": true, "first_name": "V" }, "text": shown.text } });
+        store.comes("callback_query", query);
+        self.shared.1.notify_all();
+    }
+
+    /// The newest message with buttons: its chat, its number and how it looks.
+    pub fn buttons(&self) -> Option<(i64, i64, Shown)> {
+        let store = self.store();
+        let mut with = store.shown.iter().filter(|(_, shown)| !shown.buttons.is_empty());
+        with.next_back().map(|((chat, message), shown)| (*chat, *message, shown.clone()))
     }
 
     /// Somebody writes to the bot.
@@ -171,7 +255,13 @@ fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8])
             if words.encode_utf16().count() > 4096 {
                 return fail(400, "Bad Request: message is too long");
             }
+            let buttons = match buttons(&fields) {
+                Ok(buttons) => buttons,
+                Err(words) => return fail(400, words),
+            };
             store.last_message += 1;
+            let at = (fields["chat_id"].as_i64().unwrap(), store.last_message);
+            store.shown.insert(at, Shown { text: words.clone(), buttons });
             let file = fields["bytes"].as_str().unwrap_or_default().as_bytes().to_vec();
             let sent = Sent {
                 method: method.to_owned(),
@@ -184,7 +274,28 @@ fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8])
             store.sent.push(sent);
             json!({ "message_id": store.last_message })
         }
+        "answerCallbackQuery" => {
+            if !store.open_taps.remove(fields["callback_query_id"].as_str().unwrap()) {
+                return fail(
+                    400,
+                    "Bad Request: query is too old and response timeout expired or query ID is invalid",
+                );
+            }
+            let note = fields["text"].as_str().unwrap_or_default().to_owned();
+            if note.chars().count() > 200 {
+                return fail(400, "Bad Request: MESSAGE_TOO_LONG");
+            }
+            store.notes.push(note);
+            json!(true)
+        }
+        "editMessageText" | "editMessageReplyMarkup" => match store.edit(&fields) {
+            Ok(edited) => edited,
+            Err(words) => return fail(400, words),
+        },
         "getUpdates" => {
+            store.allowed = fields["allowed_updates"]
+                .as_array()
+                .map(|kinds| kinds.iter().map(|kind| kind.as_str().unwrap().to_owned()).collect());
             let Some(updates) = poll(shared, store, &fields) else {
                 return fail(409, "Conflict: terminated by other getUpdates request");
             };

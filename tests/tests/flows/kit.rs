@@ -85,7 +85,7 @@ fn github_conforms_in_both_tiers() {
                 "160",
             ],
         );
-        report.is_good(&[&["files"][..], more].concat());
+        report.is_good(&[&["files", "questions"][..], more].concat());
         assert_eq!(report.words("text"), "done", "the comment was posted");
         assert_eq!(report.words("find"), "it finds what was sent, and not what was never sent");
         assert_eq!(report.words("secrets"), "none of 2 stands in a log line or an error");
@@ -101,24 +101,30 @@ fn terminal_conforms_in_both_tiers() {
     let socket = format!("socket={}", folder.path().join("terminal.sock").display());
     let run =
         |tier: &str| conform("vestibule-terminal", &["--tier", tier, "--set", &socket, "--set", "token=t"]);
-    run("in-process").is_good(&["find", "webhook", "start after a crash", "secrets"]);
+    run("in-process").is_good(&["questions", "find", "webhook", "start after a crash", "secrets"]);
     // A process of its own may open no local socket: it is handed one.
-    run("process").is_good(&["find", "webhook", "secrets"]);
+    run("process").is_good(&["questions", "find", "webhook", "secrets"]);
 }
 
 #[test]
 fn the_example_conforms_in_both_tiers() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let listen = format!("listen={free}");
-    let skipped = ["find", "webhook", "secrets"];
+    let skipped = ["questions", "find", "webhook", "secrets"];
     conform("vestibule-echo-channel", &["--set", &listen]).is_good(&skipped);
-    let in_process = ["find", "webhook", "start after a crash", "secrets"];
+    let in_process = ["questions", "find", "webhook", "start after a crash", "secrets"];
     conform("vestibule-echo-channel", &["--set", &listen, "--tier", "in-process"]).is_good(&in_process);
 }
 
 #[test]
 fn a_bug_fails_the_check_that_is_there_for_it() {
-    conform("vestibule-faulty", &["--calls", "40"]).is_good(&["files", "find", "webhook", "secrets"]);
+    conform("vestibule-faulty", &["--calls", "40"]).is_good(&[
+        "files",
+        "questions",
+        "find",
+        "webhook",
+        "secrets",
+    ]);
     // the fault, the first check that fails, what it says
     let table = [
         ("at_start=panic", "start", "it panicked: told to"),
@@ -134,7 +140,7 @@ fn a_bug_fails_the_check_that_is_there_for_it() {
         assert_eq!(report.of("failed").first().map(String::as_str), Some(check), "{fault}: {:#}", report.0);
         assert!(report.words(check).contains(words), "{fault}: {}", report.words(check));
         // However bad it is, the examination goes on to its end.
-        assert_eq!(report.0["checks"].as_array().unwrap().len(), 31, "{fault}: {:#}", report.0);
+        assert_eq!(report.0["checks"].as_array().unwrap().len(), 32, "{fault}: {:#}", report.0);
     };
     std::thread::scope(|threads| {
         for row in table {

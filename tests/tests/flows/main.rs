@@ -25,6 +25,7 @@ mod plugins;
 mod points;
 mod power_cut;
 mod providers;
+mod questions;
 mod refusals;
 mod sandbox;
 mod schema;

@@ -33,6 +33,11 @@ pub fn hostile() -> PathBuf {
     deps().parent().unwrap().join("vestibule-escape")
 }
 
+/// The agent that asks, of the same build.
+pub fn asker() -> PathBuf {
+    deps().parent().unwrap().join("vestibule-asker")
+}
+
 /// The `.so` of a plugin crate of the same build.
 pub fn plugin_file(krate: &str) -> PathBuf {
     deps().join(format!("lib{}.so", krate.replace('-', "_")))

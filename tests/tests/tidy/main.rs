@@ -154,8 +154,16 @@ fn crates_import_only_whom_they_may() {
     assert!(seen >= 10, "{seen} packages");
 }
 
-const ROOMS: [&str; 7] =
-    ["agents", "destinations", "drops", "messaging_groups", "plugin_state", "sessions", "wirings"];
+const ROOMS: [&str; 8] = [
+    "agents",
+    "destinations",
+    "drops",
+    "messaging_groups",
+    "plugin_state",
+    "questions",
+    "sessions",
+    "wirings",
+];
 const LOOPS: [&str; 6] = ["inbound", "delivery", "wake", "control", "http", "adopt"];
 
 /// The modules of the runtime that a file names by `crate::x` or `use crate::{x, y}`.

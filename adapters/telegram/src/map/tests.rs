@@ -30,7 +30,7 @@ fn group() -> Value {
 fn heard(update: &Value) -> InboundMessage {
     match read(update, &own()) {
         Reading::Message(message, ..) => *message,
-        Reading::Ignored(ignored) => panic!("{ignored:?}"),
+        reading => panic!("{reading:?}"),
     }
 }
 
@@ -184,6 +184,7 @@ fn what_is_left_out_says_why() {
         ),
         (json!({ "update_id": 1000, "message": { "message_id": "x" } }), "unreadable", "update/1000"),
         (json!({ "update_id": 1000 }), "unsupported_update", "update/1000"),
+        (json!({ "update_id": 1000, "callback_query": { "id": "7" } }), "unsupported_update", "update/1000"),
     ];
     for (update, reason, event_id) in table {
         match read(&update, &own()) {
@@ -194,7 +195,7 @@ fn what_is_left_out_says_why() {
                     "{update}"
                 );
             }
-            Reading::Message(..) => panic!("{update}"),
+            Reading::Message(..) | Reading::Tap(_) => panic!("{update}"),
         }
     }
 }

@@ -5,7 +5,9 @@ use super::report::Outcome;
 use super::trial::{Said, Trial};
 use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{self, Found, Request, WebhookHead};
-use vestibule_plugin_api::{Attachment, Blob, Capability, Receipt, TEXT_BYTES_MAX, WebhookRequest};
+use vestibule_plugin_api::{
+    Attachment, Blob, Capability, Content, ID_BYTES_MAX, Offer, Receipt, TEXT_BYTES_MAX, WebhookRequest,
+};
 use vestibule_seam::Frame;
 
 /// How many deliveries are in flight at once.
@@ -29,6 +31,7 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("unknown kind", unknown_kind).await;
     trial.check_live("unknown fields", unknown_fields).await;
     trial.check_live("files", files).await;
+    trial.check_live("questions", questions).await;
     trial.check_live("find", find).await;
     trial.check_live("webhook", webhook).await;
     trial.check_live("another account", another_account).await;
@@ -160,6 +163,43 @@ async fn files(trial: &Trial) -> Result<Outcome, String> {
         last = said.words().map_err(|why| format!("{what}: {why}"))?;
     }
     Ok(Outcome::Ok(format!("{count} messages with files, the last: {last}")))
+}
+
+async fn questions(trial: &Trial) -> Result<Outcome, String> {
+    if !trial.manifest().can(Capability::Questions) {
+        let why = "it does not list `questions`: the runtime numbers the answers in a text";
+        return Ok(Outcome::Skipped(why.into()));
+    }
+    let question = |title: &str, question: &str, labels: &[&str]| Content::Question {
+        title: title.into(),
+        question: question.into(),
+        options: (0..).zip(labels).map(|(number, label)| offer(number, label)).collect(),
+    };
+    let long = "\u{20ac}".repeat(ID_BYTES_MAX / 3);
+    let many: Vec<&str> = (0..25).map(|_| "one of many").collect();
+    let cases = [
+        ("two answers", question("Deploy", "Now?", &["Yes", "No"])),
+        ("no title", question("", "Now?", &["Yes"])),
+        ("no question", question("Deploy", "", &["Yes"])),
+        ("25 answers", question("Deploy", "When?", &many)),
+        ("long words", question(&long, &"\u{20ac}".repeat(5_000), &[&long])),
+    ];
+    let (count, mut last) = (cases.len(), String::new());
+    for (number, (what, content)) in cases.into_iter().enumerate() {
+        let mut message = trial.message(&format!("msg-conform-question-{number}"), "");
+        message.content = content;
+        let said = trial.deliver(message).await;
+        if let Said::Unsupported(_) = said {
+            return Err(format!("{what}: it lists `questions` and answered {}", said.words()?));
+        }
+        last = said.words().map_err(|why| format!("{what}: {why}"))?;
+    }
+    Ok(Outcome::Ok(format!("{count} questions, the last: {last}")))
+}
+
+/// An offer as the runtime makes it.
+fn offer(number: u32, label: &str) -> Offer {
+    Offer { label: label.to_owned(), token: format!("0123456789abcdef0123456789abcdef.{number}") }
 }
 
 async fn find(trial: &Trial) -> Result<Outcome, String> {

@@ -4,6 +4,7 @@
 mod agent;
 mod destination;
 mod messaging_group;
+mod question;
 mod session;
 mod wiring;
 
@@ -51,6 +52,8 @@ pub const ALL: &[Verb] = &[
     Verb { name: "destination.create", run: destination::create },
     Verb { name: "destination.update", run: destination::update },
     Verb { name: "destination.delete", run: destination::delete },
+    Verb { name: "question.list", run: question::list },
+    Verb { name: "question.answer", run: question::answer_one },
 ];
 
 /// The arguments of a verb.

@@ -1,0 +1,68 @@
+//! `question`: what agents ask people with a choice of answers.
+
+use super::{Outcome, answer, args};
+use crate::error::{Error, Result};
+use crate::questions::{self, Giver, Verdict};
+use crate::{agents, clock, sessions};
+use rusqlite::Connection;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// How many are shown.
+const SHOWN: i64 = 1000;
+/// Who answers, when an operator does.
+const OPERATOR: &str = "operator";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    id: String,
+    value: String,
+}
+
+/// Shows the open ones, the oldest first.
+pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+    let mut rows = Vec::new();
+    for question in questions::open(db, clock::now(), SHOWN)? {
+        let session = sessions::by_id(db, &question.session_id)?;
+        let agent = session.map(|session| agents::by_id(db, &session.agent_group_id)).transpose()?.flatten();
+        let (at, asked) = (question.address, question.asked);
+        rows.push(json!({
+            "id": question.token,
+            "agent": agent.map(|agent| agent.name),
+            "session": question.session_id,
+            "channel": at.channel_type,
+            "account": at.account,
+            "chat": at.platform_id,
+            "thread": at.thread_id,
+            "title": asked.title,
+            "question": asked.question,
+            "options": asked.options.into_iter().map(|option| option.label).collect::<Vec<_>>(),
+            "asked_at": question.asked_at,
+            "expires_at": question.expires_at,
+        }));
+    }
+    answer(&rows, vec![])
+}
+
+/// Answers one in the place of those who were asked.
+pub fn answer_one(db: &Connection, value: Value) -> Result<Outcome> {
+    let given: Answer = args(value)?;
+    let question = questions::with_token(db, &given.id)?;
+    let labels: Vec<&str> = question.asked.options.iter().map(|option| option.label.as_str()).collect();
+    let Some(option) = questions::named(&question.asked.options, &given.value) else {
+        return Err(Error::Refused(format!(
+            "`{}` is none of its options; choose one of: {}",
+            given.value.escape_debug(),
+            labels.join(", ")
+        )));
+    };
+    let operator = Giver { handle: OPERATOR.into(), name: OPERATOR.into(), is_bot: false, chat: None };
+    match questions::answer(db, &question, option, &operator, clock::now())? {
+        Verdict::Take | Verdict::Again => {
+            answer(&json!({ "id": question.token, "answer": labels[option] }), vec![question.session_id])
+        }
+        Verdict::Already => Err(Error::refused("it was answered before")),
+        Verdict::Closed | Verdict::NotYours => Err(Error::refused("it is too old to be answered")),
+    }
+}

@@ -1,0 +1,101 @@
+//! Answers to questions: a button that was tapped, or the words for one.
+
+use super::snapshot::Arrival;
+use crate::clock::{self, Timestamp};
+use crate::error::Result;
+use crate::house::House;
+use crate::plugins::{self, Said};
+use crate::questions::{self, Giver, Verdict};
+use crate::{drops, plugin_state};
+use rusqlite::Connection;
+use std::sync::Arc;
+use vestibule_plugin_api::{Address, Answered, Choice, PlatformId, Screened, Sender, StateWrite, Station};
+use vestibule_session::crash;
+
+/// Takes the choice that a channel hands over, and what it keeps with it, in one commit.
+///
+/// # Errors
+/// It is not on disk: the adapter must not acknowledge its platform.
+pub async fn answer(
+    house: &Arc<House>,
+    channel: String,
+    account: String,
+    choice: Choice,
+    state: Vec<StateWrite>,
+) -> Result<Answered> {
+    let now = clock::now();
+    let marks = house.clone();
+    let refused = refused(house, &channel, &account, &choice).await?;
+    let work = move |db: &Connection| {
+        marks.ledger.write_marks(db)?;
+        plugin_state::apply(db, &channel, &account, &state)?;
+        let giver = giver(&channel, &account, &choice.platform_id, &choice.sender);
+        if let Some(reason) = refused {
+            drops::record(
+                db,
+                (&channel, &account, choice.platform_id.as_str()),
+                &reason,
+                Some(&giver.name),
+                now,
+            )?;
+            return Ok((Answered::NotYours, None));
+        }
+        questions::choose(db, &choice.token, &giver, now)
+    };
+    let (answered, session) = house.central.write(work).await?;
+    crash::point("answer: it is on record, its channel does not know");
+    if let Some(session_id) = session {
+        house.ring(session_id);
+    }
+    Ok(answered)
+}
+
+/// Why a module that screens lets this choice go no further, if one does. It is asked as if the words of the
+/// button had been written; other words in their place it cannot choose.
+async fn refused(house: &House, channel: &str, account: &str, choice: &Choice) -> Result<Option<String>> {
+    if house.registry.at(Station::Screen).is_empty() {
+        return Ok(None);
+    }
+    let token = choice.token.clone();
+    let offered = house.central.read(move |db| questions::offered(db, &token)).await?;
+    let Some((question, option)) = offered else { return Ok(None) };
+    let message = Screened {
+        event_id: choice.token.clone(),
+        address: Address {
+            channel_type: channel.into(),
+            account: account.into(),
+            platform_id: choice.platform_id.clone(),
+            thread_id: question.address.thread_id,
+        },
+        sender: choice.sender.clone(),
+        text: question.asked.options[option].label.clone(),
+        files: Vec::new(),
+    };
+    Ok(match plugins::screen(&house.registry, message).await {
+        Said::Pass(_) => None,
+        Said::Stop(reason) => Some(reason),
+    })
+}
+
+/// Whether a message is the answer to the one question that is open where it was written; the session that
+/// asked. Anything else is a message like any other.
+pub fn typed(db: &Connection, arrival: &Arrival, now: Timestamp) -> Result<Option<String>> {
+    let (message, at) = (&arrival.message, &arrival.address);
+    if arrival.has_buttons || message.text.is_empty() || !message.attachments.is_empty() {
+        return Ok(None);
+    }
+    let Some(question) = questions::only_one_open(db, at, message.is_group, now)? else { return Ok(None) };
+    let Some(option) = questions::named(&question.asked.options, &message.text) else { return Ok(None) };
+    let giver = giver(at.channel_type.as_str(), at.account.as_str(), &at.platform_id, &message.sender);
+    let verdict = questions::answer(db, &question, option, &giver, now)?;
+    Ok((verdict == Verdict::Take).then_some(question.session_id))
+}
+
+fn giver(channel: &str, account: &str, chat: &PlatformId, sender: &Sender) -> Giver {
+    Giver {
+        handle: sender.handle.clone(),
+        name: sender.name.clone().unwrap_or_else(|| sender.handle.clone()),
+        is_bot: sender.is_bot,
+        chat: Some((channel.to_owned(), account.to_owned(), chat.0.clone())),
+    }
+}

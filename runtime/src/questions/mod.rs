@@ -1,0 +1,219 @@
+//! Questions: what agents asked people with a choice of answers, and what was answered.
+//!
+//! Invariants:
+//! - A question is on record, with a token that nobody can guess, before its channel is called.
+//! - It is answered once: the commit that says so is the one in which the agent gets the answer.
+
+mod decide;
+
+pub use decide::{Asked, Giver, Question, Verdict, named};
+
+use crate::clock::{Timestamp, after};
+use crate::error::{Error, Result};
+use crate::ledger::{self, NewAnswer};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use vestibule_plugin_api::{Address, Answered, Content, Offer};
+
+/// A question can be answered for this long, in milliseconds: 24 hours.
+const OPEN_MS: i64 = 24 * 3600 * 1000;
+/// It is remembered for this long after that, so that a late answer is told what became of it: 30 days.
+const KEPT_MS: i64 = 30 * 24 * 3600 * 1000;
+
+const COLUMNS: &str = "token, session_id, message_out_id, channel_type, account, platform_id, thread_id, title, \
+                       question, options, asked_at, expires_at, answer, answered_by";
+
+fn of(row: &Row<'_>) -> rusqlite::Result<Question> {
+    let options: String = row.get(9)?;
+    let answer: Option<u32> = row.get(12)?;
+    let answered_by: Option<String> = row.get(13)?;
+    Ok(Question {
+        token: row.get(0)?,
+        session_id: row.get(1)?,
+        asked: Asked {
+            id: row.get(2)?,
+            title: row.get(7)?,
+            question: row.get(8)?,
+            // Written by `ask`; without options nothing can be chosen.
+            options: serde_json::from_str(&options).unwrap_or_default(),
+        },
+        address: Address {
+            channel_type: row.get::<_, String>(3)?.into(),
+            account: row.get::<_, String>(4)?.into(),
+            platform_id: row.get::<_, String>(5)?.into(),
+            thread_id: row.get::<_, Option<String>>(6)?.map(Into::into),
+        },
+        asked_at: Timestamp(row.get(10)?),
+        expires_at: Timestamp(row.get(11)?),
+        answer: answer.map(|option| option as usize).zip(answered_by),
+    })
+}
+
+/// Puts a question on record.
+///
+/// # Errors
+/// The system gives no random bytes, or SQLite fails.
+pub fn ask(
+    db: &Connection,
+    session_id: &str,
+    asked: &Asked,
+    address: &Address,
+    now: Timestamp,
+) -> Result<()> {
+    let token = crate::id::mint_token().map_err(Error::refused)?;
+    let options = serde_json::to_string(&asked.options).map_err(Error::refused)?;
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO questions (token, session_id, message_out_id, channel_type, account, platform_id, \
+         thread_id, title, question, options, asked_at, expires_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    )?
+    .execute(params![
+        // 128 bits: with the offer's number it must fit into a button.
+        &token[..32],
+        session_id,
+        asked.id,
+        address.channel_type.as_str(),
+        address.account.as_str(),
+        address.platform_id.as_str(),
+        address.thread_id.as_ref().map(|thread| thread.as_str()),
+        asked.title,
+        asked.question,
+        options,
+        now.0,
+        after(now, OPEN_MS).0,
+    ])?;
+    Ok(())
+}
+
+/// What a channel with buttons is handed for a reply that asks.
+pub fn content(db: &Connection, session_id: &str, message_out_id: &str) -> Result<Option<Content>> {
+    let sql = format!("SELECT {COLUMNS} FROM questions WHERE session_id = ?1 AND message_out_id = ?2");
+    let found = db.prepare_cached(&sql)?.query_row([session_id, message_out_id], of).optional()?;
+    Ok(found.map(|question| {
+        let offer = |(number, option): (usize, &decide::Choosable)| Offer {
+            label: option.label.clone(),
+            token: format!("{}.{number}", question.token),
+        };
+        Content::Question {
+            options: question.asked.options.iter().enumerate().map(offer).collect(),
+            title: question.asked.title,
+            question: question.asked.question,
+        }
+    }))
+}
+
+fn by_token(db: &Connection, token: &str) -> Result<Option<Question>> {
+    let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM questions WHERE token = ?1"))?;
+    Ok(statement.query_row([token], of).optional()?)
+}
+
+/// The question with this token.
+///
+/// # Errors
+/// There is none.
+pub fn with_token(db: &Connection, token: &str) -> Result<Question> {
+    by_token(db, token)?.ok_or_else(|| {
+        Error::Refused(format!("there is no question `{token}`; `vestibule question list` shows them"))
+    })
+}
+
+/// A question that is open: nobody answered it, it is not too old, and its delivery has not failed.
+const OPEN: &str = "answered_at IS NULL AND expires_at > ?1 AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE \
+                    d.session_id = questions.session_id AND d.message_out_id = questions.message_out_id \
+                    AND d.state = 'failed')";
+
+/// The open ones, the oldest first, at most `limit`.
+pub fn open(db: &Connection, now: Timestamp, limit: i64) -> Result<Vec<Question>> {
+    let sql = format!("SELECT {COLUMNS} FROM questions WHERE {OPEN} ORDER BY asked_at LIMIT ?2");
+    let mut statement = db.prepare(&sql)?;
+    let rows = statement.query_map(params![now.0, limit], of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The one question that is open in a conversation, if exactly one is. A question that was asked outside
+/// every thread is heard of everywhere in a direct chat; in a group a thread is a conversation of its own.
+pub fn only_one_open(
+    db: &Connection,
+    address: &Address,
+    is_group: bool,
+    now: Timestamp,
+) -> Result<Option<Question>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM questions WHERE {OPEN} AND channel_type = ?2 AND account = ?3 AND platform_id = ?4 \
+         AND (thread_id IS ?5 OR (thread_id IS NULL AND NOT ?6)) \
+         AND EXISTS (SELECT 1 FROM deliveries d WHERE d.session_id = questions.session_id \
+         AND d.message_out_id = questions.message_out_id AND d.attempts > 0) LIMIT 2"
+    );
+    let thread = address.thread_id.as_ref().map(|thread| thread.as_str());
+    let place = (address.channel_type.as_str(), address.account.as_str(), address.platform_id.as_str());
+    let mut statement = db.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![now.0, place.0, place.1, place.2, thread, is_group], of)?;
+    let found: Vec<Question> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(<[Question; 1]>::try_from(found).ok().map(|[question]| question))
+}
+
+/// The question of an offer, and which of its options is offered.
+pub fn offered(db: &Connection, token: &str) -> Result<Option<(Question, usize)>> {
+    let Some((token, number)) = token.split_once('.') else { return Ok(None) };
+    let Ok(option) = number.parse() else { return Ok(None) };
+    let question = by_token(db, token)?;
+    Ok(question.filter(|question| option < question.asked.options.len()).map(|question| (question, option)))
+}
+
+/// Takes the choice of an offer; what its channel is told, and the session that got an answer.
+pub fn choose(
+    db: &Connection,
+    token: &str,
+    giver: &Giver,
+    now: Timestamp,
+) -> Result<(Answered, Option<String>)> {
+    let Some((question, option)) = offered(db, token)? else { return Ok((Answered::Closed, None)) };
+    let verdict = answer(db, &question, option, giver, now)?;
+    let shown = |option: usize| question.asked.options[option].selected_label.clone();
+    Ok(match verdict {
+        Verdict::Take => (Answered::Taken { shown: shown(option) }, Some(question.session_id)),
+        Verdict::Again => (Answered::Taken { shown: shown(option) }, None),
+        Verdict::Already => {
+            let counts = question.answer.as_ref().map_or(option, |(counts, _)| *counts);
+            (Answered::Already { shown: shown(counts) }, None)
+        }
+        Verdict::Closed => (Answered::Closed, None),
+        Verdict::NotYours => (Answered::NotYours, None),
+    })
+}
+
+/// Answers a question with one of its options, if that may be; the session then has something new.
+pub fn answer(
+    db: &Connection,
+    question: &Question,
+    option: usize,
+    giver: &Giver,
+    now: Timestamp,
+) -> Result<Verdict> {
+    let verdict = decide::decide(question, option, giver, now);
+    if verdict != Verdict::Take {
+        return Ok(verdict);
+    }
+    db.prepare_cached(
+        "UPDATE questions SET answered_at = ?2, answer = ?3, answered_by = ?4 WHERE token = ?1",
+    )?
+    .execute(params![question.token, now.0, u32::try_from(option).unwrap_or_default(), giver.handle])?;
+    let asked = &question.asked;
+    let chosen = &asked.options[option];
+    let about = if asked.title.is_empty() { &asked.question } else { &asked.title };
+    let new = NewAnswer {
+        question_id: asked.id.clone(),
+        selected: chosen.value.clone(),
+        user_id: giver.handle.clone(),
+        sender: giver.name.clone(),
+        words: format!("Answer to your question \u{201c}{about}\u{201d}: {}", chosen.label),
+        address: question.address.clone(),
+    };
+    ledger::post_answer(db, &question.session_id, &new, now)?;
+    Ok(Verdict::Take)
+}
+
+/// Forgets the questions that nobody asks about any more.
+pub fn forget(db: &Connection, now: Timestamp) -> Result<()> {
+    db.execute("DELETE FROM questions WHERE expires_at < ?1", [after(now, -KEPT_MS).0])?;
+    Ok(())
+}
