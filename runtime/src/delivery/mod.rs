@@ -15,6 +15,8 @@ mod review;
 mod snapshot;
 mod tick;
 
+pub use forward::fault as forward_fault;
+
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
