@@ -107,7 +107,7 @@ pub fn new(args: &NewArgs) -> anyhow::Result<()> {
 fn name_fault(name: &str) -> Option<&'static str> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        return Some("does not begin with a letter");
+        return Some("does not begin with one of a-z");
     }
     if !name.chars().all(fits) || name.ends_with('-') || name.contains("--") {
         return Some("is no name of a plugin");

@@ -85,7 +85,8 @@ fn agent_to_agent_conforms_in_both_tiers() {
     for (tier, skipped) in
         [("process", &["secrets"][..]), ("in-process", &["start after a crash", "secrets"])]
     {
-        let report = conform("vestibule-agent-to-agent", &["--tier", tier, "--set", "hops_max=3"]);
+        let report =
+            conform("vestibule-agent-to-agent", &["--tier", tier, "--set", "hops_max=3", "--calls", "400"]);
         report.is_good(skipped);
         assert_eq!(report.words("text"), "forward: post, refuse and note");
         assert_eq!(report.0["plugin"]["stations"], json!(["forward"]));
