@@ -18,9 +18,9 @@
 use crate::sdk::log;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    ACCOUNT_MAIN, Accepted, Address, Agent, Channel, Content, Conversation, Forwarded, Health, ID_BYTES_MAX,
-    Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError, Result, Reviewed, Runtime,
-    Screened, Secret, Sender, StateWrite, Timestamp,
+    ACCOUNT_MAIN, Accepted, Action, Address, Agent, Channel, Content, Conversation, Forwarded, Health,
+    ID_BYTES_MAX, Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError, Result, Reviewed,
+    Runtime, Screened, Secret, Sender, StateWrite, Timestamp,
 };
 use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
@@ -388,6 +388,19 @@ pub fn forwarded(text: &str) -> Forwarded {
         answers: None,
         heard_last: None,
         newest: None,
+        hops: 0,
+        taken_at: Timestamp(0),
+    }
+}
+
+/// What the agent `boss` asks for with some words, as a module is asked about it at `action`.
+pub fn action(name: &str, text: &str) -> Action {
+    Action {
+        id: "msg-test-1".to_owned(),
+        name: name.to_owned(),
+        agent: Agent { id: "agent-boss".to_owned(), name: "boss".to_owned() },
+        session: "session-test-1".to_owned(),
+        content: serde_json::json!({ "action": name, "text": text }),
         hops: 0,
         taken_at: Timestamp(0),
     }

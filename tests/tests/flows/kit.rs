@@ -205,11 +205,8 @@ fn a_modules_bug_fails_the_check_that_is_there_for_it() {
     conform("vestibule-flawed", &["--calls", "40"]).is_good(&["secrets"]);
     let report = conform("vestibule-guard", &["--calls", "40"]);
     assert_eq!(report.of("failed")[..2], ["manifest", "text"], "{:#}", report.0);
-    assert!(
-        report.words("text").contains("forward: the runtime refuses its answer: more than one"),
-        "{:#}",
-        report.0
-    );
+    assert!(report.words("text").contains("forward: its answer is wrong: more than one"), "{:#}", report.0);
+    assert!(report.words("text").contains("action: its answer is wrong: "), "{:#}", report.0);
     // the fault, the first check that fails, what it says
     let table = [
         ("panic at the start", "start", "it panicked: told to"),
@@ -218,7 +215,7 @@ fn a_modules_bug_fails_the_check_that_is_there_for_it() {
         ("never", "text", "it did not answer within 1 s"),
         ("deaf", "text", "write `async fn screen`"),
         ("no reason", "text", "it refuses without a reason"),
-        ("no word", "text", "the runtime refuses its answer"),
+        ("no word", "text", "its answer is wrong: this runtime does not know"),
         ("counts", "same question again", "`refuse` and then `allow`"),
         ("slices", "long text", "it panicked: "),
         ("adds", "long text", "the limit is 1048576"),

@@ -37,7 +37,7 @@ async fn all(
         let mut words = Vec::new();
         for request in (row.ask)(trial, question) {
             let mut request = serde_json::to_value(request).unwrap_or_default();
-            change(&mut request["message"]);
+            request.as_object_mut().into_iter().flat_map(|request| request.values_mut()).for_each(change);
             let frame = Frame::from_head(request.to_string().into_bytes());
             match row.words(trial.ask(frame).await) {
                 Ok(said) => words.push(said),
@@ -107,13 +107,12 @@ async fn again(trial: &Trial) -> Result<Outcome, String> {
 
 async fn unknown_fields(trial: &Trial) -> Result<Outcome, String> {
     let question = Question { id: "msg-conform-fields", text: "From a newer runtime.", files: &[] };
-    let newer = |message: &mut Value| {
-        message["conform"] = json!({ "new": [1, 2] });
-        for part in ["address", "sender", "from", "to", "answers", "heard_last"] {
-            if message[part].is_object() {
-                message[part]["conform"] = json!("new");
-            }
+    let newer = |about: &mut Value| {
+        let Some(fields) = about.as_object_mut() else { return };
+        for part in fields.values_mut().filter_map(Value::as_object_mut) {
+            part.insert("conform".into(), json!("new"));
         }
+        fields.insert("conform".into(), json!({ "new": [1, 2] }));
     };
     Ok(summary(all(trial, &question, newer).await?))
 }

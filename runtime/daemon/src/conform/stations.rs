@@ -2,11 +2,11 @@
 
 use super::trial::{Said, Trial};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{Effects, Request};
 use vestibule_plugin_api::{
-    AGENT, Address, Agent, Effect, Forwarded, Manifest, Reviewed, Screened, Sender, SessionRef, Station,
-    Timestamp,
+    AGENT, Action, Address, Agent, Effect, Forwarded, Manifest, Reviewed, Screened, Sender, SessionRef,
+    Station, Tick, Timestamp,
 };
 use vestibule_runtime::{delivery, plugins};
 
@@ -29,15 +29,17 @@ pub struct Row {
     pub verb: &'static str,
     /// All cases of one question; the first is the ordinary one.
     pub ask: fn(&Trial, &Question) -> Vec<Request>,
-    /// The kind of an answer, such as `allow`; an error is why the runtime would refuse it.
+    /// The kind of an answer, such as `allow`; an error is what is wrong with it.
     read: fn(Value) -> Result<String, String>,
 }
 
 /// All that this program knows.
-pub const ROWS: [Row; 3] = [
+pub const ROWS: [Row; 5] = [
     Row { station: Station::Screen, verb: "screen", ask: screen, read: verdict },
     Row { station: Station::Review, verb: "review", ask: review, read: verdict },
-    Row { station: Station::Forward, verb: "forward", ask: forward, read: effects },
+    Row { station: Station::Forward, verb: "forward", ask: forward, read: forward_effects },
+    Row { station: Station::Action, verb: "action", ask: action, read: action_effects },
+    Row { station: Station::Tick, verb: "tick", ask: tick, read: tick_effects },
 ];
 
 /// The stations that a manifest lists and this program knows.
@@ -55,9 +57,9 @@ impl Row {
     /// The kind of an answer.
     ///
     /// # Errors
-    /// Why the runtime would refuse it.
+    /// What is wrong with it: mostly, why the runtime would refuse it.
     pub fn read(&self, answer: Value) -> Result<String, String> {
-        (self.read)(answer).map_err(|why| format!("the runtime refuses its answer: {why}"))
+        (self.read)(answer).map_err(|why| format!("its answer is wrong: {why}"))
     }
 
     /// What came of a question, in words; an error is a failed check.
@@ -133,6 +135,45 @@ fn forward(_: &Trial, question: &Question) -> Vec<Request> {
     ]
 }
 
+/// Each action that it takes, and content as only an agent writes it.
+fn action(trial: &Trial, question: &Question) -> Vec<Request> {
+    let ask = |name: &String, content, hops| Request::Action {
+        action: Action {
+            id: question.id.to_owned(),
+            name: name.clone(),
+            agent: Agent { id: "agent-boss".into(), name: "boss".into() },
+            session: WRITERS.into(),
+            content,
+            hops,
+            taken_at: Timestamp::now(),
+        },
+    };
+    let cases = |name| {
+        [
+            ask(name, json!({ "action": name, "text": question.text, "files": question.files }), 0),
+            ask(name, json!({ "action": name }), 1),
+            ask(name, json!({ "action": name, "text": { "deep": [null, 7] } }), u32::MAX),
+            ask(name, Value::Null, 0),
+        ]
+    };
+    match &trial.manifest().actions[..] {
+        [] => cases(&"conform".to_owned()).to_vec(),
+        actions => actions.iter().flat_map(cases).collect(),
+    }
+}
+
+/// The first, one in time, one after a long while, and one after the clock was set back.
+fn tick(_: &Trial, _: &Question) -> Vec<Request> {
+    let now = Timestamp::now();
+    let ask = |last| Request::Tick { tick: Tick { last, now } };
+    vec![
+        ask(None),
+        ask(Some(Timestamp(now.0 - 60_000))),
+        ask(Some(Timestamp(0))),
+        ask(Some(Timestamp(now.0 + 3_600_000))),
+    ]
+}
+
 fn verdict(answer: Value) -> Result<String, String> {
     Ok(match plugins::read_verdict(read(answer)?)? {
         plugins::Said::Pass(None) => "allow",
@@ -145,31 +186,50 @@ fn verdict(answer: Value) -> Result<String, String> {
     .to_owned())
 }
 
-fn effects(answer: Value) -> Result<String, String> {
+fn forward_effects(answer: Value) -> Result<String, String> {
+    effects(answer, delivery::forward_fault)
+}
+
+fn action_effects(answer: Value) -> Result<String, String> {
+    effects(answer, delivery::action_fault)
+}
+
+fn tick_effects(answer: Value) -> Result<String, String> {
+    effects(answer, delivery::tick_fault)
+}
+
+fn effects(answer: Value, fault: fn(Vec<Effect>) -> Option<String>) -> Result<String, String> {
     let Effects { effects } = read(answer)?;
-    if let Some(why) = delivery::forward_fault(effects.clone()) {
+    if let Some(why) = fault(effects.clone()) {
         return Err(why);
     }
-    let mut kinds = Vec::new();
-    for effect in effects {
-        kinds.push(match effect {
-            Effect::Post { session: Some(id), .. } if id == WRITERS => {
-                return Err(
-                    "it posts to the session of the agent that wrote, which is none of the reader's".into()
-                );
-            }
-            Effect::Post { session: Some(id), .. } if id == UNUSABLE => {
-                return Err("it posts to a session that cannot be used, as `usable` said".into());
-            }
-            Effect::Refuse { reason } if reason.trim().is_empty() => {
-                return Err("it refuses without a reason".into());
-            }
-            Effect::Post { .. } => "post",
-            Effect::Refuse { .. } => "refuse",
-            Effect::Note { .. } | Effect::Unknown => "note",
-        });
+    if effects.is_empty() {
+        return Ok("nothing".to_owned());
     }
-    Ok(kinds.join(" and "))
+    let kinds: Result<Vec<_>, _> = effects.into_iter().map(effect).collect();
+    Ok(kinds?.join(" and "))
+}
+
+/// The kind of an effect that its station may have.
+fn effect(effect: Effect) -> Result<&'static str, String> {
+    Ok(match effect {
+        Effect::Post { session: Some(id), .. } if id == WRITERS => {
+            return Err(
+                "it posts to the session of the agent that wrote, which is none of the reader's".into()
+            );
+        }
+        Effect::Post { session: Some(id), .. } if id == UNUSABLE => {
+            return Err("it posts to a session that cannot be used, as `usable` said".into());
+        }
+        Effect::Refuse { reason } if reason.trim().is_empty() => {
+            return Err("it refuses without a reason".into());
+        }
+        Effect::Post { .. } => "post",
+        Effect::Refuse { .. } => "refuse",
+        Effect::Note { .. } => "note",
+        Effect::Tell { .. } => "tell",
+        Effect::Unknown => "an effect of a newer vocabulary",
+    })
 }
 
 fn read<T: DeserializeOwned>(answer: Value) -> Result<T, String> {
@@ -179,7 +239,6 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn an_answer_is_judged_by_its_station() {
@@ -194,18 +253,26 @@ mod tests {
             (verdict, json!({ "verdict": "replace", "text": long }), "the limit is"),
             (verdict, json!({ "verdict": "perhaps" }), "does not know its verdict"),
             (verdict, post("s"), "not what the verb asks for"),
-            (effects, json!({ "verdict": "allow" }), "not what the verb asks for"),
-            (effects, post("s"), "post"),
-            (effects, post(WRITERS), "the agent that wrote"),
-            (effects, post(UNUSABLE), "cannot be used"),
-            (effects, json!({ "effects": [] }), "neither `post` nor `refuse`"),
-            (effects, json!({ "effects": [{ "effect": "teleport" }] }), "does not know"),
-            (effects, json!({ "effects": [{ "effect": "refuse", "reason": "" }] }), "without a reason"),
+            (forward_effects, json!({ "verdict": "allow" }), "not what the verb asks for"),
+            (forward_effects, post("s"), "post"),
+            (forward_effects, post(WRITERS), "the agent that wrote"),
+            (forward_effects, post(UNUSABLE), "cannot be used"),
+            (forward_effects, json!({ "effects": [] }), "neither `post` nor `refuse`"),
+            (forward_effects, json!({ "effects": [{ "effect": "teleport" }] }), "none of `post`"),
             (
-                effects,
+                forward_effects,
+                json!({ "effects": [{ "effect": "refuse", "reason": "" }] }),
+                "without a reason",
+            ),
+            (
+                forward_effects,
                 json!({ "effects": [{ "effect": "refuse", "reason": "no" }, { "effect": "note", "text": "n" }] }),
                 "refuse and note",
             ),
+            (action_effects, json!({ "effects": [] }), "nothing"),
+            (action_effects, post("s"), "neither `note` nor `refuse`"),
+            (tick_effects, json!({ "effects": [{ "effect": "tell", "agent": "a", "text": "t" }] }), "tell"),
+            (tick_effects, json!({ "effects": [{ "effect": "note", "text": "t" }] }), "not `tell`"),
         ] {
             let told = match read(answer.clone()) {
                 Ok(words) | Err(words) => words,
