@@ -1,5 +1,5 @@
-//! A runtime for tests: it writes down what a channel says and answers as it is told, so that
-//! `start`, `deliver` and `webhook` are tested without a running Vestibule.
+//! A runtime for tests: it writes down what a plugin says and answers as it is told, so that `start`,
+//! `deliver`, `webhook` and a module's stations are tested without a running Vestibule.
 //!
 //! ```ignore
 //! let house = ScriptedRuntime::new();
@@ -7,6 +7,10 @@
 //! let channel = Acme::start(config, house.runtime("main")).await?;
 //! channel.deliver(testing::text("acme", "room-1", "hello")).await?;
 //! assert_eq!(house.next_message().await.text, "hi");
+//!
+//! let house = ScriptedRuntime::new().for_module();
+//! let module = Polite::start(testing::module_config::<Polite>("{}")?, house.runtime("main")).await?;
+//! assert_eq!(module.screen(testing::screened("hello")).await?, Verdict::Allow);
 //! ```
 //!
 //! `vestibule plugin conform` drives a built file with the same runtime.
@@ -14,10 +18,11 @@
 use crate::sdk::log;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    ACCOUNT_MAIN, Accepted, Address, Answered, Channel, Choice, Content, Conversation, Health, ID_BYTES_MAX,
-    Ignored, InboundMessage, Known, OutboundMessage, PluginError, Result, Runtime, Secret, StateWrite,
-    Timestamp,
+    ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Channel, Choice, Content, Conversation,
+    Forwarded, Health, ID_BYTES_MAX, Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError,
+    Result, Reviewed, Runtime, Screened, Secret, Sender, StateWrite, Timestamp,
 };
+use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +57,7 @@ pub struct ScriptedRuntime {
 
 struct Notes {
     answer: Answer,
+    module: bool,
     messages: Vec<(String, InboundMessage)>,
     read: usize,
     ignored: Vec<Ignored>,
@@ -86,6 +92,7 @@ impl ScriptedRuntime {
     pub fn new() -> ScriptedRuntime {
         let notes = Arc::new(Mutex::new(Notes {
             answer: Answer::AsUsual,
+            module: false,
             messages: vec![],
             read: 0,
             ignored: vec![],
@@ -101,7 +108,14 @@ impl ScriptedRuntime {
         ScriptedRuntime { notes, heard: port.heard.clone(), side: RuntimeSide::new(port) }
     }
 
-    /// The handle that `Channel::start` takes.
+    /// The same as a module meets it: it refuses whatever a module hands over, which is a fault.
+    #[must_use]
+    pub fn for_module(self) -> ScriptedRuntime {
+        locked(&self.notes).module = true;
+        self
+    }
+
+    /// The handle that `Channel::start` and `Module::start` take.
     pub fn runtime(&self, account: &str) -> Runtime {
         Runtime { side: self.side, account: account.to_owned() }
     }
@@ -235,6 +249,9 @@ impl Notes {
     }
 
     fn hear(&mut self, event: Event) -> (u32, Frame) {
+        if self.module && event != Event::Unknown {
+            return self.fault("a module hands over no messages; it answers with effects".to_owned());
+        }
         match event {
             Event::Message { account, message, state } => {
                 if let Some(why) = message.fault().or_else(|| StateWrite::fault(&state)) {
@@ -320,6 +337,18 @@ pub fn secret(text: &str) -> Secret {
 /// # Errors
 /// What an operator would read.
 pub fn config<C: Channel>(json: &str) -> Result<C::Config> {
+    read(json)
+}
+
+/// The config of a module, from the JSON that the runtime makes of its section.
+///
+/// # Errors
+/// What an operator would read.
+pub fn module_config<M: Module>(json: &str) -> Result<M::Config> {
+    read(json)
+}
+
+fn read<T: DeserializeOwned>(json: &str) -> Result<T> {
     serde_json::from_str(json)
         .map_err(|error| PluginError::broken(format!("its config does not fit: {error}")))
 }
@@ -328,15 +357,73 @@ pub fn config<C: Channel>(json: &str) -> Result<C::Config> {
 pub fn text(channel_type: &str, chat: &str, text: &str) -> OutboundMessage {
     OutboundMessage {
         id: "msg-test-1".to_owned(),
-        address: Address {
-            channel_type: channel_type.into(),
-            account: ACCOUNT_MAIN.into(),
-            platform_id: chat.into(),
-            thread_id: None,
-        },
+        address: address(channel_type, chat),
         content: Content::Text { text: text.to_owned() },
         taken_at: Some(Timestamp(0)),
         in_reply_to: None,
         attachments: vec![],
+    }
+}
+
+fn address(channel_type: &str, chat: &str) -> Address {
+    Address {
+        channel_type: channel_type.into(),
+        account: ACCOUNT_MAIN.into(),
+        platform_id: chat.into(),
+        thread_id: None,
+    }
+}
+
+/// A message that came in, as a module is asked about it at `screen`.
+pub fn screened(text: &str) -> Screened {
+    Screened {
+        event_id: "event-test-1".to_owned(),
+        address: address("test", "room-1"),
+        sender: Sender { handle: "ada".to_owned(), name: Some("Ada".to_owned()), is_bot: false },
+        text: text.to_owned(),
+        files: vec![],
+    }
+}
+
+/// A reply that is about to go out, as a module is asked about it at `review`.
+pub fn reviewed(text: &str) -> Reviewed {
+    Reviewed {
+        id: "msg-test-1".to_owned(),
+        address: address("test", "room-1"),
+        session: "session-test-1".to_owned(),
+        text: text.to_owned(),
+        files: vec![],
+    }
+}
+
+/// A message from the agent `boss` to the agent `helper`, which never heard from each other, as a module is
+/// asked about it at `forward`.
+pub fn forwarded(text: &str) -> Forwarded {
+    let agent = |name: &str| Agent { id: format!("agent-{name}"), name: name.to_owned() };
+    Forwarded {
+        id: "msg-test-1".to_owned(),
+        from: agent("boss"),
+        from_session: "session-test-1".to_owned(),
+        to: agent("helper"),
+        text: text.to_owned(),
+        files: vec![],
+        answers: None,
+        heard_last: None,
+        newest: None,
+        hops: 0,
+        taken_at: Timestamp(0),
+    }
+}
+
+/// What the agent `boss` asks for with some words, as a module is asked about it at `action`.
+pub fn action(name: &str, text: &str) -> Action {
+    Action {
+        id: "msg-test-1".to_owned(),
+        name: name.to_owned(),
+        agent: Agent { id: "agent-boss".to_owned(), name: "boss".to_owned() },
+        session: "session-test-1".to_owned(),
+        content: serde_json::json!({ "action": name, "text": text }),
+        hops: 0,
+        taken_at: Timestamp(0),
     }
 }

@@ -35,7 +35,7 @@ pub enum Command {
     Chat(ChatArgs),
     /// Show how the house is, and which chats wait to be wired
     Status(Output),
-    /// Plugins: channels that are built in or lie in the plugins folder
+    /// Plugins: channels and modules that are built in or lie in the plugins folder
     #[command(subcommand)]
     Plugin(PluginVerb),
     /// Agents: identities with a folder and a provider
@@ -118,9 +118,9 @@ pub enum PluginVerb {
     Trust(TrustArgs),
     /// Trust a plugin no longer
     Untrust(TrustArgs),
-    /// Examine a channel's file before a scripted runtime; no house is needed
+    /// Examine the file of a channel or a module before a scripted runtime; no house is needed
     Conform(crate::conform::ConformArgs),
-    /// Make a crate for a channel of your own; no house is needed
+    /// Make a crate for a channel or a module of your own; no house is needed
     New(crate::new::NewArgs),
 }
 

@@ -1,5 +1,6 @@
-//! `vestibule plugin new NAME`: a crate for a channel that builds, passes its tests and runs at once. It is
-//! the example of this tree, `examples/echo-channel`, under the author's name.
+//! `vestibule plugin new NAME`: a crate for a channel or a module that builds, passes its tests and runs at
+//! once. It is the example of this tree, `examples/echo-channel` or `examples/sieve-module`, under the
+//! author's name.
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -9,8 +10,11 @@ use std::path::{Path, PathBuf};
 /// What `new` is told.
 #[derive(Args)]
 pub struct NewArgs {
-    /// The channel's name: a-z, 0-9 and `-`, beginning with a letter
+    /// The plugin's name: a-z, 0-9 and `-`, beginning with a letter
     pub name: String,
+    /// Make a module, which screens and reviews messages, in place of a channel
+    #[arg(long)]
+    pub module: bool,
     /// The folder to make [default: the name]
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
@@ -22,17 +26,43 @@ pub struct NewArgs {
     pub git: Option<String>,
 }
 
-const SOURCE: &str = include_str!("../../../examples/echo-channel/src/lib.rs");
-const TESTS: &str = include_str!("../../../examples/echo-channel/src/tests.rs");
-const MANIFEST: &str = include_str!("new/Cargo.toml.in");
-const README: &str = include_str!("new/README.md.in");
+/// An example, and what the crate needs besides its source.
+struct Template {
+    /// The example's name, which gives way to the author's.
+    name: &'static str,
+    /// How its type's name ends, and what kind of plugin it is.
+    kind: &'static str,
+    source: &'static str,
+    tests: &'static str,
+    manifest: &'static str,
+    readme: &'static str,
+}
+
+const CHANNEL: Template = Template {
+    name: "echo",
+    kind: "channel",
+    source: include_str!("../../../examples/echo-channel/src/lib.rs"),
+    tests: include_str!("../../../examples/echo-channel/src/tests.rs"),
+    manifest: include_str!("new/channel/Cargo.toml.in"),
+    readme: include_str!("new/channel/README.md.in"),
+};
+
+const MODULE: Template = Template {
+    name: "sieve",
+    kind: "module",
+    source: include_str!("../../../examples/sieve-module/src/lib.rs"),
+    tests: include_str!("../../../examples/sieve-module/src/tests.rs"),
+    manifest: include_str!("new/module/Cargo.toml.in"),
+    readme: include_str!("new/module/README.md.in"),
+};
 
 /// Makes the crate.
 pub fn new(args: &NewArgs) -> anyhow::Result<()> {
     let name = &args.name;
+    let template = if args.module { MODULE } else { CHANNEL };
     if let Some(fault) = name_fault(name) {
         bail!(
-            "`{name}` {fault}; a channel's name is made of a-z, 0-9 and -, as in `vestibule plugin new acme`"
+            "`{name}` {fault}; a plugin's name is made of a-z, 0-9 and -, as in `vestibule plugin new acme`"
         );
     }
     let dependency = match (&args.path, &args.git) {
@@ -47,7 +77,6 @@ pub fn new(args: &NewArgs) -> anyhow::Result<()> {
         }
     };
     let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(name));
-    let rust = type_name(name);
     let filled = |text: &str| {
         text.replace("@NAME@", name).replace("@LIB@", &lib_name(name)).replace("@DEPENDENCY@", &dependency)
     };
@@ -56,11 +85,11 @@ pub fn new(args: &NewArgs) -> anyhow::Result<()> {
     }
     fs::create_dir_all(folder.join("src")).with_context(|| format!("cannot make {}", folder.display()))?;
     for (file, text) in [
-        ("Cargo.toml", filled(MANIFEST)),
-        ("README.md", filled(README)),
+        ("Cargo.toml", filled(template.manifest)),
+        ("README.md", filled(template.readme)),
         (".gitignore", "/target\n".to_owned()),
-        ("src/lib.rs", renamed(SOURCE, name, &rust)),
-        ("src/tests.rs", renamed(TESTS, name, &rust)),
+        ("src/lib.rs", template.renamed(template.source, name)),
+        ("src/tests.rs", template.renamed(template.tests, name)),
     ] {
         let path = folder.join(file);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -78,10 +107,10 @@ pub fn new(args: &NewArgs) -> anyhow::Result<()> {
 fn name_fault(name: &str) -> Option<&'static str> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        return Some("does not begin with a letter");
+        return Some("does not begin with one of a-z");
     }
     if !name.chars().all(fits) || name.ends_with('-') || name.contains("--") {
-        return Some("is no name of a channel");
+        return Some("is no name of a plugin");
     }
     // Its crate could not be named, or would shadow what it depends on.
     let taken = ["core", "std", "alloc", "test", "proc-macro", "serde", "tokio", "tracing"];
@@ -102,11 +131,14 @@ fn lib_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// The example's text under another name.
-fn renamed(text: &str, name: &str, rust: &str) -> String {
-    text.replace("EchoChannel", &format!("{rust}Channel"))
-        .replace("[channels.echo.main]", &format!("[channels.{name}.main]"))
-        .replace("\"echo\"", &format!("\"{name}\""))
+impl Template {
+    /// The example's text under another name.
+    fn renamed(&self, text: &str, name: &str) -> String {
+        let (own, kind, end) = (self.name, self.kind, type_name(self.kind));
+        text.replace(&format!("{}{end}", type_name(own)), &format!("{}{end}", type_name(name)))
+            .replace(&format!("[{kind}s.{own}"), &format!("[{kind}s.{name}"))
+            .replace(&format!("\"{own}\""), &format!("\"{name}\""))
+    }
 }
 
 /// A TOML string: JSON spells it the same way.
@@ -137,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_channels() {
+    fn names_of_plugins() {
         for (name, fits) in [
             ("acme", true),
             ("acme-chat-2", true),
@@ -162,10 +194,13 @@ mod tests {
 
     #[test]
     fn nothing_of_the_example_is_left() {
-        for text in [SOURCE, TESTS] {
-            let made = renamed(text, "acme", "Acme");
-            assert!(!made.to_lowercase().contains("echo"), "{made}");
+        for template in [CHANNEL, MODULE] {
+            for text in [template.source, template.tests] {
+                let made = template.renamed(text, "acme");
+                assert!(!made.to_lowercase().contains(template.name), "{made}");
+            }
         }
-        assert!(renamed(SOURCE, "acme", "Acme").contains("channel_type: \"acme\""));
+        assert!(CHANNEL.renamed(CHANNEL.source, "acme").contains("channel_type: \"acme\""));
+        assert!(MODULE.renamed(MODULE.source, "acme").contains("name: \"acme\""));
     }
 }

@@ -64,6 +64,11 @@ fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
     Ok(Plan { refused, notes, hops })
 }
 
+/// Why the runtime would refuse such an answer to `action`, if it would.
+pub fn fault(effects: Vec<Effect>) -> Option<String> {
+    plan(effects, 0).err()
+}
+
 /// Performs a plan and settles the delivery: answers the sessions with something new. The agent waits for
 /// an answer, so a note wakes it.
 ///

@@ -112,6 +112,11 @@ fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
     Ok(Plan { outcome, notes, hops })
 }
 
+/// Why the runtime would refuse such an answer to `forward`, if it would.
+pub fn fault(effects: Vec<Effect>) -> Option<String> {
+    plan(effects, 0).err()
+}
+
 /// Performs a plan and settles the delivery: answers the sessions with something new. The permission
 /// is looked at once more, for it may have been withdrawn meanwhile.
 ///

@@ -15,6 +15,10 @@ mod review;
 mod snapshot;
 mod tick;
 
+pub use action::fault as action_fault;
+pub use forward::fault as forward_fault;
+pub use tick::fault as tick_fault;
+
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};

@@ -91,6 +91,16 @@ fn plan(effects: Vec<Effect>, granted: &[String]) -> std::result::Result<Vec<(St
     effects.into_iter().map(allowed).collect()
 }
 
+/// Why the runtime would refuse such an answer to `tick`, if it would, whomever the operator lets it tell.
+pub fn fault(effects: Vec<Effect>) -> Option<String> {
+    let named = |effect: &Effect| match effect {
+        Effect::Tell { agent, .. } => Some(agent.clone()),
+        _ => None,
+    };
+    let granted: Vec<String> = effects.iter().filter_map(named).collect();
+    plan(effects, &granted).err()
+}
+
 /// Writes into the agent's newest session, or a new one; answers which.
 fn tell(db: &Connection, agent: &str, words: &str, session_bytes_max: u64, now: Timestamp) -> Result<String> {
     let agent = agents::named(db, agent)?;

@@ -78,17 +78,12 @@ async fn is_there(link: &Link) -> bool {
 /// What one module's answer means. A failure is what its manifest says.
 fn judge(link: &Link, station: &str, answer: Result<Verdict, CallError>) -> Said {
     let module = &link.manifest.name;
-    let failed = match answer {
-        Ok(Verdict::Allow) => return Said::Pass(None),
-        Ok(Verdict::Replace { text }) if text.len() <= TEXT_BYTES_MAX => return Said::Pass(Some(text)),
-        Ok(Verdict::Refuse { reason }) => {
-            return Said::Stop(format!("the module {module} refused it: {}", bounded(&reason)));
+    let failed = match answer.map_err(|error| error.to_string()).and_then(read) {
+        Ok(Said::Stop(reason)) => {
+            return Said::Stop(format!("the module {module} refused it: {reason}"));
         }
-        Ok(Verdict::Replace { text }) => {
-            format!("its text has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len())
-        }
-        Ok(Verdict::Unknown) => "this runtime does not know its verdict".to_owned(),
-        Err(error) => error.to_string(),
+        Ok(pass) => return pass,
+        Err(why) => why,
     };
     let goes_on = link.manifest.on_failure == OnFailure::Open;
     tracing::warn!(module, station, why = %failed, goes_on, "a module failed at its station");
@@ -96,6 +91,22 @@ fn judge(link: &Link, station: &str, answer: Result<Verdict, CallError>) -> Said
         Said::Pass(None)
     } else {
         Said::Stop(format!("the module {module} failed at `{station}`, and lets nothing pass then"))
+    }
+}
+
+/// What a verdict says; an error is why it is taken for a failure.
+///
+/// # Errors
+/// The new text is too long, or the verdict is none of this vocabulary.
+pub fn read(verdict: Verdict) -> Result<Said, String> {
+    match verdict {
+        Verdict::Allow => Ok(Said::Pass(None)),
+        Verdict::Replace { text } if text.len() <= TEXT_BYTES_MAX => Ok(Said::Pass(Some(text))),
+        Verdict::Refuse { reason } => Ok(Said::Stop(bounded(&reason))),
+        Verdict::Replace { text } => {
+            Err(format!("its text has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len()))
+        }
+        Verdict::Unknown => Err("this runtime does not know its verdict".to_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The author's kit: `vestibule plugin conform` on real files, good ones and bad ones.
 
-use crate::support::{Api, binary, plugin_file};
+use crate::bot_api::{BotApi, TOKEN};
+use crate::support::{Api, House, binary, plugin_file};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -59,6 +60,52 @@ fn github() -> Api {
             _ => (404, json!({ "message": "Not Found" })),
         }
     })
+}
+
+/// What is built in, and the test that examines its file in both tiers.
+const EXAMINED: [(&str, fn()); 4] = [
+    ("agent-to-agent", agent_to_agent_conforms_in_both_tiers),
+    ("github", github_conforms_in_both_tiers),
+    ("telegram", telegram_conforms_in_both_tiers),
+    ("terminal", terminal_conforms_in_both_tiers),
+];
+
+#[test]
+fn nothing_is_built_in_that_is_not_examined() {
+    let list = House::new("").up().json(&["plugin", "list"]);
+    let plugins = list.as_array().unwrap().iter();
+    let built_in = plugins.filter(|plugin| plugin["origin"] == "built in");
+    let mut names: Vec<&str> = built_in.map(|plugin| plugin["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, EXAMINED.map(|(name, _)| name), "write its test, and name it in EXAMINED");
+}
+
+#[test]
+fn agent_to_agent_conforms_in_both_tiers() {
+    for (tier, skipped) in
+        [("process", &["secrets"][..]), ("in-process", &["start after a crash", "secrets"])]
+    {
+        let report =
+            conform("vestibule-agent-to-agent", &["--tier", tier, "--set", "hops_max=3", "--calls", "400"]);
+        report.is_good(skipped);
+        assert_eq!(report.words("text"), "forward: post, refuse and note");
+        assert_eq!(report.0["plugin"]["stations"], json!(["forward"]));
+    }
+}
+
+#[test]
+fn telegram_conforms_in_both_tiers() {
+    for (tier, more) in [("process", &[][..]), ("in-process", &["start after a crash"][..])] {
+        let api = BotApi::start();
+        let (root, token) = (format!("api_root={}", api.url), format!("token={TOKEN}"));
+        let args =
+            ["--tier", tier, "--set", &root, "--set", &token, "--chat", "telegram:7", "--calls", "160"];
+        let report = conform("vestibule-telegram", &args);
+        report.is_good(&[&["find", "webhook"][..], more].concat());
+        assert_eq!(report.words("text"), "done", "the message was sent");
+        assert_eq!(report.words("secrets"), "none of 1 stands in a log line or an error");
+        assert!(api.texts().iter().any(|text| text == "Hello from `vestibule plugin conform`."));
+    }
 }
 
 #[test]
@@ -141,6 +188,56 @@ fn a_bug_fails_the_check_that_is_there_for_it() {
         assert!(report.words(check).contains(words), "{fault}: {}", report.words(check));
         // However bad it is, the examination goes on to its end.
         assert_eq!(report.0["checks"].as_array().unwrap().len(), 32, "{fault}: {:#}", report.0);
+    };
+    std::thread::scope(|threads| {
+        for row in table {
+            threads.spawn(move || examine(row));
+        }
+    });
+}
+
+#[test]
+fn the_example_module_conforms_in_both_tiers() {
+    let args = ["--set", "forbidden=[\"hello\"]", "--calls", "400"];
+    let report = conform("vestibule-sieve-module", &args);
+    report.is_good(&["secrets"]);
+    assert_eq!(report.words("text"), "screen: refuse; review: allow");
+    let report = conform("vestibule-sieve-module", &[&args[..], &["--tier", "in-process"]].concat());
+    report.is_good(&["start after a crash", "secrets"]);
+}
+
+#[test]
+fn a_modules_bug_fails_the_check_that_is_there_for_it() {
+    conform("vestibule-flawed", &["--calls", "40"]).is_good(&["secrets"]);
+    let report = conform("vestibule-guard", &["--calls", "40"]);
+    assert_eq!(report.of("failed")[..2], ["manifest", "text"], "{:#}", report.0);
+    assert!(report.words("text").contains("forward: its answer is wrong: more than one"), "{:#}", report.0);
+    assert!(report.words("text").contains("action: its answer is wrong: "), "{:#}", report.0);
+    // the fault, the first check that fails, what it says
+    let table = [
+        ("panic at the start", "start", "it panicked: told to"),
+        ("panic", "text", "screen: it panicked: told to"),
+        ("abort", "text", "SIGABRT"),
+        ("never", "text", "it did not answer within 1 s"),
+        ("deaf", "text", "write `async fn screen`"),
+        ("no reason", "text", "it refuses without a reason"),
+        ("no word", "text", "its answer is wrong: this runtime does not know"),
+        ("counts", "same question again", "`refuse` and then `allow`"),
+        ("slices", "long text", "it panicked: "),
+        ("adds", "long text", "the limit is 1048576"),
+        ("first file", "files", "it panicked: index out of bounds"),
+        ("unlisted", "other stations", "add \"forward\" to its stations"),
+        ("keeps", "memory and descriptors", "it keeps something"),
+        ("keeps files", "memory and descriptors", "it does not close them"),
+        ("panic at the stop", "stop while busy", "it panicked: told to"),
+        ("talks", "what it said", "it answers with effects"),
+    ];
+    let examine = |(fault, check, words): (&str, &str, &str)| {
+        let fault = format!("fault={fault}");
+        let report = conform("vestibule-flawed", &["--set", &fault, "--deadline", "1", "--calls", "120"]);
+        assert_eq!(report.of("failed").first().map(String::as_str), Some(check), "{fault}: {:#}", report.0);
+        assert!(report.words(check).contains(words), "{fault}: {}", report.words(check));
+        assert_eq!(report.0["checks"].as_array().unwrap().len(), 27, "{fault}: {:#}", report.0);
     };
     std::thread::scope(|threads| {
         for row in table {

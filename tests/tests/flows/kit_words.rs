@@ -1,5 +1,5 @@
-//! What the README and `docs/write-a-channel.md` say about channels, followed word for word: every command
-//! is run in order, every line of Rust is built.
+//! What the README, `docs/write-a-channel.md` and `docs/write-a-module.md` say to authors, followed word for
+//! word: every command is run in order, every line of Rust is built.
 //!
 //! What is changed: release builds become debug builds, fixed ports free ones, and fixed waits end when what
 //! they wait for is there. The crate's folder stays between runs, so that only the first one builds all it
@@ -55,14 +55,23 @@ impl Reader {
         reader
     }
 
+    /// Adds to the config.
+    fn configure(&self, more: &str) {
+        let file = self.home.path().join(".local/share/vestibule/vestibule.toml");
+        let text = fs::read_to_string(&file).unwrap() + more;
+        fs::write(file, text).unwrap();
+    }
+
     fn follow(&self, script: &str, folder: &Path) -> String {
         let (home, shared, lock) = (self.home.path(), folder.join("target"), root().join("Cargo.lock"));
-        let made = format!(
-            "cd acme; ln -s {} target; cp {} .; sed -i s/7007/{}/ src/lib.rs",
-            shared.display(),
-            lock.display(),
-            self.port
-        );
+        let made = |name| {
+            format!(
+                "cd {name}; ln -s {} target; cp {} .; sed -i s/7007/{}/ src/lib.rs",
+                shared.display(),
+                lock.display(),
+                self.port
+            )
+        };
         let script = script
             .replace("cargo build --release --workspace", "true")
             .replace(
@@ -75,13 +84,15 @@ impl Reader {
             .replace("7007", &self.port)
             .replace("sleep 2", "settle")
             .replace("-q 1 ", "-q 3 ")
-            .replace("cd acme", &made);
+            .replace("cd acme", &made("acme"))
+            .replace("cd rules", &made("rules"));
         let script = format!(
             "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n\
              settle() {{ for i in $(seq 300); do\n\
                if vestibule status >now 2>/dev/null && ! grep -q connecting now; then\n\
                  for so in ~/.local/share/vestibule/plugins/*.so; do\n\
-                   [ -e \"$so\" ] && ! grep -qE '^(echo|acme) .* live' now && continue 2\n\
+                   [ -e \"$so\" ] && ! grep -qE '^(echo|acme) .* live' now \\\n\
+                     && ! vestibule plugin list | grep -qE '^rules .* loaded' && continue 2\n\
                  done; return 0; fi; sleep 0.1; done; exit 9; }}\n{script}"
         );
         let path = format!("{}:{}", home.join("bin").display(), std::env::var("PATH").unwrap());
@@ -107,9 +118,9 @@ impl Reader {
 }
 
 /// A folder of this build for the crate; without what an earlier run made.
-fn fresh_folder() -> PathBuf {
+fn fresh_folder(krate: &str) -> PathBuf {
     let folder = binary().parent().unwrap().join("kit");
-    let _ = fs::remove_dir_all(folder.join("acme"));
+    let _ = fs::remove_dir_all(folder.join(krate));
     fs::create_dir_all(folder.join("target")).unwrap();
     folder
 }
@@ -147,35 +158,73 @@ fn fresh_folder_for(name: &str) -> PathBuf {
     folder
 }
 
+/// What a page says to do.
+struct Page {
+    script: String,
+    /// Lines of what `plugin new` makes.
+    excerpts: Vec<String>,
+    /// What stands in the config beforehand.
+    config: String,
+}
+
+impl Page {
+    fn read(file: &str) -> Page {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let mut page = Page { script: String::new(), excerpts: Vec::new(), config: String::new() };
+        for (language, text) in blocks(&text) {
+            match language.as_str() {
+                "sh" => page.script += &text,
+                "rust" if text.starts_with("//!") => {
+                    page.script += &format!("cp src/lib.rs made.rs\ncat > src/lib.rs <<'RUST'\n{text}RUST\n");
+                }
+                "rust" => page.excerpts.push(text),
+                "toml" => page.config += &text,
+                other => panic!("what is to be done with a block of `{other}`?"),
+            }
+        }
+        page
+    }
+}
+
+/// The excerpts stand in what was made.
+fn assert_shown(excerpts: &[String], krate: &Path) {
+    let made = |file: &str| fs::read_to_string(krate.join(file)).unwrap();
+    let made = made("made.rs") + &made("src/tests.rs");
+    assert!(excerpts.len() > 4, "{}", excerpts.len());
+    for excerpt in excerpts {
+        assert!(made.contains(excerpt), "what `plugin new` makes does not contain\n{excerpt}");
+    }
+}
+
+#[test]
+fn write_a_module_is_followed_literally() {
+    let folder = fresh_folder("rules");
+    let Page { script, excerpts, config } = Page::read("docs/write-a-module.md");
+    let reader = Reader::new();
+    reader.configure(&config);
+    let printed = reader.follow(&script, &folder);
+    let (before, after) = printed.split_once("\nNAME ").expect("the list of plugins");
+    assert!(before.contains("\nthe key is ghp_0123456789abcdef"), "before the module: {printed}");
+    assert!(after.contains("\nthe key is [a key was removed]\nnobody heard it\n"), "with it: {printed}");
+    assert!(after.contains("the module rules refused it: the word `rude` is forbidden"), "{printed}");
+    assert!(printed.contains("3 passed; 0 failed"), "the tests: {printed}");
+    assert_eq!(printed.matches(" 0 failed, ").count(), 2, "both examinations: {printed}");
+    assert_shown(&excerpts, &folder.join("rules"));
+}
+
 /// One test, since both build the same crate in the same folder.
 #[test]
 fn write_a_channel_is_followed_literally() {
     if !has_nc() {
         return;
     }
-    let folder = fresh_folder();
-    let page = fs::read_to_string(root().join("docs/write-a-channel.md")).unwrap();
-    let (mut script, mut excerpts) = (String::new(), Vec::new());
-    for (language, text) in blocks(&page) {
-        match language.as_str() {
-            "sh" => script += &text,
-            "rust" if text.starts_with("//!") => {
-                script += &format!("cp src/lib.rs made.rs\ncat > src/lib.rs <<'RUST'\n{text}RUST\n");
-            }
-            "rust" => excerpts.push(text),
-            other => panic!("what is to be done with a block of `{other}`?"),
-        }
-    }
+    let folder = fresh_folder("acme");
+    let Page { script, excerpts, .. } = Page::read("docs/write-a-channel.md");
     let printed = Reader::new().follow(&script, &folder);
     assert!(printed.contains("\nand now?\n"), "the agent's answer: {printed}");
     assert!(printed.contains("4 passed; 0 failed"), "the tests: {printed}");
     assert_eq!(printed.matches(" 0 failed, ").count(), 2, "both examinations: {printed}");
-    let made = |file: &str| fs::read_to_string(folder.join("acme").join(file)).unwrap();
-    let made = made("made.rs") + &made("src/tests.rs");
-    assert!(excerpts.len() > 4, "{}", excerpts.len());
-    for excerpt in excerpts {
-        assert!(made.contains(&excerpt), "what `plugin new` makes does not contain\n{excerpt}");
-    }
+    assert_shown(&excerpts, &folder.join("acme"));
 
     let _ = fs::remove_dir_all(folder.join("acme"));
     let readme = fs::read_to_string(root().join("README.md")).unwrap();

@@ -4,12 +4,10 @@ use super::report::Outcome;
 use super::trial::{Said, Trial};
 use serde_json::{Value, json};
 use std::time::Duration;
-use vestibule_plugin_api::Receipt;
-use vestibule_plugin_api::wire::{self, Request};
 
-/// How many deliveries are under way when it is stopped.
+/// How many calls are under way when it is stopped.
 const BUSY: u32 = 32;
-/// A key that no channel has.
+/// A key that no plugin has.
 const TYPO: &str = "conform_no_such_key";
 
 /// From nothing to a started account.
@@ -32,8 +30,8 @@ pub async fn start(trial: &mut Trial) {
 }
 
 async fn before(trial: &Trial) -> Result<Outcome, String> {
-    match trial.deliver(trial.message("msg-conform-early", "too early")).await {
-        Said::Done(_) => Err("it delivered for an account that was never started".into()),
+    match trial.work("early", "too early").await {
+        Said::Done(()) => Err("it did its work for an account that was never started".into()),
         said => Ok(Outcome::Ok(said.words()?)),
     }
 }
@@ -87,8 +85,8 @@ pub async fn end(trial: &mut Trial) {
                     ));
                 }
             }
-            let words = trial.deliver(trial.message("msg-conform-restart", "after the restart")).await.words()?;
-            Ok(Outcome::Ok(format!("it starts again; a delivery then: {words}")))
+            let words = trial.work("restart", "after the restart").await.words()?;
+            Ok(Outcome::Ok(format!("it starts again; a call then: {words}")))
         })
         .await;
     crash(trial).await;
@@ -97,26 +95,19 @@ pub async fn end(trial: &mut Trial) {
 }
 
 async fn stop_while_busy(trial: &Trial) -> Result<Outcome, String> {
-    let begun: Vec<_> = (0..BUSY)
-        .map(|number| {
-            let message = trial.message(&format!("msg-conform-busy-{number}"), "busy");
-            trial.rig().begin(wire::frame_with_blobs(Request::Deliver { message }))
-        })
-        .collect();
+    let begun: Vec<_> = (0..BUSY).map(|number| trial.begin_work("busy", number, "busy")).collect();
     match trial.stop().await {
         Said::Done(_) => {}
         said => return Err(format!("stop was answered {}", said.words()?)),
     }
     let mut done = 0;
     for call in begun {
-        match trial.hear::<Receipt>(call, trial.place.deadline).await {
-            Said::Done(_) => done += 1,
+        match trial.hear_work(call).await {
+            Said::Done(()) => done += 1,
             said => drop(said.words()?),
         }
     }
-    Ok(Outcome::Ok(format!(
-        "it stops; of {BUSY} deliveries under way all were answered, {done} of them done"
-    )))
+    Ok(Outcome::Ok(format!("it stops; of {BUSY} calls under way all were answered, {done} of them done")))
 }
 
 async fn silence(trial: &Trial) -> Result<Outcome, String> {
@@ -131,9 +122,9 @@ async fn silence(trial: &Trial) -> Result<Outcome, String> {
             after - before
         ));
     }
-    match trial.deliver(trial.message("msg-conform-late", "too late")).await {
-        Said::Done(_) => Err("it delivers for an account that is stopped".into()),
-        said => Ok(Outcome::Ok(format!("it says nothing more; a delivery then: {}", said.words()?))),
+    match trial.work("late", "too late").await {
+        Said::Done(()) => Err("it does its work for an account that is stopped".into()),
+        said => Ok(Outcome::Ok(format!("it says nothing more; a call then: {}", said.words()?))),
     }
 }
 

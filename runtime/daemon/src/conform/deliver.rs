@@ -3,23 +3,13 @@
 
 use super::report::Outcome;
 use super::trial::{Said, Trial};
+use super::work::{ODD_TEXTS, long_text};
 use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{self, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    Attachment, Blob, Capability, Content, ID_BYTES_MAX, Offer, Receipt, TEXT_BYTES_MAX, WebhookRequest,
+    Attachment, Blob, Capability, Content, ID_BYTES_MAX, Offer, Receipt, WebhookRequest,
 };
 use vestibule_seam::Frame;
-
-/// How many deliveries are in flight at once.
-const IN_FLIGHT: u32 = 256;
-/// How many while memory is watched.
-const IN_FLIGHT_WATCHED: u32 = 8;
-/// How long the text of each is, so that one that is kept shows.
-const WATCHED_TEXT_BYTES: usize = 16 * 1024;
-/// Growth up to this is no leak: a whole run, in KiB.
-const GROWTH_KIB: u64 = 1024;
-/// So many more open descriptors are no leak.
-const GROWTH_DESCRIPTORS: u64 = 16;
 
 /// Runs these checks.
 pub async fn examine(trial: &mut Trial) {
@@ -35,9 +25,6 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("find", find).await;
     trial.check_live("webhook", webhook).await;
     trial.check_live("another account", another_account).await;
-    trial.check_live("many in flight", in_flight).await;
-    trial.check_live("withdrawn calls", withdrawn).await;
-    trial.check_live("memory and descriptors", memory).await;
 }
 
 async fn words(trial: &Trial, id: &str, text: &str) -> Result<Outcome, String> {
@@ -74,27 +61,20 @@ async fn same_id(trial: &Trial) -> Result<Outcome, String> {
 }
 
 async fn long(trial: &Trial) -> Result<Outcome, String> {
-    // Characters of three bytes: a cut in the middle of one would panic.
-    let text = "\u{20ac}".repeat(TEXT_BYTES_MAX / 3);
-    let words = trial.deliver(trial.message("msg-conform-long", &text)).await.words()?;
+    let words = trial.deliver(trial.message("msg-conform-long", &long_text())).await.words()?;
     Ok(Outcome::Ok(format!("1 MiB: {words}")))
 }
 
 async fn odd(trial: &Trial) -> Result<Outcome, String> {
     let mut last = String::new();
-    let texts = [
-        "\0\u{1b}[2J\u{7}",
-        "\u{202e}abc\u{200f}",
-        "\r\n\r\n",
-        "{\"kind\":\"text\"}",
-        "a\u{301}\u{1f469}\u{200d}\u{1f680}",
-        "\u{feff}",
-    ];
-    for (number, text) in texts.iter().enumerate() {
+    for (number, text) in ODD_TEXTS.iter().enumerate() {
         let said = trial.deliver(trial.message(&format!("msg-conform-odd-{number}"), text)).await;
         last = said.words().map_err(|why| format!("{}: {why}", text.escape_debug()))?;
     }
-    Ok(Outcome::Ok(format!("{} texts with control characters and the like, the last: {last}", texts.len())))
+    Ok(Outcome::Ok(format!(
+        "{} texts with control characters and the like, the last: {last}",
+        ODD_TEXTS.len()
+    )))
 }
 
 /// The first text's frame, with more in it.
@@ -272,125 +252,5 @@ async fn another_account(trial: &Trial) -> Result<Outcome, String> {
     match trial.deliver(message).await {
         Said::Done(_) => Err("it delivered for an account that was never started".into()),
         said => Ok(Outcome::Ok(said.words()?)),
-    }
-}
-
-fn deliver(trial: &Trial, id: &str, text: &str) -> Frame {
-    wire::frame(&Request::Deliver { message: trial.message(id, text) })
-}
-
-async fn in_flight(trial: &Trial) -> Result<Outcome, String> {
-    let begin = std::time::Instant::now();
-    let call = |number| trial.rig().begin(deliver(trial, &format!("msg-conform-many-{number}"), "many"));
-    let calls: Vec<_> = (0..IN_FLIGHT).map(call).collect();
-    let (mut done, mut other) = (0, None);
-    for call in calls {
-        match trial.hear::<Receipt>(call, trial.place.deadline).await {
-            Said::Done(_) => done += 1,
-            said => other = Some(said.words()?),
-        }
-    }
-    let took = begin.elapsed().as_millis();
-    let others = other.map_or(String::new(), |words| format!("; the others: {words}"));
-    Ok(Outcome::Ok(format!("{IN_FLIGHT} at once are answered within {took} ms, {done} of them done{others}")))
-}
-
-async fn withdrawn(trial: &Trial) -> Result<Outcome, String> {
-    for number in 0..IN_FLIGHT {
-        let begun =
-            trial.rig().begin(deliver(trial, &format!("msg-conform-withdrawn-{number}"), "withdrawn"));
-        trial.rig().cancel(begun);
-    }
-    let words =
-        trial.deliver(trial.message("msg-conform-after", "after the withdrawn ones")).await.words()?;
-    Ok(Outcome::Ok(format!("{IN_FLIGHT} are withdrawn; a delivery then: {words}")))
-}
-
-/// What a process holds: memory in KiB, and descriptors.
-fn holdings(pid: &str) -> (u64, u64) {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let memory = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0);
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
-    (memory, open)
-}
-
-/// The first quarter of the calls warms it up; the growth over the others is judged.
-async fn memory(trial: &Trial) -> Result<Outcome, String> {
-    let pid = trial.rig().pid().map_or("self".to_owned(), |pid| pid.to_string());
-    let quarter = trial.place.calls / 4;
-    let mut seen = Vec::new();
-    let mut last = String::new();
-    for round in 0..4 {
-        last = deliveries(trial, round, quarter).await?;
-        seen.push(holdings(&pid));
-    }
-    let calls = u64::from(quarter) * 3;
-    match leak(&seen, calls) {
-        Some(why) => Err(why),
-        None => {
-            let grown = seen[3].0.saturating_sub(seen[0].0);
-            Ok(Outcome::Ok(format!(
-                "{grown} KiB more after {calls} calls, {} in all; each: {last}",
-                seen[3].0
-            )))
-        }
-    }
-}
-
-/// What is held after each quarter, and how many calls lie between the first and the last. Pure.
-fn leak(seen: &[(u64, u64)], calls: u64) -> Option<String> {
-    let (&(memory, open), &(memory_last, open_last)) = (seen.first()?, seen.last()?);
-    let grown = memory_last.saturating_sub(memory);
-    let always = seen.windows(2).all(|pair| pair[1].0 > pair[0].0);
-    if always && grown > GROWTH_KIB && grown * 1024 > calls * 1024 {
-        return Some(format!(
-            "its memory grows by {} bytes with each delivery: it keeps something",
-            grown * 1024 / calls
-        ));
-    }
-    let opened = open_last.saturating_sub(open);
-    (opened > GROWTH_DESCRIPTORS).then(|| {
-        format!("{opened} more descriptors are open after {calls} deliveries: it does not close them")
-    })
-}
-
-/// So many deliveries, some at a time; answers what the last was answered.
-async fn deliveries(trial: &Trial, round: u32, count: u32) -> Result<String, String> {
-    let text = "x".repeat(WATCHED_TEXT_BYTES);
-    let mut last = String::new();
-    for part in 0..count.div_ceil(IN_FLIGHT_WATCHED) {
-        let call = |number| {
-            trial.rig().begin(deliver(trial, &format!("msg-conform-m-{round}-{part}-{number}"), &text))
-        };
-        let calls: Vec<_> = (0..IN_FLIGHT_WATCHED).map(call).collect();
-        for call in calls {
-            last = trial.hear::<Receipt>(call, trial.place.deadline).await.words()?;
-        }
-    }
-    Ok(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::leak;
-
-    #[test]
-    fn a_leak_grows_all_the_time() {
-        for (what, seen, want) in [
-            ("nothing grows", [(9_000, 20), (9_010, 20), (9_005, 21), (9_012, 20)], None),
-            ("16 KiB a call", [(9_000, 20), (17_000, 20), (25_000, 20), (33_000, 20)], Some("16384 bytes")),
-            ("it grew once", [(9_000, 20), (33_000, 20), (33_000, 20), (33_000, 20)], None),
-            ("a little", [(9_000, 20), (9_100, 20), (9_200, 20), (9_300, 20)], None),
-            (
-                "files stay open",
-                [(9_000, 20), (9_000, 60), (9_000, 90), (9_000, 120)],
-                Some("100 more descriptors"),
-            ),
-        ] {
-            let told = leak(&seen, 1_500);
-            assert_eq!(told.is_some(), want.is_some(), "{what}: {told:?}");
-            assert!(told.unwrap_or_default().contains(want.unwrap_or_default()), "{what}");
-        }
     }
 }

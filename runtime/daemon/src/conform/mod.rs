@@ -1,50 +1,59 @@
-//! `vestibule plugin conform FILE.so`: a channel before a scripted runtime, and a report of what it does.
-//! No house is needed. A platform is needed only as far as the channel insists on one: a delivery is judged
-//! by its answer, and an error of the vocabulary is one.
+//! `vestibule plugin conform FILE.so`: a channel or a module before a scripted runtime, and a report of what
+//! it does. No house is needed. A platform is needed only as far as the channel insists on one: a delivery
+//! is judged by its answer, and an error of the vocabulary is one.
 
 mod account;
 mod deliver;
+mod module;
 mod report;
 mod schema;
 mod seam;
+mod stations;
 mod trial;
+mod work;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::Duration;
 use trial::Trial;
+use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
 use vestibule_runtime::config::{self, TierWanted};
+
+/// How long a call may take.
+const DEADLINE_SECONDS: u64 = 30;
+/// How long a module may take at a station: as long as the runtime waits.
+const MODULE_DEADLINE_SECONDS: u64 = 10;
 
 /// What `conform` is told.
 #[derive(Args)]
 pub struct ConformArgs {
-    /// The channel's `.so`
+    /// The plugin's `.so`
     pub file: PathBuf,
     /// Where it runs meanwhile
     #[arg(long, value_enum, default_value = "process")]
     pub tier: TierWord,
-    /// The config of its account: the keys themselves, or a vestibule.toml with [channels.NAME.ACCOUNT]
+    /// Its config: the keys themselves, or a vestibule.toml with [channels.NAME.ACCOUNT] or [modules.NAME]
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
     /// One key of the config; the value is TOML, or else the words themselves; repeat for more
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The account's name
-    #[arg(long, default_value = "main")]
+    /// The account's name; a module has `main`
+    #[arg(long, default_value = ACCOUNT_MAIN)]
     pub account: String,
-    /// The platform's id of the chat that gets the test messages
+    /// The platform's id of the chat that gets the test messages, or that a module is asked about
     #[arg(long, value_name = "ID", default_value = "conform")]
     pub chat: String,
     /// The platform's id of a thread in it
     #[arg(long, value_name = "ID")]
     pub thread: Option<String>,
-    /// How many deliveries the memory is watched over
+    /// How many calls the memory is watched over
     #[arg(long, default_value_t = 2_000)]
     pub calls: u32,
-    /// How long one call may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub deadline: u64,
+    /// How long one call may take [default: 30, for a module 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub deadline: Option<u64>,
     #[command(flatten)]
     pub output: crate::cli::Output,
 }
@@ -89,7 +98,7 @@ async fn examine(args: &ConformArgs, tier: TierWanted, copies: PathBuf) -> anyho
         account: args.account.clone(),
         chat: args.chat.clone(),
         thread: args.thread.clone(),
-        deadline: Duration::from_secs(args.deadline),
+        deadline: Duration::from_secs(args.deadline.unwrap_or(DEADLINE_SECONDS)),
         calls: args.calls.max(8),
     };
     let mut trial = match Trial::open(place).await {
@@ -97,19 +106,35 @@ async fn examine(args: &ConformArgs, tier: TierWanted, copies: PathBuf) -> anyho
         Err(why) => return Ok(report::Report::not_opened(&args.file, why)),
     };
     let manifest = trial.manifest().clone();
-    let config = config_of(args, &manifest.channel_type, &manifest.secrets).map_err(anyhow::Error::msg)?;
+    let is_module = manifest.kind == PluginKind::Module;
+    let section = match is_module {
+        true => vec!["modules", &manifest.name],
+        false => vec!["channels", &manifest.channel_type, &args.account],
+    };
+    if is_module {
+        anyhow::ensure!(
+            args.account == ACCOUNT_MAIN,
+            "a module has one account, `{ACCOUNT_MAIN}`: leave out --account"
+        );
+        trial.place.deadline = Duration::from_secs(args.deadline.unwrap_or(MODULE_DEADLINE_SECONDS));
+    }
+    let config = config_of(args, &section, &manifest.secrets).map_err(anyhow::Error::msg)?;
     trial.secrets(&config, &manifest.secrets);
     trial.config = config;
     seam::examine(&mut trial).await;
     schema::examine(&mut trial).await;
     account::start(&mut trial).await;
-    deliver::examine(&mut trial).await;
+    match is_module {
+        true => module::examine(&mut trial).await,
+        false => deliver::examine(&mut trial).await,
+    }
+    work::examine(&mut trial).await;
     account::end(&mut trial).await;
     Ok(trial.finish().await)
 }
 
-/// The account's config: the file's, then what `--set` says. Secrets may be plain words here.
-fn config_of(args: &ConformArgs, channel_type: &str, secrets: &[String]) -> Result<Value, String> {
+/// Its config: the section of the file, then what `--set` says. Secrets may be plain words here.
+fn config_of(args: &ConformArgs, names: &[&str], secrets: &[String]) -> Result<Value, String> {
     let mut section = match &args.config {
         None => toml::Table::new(),
         Some(path) => {
@@ -117,15 +142,12 @@ fn config_of(args: &ConformArgs, channel_type: &str, secrets: &[String]) -> Resu
                 .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
             let whole: toml::Table =
                 text.parse().map_err(|error| format!("{} is not TOML: {error}", path.display()))?;
-            let named =
-                whole.get("channels").and_then(|channels| channels.get(channel_type)?.get(&args.account));
-            match (named, whole.contains_key("channels")) {
-                (Some(section), _) => section.as_table().cloned().unwrap_or_default(),
-                (None, true) => {
-                    let account = &args.account;
-                    return Err(format!("{} has no [channels.{channel_type}.{account}]", path.display()));
-                }
-                (None, false) => whole,
+            if names.first().is_some_and(|room| whole.contains_key(*room)) {
+                let named = names.iter().try_fold(&whole, |table, name| table.get(*name)?.as_table());
+                let none = || format!("{} has no [{}]", path.display(), names.join("."));
+                named.cloned().ok_or_else(none)?
+            } else {
+                whole
             }
         }
     };
@@ -164,7 +186,7 @@ mod tests {
 
     fn config(words: &[&str]) -> Result<Value, String> {
         let words = ["conform", "x.so"].iter().chain(words);
-        config_of(&Words::parse_from(words).args, "acme", &["token".into()])
+        config_of(&Words::parse_from(words).args, &["channels", "acme", "main"], &["token".into()])
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::path::Path;
-use vestibule_plugin_api::Manifest;
+use vestibule_plugin_api::{Manifest, PluginKind};
 
 /// What one check found, in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +26,16 @@ impl Report {
     /// An empty one.
     pub fn new(manifest: &Manifest, tier: &str) -> Report {
         let (name, version, channel) = (&manifest.name, &manifest.version, &manifest.channel_type);
+        let kind = match manifest.kind {
+            PluginKind::Module => "module".to_owned(),
+            PluginKind::Channel | PluginKind::Unknown => format!("channel {channel}"),
+        };
         Report {
-            title: format!("{name} {version}, channel {channel}, vocabulary {}, tier {tier}", manifest.api),
+            title: format!("{name} {version}, {kind}, vocabulary {}, tier {tier}", manifest.api),
             plugin: json!({
-                "name": name, "version": version, "channel": channel, "api": manifest.api,
-                "tier": tier, "capabilities": manifest.capabilities,
+                "name": name, "version": version, "kind": manifest.kind, "channel": channel,
+                "api": manifest.api, "tier": tier, "capabilities": manifest.capabilities,
+                "stations": manifest.stations,
             }),
             checks: vec![],
         }

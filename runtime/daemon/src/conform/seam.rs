@@ -4,7 +4,9 @@ use super::report::Outcome;
 use super::trial::{Said, Trial};
 use serde_json::Value;
 use vestibule_plugin_api::wire::{self, Request};
-use vestibule_plugin_api::{API_LEVEL, Attachment, Blob, Capability, Manifest, WebhookScheme};
+use vestibule_plugin_api::{
+    API_LEVEL, Attachment, Blob, Capability, Manifest, OnFailure, PluginKind, Station, WebhookScheme,
+};
 use vestibule_seam::Frame;
 
 /// Runs these checks.
@@ -16,6 +18,20 @@ pub async fn examine(trial: &mut Trial) {
 
 /// Words that the loader lets pass and that do not fit together. Pure.
 fn manifest(manifest: &Manifest) -> Result<Outcome, String> {
+    let words = match manifest.kind {
+        PluginKind::Module => of_module(manifest)?,
+        PluginKind::Channel | PluginKind::Unknown => of_channel(manifest)?,
+    };
+    if manifest.description.trim().is_empty() {
+        return Err("its description is empty: `vestibule plugin list` and its users need a few words".into());
+    }
+    if manifest.version.trim().is_empty() {
+        return Err("it has no version".into());
+    }
+    Ok(Outcome::Ok(words))
+}
+
+fn of_channel(manifest: &Manifest) -> Result<String, String> {
     let takes_webhooks = manifest.can(Capability::Webhook);
     let unknown = manifest.capabilities.contains(&Capability::Unknown);
     if (unknown || manifest.webhook == WebhookScheme::Unknown) && manifest.api == API_LEVEL {
@@ -35,21 +51,30 @@ fn manifest(manifest: &Manifest) -> Result<Outcome, String> {
     if takes_webhooks && !manifest.secrets.iter().any(|key| key == "webhook_secret") {
         return Err("its webhooks are verified with `webhook_secret`, which is not among its secrets".into());
     }
-    if manifest.description.trim().is_empty() {
-        return Err("its description is empty: `vestibule plugin list` and its users need a few words".into());
-    }
-    if manifest.version.trim().is_empty() {
-        return Err("it has no version".into());
-    }
-    Ok(Outcome::Ok(match manifest.capabilities.len() {
+    Ok(match manifest.capabilities.len() {
         0 => "it lists no capabilities".to_owned(),
         _ => format!("its capabilities are {}", words(&manifest.capabilities)),
-    }))
+    })
 }
 
-fn words(capabilities: &[Capability]) -> String {
-    let word = |capability| serde_json::to_value(capability).ok()?.as_str().map(str::to_owned);
-    capabilities.iter().filter_map(word).collect::<Vec<_>>().join(", ")
+fn of_module(manifest: &Manifest) -> Result<String, String> {
+    if manifest.stations.is_empty() {
+        return Err("it lists no station, so it is never asked: name them in export_module!".into());
+    }
+    let unknown = manifest.stations.contains(&Station::Unknown);
+    if (unknown || manifest.on_failure == OnFailure::Unknown) && manifest.api == API_LEVEL {
+        return Err(format!(
+            "one of its stations, or its on_failure, is no word of vocabulary {API_LEVEL}: look for a typo in \
+             export_module!"
+        ));
+    }
+    Ok(format!("its stations are {}", words(&manifest.stations)))
+}
+
+/// How the vocabulary spells them.
+fn words<T: serde::Serialize>(items: &[T]) -> String {
+    let word = |item| serde_json::to_value(item).ok()?.as_str().map(str::to_owned);
+    items.iter().filter_map(word).collect::<Vec<_>>().join(", ")
 }
 
 async fn unknown_verb(trial: &Trial) -> Result<Outcome, String> {
@@ -105,15 +130,26 @@ mod tests {
                 "webhook",
             ),
         ] {
-            let text = format!(
-                r#"{{"name":"x","version":"1","description":"d","kind":"channel","abi":1,"api":"0.1","channel_type":"x"{more}}}"#
-            );
-            let read = Manifest::parse(text.as_bytes()).expect("it reads");
-            let told = match manifest(&read) {
-                Ok(Outcome::Ok(words)) | Err(words) => words,
-                other => panic!("{other:?}"),
-            };
+            let told = told(&format!(r#""kind":"channel","channel_type":"x"{more}"#));
             assert!(told.contains(want), "{more}: {told}");
+        }
+        for (more, want) in [
+            (r#","stations":["review","screen"]"#, "its stations are review, screen"),
+            ("", "it lists no station"),
+            (r#","stations":["screem"]"#, "look for a typo"),
+            (r#","stations":["screen"],"on_failure":"opne""#, "look for a typo"),
+        ] {
+            let told = told(&format!(r#""kind":"module"{more}"#));
+            assert!(told.contains(want), "{more}: {told}");
+        }
+    }
+
+    fn told(words: &str) -> String {
+        let text =
+            format!(r#"{{"name":"x","version":"1","description":"d","abi":1,"api":"{API_LEVEL}",{words}}}"#);
+        match manifest(&Manifest::parse(text.as_bytes()).expect("it reads")) {
+            Ok(Outcome::Ok(words)) | Err(words) => words,
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use vestibule_plugin_api::testing::ScriptedRuntime;
 use vestibule_plugin_api::wire::{self, Empty, Request};
 use vestibule_plugin_api::{
-    Account, Address, ChannelType, Content, Manifest, OutboundMessage, PlatformId, PluginError, Receipt,
-    Schema, ThreadId, Timestamp,
+    Account, Address, ChannelType, Content, Manifest, OutboundMessage, PlatformId, PluginError, PluginKind,
+    Receipt, Schema, ThreadId, Timestamp,
 };
 use vestibule_runtime::config::TierWanted;
 use vestibule_runtime::plugins::{Begun, Rig};
@@ -36,7 +36,7 @@ pub struct Place {
     pub thread: Option<String>,
     /// How long one call may take.
     pub deadline: Duration,
-    /// How many deliveries the memory is watched over.
+    /// How many calls the memory is watched over.
     pub calls: u32,
 }
 
@@ -108,6 +108,7 @@ impl Trial {
     pub async fn open(place: Place) -> Result<Trial, String> {
         let house = ScriptedRuntime::new();
         let rig = open(&place, &house).await?;
+        let house = if rig.manifest.kind == PluginKind::Module { house.for_module() } else { house };
         let tier = match place.tier {
             TierWanted::InProcess => "in-process",
             TierWanted::Process => "process",
@@ -173,12 +174,17 @@ impl Trial {
         self.report.add(name, Outcome::Skipped("its account is not started".into()));
     }
 
+    /// Whether nobody answers any more: its process is dead, or a call hangs.
+    pub fn is_gone(&self) -> bool {
+        self.stuck.load(std::sync::atomic::Ordering::Relaxed) || self.rig.is_dead()
+    }
+
     /// After a check that killed or hung the plugin, the next one gets a new one.
     async fn go_on(&mut self) {
-        let stuck = std::mem::take(self.stuck.get_mut());
-        if !stuck && !self.rig.is_dead() {
+        if !self.is_gone() {
             return;
         }
+        *self.stuck.get_mut() = false;
         if self.rig.pid().is_none() {
             self.live = false; // what hangs in this process stays there
         } else if self.live {

@@ -1,0 +1,283 @@
+//! The stations: what a module is asked at each, and what it may answer there. A new station is one more row.
+
+use super::trial::{Said, Trial};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use vestibule_plugin_api::wire::{Effects, Request};
+use vestibule_plugin_api::{
+    AGENT, Action, Address, Agent, Effect, Forwarded, Manifest, Reviewed, Screened, Sender, SessionRef,
+    Station, Tick, Timestamp,
+};
+use vestibule_runtime::{delivery, plugins};
+
+/// A session that no message may be posted to: the writer's own.
+const WRITERS: &str = "session-conform-writer";
+/// Another one: the question says that it cannot be used.
+const UNUSABLE: &str = "session-conform-unusable";
+
+/// What a module is asked about.
+pub struct Question<'a> {
+    pub id: &'a str,
+    pub text: &'a str,
+    pub files: &'a [String],
+}
+
+/// A station: how a module is asked there, and what it may answer.
+pub struct Row {
+    pub station: Station,
+    /// The verb, which is also the method of `Module`.
+    pub verb: &'static str,
+    /// All cases of one question; the first is the ordinary one.
+    pub ask: fn(&Trial, &Question) -> Vec<Request>,
+    /// The kind of an answer, such as `allow`; an error is what is wrong with it.
+    read: fn(Value) -> Result<String, String>,
+}
+
+/// All that this program knows.
+pub const ROWS: [Row; 5] = [
+    Row { station: Station::Screen, verb: "screen", ask: screen, read: verdict },
+    Row { station: Station::Review, verb: "review", ask: review, read: verdict },
+    Row { station: Station::Forward, verb: "forward", ask: forward, read: forward_effects },
+    Row { station: Station::Action, verb: "action", ask: action, read: action_effects },
+    Row { station: Station::Tick, verb: "tick", ask: tick, read: tick_effects },
+];
+
+/// The stations that a manifest lists and this program knows.
+pub fn listed(manifest: &Manifest) -> impl Iterator<Item = &'static Row> {
+    const { &ROWS }.iter().filter(|row| manifest.listens(row.station))
+}
+
+impl Row {
+    /// The ordinary question.
+    pub fn question(&self, trial: &Trial, id: &str, text: &str) -> Request {
+        let question = Question { id, text, files: &[] };
+        (self.ask)(trial, &question).into_iter().next().unwrap_or(Request::Unknown)
+    }
+
+    /// The kind of an answer.
+    ///
+    /// # Errors
+    /// What is wrong with it: mostly, why the runtime would refuse it.
+    pub fn read(&self, answer: Value) -> Result<String, String> {
+        (self.read)(answer).map_err(|why| format!("its answer is wrong: {why}"))
+    }
+
+    /// What came of a question, in words; an error is a failed check.
+    pub fn words(&self, said: Said<Value>) -> Result<String, String> {
+        match said {
+            Said::Done(answer) => self.read(answer),
+            Said::Unsupported(_) => Err(format!(
+                "it lists this station and answers `unsupported`: write `async fn {}` of `Module`, or take it off \
+                 its stations",
+                self.verb
+            )),
+            said => said.words(),
+        }
+    }
+}
+
+fn address(trial: &Trial, channel_type: &str) -> Address {
+    Address { channel_type: channel_type.into(), ..trial.message("", "").address }
+}
+
+fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
+    let person = Sender { handle: "ada".into(), name: Some("Ada".into()), is_bot: false };
+    let bot = Sender { handle: "b\u{1f916}t".into(), name: None, is_bot: true };
+    let ask = |sender| Request::Screen {
+        message: Screened {
+            event_id: question.id.to_owned(),
+            address: address(trial, "conform"),
+            sender,
+            text: question.text.to_owned(),
+            files: question.files.to_vec(),
+        },
+    };
+    vec![ask(person), ask(bot)]
+}
+
+fn review(trial: &Trial, question: &Question) -> Vec<Request> {
+    let ask = |channel_type| Request::Review {
+        message: Reviewed {
+            id: question.id.to_owned(),
+            address: address(trial, channel_type),
+            session: WRITERS.into(),
+            text: question.text.to_owned(),
+            files: question.files.to_vec(),
+        },
+    };
+    vec![ask("conform"), ask(AGENT)]
+}
+
+fn forward(_: &Trial, question: &Question) -> Vec<Request> {
+    let agent = |name: &str| Agent { id: format!("agent-{name}"), name: name.into() };
+    let session = |id: &str| Some(SessionRef { id: id.into(), usable: id != UNUSABLE });
+    let ask = |answers, heard_last, newest: Option<&str>, hops| Request::Forward {
+        message: Forwarded {
+            id: question.id.to_owned(),
+            from: agent("boss"),
+            from_session: WRITERS.into(),
+            to: agent("helper"),
+            text: question.text.to_owned(),
+            files: question.files.to_vec(),
+            answers,
+            heard_last,
+            newest: newest.map(str::to_owned),
+            hops,
+            taken_at: Timestamp::now(),
+        },
+    };
+    vec![
+        ask(None, None, Some("session-conform-newest"), 0),
+        ask(None, None, None, 0),
+        ask(session("session-conform-asked"), session("session-conform-heard"), None, 1),
+        ask(session(UNUSABLE), session(UNUSABLE), None, 2),
+        ask(None, None, None, u32::MAX),
+    ]
+}
+
+/// Each action that it takes, and content as only an agent writes it.
+fn action(trial: &Trial, question: &Question) -> Vec<Request> {
+    let ask = |name: &String, content, hops| Request::Action {
+        action: Action {
+            id: question.id.to_owned(),
+            name: name.clone(),
+            agent: Agent { id: "agent-boss".into(), name: "boss".into() },
+            session: WRITERS.into(),
+            content,
+            hops,
+            taken_at: Timestamp::now(),
+        },
+    };
+    let cases = |name| {
+        [
+            ask(name, json!({ "action": name, "text": question.text, "files": question.files }), 0),
+            ask(name, json!({ "action": name }), 1),
+            ask(name, json!({ "action": name, "text": { "deep": [null, 7] } }), u32::MAX),
+            ask(name, Value::Null, 0),
+        ]
+    };
+    match &trial.manifest().actions[..] {
+        [] => cases(&"conform".to_owned()).to_vec(),
+        actions => actions.iter().flat_map(cases).collect(),
+    }
+}
+
+/// The first, one in time, one after a long while, and one after the clock was set back.
+fn tick(_: &Trial, _: &Question) -> Vec<Request> {
+    let now = Timestamp::now();
+    let ask = |last| Request::Tick { tick: Tick { last, now } };
+    vec![
+        ask(None),
+        ask(Some(Timestamp(now.0 - 60_000))),
+        ask(Some(Timestamp(0))),
+        ask(Some(Timestamp(now.0 + 3_600_000))),
+    ]
+}
+
+fn verdict(answer: Value) -> Result<String, String> {
+    Ok(match plugins::read_verdict(read(answer)?)? {
+        plugins::Said::Pass(None) => "allow",
+        plugins::Said::Pass(Some(_)) => "replace",
+        plugins::Said::Stop(reason) if reason.trim().is_empty() => {
+            return Err("it refuses without a reason".into());
+        }
+        plugins::Said::Stop(_) => "refuse",
+    }
+    .to_owned())
+}
+
+fn forward_effects(answer: Value) -> Result<String, String> {
+    effects(answer, delivery::forward_fault)
+}
+
+fn action_effects(answer: Value) -> Result<String, String> {
+    effects(answer, delivery::action_fault)
+}
+
+fn tick_effects(answer: Value) -> Result<String, String> {
+    effects(answer, delivery::tick_fault)
+}
+
+fn effects(answer: Value, fault: fn(Vec<Effect>) -> Option<String>) -> Result<String, String> {
+    let Effects { effects } = read(answer)?;
+    if let Some(why) = fault(effects.clone()) {
+        return Err(why);
+    }
+    if effects.is_empty() {
+        return Ok("nothing".to_owned());
+    }
+    let kinds: Result<Vec<_>, _> = effects.into_iter().map(effect).collect();
+    Ok(kinds?.join(" and "))
+}
+
+/// The kind of an effect that its station may have.
+fn effect(effect: Effect) -> Result<&'static str, String> {
+    Ok(match effect {
+        Effect::Post { session: Some(id), .. } if id == WRITERS => {
+            return Err(
+                "it posts to the session of the agent that wrote, which is none of the reader's".into()
+            );
+        }
+        Effect::Post { session: Some(id), .. } if id == UNUSABLE => {
+            return Err("it posts to a session that cannot be used, as `usable` said".into());
+        }
+        Effect::Refuse { reason } if reason.trim().is_empty() => {
+            return Err("it refuses without a reason".into());
+        }
+        Effect::Post { .. } => "post",
+        Effect::Refuse { .. } => "refuse",
+        Effect::Note { .. } => "note",
+        Effect::Tell { .. } => "tell",
+        Effect::Unknown => "an effect of a newer vocabulary",
+    })
+}
+
+fn read<T: DeserializeOwned>(answer: Value) -> Result<T, String> {
+    serde_json::from_value(answer).map_err(|why| format!("it is not what the verb asks for: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_judged_by_its_station() {
+        let post =
+            |session: &str| json!({ "effects": [{ "effect": "post", "session": session, "text": "x" }] });
+        let long = "x".repeat(vestibule_plugin_api::TEXT_BYTES_MAX + 1);
+        for (read, answer, want) in [
+            (verdict as fn(Value) -> _, json!({ "verdict": "allow" }), "allow"),
+            (verdict, json!({ "verdict": "refuse", "reason": "rude" }), "refuse"),
+            (verdict, json!({ "verdict": "refuse", "reason": " " }), "without a reason"),
+            (verdict, json!({ "verdict": "replace", "text": "" }), "replace"),
+            (verdict, json!({ "verdict": "replace", "text": long }), "the limit is"),
+            (verdict, json!({ "verdict": "perhaps" }), "does not know its verdict"),
+            (verdict, post("s"), "not what the verb asks for"),
+            (forward_effects, json!({ "verdict": "allow" }), "not what the verb asks for"),
+            (forward_effects, post("s"), "post"),
+            (forward_effects, post(WRITERS), "the agent that wrote"),
+            (forward_effects, post(UNUSABLE), "cannot be used"),
+            (forward_effects, json!({ "effects": [] }), "neither `post` nor `refuse`"),
+            (forward_effects, json!({ "effects": [{ "effect": "teleport" }] }), "none of `post`"),
+            (
+                forward_effects,
+                json!({ "effects": [{ "effect": "refuse", "reason": "" }] }),
+                "without a reason",
+            ),
+            (
+                forward_effects,
+                json!({ "effects": [{ "effect": "refuse", "reason": "no" }, { "effect": "note", "text": "n" }] }),
+                "refuse and note",
+            ),
+            (action_effects, json!({ "effects": [] }), "nothing"),
+            (action_effects, post("s"), "neither `note` nor `refuse`"),
+            (tick_effects, json!({ "effects": [{ "effect": "tell", "agent": "a", "text": "t" }] }), "tell"),
+            (tick_effects, json!({ "effects": [{ "effect": "note", "text": "t" }] }), "not `tell`"),
+        ] {
+            let told = match read(answer.clone()) {
+                Ok(words) | Err(words) => words,
+            };
+            assert!(told.contains(want), "{answer}: {told}");
+        }
+    }
+}
