@@ -116,7 +116,10 @@ impl Foreign {
     }
 
     pub fn open(&self, file: &str) -> Connection {
-        Connection::open_with_flags(self.dir().join(file), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap()
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let db = Connection::open_with_flags(self.dir().join(file), flags).unwrap();
+        db.execute_batch("PRAGMA synchronous = OFF").unwrap();
+        db
     }
 
     /// Every file beneath it, with its bytes and the time it was last written.

@@ -320,35 +320,36 @@ fn a_copy_of_another_vestibules_folder_has_its_files() {
 
 #[test]
 fn no_race_leads_out_of_a_foreign_folder() {
-    let time = race_time(Duration::from_secs(2), Duration::from_secs(60));
-    let (begin, mut swaps, mut handed, mut left_out) = (Instant::now(), 0, 0, 0);
-    while begin.elapsed() < time {
-        for what in ["file", "folder", "inbox"] {
-            let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "old", "c");
-            let treasures = foreign.home.path().join("treasures");
-            for number in 0..100 {
-                foreign.pair(number);
-                let id = format!("t{number}");
-                foreign.came(&id, &[("f", b"mine")]);
-                fs::create_dir_all(treasures.join(&id)).unwrap();
-                fs::write(treasures.join(&id).join("f"), "SECRET").unwrap();
-            }
-            let inbox = foreign.dir().join("inbox");
-            let (here, target) = match what {
-                "file" => (inbox.join("t50/f"), treasures.join("t50/f")),
-                "folder" => (inbox.join("t50"), treasures.join("t50")),
-                _ => (inbox, treasures),
-            };
-            let bait = foreign.dir().join("bait");
-            symlink(target, &bait).unwrap();
-            let stop = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let swapper = scope.spawn(|| swap(&here, &bait, &stop));
-                let ending = Stop(&stop);
+    let time = race_time(Duration::from_secs(2), Duration::from_secs(60)) / 3;
+    let (mut swaps, mut handed, mut left_out) = (0, 0, 0);
+    for what in ["file", "folder", "inbox"] {
+        let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "old", "c");
+        let treasures = foreign.home.path().join("treasures");
+        for number in 0..100 {
+            foreign.pair(number);
+            let id = format!("t{number}");
+            foreign.came(&id, &[("f", b"mine")]);
+            fs::create_dir_all(treasures.join(&id)).unwrap();
+            fs::write(treasures.join(&id).join("f"), "SECRET").unwrap();
+        }
+        let inbox = foreign.dir().join("inbox");
+        let (here, target) = match what {
+            "file" => (inbox.join("t50/f"), treasures.join("t50/f")),
+            "folder" => (inbox.join("t50"), treasures.join("t50")),
+            _ => (inbox, treasures),
+        };
+        let bait = foreign.dir().join("bait");
+        symlink(target, &bait).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let swapper = scope.spawn(|| swap(&here, &bait, &stop));
+            let ending = Stop(&stop);
+            let (begin, before) = (Instant::now(), (handed, left_out));
+            // Until both were seen: a busy machine may swap seldom.
+            while begin.elapsed() < time || handed == before.0 || left_out == before.1 {
+                assert!(begin.elapsed() < Duration::from_secs(60), "{what}: {handed} {left_out}");
                 let scratch = tempfile::tempdir().unwrap();
                 let kept = support::adopt(&foreign.dir(), scratch.path());
-                drop(ending);
-                swaps += swapper.join().unwrap();
                 assert_eq!(kept.word, "drained", "{what}");
                 for (_, bytes) in kept.files {
                     match bytes {
@@ -359,11 +360,13 @@ fn no_race_leads_out_of_a_foreign_folder() {
                         Err(_) => left_out += 1,
                     }
                 }
-            });
-        }
+            }
+            drop(ending);
+            swaps += swapper.join().unwrap();
+        });
     }
-    println!("{swaps} swaps, {handed} files handed over, {left_out} left out, in {:?}", begin.elapsed());
-    assert!(handed > 0 && left_out > 0 && swaps > 1000, "{swaps} {handed} {left_out}");
+    println!("{swaps} swaps, {handed} files handed over, {left_out} left out");
+    assert!(swaps > 1000, "{swaps}");
 }
 
 /// The crash points of a folder that is taken over.
