@@ -287,7 +287,7 @@ fn every_plugin_of_the_tree_describes_its_config() {
         ("telegram", &["token", "api_root"], &["token"]),
         ("agent-to-agent", &["hops_max"], &[]),
         ("echo-channel", &["listen"], &[]),
-        ("faulty", &["listen", "at_start", "at_deliver", "at_stop"], &[]),
+        ("faulty", &["listen", "socket", "at_start", "at_deliver", "at_stop"], &[]),
         ("guard", &["tell"], &[]),
     ] {
         let (_, report) = checked(&house, &plugin_file(&format!("vestibule-{krate}")), &[]);
