@@ -6,20 +6,14 @@
 
 use vestibule_plugin_api::*;
 
-/// `[modules.sieve]` in `vestibule.toml`; every key is optional.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    /// A message with one of these words is not heard. Upper and lower case are the same.
-    #[serde(default)]
-    forbidden: Vec<String>,
-    /// What keys begin with.
-    #[serde(default = "default_keys")]
-    keys: Vec<String>,
-}
-
-fn default_keys() -> Vec<String> {
-    ["sk-", "ghp_", "github_pat_", "glpat-", "xoxb-", "AKIA"].map(String::from).to_vec()
+config! {
+    /// `[modules.sieve]` in `vestibule.toml`; every key is optional.
+    struct Config {
+        /// A message with one of these words is not heard; upper and lower case are the same
+        forbidden: Vec<String> = Vec::<String>::new(),
+        /// What keys begin with
+        keys: Vec<String> = ["sk-", "ghp_", "github_pat_", "glpat-", "xoxb-", "AKIA"],
+    }
 }
 
 /// A shorter word is no key, whatever it begins with.

@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use vestibule_plugin_api::*;
 
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    #[serde(default)]
-    fault: String,
+config! {
+    struct Config {
+        /// The fault to commit
+        fault: String = "",
+    }
 }
 
 struct Flawed {
