@@ -12,7 +12,17 @@ use crate::error::{Error, Result};
 use crate::house::House;
 use axum::Router;
 use axum::routing::any;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// A port that is taken is tried for so long, and so often: a house that was killed lets go of it when the
+/// last process that it was just starting has begun.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+const BIND_STEP: Duration = Duration::from_millis(20);
 
 /// Opens the listener and serves it until the house stops.
 ///
@@ -20,7 +30,7 @@ use std::sync::Arc;
 /// The port is taken, or the address is not this machine's.
 pub async fn listen(house: &Arc<House>) -> Result<()> {
     let address = house.config.listen;
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
+    let listener = bind(address).await.map_err(|error| {
         Error::Setup(format!(
             "cannot listen on {address}: {error}; set another `listen` in {}",
             house.home.config().display()
@@ -35,4 +45,16 @@ pub async fn listen(house: &Arc<House>) -> Result<()> {
         .with_state(webhook::Webhooks::new(house));
     tokio::spawn(connections::serve(house.clone(), listener, routes));
     Ok(())
+}
+
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let deadline = Instant::now() + BIND_PATIENCE;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(BIND_STEP).await;
+            }
+            bound => return bound,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Files: in, out, their limits, and what an agent may try with the folders they lie in.
 
-use crate::support::{House, Terminal, keep, race_time, rows, tells_of_abort, until};
+use crate::support::{House, Terminal, free_port, keep, race_time, rows, tells_of_abort, until};
 use rusqlite::Connection;
 use rustix::fs::{CWD, RenameFlags, mkfifoat, renameat_with};
 use std::fs;
@@ -45,7 +45,7 @@ fn files_go_in_and_come_back() {
 #[test]
 fn files_cross_the_seam_both_ways() {
     use std::io::{Read, Write};
-    let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let at = free_port();
     let house = House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up();
     let file = house.home.path().join("plugins/echo.so");
     fs::copy(crate::support::plugin_file("vestibule-echo-channel"), file).unwrap();

@@ -1,10 +1,9 @@
 //! The config against what each plugin describes: before an account is started, and without a house.
 
-use crate::support::{House, plugin_file, until};
+use crate::support::{House, free_port, plugin_file, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 
 fn write_config(house: &House, text: &str) {
@@ -36,7 +35,7 @@ fn odd(how: char) -> Vec<u8> {
 #[test]
 fn a_typo_breaks_one_account_and_is_mended_by_a_reload() {
     for tier in ["process", "in-process"] {
-        let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let at = free_port();
         let good = format!("[plugins.echo]\ntier = \"{tier}\"\n[channels.echo.main]\nlisten = \"{at}\"\n");
         let house = House::new(&format!("{good}[channels.echo.other]\nlissten = \"127.0.0.1:0\"\n")).up();
         fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();

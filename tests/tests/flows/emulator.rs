@@ -1,9 +1,9 @@
 //! The GitHub emulator that others wrote: its own webhooks in, our replies in its store.
 
-use crate::support::{House, until};
+use crate::support::{House, free_port, until};
 use serde_json::Value;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -41,7 +41,7 @@ impl Emulator {
             return None;
         }
         let data = tempfile::tempdir().unwrap();
-        let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let at = free_port();
         let child = Command::new(script)
             .arg(data.path())
             .arg(at.port().to_string())
@@ -75,7 +75,7 @@ impl Emulator {
 #[test]
 fn an_issue_is_heard_and_answered_on_the_emulator() {
     // The emulator must know where the house listens, and the house where the emulator is.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port().port();
     let Some(emulator) = Emulator::start(&format!("http://127.0.0.1:{port}/webhook/github/main")) else {
         return;
     };

@@ -1,7 +1,7 @@
 //! The author's kit: `vestibule plugin conform` on real files, good ones and bad ones.
 
 use crate::bot_api::{BotApi, TOKEN};
-use crate::support::{Api, House, binary, plugin_file};
+use crate::support::{Api, House, binary, free_port, plugin_file};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -155,7 +155,7 @@ fn terminal_conforms_in_both_tiers() {
 
 #[test]
 fn the_example_conforms_in_both_tiers() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_port();
     let listen = format!("listen={free}");
     let skipped = ["questions", "find", "webhook", "secrets"];
     conform("vestibule-echo-channel", &["--set", &listen]).is_good(&skipped);

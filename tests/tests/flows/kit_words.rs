@@ -5,7 +5,7 @@
 //! they wait for is there. The crate's folder stays between runs, so that only the first one builds all it
 //! depends on.
 
-use crate::support::{binary, plugin_file};
+use crate::support::{binary, free_port, plugin_file};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,7 +43,7 @@ struct Reader {
 impl Reader {
     fn new() -> Reader {
         let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_port();
         let reader = Reader { home, port: free.port().to_string() };
         let vestibule = reader.home.path().join(".local/share/vestibule");
         fs::create_dir_all(&vestibule).unwrap();

@@ -1,9 +1,9 @@
 //! Binaries of earlier levels of the vocabulary, loaded by today's runtime: `tests/fixtures/plugins`.
 
-use crate::support::{House, PATIENCE, plugin_file, until};
+use crate::support::{House, PATIENCE, free_port, plugin_file, until};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 /// Every level that has binaries.
@@ -18,7 +18,7 @@ fn fixture(level: &str, file: &str) -> Option<PathBuf> {
 }
 
 fn house(tier: &str, file: &Path) -> (House, SocketAddr) {
-    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let at = free_port();
     let config = format!("[plugins.old]\ntier = \"{tier}\"\n[channels.old.main]\nlisten = \"{at}\"\n");
     let house = House::new(&config).up();
     let wiring = ["--agent", "assistant", "--channel", "old", "--chat", "lines", "--pattern", "."];

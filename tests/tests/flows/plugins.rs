@@ -1,14 +1,10 @@
 //! The plugins folder of a running house.
 
-use crate::support::{House, plugin_file, until};
+use crate::support::{House, free_port, plugin_file, until};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
+use std::net::{SocketAddr, TcpStream};
 
 fn with_echo(at: SocketAddr) -> House {
     House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up()

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vestibule_keeper::wire::{
@@ -671,4 +672,13 @@ fn serve(stream: TcpStream, notes: &Mutex<Vec<(String, Value)>>, answer: &Answer
             return;
         }
     }
+}
+
+/// A port that nobody listens at, and that no connection is given by chance while its house is away.
+pub fn free_port() -> SocketAddr {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let first = 10_000 + u64::from(std::process::id()) * 37 % 20_000;
+    let mut candidates = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000);
+    let bound = candidates.find_map(|port| TcpListener::bind(("127.0.0.1", port as u16)).ok());
+    bound.unwrap().local_addr().unwrap()
 }

@@ -1,10 +1,10 @@
 //! The two tiers of plugins, with a plugin that has every bug.
 
-use crate::support::{House, PATIENCE, Terminal, plugin_file, until};
+use crate::support::{House, PATIENCE, Terminal, free_port, plugin_file, until};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ struct Ward {
 
 impl Ward {
     fn new(tier: &str, plugin: &str) -> Ward {
-        let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let at = free_port();
         let aside = tempfile::tempdir().unwrap();
         let house = House::new(&format!(
             "[plugins.faulty]\ntier = \"{tier}\"\n{plugin}\n[channels.faulty.main]\nlisten = \"{at}\"\n\

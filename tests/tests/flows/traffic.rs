@@ -5,7 +5,7 @@ mod check;
 
 pub use check::{children, processes_in};
 
-use crate::support::{Api, House, PATIENCE, sign};
+use crate::support::{Api, House, PATIENCE, free_port, sign};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -108,10 +108,6 @@ fn numbers(text: &str) -> Vec<u64> {
 
 fn mark(number: u64) -> String {
     format!("TK{number:08}")
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A house with one channel under load.
