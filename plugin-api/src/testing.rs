@@ -108,7 +108,7 @@ impl ScriptedRuntime {
         ScriptedRuntime { notes, heard: port.heard.clone(), side: RuntimeSide::new(port) }
     }
 
-    /// The same as a module meets it: it refuses whatever a module hands over, which is a fault.
+    /// The same as a module meets it: it keeps state, and refuses whatever a module hands over, which is a fault.
     #[must_use]
     pub fn for_module(self) -> ScriptedRuntime {
         locked(&self.notes).module = true;
@@ -249,7 +249,7 @@ impl Notes {
     }
 
     fn hear(&mut self, event: Event) -> (u32, Frame) {
-        if self.module && event != Event::Unknown {
+        if self.module && !event.is_for_modules() {
             return self.fault("a module hands over no messages; it answers with effects".to_owned());
         }
         match event {

@@ -163,6 +163,14 @@ pub struct Description {
     pub config: Option<Schema>,
 }
 
+impl Event {
+    /// Whether modules may say it, too: they hand nothing over, but keep state and tell how they are.
+    pub fn is_for_modules(&self) -> bool {
+        use Event::{Health, StateGet, StateSet, Unknown};
+        matches!(self, StateGet { .. } | StateSet { .. } | Health { .. } | Unknown)
+    }
+}
+
 /// The answer to [`Request::Find`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {

@@ -101,9 +101,13 @@ fn channels(house: &House, link: &Link) -> Vec<Value> {
 fn running_state(link: &Link) -> (&'static str, Option<String>) {
     let accounts = link.accounts();
     if link.manifest.kind == PluginKind::Module {
-        return match accounts.values().next() {
-            Some(AccountState::Broken(why)) => ("broken", Some(why.clone())),
-            Some(AccountState::Waiting(why)) => ("waiting", Some(why.clone())),
+        return match accounts.iter().next() {
+            Some((_, AccountState::Broken(why))) => ("broken", Some(why.clone())),
+            Some((_, AccountState::Waiting(why))) => ("waiting", Some(why.clone())),
+            Some((account, AccountState::Live)) => match reported(link.health(account)) {
+                ("live", _) => ("loaded", None),
+                said => said,
+            },
             _ => ("loaded", None),
         };
     }
@@ -114,7 +118,7 @@ fn running_state(link: &Link) -> (&'static str, Option<String>) {
     ("loaded", broken)
 }
 
-/// How a started account is: live, unless its channel says something else.
+/// How a started account is: live, unless its plugin says something else.
 fn reported(health: Option<Health>) -> (&'static str, Option<String>) {
     match health {
         None | Some(Health::Live | Health::Unknown) => ("live", None),

@@ -262,9 +262,9 @@ impl Link {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a channel's word on how an account of it is.
+    /// Takes a plugin's word on how an account of it is.
     pub fn heard(&self, account: &str, health: Health) {
-        let channel = &self.manifest.channel_type;
+        let plugin = &self.manifest.name;
         let health = bounded(health);
         let before = self.reports().insert(account.to_owned(), health.clone());
         if before.as_ref() == Some(&health) {
@@ -272,17 +272,17 @@ impl Link {
         }
         match (&health, before) {
             (Health::Degraded { reason }, _) => {
-                tracing::warn!(channel, account, %reason, "channel works in part");
+                tracing::warn!(plugin, account, %reason, "it works in part");
             }
             (Health::Stopped { reason }, _) => {
-                tracing::error!(channel, account, %reason, "channel has stopped");
+                tracing::error!(plugin, account, %reason, "it has stopped");
             }
-            (Health::Live, Some(_)) => tracing::info!(channel, account, "channel works again"),
-            _ => tracing::debug!(channel, account, ?health, "channel reports"),
+            (Health::Live, Some(_)) => tracing::info!(plugin, account, "it works again"),
+            _ => tracing::debug!(plugin, account, ?health, "it reports"),
         }
     }
 
-    /// What a channel said last of how an account of it is.
+    /// What a plugin said last of how an account of it is.
     pub fn health(&self, account: &str) -> Option<Health> {
         self.reports().get(account).cloned()
     }

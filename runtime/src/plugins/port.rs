@@ -1,6 +1,7 @@
 //! What a plugin may say to the runtime: decode, stamp, bound, hand on.
 
 use super::link::Link;
+use super::registry::slot;
 use crate::error::Error;
 use crate::house::House;
 use crate::inbound::{self, Arrival};
@@ -71,8 +72,8 @@ async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Fram
         Ok(event) => event,
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
     };
-    let channel_type = &link.manifest.channel_type;
-    if link.manifest.kind != PluginKind::Channel && event != Event::Unknown {
+    let channel_type = &slot(&link.manifest);
+    if link.manifest.kind != PluginKind::Channel && !event.is_for_modules() {
         return (status::BAD_FRAME, wire::frame(&"a module hands over no messages; it answers with effects"));
     }
     match event {

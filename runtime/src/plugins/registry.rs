@@ -25,8 +25,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The place of a plugin: no channel type has a `:`.
-fn slot(manifest: &Manifest) -> String {
+/// The place of a plugin, and the name under which its state is kept: no channel type has a `:`.
+pub fn slot(manifest: &Manifest) -> String {
     match manifest.kind {
         PluginKind::Module => format!("module:{}", manifest.name),
         PluginKind::Channel | PluginKind::Unknown => manifest.channel_type.clone(),

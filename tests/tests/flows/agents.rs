@@ -220,7 +220,13 @@ fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
         assert_eq!(terminal.reply(), "it ticks");
         act(&house, &json!({ "action": "repeat", "text": "once more" }));
         assert_eq!(terminal.reply(), "once more");
-        assert_eq!(house.query::<i64>("SELECT hops FROM sessions"), [1]);
+        for (text, before) in [("one", "None"), ("two", "Some(\"one\")")] {
+            act(&house, &json!({ "action": "keep", "text": text }));
+            assert_eq!(terminal.reply(), format!("kept before: {before}"));
+        }
+        let guard = listed(&house, "guard").unwrap();
+        assert_eq!((&guard["state"], &guard["reason"]), (&json!("degraded"), &json!("two")));
+        assert_eq!(house.query::<i64>("SELECT hops FROM sessions"), [3]);
         for (name, words) in
             [("deny", "not now"), ("wrong", "neither `note` nor `refuse`"), ("../x", "not made of a-z")]
         {
@@ -236,7 +242,10 @@ fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
             (house.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
         });
         std::thread::sleep(Duration::from_millis(1500));
-        assert_eq!(house.query::<String>(heard), ["it ticks", "once more"]);
+        assert_eq!(
+            house.query::<String>(heard),
+            ["it ticks", "once more", "kept before: None", "kept before: Some(\"one\")"]
+        );
     }
 }
 

@@ -52,7 +52,8 @@ impl Module for Flawed {
                 Ok(Verdict::Allow)
             }
             "talks" => {
-                let _ = self.runtime.state_set(vec![StateWrite::set("asked", "1")]).await;
+                let chat = Conversation { platform_id: "chat".into(), name: None, is_group: None };
+                let _ = self.runtime.conversation(chat).await;
                 Ok(Verdict::Allow)
             }
             _ => Ok(Verdict::Allow),

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 use vestibule_plugin_api::{
-    Action, Effect, Forwarded, InboundMessage, Module, Result, Reviewed, Runtime, Screened, Sender, Tick,
-    Timestamp, Verdict, async_trait, config, export_module,
+    Action, Effect, Forwarded, Health, InboundMessage, Module, Result, Reviewed, Runtime, Screened, Sender,
+    StateWrite, Tick, Timestamp, Verdict, async_trait, config, export_module,
 };
 
 config! {
@@ -53,6 +53,12 @@ impl Module for Guard {
         let text = action.content["text"].as_str().unwrap_or_default().to_owned();
         Ok(match action.name.as_str() {
             "repeat" => vec![Effect::Note { text }],
+            "keep" => {
+                let kept = self.0.state_get("kept").await?;
+                self.0.state_set(vec![StateWrite::set("kept", text.clone())]).await?;
+                self.0.health(Health::Degraded { reason: text }).await;
+                vec![Effect::Note { text: format!("kept before: {kept:?}") }]
+            }
             "deny" => vec![Effect::Refuse { reason: text }],
             _ => vec![Effect::Post { session: None, text }],
         })
@@ -95,7 +101,7 @@ export_module! {
     name: "guard",
     description: "Refuses, replaces, fails",
     stations: ["screen", "review", "forward", "action", "tick", "teleport"],
-    actions: ["repeat", "deny", "wrong"],
+    actions: ["repeat", "deny", "wrong", "keep"],
     tick_seconds: 1,
     on_failure: "closed",
 }
