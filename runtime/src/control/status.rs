@@ -3,7 +3,7 @@
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::house::House;
-use crate::plugins::{AccountState, Link, Origin, SeatState};
+use crate::plugins::{self, AccountState, Link, Origin, SeatState};
 use crate::{agents, launcher, ledger, sessions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -38,13 +38,17 @@ pub async fn status(house: &House) -> Result<Value> {
             })
         })
         .collect();
-    let channels: Vec<Value> = house
+    let mut channels: Vec<Value> = house
         .registry
         .all()
         .iter()
         .filter(|link| link.manifest.kind == PluginKind::Channel)
         .flat_map(|link| channels(house, link))
         .collect();
+    channels.extend(plugins::without_plugin(house).map(|(channel, account)| {
+        let reason = "no plugin speaks it: `vestibule plugin list` shows those there are";
+        json!({ "channel": channel, "account": account, "state": "off", "reason": reason })
+    }));
     let sandbox = launcher::sandbox(house).await;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),

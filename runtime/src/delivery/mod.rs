@@ -181,9 +181,7 @@ pub async fn adapter_is_live(house: &Arc<House>, link: &Arc<Link>, account: Stri
 /// # Errors
 /// The central database failed.
 pub async fn plugins_are_complete(house: &Arc<House>) -> Result<()> {
-    if house.registry.complete.swap(true, Ordering::AcqRel) {
-        return Ok(());
-    }
+    house.registry.complete.store(true, Ordering::Release);
     unpark(house, ACTION.to_owned(), ACCOUNT_MAIN.to_owned(), Doubt::SendAgain).await
 }
 

@@ -60,6 +60,11 @@ pub fn sections(config: &Config, manifest: &Manifest) -> BTreeMap<String, toml::
     sections
 }
 
+/// The accounts of the config whose channel type no plugin has: a typo, or a file that is not there.
+pub fn without_plugin(house: &House) -> impl Iterator<Item = &(String, String)> {
+    house.config.channels.keys().filter(|(channel, _)| house.registry.channel(channel).is_none())
+}
+
 /// Starts every account of a plugin.
 pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
     let sections = link.sections().clone();

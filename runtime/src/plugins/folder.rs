@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::PluginKind;
@@ -55,8 +56,13 @@ pub async fn watch(house: Arc<House>) {
             retry_refused(&house, &mut seen);
         }
         let unsettled = scan(&house, &mut seen).await;
-        if !unsettled && let Err(error) = delivery::plugins_are_complete(&house).await {
-            tracing::error!(%error, "what waited for modules could not be woken");
+        if !unsettled && !house.registry.complete.load(Ordering::Acquire) {
+            for (channel, account) in accounts::without_plugin(&house) {
+                tracing::warn!(channel, account, "no plugin speaks this channel of vestibule.toml");
+            }
+            if let Err(error) = delivery::plugins_are_complete(&house).await {
+                tracing::error!(%error, "what waited for modules could not be woken");
+            }
         }
         let wait = if unsettled { SETTLED / 4 } else { SAFETY_NET };
         tokio::select! {

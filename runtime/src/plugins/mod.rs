@@ -29,7 +29,7 @@ mod stations;
 mod tier;
 mod trust;
 
-pub use accounts::{AccountState, start_accounts, stop_all};
+pub use accounts::{AccountState, start_accounts, stop_all, without_plugin};
 pub use examine::{Report, examine};
 pub use folder::{reload, watch};
 pub use link::{CallError, Link, Origin};

@@ -166,10 +166,13 @@ fn readable(files: &Files) -> BTreeSet<Said> {
     let mut found = BTreeSet::new();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
     let Ok(db) = Connection::open_with_flags(home.path().join("outbound.db"), flags) else { return found };
+    // A column whose name is damaged is not there, as in an older layout.
+    let there = |column: &&str| db.prepare(&format!("SELECT {column} FROM messages_out")).is_ok();
+    let named = ["id", "channel_type", "platform_id", "thread_id", "content"];
+    let columns = named.map(|column| if there(&column) { column } else { "NULL" }).join(", ");
     for walk in
         ["NOT INDEXED", "NOT INDEXED ORDER BY rowid DESC", "WHERE seq > -9223372036854775808 ORDER BY seq"]
     {
-        let columns = "id, channel_type, platform_id, thread_id, content";
         let Ok(mut statement) = db.prepare(&format!("SELECT {columns} FROM messages_out {walk}")) else {
             continue;
         };

@@ -83,7 +83,8 @@ fn run(mut traffic: Traffic, name: &str, kills: usize, messages: usize) {
 fn killed_again_and_again_a_channel_without_any_promise_loses_nothing() {
     let (kills, messages) = if in_full() { (60, 2_000) } else { (3, 0) };
     run(Traffic::post("plain", CHATS), "no promise, six chats", kills, messages);
-    run(Traffic::post("plain", 1), "no promise, one chat", kills, messages);
+    // A platform that answers everything, late: who is killed meanwhile does not know.
+    run(Traffic::posting("plain", 1, false), "no promise, one chat", kills, 0);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn an_old_plugin_gives_way_to_another_and_comes_back() {
     round_trip(&house, at);
     let place = house.home.path().join("plugins/old.so");
     fs::remove_file(&place).unwrap();
-    until("it is gone", || house.channel("old").is_null().then_some(()));
+    until("it is gone", || (house.channel("old")["state"] == "off").then_some(()));
     fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
     until("today's is loaded", || (!house.channel("echo").is_null()).then_some(()));
     fs::copy(&file, &place).unwrap();
