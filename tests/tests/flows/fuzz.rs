@@ -403,6 +403,12 @@ fn unhurried(mut read: impl FnMut() -> Kept) -> Kept {
     kept
 }
 
+/// Whether a reply says what a row does, or leaves part of it out: a column whose name has another case now
+/// is none to a reader of older layouts. Without its chat a reply goes nowhere.
+fn is_part(said: &Said, row: &Said) -> bool {
+    said.iter().zip(row).all(|(said, row)| said.is_none() || said == row)
+}
+
 fn judge(what: &str, shape: &Shape, files: &Files, kept: &Kept, damage: &str) {
     assert_eq!(kept.broke_rule, None, "{what}: a frame that the runtime refuses");
     assert_ne!(kept.word, "hung", "{what}");
@@ -410,7 +416,9 @@ fn judge(what: &str, shape: &Shape, files: &Files, kept: &Kept, damage: &str) {
     let told: BTreeSet<Said> = kept.replies.iter().map(said).collect();
     if !told.is_subset(&shape.replies) {
         let from_bytes = readable(files);
-        let wrong = told.iter().find(|said| !shape.replies.contains(*said) && !from_bytes.contains(*said));
+        let known =
+            |said: &&Said| shape.replies.contains(*said) || from_bytes.iter().any(|read| is_part(said, read));
+        let wrong = told.iter().find(|said| !known(said));
         let shown: String = format!("{wrong:?}").chars().take(300).collect();
         assert!(wrong.is_none(), "{what}: {shown} is in no file");
     }
