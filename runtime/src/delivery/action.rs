@@ -10,7 +10,7 @@ use crate::ledger::{self, Delivery};
 use crate::plugins::{CallError, Link, bounded};
 use crate::sessions;
 use rusqlite::Connection;
-use vestibule_plugin_api::{Action, Agent, EFFECTS_MAX, Effect, PluginError};
+use vestibule_plugin_api::{Action, Agent, Effect, PluginError};
 
 /// What will be done about one action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +49,7 @@ fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
 
 /// Which effects a module may answer `action` with: notes, and one `refuse`.
 fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
-    if effects.len() > EFFECTS_MAX {
-        return Err(format!("it asks for {} effects, the limit is {EFFECTS_MAX}", effects.len()));
-    }
+    note::not_too_many(&effects)?;
     let (mut refused, mut notes) = (None, Vec::new());
     for effect in effects {
         match effect {
@@ -98,6 +96,7 @@ pub fn perform(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vestibule_plugin_api::EFFECTS_MAX;
 
     #[test]
     fn which_effects_action_may_have() {

@@ -13,9 +13,7 @@ use crate::plugins::{CallError, Link, bounded};
 use crate::sessions;
 use rusqlite::Connection;
 use serde_json::json;
-use vestibule_plugin_api::{
-    AGENT, Agent, EFFECTS_MAX, Effect, Forwarded, PluginError, SessionRef, TEXT_BYTES_MAX,
-};
+use vestibule_plugin_api::{AGENT, Agent, Effect, Forwarded, PluginError, SessionRef, TEXT_BYTES_MAX};
 
 /// What will be done about one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +83,7 @@ fn usable(db: &Connection, session_id: &str, agent_group_id: &str) -> Result<boo
 
 /// Which effects a module may answer `forward` with: one `Post` or one `Refuse`, and notes.
 fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
-    if effects.len() > EFFECTS_MAX {
-        return Err(format!("it asks for {} effects, the limit is {EFFECTS_MAX}", effects.len()));
-    }
+    note::not_too_many(&effects)?;
     let (mut outcome, mut notes) = (None, Vec::new());
     for effect in effects {
         let decided = match effect {
@@ -206,6 +202,7 @@ fn attachment(file: crate::attachments::StoredFile) -> NewAttachment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vestibule_plugin_api::EFFECTS_MAX;
 
     #[test]
     fn which_effects_forward_may_have() {

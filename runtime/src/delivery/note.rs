@@ -9,7 +9,20 @@ use crate::plugins::{CallError, Link};
 use crate::sessions::Session;
 use rusqlite::Connection;
 use serde_json::json;
-use vestibule_plugin_api::{Address, PluginError, TEXT_BYTES_MAX};
+use vestibule_plugin_api::{Address, EFFECTS_MAX, Effect, PluginError, TEXT_BYTES_MAX};
+
+/// Whether an answer has no more effects than one may have.
+///
+/// # Errors
+/// Says how many it has.
+pub fn not_too_many(effects: &[Effect]) -> std::result::Result<(), String> {
+    match effects.len() {
+        count if count > EFFECTS_MAX => {
+            Err(format!("it asks for {count} effects, the limit is {EFFECTS_MAX}"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// A module's words, if there are not too many.
 ///

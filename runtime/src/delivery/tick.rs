@@ -10,7 +10,7 @@ use crate::{agents, ledger, plugin_state, sessions};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{ACCOUNT_MAIN, EFFECTS_MAX, Effect, Manifest, PluginError, StateWrite, Tick};
+use vestibule_plugin_api::{ACCOUNT_MAIN, Effect, Manifest, PluginError, StateWrite, Tick};
 
 /// Where it is kept when a module was asked last. No channel type has a `:`.
 const LAST: &str = "last";
@@ -77,9 +77,7 @@ async fn ask(house: &Arc<House>, link: &Link) -> std::result::Result<(), CallErr
 
 /// Which effects a module may answer `tick` with: words for agents that the operator lets it tell.
 fn plan(effects: Vec<Effect>, granted: &[String]) -> std::result::Result<Vec<(String, String)>, String> {
-    if effects.len() > EFFECTS_MAX {
-        return Err(format!("it asks for {} effects, the limit is {EFFECTS_MAX}", effects.len()));
-    }
+    note::not_too_many(&effects)?;
     let allowed = |effect: Effect| match effect {
         Effect::Tell { agent, text } if granted.contains(&agent) => Ok((agent, note::checked(text)?)),
         Effect::Tell { agent, .. } => Err(format!(
@@ -118,6 +116,7 @@ fn tell(db: &Connection, agent: &str, words: &str, session_bytes_max: u64, now: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vestibule_plugin_api::EFFECTS_MAX;
 
     #[test]
     fn which_effects_tick_may_have() {
