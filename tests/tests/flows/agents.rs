@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 /// Asks the helper with a file, and tells the terminal what comes back.
-const ASKS: &str = r#"sh -c 'p=$(cat); case "$p" in *"from=\"helper\" sender=\"helper\""*) n=$(printf %s "$p" | grep -q "f.txt — saved to" && echo 1); echo "<message to=\"terminal\">back: $n</message>";; *) printf bytes > "$VESTIBULE_REPLY_FILES/f.txt"; echo "<message to=\"helper\">please</message>";; esac'"#;
+pub const ASKS: &str = r#"sh -c 'p=$(cat); case "$p" in *"from=\"helper\" sender=\"helper\""*) n=$(printf %s "$p" | grep -q "f.txt — saved to" && echo 1); echo "<message to=\"terminal\">back: $n</message>";; *) printf bytes > "$VESTIBULE_REPLY_FILES/f.txt"; echo "<message to=\"helper\">please</message>";; esac'"#;
 
 /// Writes to the helper whatever it hears.
 const NEVER_STOPS: &str = r#"sh -c 'cat > /dev/null; echo "<message to=\"helper\">again</message>"'"#;
@@ -19,37 +19,40 @@ const FORMS: [(&str, &str); 3] = [
     ("[plugins.agent-to-agent]\nbuilt_in = false\n", "process"),
 ];
 
-fn drop_file(house: &House, krate: &str) {
+pub fn drop_file(house: &House, krate: &str) {
     fs::create_dir_all(house.home.path().join("plugins")).unwrap();
     fs::copy(plugin_file(krate), house.home.path().join(format!("plugins/{krate}.so"))).unwrap();
 }
 
-fn listed(house: &House, name: &str) -> Option<serde_json::Value> {
+pub fn listed(house: &House, name: &str) -> Option<serde_json::Value> {
     let list = house.json(&["plugin", "list"]);
     list.as_array().unwrap().iter().find(|plugin| plugin["name"] == name).cloned()
 }
 
 /// A house in which the assistant can write to the agent `helper`, which echoes.
 fn two_agents(config: &str, assistant: &str) -> House {
-    let house = House::new(config);
-    let from_file = config.contains("built_in = false");
-    let house = house.up();
-    if from_file && !config.contains("guard") {
+    let house = House::new(config).up();
+    if config.contains("built_in = false") && !config.contains("guard") {
         drop_file(&house, "vestibule-agent-to-agent");
     }
+    introduce(&house, assistant);
+    house
+}
+
+/// Makes the agent `helper`, which echoes, and lets the two write to each other.
+pub fn introduce(house: &House, assistant: &str) {
     house.ok(&["agent", "create", "helper"]);
     house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", assistant]);
     house.ok(&["destination", "create", "--agent", "assistant", "--name", "helper", "--to-agent", "helper"]);
     house.ok(&["destination", "create", "--agent", "helper", "--name", "boss", "--to-agent", "assistant"]);
-    house
 }
 
-fn count(house: &House, sql: &str) -> i64 {
+pub fn count(house: &House, sql: &str) -> i64 {
     house.query(&format!("SELECT COUNT(*) FROM {sql}"))[0]
 }
 
 /// One question, one answer, one report: nothing lost, nothing twice.
-fn one_conversation(house: &House) {
+pub fn one_conversation(house: &House) {
     until("all is settled", || (count(house, "deliveries WHERE state = 'delivered'") == 3).then_some(()));
     assert_eq!(count(house, "deliveries"), 3);
     assert_eq!(count(house, "messages_in WHERE id LIKE 'a2a-%'"), 2);

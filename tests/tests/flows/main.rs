@@ -21,6 +21,7 @@ mod kit;
 mod kit_words;
 mod locks;
 mod old_plugins;
+mod older_runtime;
 mod plugins;
 mod points;
 mod power_cut;

@@ -116,6 +116,8 @@ pub fn signal(name: &str, pid: &str) {
 /// A home, and perhaps a running house in it.
 pub struct House {
     pub home: tempfile::TempDir,
+    /// The program of the house and of its verbs.
+    program: PathBuf,
     child: Option<Child>,
     env: Vec<(String, String)>,
 }
@@ -126,12 +128,18 @@ impl House {
         let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
         std::fs::write(home.path().join("vestibule.toml"), format!("listen = \"127.0.0.1:0\"\n{config}"))
             .unwrap();
-        House { home, child: None, env: vec![] }
+        House { home, program: binary(), child: None, env: vec![] }
     }
 
     /// A home with its own config in it; nothing runs yet.
     pub fn at(home: tempfile::TempDir) -> House {
-        House { home, child: None, env: vec![] }
+        House { home, program: binary(), child: None, env: vec![] }
+    }
+
+    /// The same with another program.
+    pub fn program(mut self, program: &Path) -> House {
+        self.program = program.to_owned();
+        self
     }
 
     pub fn env(mut self, name: &str, value: &str) -> House {
@@ -159,7 +167,7 @@ impl House {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.program);
         command.args(args).env("VESTIBULE_HOME", self.home.path()).env_remove("VESTIBULE_LOG");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command

@@ -14,7 +14,7 @@ fn house(api: &BotApi) -> House {
 }
 
 /// The same with the channel's file in a process of its own.
-fn house_of_file(api: &BotApi) -> House {
+pub fn house_of_file(api: &BotApi) -> House {
     let house = house(api);
     let config = house.home.path().join("vestibule.toml");
     let text = std::fs::read_to_string(&config).unwrap();
@@ -25,16 +25,16 @@ fn house_of_file(api: &BotApi) -> House {
     house
 }
 
-fn wire(house: &House, chat: &str, more: &[&str]) {
+pub fn wire(house: &House, chat: &str, more: &[&str]) {
     let verb = ["wiring", "create", "--agent", "assistant", "--channel", "telegram", "--chat", chat];
     house.ok(&[&verb, more].concat());
 }
 
-fn sent(chat: i64, words: &str) -> Sent {
+pub fn sent(chat: i64, words: &str) -> Sent {
     Sent { method: "sendMessage".into(), chat, topic: None, quote: None, words: words.into(), file: vec![] }
 }
 
-fn last(api: &BotApi, count: usize) -> Vec<Sent> {
+pub fn last(api: &BotApi, count: usize) -> Vec<Sent> {
     until("Telegram has it", || {
         let store = api.store();
         (store.sent.len() >= count).then(|| store.sent[count - 1..].to_vec())

@@ -1,0 +1,113 @@
+//! Today's plugins in the runtime of an earlier level of the vocabulary: `tests/fixtures/runtimes`. What they
+//! ask for that it does not know is answered `unsupported`, and they do without.
+
+use crate::agents::{ASKS, count, drop_file, introduce, listed, one_conversation};
+use crate::bot_api::BotApi;
+use crate::support::{House, PATIENCE, Terminal, binary, free_port, until};
+use crate::telegram;
+use serde_json::json;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Every level that has a runtime.
+const LEVELS: [&str; 1] = ["0.1"];
+
+/// The runtime of a level, unpacked.
+fn runtime(level: &str) -> Option<PathBuf> {
+    if !cfg!(target_arch = "x86_64") {
+        eprintln!("SKIPPED: the older runtimes are built for x86_64");
+        return None;
+    }
+    let packed =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runtimes").join(level).join("vestibule.gz");
+    let folder = binary().parent().unwrap().join("older-runtimes");
+    fs::create_dir_all(&folder).unwrap();
+    let program = folder.join(format!("vestibule-{level}"));
+    // A whole file is put into its place, as another test may run it, and by a process of its own: a file
+    // that this one had open for writing could not be run while any of its children still has it, too.
+    let script =
+        "new=$(mktemp -p \"$3\") && gzip -dc \"$1\" > \"$new\" && chmod 755 \"$new\" && mv \"$new\" \"$2\"";
+    let unpacked = Command::new("sh").args(["-c", script, "sh"]).args([&packed, &program, &folder]).status();
+    assert!(unpacked.unwrap().success());
+    Some(program)
+}
+
+/// A line and a file go in, and come back.
+fn round_trip(at: SocketAddr) {
+    let stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut caller = BufReader::new(stream);
+    caller.get_mut().write_all(b"file 5 a.txt\nbytesdo you know me?\n").unwrap();
+    let (mut head, mut bytes, mut line) = (String::new(), [0; 5], String::new());
+    caller.read_line(&mut head).unwrap();
+    caller.read_exact(&mut bytes).unwrap();
+    caller.read_line(&mut line).unwrap();
+    assert_eq!((head.as_str(), &bytes), ("file 5 a.txt\n", b"bytes"));
+    assert!(line.starts_with("do you know me?"), "{line}");
+}
+
+#[test]
+fn a_channel_of_today_carries_lines_and_files_in_both_tiers() {
+    for (level, tier) in LEVELS.iter().flat_map(|level| [(level, "process"), (level, "in-process")]) {
+        let Some(program) = runtime(level) else { return };
+        let at = free_port();
+        let config = format!("[plugins.echo]\ntier = \"{tier}\"\n[channels.echo.main]\nlisten = \"{at}\"\n");
+        let house = House::new(&config).program(&program).up();
+        let wiring = ["--agent", "assistant", "--channel", "echo", "--chat", "lines", "--pattern", "."];
+        house.ok(&[&["wiring", "create"][..], &wiring].concat());
+        drop_file(&house, "vestibule-echo-channel");
+        house.wait_live("echo");
+        round_trip(at);
+        assert_eq!(listed(&house, "echo").unwrap()["tier"], tier);
+    }
+}
+
+#[test]
+fn a_channel_of_today_does_without_what_it_is_not_answered() {
+    for level in LEVELS {
+        let Some(program) = runtime(level) else { return };
+        let api = BotApi::start();
+        api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
+        let house = telegram::house_of_file(&api).program(&program).up();
+        house.wait_live("telegram");
+        assert_eq!(listed(&house, "telegram").unwrap()["tier"], "process");
+        telegram::wire(&house, "telegram:-1001", &[]);
+        // It tells the chat's title, and asks whether anybody is wired before it fetches the file.
+        let group = json!({ "id": -1001, "type": "supergroup", "title": "Friends" });
+        let mention = json!([{ "type": "mention", "offset": 0, "length": 13 }]);
+        let photo = json!({ "caption": "@VestibuleBot look", "caption_entities": mention,
+            "photo": [{ "file_id": "photos/1.jpg", "file_size": 11 }] });
+        api.push("message", group, photo);
+        until("text and file are back", || (api.store().sent.len() == 2).then_some(()));
+        assert_eq!(api.store().sent[1].file, b"the picture");
+        let titled: Vec<i64> =
+            house.query("SELECT COUNT(*) FROM pragma_table_info('messaging_groups') WHERE name = 'title'");
+        assert_eq!(titled, [0], "this runtime knows no titles");
+    }
+}
+
+#[test]
+fn modules_of_today_forward_and_screen() {
+    for level in LEVELS {
+        let Some(program) = runtime(level) else { return };
+        let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(&program).up();
+        drop_file(&house, "vestibule-agent-to-agent");
+        until("the module is live", || house.log().contains("module is live").then_some(()));
+        introduce(&house, ASKS);
+        assert_eq!(house.chat("go"), "back: 1");
+        one_conversation(&house);
+
+        // This one listens at stations that this runtime does not have, too.
+        let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(&program).up();
+        drop_file(&house, "vestibule-guard");
+        until("the module is live", || house.log().contains("module is live").then_some(()));
+        assert_eq!(house.chat("in-old and out-old"), "new and new");
+        let mut terminal = Terminal::connect(&house, false);
+        terminal.write(&json!({ "text": "in-rude" }));
+        assert!(terminal.read()["error"].as_str().unwrap().contains("refused it: rude"));
+        assert_eq!(count(&house, "deliveries WHERE state = 'failed'"), 0);
+    }
+}
