@@ -67,9 +67,9 @@ pub use sdk::{Channel, ConfigValue, Module, Runtime, Secret, local_socket};
 #[cfg(feature = "sdk")]
 pub mod __export {
     pub use crate::bundled::Bundled;
-    pub use crate::manifest::{ManifestText, Note};
     pub use crate::sdk::config::{ConfigOf, Described, KeyText, Section, Undescribed};
     pub use crate::sdk::kind::{Kind, OfChannel, OfModule};
+    pub use crate::sdk::note::{ManifestText, Note};
     pub use crate::sdk::serve::{State, serve_call, serve_cancel, serve_init, serve_shutdown};
     pub use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleError, RootModuleResult};
     pub use abi_stable::prefix_type::{PrefixRefTrait, PrefixTypeTrait};

@@ -8,6 +8,7 @@ pub(crate) mod kind;
 mod local;
 pub(crate) mod log;
 mod module;
+pub(crate) mod note;
 pub(crate) mod serve;
 
 pub use channel::Channel;
