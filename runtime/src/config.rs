@@ -422,6 +422,8 @@ mod tests {
             ("sandbox_proceses = 9", "did you mean `sandbox_processes`?"),
             ("[plugins.echo]\ntier = \"inside\"", "`tier` is \"process\" or \"in-process\""),
             ("[plugins.echo]\ntierr = \"process\"", "did you mean `tier`?"),
+            ("[plugins.echo]\ndeadline_seconds = 0", "must be a number above 0"),
+            ("[plugins.echo]\ndeadline_seconds = 61", "`deadline_seconds` is 60 at most"),
             ("require_trusted = \"yes\"", "true or false"),
             ("[plugins]\necho = 1", "[plugins.NAME]"),
         ] {

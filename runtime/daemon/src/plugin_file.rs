@@ -3,7 +3,7 @@
 use crate::cli::{PluginFile, TrustArgs};
 use crate::{print, up};
 use anyhow::anyhow;
-use vestibule_plugin_api::{ConfigKey, Schema};
+use vestibule_plugin_api::{ConfigKey, PluginKind, Schema};
 use vestibule_runtime::plugins::{self, Report};
 use vestibule_runtime::{Config, Home};
 
@@ -29,14 +29,14 @@ pub async fn check(args: PluginFile) -> anyhow::Result<()> {
 fn show(report: &Report) {
     println!("{}", report.file.display());
     if let Some(manifest) = &report.manifest {
+        let kind = match manifest.kind {
+            PluginKind::Channel => format!("channel {}, ", manifest.channel_type),
+            PluginKind::Module => "module, ".to_owned(),
+            PluginKind::Unknown => String::new(),
+        };
         println!(
-            "  {} {}: {}\n  channel {}, interface {}, vocabulary {}",
-            manifest.name,
-            manifest.version,
-            manifest.description,
-            manifest.channel_type,
-            manifest.abi,
-            manifest.api
+            "  {} {}: {}\n  {kind}interface {}, vocabulary {}",
+            manifest.name, manifest.version, manifest.description, manifest.abi, manifest.api
         );
     }
     if let Some(sha256) = &report.sha256 {

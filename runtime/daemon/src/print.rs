@@ -82,6 +82,9 @@ pub fn answer(verb: &str, value: &Value) {
     if let Some(id) = value["id"].as_str().filter(|id| *id != name) {
         println!("id {id}");
     }
+    if let Some(why) = value["reason"].as_str() {
+        println!("  and now: {}, {why}", word(&value["state"]));
+    }
 }
 
 fn adopted(value: &Value) {

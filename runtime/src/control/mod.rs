@@ -13,7 +13,7 @@ use crate::adopt;
 use crate::error::{Error, Result};
 use crate::house::House;
 use crate::plugins;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Finds the verb and runs it.
@@ -31,7 +31,7 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
         "plugin.reload" => {
             let name = args["name"].as_str().unwrap_or_default();
             plugins::reload(house, name).await.map_err(Error::Refused)?;
-            return Ok(json!({ "name": name }));
+            return Ok(status::started(house, name).await);
         }
         _ => {}
     }

@@ -7,10 +7,15 @@ use crate::plugins::{self, AccountState, Link, Origin, SeatState};
 use crate::{agents, launcher, ledger, sessions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
 use vestibule_plugin_api::{Capability, Health, PluginKind};
 
 /// How many sessions and drops are shown.
 const SHOWN: i64 = 20;
+/// How long the accounts of a plugin are waited for, and how often they are looked at.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+const START_LOOK: Duration = Duration::from_millis(10);
 
 /// Everything at once.
 pub async fn status(house: &House) -> Result<Value> {
@@ -134,34 +139,49 @@ fn reported(health: Option<Health>) -> (&'static str, Option<String>) {
 
 /// The plugins, and the files that were refused.
 pub fn plugins(house: &House) -> Value {
-    let loaded = house.registry.all().into_iter().map(|link| {
-        let (origin, sha256) = match &link.origin {
-            Origin::Bundled => ("built in".to_owned(), None),
-            Origin::File { path, sha256 } => (path.display().to_string(), Some(sha256.clone())),
-        };
-        let (state, reason) = match link.tier.seat_state() {
-            None | Some(SeatState::Running) => running_state(&link),
-            Some(SeatState::Restarting(why)) => ("restarting", Some(why)),
-            Some(SeatState::Quarantined(why)) => ("quarantined", Some(why)),
-        };
-        json!({
-            "name": link.manifest.name,
-            "version": link.manifest.version,
-            "kind": link.manifest.kind,
-            "stations": link.manifest.stations,
-            "channel": link.manifest.channel_type,
-            "api": link.manifest.api,
-            "tier": link.tier.word(),
-            "origin": origin,
-            "sha256": sha256,
-            "state": state,
-            "reason": reason,
-        })
-    });
+    let loaded = house.registry.all().into_iter().map(|link| plugin(&link));
     let refused = house.registry.refused();
     let refused = refused.iter().map(|(path, why)| {
         json!({ "name": path.file_name().map(|name| name.to_string_lossy()), "origin": path.display().to_string(),
             "state": "refused", "reason": why })
     });
     Value::Array(loaded.chain(refused).collect())
+}
+
+/// One plugin, once its accounts have started or have not: whoever asks for a start wants to know.
+pub async fn started(house: &House, name: &str) -> Value {
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        let Some(link) = house.registry.named(name) else { return json!({ "name": name }) };
+        let connecting = link.accounts().values().any(|state| *state == AccountState::Connecting);
+        if !connecting || Instant::now() >= deadline {
+            return plugin(&link);
+        }
+        tokio::time::sleep(START_LOOK).await;
+    }
+}
+
+fn plugin(link: &Link) -> Value {
+    let (origin, sha256) = match &link.origin {
+        Origin::Bundled => ("built in".to_owned(), None),
+        Origin::File { path, sha256 } => (path.display().to_string(), Some(sha256.clone())),
+    };
+    let (state, reason) = match link.tier.seat_state() {
+        None | Some(SeatState::Running) => running_state(link),
+        Some(SeatState::Restarting(why)) => ("restarting", Some(why)),
+        Some(SeatState::Quarantined(why)) => ("quarantined", Some(why)),
+    };
+    json!({
+        "name": link.manifest.name,
+        "version": link.manifest.version,
+        "kind": link.manifest.kind,
+        "stations": link.manifest.stations,
+        "channel": link.manifest.channel_type,
+        "api": link.manifest.api,
+        "tier": link.tier.word(),
+        "origin": origin,
+        "sha256": sha256,
+        "state": state,
+        "reason": reason,
+    })
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    ACCOUNT_MAIN, Action, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt,
-    Reviewed, Schema, Screened, Tick, Verdict, WebhookRequest,
+    ACCOUNT_MAIN, Action, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt, Schema,
+    Tick, Verdict, WebhookRequest,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 
@@ -203,14 +203,9 @@ impl Link {
         Ok(answer.effects)
     }
 
-    /// Asks a module about a message that came in.
-    pub async fn screen(&self, message: Screened) -> Result<Verdict, CallError> {
-        self.ask(wire::frame(&Request::Screen { message }), STATION_DEADLINE.min(self.deadline)).await
-    }
-
-    /// Asks a module about a message that goes out.
-    pub async fn review(&self, message: Reviewed) -> Result<Verdict, CallError> {
-        self.ask(wire::frame(&Request::Review { message }), STATION_DEADLINE.min(self.deadline)).await
+    /// Asks a module that screens or reviews about one message.
+    pub async fn verdict(&self, request: Request) -> Result<Verdict, CallError> {
+        self.ask(wire::frame(&request), STATION_DEADLINE.min(self.deadline)).await
     }
 
     /// Starts an account. What it said before of how it is holds no longer.

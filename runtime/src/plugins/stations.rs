@@ -5,6 +5,7 @@ use super::link::{CallError, Link};
 use super::registry::Registry;
 use std::time::Duration;
 use tokio::time::Instant;
+use vestibule_plugin_api::wire::Request;
 use vestibule_plugin_api::{
     ACCOUNT_MAIN, OnFailure, REASON_BYTES_MAX, Reviewed, Screened, Station, TEXT_BYTES_MAX, Verdict,
 };
@@ -24,35 +25,42 @@ pub enum Said {
 }
 
 /// Asks about a message that came in.
-pub async fn screen(registry: &Registry, mut message: Screened) -> Said {
-    let mut changed = None;
-    for link in registry.at(Station::Screen) {
-        let verdict =
-            if is_there(&link).await { link.screen(message.clone()).await } else { Err(CallError::NotThere) };
-        match judge(&link, "screen", verdict) {
-            Said::Pass(None) => {}
-            Said::Pass(Some(text)) => {
-                message.text.clone_from(&text);
-                changed = Some(text);
-            }
-            stop @ Said::Stop(_) => return stop,
-        }
-    }
-    Said::Pass(changed)
+pub async fn screen(registry: &Registry, message: Screened) -> Said {
+    ask(registry, Station::Screen, "screen", |text| {
+        let mut message = message.clone();
+        message.text = text.cloned().unwrap_or(message.text);
+        Request::Screen { message }
+    })
+    .await
 }
 
 /// Asks about a message that goes out.
-pub async fn review(registry: &Registry, mut message: Reviewed) -> Said {
+pub async fn review(registry: &Registry, message: Reviewed) -> Said {
+    ask(registry, Station::Review, "review", |text| {
+        let mut message = message.clone();
+        message.text = text.cloned().unwrap_or(message.text);
+        Request::Review { message }
+    })
+    .await
+}
+
+/// Asks one module after another, each with the text that the one before it changed, until one stops it.
+async fn ask(
+    registry: &Registry,
+    station: Station,
+    name: &str,
+    request: impl Fn(Option<&String>) -> Request,
+) -> Said {
     let mut changed = None;
-    for link in registry.at(Station::Review) {
-        let verdict =
-            if is_there(&link).await { link.review(message.clone()).await } else { Err(CallError::NotThere) };
-        match judge(&link, "review", verdict) {
+    for link in registry.at(station) {
+        let verdict = if is_there(&link).await {
+            link.verdict(request(changed.as_ref())).await
+        } else {
+            Err(CallError::NotThere)
+        };
+        match judge(&link, name, verdict) {
             Said::Pass(None) => {}
-            Said::Pass(Some(text)) => {
-                message.text.clone_from(&text);
-                changed = Some(text);
-            }
+            Said::Pass(text) => changed = text,
             stop @ Said::Stop(_) => return stop,
         }
     }

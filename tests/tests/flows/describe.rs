@@ -56,10 +56,8 @@ fn a_typo_breaks_one_account_and_is_mended_by_a_reload() {
         assert!(reason(&plugin).ends_with(&want), "{plugin}");
 
         write_config(&house, &format!("{good}[channels.echo.other]\nlisten = \"127.0.0.1:0\"\n"));
-        house.ok(&["plugin", "reload", "echo"]);
-        until("both are live", || {
-            ["main", "other"].iter().all(|name| account(name)["state"] == "live").then_some(())
-        });
+        assert_eq!(house.ok(&["plugin", "reload", "echo"]), "plugin echo reloaded\n");
+        assert_eq!(["main", "other"].map(|name| account(name)["state"].clone()), ["live", "live"]);
     }
 }
 
@@ -78,11 +76,11 @@ fn what_is_built_in_is_started_again_with_the_config_of_now() {
     assert!(reason(&broken).ends_with("does not know; did you mean \"hops_max\"?"), "{broken}");
 
     write_config(&house, "[modules.agent-to-agent]\nhops_max = \"3\"\n");
-    house.ok(&["plugin", "reload", "agent-to-agent"]);
-    until("another fault is told", || reason(&module()).contains("wants a whole number").then_some(()));
+    let told = house.ok(&["plugin", "reload", "agent-to-agent"]);
+    assert!(told.contains("and now: broken, ") && told.contains("wants a whole number"), "{told}");
     write_config(&house, "[modules.agent-to-agent]\nhops_max = 3\n");
-    house.ok(&["plugin", "reload", "agent-to-agent"]);
-    until("it runs", || (reason(&module()).is_empty() && module()["state"] == "loaded").then_some(()));
+    assert_eq!(house.ok(&["plugin", "reload", "agent-to-agent"]), "plugin agent-to-agent reloaded\n");
+    assert_eq!((reason(&module()), module()["state"].as_str()), ("", Some("loaded")));
 
     // One that is live stays so when the new config does not fit.
     for (config, words) in [

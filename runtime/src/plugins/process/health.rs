@@ -1,6 +1,7 @@
-//! Whether a plugin's process is well: how much it holds, and whether it still answers.
+//! Whether a plugin's process is well: how much it holds and takes, and whether it still answers.
 
 use super::conn::Conn;
+use super::hog::{Look, is_hog, put_behind, wanted};
 use super::seat::Seat;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +18,11 @@ const BUSY_FACTOR: u32 = 10;
 /// So many late calls in a row end a plugin that still answers pings.
 const LATE_MAX: u32 = 3;
 
-/// Returns when the process must be ended, and says why.
-pub async fn watch(seat: &Seat, conn: &Arc<Conn>, pid: Option<u32>) -> String {
+/// Returns when the process of a plugin must be ended, and says why.
+pub async fn watch(plugin: &str, seat: &Seat, conn: &Arc<Conn>, pid: Option<u32>) -> String {
     tokio::select! {
         why = holdings(seat, pid) => why,
+        why = hogging(plugin, conn, pid) => why,
         why = pings(seat, conn) => why,
     }
 }
@@ -41,6 +43,29 @@ async fn holdings(seat: &Seat, pid: Option<u32>) -> String {
         if let Some(open) = open_files(pid).filter(|open| *open >= open_max) {
             return format!("it held {open} of {} descriptors: it does not close them", spec.open_files);
         }
+    }
+}
+
+/// Puts a process behind everybody else once it is a hog. What ends it is [`pings`], later: until then it
+/// takes nothing from the others.
+async fn hogging(plugin: &str, conn: &Conn, pid: Option<u32>) -> String {
+    let look = || Some(Look { wanted: wanted(pid?)?, silent: conn.silence() });
+    let mut before = look();
+    loop {
+        let begin = Instant::now();
+        tokio::time::sleep(LOOK_EVERY).await;
+        let now = look();
+        if let (Some(pid), Some(before), Some(now)) = (pid, before, now)
+            && is_hog(before, now, begin.elapsed())
+        {
+            put_behind(pid);
+            tracing::info!(
+                plugin,
+                "the plugin wants a processor all the time and says nothing; it runs behind all else"
+            );
+            return std::future::pending().await;
+        }
+        before = now;
     }
 }
 

@@ -11,6 +11,7 @@ mod child;
 mod conn;
 mod crashes;
 mod health;
+mod hog;
 mod host;
 mod listen;
 mod packet;

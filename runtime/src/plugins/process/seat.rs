@@ -173,7 +173,7 @@ async fn keep(house: Arc<House>, link: Arc<Link>, seat: Arc<Seat>, first: Life) 
                 let (conn, pid) = (life.conn.clone(), life.pid());
                 let why = tokio::select! {
                     why = life.ended() => why,
-                    why = health::watch(&seat, &conn, pid) => why,
+                    why = health::watch(plugin, &seat, &conn, pid) => why,
                     farewell = &mut leave => return farewell_to(&seat, Some(life), farewell.ok()).await,
                 };
                 (Some(life), why)
