@@ -24,6 +24,29 @@ pub(crate) fn build(path: &Path) -> Result<()> {
     Ok(db.execute_batch("COMMIT")?)
 }
 
+/// Writes a reply's row. `verb` says what becomes of a second one with the same id.
+#[cfg(any(feature = "ledger", feature = "runner"))]
+fn insert(db: &Connection, verb: &str, reply: &crate::MessageOut) -> Result<()> {
+    db.prepare_cached(&format!(
+        "{verb} INTO messages_out (id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, channel_type, \
+         thread_id, content, account) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)"
+    ))?
+    .execute(rusqlite::params![
+        reply.id,
+        reply.seq,
+        reply.in_reply_to,
+        reply.timestamp,
+        reply.deliver_after,
+        reply.kind,
+        reply.platform_id,
+        reply.channel_type,
+        reply.thread_id,
+        reply.content,
+        reply.account,
+    ])?;
+    Ok(())
+}
+
 #[cfg(feature = "ledger")]
 pub use draft::OutboundDraft;
 
@@ -61,24 +84,7 @@ mod draft {
         pub fn replies(&mut self, replies: &[MessageOut]) -> Result<()> {
             let tx = self.db.transaction()?;
             for m in replies {
-                tx.prepare_cached(
-                    "INSERT OR IGNORE INTO messages_out (id, seq, in_reply_to, timestamp, deliver_after, kind, \
-                     platform_id, channel_type, thread_id, content, account) \
-                     VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
-                )?
-                .execute(params![
-                    m.id,
-                    m.seq,
-                    m.in_reply_to,
-                    m.timestamp,
-                    m.deliver_after,
-                    m.kind,
-                    m.platform_id,
-                    m.channel_type,
-                    m.thread_id,
-                    m.content,
-                    m.account,
-                ])?;
+                insert(&tx, "INSERT OR IGNORE", m)?;
             }
             Ok(tx.commit()?)
         }
@@ -197,23 +203,7 @@ mod writer {
             for m in replies {
                 highest = next_odd(highest);
                 m.seq = highest;
-                tx.prepare_cached(
-                    "INSERT INTO messages_out (id, seq, in_reply_to, timestamp, deliver_after, kind, platform_id, \
-                     channel_type, thread_id, content, account) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
-                )?
-                .execute(params![
-                    m.id,
-                    m.seq,
-                    m.in_reply_to,
-                    m.timestamp,
-                    m.deliver_after,
-                    m.kind,
-                    m.platform_id,
-                    m.channel_type,
-                    m.thread_id,
-                    m.content,
-                    m.account,
-                ])?;
+                insert(&tx, "INSERT", m)?;
             }
             for id in ids {
                 tx.prepare_cached(

@@ -154,6 +154,12 @@ impl Foreign {
     }
 }
 
+/// The verb that takes a folder over for a chat.
+pub fn adoption<'a>(folder: &'a Path, channel: &'a str, chat: &'a str) -> [&'a str; 9] {
+    let folder = folder.to_str().unwrap();
+    ["session", "adopt", folder, "--agent", "assistant", "--channel", channel, "--chat", chat]
+}
+
 #[test]
 fn every_layout_is_taken_over_whole() {
     let house = House::new("").up();
@@ -300,17 +306,7 @@ fn killed_in_the_middle_it_is_completed_without_doubles() {
         .unwrap();
     let dir = foreign.dir();
     let before = foreign.state();
-    let args = [
-        "session",
-        "adopt",
-        dir.to_str().unwrap(),
-        "--agent",
-        "assistant",
-        "--channel",
-        "old",
-        "--chat",
-        "c",
-    ];
+    let args = adoption(&dir, "old", "c");
     let mut cut_short = 0;
     for round in 0..6 {
         let mut client = house
@@ -485,19 +481,7 @@ fn what_cannot_be_taken_over_is_refused_in_words() {
     assert_eq!(other.chat("elsewhere"), "elsewhere");
     other.stop();
     let folder = other.sessions().remove(0);
-    let report = house.json(&[
-        "session",
-        "adopt",
-        folder.to_str().unwrap(),
-        "--agent",
-        "assistant",
-        "--channel",
-        "x",
-        "--chat",
-        "y",
-        "--thread",
-        "z",
-    ]);
+    let report = house.json(&[&adoption(&folder, "x", "y")[..], &["--thread", "z"]].concat());
     assert_eq!(house.query::<String>("SELECT thread_id FROM sessions WHERE thread_id = 'z'"), ["z"]);
     assert_eq!(
         (&report["inbound"], &report["outbound"], &report["undelivered"]),

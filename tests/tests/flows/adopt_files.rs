@@ -1,6 +1,6 @@
 //! The files of a foreign session folder: taken over both ways, and left out where they are a trap.
 
-use crate::adopt::{Foreign, INBOUND, OUTBOUND, fifo};
+use crate::adopt::{Foreign, INBOUND, OUTBOUND, adoption, fifo};
 use crate::attachments::{Stop, entries, swap};
 use crate::support::{self, House, Terminal, race_time, until};
 use rusqlite::params;
@@ -141,17 +141,7 @@ fn what_was_never_delivered_goes_out_with_its_files() {
     let foreign = Foreign::with_files(INBOUND[4], OUTBOUND[3], "terminal", "local");
     let mut client = Terminal::connect(&house, true);
     let dir = foreign.dir();
-    let told = house.ok(&[
-        "session",
-        "adopt",
-        dir.to_str().unwrap(),
-        "--agent",
-        "assistant",
-        "--channel",
-        "terminal",
-        "--chat",
-        "local",
-    ]);
+    let told = house.ok(&adoption(&dir, "terminal", "local"));
     assert!(told.contains("5 files came with them") && !told.contains("left out"), "{told}");
     // The reply, and the echo of two messages that wait: the files come back with one of its answers.
     let answers: Vec<_> = (0..3).map(|_| client.answer()).collect();
@@ -295,19 +285,7 @@ fn a_copy_of_another_vestibules_folder_has_its_files() {
     let copied = Command::new("cp").arg("-r").arg(&folder).arg(copy.path().join("s")).status().unwrap();
     assert!(copied.success());
     let house = House::new("").up();
-    let adopt = |folder: &Path, chat: &str| {
-        house.json(&[
-            "session",
-            "adopt",
-            folder.to_str().unwrap(),
-            "--agent",
-            "assistant",
-            "--channel",
-            "x",
-            "--chat",
-            chat,
-        ])
-    };
+    let adopt = |folder: &Path, chat: &str| house.json(&adoption(folder, "x", chat));
     let report = adopt(&folder, "links");
     assert_eq!((&report["files"], &report["files_left_out"]), (&json!(0), &json!(1)), "{report}");
     assert!(report["files_named"].to_string().contains("a copy of it has one"), "{report}");
@@ -394,17 +372,7 @@ fn a_crash_while_files_are_taken_over_loses_and_doubles_none() {
             std::os::unix::net::UnixStream::connect(house.home.path().join("control.sock")).ok()
         });
         let dir = foreign.dir();
-        let args = [
-            "session",
-            "adopt",
-            dir.to_str().unwrap(),
-            "--agent",
-            "assistant",
-            "--channel",
-            "old",
-            "--chat",
-            "c",
-        ];
+        let args = adoption(&dir, "old", "c");
         assert!(!house.run(&args).status.success(), "{point}");
         until(&point, || house.ended());
         house.start();
