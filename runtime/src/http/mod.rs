@@ -5,6 +5,7 @@
 //! - Whoever says nothing keeps nobody out.
 
 mod connections;
+mod replays;
 mod signature;
 mod webhook;
 

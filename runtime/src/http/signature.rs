@@ -6,6 +6,9 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use vestibule_plugin_api::{HmacScheme, Manifest, WebhookScheme};
 
+/// An HMAC with SHA-256.
+pub type Signature = [u8; 32];
+
 /// Whoever signs wrongly hears this, whatever is wrong.
 const WRONG: &str = "the signature does not match; the webhook's secret and the account's differ";
 
@@ -18,7 +21,7 @@ pub fn key(manifest: &Manifest) -> &str {
 }
 
 /// Verifies a request by the scheme that the manifest declares. `header` answers a header's value, by its
-/// name in whatever case.
+/// name in whatever case. Answers the signature: the same for the same request, and for no other.
 ///
 /// # Errors
 /// Says what is wrong, in words that give nothing away.
@@ -28,14 +31,15 @@ pub fn verify<'h>(
     header: impl Fn(&str) -> Option<&'h str>,
     body: &[u8],
     now: Timestamp,
-) -> Result<(), &'static str> {
+) -> Result<Signature, &'static str> {
     let cannot = "this channel's webhooks cannot be verified";
     match (manifest.webhook, &manifest.hmac) {
         (WebhookScheme::GithubSha256, _) => {
             let signature = header("x-hub-signature-256")
                 .ok_or("the header X-Hub-Signature-256 is missing; set the webhook's secret")?;
             let claimed = signature.strip_prefix("sha256=").ok_or(WRONG)?;
-            matches(claimed, "hex", mac(secret, &[body])?)
+            let own = mac(secret, &[body])?;
+            matches(claimed, "hex", own).map(|()| own)
         }
         (WebhookScheme::Hmac, Some(hmac)) => declared(hmac, secret, header, body, now),
         (WebhookScheme::Hmac, None) | (WebhookScheme::None | WebhookScheme::Unknown, _) => Err(cannot),
@@ -48,7 +52,7 @@ fn declared<'h>(
     header: impl Fn(&str) -> Option<&'h str>,
     body: &[u8],
     now: Timestamp,
-) -> Result<(), &'static str> {
+) -> Result<Signature, &'static str> {
     if !hmac.unknown.is_empty() || hmac.algorithm != "sha256" {
         return Err("this channel's webhooks are signed in a way that this runtime does not know");
     }
@@ -61,7 +65,8 @@ fn declared<'h>(
     };
     let (before, after) = hmac.signed.split_once("{body}").ok_or(WRONG)?;
     let [before, after] = [before, after].map(|part| part.replace("{timestamp}", stamp));
-    matches(claimed, &hmac.encoding, mac(secret, &[before.as_bytes(), body, after.as_bytes()])?)?;
+    let own = mac(secret, &[before.as_bytes(), body, after.as_bytes()])?;
+    matches(claimed, &hmac.encoding, own)?;
     if hmac.timestamp_header.is_some() {
         // Only now: it is the platform's own word.
         let signed_at: i64 = stamp.parse().map_err(|_| "it does not say when it was signed")?;
@@ -69,10 +74,10 @@ fn declared<'h>(
             return Err("it was signed too long ago, or the clocks differ");
         }
     }
-    Ok(())
+    Ok(own)
 }
 
-fn mac(secret: &str, parts: &[&[u8]]) -> Result<[u8; 32], &'static str> {
+fn mac(secret: &str, parts: &[&[u8]]) -> Result<Signature, &'static str> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| WRONG)?;
     for part in parts {
         mac.update(part);
@@ -81,7 +86,7 @@ fn mac(secret: &str, parts: &[&[u8]]) -> Result<[u8; 32], &'static str> {
 }
 
 /// Our own is written down as the platform writes its, and the two are compared.
-fn matches(claimed: &str, encoding: &str, own: [u8; 32]) -> Result<(), &'static str> {
+fn matches(claimed: &str, encoding: &str, own: Signature) -> Result<(), &'static str> {
     let (claimed, own) = match encoding {
         "hex" => (claimed.to_ascii_lowercase(), own.iter().map(|byte| format!("{byte:02x}")).collect()),
         "base64" => (claimed.trim_end_matches('=').to_owned(), base64(&own)),

@@ -1,5 +1,6 @@
 //! `/webhook/<channel>/<account>`: bounded, verified, then the plugin's.
 
+use super::replays::{Replays, Seen};
 use super::signature;
 use crate::house::House;
 use crate::plugins::{CallError, Link};
@@ -28,12 +29,14 @@ const AT_ONCE_MAX: usize = 64;
 pub struct Webhooks {
     house: Arc<House>,
     at_once: Arc<Semaphore>,
+    replays: Replays,
 }
 
 impl Webhooks {
     /// The webhooks of a house.
     pub fn new(house: &Arc<House>) -> Webhooks {
-        Webhooks { house: house.clone(), at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
+        let at_once = Arc::new(Semaphore::new(AT_ONCE_MAX));
+        Webhooks { house: house.clone(), at_once, replays: Replays::default() }
     }
 }
 
@@ -84,8 +87,15 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let body = read(body, house.config.webhook_body_limit).await?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    signature::verify(&link.manifest, &secret, header, &body, clock::now())
+    let signature = signature::verify(&link.manifest, &secret, header, &body, clock::now())
         .map_err(|why| (StatusCode::UNAUTHORIZED, why.to_owned()))?;
+    let serving = match webhooks.replays.begin(channel, account, signature) {
+        Seen::New(serving) => serving,
+        Seen::Taken => return Ok((StatusCode::OK, "it was taken before".to_owned())),
+        Seen::Serving => {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the same is being taken; send it again");
+        }
+    };
     let scheme = (link.manifest.webhook, link.manifest.hmac.clone());
     // Not every platform sends again: while a plugin is being replaced, its events wait a little.
     let begin = Instant::now();
@@ -105,7 +115,13 @@ async fn answer(
         body,
     };
     match link.webhook(account, request, ANSWER_DEADLINE.saturating_sub(begin.elapsed())).await {
-        Ok(head) => Ok((StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK), head.body)),
+        Ok(head) => {
+            let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
+            if status.is_success() {
+                serving.taken();
+            }
+            Ok((status, head.body))
+        }
         Err(CallError::Plugin(PluginError::Refused { reason })) => {
             refuse(StatusCode::UNPROCESSABLE_ENTITY, reason)
         }

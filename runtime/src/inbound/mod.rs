@@ -14,7 +14,7 @@ pub use decide::{Plan, Step, decide};
 pub use snapshot::{Arrival, Snapshot};
 
 use crate::clock::{self, Timestamp};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::house::House;
 use crate::messaging_groups;
 use crate::plugins::{self, Said};
@@ -33,6 +33,8 @@ pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>)
     let marks = house.clone();
     let arrival = match screened(house, arrival).await {
         Ok(arrival) => arrival,
+        // Modules end with the runtime: what they leave unsaid is no refusal.
+        Err(_) if house.is_stopping() => return Err(Error::Stopping),
         Err((arrival, reason)) => return refused(house, &arrival, reason, state, now).await,
     };
     let arrival = files::store(house, arrival).await?;

@@ -100,16 +100,13 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
         }
         let module = &link.manifest.name;
         match &state {
-            AccountState::Live if link.manifest.kind == PluginKind::Module => {
-                tracing::info!(module, "module is live");
-            }
             AccountState::Waiting(why) if channel.is_empty() => {
                 tracing::warn!(module, %why, "module cannot start yet");
             }
             AccountState::Broken(why) if channel.is_empty() => {
                 tracing::error!(module, %why, "module was not started");
             }
-            AccountState::Live => tracing::info!(channel, account, "channel is live"),
+            AccountState::Live => tell_live(&link, &account),
             AccountState::Waiting(why) => tracing::warn!(channel, account, %why, "channel cannot start yet"),
             AccountState::Broken(why) => tracing::error!(channel, account, %why, "channel was not started"),
             AccountState::Connecting | AccountState::Stopping => {}
@@ -129,6 +126,13 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(RESTART_LAST),
             () = house.stopping() => return,
         }
+    }
+}
+
+fn tell_live(link: &Link, account: &str) {
+    match link.manifest.kind {
+        PluginKind::Module => tracing::info!(module = link.manifest.name, "module is live"),
+        _ => tracing::info!(channel = link.manifest.channel_type, account, "channel is live"),
     }
 }
 
@@ -207,8 +211,7 @@ pub async fn settle(house: &Arc<House>, link: &Arc<Link>, tried: BTreeMap<String
             Some(entry) if *entry == AccountState::Connecting => *entry = AccountState::Live,
             _ => continue, // its process ended since; the next one starts the account
         }
-        let channel = &link.manifest.channel_type;
-        tracing::info!(channel, account, "channel is live");
+        tell_live(link, &account);
         if let Err(error) = delivery::adapter_is_live(house, link, account).await {
             tracing::error!(%error, "what waited for the channel could not be woken");
         }
@@ -246,9 +249,12 @@ pub async fn halt(link: &Arc<Link>, patience: Duration) {
     }
 }
 
-/// Stops every plugin.
+/// Stops every plugin: first the channels, so that no message comes in when the modules are gone that would
+/// screen it.
 pub async fn stop_all(house: &House) {
-    for link in house.registry.all() {
+    let (modules, channels): (Vec<_>, Vec<_>) =
+        house.registry.all().into_iter().partition(|link| link.manifest.kind == PluginKind::Module);
+    for link in channels.into_iter().chain(modules) {
         house.registry.remove(&link);
         stop(&link, Duration::ZERO).await;
     }

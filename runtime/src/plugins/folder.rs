@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
-use vestibule_plugin_api::PluginKind;
 
 /// A file is taken once it has not changed for this long.
 const SETTLED: Duration = Duration::from_millis(400);
@@ -241,15 +240,6 @@ async fn load_file(house: &Arc<House>, path: &Path) -> Result<(), String> {
         return Err(why);
     }
     match &running {
-        // What is asked of a module meanwhile waits until the new one has started.
-        Some(old) if [old, &link].iter().all(|link| link.manifest.kind == PluginKind::Module) => {
-            if let Err(why) = house.registry.exchange(old, &link) {
-                link.shutdown().await;
-                return Err(why);
-            }
-            start_accounts(house, &link);
-            accounts::stop(old, DRAIN_PATIENCE).await;
-        }
         // What ran goes on until the new one has come to life.
         Some(old) => handover::hand_over(house, old, &link).await?,
         None => {

@@ -185,7 +185,7 @@ impl Link {
     /// Asks a module where a message between agents goes.
     pub async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>, CallError> {
         let request = wire::frame(&Request::Forward { message });
-        let answer: Effects = self.ask(request, STATION_DEADLINE.min(self.deadline)).await?;
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
         Ok(answer.effects)
     }
 
@@ -205,7 +205,7 @@ impl Link {
 
     /// Asks a module that screens or reviews about one message.
     pub async fn verdict(&self, request: Request) -> Result<Verdict, CallError> {
-        self.ask(wire::frame(&request), STATION_DEADLINE.min(self.deadline)).await
+        self.ask_live(ACCOUNT_MAIN, wire::frame(&request), STATION_DEADLINE).await
     }
 
     /// Starts an account. What it said before of how it is holds no longer.

@@ -3,6 +3,7 @@
 use super::accounts::AccountState;
 use super::link::{CallError, Link};
 use super::registry::Registry;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::wire::Request;
@@ -10,7 +11,7 @@ use vestibule_plugin_api::{
     ACCOUNT_MAIN, OnFailure, REASON_BYTES_MAX, Reviewed, Screened, Station, TEXT_BYTES_MAX, Verdict,
 };
 
-/// A module that is just starting is waited for as long as for an answer of it.
+/// A module that is starting, or being replaced, is waited for as long as for an answer of it.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has started.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -28,7 +29,7 @@ pub enum Said {
 pub async fn screen(registry: &Registry, message: Screened) -> Said {
     ask(registry, Station::Screen, "screen", |text| {
         let mut message = message.clone();
-        message.text = text.cloned().unwrap_or(message.text);
+        text.inspect(|text| message.text.clone_from(text));
         Request::Screen { message }
     })
     .await
@@ -38,7 +39,7 @@ pub async fn screen(registry: &Registry, message: Screened) -> Said {
 pub async fn review(registry: &Registry, message: Reviewed) -> Said {
     ask(registry, Station::Review, "review", |text| {
         let mut message = message.clone();
-        message.text = text.cloned().unwrap_or(message.text);
+        text.inspect(|text| message.text.clone_from(text));
         Request::Review { message }
     })
     .await
@@ -48,17 +49,17 @@ pub async fn review(registry: &Registry, message: Reviewed) -> Said {
 async fn ask(
     registry: &Registry,
     station: Station,
-    name: &str,
+    word: &str,
     request: impl Fn(Option<&String>) -> Request,
 ) -> Said {
-    let mut changed = None;
-    for link in registry.at(station) {
-        let verdict = if is_there(&link).await {
-            link.verdict(request(changed.as_ref())).await
-        } else {
-            Err(CallError::NotThere)
+    let mut changed: Option<String> = None;
+    let modules = registry.at(station);
+    for name in modules.iter().map(|link| &link.manifest.name) {
+        let Some((link, verdict)) = verdict(registry, station, name, || request(changed.as_ref())).await
+        else {
+            continue;
         };
-        match judge(&link, name, verdict) {
+        match judge(&link, word, verdict) {
             Said::Pass(None) => {}
             Said::Pass(text) => changed = text,
             stop @ Said::Stop(_) => return stop,
@@ -67,17 +68,25 @@ async fn ask(
     Said::Pass(changed)
 }
 
-/// Whether the module can be asked, once it has started.
-async fn is_there(link: &Link) -> bool {
+/// Asks one module, once it is live: it may be starting, or another instance be taking its place. Nothing
+/// when it was taken out.
+async fn verdict(
+    registry: &Registry,
+    station: Station,
+    name: &str,
+    request: impl Fn() -> Request,
+) -> Option<(Arc<Link>, Result<Verdict, CallError>)> {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
-        let starting = match link.accounts().get(ACCOUNT_MAIN) {
-            Some(AccountState::Live) => return true,
-            None | Some(AccountState::Connecting | AccountState::Waiting(_)) => true,
-            Some(AccountState::Broken(_) | AccountState::Stopping) => false,
+        let link = registry.at(station).into_iter().find(|link| link.manifest.name == name)?;
+        let state = link.accounts().get(ACCOUNT_MAIN).cloned();
+        let hopeless = matches!(state, Some(AccountState::Broken(_))) || Instant::now() >= deadline;
+        let asked = match state {
+            Some(AccountState::Live) => link.verdict(request()).await,
+            _ => Err(CallError::NotThere),
         };
-        if !starting || Instant::now() >= deadline {
-            return false;
+        if asked != Err(CallError::NotThere) || hopeless {
+            return Some((link, asked));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -298,6 +298,46 @@ fn nothing_passes_while_a_screening_module_is_replaced() {
     assert_eq!(count(&house, "messages_in"), 0);
 }
 
+/// What a module is asked when another instance takes its place is answered by one of the two.
+#[test]
+fn what_is_screened_and_reviewed_while_a_module_is_replaced_arrives() {
+    for tier in ["process", "in-process"] {
+        let config =
+            format!("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\n");
+        let house = House::new(&config).up();
+        drop_file(&house, "vestibule-guard");
+        until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+        let mut terminal = Terminal::connect(&house, false);
+        for text in ["in-slow", "out-slow"] {
+            terminal.say(text);
+            std::thread::sleep(Duration::from_millis(400));
+            house.ok(&["plugin", "reload", "guard"]);
+            assert_eq!(terminal.reply(), text, "{tier}");
+        }
+        assert_eq!(count(&house, "drops"), 0, "{tier}");
+        assert_eq!(count(&house, "deliveries WHERE state <> 'delivered'"), 0, "{tier}");
+    }
+}
+
+#[test]
+fn a_broken_replacement_of_a_module_leaves_the_old_one_at_its_station() {
+    for tier in ["process", "in-process"] {
+        let plugin = format!("[plugins.flawed]\ntier = \"{tier}\"\n[modules.flawed]\nfault = ");
+        let house = House::new(&format!("{plugin}\"adds\"\n")).up();
+        drop_file(&house, "vestibule-flawed");
+        until("the module is live", || {
+            house.log().contains("module is live module=\"flawed\"").then_some(())
+        });
+        assert_eq!(house.chat("hello"), "hello!");
+        let broken = format!("listen = \"127.0.0.1:0\"\n{plugin}\"panic at the start\"\n");
+        fs::write(house.home.path().join("vestibule.toml"), broken).unwrap();
+        let output = house.run(&["plugin", "reload", "flawed"]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.trim_end().ends_with("[START]"), "{tier}: {told}");
+        assert_eq!(house.chat("and now"), "and now!", "{tier}");
+    }
+}
+
 #[test]
 fn two_modules_cannot_both_take_what_agents_write() {
     let house = House::new("").up();

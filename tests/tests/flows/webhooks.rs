@@ -54,6 +54,24 @@ fn a_declared_scheme_is_verified_and_what_is_counted_is_kept() {
     assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [2]);
 }
 
+/// Whoever has recorded a request posts it again within its window.
+#[test]
+fn what_was_signed_once_is_taken_once() {
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    // Within one second the time that is signed, too, is the same.
+    let answers = until("three in one second", || {
+        let second = || UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let (begin, body) = (second(), format!("{:?}", Instant::now()));
+        let answers: Vec<_> = (0..3).map(|_| post(&house, "the key", 0, &body)).collect();
+        (second() == begin).then_some(answers)
+    });
+    let again = (200, "it was taken before".to_owned());
+    assert_eq!(answers[1..], [again.clone(), again]);
+    let taken: i64 = answers[0].1.parse().unwrap();
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [taken]);
+}
+
 #[test]
 fn without_its_secret_nothing_is_taken() {
     let mut house = house("");
@@ -130,7 +148,7 @@ fn one_that_comes_while_its_plugin_is_replaced_waits_and_is_answered() {
         until("the next one has taken over", || {
             let begin = Instant::now();
             count += 1;
-            assert_eq!(post(&house, "the key", 0, "x"), (200, count.to_string()), "{tier}");
+            assert_eq!(post(&house, "the key", 0, &format!("x{count}")), (200, count.to_string()), "{tier}");
             longest = longest.max(begin.elapsed());
             (house.log().matches("plugin loaded").count() == 2).then_some(())
         });

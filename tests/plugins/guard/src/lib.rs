@@ -27,6 +27,9 @@ async fn verdict(text: &str, here: &str) -> Verdict {
     if text.contains(&format!("{here}-late")) {
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }
+    if text.contains(&format!("{here}-slow")) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     if text.contains(&format!("{here}-strange")) {
         return Verdict::Unknown;
     }

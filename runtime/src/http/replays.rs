@@ -1,0 +1,109 @@
+//! Signed requests that were taken: whoever has recorded one and posts it again reaches no plugin.
+
+use super::signature::Signature;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// So many are remembered, the newest. Of a scheme that says when a request was signed, an older one is out
+/// of its window long before; of the others the event's id tells a repetition for longer.
+const REMEMBERED_MAX: usize = 20_000;
+
+/// Which account a request was posted to, and how it was signed.
+type Key = (String, String, Signature);
+
+/// The requests of this run.
+#[derive(Clone, Default)]
+pub struct Replays(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    /// Whether it was taken; else it is being served.
+    requests: HashMap<Key, bool>,
+    taken: VecDeque<Key>,
+}
+
+/// What is known of a request.
+pub enum Seen {
+    /// Nothing: it may be served.
+    New(Serving),
+    /// The same is being served now.
+    Serving,
+    /// The same was taken.
+    Taken,
+}
+
+/// A request that is being served. Dropped, it may come again.
+pub struct Serving {
+    replays: Replays,
+    key: Key,
+}
+
+impl Replays {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to serve a request, unless the same one is known.
+    pub fn begin(&self, channel: &str, account: &str, signature: Signature) -> Seen {
+        let key = (channel.to_owned(), account.to_owned(), signature);
+        let mut known = self.known();
+        match known.requests.get(&key) {
+            Some(true) => Seen::Taken,
+            Some(false) => Seen::Serving,
+            None => {
+                known.requests.insert(key.clone(), false);
+                Seen::New(Serving { replays: self.clone(), key })
+            }
+        }
+    }
+}
+
+impl Serving {
+    /// It was taken, and is taken no more.
+    pub fn taken(self) {
+        let mut known = self.replays.known();
+        known.requests.insert(self.key.clone(), true);
+        known.taken.push_back(self.key.clone());
+        if known.taken.len() > REMEMBERED_MAX
+            && let Some(oldest) = known.taken.pop_front()
+        {
+            known.requests.remove(&oldest);
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let mut known = self.replays.known();
+        if known.requests.get(&self.key) == Some(&false) {
+            known.requests.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_is_taken_once_and_what_failed_may_come_again() {
+        let replays = Replays::default();
+        let one = || replays.begin("x", "main", [1; 32]);
+        let Seen::New(serving) = one() else { panic!("it is new") };
+        assert!(matches!(one(), Seen::Serving));
+        assert!(matches!(replays.begin("x", "other", [1; 32]), Seen::New(_)), "another account");
+        drop(serving);
+        let Seen::New(serving) = one() else { panic!("it failed, and comes again") };
+        serving.taken();
+        assert!(matches!(one(), Seen::Taken));
+        for number in 0..REMEMBERED_MAX {
+            let mut signature = [2; 32];
+            signature[..8].copy_from_slice(&number.to_le_bytes());
+            if let Seen::New(serving) = replays.begin("x", "main", signature) {
+                serving.taken();
+            }
+        }
+        assert!(matches!(one(), Seen::New(_)), "it was the oldest of too many");
+        assert_eq!(replays.known().requests.len(), REMEMBERED_MAX);
+    }
+}
