@@ -106,8 +106,9 @@ fn every_example_becomes_one_message_or_is_recorded_as_ignored() {
             }
             None => assert_eq!((status, words.starts_with("ignored: ")), (202, true), "{words}: {body}"),
         }
-        // Posted twice, it stays one.
-        let (status, words) = post(&house, event, body.as_bytes());
+        // Posted twice, it stays one, signed as before or anew.
+        assert_eq!(post(&house, event, body.as_bytes()), (200, "it was taken before".into()));
+        let (status, words) = post(&house, event, format!("{body} ").as_bytes());
         assert!(matches!((status, words.as_str()), (200, "duplicate") | (202, _)), "{status} {words}");
     }
     let supported = examples.iter().filter(|(event, payload)| wanted(event, payload).is_some()).count();
