@@ -8,6 +8,8 @@ mod connections;
 mod signature;
 mod webhook;
 
+pub use signature::key as webhook_key;
+
 use crate::error::{Error, Result};
 use crate::house::House;
 use axum::Router;
