@@ -9,6 +9,8 @@ mod replays;
 mod signature;
 mod webhook;
 
+pub use signature::key as webhook_key;
+
 use crate::error::{Error, Result};
 use crate::house::House;
 use axum::Router;

@@ -2,9 +2,11 @@
 
 use super::accounts;
 use super::fit;
+use super::folder;
 use super::load;
 use super::opening;
 use super::pins::Pins;
+use super::registry::{self, file_name};
 use super::rehearsal::{Rehearsed, rehearse};
 use crate::config::{self, Config};
 use crate::home::Home;
@@ -16,7 +18,8 @@ use vestibule_plugin_api::{Manifest, Schema};
 /// What came of one check.
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// What was checked: `file`, `trust`, `process`, `in_process`, and `config` for each account.
+    /// What was checked: `folder` where that is at fault, `file`, `trust`, `place`, `process`, `in_process`, and `config`
+    /// for each account.
     pub what: &'static str,
     /// Whether it would be loaded, as far as this goes; nothing where it could not be tried.
     pub ok: Option<bool>,
@@ -64,6 +67,13 @@ pub async fn examine(
         checks: vec![],
         log: vec![],
     };
+    // Nothing of such a folder is read.
+    if lies_in(file, &home.plugins())
+        && let Some(why) = folder::folder_fault(&home.plugins())
+    {
+        report.note("folder", Some(false), why);
+        return report;
+    }
     let read = load::read(file);
     let checked = match read {
         Ok(checked) => checked,
@@ -86,6 +96,10 @@ pub async fn examine(
         Ok(true) => report.note("trust", Some(true), "in plugins.lock"),
         Ok(false) => report.note("trust", Some(true), "not in plugins.lock, and need not be"),
         Err(why) => report.note("trust", Some(false), why),
+    }
+    match taken(home, config, file, manifest) {
+        None => report.note("place", Some(true), "no other plugin has what it would be"),
+        Some(why) => report.note("place", Some(false), why),
     }
     match copy_and_rehearse(home, config, program, &checked).await {
         Ok((ms, rehearsed)) => {
@@ -143,6 +157,33 @@ impl Report {
     fn note(&mut self, what: &'static str, ok: Option<bool>, words: impl Into<String>) {
         self.checks.push(Check { what, ok, words: words.into() });
     }
+}
+
+/// Why there is no place for it beside what is built in and the files of the plugins folder. It would replace a file
+/// of its own name; every other file is there before it.
+fn taken(home: &Home, config: &Config, file: &Path, manifest: &Manifest) -> Option<String> {
+    let bundled = super::built_in(config).map(|(_, manifest)| (registry::built_in(&manifest), manifest));
+    let mut placed: Vec<(String, Manifest)> = bundled.collect();
+    let refusal = |one: &Manifest, placed: &[(String, Manifest)]| {
+        placed.iter().find_map(|(words, other)| registry::duplicate(one, other, || words.clone()))
+    };
+    let folder = home.plugins();
+    let files = if folder::folder_fault(&folder).is_none() { folder::files(&folder) } else { vec![] };
+    for other in files.iter().filter(|other| other.file_name() != file.file_name()) {
+        // What would itself be refused takes no place.
+        let Ok(checked) = opening::check(home, config, other) else { continue };
+        let other_manifest = checked.inspected.manifest;
+        if refusal(&other_manifest, &placed).is_none() {
+            placed.push((format!("{}, which is in the plugins folder", file_name(other)), other_manifest));
+        }
+    }
+    refusal(manifest, &placed)
+}
+
+/// Whether a file lies in this folder, by whatever path it was named.
+fn lies_in(file: &Path, folder: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    file.parent().and_then(real).is_some_and(|parent| real(folder) == Some(parent))
 }
 
 /// Milliseconds until it was open and ended, and what it did.

@@ -3,7 +3,7 @@
 use super::accounts::{self, DRAIN_PATIENCE, start_accounts};
 use super::link::{Link, Origin};
 use super::registry::file_name;
-use super::{handover, opening};
+use super::{handover, load, opening};
 use crate::delivery;
 use crate::house::House;
 use futures_core::Stream;
@@ -146,8 +146,15 @@ fn retry_refused(house: &House, seen: &mut BTreeMap<PathBuf, Seen>) {
     seen.iter_mut().filter(|(path, _)| refused.contains(path)).for_each(|(_, file)| file.done = false);
 }
 
-fn folder_fault(folder: &Path) -> Option<String> {
-    let mode = std::fs::metadata(folder).ok()?.mode();
+/// Why no file of this folder is read: others than us and root decide what lies in it.
+pub fn folder_fault(folder: &Path) -> Option<String> {
+    let meta = std::fs::metadata(folder).ok()?;
+    if let Some(owner) = load::stranger(&meta) {
+        return Some(format!(
+            "the plugins folder belongs to {owner}. If you trust what is in it, change its owner with chown. [DIR_OWNER]"
+        ));
+    }
+    let mode = meta.mode();
     (mode & 0o022 != 0).then(|| {
         format!(
             "other users can change the plugins folder (mode {:o}). Run chmod 700 on it. [DIR_WRITABLE]",
@@ -159,6 +166,11 @@ fn folder_fault(folder: &Path) -> Option<String> {
 fn stamp(path: &Path) -> Option<Stamp> {
     let meta = std::fs::symlink_metadata(path).ok()?;
     Some((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), meta.ino()))
+}
+
+/// The plugin files of a folder, in the order in which a house that starts takes them.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    stamps(folder).into_keys().collect()
 }
 
 fn stamps(folder: &Path) -> BTreeMap<PathBuf, Stamp> {

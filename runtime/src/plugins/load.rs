@@ -47,13 +47,8 @@ pub fn read(path: &Path) -> Result<Checked, String> {
     if !before.is_file() {
         return Err("it is not a regular file. Remove it from the plugins folder. [NOT_A_FILE]".into());
     }
-    let me = rustix::process::getuid().as_raw();
-    if before.uid() != me && before.uid() != 0 {
-        return Err(format!(
-            "it belongs to user {} and not to the user Vestibule runs as ({me}) or root. If you trust it, change its \
-             owner with chown. [OWNER]",
-            before.uid()
-        ));
+    if let Some(owner) = stranger(&before) {
+        return Err(format!("it belongs to {owner}. If you trust it, change its owner with chown. [OWNER]"));
     }
     if before.mode() & 0o022 != 0 {
         return Err(format!(
@@ -80,6 +75,13 @@ pub fn read(path: &Path) -> Result<Checked, String> {
     let inspected = elf::inspect(&bytes)?;
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Checked { inspected, sha256, bytes })
+}
+
+/// Whose it is, in words, if that is neither the user Vestibule runs as nor root.
+pub fn stranger(meta: &std::fs::Metadata) -> Option<String> {
+    let (owner, me) = (meta.uid(), rustix::process::getuid().as_raw());
+    (owner != me && owner != 0)
+        .then(|| format!("user {owner} and not to the user Vestibule runs as ({me}) or root"))
 }
 
 /// Whether a checked file may run inside the runtime.

@@ -41,22 +41,29 @@ pub use stations::{Said, bounded, read as read_verdict, review, screen};
 pub use tier::Tier;
 pub use trust::{trust, untrust};
 
-use crate::config::TierWanted;
+use crate::config::{Config, TierWanted};
 use crate::house::House;
 use std::sync::Arc;
 use vestibule_plugin_api::Manifest;
+use vestibule_plugin_api::bundled::Bundled;
+
+/// What is linked in and not left out by the config.
+fn built_in(config: &Config) -> impl Iterator<Item = (&'static Bundled, Manifest)> {
+    let read = |bundled: &'static Bundled| match Manifest::parse(bundled.manifest) {
+        Ok(manifest) => Some((bundled, manifest)),
+        Err(why) => {
+            tracing::error!(%why, "a linked-in plugin has no readable manifest");
+            None
+        }
+    };
+    let all = vestibule_plugin_api::bundled::bundled().filter_map(read);
+    all.filter(|(_, manifest)| config.plugin(&manifest.name).built_in)
+}
 
 /// Registers and starts every linked-in plugin that `wanted` names.
 pub fn start_bundled(house: &Arc<House>, wanted: impl Fn(&Manifest) -> bool) {
-    for bundled in vestibule_plugin_api::bundled::bundled() {
-        let manifest = match Manifest::parse(bundled.manifest) {
-            Ok(manifest) => manifest,
-            Err(why) => {
-                tracing::error!(%why, "a linked-in plugin has no readable manifest");
-                continue;
-            }
-        };
-        if !wanted(&manifest) || !house.config.plugin(&manifest.name).built_in {
+    for (bundled, manifest) in built_in(&house.config) {
+        if !wanted(&manifest) {
             continue;
         }
         let name = manifest.name.clone();

@@ -1,5 +1,6 @@
 //! `plugins.lock`: the files an operator trusts, each by its name and its bytes' SHA-256.
 
+use super::load;
 use super::registry::file_name;
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Write};
@@ -46,8 +47,7 @@ impl Pins {
             Err(error) => return Err(bad(error.to_string())),
         };
         let meta = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?;
-        let me = rustix::process::getuid().as_raw();
-        if (meta.uid() != me && meta.uid() != 0) || meta.mode() & 0o022 != 0 {
+        if load::stranger(&meta).is_some() || meta.mode() & 0o022 != 0 {
             return Err(bad("other users can change it".into()));
         }
         Pins::parse(&text).map_err(bad)

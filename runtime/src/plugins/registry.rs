@@ -49,6 +49,16 @@ fn clash(one: &Manifest, other: &Manifest) -> Option<String> {
         .then(|| "messages between agents are taken already by".to_owned())
 }
 
+/// Why a plugin has no place beside another that has its own; `words` say who that is.
+pub fn duplicate(one: &Manifest, other: &Manifest, words: impl FnOnce() -> String) -> Option<String> {
+    Some(format!("{} {}. Remove one of the two. [DUPLICATE]", clash(one, other)?, words()))
+}
+
+/// What is linked in, for [`duplicate`].
+pub fn built_in(manifest: &Manifest) -> String {
+    format!("{0}, which is built in unless [plugins.{0}] says `built_in = false`", manifest.name)
+}
+
 impl Registry {
     /// Adds a plugin.
     ///
@@ -73,12 +83,12 @@ impl Registry {
     pub fn taken(&self, manifest: &Manifest, except: Option<&Arc<Link>>) -> Option<String> {
         let others = self.all();
         let mut others = others.iter().filter(|link| except.is_none_or(|old| !Arc::ptr_eq(old, link)));
-        let (what, holder) = others.find_map(|link| Some((clash(manifest, &link.manifest)?, link)))?;
-        let by = match &holder.origin {
-            Origin::Bundled => format!("{}, which is built in", holder.manifest.name),
-            Origin::File { path, .. } => format!("{}, which is already running", file_name(path)),
-        };
-        Some(format!("{what} {by}. Remove one of the two. [DUPLICATE]"))
+        others.find_map(|link| {
+            duplicate(manifest, &link.manifest, || match &link.origin {
+                Origin::Bundled => built_in(&link.manifest),
+                Origin::File { path, .. } => format!("{}, which is already running", file_name(path)),
+            })
+        })
     }
 
     /// Takes a plugin out.

@@ -212,7 +212,8 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
         ("[channels.telegram.a]\ntoken = \"t0p\"\n", Some(false), "`token` is a secret: write { env"),
         ("[channels.telegram.a]\ntokn = 1\n", Some(false), "did you mean \"token\"?"),
     ] {
-        fs::write(&other, config).unwrap();
+        // Nothing else is to have its place.
+        fs::write(&other, format!("{config}[plugins.telegram]\nbuilt_in = false\n")).unwrap();
         let (good, report) = checked(&house, &telegram, &["--config", path]);
         let (fits, told) = config_check(&report);
         assert_eq!(fits, ok, "{config}: {report}");
@@ -240,6 +241,33 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
         let (good, report) = checked(&house, &file, &["--config", path]);
         assert_eq!((good, config_check(&report).0), (true, ok), "{report}");
     }
+}
+
+/// Each `toml` block of the pages for operators that has a channel's section, as the channel's file would find it.
+#[test]
+fn the_configs_that_the_pages_show_fit() {
+    let house = House::new("");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let shown = house.home.path().join("shown.toml");
+    let mut seen = BTreeSet::new();
+    for page in ["README.md", "docs/operating.md", "adapters/github/README.md", "adapters/telegram/README.md"]
+    {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        for block in text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
+            for name in ["github", "telegram"] {
+                if !block.contains(&format!("[channels.{name}.main]")) {
+                    continue;
+                }
+                // Nothing else is to have its place.
+                fs::write(&shown, format!("{block}\n[plugins.{name}]\nbuilt_in = false\n")).unwrap();
+                let file = plugin_file(&format!("vestibule-{name}"));
+                let (good, report) = checked(&house, &file, &["--config", shown.to_str().unwrap()]);
+                assert!(good && config_check(&report).0 == Some(true), "{page}: {report}");
+                seen.insert((page, name));
+            }
+        }
+    }
+    assert_eq!(seen.len(), 5, "{seen:?}");
 }
 
 /// The examination of authors: a start that takes what the schema does not allow.

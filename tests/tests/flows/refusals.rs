@@ -4,7 +4,7 @@ use crate::support::{House, plugin_file, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,7 +226,31 @@ fn a_folder_that_others_can_write_is_not_read() {
     until("the folder is refused", || {
         refusals(&house).iter().find(|(_, why)| why.ends_with("[DIR_WRITABLE]")).map(drop)
     });
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let good = folder.join("good.so");
+    let checked = || {
+        let (loads, whole) = report(&house, &good);
+        (loads, whole["checks"][0]["words"].as_str().unwrap().to_owned())
+    };
+    let (loads, words) = checked();
+    assert!(!loads && words.ends_with("[DIR_WRITABLE]"), "{words}");
+    let ours_alone = || fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    // Only root can give folders away.
+    let me = fs::metadata(&folder).unwrap().uid();
+    if chown(&folder, Some(1234), None).is_ok() {
+        fs::write(folder.join("again.so"), "").unwrap();
+        until("the folder is refused", || {
+            refusals(&house).iter().find(|(_, why)| why.ends_with("[DIR_OWNER]")).map(drop)
+        });
+        ours_alone();
+        let (loads, words) = checked();
+        assert!(!loads && words.ends_with("[DIR_OWNER]"), "{words}");
+        assert!(!house.log().contains("plugin loaded"));
+        chown(&folder, Some(me), None).unwrap();
+    } else {
+        eprintln!("SKIPPED: a folder of another owner; run it as root");
+        ours_alone();
+    }
+    assert!(checked().0);
     fs::write(folder.join("again.so"), "").unwrap();
     until("the file is loaded", || house.log().contains("plugin loaded").then_some(()));
 }
@@ -357,6 +381,67 @@ fn check_says_what_the_loader_would_without_a_house() {
     }
     let output = house.run(&["plugin", "check", "/nowhere.so"]);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stdout).contains("[UNREADABLE]"));
+}
+
+/// No house runs: what is built in, and what lies in the plugins folder, is read and not opened.
+#[test]
+fn check_says_who_has_its_place_already() {
+    let house = House::new("");
+    let config = house.home.path().join("vestibule.toml");
+    let without = fs::read_to_string(&config).unwrap();
+    let (aside, folder) = (tempfile::tempdir().unwrap(), house.home.path().join("plugins"));
+    fs::create_dir(&folder).unwrap();
+    let place = |file: &Path| {
+        let (loads, whole) = report(&house, file);
+        let (ok, words) = said(&whole, "place");
+        assert_eq!(Some(loads), ok, "{whole}");
+        assert!(loads || words.ends_with("[DUPLICATE]"), "{whole}");
+        words
+    };
+    let built_in = plugin_file("vestibule-terminal");
+    assert!(place(&built_in).contains("terminal, which is built in unless"));
+    fs::write(&config, without.clone() + "[plugins.terminal]\nbuilt_in = false\n").unwrap();
+    place(&built_in).find("no other").expect("its place is free");
+
+    // The same channel type with another name, the same name with another channel type, and neither.
+    let named = patched(odd(), "{\"name\":\"odd\"", "{\"name\":\"add\"");
+    let typed = patched(odd(), "\"channel_type\":\"odd\"", "\"channel_type\":\"add\"");
+    let other = patched(named.clone(), "\"channel_type\":\"odd\"", "\"channel_type\":\"add\"");
+    let file = |name: &str, bytes: &[u8]| {
+        let file = aside.path().join(name);
+        fs::write(&file, bytes).unwrap();
+        file
+    };
+    let inside = folder.join("odd.so");
+    fs::write(&inside, odd()).unwrap();
+    for (name, bytes, words) in [
+        ("again.so", &odd(), "(odd) as odd.so, which is in the plugins folder"),
+        ("named.so", &named, "the same channel type (odd) as odd.so"),
+        ("typed.so", &typed, "the same name (odd) as odd.so"),
+        ("other.so", &other, "no other plugin"),
+        // Of its own name: it is to take that file's place, whatever is in it.
+        ("odd.so", &odd(), "no other plugin"),
+        ("odd.so", &named, "no other plugin"),
+    ] {
+        let told = place(&file(name, bytes));
+        assert!(told.contains(words), "{name}: {told}");
+    }
+    assert!(place(&inside).contains("no other plugin"), "it is not its own twin");
+    let again = folder.join("../plugins/again.so");
+    fs::write(&again, odd()).unwrap();
+    assert!(place(&again).contains("as odd.so"));
+    fs::remove_file(&again).unwrap();
+
+    // What is refused itself takes no place: one that others can change, and one that has none.
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o602)).unwrap();
+    assert!(place(&file("again.so", &odd())).contains("no other plugin"));
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(folder.join("typed.so"), typed).unwrap();
+    assert!(place(&file("other.so", &other)).contains("no other plugin"), "odd.so is before typed.so");
+    fs::remove_file(&inside).unwrap();
+    assert!(place(&file("other.so", &other)).contains("the same channel type (add) as typed.so"));
+    let opened = fs::read_dir(house.home.path()).unwrap().flatten().map(|entry| entry.file_name());
+    assert_eq!(opened.filter(|name| name == "cache").count(), 0, "nothing of the home is changed");
 }
 
 #[test]

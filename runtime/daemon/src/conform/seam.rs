@@ -7,6 +7,7 @@ use vestibule_plugin_api::wire::{self, Request};
 use vestibule_plugin_api::{
     API_LEVEL, Attachment, Blob, Capability, Manifest, OnFailure, PluginKind, Station, WebhookScheme,
 };
+use vestibule_runtime::http::webhook_key;
 use vestibule_seam::Frame;
 
 /// Runs these checks.
@@ -48,8 +49,10 @@ fn of_channel(manifest: &Manifest) -> Result<String, String> {
     if !takes_webhooks && manifest.webhook != WebhookScheme::None {
         return Err("it names a scheme for webhooks and does not list the capability `webhook`".into());
     }
-    if takes_webhooks && !manifest.secrets.iter().any(|key| key == "webhook_secret") {
-        return Err("its webhooks are verified with `webhook_secret`, which is not among its secrets".into());
+    let key = webhook_key(manifest);
+    if takes_webhooks && !manifest.secrets.iter().any(|secret| secret == key) {
+        let key = key.escape_debug();
+        return Err(format!("its webhooks are verified with `{key}`, which is not among its secrets"));
     }
     Ok(match manifest.capabilities.len() {
         0 => "it lists no capabilities".to_owned(),
@@ -127,7 +130,15 @@ mod tests {
             (r#","capabilities":["webhook"],"webhook":"github_sha257""#, "look for a typo"),
             (
                 r#","capabilities":["webhook"],"webhook":"github_sha256","secrets":["webhook_secret"]"#,
-                "webhook",
+                "its capabilities are webhook",
+            ),
+            (
+                r#","capabilities":["webhook"],"webhook":"hmac","hmac":{"header":"x"},"secrets":["webhook_secret"]"#,
+                "its capabilities are webhook",
+            ),
+            (
+                r#","capabilities":["webhook"],"webhook":"hmac","hmac":{"header":"x","key":"signing_key"},"secrets":["signing_key"]"#,
+                "its capabilities are webhook",
             ),
         ] {
             let told = told(&format!(r#""kind":"channel","channel_type":"x"{more}"#));
