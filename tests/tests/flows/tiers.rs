@@ -347,11 +347,35 @@ fn a_plugin_that_floods_waits_and_the_runtime_stays_small() {
     assert_eq!(ward.ends(), 0);
 }
 
+/// One that nobody else would tell of is a line of the log; one that ends a call is told by that call, once.
+#[test]
+fn a_panic_is_told_once_in_either_tier() {
+    for tier in ["process", "in-process"] {
+        let ward = Ward::new(tier, "");
+        assert_eq!(ward.plugin()["tier"], tier);
+        let lines = |words: &str| -> Vec<String> {
+            ward.house.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+        };
+        assert_eq!(ward.fault("panic-task"), "panicked true");
+        let told = until("it is told", || lines("told to, in a task").pop());
+        for word in ["ERROR", "plugin=\"faulty\"", "it panicked at ", "fault.rs:", ": told to, in a task"] {
+            assert!(told.contains(word), "{tier}: {word}: {told}");
+        }
+        ward.call().say("do panic");
+        until("the call tells", || lines("the plugin panicked: told to").pop());
+        ward.round_trip();
+        assert_eq!(ward.fault("panic-task"), "panicked true");
+        until("the next one is told", || (lines("told to, in a task").len() >= 2).then_some(()));
+        assert_eq!(lines("told to, in a task").len(), 2, "{tier}");
+        assert_eq!(lines("it panicked at ").len(), 2, "{tier}: {:?}", lines("it panicked at "));
+        assert_eq!(ward.ends(), 0);
+    }
+}
+
 #[test]
 fn inside_the_runtime_a_panic_and_a_late_call_are_contained() {
     let ward = Ward::new("in-process", "deadline_seconds = 1");
     assert_eq!(ward.plugin()["tier"], "in-process");
-    assert_eq!(ward.fault("panic-task"), "panicked true");
     ward.call().say("do panic");
     until("it is reported", || ward.house.log().contains("the plugin panicked: told to").then_some(()));
     ward.round_trip();
