@@ -14,9 +14,10 @@ struct Forward {
     level: u32,
 }
 
-/// Forwards this library's events, unless something already listens to them.
-pub(super) fn install(side: RuntimeSide, level: u32) {
-    let _ = tracing::subscriber::set_global_default(Forward { side, level });
+/// Forwards this library's events, unless something already listens to them. Answers whether it does: then
+/// this library is a plugin file, alone with its copies of `tracing` and of the standard library.
+pub(super) fn install(side: RuntimeSide, level: u32) -> bool {
+    tracing::subscriber::set_global_default(Forward { side, level }).is_ok()
 }
 
 /// Forwards what this thread logs, until the guard is dropped.

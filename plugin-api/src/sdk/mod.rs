@@ -9,6 +9,7 @@ mod local;
 pub(crate) mod log;
 mod module;
 pub(crate) mod note;
+mod panics;
 pub(crate) mod serve;
 
 pub use channel::Channel;

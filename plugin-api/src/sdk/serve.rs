@@ -3,7 +3,7 @@
 use super::config::{self, KeyText};
 use super::handle::Runtime;
 use super::kind::Kind;
-use super::log;
+use super::{log, panics};
 use crate::wire::{self, Description, Empty, Request};
 use crate::{ACCOUNT_MAIN, PluginError, Result};
 use std::collections::HashMap;
@@ -54,11 +54,13 @@ impl<K: Kind> State<K> {
 
 /// See `PluginRoot::init`. A second `init` starts afresh.
 pub fn serve_init<K: Kind>(state: &State<K>, name: &str, side: RuntimeSide, log_level: u32) -> u32 {
-    log::install(side, log_level);
+    if log::install(side, log_level) && log_level > 0 {
+        panics::report(side);
+    }
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(16)
-        .thread_name(format!("vst-{name}"))
+        .thread_name(format!("{}{name}", panics::THREAD_PREFIX))
         .enable_all()
         .build();
     let threads = match threads {
@@ -91,9 +93,10 @@ pub fn serve_call<K: Kind>(state: &State<K>, frame: Frame, done: Done) -> u64 {
     // Noted before it is spawned, so that a call that ends at once still finds its entry to remove.
     locked(&house.calls).insert(id, None);
     let open = OpenCall { house: house.clone(), id };
+    let side = house.side;
     let work = answer(house.clone(), frame);
     let work = handle.spawn(async move {
-        let (code, frame) = caught(work).await;
+        let (code, frame) = caught(side, work).await;
         drop(open);
         done.complete(code, frame);
     });
@@ -116,15 +119,15 @@ impl<K: Kind> Drop for OpenCall<K> {
 }
 
 /// Runs an author's future; a panic in it, or in dropping it, ends this call only.
-async fn caught(work: impl Future<Output = (u32, Frame)>) -> (u32, Frame) {
+async fn caught(side: RuntimeSide, work: impl Future<Output = (u32, Frame)>) -> (u32, Frame) {
     let panicked = |payload| (status::PANIC, wire::frame(&panic_words(payload)));
     let mut work = Box::pin(work);
     let answered = std::future::poll_fn(|context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        let polled = panics::in_call(side, || work.as_mut().poll(context));
         polled.unwrap_or_else(|payload| Poll::Ready(panicked(payload)))
     });
     let answered = answered.await;
-    match catch_unwind(AssertUnwindSafe(move || drop(work))) {
+    match panics::in_call(side, move || drop(work)) {
         Ok(()) => answered,
         Err(payload) => panicked(payload),
     }

@@ -16,6 +16,7 @@ mod examine;
 mod fit;
 mod folder;
 mod handover;
+mod lines;
 mod link;
 mod load;
 mod opening;

@@ -1,12 +1,14 @@
 //! What a plugin may say to the runtime: decode, stamp, bound, hand on.
 
+use super::lines::Lines;
 use super::link::Link;
 use super::registry::slot;
 use crate::error::Error;
 use crate::house::House;
 use crate::inbound::{self, Arrival};
 use crate::plugin_state;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use vestibule_plugin_api::wire::{self, Empty, Event, StateValue};
 use vestibule_plugin_api::{Capability, PluginError, PluginKind, StateWrite};
@@ -14,6 +16,15 @@ use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How many events of one plugin are on their way at once; the next ones wait.
 const IN_FLIGHT_MAX: usize = 256;
+/// How much of what a plugin says may lie here unanswered, in KiB; what is more is answered at once: later.
+/// Never less than a plugin's process is let through, see `process/listen.rs`.
+const UNANSWERED_KIB: u32 = 256 * 1024;
+/// What the smallest call counts, in KiB: so at most 4,096 of them lie here.
+const CALL_KIB_MIN: u32 = 64;
+/// When a call that was one too many may come again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often the operator hears that there are such.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// The longest line of a plugin in the log, in characters.
 const LINE_CHARS_MAX: usize = 2_000;
 
@@ -22,7 +33,10 @@ pub struct Port {
     house: Weak<House>,
     link: Weak<Link>,
     threads: tokio::runtime::Handle,
+    unanswered: Arc<Semaphore>,
     in_flight: Arc<Semaphore>,
+    told: Mutex<Option<Instant>>,
+    lines: Lines,
     name: String,
 }
 
@@ -33,28 +47,29 @@ impl Port {
             house: Arc::downgrade(house),
             link: Arc::downgrade(link),
             threads: tokio::runtime::Handle::current(),
+            unanswered: Arc::new(Semaphore::new(UNANSWERED_KIB as usize)),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            told: Mutex::default(),
+            lines: Lines::new(),
             name: link.manifest.name.clone(),
         }
     }
 }
 
-impl RuntimeCalls for Port {
-    fn call(&self, frame: Frame, done: Done) -> u64 {
-        let (Some(house), Some(link)) = (self.house.upgrade(), self.link.upgrade()) else { return 0 };
-        let in_flight = self.in_flight.clone();
-        self.threads.spawn(async move {
-            let Ok(_permit) = in_flight.acquire().await else { return };
-            let (code, frame) = answer(&house, &link, frame).await;
-            done.complete(code, frame);
-        });
-        0
+impl Port {
+    fn tell_of_flood(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            let plugin = &self.name;
+            tracing::warn!(
+                plugin,
+                "it says more than can be committed; what is too much it is to say again later"
+            );
+        }
     }
 
-    /// What is committed stays committed: an answer nobody waits for is dropped.
-    fn cancel(&self, _: u64) {}
-
-    fn log(&self, level: u32, line: &str) {
+    fn write(&self, level: u32, line: &str) {
         let line: String = line.chars().take(LINE_CHARS_MAX).collect();
         let plugin = &self.name;
         match level {
@@ -65,6 +80,41 @@ impl RuntimeCalls for Port {
             _ => tracing::trace!(plugin, "{line}"),
         }
     }
+}
+
+impl RuntimeCalls for Port {
+    fn call(&self, frame: Frame, done: Done) -> u64 {
+        let (Some(house), Some(link)) = (self.house.upgrade(), self.link.upgrade()) else { return 0 };
+        // Inside the runtime nothing else holds a plugin back: this function must not block.
+        let Ok(room) = self.unanswered.clone().try_acquire_many_owned(weight(&frame)) else {
+            self.tell_of_flood();
+            let why = "too much of what the plugin said is not on disk yet; wait for the answers first";
+            done.complete(status::ERROR, wire::frame(&PluginError::retry_after(why, AGAIN)));
+            return 0;
+        };
+        let in_flight = self.in_flight.clone();
+        self.threads.spawn(async move {
+            let Ok(permit) = in_flight.acquire().await else { return };
+            let (code, frame) = answer(&house, &link, frame).await;
+            // There is room for whoever hears the answer and goes on.
+            drop((permit, room));
+            done.complete(code, frame);
+        });
+        0
+    }
+
+    /// What is committed stays committed: an answer nobody waits for is dropped.
+    fn cancel(&self, _: u64) {}
+
+    fn log(&self, level: u32, line: &str) {
+        self.lines.pass(level, line, |level, line| self.write(level, line));
+    }
+}
+
+/// What a call counts, in KiB. The largest one takes all the room.
+fn weight(frame: &Frame) -> u32 {
+    let bytes = frame.head.len() + frame.blobs.iter().map(|blob| blob.len()).sum::<usize>();
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(CALL_KIB_MIN, UNANSWERED_KIB)
 }
 
 async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Frame) {

@@ -2,6 +2,7 @@
 //! plugin conform` examines.
 
 use super::describe;
+use super::lines::Lines;
 use super::load;
 use super::process::{Life, Spec};
 use crate::config::TierWanted;
@@ -48,6 +49,7 @@ impl Begun {
 struct Counting {
     events: Arc<AtomicU64>,
     calls: Arc<dyn RuntimeCalls>,
+    lines: Lines,
 }
 
 impl RuntimeCalls for Counting {
@@ -61,7 +63,7 @@ impl RuntimeCalls for Counting {
     }
 
     fn log(&self, level: u32, line: &str) {
-        self.calls.log(level, line);
+        self.lines.pass(level, line, |level, line| self.calls.log(level, line));
     }
 }
 
@@ -107,7 +109,7 @@ impl Rig {
         let (manifest, entry) = (checked.inspected.manifest.clone(), checked.inspected.entry.clone());
         let events = Arc::new(AtomicU64::new(0));
         let dead = Arc::new(AtomicBool::new(false));
-        let calls = Counting { events: events.clone(), calls };
+        let calls = Counting { events: events.clone(), calls, lines: Lines::new() };
         let seat = match tier {
             TierWanted::InProcess => {
                 load::fits_in_process(&checked)?;

@@ -193,7 +193,7 @@ fn a_module_screens_reviews_and_may_not_do_what_is_not_its_station() {
 }
 
 /// Writes into the agent's own file what a tool in its sandbox would.
-fn act(house: &House, content: &serde_json::Value) {
+pub fn act(house: &House, content: &serde_json::Value) {
     let file = house.sessions()[0].join("out/outbound.db");
     let row = "INSERT INTO messages_out (id, seq, timestamp, kind, content) \
         SELECT 'act-' || (MAX(seq) + 2), MAX(seq) + 2, '', 'system', ?1 FROM messages_out";

@@ -1,6 +1,8 @@
 //! Binaries of earlier levels of the vocabulary, loaded by today's runtime: `tests/fixtures/plugins`.
 
-use crate::support::{House, PATIENCE, free_port, plugin_file, until};
+use crate::agents::{act, listed};
+use crate::support::{House, PATIENCE, Terminal, free_port, plugin_file, until};
+use serde_json::json;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -76,4 +78,48 @@ fn an_old_plugin_gives_way_to_another_and_comes_back() {
     until("today's is loaded", || (!house.channel("echo").is_null()).then_some(()));
     fs::copy(&file, &place).unwrap();
     round_trip(&house, at);
+}
+
+/// A module of every level screens, reviews, acts and ticks; it keeps state and says how it is.
+#[test]
+fn a_module_of_every_level_works_in_both_tiers() {
+    for level in LEVELS {
+        for tier in ["process", "in-process"] {
+            let Some(file) = fixture(level, "old-module.so") else { return };
+            let house = House::new(&format!(
+                "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.old-module]\ntier = \"{tier}\"\n\
+                 agents = [\"assistant\"]\n[modules.old-module]\ntell = \"assistant\"\n"
+            ))
+            .up();
+            assert_eq!(house.chat("hello"), "hello"); // a session that can be told
+            let mut terminal = Terminal::connect(&house, true);
+            fs::copy(file, house.home.path().join("plugins/old-module.so")).unwrap();
+            assert_eq!(terminal.reply(), "the old module ticks");
+            let plugin = listed(&house, "old-module").unwrap();
+            assert_eq!((plugin["tier"].as_str(), plugin["api"].as_str()), (Some(tier), Some(level)));
+            assert_eq!(
+                (&plugin["state"], &plugin["reason"]),
+                (&json!("degraded"), &json!("old since 1 starts"))
+            );
+            terminal.say("in-colour and out-colour");
+            assert_eq!(terminal.reply(), "color and color");
+            for (text, before) in [("one", "None"), ("two", "Some(\"one\")")] {
+                act(&house, &json!({ "action": "old_keep", "text": text }));
+                assert_eq!(terminal.reply(), format!("kept before: {before}"));
+            }
+            terminal.say("out-rude");
+            let why = until("its reply is refused", || {
+                house.query::<String>("SELECT last_error FROM deliveries WHERE state = 'failed'").pop()
+            });
+            assert!(why.contains("rude at out"), "{tier}: {why}");
+            let mut other = Terminal::connect(&house, false);
+            other.write(&json!({ "text": "in-rude" }));
+            let answer = other.read()["error"].to_string();
+            assert!(answer.contains("refused it: rude at in"), "{tier}: {answer}");
+            house.ok(&["plugin", "reload", "old-module"]);
+            until("it remembers its first start", || {
+                (listed(&house, "old-module")?["reason"] == "old since 2 starts").then_some(())
+            });
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The two tiers of plugins, with a plugin that has every bug.
 
 use crate::support::{House, PATIENCE, Terminal, free_port, plugin_file, until};
+use rusqlite::OpenFlags;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -323,35 +324,97 @@ fn what_a_plugin_can_reach_depends_on_its_tier() {
     let _ = fs::remove_file("/tmp/vestibule-faulty");
 }
 
+/// What became of a flood: how many of it were taken, and how many were to come again.
+fn flooded(house: &House) -> (i64, i64) {
+    until("the whole flood is answered", || {
+        let log = house.log();
+        let (_, said) = log.rsplit_once("flooded: ")?;
+        let mut numbers = said.split(' ').filter_map(|word| word.parse().ok());
+        Some((numbers.next()?, numbers.next()?))
+    })
+}
+
 /// 2000 messages of 64 KiB at once: the plugin waits, the runtime does not grow.
 #[test]
 fn a_plugin_that_floods_waits_and_the_runtime_stays_small() {
-    let ward = Ward::new("process", "memory_mb = 2048");
-    ward.fault("flood 2000");
-    assert_eq!(ward.house.chat("the rest goes on"), "the rest goes on");
-    let taken = || ward.house.query::<i64>("SELECT count(*) FROM event_ids WHERE channel_type = 'faulty'")[0];
-    let mut before = 0;
-    while before < 2000 {
-        // As fast as this machine can; it goes on.
-        before = until("more of the flood is taken", || Some(taken()).filter(|now| *now > before));
+    for tier in ["process", "in-process"] {
+        let ward = Ward::new(tier, "memory_mb = 2048");
+        ward.fault("flood 2000");
+        assert_eq!(ward.house.chat("the rest goes on"), "the rest goes on");
+        let taken =
+            || ward.house.query::<i64>("SELECT count(*) FROM event_ids WHERE channel_type = 'faulty'")[0];
+        let mut before = 0;
+        while before < 2000 {
+            // As fast as this machine can; it goes on.
+            before = until("more of the flood is taken", || Some(taken()).filter(|now| *now > before));
+        }
+        assert_eq!(flooded(&ward.house), (2000, 0), "{tier}");
+        let status = fs::read_to_string(format!("/proc/{}/status", ward.house.pid())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+        let peak: u64 = peak.split(' ').next().unwrap().parse().unwrap();
+        println!("{tier}: the runtime's peak was {peak} KiB");
+        assert!(peak < 400 * 1024, "{tier}: the runtime grew to {peak} KiB");
+        // Nor does its log: what is too much is counted.
+        ward.fault("log");
+        ward.round_trip();
+        let log = ward.house.log();
+        assert!(log.matches("noise").count() < 20_000, "{tier}: {} lines", log.matches("noise").count());
+        assert_eq!(ward.ends(), 0);
     }
-    let status = fs::read_to_string(format!("/proc/{}/status", ward.house.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
-    let peak: u64 = peak.split(' ').next().unwrap().parse().unwrap();
-    assert!(peak < 400 * 1024, "the runtime grew to {peak} KiB");
-    // Nor does its log: what is too much is counted.
-    ward.fault("log");
-    ward.round_trip();
+}
+
+/// Inside the runtime nothing makes a plugin wait that does not wait for its answers: beyond a bound it is told
+/// to come again, and nothing that it was told was taken is missing.
+#[test]
+fn inside_the_runtime_a_flood_beyond_the_bound_is_told_to_come_again() {
+    let ward = Ward::new("in-process", "");
+    // While somebody else writes, nothing can be committed.
+    let (central, flags) = (ward.house.home.path().join("vestibule.db"), OpenFlags::SQLITE_OPEN_READ_WRITE);
+    let other = rusqlite::Connection::open_with_flags(central, flags).unwrap();
+    other.busy_timeout(PATIENCE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    ward.fault("flood 7000 100");
+    until("it is told", || ward.house.log().contains("it says more than can be committed").then_some(()));
+    other.execute_batch("ROLLBACK").unwrap();
+    let (taken, later) = flooded(&ward.house);
+    assert_eq!(taken + later, 7000);
+    assert!(later > 0 && taken > 0, "{taken} taken, {later} to come again");
+    let committed = "SELECT count(*) FROM event_ids WHERE channel_type = 'faulty'";
+    assert_eq!(ward.house.query::<i64>(committed), [taken]);
     let log = ward.house.log();
-    assert!(log.matches("noise").count() < 20_000, "{} lines", log.matches("noise").count());
-    assert_eq!(ward.ends(), 0);
+    assert!(log.matches("it says more than can be committed").count() < 10);
+    ward.round_trip();
+}
+
+/// One that nobody else would tell of is a line of the log; one that ends a call is told by that call, once.
+#[test]
+fn a_panic_is_told_once_in_either_tier() {
+    for tier in ["process", "in-process"] {
+        let ward = Ward::new(tier, "");
+        assert_eq!(ward.plugin()["tier"], tier);
+        let lines = |words: &str| -> Vec<String> {
+            ward.house.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+        };
+        assert_eq!(ward.fault("panic-task"), "panicked true");
+        let told = until("it is told", || lines("told to, in a task").pop());
+        for word in ["ERROR", "plugin=\"faulty\"", "it panicked at ", "fault.rs:", ": told to, in a task"] {
+            assert!(told.contains(word), "{tier}: {word}: {told}");
+        }
+        ward.call().say("do panic");
+        until("the call tells", || lines("the plugin panicked: told to").pop());
+        ward.round_trip();
+        assert_eq!(ward.fault("panic-task"), "panicked true");
+        until("the next one is told", || (lines("told to, in a task").len() >= 2).then_some(()));
+        assert_eq!(lines("told to, in a task").len(), 2, "{tier}");
+        assert_eq!(lines("it panicked at ").len(), 2, "{tier}: {:?}", lines("it panicked at "));
+        assert_eq!(ward.ends(), 0);
+    }
 }
 
 #[test]
 fn inside_the_runtime_a_panic_and_a_late_call_are_contained() {
     let ward = Ward::new("in-process", "deadline_seconds = 1");
     assert_eq!(ward.plugin()["tier"], "in-process");
-    assert_eq!(ward.fault("panic-task"), "panicked true");
     ward.call().say("do panic");
     until("it is reported", || ward.house.log().contains("the plugin panicked: told to").then_some(()));
     ward.round_trip();

@@ -6,18 +6,14 @@ use super::socket::{PART, receive};
 use rustix::net::RecvFlags;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::Interest;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::Instant;
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How much of a plugin's events is on its way at once, in KiB; then its socket is not read.
 const IN_FLIGHT_KIB: u32 = 256 * 1024;
 /// What the smallest event counts, in KiB: so there are at most 512.
 const EVENT_KIB_MIN: u32 = 512;
-/// How many lines of a plugin go to the log in one second.
-const LINES_PER_SECOND: u32 = 200;
 /// What is said when the socket ends.
 pub const GONE: &str = "it closed its socket";
 
@@ -26,7 +22,6 @@ pub struct Heard {
     calls: Arc<dyn RuntimeCalls>,
     opened: Option<oneshot::Sender<Result<(), String>>>,
     ended: Option<oneshot::Sender<u64>>,
-    lines: Lines,
 }
 
 impl Heard {
@@ -37,7 +32,7 @@ impl Heard {
         opened: oneshot::Sender<Result<(), String>>,
         ended: oneshot::Sender<u64>,
     ) -> Heard {
-        Heard { calls, opened: Some(opened), ended: Some(ended), lines: Lines::new() }
+        Heard { calls, opened: Some(opened), ended: Some(ended) }
     }
 }
 
@@ -99,12 +94,7 @@ async fn hear(
         }
         Kind::Log => {
             let line = String::from_utf8_lossy(&packet.head);
-            if let Some(left_out) = heard.lines.count() {
-                if left_out > 0 {
-                    heard.calls.log(2, &format!("{left_out} lines were left out: it logs too much"));
-                }
-                heard.calls.log(code, &line);
-            }
+            heard.calls.log(code, &line);
         }
         Kind::Cancel => {} // what is committed stays committed
         Kind::Opened => {
@@ -132,30 +122,4 @@ async fn frame_of(packet: Packet) -> Result<Frame, String> {
     }
     let copied = tokio::task::spawn_blocking(move || packet.into_frame()).await;
     copied.map_err(|error| error.to_string())?
-}
-
-/// How many lines came in this second.
-struct Lines {
-    since: Instant,
-    count: u32,
-    left_out: u32,
-}
-
-impl Lines {
-    fn new() -> Lines {
-        Lines { since: Instant::now(), count: 0, left_out: 0 }
-    }
-
-    /// `None`: this line is one too many. Else how many were left out before it.
-    fn count(&mut self) -> Option<u32> {
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            (self.since, self.count) = (Instant::now(), 0);
-        }
-        self.count += 1;
-        if self.count > LINES_PER_SECOND {
-            self.left_out += 1;
-            return None;
-        }
-        Some(std::mem::take(&mut self.left_out))
-    }
 }

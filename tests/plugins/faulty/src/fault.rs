@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
-use vestibule_plugin_api::{Runtime, Timestamp};
+use vestibule_plugin_api::{PluginError, Runtime, Timestamp};
 
 /// Commits a fault; answers what came of it, if anything comes of it.
 pub async fn commit(fault: &str, runtime: &Runtime) -> String {
@@ -54,7 +54,7 @@ pub async fn commit(fault: &str, runtime: &Runtime) -> String {
                 tracing::info!(number, "noise");
             }
         }
-        "flood" => flood(runtime, with.parse().unwrap_or(1000)),
+        "flood" => flood(runtime, with),
         "events" => return events(runtime, with).await,
         "raw" => return crate::raw::send(with),
         "can" => return can(with),
@@ -68,15 +68,29 @@ fn deeper(depth: u64) -> u64 {
     if depth == 0 { 0 } else { deeper(depth + 1) + room[7] }
 }
 
-/// So many messages of 64 KiB at once, none of them waited for.
-fn flood(runtime: &Runtime, count: u32) {
-    for number in 0..count {
-        let (runtime, id) = (runtime.clone(), format!("flood-{}-{number}", Timestamp::now().0));
-        tokio::spawn(async move {
-            let message = crate::message(&id, "flood", "x".repeat(64 * 1024));
-            let _ = runtime.message(message).await;
-        });
-    }
+/// `COUNT BYTES`: so many messages at once, none of them waited for. The log tells what became of them.
+fn flood(runtime: &Runtime, with: &str) {
+    let mut numbers = with.split(' ').filter_map(|word| word.parse::<usize>().ok());
+    let (count, bytes) = (numbers.next().unwrap_or(1000), numbers.next().unwrap_or(64 * 1024));
+    let all: Vec<_> = (0..count)
+        .map(|number| {
+            let (runtime, id) = (runtime.clone(), format!("flood-{}-{number}", Timestamp::now().0));
+            tokio::spawn(
+                async move { runtime.message(crate::message(&id, "flood", "x".repeat(bytes))).await },
+            )
+        })
+        .collect();
+    tokio::spawn(async move {
+        let (mut taken, mut later) = (0, 0);
+        for one in all {
+            match one.await {
+                Ok(Ok(_)) => taken += 1,
+                Ok(Err(PluginError::Retry { .. })) => later += 1,
+                _ => {}
+            }
+        }
+        tracing::info!("flooded: {taken} taken, {later} to come again");
+    });
 }
 
 /// `COUNT IN-FLIGHT`: messages of 1 KiB; answers how many nanoseconds each took.
