@@ -311,6 +311,15 @@ mod tests {
         describe(<Done as StableAbi>::LAYOUT, &mut now);
         describe(<RuntimeSide as StableAbi>::LAYOUT, &mut now);
         describe(<PluginRootRef as StableAbi>::LAYOUT, &mut now);
+        let codes = [
+            ("OK", status::OK),
+            ("ERROR", status::ERROR),
+            ("PANIC", status::PANIC),
+            ("CANCELLED", status::CANCELLED),
+            ("UNSUPPORTED", status::UNSUPPORTED),
+            ("BAD_FRAME", status::BAD_FRAME),
+        ];
+        now += &format!("\n{}", codes.map(|(name, code)| format!("status {name} is {code}\n")).concat());
         let frozen = concat!(env!("CARGO_MANIFEST_DIR"), "/seam-v1.layout");
         let was = std::fs::read_to_string(frozen).unwrap_or_default();
         if was != now {

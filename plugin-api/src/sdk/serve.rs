@@ -222,7 +222,7 @@ fn started<K: Kind>(house: &House<K>, account: &str) -> Result<Arc<K>> {
 mod tests {
     use super::*;
     use crate::sdk::kind::OfChannel;
-    use crate::{Channel, OutboundMessage, Receipt, Runtime};
+    use crate::{Attachment, Blob, Channel, OutboundMessage, Receipt, Runtime};
 
     struct Mute;
 
@@ -234,9 +234,15 @@ mod tests {
             Ok(Mute)
         }
 
-        async fn deliver(&self, _: OutboundMessage) -> Result<Receipt> {
-            Ok(Receipt::default())
+        /// Answers where the bytes of its file lie.
+        async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
+            let bytes = message.attachments.first().and_then(|file| file.bytes.as_ref());
+            Ok(Receipt { platform_message_id: bytes.map(place) })
         }
+    }
+
+    fn place(bytes: &Blob) -> String {
+        format!("{} bytes at {:?}", bytes.len(), bytes.as_ptr())
     }
 
     struct Nobody;
@@ -266,6 +272,32 @@ mod tests {
             "content":{"kind":"card","title":"newer"},"newer":true}"#;
         assert_eq!(ask(&format!(r#"{{"verb":"deliver","message":{message}}}"#)), status::OK);
         assert_eq!(ask("{{{"), status::BAD_FRAME);
+        assert_eq!(serve_shutdown(&STATE, 1000), 0);
+    }
+
+    /// From the runtime's message to the author's, in one process: the bytes stay where they are.
+    #[test]
+    fn an_author_is_handed_the_bytes_themselves() {
+        static STATE: State<OfChannel<Mute>> = State::new();
+        assert_eq!(serve_init(&STATE, "mute", RuntimeSide::new(Nobody), 0), status::OK);
+        let ask = |frame: Frame| {
+            let (tx, rx) = std::sync::mpsc::channel();
+            let done = Done::new(move |code, frame| tx.send((code, frame)).expect("somebody waits"));
+            serve_call(&STATE, frame, done);
+            rx.recv_timeout(Duration::from_secs(20)).expect("it is answered")
+        };
+        let start = Request::Start { account: "main".into(), config: serde_json::Value::Null };
+        assert_eq!(ask(wire::frame(&start)).0, status::OK);
+        let head = r#"{"id":"m","address":{"channel_type":"mute","account":"main","platform_id":"p"},
+            "content":{"kind":"text","text":"t"}}"#;
+        let mut message: OutboundMessage = serde_json::from_str(head).expect("it is a message");
+        let bytes = Blob::from(vec![7; 1 << 20]);
+        let sent = place(&bytes);
+        message.attachments = vec![Attachment { name: "f".into(), bytes: Some(bytes), ..Default::default() }];
+        let (code, answer) = ask(wire::frame_with_blobs(Request::Deliver { message }));
+        assert_eq!(code, status::OK);
+        let receipt: Receipt = wire::read(&answer).expect("a receipt");
+        assert_eq!(receipt.platform_message_id, Some(sent));
         assert_eq!(serve_shutdown(&STATE, 1000), 0);
     }
 }

@@ -50,7 +50,7 @@ fn columns(verb: &str) -> &'static [&'static str] {
             "calls_per_s_64",
             "events_per_s",
             "events_per_s_64",
-            "blob_50_mib_us",
+            "attachment_50_mib_us",
             "start_ms",
             "memory_kib",
         ],

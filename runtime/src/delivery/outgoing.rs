@@ -81,6 +81,7 @@ pub fn message(
 mod tests {
     use super::*;
     use vestibule_plugin_api::Address;
+    use vestibule_plugin_api::wire::{self, Request};
 
     fn stored(position: usize, name: &str, blob: Result<&str, &str>) -> StoredFile {
         let blob = blob.map(str::to_owned).map_err(str::to_owned);
@@ -148,5 +149,12 @@ mod tests {
             assert_eq!(message.attachments.len(), count, "{content}");
             assert!(message.attachments.iter().all(|a| a.mime_type.as_deref() == Some("application/pdf")));
         }
+        // What was read from the store is what crosses: no copy on the way.
+        let bytes = vec![7; 1 << 20];
+        let begin = bytes.as_ptr();
+        let files = vec![(stored(0, "a.pdf", Ok("1")), Some(bytes))];
+        let message = message(&delivery(words), files, true).expect("it can be sent");
+        let frame = wire::frame_with_blobs(Request::Deliver { message });
+        assert_eq!(frame.blobs[0].as_ptr(), begin);
     }
 }

@@ -196,6 +196,22 @@ fn a_bug_fails_the_check_that_is_there_for_it() {
     });
 }
 
+/// The plugin refuses the large file unless all its bytes reach its author's code.
+#[test]
+fn the_benchmark_hands_a_whole_file_over_in_both_tiers() {
+    let file = plugin_file("vestibule-faulty");
+    let words = ["bench", "plugin", file.to_str().unwrap(), "--calls", "64", "--json"];
+    let output = Command::new(binary()).args(words).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let tiers = ["direct call", "in-process", "process"];
+    assert_eq!(rows.as_array().unwrap().len(), tiers.len(), "{rows:#}");
+    for (tier, row) in tiers.into_iter().zip(rows.as_array().unwrap()) {
+        assert_eq!(row["tier"], tier);
+        assert!(row["attachment_50_mib_us"].as_f64().unwrap() > 0.0, "{row:#}");
+    }
+}
+
 #[test]
 fn the_example_module_conforms_in_both_tiers() {
     let args = ["--set", "forbidden=[\"hello\"]", "--calls", "400"];

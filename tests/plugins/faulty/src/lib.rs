@@ -1,5 +1,6 @@
 //! A channel with every bug. Lines over TCP are messages, replies are lines back; a line that starts
-//! with `!` is a fault to commit at once, a reply that starts with `do ` one to commit in `deliver`.
+//! with `!` is a fault to commit at once, a reply that starts with `do ` one to commit in `deliver`
+//! (`do take BYTES` is none: it is refused unless so many bytes of files came with it).
 
 mod fault;
 mod raw;
@@ -72,7 +73,13 @@ impl Channel for Faulty {
         if let Some(fault) = &self.at_deliver {
             fault::commit(fault, &self.runtime).await;
         }
-        if let Some(fault) = text.strip_prefix("do ") {
+        if let Some(want) = text.strip_prefix("do take ") {
+            let files = message.attachments.iter().filter_map(|file| file.bytes.as_ref());
+            let came: usize = files.map(|bytes| bytes.len()).sum();
+            if came.to_string() != want {
+                return Err(PluginError::refused(format!("of {want} bytes of files came {came}")));
+            }
+        } else if let Some(fault) = text.strip_prefix("do ") {
             fault::commit(fault, &self.runtime).await;
         }
         let caller = message.address.thread_id.map(|thread| thread.0).unwrap_or_default();
