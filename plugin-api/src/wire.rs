@@ -4,8 +4,9 @@
 //! the callee answers `unsupported`.
 
 use crate::{
-    Action, Attachment, Blob, Choice, Conversation, Effect, Forwarded, Health, Ignored, InboundMessage,
-    OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick, WebhookRequest, WebhookResponse,
+    Action, Attachment, Blob, Choice, Content, Conversation, Effect, Forwarded, Health, Ignored,
+    InboundMessage, OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick, WebhookRequest,
+    WebhookResponse,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -212,8 +213,8 @@ pub trait Carries {
     /// The attachments it holds, in order.
     fn attachments(&mut self) -> &mut [Attachment];
 
-    /// How many blobs may come that no attachment names. What a verb of a newer vocabulary brings is not
-    /// known: any number, and it is dropped.
+    /// How many blobs may come that no attachment names. What a verb or a content of a newer vocabulary
+    /// brings is not known: any number, and it is dropped.
     fn unnamed_max(&self) -> usize;
 }
 
@@ -229,6 +230,7 @@ impl Carries for Request {
         match self {
             Request::Webhook { .. } => 1, // its body, taken by its own reader
             Request::Unknown => usize::MAX,
+            Request::Deliver { message } if message.content == Content::Unknown => usize::MAX,
             _ => 0,
         }
     }
@@ -393,6 +395,11 @@ mod tests {
             )
             .expect("it is a message"),
         };
+        let newer_content = || {
+            let head = frame(&deliver).head;
+            let head = String::from_utf8(head.into_vec()).expect("JSON");
+            Frame::from_head(head.replace(r#""kind":"text""#, r#""kind":"sculpture""#).into_bytes())
+        };
         let webhook = WebhookRequest {
             method: "POST".into(),
             query: String::new(),
@@ -401,7 +408,7 @@ mod tests {
         };
         let newer = || Frame::from_head(br#"{"verb":"teleport"}"#.to_vec());
         // the frame, how many blobs more than it has, whether it is taken
-        let cases: [(Frame, usize, bool); 11] = [
+        let cases: [(Frame, usize, bool); 12] = [
             (frame(&message), 0, true),
             (frame(&message), 1, false),
             (frame(&message), 64, false),
@@ -413,6 +420,7 @@ mod tests {
             (webhook_frame("a", webhook.clone()), 0, true),
             (webhook_frame("a", webhook), 1, false),
             (newer(), 64, true),
+            (newer_content(), 64, true),
         ];
         for (mut frame, more, taken) in cases {
             let head = String::from_utf8_lossy(&frame.head).into_owned();
