@@ -176,10 +176,15 @@ pub async fn started(house: &House, name: &str) -> Value {
 fn not_live(link: &Link) -> Option<String> {
     link.accounts().iter().find_map(|(account, state)| {
         let (word, why) = account_state(link, account, state);
-        let still = if word == "connecting" { "still " } else { "" };
-        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        (word != "live").then(|| format!("its account {account} is {still}{word}{why}"))
+        (word != "live").then(|| sentence(account, word, why.as_deref()))
     })
+}
+
+/// That an account is not live, and why. Pure.
+fn sentence(account: &str, word: &str, why: Option<&str>) -> String {
+    let still = if word == "connecting" { "still " } else { "" };
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    format!("its account {account} is {still}{word}{why}")
 }
 
 fn plugin(link: &Link) -> Value {
@@ -205,4 +210,22 @@ fn plugin(link: &Link) -> Value {
         "state": state,
         "reason": reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_live_is_told_in_a_sentence() {
+        let degraded = Health::Degraded { reason: "one chat fails".into() };
+        for ((word, why), want) in [
+            (("broken", Some("no token".into())), "its account main is broken: no token"),
+            (("connecting", None), "its account main is still connecting"),
+            (reported(Some(Health::Connecting)), "its account main is still connecting"),
+            (reported(Some(degraded)), "its account main is degraded: one chat fails"),
+        ] {
+            assert_eq!(sentence("main", word, why.as_deref()), want);
+        }
+    }
 }

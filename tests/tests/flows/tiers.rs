@@ -219,6 +219,20 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
     assert!(percentile(&faulty, 50) < percentile(&calm, 50) * 10 + Duration::from_millis(500));
 }
 
+/// For good: so neither a moment's work is a reason, nor a thread beside a plugin that answers.
+#[test]
+fn a_plugin_that_works_and_answers_is_not_put_behind() {
+    let ward = Ward::new("process", "");
+    let hosts = ward.house.plugin_hosts();
+    for (fault, ms) in [("busy 1500", 2500), ("busy-beside 4000", 4500)] {
+        ward.fault(fault);
+        std::thread::sleep(Duration::from_millis(ms));
+        assert!(!ward.house.log().contains("runs behind all else") && !behind_all_else(&hosts), "{fault}");
+        ward.round_trip();
+    }
+    assert_eq!((ward.house.plugin_hosts(), ward.ends()), (hosts, 0));
+}
+
 #[test]
 fn a_plugin_that_ends_again_and_again_is_quarantined_until_it_is_reloaded() {
     let ward = Ward::new("process", "");
