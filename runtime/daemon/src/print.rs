@@ -82,8 +82,10 @@ pub fn answer(verb: &str, value: &Value) {
     if let Some(id) = value["id"].as_str().filter(|id| *id != name) {
         println!("id {id}");
     }
-    if let Some(why) = value["reason"].as_str() {
-        println!("  and now: {}, {why}", word(&value["state"]));
+    match (value["state"].as_str(), word(&value["reason"])) {
+        (_, why) if why.is_empty() => {}
+        (Some("loaded" | "connecting"), why) => println!("  {why}"),
+        (_, why) => println!("  and now: {}, {why}", word(&value["state"])),
     }
 }
 

@@ -91,18 +91,23 @@ fn channels(house: &House, link: &Link) -> Vec<Value> {
         return vec![json!({ "channel": channel, "account": null, "state": "off", "reason": why })];
     }
     let entry = |(account, state): (&String, &AccountState)| {
-        let (word, reason) = match state {
-            AccountState::Connecting => ("connecting", None),
-            AccountState::Live => reported(link.health(account)),
-            AccountState::Stopping => ("stopping", None),
-            AccountState::Waiting(why) => ("waiting", Some(why.clone())),
-            AccountState::Broken(why) => ("broken", Some(why.clone())),
-        };
+        let (word, reason) = account_state(link, account, state);
         let webhook =
             link.manifest.can(Capability::Webhook).then(|| house.webhook_url(channel, account)).flatten();
         json!({ "channel": channel, "account": account, "state": word, "reason": reason, "webhook": webhook })
     };
     accounts.iter().map(entry).collect()
+}
+
+/// How an account is, in a word, and why.
+fn account_state(link: &Link, account: &str, state: &AccountState) -> (&'static str, Option<String>) {
+    match state {
+        AccountState::Connecting => ("connecting", None),
+        AccountState::Live => reported(link.health(account)),
+        AccountState::Stopping => ("stopping", None),
+        AccountState::Waiting(why) => ("waiting", Some(why.clone())),
+        AccountState::Broken(why) => ("broken", Some(why.clone())),
+    }
 }
 
 /// How a plugin is that runs. A module is as its one account is; a channel is loaded, however its accounts
@@ -148,17 +153,38 @@ pub fn plugins(house: &House) -> Value {
     Value::Array(loaded.chain(refused).collect())
 }
 
-/// One plugin, once its accounts have started or have not: whoever asks for a start wants to know.
+/// One plugin, once its accounts have started or have not, and which of them is not live: whoever asks for a
+/// start wants to know.
 pub async fn started(house: &House, name: &str) -> Value {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
         let Some(link) = house.registry.named(name) else { return json!({ "name": name }) };
-        let connecting = link.accounts().values().any(|state| *state == AccountState::Connecting);
+        let word = |(account, state): (&String, &AccountState)| account_state(&link, account, state).0;
+        let connecting = link.accounts().iter().map(word).any(|word| word == "connecting");
         if !connecting || Instant::now() >= deadline {
-            return plugin(&link);
+            let mut told = plugin(&link);
+            if matches!(told["state"].as_str(), Some("loaded" | "connecting")) {
+                told["reason"] = not_live(&link).into();
+            }
+            return told;
         }
         tokio::time::sleep(START_LOOK).await;
     }
+}
+
+/// What is to be said of the first account that is not live.
+fn not_live(link: &Link) -> Option<String> {
+    link.accounts().iter().find_map(|(account, state)| {
+        let (word, why) = account_state(link, account, state);
+        (word != "live").then(|| sentence(account, word, why.as_deref()))
+    })
+}
+
+/// That an account is not live, and why. Pure.
+fn sentence(account: &str, word: &str, why: Option<&str>) -> String {
+    let still = if word == "connecting" { "still " } else { "" };
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    format!("its account {account} is {still}{word}{why}")
 }
 
 fn plugin(link: &Link) -> Value {
@@ -184,4 +210,22 @@ fn plugin(link: &Link) -> Value {
         "state": state,
         "reason": reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_live_is_told_in_a_sentence() {
+        let degraded = Health::Degraded { reason: "one chat fails".into() };
+        for ((word, why), want) in [
+            (("broken", Some("no token".into())), "its account main is broken: no token"),
+            (("connecting", None), "its account main is still connecting"),
+            (reported(Some(Health::Connecting)), "its account main is still connecting"),
+            (reported(Some(degraded)), "its account main is degraded: one chat fails"),
+        ] {
+            assert_eq!(sentence("main", word, why.as_deref()), want);
+        }
+    }
 }

@@ -54,11 +54,28 @@ fn a_typo_breaks_one_account_and_is_mended_by_a_reload() {
         let plugin = listed(&house, "echo").unwrap();
         assert_eq!(plugin["state"], "loaded", "the plugin itself is well");
         assert!(reason(&plugin).ends_with(&want), "{plugin}");
+        let told = house.ok(&["plugin", "reload", "echo"]);
+        assert_eq!(told, format!("plugin echo reloaded\n  its account other is broken: {want}\n"));
 
         write_config(&house, &format!("{good}[channels.echo.other]\nlisten = \"127.0.0.1:0\"\n"));
         assert_eq!(house.ok(&["plugin", "reload", "echo"]), "plugin echo reloaded\n");
         assert_eq!(["main", "other"].map(|name| account(name)["state"].clone()), ["live", "live"]);
     }
+}
+
+/// Whoever reloads hears of the account that waits for something.
+#[test]
+fn a_reload_says_what_is_not_live() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen = \"{}\"\n", taken.local_addr().unwrap());
+    let house = House::new(&format!("[channels.echo.main]\n{listen}")).up();
+    fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
+    until("it waits", || (house.channel("echo")["state"] == "waiting").then_some(()));
+    let told = house.ok(&["plugin", "reload", "echo"]);
+    let want = "plugin echo reloaded\n  its account main is waiting: ";
+    assert!(told.starts_with(want) && told.contains("in use"), "{told}");
+    drop(taken);
+    assert_eq!(house.ok(&["plugin", "reload", "echo"]), "plugin echo reloaded\n");
 }
 
 /// What is built in hears of a mended config, too; what is not mended changes nothing.

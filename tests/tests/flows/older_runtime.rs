@@ -1,4 +1,4 @@
-//! Today's plugins in the runtime of an earlier level of the vocabulary: `tests/fixtures/runtimes`. What they
+//! Today's plugins in an early runtime of each level of the vocabulary: `tests/fixtures/runtimes`. What they
 //! ask for that it does not know is answered `unsupported`, and they do without.
 
 use crate::agents::{ASKS, count, drop_file, introduce, listed, one_conversation};
@@ -11,28 +11,35 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Every level that has a runtime.
 const LEVELS: [&str; 1] = ["0.1"];
 
 /// The runtime of a level, unpacked.
-fn runtime(level: &str) -> Option<PathBuf> {
+fn runtime(level: &'static str) -> Option<&'static Path> {
+    static UNPACKED: [OnceLock<PathBuf>; LEVELS.len()] = [const { OnceLock::new() }; LEVELS.len()];
     if !cfg!(target_arch = "x86_64") {
         eprintln!("SKIPPED: the older runtimes are built for x86_64");
         return None;
     }
+    let number = LEVELS.iter().position(|one| *one == level).unwrap();
+    Some(UNPACKED[number].get_or_init(|| unpack(level)))
+}
+
+/// By a process of its own: a file that this one had open for writing could not be run while any of its
+/// children still has it. It is put into its place whole, as another process of these tests may run it.
+fn unpack(level: &str) -> PathBuf {
     let packed =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runtimes").join(level).join("vestibule.gz");
     let folder = binary().parent().unwrap().join("older-runtimes");
     fs::create_dir_all(&folder).unwrap();
     let program = folder.join(format!("vestibule-{level}"));
-    // A whole file is put into its place, as another test may run it, and by a process of its own: a file
-    // that this one had open for writing could not be run while any of its children still has it, too.
     let script =
         "new=$(mktemp -p \"$3\") && gzip -dc \"$1\" > \"$new\" && chmod 755 \"$new\" && mv \"$new\" \"$2\"";
     let unpacked = Command::new("sh").args(["-c", script, "sh"]).args([&packed, &program, &folder]).status();
     assert!(unpacked.unwrap().success());
-    Some(program)
+    program
 }
 
 /// A line and a file go in, and come back.
@@ -55,7 +62,7 @@ fn a_channel_of_today_carries_lines_and_files_in_both_tiers() {
         let Some(program) = runtime(level) else { return };
         let at = free_port();
         let config = format!("[plugins.echo]\ntier = \"{tier}\"\n[channels.echo.main]\nlisten = \"{at}\"\n");
-        let house = House::new(&config).program(&program).up();
+        let house = House::new(&config).program(program).up();
         let wiring = ["--agent", "assistant", "--channel", "echo", "--chat", "lines", "--pattern", "."];
         house.ok(&[&["wiring", "create"][..], &wiring].concat());
         drop_file(&house, "vestibule-echo-channel");
@@ -71,7 +78,7 @@ fn a_channel_of_today_does_without_what_it_is_not_answered() {
         let Some(program) = runtime(level) else { return };
         let api = BotApi::start();
         api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
-        let house = telegram::house_of_file(&api).program(&program).up();
+        let house = telegram::house_of_file(&api).program(program).up();
         house.wait_live("telegram");
         assert_eq!(listed(&house, "telegram").unwrap()["tier"], "process");
         telegram::wire(&house, "telegram:-1001", &[]);
@@ -93,15 +100,15 @@ fn a_channel_of_today_does_without_what_it_is_not_answered() {
 fn modules_of_today_forward_and_screen() {
     for level in LEVELS {
         let Some(program) = runtime(level) else { return };
-        let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(&program).up();
+        let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(program).up();
         drop_file(&house, "vestibule-agent-to-agent");
         until("the module is live", || house.log().contains("module is live").then_some(()));
         introduce(&house, ASKS);
         assert_eq!(house.chat("go"), "back: 1");
         one_conversation(&house);
 
-        // This one listens at stations that this runtime does not have, too.
-        let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(&program).up();
+        // This one also listens at stations that this runtime does not have.
+        let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(program).up();
         drop_file(&house, "vestibule-guard");
         until("the module is live", || house.log().contains("module is live").then_some(()));
         assert_eq!(house.chat("in-old and out-old"), "new and new");

@@ -30,11 +30,11 @@ pub fn wire(house: &House, chat: &str, more: &[&str]) {
     house.ok(&[&verb, more].concat());
 }
 
-pub fn sent(chat: i64, words: &str) -> Sent {
+fn sent(chat: i64, words: &str) -> Sent {
     Sent { method: "sendMessage".into(), chat, topic: None, quote: None, words: words.into(), file: vec![] }
 }
 
-pub fn last(api: &BotApi, count: usize) -> Vec<Sent> {
+fn last(api: &BotApi, count: usize) -> Vec<Sent> {
     until("Telegram has it", || {
         let store = api.store();
         (store.sent.len() >= count).then(|| store.sent[count - 1..].to_vec())

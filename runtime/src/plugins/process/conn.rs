@@ -125,6 +125,11 @@ impl Conn {
         locked(&self.calls).open.as_mut()?.remove(&id)
     }
 
+    /// Whether this call waits for its answer.
+    pub fn waits_for(&self, id: u64) -> bool {
+        locked(&self.calls).open.as_ref().is_some_and(|open| open.contains_key(&id))
+    }
+
     /// How many calls wait for their answer.
     pub fn open_calls(&self) -> usize {
         locked(&self.calls).open.as_ref().map_or(0, HashMap::len)
@@ -175,6 +180,11 @@ impl Conn {
     pub fn silence(&self) -> Duration {
         let silence = locked(&self.silence);
         silence.before + silence.since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// How long it has been silent now, without a break: since the last byte from it was dealt with.
+    pub fn quiet(&self) -> Duration {
+        locked(&self.silence).since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// Returns when this process must end, and says why.

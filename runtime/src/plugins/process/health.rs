@@ -1,7 +1,7 @@
 //! Whether a plugin's process is well: how much it holds and takes, and whether it still answers.
 
 use super::conn::Conn;
-use super::hog::{Look, is_hog, put_behind, wanted};
+use super::hog::{Step, put_behind, spins, step, wanted};
 use super::seat::Seat;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,27 +46,46 @@ async fn holdings(seat: &Seat, pid: Option<u32>) -> String {
     }
 }
 
-/// Puts a process behind everybody else once it is a hog. What ends it is [`pings`], later: until then it
-/// takes nothing from the others.
-async fn hogging(plugin: &str, conn: &Conn, pid: Option<u32>) -> String {
-    let look = || Some(Look { wanted: wanted(pid?)?, silent: conn.silence() });
-    let mut before = look();
+/// Puts a process behind everybody else once it is a hog: at two looks in a row one of its threads always
+/// wanted a processor, it was silent, and what it was asked at the first it had not answered at the second.
+///
+/// If it never answers, [`pings`] ends it later; until then it takes next to nothing from the others. If it
+/// answers after all, it runs on, behind, until it is started again. One that answers while a thread beside
+/// its work spins is let be.
+async fn hogging(plugin: &str, conn: &Arc<Conn>, pid: Option<u32>) -> String {
+    let Some(pid) = pid else { return std::future::pending().await };
+    let (mut before, mut asked, mut hog) = (wanted(pid), None, false);
     loop {
         let begin = Instant::now();
         tokio::time::sleep(LOOK_EVERY).await;
-        let now = look();
-        if let (Some(pid), Some(before), Some(now)) = (pid, before, now)
-            && is_hog(before, now, begin.elapsed())
-        {
-            put_behind(pid);
-            tracing::info!(
-                plugin,
-                "the plugin wants a processor all the time and says nothing; it runs behind all else"
-            );
-            return std::future::pending().await;
+        if hog {
+            put_behind(pid); // the threads that are new
+            continue;
         }
+        let now = wanted(pid);
+        let spins = spins(&before, &now, conn.quiet(), begin.elapsed());
         before = now;
+        let owed = asked.take().filter(|id| conn.waits_for(*id));
+        match step(spins, owed.is_some()) {
+            Step::LetBe => owed.into_iter().for_each(|id| conn.cancel(id)),
+            Step::Ask => asked = Some(ping(conn, Done::new(|_, _| ()))),
+            Step::PutBehind => {
+                hog = true;
+                let done = put_behind(pid);
+                let what =
+                    if done { "it runs behind all else" } else { "it could not be put behind all else" };
+                tracing::info!(
+                    plugin,
+                    "the plugin wants a processor all the time and answers nothing; {what}"
+                );
+            }
+        }
     }
+}
+
+/// Asks something that every plugin answers, on the thread that does its work: a verb it cannot know.
+fn ping(conn: &Arc<Conn>, done: Done) -> u64 {
+    conn.call(Frame::from_head(br#"{"verb":"ping"}"#.to_vec()), done)
 }
 
 /// The memory a process holds, in bytes.
@@ -80,8 +99,7 @@ fn open_files(pid: u32) -> Option<u64> {
     Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
 }
 
-/// Asks something that every plugin answers, on the thread that does its work: a verb it cannot
-/// know.
+/// Asks from time to time whether the plugin still answers.
 async fn pings(seat: &Seat, conn: &Arc<Conn>) -> String {
     let deadline = seat.deadline();
     let every = (deadline / 4).min(PING_EVERY_MAX);
@@ -91,9 +109,8 @@ async fn pings(seat: &Seat, conn: &Arc<Conn>) -> String {
             () = seat.late() => deadline.min(LATE_PATIENCE),
         };
         let (answered, mut answer) = tokio::sync::oneshot::channel();
-        let ping = Frame::from_head(br#"{"verb":"ping"}"#.to_vec());
         let (begin, silence) = (Instant::now(), conn.silence());
-        let id = conn.call(ping, Done::new(move |_, _| _ = answered.send(())));
+        let id = ping(conn, Done::new(move |_, _| _ = answered.send(())));
         while tokio::time::timeout(patience / 10, &mut answer).await.is_err() {
             if is_stuck(begin.elapsed(), conn.silence() - silence, patience) {
                 conn.cancel(id);

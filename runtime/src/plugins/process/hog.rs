@@ -1,46 +1,70 @@
-//! A plugin's process that wants a processor all the time and says nothing: it goes behind everybody else.
+//! A plugin's process in which a thread wants a processor all the time: it goes behind everybody else.
 
+use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-/// What a process had wanted and said at one look.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Look {
-    /// How much time it wanted on processors.
-    pub wanted: Duration,
-    /// How long it was silent.
-    pub silent: Duration,
+/// How much time each thread of a process, by its number, has wanted on processors.
+pub type Wanted = HashMap<i32, Duration>;
+
+/// What comes of a look at a process.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    LetBe,
+    /// It looks like a hog: it is asked something that it can answer at once.
+    Ask,
+    /// It is a hog.
+    PutBehind,
 }
 
-/// Whether a process that was looked at twice, so far apart, always wanted a processor in between and was
-/// silent. One that speaks meanwhile is at work, and what it says has a bound of its own. Pure.
-pub fn is_hog(before: Look, now: Look, span: Duration) -> bool {
-    let most = span * 9 / 10;
-    now.wanted.saturating_sub(before.wanted) >= most && now.silent.saturating_sub(before.silent) >= most
-}
-
-/// How much time the threads of a process have had on processors, or have waited for one. The wait counts,
-/// for on a busy machine a hog has only its share.
-pub fn wanted(pid: u32) -> Option<Duration> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    // Time on a processor and time waiting for one, in ns (proc(5)); a thread may end meanwhile.
-    let of = |thread: fs::DirEntry| {
-        let stat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-        stat.split(' ').take(2).filter_map(|ns| ns.parse::<u64>().ok()).sum::<u64>()
-    };
-    Some(Duration::from_nanos(threads.flatten().map(of).sum()))
-}
-
-/// From now on a process runs only while nothing else wants its processor. There is no way back: the
-/// kernel lets nobody but root take that from a process.
-pub fn put_behind(pid: u32) {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return };
-    for thread in threads.flatten() {
-        let Some(number) = thread.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let none = libc::sched_param { sched_priority: 0 };
-        // SAFETY: reads the one struct, which lives. A thread that is gone is an error that changes nothing.
-        unsafe { libc::sched_setscheduler(number, libc::SCHED_IDLE, &raw const none) };
+/// What comes of a look at a process that `spins` and still owes the answer to what it was asked at the look
+/// before, or does not. One second of honest work is no reason. Pure.
+pub fn step(spins: bool, owes: bool) -> Step {
+    match (spins, owes) {
+        (false, _) => Step::LetBe,
+        (true, false) => Step::Ask,
+        (true, true) => Step::PutBehind,
     }
+}
+
+/// Whether one thread always wanted a processor between two looks so far apart, and the process was silent.
+/// One that speaks meanwhile is at work, and what it says has a bound of its own. Pure.
+pub fn spins(before: &Wanted, now: &Wanted, quiet: Duration, span: Duration) -> bool {
+    let most = span * 9 / 10;
+    let grew = |(thread, wanted): (&i32, &Duration)| {
+        before.get(thread).is_some_and(|before| wanted.saturating_sub(*before) >= most)
+    };
+    quiet >= most && now.iter().any(grew)
+}
+
+/// How much time each thread of a process has had on a processor, or has waited for one. The wait counts, for
+/// on a busy machine a hog has only its share. Nothing when the process is gone.
+pub fn wanted(pid: u32) -> Wanted {
+    // Time on a processor and time waiting for one, in ns (proc(5)); a thread may end meanwhile.
+    let of = |thread: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).ok()?;
+        let ns = stat.split(' ').take(2).filter_map(|ns| ns.parse::<u64>().ok()).sum();
+        Some((thread, Duration::from_nanos(ns)))
+    };
+    threads(pid).into_iter().filter_map(of).collect()
+}
+
+/// From now on these threads of a process, and those that they start, get next to nothing while others want
+/// their processor: the kernel's class for idle work. Answers whether that was done for any of them.
+///
+/// The runtime does not take it back: to leave this class needs CAP_SYS_NICE, or an RLIMIT_NICE that allows
+/// the thread's nice value (sched(7)), and it counts on neither.
+pub fn put_behind(pid: u32) -> bool {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: reads the one struct, which lives. A thread that is gone is an error that changes nothing.
+    let done = |thread| unsafe { libc::sched_setscheduler(thread, libc::SCHED_IDLE, &raw const none) } == 0;
+    threads(pid).into_iter().filter(|thread| done(*thread)).count() > 0
+}
+
+fn threads(pid: u32) -> Vec<i32> {
+    let found = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    found.filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -48,30 +72,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hog_is_busy_and_silent_for_a_whole_look() {
-        let ms = Duration::from_millis;
-        for (wanted, silent, hog) in [
-            (1000, 1000, true),
-            (1990, 1000, true), // on two processors
-            (920, 930, true),
-            (500, 1000, false), // it waits for half of the time
-            (1000, 300, false), // it speaks
-            (0, 1000, false),
+    fn a_hog_has_one_thread_that_is_busy_and_is_silent_for_a_whole_look() {
+        let threads = |wanted: &[(i32, u64)]| -> Wanted {
+            wanted.iter().map(|(thread, ms)| (*thread, Duration::from_millis(*ms))).collect()
+        };
+        let before = threads(&[(1, 7), (2, 5000), (3, 7)]);
+        for (now, quiet, hog) in [
+            (&[(1, 1007), (2, 5000), (3, 7)][..], 1000, true),
+            (&[(1, 927)], 930, true), // others, which had wanted more, have ended
+            (&[(1, 507), (2, 5500), (3, 507)], 1000, false), // all of them wait for half of the time
+            (&[(1, 1007), (2, 5000)], 300, false), // it speaks
+            (&[(1, 7), (2, 5000)], 1000, false),
+            (&[(1, 7), (4, 950)], 1000, false), // nobody knows since when
+            (&[], 1000, false),
         ] {
-            let before = Look { wanted: ms(7), silent: ms(11) };
-            let now = Look { wanted: ms(7 + wanted), silent: ms(11 + silent) };
-            assert_eq!(is_hog(before, now, ms(1000)), hog, "{wanted} {silent}");
+            let (quiet, span) = (Duration::from_millis(quiet), Duration::from_secs(1));
+            assert_eq!(spins(&before, &threads(now), quiet, span), hog, "{now:?} {quiet:?}");
         }
     }
 
     #[test]
-    fn who_spins_wants_a_processor_all_the_time() {
-        let mut spins =
+    fn who_spins_is_asked_before_it_is_put_behind() {
+        for (spins, owes, want) in [
+            (false, false, Step::LetBe),
+            (false, true, Step::LetBe),
+            (true, false, Step::Ask),
+            (true, true, Step::PutBehind),
+        ] {
+            assert_eq!(step(spins, owes), want);
+        }
+    }
+
+    /// The policy is read here, where the process cannot end before.
+    #[test]
+    fn who_spins_wants_a_processor_all_the_time_and_can_be_put_behind() {
+        let mut child =
             std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("it starts");
-        let before = wanted(spins.id()).expect("it is there");
+        let thread = i32::try_from(child.id());
+        let before = wanted(child.id());
         std::thread::sleep(Duration::from_millis(200));
-        let now = wanted(spins.id()).expect("it is there");
-        spins.kill().and_then(|()| spins.wait()).expect("it is ended");
-        assert!(now - before >= Duration::from_millis(150), "{before:?} {now:?}");
+        let now = wanted(child.id());
+        let done = put_behind(child.id());
+        // SAFETY: only reads a number of a process that is there until it is waited for.
+        let policy = thread.map(|thread| unsafe { libc::sched_getscheduler(thread) });
+        let ended = child.kill().and_then(|()| child.wait());
+        assert!(ended.is_ok() && done);
+        assert_eq!(policy, Ok(libc::SCHED_IDLE));
+        let (before, now) = (before.values().sum::<Duration>(), now.values().sum::<Duration>());
+        assert!(now - before >= Duration::from_millis(50), "{before:?} {now:?}");
+        assert!(!put_behind(u32::MAX), "nobody is there");
     }
 }

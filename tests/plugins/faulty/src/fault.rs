@@ -21,6 +21,11 @@ pub async fn commit(fault: &str, runtime: &Runtime) -> String {
         "spin" => loop {
             std::hint::spin_loop();
         },
+        "busy" => busy(with),
+        "busy-beside" => {
+            let with = with.to_owned();
+            std::thread::spawn(move || busy(&with));
+        }
         "deadlock" => {
             let mutex = std::sync::Mutex::new(());
             let _one = mutex.lock();
@@ -61,6 +66,14 @@ pub async fn commit(fault: &str, runtime: &Runtime) -> String {
         _ => return format!("no such fault: {fault}"),
     }
     "done".to_owned()
+}
+
+/// Wants a processor for so many milliseconds.
+fn busy(ms: &str) {
+    let (begin, long) = (std::time::Instant::now(), Duration::from_millis(ms.parse().unwrap_or(100)));
+    while begin.elapsed() < long {
+        std::hint::spin_loop();
+    }
 }
 
 fn deeper(depth: u64) -> u64 {
