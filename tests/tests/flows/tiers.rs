@@ -1,6 +1,7 @@
 //! The two tiers of plugins, with a plugin that has every bug.
 
 use crate::support::{House, PATIENCE, Terminal, free_port, plugin_file, until};
+use crate::traffic::in_full;
 use rusqlite::OpenFlags;
 use serde_json::Value;
 use std::fs;
@@ -216,8 +217,11 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
         println!("the neighbour, {what}: {} round trips, p50 {p50:.1?}, p99 {p99:.1?}", times.len());
     }
     assert!(calm.len() > 20 && faulty.len() > 50, "{} and {} round trips", calm.len(), faulty.len());
-    // Only that it goes on is asserted: a ratio of tails is for who reads the figures on a quiet machine.
     assert!(percentile(&faulty, 50) < percentile(&calm, 50) * 10 + Duration::from_millis(500));
+    if in_full() {
+        // The slowest of a hundred say something on a quiet machine only: the full form is run alone.
+        assert!(percentile(&faulty, 99) < percentile(&calm, 99) * 3 / 2 + Duration::from_millis(5));
+    }
 }
 
 /// For good: so neither a moment's work is a reason, nor a thread beside a plugin that answers.
