@@ -319,6 +319,23 @@ fn what_is_screened_and_reviewed_while_a_module_is_replaced_arrives() {
     }
 }
 
+/// What is being screened when the house stops is not refused: its channel is told nothing, and sends it again.
+#[test]
+fn what_is_screened_while_the_house_stops_may_come_again() {
+    for tier in ["process", "in-process"] {
+        let config =
+            format!("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\n");
+        let mut house = House::new(&config).up();
+        drop_file(&house, "vestibule-guard");
+        until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+        let mut terminal = Terminal::connect(&house, false);
+        terminal.write(&json!({ "text": "in-late" }));
+        std::thread::sleep(Duration::from_millis(300));
+        house.stop();
+        assert_eq!((count(&house, "drops"), count(&house, "event_ids")), (0, 0), "{tier}");
+    }
+}
+
 #[test]
 fn a_broken_replacement_of_a_module_leaves_the_old_one_at_its_station() {
     for tier in ["process", "in-process"] {
