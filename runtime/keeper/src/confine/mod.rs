@@ -7,7 +7,7 @@
 mod calls;
 mod files;
 
-pub(crate) use calls::runner_bytes;
+pub(crate) use calls::{RunnerCalls, runner_bytes};
 pub(crate) use files::{DEVICES, SYSTEM};
 
 use crate::wire::{Grants, RUNNER_OOM_SCORE, Sandbox};
@@ -54,7 +54,7 @@ pub(crate) fn runner(sandbox: &Sandbox, session: &Path, agent_folder: &Path, pro
     }
     drop_capabilities()?;
     files::runner(grants, session, agent_folder, program)?;
-    calls::runner(grants.network)
+    calls::runner(RunnerCalls { network: grants.network })
 }
 
 /// Shuts the door behind the reader: from now on it reaches this session's `out/` and what it has
