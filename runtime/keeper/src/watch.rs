@@ -315,16 +315,7 @@ impl Watch<'_> {
     fn read_batch(&mut self) -> vestibule_session::Result<Option<FromKeeper>> {
         let reader = OutboundReader::open(self.dir, self.runner.is_some())?;
         let mut messages = reader.replies(self.after_seq, BATCH_ROWS_MAX)?;
-        let mut bytes = 0;
-        let fits = messages.iter().take_while(|message| {
-            bytes += message.content.len() + 9 * FIELD_BYTES;
-            bytes <= BATCH_BYTES
-        });
-        // At most one reply with files in a batch: what the runtime stores ahead of it stays bounded.
-        let with_files = |m: &MessageOut| !outbox::names(&m.content).is_empty();
-        let first = messages.iter().position(with_files).map_or(usize::MAX, |at| at + 1);
-        let fits = fits.count().max(1).min(first);
-        messages.truncate(fits);
+        messages.truncate(batch_len(&messages));
         // A turn is never reported complete before its reply: acknowledgements go with the last part.
         let mut acks = Vec::new();
         let whole = reader.replies(messages.last().map_or(self.after_seq, |m| m.seq), 1)?.is_empty();
@@ -344,6 +335,19 @@ impl Watch<'_> {
         self.handed_over.extend(acks.iter().map(|ack| (ack.message_id.clone(), ack.status)));
         Ok(Some(FromKeeper::Batch { messages, acks }))
     }
+}
+
+/// How many of these replies make one batch: what fits a frame, and at most one with files, so that what the
+/// runtime stores ahead of a batch stays bounded.
+fn batch_len(messages: &[MessageOut]) -> usize {
+    let mut bytes = 0;
+    let fits = messages.iter().take_while(|message| {
+        bytes += message.content.len() + 9 * FIELD_BYTES;
+        bytes <= BATCH_BYTES
+    });
+    let with_files = |m: &MessageOut| !outbox::names(&m.content).is_empty();
+    let first = messages.iter().position(with_files).map_or(usize::MAX, |at| at + 1);
+    fits.count().max(1).min(first)
 }
 
 /// Empties the doorbell: whether any of it may be a commit of the runner. SQLite commits by removing
@@ -373,5 +377,42 @@ fn read_stderr(stderr: &mut PipeReader, runner: &mut Runner) {
         runner.stderr_tail.extend_from_slice(&buffer[..count]);
         let excess = runner.stderr_tail.len().saturating_sub(STDERR_TAIL);
         runner.stderr_tail.drain(..excess);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_one_batch() {
+        let reply = |content: String| MessageOut {
+            id: "m".into(),
+            seq: 1,
+            in_reply_to: None,
+            timestamp: String::new(),
+            deliver_after: None,
+            kind: "chat".into(),
+            platform_id: None,
+            channel_type: None,
+            thread_id: None,
+            content,
+            account: None,
+        };
+        let words = || reply(r#"{"text":"x"}"#.into());
+        let file = || reply(r#"{"text":"x","files":["f"]}"#.into());
+        let large = |bytes: usize| reply("x".repeat(bytes - 9 * FIELD_BYTES));
+        for (messages, want) in [
+            (vec![words(), words(), words()], 3),
+            (vec![words(), file(), words(), file()], 2),
+            (vec![file(), file()], 1),
+            (vec![words(), words(), file()], 3),
+            (vec![large(BATCH_BYTES / 2), large(BATCH_BYTES / 2), words()], 2),
+            (vec![large(BATCH_BYTES), words()], 1),
+            (vec![large(BATCH_BYTES * 2), words()], 1),
+            (vec![large(BATCH_BYTES * 2), file()], 1),
+        ] {
+            assert_eq!(batch_len(&messages), want, "of {}", messages.len());
+        }
     }
 }

@@ -50,6 +50,15 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     Ok(db)
 }
 
+/// A central database of a unit test.
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub fn in_memory() -> Connection {
+    let mut db = Connection::open_in_memory().expect("it opens");
+    migrate::to_latest(&mut db).expect("it migrates");
+    db
+}
+
 impl Central {
     /// Opens or makes the database, brings it up to date, and starts its writer.
     ///

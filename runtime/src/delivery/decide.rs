@@ -6,6 +6,9 @@ use serde_json::Value;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, ThreadId};
 use vestibule_session::{CONTENT_BYTES_MAX, MessageOut};
 
+/// How much of a word of the agent's is shown in a reason, in characters.
+const SHOWN_CHARS_MAX: usize = 80;
+
 /// What becomes of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -43,7 +46,7 @@ pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Verdict {
 fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
     match reply.kind.as_str() {
         "chat" | "chat-sdk" => {}
-        kind => return Err(format!("a reply of kind `{}` is not known", kind.escape_debug())),
+        kind => return Err(format!("a reply of kind `{}` is not known", shown(kind))),
     }
     let (Some(channel), Some(chat)) = (&reply.channel_type, &reply.platform_id) else {
         return Err("the reply names no chat".into());
@@ -55,17 +58,19 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
             Some((to, false)) => Err(format!(
                 "the agent {to} is no destination of this agent; `vestibule destination create --to-agent` grants it"
             )),
-            None => Err(format!("the agent {} is not known", chat.escape_debug())),
+            None => Err(format!("the agent {} is not known", shown(chat))),
         };
     }
     let meant = |account: &str| reply.account.as_deref().is_none_or(|named| named == account);
     let mut known = snapshot.chats.iter().filter(|(group, _)| meant(&group.account)).peekable();
     if known.peek().is_none() {
-        return Err(format!("the chat {}:{} is not known", channel.escape_debug(), chat.escape_debug()));
+        return Err(format!("the chat {}:{} is not known", shown(channel), shown(chat)));
     }
     let Some((group, _)) = known.find(|(_, allowed)| *allowed) else {
         return Err(format!(
-            "{channel}:{chat} is no destination of this agent; `vestibule destination create` grants it"
+            "{}:{} is no destination of this agent; `vestibule destination create` grants it",
+            shown(channel),
+            shown(chat)
         ));
     };
     let thread_id = reply.thread_id.clone().map(ThreadId);
@@ -80,12 +85,22 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
     })
 }
 
+/// A word of the agent's in a reason, which is kept and printed however often it is refused.
+fn shown(word: &str) -> String {
+    let mut escaped = word.escape_debug();
+    let mut shown: String = escaped.by_ref().take(SHOWN_CHARS_MAX).collect();
+    if escaped.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// What an agent asks for goes to the module that takes it, in a lane for each session.
 fn action(snapshot: &Snapshot, content: &str) -> Result<Address, String> {
     let name = json_of(content)?["action"].as_str().unwrap_or_default().to_owned();
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
-        return Err(format!("its action `{}` is not made of a-z, 0-9, _ and -", name.escape_debug()));
+        return Err(format!("its action `{}` is not made of a-z, 0-9, _ and -", shown(&name)));
     }
     Ok(Address {
         channel_type: ACTION.into(),
@@ -181,6 +196,31 @@ mod tests {
 
     fn asks(id: &str) -> String {
         format!(r#"{{"type":"ask_question","questionId":"{id}","title":"Deploy","options":["Yes"]}}"#)
+    }
+
+    /// A reason is kept for each reply that is refused, however many there are.
+    #[test]
+    fn a_reason_is_short_whatever_was_named() {
+        for (word, want) in [
+            ("c", "`c`"),
+            (&"x".repeat(80), &*format!("`{}`", "x".repeat(80))),
+            (&"x".repeat(81), &*format!("`{}…`", "x".repeat(80))),
+            (&"\u{1}".repeat(1024), &*format!("`{}…`", "\\u{1}".repeat(16))),
+        ] {
+            assert_eq!(format!("`{}`", shown(word)), want);
+        }
+        let long = || Some("\u{202e}".repeat(341));
+        let snapshot = Snapshot { session_id: "s".into(), chats: vec![], agent: None };
+        let (action, kind) = (format!(r#"{{"action":"{}"}}"#, "é".repeat(1000)), "\n".repeat(1024));
+        for reply in [
+            MessageOut { channel_type: long(), platform_id: long(), ..reply() },
+            MessageOut { platform_id: long(), ..to_agent() },
+            MessageOut { kind: "system".into(), content: action, ..reply() },
+            MessageOut { kind, ..reply() },
+        ] {
+            let Verdict::Refuse(why) = decide(&snapshot, &reply) else { panic!("{reply:?}") };
+            assert!(why.len() < 400, "{why}");
+        }
     }
 
     #[test]

@@ -204,6 +204,73 @@ mod tests {
     use super::*;
     use vestibule_plugin_api::EFFECTS_MAX;
 
+    /// Between the module's answer and its commit everything may change.
+    #[test]
+    fn what_was_withdrawn_meanwhile_is_not_performed() {
+        let (fine, there) = ("delivered", Some("there"));
+        for (meanwhile, session, want) in [
+            ("", there, fine),
+            ("", None, fine),
+            ("DELETE FROM destinations", there, "it is no destination of this agent any more"),
+            ("DELETE FROM destinations", None, "it is no destination of this agent any more"),
+            ("UPDATE destinations SET agent_group_id = 'other'", there, "it is no destination of this agent"),
+            ("UPDATE destinations SET target_id = 'other'", there, "it is no destination of this agent"),
+            ("UPDATE destinations SET target_type = 'channel'", there, "it is no destination of this agent"),
+            ("DELETE FROM agent_groups WHERE id = 'to'", there, "the agent it is for is gone"),
+            (
+                "UPDATE sessions SET quarantined = 'x' WHERE id = 'there'",
+                there,
+                "none of that agent's, or in",
+            ),
+            (
+                "UPDATE sessions SET agent_group_id = 'other' WHERE id = 'there'",
+                there,
+                "none of that agent's",
+            ),
+            ("DELETE FROM sessions WHERE id = 'there'", there, "none of that agent's"),
+            ("UPDATE sessions SET quarantined = 'x' WHERE id = 'there'", None, fine),
+        ] {
+            let db = crate::db::in_memory();
+            db.execute_batch(
+                "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('from', 'a', 'a', 0), ('to', 'b', 'b', 0), \
+                 ('other', 'c', 'c', 0); \
+                 INSERT INTO sessions (id, agent_group_id, created_at, last_active) \
+                 VALUES ('here', 'from', 0, 0), ('there', 'to', 0, 0); \
+                 INSERT INTO destinations (agent_group_id, local_name, target_type, target_id, created_at) \
+                 VALUES ('from', 'b', 'agent', 'to', 0); \
+                 INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, state, taken_at) \
+                 VALUES ('here', 'o', 1, 'chat', '{}', 'sending', 0)",
+            )
+            .expect("it fills");
+            let delivery = Delivery {
+                session_id: "here".into(),
+                message_out_id: "o".into(),
+                in_reply_to: None,
+                address: super::super::decide::agent_address("to"),
+                content: "{}".into(),
+                attempts: 1,
+                taken_at: Timestamp(0),
+                look_up: false,
+            };
+            let post = Effect::Post { session: session.map(str::to_owned), text: "hi".into() };
+            let plan = plan(vec![post], 0).expect("a good answer");
+            db.execute_batch(meanwhile).expect("it is SQL");
+            let touched = perform(&db, &delivery, &plan, 0, Timestamp(1)).expect("it is performed");
+            let story = "SELECT state, last_error FROM deliveries";
+            let story: (String, Option<String>) =
+                db.query_row(story, [], |r| Ok((r.get(0)?, r.get(1)?))).expect("a row");
+            let heard: i64 =
+                db.query_row("SELECT COUNT(*) FROM messages_in", [], |r| r.get(0)).expect("a row");
+            let is_fine = want == fine;
+            assert_eq!((touched.len(), heard), (is_fine.into(), is_fine.into()), "{meanwhile} {session:?}");
+            assert_eq!(story.0 == "delivered", is_fine, "{meanwhile} {session:?}: {story:?}");
+            assert!(
+                is_fine || story.1.as_ref().is_some_and(|why| why.contains(want)),
+                "{meanwhile}: {story:?}"
+            );
+        }
+    }
+
     #[test]
     fn which_effects_forward_may_have() {
         let post = || Effect::Post { session: None, text: "x".into() };

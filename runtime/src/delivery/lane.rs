@@ -1,14 +1,14 @@
-//! The lane of one address: claims, has sent and records, one reply after the other.
+//! The lane of one address: claims, has sent and records, one reply after the other. Sessions take turns.
 
 use super::retry::{self, Next, after_failure};
 use super::send::{Sent, send};
-use super::{action, doubt, forward, unpark};
+use super::{action, doubt, forward};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::house::House;
 use crate::lanes::Bell;
 use crate::ledger::{self, Claim, Delivery, Direction, Doubt};
-use crate::plugins::CallError;
+use crate::plugins::{CallError, Registry, bounded};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,15 +45,21 @@ pub fn ring(house: &Arc<House>, address: Address, claim: Claim) {
 
 /// The lane of one address.
 pub async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<Address>) {
+    // Whose reply was the last: the next turn is another session's, if one waits.
+    let mut last = None;
     if let Claim::Deliver(delivery) = claimed {
+        last = Some(delivery.session_id.clone());
         deliver(&house, *delivery).await;
     }
     while !house.is_stopping() {
         bell.heard();
-        let at = address.clone();
-        let claim = house.central.write(move |db| ledger::claim_next(db, &at, clock::now())).await;
-        match claim {
-            Ok(Claim::Deliver(delivery)) => deliver(&house, *delivery).await,
+        let (at, after) = (address.clone(), last.clone());
+        let next = move |db: &Connection| ledger::claim_next(db, &at, after.as_deref(), clock::now());
+        match house.central.write(next).await {
+            Ok(Claim::Deliver(delivery)) => {
+                last = Some(delivery.session_id.clone());
+                deliver(&house, *delivery).await;
+            }
             Ok(Claim::Later(at)) => {
                 let wait =
                     Duration::from_millis(u64::try_from(at.0 - clock::now().0).unwrap_or(0)).min(SLEEP_MAX);
@@ -94,12 +100,11 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
     let (session_id, delivery, outcome) =
         (delivery.session_id.clone(), Arc::new(delivery), Arc::new(outcome));
     loop {
-        let (delivery, outcome) = (delivery.clone(), outcome.clone());
-        let parked = matches!(*outcome, Err(CallError::NotThere));
-        let address = delivery.address.clone();
-        match house.central.write(move |db| record_outcome(db, &delivery, &outcome, (can, limit), now)).await
-        {
-            Ok(_) if parked => return unpark_if_live(house, &address).await,
+        let (lanes, delivery, outcome) = (house.clone(), delivery.clone(), outcome.clone());
+        let record = move |db: &Connection| {
+            record_outcome(db, &lanes.registry, &delivery, &outcome, (can, limit), now)
+        };
+        match house.central.write(record).await {
             Ok((blobs, sessions)) => {
                 house.attachments.discard(blobs);
                 sessions.into_iter().for_each(|session_id| house.ring(session_id));
@@ -115,21 +120,11 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
     }
 }
 
-/// The adapter may have come to life between the attempt and its record, and then nobody else
-/// would wake what was parked.
-async fn unpark_if_live(house: &Arc<House>, address: &Address) {
-    let (channel, account) = (address.channel_type.to_string(), address.account.to_string());
-    if let Some(link) = house.registry.of(address).filter(|link| link.is_live(&account))
-        && let Err(error) = Box::pin(unpark(house, channel, account, doubt(&link))).await
-    {
-        tracing::error!(%error, "a delivery waits for the next start");
-    }
-}
-
 /// Records how a delivery went; answers the blobs that nothing names any more, and the sessions with
 /// something new.
 fn record_outcome(
     db: &Connection,
+    registry: &Registry,
     delivery: &Delivery,
     outcome: &std::result::Result<Sent, CallError>,
     (can, session_bytes_max): (Doubt, u64),
@@ -150,9 +145,11 @@ fn record_outcome(
         }
         Err(error) => error,
     };
-    let why = error.to_string();
+    let why = bounded(&error.to_string());
     let in_doubt = retry::in_doubt(error).then_some(can);
-    match after_failure(error, delivery.attempts, delivery.taken_at, now) {
+    // Asked in this transaction: an adapter that comes to life later looks, in one of its own, for what is parked.
+    let is_there = registry.is_there(&delivery.address);
+    match after_failure(error, is_there, delivery.attempts, delivery.taken_at, now) {
         Next::At(at) => ledger::try_later(db, delivery, Some(at), &why, in_doubt)?,
         Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt)?,
         Next::GiveUp => {
@@ -165,4 +162,100 @@ fn record_outcome(
 
 fn forget_files(db: &Connection, delivery: &Delivery) -> Result<Vec<String>> {
     ledger::forget_files(db, &delivery.session_id, Direction::Out, &delivery.message_out_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{claim_next, record_reply};
+    use crate::plugins::{AccountState, Link};
+    use vestibule_plugin_api::{ACTION, PluginError};
+    use vestibule_session::MessageOut;
+
+    fn address(channel: &str) -> Address {
+        Address {
+            channel_type: channel.into(),
+            account: "main".into(),
+            platform_id: "c".into(),
+            thread_id: None,
+        }
+    }
+
+    /// A ledger in which one reply for this channel is being sent.
+    fn sending(channel: &str) -> (Connection, Delivery) {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+             INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
+        )
+        .expect("it fills");
+        let reply = MessageOut {
+            id: "o".into(),
+            seq: 1,
+            in_reply_to: None,
+            timestamp: String::new(),
+            deliver_after: None,
+            kind: "chat".into(),
+            platform_id: None,
+            channel_type: None,
+            thread_id: None,
+            content: "{}".into(),
+            account: None,
+        };
+        record_reply(&db, "s", &reply, Ok(&address(channel)), Timestamp(1)).expect("it is new");
+        match claim_next(&db, &address(channel), None, Timestamp(2)).expect("it answers") {
+            Claim::Deliver(delivery) => (db, *delivery),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn story(db: &Connection) -> (String, Option<String>) {
+        db.query_row("SELECT state, last_error FROM deliveries", [], |r| Ok((r.get(0)?, r.get(1)?)))
+            .expect("a row")
+    }
+
+    /// Its adapter may come to life, or all modules become known, between an attempt and its record. Whoever
+    /// looks for what is parked has looked then.
+    #[test]
+    fn what_could_not_be_handed_over_is_parked_unless_it_can_be_now() {
+        let registry = |state: Option<AccountState>, is_complete: bool| {
+            let registry = Registry::default();
+            if let Some(state) = state {
+                registry.add(Link::idle("x", state)).expect("it has a place");
+            }
+            registry.complete.store(is_complete, std::sync::atomic::Ordering::Release);
+            registry
+        };
+        for (channel, state, is_complete, want) in [
+            ("x", None, false, "parked"),
+            ("x", None, true, "parked"),
+            ("x", Some(AccountState::Connecting), true, "parked"),
+            ("x", Some(AccountState::Stopping), true, "parked"),
+            ("x", Some(AccountState::Live), false, "pending"),
+            ("y", Some(AccountState::Live), true, "parked"),
+            (ACTION, None, false, "parked"),
+            (ACTION, None, true, "pending"),
+        ] {
+            let (db, delivery) = sending(channel);
+            let registry = registry(state.clone(), is_complete);
+            let (can, outcome) = ((Doubt::MayDouble, 0), Err(CallError::NotThere));
+            record_outcome(&db, &registry, &delivery, &outcome, can, Timestamp(3)).expect("on record");
+            assert_eq!(story(&db).0, want, "{channel} {state:?} {is_complete}");
+            let next = claim_next(&db, &address(channel), None, Timestamp(3)).expect("it answers");
+            assert_eq!(matches!(next, Claim::Deliver(_)), want == "pending", "it goes out at once");
+        }
+    }
+
+    /// A platform's words come with every attempt.
+    #[test]
+    fn of_a_long_reason_the_beginning_is_kept() {
+        for error in [PluginError::refused("x".repeat(1 << 20)), PluginError::retry("x".repeat(1 << 20))] {
+            let (db, delivery) = sending("x");
+            let outcome = Err(CallError::Plugin(error));
+            let limits = (Doubt::MayDouble, 0);
+            record_outcome(&db, &Registry::default(), &delivery, &outcome, limits, Timestamp(3))
+                .expect("on record");
+            assert_eq!(story(&db).1.map(|why| why.len()), Some(1024));
+        }
+    }
 }

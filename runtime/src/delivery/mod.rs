@@ -3,7 +3,9 @@
 //!
 //! Invariants:
 //! - `sending` is committed before the adapter is called.
-//! - A failing message holds its own lane and nobody else's.
+//! - At an address sessions take turns. A message that fails holds what follows it from its session to that
+//!   address, and nobody else's.
+//! - What one session has pending is bounded.
 
 mod action;
 mod decide;
@@ -13,6 +15,7 @@ mod note;
 mod outgoing;
 mod retry;
 mod review;
+mod room;
 mod send;
 mod snapshot;
 mod tick;
@@ -37,8 +40,18 @@ use std::sync::atomic::Ordering;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, PluginKind, Station};
 use vestibule_session::{Ack, MessageOut};
 
+/// What became of what a keeper handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is on record.
+    OnRecord,
+    /// Nothing of it is: its session has too much pending. It is to be handed over again when a delivery of the
+    /// session has been settled.
+    NoRoom,
+}
+
 /// Takes what a keeper read in one snapshot into one commit, so that a turn is never complete while
-/// its reply is gone.
+/// its reply is gone; or nothing of it, while what its session has pending is at its limit.
 ///
 /// # Errors
 /// It is not on disk; the keeper must hand it over again.
@@ -48,27 +61,32 @@ pub async fn take(
     messages: Vec<MessageOut>,
     acks: Vec<Ack>,
     files: Vec<MessageFile>,
-) -> Result<()> {
+) -> Result<Taken> {
     let session_id = session_id.to_owned();
     let lanes = house.clone();
     let stored: Vec<String> = files.iter().filter_map(|file| file.file.blob.clone().ok()).collect();
     let work = move |db: &Connection| {
+        if !messages.is_empty() && !room::has_room(&ledger::pending_of(db, &session_id)?) {
+            return Ok(None);
+        }
         let limit = lanes.attachments.limits().session_bytes;
         let mut addresses = record(db, &session_id, &messages, &acks, (files, limit))?;
         addresses.dedup();
         // A lane that is not open would claim its first reply in a commit of its own: it joins this one.
         let claim = |address: Address| {
             let idle = !lanes.deliveries.is_open(&address) && !lanes.is_stopping();
-            let claim = if idle { ledger::claim_next(db, &address, clock::now())? } else { Claim::Nothing };
+            let now = clock::now();
+            let claim = if idle { ledger::claim_next(db, &address, None, now)? } else { Claim::Nothing };
             Ok((address, claim))
         };
-        addresses.into_iter().map(claim).collect::<Result<Vec<_>>>()
+        Ok(Some(addresses.into_iter().map(claim).collect::<Result<Vec<_>>>()?))
     };
-    for (address, claim) in house.central.write(work).await? {
+    let Some(claims) = house.central.write(work).await? else { return Ok(Taken::NoRoom) };
+    for (address, claim) in claims {
         ring(house, address, claim);
     }
     house.attachments.discard_unnamed(&house.central, stored).await;
-    Ok(())
+    Ok(Taken::OnRecord)
 }
 
 /// Puts replies and acknowledgements on record; answers where there is something to deliver.

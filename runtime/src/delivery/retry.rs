@@ -34,9 +34,17 @@ pub fn in_doubt(error: &CallError) -> bool {
     )
 }
 
-/// What comes after the failure of attempt number `attempts` of a message taken at `taken_at`.
-pub fn after_failure(error: &CallError, attempts: i64, taken_at: Timestamp, now: Timestamp) -> Next {
+/// What comes after the failure of attempt number `attempts` of a message taken at `taken_at`. `is_there` says
+/// whether the adapter is there by now, also if it was not when it was to be called.
+pub fn after_failure(
+    error: &CallError,
+    is_there: bool,
+    attempts: i64,
+    taken_at: Timestamp,
+    now: Timestamp,
+) -> Next {
     let named = match error {
+        CallError::NotThere if is_there => return Next::At(now),
         CallError::NotThere => return Next::Park,
         CallError::Unsupported(_)
         | CallError::Plugin(PluginError::Refused { .. } | PluginError::Unsupported { .. }) => {
@@ -75,7 +83,13 @@ mod tests {
             (CallError::NotThere, 9, Timestamp(0), Next::Park),
         ];
         for (error, attempts, taken_at, want) in cases {
-            assert_eq!(after_failure(&error, attempts, taken_at, now), want, "{error:?} {attempts}");
+            assert_eq!(after_failure(&error, false, attempts, taken_at, now), want, "{error:?} {attempts}");
+            let want = if error == CallError::NotThere { Next::At(now) } else { want };
+            assert_eq!(
+                after_failure(&error, true, attempts, taken_at, now),
+                want,
+                "there: {error:?} {attempts}"
+            );
         }
     }
 

@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use rusqlite::{Connection, params};
 use serde::Serialize;
+use vestibule_plugin_api::ID_BYTES_MAX;
 
 /// No wiring listens in the chat.
 pub const NO_AGENT_WIRED: &str = "no_agent_wired";
@@ -31,7 +32,7 @@ pub struct Drop {
     pub last_seen: i64,
 }
 
-/// Counts one.
+/// Counts one. Of the sender, whom strangers name, at most [`ID_BYTES_MAX`] bytes are kept.
 pub fn record(
     db: &Connection,
     (channel, account, chat): (&str, &str, &str),
@@ -39,6 +40,7 @@ pub fn record(
     sender: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
+    let sender = sender.map(|name| &name[..name.floor_char_boundary(ID_BYTES_MAX)]);
     db.prepare_cached(
         "INSERT INTO drops (channel_type, account, platform_id, reason, message_count, last_sender, first_seen, last_seen) \
          VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?6) \
@@ -76,4 +78,31 @@ pub fn forget_unwired(db: &Connection, channel: &str, account: &str, chat: &str)
         [channel, account, chat, NO_AGENT_WIRED],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_counted_and_a_senders_name_is_bounded() {
+        let db = crate::db::in_memory();
+        let record = |reason: &str, sender: Option<&str>, at| {
+            record(&db, ("x", "main", "c"), reason, sender, Timestamp(at)).expect("on record");
+        };
+        record(NO_AGENT_WIRED, Some(&"ü".repeat(1 << 20)), 1);
+        record(NO_AGENT_WIRED, None, 2);
+        record(NO_AGENT_ENGAGED, None, 3);
+        let told: Vec<_> = recent(&db, 10)
+            .expect("rows")
+            .into_iter()
+            .map(|drop| {
+                (drop.reason, drop.message_count, drop.last_sender.map(|name| name.len()), drop.last_seen)
+            })
+            .collect();
+        let want = [(NO_AGENT_ENGAGED.to_owned(), 1, None, 3), (NO_AGENT_WIRED.to_owned(), 2, Some(512), 2)];
+        assert_eq!(told, want);
+        forget_unwired(&db, "x", "main", "c").expect("it is wired");
+        assert_eq!(recent(&db, 10).expect("rows").len(), 1);
+    }
 }

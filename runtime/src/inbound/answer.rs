@@ -1,6 +1,6 @@
 //! Answers to questions: a button that was tapped, or the words for one.
 
-use super::snapshot::Arrival;
+use super::snapshot::{Arrival, name_of};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::house::House;
@@ -94,7 +94,7 @@ pub fn typed(db: &Connection, arrival: &Arrival, now: Timestamp) -> Result<Optio
 fn giver(channel: &str, account: &str, chat: &PlatformId, sender: &Sender) -> Giver {
     Giver {
         handle: sender.handle.clone(),
-        name: sender.name.clone().unwrap_or_else(|| sender.handle.clone()),
+        name: name_of(sender).to_owned(),
         is_bot: sender.is_bot,
         chat: Some((channel.to_owned(), account.to_owned(), chat.0.clone())),
     }

@@ -1,13 +1,13 @@
 //! The JSON in which a message lies in `inbound.db`: the fields that the prompt format reads. Pure.
 
-use super::snapshot::Arrival;
+use super::snapshot::{Arrival, name_of};
 use crate::ledger::NewAttachment;
 use serde_json::{Value, json};
 
 /// Writes the content of a row, all but its attachments.
 pub fn content(arrival: &Arrival) -> Value {
     let message = &arrival.message;
-    let name = message.sender.name.as_deref().unwrap_or(&message.sender.handle);
+    let name = name_of(&message.sender);
     let mut content = json!({
         "text": message.text,
         "sender": name,

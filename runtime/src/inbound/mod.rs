@@ -11,6 +11,7 @@ mod snapshot;
 
 pub use answer::answer;
 pub use decide::{Plan, Step, decide};
+use snapshot::name_of;
 pub use snapshot::{Arrival, Snapshot};
 
 use crate::clock::{self, Timestamp};
@@ -96,7 +97,7 @@ async fn refused(
 ) -> Result<Accepted> {
     let (at, message) = (arrival.address.clone(), &arrival.message);
     let event_id = message.event_id.clone();
-    let sender = message.sender.name.clone().unwrap_or_else(|| message.sender.handle.clone());
+    let sender = name_of(&message.sender).to_owned();
     let record = move |db: &Connection| {
         let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
         plugin_state::apply(db, chat.0, chat.1, &state)?;
@@ -124,7 +125,9 @@ pub async fn ignored(
     let record = move |db: &Connection| {
         plugin_state::apply(db, &channel, &account, &state)?;
         if ledger::take_event(db, &channel, &account, &ignored.event_id, now)? {
-            let chat = ignored.platform_id.as_ref().map_or("", |chat| chat.as_str());
+            // What no message could name is no chat; whoever caused it is for display.
+            let chat = ignored.platform_id.as_ref().filter(|chat| chat.fault().is_none());
+            let chat = chat.map_or("", |chat| chat.as_str());
             drops::record(db, (&channel, &account, chat), &ignored.reason, ignored.sender.as_deref(), now)?;
         }
         Ok(())
@@ -182,8 +185,7 @@ fn perform(
             Step::Drop { reason } => {
                 let at = &arrival.address;
                 let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
-                let sender = arrival.message.sender.name.as_deref().unwrap_or(&arrival.message.sender.handle);
-                drops::record(db, chat, reason, Some(sender), now)?;
+                drops::record(db, chat, reason, Some(name_of(&arrival.message.sender)), now)?;
                 dropped = Some(reason.to_owned());
             }
         }

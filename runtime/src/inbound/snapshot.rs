@@ -4,7 +4,7 @@ use crate::attachments::StoredFile;
 use crate::error::Result;
 use crate::{agents, messaging_groups, wirings};
 use rusqlite::Connection;
-use vestibule_plugin_api::{Address, InboundMessage};
+use vestibule_plugin_api::{Address, ID_BYTES_MAX, InboundMessage, Sender};
 
 /// A message that has arrived, stamped by the runtime.
 #[derive(Debug, Clone)]
@@ -30,6 +30,13 @@ impl Arrival {
         };
         Arrival { address, message, files: Vec::new(), has_buttons: false }
     }
+}
+
+/// What people call a sender, for display: their handle where they have no name. A stranger chooses it, so it is
+/// cut after [`ID_BYTES_MAX`] bytes.
+pub fn name_of(sender: &Sender) -> &str {
+    let name = sender.name.as_deref().unwrap_or(&sender.handle);
+    &name[..name.floor_char_boundary(ID_BYTES_MAX)]
 }
 
 /// What the decision sees.
@@ -58,5 +65,21 @@ impl Snapshot {
         }
         wirings.retain(|wiring| !missing.contains(&wiring.id));
         Ok(Snapshot { wirings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_bounded_and_there_is_always_one() {
+        let of = |handle: &str, name: Option<String>| {
+            name_of(&Sender { handle: handle.into(), name, is_bot: false }).to_owned()
+        };
+        assert_eq!(of("u1", Some("Ann".into())), "Ann");
+        assert_eq!(of("u1", None), "u1");
+        assert_eq!(of("u1", Some("x".repeat(1 << 20))), "x".repeat(ID_BYTES_MAX));
+        assert_eq!(of("u1", Some("€".repeat(200))), "€".repeat(170), "no character is cut in two");
     }
 }

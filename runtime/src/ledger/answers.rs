@@ -91,7 +91,6 @@ pub fn other_row(id: &str) -> Option<String> {
 mod tests {
     use super::super::acknowledge;
     use super::*;
-    use crate::db::migrate;
     use vestibule_session::{Ack, AckStatus};
 
     fn story(db: &Connection) -> Vec<String> {
@@ -105,9 +104,7 @@ mod tests {
     #[test]
     fn whoever_reads_an_answer_first_has_it() {
         for (running, acked) in [(true, "qr-q-500"), (false, "qr-q-500-late")] {
-            #[allow(clippy::disallowed_methods, reason = "a test's own database")]
-            let mut db = Connection::open_in_memory().expect("it opens");
-            migrate::to_latest(&mut db).expect("it migrates");
+            let db = crate::db::in_memory();
             db.execute_batch(&format!(
                 "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
                  INSERT INTO sessions (id, agent_group_id, created_at, last_active, running, hops) \

@@ -1,6 +1,7 @@
 //! The delivery record: what was sent, failed or is unknown is always here.
 
 use super::bump;
+use super::turns::{OPEN, address_params};
 use crate::clock::{Timestamp, after};
 use crate::error::Result;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -29,6 +30,9 @@ pub struct Delivery {
     pub look_up: bool,
 }
 
+/// How much of a session's refused replies is kept, in bytes: enough to see what its agent tried, and no way to
+/// fill the disk.
+const REFUSED_BYTES_MAX: i64 = 256 * 1024;
 /// A message in doubt is looked up no sooner than this, in milliseconds: it may still be on its way.
 const LOOK_UP_AFTER_MS: i64 = 2_000;
 
@@ -43,17 +47,6 @@ pub enum Doubt {
     MayDouble,
 }
 
-/// What a lane should do next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Nothing waits for this address.
-    Nothing,
-    /// The next one waits until then.
-    Later(Timestamp),
-    /// Deliver this; it is on record as `sending`.
-    Deliver(Box<Delivery>),
-}
-
 /// Replies up to `seq` were taken in this boot: the next keeper need not hand them over again.
 pub fn mark_taken(db: &Connection, session_id: &str, seq: i64) -> Result<()> {
     db.prepare_cached(
@@ -64,8 +57,42 @@ pub fn mark_taken(db: &Connection, session_id: &str, seq: i64) -> Result<()> {
     Ok(())
 }
 
-/// Records a reply as it was read: to be delivered to `address`, or refused with a reason. False when
-/// it was on record already.
+fn size(text: &str) -> i64 {
+    i64::try_from(text.len()).unwrap_or(i64::MAX)
+}
+
+/// Whether what was refused may still be kept, counted with what is kept of the session already.
+fn keeps_refused(db: &Connection, session_id: &str, reply: &MessageOut) -> Result<bool> {
+    let fields =
+        [&reply.in_reply_to, &reply.channel_type, &reply.account, &reply.platform_id, &reply.thread_id];
+    let fields = fields.into_iter().flatten().map(|field| size(field)).sum::<i64>();
+    let bytes = fields + size(&reply.kind) + size(&reply.content);
+    let mut statement = db.prepare_cached(
+        "UPDATE sessions SET refused_bytes = refused_bytes + ?2 WHERE id = ?1 AND refused_bytes + ?2 <= ?3",
+    )?;
+    Ok(statement.execute(params![session_id, bytes, REFUSED_BYTES_MAX])? == 1)
+}
+
+/// The same reply without a word of its agent's.
+fn without_words(reply: &MessageOut) -> MessageOut {
+    MessageOut {
+        id: reply.id.clone(),
+        seq: reply.seq,
+        in_reply_to: None,
+        timestamp: String::new(),
+        deliver_after: None,
+        kind: String::new(),
+        platform_id: None,
+        channel_type: None,
+        thread_id: None,
+        content: String::new(),
+        account: None,
+    }
+}
+
+/// Records a reply as it was read: to be delivered to `address`, or refused with a reason. Of what is refused
+/// the first [`REFUSED_BYTES_MAX`] bytes of a session are kept; of a later one its id, its number, its size and
+/// the reason. False when it was on record already.
 pub fn record_reply(
     db: &Connection,
     session_id: &str,
@@ -81,6 +108,12 @@ pub fn record_reply(
     if known {
         return Ok(false);
     }
+    let content_bytes = size(&reply.content);
+    let bare = match verdict {
+        Err(_) if !keeps_refused(db, session_id, reply)? => Some(without_words(reply)),
+        _ => None,
+    };
+    let reply = bare.as_ref().unwrap_or(reply);
     let [channel, account, chat, thread] = match verdict {
         Ok(address) => address_params(address),
         Err(_) => {
@@ -94,8 +127,8 @@ pub fn record_reply(
     };
     db.prepare_cached(
         "INSERT INTO deliveries (session_id, message_out_id, seq, in_reply_to, kind, channel_type, account, platform_id, \
-         thread_id, content, state, last_error, taken_at, settled_at, change) \
-         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
+         thread_id, content, content_bytes, state, last_error, taken_at, settled_at, change) \
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
     )?
     .execute(params![
         session_id,
@@ -108,6 +141,7 @@ pub fn record_reply(
         chat,
         thread,
         reply.content,
+        content_bytes,
         state,
         verdict.err(),
         now.0,
@@ -115,56 +149,6 @@ pub fn record_reply(
         change,
     ])?;
     Ok(true)
-}
-
-const OF_ADDRESS: &str = "channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND thread_id IS ?4";
-
-fn address_params(address: &Address) -> [Option<&str>; 4] {
-    [
-        Some(address.channel_type.as_str()),
-        Some(address.account.as_str()),
-        Some(address.platform_id.as_str()),
-        address.thread_id.as_ref().map(|thread| thread.as_str()),
-    ]
-}
-
-/// The oldest open reply of an address, recorded as `sending`: committed before the channel is called.
-/// The head of the lane holds it: nothing overtakes.
-pub fn claim_next(db: &Connection, address: &Address, now: Timestamp) -> Result<Claim> {
-    let sql = format!(
-        "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
-         WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
-         content, attempts, taken_at, next_attempt_at, state, look_up \
-         FROM deliveries WHERE {OF_ADDRESS} AND state IN ('pending', 'sending', 'unknown', 'parked') ORDER BY taken_at, seq LIMIT 1"
-    );
-    let head = db
-        .prepare_cached(&sql)?
-        .query_row(address_params(address), |r| {
-            let delivery = Delivery {
-                session_id: r.get(0)?,
-                message_out_id: r.get(1)?,
-                in_reply_to: r.get(2)?,
-                address: address.clone(),
-                content: r.get(3)?,
-                attempts: r.get::<_, i64>(4)? + 1,
-                taken_at: Timestamp(r.get(5)?),
-                look_up: r.get(8)?,
-            };
-            Ok((delivery, Timestamp(r.get(6)?), r.get::<_, String>(7)?))
-        })
-        .optional()?;
-    let Some((delivery, next_attempt_at, state)) = head else { return Ok(Claim::Nothing) };
-    if state != "pending" {
-        return Ok(Claim::Nothing); // it waits for its adapter, or is being sent right now
-    }
-    if next_attempt_at > now {
-        return Ok(Claim::Later(next_attempt_at));
-    }
-    db.prepare_cached(
-        "UPDATE deliveries SET state = 'sending', attempts = attempts + 1 WHERE session_id = ?1 AND message_out_id = ?2",
-    )?
-    .execute([&delivery.session_id, &delivery.message_out_id])?;
-    Ok(Claim::Deliver(Box::new(delivery)))
 }
 
 /// Records the final outcome, and with it the row that the session's `delivered` will show.
@@ -276,11 +260,14 @@ pub fn unpark(
     can: Doubt,
     now: Timestamp,
 ) -> Result<Vec<Address>> {
-    db.execute(
+    let sql = format!(
         "UPDATE deliveries SET possible_duplicate = (state = 'unknown' AND ?3) OR possible_duplicate, \
          next_attempt_at = CASE WHEN state = 'unknown' AND ?4 THEN ?5 ELSE 0 END, \
          look_up = (state = 'unknown' AND ?4) OR look_up, state = 'pending' \
-         WHERE channel_type = ?1 AND account = ?2 AND state IN ('parked', 'unknown')",
+         WHERE channel_type = ?1 AND account = ?2 AND {OPEN} AND state IN ('parked', 'unknown')"
+    );
+    db.execute(
+        &sql,
         params![
             channel,
             account,
@@ -289,10 +276,11 @@ pub fn unpark(
             after(now, LOOK_UP_AFTER_MS).0
         ],
     )?;
-    let mut statement = db.prepare(
+    let sql = format!(
         "SELECT DISTINCT platform_id, thread_id FROM deliveries WHERE channel_type = ?1 AND account = ?2 \
-         AND platform_id IS NOT NULL AND state IN ('pending', 'sending', 'unknown', 'parked')",
-    )?;
+         AND platform_id IS NOT NULL AND {OPEN}"
+    );
+    let mut statement = db.prepare(&sql)?;
     let rows = statement.query_map([channel, account], |r| {
         Ok(Address {
             channel_type: channel.into(),
@@ -306,10 +294,12 @@ pub fn unpark(
 
 /// The addresses for which a session has something that nobody delivers yet.
 pub fn open_addresses(db: &Connection, session_id: &str) -> Result<Vec<Address>> {
-    let mut statement = db.prepare(
+    let sql = format!(
         "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries WHERE session_id = ?1 \
-         AND channel_type IS NOT NULL AND account IS NOT NULL AND platform_id IS NOT NULL AND state = 'pending'",
-    )?;
+         AND channel_type IS NOT NULL AND account IS NOT NULL AND platform_id IS NOT NULL AND {OPEN} \
+         AND state = 'pending'"
+    );
+    let mut statement = db.prepare(&sql)?;
     let rows = statement.query_map([session_id], |r| {
         Ok(Address {
             channel_type: r.get::<_, String>(0)?.into(),
@@ -329,14 +319,12 @@ pub fn delivery_counts(db: &Connection) -> Result<BTreeMap<String, i64>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::{Claim, claim_next};
     use super::*;
-    use crate::db::migrate;
 
-    fn ledger() -> Connection {
-        #[allow(clippy::disallowed_methods, reason = "a test's own database")]
-        let mut db = Connection::open_in_memory().expect("it opens");
-        migrate::to_latest(&mut db).expect("it migrates");
+    pub fn ledger() -> Connection {
+        let db = crate::db::in_memory();
         db.execute_batch(
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
              INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
@@ -345,7 +333,7 @@ mod tests {
         db
     }
 
-    fn reply(id: &str, seq: i64) -> MessageOut {
+    pub fn reply(id: &str, seq: i64) -> MessageOut {
         MessageOut {
             id: id.into(),
             seq,
@@ -361,12 +349,12 @@ mod tests {
         }
     }
 
-    fn address() -> Address {
+    pub fn address() -> Address {
         Address { channel_type: "x".into(), account: "main".into(), platform_id: "c".into(), thread_id: None }
     }
 
     fn claim(db: &Connection) -> Option<Delivery> {
-        match claim_next(db, &address(), Timestamp(1_000)).expect("it answers") {
+        match claim_next(db, &address(), None, Timestamp(1_000)).expect("it answers") {
             Claim::Deliver(delivery) => Some(*delivery),
             Claim::Nothing | Claim::Later(_) => None,
         }
@@ -402,6 +390,42 @@ mod tests {
         settle(&db, &again, Ok(Some("p1")), Timestamp(3)).expect("it is settled");
         assert_eq!(claim(&db).expect("the next").message_out_id, "b");
         assert_eq!(story(&db), ["a delivered 0", "b sending 0"]);
+    }
+
+    /// An agent may be refused without end, and as largely as it likes.
+    #[test]
+    fn of_what_is_refused_the_first_bytes_are_kept_and_every_reason() {
+        let db = ledger();
+        let large = |id: &str, seq| {
+            let long = || Some("x".repeat(1024));
+            let content = format!(r#"{{"text":"{}"}}"#, "x".repeat(100_000));
+            MessageOut {
+                in_reply_to: long(),
+                thread_id: long(),
+                platform_id: long(),
+                content,
+                ..reply(id, seq)
+            }
+        };
+        for seq in 0..200 {
+            let refused = large(&format!("r{seq}"), seq);
+            assert!(
+                record_reply(&db, "s", &refused, Err("no destination"), Timestamp(1)).expect("on record")
+            );
+        }
+        let of = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).expect("a row");
+        let kept = "SUM(length(content) + length(kind) + COALESCE(length(in_reply_to), 0) + COALESCE(length(platform_id), 0) \
+                    + COALESCE(length(channel_type), 0) + COALESCE(length(thread_id), 0))";
+        assert_eq!(of(&format!("SELECT {kept} FROM deliveries")), of("SELECT refused_bytes FROM sessions"));
+        assert!((100_000..=REFUSED_BYTES_MAX).contains(&of("SELECT refused_bytes FROM sessions")));
+        assert_eq!(of("SELECT COUNT(*) FROM deliveries WHERE content <> ''"), 2, "those that fit");
+        let told = "SELECT COUNT(*) FROM deliveries WHERE state = 'failed' AND last_error = 'no destination' \
+                    AND content_bytes = 100011 AND message_out_id = 'r' || seq";
+        assert_eq!(of(told), 200);
+        // A small one still has room, and what may go out is never cut.
+        record_reply(&db, "s", &reply("small", 401), Err("no"), Timestamp(1)).expect("on record");
+        record_reply(&db, "s", &large("fine", 403), Ok(&address()), Timestamp(1)).expect("on record");
+        assert_eq!(of("SELECT COUNT(*) FROM deliveries WHERE content <> '' AND seq > 400"), 2);
     }
 
     /// Also when the adapter was not there in between: then nothing was asked.

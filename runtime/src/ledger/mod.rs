@@ -12,12 +12,13 @@ mod deliveries;
 mod files;
 mod messages;
 mod project;
+mod turns;
 
 pub use adopted::{adopt_change, adopt_message, adopt_settled};
 pub use answers::{NewAnswer, post_answer};
 pub use deliveries::{
-    Claim, Delivery, Doubt, claim_next, delivery_counts, mark_taken, mark_unknown, may_double,
-    open_addresses, record_reply, settle, sources, try_later, unclaim, unpark,
+    Delivery, Doubt, delivery_counts, mark_taken, mark_unknown, may_double, open_addresses, record_reply,
+    settle, sources, try_later, unclaim, unpark,
 };
 pub use files::{Direction, files_of, forget_files, record_files, session_bytes};
 pub use messages::{
@@ -25,6 +26,7 @@ pub use messages::{
     forget_events, hops, seen_at_start, take_event, was_taken,
 };
 pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
+pub use turns::{Claim, Pending, claim_next, pending_of};
 
 use crate::error::Result;
 use rusqlite::{Connection, OptionalExtension};

@@ -154,6 +154,22 @@ impl Link {
         })
     }
 
+    /// A channel that was not started, with one account that is in this state.
+    #[cfg(test)]
+    pub fn idle(channel_type: &str, state: AccountState) -> Arc<Link> {
+        let manifest = format!(
+            r#"{{"name":"{channel_type}","version":"1","kind":"channel","abi":1,"api":"0.1","channel_type":"{channel_type}"}}"#
+        );
+        let manifest: Manifest = serde_json::from_str(&manifest).expect("a manifest");
+        let home = tempfile::tempdir().expect("a folder");
+        let config = Config::load(&crate::home::Home::at(home.path().to_owned())).expect("a config");
+        let spec = opening::spec(&config, channel_type, PathBuf::new(), String::new());
+        let seat = Arc::new(Seat::new(spec, ACCOUNT_DEADLINE));
+        let link = Link::new(&config, manifest, Origin::Bundled, Tier::Process(seat));
+        link.accounts().insert(ACCOUNT_MAIN.to_owned(), state);
+        link
+    }
+
     /// Delivers a message.
     pub async fn deliver(&self, message: OutboundMessage, deadline: Duration) -> Result<Receipt, CallError> {
         let account = message.address.account.as_str().to_owned();

@@ -4,7 +4,7 @@ use super::accounts::AccountState;
 use super::link::{Link, Origin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::{ACTION, AGENT, Address, Manifest, PluginKind, Station};
@@ -131,6 +131,15 @@ impl Registry {
             return self.at(Station::Action).into_iter().find(|link| link.manifest.takes(name));
         }
         self.channel(address.channel_type.as_str())
+    }
+
+    /// Whether what goes to this address can be handed over, or is known to be for nobody.
+    pub fn is_there(&self, address: &Address) -> bool {
+        match self.of(address) {
+            Some(link) => link.is_live(address.account.as_str()),
+            // An action that no module takes is refused as soon as all modules are known.
+            None => address.channel_type.as_str() == ACTION && self.complete.load(Ordering::Acquire),
+        }
     }
 
     /// The plugin of a channel type, if this account of it can be called.

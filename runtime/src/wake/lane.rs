@@ -2,7 +2,7 @@
 
 use crate::attachments::{MessageFile, Parts};
 use crate::clock::{self, Timestamp};
-use crate::delivery;
+use crate::delivery::{self, Taken};
 use crate::error::Error;
 use crate::house::House;
 use crate::lanes::Bell;
@@ -21,6 +21,11 @@ const PROJECT_LATER: Duration = Duration::from_millis(50);
 /// A file that could not be projected is tried again after this: one that is locked, and any other.
 const PROJECT_RETRY: Duration = Duration::from_millis(50);
 const TROUBLE_RETRY: Duration = Duration::from_secs(1);
+/// A session that has too much pending is asked again after this: its channels have taken something since.
+const ROOM_RETRY: Duration = Duration::from_millis(50);
+/// What its operator is told of it, once each time.
+const HELD_BACK: &str = "it has as many replies pending as a session may; what its agent writes stays in its file until \
+                         its channels have taken some";
 /// A runner that keeps its file locked for this long is ended.
 const LOCKED_MAX: Duration = Duration::from_secs(1);
 /// Who keeps a session without a keeper from being written for this long outlived the one before.
@@ -138,14 +143,26 @@ async fn take(
     files: Vec<MessageFile>,
 ) -> bool {
     let take = || delivery::take(house, session_id, messages.clone(), acks.clone(), files.clone());
-    while let Err(error) = take().await {
-        tracing::debug!(session = session_id, %error, "replies wait for the central database");
+    let mut held_back = false;
+    loop {
+        let wait = match take().await {
+            Ok(Taken::OnRecord) => return true,
+            Ok(Taken::NoRoom) => {
+                if !std::mem::replace(&mut held_back, true) {
+                    tracing::info!(session = session_id, "{HELD_BACK}");
+                }
+                ROOM_RETRY
+            }
+            Err(error) => {
+                tracing::debug!(session = session_id, %error, "replies wait for the central database");
+                TROUBLE_RETRY
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(TROUBLE_RETRY) => {}
+            () = tokio::time::sleep(wait) => {}
             () = house.stopping() => return false,
         }
     }
-    true
 }
 
 impl Lane {

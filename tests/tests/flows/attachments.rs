@@ -159,6 +159,13 @@ fn a_full_disk_holds_a_message_with_files_back() {
     assert!(house.log().contains("disk_reserve_mb"), "{}", house.log());
     terminal.say("words still go");
     assert_eq!(terminal.reply(), "words still go");
+    // What nobody hears needs no room: it is not held back, for it would come again and again.
+    let wiring = house.json(&["wiring", "list"])[0]["id"].as_str().unwrap().to_owned();
+    house.ok(&["wiring", "update", &wiring, "--pattern", "^deploy"]);
+    terminal.write(&serde_json::json!({ "text": "lunch", "files": [{ "name": "a", "size": 1 }] }));
+    terminal.raw(b"x");
+    let answer = terminal.read();
+    assert!(answer["error"].as_str().unwrap().contains("no_agent_engaged"), "{answer}");
 }
 
 /// A session whose agent wrote replies with files.
@@ -247,6 +254,17 @@ fn an_outbox_leads_nowhere_else() {
         }
         let _ = fs::set_permissions(outbox.folder("m0"), fs::Permissions::from_mode(0o700));
     }
+}
+
+/// What the runtime stores ahead of a batch is bounded by the files of one reply.
+#[test]
+fn at_most_one_reply_with_files_comes_in_a_batch() {
+    let outbox = Outbox::new(3, &["f"]);
+    for number in 0..3 {
+        fs::write(outbox.folder(&format!("m{number}")).join("f"), "mine").unwrap();
+    }
+    let kept = keep(&outbox.dir);
+    assert_eq!((kept.word.as_str(), kept.batches, kept.files.len()), ("drained", vec![1, 1, 1], 3));
 }
 
 /// Ends a race, whatever happens.

@@ -11,6 +11,7 @@ mod describe;
 mod disk_full;
 mod emulator;
 mod escape;
+mod fair;
 mod files;
 mod fuzz;
 mod github;

@@ -360,6 +360,8 @@ pub struct Kept {
     pub word: String,
     /// What it handed over.
     pub replies: Vec<MessageOut>,
+    /// How many replies came in each batch.
+    pub batches: Vec<usize>,
     /// The files of it: each name with its bytes, or why it was left out.
     pub files: Vec<(String, Result<Vec<u8>, String>)>,
     /// The rule that a frame broke: the runtime would end it for that.
@@ -451,7 +453,7 @@ fn converse<F: Frame>(first: &ToKeeper, hear: impl Fn(F) -> Heard) -> Kept {
         .spawn()
         .unwrap();
     wire::send(&mut ours, first).unwrap();
-    let (begin, mut replies, mut broke_rule) = (Instant::now(), Vec::new(), None);
+    let (begin, mut replies, mut batches, mut broke_rule) = (Instant::now(), Vec::new(), Vec::new(), None);
     let (mut files, mut open) = (Vec::new(), Vec::new());
     let word = loop {
         match wire::receive::<F>(&mut ours) {
@@ -473,6 +475,7 @@ fn converse<F: Frame>(first: &ToKeeper, hear: impl Fn(F) -> Heard) -> Kept {
                         files.push((name, Err(reason)));
                     }
                     Heard::Rows(rows) => {
+                        batches.push(rows.len());
                         replies.extend(rows);
                         // One that died meanwhile is heard of as such.
                         let _ = wire::send(&mut ours, &ToKeeper::Taken);
@@ -497,7 +500,7 @@ fn converse<F: Frame>(first: &ToKeeper, hear: impl Fn(F) -> Heard) -> Kept {
     let took = begin.elapsed().saturating_sub(starved);
     let _ = keeper.kill();
     keeper.wait().unwrap();
-    Kept { word, replies, files, broke_rule, took }
+    Kept { word, replies, batches, files, broke_rule, took }
 }
 
 /// A client of the terminal channel.

@@ -1,0 +1,262 @@
+//! Whose turn it is: the replies for one address, from several sessions.
+//!
+//! Invariants:
+//! - What one session has for one address goes out in order: its head holds what follows.
+//! - Sessions take turns, and none holds another's: not by a head that fails, nor by how much it has.
+
+use super::deliveries::Delivery;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use rusqlite::{Connection, OptionalExtension, params};
+use vestibule_plugin_api::Address;
+
+/// A delivery whose outcome is not final. In these words SQLite knows it by the indexes of such rows.
+pub(super) const OPEN: &str = "state IN ('pending', 'sending', 'unknown', 'parked')";
+
+/// What a lane should do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nothing waits for this address.
+    Nothing,
+    /// The next one waits until then.
+    Later(Timestamp),
+    /// Deliver this; it is on record as `sending`.
+    Deliver(Box<Delivery>),
+}
+
+/// What a session has handed over and no channel has taken yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// How many replies.
+    pub replies: i64,
+    /// Their contents together, in bytes.
+    pub content_bytes: i64,
+}
+
+/// The oldest open reply of a session for an address.
+struct Head {
+    session_id: String,
+    message_out_id: String,
+    /// When it can go; nothing while it is being sent, or waits for its adapter.
+    next_attempt_at: Option<Timestamp>,
+}
+
+pub(super) fn address_params(address: &Address) -> [Option<&str>; 4] {
+    [
+        Some(address.channel_type.as_str()),
+        Some(address.account.as_str()),
+        Some(address.platform_id.as_str()),
+        address.thread_id.as_ref().map(|thread| thread.as_str()),
+    ]
+}
+
+/// The next reply for an address, recorded as `sending`: committed before the channel is called. In a ring of
+/// the sessions it is the turn of the next after the one named; one whose head cannot go now is passed over.
+pub fn claim_next(db: &Connection, address: &Address, after: Option<&str>, now: Timestamp) -> Result<Claim> {
+    let (after, mut later) = (after.unwrap_or_default(), None::<Timestamp>);
+    for (mut last, end) in [(after.to_owned(), None), (String::new(), Some(after))] {
+        while let Some(head) = next_head(db, address, &last, end)? {
+            match head.next_attempt_at {
+                Some(at) if at <= now => return Ok(Claim::Deliver(Box::new(claim(db, address, &head)?))),
+                Some(at) => later = Some(later.map_or(at, |earliest| earliest.min(at))),
+                None => {}
+            }
+            last = head.session_id;
+        }
+    }
+    Ok(later.map_or(Claim::Nothing, Claim::Later))
+}
+
+const NEXT_HEAD: &str = "SELECT session_id, message_out_id, CASE state WHEN 'pending' THEN next_attempt_at END \
+                         FROM deliveries WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND thread_id IS ?4 \
+                         AND session_id > ?5 AND (?6 IS NULL OR session_id <= ?6) \
+                         AND state IN ('pending', 'sending', 'unknown', 'parked') \
+                         ORDER BY session_id, taken_at, seq LIMIT 1";
+
+/// The head of the first session after `last`, up to and with `end`.
+fn next_head(db: &Connection, address: &Address, last: &str, end: Option<&str>) -> Result<Option<Head>> {
+    let [channel, account, chat, thread] = address_params(address);
+    let head =
+        db.prepare_cached(NEXT_HEAD)?.query_row(params![channel, account, chat, thread, last, end], |r| {
+            Ok(Head {
+                session_id: r.get(0)?,
+                message_out_id: r.get(1)?,
+                next_attempt_at: r.get::<_, Option<i64>>(2)?.map(Timestamp),
+            })
+        });
+    Ok(head.optional()?)
+}
+
+fn claim(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
+    let id = [&head.session_id, &head.message_out_id];
+    db.prepare_cached(
+        "UPDATE deliveries SET state = 'sending', attempts = attempts + 1 WHERE session_id = ?1 AND message_out_id = ?2",
+    )?
+    .execute(id)?;
+    let mut statement = db.prepare_cached(
+        "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
+         WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
+         content, attempts, taken_at, look_up FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2",
+    )?;
+    let delivery = statement.query_row(id, |r| {
+        Ok(Delivery {
+            session_id: r.get(0)?,
+            message_out_id: r.get(1)?,
+            in_reply_to: r.get(2)?,
+            address: address.clone(),
+            content: r.get(3)?,
+            attempts: r.get(4)?,
+            taken_at: Timestamp(r.get(5)?),
+            look_up: r.get(6)?,
+        })
+    })?;
+    Ok(delivery)
+}
+
+const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM deliveries INDEXED BY deliveries_unsettled \
+                          WHERE session_id = ?1 AND settled_at IS NULL";
+
+/// What a session has open. It costs a look at an index entry for each of them.
+pub fn pending_of(db: &Connection, session_id: &str) -> Result<Pending> {
+    let mut statement = db.prepare_cached(PENDING_OF)?;
+    Ok(statement.query_row([session_id], |r| Ok(Pending { replies: r.get(0)?, content_bytes: r.get(1)? }))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deliveries::tests::{address, ledger, reply};
+    use super::super::{Doubt, record_reply, settle, try_later};
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    /// A ledger with these replies for one address: session and number.
+    fn filled(replies: &[(&str, i64)]) -> Connection {
+        let db = ledger();
+        for (session_id, seq) in replies {
+            let sql = "INSERT OR IGNORE INTO sessions (id, agent_group_id, created_at, last_active) VALUES (?1, 'ag', 0, 0)";
+            db.execute(sql, [session_id]).expect("a session");
+            let id = format!("{session_id}{seq}");
+            record_reply(&db, session_id, &reply(&id, *seq), Ok(&address()), Timestamp(1))
+                .expect("it is new");
+        }
+        db
+    }
+
+    fn claimed(db: &Connection, after: Option<&str>) -> Option<Delivery> {
+        match claim_next(db, &address(), after, Timestamp(1_000)).expect("it answers") {
+            Claim::Deliver(delivery) => Some(*delivery),
+            Claim::Nothing | Claim::Later(_) => None,
+        }
+    }
+
+    #[test]
+    fn sessions_take_turns_and_each_keeps_its_order() {
+        let replies = [("b", 1), ("b", 3), ("b", 5), ("b", 7), ("a", 1), ("a", 3), ("c", 9)];
+        for (after, want) in [
+            (None, "a1 b1 c9 a3 b3 b5 b7"),
+            (Some("a"), "b1 c9 a1 b3 a3 b5 b7"),
+            // Its session may have nothing any more, or be gone.
+            (Some("bb"), "c9 a1 b1 a3 b3 b5 b7"),
+            (Some("zzz"), "a1 b1 c9 a3 b3 b5 b7"),
+        ] {
+            let db = filled(&replies);
+            let (mut last, mut told) = (after.map(str::to_owned), Vec::new());
+            while let Some(delivery) = claimed(&db, last.as_deref()) {
+                settle(&db, &delivery, Ok(None), Timestamp(2)).expect("it is settled");
+                last = Some(delivery.session_id);
+                told.push(delivery.message_out_id);
+            }
+            assert_eq!(told.join(" "), want, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_cannot_go_holds_its_own_session_only() {
+        // What the head of `a` waits for, what of `b`, and what is to be done.
+        let cases: [(Option<i64>, Option<i64>, &str); 6] = [
+            (Some(5_000), Some(0), "b1"),
+            (Some(0), Some(5_000), "a1"),
+            (None, Some(0), "b1"),
+            (None, None, "nothing"),
+            (None, Some(7_000), "later 7000"),
+            (Some(5_000), Some(7_000), "later 5000"),
+        ];
+        for after in [None, Some("a"), Some("b")] {
+            for (a, b, want) in cases {
+                let db = filled(&[("a", 1), ("a", 3), ("b", 1), ("b", 3)]);
+                for (session_id, at) in [("a", a), ("b", b)] {
+                    let before = if session_id == "a" { "b" } else { "a" };
+                    let head = claimed(&db, Some(before)).expect("its head");
+                    assert_eq!(head.message_out_id, format!("{session_id}1"));
+                    try_later(&db, &head, at.map(Timestamp), "away", None::<Doubt>).expect("on record");
+                }
+                let told = match claim_next(&db, &address(), after, Timestamp(1_000)).expect("it answers") {
+                    Claim::Deliver(delivery) => delivery.message_out_id,
+                    Claim::Later(at) => format!("later {}", at.0),
+                    Claim::Nothing => "nothing".to_owned(),
+                };
+                assert_eq!(told, want, "{a:?} {b:?} after {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_session_has_open_is_counted() {
+        let db = filled(&[("a", 1), ("a", 3), ("b", 1)]);
+        let of = |session_id: &str| {
+            let pending = pending_of(&db, session_id).expect("it is counted");
+            (pending.replies, pending.content_bytes)
+        };
+        assert_eq!((of("a"), of("b"), of("none")), ((2, 4), (1, 2), (0, 0)));
+        let head = claimed(&db, None).expect("a's");
+        assert_eq!(of("a"), (2, 4), "what is being sent is not there yet");
+        try_later(&db, &head, None, "away", None).expect("parked");
+        assert_eq!(of("a"), (2, 4));
+        settle(&db, &head, Ok(None), Timestamp(2)).expect("it is settled");
+        record_reply(&db, "a", &reply("refused", 5), Err("no"), Timestamp(1)).expect("on record");
+        assert_eq!(of("a"), (1, 2));
+    }
+
+    /// Counted in steps of SQLite, which no other work on this machine disturbs.
+    #[test]
+    fn neither_turn_nor_count_costs_more_with_a_backlog_or_a_history() {
+        let steps = |rows: i64| {
+            let mut replies: Vec<(&str, i64)> = (0..rows).map(|seq| ("flood", seq)).collect();
+            replies.push(("other", 1));
+            let db = filled(&replies);
+            for seq in 1..=rows {
+                let done = reply(&format!("done{seq}"), 2 * seq + 1);
+                record_reply(&db, "other", &done, Err("no"), Timestamp(1)).expect("on record");
+            }
+            let mut turn = db.prepare(NEXT_HEAD).expect("it is SQL");
+            let at = address();
+            let [channel, account, chat, thread] = address_params(&at);
+            let head: String = turn
+                .query_row(params![channel, account, chat, thread, "flood", None::<&str>], |r| r.get(0))
+                .expect("a head");
+            assert_eq!(head, "other");
+            let mut count = db.prepare(PENDING_OF).expect("it is SQL");
+            count.query_row(["other"], |_| Ok(())).expect("a row");
+            [turn, count].map(|statement| {
+                assert_eq!(statement.get_status(StatementStatus::Sort), 0);
+                assert_eq!(statement.get_status(StatementStatus::FullscanStep), 0);
+                statement.get_status(StatementStatus::VmStep)
+            })
+        };
+        assert_eq!(steps(10), steps(3_000));
+        let db = ledger();
+        let plan = |sql: &str| {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is SQL");
+            let count = statement.parameter_count();
+            let rows =
+                statement.query_map(rusqlite::params_from_iter(vec![""; count]), |r| r.get::<_, String>(3));
+            rows.expect("it runs").collect::<rusqlite::Result<Vec<_>>>().expect("a plan").join("; ")
+        };
+        assert!(plan(NEXT_HEAD).contains("USING INDEX deliveries_open"), "{}", plan(NEXT_HEAD));
+        assert!(
+            plan(PENDING_OF).contains("USING COVERING INDEX deliveries_unsettled"),
+            "{}",
+            plan(PENDING_OF)
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! Two agents in one chat: one answers without end. The other is heard all the same, and no more than a bounded
+//! part of the flood lies with the runtime.
+
+use crate::support::{House, Terminal};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
+
+/// How many replies it writes in one commit, as any agent can.
+const FLOOD: usize = 2_500;
+/// What a session may have pending, and the batch that leads beyond it.
+const PENDING_MAX: i64 = 1_000 + 256;
+
+/// A house with the agents `assistant` and `flood` in the terminal's chat, both of which echo.
+fn two_in_one_chat() -> House {
+    let house = House::new("").up();
+    house.ok(&["agent", "create", "flood"]);
+    let chat = &house.query::<String>("SELECT platform_id FROM messaging_groups")[0];
+    let wiring = ["wiring", "create", "--agent", "flood", "--channel", "terminal", "--chat", chat];
+    house.ok(&[&wiring[..], &["--pattern", "^flood"]].concat());
+    house
+}
+
+/// Writes into the file of the agent `flood`, as it can itself: each reply goes where its first one went.
+fn write_flood(house: &House) {
+    let of_flood = "SELECT agent_group_id || '/' || id FROM sessions \
+                    WHERE agent_group_id = (SELECT id FROM agent_groups WHERE name = 'flood')";
+    let session = house.home.path().join("sessions").join(&house.query::<String>(of_flood)[0]);
+    let file = session.join("out/outbound.db");
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    db.busy_timeout(crate::support::PATIENCE).unwrap();
+    let sql = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {FLOOD} - 1) \
+         INSERT INTO messages_out (id, seq, timestamp, kind, platform_id, channel_type, thread_id, account, content) \
+         SELECT 'flood-' || i, 1001 + 2 * i, '', 'chat', platform_id, channel_type, thread_id, account, \
+         json_object('text', 'flood ' || i) FROM n, (SELECT * FROM messages_out LIMIT 1)"
+    );
+    assert_eq!(db.execute(&sql, []).unwrap(), FLOOD);
+}
+
+#[test]
+fn one_that_floods_a_chat_holds_back_nobody_and_fills_nothing() {
+    let house = two_in_one_chat();
+    let mut terminal = Terminal::connect(&house, true);
+    terminal.say("flood");
+    assert_eq!([terminal.reply(), terminal.reply()], ["flood", "flood"]);
+    write_flood(&house);
+    terminal.write(&json!({ "text": "are you there" }));
+    let (mut numbers, mut answered) = (Vec::new(), false);
+    while numbers.len() < FLOOD || !answered {
+        let said = terminal.reply();
+        answered |= said == "are you there";
+        numbers.extend(said.strip_prefix("flood ").map(|number| number.parse::<usize>().unwrap()));
+        if numbers.len() % 250 == 1 {
+            let open = house.query::<i64>(
+                "SELECT COUNT(*) FROM deliveries WHERE state IN ('pending', 'sending', 'unknown', 'parked')",
+            )[0];
+            assert!(open <= PENDING_MAX + 1, "{open} are pending");
+        }
+    }
+    assert!(numbers.iter().copied().eq(0..FLOOD), "in order, and each once");
+    let of_flood = |when: &str| {
+        let sql = format!(
+            "SELECT COUNT(*) FROM deliveries f, deliveries n WHERE n.content LIKE '%are you there%' \
+             AND f.message_out_id LIKE 'flood-%' AND {when}"
+        );
+        house.query::<i64>(&sql)[0]
+    };
+    assert!(of_flood("f.settled_at > n.settled_at") > 0, "the flood was over before the other spoke");
+    let before = of_flood("f.settled_at > n.taken_at AND f.settled_at < n.settled_at");
+    assert!(before <= 3, "{before} of the flood went before the other's turn came");
+    assert!(house.log().contains("as many replies pending as a session may"), "it was held back");
+}
