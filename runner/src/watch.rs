@@ -7,6 +7,9 @@ use std::io;
 use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
 
+/// Without a watch the file is looked at this often.
+const LOOKS: Duration = Duration::from_millis(100);
+
 /// Rings when the runtime closes its file after a change, or moves a new one into its place. Some
 /// mounts never ring, so whoever waits also polls now and then.
 pub struct Doorbell {
@@ -14,7 +17,8 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// Watches a session's folder. Where that is impossible the bell never rings.
+    /// Watches a session's folder. Where that is impossible (a user has only so many watches), the bell never
+    /// rings, and nobody waits long for it.
     pub fn open(dir: &SessionDir) -> Doorbell {
         // A journal that is closed or deleted does not count: the writer still holds its lock then,
         // and a poll that meets the lock costs more than the moment until the file is closed.
@@ -25,7 +29,7 @@ impl Doorbell {
         };
         let inotify = watch().inspect_err(|error| {
             eprintln!(
-                "vestibule-runner: cannot watch the session's folder, so answers may take a second: {error}"
+                "vestibule-runner: cannot watch the session's folder, so the runner looks ten times a second: {error}"
             );
         });
         Doorbell { inotify: inotify.ok() }
@@ -41,7 +45,7 @@ impl Doorbell {
     /// Sleeps until it rings, or `patience` is over.
     pub fn wait(&mut self, patience: Duration) {
         let Some(inotify) = &mut self.inotify else {
-            std::thread::sleep(patience);
+            std::thread::sleep(patience.min(LOOKS));
             return;
         };
         let until = Instant::now() + patience;

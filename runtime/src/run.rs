@@ -86,6 +86,7 @@ impl Running {
         });
         if scope == Scope::Whole {
             tokio::spawn(plugins::watch(house.clone()));
+            tokio::task::spawn_blocking(control::tell_what_is_scarce);
         } else {
             delivery::plugins_are_complete(&house).await?;
         }

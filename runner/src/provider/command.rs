@@ -9,7 +9,7 @@ use super::{Provider, ProviderError, ProviderEvent, Query, QueryInput};
 use crate::Error;
 use crate::config::Settings;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, nice, waitid};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
@@ -26,6 +26,8 @@ const ERRORS_BYTES_MAX: usize = 2 * 1024;
 /// How long, after the program ended, to wait for the end of its output: something it started may
 /// hold that open.
 const GRACE: Duration = Duration::from_millis(200);
+/// How much nicer a program is than its runner. By five steps the kernel gives it a third of the weight.
+const STEPS_BEHIND: i32 = 5;
 /// Pieces of output on their way to the turn.
 const QUEUE_MAX: usize = 16;
 
@@ -73,7 +75,7 @@ impl Provider for Command {
         if input.cwd.is_dir() {
             command.current_dir(&input.cwd);
         }
-        let mut child = command.spawn().map_err(|error| self.cannot_start(&error))?;
+        let mut child = spawn_behind(&mut command).map_err(|error| self.cannot_start(&error))?;
         let parts = listen(&mut child, format!("{}\n\n{}", input.system, input.prompt));
         Ok(Box::new(Run {
             program: self.program.clone(),
@@ -103,6 +105,17 @@ impl Command {
             format!("the program \"{program}\" could not be started: {error}")
         })
     }
+}
+
+/// Starts a program with less weight than this runner: however many processors it wants, the runner gets
+/// to its file, and holds no lock on it for long. What a thread starts inherits the `nice` of the thread.
+fn spawn_behind(command: &mut std::process::Command) -> std::io::Result<Child> {
+    let behind = || {
+        nice(STEPS_BEHIND)?;
+        command.spawn()
+    };
+    let died = |_| Err(std::io::Error::other("the thread that starts it died"));
+    thread::scope(|threads| threads.spawn(behind).join().unwrap_or_else(died))
 }
 
 /// What the threads around a program report.

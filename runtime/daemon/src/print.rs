@@ -121,8 +121,11 @@ fn status(value: &Value) {
     if value["limits"].is_string() {
         println!("limits     {}", text("limits"));
     }
-    println!("\nchannels");
+    println!("processors {}", text("processors"));
     let rows = |key: &str| value[key].as_array().cloned().unwrap_or_default();
+    println!("\nthis user has only so many");
+    table(&["what", "used", "most"], &rows("of_the_user"));
+    println!("\nchannels");
     table(&["channel", "account", "state", "webhook", "reason"], &rows("channels"));
     let running = rows("sessions").iter().filter(|session| session["running"] == true).count();
     let deliveries = value["deliveries"].as_object().map(|counts| {

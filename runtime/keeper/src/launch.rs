@@ -1,7 +1,7 @@
 //! Starting a runner and the reader beside it, and ending a runner with everything it started.
 
 use crate::wire::{RunnerSpec, Sandbox};
-use crate::{bwrap, confine};
+use crate::{bwrap, confine, weight};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
@@ -25,7 +25,7 @@ pub struct Started {
     pub info: Option<PipeReader>,
 }
 
-/// Starts the runner in a process group of its own, with nothing but the environment it is given.
+/// Starts the runner in a session of its own, with less weight than the house, and with nothing but the environment it is given.
 /// Its descendants become this process's children when their parents end, so none gets away.
 pub fn start(spec: &RunnerSpec, session: &SessionDir, stderr: Stdio) -> Result<Started> {
     rustix::process::set_child_subreaper(Some(Pid::INIT))?;
@@ -57,11 +57,11 @@ pub fn start(spec: &RunnerSpec, session: &SessionDir, stderr: Stdio) -> Result<S
         .envs(spec.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(stderr)
-        .process_group(0);
+        .stderr(stderr);
     let (spec, session) = (spec.clone(), session.root().to_owned());
     let shut = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        weight::step_back()?;
         for fd in &passed_on {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
         }

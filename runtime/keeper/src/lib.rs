@@ -9,6 +9,7 @@
 //! [`wire`] is what both sides say; [`main`] is the process.
 
 mod adopt;
+mod bell;
 mod bwrap;
 pub mod confine;
 mod files;
@@ -19,6 +20,7 @@ mod usage;
 mod warden;
 mod watch;
 mod weigh;
+mod weight;
 pub mod wire;
 
 use rustix::fd::{AsFd, OwnedFd};

@@ -49,26 +49,40 @@ pub fn verdict(usage: &Usage, limits: &Limits) -> Option<String> {
     None
 }
 
-/// Measures all descendants of `roots`. Stops counting where a limit is passed: the cost has a bound.
-/// `disk` is the device of `out/`.
-pub fn measure(roots: Vec<Pid>, limits: &Limits, disk: u64) -> Usage {
-    let mut usage = Usage::default();
-    let (mut todo, mut seen) = (roots, HashSet::new());
+/// The processes of a run.
+pub struct Run {
+    /// Those that were found before there were too many.
+    pub pids: Vec<Pid>,
+    /// How many there are, each thread counted as one.
+    pub tasks: u64,
+}
+
+/// Finds all descendants of `roots`, themselves included. Stops where there are more than `most`: the
+/// cost has a bound.
+pub fn find(roots: Vec<Pid>, most: u64) -> Run {
+    let (mut todo, mut seen, mut tasks) = (roots, HashSet::new(), 0);
     while let Some(pid) = todo.pop() {
-        if !seen.insert(pid.as_raw_nonzero().get()) {
+        if tasks > most || !seen.insert(pid.as_raw_nonzero().get()) {
             continue;
         }
         for task in numbers(&of(pid, "task")) {
-            usage.processes += 1;
+            tasks += 1;
             todo.extend(pids(&fs::read(of(pid, &format!("task/{task}/children"))).unwrap_or_default()));
         }
-        if usage.processes > limits.processes {
-            return usage;
-        }
     }
-    let pids: Vec<Pid> = seen.into_iter().filter_map(Pid::from_raw).collect();
-    let (unnamed_memory, mut own, mut shared) = (unnamed(&pids, disk, &mut usage), 0, 0);
-    for pid in &pids {
+    Run { pids: seen.into_iter().filter_map(Pid::from_raw).collect(), tasks }
+}
+
+/// Measures a run. Stops counting where a limit is passed: the cost has a bound. `disk` is the device of
+/// `out/`.
+pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
+    let mut usage = Usage { processes: run.tasks, ..Usage::default() };
+    if usage.processes > limits.processes {
+        return usage;
+    }
+    let pids = &run.pids;
+    let (unnamed_memory, mut own, mut shared) = (unnamed(pids, disk, &mut usage), 0, 0);
+    for pid in pids {
         let status = fs::read(of(*pid, "status")).unwrap_or_default();
         own += kib(&status, "RssAnon:") + kib(&status, "VmSwap:");
         shared += kib(&status, "RssShmem:");
@@ -168,9 +182,10 @@ mod tests {
         std::io::Write::write_all(&mut file, &vec![1; 16 << 20]).unwrap();
         let us = rustix::process::getpid();
         let limits = Limits { processes: 1000, memory_bytes: 1 << 40, ..LIMITS };
-        let usage = measure(vec![us], &limits, 0);
+        let run = find(vec![us], limits.processes);
+        let usage = measure(&run, &limits, 0);
         assert!(usage.memory_bytes >= 16 << 20 && usage.processes >= 2 && usage.open_files >= 4, "{usage:?}");
-        let exact = measure(vec![us], &Limits { memory_bytes: 0, ..limits }, 0);
+        let exact = measure(&run, &Limits { memory_bytes: 0, ..limits }, 0);
         assert!(exact.memory_bytes >= 16 << 20, "{exact:?}");
     }
 

@@ -4,7 +4,7 @@
 
 use crate::launch::{self, Children};
 use crate::wire::{self, Limits, RunnerSpec, Sandbox};
-use crate::{confine, usage};
+use crate::{confine, usage, weight};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitOptions, pidfd_open, prlimit, waitpid};
@@ -152,6 +152,7 @@ impl Warden<'_> {
                 &FromWarden::Started { pid: pid.as_raw_nonzero().get().cast_unsigned() },
             );
         }
+        self.measure(); // it gets its weight at once
         loop {
             let ready = self.wait()?;
             if ready.runtime_gone || ready.reader_gone {
@@ -254,7 +255,9 @@ impl Warden<'_> {
         let runner = self.runner.as_ref();
         self.children.reap(runner.and_then(|runner| launch::pid_of(&runner.child).ok()));
         let Some(runner) = &mut self.runner else { return };
-        let used = usage::measure(self.children.pids(), &runner.limits, self.disk);
+        let run = usage::find(self.children.pids(), runner.limits.processes);
+        weight::lower_sessions(&run.pids);
+        let used = usage::measure(&run, &runner.limits, self.disk);
         if let Some(why) = usage::verdict(&used, &runner.limits) {
             runner.over.get_or_insert(why);
             self.children.kill();

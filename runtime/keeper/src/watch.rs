@@ -1,10 +1,10 @@
 //! The reader's loop: wait for the runner, its file or the runtime; look; hand over.
 
+use crate::bell::Doorbell;
 use crate::outbox::{self, Outbox};
 use crate::warden::{FromWarden, order};
 use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, Limits, ToKeeper};
 use crate::{confine, weigh};
-use inotify::{Inotify, WatchMask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use std::collections::{HashMap, HashSet};
@@ -15,8 +15,8 @@ use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir, crash
 
 /// The kind of an error that is the agent's doing.
 pub const SPOILT: ErrorKind = ErrorKind::InvalidData;
-/// A mount that does not notify is looked at this often.
-const SAFETY_NET: Duration = Duration::from_secs(1);
+/// How often the runtime is told that the keeper lives, and `out/` is weighed at most.
+const PULSE: Duration = Duration::from_secs(1);
 /// The runner was writing: look again after this.
 const BUSY_RETRY: Duration = Duration::from_micros(100);
 /// A runner that was asked to end has this long before it is killed.
@@ -120,15 +120,14 @@ pub fn say_failed(runtime: &mut UnixStream, error: &Error) {
 impl Watch<'_> {
     fn begin(&mut self) -> Result<()> {
         // Watch first, look second: nothing the runner writes goes unseen.
-        let mut doorbell = Inotify::init()?;
-        doorbell.watches().add(self.dir.out(), WatchMask::DELETE)?;
+        let mut doorbell = Doorbell::open(&self.dir.out());
         rustix::io::ioctl_fionbio(&self.ends.stderr, true)?;
         // The door shuts: what follows reads the agent's file.
         confine::reader(&self.dir.out())?;
         self.serve(&mut doorbell)
     }
 
-    fn serve(&mut self, doorbell: &mut Inotify) -> Result<()> {
+    fn serve(&mut self, doorbell: &mut Doorbell) -> Result<()> {
         let mut locked_since = None;
         loop {
             let busy = self.look_again && !self.in_flight && !self.look()?;
@@ -140,13 +139,13 @@ impl Watch<'_> {
             if locked_since.is_some_and(|since| since.elapsed() > LOCKED_MAX) {
                 return Err(Error::new(SPOILT, "outbound.db stays locked"));
             }
-            let patience = if busy { BUSY_RETRY } else { SAFETY_NET };
+            let patience = if busy { BUSY_RETRY } else { doorbell.patience() };
             let (from_runtime, from_file, from_warden) = self.wait(doorbell, patience)?;
             if from_runtime && !self.hear()? {
                 return Ok(()); // the runtime is gone
             }
             if from_file {
-                self.look_again |= commits_seen(doorbell)?;
+                self.look_again |= doorbell.commits_seen()?;
             }
             if from_warden {
                 self.hear_warden()?;
@@ -162,7 +161,7 @@ impl Watch<'_> {
 
     /// Shows that the keeper lives, both halves of it, and whether the runner does.
     fn pulse(&mut self) -> Result<()> {
-        if self.pulsed.elapsed() < SAFETY_NET || self.ticked.elapsed() > WARDEN_DEADLINE {
+        if self.pulsed.elapsed() < PULSE || self.ticked.elapsed() > WARDEN_DEADLINE {
             return Ok(());
         }
         self.pulsed = Instant::now();
@@ -176,18 +175,18 @@ impl Watch<'_> {
     }
 
     /// Waits for the runtime, the file or the runner: which of them has something.
-    fn wait(&mut self, doorbell: &Inotify, patience: Duration) -> Result<(bool, bool, bool)> {
+    fn wait(&mut self, doorbell: &Doorbell, patience: Duration) -> Result<(bool, bool, bool)> {
         let due = self.runner.as_ref().and_then(|runner| runner.kill_at);
         let patience = due.map_or(patience, |at| patience.min(at.saturating_duration_since(Instant::now())));
-        let mut fds = vec![
-            PollFd::from_borrowed_fd(self.ends.runtime.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(doorbell.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.ends.link.as_fd(), PollFlags::IN),
+        let wanted = [
+            Some(self.ends.runtime.as_fd()),
+            doorbell.fd(),
+            Some(self.ends.link.as_fd()),
+            // The warden holds the other end open: it is never ready because it is closed.
+            self.runner.as_ref().map(|_| self.ends.stderr.as_fd()),
         ];
-        // The warden holds the other end open: it is never ready because it is closed.
-        if self.runner.is_some() {
-            fds.push(PollFd::from_borrowed_fd(self.ends.stderr.as_fd(), PollFlags::IN));
-        }
+        let mut fds: Vec<PollFd> =
+            wanted.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let timeout = Timespec {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(1),
             tv_nsec: i64::from(patience.subsec_nanos()),
@@ -196,8 +195,9 @@ impl Watch<'_> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready = |i: usize| fds.get(i).is_some_and(|fd| !fd.revents().is_empty());
-        let (from_runtime, from_file, from_warden, wrote) = (ready(0), ready(1), ready(2), ready(3));
+        let mut polled = fds.iter().map(|fd| !fd.revents().is_empty());
+        let [from_runtime, from_file, from_warden, wrote] =
+            wanted.map(|fd| fd.is_some() && polled.next().unwrap_or(false));
         if wrote && let Some(runner) = &mut self.runner {
             read_stderr(&mut self.ends.stderr, runner);
         }
@@ -262,7 +262,7 @@ impl Watch<'_> {
         }
         let found =
             weigh::too_much(&self.dir.out(), &runner.limits).map_err(|error| Error::new(SPOILT, error))?;
-        runner.weigh_at = Instant::now() + SAFETY_NET.max(begin.elapsed() * WEIGHING_PART);
+        runner.weigh_at = Instant::now() + PULSE.max(begin.elapsed() * WEIGHING_PART);
         found.map_or(Ok(()), |why| Err(Error::new(SPOILT, why)))
     }
 
@@ -348,25 +348,6 @@ fn batch_len(messages: &[MessageOut]) -> usize {
     let with_files = |m: &MessageOut| !outbox::names(&m.content).is_empty();
     let first = messages.iter().position(with_files).map_or(usize::MAX, |at| at + 1);
     fits.count().max(1).min(first)
-}
-
-/// Empties the doorbell: whether any of it may be a commit of the runner. SQLite commits by removing
-/// the journal; a runner that commits in another way is noticed by the safety net.
-fn commits_seen(doorbell: &mut Inotify) -> Result<bool> {
-    let mut buffer = [0; 4096];
-    let mut seen = false;
-    loop {
-        match doorbell.read_events(&mut buffer) {
-            Ok(events) => {
-                for event in events {
-                    // Without a name the queue overflowed: look, to be sure.
-                    seen |= event.name.is_none_or(|name| name == SessionDir::outbound_journal_name());
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(seen),
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 fn read_stderr(stderr: &mut PipeReader, runner: &mut Runner) {

@@ -3,10 +3,12 @@
 //! Invariant: there is one table of verbs, and every transport uses it.
 
 pub mod frame;
+mod scarce;
 mod socket;
 mod status;
 mod verbs;
 
+pub use scarce::tell as tell_what_is_scarce;
 pub use socket::listen;
 
 use crate::adopt;

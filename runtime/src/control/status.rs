@@ -1,5 +1,6 @@
 //! How the house is, for a person.
 
+use super::scarce;
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::house::House;
@@ -55,6 +56,7 @@ pub async fn status(house: &House) -> Result<Value> {
         json!({ "channel": channel, "account": account, "state": "off", "reason": reason })
     }));
     let sandbox = launcher::sandbox(house).await;
+    let scarce = tokio::task::spawn_blocking(scarce::measure).await.unwrap_or_default();
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "home": house.home.root(),
@@ -62,6 +64,8 @@ pub async fn status(house: &House) -> Result<Value> {
         "listen": house.listening.get().map(|address| format!("http://{address}")),
         "sandbox": sandbox.as_ref().map_or_else(|error| error.to_string(), |choice| choice.words.clone()),
         "limits": sandbox.as_ref().ok().map(|choice| choice.limits.clone()),
+        "processors": launcher::processors(),
+        "of_the_user": scarce,
         "channels": channels,
         "sessions": sessions,
         "deliveries": deliveries,

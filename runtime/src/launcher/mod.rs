@@ -6,10 +6,12 @@ mod choose;
 mod keeper;
 mod orphans;
 mod spec;
+mod weight;
 
 pub use choose::{Choice, Kind};
 pub use keeper::{Heard, Keeper};
 pub use orphans::adopt_orphans;
+pub use weight::words as processors;
 
 use crate::error::{Error, IoContext, Result};
 use crate::house::House;

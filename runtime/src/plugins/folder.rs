@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const SETTLED: Duration = Duration::from_millis(400);
 /// The folder is scanned this often even if nothing was heard.
 const SAFETY_NET: Duration = Duration::from_secs(30);
+/// And this often while it cannot be watched: a user has only so many watches.
+const UNWATCHED: Duration = Duration::from_secs(1);
 
 /// Size, times and inode: what changes when a file does, or its owner or mode.
 type Stamp = (u64, i64, i64, i64, i64, u64);
@@ -39,17 +41,14 @@ pub async fn watch(house: Arc<House>) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-    let mut doorbell = match doorbell(house.home.root(), &house.home.plugins()) {
-        Ok(doorbell) => Some(doorbell),
-        Err(error) => {
-            tracing::warn!(%error, "the plugins folder cannot be watched; it is scanned every 30 s");
-            None
-        }
-    };
+    let (mut bell, mut deaf) = (None, false);
     // What may mend a refusal besides the file itself: trust, and the config.
     let words = || [house.home.plugins_lock(), house.home.config()].map(|path| stamp(&path));
     let (mut seen, mut said) = (BTreeMap::new(), words());
     loop {
+        if bell.is_none() {
+            bell = listen(&house, &mut deaf); // before the scan, so that no change is missed
+        }
         let now = words();
         if std::mem::replace(&mut said, now) != now {
             retry_refused(&house, &mut seen);
@@ -63,16 +62,38 @@ pub async fn watch(house: Arc<House>) {
                 tracing::error!(%error, "what waited for modules could not be woken");
             }
         }
-        let wait = if unsettled { SETTLED / 4 } else { SAFETY_NET };
+        let wait = match bell {
+            _ if unsettled => SETTLED / 4,
+            Some(_) => SAFETY_NET,
+            None => UNWATCHED,
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = rung(doorbell.as_mut()) => {}
+            () = rung(bell.as_mut()) => {}
             () = house.stopping() => return,
         }
     }
 }
 
 type Doorbell = EventStream<[u8; 4096]>;
+
+/// The folder's doorbell, if the kernel gives one now. That it gives none is told once.
+fn listen(house: &House, deaf: &mut bool) -> Option<Doorbell> {
+    match doorbell(house.home.root(), &house.home.plugins()) {
+        Ok(bell) => {
+            if std::mem::take(deaf) {
+                tracing::info!("the plugins folder is watched again");
+            }
+            Some(bell)
+        }
+        Err(error) => {
+            if !std::mem::replace(deaf, true) {
+                tracing::warn!(%error, "the plugins folder cannot be watched; it is scanned every second until it can");
+            }
+            None
+        }
+    }
+}
 
 fn doorbell(home: &Path, folder: &Path) -> std::io::Result<Doorbell> {
     let inotify = Inotify::init()?;

@@ -29,6 +29,7 @@ mod power_cut;
 mod providers;
 mod questions;
 mod refusals;
+mod resources;
 mod sandbox;
 mod schema;
 mod support;

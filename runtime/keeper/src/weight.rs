@@ -1,0 +1,66 @@
+//! How much of the processors a run gets beside the house and the other runs.
+//!
+//! Where the kernel shares processors between sessions first (`sched_autogroup`), the weight is the
+//! session's; elsewhere it is each process's, its `nice`. A run gets both, lower than the house's. It cannot
+//! raise either: the first is written in `/proc`, which it may not write, the second needs a privilege.
+
+use rustix::io::Errno;
+use rustix::process::{Pid, getsid, nice, setsid};
+use std::collections::HashMap;
+use std::fs;
+use std::io::Result;
+
+/// How much nicer a run is than the house. By five steps the kernel gives it a third of the weight. Its runner
+/// starts the agent's programs nicer still.
+const STEPS: i32 = 5;
+/// The nicest that there is.
+const NICEST: i32 = 19;
+
+/// Before a run executes its program: a session of its own, and less weight.
+pub fn step_back() -> Result<()> {
+    setsid()?;
+    nice(STEPS)?;
+    Ok(())
+}
+
+/// Gives each session of a run the weight of a run; a program may have made one since the last time.
+/// The kernel takes ten such changes a second of all ordinary users together; what it does not take now is
+/// for the next call.
+pub fn lower_sessions(run: &[Pid]) {
+    let Some(ours) = nice_of_session(std::process::id()) else { return };
+    let wanted = (ours + STEPS).min(NICEST);
+    let members: HashMap<Pid, Pid> =
+        run.iter().filter_map(|pid| Some((getsid(Some(*pid)).ok()?, *pid))).collect();
+    for member in members.into_values().map(|pid| pid.as_raw_nonzero()) {
+        if nice_of_session(member).is_some_and(|nice| nice < wanted) {
+            let written = fs::write(format!("/proc/{member}/autogroup"), wanted.to_string());
+            if written.is_err_and(|error| error.raw_os_error() == Some(Errno::AGAIN.raw_os_error())) {
+                return;
+            }
+        }
+    }
+}
+
+/// The weight of a process's session, as a `nice`; nothing where sessions have none.
+fn nice_of_session(pid: impl std::fmt::Display) -> Option<i32> {
+    read_nice(&fs::read_to_string(format!("/proc/{pid}/autogroup")).ok()?)
+}
+
+/// The number in `/autogroup-31 nice 0`. Pure.
+fn read_nice(text: &str) -> Option<i32> {
+    text.split_once(" nice ")?.1.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_line_is_read() {
+        for (text, nice) in
+            [("/autogroup-31 nice 0\n", Some(0)), ("/autogroup-7 nice -5\n", Some(-5)), ("", None)]
+        {
+            assert_eq!(read_nice(text), nice, "{text}");
+        }
+    }
+}

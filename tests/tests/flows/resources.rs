@@ -1,0 +1,110 @@
+//! What is shared with others: processors, and what a user has only so many of.
+
+use crate::support::{
+    House, Terminal, binary, keeper_of, parent_of, plugin_file, programs, sandboxes, until,
+};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// A field of `/proc/PID/stat`, counted as proc(5) does, from 3 on.
+fn stat(pid: &str, field: usize) -> i64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    after_name.split_whitespace().nth(field - 3).unwrap().parse().unwrap()
+}
+
+fn session(pid: &str) -> i64 {
+    stat(pid, 6)
+}
+
+fn nice(pid: &str) -> i64 {
+    stat(pid, 19)
+}
+
+/// The weight of a process's session as a `nice`, where the kernel has such.
+fn nice_of_session(pid: &str) -> Option<i64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/autogroup")).unwrap_or_default();
+    text.split_once(" nice ").map(|(_, nice)| nice.trim().parse().unwrap())
+}
+
+#[test]
+fn a_run_is_a_session_of_its_own_and_weighs_less_than_the_house() {
+    for sandbox in [sandboxes(), vec!["none"]].concat() {
+        let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        let (own, first) = (format!("sleep 603.{}", house.pid()), format!("sleep 604.{}", house.pid()));
+        let command = format!("sh -c 'setsid {own} & exec {first}'");
+        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+        Terminal::connect(&house, false).say("sleep");
+        let find = |line: &str| until("the program sleeps", || programs(line).pop());
+        let (own, first) = (find(&own), find(&first));
+        let house_itself = house.pid().to_string();
+        let warden = keeper_of(&house_itself);
+        for keeper in [&warden, &keeper_of(&warden)] {
+            assert_eq!(nice(keeper), nice(&house_itself), "{sandbox}: a keeper keeps its weight");
+            assert_eq!(session(keeper), session(&house_itself), "{sandbox}");
+        }
+        assert_ne!(session(&first), session(&house_itself), "{sandbox}");
+        assert_ne!(session(&first), session(&own), "{sandbox}: a program may begin another");
+        let less = |nice: i64, steps: i64| (nice + steps).min(19);
+        let runner = parent_of(&first).unwrap();
+        assert_eq!(
+            nice(&runner),
+            less(nice(&house_itself), 5),
+            "{sandbox}: the runner is before its programs"
+        );
+        for program in [&first, &own] {
+            assert_eq!(nice(program), less(nice(&house_itself), 10), "{sandbox}");
+            if let Some(ours) = nice_of_session(&house_itself) {
+                let lowered = || (nice_of_session(program) == Some(less(ours, 5))).then_some(());
+                until(&format!("{sandbox}: the session weighs less"), lowered);
+            }
+        }
+        let said = house.json(&["status"])["processors"].as_str().unwrap().to_owned();
+        assert!(said.contains("the house's"), "{said}");
+    }
+}
+
+/// Starts the house in a user namespace in which there are only so many.
+fn limited(home: &Path, what: &str, most: u32) -> std::path::PathBuf {
+    let limit = format!("echo {most} >/proc/sys/user/{what}; exec \"$0\" \"$@\"");
+    let script = home.join("limited.sh");
+    fs::write(
+        &script,
+        format!("#!/bin/sh\nexec unshare -Ur sh -c '{limit}' '{}' \"$@\"\n", binary().display()),
+    )
+    .unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+#[test]
+fn without_watches_everything_looks_instead() {
+    for (limit, what) in
+        [("max_inotify_instances", "inotify instances"), ("max_inotify_watches", "inotify watches")]
+    {
+        let house = House::new("sandbox = \"process\"\n");
+        let script = limited(house.home.path(), limit, 0);
+        let house = house.program(&script).up();
+        for text in ["hello", "again", "and again"] {
+            assert_eq!(house.chat(text), text, "{limit}");
+        }
+        assert!(!house.log().contains("its keeper failed"), "{limit}: {}", house.log());
+        let status = house.json(&["status"]);
+        let scarce = status["of_the_user"].as_array().unwrap().clone();
+        let entry = scarce.iter().find(|entry| entry["what"] == what).unwrap();
+        // The verb is answered by the house, in its namespace.
+        assert_eq!(entry["most"], 0, "{status}");
+        assert!(house.log().contains(&format!("of 0 {what}")), "{}", house.log());
+        let plugins = house.home.path().join("plugins");
+        fs::copy(plugin_file("vestibule-echo-channel"), plugins.join("echo.so")).unwrap();
+        until("the folder is scanned", || house.log().contains("plugin loaded").then_some(()));
+        // When there are some again, the folder is watched.
+        let give = format!("echo 100 >/proc/sys/user/{limit}");
+        let pid = house.pid().to_string();
+        let enter = ["--user", "--preserve-credentials", "-t", &pid, "sh", "-c", &give];
+        assert!(Command::new("nsenter").args(enter).status().unwrap().success());
+        until("the folder is watched", || house.log().contains("is watched again").then_some(()));
+    }
+}
