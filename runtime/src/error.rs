@@ -1,6 +1,7 @@
 //! What can go wrong in the runtime, by what the caller should do next.
 
 use std::fmt;
+use std::path::Path;
 
 /// The runtime's result.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -56,4 +57,10 @@ impl<T, E: Into<std::io::Error>> IoContext<T> for std::result::Result<T, E> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|source| Error::Io { what: what(), source: source.into() })
     }
+}
+
+/// A path as one word of a shell, for a command that an error names.
+pub fn word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    shlex::try_quote(&text).map_or_else(|_| text.clone().into_owned(), |quoted| quoted.into_owned())
 }

@@ -1,11 +1,15 @@
 //! The home: the one folder where everything of an installation lies, and the lock on it.
 
+mod check;
+
 use crate::error::{Error, IoContext, Result};
+use crate::private::{self, OTHERS};
+use check::{Found, Verdict};
 use rustix::fs::{FlockOperation, Mode, fcntl_lock};
 use rustix::io::Errno;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
@@ -13,6 +17,20 @@ use vestibule_session::SessionDir;
 /// A runtime that was just killed holds the lock until it is gone.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_STEP: Duration = Duration::from_millis(5);
+
+/// What holds secrets, or words of people. `plugins/` is not among them: who could change it is told, and
+/// nothing in it loaded.
+const PARTS: [&str; 9] = [
+    "vestibule.db",
+    "vestibule.db-wal",
+    "vestibule.db-shm",
+    "control.token",
+    "plugins.lock",
+    "sessions",
+    "groups",
+    "attachments",
+    "cache",
+];
 
 /// The folder of an installation.
 #[derive(Debug, Clone)]
@@ -30,7 +48,8 @@ impl Home {
     /// The home named by `$VESTIBULE_HOME`, else `vestibule` in the XDG data folder.
     ///
     /// # Errors
-    /// Neither variable nor a home directory is set.
+    /// Neither variable nor a home directory is set, or the folder is another user's: what root made in it,
+    /// its owner could not open.
     pub fn from_env() -> Result<Home> {
         let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = named("VESTIBULE_HOME")
@@ -39,7 +58,9 @@ impl Home {
             .ok_or_else(|| {
                 Error::Setup("no home folder is known; set VESTIBULE_HOME to a folder of your own".into())
             })?;
-        Ok(Home::at(std::path::absolute(&root).unwrap_or(root)))
+        let home = Home::at(std::path::absolute(&root).unwrap_or(root));
+        home.is_ours()?;
+        Ok(home)
     }
 
     /// The home at this folder.
@@ -117,16 +138,18 @@ impl Home {
         SessionDir::new(self.root.join("sessions").join(agent_group_id).join(session_id))
     }
 
-    /// Makes what is missing of the home and locks it.
+    /// Makes what is missing of the home, shuts other users out of it, and locks it.
     ///
     /// # Errors
-    /// It cannot be made, or another runtime holds it.
+    /// It cannot be made, is no folder that may be the home, or another runtime holds it.
     pub fn open(&self) -> Result<HomeLock> {
-        for folder in [self.root.clone(), self.plugins(), self.plugin_copies(), self.root.join("groups")] {
-            DirBuilder::new().recursive(true).mode(0o700).create(&folder).context(|| {
-                format!("cannot make the folder {}; choose another with VESTIBULE_HOME", folder.display())
-            })?;
+        private::take_umask();
+        make(&self.root)?;
+        self.mend()?;
+        for folder in [self.plugins(), self.plugin_copies(), self.root.join("groups")] {
+            make(&folder)?;
         }
+        self.mend_parts()?;
         let lock = self.lock()?;
         if fs::metadata(self.token_file()).is_err() {
             let token = crate::id::mint_token().context(|| "cannot make a token".into())?;
@@ -143,6 +166,38 @@ impl Home {
                 .context(|| format!("cannot write {}", self.token_file().display()))?;
         }
         Ok(lock)
+    }
+
+    /// Whether the folder, if it is there, is ours.
+    fn is_ours(&self) -> Result<()> {
+        let owner = fs::metadata(&self.root).map_or(us(), |meta| meta.uid());
+        check::owner_fault(&self.root, owner, us()).map_or(Ok(()), |why| Err(Error::Setup(why)))
+    }
+
+    /// Takes the folder for the home, if that may be; one that is open to others is shut first.
+    fn mend(&self) -> Result<()> {
+        self.is_ours()?; // another user's cannot always be looked into
+        let at = self.root.display();
+        let (folder, found) = look(&self.root).context(|| format!("cannot look at the home {at}"))?;
+        if check::judge(&self.root, &found, us()).map_err(Error::Setup)? == Verdict::Mend {
+            let shut = Permissions::from_mode(found.mode & !OTHERS);
+            folder.set_permissions(shut).context(|| format!("cannot shut the home {at} to others"))?;
+            tracing::info!(home = %at, "the home was open to other users; now it is its owner's alone");
+        }
+        Ok(())
+    }
+
+    /// What an earlier version left open to others in a home that was. The agents' own files stay as they are.
+    fn mend_parts(&self) -> Result<()> {
+        for name in PARTS {
+            let part = self.root.join(name);
+            let Ok(meta) = fs::symlink_metadata(&part) else { continue };
+            if meta.uid() == us() && !meta.is_symlink() && meta.mode() & OTHERS != 0 {
+                fs::set_permissions(&part, Permissions::from_mode(meta.mode() & !OTHERS))
+                    .context(|| format!("cannot shut {} to others", part.display()))?;
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self) -> Result<HomeLock> {
@@ -182,4 +237,28 @@ impl Home {
             .map(|token| token.trim().to_owned())
             .context(|| format!("cannot read {}", self.token_file().display()))
     }
+}
+
+/// The user whose files this process makes.
+fn us() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn make(folder: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).context(|| {
+        format!("cannot make the folder {}; choose another with VESTIBULE_HOME", folder.display())
+    })
+}
+
+/// A folder and what is seen of it.
+fn look(path: &Path) -> std::io::Result<(File, Found)> {
+    let folder = File::open(path)?;
+    let meta = folder.metadata()?;
+    let entry = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        let owner = entry.metadata()?.uid(); // of a link, the link's
+        Ok((entry.file_name().to_string_lossy().into_owned(), owner))
+    };
+    let entries = fs::read_dir(path)?.map(entry).collect::<std::io::Result<_>>()?;
+    Ok((folder, Found { owner: meta.uid(), mode: meta.mode(), entries }))
 }

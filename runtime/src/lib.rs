@@ -9,7 +9,7 @@
 //!   [`destinations`], [`sessions`], [`drops`],
 //!   [`plugin_state`], [`questions`]; a room imports no other room;
 //! - **doors**, one for each danger: [`db`], [`attachments`], [`ledger`], [`plugins`], [`launcher`];
-//! - **floor**: [`home`], [`config`], [`clock`], [`id`], [`lanes`], [`error`].
+//! - **floor**: [`home`], [`private`], [`config`], [`clock`], [`id`], [`lanes`], [`error`].
 //!
 //! [`House`] is what the loops share; [`Running`] starts and stops it.
 
@@ -35,6 +35,7 @@ pub mod ledger;
 pub mod messaging_groups;
 pub mod plugin_state;
 pub mod plugins;
+pub mod private;
 pub mod questions;
 mod run;
 pub mod sessions;

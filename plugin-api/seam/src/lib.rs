@@ -323,9 +323,9 @@ mod tests {
         let frozen = concat!(env!("CARGO_MANIFEST_DIR"), "/seam-v1.layout");
         let was = std::fs::read_to_string(frozen).unwrap_or_default();
         if was != now {
-            let aside = std::env::temp_dir().join("seam-v1.layout.now");
+            let aside = format!("{frozen}.now");
             std::fs::write(&aside, &now).expect("it can be written");
-            panic!("the frozen seam moved: compare {frozen} with {}", aside.display());
+            panic!("the frozen seam moved: compare {frozen} with {aside}, and remove that");
         }
     }
 

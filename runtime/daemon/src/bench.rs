@@ -12,6 +12,7 @@ use vestibule_plugin_api::{
 };
 use vestibule_runtime::config::TierWanted;
 use vestibule_runtime::plugins::Rig;
+use vestibule_runtime::private::TemporaryFolder;
 use vestibule_seam::Frame;
 
 const ACCOUNT: &str = "bench";
@@ -45,10 +46,8 @@ pub async fn plugin(args: BenchArgs) -> anyhow::Result<()> {
     let config: Value = serde_json::from_str(&args.config)?;
     let mut rows = vec![direct(args.calls).await];
     for tier in [TierWanted::InProcess, TierWanted::Process] {
-        let copies = std::env::temp_dir().join(format!("vestibule-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&copies)?;
-        let measured = tiered(&file, &copies, tier, config.clone(), args.calls).await;
-        let _ = std::fs::remove_dir_all(&copies);
+        let copies = TemporaryFolder::new("bench")?;
+        let measured = tiered(&file, copies.path(), tier, config.clone(), args.calls).await;
         rows.push(measured.map_err(anyhow::Error::msg)?);
     }
     let answer = Value::Array(rows);

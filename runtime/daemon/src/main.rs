@@ -29,6 +29,10 @@ fn main() -> ExitCode {
         _ => {}
     }
     let cli = cli::Cli::parse();
+    // What `plugin new` makes is its author's source, and no secret.
+    if !matches!(cli.command, cli::Command::Plugin(cli::PluginVerb::New(_))) {
+        vestibule_runtime::private::take_umask();
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -60,6 +60,7 @@ pub fn start(spec: &RunnerSpec, session: &SessionDir, stderr: Stdio) -> Result<S
         .stderr(stderr);
     let (spec, session) = (spec.clone(), session.root().to_owned());
     let shut = move || {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(spec.umask));
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         weight::step_back()?;
         for fd in &passed_on {
@@ -98,6 +99,7 @@ pub fn probe_bwrap(bwrap: &Path, program: &Path, folder: &Path) -> Result<()> {
         args: vec!["keeper".into(), "--probe-inside".into()],
         env: vec![],
         agent_folder,
+        umask: 0o077,
         sandbox: Sandbox::Bwrap { bwrap: bwrap.to_owned(), grants },
         limits: crate::wire::Limits { processes: 0, memory_bytes: 0, out_bytes: 0, out_files: 0 },
     };

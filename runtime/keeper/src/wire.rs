@@ -71,6 +71,8 @@ pub struct RunnerSpec {
     pub env: Vec<(String, String)>,
     /// The agent's own folder: its working directory, which it may write.
     pub agent_folder: PathBuf,
+    /// Its umask: the operator's, for what an agent makes is the agent's.
+    pub umask: u32,
     /// The box it lives in.
     pub sandbox: Sandbox,
     /// What it and everything it starts may use together.

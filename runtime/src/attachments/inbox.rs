@@ -19,7 +19,7 @@ impl Store {
         let blobs =
             openat(CWD, self.root(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let inbox = beneath(&root, SessionDir::inbox_name())?;
-        match mkdirat(&inbox, folder, Mode::from_raw_mode(0o755)) {
+        match mkdirat(&inbox, folder, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }

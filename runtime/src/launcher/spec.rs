@@ -1,8 +1,10 @@
-//! From an agent group to how its runner is started. Pure, but for the environment it passes on.
+//! From an agent group to how its runner is started. Pure, but for the environment and the umask it
+//! passes on.
 
 use super::choose::Kind;
 use crate::agents::AgentGroup;
 use crate::config::Config;
+use crate::private;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use vestibule_keeper::wire::{Grants, Limits, RunnerSpec, Sandbox, inside};
@@ -78,6 +80,7 @@ pub fn runner(agent: &AgentGroup, config: &Config, kind: &Kind, places: &Places)
         args: vec!["runner".into(), "--workspace".into(), text(seen.workspace)],
         env,
         agent_folder: places.agent_folder.to_owned(),
+        umask: private::take_umask(),
         sandbox: match kind {
             Kind::Bwrap(bwrap) => Sandbox::Bwrap { bwrap: bwrap.clone(), grants },
             Kind::Process => Sandbox::Process { grants },

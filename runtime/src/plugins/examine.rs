@@ -10,6 +10,7 @@ use super::registry::{self, file_name};
 use super::rehearsal::{Rehearsed, rehearse};
 use crate::config::{self, Config};
 use crate::home::Home;
+use crate::private::TemporaryFolder;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -195,14 +196,10 @@ async fn copy_and_rehearse(
 ) -> Result<(u128, Rehearsed), String> {
     // Where there is no home yet, a folder of its own.
     let theirs = home.plugin_copies();
-    let made = (!theirs.is_dir()).then(|| std::env::temp_dir().join(crate::id::mint("vestibule-check")));
-    if let Some(folder) = &made {
-        use std::os::unix::fs::DirBuilderExt;
-        let built = std::fs::DirBuilder::new().mode(0o700).create(folder);
-        built.map_err(|error| format!("{} cannot be made ({error}). [COPY]", folder.display()))?;
-    }
-    let copy = load::copy(checked, made.as_ref().unwrap_or(&theirs));
-    let outcome = match &copy {
+    let made = (!theirs.is_dir()).then(|| TemporaryFolder::new("check")).transpose();
+    let made = made.map_err(|error| format!("it cannot be copied ({error}). [COPY]"))?;
+    let copy = load::copy(checked, made.as_ref().map_or(&theirs, TemporaryFolder::path));
+    match &copy {
         Ok(copy) => {
             let inspected = &checked.inspected;
             let spec = opening::spec(config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
@@ -212,9 +209,5 @@ async fn copy_and_rehearse(
             rehearsed.map(|rehearsed| (begin.elapsed().as_millis(), rehearsed))
         }
         Err(why) => Err(why.clone()),
-    };
-    if let Some(folder) = made {
-        let _ = std::fs::remove_dir(folder);
     }
-    outcome
 }

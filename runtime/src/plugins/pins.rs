@@ -2,6 +2,7 @@
 
 use super::load;
 use super::registry::file_name;
+use crate::error::word;
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -143,12 +144,6 @@ impl Pins {
 /// The beginning of a hash, for a person.
 fn start(sha256: &str) -> &str {
     sha256.get(..16).unwrap_or(sha256)
-}
-
-/// A path as one word of a shell.
-fn word(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    shlex::try_quote(&text).map_or_else(|_| text.clone().into_owned(), |quoted| quoted.into_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The disk is full, for real: the home lies on a small tmpfs. Nothing is acknowledged that is not on
 //! disk, nothing that was is lost, and nobody has to restart anything.
 
+use crate::support::new_home;
 use crate::traffic::{CHATS, Traffic, in_full};
 use std::fs::{self, File};
 use std::io::Write;
@@ -48,7 +49,7 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
-    let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
+    let home = new_home();
     let Some(disk) = Disk::mount(home.path(), 12) else { return };
     let mut traffic = Traffic::github_in(home, false);
     traffic.up();
@@ -110,7 +111,7 @@ fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
 /// There is space for the central database, and none for the sessions: messages are taken, and wait.
 #[test]
 fn sessions_without_space_wait_for_it_and_nothing_counts_against_their_messages() {
-    let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
+    let home = new_home();
     let sessions = home.path().join("sessions");
     fs::create_dir(&sessions).unwrap();
     let Some(disk) = Disk::mount(&sessions, 2) else { return };

@@ -15,6 +15,7 @@ mod fair;
 mod files;
 mod fuzz;
 mod github;
+mod home;
 mod hostile;
 mod hot;
 mod kill_loop;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use sha2::Sha256;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -122,10 +123,16 @@ pub struct House {
     env: Vec<(String, String)>,
 }
 
+/// A folder for a home, closed to others as a home must be.
+pub fn new_home() -> tempfile::TempDir {
+    let closed = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix("vst-").permissions(closed).tempdir().unwrap()
+}
+
 impl House {
     /// A home with this config; nothing runs yet.
     pub fn new(config: &str) -> House {
-        let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
+        let home = new_home();
         std::fs::write(home.path().join("vestibule.toml"), format!("listen = \"127.0.0.1:0\"\n{config}"))
             .unwrap();
         House { home, program: binary(), child: None, env: vec![] }

@@ -5,7 +5,7 @@ mod check;
 
 pub use check::{children, processes_in};
 
-use crate::support::{Api, House, PATIENCE, free_port, sign};
+use crate::support::{Api, House, PATIENCE, free_port, new_home, sign};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -129,7 +129,7 @@ impl Traffic {
     /// GitHub's webhooks and a stand-in for its API, where posts can be looked up.
     /// With `lossy` the API takes every 53rd post and hangs up without an answer.
     pub fn github(lossy: bool) -> Traffic {
-        Traffic::github_in(tempfile::Builder::new().prefix("vst-").tempdir().unwrap(), lossy)
+        Traffic::github_in(new_home(), lossy)
     }
 
     /// The same in this home.
@@ -172,7 +172,7 @@ impl Traffic {
         let platform = Arc::new(Platform { lossy, ..Platform::default() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
-        let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
+        let home = new_home();
         let config = format!("listen = \"127.0.0.1:0\"\n[channels.{channel}.main]\nplatform = \"{at}\"\n");
         fs::write(home.path().join("vestibule.toml"), config).unwrap();
         let house = House::at(home);

@@ -19,6 +19,7 @@ use std::time::Duration;
 use trial::Trial;
 use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
 use vestibule_runtime::config::{self, TierWanted};
+use vestibule_runtime::private::TemporaryFolder;
 
 /// How long a call may take.
 const DEADLINE_SECONDS: u64 = 30;
@@ -71,11 +72,8 @@ pub async fn conform(args: ConformArgs) -> anyhow::Result<()> {
         TierWord::Process => TierWanted::Process,
         TierWord::InProcess => TierWanted::InProcess,
     };
-    let copies = std::env::temp_dir().join(format!("vestibule-conform-{}", std::process::id()));
-    std::fs::create_dir_all(&copies)?;
-    let examined = examine(&args, tier, copies.clone()).await;
-    let _ = std::fs::remove_dir_all(&copies);
-    let report = examined?;
+    let copies = TemporaryFolder::new("conform")?;
+    let report = examine(&args, tier, copies.path().to_owned()).await?;
     if args.output.json {
         crate::print::json(&report.json());
     } else {
@@ -197,9 +195,8 @@ mod tests {
 
     #[test]
     fn a_section_is_found_in_either_kind_of_file() {
-        let folder = std::env::temp_dir().join(format!("vst-conform-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("made");
-        let file = folder.join("c.toml");
+        let folder = TemporaryFolder::new("test").expect("made");
+        let file = folder.path().join("c.toml");
         let path = file.to_str().expect("UTF-8");
         for (text, want) in [
             ("port = 7", Ok(json!({ "port": 7 }))),
@@ -215,6 +212,5 @@ mod tests {
                 (told, want) => panic!("{text}: {told:?}, not {want:?}"),
             }
         }
-        std::fs::remove_dir_all(folder).expect("removed");
     }
 }

@@ -1,0 +1,133 @@
+//! Whether a folder may be the home, and whether it must first be shut to others. Decided from what is seen.
+
+use crate::error::word;
+use crate::private::OTHERS;
+use std::path::Path;
+
+/// The bits with which others than the owner can change a folder.
+const OTHERS_WRITE: u32 = 0o022;
+/// What may lie in a home before there is a database in it: an operator's preparations, and what a fresh disk
+/// has.
+const PREPARED: [&str; 4] = ["vestibule.toml", "plugins", "plugins.lock", "lost+found"];
+/// What makes a folder a home.
+const DATABASE: &str = "vestibule.db";
+
+/// A folder, as it is found where the home should be.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The user it belongs to.
+    pub owner: u32,
+    /// Its mode.
+    pub mode: u32,
+    /// What lies in it, and the user each belongs to.
+    pub entries: Vec<(String, u32)>,
+}
+
+/// What is to be done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is its owner's alone.
+    Take,
+    /// Its mode lets others in: first take that away.
+    Mend,
+}
+
+/// Whether `us` may take this folder for the home.
+///
+/// # Errors
+/// They may not: why, and what to do.
+pub fn judge(home: &Path, found: &Found, us: u32) -> Result<Verdict, String> {
+    owner_fault(home, found.owner, us).map_or(Ok(()), Err)?;
+    if found.mode & OTHERS == 0 {
+        return Ok(Verdict::Take);
+    }
+    let planted = found.entries.iter().find(|(_, owner)| *owner != us && *owner != 0);
+    if let Some((name, owner)) = planted.filter(|_| found.mode & OTHERS_WRITE != 0) {
+        return Err(format!(
+            "other users can change the home {}, and `{}` in it belongs to {}; look at it, remove it or make it yours \
+             with chown, run `chmod 700 {}`, and start again",
+            home.display(),
+            name.escape_debug(),
+            user(*owner),
+            word(home)
+        ));
+    }
+    let is_home = found.entries.iter().any(|(name, _)| name == DATABASE);
+    if is_home || found.entries.iter().all(|(name, _)| PREPARED.contains(&name.as_str())) {
+        return Ok(Verdict::Mend);
+    }
+    Err(format!(
+        "the home {} is open to other users, and holds what is not Vestibule's, so its mode is left as it is; run \
+         `chmod 700 {}` if it is to be the home, else choose another with VESTIBULE_HOME",
+        home.display(),
+        word(home)
+    ))
+}
+
+/// Why `us` may not use a home that belongs to `owner`, if they may not. Root may not either: what root
+/// makes there, its owner can no longer open.
+pub fn owner_fault(home: &Path, owner: u32, us: u32) -> Option<String> {
+    (owner != us).then(|| {
+        let name = name_of(owner).unwrap_or_else(|| format!("'#{owner}'"));
+        format!(
+            "the home {} belongs to {}, and this runs as {}; run it as its owner, `sudo -u {name} env VESTIBULE_HOME={} \
+             vestibule ...`, or choose a home of your own with VESTIBULE_HOME",
+            home.display(),
+            user(owner),
+            user(us),
+            word(home)
+        )
+    })
+}
+
+/// A user for a person.
+fn user(id: u32) -> String {
+    name_of(id).map_or_else(|| format!("user {id}"), |name| format!("{name} (user {id})"))
+}
+
+/// What this machine calls a user; nothing for those that only a directory service knows.
+fn name_of(id: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let named = users.lines().find(|line| line.split(':').nth(2) == Some(&id.to_string()))?;
+    named.split(':').next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_folder_may_be_the_home() {
+        const US: u32 = 1234;
+        const OTHER: u32 = 4321;
+        let mine = [("vestibule.db", US), ("sessions", US)];
+        type Case<'a> = (u32, u32, &'a [(&'a str, u32)], u32, &'a str);
+        // owner, mode, what lies in it, who asks, what is done
+        let cases: [Case; 14] = [
+            (US, 0o700, &[], US, "take"),
+            (US, 0o700, &[("notes.txt", OTHER)], US, "take"),
+            (US, 0o755, &[], US, "mend"),
+            (US, 0o777, &[], US, "mend"),
+            (US, 0o755, &mine, US, "mend"),
+            (US, 0o755, &[("vestibule.toml", US), ("plugins", 0), ("lost+found", 0)], US, "mend"),
+            (US, 0o755, &[("notes.txt", US)], US, "is open to other users"),
+            (US, 0o755, &[("vestibule.toml", OTHER)], US, "mend"), // nobody else could put it there
+            (US, 0o777, &[("vestibule.toml", OTHER)], US, "`vestibule.toml` in it belongs to user 4321"),
+            (US, 0o770, &[("vestibule.db", US), ("plugins", OTHER)], US, "`plugins` in it belongs to"),
+            (OTHER, 0o700, &[], US, "belongs to user 4321, and this runs as user 1234"),
+            (OTHER, 0o777, &mine, US, "sudo -u '#4321' env VESTIBULE_HOME='/srv/my home' vestibule"),
+            (OTHER, 0o700, &mine, 0, "belongs to user 4321, and this runs as root (user 0)"),
+            (0, 0o755, &[], US, "belongs to root (user 0)"),
+        ];
+        for (owner, mode, entries, us, want) in cases {
+            let entries = entries.iter().map(|(name, owner)| ((*name).to_owned(), *owner)).collect();
+            let found = Found { owner, mode, entries };
+            let told = match judge(Path::new("/srv/my home"), &found, us) {
+                Ok(Verdict::Take) => "take".to_owned(),
+                Ok(Verdict::Mend) => "mend".to_owned(),
+                Err(why) => why,
+            };
+            assert!(told.contains(want), "{found:?} for {us}: {told}");
+        }
+    }
+}

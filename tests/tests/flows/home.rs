@@ -1,0 +1,191 @@
+//! Who else of this machine sees what lies in a home, and in whose home a house may run.
+
+use crate::agents::drop_file;
+use crate::support::{House, binary, plugin_file, sandboxes};
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o777
+}
+
+/// The program, started with this umask.
+fn with_umask(folder: &Path, umask: &str) -> PathBuf {
+    let script = folder.join("vestibule");
+    fs::write(&script, format!("#!/bin/sh\numask {umask}\nexec {} \"$@\"\n", binary().display())).unwrap();
+    set_mode(&script, 0o755);
+    script
+}
+
+/// Everything below a folder but links, which have no mode.
+fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            below(&entry.path(), found);
+        }
+        if !kind.is_symlink() {
+            found.push(entry.path());
+        }
+    }
+}
+
+#[test]
+fn what_a_house_makes_is_its_owners_alone_and_what_an_agent_makes_is_the_agents() {
+    for sandbox in sandboxes() {
+        let aside = tempfile::tempdir().unwrap();
+        let house = House::new(&format!("sandbox = \"{sandbox}\"\n"));
+        let house = house.program(&with_umask(aside.path(), "000")).up();
+        let home = house.home.path();
+        drop_file(&house, "vestibule-echo-channel");
+        house.ok(&["plugin", "trust", "vestibule-echo-channel.so"]);
+        let command = "sh -c 'touch made; echo hi > $VESTIBULE_REPLY_FILES/reply.txt; umask'";
+        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", command]);
+        let (sent, saved) = (aside.path().join("sent.txt"), aside.path().join("saved"));
+        fs::write(&sent, "a file").unwrap();
+        let [sent, saved] = [&sent, &saved].map(|path| path.to_str().unwrap());
+        let said = house.ok(&["chat", "--file", sent, "--save", saved, "look"]);
+        assert!(said.starts_with("0000\n"), "{sandbox}: the runner has the operator's umask: {said}");
+        assert_eq!(mode(&home.join("groups/assistant/made")), 0o666, "{sandbox}");
+        assert_eq!(mode(Path::new(saved)), 0o700, "{sandbox}: what was said in private is saved so");
+        let mut found = vec![home.to_owned()];
+        below(home, &mut found);
+        let out = house.sessions().remove(0).join("out");
+        let agents = |path: &Path| {
+            path.parent() == Some(&home.join("groups/assistant")) || path.starts_with(&out) && path != out
+        };
+        // What this test made itself.
+        let tests =
+            ["vestibule.toml", "log", "plugins/vestibule-echo-channel.so"].map(|name| home.join(name));
+        found.retain(|path| !agents(path) && !tests.contains(path));
+        for name in ["vestibule.db-wal", "plugins.lock", "attachments", "control.sock", "cache/plugins"] {
+            assert!(found.contains(&home.join(name)), "{sandbox}: {name} is looked at");
+        }
+        for path in found {
+            assert_eq!(mode(&path) & 0o077, 0, "{sandbox}: {:o} {}", mode(&path), path.display());
+        }
+    }
+}
+
+#[test]
+fn a_home_from_before_is_shut() {
+    let mut house = House::new("").up();
+    assert_eq!(house.chat("hello"), "hello");
+    house.stop();
+    let home = house.home.path().to_owned();
+    let parts = ["", "vestibule.db", "control.token", "sessions", "attachments"].map(|name| home.join(name));
+    for part in &parts {
+        set_mode(part, 0o755);
+    }
+    assert_eq!(house.chat("again"), "again");
+    assert_eq!(parts.each_ref().map(|part| mode(part)), [0o700; 5]);
+}
+
+/// What a house that should not start says, and its exit code.
+fn refused(home: &Path, args: &[&str]) -> String {
+    // One that starts all the same runs until it is told to stop.
+    let mut command = Command::new("timeout");
+    command.arg("20").arg(binary()).args(args).env("VESTIBULE_HOME", home).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
+    told
+}
+
+#[test]
+fn a_folder_that_is_no_home_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    set_mode(folder.path(), 0o755);
+    for args in [&["up"][..], &["chat", "hi"]] {
+        let told = refused(folder.path(), args);
+        assert!(told.contains("chmod 700 ") && told.contains("VESTIBULE_HOME"), "{told}");
+        assert_eq!((mode(folder.path()), fs::read_dir(folder.path()).unwrap().count()), (0o755, 1));
+    }
+}
+
+#[test]
+fn in_another_users_home_nothing_is_done() {
+    let house = House::new("sandbox = \"none\"\n");
+    let home = house.home.path();
+    // Only root can give folders away; for everybody else root's own are another user's.
+    let (home, owner) = match chown(home, Some(1), None) {
+        Ok(()) => (home, fs::metadata(home).unwrap().uid()),
+        Err(_) => (Path::new("/usr"), 0),
+    };
+    assert_ne!(owner, fs::metadata(house.home.path().join("vestibule.toml")).unwrap().uid());
+    let count = || fs::read_dir(home).unwrap().count();
+    let before = count();
+    let echo = plugin_file("vestibule-echo-channel");
+    for args in [
+        &["up"][..],
+        &["chat", "hi"],
+        &["status"],
+        &["agent", "create", "x"],
+        &["plugin", "trust", echo.to_str().unwrap()],
+        &["plugin", "check", echo.to_str().unwrap()],
+    ] {
+        let told = refused(home, args);
+        let way_out = format!("env VESTIBULE_HOME={} vestibule", home.display());
+        assert!(told.contains("sudo -u ") && told.contains(&way_out), "{args:?}: {told}");
+    }
+    assert_eq!(count(), before);
+}
+
+#[test]
+fn what_others_put_into_an_open_home_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("vestibule.toml");
+    fs::write(&config, "sandbox = \"none\"\n").unwrap();
+    set_mode(folder.path(), 0o777);
+    if chown(&config, Some(4321), None).is_err() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: only root can give a file away");
+        return;
+    }
+    let told = refused(folder.path(), &["chat", "hi"]);
+    assert!(told.contains("`vestibule.toml` in it belongs to user 4321"), "{told}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    fs::remove_file(config).unwrap();
+    let mut command = Command::new(binary());
+    let said = command.args(["chat", "hi"]).env("VESTIBULE_HOME", folder.path()).output().unwrap();
+    assert_eq!((said.stdout, mode(folder.path())), (b"hi\n".to_vec(), 0o700));
+}
+
+/// Copies of plugins are opened: nobody else may put another in their place.
+#[test]
+fn a_folder_for_copies_is_made_where_no_one_else_can_replace_it() {
+    let (folder, echo) = (tempfile::tempdir().unwrap(), plugin_file("vestibule-echo-channel"));
+    let echo = echo.to_str().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(args).env("TMPDIR", folder.path()).env("VESTIBULE_HOME", folder.path().join("home"));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let verbs = [
+        &["bench", "plugin", echo, "--calls", "10"][..],
+        &["plugin", "conform", echo, "--calls", "10"],
+        &["plugin", "check", echo],
+    ];
+    set_mode(folder.path(), 0o777);
+    for args in verbs {
+        let told = run(args);
+        assert!(
+            told.contains("can be changed by other users") && told.contains("TMPDIR"),
+            "{args:?}: {told}"
+        );
+    }
+    set_mode(folder.path(), 0o1777);
+    for args in verbs {
+        assert!(!run(args).contains("TMPDIR"), "{args:?}");
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "{args:?}: {left:?}");
+    }
+}
