@@ -38,13 +38,16 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const SURVIVORS_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep.
-/// With `--probe` it only says whether this kernel can confine a runner, with `--probe-bwrap BWRAP
+/// With `--probe` it only says how well this kernel confines a runner (a [`confine::Confinement`]), with `--probe-bwrap BWRAP
 /// PROGRAM FOLDER` whether that `bwrap` can, tried in that folder.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let words: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
     let outcome = match *words {
-        ["--probe"] => confine::probe(),
+        ["--probe"] => confine::probe().and_then(|found| {
+            println!("{}", serde_json::to_string(&found)?);
+            Ok(())
+        }),
         ["--probe-inside"] => bwrap::probe_inside(),
         ["--probe-bwrap", _, _, _] => {
             launch::probe_bwrap(args[1].as_ref(), args[2].as_ref(), args[3].as_ref())

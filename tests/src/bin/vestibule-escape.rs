@@ -1,22 +1,53 @@
 //! A hostile program: tries one thing that a sandbox must refuse, and says how it went.
 //!
-//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`. With a third argument, a
-//! folder, it first shuts the door behind itself as the reader of that folder does.
+//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`. With `reader FOLDER` after
+//! that it first shuts the door behind itself as the reader of that folder does, with `plugin FILE` as the
+//! process of that plugin. `vestibule-escape each FILE` makes the attempts of a file, one of
+//! `ATTEMPT<tab>ARGUMENT` a line, each in a process of its own.
+
+#[path = "../escape/calls.rs"]
+mod calls;
 
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_NOW, XattrFlags};
 use std::fs::{self, File};
 use std::io::{Error, Result, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
+use vestibule_keeper::confine::PluginGrants;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    if let Some(out) = args.get(3) {
-        vestibule_keeper::confine::reader(out.as_ref()).expect("the door shuts");
+    if args[1] == "each" {
+        return each(&fs::read_to_string(&args[2]).expect("the attempts can be read"));
+    }
+    match args[3..] {
+        [] => {}
+        [ref seat, ref on] if seat == "reader" => {
+            vestibule_keeper::confine::reader(on.as_ref()).expect("the door shuts");
+        }
+        [ref seat, ref on] if seat == "plugin" => {
+            let grants =
+                PluginGrants { file: on.into(), memory_bytes: 1 << 30, open_files: 256, file_bytes: 1 << 20 };
+            vestibule_keeper::confine::plugin(&grants).expect("the door shuts");
+        }
+        _ => panic!("there is no such seat"),
     }
     match attempt(&args[1], &args[2]) {
         Ok(()) => println!("escaped"),
         Err(error) => println!("refused: {error}"),
+    }
+}
+
+/// Makes these attempts, and prints a line for each.
+fn each(attempts: &str) {
+    let itself = std::env::current_exe().expect("this program has a name");
+    for (what, on) in attempts.lines().filter_map(|line| line.split_once('\t')) {
+        let output = std::process::Command::new(&itself).args([what, on]).output();
+        let said = output.map_or_else(
+            |error| format!("refused: {error}"),
+            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        );
+        println!("{said}");
     }
 }
 
@@ -106,7 +137,7 @@ fn attempt(what: &str, on: &str) -> Result<()> {
             std::thread::sleep(HELD);
             Ok(())
         }
-        other => Err(Error::other(format!("there is no attempt `{other}`"))),
+        other => calls::attempt(other, on),
     }
 }
 

@@ -1,41 +1,104 @@
 //! A hostile agent tries to get out of its sandbox. Each attempt is made without a sandbox, too, and
 //! must succeed there: otherwise it proves nothing.
 
-use crate::support::{House, Terminal, hostile, programs, sandboxes, until};
+use crate::support::{House, Terminal, command_of, hostile, program_for, programs, sandboxes, until, users};
+use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Instant;
 
 /// Two agents with a session each, and things to reach for.
 struct Target {
     sandbox: String,
+    user: Option<u32>,
     house: House,
     tcp: TcpListener,
     udp: UdpSocket,
+    datagrams: UnixDatagram,
+    beside: Beside,
+}
+
+/// What another program of the same user has.
+struct Beside {
+    sleeper: Child,
+    memory: i32,
+}
+
+impl Beside {
+    fn of(user: Option<u32>) -> Beside {
+        let sleeper = command_of(user, Path::new("sleep")).arg("600").stdin(Stdio::null()).spawn().unwrap();
+        // SAFETY: it takes numbers only, and `shmctl` writes to what it is given.
+        let memory = unsafe {
+            let memory = libc::shmget(libc::IPC_PRIVATE, 4096, 0o600);
+            let mut about: libc::shmid_ds = std::mem::zeroed();
+            assert_eq!(libc::shmctl(memory, libc::IPC_STAT, &mut about), 0);
+            about.shm_perm.uid = user.unwrap_or(about.shm_perm.uid);
+            assert_eq!(libc::shmctl(memory, libc::IPC_SET, &mut about), 0);
+            memory
+        };
+        Beside { sleeper, memory }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.sleeper.kill();
+        let _ = self.sleeper.wait();
+        // SAFETY: it takes numbers only.
+        unsafe { libc::shmctl(self.memory, libc::IPC_RMID, std::ptr::null_mut()) };
+    }
 }
 
 impl Target {
-    fn new(sandbox: &str) -> Target {
-        let house =
-            House::new(&format!("sandbox = \"{sandbox}\"\n")).env("VESTIBULE_TEST_SECRET", "s3cret").up();
+    fn new(sandbox: &str, user: Option<u32>) -> Target {
+        let house = House::new(&format!("sandbox = \"{sandbox}\"\n"))
+            .of_user(user)
+            .env("VESTIBULE_TEST_SECRET", "s3cret")
+            .up();
         assert_eq!(house.chat("hello"), "hello");
         house.ok(&["agent", "create", "hostile", "--provider", "command", "--command", "true"]);
         house.ok(&["messaging-group", "delete", "local"]);
         house.ok(&["wiring", "create", "--agent", "hostile", "--channel", "terminal", "--chat", "local"]);
-        std::fs::write(house.home.path().join("plugins/note.txt"), "x").unwrap();
-        std::fs::write(house.home.path().join("groups/assistant/memory.txt"), "x").unwrap();
+        let home = house.home.path();
+        for mine in ["plugins/note.txt", "groups/assistant/memory.txt"] {
+            fs::write(home.join(mine), "x").unwrap();
+            std::os::unix::fs::chown(home.join(mine), user, user).unwrap();
+        }
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let target = Target { sandbox: sandbox.to_owned(), house, tcp, udp };
+        let datagrams = UnixDatagram::bind(home.join("datagrams.sock")).unwrap();
+        std::os::unix::fs::chown(home.join("datagrams.sock"), user, user).unwrap();
+        let beside = Beside::of(user);
+        let target = Target { sandbox: sandbox.to_owned(), user, house, tcp, udp, datagrams, beside };
         target.attempt("list", "/usr");
         target
     }
 
     fn attempt(&self, what: &str, on: &str) -> String {
-        let command = format!("'{}' {what} '{on}'", hostile().display());
+        self.attempt_each(&[(what, on.to_owned())]).remove(0)
+    }
+
+    /// What the agent answers to each, all in one turn.
+    fn attempt_each(&self, attempts: &[(&str, String)]) -> Vec<String> {
+        let folder = self.house.home.path().join("groups/hostile");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, self.user, self.user).unwrap();
+        let lines: String = attempts.iter().map(|(what, on)| format!("{what}\t{on}\n")).collect();
+        fs::write(folder.join("attempts"), lines).unwrap();
+        let command = format!("'{}' each attempts", program_for(self.user, hostile()).display());
         self.house.ok(&["agent", "update", "hostile", "--command", &command]);
-        self.house.chat("go")
+        let answers: Vec<String> = self.house.chat("go").lines().map(str::to_owned).collect();
+        assert_eq!(answers.len(), attempts.len(), "{answers:#?}\n{}", self.house.log());
+        answers
+    }
+
+    /// What was tried of these, and was not answered with this.
+    fn not(&self, answer: &str, attempts: &[(&str, String)]) -> Vec<String> {
+        let answers = self.attempt_each(attempts);
+        let wrong = attempts.iter().zip(answers).filter(|(_, said)| !said.starts_with(answer));
+        wrong.map(|((what, on), said)| format!("{what} {on}: {said}")).collect()
     }
 
     /// What to try, and on what.
@@ -43,18 +106,10 @@ impl Target {
         let home = self.house.home.path();
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let at = |name: &str| path(&home.join(name));
-        let mut sessions = self.house.sessions();
-        sessions.sort();
-        // The one whose file has the echo agent's greeting is the other's.
-        let is_other = |session: &Path| {
-            let agent = session.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
-            self.house.query::<String>("SELECT id FROM agent_groups WHERE name = 'assistant'") == [agent]
-        };
-        let other = sessions.iter().find(|session| is_other(session)).unwrap();
-        let own = sessions.iter().find(|session| !is_other(session)).unwrap();
-        let bwrap = self.sandbox == "bwrap";
-        let own = if bwrap { &PathBuf::from("/workspace") } else { own };
+        let (own, other) = self.sessions();
+        let own = if self.sandbox == "bwrap" { PathBuf::from("/workspace") } else { own };
         let pid = self.house.pid().to_string();
+        let sleeper = self.beside.sleeper.id().to_string();
         vec![
             ("read", path(&other.join("inbound.db"))),
             ("read", path(&other.join("out/outbound.db"))),
@@ -73,17 +128,23 @@ impl Target {
             ("create", path(&own.join("inbox/planted"))),
             ("create", at("planted")),
             ("create", at("plugins/planted.so")),
-            ("create", "/var/tmp/vestibule-planted".into()),
+            ("create", path(&self.planted())),
             ("chmod", at("plugins/note.txt")),
             ("chmod", path(&own.join("run.json"))),
             ("fchmod", path(&own.join("run.json"))),
             ("chown", at("plugins/note.txt")),
             ("touch", at("plugins/note.txt")),
             ("setxattr", at("plugins/note.txt")),
+            ("new-xattr", path(&own.join("run.json"))),
+            ("no-xattr", path(&own.join("run.json"))),
+            ("new-attributes", path(&own.join("run.json"))),
+            ("flags", path(&own.join("run.json"))),
+            ("project", path(&own.join("run.json"))),
             ("lease", path(&own.join("inbound.db"))),
             ("hard-link", at("plugins/note.txt")),
             ("connect-unix", at("control.sock")),
             ("connect-unix", at("terminal.sock")),
+            ("raw-pair", at("datagrams.sock")),
             ("connect-tcp", self.tcp.local_addr().unwrap().to_string()),
             ("send-udp", self.udp.local_addr().unwrap().to_string()),
             ("signal", pid.clone()),
@@ -91,56 +152,102 @@ impl Target {
             ("environment", pid.clone()),
             ("memory-of", pid),
             ("new-namespace", String::new()),
+            ("shared-memory", self.beside.memory.to_string()),
+            ("new-shared-memory", String::new()),
+            ("new-messages", String::new()),
+            ("new-semaphores", String::new()),
+            ("message-queue", String::new()),
+            ("many-timers", "1500".into()),
+            ("one-processor", sleeper.clone()),
+            ("idle-io", sleeper.clone()),
+            ("renice", sleeper.clone()),
+            ("renice-group", "0".into()),
+            ("idle-class", sleeper.clone()),
             ("grow", (6_u64 << 30).to_string()),
             // Last, because without a sandbox they do harm.
+            ("signal-by-file", sleeper),
             ("truncate", at("plugins/note.txt")),
             ("rename", at("plugins/note.txt")),
             ("remove", at("groups/assistant/memory.txt")),
         ]
     }
+
+    /// What an agent could leave in a folder that is everybody's.
+    fn planted(&self) -> PathBuf {
+        format!("/var/tmp/vestibule-planted-{}", self.house.pid()).into()
+    }
+
+    /// The folder of the hostile agent's session, and that of the other.
+    fn sessions(&self) -> (PathBuf, PathBuf) {
+        let assistant = self.house.query::<String>("SELECT id FROM agent_groups WHERE name = 'assistant'");
+        let is_other = |session: &PathBuf| {
+            let agent = session.parent().unwrap().file_name().unwrap();
+            agent.to_str().unwrap() == assistant[0]
+        };
+        let (other, own): (Vec<_>, Vec<_>) = self.house.sessions().into_iter().partition(is_other);
+        (own[0].clone(), other[0].clone())
+    }
+}
+
+/// Calls that older kernels, or the file system of the test, do not have.
+const NEW: [&str; 5] = ["new-xattr", "no-xattr", "new-attributes", "flags", "project"];
+
+/// What did not succeed where nothing forbids it, and cannot be excused by the kernel or by who the user is.
+fn not_escaped(user: Option<u32>, what: &str, on: &str, said: &str) -> bool {
+    let missing = ["Function not implemented", "not supported", "Inappropriate ioctl"];
+    let is_missing = NEW.contains(&what) && missing.iter().any(|words| said.contains(words));
+    said != "escaped" && !is_missing && !(user.is_some() && on == "/root")
+}
+
+/// Everywhere, as everyone: each in a thread of its own.
+fn everywhere(sandboxes: &[&'static str], attempt: impl Fn(&'static str, Option<u32>) + Sync) {
+    std::thread::scope(|threads| {
+        for sandbox in sandboxes {
+            for user in users() {
+                let attempt = &attempt;
+                threads.spawn(move || attempt(sandbox, user));
+            }
+        }
+    });
 }
 
 #[test]
 fn every_attempt_fails_in_the_sandbox() {
-    for sandbox in sandboxes() {
-        let target = Target::new(sandbox);
-        let mut escaped = Vec::new();
-        for (what, on) in target.attempts() {
-            let reply = target.attempt(what, &on);
-            if !reply.starts_with("refused: ") {
-                escaped.push(format!("{what} {on}: {reply}"));
-            }
-        }
-        assert_eq!(escaped, [""; 0], "{sandbox}");
+    everywhere(&sandboxes(), |sandbox, user| {
+        let mut target = Target::new(sandbox, user);
+        assert_eq!(target.not("refused: ", &target.attempts()), [""; 0], "{sandbox} {user:?}");
+        assert!(target.beside.sleeper.try_wait().unwrap().is_none());
+        assert!(
+            target.datagrams.set_nonblocking(true).is_ok() && target.datagrams.recv(&mut [0; 8]).is_err()
+        );
         // What it needs still works.
-        for (what, on) in [("list", "/usr"), ("create", "note"), ("read", "/proc/self/status")] {
-            assert_eq!(target.attempt(what, on), "escaped", "{sandbox}: {what} {on}");
-        }
+        let needed = [("list", "/usr"), ("create", "note"), ("read", "/proc/self/status")];
+        let needed = needed.map(|(what, on)| (what, on.to_owned()));
+        assert_eq!(target.not("escaped", &needed), [""; 0], "{sandbox} {user:?}");
         let status = target.house.json(&["status"]);
         assert!(status["sandbox"].as_str().unwrap().starts_with(sandbox), "{status}");
         // With the grant, the internet is reached, and nothing else.
         target.house.ok(&["agent", "update", "hostile", "--network", "true"]);
         let at = target.tcp.local_addr().unwrap().to_string();
-        assert_eq!(target.attempt("connect-tcp", &at), "escaped", "{sandbox}");
+        assert_eq!(target.attempt("connect-tcp", &at), "escaped", "{sandbox} {user:?}");
         let socket = target.house.home.path().join("control.sock");
         assert!(target.attempt("connect-unix", socket.to_str().unwrap()).starts_with("refused"));
-    }
+    });
 }
 
 #[test]
 fn every_attempt_succeeds_without_a_sandbox() {
-    let target = Target::new("none");
-    let mut refused = Vec::new();
-    for (what, on) in target.attempts() {
-        let reply = target.attempt(what, &on);
-        let _ = std::fs::remove_file("/var/tmp/vestibule-planted");
-        if reply != "escaped" {
-            refused.push(format!("{what} {on}: {reply}"));
-        }
-    }
-    assert_eq!(refused, [""; 0]);
-    let status = target.house.json(&["status"]);
-    assert!(status["sandbox"].as_str().unwrap().starts_with("none"), "{status}");
+    everywhere(&["none"], |sandbox, user| {
+        let target = Target::new(sandbox, user);
+        let attempts = target.attempts();
+        let answers = target.attempt_each(&attempts);
+        let _ = fs::remove_file(target.planted());
+        let refused =
+            attempts.iter().zip(answers).filter(|((what, on), said)| not_escaped(user, what, on, said));
+        assert_eq!(refused.collect::<Vec<_>>(), [], "{user:?}");
+        let status = target.house.json(&["status"]);
+        assert!(status["sandbox"].as_str().unwrap().starts_with("none"), "{status}");
+    });
 }
 
 #[test]
@@ -151,7 +258,7 @@ fn nothing_secret_is_in_a_runners_environment_or_arguments() {
 }
 
 fn nothing_secret_is_in_the_environment(sandbox: &str) {
-    let target = Target::new(sandbox);
+    let target = Target::new(sandbox, None);
     target.house.ok(&[
         "agent",
         "update",
@@ -169,49 +276,82 @@ fn nothing_secret_is_in_the_environment(sandbox: &str) {
     assert_eq!(more, [""; 0]);
 }
 
-/// A keeper's reader that was taken over reaches its `out/` and nothing else.
+/// A keeper's reader that was taken over reaches its `out/` and nothing else; a plugin's process its file
+/// and the internet.
 #[test]
-fn every_attempt_fails_inside_a_keeper() {
-    let target = Target::new("none");
-    let home = target.house.home.path();
-    let attempts = target.attempts();
-    let other = Path::new(&attempts[0].1).parent().unwrap().to_owned();
-    let own = target.house.sessions().into_iter().find(|session| *session != other).unwrap();
-    let out = own.join("out");
-    let attempt = |what: &str, on: &str, confined: bool| {
-        let mut command = Command::new(hostile());
-        command.args([what, on]).args(confined.then_some(&out)).current_dir(&out);
-        String::from_utf8(command.stdin(Stdio::null()).output().unwrap().stdout).unwrap().trim().to_owned()
-    };
-    let mut attempts = attempts;
-    attempts.retain(|(what, _)| *what != "hard-link");
-    attempts.extend([
-        ("start", "/bin/true".to_owned()),
-        ("fork", String::new()),
-        ("list", "/usr".to_owned()),
-        ("list", "/proc".to_owned()),
-        ("read", out.parent().unwrap().join("run.json").to_str().unwrap().to_owned()),
-        ("signal", target.house.pid().to_string()),
-    ]);
+fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
+    for user in users() {
+        let target = Target::new("none", user);
+        let (own, _) = target.sessions();
+        let out = own.join("out");
+        let mut attempts = target.attempts();
+        attempts.retain(|(what, _)| *what != "hard-link");
+        attempts.extend([
+            ("start", "/bin/true".to_owned()),
+            ("fork", String::new()),
+            ("read", own.join("run.json").to_str().unwrap().to_owned()),
+        ]);
+        let mut wrong = Vec::new();
+        for seat in [Seat::Reader, Seat::Plugin] {
+            wrong.extend(got_out(&target, &out, seat, &attempts));
+        }
+        // The destructive ones come last in the list.
+        let harm = ["signal-by-file", "truncate", "rename", "remove"];
+        attempts.sort_by_key(|(what, _)| harm.contains(what));
+        for (what, on) in &attempts {
+            let said = from_seat(&target, &out, None, what, on);
+            if not_escaped(user, what, on, &said) {
+                wrong.push(format!("outside: {what} {on}: {said}"));
+            }
+        }
+        let _ = fs::remove_file(target.planted());
+        assert!(target.house.home.path().join("planted").exists());
+        assert_eq!(wrong, [""; 0], "{user:?}");
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Seat {
+    Reader,
+    Plugin,
+}
+
+/// What one attempt answers that is made from this seat, or from none, in a session's `out/`.
+fn from_seat(target: &Target, out: &Path, seat: Option<Seat>, what: &str, on: &str) -> String {
+    let hostile = program_for(target.user, hostile());
+    let mut command = command_of(target.user, &hostile);
+    command.args([what, on]).current_dir(out).stdin(Stdio::null());
+    match seat {
+        None => {}
+        Some(Seat::Reader) => drop(command.arg("reader").arg(out)),
+        Some(Seat::Plugin) => drop(command.arg("plugin").arg(&hostile)),
+    }
+    String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+/// Which attempts are not refused, and what is refused that is needed.
+fn got_out(target: &Target, out: &Path, seat: Seat, attempts: &[(&'static str, String)]) -> Vec<String> {
+    let only_reader = [("list", "/usr"), ("list", "/proc")];
+    let only_reader = only_reader.map(|(what, on)| (what, on.to_owned()));
+    let internet = ["connect-tcp", "send-udp"];
     let mut wrong = Vec::new();
-    for (what, on) in &attempts {
-        let reply = attempt(what, on, true);
-        if !reply.starts_with("refused: ") {
-            wrong.push(format!("inside: {what} {on}: {reply}"));
+    let more = if seat == Seat::Reader { &only_reader[..] } else { &[] };
+    for (what, on) in attempts.iter().chain(more) {
+        let may = seat == Seat::Plugin && internet.contains(what);
+        let said = from_seat(target, out, Some(seat), what, on);
+        if said.starts_with("refused: ") == may {
+            wrong.push(format!("{seat:?}: {what} {on}: {said}"));
         }
     }
-    assert_eq!(attempt("create", "harmless", true), "escaped", "out/ is its own");
-    // The destructive ones come last in the list.
-    attempts.sort_by_key(|(what, _)| ["truncate", "rename", "remove"].contains(what));
-    for (what, on) in &attempts {
-        let reply = attempt(what, on, false);
-        if reply != "escaped" {
-            wrong.push(format!("outside: {what} {on}: {reply}"));
-        }
+    let own = match seat {
+        Seat::Reader => ("create", "harmless".to_owned()),
+        Seat::Plugin => ("read", program_for(target.user, hostile()).to_str().unwrap().to_owned()),
+    };
+    let said = from_seat(target, out, Some(seat), own.0, &own.1);
+    if said != "escaped" {
+        wrong.push(format!("{seat:?} may {} {}: {said}", own.0, own.1));
     }
-    let _ = std::fs::remove_file("/var/tmp/vestibule-planted");
-    assert!(home.join("planted").exists());
-    assert_eq!(wrong, [""; 0]);
+    wrong
 }
 
 /// What uses too much, how much, and the limit that says so.

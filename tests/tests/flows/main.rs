@@ -37,5 +37,6 @@ mod support;
 mod telegram;
 mod terminal;
 mod tiers;
+mod tools;
 mod traffic;
 mod webhooks;

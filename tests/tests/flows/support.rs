@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,48 @@ pub fn binary() -> PathBuf {
 /// The hostile program of the same build.
 pub fn hostile() -> PathBuf {
     deps().parent().unwrap().join("vestibule-escape")
+}
+
+/// An account that owns nothing.
+const ORDINARY: u32 = 65534;
+
+/// As whom a flow is tried: as the user of the test, and when that is root, as an ordinary one, too.
+pub fn users() -> Vec<Option<u32>> {
+    if rustix::process::geteuid().is_root() { vec![None, Some(ORDINARY)] } else { vec![None] }
+}
+
+/// A program of the build where every user can run it: itself, or a copy when a folder above it is shut.
+fn for_everybody(program: PathBuf) -> PathBuf {
+    static COPIES: Mutex<Option<tempfile::TempDir>> = Mutex::new(None);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+    if program.ancestors().all(|part| mode(part) & 0o001 != 0) {
+        return program;
+    }
+    // Held while one is made: another thread would run half a program.
+    let mut copies = COPIES.lock().unwrap();
+    let copies = copies.get_or_insert_with(|| {
+        let all = std::fs::Permissions::from_mode(0o755);
+        tempfile::Builder::new().prefix("vst-programs-").permissions(all).tempdir().unwrap()
+    });
+    let copy = copies.path().join(program.file_name().unwrap());
+    if !copy.exists() {
+        std::fs::copy(&program, &copy).unwrap();
+    }
+    copy
+}
+
+/// The same, for a process of this user.
+pub fn program_for(user: Option<u32>, program: PathBuf) -> PathBuf {
+    if user.is_some() { for_everybody(program) } else { program }
+}
+
+/// A command that runs as this user.
+pub fn command_of(user: Option<u32>, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    command
 }
 
 /// The agent that asks, of the same build.
@@ -121,6 +164,8 @@ pub struct House {
     program: PathBuf,
     child: Option<Child>,
     env: Vec<(String, String)>,
+    /// As whom it runs, if not as the test.
+    user: Option<u32>,
 }
 
 /// A folder for a home, closed to others as a home must be.
@@ -135,17 +180,29 @@ impl House {
         let home = new_home();
         std::fs::write(home.path().join("vestibule.toml"), format!("listen = \"127.0.0.1:0\"\n{config}"))
             .unwrap();
-        House { home, program: binary(), child: None, env: vec![] }
+        House { home, program: binary(), child: None, env: vec![], user: None }
     }
 
     /// A home with its own config in it; nothing runs yet.
     pub fn at(home: tempfile::TempDir) -> House {
-        House { home, program: binary(), child: None, env: vec![] }
+        House { home, program: binary(), child: None, env: vec![], user: None }
     }
 
     /// The same with another program.
     pub fn program(mut self, program: &Path) -> House {
         self.program = program.to_owned();
+        self
+    }
+
+    /// The same, of this user: its home becomes theirs.
+    pub fn of_user(mut self, user: Option<u32>) -> House {
+        if user.is_some() {
+            self.program = program_for(user, self.program.clone());
+            for path in [self.home.path(), &self.home.path().join("vestibule.toml")] {
+                std::os::unix::fs::chown(path, user, user).unwrap();
+            }
+        }
+        self.user = user;
         self
     }
 
@@ -174,7 +231,7 @@ impl House {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = command_of(self.user, &self.program);
         command.args(args).env("VESTIBULE_HOME", self.home.path()).env_remove("VESTIBULE_LOG");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command

@@ -2,8 +2,8 @@
 
 use crate::wire::Grants;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, RestrictionStatus, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, RestrictionStatus, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -97,8 +97,16 @@ pub fn signals_only(for_domains: bool) -> bool {
     status.is_ok_and(|status| status.ruleset == RulesetStatus::FullyEnforced)
 }
 
-/// The system and its grants to read, its session to read, `out/` and the agent's folder to write.
-pub fn runner(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) -> Result<()> {
+/// Whether this kernel's Landlock sees to it that a file that may not be written is not cut either: since
+/// its third version, Linux 6.2.
+pub fn length_is_guarded() -> bool {
+    let domain = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    domain.handle_access(AccessFs::Truncate).and_then(|domain| domain.create()).is_ok()
+}
+
+/// The system and its grants to read, its session to read, `out/` and the agent's folder to write. Returns
+/// the version of this kernel's Landlock.
+pub fn runner(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) -> Result<u32> {
     let read: Vec<PathBuf> =
         SYSTEM.iter().chain(&["/proc"]).map(PathBuf::from).chain(grants.read.iter().cloned()).collect();
     let write = [session.join("out"), agent_folder.to_owned()];
@@ -119,7 +127,19 @@ pub fn runner(grants: &Grants, session: &Path, agent_folder: &Path, program: &Pa
             .add_rules(path_beneath_rules(&write, AccessFs::from_all(LEVEL)))?
             .restrict_self()
     };
-    enforced(make().map_err(failed)?)
+    let status = make().map_err(failed)?;
+    let version = version(status.landlock);
+    enforced(status)?;
+    Ok(version)
+}
+
+fn version(status: LandlockStatus) -> u32 {
+    match status {
+        LandlockStatus::Available { effective_abi, kernel_abi } => {
+            kernel_abi.unwrap_or(effective_abi as i32).unsigned_abs()
+        }
+        _ => 0,
+    }
 }
 
 /// `out/` and nothing else.

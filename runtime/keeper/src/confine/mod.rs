@@ -13,7 +13,8 @@ pub(crate) use files::{DEVICES, SYSTEM};
 use crate::wire::{Grants, RUNNER_OOM_SCORE, Sandbox};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use std::io::Result;
+use serde::{Deserialize, Serialize};
+use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The largest file a runner may write, in bytes.
@@ -22,6 +23,9 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 const OPEN_FILES_MAX: u64 = 1024;
 /// How many processes the user of a runner may have. Root is not counted by the kernel.
 const PROCESSES_MAX: u64 = 4096;
+/// How many timers and queued signals the user of a runner may have for the runner to get one more: others
+/// of the same user have more to go.
+const PENDING_MAX: u64 = 1024;
 /// The largest copy, in bytes, that a keeper may make of a foreign file: what it takes, and room for a
 /// journal that is played back.
 const COPY_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
@@ -45,16 +49,28 @@ pub(crate) fn runner(sandbox: &Sandbox, session: &Path, agent_folder: &Path, pro
     let _ = std::fs::write("/proc/self/oom_score_adj", RUNNER_OOM_SCORE.to_string());
     limit(Resource::Core, 0)?;
     let (Sandbox::Process { grants } | Sandbox::Bwrap { grants, .. }) = sandbox else { return Ok(()) };
-    limit(Resource::Fsize, FILE_BYTES_MAX)?;
-    limit(Resource::Nofile, OPEN_FILES_MAX)?;
-    limit(Resource::Nproc, PROCESSES_MAX)?;
-    limit(Resource::Data, grants.memory_bytes)?;
+    limit_runner(grants)?;
     if let Sandbox::Bwrap { .. } = sandbox {
         return Ok(());
     }
+    shut(grants, session, agent_folder, program).map(drop)
+}
+
+fn limit_runner(grants: &Grants) -> Result<()> {
+    limit(Resource::Fsize, FILE_BYTES_MAX)?;
+    limit(Resource::Nofile, OPEN_FILES_MAX)?;
+    limit(Resource::Nproc, PROCESSES_MAX)?;
+    limit(Resource::Sigpending, PENDING_MAX)?;
+    limit(Resource::Data, grants.memory_bytes)
+}
+
+/// Shuts a runner's door; the version of Landlock that holds it.
+fn shut(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) -> Result<u32> {
     drop_capabilities()?;
-    files::runner(grants, session, agent_folder, program)?;
-    calls::runner(RunnerCalls { network: grants.network })
+    let length_guarded = files::length_is_guarded();
+    let version = files::runner(grants, session, agent_folder, program)?;
+    calls::runner(RunnerCalls { network: grants.network, length_guarded })?;
+    Ok(version)
 }
 
 /// Shuts the door behind the reader: from now on it reaches this session's `out/` and what it has
@@ -105,21 +121,35 @@ pub fn plugin(grants: &PluginGrants) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, grants.file_bytes)?;
     limit(Resource::Nofile, grants.open_files)?;
+    limit(Resource::Sigpending, PENDING_MAX)?;
     limit(Resource::Data, grants.memory_bytes)?;
     drop_capabilities()?;
     files::plugin(&grants.file)?;
-    calls::plugin()
+    calls::plugin(files::length_is_guarded())
 }
 
-/// Whether this kernel can confine a runner: tried on the calling process.
-pub(crate) fn probe() -> Result<()> {
+/// How well this kernel confines a runner in the sandbox `process`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// The version of its Landlock, from 1 on.
+    pub landlock: u32,
+    /// A runner can signal no process outside, since version 6.
+    pub keeps_signals: bool,
+}
+
+/// How well this kernel confines a runner: tried on the calling process, whose parent must be a process of
+/// the same user.
+pub(crate) fn probe() -> Result<Confinement> {
     let grants = Grants { read: vec![], network: false, memory_bytes: READER_MEMORY_MAX };
     let nowhere = Path::new("/nonexistent");
-    runner(&Sandbox::Process { grants }, nowhere, nowhere, nowhere)?;
-    match std::fs::read_dir("/") {
-        Err(_) => Ok(()),
-        Ok(_) => Err(std::io::Error::other("Landlock is there and confines nothing")),
+    let parent = rustix::process::getppid();
+    limit_runner(&grants)?;
+    let landlock = shut(&grants, nowhere, nowhere, nowhere)?;
+    if std::fs::read_dir("/").is_ok() {
+        return Err(Error::other("Landlock is there and confines nothing"));
     }
+    let reached = parent.is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok());
+    Ok(Confinement { landlock, keeps_signals: !reached })
 }
 
 fn limit(resource: Resource, most: u64) -> Result<()> {

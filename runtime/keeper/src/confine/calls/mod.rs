@@ -1,22 +1,27 @@
 //! Seccomp: which system calls are refused. A refused call answers "not permitted"; the few that
-//! programs fall back from answer "not implemented".
+//! programs fall back from, and those that this program does not know, answer "not implemented".
 
 mod lists;
 mod program;
+#[cfg(test)]
+mod tests;
 
-use lists::{REFUSED, REFUSED_OLD, STARTING};
-use program::{DenyList, any_bit, when, when_all};
-use seccompiler::{BpfProgram, SeccompCmpOp as Op, SeccompRule as Rule, apply_filter};
+use lists::{
+    ABSENT, FCNTLS, FCNTLS_THAT_SIGNAL, INTERNET, IOCTLS, NAMESPACES, OPENING, PAIRS, READER, READER_FCNTLS,
+    READER_OLD, REFUSED, SCHEDULING, STARTING,
+};
+use program::{AllowList, DenyList, any_bit, one_of, only, unless, when};
+use seccompiler::{BpfProgram, SeccompCmpOp as Op, apply_filter};
 use std::io::{Error, Result};
-
-/// `fcntl` command that could freeze the runtime's open of a file.
-const F_SETLEASE: u64 = 1024;
 
 /// What differs between runners.
 #[derive(Debug, Clone, Copy)]
 pub struct RunnerCalls {
     /// It may open internet sockets.
     pub network: bool,
+    /// Something else guards the length of files that it may not write: Landlock, since its third version,
+    /// or mounts.
+    pub length_guarded: bool,
 }
 
 /// For a runner.
@@ -30,75 +35,115 @@ pub fn runner_bytes(calls: RunnerCalls) -> Result<Vec<Vec<u8>>> {
 }
 
 fn runner_filters(calls: RunnerCalls) -> Result<Vec<BpfProgram>> {
-    let mut list = refused()?;
+    let mut list = refused(calls.length_guarded)?;
     if calls.network {
-        list.refuse_when(libc::SYS_socket, unless_internet()?);
+        list.refuse_when(libc::SYS_socket, unless(0, INTERNET.map(only))?);
     } else {
         list.refuse(&[libc::SYS_socket]);
     }
-    let namespaces = [
-        libc::CLONE_NEWNS,
-        libc::CLONE_NEWUSER,
-        libc::CLONE_NEWPID,
-        libc::CLONE_NEWNET,
-        libc::CLONE_NEWIPC,
-        libc::CLONE_NEWUTS,
-        libc::CLONE_NEWCGROUP,
-    ];
-    let namespaces = namespaces.into_iter().fold(0, |all, one| all | one.cast_unsigned());
-    list.refuse_when(libc::SYS_clone, any_bit(0, namespaces)?);
+    list.refuse_when(libc::SYS_clone, any_bit(0, NAMESPACES)?);
     list.programs()
 }
 
-/// For a reader: besides, no sockets and no new processes.
+/// For a reader: what it calls, and nothing else.
 pub fn reader() -> Result<()> {
-    let mut list = refused()?;
-    list.refuse(STARTING);
-    list.refuse(&[libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect]);
-    apply(&list.programs()?)
+    apply(&[reader_filter(std::process::id())?])
 }
 
-/// For a plugin's process: the internet and threads, and otherwise what a keeper may. It signals
+fn reader_filter(itself: u32) -> Result<BpfProgram> {
+    let mut list = AllowList::default();
+    list.allow(READER);
+    list.allow(READER_OLD);
+    for (call, flags) in OPENING {
+        let whole = when(*flags, Op::MaskedEq(libc::O_TRUNC as u64), 0)?;
+        list.allow_when(*call, vec![whole]);
+    }
+    list.allow_when(libc::SYS_fcntl, one_of(1, &READER_FCNTLS)?);
+    list.allow_when(libc::SYS_ioctl, one_of(1, &[FIONBIO])?);
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        list.allow_when(call, vec![when(2, Op::MaskedEq(libc::PROT_EXEC as u64), 0)?]);
+    }
+    // It may abort.
+    list.allow_when(libc::SYS_tgkill, vec![when(0, Op::Eq, u64::from(itself))?]);
+    list.program()
+}
+
+/// For a plugin's process: the internet and threads, and otherwise what a runner may. It signals
 /// nobody but itself, and stays bound to the life of the runtime.
-pub fn plugin() -> Result<()> {
-    apply(&plugin_filters(std::process::id())?)
+pub fn plugin(length_guarded: bool) -> Result<()> {
+    apply(&plugin_filters(std::process::id(), length_guarded)?)
 }
 
-fn plugin_filters(itself: u32) -> Result<Vec<BpfProgram>> {
-    let mut list = refused()?;
+fn plugin_filters(itself: u32, length_guarded: bool) -> Result<Vec<BpfProgram>> {
+    let mut list = refused(length_guarded)?;
     list.refuse(STARTING);
     list.refuse_when(libc::SYS_clone, vec![when(0, Op::MaskedEq(CLONE_THREAD), 0)?]);
-    list.answer(libc::ENOSYS, &[libc::SYS_clone3]);
-    list.refuse_when(libc::SYS_socket, unless_internet()?);
+    list.refuse_when(libc::SYS_socket, unless(0, INTERNET.map(only))?);
     for call in [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo] {
         list.refuse_when(call, vec![when(0, Op::Ne, u64::from(itself))?]);
     }
     list.refuse(&[libc::SYS_tkill, libc::SYS_pidfd_send_signal]);
-    list.refuse_when(libc::SYS_prctl, vec![when(0, Op::Eq, libc::PR_SET_PDEATHSIG as u64)?]);
+    list.refuse_also(libc::SYS_fcntl, one_of(1, &FCNTLS_THAT_SIGNAL)?);
+    list.refuse_also(libc::SYS_prctl, vec![when(0, Op::Eq, libc::PR_SET_PDEATHSIG as u64)?]);
     list.programs()
 }
 
 const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
+const IOPRIO_WHO_PROCESS: u32 = 1;
+/// Whether reading waits: the same number wherever this runs.
+const FIONBIO: i32 = 0x5421;
 
-/// What neither a runner nor a reader nor a plugin may.
-fn refused() -> Result<DenyList> {
+/// What neither a runner nor a plugin may.
+fn refused(length_guarded: bool) -> Result<DenyList> {
     let mut list = DenyList::default();
-    list.refuse(REFUSED);
-    list.refuse(REFUSED_OLD);
-    // Its flags lie in memory, where a filter cannot see them; libraries fall back to `clone`.
-    list.answer(libc::ENOSYS, &[libc::SYS_clone3]);
-    list.refuse_when(libc::SYS_fcntl, vec![when(1, Op::Eq, F_SETLEASE)?]);
-    // The kernel lets any process of a user set the limits of any other: of the runtime, too.
-    list.refuse_when(libc::SYS_prlimit64, vec![when(0, Op::Ne, 0)?]);
-    // A stream `socketpair` stays: child processes need it, and tokio makes one for itself.
-    list.refuse_when(libc::SYS_socketpair, vec![when(1, Op::MaskedEq(0xf), libc::SOCK_DGRAM as u64)?]);
+    REFUSED.into_iter().for_each(|calls| list.refuse(calls));
+    list.answer(libc::ENOSYS, ABSENT);
+    only_oneself(&mut list)?;
+    list.refuse_when(libc::SYS_fcntl, unless(1, FCNTLS)?);
+    // As a file system answers that does not know the command.
+    list.answer_when(libc::ENOTTY, libc::SYS_ioctl, unless(1, IOCTLS)?);
+    let local = unless(0, [only(libc::AF_UNIX)])?;
+    list.refuse_when(libc::SYS_socketpair, [local, unless(1, PAIRS.map(only))?].concat());
+    // Huge pages are of the whole machine, and count as no memory of a process. As where there are none.
+    let huge = |argument, flag: u64| Ok::<_, Error>(vec![when(argument, Op::MaskedEq(flag), flag)?]);
+    list.answer_when(libc::ENOMEM, libc::SYS_mmap, huge(3, libc::MAP_HUGETLB as u64)?);
+    list.answer_when(libc::ENOMEM, libc::SYS_memfd_create, huge(1, u64::from(libc::MFD_HUGETLB))?);
+    if !length_guarded {
+        no_truncation(&mut list)?;
+    }
     Ok(list)
 }
 
-/// Any address family but the internet's two.
-fn unless_internet() -> Result<Vec<Rule>> {
-    let others = [libc::AF_INET, libc::AF_INET6].map(|family| (0, Op::Ne, u64::from(family.cast_unsigned())));
-    Ok(vec![when_all(&others)?])
+/// The kernel lets any process of a user set the limits of any other, how it is scheduled, and which
+/// processor it shares: of the runtime, too.
+fn only_oneself(list: &mut DenyList) -> Result<()> {
+    let of_another = |argument| when(argument, Op::Ne, 0);
+    list.refuse_when(libc::SYS_prlimit64, vec![of_another(0)?]);
+    for call in SCHEDULING {
+        list.refuse_when(*call, vec![of_another(0)?]);
+    }
+    for (call, process) in
+        [(libc::SYS_setpriority, libc::PRIO_PROCESS), (libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS)]
+    {
+        list.refuse_when(call, [unless(0, [process..=process])?, vec![of_another(1)?]].concat());
+    }
+    list.refuse_when(libc::SYS_prctl, vec![when(0, Op::Eq, libc::PR_SCHED_CORE as u64)?]);
+    Ok(())
+}
+
+/// Where Landlock does not guard the length of files, one can be emptied by its path, or by opening it for
+/// reading, or for neither reading nor writing. The flags of `openat2` lie in memory, where a filter cannot
+/// see them; programs fall back to `openat`.
+fn no_truncation(list: &mut DenyList) -> Result<()> {
+    list.refuse(&[libc::SYS_truncate]);
+    list.answer(libc::ENOSYS, &[libc::SYS_openat2]);
+    let mode_and_length = (libc::O_ACCMODE | libc::O_TRUNC) as u64;
+    let emptied = |mode: i32| (Op::MaskedEq(mode_and_length), (mode | libc::O_TRUNC) as u64);
+    for (call, flags) in OPENING {
+        let [read, neither] = [libc::O_RDONLY, libc::O_ACCMODE].map(emptied);
+        list.refuse_when(*call, vec![when(*flags, read.0, read.1)?, when(*flags, neither.0, neither.1)?]);
+    }
+    Ok(())
 }
 
 fn apply(filters: &[BpfProgram]) -> Result<()> {

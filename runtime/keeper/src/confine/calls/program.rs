@@ -1,12 +1,14 @@
 //! How a list of refused calls becomes what the kernel reads.
 
+use super::lists::{FREE, HIGHEST};
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition as Condition,
-    SeccompFilter, SeccompRule as Rule,
+    SeccompFilter, SeccompRule as Rule, sock_filter,
 };
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
+use std::ops::RangeInclusive;
 
 /// Calls that are refused, by what they answer. All others are allowed. What is said last about a call
 /// counts.
@@ -37,6 +39,18 @@ impl DenyList {
         self.0.entry(errno).or_default().insert(call, rules);
     }
 
+    /// This call answers "not permitted" also when one of these rules holds.
+    pub fn refuse_also(&mut self, call: c_long, rules: Vec<Rule>) {
+        let held = self.0.entry(libc::EPERM).or_default().entry(call);
+        // One without rules is refused always.
+        held.and_modify(|held| {
+            if !held.is_empty() {
+                held.extend(rules.clone())
+            }
+        })
+        .or_insert(rules);
+    }
+
     /// This call is made as it is.
     pub fn allow(&mut self, call: c_long) {
         for rules in self.0.values_mut() {
@@ -44,15 +58,38 @@ impl DenyList {
         }
     }
 
-    /// One program for each answer.
+    /// One program for each answer, and one for the calls that the lists do not know.
     pub fn programs(self) -> Result<Vec<BpfProgram>> {
         let lists = self.0.into_iter().filter(|(_, rules)| !rules.is_empty());
-        let programs = lists.map(|(errno, rules)| {
-            let refuse = SeccompAction::Errno(errno.cast_unsigned());
-            program(rules, SeccompAction::Allow, refuse)
-        });
-        programs.collect()
+        let programs = lists.map(|(errno, rules)| program(rules, SeccompAction::Allow, answer(errno)));
+        programs.chain([Ok(unknown())]).collect()
     }
+}
+
+/// Calls that are allowed. All others answer "not implemented", as on a kernel that does not have them:
+/// from that a newer C library falls back.
+#[derive(Default)]
+pub struct AllowList(BTreeMap<c_long, Vec<Rule>>);
+
+impl AllowList {
+    /// These calls, whatever their arguments.
+    pub fn allow(&mut self, calls: &[c_long]) {
+        self.0.extend(calls.iter().map(|call| (*call, vec![])));
+    }
+
+    /// This call, when one of the rules holds.
+    pub fn allow_when(&mut self, call: c_long, rules: Vec<Rule>) {
+        self.0.insert(call, rules);
+    }
+
+    /// As a program.
+    pub fn program(self) -> Result<BpfProgram> {
+        program(self.0, answer(libc::ENOSYS), SeccompAction::Allow)
+    }
+}
+
+fn answer(errno: i32) -> SeccompAction {
+    SeccompAction::Errno(errno.cast_unsigned())
 }
 
 fn program(
@@ -63,6 +100,22 @@ fn program(
     let arch = std::env::consts::ARCH.try_into().map_err(Error::other)?;
     let filter = SeccompFilter::new(rules, others, these, arch).map_err(Error::other)?;
     filter.try_into().map_err(Error::other)
+}
+
+/// Answers "not implemented" to every number that the lists do not know. On x86-64 that is the second
+/// table, too (x32), whose numbers have a high bit set.
+fn unknown() -> BpfProgram {
+    use libc::{BPF_ABS, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+    let step = |code: u32, k: u32, jt: u8, jf: u8| sock_filter { code: code as u16, jt, jf, k };
+    let number = 0; // where the kernel puts it
+    vec![
+        step(BPF_LD | BPF_W | BPF_ABS, number, 0, 0),
+        step(BPF_JMP | BPF_JGT | BPF_K, HIGHEST, 3, 0),
+        step(BPF_JMP | BPF_JGT | BPF_K, *FREE.end(), 1, 0),
+        step(BPF_JMP | BPF_JGE | BPF_K, *FREE.start(), 1, 0),
+        step(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+        step(BPF_RET | BPF_K, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned(), 0, 0),
+    ]
 }
 
 /// The bytes of a program as the kernel reads them.
@@ -88,8 +141,36 @@ pub fn when_all(conditions: &[(u8, Op, u64)]) -> Result<Rule> {
     all.and_then(Rule::new).map_err(Error::other)
 }
 
+/// When an argument is one of these values.
+pub fn one_of(argument: u8, values: &[i32]) -> Result<Vec<Rule>> {
+    values.iter().map(|value| when(argument, Op::Eq, u64::from(value.cast_unsigned()))).collect()
+}
+
 /// When one of these bits of an argument is set.
 pub fn any_bit(argument: u8, bits: u32) -> Result<Vec<Rule>> {
     let each = (0..u32::BITS).map(|number| 1 << number).filter(|bit| bits & bit != 0);
     each.map(|bit: u32| when(argument, Op::MaskedEq(u64::from(bit)), u64::from(bit))).collect()
+}
+
+/// One value.
+pub fn only(value: i32) -> RangeInclusive<u32> {
+    value.cast_unsigned()..=value.cast_unsigned()
+}
+
+/// Unless an argument lies in one of these ranges: a rule for each gap between them.
+pub fn unless(argument: u8, allowed: impl IntoIterator<Item = RangeInclusive<u32>>) -> Result<Vec<Rule>> {
+    let mut allowed: Vec<_> = allowed.into_iter().collect();
+    allowed.sort_by_key(|range| *range.start());
+    let (mut rules, mut from) = (Vec::new(), Some(0));
+    for range in allowed {
+        let before = from.zip(range.start().checked_sub(1)).filter(|(from, to)| from <= to);
+        rules.extend(before.map(|(from, to)| within(argument, from, to)));
+        from = range.end().checked_add(1);
+    }
+    rules.extend(from.map(|from| within(argument, from, u32::MAX)));
+    rules.into_iter().collect()
+}
+
+fn within(argument: u8, from: u32, to: u32) -> Result<Rule> {
+    when_all(&[(argument, Op::Ge, from.into()), (argument, Op::Le, to.into())])
 }
