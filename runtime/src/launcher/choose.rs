@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
+use vestibule_keeper::confine::Confinement;
 
 /// A chosen sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,39 +30,85 @@ pub enum Kind {
     None,
 }
 
+/// What a trial came to, or why it failed.
+type Tried<T> = std::result::Result<T, String>;
+
+/// What works here, as far as it was tried.
+struct Found {
+    /// The `bwrap` that confines a runner.
+    bwrap: Tried<PathBuf>,
+    /// How well the kernel does.
+    kernel: Tried<Confinement>,
+}
+
 /// Chooses what the config wants, or the best that works here. `program` is the
 /// keeper, `file` the same as others can open it, and `folder` where a sandbox is tried.
 ///
 /// # Errors
 /// The one that is wanted does not work here, or none does, and nobody allowed to run without.
 pub async fn choose(program: &Path, file: &Path, config: &Config, folder: &Path) -> Result<Choice> {
-    let process = "process (Landlock and seccomp; no capabilities)";
-    let (kind, words) = match config.sandbox {
-        SandboxWanted::None => {
-            (Kind::None, "none (the config says so: an agent can do what your user can)".to_owned())
-        }
-        SandboxWanted::Bwrap => match try_bwrap(program, file, folder).await? {
-            Ok(bwrap) => bwrap,
-            Err(why) => {
-                return Err(Error::Setup(format!(
-                    "sandbox = \"bwrap\" does not work here: {why}; mend that, or write sandbox = \"auto\" in vestibule.toml"
-                )));
-            }
-        },
-        SandboxWanted::Process => match probe(program, &["--probe".as_ref()]).await {
-            Ok(()) => (Kind::Process, process.to_owned()),
-            Err(why) => return Err(unconfined(&why)),
-        },
-        SandboxWanted::Auto => match try_bwrap(program, file, folder).await? {
-            Ok(bwrap) => bwrap,
-            Err(no_bwrap) => match probe(program, &["--probe".as_ref()]).await {
-                Ok(()) => (Kind::Process, format!("{process}, because there is no bwrap: {no_bwrap}")),
-                Err(why) => return Err(unconfined(&format!("{why}; and no bwrap: {no_bwrap}"))),
-            },
-        },
-    };
+    let found = look(program, file, config.sandbox, folder).await?;
+    let (kind, words) = decide(config.sandbox, found)?;
     let limits = limits(&kind, config, rustix::process::geteuid().is_root());
     Ok(Choice { kind, words, limits })
+}
+
+/// Tries what the decision needs to know.
+async fn look(program: &Path, file: &Path, wanted: SandboxWanted, folder: &Path) -> Result<Found> {
+    let untried = || "it was not tried".to_owned();
+    let bwrap = match wanted {
+        SandboxWanted::Bwrap | SandboxWanted::Auto => try_bwrap(program, file, folder).await?,
+        SandboxWanted::Process | SandboxWanted::None => Err(untried()),
+    };
+    let kernel = match wanted {
+        SandboxWanted::Process => try_kernel(program).await,
+        SandboxWanted::Auto if bwrap.is_err() => try_kernel(program).await,
+        SandboxWanted::Auto | SandboxWanted::Bwrap | SandboxWanted::None => Err(untried()),
+    };
+    Ok(Found { bwrap, kernel })
+}
+
+/// Which sandbox, and what `status` says of it. Pure.
+fn decide(wanted: SandboxWanted, found: Found) -> Result<(Kind, String)> {
+    match (wanted, found.bwrap, found.kernel) {
+        (SandboxWanted::None, _, _) => {
+            Ok((Kind::None, "none (the config says so: an agent can do what your user can)".to_owned()))
+        }
+        (SandboxWanted::Bwrap | SandboxWanted::Auto, Ok(bwrap), _) => {
+            let words = "bwrap (bubblewrap: namespaces of its own, and seccomp; no capabilities)";
+            Ok((Kind::Bwrap(bwrap), words.to_owned()))
+        }
+        (SandboxWanted::Bwrap, Err(why), _) => Err(Error::Setup(format!(
+            "sandbox = \"bwrap\" does not work here: {why}; mend that, or write sandbox = \"auto\" in vestibule.toml"
+        ))),
+        (SandboxWanted::Process, _, Ok(kernel)) => Ok((Kind::Process, process(kernel))),
+        (SandboxWanted::Process, _, Err(why)) => Err(unconfined(&why)),
+        (SandboxWanted::Auto, Err(no_bwrap), Ok(kernel)) if kernel.keeps_signals => {
+            Ok((Kind::Process, format!("{}, because there is no bwrap: {no_bwrap}", process(kernel))))
+        }
+        (SandboxWanted::Auto, Err(no_bwrap), Ok(kernel)) => Err(Error::Setup(format!(
+            "no bwrap: {no_bwrap}; and {}, so no runner is started; make bwrap work (install bubblewrap), \
+             or accept it with sandbox = \"process\" in vestibule.toml",
+            open(kernel)
+        ))),
+        (SandboxWanted::Auto, Err(no_bwrap), Err(why)) => {
+            Err(unconfined(&format!("{why}; and no bwrap: {no_bwrap}")))
+        }
+    }
+}
+
+fn process(kernel: Confinement) -> String {
+    let words = "process (Landlock and seccomp; no capabilities";
+    if kernel.keeps_signals { format!("{words})") } else { format!("{words}; {})", open(kernel)) }
+}
+
+/// What an older kernel leaves open.
+fn open(kernel: Confinement) -> String {
+    format!(
+        "with this kernel (Landlock version {}; it takes 6, Linux 6.12) an agent can end your user's other \
+         processes, the runtime among them",
+        kernel.landlock
+    )
 }
 
 fn unconfined(why: &str) -> Error {
@@ -90,12 +137,8 @@ fn limits(kind: &Kind, config: &Config, root: bool) -> String {
     }
 }
 
-/// The `bwrap` on the path if it confines a runner here, or why it does not.
-async fn try_bwrap(
-    program: &Path,
-    file: &Path,
-    folder: &Path,
-) -> Result<std::result::Result<(Kind, String), String>> {
+/// The `bwrap` on the path if it confines a runner here.
+async fn try_bwrap(program: &Path, file: &Path, folder: &Path) -> Result<Tried<PathBuf>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found = std::env::split_paths(&path).map(|folder| folder.join("bwrap"));
     let Some(bwrap) = found.find(|file| file.is_absolute() && file.is_file()) else {
@@ -107,18 +150,23 @@ async fn try_bwrap(
     let args = ["--probe-bwrap".as_ref(), bwrap.as_os_str(), file.as_os_str(), folder.as_os_str()];
     let outcome = probe(program, &args).await;
     let _ = std::fs::remove_dir_all(&folder);
-    let words = "bwrap (bubblewrap: namespaces of its own, and seccomp; no capabilities)".to_owned();
-    Ok(outcome.map(|()| (Kind::Bwrap(bwrap), words)))
+    Ok(outcome.map(|_| bwrap))
 }
 
-/// A keeper confines itself, or something, as it would a runner, and says whether that worked.
-async fn probe(program: &Path, args: &[&OsStr]) -> std::result::Result<(), String> {
+async fn try_kernel(program: &Path) -> Tried<Confinement> {
+    let said = probe(program, &["--probe".as_ref()]).await?;
+    serde_json::from_slice(&said).map_err(|error| format!("the keeper's answer makes no sense: {error}"))
+}
+
+/// A keeper confines itself, or something, as it would a runner, and says whether that worked, and how
+/// well.
+async fn probe(program: &Path, args: &[&OsStr]) -> Tried<Vec<u8>> {
     let mut command = Command::new(program);
     command.as_std_mut().env_clear();
     let asked = command.arg("keeper").args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = asked.await.map_err(|error| error.to_string())?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     Err(String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("vestibule keeper: ").to_owned())
 }
@@ -126,6 +174,49 @@ async fn probe(program: &Path, args: &[&OsStr]) -> std::result::Result<(), Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NEW: Confinement = Confinement { landlock: 7, keeps_signals: true };
+    const OLD: Confinement = Confinement { landlock: 4, keeps_signals: false };
+
+    fn decided(wanted: SandboxWanted, bwrap: bool, kernel: Option<Confinement>) -> Tried<(Kind, String)> {
+        let found = Found {
+            bwrap: bwrap.then(|| "/usr/bin/bwrap".into()).ok_or_else(|| "BWRAP".to_owned()),
+            kernel: kernel.ok_or_else(|| "KERNEL".to_owned()),
+        };
+        decide(wanted, found).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_sandbox_is_what_the_operator_wants_or_what_keeps_everything_inside() {
+        use SandboxWanted::{Auto, Bwrap, None as Nothing, Process};
+        let bwrap = || Some(Kind::Bwrap("/usr/bin/bwrap".into()));
+        let open = "Landlock version 4";
+        for (wanted, works, kernel, want, says) in [
+            (Auto, true, Some(NEW), bwrap(), &["bwrap ("][..]),
+            (Auto, true, Some(OLD), bwrap(), &["bwrap ("]),
+            (Auto, true, None, bwrap(), &["bwrap ("]),
+            (Auto, false, Some(NEW), Some(Kind::Process), &["process (", "there is no bwrap: BWRAP"]),
+            (Auto, false, Some(OLD), None, &["BWRAP", open, "no runner is started", "sandbox = \"process\""]),
+            (Auto, false, None, None, &["KERNEL; and no bwrap: BWRAP", "none is started"]),
+            (Bwrap, true, None, bwrap(), &["bwrap ("]),
+            (Bwrap, false, Some(NEW), None, &["does not work here: BWRAP"]),
+            (Process, true, Some(NEW), Some(Kind::Process), &["process ("]),
+            (Process, true, Some(OLD), Some(Kind::Process), &["process (", open]),
+            (Process, true, None, None, &["KERNEL", "none is started"]),
+            (Nothing, true, Some(NEW), Some(Kind::None), &["none ("]),
+        ] {
+            let case = format!("{wanted:?} {works} {kernel:?}");
+            let decision = decided(wanted, works, kernel);
+            let (kind, words) = match decision {
+                Ok((kind, words)) => (Some(kind), words),
+                Err(words) => (None, words),
+            };
+            assert_eq!(kind, want, "{case}");
+            assert!(says.iter().all(|says| words.contains(says)), "{case}: {words}");
+            let is_open = kernel == Some(OLD) && kind != bwrap();
+            assert_eq!(words.contains("an agent can end"), is_open, "{case}: {words}");
+        }
+    }
 
     #[test]
     fn status_says_which_limits_are_real() {
