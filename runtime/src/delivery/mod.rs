@@ -66,7 +66,7 @@ pub async fn take(
     let lanes = house.clone();
     let stored: Vec<String> = files.iter().filter_map(|file| file.file.blob.clone().ok()).collect();
     let work = move |db: &Connection| {
-        if !messages.is_empty() && !room::has_room(&ledger::pending_of(db, &session_id)?) {
+        if !messages.is_empty() && !room::has_room(db, &session_id)? {
             return Ok(None);
         }
         let limit = lanes.attachments.limits().session_bytes;

@@ -173,3 +173,89 @@ fn check_name(name: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted() -> Connection {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('a', 'a', 'a', 0), ('b', 'b', 'b', 0)",
+        )
+        .expect("it fills");
+        create(&db, "a", "team", "chat", Timestamp(7)).expect("it is free");
+        create_to_agent(&db, "a", "helper", "b", Timestamp(7)).expect("it is free");
+        db
+    }
+
+    fn names(db: &Connection) -> Vec<String> {
+        let told = |row: DestinationRow| {
+            format!("{} {} {}:{}", row.agent_group_id, row.local_name, row.target_type, row.target_id)
+        };
+        list(db).expect("rows").into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn an_agent_reaches_what_it_was_granted_and_nothing_else() {
+        let db = granted();
+        for (agent, chat, want) in [("a", "chat", true), ("a", "b", false), ("b", "chat", false)] {
+            assert_eq!(allows(&db, agent, chat).expect("it answers"), want, "{agent} to the chat {chat}");
+        }
+        for (agent, to, want) in
+            [("a", "b", true), ("a", "a", true), ("b", "b", true), ("b", "a", false), ("a", "chat", false)]
+        {
+            assert_eq!(allows_agent(&db, agent, to).expect("it answers"), want, "{agent} to the agent {to}");
+        }
+        assert_eq!(withdraw_agent(&db, "chat").expect("it answers"), [""; 0], "that is a chat");
+        assert_eq!(withdraw_agent(&db, "b").expect("it answers"), ["a"]);
+        assert!(!allows_agent(&db, "a", "b").expect("it answers"));
+        assert_eq!(names(&db), ["a team channel:chat"]);
+        delete(&db, "a", "team").expect("there is one");
+        assert!(!allows(&db, "a", "chat").expect("it answers"));
+        assert!(delete(&db, "a", "team").is_err(), "there is none");
+    }
+
+    #[test]
+    fn a_name_leads_to_one_place() {
+        let db = granted();
+        assert!(create(&db, "a", "team", "another", Timestamp(7)).is_err(), "it is taken");
+        create(&db, "b", "team", "another", Timestamp(7)).expect("names are local to an agent");
+        ensure(&db, "a", "whatever", "chat", Timestamp(7)).expect("one leads there");
+        for chat in ["second", "third"] {
+            ensure(&db, "a", "team", chat, Timestamp(7)).expect("a free one is found");
+        }
+        let want = [
+            "a helper agent:b",
+            "a team channel:chat",
+            "a team-2 channel:second",
+            "a team-3 channel:third",
+            "b team channel:another",
+        ];
+        assert_eq!(names(&db), want);
+        assert!(rename(&db, "a", "team-2", "helper").is_err(), "it is taken");
+        assert!(rename(&db, "a", "nobody", "free").is_err(), "there is none");
+        rename(&db, "a", "team-2", "crew").expect("it is free");
+        assert!(names(&db).contains(&"a crew channel:second".to_owned()), "{:?}", names(&db));
+        for taken in 4..=1000 {
+            create(&db, "a", &format!("team-{taken}"), &format!("chat-{taken}"), Timestamp(7))
+                .expect("it is free");
+        }
+        create(&db, "a", "team-2", "chat-2", Timestamp(7)).expect("it is free again");
+        assert!(ensure(&db, "a", "team", "last", Timestamp(7)).is_err(), "the search ends");
+    }
+
+    #[test]
+    fn what_a_name_is_made_of() {
+        let db = granted();
+        let longest = "x".repeat(64);
+        for name in ["Team 1", "ü", &longest] {
+            create(&db, "a", name, "chat", Timestamp(7)).expect(name);
+        }
+        let too_long = "x".repeat(65);
+        for name in ["", "a\"b", "a<b", "a>b", "a&b", "a\nb", &too_long] {
+            assert!(create(&db, "a", name, "chat", Timestamp(7)).is_err(), "{name:?}");
+            assert!(rename(&db, "a", "team", name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -113,13 +113,16 @@ fn claim(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
     Ok(delivery)
 }
 
-const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM deliveries INDEXED BY deliveries_unsettled \
-                          WHERE session_id = ?1 AND settled_at IS NULL";
+const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM (SELECT content_bytes FROM deliveries \
+                          INDEXED BY deliveries_unsettled WHERE session_id = ?1 AND settled_at IS NULL LIMIT ?2)";
 
-/// What a session has open. It costs a look at an index entry for each of them.
-pub fn pending_of(db: &Connection, session_id: &str) -> Result<Pending> {
+/// What a session has open, counted up to `replies_max`: that many index entries are looked at.
+pub fn pending_of(db: &Connection, session_id: &str, replies_max: i64) -> Result<Pending> {
     let mut statement = db.prepare_cached(PENDING_OF)?;
-    Ok(statement.query_row([session_id], |r| Ok(Pending { replies: r.get(0)?, content_bytes: r.get(1)? }))?)
+    let pending = statement.query_row(params![session_id, replies_max], |r| {
+        Ok(Pending { replies: r.get(0)?, content_bytes: r.get(1)? })
+    });
+    Ok(pending?)
 }
 
 #[cfg(test)]
@@ -202,12 +205,13 @@ mod tests {
 
     #[test]
     fn what_a_session_has_open_is_counted() {
-        let db = filled(&[("a", 1), ("a", 3), ("b", 1)]);
+        let db = filled(&[("a", 1), ("a", 3), ("b", 1), ("c", 1), ("c", 3), ("c", 5)]);
         let of = |session_id: &str| {
-            let pending = pending_of(&db, session_id).expect("it is counted");
+            let pending = pending_of(&db, session_id, 2).expect("it is counted");
             (pending.replies, pending.content_bytes)
         };
         assert_eq!((of("a"), of("b"), of("none")), ((2, 4), (1, 2), (0, 0)));
+        assert_eq!(of("c"), (2, 4), "no more than that many");
         let head = claimed(&db, None).expect("a's");
         assert_eq!(of("a"), (2, 4), "what is being sent is not there yet");
         try_later(&db, &head, None, "away", None).expect("parked");
@@ -236,7 +240,7 @@ mod tests {
                 .expect("a head");
             assert_eq!(head, "other");
             let mut count = db.prepare(PENDING_OF).expect("it is SQL");
-            count.query_row(["other"], |_| Ok(())).expect("a row");
+            count.query_row(params!["other", 1_000], |_| Ok(())).expect("a row");
             [turn, count].map(|statement| {
                 assert_eq!(statement.get_status(StatementStatus::Sort), 0);
                 assert_eq!(statement.get_status(StatementStatus::FullscanStep), 0);

@@ -217,3 +217,143 @@ pub fn forget(db: &Connection, now: Timestamp) -> Result<()> {
     db.execute("DELETE FROM questions WHERE expires_at < ?1", [after(now, -KEPT_MS).0])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const DAY: i64 = 24 * 3600 * 1000;
+
+    fn at(thread: Option<&str>) -> Address {
+        Address {
+            channel_type: "x".into(),
+            account: "main".into(),
+            platform_id: "c".into(),
+            thread_id: thread.map(Into::into),
+        }
+    }
+
+    /// A ledger in which these questions were asked and delivered at time 0: id and thread.
+    fn asked(questions: &[(&str, Option<&str>)]) -> Connection {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+             INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
+        )
+        .expect("it fills");
+        for (id, thread) in questions {
+            let content = json!({ "type": "ask_question", "questionId": id, "title": "T", "question": "Q",
+                "options": ["Yes", { "label": "No", "selectedLabel": "Not now", "value": "n" }] });
+            let question = Asked::read(&content).expect("a question").expect("a good one");
+            ask(&db, "s", &question, &at(*thread), Timestamp(0)).expect("on record");
+            db.execute(
+                "INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, state, attempts, taken_at) \
+                 VALUES ('s', ?1, 1, 'chat', '{}', 'delivered', 1, 0)",
+                [id],
+            )
+            .expect("delivered");
+        }
+        db
+    }
+
+    fn giver(handle: &str) -> Giver {
+        let chat = ("x".to_owned(), "main".to_owned(), "c".to_owned());
+        Giver { handle: handle.into(), name: handle.to_uppercase(), is_bot: false, chat: Some(chat) }
+    }
+
+    fn token(db: &Connection) -> String {
+        open(db, Timestamp(0), 1).expect("rows").remove(0).token
+    }
+
+    #[test]
+    fn which_question_words_may_answer() {
+        let one: &[(&str, Option<&str>)] = &[("q", None)];
+        let in_thread: &[(&str, Option<&str>)] = &[("q", Some("t"))];
+        let two: &[(&str, Option<&str>)] = &[("q", None), ("r", Some("t"))];
+        for (questions, change, thread, is_group, now, want) in [
+            (one, "", None, false, 0, true),
+            (one, "", None, true, DAY - 1, true),
+            (one, "", None, true, DAY, false),
+            // Outside every thread: heard of everywhere in a direct chat, not in a group.
+            (one, "", Some("t"), false, 0, true),
+            (one, "", Some("t"), true, 0, false),
+            (in_thread, "", Some("t"), true, 0, true),
+            (in_thread, "", Some("u"), true, 0, false),
+            (in_thread, "", None, false, 0, false),
+            (two, "", None, false, 0, true),
+            (two, "", Some("t"), true, 0, true),
+            (two, "", Some("t"), false, 0, false),
+            (one, "UPDATE deliveries SET state = 'failed'", None, false, 0, false),
+            (one, "UPDATE deliveries SET attempts = 0, state = 'pending'", None, false, 0, false),
+            (one, "UPDATE questions SET answered_at = 0", None, false, 0, false),
+            (one, "UPDATE questions SET account = 'second'", None, false, 0, false),
+            (one, "UPDATE questions SET platform_id = 'd'", None, false, 0, false),
+        ] {
+            let db = asked(questions);
+            db.execute_batch(change).expect("it is SQL");
+            let found = only_one_open(&db, &at(thread), is_group, Timestamp(now)).expect("it answers");
+            assert_eq!(found.is_some(), want, "{questions:?} {change} {thread:?} {is_group} {now}");
+        }
+    }
+
+    #[test]
+    fn an_offer_is_its_token_and_number() {
+        let db = asked(&[("q", None)]);
+        let token = token(&db);
+        assert_eq!(token.len(), 32);
+        let Some(Content::Question { options, .. }) = content(&db, "s", "q").expect("it answers") else {
+            panic!("no question")
+        };
+        let offers: Vec<(&str, &str)> =
+            options.iter().map(|o| (o.label.as_str(), o.token.as_str())).collect();
+        assert_eq!(offers, [("Yes", &*format!("{token}.0")), ("No", &*format!("{token}.1"))]);
+        assert_eq!(content(&db, "s", "other").expect("it answers"), None);
+        for (offer, want) in [
+            (format!("{token}.0"), Some(0)),
+            (format!("{token}.1"), Some(1)),
+            (format!("{token}.2"), None),
+            (format!("{token}.-1"), None),
+            (format!("{token}."), None),
+            (token.clone(), None),
+            (".0".to_owned(), None),
+            (format!("{}.0", "0".repeat(32)), None),
+        ] {
+            let option = offered(&db, &offer).expect("it answers").map(|(_, option)| option);
+            assert_eq!(option, want, "{offer}");
+        }
+        assert!(with_token(&db, &token).is_ok() && with_token(&db, "none").is_err());
+    }
+
+    #[test]
+    fn the_first_answer_counts_and_the_agent_gets_it_once() {
+        let db = asked(&[("q", None)]);
+        let token = token(&db);
+        let no = |handle: &str, now| {
+            choose(&db, &format!("{token}.1"), &giver(handle), Timestamp(now)).expect("it answers")
+        };
+        let shown = |word: &str| word.to_owned();
+        assert_eq!(no("ann", DAY), (Answered::Closed, None), "too late");
+        assert_eq!(no("ann", 5), (Answered::Taken { shown: shown("Not now") }, Some("s".to_owned())));
+        assert_eq!(no("ann", 6), (Answered::Taken { shown: shown("Not now") }, None));
+        assert_eq!(no("ben", 7), (Answered::Already { shown: shown("Not now") }, None));
+        let yes = choose(&db, &format!("{token}.0"), &giver("ann"), Timestamp(8)).expect("it answers");
+        assert_eq!(yes, (Answered::Already { shown: shown("Not now") }, None));
+        let elsewhere = Giver { chat: Some(("x".into(), "main".into(), "d".into())), ..giver("ann") };
+        let told = choose(&db, &format!("{token}.1"), &elsewhere, Timestamp(9)).expect("it answers");
+        assert_eq!(told, (Answered::NotYours, None));
+        assert_eq!(
+            choose(&db, "none.0", &giver("ann"), Timestamp(9)).expect("it answers").0,
+            Answered::Closed
+        );
+        let rows = "SELECT group_concat(content, ' ') FROM (SELECT content FROM messages_in ORDER BY seq)";
+        let told: String = db.query_row(rows, [], |r| r.get(0)).expect("a row");
+        assert_eq!(told.matches("\u{201c}T\u{201d}: No").count(), 1, "{told}");
+        assert!(told.contains("\"n\"") && told.contains("ANN"), "{told}");
+        assert_eq!(open(&db, Timestamp(9), 10).expect("rows"), []);
+        forget(&db, Timestamp(31 * DAY)).expect("nothing to forget");
+        assert!(with_token(&db, &token).is_ok());
+        forget(&db, Timestamp(31 * DAY + 1)).expect("forgotten");
+        assert!(with_token(&db, &token).is_err());
+    }
+}
