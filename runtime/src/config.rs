@@ -41,6 +41,10 @@ pub struct Config {
     pub sandbox_out_mb: u64,
     /// How many files and folders it may hold.
     pub sandbox_out_files: u64,
+    /// How large an agent's own folder may become, in MiB.
+    pub sandbox_agent_mb: u64,
+    /// How many files and folders it may hold.
+    pub sandbox_agent_files: u64,
     /// Whether a plugin file must be in `plugins.lock`.
     pub require_trusted: bool,
     /// `[plugins.<name>]`: where a plugin runs, and within which limits.
@@ -113,7 +117,7 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 20] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -128,6 +132,8 @@ const KEYS: [&str; 18] = [
     "sandbox_processes",
     "sandbox_out_mb",
     "sandbox_out_files",
+    "sandbox_agent_mb",
+    "sandbox_agent_files",
     "require_trusted",
     "plugins",
     "modules",
@@ -203,6 +209,8 @@ impl Config {
             sandbox_processes: u64::from(number_of::<u32>(&table, "sandbox_processes", 1024)?),
             sandbox_out_mb: u64::from(number_of::<u32>(&table, "sandbox_out_mb", 1024)?),
             sandbox_out_files: u64::from(number_of::<u32>(&table, "sandbox_out_files", 10_000)?),
+            sandbox_agent_mb: u64::from(number_of::<u32>(&table, "sandbox_agent_mb", 8192)?),
+            sandbox_agent_files: u64::from(number_of::<u32>(&table, "sandbox_agent_files", 200_000)?),
             require_trusted: match table.get("require_trusted") {
                 None => false,
                 Some(toml::Value::Boolean(wanted)) => *wanted,

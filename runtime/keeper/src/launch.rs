@@ -102,7 +102,7 @@ pub fn probe_bwrap(bwrap: &Path, program: &Path, folder: &Path) -> Result<()> {
         agent_folder,
         umask: 0o077,
         sandbox: Sandbox::Bwrap { bwrap: bwrap.to_owned(), grants },
-        limits: crate::wire::Limits { processes: 0, memory_bytes: 0, out_bytes: 0, out_files: 0 },
+        limits: crate::wire::Limits::NONE,
     };
     confine::signals(false);
     let started = start(&spec, &session, Stdio::piped())?;

@@ -14,6 +14,7 @@ mod bwrap;
 pub mod confine;
 mod files;
 mod launch;
+mod objects;
 mod outbox;
 mod survivors;
 mod usage;

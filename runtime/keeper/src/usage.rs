@@ -1,27 +1,38 @@
 //! What a run uses, by the kernel's own figures: of its processes nothing but numbers is read.
 
+use crate::objects::OBJECTS_MAX;
 use crate::wire::Limits;
 use rustix::fs::{AtFlags, FileType, RawDir, statat};
 use rustix::process::Pid;
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
 /// The most open files of a run together.
 const OPEN_FILES_MAX: u64 = 16 * 1024;
 
+/// A process that hides what it has open, so often in a row, is no accident: a program that may be executed and
+/// not read hides it, too, until it ends.
+const HIDDEN_MAX: u32 = 2;
+
 /// What the processes of a run use together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Processes, each thread counted as one.
     pub processes: u64,
-    /// Memory that is not a copy of a file, in bytes; what several share may be counted several times.
+    /// Memory that is not a copy of a file, with the tables of its pages, in bytes; what several share may be
+    /// counted several times.
     pub memory_bytes: u64,
     /// Open files.
     pub open_files: u64,
     /// Open files without a name, and not in memory, in bytes.
     pub unnamed_bytes: u64,
+    /// Watches and locks, as of the last time they were counted.
+    pub objects: u64,
+    /// How often in a row a process was there that let nobody see what it has open.
+    pub hidden: u32,
 }
 
 /// Why a run must end, if it must. Pure.
@@ -45,6 +56,13 @@ pub fn verdict(usage: &Usage, limits: &Limits) -> Option<String> {
         return Some(format!(
             "its removed files held more than sandbox_out_mb = {most} allows, and it was ended"
         ));
+    }
+    if usage.objects > OBJECTS_MAX {
+        return Some(format!("it had more than {OBJECTS_MAX} watches and locks, and was ended"));
+    }
+    if usage.hidden >= HIDDEN_MAX {
+        let how = "by PR_SET_DUMPABLE, or its file may not be read";
+        return Some(format!("a program of it hid what it has open ({how}), so it was ended"));
     }
     None
 }
@@ -81,13 +99,14 @@ pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
         return usage;
     }
     let pids = &run.pids;
-    let (unnamed_memory, mut own, mut shared) = (unnamed(pids, disk, &mut usage), 0, 0);
+    let (unnamed_memory, mut own, mut shared, mut tables) = (unnamed(pids, disk, &mut usage), 0, 0, 0);
     for pid in pids {
         let status = fs::read(of(*pid, "status")).unwrap_or_default();
         own += kib(&status, "RssAnon:") + kib(&status, "VmSwap:");
         shared += kib(&status, "RssShmem:");
+        tables += kib(&status, "VmPTE:");
     }
-    usage.memory_bytes = own + unnamed_memory.max(shared);
+    usage.memory_bytes = own + unnamed_memory.max(shared) + tables;
     if usage.memory_bytes > limits.memory_bytes {
         // After a fork both have the same pages: only now, because it is slow, each page once.
         let exact = pids.iter().map(|pid| {
@@ -96,7 +115,7 @@ pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
         });
         let (own, shared) = exact.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         if own + shared > 0 {
-            usage.memory_bytes = own + unnamed_memory.max(shared);
+            usage.memory_bytes = own + unnamed_memory.max(shared) + tables;
         }
     }
     usage
@@ -107,7 +126,13 @@ pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
 fn unnamed(pids: &[Pid], disk: u64, usage: &mut Usage) -> u64 {
     let (mut known, mut in_memory) = (HashSet::new(), 0);
     for pid in pids {
-        let Ok(folder) = fs::File::open(of(*pid, "fd")) else { continue };
+        let folder = match fs::File::open(of(*pid, "fd")) {
+            Ok(folder) => folder,
+            Err(error) => {
+                usage.hidden |= u32::from(error.kind() == ErrorKind::PermissionDenied && lives(*pid));
+                continue;
+            }
+        };
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut entries = RawDir::new(&folder, &mut buffer);
         while let Some(Ok(entry)) = entries.next() {
@@ -124,6 +149,11 @@ fn unnamed(pids: &[Pid], disk: u64, usage: &mut Usage) -> u64 {
         }
     }
     in_memory
+}
+
+/// Whether a process has memory: one that has ended and was not waited for has none.
+fn lives(pid: Pid) -> bool {
+    fs::read(of(pid, "statm")).is_ok_and(|text| !text.starts_with(b"0 "))
 }
 
 fn of(pid: Pid, what: &str) -> PathBuf {
@@ -156,17 +186,26 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits =
-        Limits { processes: 10, memory_bytes: 64 << 20, out_bytes: 32 << 20, out_files: 100 };
+        Limits { processes: 10, memory_bytes: 64 << 20, out_bytes: 32 << 20, ..Limits::NONE };
 
     #[test]
     fn who_goes_over_a_limit_is_ended_with_its_name() {
-        let fine = Usage { processes: 10, memory_bytes: 64 << 20, open_files: 9, unnamed_bytes: 32 << 20 };
+        let fine = Usage {
+            processes: 10,
+            memory_bytes: 64 << 20,
+            open_files: 9,
+            unnamed_bytes: 32 << 20,
+            objects: 65_536,
+            hidden: 1,
+        };
         for (usage, words) in [
             (fine, None),
             (Usage { processes: 11, ..fine }, Some("sandbox_processes = 10")),
             (Usage { memory_bytes: (64 << 20) + 1, ..fine }, Some("sandbox_memory_mb = 64")),
             (Usage { open_files: 16_385, ..fine }, Some("files open")),
             (Usage { unnamed_bytes: (32 << 20) + 1, ..fine }, Some("sandbox_out_mb = 32")),
+            (Usage { objects: 65_537, ..fine }, Some("watches and locks")),
+            (Usage { hidden: 2, ..fine }, Some("hid what it has open")),
         ] {
             let found = verdict(&usage, &LIMITS);
             assert_eq!(found.is_some(), words.is_some(), "{usage:?}: {found:?}");

@@ -3,8 +3,9 @@
 //! a limit is passed, and when the reader or the runtime is gone.
 
 use crate::launch::{self, Children};
+use crate::usage::Usage;
 use crate::wire::{self, Limits, RunnerSpec, Sandbox};
-use crate::{confine, usage, weight};
+use crate::{confine, objects, usage, weight};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitOptions, pidfd_open, prlimit, waitpid};
@@ -20,6 +21,9 @@ use vestibule_session::SessionDir;
 const ROUND: Duration = Duration::from_millis(250);
 /// How often the reader is told that the warden lives.
 const TICK: Duration = Duration::from_secs(1);
+/// How often watches and locks are counted at most, and which part of the time that may take.
+const OBJECTS_PAUSE: Duration = Duration::from_secs(1);
+const OBJECTS_PART: u32 = 10;
 /// How often, at first, a `bwrap` is looked at for the runner inside.
 const RUNNER_ROUND: Duration = Duration::from_millis(1);
 /// How long that may take.
@@ -76,6 +80,10 @@ struct Runner {
     /// What `bwrap` says of the first process inside, as it comes, and until when it must have come.
     inside: Option<(PipeReader, Vec<u8>, Instant)>,
     limits: Limits,
+    /// What it used when it was last measured.
+    used: Usage,
+    /// When its watches and locks are counted next.
+    objects_at: Instant,
     /// Why it was ended, if it passed a limit.
     over: Option<String>,
 }
@@ -130,7 +138,16 @@ fn start(spec: &RunnerSpec, dir: &SessionDir, ends: &Ends) -> std::result::Resul
         }
         let inside = info.map(|info| (info, Vec::new(), Instant::now() + RUNNER_PATIENCE));
         let itself = inside.is_none().then_some(pid);
-        Ok(Runner { child, exit, itself, inside, limits: spec.limits, over: None })
+        Ok(Runner {
+            child,
+            exit,
+            itself,
+            inside,
+            limits: spec.limits,
+            used: Usage::default(),
+            objects_at: Instant::now() + OBJECTS_PAUSE,
+            over: None,
+        })
     };
     let program = match &spec.sandbox {
         Sandbox::Bwrap { bwrap, .. } => bwrap,
@@ -253,12 +270,21 @@ impl Warden<'_> {
 
     fn measure(&mut self) {
         let runner = self.runner.as_ref();
-        self.children.reap(runner.and_then(|runner| launch::pid_of(&runner.child).ok()));
-        let Some(runner) = &mut self.runner else { return };
+        let first = runner.and_then(|runner| launch::pid_of(&runner.child).ok());
+        self.children.reap(first);
+        let (Some(runner), Some(first)) = (&mut self.runner, first) else { return };
         let run = usage::find(self.children.pids(), runner.limits.processes);
-        weight::lower_sessions(&run.pids);
-        let used = usage::measure(&run, &runner.limits, self.disk);
-        if let Some(why) = usage::verdict(&used, &runner.limits) {
+        weight::lower_sessions(&run.pids, first);
+        let before = std::mem::take(&mut runner.used);
+        runner.used = usage::measure(&run, &runner.limits, self.disk);
+        runner.used.hidden *= before.hidden + 1;
+        runner.used.objects = before.objects;
+        if Instant::now() >= runner.objects_at {
+            let begin = Instant::now();
+            runner.used.objects = objects::count(&run.pids);
+            runner.objects_at = Instant::now() + OBJECTS_PAUSE.max(begin.elapsed() * OBJECTS_PART);
+        }
+        if let Some(why) = usage::verdict(&runner.used, &runner.limits) {
             runner.over.get_or_insert(why);
             self.children.kill();
         }

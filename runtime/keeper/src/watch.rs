@@ -1,21 +1,23 @@
 //! The reader's loop: wait for the runner, its file or the runtime; look; hand over.
 
 use crate::bell::Doorbell;
+use crate::confine;
 use crate::outbox::{self, Outbox};
 use crate::warden::{FromWarden, order};
-use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, Limits, ToKeeper};
-use crate::{confine, weigh};
+use crate::weigh::{Folder, Weigher};
+use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, RunnerSpec, ToKeeper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use std::collections::{HashMap, HashSet};
 use std::io::{Error, ErrorKind, PipeReader, Read, Result, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir, crash};
 
 /// The kind of an error that is the agent's doing.
 pub const SPOILT: ErrorKind = ErrorKind::InvalidData;
-/// How often the runtime is told that the keeper lives, and `out/` is weighed at most.
+/// How often the runtime is told that the keeper lives.
 const PULSE: Duration = Duration::from_secs(1);
 /// The runner was writing: look again after this.
 const BUSY_RETRY: Duration = Duration::from_micros(100);
@@ -36,8 +38,6 @@ const FIELD_BYTES: usize = vestibule_session::FIELD_BYTES_MAX;
 
 /// A warden that says nothing for this long hangs.
 const WARDEN_DEADLINE: Duration = Duration::from_secs(3);
-/// Weighing `out/` may take this part of the time.
-const WEIGHING_PART: u32 = 50;
 
 /// The reader's ends of what it shares.
 pub struct Ends<'a> {
@@ -50,10 +50,10 @@ pub struct Ends<'a> {
 }
 
 struct Runner {
-    limits: Limits,
+    agent_folder: PathBuf,
     stderr_tail: Vec<u8>,
     kill_at: Option<Instant>,
-    weigh_at: Instant,
+    weigher: Weigher,
 }
 
 struct Watch<'a> {
@@ -79,10 +79,10 @@ struct Watch<'a> {
 pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> Result<()> {
     let now = Instant::now();
     let runner = spec.runner.as_ref().map(|runner| Runner {
-        limits: runner.limits,
+        agent_folder: runner.agent_folder.clone(),
         stderr_tail: Vec::new(),
         kill_at: None,
-        weigh_at: now,
+        weigher: Weigher::new(weighed(dir, runner)),
     });
     let mut watch = Watch {
         ends,
@@ -106,6 +106,27 @@ pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> Result<()> {
     outcome
 }
 
+/// What the agent can write, and how much of it.
+fn weighed(dir: &SessionDir, runner: &RunnerSpec) -> Vec<Folder> {
+    let (limits, agent_folder) = (&runner.limits, &runner.agent_folder);
+    let name = agent_folder.file_name().unwrap_or_default().to_string_lossy();
+    let out = Folder {
+        path: dir.out(),
+        name: "out/".to_owned(),
+        bytes_max: limits.out_bytes,
+        files_max: limits.out_files,
+        keys: ["sandbox_out_mb", "sandbox_out_files"],
+    };
+    let own = Folder {
+        path: agent_folder.clone(),
+        name: format!("its agent's folder groups/{name}/"),
+        bytes_max: limits.agent_bytes,
+        files_max: limits.agent_files,
+        keys: ["sandbox_agent_mb", "sandbox_agent_files"],
+    };
+    vec![out, own]
+}
+
 /// Tells the runtime why its keeper goes.
 pub fn say_failed(runtime: &mut UnixStream, error: &Error) {
     let reason = error.to_string();
@@ -123,7 +144,7 @@ impl Watch<'_> {
         let mut doorbell = Doorbell::open(&self.dir.out());
         rustix::io::ioctl_fionbio(&self.ends.stderr, true)?;
         // The door shuts: what follows reads the agent's file.
-        confine::reader(&self.dir.out())?;
+        confine::reader(&self.dir.out(), self.runner.as_ref().map(|runner| runner.agent_folder.as_path()))?;
         self.serve(&mut doorbell)
     }
 
@@ -176,7 +197,10 @@ impl Watch<'_> {
 
     /// Waits for the runtime, the file or the runner: which of them has something.
     fn wait(&mut self, doorbell: &Doorbell, patience: Duration) -> Result<(bool, bool, bool)> {
-        let due = self.runner.as_ref().and_then(|runner| runner.kill_at);
+        let due = self.runner.as_ref().map(|runner| {
+            let weighing = runner.weigher.next();
+            runner.kill_at.map_or(weighing, |at| at.min(weighing))
+        });
         let patience = due.map_or(patience, |at| patience.min(at.saturating_duration_since(Instant::now())));
         let wanted = [
             Some(self.ends.runtime.as_fd()),
@@ -253,16 +277,10 @@ impl Watch<'_> {
         ) {}
     }
 
-    /// Whether the agent fills its folder.
+    /// Whether the agent fills its folders.
     fn weigh(&mut self) -> Result<()> {
         let Some(runner) = &mut self.runner else { return Ok(()) };
-        let begin = Instant::now();
-        if begin < runner.weigh_at {
-            return Ok(());
-        }
-        let found =
-            weigh::too_much(&self.dir.out(), &runner.limits).map_err(|error| Error::new(SPOILT, error))?;
-        runner.weigh_at = Instant::now() + PULSE.max(begin.elapsed() * WEIGHING_PART);
+        let found = runner.weigher.step().map_err(|error| Error::new(SPOILT, error))?;
         found.map_or(Ok(()), |why| Err(Error::new(SPOILT, why)))
     }
 

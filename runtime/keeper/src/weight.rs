@@ -23,22 +23,29 @@ pub fn step_back() -> Result<()> {
     Ok(())
 }
 
-/// Gives each session of a run the weight of a run; a program may have made one since the last time.
-/// The kernel takes ten such changes a second of all ordinary users together; what it does not take now is
-/// for the next call.
-pub fn lower_sessions(run: &[Pid]) {
+/// Gives the sessions of a run their weight: the one that this house began, `first`, that of a run, and all
+/// that its programs began the same again, divided among them. Without a privilege the kernel takes ten such
+/// changes a second, of all users together; what it does not take now is for the next call.
+pub fn lower_sessions(run: &[Pid], first: Pid) {
     let Some(ours) = nice_of_session(std::process::id()) else { return };
-    let wanted = (ours + STEPS).min(NICEST);
     let members: HashMap<Pid, Pid> =
         run.iter().filter_map(|pid| Some((getsid(Some(*pid)).ok()?, *pid))).collect();
-    for member in members.into_values().map(|pid| pid.as_raw_nonzero()) {
-        if nice_of_session(member).is_some_and(|nice| nice < wanted) {
+    let others = members.keys().filter(|session| **session != first).count();
+    for (session, member) in &members {
+        let dividing = if *session == first { 0 } else { steps(others) };
+        let (wanted, member) = ((ours + STEPS + dividing).min(NICEST), member.as_raw_nonzero());
+        if nice_of_session(member).is_some_and(|nice| nice != wanted) {
             let written = fs::write(format!("/proc/{member}/autogroup"), wanted.to_string());
             if written.is_err_and(|error| error.raw_os_error() == Some(Errno::AGAIN.raw_os_error())) {
                 return;
             }
         }
     }
+}
+
+/// How much nicer each of so many is that have one's weight together: a step is a factor of 1.25. Pure.
+fn steps(many: usize) -> i32 {
+    (1..=NICEST).take_while(|step| 1.25_f64.powi(*step) <= many as f64 * 1.1).count() as i32
 }
 
 /// The weight of a process's session, as a `nice`; nothing where sessions have none.
@@ -61,6 +68,13 @@ mod tests {
             [("/autogroup-31 nice 0\n", Some(0)), ("/autogroup-7 nice -5\n", Some(-5)), ("", None)]
         {
             assert_eq!(read_nice(text), nice, "{text}");
+        }
+    }
+
+    #[test]
+    fn many_sessions_weigh_together_what_one_does() {
+        for (many, nicer) in [(0, 0), (1, 0), (2, 3), (4, 6), (10, 10), (100, 19)] {
+            assert_eq!(steps(many), nicer, "{many}");
         }
     }
 }

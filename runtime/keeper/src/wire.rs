@@ -90,6 +90,16 @@ pub struct Limits {
     pub out_bytes: u64,
     /// Files and folders in `out/`.
     pub out_files: u64,
+    /// The size of the agent's own folder, in bytes.
+    pub agent_bytes: u64,
+    /// Files and folders in it.
+    pub agent_files: u64,
+}
+
+impl Limits {
+    /// Nothing may be used: for who starts no run, or names what may.
+    pub const NONE: Limits =
+        Limits { processes: 0, memory_bytes: 0, out_bytes: 0, out_files: 0, agent_bytes: 0, agent_files: 0 };
 }
 
 /// Every process of a run has this score, or a higher one: when memory runs out, the kernel ends

@@ -123,8 +123,8 @@ fn limits(kind: &Kind, config: &Config, root: bool) -> String {
     let processes = format!("{} processes", config.sandbox_processes);
     let memory = format!("{} MiB", config.sandbox_memory_mb);
     let watched = format!(
-        "{memory} in all, {} MiB and {} files in out/",
-        config.sandbox_out_mb, config.sandbox_out_files
+        "{memory} in all, {} MiB and {} files in out/, {} MiB and {} files in the agent's folder",
+        config.sandbox_out_mb, config.sandbox_out_files, config.sandbox_agent_mb, config.sandbox_agent_files
     );
     let each = format!("{memory} and 1024 open files a process, 1 GiB a file");
     match kind {
@@ -220,8 +220,10 @@ mod tests {
 
     #[test]
     fn status_says_which_limits_are_real() {
-        let config =
-            Config::parse("sandbox_processes = 7\nsandbox_memory_mb = 8\nsandbox_out_mb = 9").unwrap();
+        let config = Config::parse(
+            "sandbox_processes = 7\nsandbox_memory_mb = 8\nsandbox_out_mb = 9\nsandbox_agent_mb = 5",
+        )
+        .unwrap();
         for (kind, root, enforced) in [
             (Kind::Bwrap("/usr/bin/bwrap".into()), false, "enforced: 7 processes, 8 MiB and"),
             (Kind::Bwrap("/usr/bin/bwrap".into()), true, "enforced: 8 MiB and"),
@@ -229,13 +231,15 @@ mod tests {
             (
                 Kind::None,
                 false,
-                "none enforced; watched: 7 processes, 8 MiB in all, 9 MiB and 10000 files in out/",
+                "none enforced; watched: 7 processes, 8 MiB in all, 9 MiB and 10000 files in out/, 5 MiB and",
             ),
         ] {
             let words = limits(&kind, &config, root);
             assert!(words.starts_with(enforced), "{kind:?} {root}: {words}");
             assert!(
-                words.ends_with("8 MiB in all, 9 MiB and 10000 files in out/"),
+                words.ends_with(
+                    "8 MiB in all, 9 MiB and 10000 files in out/, 5 MiB and 200000 files in the agent's folder"
+                ),
                 "{kind:?} {root}: {words}"
             );
         }

@@ -91,6 +91,8 @@ pub fn runner(agent: &AgentGroup, config: &Config, kind: &Kind, places: &Places)
             memory_bytes: config.sandbox_memory_mb * MIB,
             out_bytes: config.sandbox_out_mb * MIB,
             out_files: config.sandbox_out_files,
+            agent_bytes: config.sandbox_agent_mb * MIB,
+            agent_files: config.sandbox_agent_files,
         },
     }
 }

@@ -1,12 +1,15 @@
 //! A hostile program: tries one thing that a sandbox must refuse, and says how it went.
 //!
-//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`. With `reader FOLDER` after
-//! that it first shuts the door behind itself as the reader of that folder does, with `plugin FILE` as the
+//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`. With `reader FOLDER OWN` after
+//! that it first shuts the door behind itself as the reader of that folder does, for an agent with that folder
+//! of its own, with `plugin FILE` as the
 //! process of that plugin. `vestibule-escape each FILE` makes the attempts of a file, one of
 //! `ATTEMPT<tab>ARGUMENT` a line, each in a process of its own.
 
 #[path = "../escape/calls.rs"]
 mod calls;
+#[path = "../escape/greed.rs"]
+mod greed;
 
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_NOW, XattrFlags};
 use std::fs::{self, File};
@@ -22,8 +25,8 @@ fn main() {
     }
     match args[3..] {
         [] => {}
-        [ref seat, ref on] if seat == "reader" => {
-            vestibule_keeper::confine::reader(on.as_ref()).expect("the door shuts");
+        [ref seat, ref on, ref own] if seat == "reader" => {
+            vestibule_keeper::confine::reader(on.as_ref(), Some(own.as_ref())).expect("the door shuts");
         }
         [ref seat, ref on] if seat == "plugin" => {
             let grants =
@@ -137,6 +140,7 @@ fn attempt(what: &str, on: &str) -> Result<()> {
             std::thread::sleep(HELD);
             Ok(())
         }
+        "fill-own" | "many-own-files" | "page-tables" | "watches" | "hide" => greed::attempt(what, on),
         other => calls::attempt(other, on),
     }
 }

@@ -76,13 +76,17 @@ impl Target {
         target
     }
 
+    fn agent_folder(&self) -> PathBuf {
+        self.house.home.path().join("groups/hostile")
+    }
+
     fn attempt(&self, what: &str, on: &str) -> String {
         self.attempt_each(&[(what, on.to_owned())]).remove(0)
     }
 
     /// What the agent answers to each, all in one turn.
     fn attempt_each(&self, attempts: &[(&str, String)]) -> Vec<String> {
-        let folder = self.house.home.path().join("groups/hostile");
+        let folder = self.agent_folder();
         fs::create_dir_all(&folder).unwrap();
         std::os::unix::fs::chown(&folder, self.user, self.user).unwrap();
         let lines: String = attempts.iter().map(|(what, on)| format!("{what}\t{on}\n")).collect();
@@ -291,6 +295,13 @@ fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
             ("fork", String::new()),
             ("read", own.join("run.json").to_str().unwrap().to_owned()),
         ]);
+        // Of the agent's folder the reader lists the names, to count what is there.
+        assert_eq!(target.attempt("create", "memory.txt"), "escaped");
+        let folder = target.agent_folder();
+        attempts.extend(
+            [("read", "memory.txt"), ("write", "memory.txt"), ("create", "planted")]
+                .map(|(what, name)| (what, folder.join(name).to_str().unwrap().to_owned())),
+        );
         let mut wrong = Vec::new();
         for seat in [Seat::Reader, Seat::Plugin] {
             wrong.extend(got_out(&target, &out, seat, &attempts));
@@ -323,7 +334,7 @@ fn from_seat(target: &Target, out: &Path, seat: Option<Seat>, what: &str, on: &s
     command.args([what, on]).current_dir(out).stdin(Stdio::null());
     match seat {
         None => {}
-        Some(Seat::Reader) => drop(command.arg("reader").arg(out)),
+        Some(Seat::Reader) => drop(command.arg("reader").arg(out).arg(target.agent_folder())),
         Some(Seat::Plugin) => drop(command.arg("plugin").arg(&hostile)),
     }
     String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
@@ -343,19 +354,21 @@ fn got_out(target: &Target, out: &Path, seat: Seat, attempts: &[(&'static str, S
             wrong.push(format!("{seat:?}: {what} {on}: {said}"));
         }
     }
-    let own = match seat {
-        Seat::Reader => ("create", "harmless".to_owned()),
-        Seat::Plugin => ("read", program_for(target.user, hostile()).to_str().unwrap().to_owned()),
+    let needed = match seat {
+        Seat::Reader => vec![("create", PathBuf::from("harmless")), ("list", target.agent_folder())],
+        Seat::Plugin => vec![("read", program_for(target.user, hostile()))],
     };
-    let said = from_seat(target, out, Some(seat), own.0, &own.1);
-    if said != "escaped" {
-        wrong.push(format!("{seat:?} may {} {}: {said}", own.0, own.1));
+    for (what, on) in needed {
+        let said = from_seat(target, out, Some(seat), what, on.to_str().unwrap());
+        if said != "escaped" {
+            wrong.push(format!("{seat:?} may {what} {}: {said}", on.display()));
+        }
     }
     wrong
 }
 
 /// What uses too much, how much, and the limit that says so.
-const GREEDY: [(&str, u64, &str); 8] = [
+const GREEDY: [(&str, u64, &str); 11] = [
     ("many-processes", 150, "sandbox_processes"),
     ("many-threads", 150, "sandbox_processes"),
     ("fork-for-ever", 40, "sandbox_processes"),
@@ -364,11 +377,14 @@ const GREEDY: [(&str, u64, &str); 8] = [
     ("fill", 40, "sandbox_out_mb"),
     ("fill-hidden", 40, "sandbox_out_mb"),
     ("many-files", 400, "sandbox_out_files"),
+    ("page-tables", 300, "sandbox_memory_mb"),
+    ("fill-own", 40, "sandbox_agent_mb"),
+    ("many-own-files", 400, "sandbox_agent_files"),
 ];
 
 /// A house in which one agent wants too much when it hears `bad`, and another one echoes.
-fn greedy_house(sandbox: &str, limits: &str) -> House {
-    let house = House::new(&format!("sandbox = \"{sandbox}\"\n{limits}")).up();
+pub fn greedy_house(user: Option<u32>, sandbox: &str, limits: &str) -> House {
+    let house = House::new(&format!("sandbox = \"{sandbox}\"\n{limits}")).of_user(user).up();
     house.ok(&["agent", "create", "bad", "--provider", "command", "--command", "true"]);
     let chat = ["--channel", "terminal", "--chat", "local", "--pattern", "^bad"];
     house.ok(&[&["wiring", "create", "--agent", "bad"][..], &chat].concat());
@@ -377,25 +393,27 @@ fn greedy_house(sandbox: &str, limits: &str) -> House {
 
 #[test]
 fn who_uses_too_much_is_ended_and_the_others_go_on() {
-    let limits =
-        "sandbox_processes = 60\nsandbox_memory_mb = 200\nsandbox_out_mb = 20\nsandbox_out_files = 200\n";
+    let limits = "sandbox_processes = 60\nsandbox_memory_mb = 200\nsandbox_out_mb = 20\nsandbox_out_files = 200\n\
+                  sandbox_agent_mb = 20\nsandbox_agent_files = 200\n";
     for sandbox in sandboxes() {
         // That one would slow the others down.
         let (alone, together): (Vec<_>, Vec<_>) =
             GREEDY.into_iter().partition(|(what, _, _)| *what == "fork-for-ever");
         for (what, much, limit) in alone {
-            is_ended(&greedy_house(sandbox, limits), sandbox, what, much, limit);
+            is_ended(&greedy_house(None, sandbox, limits), sandbox, what, much, limit);
         }
         std::thread::scope(|threads| {
             for (what, much, limit) in together {
-                threads.spawn(move || is_ended(&greedy_house(sandbox, limits), sandbox, what, much, limit));
+                threads.spawn(move || {
+                    is_ended(&greedy_house(None, sandbox, limits), sandbox, what, much, limit)
+                });
             }
         });
     }
 }
 
-fn is_ended(house: &House, sandbox: &str, what: &str, much: u64, limit: &str) {
-    let command = format!("{} {what} {much}", hostile().display());
+pub fn is_ended(house: &House, sandbox: &str, what: &str, much: u64, limit: &str) {
+    let command = format!("{} {what} {much}", program_for(house.user(), hostile()).display());
     house.ok(&["agent", "update", "bad", "--command", &command]);
     let of_ours = || programs(&command).into_iter().filter(|pid| is_of(pid, house)).count();
     let mut client = Terminal::connect(house, false);
@@ -429,7 +447,7 @@ fn whoever_is_not_limited_uses_as_much_as_it_likes() {
     std::thread::scope(|threads| {
         for (what, much, _) in GREEDY.into_iter().filter(|(what, _, _)| *what != "fork-for-ever") {
             threads.spawn(move || {
-                let house = greedy_house("process", "");
+                let house = greedy_house(None, "process", "");
                 let command = format!("{} {what} {much}", hostile().display());
                 house.ok(&["agent", "update", "bad", "--command", &command]);
                 let mut client = Terminal::connect(&house, false);

@@ -194,6 +194,11 @@ impl House {
         self
     }
 
+    /// As whom it runs, if not as the test.
+    pub fn user(&self) -> Option<u32> {
+        self.user
+    }
+
     /// The same, of this user: its home becomes theirs.
     pub fn of_user(mut self, user: Option<u32>) -> House {
         if user.is_some() {

@@ -142,8 +142,8 @@ fn version(status: LandlockStatus) -> u32 {
     }
 }
 
-/// `out/` and nothing else.
-pub fn reader(out: &Path) -> Result<()> {
+/// `out/`, the names in the agent's folder, and nothing else.
+pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
     let make = || {
         Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
@@ -152,6 +152,7 @@ pub fn reader(out: &Path) -> Result<()> {
             .scope(Scope::from_all(LEVEL))?
             .create()?
             .add_rules(path_beneath_rules([out], AccessFs::from_all(LEVEL)))?
+            .add_rules(path_beneath_rules(agent_folder, AccessFs::ReadDir))?
             .restrict_self()
     };
     enforced(make().map_err(failed)?)

@@ -74,15 +74,15 @@ fn shut(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) ->
 }
 
 /// Shuts the door behind the reader: from now on it reaches this session's `out/` and what it has
-/// open, starts nothing, and signals nobody.
+/// open, lists the names in the agent's own folder, starts nothing, and signals nobody.
 ///
 /// # Errors
 /// The kernel refuses one of the limits; then the process must not go on.
-pub fn reader(out: &Path) -> Result<()> {
+pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::As, READER_MEMORY_MAX)?;
     drop_capabilities()?;
-    files::reader(out)?;
+    files::reader(out, agent_folder)?;
     calls::reader()
 }
 
