@@ -2,10 +2,11 @@
 //!
 //! Invariants:
 //! - Nothing of a request reaches a plugin before its signature is verified on the raw body.
-//! - Whoever says nothing keeps nobody out.
+//! - Whoever is not verified keeps out nobody who is: at no stage does a stranger hold what others need.
 
 mod connections;
 mod replays;
+mod seats;
 mod signature;
 mod webhook;
 

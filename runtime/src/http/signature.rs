@@ -20,6 +20,11 @@ pub fn key(manifest: &Manifest) -> &str {
     }
 }
 
+/// Whether what is verified by the scheme of one is verified by that of the other.
+pub fn same_scheme(one: &Manifest, other: &Manifest) -> bool {
+    (one.webhook, &one.hmac) == (other.webhook, &other.hmac)
+}
+
 /// Verifies a request by the scheme that the manifest declares. `header` answers a header's value, by its
 /// name in whatever case. Answers the signature: the same for the same request, and for no other.
 ///

@@ -1,27 +1,38 @@
 //! `/webhook/<channel>/<account>`: bounded, verified, then the plugin's.
 
-use super::replays::{Replays, Seen};
+use super::replays::{Replays, Seen, Serving};
+use super::seats::Seat;
 use super::signature;
 use crate::house::House;
 use crate::plugins::{CallError, Link};
 use crate::{clock, config};
-use axum::body::{Body, to_bytes};
+use axum::Extension;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_core::Stream;
 use serde_json::Value;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use vestibule_plugin_api::wire::WebhookHead;
 use vestibule_plugin_api::{Capability, PluginError, WebhookRequest};
 
-/// How long a body may take to arrive.
+/// A body comes at this rate at least, in bytes a second, once the first moment has passed.
+const BODY_RATE_MIN: u64 = 16 * 1024;
+const BODY_FIRST: Duration = Duration::from_secs(2);
+/// How long a body may take to arrive, however fast it comes.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a channel may take to answer; GitHub waits 10 s.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(9);
 /// How long a webhook waits for a plugin that is just being replaced.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
-/// How many requests are served at once; more are told to come again.
+/// How many verified requests are served at once; more are told to come again.
 const AT_ONCE_MAX: usize = 64;
 
 /// What every webhook needs.
@@ -40,9 +51,9 @@ impl Webhooks {
     }
 }
 
-type Refusal = (StatusCode, String);
+type Answer = (StatusCode, String);
 
-fn refuse<T>(status: StatusCode, words: impl Into<String>) -> Result<T, Refusal> {
+fn refuse<T>(status: StatusCode, words: impl Into<String>) -> Result<T, Answer> {
     Err((status, words.into()))
 }
 
@@ -54,67 +65,118 @@ pub async fn nothing_here() -> impl IntoResponse {
 /// One request of a platform.
 pub async fn webhook(
     State(webhooks): State<Webhooks>,
+    Extension(seat): Extension<Arc<Seat>>,
     Path((channel, account)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let answered = answer(&webhooks, &channel, &account, request).await;
-    let (status, words) = answered.unwrap_or_else(|(status, words)| {
-        tracing::warn!(channel, account, status = status.as_u16(), words, "a webhook was refused");
-        (status, words)
-    });
+    let (status, words) = match verified(&webhooks, &seat, &channel, &account, request).await {
+        // The platform may have another secret; or it is not the platform.
+        Err((status, words)) => {
+            tracing::warn!(channel, account, status = status.as_u16(), words, "a stranger was refused");
+            (status, words)
+        }
+        Ok(verified) => serve(&webhooks, &channel, &account, verified).await.unwrap_or_else(|refusal| {
+            let (status, words) = &refusal;
+            tracing::warn!(channel, account, status = status.as_u16(), words, "a webhook was refused");
+            refusal
+        }),
+    };
     (status, format!("{words}\n")).into_response()
 }
 
-async fn answer(
+/// A request that its platform has signed.
+struct Verified {
+    /// The plugin by whose scheme it was verified.
+    by: Arc<Link>,
+    signature: signature::Signature,
+    parts: Parts,
+    body: Vec<u8>,
+}
+
+/// Reads a request, and verifies it. Until then it is a stranger's: all that it holds is counted by its seat.
+async fn verified(
     webhooks: &Webhooks,
+    seat: &Seat,
     channel: &str,
     account: &str,
     request: Request,
-) -> Result<(StatusCode, String), Refusal> {
+) -> Result<Verified, Answer> {
     let house = &webhooks.house;
     let unknown =
         || (StatusCode::NOT_FOUND, "no such webhook; `vestibule status` shows their URLs".to_owned());
     let link = house.registry.channel(channel).filter(|link| link.manifest.can(Capability::Webhook));
-    let link = link.filter(|link| link.accounts().contains_key(account)).ok_or_else(unknown)?;
+    let by = link.filter(|link| link.accounts().contains_key(account)).ok_or_else(unknown)?;
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted");
     }
-    let Ok(_permit) = webhooks.at_once.try_acquire() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; come again");
-    };
-    let key = signature::key(&link.manifest);
-    let secret = secret(&link, account, key)?;
+    let secret = secret(&by, account, signature::key(&by.manifest))?;
     let (parts, body) = request.into_parts();
-    let body = read(body, house.config.webhook_body_limit).await?;
+    let body = read(seat, body, house.config.webhook_body_limit).await?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let signature = signature::verify(&link.manifest, &secret, header, &body, clock::now())
+    let signature = signature::verify(&by.manifest, &secret, header, &body, clock::now())
         .map_err(|why| (StatusCode::UNAUTHORIZED, why.to_owned()))?;
-    let serving = match webhooks.replays.begin(channel, account, signature) {
+    if !seat.is_verified() {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "its connection was closed for another");
+    }
+    Ok(Verified { by, signature, parts, body })
+}
+
+/// Hands a verified request over, and answers what its channel says.
+async fn serve(
+    webhooks: &Webhooks,
+    channel: &str,
+    account: &str,
+    verified: Verified,
+) -> Result<Answer, Answer> {
+    let serving = match webhooks.replays.begin(channel, account, verified.signature) {
         Seen::New(serving) => serving,
         Seen::Taken => return Ok((StatusCode::OK, "it was taken before".to_owned())),
         Seen::Serving => {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the same is being taken; send it again");
         }
     };
-    let scheme = (link.manifest.webhook, link.manifest.hmac.clone());
+    let _place = place(webhooks)?;
     // Not every platform sends again: while a plugin is being replaced, its events wait a little.
     let begin = Instant::now();
-    let link = house.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
+    let link = webhooks.house.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
     // What was verified by one scheme says nothing to a channel of another.
-    let same = |link: &Arc<Link>| (link.manifest.webhook, link.manifest.hmac.clone()) == scheme;
-    let Some(link) = link.filter(same) else {
+    let Some(link) = link.filter(|link| signature::same_scheme(&link.manifest, &verified.by.manifest)) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the channel is not live yet; send it again");
     };
+    let request = handed_over(verified.parts, verified.body);
+    let answer = link.webhook(account, request, ANSWER_DEADLINE.saturating_sub(begin.elapsed())).await;
+    answered(channel, account, serving, answer)
+}
+
+/// One of the places for what is served at once.
+fn place(webhooks: &Webhooks) -> Result<OwnedSemaphorePermit, Answer> {
+    webhooks
+        .at_once
+        .clone()
+        .try_acquire_owned()
+        .or_else(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; come again"))
+}
+
+fn handed_over(parts: Parts, body: Vec<u8>) -> WebhookRequest {
     let headers = parts.headers.iter();
     let headers =
         headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-    let request = WebhookRequest {
+    WebhookRequest {
         method: parts.method.to_string(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: headers.collect(),
         body,
-    };
-    match link.webhook(account, request, ANSWER_DEADLINE.saturating_sub(begin.elapsed())).await {
+    }
+}
+
+/// What the platform is told of what its channel has answered.
+fn answered(
+    channel: &str,
+    account: &str,
+    serving: Serving,
+    answer: Result<WebhookHead, CallError>,
+) -> Result<Answer, Answer> {
+    match answer {
         Ok(head) => {
             let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
             if status.is_success() {
@@ -132,7 +194,7 @@ async fn answer(
     }
 }
 
-fn secret(link: &Link, account: &str, key: &str) -> Result<String, Refusal> {
+fn secret(link: &Link, account: &str, key: &str) -> Result<String, Answer> {
     let section = link.sections().get(account).cloned();
     let resolved = section.and_then(|section| config::resolve(&section, &link.manifest.secrets).ok());
     match resolved.as_ref().and_then(|config| config.get(key)).and_then(Value::as_str) {
@@ -145,15 +207,46 @@ fn secret(link: &Link, account: &str, key: &str) -> Result<String, Refusal> {
     }
 }
 
-async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
-    match tokio::time::timeout(BODY_DEADLINE, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(_)) => refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!(
-                "the body is larger than {limit} bytes, or was cut off; `webhook_body_limit` sets the limit"
-            ),
-        ),
-        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+/// Reads a stranger's body: of `limit` bytes at most, and as fast as bodies must come.
+async fn read(seat: &Seat, body: Body, limit: usize) -> Result<Vec<u8>, Answer> {
+    let too_large = || {
+        let words = format!("the body is larger than {limit} bytes; `webhook_body_limit` sets the limit");
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, words)
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return too_large();
+    }
+    let (begin, mut body, mut bytes) = (Instant::now(), body.into_data_stream(), Vec::new());
+    loop {
+        let part = poll_fn(|context| Pin::new(&mut body).poll_next(context));
+        match timeout_at(begin + next_by(bytes.len()), part).await {
+            Ok(Some(Ok(part))) if part.len() > limit - bytes.len() => return too_large(),
+            Ok(Some(Ok(part))) => {
+                seat.holds(part.len());
+                bytes.extend_from_slice(&part);
+            }
+            Ok(Some(Err(_))) => return refuse(StatusCode::BAD_REQUEST, "the body was cut off"),
+            Ok(None) => return Ok(bytes),
+            Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
+        }
+    }
+}
+
+/// When the next byte of a body must have come, of which so many are here. Pure.
+fn next_by(bytes: usize) -> Duration {
+    let at_rate = Duration::from_millis((bytes as u64).saturating_mul(1000) / BODY_RATE_MIN);
+    (BODY_FIRST + at_rate).min(BODY_DEADLINE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_a_body_may_take() {
+        for (bytes, seconds) in [(0, 2), (1, 2), (16 * 1024, 3), (64 * 1024, 6), (1 << 20, 10), (1 << 40, 10)]
+        {
+            assert_eq!(next_by(bytes).as_secs(), seconds, "{bytes}");
+        }
     }
 }

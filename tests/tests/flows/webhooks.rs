@@ -2,12 +2,12 @@
 //! survives a crash of the house. Connections that say nothing.
 
 use crate::hot::plain;
-use crate::support::{House, plugin_file, request, until};
+use crate::support::{House, PATIENCE, plugin_file, request, until};
 use crate::traffic::in_full;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 fn base64(bytes: &[u8]) -> String {
@@ -130,6 +130,55 @@ fn idle_connections_keep_no_webhook_out() {
     }
 }
 
+/// A request whose body is longer than what comes of it.
+fn begin(at: SocketAddr, body: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head =
+        "POST /webhook/plain/main HTTP/1.1\r\nhost: x\r\nx-plain-signature: v1,x\r\nx-plain-time: 1\r\n";
+    stream.write_all(format!("{head}content-length: 100000\r\n\r\n").as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    stream
+}
+
+/// All come from one address, as behind a reverse proxy: strangers with bodies that never end, more than there
+/// are seats, and the platform.
+#[test]
+fn bodies_that_never_end_keep_no_signed_webhook_out() {
+    const HONEST: usize = 16;
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    let at = house.listening();
+    let slow: Vec<TcpStream> = (0..300).map(|_| begin(at, b"{")).collect();
+    let begin = Instant::now();
+    let answers: Vec<(u16, String)> = std::thread::scope(|threads| {
+        let post = |number: usize| post(&house, "the key", 0, &format!("honest {number}"));
+        let posts: Vec<_> = (0..HONEST).map(|number| threads.spawn(move || post(number))).collect();
+        posts.into_iter().map(|post| post.join().unwrap()).collect()
+    });
+    let took = begin.elapsed();
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    assert!(took < Duration::from_secs(5), "a platform waits 10 s at most, this took {took:?}");
+    drop(slow);
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_refused() {
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    let mut stream = begin(house.listening(), b"");
+    let begin = Instant::now();
+    let mut answer = [0; 12];
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    until("it is answered", || {
+        let _ = stream.write_all(b"x"); // each byte is in time for a limit on silence
+        stream.read_exact(&mut answer).is_ok().then_some(())
+    });
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    let took = begin.elapsed();
+    assert!(Duration::from_secs(1) < took && took < Duration::from_secs(6), "{took:?}");
+}
+
 /// Puts a file in the place of the one that runs, as `mv` does.
 fn exchange(house: &House, bytes: &[u8]) {
     let folder = house.home.path().join("plugins");
@@ -155,6 +204,23 @@ fn one_that_comes_while_its_plugin_is_replaced_waits_and_is_answered() {
         assert!(longest > Duration::from_millis(500), "{tier}: none has waited, {longest:?}");
         assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids"), [count], "each is there once");
     }
+}
+
+/// What waits for the next one was verified by the scheme of the one before: it says nothing to a next one that
+/// has another.
+#[test]
+fn one_that_waits_is_not_handed_to_a_plugin_of_another_scheme() {
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    assert_eq!(post(&house, "the key", 0, "to the first"), (200, "1".into()));
+    exchange(&house, &plain(&[("POST-MODE:.", "POST-MODE:s"), ("\"prefix\":\"v1,\"", "\"prefix\":\"v2,\"")]));
+    until("the first is stopped", || (house.channel("plain")["state"] != "live").then_some(()));
+    let (status, words) = post(&house, "the key", 0, "signed for the first");
+    assert!(status == 503 && words.contains("not live yet"), "{status} {words}");
+    let loaded = || house.log().matches("plugin loaded").count() == 2;
+    until("the next one has taken over", || loaded().then_some(()));
+    assert_eq!(post(&house, "the key", 0, "by the first's scheme").0, 401);
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [1]);
 }
 
 /// It is given up after 20 s; what ran before runs on.
