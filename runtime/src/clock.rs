@@ -1,6 +1,7 @@
 //! The one place that asks what time it is.
 
 pub use vestibule_plugin_api::Timestamp;
+pub use vestibule_session::format_time;
 
 /// Now.
 pub fn now() -> Timestamp {

@@ -9,7 +9,7 @@
 //!   [`destinations`], [`sessions`], [`drops`],
 //!   [`plugin_state`], [`questions`]; a room imports no other room;
 //! - **doors**, one for each danger: [`db`], [`attachments`], [`ledger`], [`plugins`], [`launcher`];
-//! - **floor**: [`home`], [`private`], [`config`], [`clock`], [`id`], [`lanes`], [`error`].
+//! - **floor**: [`home`], [`private`], [`config`], [`clock`], [`id`], [`lanes`], [`error`], [`words`].
 //!
 //! [`House`] is what the loops share; [`Running`] starts and stops it.
 
@@ -47,3 +47,4 @@ pub use error::{Error, Result};
 pub use home::Home;
 pub use house::House;
 pub use run::{Running, Scope};
+pub use vestibule_session::words;

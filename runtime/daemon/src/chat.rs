@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use vestibule_runtime::{Config, Home, Running, Scope};
+use vestibule_runtime::{Config, Home, Running, Scope, words};
 
 /// How long a house may take to open its terminal.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest line about a file, in characters: a path has 4,095 bytes at most.
+const FILE_LINE_CHARS_MAX: usize = 4_200;
 
 /// Nothing more comes after this long without a line.
 const QUIET: Duration = Duration::from_millis(300);
@@ -136,14 +139,16 @@ impl Terminal {
             self.from.get_mut().take(size).read_to_end(&mut bytes).await?;
             let name = Path::new(head["name"].as_str().unwrap_or_default()).file_name();
             let name = name.map_or("file".into(), |name| name.to_string_lossy());
-            said.push(match &self.save {
-                None => format!("[file: {name}, {size} bytes; --save FOLDER keeps it]"),
-                Some(folder) => {
-                    let path = save(folder, &name, &bytes)
-                        .with_context(|| format!("cannot save {name} in {}", folder.display()))?;
-                    format!("[file: {}, {size} bytes]", path.display())
-                }
+            let saved = self.save.as_ref().map(|folder| {
+                save(folder, &name, &bytes)
+                    .with_context(|| format!("cannot save {name} in {}", folder.display()))
             });
+            let line = match saved.transpose()? {
+                None => format!("[file: {name}, {size} bytes; --save FOLDER keeps it]"),
+                Some(path) => format!("[file: {}, {size} bytes]", path.display()),
+            };
+            // A name of several lines would be text of its own.
+            said.push(words::line(line, FILE_LINE_CHARS_MAX));
         }
         Ok(said)
     }

@@ -1,6 +1,6 @@
 //! `vestibule`: `up` runs the house, `chat` talks to it, any other word is a verb for it.
 
-// First: in what follows `println!` is its own.
+// First: in what follows `println!` and `eprintln!` are its own.
 #[macro_use]
 mod print;
 
@@ -10,12 +10,12 @@ mod chat;
 mod cli;
 mod client;
 mod conform;
+mod log;
 mod new;
 mod plugin_file;
 mod up;
 
 use clap::Parser;
-use std::io::Write;
 use std::process::ExitCode;
 use vestibule_runtime::Error;
 
@@ -36,8 +36,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where nobody reads that either, the exit code says it.
-            let _ = writeln!(std::io::stderr(), "vestibule: {error:#}");
+            eprintln!("vestibule: {error:#}");
             let setup = error.downcast_ref::<Error>();
             // 2: mend the config or the home first; 1: it failed.
             ExitCode::from(if matches!(setup, Some(Error::Setup(_) | Error::Locked(_))) { 2 } else { 1 })
@@ -48,7 +47,7 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
     bundled::link();
     let quiet = !matches!(cli.command, cli::Command::Up);
-    up::start_log(cli.log.unwrap_or(if quiet { cli::Level::Warn } else { cli::Level::Info }));
+    log::start(cli.log.unwrap_or(if quiet { cli::Level::Warn } else { cli::Level::Info }));
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let outcome = threads.block_on(async {
         match cli.command {

@@ -1,15 +1,31 @@
 //! Answers, for a person: a table for a list, a sentence for a change.
+//!
+//! Invariant: everything that this program says to a person goes through [`out`] or [`err`]. What a terminal is
+//! shown does nothing to it but add text; a file or a pipe gets the bytes as they are.
 
 use serde_json::Value;
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use vestibule_runtime::words;
 
 /// The exit code where nobody reads on: the one a shell shows for a program that a closed pipe ended.
 const UNREAD: i32 = 141;
 
+/// How wide a column gets, in characters.
+const COLUMN_CHARS_MAX: usize = 60;
+/// The longest word in a table or a sentence, in characters.
+const WORD_CHARS_MAX: usize = 1_000;
+/// The longest command that is shown, in characters: it names a chat, whose id may be quoted throughout.
+const COMMAND_CHARS_MAX: usize = 4_000;
+
 /// As the standard library's, but through [`out`].
 macro_rules! print {
     ($($text:tt)*) => { $crate::print::out(format_args!($($text)*)) };
+}
+
+/// As the standard library's, but through [`err`].
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::print::err(format_args!("{}\n", format_args!($($text)*))) };
 }
 
 /// As the standard library's, but through [`out`].
@@ -22,14 +38,26 @@ macro_rules! println {
 /// without a word: the standard library's `println!` would panic. The signal that ends other programs then
 /// stays ignored: it would also end this one when a running house hangs up.
 pub fn out(text: Arguments<'_>) {
-    match std::io::stdout().lock().write_fmt(text) {
+    match write(&mut std::io::stdout().lock(), text) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(UNREAD),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "vestibule: standard output cannot be written: {error}");
+            eprintln!("vestibule: standard output cannot be written: {error}");
             std::process::exit(1);
         }
     }
+}
+
+/// Writes to standard error. Where nobody reads that either, the exit code says it.
+pub fn err(text: Arguments<'_>) {
+    let _ = write(&mut std::io::stderr().lock(), text);
+}
+
+fn write(to: &mut (impl Write + IsTerminal), text: Arguments<'_>) -> std::io::Result<()> {
+    if to.is_terminal() {
+        return to.write_all(words::for_terminal(&text.to_string()).as_bytes());
+    }
+    to.write_fmt(text)
 }
 
 /// Which fields of a list are shown, in which order.
@@ -143,7 +171,7 @@ fn status(value: &Value) {
                 word(&chat["channel"]),
                 chat["messages"],
                 word(&chat["last_sender"]),
-                word(&chat["wire_with"])
+                words::line(chat["wire_with"].as_str().unwrap_or_default(), COMMAND_CHARS_MAX)
             );
         }
     }
@@ -165,32 +193,121 @@ fn renamed(rows: Vec<Value>) -> Vec<Value> {
     rows.into_iter().map(rename).collect()
 }
 
-/// A table with a heading; a column that is empty throughout is left out.
+/// Prints a table.
 fn table(columns: &[&str], rows: &[Value]) {
-    if rows.is_empty() {
-        return println!("none");
-    }
-    let used: Vec<&&str> =
-        columns.iter().filter(|column| rows.iter().any(|row| !word(&row[**column]).is_empty())).collect();
-    let mut lines =
-        vec![used.iter().map(|column| column.to_uppercase().replace('_', " ")).collect::<Vec<_>>()];
-    lines.extend(rows.iter().map(|row| used.iter().map(|column| word(&row[**column])).collect()));
-    let widths: Vec<usize> = (0..used.len())
-        .map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0))
-        .collect();
-    for line in lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
+    print!("{}", rendered(columns, rows));
 }
 
-/// A value as one cell. What comes from outside may not move a person's cursor.
+/// A table with a heading; a column that is empty throughout is left out. A cell that is wider than a column gets
+/// moves the rest of its own row.
+fn rendered(columns: &[&str], rows: &[Value]) -> String {
+    if rows.is_empty() {
+        return "none\n".to_owned();
+    }
+    let cells = |row: &Value| columns.iter().map(|column| word(&row[*column])).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let used = (0..columns.len()).filter(|i| rows.iter().any(|row| !row[*i].is_empty())).collect::<Vec<_>>();
+    let heading = columns.iter().map(|column| column.to_uppercase().replace('_', " ")).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
+    let width = |i: &usize| lines.iter().map(|line| line[*i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = used.iter().map(|i| width(i).min(COLUMN_CHARS_MAX)).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells = used.iter().zip(&widths).map(|(i, width)| format!("{:width$}", line[*i]));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A value as a part of one line. The whole of it, as it is, comes with `--json`.
 fn word(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => return words::line(text, WORD_CHARS_MAX),
         Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    words::line(text, WORD_CHARS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Numbers without a pattern, always the same ones.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % sides
+        }
+
+        fn value(&mut self) -> Value {
+            const PARTS: [&str; 16] = [
+                "",
+                " ",
+                "a",
+                "word ",
+                "\u{200b}",
+                "e\u{301}",
+                "日本",
+                "👩‍💻",
+                "\n",
+                "\r\n",
+                "\t",
+                "\u{1b}[2J",
+                "\u{9b}",
+                "\u{202e}",
+                "\0",
+                "…",
+            ];
+            let times = [0, 1, 3, 59, 60, 61, 1_000, 70_000, 3_000_000][self.roll(9)];
+            match self.roll(8) {
+                0 => Value::Null,
+                1 => json!(times),
+                2 => json!([PARTS[self.roll(16)], self.roll(9), [PARTS[self.roll(16)].repeat(times)]]),
+                3 => json!({ PARTS[self.roll(16)]: PARTS[self.roll(16)].repeat(times) }),
+                4 => (0..self.roll(200)).map(|_| PARTS[self.roll(16)]).collect::<String>().into(),
+                _ => PARTS[self.roll(16)].repeat(times).into(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_is_a_line_for_each_row_whatever_is_in_it() {
+        let mut dice = Dice(9);
+        let columns = ["name", "reason", "a_third", "id"];
+        for round in 0..300 {
+            let row = |dice: &mut Dice| {
+                let mut row = json!({});
+                for column in columns {
+                    if dice.roll(5) > 0 {
+                        row[column] = dice.value();
+                    }
+                }
+                row
+            };
+            let rows: Vec<Value> = (0..dice.roll(4)).map(|_| row(&mut dice)).collect();
+            let text = rendered(&columns[..dice.roll(5)], &rows);
+            assert_eq!(text.lines().count(), if rows.is_empty() { 1 } else { rows.len() + 1 }, "{round}");
+            let harmful = |c| words::is_harmful(c) && c != '\n';
+            assert!(text.ends_with('\n') && !text.contains(harmful), "{round}: {text:?}");
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert!(longest <= columns.len() * (WORD_CHARS_MAX + 2), "{round}: {longest}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_aligned_up_to_a_width() {
+        let long = "x".repeat(100);
+        let rows =
+            [json!({ "name": "a", "why": long, "id": 1 }), json!({ "name": "bcd", "why": "y", "id": 2 })];
+        let (wide, pad) = (" ".repeat(COLUMN_CHARS_MAX - 3), " ".repeat(COLUMN_CHARS_MAX - 1));
+        let want = format!("NAME  WHY{wide}  ID\na     {long}  1\nbcd   y{pad}  2\n");
+        assert_eq!(rendered(&["name", "nothing", "why", "id"], &rows), want);
+        assert_eq!(rendered(&["name"], &[]), "none\n");
+    }
 }

@@ -104,7 +104,7 @@ fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()
     confine::signals(true);
     let outcome = adopt::serve(runtime, spec);
     if let Err(error) = &outcome {
-        let reason = error.to_string();
+        let reason = vestibule_session::words::reason(error);
         let frame = match error.kind() {
             watch::SPOILT => FromForeign::Spoilt { reason },
             _ => FromForeign::Failed { reason },

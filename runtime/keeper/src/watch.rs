@@ -5,7 +5,7 @@ use crate::confine;
 use crate::outbox::{self, Outbox};
 use crate::warden::{FromWarden, order};
 use crate::weigh::{Folder, Weigher};
-use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, RunnerSpec, ToKeeper};
+use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, RunnerSpec, STDERR_BYTES_MAX, ToKeeper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use std::collections::{HashMap, HashSet};
@@ -13,7 +13,7 @@ use std::io::{Error, ErrorKind, PipeReader, Read, Result, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir, crash};
+use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir, crash, words};
 
 /// The kind of an error that is the agent's doing.
 pub const SPOILT: ErrorKind = ErrorKind::InvalidData;
@@ -25,8 +25,6 @@ const BUSY_RETRY: Duration = Duration::from_micros(100);
 const END_GRACE: Duration = Duration::from_secs(2);
 /// A file that stays locked for this long is spoilt: a commit takes milliseconds.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
-/// How much of a runner's standard error is kept, in bytes.
-const STDERR_TAIL: usize = 4096;
 /// How often it is read in one go.
 const STDERR_READS: usize = 64;
 /// How many acknowledgements are looked at: a runner forgets those that were taken over.
@@ -129,7 +127,7 @@ fn weighed(dir: &SessionDir, runner: &RunnerSpec) -> Vec<Folder> {
 
 /// Tells the runtime why its keeper goes.
 pub fn say_failed(runtime: &mut UnixStream, error: &Error) {
-    let reason = error.to_string();
+    let reason = words::reason(error);
     let frame = match error.kind() {
         SPOILT => FromKeeper::Spoilt { reason },
         _ => FromKeeper::Failed { reason },
@@ -374,7 +372,7 @@ fn read_stderr(stderr: &mut PipeReader, runner: &mut Runner) {
     for _ in 0..STDERR_READS {
         let Ok(count @ 1..) = stderr.read(&mut buffer) else { return };
         runner.stderr_tail.extend_from_slice(&buffer[..count]);
-        let excess = runner.stderr_tail.len().saturating_sub(STDERR_TAIL);
+        let excess = runner.stderr_tail.len().saturating_sub(STDERR_BYTES_MAX);
         runner.stderr_tail.drain(..excess);
     }
 }

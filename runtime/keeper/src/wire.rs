@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::path::PathBuf;
 use vestibule_session::{
-    Ack, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, ForeignIn, ForeignOut, ForeignState, MessageOut, STATE_BYTES_MAX,
+    Ack, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, ForeignIn, ForeignOut, ForeignState, MessageOut,
+    STATE_BYTES_MAX, words,
 };
 
 /// The largest frame, in bytes, either side accepts.
@@ -268,8 +269,12 @@ pub enum FromForeign {
     },
 }
 
-/// The longest reason, in bytes, that a keeper gives.
-const REASON_BYTES_MAX: usize = 64 * 1024;
+/// The longest reason that a keeper gives, in bytes.
+const REASON_BYTES_MAX: usize = 4 * words::REASON_CHARS_MAX;
+
+/// How much of a runner's standard error a keeper keeps, in bytes. What is no text of it becomes three times
+/// as long.
+pub const STDERR_BYTES_MAX: usize = 4096;
 
 /// What a keeper may say. Whoever listens asks of every frame what is wrong with it, as of a stranger's.
 pub trait Frame: DeserializeOwned + Send + 'static {
@@ -280,6 +285,10 @@ pub trait Frame: DeserializeOwned + Send + 'static {
     fn bytes_beside(&self) -> usize {
         0
     }
+}
+
+fn wordy() -> String {
+    "a word of a keeper is longer than any it may say".to_owned()
 }
 
 fn long(text: &Option<String>) -> bool {
@@ -306,7 +315,16 @@ impl Frame for FromKeeper {
         let (messages, acks) = match self {
             FromKeeper::Batch { messages, acks } => (messages, acks),
             FromKeeper::File(file) => return file.fault(),
-            _ => return None,
+            FromKeeper::Exited { how, stderr_tail } => {
+                let long = how.len() > REASON_BYTES_MAX || stderr_tail.len() > 3 * STDERR_BYTES_MAX;
+                return long.then(wordy);
+            }
+            FromKeeper::Spoilt { reason } | FromKeeper::Failed { reason } => {
+                return (reason.len() > REASON_BYTES_MAX).then(wordy);
+            }
+            FromKeeper::Started { .. } | FromKeeper::Alive | FromKeeper::Pulse | FromKeeper::Drained => {
+                return None;
+            }
         };
         let any =
             messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX);
@@ -333,7 +351,7 @@ impl FileFrame {
             }
             FileFrame::LeftOut { message_id, name, reason, .. } => {
                 let long = message_id.len().max(name.len()).max(reason.len()) > FIELD_BYTES_MAX;
-                long.then(|| "a word of a keeper is longer than any it may say".to_owned())
+                long.then(wordy)
             }
         }
     }
@@ -365,7 +383,7 @@ impl Frame for FromForeign {
                 fault_of_rows(rows.len(), rows.iter().any(too_long))
             }
             FromForeign::Spoilt { reason } | FromForeign::Failed { reason } => {
-                fault_of_rows(0, reason.len() > REASON_BYTES_MAX)
+                (reason.len() > REASON_BYTES_MAX).then(wordy)
             }
             FromForeign::Pulse | FromForeign::Found { .. } | FromForeign::Done { .. } => None,
         }
@@ -478,6 +496,13 @@ mod tests {
             fault::<FromKeeper>(json!({ "frame": "batch", "messages": messages, "acks": acks }))
         };
         let ack = |bytes: usize| json!({ "message_id": "x".repeat(bytes), "status": "completed" });
+        let x = |bytes: usize| "x".repeat(bytes);
+        let exited = |how: usize, said: usize| {
+            fault::<FromKeeper>(json!({ "frame": "exited", "how": x(how), "stderr_tail": x(said) }))
+        };
+        let gone =
+            |frame: &str, bytes: usize| fault::<FromKeeper>(json!({ "frame": frame, "reason": x(bytes) }));
+        assert_eq!(exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX) + &gone("spoilt", REASON_BYTES_MAX), "");
         assert_eq!(batch(vec![reply(1, "id", 9), reply(3, "content", CONTENT_BYTES_MAX)], vec![ack(9)]), "");
         for (told, want) in [
             (batch(vec![reply(1, "id", FIELD_BYTES_MAX + 1)], vec![]), "longer"),
@@ -487,6 +512,10 @@ mod tests {
             (batch(vec![], vec![ack(1); BATCH_ROWS_MAX + 1]), "more than"),
             (batch((0..=256).map(|seq| reply(seq, "id", 1)).collect(), vec![]), "more than"),
             (batch(vec![reply(3, "id", 1), reply(3, "id", 1)], vec![]), "do not rise"),
+            (exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX + 1), "a word of a keeper is longer"),
+            (exited(REASON_BYTES_MAX + 1, 0), "a word of a keeper is longer"),
+            (gone("spoilt", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
+            (gone("failed", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
         ] {
             assert!(told.contains(want), "{want}: {told}");
         }
@@ -504,6 +533,10 @@ mod tests {
             |frame: &str, rows: Vec<Value>| fault::<FromForeign>(json!({ "frame": frame, "rows": rows }));
         let settled = |bytes: usize| json!({ "reply": reply(1, "id", 1), "settled": { "delivered": true, "at": "x".repeat(bytes) } });
         let state = |key: usize, value: usize| json!({ "key": "x".repeat(key), "value": "x".repeat(value) });
+        let gone = |frame: &str, bytes: usize| {
+            fault::<FromForeign>(json!({ "frame": frame, "reason": "x".repeat(bytes) }))
+        };
+        assert_eq!(gone("spoilt", REASON_BYTES_MAX), "");
         assert_eq!(of("inbound", vec![row("content", CONTENT_BYTES_MAX); 2]), "");
         assert_eq!(of("outbound", vec![settled(9)]), "");
         assert_eq!(of("state", vec![state(9, STATE_BYTES_MAX)]), "");
@@ -516,6 +549,8 @@ mod tests {
             (of("outbound", vec![settled(FIELD_BYTES_MAX + 1)]), "longer"),
             (of("state", vec![state(1, STATE_BYTES_MAX + 1)]), "longer"),
             (of("state", vec![state(FIELD_BYTES_MAX + 1, 1)]), "longer"),
+            (gone("spoilt", REASON_BYTES_MAX + 1), "longer"),
+            (gone("failed", REASON_BYTES_MAX + 1), "longer"),
         ] {
             assert!(told.contains(want), "{want}: {told}");
         }

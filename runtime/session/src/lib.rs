@@ -28,6 +28,7 @@ mod outbound;
 mod row;
 mod seq;
 mod time;
+pub mod words;
 
 #[cfg(any(feature = "ledger", feature = "keeper"))]
 pub use beneath::{open_beneath, open_regular};

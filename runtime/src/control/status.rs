@@ -8,6 +8,7 @@ use crate::plugins::{self, AccountState, Link, Origin, SeatState};
 use crate::{agents, launcher, ledger, sessions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::{Capability, Health, PluginKind};
@@ -76,8 +77,9 @@ pub async fn status(house: &House) -> Result<Value> {
 
 /// What a person types to connect the chat.
 fn wiring_command(agent: &str, drop: &drops::Drop) -> String {
+    // A zero byte has no place in a command, quoted or not.
     let word =
-        |text: &str| shlex::try_quote(text).map_or_else(|_| text.to_owned(), |quoted| quoted.into_owned());
+        |text: &str| shlex::try_quote(&text.replace('\0', "")).map(Cow::into_owned).unwrap_or_default();
     let mut command =
         format!("vestibule wiring create --agent {} --channel {}", word(agent), word(&drop.channel_type));
     if drop.account != vestibule_plugin_api::ACCOUNT_MAIN {

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::house::House;
 use crate::lanes::Bell;
 use crate::ledger::{self, Claim, Delivery, Direction, Doubt};
-use crate::plugins::{CallError, Registry, bounded};
+use crate::plugins::{CallError, Registry};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,7 +145,7 @@ fn record_outcome(
         }
         Err(error) => error,
     };
-    let why = bounded(&error.to_string());
+    let why = error.to_string();
     let in_doubt = retry::in_doubt(error).then_some(can);
     // Asked in this transaction: an adapter that comes to life later looks, in one of its own, for what is parked.
     let is_there = registry.is_there(&delivery.address);
@@ -170,7 +170,7 @@ mod tests {
     use crate::ledger::{claim_next, record_reply};
     use crate::plugins::{AccountState, Link};
     use vestibule_plugin_api::{ACTION, PluginError};
-    use vestibule_session::MessageOut;
+    use vestibule_session::{MessageOut, words};
 
     fn address(channel: &str) -> Address {
         Address {
@@ -255,7 +255,7 @@ mod tests {
             let limits = (Doubt::MayDouble, 0);
             record_outcome(&db, &Registry::default(), &delivery, &outcome, limits, Timestamp(3))
                 .expect("on record");
-            assert_eq!(story(&db).1.map(|why| why.len()), Some(1024));
+            assert_eq!(story(&db).1.map(|why| why.chars().count()), Some(words::REASON_CHARS_MAX));
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::error::Result;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use vestibule_plugin_api::ID_BYTES_MAX;
+use vestibule_session::words;
 
 /// No wiring listens in the chat.
 pub const NO_AGENT_WIRED: &str = "no_agent_wired";
@@ -32,7 +33,8 @@ pub struct Drop {
     pub last_seen: i64,
 }
 
-/// Counts one. Of the sender, whom strangers name, at most [`ID_BYTES_MAX`] bytes are kept.
+/// Counts one. Reason and sender, whom strangers name, are kept as one bounded line each: of the sender at most
+/// [`ID_BYTES_MAX`] bytes.
 pub fn record(
     db: &Connection,
     (channel, account, chat): (&str, &str, &str),
@@ -47,7 +49,7 @@ pub fn record(
          ON CONFLICT DO UPDATE SET message_count = message_count + 1, last_seen = excluded.last_seen, \
          last_sender = COALESCE(excluded.last_sender, last_sender)",
     )?
-    .execute(params![channel, account, chat, reason, sender, now.0])?;
+    .execute(params![channel, account, chat, words::reason(reason), sender.map(words::reason), now.0])?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 use vestibule_plugin_api::Address;
-use vestibule_session::{MessageOut, Settled};
+use vestibule_session::{MessageOut, Settled, words};
 
 /// A reply on its way to its channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +143,7 @@ pub fn record_reply(
         reply.content,
         content_bytes,
         state,
-        verdict.err(),
+        verdict.err().map(words::reason),
         now.0,
         settled_at,
         change,
@@ -169,7 +169,7 @@ pub fn settle(
         delivery.message_out_id,
         status.as_str(),
         outcome.ok().flatten(),
-        outcome.err(),
+        outcome.err().map(words::reason),
         now.0,
         change
     ])?;
@@ -197,7 +197,7 @@ pub fn try_later(
         delivery.message_out_id,
         state,
         at,
-        why,
+        words::reason(why),
         in_doubt == Some(Doubt::MayDouble),
         in_doubt == Some(Doubt::LookUp),
     ])?;

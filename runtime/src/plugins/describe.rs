@@ -12,6 +12,7 @@ use toml::Table;
 use vestibule_plugin_api::wire::{self, DESCRIPTION_BYTES_MAX, Description, Request};
 use vestibule_plugin_api::{Manifest, PluginError, Schema};
 use vestibule_seam::{Frame, status};
+use vestibule_session::words;
 
 /// How long a plugin may take to describe itself.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ pub fn ended(why: &str) -> String {
 
 /// The sentence about a plugin that does not describe itself.
 fn refusal(why: &str) -> String {
-    let why: String = why.chars().take(WORDS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let why = words::line(why, WORDS_MAX);
     format!("it does not describe its config ({why}). Its author can say more. [DESCRIBE]")
 }
 
@@ -136,7 +137,7 @@ mod tests {
                 r#"{"config":{"keys":[{"key":"\n","type":"any"}]}}"#,
                 Err("its key `\\n` is not made"),
             ),
-            (status::ERROR, r#"{"error":"broken","reason":"told\u001b to"}"#, Err("(told  to)")),
+            (status::ERROR, r#"{"error":"broken","reason":"told\u001b to"}"#, Err("(told\u{fffd} to)")),
             (status::PANIC, r#""oh""#, Err("it panicked: oh")),
             (status::CANCELLED, "", Err("dropped the call")),
             (status::BAD_FRAME, r#""what?""#, Err("status 5: what?")),

@@ -20,6 +20,7 @@ use vestibule_plugin_api::{
     Tick, Verdict, WebhookRequest,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
+use vestibule_session::words;
 
 /// How long a plugin may take to start or stop an account.
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
@@ -27,8 +28,6 @@ const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a module may take over one message: somebody waits for it.
 const STATION_DEADLINE: Duration = Duration::from_secs(10);
-/// The longest reason of a report that is kept, in characters.
-const REASON_CHARS_MAX: usize = 500;
 /// How long an ending plugin's threads are waited for.
 pub(super) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -342,7 +341,7 @@ impl Link {
 
     async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
         let (code, frame) = self.call(frame, deadline).await?;
-        let words = |frame: &Frame| wire::read::<String>(frame).unwrap_or_else(|why| why);
+        let words = |frame: &Frame| words::reason(wire::read::<String>(frame).unwrap_or_else(|why| why));
         match code {
             status::OK => wire::read(&frame).map_err(|why| {
                 CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}")))
@@ -351,7 +350,7 @@ impl Link {
             status::CANCELLED => Err(CallError::Cancelled),
             status::UNSUPPORTED => Err(CallError::Unsupported(words(&frame))),
             status::BAD_FRAME => Err(CallError::Unsupported(words(&frame))),
-            _ => Err(CallError::Plugin(wire::read(&frame).unwrap_or_else(PluginError::retry))),
+            _ => Err(CallError::Plugin(bounded_error(wire::read(&frame).unwrap_or_else(PluginError::retry)))),
         }
     }
 }
@@ -367,11 +366,22 @@ impl Drop for UnderWay<'_> {
 
 /// A reason is one line for a person, however long and odd the plugin's was.
 fn bounded(health: Health) -> Health {
-    let line = |reason: String| reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
     match health {
-        Health::Degraded { reason } => Health::Degraded { reason: line(reason) },
-        Health::Stopped { reason } => Health::Stopped { reason: line(reason) },
+        Health::Degraded { reason } => Health::Degraded { reason: words::reason(reason) },
+        Health::Stopped { reason } => Health::Stopped { reason: words::reason(reason) },
         health => health,
+    }
+}
+
+/// An error as it is kept: its reason, too, may hold what strangers said to the plugin.
+fn bounded_error(error: PluginError) -> PluginError {
+    let reason = words::reason(error.reason());
+    match error {
+        PluginError::Retry { after_ms, in_doubt, .. } => PluginError::Retry { reason, after_ms, in_doubt },
+        PluginError::Refused { .. } => PluginError::Refused { reason },
+        PluginError::Unsupported { .. } => PluginError::Unsupported { reason },
+        PluginError::Broken { .. } => PluginError::Broken { reason },
+        PluginError::Unknown => PluginError::Unknown,
     }
 }
 

@@ -16,7 +16,6 @@ mod examine;
 mod fit;
 mod folder;
 mod handover;
-mod lines;
 mod link;
 mod load;
 mod opening;

@@ -1,6 +1,5 @@
 //! What a plugin may say to the runtime: decode, stamp, bound, hand on.
 
-use super::lines::Lines;
 use super::link::Link;
 use super::registry::slot;
 use crate::error::Error;
@@ -25,8 +24,6 @@ const CALL_KIB_MIN: u32 = 64;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the operator hears that there are such.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
-/// The longest line of a plugin in the log, in characters.
-const LINE_CHARS_MAX: usize = 2_000;
 
 /// The runtime, as one plugin sees it.
 pub struct Port {
@@ -36,7 +33,6 @@ pub struct Port {
     unanswered: Arc<Semaphore>,
     in_flight: Arc<Semaphore>,
     told: Mutex<Option<Instant>>,
-    lines: Lines,
     name: String,
 }
 
@@ -50,7 +46,6 @@ impl Port {
             unanswered: Arc::new(Semaphore::new(UNANSWERED_KIB as usize)),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             told: Mutex::default(),
-            lines: Lines::new(),
             name: link.manifest.name.clone(),
         }
     }
@@ -66,18 +61,6 @@ impl Port {
                 plugin,
                 "it says more than can be committed; what is too much it is to say again later"
             );
-        }
-    }
-
-    fn write(&self, level: u32, line: &str) {
-        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
-        let plugin = &self.name;
-        match level {
-            1 => tracing::error!(plugin, "{line}"),
-            2 => tracing::warn!(plugin, "{line}"),
-            3 => tracing::info!(plugin, "{line}"),
-            4 => tracing::debug!(plugin, "{line}"),
-            _ => tracing::trace!(plugin, "{line}"),
         }
     }
 }
@@ -106,8 +89,16 @@ impl RuntimeCalls for Port {
     /// What is committed stays committed: an answer nobody waits for is dropped.
     fn cancel(&self, _: u64) {}
 
+    /// The log itself bounds the line, and how many of them a plugin may write.
     fn log(&self, level: u32, line: &str) {
-        self.lines.pass(level, line, |level, line| self.write(level, line));
+        let plugin = &self.name;
+        match level {
+            1 => tracing::error!(plugin, "{line}"),
+            2 => tracing::warn!(plugin, "{line}"),
+            3 => tracing::info!(plugin, "{line}"),
+            4 => tracing::debug!(plugin, "{line}"),
+            _ => tracing::trace!(plugin, "{line}"),
+        }
     }
 }
 

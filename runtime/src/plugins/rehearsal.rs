@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use vestibule_plugin_api::{Manifest, Schema};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
+use vestibule_session::words;
 
 /// How long an ending plugin is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,7 +61,7 @@ impl RuntimeCalls for Listener {
     fn log(&self, _: u32, line: &str) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() < LINES_MAX {
-            lines.push(line.to_owned());
+            lines.push(words::reason(line));
         }
     }
 }

@@ -2,7 +2,6 @@
 //! plugin conform` examines.
 
 use super::describe;
-use super::lines::Lines;
 use super::load;
 use super::process::{Life, Spec};
 use crate::config::TierWanted;
@@ -13,9 +12,14 @@ use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
 use vestibule_plugin_api::{Accepted, Manifest, Schema, wire};
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
+use vestibule_session::words;
 
 /// How long an ending plugin is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many lines of its log are heard, and how much of each, in characters.
+const LINES_MAX: u64 = 10_000;
+const LINE_CHARS_MAX: usize = 10_000;
 
 /// A plugin that takes calls.
 pub struct Rig {
@@ -49,7 +53,7 @@ impl Begun {
 struct Counting {
     events: Arc<AtomicU64>,
     calls: Arc<dyn RuntimeCalls>,
-    lines: Lines,
+    lines: AtomicU64,
 }
 
 impl RuntimeCalls for Counting {
@@ -63,7 +67,9 @@ impl RuntimeCalls for Counting {
     }
 
     fn log(&self, level: u32, line: &str) {
-        self.lines.pass(level, line, |level, line| self.calls.log(level, line));
+        if self.lines.fetch_add(1, Ordering::Relaxed) < LINES_MAX {
+            self.calls.log(level, &words::line(line, LINE_CHARS_MAX));
+        }
     }
 }
 
@@ -109,7 +115,7 @@ impl Rig {
         let (manifest, entry) = (checked.inspected.manifest.clone(), checked.inspected.entry.clone());
         let events = Arc::new(AtomicU64::new(0));
         let dead = Arc::new(AtomicBool::new(false));
-        let calls = Counting { events: events.clone(), calls, lines: Lines::new() };
+        let calls = Counting { events: events.clone(), calls, lines: AtomicU64::new(0) };
         let seat = match tier {
             TierWanted::InProcess => {
                 load::fits_in_process(&checked)?;

@@ -10,6 +10,7 @@ use vestibule_plugin_api::wire::Request;
 use vestibule_plugin_api::{
     ACCOUNT_MAIN, OnFailure, REASON_BYTES_MAX, Reviewed, Screened, Station, TEXT_BYTES_MAX, Verdict,
 };
+use vestibule_session::words;
 
 /// A module that is starting, or being replaced, is waited for as long as for an answer of it.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -128,7 +129,6 @@ pub fn read(verdict: Verdict) -> Result<Said, String> {
 }
 
 /// A module's words as they are kept.
-pub fn bounded(words: &str) -> String {
-    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= REASON_BYTES_MAX;
-    words.char_indices().take_while(fits).map(|(_, c)| if c.is_control() { ' ' } else { c }).collect()
+pub fn bounded(said: &str) -> String {
+    words::line(&said[..said.floor_char_boundary(REASON_BYTES_MAX)], REASON_BYTES_MAX)
 }

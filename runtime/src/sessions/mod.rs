@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
+use vestibule_session::words;
 
 /// One mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -137,9 +138,10 @@ pub fn set_running(db: &Connection, id: &str, running: bool) -> Result<()> {
     Ok(())
 }
 
-/// Puts a session into quarantine with a reason, or releases it.
+/// Puts a session into quarantine with a reason, or releases it. The reason is kept as one bounded line: an
+/// agent may have a hand in it.
 pub fn set_quarantined(db: &Connection, id: &str, why: Option<&str>) -> Result<()> {
-    db.execute("UPDATE sessions SET quarantined = ?2 WHERE id = ?1", params![id, why])?;
+    db.execute("UPDATE sessions SET quarantined = ?2 WHERE id = ?1", params![id, why.map(words::reason)])?;
     Ok(())
 }
 

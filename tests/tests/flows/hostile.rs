@@ -147,6 +147,9 @@ const SPOILT: &[Attack] = &[
              WHERE name = 'i'",
         );
     }),
+    ("a name of 3 MB", |v| {
+        v.sql("PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'x' || char(27) || hex(zeroblob(1500000)), 'x', 0, 'no')")
+    }),
     ("a folder as journal", |v| fs::create_dir(v.beside("outbound.db-journal")).unwrap()),
     ("a FIFO as journal", |v| fifo(&v.beside("outbound.db-journal"))),
     ("a planted journal", |v| {
@@ -207,6 +210,7 @@ fn a_keeper_survives_or_dies_alone() {
         attack(&victim);
         let (word, _) = keep(&victim.dir);
         assert!(word.starts_with("spoilt: ") || word == "died", "{name}: {word}");
+        assert!(word.len() < 2_100 && !word.contains(char::is_control), "{name}: {} bytes", word.len());
         assert_eq!(fs::read_to_string(victim.home.path().join("treasure")).unwrap(), "untouched", "{name}");
     }
     for (name, attack, want) in READ {

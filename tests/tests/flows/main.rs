@@ -40,3 +40,4 @@ mod tiers;
 mod tools;
 mod traffic;
 mod webhooks;
+mod words;

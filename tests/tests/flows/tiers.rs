@@ -224,6 +224,22 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
     }
 }
 
+/// The noise of one source is counted, and nobody else's share of the log is used up.
+#[test]
+fn a_plugin_that_logs_without_end_does_not_fill_the_log() {
+    for tier in ["process", "in-process"] {
+        let ward = Ward::new(tier, "");
+        let before = ward.house.log().len();
+        assert_eq!(ward.fault("log"), "done"); // 100,000 lines
+        ward.round_trip();
+        ward.house.ok(&["plugin", "reload", "faulty"]);
+        let log = ward.house.log().split_off(before);
+        let lines = log.lines().filter(|line| line.contains("noise")).count();
+        assert!((200..2_000).contains(&lines), "{tier}: {lines} lines");
+        assert!(log.contains("channel is live channel=\"faulty\""), "{tier}: {log}");
+    }
+}
+
 /// For good: so neither a moment's work is a reason, nor a thread beside a plugin that answers.
 #[test]
 fn a_plugin_that_works_and_answers_is_not_put_behind() {

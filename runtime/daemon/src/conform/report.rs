@@ -3,6 +3,10 @@
 use serde_json::{Value, json};
 use std::path::Path;
 use vestibule_plugin_api::{Manifest, PluginKind};
+use vestibule_runtime::words;
+
+/// The longest sentence about a check that is shown, in characters.
+const WORDS_CHARS_MAX: usize = 2_000;
 
 /// What one check found, in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,12 +76,12 @@ impl Report {
 
     /// For people.
     pub fn print(&self) {
-        println!("{}\n", harmless(&self.title));
+        println!("{}\n", words::line(&self.title, WORDS_CHARS_MAX));
         let width = self.checks.iter().map(|(check, _)| check.len()).max().unwrap_or(0);
         for (check, outcome) in &self.checks {
-            let (outcome, words) = parts(outcome);
+            let (outcome, said) = parts(outcome);
             let outcome = if outcome == "failed" { "FAILED" } else { outcome };
-            println!("{outcome:7}  {check:width$}  {}", harmless(words));
+            println!("{outcome:7}  {check:width$}  {}", words::line(said, WORDS_CHARS_MAX));
         }
         let ok = self.count(|outcome| matches!(outcome, Outcome::Ok(_)));
         let skipped = self.count(|outcome| matches!(outcome, Outcome::Skipped(_)));
@@ -91,9 +95,4 @@ fn parts(outcome: &Outcome) -> (&'static str, &str) {
         Outcome::Failed(words) => ("failed", words),
         Outcome::Skipped(words) => ("skipped", words),
     }
-}
-
-/// A plugin's words may not move a person's cursor.
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -7,6 +7,7 @@ use crate::{agents, clock, sessions};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vestibule_session::words;
 
 /// How many are shown.
 const SHOWN: i64 = 1000;
@@ -54,7 +55,7 @@ pub fn answer_one(db: &Connection, value: Value) -> Result<Outcome> {
         return Err(Error::Refused(format!(
             "`{}` is none of its options; choose one of: {}",
             given.value.escape_debug(),
-            labels.join(", ")
+            words::reason(labels.join(", "))
         )));
     };
     let operator = Giver { handle: OPERATOR.into(), name: OPERATOR.into(), is_bot: false, chat: None };

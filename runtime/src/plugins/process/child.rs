@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
 use vestibule_seam::{Frame, RuntimeCalls};
+use vestibule_session::words;
 
 /// How long a plugin may take to be opened and to start its machinery.
 pub const OPEN_PATIENCE: Duration = Duration::from_secs(10);
@@ -211,5 +212,5 @@ async fn keep_last(mut stderr: ChildStderr, last: Arc<Mutex<Vec<u8>>>) {
 fn last_line(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+    Some(words::line(line, 300))
 }

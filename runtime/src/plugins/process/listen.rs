@@ -9,11 +9,14 @@ use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::sync::{Semaphore, oneshot};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
+use vestibule_session::words;
 
 /// How much of a plugin's events is on its way at once, in KiB; then its socket is not read.
 const IN_FLIGHT_KIB: u32 = 256 * 1024;
 /// What the smallest event counts, in KiB: so there are at most 512.
 const EVENT_KIB_MIN: u32 = 512;
+/// The longest sentence on why a file cannot be opened, in characters.
+const WHY_CHARS_MAX: usize = 1_000;
 /// What is said when the socket ends.
 pub const GONE: &str = "it closed its socket";
 
@@ -99,8 +102,9 @@ async fn hear(
         Kind::Cancel => {} // what is committed stays committed
         Kind::Opened => {
             let Some(opened) = heard.opened.take() else { return Err("it was opened twice".to_owned()) };
-            let why = serde_json::from_slice(&packet.head).unwrap_or_default();
-            let _ = opened.send(if code == status::OK { Ok(()) } else { Err(why) });
+            let why: String = serde_json::from_slice(&packet.head).unwrap_or_default();
+            let _ =
+                opened.send(if code == status::OK { Ok(()) } else { Err(words::line(why, WHY_CHARS_MAX)) });
         }
         Kind::Ended => {
             if let Some(ended) = heard.ended.take() {
