@@ -107,4 +107,21 @@ mod tests {
         forget_unwired(&db, "x", "main", "c").expect("it is wired");
         assert_eq!(recent(&db, 10).expect("rows").len(), 1);
     }
+
+    #[test]
+    fn reason_and_sender_are_kept_as_one_bounded_line_each() {
+        let db = crate::db::in_memory();
+        let evil = format!("a\n\u{1b}[2J{}", "x".repeat(100_000));
+        for _ in 0..2 {
+            record(&db, ("x", "main", "c"), &evil, Some(&evil), Timestamp(0)).expect("on record");
+        }
+        let drops = recent(&db, 9).expect("it answers");
+        let [Drop { reason, last_sender: Some(sender), message_count: 2, .. }] = &drops[..] else {
+            panic!("{drops:?}")
+        };
+        for kept in [reason, sender] {
+            assert!(kept.starts_with("a \u{fffd}[2Jxx"), "{kept}");
+            assert_eq!(kept.chars().count(), words::REASON_CHARS_MAX);
+        }
+    }
 }

@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The head of a request must be whole this long after its connection opened, or after the answer before it.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
-/// How much of a connection is read ahead, in bytes; a head may not be longer.
-const READ_AHEAD_MAX: usize = 64 * 1024;
+/// How much of a head is waited for, in bytes. The read that passes this may bring as much again.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// What the bodies of strangers may hold together, in bytes; more where one may be longer.
 const STRANGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// So many bodies of the longest kind have room at least.
@@ -65,7 +65,7 @@ async fn converse(house: Arc<House>, seat: Arc<Seat>, stream: TcpStream, routes:
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(READ_AHEAD_MAX);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(HEAD_BYTES_MAX);
     let mut talk = pin!(http.serve_connection(TokioIo::new(stream), answer));
     let ended = tokio::select! {
         ended = talk.as_mut() => ended,

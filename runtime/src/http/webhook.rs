@@ -196,15 +196,17 @@ fn answered(
 
 fn secret(link: &Link, account: &str, key: &str) -> Result<String, Answer> {
     let section = link.sections().get(account).cloned();
-    let resolved = section.and_then(|section| config::resolve(&section, &link.manifest.secrets).ok());
-    match resolved.as_ref().and_then(|config| config.get(key)).and_then(Value::as_str) {
-        Some(secret) if !secret.is_empty() => Ok(secret.to_owned()),
-        // Without a secret nothing can be verified, so nothing is taken.
-        _ => refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("this account has no {key}; set it in vestibule.toml"),
-        ),
-    }
+    let config = section.and_then(|section| config::resolve(&section, &link.manifest.secrets).ok());
+    usable(config.as_ref(), key).map(str::to_owned).ok_or_else(|| {
+        let words = format!("this account has no {key}; set it in vestibule.toml");
+        (StatusCode::SERVICE_UNAVAILABLE, words)
+    })
+}
+
+/// The secret of a config. Without one nothing can be verified, so nothing is taken: an empty one anybody
+/// could sign with. Pure.
+fn usable<'c>(config: Option<&'c Value>, key: &str) -> Option<&'c str> {
+    config?.get(key)?.as_str().filter(|secret| !secret.is_empty())
 }
 
 /// Reads a stranger's body: of `limit` bytes at most, and as fast as bodies must come.
@@ -241,6 +243,39 @@ fn next_by(bytes: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_can_verify_a_request() {
+        let config = json!({ "key": "x", "empty": "", "number": 7, "table": {} });
+        assert_eq!(usable(Some(&config), "key"), Some("x"));
+        for key in ["empty", "number", "table", "missing"] {
+            assert_eq!(usable(Some(&config), key), None, "{key}");
+        }
+        assert_eq!(usable(None, "key"), None);
+    }
+
+    #[test]
+    fn what_a_platform_is_told_and_whether_it_may_send_again() {
+        let head = |status: u16| Ok(WebhookHead { status, body: "told".into() });
+        let plugin = |error: PluginError| Err(CallError::Plugin(error));
+        for (answer, status, words, again) in [
+            (head(200), 200, "told", false),
+            (head(202), 202, "told", false),
+            (head(400), 400, "told", true),
+            (head(503), 503, "told", true),
+            (plugin(PluginError::refused("not this")), 422, "not this", true),
+            (plugin(PluginError::retry("secret of the house")), 503, "it was not taken; send it again", true),
+            (Err(CallError::Late), 503, "it was not taken; send it again", true),
+        ] {
+            let replays = Replays::default();
+            let begin = || replays.begin("x", "main", [1; 32]);
+            let Seen::New(serving) = begin() else { panic!("it is new") };
+            let (told, said) = answered("x", "main", serving, answer).unwrap_or_else(|refusal| refusal);
+            assert_eq!((told.as_u16(), said.as_str()), (status, words));
+            assert_eq!(matches!(begin(), Seen::New(_)), again, "{status}");
+        }
+    }
 
     #[test]
     fn how_long_a_body_may_take() {

@@ -428,6 +428,27 @@ pub(super) mod tests {
         assert_eq!(of("SELECT COUNT(*) FROM deliveries WHERE content <> '' AND seq > 400"), 2);
     }
 
+    /// Whoever said it: an agent, or a platform.
+    #[test]
+    fn why_it_failed_is_kept_as_one_bounded_line() {
+        let db = ledger();
+        let why = format!("two\nlines\u{1b}[2J {}", "x".repeat(100_000));
+        record_reply(&db, "s", &reply("a", 1), Err(&why), Timestamp(1)).expect("it is refused");
+        for (id, seq) in [("b", 3), ("c", 5)] {
+            record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
+        }
+        let b = claim(&db).expect("the oldest");
+        settle(&db, &b, Err(&why), Timestamp(3)).expect("it is settled");
+        let c = claim(&db).expect("the next");
+        try_later(&db, &c, None, &why, None).expect("it is parked");
+        for id in ["a", "b", "c"] {
+            let sql = "SELECT last_error FROM deliveries WHERE message_out_id = ?1";
+            let kept: String = db.query_row(sql, [id], |r| r.get(0)).expect("a reason");
+            assert!(kept.starts_with("two lines\u{fffd}[2J xxx"), "{id}: {kept}");
+            assert_eq!(kept.chars().count(), words::REASON_CHARS_MAX, "{id}");
+        }
+    }
+
     /// Also when the adapter was not there in between: then nothing was asked.
     #[test]
     fn who_was_in_doubt_stays_in_doubt_until_it_is_settled() {

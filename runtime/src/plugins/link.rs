@@ -410,3 +410,35 @@ pub(super) fn log_level() -> u32 {
         Some(tracing::Level::TRACE) => 5,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_plugin_says_went_wrong_is_one_bounded_line() {
+        let why = || format!("a\n\u{1b}[2J{}", "x".repeat(100_000));
+        let in_time = PluginError::Retry { reason: why(), after_ms: Some(7), in_doubt: true };
+        for error in [
+            in_time,
+            PluginError::refused(why()),
+            PluginError::unsupported(why()),
+            PluginError::broken(why()),
+        ] {
+            let kept = bounded_error(error.clone());
+            assert!(kept.reason().starts_with("a \u{fffd}[2Jxx"), "{kept:?}");
+            assert_eq!(kept.reason().chars().count(), words::REASON_CHARS_MAX);
+            assert_eq!(std::mem::discriminant(&kept), std::mem::discriminant(&error));
+            assert_eq!(matches!(kept, PluginError::Retry { after_ms: Some(7), in_doubt: true, .. }), {
+                matches!(error, PluginError::Retry { .. })
+            });
+        }
+        for health in [Health::Degraded { reason: why() }, Health::Stopped { reason: why() }] {
+            let (Health::Degraded { reason } | Health::Stopped { reason }) = bounded(health) else {
+                panic!("it is as it was")
+            };
+            assert_eq!(reason.chars().count(), words::REASON_CHARS_MAX);
+            assert!(!reason.contains(words::is_harmful));
+        }
+    }
+}

@@ -161,3 +161,25 @@ pub fn of_agent(db: &Connection, agent_group_id: &str) -> Result<Vec<String>> {
     let rows = statement.query_map([agent_group_id], |r| r.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_it_is_in_quarantine_is_kept_as_one_bounded_line() {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0)",
+        )
+        .expect("it fills");
+        let id = open_for_agent(&db, "ag", Timestamp(0)).expect("it is opened");
+        let why = format!("a name\n\u{1b}[2J{}", "x".repeat(3_000_000));
+        set_quarantined(&db, &id, Some(&why)).expect("on record");
+        let kept = named(&db, &id).expect("it is there").quarantined.expect("a reason");
+        assert!(kept.starts_with("a name \u{fffd}[2Jxx"), "{kept}");
+        assert_eq!(kept.chars().count(), words::REASON_CHARS_MAX);
+        set_quarantined(&db, &id, None).expect("on record");
+        assert_eq!(named(&db, &id).expect("it is there").quarantined, None);
+    }
+}

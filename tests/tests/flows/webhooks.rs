@@ -22,14 +22,52 @@ fn base64(bytes: &[u8]) -> String {
     format!("{text:=<width$}", width = text.len().div_ceil(4) * 4)
 }
 
-fn post(house: &House, secret: &str, age: i64, body: &str) -> (u16, String) {
+/// What signs a body: the signature and its time.
+fn signed(secret: &str, age: i64, body: &str) -> (String, String) {
     let now = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
     let time = (now - age).to_string();
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{time}.{body}").as_bytes());
-    let signature = format!("v1,{}", base64(&mac.finalize().into_bytes()));
+    (format!("v1,{}", base64(&mac.finalize().into_bytes())), time)
+}
+
+fn post_to(at: SocketAddr, (signature, time): &(String, String), body: &str) -> (u16, String) {
     let headers = [("x-plain-signature", signature.as_str()), ("x-plain-time", time.as_str())];
-    request(house.listening(), "POST", "/webhook/plain/main", &headers, body.as_bytes())
+    request(at, "POST", "/webhook/plain/main", &headers, body.as_bytes())
+}
+
+fn post(house: &House, secret: &str, age: i64, body: &str) -> (u16, String) {
+    post_to(house.listening(), &signed(secret, age, body), body)
+}
+
+/// A request on a connection that stays open, signed.
+fn on_open(body: &str) -> String {
+    let (signature, time) = signed("the key", 0, body);
+    let signs = format!("x-plain-signature: {signature}\r\nx-plain-time: {time}\r\n");
+    let length = body.len();
+    format!("POST /webhook/plain/main HTTP/1.1\r\nhost: x\r\n{signs}content-length: {length}\r\n\r\n{body}")
+}
+
+/// Sends the last of a request; the answer to it.
+fn answer(stream: &mut TcpStream, last: &str) -> String {
+    stream.write_all(last.as_bytes()).unwrap();
+    let mut answer = [0; 1024];
+    let count = stream.read(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+fn connect(at: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Whether the other side has closed it.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let read = stream.read(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 fn house(config: &str) -> House {
@@ -104,10 +142,6 @@ fn idle_connections_keep_no_webhook_out() {
     };
     assert!(sockets() < 256 + 44, "{} sockets are open", sockets());
     // Those that waited longest were closed, the others are still there.
-    let is_closed = |stream: &mut TcpStream| {
-        stream.set_nonblocking(true).unwrap();
-        !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
-    };
     let closed: Vec<bool> = idle.iter_mut().map(is_closed).collect();
     assert!(closed[..IDLE - 256].iter().all(|closed| *closed), "the first are closed");
     assert!(!closed[IDLE - 100..].contains(&true), "the last are not");
@@ -130,13 +164,12 @@ fn idle_connections_keep_no_webhook_out() {
     }
 }
 
-/// A request whose body is longer than what comes of it.
+/// A stranger's request whose body is longer than what comes of it.
 fn begin(at: SocketAddr, body: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = connect(at);
     let head =
         "POST /webhook/plain/main HTTP/1.1\r\nhost: x\r\nx-plain-signature: v1,x\r\nx-plain-time: 1\r\n";
-    stream.write_all(format!("{head}content-length: 100000\r\n\r\n").as_bytes()).unwrap();
+    stream.write_all(format!("{head}content-length: 1000000\r\n\r\n").as_bytes()).unwrap();
     stream.write_all(body).unwrap();
     stream
 }
@@ -160,6 +193,127 @@ fn bodies_that_never_end_keep_no_signed_webhook_out() {
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
     assert!(took < Duration::from_secs(5), "a platform waits 10 s at most, this took {took:?}");
     drop(slow);
+}
+
+/// All together hold 32 MiB at most: of one source those that came first make room.
+#[test]
+fn the_bodies_of_strangers_are_bounded_together() {
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    let at = house.listening();
+    let mut open: Vec<TcpStream> = Vec::new();
+    for number in 0..40 {
+        open.push(begin(at, &[b' '; 999_000]));
+        let body = format!("beside {number}");
+        assert_eq!(post_to(at, &signed("the key", 0, &body), &body).0, 200);
+    }
+    // Without a word: one that is too slow would hear of it.
+    let made_room = |stream: &mut TcpStream| match stream.peek(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    };
+    open.iter().for_each(|stream| stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap());
+    until("the first have made room", || open[..6].iter_mut().all(made_room).then_some(()));
+    assert!(!open[10..].iter_mut().any(made_room), "the others have not");
+}
+
+/// Also on a connection that was open before others.
+#[test]
+fn a_request_is_new_when_it_begins() {
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    let at = house.listening();
+    let mut old = connect(at);
+    let mut idle: Vec<TcpStream> = (0..254).map(|_| connect(at)).collect();
+    assert_eq!(request(at, "GET", "/", &[], b"").0, 404, "all of them are seated");
+    let request_of_old = on_open("a request");
+    let (first, last) = request_of_old.split_at(request_of_old.len() - 3);
+    old.write_all(first.as_bytes()).unwrap();
+    until("it has begun", || {
+        let mut newer = connect(at);
+        newer.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        newer.read_to_end(&mut Vec::new()).ok().map(|_| ())
+    });
+    let mut newer: Vec<TcpStream> = (0..50).map(|_| connect(at)).collect();
+    until("others have made room", || is_closed(&mut idle[40]).then_some(()));
+    assert!(answer(&mut old, last).contains(" 200 "), "it has waited less than they have");
+    assert!(!is_closed(&mut newer[49]));
+}
+
+/// One that was answered is idle, whatever it was before.
+#[test]
+fn connections_that_were_answered_make_room() {
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    let at = house.listening();
+    let post = |number: usize| {
+        let mut stream = connect(at);
+        let answer = answer(&mut stream, &on_open(&format!("number {number}")));
+        assert!(answer.contains(" 200 "), "{number}: {answer}");
+        stream
+    };
+    let mut answered: Vec<TcpStream> = (0..260).map(post).collect();
+    assert!(is_closed(&mut answered[0]) && !is_closed(&mut answered[259]));
+}
+
+#[test]
+fn heads_and_bodies_without_end_are_refused() {
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    let begin = "POST /webhook/plain/main HTTP/1.1\r\nhost: x\r\n";
+    let head = format!("{begin}a: {}\r\n\r\n", "a".repeat(150_000));
+    let chunks = format!("10000\r\n{}\r\n", "a".repeat(0x10000)).repeat(17);
+    let body = format!("{begin}transfer-encoding: chunked\r\n\r\n{chunks}");
+    for (sent, status) in [(head, "431"), (body, "413")] {
+        let mut stream = connect(house.listening());
+        let mut to = stream.try_clone().unwrap();
+        // It may hang up before it has read all.
+        let writing = std::thread::spawn(move || drop(to.write_all(sent.as_bytes())));
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"));
+        drop(stream);
+        writing.join().unwrap();
+    }
+}
+
+/// Verified requests that wait for their plugin: so many at once, of two that are the same one, and none makes room
+/// for a stranger.
+#[test]
+fn verified_requests_have_places_and_keep_them() {
+    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
+    house.start_with("plain");
+    let at = house.listening();
+    exchange(&house, &plain(&[("POST-MODE:.", "POST-MODE:h")])); // its start hangs: they wait 5 s, in vain
+    until("the first is stopped", || (house.channel("plain")["state"] != "live").then_some(()));
+    let (told, answers) = std::sync::mpsc::channel();
+    std::thread::scope(|threads| {
+        let post = |signs: (String, String), body: String| {
+            let told = told.clone();
+            threads.spawn(move || told.send(post_to(at, &signs, &body)).unwrap());
+        };
+        let twin = signed("the key", 0, "twin");
+        post(twin.clone(), "twin".into());
+        post(twin, "twin".into());
+        let (status, words) = answers.recv().unwrap();
+        assert!(status == 503 && words.contains("the same is being taken"), "{status} {words}");
+        for number in 0..80 {
+            let body = format!("number {number}");
+            post(signed("the key", 0, &body), body);
+        }
+        let at_once: Vec<(u16, String)> = answers.iter().take(80 - 63).collect();
+        let no_place =
+            |(status, words): &(u16, String)| *status == 503 && words.contains("too many requests at once");
+        assert!(at_once.iter().all(no_place), "{at_once:?}");
+        let strangers: Vec<TcpStream> = (0..300).map(|_| connect(at)).collect();
+        assert_eq!(request(at, "GET", "/", &[], b"").0, 404, "they are seated");
+        let later: Vec<(u16, String)> = answers.iter().take(64).collect();
+        assert!(
+            later.iter().all(|(status, said)| *status == 503 && said.contains("not live yet")),
+            "{later:?}"
+        );
+        drop(strangers);
+    });
 }
 
 #[test]
