@@ -51,6 +51,7 @@ impl Running {
         vestibule_session::never_wait("runtime");
         let lock = home.open()?;
         launcher::adopt_orphans();
+        launcher::allow_open_files();
         let central = Central::open(&home.central_db())?;
         let opened = begin.elapsed();
         prepare(&central).await?;

@@ -37,6 +37,16 @@ pub async fn sandbox(house: &House) -> Result<&Choice> {
     house.sandbox.get_or_try_init(choose).await
 }
 
+/// Lets this process have as many files open as its user may: with fewer, an agent that keeps many
+/// descriptors on their way through sockets would keep it from sending any.
+pub fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Ends what outlived a killed keeper of a session that has none now.
 pub async fn end_survivors(house: &House, session_id: &str) {
     let (id, home) = (session_id.to_owned(), house.home.clone());

@@ -67,6 +67,7 @@ pub fn attempt(what: &str, on: &str) -> Result<()> {
         "flags" => same_again(on, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS),
         "project" => same_again(on, FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR),
         "signal-by-file" => signal_by_file(on),
+        "hold-in-flight" => hold_in_flight(on),
         other => Err(Error::other(format!("there is no attempt `{other}`"))),
     }
 }
@@ -180,4 +181,33 @@ fn signal_by_file(on: &str) -> Result<()> {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     Err(Error::other("the process lives on"))
+}
+
+/// Sends itself as many descriptors as its user may have on the way, receives none, and says so in a file.
+fn hold_in_flight(told: &str) -> Result<()> {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    const AT_ONCE: usize = 250;
+    let mut pairs = Vec::new();
+    loop {
+        let (from, to) = std::os::unix::net::UnixStream::pair()?;
+        let sent = loop {
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+            let mut beside = SendAncillaryBuffer::new(&mut space);
+            let many = [rustix::stdio::stdin(); AT_ONCE];
+            beside.push(SendAncillaryMessage::ScmRights(&many));
+            let byte = [std::io::IoSlice::new(b"x")];
+            if let Err(error) = sendmsg(&from, &byte, &mut beside, SendFlags::DONTWAIT) {
+                break error;
+            }
+        };
+        pairs.push((from, to));
+        match sent {
+            rustix::io::Errno::AGAIN => {}
+            rustix::io::Errno::TOOMANYREFS => break,
+            other => return Err(other.into()),
+        }
+    }
+    std::fs::write(told, "x")?;
+    std::thread::sleep(std::time::Duration::from_secs(60));
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! Files: in, out, their limits, and what an agent may try with the folders they lie in.
 
-use crate::support::{House, Terminal, free_port, keep, race_time, rows, tells_of_abort, until};
+use crate::support::{
+    House, Terminal, free_port, hostile, keep, program_for, programs, race_time, rows, tells_of_abort, until,
+    users,
+};
 use rusqlite::Connection;
 use rustix::fs::{CWD, RenameFlags, mkfifoat, renameat_with};
 use std::fs;
@@ -44,13 +47,17 @@ fn files_go_in_and_come_back() {
 /// The example channel, as a file, in a process of its own.
 #[test]
 fn files_cross_the_seam_both_ways() {
-    use std::io::{Read, Write};
     let at = free_port();
     let house = House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up();
     let file = house.home.path().join("plugins/echo.so");
     fs::copy(crate::support::plugin_file("vestibule-echo-channel"), file).unwrap();
     house.wait_live("echo");
     house.ok(&["wiring", "create", "--agent", "assistant", "--channel", "echo", "--chat", "lines"]);
+    crosses_and_comes_back(at);
+}
+
+fn crosses_and_comes_back(at: std::net::SocketAddr) {
+    use std::io::{Read, Write};
     // Larger than what rides inside a packet.
     let bytes: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
     let mut call = std::net::TcpStream::connect(at).unwrap();
@@ -63,6 +70,31 @@ fn files_cross_the_seam_both_ways() {
     call.read_exact(&mut back).unwrap();
     assert_eq!(&back[..head.len()], head.as_bytes());
     assert_eq!(&back[head.len()..], &bytes[..]);
+}
+
+/// A user has only so many descriptors on their way through sockets, and an agent's count as its user's.
+#[test]
+fn an_agent_that_holds_descriptors_in_flight_stops_no_file() {
+    let user = *users().last().unwrap(); // root has as many as it likes
+    let at = free_port();
+    let house = House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n"));
+    let few = house.home.path().join("with-few-files");
+    let program = program_for(user, crate::support::binary());
+    fs::write(&few, format!("#!/bin/sh\nulimit -Sn 1024\nexec '{}' \"$@\"\n", program.display())).unwrap();
+    fs::set_permissions(&few, fs::Permissions::from_mode(0o755)).unwrap();
+    let house = house.of_user(user).program(&few).up();
+    let file = house.home.path().join("plugins/echo.so");
+    fs::copy(crate::support::plugin_file("vestibule-echo-channel"), file).unwrap();
+    house.wait_live("echo");
+    house.ok(&["wiring", "create", "--agent", "assistant", "--channel", "echo", "--chat", "lines"]);
+    let hold = format!("{} hold-in-flight held", program_for(user, hostile()).display());
+    house.ok(&["agent", "create", "bad", "--provider", "command", "--command", &hold]);
+    house.ok(&["messaging-group", "delete", "local"]);
+    house.ok(&["wiring", "create", "--agent", "bad", "--channel", "terminal", "--chat", "local"]);
+    Terminal::connect(&house, false).say("go");
+    until("it holds them", || house.home.path().join("groups/bad/held").exists().then_some(()));
+    crosses_and_comes_back(at);
+    assert_eq!(programs(&hold).len(), 1, "they were held all the while");
 }
 
 #[test]

@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How many files a runner may have open.
 const OPEN_FILES_MAX: u64 = 1024;
+/// Who may have fewer files open than its user has descriptors on their way through sockets can send none.
+/// Runners of the user can have 1024 and 253 there, so what sends descriptors for the runtime may have more.
+pub const IN_FLIGHT_MIN: u64 = 2 * OPEN_FILES_MAX;
 /// How many processes the user of a runner may have. Root is not counted by the kernel.
 const PROCESSES_MAX: u64 = 4096;
 /// How many timers and queued signals the user of a runner may have for the runner to get one more: others
@@ -105,7 +108,8 @@ pub struct PluginGrants {
     pub file: PathBuf,
     /// How much memory of its own it may map, in bytes.
     pub memory_bytes: u64,
-    /// How many descriptors it may have open.
+    /// How many descriptors it may have open. The kernel lets it have [`IN_FLIGHT_MIN`] at least: who gives it
+    /// fewer must look.
     pub open_files: u64,
     /// The largest memory file it may make, in bytes.
     pub file_bytes: u64,
@@ -120,7 +124,7 @@ pub struct PluginGrants {
 pub fn plugin(grants: &PluginGrants) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, grants.file_bytes)?;
-    limit(Resource::Nofile, grants.open_files)?;
+    limit(Resource::Nofile, grants.open_files.max(room_in_flight()))?;
     limit(Resource::Sigpending, PENDING_MAX)?;
     limit(Resource::Data, grants.memory_bytes)?;
     drop_capabilities()?;
@@ -150,6 +154,12 @@ pub(crate) fn probe() -> Result<Confinement> {
     }
     let reached = parent.is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok());
     Ok(Confinement { landlock, keeps_signals: !reached })
+}
+
+/// [`IN_FLIGHT_MIN`], or as much of it as this process may have.
+fn room_in_flight() -> u64 {
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    most.map_or(IN_FLIGHT_MIN, |most| most.min(IN_FLIGHT_MIN))
 }
 
 fn limit(resource: Resource, most: u64) -> Result<()> {
