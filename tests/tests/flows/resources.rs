@@ -30,10 +30,16 @@ fn nice_of_session(pid: &str) -> Option<i64> {
     text.split_once(" nice ").map(|(_, nice)| nice.trim().parse().unwrap())
 }
 
+/// Each sandbox, for each user.
+fn everywhere() -> Vec<(Option<u32>, &'static str)> {
+    let sandboxes = sandboxes();
+    users().into_iter().flat_map(|user| sandboxes.iter().map(move |sandbox| (user, *sandbox))).collect()
+}
+
 #[test]
 fn a_run_is_a_session_of_its_own_and_weighs_less_than_the_house() {
-    for sandbox in [sandboxes(), vec!["none"]].concat() {
-        let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+    for (user, sandbox) in everywhere() {
+        let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).of_user(user).up();
         let (own, first) = (format!("sleep 603.{}", house.pid()), format!("sleep 604.{}", house.pid()));
         let command = format!("sh -c 'setsid {own} & exec {first}'");
         house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
@@ -134,8 +140,9 @@ fn who_hides_what_it_has_open_is_measured_or_ended() {
 
 #[test]
 fn a_full_folder_of_an_agent_stops_its_session_until_there_is_room() {
-    for sandbox in [sandboxes(), vec!["none"]].concat() {
-        let house = House::new(&format!("sandbox = \"{sandbox}\"\nsandbox_agent_mb = 4\n")).up();
+    for (user, sandbox) in everywhere() {
+        let house =
+            House::new(&format!("sandbox = \"{sandbox}\"\nsandbox_agent_mb = 4\n")).of_user(user).up();
         let fill = "sh -c 'head -c 8000000 /dev/zero >big; sleep 60'";
         house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", fill]);
         Terminal::connect(&house, false).say("fill");
