@@ -13,8 +13,8 @@ use std::path::PathBuf;
 /// The most open files of a run together.
 const OPEN_FILES_MAX: u64 = 16 * 1024;
 
-/// A process that hides what it has open, so often in a row, is no accident: a program that may be executed and
-/// not read hides it, too, until it ends.
+/// So many looks in a row that find a process hiding what it has open are no accident. One may be: a program
+/// that may be executed and not read, as `sudo` is on some systems, hides it until it ends.
 const HIDDEN_MAX: u32 = 2;
 
 /// What the processes of a run use together.
