@@ -1,4 +1,4 @@
-//! The log: for each event one line on standard error, whoever caused it.
+//! The log: for each event one line on standard error.
 //!
 //! Invariants:
 //! - Whatever an event holds, its line is one line, clean and bounded: this is the only place that writes it.
@@ -104,7 +104,7 @@ struct Fields<'a>(&'a mut String);
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // A line that ends early says so; there is nobody else to tell.
+        // A line that ends early shows it by its last character.
         let _ = if field.name() == "message" {
             write!(words::Line::new(self.0, MESSAGE_CHARS_MAX), "{value:?}")
         } else {

@@ -48,7 +48,7 @@ pub fn out(text: Arguments<'_>) {
     }
 }
 
-/// Writes to standard error. Where nobody reads that either, the exit code says it.
+/// Writes to standard error. Where that is closed, too, the exit code says it.
 pub fn err(text: Arguments<'_>) {
     let _ = write(&mut std::io::stderr().lock(), text);
 }

@@ -69,7 +69,7 @@ async fn converse(house: Arc<House>, seat: Arc<Seat>, stream: TcpStream, routes:
     let mut talk = pin!(http.serve_connection(TokioIo::new(stream), answer));
     let ended = tokio::select! {
         ended = talk.as_mut() => ended,
-        // A request that was on its way is sent again, by whoever does that.
+        // A request that was on its way is sent again by a platform that does so.
         () = seat.makes_room() => return,
         () = house.stopping() => {
             talk.as_mut().graceful_shutdown();

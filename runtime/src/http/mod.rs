@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Nothing of a request reaches a plugin before its signature is verified on the raw body.
-//! - Whoever is not verified keeps out nobody who is: at no stage does a stranger hold what others need.
+//! - A stranger keeps no verified request out: at no stage does one hold what others need.
 
 mod connections;
 mod replays;

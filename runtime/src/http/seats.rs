@@ -2,7 +2,7 @@
 //!
 //! A connection is a stranger's until the request it has sent is verified. When the seats, or the bytes that
 //! strangers' bodies may hold, run out, the source that has most of them gives way: of its strangers the
-//! one that has waited longest is closed. So a source can keep out nobody but itself, and one that is alone, as a
+//! one that has waited longest is closed. So a source can keep out only itself, and one that is alone, as a
 //! reverse proxy is, has everything.
 
 use std::cmp::Reverse;
@@ -117,7 +117,7 @@ impl Seat {
         }
     }
 
-    /// Its request is verified: it is closed for nobody until it waits again. False when it makes room already.
+    /// Its request is verified: it is not closed for another until it waits again. False when it makes room already.
     pub fn is_verified(&self) -> bool {
         self.seats.strangers().by_turn.remove(&self.turn.swap(0, Ordering::Relaxed)).is_some()
     }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_holds_most_seats_makes_room() {
+    fn the_source_that_holds_most_seats_makes_room() {
         threads().block_on(async {
             let seats = Arc::new(Seats::new(100));
             let one = seats.seat(ip("10.0.0.2")).await.expect("a seat");
@@ -251,7 +251,7 @@ mod tests {
             while others.len() + 1 < OPEN_MAX {
                 others.push(seats.seat(ip("10.0.0.1")).await.expect("a seat"));
             }
-            assert!(others[0].is_verified(), "closed for nobody");
+            assert!(others[0].is_verified(), "it makes no room");
             let next = seats.seat(ip("10.0.0.3"));
             let leaves = async {
                 others[1].makes_room().await;

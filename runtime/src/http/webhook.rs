@@ -203,8 +203,8 @@ fn secret(link: &Link, account: &str, key: &str) -> Result<String, Answer> {
     })
 }
 
-/// The secret of a config. Without one nothing can be verified, so nothing is taken: an empty one anybody
-/// could sign with. Pure.
+/// The secret of a config. Without one nothing can be verified, so nothing is taken: with an empty one every
+/// stranger could sign. Pure.
 fn usable<'c>(config: Option<&'c Value>, key: &str) -> Option<&'c str> {
     config?.get(key)?.as_str().filter(|secret| !secret.is_empty())
 }

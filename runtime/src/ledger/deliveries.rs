@@ -428,7 +428,7 @@ pub(super) mod tests {
         assert_eq!(of("SELECT COUNT(*) FROM deliveries WHERE content <> '' AND seq > 400"), 2);
     }
 
-    /// Whoever said it: an agent, or a platform.
+    /// An agent said it, or a platform.
     #[test]
     fn why_it_failed_is_kept_as_one_bounded_line() {
         let db = ledger();

@@ -224,7 +224,7 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
     }
 }
 
-/// The noise of one source is counted, and nobody else's share of the log is used up.
+/// The noise of one source is counted, and no other's share of the log is used up.
 #[test]
 fn a_plugin_that_logs_without_end_does_not_fill_the_log() {
     for tier in ["process", "in-process"] {

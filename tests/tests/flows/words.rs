@@ -31,7 +31,7 @@ fn terminal() -> (File, OwnedFd) {
         )
     };
     assert_eq!(opened, 0);
-    // SAFETY: they were just opened, and belong to nobody else.
+    // SAFETY: they were just opened, and have no other owner.
     unsafe { (File::from_raw_fd(shown), OwnedFd::from_raw_fd(given)) }
 }
 

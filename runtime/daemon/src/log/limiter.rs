@@ -144,7 +144,7 @@ mod tests {
         let mut count = |name: String, now| limiter.count(Source { of: one, name }, now).0;
         let passed = (0..10_000).filter(|number| count(format!("s{number}"), begin)).count();
         assert_eq!(passed, SOURCES_MAX + AT_ONCE as usize);
-        assert!(count("s1".into(), begin), "whoever has a share keeps it");
+        assert!(count("s1".into(), begin), "a source that has a share keeps it");
         let later = begin + Duration::from_secs(60);
         assert!(count("new".into(), later), "who is silent makes room");
         assert!(limiter.sources.len() == 1 && limiter.others.is_some());
