@@ -1,7 +1,7 @@
 //! Both sides of a session from two mount namespaces, and what remains when a keeper or the house is
 //! ended in the middle.
 
-use crate::support::{House, Terminal, keeper_of, programs, sandboxes, signal, until};
+use crate::support::{House, Terminal, binary, keeper_of, programs, sandboxes, signal, until};
 
 #[test]
 fn the_files_work_across_mounts_while_both_sides_write() {
@@ -110,4 +110,14 @@ fn a_machine_without_bubblewrap_says_so() {
     assert!(chosen.starts_with("process") && chosen.ends_with("bubblewrap is not installed"), "{chosen}");
     let refused = status("sandbox = \"bwrap\"\n");
     assert!(refused.starts_with("sandbox = \"bwrap\" does not work here: bubblewrap is not"), "{refused}");
+}
+
+/// The kernel's own word on its Landlock, and a real attempt to signal out of the sandbox.
+#[test]
+fn what_the_kernel_keeps_inside_is_tried() {
+    // SAFETY: asked for its version, it reads nothing.
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0, 0, 1) };
+    let output = std::process::Command::new(binary()).args(["keeper", "--probe"]).output().unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found, serde_json::json!({ "landlock": version, "keeps_signals": version >= 6 }));
 }
