@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How many files a runner may have open.
 const OPEN_FILES_MAX: u64 = 1024;
-/// Who may have fewer files open than its user has descriptors on their way through sockets can send none.
-/// Runners of the user can have 1024 and 253 there, so what sends descriptors for the runtime may have more.
+/// A process that may have fewer files open than its user has descriptors on their way through sockets can
+/// send none. Runners of the user can have 1024 and 253 there, so a plugin's process may have more.
 pub const IN_FLIGHT_MIN: u64 = 2 * OPEN_FILES_MAX;
 /// How many processes the user of a runner may have. Root is not counted by the kernel.
 const PROCESSES_MAX: u64 = 4096;
@@ -108,8 +108,8 @@ pub struct PluginGrants {
     pub file: PathBuf,
     /// How much memory of its own it may map, in bytes.
     pub memory_bytes: u64,
-    /// How many descriptors it may have open. The kernel lets it have [`IN_FLIGHT_MIN`] at least: who gives it
-    /// fewer must look.
+    /// How many descriptors it may have open. The kernel enforces no fewer than [`IN_FLIGHT_MIN`]: fewer than
+    /// that is for the runtime to watch.
     pub open_files: u64,
     /// The largest memory file it may make, in bytes.
     pub file_bytes: u64,
