@@ -21,9 +21,8 @@ use vestibule_session::SessionDir;
 const ROUND: Duration = Duration::from_millis(250);
 /// How often the reader is told that the warden lives.
 const TICK: Duration = Duration::from_secs(1);
-/// How often watches and locks are counted at most, and which part of the time that may take.
+/// How long after watches and locks were counted they are counted again. What is counted has a bound.
 const OBJECTS_PAUSE: Duration = Duration::from_secs(1);
-const OBJECTS_PART: u32 = 10;
 /// How often, at first, a `bwrap` is looked at for the runner inside.
 const RUNNER_ROUND: Duration = Duration::from_millis(1);
 /// How long that may take.
@@ -280,9 +279,8 @@ impl Warden<'_> {
         runner.used.hidden *= before.hidden + 1;
         runner.used.objects = before.objects;
         if Instant::now() >= runner.objects_at {
-            let begin = Instant::now();
             runner.used.objects = objects::count(&run.pids);
-            runner.objects_at = Instant::now() + OBJECTS_PAUSE.max(begin.elapsed() * OBJECTS_PART);
+            runner.objects_at = Instant::now() + OBJECTS_PAUSE;
         }
         if let Some(why) = usage::verdict(&runner.used, &runner.limits) {
             runner.over.get_or_insert(why);
