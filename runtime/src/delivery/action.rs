@@ -113,12 +113,61 @@ mod tests {
             (vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9"),
         ];
         for (effects, want) in cases {
+            let wrong = want.strip_prefix("wrong: ");
+            let fault = fault(effects.clone());
+            assert_eq!(fault.is_some(), wrong.is_some(), "{effects:?}: {fault:?}");
+            assert!(fault.is_none_or(|why| wrong.is_some_and(|wrong| why.starts_with(wrong))), "{effects:?}");
             let told = match plan(effects.clone(), 0) {
                 Ok(Plan { refused: None, notes, .. }) => format!("done notes={}", notes.len()),
                 Ok(Plan { refused: Some(why), notes, .. }) => format!("refused {why} notes={}", notes.len()),
                 Err(why) => format!("wrong: {why}"),
             };
             assert!(told.starts_with(want), "{effects:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn an_action_is_settled_in_the_commit_of_its_notes() {
+        let note = || Effect::Note { text: "rolled a six".into() };
+        let refuse = || Effect::Refuse { reason: "no dice".into() };
+        for (effects, state, why, notes) in [
+            (vec![note(), note()], "delivered", None, 2),
+            (vec![refuse(), note()], "failed", Some("no dice"), 1),
+            (vec![refuse()], "failed", Some("no dice"), 0),
+            (vec![], "delivered", None, 0),
+        ] {
+            let db = crate::db::in_memory();
+            db.execute_batch(
+                "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'ann', 'a', 0); \
+                 INSERT INTO sessions (id, agent_group_id, created_at, last_active, hops) VALUES ('s', 'ag', 0, 0, 2); \
+                 INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, state, taken_at) \
+                 VALUES ('s', 'o', 1, 'system', '{}', 'sending', 0)",
+            )
+            .expect("it fills");
+            let delivery = Delivery {
+                session_id: "s".into(),
+                message_out_id: "o".into(),
+                in_reply_to: None,
+                address: crate::delivery::decide::agent_address("roll"),
+                content: r#"{"action":"roll","sides":6}"#.into(),
+                attempts: 1,
+                taken_at: Timestamp(5),
+                look_up: false,
+            };
+            let asked = facts(&db, &delivery).expect("it is read").expect("its session is there");
+            assert_eq!((asked.name.as_str(), asked.agent.name.as_str(), asked.hops), ("roll", "ann", 2));
+            assert_eq!(asked.content["sides"], 6);
+            let plan = plan(effects, asked.hops).expect("a good answer");
+            let touched = perform(&db, &delivery, &plan, 0, Timestamp(6)).expect("it is performed");
+            assert_eq!(touched, vec!["s"; usize::from(notes > 0)]);
+            let story = "SELECT state, last_error FROM deliveries";
+            let story: (String, Option<String>) =
+                db.query_row(story, [], |r| Ok((r.get(0)?, r.get(1)?))).expect("a row");
+            assert_eq!(story, (state.to_owned(), why.map(str::to_owned)));
+            let wake = "SELECT COUNT(*) FROM messages_in WHERE \"trigger\" AND content LIKE '%rolled a six%'";
+            assert_eq!(db.query_row(wake, [], |r| r.get::<_, i64>(0)).expect("a row"), notes);
+            let hops = if notes > 0 { 3 } else { 2 };
+            assert_eq!(ledger::hops(&db, "s").expect("it is counted"), hops);
         }
     }
 }

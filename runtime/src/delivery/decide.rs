@@ -234,7 +234,10 @@ mod tests {
         let two = seen(vec![(group("a"), false), (group("b"), true)], None);
         let none = seen(vec![], None);
         let system = |content: &str| MessageOut { kind: "system".into(), content: content.into(), ..reply() };
+        let named = |length: usize| system(&format!(r#"{{"action":"{}"}}"#, "x".repeat(length)));
         let cases: Vec<(&Snapshot, MessageOut, &str)> = vec![
+            (&none, named(64), "to main"),
+            (&none, named(65), "not made of a-z"),
             (&open, reply(), "to a"),
             (&two, reply(), "to b"),
             (&two, MessageOut { account: Some("a".into()), ..reply() }, "no destination"),

@@ -284,11 +284,16 @@ mod tests {
             (vec![note()], "wrong: neither `post` nor `refuse`"),
             (vec![post(), refuse()], "wrong: more than one"),
             (vec![post(), post()], "wrong: more than one"),
+            (vec![Effect::Post { session: None, text: "x".repeat(TEXT_BYTES_MAX) }], "post notes=0"),
             (vec![post(), Effect::Unknown], "wrong: an effect that is none of"),
             (vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9 effects"),
             (vec![Effect::Note { text: "x".repeat(TEXT_BYTES_MAX + 1) }], "wrong: a text has"),
         ];
         for (effects, want) in cases {
+            let wrong = want.strip_prefix("wrong: ");
+            let fault = fault(effects.clone());
+            assert_eq!(fault.is_some(), wrong.is_some(), "{effects:?}: {fault:?}");
+            assert!(fault.is_none_or(|why| wrong.is_some_and(|wrong| why.starts_with(wrong))), "{effects:?}");
             let told = match plan(effects.clone(), 0) {
                 Ok(Plan { outcome: Ok(_), notes, .. }) => format!("post notes={}", notes.len()),
                 Ok(Plan { outcome: Err(why), notes, .. }) => format!("refuse {why} notes={}", notes.len()),

@@ -76,3 +76,18 @@ pub fn to_agent(
         hops: 0,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_much_a_module_may_say() {
+        let fits = "x".repeat(TEXT_BYTES_MAX);
+        assert_eq!(checked(fits.clone()), Ok(fits.clone()));
+        assert!(checked(fits + "x").is_err_and(|why| why.contains("1048577 bytes")));
+        let effects = |count| vec![Effect::Note { text: "n".into() }; count];
+        assert_eq!(not_too_many(&effects(EFFECTS_MAX)), Ok(()));
+        assert!(not_too_many(&effects(EFFECTS_MAX + 1)).is_err_and(|why| why.contains("9 effects")));
+    }
+}

@@ -112,6 +112,13 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_bytes_takes_no_room_and_keeps_its_reason() {
+        let files = vec![stored(0, "a", Err("gone")), stored(1, "b", Ok("1")), stored(2, "c", Err("a link"))];
+        let told: Vec<_> = named(files, 3, Timestamp(7)).into_iter().map(|file| file.blob).collect();
+        assert_eq!(told, [Err("gone".to_owned()), Ok("1".to_owned()), Err("a link".to_owned())]);
+    }
+
+    #[test]
     fn what_a_channel_is_handed() {
         let delivery = |content: &str| Delivery {
             session_id: "s".into(),

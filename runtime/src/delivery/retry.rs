@@ -77,6 +77,8 @@ mod tests {
             (retry(None), 4, now, Next::At(after(now, 8_000))),
             (retry(None), 60, now, Next::At(after(now, WAIT_MAX_MS))),
             (retry(Some(90_000)), 1, now, Next::At(after(now, 90_000))),
+            (retry(None), 3, after(now, -BUDGET_MS), Next::At(after(now, 4_000))),
+            (retry(None), 3, after(now, -BUDGET_MS - 1), Next::GiveUp),
             (retry(None), 3, Timestamp(0), Next::GiveUp),
             (CallError::Plugin(PluginError::refused("no")), 1, now, Next::GiveUp),
             (CallError::Late, 1, now, Next::At(after(now, 1_000))),

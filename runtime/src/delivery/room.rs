@@ -26,6 +26,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_session_is_full_by_what_is_open_in_it() {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+             INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0), ('t', 'ag', 0, 0); \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
+             INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, content_bytes, state, taken_at) \
+             SELECT 's', i, i, 'chat', '', 0, 'parked', 0 FROM n",
+        )
+        .expect("it fills");
+        let room = |session_id: &str| has_room(&db, session_id).expect("it answers");
+        assert_eq!((room("s"), room("t")), (false, true));
+        db.execute_batch("UPDATE deliveries SET state = 'failed', settled_at = 1 WHERE message_out_id = '7'")
+            .expect("one is settled");
+        assert!(room("s"));
+        db.execute_batch("UPDATE deliveries SET content_bytes = 16777216 WHERE message_out_id = '8'")
+            .expect("one is large");
+        assert!(!room("s"));
+    }
+
+    #[test]
     fn when_one_more_batch_is_taken() {
         for (replies, content_bytes, want) in [
             (0, 0, true),

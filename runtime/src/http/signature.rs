@@ -140,6 +140,18 @@ mod tests {
     }
 
     #[test]
+    fn which_config_key_holds_the_secret() {
+        for (webhook, want) in [
+            (r#""none""#, "webhook_secret"),
+            (r#""github_sha256""#, "webhook_secret"),
+            (r#""hmac","hmac":{"header":"X-Sign","key":"key"}"#, "key"),
+            (r#""github_sha256","hmac":{"header":"X-Sign","key":"key"}"#, "webhook_secret"),
+        ] {
+            assert_eq!(key(&manifest(webhook)), want, "{webhook}");
+        }
+    }
+
+    #[test]
     fn only_the_right_signature_passes() {
         let github = manifest("\"github_sha256\"");
         let signed = |value: &str| check(&github, &[("x-hub-signature-256", value)], BODY, SECRET, 0);

@@ -99,3 +99,65 @@ fn giver(channel: &str, account: &str, chat: &PlatformId, sender: &Sender) -> Gi
         chat: Some((channel.to_owned(), account.to_owned(), chat.0.clone())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::questions::Asked;
+    use serde_json::json;
+    use vestibule_plugin_api::{Attachment, InboundMessage};
+
+    fn said(text: &str) -> Arrival {
+        let message = InboundMessage {
+            event_id: "e".into(),
+            message_id: "m".into(),
+            platform_id: "c".into(),
+            thread_id: None,
+            sender: Sender { handle: "ann".into(), name: None, is_bot: false },
+            text: text.into(),
+            reply_to: None,
+            attachments: vec![],
+            timestamp: Timestamp(0),
+            is_mention: false,
+            is_group: false,
+        };
+        Arrival::new("x", "main", true, message)
+    }
+
+    #[test]
+    fn which_words_are_an_answer() {
+        let with_buttons = Arrival { has_buttons: true, ..said("Yes") };
+        let mut with_file = said("Yes");
+        with_file.message.attachments = vec![Attachment::default()];
+        let mut of_bot = said("Yes");
+        of_bot.message.sender.is_bot = true;
+        let mut elsewhere = said("Yes");
+        elsewhere.address.platform_id = "d".into();
+        for (arrival, want) in [
+            (said("Yes"), true),
+            (said("2"), true),
+            (said("yes please"), false),
+            (said(""), false),
+            (with_buttons, false),
+            (with_file, false),
+            (of_bot, false),
+            (elsewhere, false),
+        ] {
+            let db = crate::db::in_memory();
+            db.execute_batch(
+                "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+                 INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0); \
+                 INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, state, attempts, taken_at) \
+                 VALUES ('s', 'q', 1, 'chat', '{}', 'delivered', 1, 0)",
+            )
+            .expect("it fills");
+            let content =
+                json!({ "type": "ask_question", "questionId": "q", "title": "T", "options": ["Yes", "No"] });
+            let asked = Asked::read(&content).expect("a question").expect("a good one");
+            questions::ask(&db, "s", &asked, &said("").address, Timestamp(0)).expect("on record");
+            let answers = |at| typed(&db, &arrival, Timestamp(at)).expect("it is judged");
+            assert_eq!(answers(1), want.then(|| "s".to_owned()), "{arrival:?}");
+            assert_eq!(answers(2), None, "it is answered once: {arrival:?}");
+        }
+    }
+}

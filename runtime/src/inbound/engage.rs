@@ -33,3 +33,35 @@ fn found(pattern: &str, text: &str) -> bool {
         regex.as_ref().is_none_or(|regex| regex.is_match(text))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_searched_in_the_text() {
+        for (pattern, text, want) in [
+            ("^deploy", "deploy now", true),
+            ("^deploy", "never deploy", false),
+            ("deploy", "never deploy", true),
+            ("(?i)DEPLOY", "deploy", true),
+            ("DEPLOY", "deploy", false),
+            ("x", "", false),
+            ("(", "what does not compile is to be noticed", true),
+        ] {
+            assert_eq!(found(pattern, text), want, "{pattern} in {text:?}");
+        }
+    }
+
+    /// Compiled ones are kept, and not without end.
+    #[test]
+    fn more_patterns_than_are_kept_find_the_same() {
+        for round in 0..2 {
+            for number in 0..PATTERNS_KEPT + 10 {
+                let pattern = format!("^{number}$");
+                assert!(found(&pattern, &number.to_string()), "{round} {number}");
+                assert!(!found(&pattern, "other"), "{round} {number}");
+            }
+        }
+    }
+}

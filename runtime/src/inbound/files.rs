@@ -79,3 +79,43 @@ fn store_all(store: &Store, carried: &[(usize, Attachment, Blob)]) -> Result<Vec
 pub fn blobs(files: &[StoredFile]) -> Vec<String> {
     files.iter().filter_map(|file| file.blob.clone().ok()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attachments::Limits;
+
+    #[test]
+    fn what_fits_the_limit_of_a_message_is_stored() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let limits = Limits { message_bytes: 10, session_bytes: 0, reserve_bytes: 0 };
+        let store = Store::open(folder.path().to_owned(), limits).expect("it opens");
+        for (sizes, want) in [
+            (&[4, 6][..], "stored stored"),
+            (&[10], "stored"),
+            (&[11], "left out"),
+            (&[4, 7, 6], "stored left out stored"),
+            (&[5, 5, 1, 0], "stored stored left out stored"),
+        ] {
+            let file =
+                |size: usize| (Attachment { name: "f".into(), ..Attachment::default() }, vec![7; size]);
+            let carried: Vec<(usize, Attachment, Blob)> = sizes
+                .iter()
+                .enumerate()
+                .map(|(at, size)| (at, file(*size).0, Blob::from(file(*size).1)))
+                .collect();
+            let files = store_all(&store, &carried).expect("there is room");
+            let told: Vec<&str> =
+                files.iter().map(|file| if file.blob.is_ok() { "stored" } else { "left out" }).collect();
+            assert_eq!(told.join(" "), want, "{sizes:?}");
+            let kept = blobs(&files);
+            assert_eq!(kept.len(), want.matches("stored").count());
+            for (file, size) in files.iter().zip(sizes) {
+                let read = file.blob.as_ref().map(|blob| store.read(blob).expect("it is there").len());
+                assert!(read.is_err() || read == Ok(*size) && file.size_bytes == *size as u64);
+            }
+            store.discard(kept);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    }
+}

@@ -73,6 +73,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_wirings_of_the_chat_are_seen_and_no_other() {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('a', 'a', 'a', 0), ('b', 'b', 'b', 0); \
+             INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) \
+             VALUES ('here', 'x', 'main', 'c', 0), ('there', 'x', 'second', 'c', 0); \
+             INSERT INTO wirings (id, messaging_group_id, agent_group_id, engage_mode, session_mode, \
+             ignored_message_policy, created_at, priority) VALUES ('1', 'here', 'a', 'mention', 'shared', 'drop', 0, 0), \
+             ('2', 'here', 'b', 'mention', 'shared', 'drop', 0, 5), ('3', 'there', 'a', 'mention', 'shared', 'drop', 0, 9)",
+        )
+        .expect("it fills");
+        let seen = |account: &str, chat: &str| {
+            let message = InboundMessage {
+                event_id: "e".into(),
+                message_id: "m".into(),
+                platform_id: chat.into(),
+                thread_id: None,
+                sender: Sender { handle: "u".into(), name: None, is_bot: false },
+                text: String::new(),
+                reply_to: None,
+                attachments: vec![],
+                timestamp: vestibule_plugin_api::Timestamp(0),
+                is_mention: false,
+                is_group: false,
+            };
+            let arrival = Arrival::new("x", account, true, message);
+            let wirings = Snapshot::load(&db, &arrival).expect("it is read").wirings;
+            wirings.into_iter().map(|wiring| wiring.id).collect::<Vec<_>>()
+        };
+        assert_eq!(seen("main", "c"), ["2", "1"], "the highest priority first");
+        assert_eq!(seen("second", "c"), ["3"]);
+        assert_eq!(seen("main", "d"), [""; 0]);
+    }
+
+    #[test]
     fn a_name_is_bounded_and_there_is_always_one() {
         let of = |handle: &str, name: Option<String>| {
             name_of(&Sender { handle: handle.into(), name, is_bot: false }).to_owned()

@@ -187,6 +187,15 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_question_can_be_asked() {
+        let mut content = options(&["x"; OPTIONS_MAX]);
+        content["title"] = json!("");
+        content["question"] = json!("x".repeat(WORDS_BYTES_MAX));
+        let asked = Asked::read(&content).expect("a question").expect("a good one");
+        assert_eq!((asked.options.len(), asked.question.len()), (OPTIONS_MAX, WORDS_BYTES_MAX));
+    }
+
+    #[test]
     fn what_cannot_be_asked() {
         let with = |key: &str, value: Value| {
             let mut content = options(&["Yes"]);
