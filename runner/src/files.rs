@@ -1,5 +1,6 @@
 //! The files of an answer: from where the provider put them to the reply's own folder in `outbox/`.
 
+use crate::empty;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Result;
@@ -14,12 +15,21 @@ use vestibule_session::{MessageIn, MessageOut, SessionDir, crash, name};
 pub fn fresh(dir: &SessionDir) -> Result<PathBuf> {
     // Beside the folders of replies in NanoClaw's layout and in ours, so that moving is renaming.
     let folder = dir.outbox_of(".reply-files");
-    match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if let Some(outbox) = folder.parent() {
+        fs::create_dir_all(outbox)?;
     }
-    fs::create_dir_all(&folder)?;
+    empty::make(&folder)?;
     Ok(folder)
+}
+
+/// Removes what programs have left in the folder for temporary files: of no use to a later one, and
+/// weighed with all else that the session holds. NanoClaw's layout has none.
+pub fn forget_temporary(dir: &SessionDir) {
+    if dir.out().is_dir()
+        && let Err(error) = empty::make(&dir.temporary())
+    {
+        eprintln!("vestibule-runner: {} cannot be emptied: {error}", dir.temporary().display());
+    }
 }
 
 /// The files that came with these rows.

@@ -11,6 +11,7 @@
 //! provider      who answers: `echo`, `command`
 //! parse         agent text to blocks
 //! reply         block to row: the one thread rule
+//! files         what comes with messages and goes with answers; what programs leave behind
 //! destinations  by name, by address; what the agent is told about sending
 //! id            ids are minted here
 //! ```
@@ -21,6 +22,7 @@
 mod batch;
 mod config;
 mod destinations;
+mod empty;
 mod files;
 mod format;
 mod id;

@@ -50,6 +50,7 @@ impl Runner {
         let continuation = outbound.state(&continuation_key(&settings)).map_err(cannot)?;
         let mut runner = Runner { dir, settings, outbound, provider, continuation, taken, beaten: None };
         runner.beat(BEAT_MIN);
+        files::forget_temporary(&runner.dir);
         Ok(runner)
     }
 
@@ -110,7 +111,12 @@ impl Runner {
             reply_files: reply_files.clone(),
         };
         let unsettled = batch.ids();
-        Turn { runner: self, look, batch, unsettled, reply_files, claimed: false, nudged: false }.serve(input)
+        Turn { runner: self, look, batch, unsettled, reply_files, claimed: false, nudged: false }
+            .serve(input)?;
+        if self.provider.turn_ends_all() {
+            files::forget_temporary(&self.dir);
+        }
+        Ok(())
     }
 
     /// Starts the conversation anew. `all` are the rows to settle when nothing else was asked.

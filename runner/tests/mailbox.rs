@@ -512,6 +512,19 @@ fn what_a_program_leaves_behind_does_not_hold_the_turn() {
 }
 
 #[test]
+fn temporary_files_are_gone_when_a_runner_starts_and_after_each_turn_of_a_program() {
+    let mut session =
+        Session::script("ls ../out/tmp | wc -l; mkdir ../out/tmp/a; echo x >../out/tmp/a/b", "");
+    let temporary = session.dir.temporary();
+    std::fs::write(temporary.join("of an earlier run"), "x").unwrap();
+    let is_empty = || std::fs::read_dir(&temporary).unwrap().next().is_none();
+    for seq in [2, 4] {
+        assert_eq!(session.ask(seq, "x").1.as_deref(), Some("0"));
+        wait_until("what the turn left is gone", is_empty);
+    }
+}
+
+#[test]
 fn a_program_sees_only_what_is_named() {
     for (settings, seen) in [("", "-, -"), (r#","env":["NAMED","ABSENT"]"#, "-, yes")] {
         let mut session = Session::script("echo \"${SECRET:--}, ${NAMED:--}\"; env > vars", settings);

@@ -94,6 +94,10 @@ impl Provider for Command {
     fn plain_text_is_reply(&self) -> bool {
         true
     }
+
+    fn turn_ends_all(&self) -> bool {
+        true
+    }
 }
 
 impl Command {

@@ -29,6 +29,11 @@ pub trait Provider {
     fn plain_text_is_reply(&self) -> bool {
         false
     }
+
+    /// Whether nothing of a turn goes on after it. Its temporary files are then removed.
+    fn turn_ends_all(&self) -> bool {
+        false
+    }
 }
 
 /// A turn of a provider under way. Dropping it stops it.
