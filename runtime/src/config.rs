@@ -27,6 +27,8 @@ pub struct Config {
     pub sandbox: SandboxWanted,
     /// What runners may read and run besides the system's folders.
     pub sandbox_read: Vec<PathBuf>,
+    /// In a house of root: the user that runners in `bwrap` are, by name or number.
+    pub sandbox_user: Option<String>,
     /// How much memory a run may hold, each of its processes and all together, in MiB.
     pub sandbox_memory_mb: u64,
     /// The files of one message together may hold this much, in MiB.
@@ -117,7 +119,7 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "listen",
     "public_url",
     "webhook_body_limit",
@@ -125,6 +127,7 @@ const KEYS: [&str; 20] = [
     "runner_idle_seconds",
     "sandbox",
     "sandbox_read",
+    "sandbox_user",
     "sandbox_memory_mb",
     "attachments_mb",
     "session_files_mb",
@@ -202,6 +205,7 @@ impl Config {
                 }
             },
             sandbox_read: paths_of(&table, "sandbox_read")?,
+            sandbox_user: text_of(&table, "sandbox_user")?.map(str::to_owned),
             sandbox_memory_mb: u64::from(number_of::<u32>(&table, "sandbox_memory_mb", 4096)?),
             attachments_mb: u64::from(number_of::<u32>(&table, "attachments_mb", 64)?),
             session_files_mb: u64::from(number_of::<u32>(&table, "session_files_mb", 2048)?),

@@ -1,7 +1,8 @@
 //! Starting a runner and the reader beside it, and ending a runner with everything it started.
 
+use crate::confine::{self, RunnerCalls};
 use crate::wire::{RunnerSpec, Sandbox};
-use crate::{bwrap, confine, weight};
+use crate::{bwrap, user, weight};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
@@ -37,25 +38,35 @@ pub fn start(spec: &RunnerSpec, session: &SessionDir, stderr: Stdio) -> Result<S
             command.current_dir(&spec.agent_folder);
             command
         }
-        Sandbox::Bwrap { bwrap, grants } => {
-            let calls = confine::RunnerCalls { network: grants.network, length_guarded: true };
+        Sandbox::Bwrap { bubblewrap, grants } => {
+            let own_files = bubblewrap.user.is_some() || !rustix::process::geteuid().is_root();
+            let calls = RunnerCalls { network: grants.network, length_guarded: true, own_files };
             for filter in confine::runner_bytes(calls)? {
-                passed_on.push(filter_file(&filter)?);
+                passed_on.push(sealed(&filter)?);
             }
             let filters: Vec<_> = passed_on.iter().map(AsRawFd::as_raw_fd).collect();
             let (from, to) = std::io::pipe()?;
-            let mut command = Command::new(bwrap);
-            command.args(bwrap::args(spec, grants, session, &filters, to.as_raw_fd()));
+            let mut command = Command::new(&bubblewrap.program);
+            command.args(bwrap::args(spec, bubblewrap, grants, session, &filters, to.as_raw_fd()));
             passed_on.push(to.into());
             info = Some(from);
+            if let Some(user) = bubblewrap.user {
+                let environment = sealed(&serde_json::to_vec(&spec.env)?)?;
+                command.args(bwrap::becoming(user, environment.as_raw_fd()));
+                passed_on.push(environment);
+            }
             command
         }
     };
-    // The environment is not in the arguments of `bwrap`, which others can read.
+    // The environment is not in the arguments of `bwrap`, which others can read. What runs as root, even
+    // for a moment, gets none of it.
+    let becomes_another =
+        matches!(&spec.sandbox, Sandbox::Bwrap { bubblewrap, .. } if bubblewrap.user.is_some());
+    let env = if becomes_another { &[][..] } else { &spec.env };
     command
         .args(&spec.args)
         .env_clear()
-        .envs(spec.env.iter().map(|(name, value)| (name, value)))
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(stderr);
@@ -77,9 +88,9 @@ pub fn start(spec: &RunnerSpec, session: &SessionDir, stderr: Stdio) -> Result<S
     Ok(Started { child: command.spawn()?, info })
 }
 
-/// A filter as a file that can be read once and changed never.
-fn filter_file(bytes: &[u8]) -> Result<OwnedFd> {
-    let fd = memfd_create("filter", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+/// Bytes as a file that can be read once and changed never.
+fn sealed(bytes: &[u8]) -> Result<OwnedFd> {
+    let fd = memfd_create("sealed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(fd);
     file.write_all(bytes)?;
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
@@ -88,11 +99,16 @@ fn filter_file(bytes: &[u8]) -> Result<OwnedFd> {
 }
 
 /// Whether `bwrap` confines a runner here: a whole one is started in a folder of its own.
-pub fn probe_bwrap(bwrap: &Path, program: &Path, folder: &Path) -> Result<()> {
+pub fn probe_bwrap(bubblewrap: &str, program: &Path, folder: &Path) -> Result<()> {
+    let bubblewrap: crate::wire::Bubblewrap = serde_json::from_str(bubblewrap)?;
     let session = SessionDir::new(folder.join("session"));
     let agent_folder = folder.join("agent");
     for part in [session.out(), session.root().join("agent"), agent_folder.clone()] {
         std::fs::create_dir_all(part)?;
+    }
+    if let Some(user) = bubblewrap.user {
+        user::may_have_runners()?;
+        session.share_with(user.gid)?;
     }
     let grants = crate::wire::Grants { read: vec![], network: false, memory_bytes: 1 << 30 };
     let spec = RunnerSpec {
@@ -101,9 +117,10 @@ pub fn probe_bwrap(bwrap: &Path, program: &Path, folder: &Path) -> Result<()> {
         env: vec![],
         agent_folder,
         umask: 0o077,
-        sandbox: Sandbox::Bwrap { bwrap: bwrap.to_owned(), grants },
+        sandbox: Sandbox::Bwrap { bubblewrap: Box::new(bubblewrap), grants },
         limits: crate::wire::Limits::NONE,
     };
+    user::hand_over(&session, &spec, || Ok(()))?;
     confine::signals(false);
     let started = start(&spec, &session, Stdio::piped())?;
     let output = started.child.wait_with_output()?;

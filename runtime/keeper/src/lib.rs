@@ -18,6 +18,7 @@ mod objects;
 mod outbox;
 mod survivors;
 mod usage;
+mod user;
 mod warden;
 mod watch;
 mod weigh;
@@ -31,16 +32,21 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
-use wire::{FromForeign, ToKeeper};
+use wire::{FromForeign, FromKeeper, ToKeeper};
+
+/// The first argument of a keeper that becomes a runner's user and then its program.
+const AS: &str = "--as";
 
 /// How long a keeper waits for the one before it to let go of the session.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a keeper that does something long says that it lives.
+const PULSE: Duration = Duration::from_secs(1);
 /// What still holds it by then has no keeper that would end it.
 const SURVIVORS_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep.
-/// With `--probe` it only says how well this kernel confines a runner (a [`confine::Confinement`]), with `--probe-bwrap BWRAP
-/// PROGRAM FOLDER` whether that `bwrap` can, tried in that folder.
+/// With `--probe` it only says how well this kernel confines a runner (a [`confine::Confinement`]), with
+/// `--probe-bwrap JSON PROGRAM FOLDER` whether that [`wire::Bubblewrap`] does, tried in that folder.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let words: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
@@ -50,9 +56,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(())
         }),
         ["--probe-inside"] => bwrap::probe_inside(),
-        ["--probe-bwrap", _, _, _] => {
-            launch::probe_bwrap(args[1].as_ref(), args[2].as_ref(), args[3].as_ref())
+        ["--probe-bwrap", bubblewrap, _, _] => {
+            launch::probe_bwrap(bubblewrap, args[2].as_ref(), args[3].as_ref())
         }
+        [AS, ..] => user::run_as(&args[1..]),
         _ => run(),
     };
     match outcome {
@@ -75,6 +82,9 @@ fn run() -> std::io::Result<()> {
     let dir = SessionDir::new(&spec.session_dir);
     vestibule_session::never_wait("keeper");
     let _lock = lock(&dir).inspect_err(|error| watch::say_failed(&mut runtime, error))?;
+    if let Some(runner) = &spec.runner {
+        hand_over(&mut runtime, &dir, runner).inspect_err(|error| watch::say_failed(&mut runtime, error))?;
+    }
     let (stderr, stderr_of_runner) = std::io::pipe()?;
     let (link, link_of_reader) = UnixStream::pair()?;
     match launch::split()? {
@@ -97,6 +107,21 @@ fn run() -> std::io::Result<()> {
             outcome
         }
     }
+}
+
+/// Gives the runner what it may write, and says meanwhile that the keeper lives.
+fn hand_over(runtime: &mut UnixStream, dir: &SessionDir, runner: &wire::RunnerSpec) -> std::io::Result<()> {
+    let mut pulsed = Instant::now();
+    let pulse = || {
+        if pulsed.elapsed() >= PULSE {
+            pulsed = Instant::now();
+            wire::send(runtime, &FromKeeper::Pulse)?;
+        }
+        Ok(())
+    };
+    user::hand_over(dir, runner, pulse).map_err(|error| {
+        std::io::Error::new(error.kind(), format!("the agent's files cannot be given to its runner: {error}"))
+    })
 }
 
 /// Reads a foreign folder out and goes.

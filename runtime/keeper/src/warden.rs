@@ -83,6 +83,8 @@ struct Runner {
     used: Usage,
     /// When its watches and locks are counted next.
     objects_at: Instant,
+    /// Its user's processes are counted for this run alone: an ordinary user's are, in each user namespace.
+    alone: bool,
     /// Why it was ended, if it passed a limit.
     over: Option<String>,
 }
@@ -137,19 +139,21 @@ fn start(spec: &RunnerSpec, dir: &SessionDir, ends: &Ends) -> std::result::Resul
         }
         let inside = info.map(|info| (info, Vec::new(), Instant::now() + RUNNER_PATIENCE));
         let itself = inside.is_none().then_some(pid);
+        let alone = matches!(&spec.sandbox, Sandbox::Bwrap { bubblewrap, .. } if bubblewrap.user.is_none());
         Ok(Runner {
             child,
             exit,
             itself,
             inside,
             limits: spec.limits,
+            alone,
             used: Usage::default(),
             objects_at: Instant::now() + OBJECTS_PAUSE,
             over: None,
         })
     };
     let program = match &spec.sandbox {
-        Sandbox::Bwrap { bwrap, .. } => bwrap,
+        Sandbox::Bwrap { bubblewrap, .. } => &bubblewrap.program,
         Sandbox::None | Sandbox::Process { .. } => &spec.program,
     };
     start().map_err(|error: std::io::Error| format!("cannot start {}: {error}", program.display()))
@@ -256,10 +260,10 @@ impl Warden<'_> {
         }
         (runner.itself, runner.inside) = (inside, None);
         if let Some(pid) = inside {
-            // An ordinary user's processes are counted in each user namespace: there this is a limit for
-            // this run alone.
-            let most = Some(runner.limits.processes);
-            let _ = prlimit(Some(pid), Resource::Nproc, Rlimit { current: most, maximum: most });
+            if runner.alone {
+                let most = Some(runner.limits.processes);
+                let _ = prlimit(Some(pid), Resource::Nproc, Rlimit { current: most, maximum: most });
+            }
             tell(
                 &mut self.ends.link,
                 &FromWarden::Started { pid: pid.as_raw_nonzero().get().cast_unsigned() },

@@ -120,11 +120,32 @@ pub enum Sandbox {
     },
     /// bubblewrap: namespaces of its own, the session at [`inside::WORKSPACE`], and the same seccomp filter.
     Bwrap {
-        /// The `bwrap` program.
-        bwrap: PathBuf,
+        /// How it is made.
+        bubblewrap: Box<Bubblewrap>,
         /// What it gets all the same.
         grants: Grants,
     },
+}
+
+/// A bubblewrap that confines runners here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bubblewrap {
+    /// The `bwrap` program.
+    pub program: PathBuf,
+    /// It makes folders in memory of a bounded size: version 0.7 and later, where it is not setuid. Without
+    /// there is no `/dev/shm` inside, nor a `/tmp` above what is granted.
+    pub sized: bool,
+    /// In a house of root: the user that runners are, outside and inside.
+    pub user: Option<User>,
+}
+
+/// A user of this machine, by numbers, with its only group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its id.
+    pub uid: u32,
+    /// The id of its group.
+    pub gid: u32,
 }
 
 /// Where things are inside `bwrap`: NanoClaw's places.

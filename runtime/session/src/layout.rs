@@ -132,6 +132,11 @@ impl SessionDir {
         self.root.join("agent/container.json")
     }
 
+    /// The runtime's folders: of inbound files, and where something may be mounted.
+    pub(crate) fn folders(&self) -> [PathBuf; 4] {
+        [INBOX, "agent", "global", "extra"].map(|name| self.root.join(name))
+    }
+
     /// Held by the one keeper of the session.
     pub fn keeper_lock(&self) -> PathBuf {
         self.root.join("keeper.lock")
@@ -166,8 +171,8 @@ impl SessionDir {
     #[cfg(feature = "ledger")]
     pub fn create(&self) -> crate::Result<()> {
         use std::fs;
-        for folder in [INBOX, "agent", "global", "extra"] {
-            fs::create_dir_all(self.root.join(folder))?;
+        for folder in self.folders() {
+            fs::create_dir_all(folder)?;
         }
         for name in [OUTBOUND, OUTBOX, HEARTBEAT] {
             let link = self.root.join(name);

@@ -27,6 +27,7 @@ pub mod name;
 mod outbound;
 mod row;
 mod seq;
+mod share;
 mod time;
 pub mod words;
 

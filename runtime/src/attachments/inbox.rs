@@ -2,7 +2,9 @@
 
 use super::{Store, StoredFile};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Stat, chmodat, chownat, fstat, linkat, mkdirat, openat, statat, unlinkat,
+};
 use rustix::io::{Errno, Result};
 use std::path::Path;
 use vestibule_session::{SessionDir, crash, open_beneath};
@@ -23,13 +25,38 @@ impl Store {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
+        let readers = fstat(&inbox)?;
+        let_read(&inbox, folder, &readers, readers.st_mode)?;
         let folder = beneath(&inbox, folder)?;
         crash::point("projection: a folder of files is there, and empty");
         for file in files {
             if let Ok(blob) = &file.blob {
+                let_read(&blobs, blob, &readers, BLOB_MODE)?;
                 show(&blobs, blob, &folder, &file.name)?;
             }
         }
+        Ok(())
+    }
+}
+
+/// Of a blob that a session's group may read.
+const BLOB_MODE: u32 = 0o440;
+/// An inbox with this bit is shared with its group ([`SessionDir::share_with`]).
+const SHARED: u32 = 0o2000;
+
+/// Lets those who may read an inbox read also what is shown in it.
+fn let_read(above: &OwnedFd, name: &str, inbox: &Stat, mode: u32) -> Result<()> {
+    if inbox.st_mode & SHARED == 0 {
+        return Ok(());
+    }
+    let found = statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if found.st_gid != inbox.st_gid {
+        chownat(above, name, None, Some(Gid::from_raw(inbox.st_gid)), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    let mode = Mode::from_raw_mode(mode);
+    if Mode::from_raw_mode(found.st_mode) != mode {
+        chmodat(above, name, mode, AtFlags::empty())
+    } else {
         Ok(())
     }
 }

@@ -1,12 +1,14 @@
 //! Which sandbox runners live in, chosen once, with the reason.
 
+use super::user::{self, Named};
 use crate::config::{Config, SandboxWanted};
 use crate::error::{Error, IoContext, Result};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use tokio::process::Command;
 use vestibule_keeper::confine::Confinement;
+use vestibule_keeper::wire::Bubblewrap;
 
 /// A chosen sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +24,8 @@ pub struct Choice {
 /// A sandbox that works here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// bubblewrap, as this program.
-    Bwrap(PathBuf),
+    /// bubblewrap.
+    Bwrap(Bubblewrap),
     /// Landlock and seccomp.
     Process,
     /// No confinement.
@@ -36,7 +38,9 @@ type Tried<T> = std::result::Result<T, String>;
 /// What works here, as far as it was tried.
 struct Found {
     /// The `bwrap` that confines a runner.
-    bwrap: Tried<PathBuf>,
+    bwrap: Tried<Bubblewrap>,
+    /// In a house of root: whom its runners in `bwrap` are.
+    user: Option<Named>,
     /// How well the kernel does.
     kernel: Tried<Confinement>,
 }
@@ -47,17 +51,25 @@ struct Found {
 /// # Errors
 /// The one that is wanted does not work here, or none does, and nobody allowed to run without.
 pub async fn choose(program: &Path, file: &Path, config: &Config, folder: &Path) -> Result<Choice> {
-    let found = look(program, file, config.sandbox, folder).await?;
+    let root = rustix::process::geteuid().is_root();
+    let user = if root { Some(runners_user(config)?) } else { None };
+    let found = look(program, file, config.sandbox, folder, user).await?;
     let (kind, words) = decide(config.sandbox, found)?;
-    let limits = limits(&kind, config, rustix::process::geteuid().is_root());
+    let limits = limits(&kind, config, root);
     Ok(Choice { kind, words, limits })
 }
 
 /// Tries what the decision needs to know.
-async fn look(program: &Path, file: &Path, wanted: SandboxWanted, folder: &Path) -> Result<Found> {
+async fn look(
+    program: &Path,
+    file: &Path,
+    wanted: SandboxWanted,
+    folder: &Path,
+    user: Option<Named>,
+) -> Result<Found> {
     let untried = || "it was not tried".to_owned();
     let bwrap = match wanted {
-        SandboxWanted::Bwrap | SandboxWanted::Auto => try_bwrap(program, file, folder).await?,
+        SandboxWanted::Bwrap | SandboxWanted::Auto => try_bwrap(program, file, folder, user.as_ref()).await?,
         SandboxWanted::Process | SandboxWanted::None => Err(untried()),
     };
     let kernel = match wanted {
@@ -65,18 +77,23 @@ async fn look(program: &Path, file: &Path, wanted: SandboxWanted, folder: &Path)
         SandboxWanted::Auto if bwrap.is_err() => try_kernel(program).await,
         SandboxWanted::Auto | SandboxWanted::Bwrap | SandboxWanted::None => Err(untried()),
     };
-    Ok(Found { bwrap, kernel })
+    Ok(Found { bwrap, user, kernel })
 }
 
 /// Which sandbox, and what `status` says of it. Pure.
 fn decide(wanted: SandboxWanted, found: Found) -> Result<(Kind, String)> {
+    let as_whom = found.user.map_or_else(String::new, |named| format!("; as the user {}", named.name));
     match (wanted, found.bwrap, found.kernel) {
         (SandboxWanted::None, _, _) => {
             Ok((Kind::None, "none (the config says so: an agent can do what your user can)".to_owned()))
         }
         (SandboxWanted::Bwrap | SandboxWanted::Auto, Ok(bwrap), _) => {
-            let words = "bwrap (bubblewrap: namespaces of its own, and seccomp; no capabilities)";
-            Ok((Kind::Bwrap(bwrap), words.to_owned()))
+            let sized =
+                if bwrap.sized { "" } else { "; no /dev/shm, for which it needs version 0.7, not setuid" };
+            let words = format!(
+                "bwrap (bubblewrap: namespaces of its own, and seccomp; no capabilities{as_whom}{sized})"
+            );
+            Ok((Kind::Bwrap(bwrap), words))
         }
         (SandboxWanted::Bwrap, Err(why), _) => Err(Error::Setup(format!(
             "sandbox = \"bwrap\" does not work here: {why}; mend that, or write sandbox = \"auto\" in vestibule.toml"
@@ -98,7 +115,7 @@ fn decide(wanted: SandboxWanted, found: Found) -> Result<(Kind, String)> {
 }
 
 fn process(kernel: Confinement) -> String {
-    let words = "process (Landlock and seccomp; no capabilities";
+    let words = "process (Landlock and seccomp; no capabilities; git and package managers need bwrap";
     if kernel.keeps_signals { format!("{words})") } else { format!("{words}; {})", open(kernel)) }
 }
 
@@ -109,6 +126,12 @@ fn open(kernel: Confinement) -> String {
          processes, the runtime among them",
         kernel.landlock
     )
+}
+
+/// The user that the runners of a house of root are.
+fn runners_user(config: &Config) -> Result<Named> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    user::find(&passwd, config.sandbox_user.as_deref()).map_err(Error::Setup)
 }
 
 fn unconfined(why: &str) -> Error {
@@ -138,19 +161,44 @@ fn limits(kind: &Kind, config: &Config, root: bool) -> String {
 }
 
 /// The `bwrap` on the path if it confines a runner here.
-async fn try_bwrap(program: &Path, file: &Path, folder: &Path) -> Result<Tried<PathBuf>> {
+async fn try_bwrap(
+    program: &Path,
+    file: &Path,
+    folder: &Path,
+    user: Option<&Named>,
+) -> Result<Tried<Bubblewrap>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found = std::env::split_paths(&path).map(|folder| folder.join("bwrap"));
     let Some(bwrap) = found.find(|file| file.is_absolute() && file.is_file()) else {
         return Ok(Err("bubblewrap is not installed".to_owned()));
     };
+    let mut fault = String::new();
+    for sized in [true, false] {
+        let bubblewrap = Bubblewrap { program: bwrap.clone(), sized, user: user.map(|named| named.user) };
+        match probe_bwrap(program, file, folder, &bubblewrap).await? {
+            Ok(_) => return Ok(Ok(bubblewrap)),
+            Err(why) => fault = why,
+        }
+    }
+    Ok(Err(fault))
+}
+
+/// Whether that `bwrap` confines a runner, or why it does not.
+async fn probe_bwrap(
+    program: &Path,
+    file: &Path,
+    folder: &Path,
+    bubblewrap: &Bubblewrap,
+) -> Result<Tried<Vec<u8>>> {
     // Its own each time: two of these may run at once.
     let folder = folder.join(crate::id::mint("probe"));
     std::fs::create_dir_all(&folder).context(|| format!("cannot make {}", folder.display()))?;
-    let args = ["--probe-bwrap".as_ref(), bwrap.as_os_str(), file.as_os_str(), folder.as_os_str()];
+    let wanted = serde_json::to_string(bubblewrap).map_err(std::io::Error::from);
+    let wanted = wanted.context(|| "cannot say which bwrap is tried".into())?;
+    let args = ["--probe-bwrap".as_ref(), OsStr::new(&wanted), file.as_os_str(), folder.as_os_str()];
     let outcome = probe(program, &args).await;
     let _ = std::fs::remove_dir_all(&folder);
-    Ok(outcome.map(|_| bwrap))
+    Ok(outcome)
 }
 
 async fn try_kernel(program: &Path) -> Tried<Confinement> {
@@ -178,9 +226,14 @@ mod tests {
     const NEW: Confinement = Confinement { landlock: 7, keeps_signals: true };
     const OLD: Confinement = Confinement { landlock: 4, keeps_signals: false };
 
+    fn bubblewrap() -> Bubblewrap {
+        Bubblewrap { program: "/usr/bin/bwrap".into(), sized: true, user: None }
+    }
+
     fn decided(wanted: SandboxWanted, bwrap: bool, kernel: Option<Confinement>) -> Tried<(Kind, String)> {
         let found = Found {
-            bwrap: bwrap.then(|| "/usr/bin/bwrap".into()).ok_or_else(|| "BWRAP".to_owned()),
+            bwrap: bwrap.then(bubblewrap).ok_or_else(|| "BWRAP".to_owned()),
+            user: None,
             kernel: kernel.ok_or_else(|| "KERNEL".to_owned()),
         };
         decide(wanted, found).map_err(|error| error.to_string())
@@ -189,7 +242,7 @@ mod tests {
     #[test]
     fn the_sandbox_is_what_the_operator_wants_or_what_keeps_everything_inside() {
         use SandboxWanted::{Auto, Bwrap, None as Nothing, Process};
-        let bwrap = || Some(Kind::Bwrap("/usr/bin/bwrap".into()));
+        let bwrap = || Some(Kind::Bwrap(bubblewrap()));
         let open = "Landlock version 4";
         for (wanted, works, kernel, want, says) in [
             (Auto, true, Some(NEW), bwrap(), &["bwrap ("][..]),
@@ -225,8 +278,8 @@ mod tests {
         )
         .unwrap();
         for (kind, root, enforced) in [
-            (Kind::Bwrap("/usr/bin/bwrap".into()), false, "enforced: 7 processes, 8 MiB and"),
-            (Kind::Bwrap("/usr/bin/bwrap".into()), true, "enforced: 8 MiB and"),
+            (Kind::Bwrap(bubblewrap()), false, "enforced: 7 processes, 8 MiB and"),
+            (Kind::Bwrap(bubblewrap()), true, "enforced: 8 MiB and"),
             (Kind::Process, false, "enforced: 8 MiB and"),
             (
                 Kind::None,

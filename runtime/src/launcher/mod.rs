@@ -6,6 +6,7 @@ mod choose;
 mod keeper;
 mod orphans;
 mod spec;
+mod user;
 mod weight;
 
 pub use choose::{Choice, Kind};
@@ -86,6 +87,11 @@ pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Resul
         let places = spec::Places { program: &program, workspace: dir.root(), agent_folder: &agent_folder };
         let seen = places.seen_in(kind).agent_folder;
         write_whole(&dir.run_config(), &spec::run_config(&facts.agent, seen))?;
+        if let Kind::Bwrap(bubblewrap) = kind
+            && let Some(user) = bubblewrap.user
+        {
+            dir.share_with(user.gid).context(|| format!("cannot share {}", dir.root().display()))?;
+        }
         Some(spec::runner(&facts.agent, &house.config, kind, &places))
     } else {
         None

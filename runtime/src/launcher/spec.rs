@@ -82,7 +82,7 @@ pub fn runner(agent: &AgentGroup, config: &Config, kind: &Kind, places: &Places)
         agent_folder: places.agent_folder.to_owned(),
         umask: private::take_umask(),
         sandbox: match kind {
-            Kind::Bwrap(bwrap) => Sandbox::Bwrap { bwrap: bwrap.clone(), grants },
+            Kind::Bwrap(bubblewrap) => Sandbox::Bwrap { bubblewrap: Box::new(bubblewrap.clone()), grants },
             Kind::Process => Sandbox::Process { grants },
             Kind::None => Sandbox::None,
         },

@@ -15,7 +15,9 @@ use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_NOW, XattrFlags
 use std::fs::{self, File};
 use std::io::{Error, Result, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use vestibule_keeper::confine::PluginGrants;
 
 fn main() {
@@ -64,6 +66,16 @@ fn attempt(what: &str, on: &str) -> Result<()> {
         "rename" => fs::rename(on, format!("{on}.moved")),
         "truncate" => File::options().write(true).open(on)?.set_len(0),
         "chmod" => Ok(rustix::fs::chmodat(CWD, on, Mode::from_raw_mode(0o644), AtFlags::empty())?),
+        "chmod-as-it-is" => {
+            let mode = Mode::from_raw_mode(rustix::fs::stat(on)?.st_mode);
+            Ok(rustix::fs::chmodat(CWD, on, mode, AtFlags::empty())?)
+        }
+        "lend" => {
+            File::create(on)?;
+            Ok(rustix::fs::chmodat(CWD, on, Mode::RWXU | Mode::SUID, AtFlags::empty())?)
+        }
+        "lend-from-the-start" => File::options().write(true).create_new(true).mode(0o4700).open(on).map(drop),
+        "write-proc" => write_proc(),
         "fchmod" => Ok(rustix::fs::fchmod(File::open(on)?, Mode::from_raw_mode(0o644))?),
         "chown" => Ok(rustix::fs::chownat(CWD, on, Some(rustix::process::getuid()), None, AtFlags::empty())?),
         "touch" => {
@@ -212,6 +224,30 @@ fn much_memory(mib: u64) -> Result<()> {
     }
     std::thread::sleep(HELD);
     Ok(())
+}
+
+/// Opens for writing whatever of `/proc` lets itself be opened, but for the entries of processes.
+fn write_proc() -> Result<()> {
+    let of_a_process = |path: &Path| {
+        let name = path.strip_prefix("/proc").unwrap_or(path).as_os_str().to_string_lossy();
+        name.starts_with(|first: char| first.is_ascii_digit()) || ["self", "thread-self"].contains(&&*name)
+    };
+    let (mut todo, mut last) = (vec![PathBuf::from("/proc")], Error::other("there is nothing"));
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type()? {
+                _ if of_a_process(&path) => {}
+                kind if kind.is_dir() => todo.push(path),
+                kind if kind.is_file() => match File::options().write(true).open(&path) {
+                    Ok(_) => return Ok(()),
+                    Err(error) => last = error,
+                },
+                _ => {}
+            }
+        }
+    }
+    Err(last)
 }
 
 fn pid(text: &str) -> Result<rustix::process::Pid> {

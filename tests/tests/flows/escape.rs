@@ -1,13 +1,19 @@
 //! A hostile agent tries to get out of its sandbox. Each attempt is made without a sandbox, too, and
 //! must succeed there: otherwise it proves nothing.
 
-use crate::support::{House, Terminal, command_of, hostile, program_for, programs, sandboxes, until, users};
+use crate::support::{
+    House, Terminal, command_of, hostile, is_root, program_for, programs, sandboxes, until, users,
+};
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Instant;
+
+/// A file in the hostile agent's own folder that is not its own.
+const OF_ROOT: &str = "groups/hostile/of-root";
 
 /// Two agents with a session each, and things to reach for.
 struct Target {
@@ -73,6 +79,9 @@ impl Target {
         let beside = Beside::of(user);
         let target = Target { sandbox: sandbox.to_owned(), user, house, tcp, udp, datagrams, beside };
         target.attempt("list", "/usr");
+        let of_root = target.house.home.path().join(OF_ROOT);
+        fs::write(&of_root, "x").unwrap();
+        fs::set_permissions(of_root, fs::Permissions::from_mode(0o600)).unwrap();
         target
     }
 
@@ -114,7 +123,8 @@ impl Target {
         let own = if self.sandbox == "bwrap" { PathBuf::from("/workspace") } else { own };
         let pid = self.house.pid().to_string();
         let sleeper = self.beside.sleeper.id().to_string();
-        vec![
+        let mut attempts = self.attempts_of_root();
+        attempts.extend([
             ("read", path(&other.join("inbound.db"))),
             ("read", path(&other.join("out/outbound.db"))),
             ("read", at("vestibule.db")),
@@ -136,6 +146,11 @@ impl Target {
             ("chmod", at("plugins/note.txt")),
             ("chmod", path(&own.join("run.json"))),
             ("fchmod", path(&own.join("run.json"))),
+            ("touch", path(&own.join("run.json"))),
+            ("setxattr", path(&own.join("run.json"))),
+            ("lend", path(&own.join("out/lent"))),
+            ("lend-from-the-start", path(&own.join("out/lent-too"))),
+            ("write", "/proc/self/comm".into()),
             ("chown", at("plugins/note.txt")),
             ("touch", at("plugins/note.txt")),
             ("setxattr", at("plugins/note.txt")),
@@ -173,7 +188,27 @@ impl Target {
             ("truncate", at("plugins/note.txt")),
             ("rename", at("plugins/note.txt")),
             ("remove", at("groups/assistant/memory.txt")),
-        ]
+        ]);
+        attempts
+    }
+
+    /// What only root could do without a sandbox.
+    fn attempts_of_root(&self) -> Vec<(&'static str, String)> {
+        if self.user.is_some() || !is_root() {
+            return vec![];
+        }
+        let mut attempts = vec![("write-proc", String::new()), ("chmod-as-it-is", "/dev/null".into())];
+        if Path::new("/etc/ssl/private").exists() {
+            attempts.push(("list", "/etc/ssl/private".into()));
+        }
+        let own = match &*self.sandbox {
+            "bwrap" => "/workspace/agent/of-root".to_owned(),
+            "none" => self.house.home.path().join(OF_ROOT).to_str().unwrap().to_owned(),
+            // There the runner is root.
+            _ => return attempts,
+        };
+        attempts.extend(["read", "chmod", "touch"].map(|what| (what, own.clone())));
+        attempts
     }
 
     /// What an agent could leave in a folder that is everybody's.
@@ -289,7 +324,8 @@ fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
         let (own, _) = target.sessions();
         let out = own.join("out");
         let mut attempts = target.attempts();
-        attempts.retain(|(what, _)| *what != "hard-link");
+        // What a reader makes in `out/` is as its owner's would be.
+        attempts.retain(|(what, _)| !["hard-link", "lend-from-the-start"].contains(what));
         attempts.extend([
             ("start", "/bin/true".to_owned()),
             ("fork", String::new()),

@@ -3,6 +3,7 @@
 mod adopt;
 mod adopt_files;
 mod agents;
+mod another_user;
 mod attachments;
 mod bad_input;
 mod bot_api;
@@ -16,6 +17,7 @@ mod files;
 mod fuzz;
 mod github;
 mod home;
+mod honest;
 mod hostile;
 mod hot;
 mod kill_loop;

@@ -1,7 +1,7 @@
 //! Both sides of a session from two mount namespaces, and what remains when a keeper or the house is
 //! ended in the middle.
 
-use crate::support::{House, Terminal, binary, keeper_of, programs, sandboxes, signal, until};
+use crate::support::{House, Terminal, binary, keeper_of, programs, sandboxes, signal, until, users};
 
 #[test]
 fn the_files_work_across_mounts_while_both_sides_write() {
@@ -34,16 +34,39 @@ fn in_bwrap_a_runner_finds_its_files_where_nanoclaw_has_them() {
     }
     let house = House::new("sandbox = \"bwrap\"\n").up();
     let look = "sh -c 'pwd; echo $HOME $TMPDIR; cd /workspace; ls -d inbound.db out outbound.db agent inbox; touch \
-                out/x agent/x /tmp/x; touch y 2>/dev/null || echo read-only; ls /home /root 2>/dev/null || echo gone'";
+                out/x agent/x /tmp/x; ls $TMPDIR; touch y 2>/dev/null || echo read-only; ls /home /root 2>/dev/null || \
+                echo gone'";
     house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", look]);
     let want = "/workspace/agent\n/workspace/agent /workspace/out/tmp\nagent\ninbound.db\ninbox\nout\noutbound.db\n\
-                read-only\ngone";
+                x\nread-only\ngone";
     assert_eq!(house.chat("look"), want);
     let session = house.sessions().remove(0);
-    for made in ["out/x", "out/tmp/x"] {
-        assert!(session.join(made).exists(), "{made}");
-    }
+    assert!(session.join("out/x").exists());
     assert!(house.home.path().join("groups/assistant/x").exists());
+}
+
+#[test]
+fn in_bwrap_there_is_a_small_folder_in_memory_and_tmp_beside_what_is_granted_below_it() {
+    if !sandboxes().contains(&"bwrap") {
+        return;
+    }
+    let granted = tempfile::Builder::new().prefix("vst-granted-").tempdir_in("/tmp").unwrap();
+    std::fs::write(granted.path().join("note"), "granted").unwrap();
+    let config = format!("sandbox = \"bwrap\"\nsandbox_read = [\"{}\"]\n", granted.path().display());
+    let house = House::new(&config).up();
+    let look = format!(
+        "sh -c 'cat {0}/note; echo; cd /tmp && echo x >made && cat made; echo x 2>/dev/null >{0}/new || echo read-only; \
+         ls $TMPDIR; for at in /tmp /dev/shm; do head -c 80000000 /dev/zero 2>/dev/null >$at/full || wc -c <$at/full; done'",
+        granted.path().display()
+    );
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &look]);
+    let lines = house.chat("look");
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines[..3], ["granted", "x", "read-only"], "{lines:?}");
+    for size in &lines[3..] {
+        assert!((60 << 20..=64 << 20).contains(&size.parse::<u64>().unwrap()), "{lines:?}");
+    }
+    assert_eq!(lines.len(), 5, "{lines:?}");
 }
 
 #[test]
@@ -78,8 +101,15 @@ fn a_reader_that_hangs_when_the_house_is_killed_does_not_hold_its_session() {
 
 #[test]
 fn a_released_session_can_enter_its_folder_again() {
-    // Any other sandbox refuses the attempt.
-    let house = House::new("sandbox = \"none\"\n").up();
+    // The sandbox `process` refuses the attempt, and the reader of a house of root can enter all the same.
+    can_enter_again(House::new("sandbox = \"none\"\n").up());
+    if sandboxes().contains(&"bwrap") {
+        let user = users().pop().flatten();
+        can_enter_again(House::new("sandbox = \"bwrap\"\n").of_user(user).up());
+    }
+}
+
+fn can_enter_again(house: House) {
     let lock = "sh -c 'chmod 000 \"$TMPDIR/..\"; sleep 5'";
     house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", lock]);
     Terminal::connect(&house, false).say("lock");

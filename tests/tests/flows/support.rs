@@ -39,9 +39,14 @@ pub fn hostile() -> PathBuf {
 /// An account that owns nothing.
 const ORDINARY: u32 = 65534;
 
+/// Whether root runs the tests.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// As whom a flow is tried: as the user of the test, and when that is root, as an ordinary one, too.
 pub fn users() -> Vec<Option<u32>> {
-    if rustix::process::geteuid().is_root() { vec![None, Some(ORDINARY)] } else { vec![None] }
+    if is_root() { vec![None, Some(ORDINARY)] } else { vec![None] }
 }
 
 /// A program of the build where every user can run it: itself, or a copy when a folder above it is shut.

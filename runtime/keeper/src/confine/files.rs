@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 /// What is asked for. An older kernel gives less; without any Landlock the process does not start.
 const LEVEL: ABI = ABI::V6;
 
-/// What every program reads, besides `/proc`.
-pub const SYSTEM: [&str; 21] = [
+/// What every program reads, besides `/proc`. Of a folder that also holds private keys only what is
+/// public is named: Debian's, Fedora's, Arch's, Alpine's and SUSE's places.
+pub const SYSTEM: [&str; 30] = [
     "/bin",
     "/lib",
     "/lib32",
@@ -20,7 +21,7 @@ pub const SYSTEM: [&str; 21] = [
     "/sbin",
     "/usr",
     "/etc/alternatives",
-    "/etc/ca-certificates",
+    "/etc/ca-certificates/extracted",
     "/etc/group",
     "/etc/hosts",
     "/etc/ld.so.cache",
@@ -29,15 +30,25 @@ pub const SYSTEM: [&str; 21] = [
     "/etc/localtime",
     "/etc/nsswitch.conf",
     "/etc/passwd",
-    "/etc/pki",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/pki/java",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/pki/tls/openssl.d",
     "/etc/resolv.conf",
     "/etc/services",
-    "/etc/ssl",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
     "/etc/timezone",
+    "/var/lib/ca-certificates",
 ];
 
-/// What the libraries of a plugin read: code, names and certificates. Nothing of anybody's home.
-const LIBRARIES: [&str; 26] = [
+/// What the libraries of a plugin read: code, names and certificates. Nothing of a user's home, and of
+/// a folder that also holds private keys only what is public.
+const LIBRARIES: [&str; 35] = [
     "/lib",
     "/lib32",
     "/lib64",
@@ -48,7 +59,7 @@ const LIBRARIES: [&str; 26] = [
     "/usr/share/ca-certificates",
     "/usr/share/zoneinfo",
     "/usr/local/share/ca-certificates",
-    "/etc/ca-certificates",
+    "/etc/ca-certificates/extracted",
     "/etc/gai.conf",
     "/etc/host.conf",
     "/etc/hosts",
@@ -57,13 +68,22 @@ const LIBRARIES: [&str; 26] = [
     "/etc/ld.so.conf.d",
     "/etc/localtime",
     "/etc/nsswitch.conf",
-    "/etc/pki",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/pki/tls/openssl.d",
     "/etc/resolv.conf",
     "/etc/services",
-    "/etc/ssl",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
     "/etc/timezone",
-    "/run/NetworkManager",
+    "/run/NetworkManager/no-stub-resolv.conf",
+    "/run/NetworkManager/resolv.conf",
     "/run/systemd/resolve",
+    "/var/lib/ca-certificates",
 ];
 
 /// Devices without a state.
@@ -189,4 +209,28 @@ pub fn plugin(file: &Path) -> Result<()> {
             .restrict_self()
     };
     enforced(make().map_err(failed)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_let_in_holds_the_systems_secrets() {
+        for secret in [
+            "/etc/gshadow",
+            "/etc/pki/nssdb/key4.db",
+            "/etc/pki/tls/private/host.key",
+            "/etc/shadow",
+            "/etc/ssh/ssh_host_ed25519_key",
+            "/etc/ssl/private/host.key",
+            "/root/.ssh/id_ed25519",
+            "/run/NetworkManager/system-connections/office.nmconnection",
+            "/run/user/1000/bus",
+            "/var/lib/NetworkManager/secret_key",
+        ] {
+            let within = SYSTEM.iter().chain(&LIBRARIES).find(|place| Path::new(secret).starts_with(place));
+            assert_eq!(within, None, "{secret}");
+        }
+    }
 }

@@ -10,7 +10,8 @@ mod files;
 pub(crate) use calls::{RunnerCalls, runner_bytes};
 pub(crate) use files::{DEVICES, SYSTEM};
 
-use crate::wire::{Grants, RUNNER_OOM_SCORE, Sandbox};
+use crate::user;
+use crate::wire::{Grants, RUNNER_OOM_SCORE, Sandbox, User};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
@@ -69,22 +70,27 @@ fn limit_runner(grants: &Grants) -> Result<()> {
 
 /// Shuts a runner's door; the version of Landlock that holds it.
 fn shut(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) -> Result<u32> {
-    drop_capabilities()?;
+    no_capabilities()?;
     let length_guarded = files::length_is_guarded();
     let version = files::runner(grants, session, agent_folder, program)?;
-    calls::runner(RunnerCalls { network: grants.network, length_guarded })?;
+    calls::runner(RunnerCalls { network: grants.network, length_guarded, own_files: false })?;
     Ok(version)
 }
 
 /// Shuts the door behind the reader: from now on it reaches this session's `out/` and what it has
-/// open, lists the names in the agent's own folder, starts nothing, and signals nobody.
+/// open, lists the names in the agent's own folder, starts nothing, and signals nobody. In a house of root
+/// it becomes the user that owns `out/`.
 ///
 /// # Errors
 /// The kernel refuses one of the limits; then the process must not go on.
 pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::As, READER_MEMORY_MAX)?;
-    drop_capabilities()?;
+    match user::owner(out)? {
+        None => no_capabilities()?,
+        // `out/` lies below folders that only root may enter. Landlock says where that right ends.
+        Some(owner) => capabilities(CapabilitySet::DAC_READ_SEARCH, Some(owner))?,
+    }
     files::reader(out, agent_folder)?;
     calls::reader()
 }
@@ -96,7 +102,7 @@ pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
     limit(Resource::As, READER_MEMORY_MAX)?;
     limit(Resource::Fsize, COPY_BYTES_MAX)?;
     limit(Resource::Cpu, COPY_SECONDS_MAX)?;
-    drop_capabilities()?;
+    no_capabilities()?;
     files::adopter(folder, scratch)?;
     calls::reader()
 }
@@ -127,7 +133,7 @@ pub fn plugin(grants: &PluginGrants) -> Result<()> {
     limit(Resource::Nofile, grants.open_files.max(room_in_flight()))?;
     limit(Resource::Sigpending, PENDING_MAX)?;
     limit(Resource::Data, grants.memory_bytes)?;
-    drop_capabilities()?;
+    no_capabilities()?;
     files::plugin(&grants.file)?;
     calls::plugin(files::length_is_guarded())
 }
@@ -167,16 +173,23 @@ fn limit(resource: Resource, most: u64) -> Result<()> {
 }
 
 /// No capability now, and none by executing anything.
-fn drop_capabilities() -> Result<()> {
+pub(crate) fn no_capabilities() -> Result<()> {
+    capabilities(CapabilitySet::empty(), None)
+}
+
+/// These capabilities alone, and none by executing anything; as another user, if one is named.
+fn capabilities(kept: CapabilitySet, user: Option<User>) -> Result<()> {
     rustix::thread::set_no_new_privs(true)?;
     for number in 0..64 {
         // An ordinary user has none to drop, and the last numbers do not exist.
         let _ =
             rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number));
     }
+    if let Some(user) = user {
+        rustix::thread::set_keep_capabilities(true)?;
+        user::become_user(user)?;
+    }
     let none = CapabilitySet::empty();
-    Ok(rustix::thread::set_capabilities(
-        None,
-        CapabilitySets { effective: none, permitted: none, inheritable: none },
-    )?)
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: none };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }

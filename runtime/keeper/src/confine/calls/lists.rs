@@ -4,17 +4,21 @@ use libc::c_long;
 use std::ops::RangeInclusive;
 
 /// Refused to runners, readers and plugins, whatever the arguments.
-pub const REFUSED: [&[c_long]; 7] =
-    [ATTRIBUTES, OTHERS, MOUNTING, KERNEL_OBJECTS, ATTACK_SURFACE, ADMINISTRATION, OLD];
+pub const REFUSED: [&[c_long]; 8] =
+    [OWNERSHIP, ATTRIBUTES, OTHERS, MOUNTING, KERNEL_OBJECTS, ATTACK_SURFACE, ADMINISTRATION, OLD];
 
-/// Modes, owners, times and attributes, which Landlock does not guard.
-const ATTRIBUTES: &[c_long] = &[
+/// Modes, owners and times, which Landlock does not guard.
+const OWNERSHIP: &[c_long] = &[
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
     SYS_FCHMODAT2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_utimensat,
+];
+
+/// Attributes: neither does it guard them.
+pub const ATTRIBUTES: &[c_long] = &[
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
     libc::SYS_fsetxattr,
@@ -25,6 +29,32 @@ const ATTRIBUTES: &[c_long] = &[
     SYS_REMOVEXATTRAT,
     SYS_FILE_SETATTR,
 ];
+
+/// Changing a mode, and which argument is the new one.
+#[cfg(target_arch = "x86_64")]
+pub const MODES: &[(c_long, u8)] =
+    &[(libc::SYS_chmod, 1), (libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (SYS_FCHMODAT2, 2)];
+#[cfg(not(target_arch = "x86_64"))]
+pub const MODES: &[(c_long, u8)] = &[(libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (SYS_FCHMODAT2, 2)];
+
+/// Changing times.
+#[cfg(target_arch = "x86_64")]
+pub const TIMES: &[c_long] = &[libc::SYS_utimensat, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
+#[cfg(not(target_arch = "x86_64"))]
+pub const TIMES: &[c_long] = &[libc::SYS_utimensat];
+
+/// Making files and folders, and which argument is the mode. Of those that open a file ([`OPENING`]) it is
+/// the one after the flags.
+#[cfg(target_arch = "x86_64")]
+pub const MAKING: &[(c_long, u8)] = &[
+    (libc::SYS_creat, 1),
+    (libc::SYS_mkdir, 1),
+    (libc::SYS_mkdirat, 2),
+    (libc::SYS_mknod, 1),
+    (libc::SYS_mknodat, 2),
+];
+#[cfg(not(target_arch = "x86_64"))]
+pub const MAKING: &[(c_long, u8)] = &[(libc::SYS_mkdirat, 2), (libc::SYS_mknodat, 2)];
 
 /// Looking into another process, and changing it.
 const OTHERS: &[c_long] = &[

@@ -7,10 +7,10 @@ mod program;
 mod tests;
 
 use lists::{
-    ABSENT, FCNTLS, FCNTLS_THAT_SIGNAL, INTERNET, IOCTLS, NAMESPACES, OPENING, PAIRS, READER, READER_FCNTLS,
-    READER_OLD, REFUSED, SCHEDULING, STARTING,
+    ABSENT, ATTRIBUTES, FCNTLS, FCNTLS_THAT_SIGNAL, INTERNET, IOCTLS, MAKING, MODES, NAMESPACES, OPENING,
+    PAIRS, READER, READER_FCNTLS, READER_OLD, REFUSED, SCHEDULING, STARTING, TIMES,
 };
-use program::{AllowList, DenyList, any_bit, one_of, only, unless, when};
+use program::{AllowList, DenyList, any_bit, one_of, only, unless, when, when_all};
 use seccompiler::{BpfProgram, SeccompCmpOp as Op, apply_filter};
 use std::io::{Error, Result};
 
@@ -22,6 +22,9 @@ pub struct RunnerCalls {
     /// Something else guards the length of files that it may not write: Landlock, since its third version,
     /// or mounts.
     pub length_guarded: bool,
+    /// It may change modes and times of its own files. Only where mounts say which those are, and only
+    /// of another user than root, whose are also the devices.
+    pub own_files: bool,
 }
 
 /// For a runner.
@@ -42,8 +45,53 @@ fn runner_filters(calls: RunnerCalls) -> Result<Vec<BpfProgram>> {
         list.refuse(&[libc::SYS_socket]);
     }
     list.refuse_when(libc::SYS_clone, any_bit(0, NAMESPACES)?);
+    refuse_lending(&mut list)?;
+    if calls.own_files {
+        allow_own_files(&mut list)?;
+    }
     list.programs()
 }
+
+/// No file is made that lends its user or group to whoever runs it.
+fn refuse_lending(list: &mut DenyList) -> Result<()> {
+    for (call, mode) in MAKING {
+        list.refuse_when(*call, any_bit(*mode, LENDING_MODES)?);
+    }
+    // Without one of these flags the mode is whatever lay there.
+    let makes = [libc::O_CREAT, O_TMPFILE].map(|flag| u64::from(flag.cast_unsigned()));
+    let lends = [libc::S_ISUID, libc::S_ISGID].map(u64::from);
+    for (call, flags) in OPENING {
+        let both = |makes, lends| {
+            when_all(&[(*flags, Op::MaskedEq(makes), makes), (*flags + 1, Op::MaskedEq(lends), lends)])
+        };
+        let rules = makes.into_iter().flat_map(|makes| lends.map(|lends| both(makes, lends)));
+        list.refuse_also(*call, rules.collect::<Result<_>>()?);
+    }
+    // Its mode lies in memory, where a filter cannot see it; programs fall back to `openat`.
+    list.answer(libc::ENOSYS, &[libc::SYS_openat2]);
+    Ok(())
+}
+
+/// The bits of a mode that lend.
+const LENDING_MODES: u32 = 0o6000;
+/// The one bit of `O_TMPFILE` that no other flag has.
+const O_TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
+
+/// What git, package managers, archivers and `cp -p` need. Attributes are answered as by a file system that
+/// has none.
+fn allow_own_files(list: &mut DenyList) -> Result<()> {
+    for (call, mode) in MODES {
+        list.refuse_when(*call, any_bit(*mode, SPECIAL_MODES)?);
+    }
+    for call in TIMES {
+        list.allow(*call);
+    }
+    list.answer(libc::EOPNOTSUPP, ATTRIBUTES);
+    Ok(())
+}
+
+/// The bits of a mode that mean more than who may read, write and run.
+const SPECIAL_MODES: u32 = 0o7000;
 
 /// For a reader: what it calls, and nothing else.
 pub fn reader() -> Result<()> {

@@ -55,7 +55,7 @@ const UNKNOWN_COMMAND: i32 = libc::ENOTTY;
 const MADE: i32 = 0;
 
 fn of_runner(network: bool) -> Vec<BpfProgram> {
-    runner_filters(RunnerCalls { network, length_guarded: true }).unwrap()
+    runner_filters(RunnerCalls { network, length_guarded: true, own_files: false }).unwrap()
 }
 
 fn of_plugin() -> Vec<BpfProgram> {
@@ -287,11 +287,47 @@ fn where_landlock_does_not_guard_the_length_of_files_the_calls_do() {
         (libc::SYS_ftruncate, &[], [MADE, MADE]),
     ] {
         for (length_guarded, want) in [true, false].into_iter().zip(wants) {
-            let runner = runner_filters(RunnerCalls { network: false, length_guarded }).unwrap();
+            let runner =
+                runner_filters(RunnerCalls { network: false, length_guarded, own_files: false }).unwrap();
             let plugin = plugin_filters(ITSELF, length_guarded).unwrap();
-            for filters in [runner, plugin] {
+            for (who, filters) in [("runner", runner), ("plugin", plugin)] {
+                // A runner could make files with it that lend their user.
+                let never = who == "runner" && call == libc::SYS_openat2;
+                let want = if never { NOT_IMPLEMENTED } else { want };
                 assert_eq!(answer(&filters, call, arguments), want, "{length_guarded} {call} {arguments:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_runner_changes_its_own_files_where_it_may_and_lends_itself_nowhere() {
+    let filters =
+        |own_files| runner_filters(RunnerCalls { network: false, length_guarded: true, own_files }).unwrap();
+    let (strict, soft) = (filters(false), filters(true));
+    let unsupported = libc::EOPNOTSUPP;
+    for (call, arguments, wants) in [
+        (libc::SYS_fchmod, &[3, 0o755][..], [NOT_PERMITTED, MADE]),
+        (libc::SYS_fchmod, &[3, 0o4755], [NOT_PERMITTED; 2]),
+        (libc::SYS_fchmod, &[3, 0o2755], [NOT_PERMITTED; 2]),
+        (libc::SYS_fchmod, &[3, 0o1755], [NOT_PERMITTED; 2]),
+        (libc::SYS_fchmodat, &[3, 0, 0o600], [NOT_PERMITTED, MADE]),
+        (libc::SYS_fchmodat, &[3, 0, 0o4600], [NOT_PERMITTED; 2]),
+        (452, &[3, 0, 0o600], [NOT_PERMITTED, MADE]), // fchmodat2
+        (452, &[3, 0, 0o2600], [NOT_PERMITTED; 2]),
+        (libc::SYS_utimensat, &[], [NOT_PERMITTED, MADE]),
+        (libc::SYS_fchown, &[], [NOT_PERMITTED; 2]),
+        (libc::SYS_setxattr, &[], [NOT_PERMITTED, unsupported]),
+        (libc::SYS_fremovexattr, &[], [NOT_PERMITTED, unsupported]),
+        (libc::SYS_mkdirat, &[0, 0, 0o777], [MADE; 2]),
+        (libc::SYS_mkdirat, &[0, 0, 0o2777], [NOT_PERMITTED; 2]),
+        (libc::SYS_openat, &[0, 0, 0o102, 0o644], [MADE; 2]),
+        (libc::SYS_openat, &[0, 0, 0o102, 0o4755], [NOT_PERMITTED; 2]),
+        (libc::SYS_openat, &[0, 0, 0o20200002, 0o2755], [NOT_PERMITTED; 2]), // O_TMPFILE
+        (libc::SYS_openat, &[0, 0, 0o200000, 0o4755], [MADE; 2]),            // it makes nothing
+    ] {
+        for (filters, want) in [&strict, &soft].into_iter().zip(wants) {
+            assert_eq!(answer(filters, call, arguments), want, "{call} {arguments:?}");
         }
     }
 }
