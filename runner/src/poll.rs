@@ -71,7 +71,6 @@ pub fn serve(mut runner: Runner) -> std::result::Result<(), crate::Error> {
                 eyes.complain(&error);
             }
         }
-        runner.idle();
         bell.wait(SLOW_POLL);
     }
 }

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
 use vestibule_session::{AckStatus, Destination, MessageIn, MessageOut, OutboundWriter, SessionDir};
 
-/// How long to wait for a provider before the next sign of life.
+/// How long to wait for an event of a provider before waiting again.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A turn that takes longer than this claims its rows on disk.
+/// A turn of a provider that answers at once claims its rows when it takes longer than this all the same.
 const CLAIM_AFTER: Duration = Duration::from_millis(20);
 /// A look at the runtime's file serves this long; then an answer's destinations are looked up anew.
 const LOOK_AGE_MAX: Duration = Duration::from_secs(1);
@@ -24,8 +24,6 @@ const LOOK_AGE_MAX: Duration = Duration::from_secs(1);
 const BEAT_MIN: Duration = Duration::from_secs(1);
 /// A full disk is tried again this often.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
-/// An idle runner shows that it lives this often.
-const BEAT_IDLE: Duration = Duration::from_secs(60);
 
 /// A runner at work: its pen, its provider, and what it remembers.
 pub struct Runner {
@@ -49,7 +47,7 @@ impl Runner {
         let taken = outbound.taken().map_err(cannot)?;
         let continuation = outbound.state(&continuation_key(&settings)).map_err(cannot)?;
         let mut runner = Runner { dir, settings, outbound, provider, continuation, taken, beaten: None };
-        runner.beat(BEAT_MIN);
+        runner.beat();
         files::forget_temporary(&runner.dir);
         Ok(runner)
     }
@@ -79,11 +77,6 @@ impl Runner {
             self.taken.retain(|id| !settled.contains(id));
         }
         Ok(())
-    }
-
-    /// To be called while there is nothing to do.
-    pub fn idle(&mut self) {
-        self.beat(BEAT_IDLE);
     }
 
     /// Answers a batch. `look` is the look that found it.
@@ -151,10 +144,10 @@ impl Runner {
         patiently(|| work(&mut self.outbound))
     }
 
-    /// Shows that the runner lives, if the last sign is at least `age` old. One that cannot be
-    /// written is left out: the keeper will say what it thinks of that.
-    fn beat(&mut self, age: Duration) {
-        if self.beaten.is_none_or(|last| last.elapsed() >= age) {
+    /// Shows that the provider did something, unless that was shown a moment ago. A sign that cannot be written is
+    /// left out: the keeper will say what it thinks of that.
+    fn beat(&mut self) {
+        if self.beaten.is_none_or(|last| last.elapsed() >= BEAT_MIN) {
             let _ = vestibule_session::touch_heartbeat(&self.dir);
             self.beaten = Some(Instant::now());
         }
@@ -204,13 +197,19 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     fn serve(mut self, input: QueryInput) -> Result<(), Error> {
+        // A provider that takes this process with it, or never answers, must leave a trace of what it was asked.
+        if !self.runner.provider.answers_at_once() {
+            self.claim()?;
+        }
         let mut query = match self.runner.provider.query(input) {
             Ok(query) => query,
             Err(error) => return self.fail(&error.0),
         };
         loop {
             let event = query.next(if self.claimed { PATIENCE } else { CLAIM_AFTER });
-            self.runner.beat(BEAT_MIN);
+            if event.is_some() {
+                self.runner.beat();
+            }
             match event {
                 None if !self.claimed => self.claim()?,
                 None | Some(ProviderEvent::Activity) => {}
@@ -227,10 +226,11 @@ impl Turn<'_> {
         }
     }
 
-    /// Shows that the rows are being answered. A turn that is over before is acknowledged at once,
-    /// and saves a commit.
+    /// Shows that the rows are being answered. A turn that is over before is acknowledged at once, and saves a
+    /// commit.
     fn claim(&mut self) -> Result<(), Error> {
         self.claimed = true;
+        self.runner.beaten = None; // the first event after the claim is always shown
         let ids = &self.unsettled;
         Ok(self.runner.write(|outbound| outbound.claim(ids, Timestamp::now()))?)
     }

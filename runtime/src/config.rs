@@ -23,6 +23,10 @@ pub struct Config {
     pub time_zone: Option<String>,
     /// A runner with nothing to do for this long, in seconds, is ended.
     pub runner_idle_seconds: u64,
+    /// A turn whose provider shows nothing for this long, in seconds, is stuck, unless a longer time is declared.
+    pub turn_silence_seconds: u64,
+    /// How many runners may run at once.
+    pub runners_max: usize,
     /// Which sandbox runners live in.
     pub sandbox: SandboxWanted,
     /// What runners may read and run besides the system's folders.
@@ -119,12 +123,14 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 23] = [
     "listen",
     "public_url",
     "webhook_body_limit",
     "time_zone",
     "runner_idle_seconds",
+    "turn_silence_seconds",
+    "runners_max",
     "sandbox",
     "sandbox_read",
     "sandbox_user",
@@ -193,6 +199,8 @@ impl Config {
             webhook_body_limit: number_of(&table, "webhook_body_limit", 1024 * 1024)?,
             time_zone: text_of(&table, "time_zone")?.map(str::to_owned),
             runner_idle_seconds: u64::from(number_of::<u32>(&table, "runner_idle_seconds", 600)?),
+            turn_silence_seconds: u64::from(number_of::<u32>(&table, "turn_silence_seconds", 600)?),
+            runners_max: number_of(&table, "runners_max", 256)?,
             sandbox: match text_of(&table, "sandbox")?.unwrap_or("auto") {
                 "auto" => SandboxWanted::Auto,
                 "bwrap" => SandboxWanted::Bwrap,

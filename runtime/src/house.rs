@@ -42,6 +42,8 @@ pub struct House {
     pub sandbox: tokio::sync::OnceCell<Choice>,
     /// The listener's address, once it is open.
     pub listening: OnceLock<std::net::SocketAddr>,
+    /// The places for runners.
+    pub places: wake::Places,
     /// Held while a foreign session folder is taken over.
     pub adopting: tokio::sync::Mutex<()>,
     pub(crate) renew: Mutex<HashSet<String>>,

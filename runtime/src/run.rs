@@ -9,6 +9,7 @@ use crate::house::House;
 use crate::lanes::Lanes;
 use crate::ledger::Ledger;
 use crate::plugins::{self, Registry};
+use crate::wake::Places;
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
     agents, clock, control, delivery, destinations, http, launcher, ledger, messaging_groups, questions,
@@ -56,6 +57,7 @@ impl Running {
         let opened = begin.elapsed();
         prepare(&central).await?;
         let attachments = Store::open(home.attachments(), config.limits())?;
+        let places = config.runners_max;
         let house = Arc::new(House {
             home,
             config,
@@ -68,6 +70,7 @@ impl Running {
             program,
             sandbox: tokio::sync::OnceCell::new(),
             listening: OnceLock::new(),
+            places: Places::new(places),
             adopting: tokio::sync::Mutex::default(),
             renew: Mutex::default(),
             later: Mutex::default(),

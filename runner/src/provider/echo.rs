@@ -33,6 +33,10 @@ impl Provider for Echo {
         }
         Ok(Box::new(Said(Some(echo(&input.prompt)))))
     }
+
+    fn answers_at_once(&self) -> bool {
+        true
+    }
 }
 
 struct Said(Option<String>);

@@ -24,6 +24,11 @@ pub trait Provider {
         false
     }
 
+    /// Whether a turn is over within milliseconds, whatever it is asked, and cannot take the runner with it.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
     /// Whether an answer without any block is a reply to whoever asked. A program that knows nothing
     /// of blocks can then still answer.
     fn plain_text_is_reply(&self) -> bool {

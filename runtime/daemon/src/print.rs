@@ -155,12 +155,27 @@ fn status(value: &Value) {
     table(&["what", "used", "most"], &rows("of_the_user"));
     println!("\nchannels");
     table(&["channel", "account", "state", "webhook", "reason"], &rows("channels"));
-    let running = rows("sessions").iter().filter(|session| session["running"] == true).count();
     let deliveries = value["deliveries"].as_object().map(|counts| {
         counts.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
     });
-    println!("\nsessions   {} shown, {running} with a runner", rows("sessions").len());
+    let session = |state: &str| value["sessions"][state].as_i64().unwrap_or_default();
+    println!(
+        "\nsessions   {}: {} with a runner, {} waiting, {} failing, {} quarantined",
+        session("total"),
+        session("running"),
+        session("waiting"),
+        session("failing"),
+        session("quarantined")
+    );
+    if value["runners"]["reason"].is_string() {
+        println!("runners    {}", word(&value["runners"]["reason"]));
+    }
     println!("deliveries {}", deliveries.filter(|text| !text.is_empty()).unwrap_or_else(|| "none".into()));
+    let in_trouble = rows("in_trouble");
+    if !in_trouble.is_empty() {
+        println!("\nsessions in trouble");
+        table(&["agent", "state", "reason", "tries", "again_at", "id"], &in_trouble);
+    }
     let unwired = rows("unwired");
     if !unwired.is_empty() {
         println!("\nchats that nobody is wired to");

@@ -3,10 +3,11 @@
 //! The folder is only read; SQLite works on private copies, so that a journal in it, left or planted,
 //! does its work in a folder that is thrown away.
 
+use crate::confine;
+use crate::fault::{self, Fault};
 use crate::files::{self, Of, Opened};
 use crate::outbox::names;
 use crate::wire::{self, ADOPTED_FILES_MAX, AdoptSpec, BATCH_ROWS_MAX, FromForeign, ToKeeper};
-use crate::{confine, watch::SPOILT};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::io::{Error, Result};
@@ -25,7 +26,7 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const _: () = assert!(CONTENT_BYTES_MAX + 12 * FIELD_BYTES_MAX < BATCH_BYTES);
 
 /// Hands over everything that a foreign folder holds, a batch at a time, and goes.
-pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> Result<()> {
+pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> fault::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = openat(CWD, &spec.folder, flags, Mode::empty())?;
     let scratch = SessionDir::new(&spec.scratch);
@@ -78,13 +79,13 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> Result<()> {
         batch.add(runtime, row.value.len(), row)?;
     }
     batch.flush(runtime)?;
-    wire::send(runtime, &FromForeign::Done { left_out })
+    Ok(wire::send(runtime, &FromForeign::Done { left_out })?)
 }
 
-fn spoilt(error: vestibule_session::Error) -> Error {
+fn spoilt(error: vestibule_session::Error) -> Fault {
     match error {
-        vestibule_session::Error::Io(error) => error,
-        error => Error::new(SPOILT, error),
+        vestibule_session::Error::Io(error) => Fault::Failed(error),
+        error => fault::spoilt(error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Starting a runner and the reader beside it, and ending a runner with everything it started.
 
 use crate::confine::{self, RunnerCalls};
+use crate::survivors::Mark;
 use crate::wire::{RunnerSpec, Sandbox};
 use crate::{bwrap, user, weight};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -28,7 +29,7 @@ pub struct Started {
 
 /// Starts the runner in a session of its own, with less weight than the house, and with nothing but the environment it is given.
 /// Its descendants become this process's children when their parents end, so none gets away.
-pub fn start(spec: &RunnerSpec, session: &SessionDir, stderr: Stdio) -> Result<Started> {
+pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio) -> Result<Started> {
     rustix::process::set_child_subreaper(Some(Pid::INIT))?;
     let mut passed_on: Vec<OwnedFd> = Vec::new();
     let mut info = None;
@@ -78,6 +79,7 @@ pub fn start(spec: &RunnerSpec, session: &SessionDir, stderr: Stdio) -> Result<S
         for fd in &passed_on {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
         }
+        mark.set()?;
         confine::runner(&spec.sandbox, &session, &spec.agent_folder, &spec.program)
     };
     // SAFETY: a warden has one thread, so between fork and exec nothing holds a lock and the closure
@@ -122,7 +124,8 @@ pub fn probe_bwrap(bubblewrap: &str, program: &Path, folder: &Path) -> Result<()
     };
     user::hand_over(&session, &spec, || Ok(()))?;
     confine::signals(false);
-    let started = start(&spec, &session, Stdio::piped())?;
+    let mark = Mark::of(File::open(session.root())?)?;
+    let started = start(&spec, mark, &session, Stdio::piped())?;
     let output = started.child.wait_with_output()?;
     if output.status.success() {
         return Ok(());

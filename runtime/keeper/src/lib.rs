@@ -12,6 +12,7 @@ mod adopt;
 mod bell;
 mod bwrap;
 pub mod confine;
+mod fault;
 mod files;
 mod launch;
 mod objects;
@@ -25,13 +26,15 @@ mod weigh;
 mod weight;
 pub mod wire;
 
+use fault::Fault;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use vestibule_session::SessionDir;
+use survivors::Mark;
+use vestibule_session::{SessionDir, words};
 use wire::{FromForeign, FromKeeper, ToKeeper};
 
 /// The first argument of a keeper that becomes a runner's user and then its program.
@@ -41,8 +44,6 @@ const AS: &str = "--as";
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a keeper that does something long says that it lives.
 const PULSE: Duration = Duration::from_secs(1);
-/// What still holds it by then has no keeper that would end it.
-const SURVIVORS_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep.
 /// With `--probe` it only says how well this kernel confines a runner (a [`confine::Confinement`]), with
@@ -81,15 +82,21 @@ fn run() -> std::io::Result<()> {
     };
     let dir = SessionDir::new(&spec.session_dir);
     vestibule_session::never_wait("keeper");
-    let _lock = lock(&dir).inspect_err(|error| watch::say_failed(&mut runtime, error))?;
+    let held = lock(&dir).and_then(|lock| Mark::of(&lock).map(|mark| (lock, mark)));
+    let (lock, mark) = held.or_else(|error| watch::say(&mut runtime, Fault::Failed(error)))?;
     if let Some(runner) = &spec.runner {
-        hand_over(&mut runtime, &dir, runner).inspect_err(|error| watch::say_failed(&mut runtime, error))?;
+        hand_over(&mut runtime, &dir, runner)
+            .or_else(|error| watch::say(&mut runtime, Fault::Failed(error)))?;
+    } else {
+        // It reads what an earlier run left: first, that run must be over.
+        mark.end_all().or_else(|error| watch::say(&mut runtime, Fault::Failed(error)))?;
     }
     let (stderr, stderr_of_runner) = std::io::pipe()?;
     let (link, link_of_reader) = UnixStream::pair()?;
     match launch::split()? {
         launch::Side::Reader => {
-            drop((link, stderr_of_runner));
+            // Through this descriptor a reader that was taken over could let go of the lock.
+            drop((link, stderr_of_runner, lock));
             let outcome = watch::serve(
                 watch::Ends { runtime: &mut runtime, link: link_of_reader, stderr },
                 &dir,
@@ -101,7 +108,7 @@ fn run() -> std::io::Result<()> {
         launch::Side::Warden(reader, life) => {
             drop((link_of_reader, stderr));
             let ends = warden::Ends { runtime: &runtime, reader, link, stderr: stderr_of_runner };
-            let outcome = warden::guard(ends, &dir, spec.runner);
+            let outcome = warden::guard(ends, &dir, spec.runner.map(|runner| (runner, mark)));
             drop(life);
             launch::see_off(reader);
             outcome
@@ -128,45 +135,26 @@ fn hand_over(runtime: &mut UnixStream, dir: &SessionDir, runner: &wire::RunnerSp
 fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()> {
     confine::signals(true);
     let outcome = adopt::serve(runtime, spec);
-    if let Err(error) = &outcome {
-        let reason = vestibule_session::words::reason(error);
-        let frame = match error.kind() {
-            watch::SPOILT => FromForeign::Spoilt { reason },
-            _ => FromForeign::Failed { reason },
-        };
-        // The runtime may be gone already; then nobody needs to know.
-        let _ = wire::send(runtime, &frame);
-    }
-    outcome
+    let frame = match &outcome {
+        Ok(()) => return Ok(()),
+        Err(Fault::Spoilt(reason)) => FromForeign::Spoilt { reason: words::reason(reason) },
+        Err(Fault::Failed(error)) => FromForeign::Failed { reason: words::reason(error) },
+    };
+    // The runtime may be gone already; then nobody needs to know.
+    let _ = wire::send(runtime, &frame);
+    Ok(outcome?)
 }
 
-/// Ends what outlived a killed keeper of this session and holds its lock. To be called while the session
-/// has no keeper.
-///
-/// # Errors
-/// The lock or the list of processes cannot be read.
-pub fn end_survivors(dir: &SessionDir) -> std::io::Result<()> {
-    use rustix::fs::{CWD, Mode, OFlags, openat};
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    survivors::end(&openat(CWD, dir.keeper_lock(), flags, Mode::empty())?)
-}
-
-/// One keeper a session: held until this process and its whole run have ended. The run inherits it, for
-/// reading: a runner that outlives its killed keeper by a moment must have ended before the next one looks,
-/// or it would write what nobody reads in time.
+/// One keeper a session: held until this process has ended. Its run has no descriptor of it, through which it could
+/// be let go: what outlives a killed keeper is found by its [`Mark`].
 fn lock(dir: &SessionDir) -> std::io::Result<OwnedFd> {
     use rustix::fs::{CWD, Mode, OFlags, openat};
-    let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NOFOLLOW;
+    let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(CWD, dir.keeper_lock(), flags, Mode::RUSR | Mode::WUSR)?;
     let begin = Instant::now();
-    let mut ended = false;
     while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         if begin.elapsed() > LOCK_PATIENCE {
             return Err(std::io::Error::other("another keeper holds this session"));
-        }
-        if !ended && begin.elapsed() > SURVIVORS_AFTER {
-            ended = true;
-            survivors::end(&file)?;
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -3,6 +3,7 @@
 //! a limit is passed, and when the reader or the runtime is gone.
 
 use crate::launch::{self, Children};
+use crate::survivors::Mark;
 use crate::usage::Usage;
 use crate::wire::{self, Limits, RunnerSpec, Sandbox};
 use crate::{confine, objects, usage, weight};
@@ -100,11 +101,11 @@ struct Warden<'a> {
 }
 
 /// Guards one run until the reader or the runtime has gone; then nothing of the run is left.
-pub fn guard(mut ends: Ends, dir: &SessionDir, spec: Option<RunnerSpec>) -> Result<()> {
+pub fn guard(mut ends: Ends, dir: &SessionDir, spec: Option<(RunnerSpec, Mark)>) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     ends.link.set_nonblocking(true)?;
     // A runner without a sandbox can do what its user can, and would inherit this.
-    let scoped = spec.as_ref().is_some_and(|spec| match spec.sandbox {
+    let scoped = spec.as_ref().is_some_and(|(spec, _)| match spec.sandbox {
         Sandbox::None => false,
         Sandbox::Process { .. } => confine::signals(true),
         Sandbox::Bwrap { .. } => confine::signals(false),
@@ -112,7 +113,7 @@ pub fn guard(mut ends: Ends, dir: &SessionDir, spec: Option<RunnerSpec>) -> Resu
     let children = Children::open(ends.reader, scoped)?;
     let reader_exit = pidfd_open(ends.reader, PidfdFlags::empty())?;
     let disk = std::fs::symlink_metadata(dir.out()).map(|out| out.dev()).unwrap_or(0);
-    let runner = match spec.map(|spec| start(&spec, dir, &ends)) {
+    let runner = match spec.map(|(spec, mark)| start(&spec, mark, dir, &ends)) {
         None => None,
         Some(Ok(runner)) => Some(runner),
         Some(Err(reason)) => {
@@ -127,10 +128,15 @@ pub fn guard(mut ends: Ends, dir: &SessionDir, spec: Option<RunnerSpec>) -> Resu
     outcome
 }
 
-fn start(spec: &RunnerSpec, dir: &SessionDir, ends: &Ends) -> std::result::Result<Runner, String> {
+fn start(
+    spec: &RunnerSpec,
+    mark: Mark,
+    dir: &SessionDir,
+    ends: &Ends,
+) -> std::result::Result<Runner, String> {
     let start = || {
         let stderr = Stdio::from(ends.stderr.try_clone()?);
-        let launch::Started { child, info } = launch::start(spec, dir, stderr)?;
+        let launch::Started { child, info } = launch::start(spec, mark, dir, stderr)?;
         vestibule_session::crash::point("keeper: the runner was started");
         let pid = launch::pid_of(&child)?;
         let exit = pidfd_open(pid, PidfdFlags::empty())?;

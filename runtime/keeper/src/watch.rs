@@ -2,6 +2,7 @@
 
 use crate::bell::Doorbell;
 use crate::confine;
+use crate::fault::{Fault, Result, spoilt};
 use crate::outbox::{self, Outbox};
 use crate::warden::{FromWarden, order};
 use crate::weigh::{Folder, Weigher};
@@ -9,14 +10,12 @@ use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, RunnerSpec, STDE
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use std::collections::{HashMap, HashSet};
-use std::io::{Error, ErrorKind, PipeReader, Read, Result, Write};
+use std::io::{Error, ErrorKind, PipeReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir, crash, words};
 
-/// The kind of an error that is the agent's doing.
-pub const SPOILT: ErrorKind = ErrorKind::InvalidData;
 /// How often the runtime is told that the keeper lives.
 const PULSE: Duration = Duration::from_secs(1);
 /// The runner was writing: look again after this.
@@ -70,11 +69,15 @@ struct Watch<'a> {
     handed_files: Vec<String>,
     /// When the warden was last heard of.
     ticked: Instant,
+    /// The runner failed: damage that only its writing meets may be the reason.
+    suspicious: bool,
+    /// What the runner last declared of its tool.
+    tool_silence_ms: Option<u64>,
 }
 
 /// Reads one session until its runner has ended and everything it wrote is handed over, or until the
 /// runtime is gone. An error is the last that the runtime hears.
-pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> Result<()> {
+pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> std::io::Result<()> {
     let now = Instant::now();
     let runner = spec.runner.as_ref().map(|runner| Runner {
         agent_folder: runner.agent_folder.clone(),
@@ -95,13 +98,13 @@ pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> Result<()> {
         handed_files: Vec::new(),
         pulsed: now,
         ticked: now,
+        suspicious: false,
+        tool_silence_ms: None,
     };
-    let outcome = watch.begin();
-    if let Err(error) = &outcome {
+    watch.begin().or_else(|fault| {
         watch.end_runner();
-        say_failed(watch.ends.runtime, error);
-    }
-    outcome
+        say(watch.ends.runtime, fault)
+    })
 }
 
 /// What the agent can write, and how much of it.
@@ -125,15 +128,15 @@ fn weighed(dir: &SessionDir, runner: &RunnerSpec) -> Vec<Folder> {
     vec![out, own]
 }
 
-/// Tells the runtime why its keeper goes.
-pub fn say_failed(runtime: &mut UnixStream, error: &Error) {
-    let reason = words::reason(error);
-    let frame = match error.kind() {
-        SPOILT => FromKeeper::Spoilt { reason },
-        _ => FromKeeper::Failed { reason },
+/// Tells the runtime why its keeper goes; the same as an error.
+pub fn say<T>(runtime: &mut UnixStream, fault: Fault) -> std::io::Result<T> {
+    let frame = match &fault {
+        Fault::Spoilt(reason) => FromKeeper::Spoilt { reason: words::reason(reason) },
+        Fault::Failed(error) => FromKeeper::Failed { reason: words::reason(error) },
     };
     // The runtime may be gone already; then nobody needs to know.
     let _ = wire::send(runtime, &frame);
+    Err(fault.into())
 }
 
 impl Watch<'_> {
@@ -152,11 +155,11 @@ impl Watch<'_> {
             let busy = self.look_again && !self.in_flight && !self.look()?;
             if self.runner.is_none() && !self.look_again && !self.in_flight {
                 crash::point("keeper: everything is handed over, and nobody was told");
-                return wire::send(self.ends.runtime, &FromKeeper::Drained);
+                return Ok(wire::send(self.ends.runtime, &FromKeeper::Drained)?);
             }
             locked_since = busy.then(|| locked_since.unwrap_or_else(Instant::now));
             if locked_since.is_some_and(|since| since.elapsed() > LOCKED_MAX) {
-                return Err(Error::new(SPOILT, "outbound.db stays locked"));
+                return Err(spoilt("outbound.db stays locked"));
             }
             let patience = if busy { BUSY_RETRY } else { doorbell.patience() };
             let (from_runtime, from_file, from_warden) = self.wait(doorbell, patience)?;
@@ -237,18 +240,19 @@ impl Watch<'_> {
                 self.in_flight = false;
                 self.look_again = true;
             }
-            Ok(Some(ToKeeper::Stop)) => {
+            Ok(Some(ToKeeper::Stop { suspicious })) => {
+                self.suspicious |= suspicious;
                 if let Some(runner) = &mut self.runner {
                     self.ends.link.write_all(&[order::ASK])?;
                     runner.kill_at.get_or_insert(Instant::now() + END_GRACE);
                 }
             }
             Ok(Some(ToKeeper::Launch(_) | ToKeeper::Adopt(_))) => {
-                return Err(Error::other("a keeper keeps one session"));
+                return Err(Error::other("a keeper keeps one session").into());
             }
             Ok(None) => return Ok(false),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         Ok(true)
     }
@@ -278,37 +282,42 @@ impl Watch<'_> {
     /// Whether the agent fills its folders.
     fn weigh(&mut self) -> Result<()> {
         let Some(runner) = &mut self.runner else { return Ok(()) };
-        let found = runner.weigher.step().map_err(|error| Error::new(SPOILT, error))?;
-        found.map_or(Ok(()), |why| Err(Error::new(SPOILT, why)))
+        let found = runner.weigher.step().map_err(spoilt)?;
+        found.map_or(Ok(()), |why| Err(Fault::Spoilt(why)))
     }
 
     fn hear_warden(&mut self) -> Result<()> {
         self.ticked = Instant::now();
         match wire::receive(&mut self.ends.link)?.ok_or_else(|| Error::other("the warden has gone"))? {
             FromWarden::Tick => Ok(()),
-            FromWarden::Started { pid } => wire::send(self.ends.runtime, &FromKeeper::Started { pid }),
+            FromWarden::Started { pid } => Ok(wire::send(self.ends.runtime, &FromKeeper::Started { pid })?),
             FromWarden::Failed { reason } => {
                 self.runner = None;
-                Err(Error::other(reason))
+                Err(Error::other(reason).into())
             }
             FromWarden::Ended { how } => {
                 let Some(mut runner) = self.runner.take() else { return Ok(()) };
                 read_stderr(&mut self.ends.stderr, &mut runner);
                 let stderr_tail = String::from_utf8_lossy(&runner.stderr_tail).into_owned();
                 self.look_again = true;
-                wire::send(self.ends.runtime, &FromKeeper::Exited { how, stderr_tail })
+                self.suspicious |= runner.kill_at.is_none();
+                Ok(wire::send(self.ends.runtime, &FromKeeper::Exited { how, stderr_tail })?)
             }
         }
     }
 
     /// Looks once; false when the file was busy. An error means that the agent has spoilt its file.
     fn look(&mut self) -> Result<bool> {
-        let batch = match self.read_batch() {
+        let (batch, tool_silence_ms) = match self.read_batch() {
             Ok(batch) => batch,
             Err(vestibule_session::Error::Busy(_)) => return Ok(false),
-            Err(error) => return Err(Error::new(SPOILT, error)),
+            Err(error) => return Err(spoilt(error)),
         };
         self.look_again = false;
+        if self.tool_silence_ms != tool_silence_ms {
+            self.tool_silence_ms = tool_silence_ms;
+            wire::send(self.ends.runtime, &FromKeeper::Tool { silence_ms: tool_silence_ms })?;
+        }
         if let Some(batch) = batch {
             crash::point("keeper: a batch is read, not handed over");
             self.hand_over_files(&batch)?;
@@ -328,8 +337,12 @@ impl Watch<'_> {
         Ok(())
     }
 
-    fn read_batch(&mut self) -> vestibule_session::Result<Option<FromKeeper>> {
+    fn read_batch(&mut self) -> vestibule_session::Result<(Option<FromKeeper>, Option<u64>)> {
         let reader = OutboundReader::open(self.dir, self.runner.is_some())?;
+        if self.runner.is_none() && std::mem::take(&mut self.suspicious) {
+            reader.check()?;
+        }
+        let tool_silence_ms = reader.tool_silence_ms()?;
         let mut messages = reader.replies(self.after_seq, BATCH_ROWS_MAX)?;
         messages.truncate(batch_len(&messages));
         // A turn is never reported complete before its reply: acknowledgements go with the last part.
@@ -345,11 +358,11 @@ impl Watch<'_> {
             acks.truncate(BATCH_ROWS_MAX);
         }
         if messages.is_empty() && acks.is_empty() {
-            return Ok(None);
+            return Ok((None, tool_silence_ms));
         }
         self.after_seq = messages.last().map_or(self.after_seq, |message| message.seq);
         self.handed_over.extend(acks.iter().map(|ack| (ack.message_id.clone(), ack.status)));
-        Ok(Some(FromKeeper::Batch { messages, acks }))
+        Ok((Some(FromKeeper::Batch { messages, acks }), tool_silence_ms))
     }
 }
 

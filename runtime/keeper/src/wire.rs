@@ -6,7 +6,7 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::path::PathBuf;
 use vestibule_session::{
     Ack, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, ForeignIn, ForeignOut, ForeignState, MessageOut,
-    STATE_BYTES_MAX, words,
+    STATE_BYTES_MAX, TOOL_SILENCE_MS_MAX, words,
 };
 
 /// The largest frame, in bytes, either side accepts.
@@ -32,7 +32,10 @@ pub enum ToKeeper {
     /// The last batch is on disk; the next may come.
     Taken,
     /// End the runner, hand over what is left, and go.
-    Stop,
+    Stop {
+        /// The runner failed: its file is checked whole.
+        suspicious: bool,
+    },
 }
 
 /// What to keep.
@@ -189,6 +192,12 @@ pub enum FromKeeper {
     },
     /// The heartbeat changed.
     Alive,
+    /// How long the tool in flight may be silent, as the runner declared it, in milliseconds; without a number no tool
+    /// has declared anything. Comes when it changes.
+    Tool {
+        /// At most a day.
+        silence_ms: Option<u64>,
+    },
     /// The keeper itself lives. One comes at least every two seconds.
     Pulse,
     /// The runner ended.
@@ -342,6 +351,10 @@ impl Frame for FromKeeper {
             }
             FromKeeper::Spoilt { reason } | FromKeeper::Failed { reason } => {
                 return (reason.len() > REASON_BYTES_MAX).then(wordy);
+            }
+            FromKeeper::Tool { silence_ms } => {
+                let long = silence_ms.is_some_and(|ms| ms > TOOL_SILENCE_MS_MAX);
+                return long.then(|| "a tool is declared to take longer than any may".to_owned());
             }
             FromKeeper::Started { .. } | FromKeeper::Alive | FromKeeper::Pulse | FromKeeper::Drained => {
                 return None;
@@ -523,6 +536,8 @@ mod tests {
         };
         let gone =
             |frame: &str, bytes: usize| fault::<FromKeeper>(json!({ "frame": frame, "reason": x(bytes) }));
+        let tool = |ms: u64| fault::<FromKeeper>(json!({ "frame": "tool", "silence_ms": ms }));
+        assert_eq!(tool(TOOL_SILENCE_MS_MAX), "");
         assert_eq!(exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX) + &gone("spoilt", REASON_BYTES_MAX), "");
         assert_eq!(batch(vec![reply(1, "id", 9), reply(3, "content", CONTENT_BYTES_MAX)], vec![ack(9)]), "");
         for (told, want) in [
@@ -536,6 +551,7 @@ mod tests {
             (exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX + 1), "a word of a keeper is longer"),
             (exited(REASON_BYTES_MAX + 1, 0), "a word of a keeper is longer"),
             (gone("spoilt", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
+            (tool(TOOL_SILENCE_MS_MAX + 1), "longer than any may"),
             (gone("failed", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
         ] {
             assert!(told.contains(want), "{want}: {told}");

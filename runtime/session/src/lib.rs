@@ -55,8 +55,8 @@ pub use outbound::OutboundReader;
 pub use outbound::OutboundWriter;
 pub use row::{
     Ack, AckStatus, CONTENT_BYTES_MAX, Delivered, Destination, FIELD_BYTES_MAX, MessageIn, MessageOut,
-    Routing, Settled,
+    Routing, Settled, TOOL_SILENCE_MS_MAX,
 };
-pub use seq::{next_even, next_odd};
+pub use seq::{SEQ_MAX, next_even, next_odd};
 pub use time::{format_time, parse_time};
 pub use vestibule_plugin_api::ATTACHMENTS_MAX;

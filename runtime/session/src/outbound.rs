@@ -270,12 +270,18 @@ pub use reader::OutboundReader;
 #[cfg(feature = "keeper")]
 mod reader {
     use super::*;
-    use crate::{Ack, AckStatus, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut, SessionDir};
+    use crate::{
+        Ack, AckStatus, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut, SEQ_MAX, SessionDir,
+        TOOL_SILENCE_MS_MAX,
+    };
     use rusqlite::config::DbConfig;
     use rusqlite::limits::Limit;
+    use rusqlite::{ErrorCode, OptionalExtension};
 
     /// The longest value, in bytes, that SQLite makes of the agent's file.
     const VALUE_BYTES_MAX: i32 = 4 * 1024 * 1024;
+    /// How long a whole file is checked.
+    const CHECK_MAX: Duration = Duration::from_secs(5);
 
     /// Opening a FIFO waits for ever. One that is put there after this look costs this keeper its
     /// deadline.
@@ -290,11 +296,22 @@ mod reader {
         }
     }
 
+    /// Whether it is an ordinary table: no view, nothing virtual.
+    fn is_table(db: &Connection, name: &str) -> Result<bool> {
+        Ok(db.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 AND type = 'table' \
+             AND sql LIKE 'CREATE TABLE%')",
+            [name],
+            |r| r.get(0),
+        )?)
+    }
+
     /// What a keeper sees of `outbound.db`: one connection for one look. The file is the agent's, so
     /// nothing in it is believed: not its schema, not its sizes.
     pub struct OutboundReader {
         db: Connection,
         has_account: bool,
+        has_tool: bool,
     }
 
     impl OutboundReader {
@@ -322,13 +339,7 @@ mod reader {
                 "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; BEGIN",
             )?;
             for table in ["messages_out", "processing_ack"] {
-                let is_table: bool = db.query_row(
-                    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 AND type = 'table' \
-                     AND sql LIKE 'CREATE TABLE%')",
-                    [table],
-                    |r| r.get(0),
-                )?;
-                if !is_table {
+                if !is_table(&db, table)? {
                     return Err(Error::Damaged(format!("{table} is not a table")));
                 }
             }
@@ -337,7 +348,8 @@ mod reader {
                 [],
                 |r| r.get(0),
             )?;
-            Ok(OutboundReader { db, has_account })
+            let has_tool = is_table(&db, "container_state")?;
+            Ok(OutboundReader { db, has_account, has_tool })
         }
 
         /// Replies above a sequence number, in order, at most `limit`.
@@ -391,7 +403,49 @@ mod reader {
                 }
                 last = reply.seq;
             }
+            if last > SEQ_MAX {
+                let why = format!("messages_out has the number {last}, after which none can follow");
+                return Err(Error::Damaged(why));
+            }
             Ok(found)
+        }
+
+        /// Looks at the whole file for damage that only writing meets: pages in two places, a list of free pages
+        /// without end. A file that takes longer than [`CHECK_MAX`] is not judged.
+        ///
+        /// # Errors
+        /// [`Error::Damaged`] with the first thing found, or as [`OutboundReader::open`].
+        pub fn check(&self) -> Result<()> {
+            let until = std::time::Instant::now() + CHECK_MAX;
+            self.db.progress_handler(1_000, Some(move || std::time::Instant::now() > until))?;
+            let found = self.db.query_row("PRAGMA integrity_check(1)", [], |r| r.get::<_, String>(0));
+            self.db.progress_handler(0, None::<fn() -> bool>)?;
+            match found {
+                Ok(word) if word == "ok" => Ok(()),
+                Ok(what) => Err(Error::Damaged(what.chars().take(FIELD_BYTES_MAX / 4).collect())),
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        }
+
+        /// How long the tool in flight may be silent, in milliseconds, as the runner declared it in
+        /// `container_state`. What makes no sense there declares nothing.
+        ///
+        /// # Errors
+        /// As [`OutboundReader::open`].
+        pub fn tool_silence_ms(&self) -> Result<Option<u64>> {
+            if !self.has_tool {
+                return Ok(None);
+            }
+            let sql = "SELECT tool_declared_timeout_ms FROM container_state WHERE id = 1 \
+                 AND current_tool IS NOT NULL AND typeof(tool_declared_timeout_ms) = 'integer' \
+                 AND tool_declared_timeout_ms > 0";
+            let declared = match self.db.query_row(sql, [], |r| r.get::<_, i64>(0)).optional() {
+                // Another layout: it lacks one of the columns.
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => None,
+                declared => declared?,
+            };
+            Ok(declared.and_then(|ms| u64::try_from(ms).ok()).map(|ms| ms.min(TOOL_SILENCE_MS_MAX)))
         }
 
         /// The acknowledgements, at most `limit`, newest first.

@@ -8,6 +8,9 @@ pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
 /// The longest other field of a reply, in bytes, that a keeper hands over.
 pub const FIELD_BYTES_MAX: usize = 1024;
 
+/// The longest silence, in milliseconds, that may be declared for a tool: a day.
+pub const TOOL_SILENCE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
 /// A message at rest in `inbound.db`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageIn {

@@ -1,6 +1,9 @@
 //! Sequence numbers: even for the runtime, odd for the runner, so that a bare `#7` names exactly one
 //! row across both files.
 
+/// The highest number that a file may hold: the last that every language's numbers hold whole, with room above it.
+pub const SEQ_MAX: i64 = 1 << 52;
+
 /// The runtime's next number after its own last one.
 pub fn next_even(last: i64) -> i64 {
     if last < 2 { 2 } else { last + 2 - last % 2 }

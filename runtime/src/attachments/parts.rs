@@ -93,6 +93,11 @@ impl Parts {
         self.room = self.store.limits().message_bytes;
         Ok(std::mem::take(&mut self.done))
     }
+
+    /// What was taken and came to be in no commit: it is taken again.
+    pub fn put_back(&mut self, files: Vec<MessageFile>) {
+        self.done = files;
+    }
 }
 
 impl Drop for Parts {

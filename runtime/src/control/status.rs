@@ -5,7 +5,7 @@ use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::house::House;
 use crate::plugins::{self, AccountState, Link, Origin, SeatState};
-use crate::{agents, launcher, ledger, sessions};
+use crate::{agents, clock, launcher, ledger, sessions, wake};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -24,12 +24,13 @@ pub async fn status(house: &House) -> Result<Value> {
     let rows = |db: &Connection| {
         Ok((
             drops::recent(db, SHOWN)?,
-            sessions::recent(db, SHOWN)?,
+            ledger::session_counts(db, clock::now())?,
+            in_trouble(db)?,
             ledger::delivery_counts(db)?,
             agents::list(db)?,
         ))
     };
-    let (dropped, sessions, deliveries, agents) = house.central.read(rows).await?;
+    let (dropped, sessions, in_trouble, deliveries, agents) = house.central.read(rows).await?;
     let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
     let unwired: Vec<Value> = dropped
         .iter()
@@ -69,10 +70,35 @@ pub async fn status(house: &House) -> Result<Value> {
         "of_the_user": scarce,
         "channels": channels,
         "sessions": sessions,
+        "in_trouble": in_trouble,
+        "runners": runners(house),
         "deliveries": deliveries,
         "unwired": unwired,
         "dropped": dropped.iter().filter(|drop| drop.reason != NO_AGENT_WIRED).collect::<Vec<_>>(),
     }))
+}
+
+/// The sessions that are not well, and why.
+fn in_trouble(db: &Connection) -> Result<Vec<Value>> {
+    let one = |session: sessions::Session| {
+        let (state, reason) = session.condition();
+        let agent = agents::by_id(db, &session.agent_group_id)?.map(|agent| agent.name);
+        let (tries, again_at) = ledger::next_try(db, &session.id)?.unzip();
+        Ok(json!({
+            "agent": agent, "state": state, "reason": reason, "tries": tries,
+            "again_at": again_at.map(vestibule_session::format_time), "id": session.id,
+        }))
+    };
+    sessions::in_trouble(db, SHOWN)?.into_iter().map(one).collect()
+}
+
+/// How many places for runners are taken, and why sessions wait, if they do.
+fn runners(house: &House) -> Value {
+    let wake::Count { most, taken, waiting } = house.places.count();
+    let reason = (waiting > 0).then(|| {
+        format!("{waiting} wait, because all {most} runners that `runners_max` allows have something to do")
+    });
+    json!({ "most": most, "running": taken, "waiting": waiting, "reason": reason })
 }
 
 /// What a person types to connect the chat.

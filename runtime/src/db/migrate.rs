@@ -22,6 +22,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../messaging_groups/migrations/0016_conversation.sql")),
     M::up(include_str!("../questions/migrations/0015_questions.sql")),
     M::up(include_str!("../ledger/migrations/0017_turns.sql")),
+    M::up(include_str!("../ledger/migrations/0018_failing.sql")),
 ];
 
 /// Applies what is missing.

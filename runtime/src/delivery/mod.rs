@@ -9,18 +9,19 @@
 
 mod action;
 mod decide;
+mod died;
 mod forward;
 mod lane;
 mod note;
 mod outgoing;
 mod retry;
 mod review;
-mod room;
 mod send;
 mod snapshot;
 mod tick;
 
 pub use action::fault as action_fault;
+pub use died::{Died, run_died};
 pub use forward::fault as forward_fault;
 pub use tick::fault as tick_fault;
 
@@ -66,7 +67,7 @@ pub async fn take(
     let lanes = house.clone();
     let stored: Vec<String> = files.iter().filter_map(|file| file.file.blob.clone().ok()).collect();
     let work = move |db: &Connection| {
-        if !messages.is_empty() && !room::has_room(db, &session_id)? {
+        if !messages.is_empty() && !ledger::has_room(db, &session_id)? {
             return Ok(None);
         }
         let limit = lanes.attachments.limits().session_bytes;

@@ -1,6 +1,7 @@
 //! The runtime's end of a keeper's socket. Every frame is a stranger's.
 
 use super::orphans;
+use super::starved::Starved;
 use crate::error::{IoContext, Result};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub struct Keeper<F = FromKeeper> {
     /// Held while its socket is open.
     listening: AbortHandle,
     child: Option<Child>,
+    starved: Starved,
 }
 
 impl<F> Drop for Keeper<F> {
@@ -73,7 +75,8 @@ impl<F: Frame> Keeper<F> {
         let (from, to) = ours.into_split();
         let (heard, frames) = mpsc::channel(1);
         let listening = tokio::spawn(listen(from, heard)).abort_handle();
-        let mut keeper = Keeper { frames, to, listening, child: Some(child) };
+        let starved = Starved::of(child.id());
+        let mut keeper = Keeper { frames, to, listening, child: Some(child), starved };
         keeper.send(&first).await?;
         Ok(keeper)
     }
@@ -81,6 +84,16 @@ impl<F: Frame> Keeper<F> {
     /// The next frame; `None` when the keeper has gone, or said something it must not.
     pub async fn frame(&mut self) -> Option<Heard<F>> {
         self.frames.recv().await
+    }
+
+    /// Something was heard of it: what it waited for a processor before is over.
+    pub fn was_heard(&mut self) {
+        self.starved.reset();
+    }
+
+    /// For how long, since it was last heard, it could run and got no processor.
+    pub fn starved(&mut self) -> std::time::Duration {
+        self.starved.look()
     }
 
     /// The last batch is on disk.
@@ -91,12 +104,13 @@ impl<F: Frame> Keeper<F> {
         self.send(&ToKeeper::Taken).await
     }
 
-    /// Asks it to end its runner, hand over what is left, and go.
+    /// Asks it to end its runner, hand over what is left, and go. `suspicious`: the runner failed, and its file is
+    /// checked whole.
     ///
     /// # Errors
     /// The keeper has gone.
-    pub async fn stop(&mut self) -> Result<()> {
-        self.send(&ToKeeper::Stop).await
+    pub async fn stop(&mut self, suspicious: bool) -> Result<()> {
+        self.send(&ToKeeper::Stop { suspicious }).await
     }
 
     async fn send(&mut self, frame: &ToKeeper) -> Result<()> {

@@ -4,13 +4,16 @@
 
 mod choose;
 mod keeper;
+mod memory;
 mod orphans;
 mod spec;
+mod starved;
 mod user;
 mod weight;
 
 pub use choose::{Choice, Kind};
 pub use keeper::{Heard, Keeper};
+pub use memory::memory_is_low;
 pub use orphans::adopt_orphans;
 pub use weight::words as processors;
 
@@ -23,6 +26,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, ToKeeper};
 use vestibule_session::crash;
 
@@ -48,17 +52,12 @@ pub fn allow_open_files() {
     }
 }
 
-/// Ends what outlived a killed keeper of a session that has none now.
-pub async fn end_survivors(house: &House, session_id: &str) {
-    let (id, home) = (session_id.to_owned(), house.home.clone());
-    let end = house.central.read(move |db| {
-        let Some(session) = sessions::by_id(db, &id)? else { return Ok(()) };
-        vestibule_keeper::end_survivors(&home.session(&session.agent_group_id, &id))
-            .context(|| "what outlived a keeper cannot be looked for".into())
-    });
-    if let Err(error) = end.await {
-        tracing::warn!(session = session_id, %error, "the session stays behind");
-    }
+/// A keeper that was started.
+pub struct Launched {
+    /// The keeper.
+    pub keeper: Keeper,
+    /// How long its runner's provider may be silent, by its settings.
+    pub provider_silence: Option<Duration>,
 }
 
 /// What a launch needs to know, read in one go.
@@ -71,7 +70,7 @@ struct Facts {
 ///
 /// # Errors
 /// The process cannot be started, or the session is gone.
-pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Result<Keeper> {
+pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Result<Launched> {
     let id = session_id.to_owned();
     let facts = house.central.read(move |db| facts(db, &id)).await?;
     let dir = house.home.session(&facts.agent.id, session_id);
@@ -102,7 +101,8 @@ pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Resul
         files_bytes_max: house.attachments.limits().message_bytes,
         runner,
     };
-    Keeper::start(&house.program, ToKeeper::Launch(spec)).await
+    let keeper = Keeper::start(&house.program, ToKeeper::Launch(spec)).await?;
+    Ok(Launched { keeper, provider_silence: spec::provider_silence(&facts.agent) })
 }
 
 /// Starts a keeper that reads out a session folder that somebody else made, by way of `scratch`, an empty

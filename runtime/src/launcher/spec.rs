@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::private;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use vestibule_keeper::wire::{Grants, Limits, RunnerSpec, Sandbox, inside};
 use vestibule_session::SessionDir;
 
@@ -50,6 +51,15 @@ pub fn run_config(agent: &AgentGroup, agent_folder: &Path) -> String {
         "timeLimitMs": agent.time_limit_ms,
     })
     .to_string()
+}
+
+/// What a program of provider `command` may take beyond its time limit: the runner ends it, and writes so.
+const AFTER_TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long an agent's provider may show no sign of life, where its settings say so.
+pub fn provider_silence(agent: &AgentGroup) -> Option<Duration> {
+    let limit = Duration::from_millis(u64::try_from(agent.time_limit_ms).unwrap_or_default());
+    (agent.provider == "command").then_some(limit + AFTER_TIME_LIMIT)
 }
 
 /// How the runner is started: an explicit, short environment, and nothing of any channel in it.

@@ -3,6 +3,7 @@
 use super::answers::other_row;
 use super::bump;
 use super::files::{Direction, record_files, session_bytes};
+use super::suspects::after_settling;
 use crate::attachments::StoredFile;
 use crate::clock::{Timestamp, after};
 use crate::error::Result;
@@ -12,10 +13,6 @@ use std::collections::HashSet;
 use vestibule_plugin_api::Address;
 use vestibule_session::{Ack, AckStatus, SessionDir, name, next_even};
 
-/// A row that died this often with its runner is given up.
-const TRIES_MAX: i64 = 5;
-/// The wait before the first retry, in milliseconds; it doubles with each.
-const RETRY_MS: i64 = 5_000;
 /// Event ids are remembered for this long, in milliseconds: 30 days.
 const EVENT_ID_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
 
@@ -222,32 +219,7 @@ pub fn acknowledge(db: &Connection, session_id: &str, acks: &[Ack]) -> Result<()
             statement.execute(params![session_id, other, AckStatus::Completed.as_str(), change])?;
         }
     }
-    Ok(())
-}
-
-/// A run ended by itself while rows were due: each of them counts a try, waits before the next one,
-/// and is given up after the last. Answers how many were given up.
-pub fn count_tries(db: &Connection, session_id: &str, now: Timestamp) -> Result<usize> {
-    let any_due: bool = db.query_row(
-        "SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND status = 'pending' AND \"trigger\" \
-         AND COALESCE(process_after, 0) <= ?2)",
-        params![session_id, now.0],
-        |r| r.get(0),
-    )?;
-    if !any_due {
-        return Ok(0);
-    }
-    let Some(change) = bump(db, session_id)? else { return Ok(0) };
-    db.execute(
-        "UPDATE messages_in SET tries = tries + 1, process_after = ?3 + ?4 * (1 << tries), change = ?2 \
-         WHERE session_id = ?1 AND status = 'pending' AND \"trigger\" AND COALESCE(process_after, 0) <= ?3",
-        params![session_id, change, now.0, RETRY_MS],
-    )?;
-    Ok(db.execute(
-        "UPDATE messages_in SET status = 'failed', change = ?2 \
-         WHERE session_id = ?1 AND status = 'pending' AND tries > ?3",
-        params![session_id, change, TRIES_MAX],
-    )?)
+    after_settling(db, session_id, change)
 }
 
 /// The destinations or the routing of a session changed.

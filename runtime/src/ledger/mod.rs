@@ -12,6 +12,8 @@ mod deliveries;
 mod files;
 mod messages;
 mod project;
+mod room;
+mod suspects;
 mod turns;
 
 pub use adopted::{adopt_change, adopt_message, adopt_settled};
@@ -22,10 +24,12 @@ pub use deliveries::{
 };
 pub use files::{Direction, files_of, forget_files, record_files, session_bytes};
 pub use messages::{
-    NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, bump_routing_to, count_tries,
-    forget_events, hops, seen_at_start, take_event, was_taken,
+    NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, bump_routing_to, forget_events,
+    hops, seen_at_start, take_event, was_taken,
 };
 pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
+pub use room::has_room;
+pub use suspects::{GivenUp, Seen, SessionCounts, Tried, count_tries, forgive, next_try, session_counts};
 pub use turns::{Claim, Pending, claim_next, pending_of};
 
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! From the ledger's rows to a session's `inbound.db`.
 
 use super::files::inbox_since;
+use super::suspects::{self, Seen, Shown};
 use crate::attachments::Store;
 use crate::clock::Timestamp;
 use crate::db::Central;
@@ -23,10 +24,12 @@ pub struct Ledger {
 }
 
 /// What a projection found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projected {
-    /// When the earliest row that wakes the agent is due.
-    pub due: Option<Timestamp>,
+    /// Whose session it is.
+    pub agent_group_id: String,
+    /// What is due in it.
+    pub seen: Seen,
 }
 
 struct Wanted {
@@ -34,6 +37,8 @@ struct Wanted {
     change: i64,
     routing_change: i64,
     rebuild: bool,
+    running: bool,
+    quarantined: bool,
 }
 
 impl Ledger {
@@ -58,7 +63,8 @@ impl Ledger {
                 locked(&self.known).insert(session_id.to_owned(), wanted.change);
                 locked(&self.unwritten).insert(session_id.to_owned(), wanted.change);
             }
-            Ok(Some(Projected { due: due(db, session_id)? }))
+            let seen = suspects::seen(db, session_id, wanted.running, wanted.quarantined)?;
+            Ok(Some(Projected { agent_group_id: wanted.agent_group_id, seen }))
         })
     }
 
@@ -135,7 +141,8 @@ pub fn trust_files(db: &Connection) -> Result<()> {
 
 fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>> {
     let mut statement = db.prepare_cached(
-        "SELECT agent_group_id, change, routing_change, rebuild FROM sessions WHERE id = ?1",
+        "SELECT agent_group_id, change, routing_change, rebuild, running, quarantined IS NOT NULL FROM sessions \
+         WHERE id = ?1",
     )?;
     let row = statement.query_row([session_id], |r| {
         Ok(Wanted {
@@ -143,38 +150,38 @@ fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>> {
             change: r.get(1)?,
             routing_change: r.get(2)?,
             rebuild: r.get(3)?,
+            running: r.get(4)?,
+            quarantined: r.get(5)?,
         })
     });
     Ok(row.optional()?)
 }
 
-fn due(db: &Connection, session_id: &str) -> Result<Option<Timestamp>> {
-    let mut statement = db.prepare_cached(
-        "SELECT MIN(COALESCE(process_after, 0)) FROM messages_in \
-         WHERE session_id = ?1 AND status = 'pending' AND \"trigger\"",
-    )?;
-    let due: Option<i64> = statement.query_row([session_id], |r| r.get(0))?;
-    Ok(due.map(Timestamp))
-}
-
 fn changes(db: &Connection, session_id: &str, since: i64, wanted: &Wanted) -> Result<Projection> {
+    let shown = Shown::of(db, session_id)?;
     let mut statement = db.prepare_cached(
         "SELECT id, seq, kind, timestamp, status, process_after, recurrence, series_id, tries, \"trigger\", platform_id, \
          channel_type, thread_id, content, source_session_id, on_wake, account, platform_message_id \
          FROM messages_in WHERE session_id = ?1 AND change > ?2 ORDER BY seq",
     )?;
     let messages = statement.query_map(params![session_id, since], |r| {
+        let (seq, status, trigger): (i64, String, bool) = (r.get(1)?, r.get(4)?, r.get(9)?);
+        let process_after = r.get::<_, Option<i64>>(5)?.map(Timestamp);
+        let is_pending = status == "pending";
         Ok(MessageIn {
             id: r.get(0)?,
-            seq: r.get(1)?,
+            seq,
             kind: r.get(2)?,
             timestamp: Timestamp(r.get(3)?),
-            status: r.get(4)?,
-            process_after: r.get::<_, Option<i64>>(5)?.map(Timestamp),
+            status,
+            process_after: match is_pending {
+                true => shown.process_after(seq, trigger, process_after),
+                false => process_after,
+            },
             recurrence: r.get(6)?,
             series_id: r.get(7)?,
             tries: r.get(8)?,
-            trigger: r.get(9)?,
+            trigger,
             platform_id: r.get(10)?,
             channel_type: r.get(11)?,
             thread_id: r.get(12)?,

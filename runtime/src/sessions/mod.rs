@@ -28,6 +28,8 @@ pub struct Session {
     pub running: bool,
     /// Why nothing runs in it until an operator releases it.
     pub quarantined: Option<String>,
+    /// Why its last run failed the messages under way; `None` since one was answered.
+    pub failing: Option<String>,
     /// When a message last entered it, in milliseconds since 1970.
     pub last_active: i64,
 }
@@ -43,7 +45,8 @@ pub enum SessionKey {
     AgentShared,
 }
 
-const COLUMNS: &str = "id, agent_group_id, messaging_group_id, thread_id, running, quarantined, last_active";
+const COLUMNS: &str =
+    "id, agent_group_id, messaging_group_id, thread_id, running, quarantined, last_active, failing";
 
 fn of(row: &Row<'_>) -> rusqlite::Result<Session> {
     Ok(Session {
@@ -54,6 +57,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Session> {
         running: row.get(4)?,
         quarantined: row.get(5)?,
         last_active: row.get(6)?,
+        failing: row.get(7)?,
     })
 }
 
@@ -67,6 +71,16 @@ pub fn by_id(db: &Connection, id: &str) -> Result<Option<Session>> {
 pub fn recent(db: &Connection, limit: i64) -> Result<Vec<Session>> {
     let mut statement =
         db.prepare(&format!("SELECT {COLUMNS} FROM sessions ORDER BY last_active DESC LIMIT ?1"))?;
+    let rows = statement.query_map([limit], of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The sessions that are quarantined or failing, at most `limit`.
+pub fn in_trouble(db: &Connection, limit: i64) -> Result<Vec<Session>> {
+    let of_one = |which: &str| format!("SELECT {COLUMNS} FROM sessions WHERE {which}");
+    let (quarantined, failing) =
+        (of_one("quarantined IS NOT NULL"), of_one("failing IS NOT NULL AND quarantined IS NULL"));
+    let mut statement = db.prepare(&format!("{quarantined} UNION ALL {failing} LIMIT ?1"))?;
     let rows = statement.query_map([limit], of)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -130,6 +144,18 @@ pub fn open_for_agent(db: &Connection, agent_group_id: &str, now: Timestamp) -> 
     )?
     .execute(params![id, agent_group_id, now.0])?;
     Ok(id)
+}
+
+impl Session {
+    /// How it is, in a word, and why that is so.
+    pub fn condition(&self) -> (&'static str, Option<&str>) {
+        match (&self.quarantined, &self.failing, self.running) {
+            (Some(why), ..) => ("quarantined", Some(why)),
+            (None, Some(why), _) => ("failing", Some(why)),
+            (None, None, true) => ("running", None),
+            (None, None, false) => ("idle", None),
+        }
+    }
 }
 
 /// Records that a runner was started, or that its end is known.

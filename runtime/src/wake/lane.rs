@@ -1,526 +1,502 @@
-//! The lane of one session.
+//! The lane of one session: waits for what happens, asks `decide`, performs the steps.
 
-use crate::attachments::{MessageFile, Parts};
-use crate::clock::{self, Timestamp};
-use crate::delivery::{self, Taken};
+use super::decide::decide;
+use super::places::Place;
+use super::state::{
+    Batch, Behind, End, Event, Facts, LOOK_AT_KEEPER, Phase, Refusal, State, Step, TROUBLE_RETRY, Told,
+    Trouble,
+};
+use crate::attachments::Parts;
+use crate::clock;
+use crate::delivery;
 use crate::error::Error;
 use crate::house::House;
 use crate::lanes::Bell;
 use crate::launcher::{self, Heard, Keeper};
 use crate::ledger;
 use crate::sessions;
+use std::collections::{HashSet, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
-use vestibule_keeper::wire::FromKeeper;
-use vestibule_session::{Ack, Error as SessionError, MessageOut, crash};
+use std::time::{Duration, Instant};
+use vestibule_keeper::wire::{FileFrame, FromKeeper};
+use vestibule_session::{Ack, AckStatus, Error as SessionError, MessageOut, crash};
 
-/// What the runner does not wait for (outcomes, acknowledgements) is projected after this, in one go.
-const PROJECT_LATER: Duration = Duration::from_millis(50);
-/// A file that could not be projected is tried again after this: one that is locked, and any other.
-const PROJECT_RETRY: Duration = Duration::from_millis(50);
-const TROUBLE_RETRY: Duration = Duration::from_secs(1);
-/// A session that has too much pending is asked again after this: its channels have taken something since.
-const ROOM_RETRY: Duration = Duration::from_millis(50);
-/// What its operator is told of it, once each time.
-const HELD_BACK: &str = "it has as many replies pending as a session may; what its agent writes stays in its file until \
-                         its channels have taken some";
-/// A runner that keeps its file locked for this long is ended.
-const LOCKED_MAX: Duration = Duration::from_secs(1);
-/// Who keeps a session without a keeper from being written for this long outlived the one before.
-const SURVIVORS_AFTER: Duration = Duration::from_millis(500);
-/// A keeper that says nothing for this long hangs on what its agent wrote.
-const KEEPER_DEADLINE: Duration = Duration::from_secs(10);
-/// A keeper that dies this often in a row does so because of what its agent wrote.
-const DEATHS_MAX: u32 = 2;
-/// The first wait after a keeper failed; it doubles up to the last.
-const FAILED_FIRST: Duration = Duration::from_secs(5);
-const FAILED_LAST: Duration = Duration::from_secs(600);
-/// How long a keeper may take to end its runner and hand over what is left.
-const END_PATIENCE: Duration = Duration::from_secs(5);
-/// The longest sleep: a clock that was set back must not stop a lane for long.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// How many claims of a run are remembered; a runner claims ten at a time.
+const CLAIMS_MAX: usize = 10_000;
+/// A disk with less than this, in bytes, is full.
+const FULL_BELOW: u64 = 1024 * 1024;
 
 /// Serves a session until nothing is left to do in it.
 pub async fn serve(house: Arc<House>, session_id: String, bell: Bell<String>) {
-    let mut lane = Lane::new(house, session_id);
-    loop {
-        bell.heard();
-        let next = if lane.house.is_stopping() {
-            lane.end().await;
-            None
-        } else {
-            lane.look().await
-        };
-        let idle = lane.run.is_none() && next.is_none();
-        if !idle {
-            lane.wait(&bell, next).await;
-            continue;
-        }
-        lane.house.ledger.forget(&lane.session_id);
-        if bell.close() {
-            return;
-        }
-        lane.project_at = Some(Instant::now());
+    let mut lane = Lane::new(house, session_id, bell);
+    lane.woken();
+    while let Some(event) = lane.next().await {
+        lane.decide(event).await;
     }
 }
 
 struct Lane {
     house: Arc<House>,
     session_id: String,
-    run: Option<Run>,
-    failures: u32,
-    /// How many keepers died, one after the other.
-    deaths: u32,
-    /// How many runs were ended for a lock, one after the other.
-    locks: u32,
-    not_before: Option<Instant>,
-    /// Since when the file could not be written.
-    behind: Option<Instant>,
-    /// It cannot be written for a reason that was told.
-    troubled: bool,
-    /// When the file is brought up to date next.
-    project_at: Option<Instant>,
-    /// When the earliest row that wakes the agent is due, as of the last projection.
-    due: Option<Timestamp>,
+    bell: Bell<String>,
+    state: State,
+    /// What steps reported: it comes before anything else.
+    reports: VecDeque<Event>,
+    keeper: Option<Keeper>,
+    /// The place of its runner, or the one in the queue.
+    place: Option<Place>,
+    /// What the keeper handed over and is not on record.
+    hand: Hand,
+    /// What the run has claimed and not acknowledged.
+    claims: HashSet<String>,
+    /// Whose session it is, once a projection has told.
+    agent_group_id: String,
+    /// For how long the keeper got no processor, when that was last asked.
+    starved: Duration,
+    disk_is_full: bool,
+    /// The lane has heard that the runtime stops.
+    stopping: bool,
 }
 
-/// One life of a keeper.
-struct Run {
-    keeper: Keeper,
-    with_runner: bool,
-    active: Instant,
-    /// We asked it to end, and by then it must have: its end is no failure.
-    end_by: Option<Instant>,
-    drained: bool,
-    /// It said that it failed, and why is on record.
-    failed: bool,
-    /// Its runner kept a file locked, and is ended for that.
-    locked: bool,
-    heard: Instant,
-    /// Its deadline passed without a word.
-    silent: bool,
-    /// The files of the batch to come.
+/// What the keeper handed over and is not on record.
+struct Hand {
     files: Parts,
-}
-
-impl Run {
-    async fn end(&mut self) {
-        self.end_by.get_or_insert(Instant::now() + END_PATIENCE);
-        // A keeper that has gone already is heard of as such.
-        let _ = self.keeper.stop().await;
-    }
-}
-
-/// The earlier of two moments that may not be.
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-/// Tried until there is some, and nobody is to blame.
-fn is_for_want_of_space(error: &Error) -> bool {
-    match error {
-        Error::Db(_) => true,
-        Error::Session(error) => error.is_full(),
-        Error::Io { source, .. } => {
-            matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        }
-        _ => false,
-    }
-}
-
-/// Puts a batch on record, however long the central database cannot: the keeper holds it, and reads
-/// on afterwards. False when the house stops before.
-async fn take(
-    house: &Arc<House>,
-    session_id: &str,
-    messages: Vec<MessageOut>,
-    acks: Vec<Ack>,
-    files: Vec<MessageFile>,
-) -> bool {
-    let take = || delivery::take(house, session_id, messages.clone(), acks.clone(), files.clone());
-    let mut held_back = false;
-    loop {
-        let wait = match take().await {
-            Ok(Taken::OnRecord) => return true,
-            Ok(Taken::NoRoom) => {
-                if !std::mem::replace(&mut held_back, true) {
-                    tracing::info!(session = session_id, "{HELD_BACK}");
-                }
-                ROOM_RETRY
-            }
-            Err(error) => {
-                tracing::debug!(session = session_id, %error, "replies wait for the central database");
-                TROUBLE_RETRY
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = house.stopping() => return false,
-        }
-    }
+    /// A frame about a file, with its bytes.
+    part: Option<(FileFrame, Vec<u8>)>,
+    batch: Option<(Vec<MessageOut>, Vec<Ack>)>,
+    /// How many bytes of files came since the last batch.
+    bytes: usize,
 }
 
 impl Lane {
-    fn new(house: Arc<House>, session_id: String) -> Lane {
+    fn new(house: Arc<House>, session_id: String, bell: Bell<String>) -> Lane {
         Lane {
-            house,
             session_id,
-            run: None,
-            failures: 0,
-            deaths: 0,
-            locks: 0,
-            not_before: None,
-            behind: None,
-            troubled: false,
-            project_at: Some(Instant::now()),
-            due: None,
+            bell,
+            state: State::new(Instant::now()),
+            reports: VecDeque::new(),
+            keeper: None,
+            place: None,
+            hand: Hand { files: Parts::new(house.attachments.clone()), part: None, batch: None, bytes: 0 },
+            claims: HashSet::new(),
+            agent_group_id: String::new(),
+            starved: Duration::ZERO,
+            disk_is_full: false,
+            stopping: false,
+            house,
         }
     }
 
-    /// Projects if it is time, wakes if something is due; answers when to look again without being
-    /// rung.
-    async fn look(&mut self) -> Option<Instant> {
-        let end_by = self.run.as_ref().and_then(|run| run.end_by);
-        if end_by.is_some_and(|at| at <= Instant::now()) {
-            self.ended().await; // asked to end, and it did not
-        }
-        if self.house.take_renewal(&self.session_id) {
-            // What made it fail may be mended.
-            (self.failures, self.locks, self.not_before) = (0, 0, None);
-            if let Some(run) = &mut self.run {
-                tracing::debug!(session = self.session_id, "its agent was changed, so its runner is ended");
-                run.end().await;
-            }
-        }
-        if self.project_at.is_some_and(|at| at <= Instant::now()) && !self.project().await {
-            return earlier(self.project_at, self.run.as_ref().and_then(|run| run.end_by));
-        }
-        let next = self.wake().await;
-        earlier(next, self.project_at)
-    }
-
-    /// Brings the file up to date; false when it could not, or when there is no such session.
-    async fn project(&mut self) -> bool {
-        let (house, session_id) = (self.house.clone(), self.session_id.clone());
-        let work = move || house.ledger.project(&house.central, &house.home, &house.attachments, &session_id);
-        match tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping)) {
-            Ok(Some(projected)) => {
-                (self.project_at, self.behind, self.due) = (None, None, projected.due);
-                if std::mem::take(&mut self.troubled) {
-                    tracing::info!(session = self.session_id, "its files can be written again");
-                }
-                true
-            }
-            Ok(None) => {
-                self.project_at = None;
-                if let Some(run) = &mut self.run {
-                    run.end().await; // the session was deleted
-                }
-                false
-            }
-            Err(error) => {
-                self.is_behind(&error).await;
-                false
-            }
+    fn facts(&self) -> Facts {
+        let config = &self.house.config;
+        Facts {
+            wall: clock::now(),
+            idle_after: Duration::from_secs(config.runner_idle_seconds),
+            silence_max: Duration::from_secs(config.turn_silence_seconds),
+            starved: self.starved,
+            disk_is_full: self.disk_is_full,
         }
     }
 
-    /// The file cannot be written: whoever holds a lock costs its own session only.
-    async fn is_behind(&mut self, error: &Error) {
-        let since = *self.behind.get_or_insert_with(|| {
-            tracing::debug!(session = self.session_id, %error, "the session is behind");
-            Instant::now()
-        });
-        let run = self.run.as_mut().filter(|run| run.end_by.is_none());
-        self.project_at = Some(Instant::now() + PROJECT_RETRY);
-        match error {
-            Error::Session(SessionError::Busy(_)) => {
-                if since.elapsed() > LOCKED_MAX
-                    && let Some(run) = run
-                {
-                    tracing::warn!(session = self.session_id, %error, "its runner keeps the file from being written and is ended");
-                    run.locked = true;
-                    run.end().await;
-                }
-            }
-            // Under a runner's eyes nothing is made again: it would go on reading the old file.
-            Error::Session(SessionError::Kept) => {
-                if let Some(run) = run {
-                    tracing::warn!(
-                        session = self.session_id,
-                        "its inbound.db is damaged or gone: its runner is ended, and the file made again"
-                    );
-                    run.end().await;
-                } else if self.run.is_none() && since.elapsed() > SURVIVORS_AFTER {
-                    self.behind = None; // and if it was not that, once more later
-                    launcher::end_survivors(&self.house, &self.session_id).await;
-                }
-            }
-            error => self.trouble(error),
+    /// What happens next; `None` when nothing will until the lane is opened again.
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(report) = self.reports.pop_front() {
+            return Some(report);
         }
+        if self.house.is_stopping() && !std::mem::replace(&mut self.stopping, true) {
+            return Some(Event::RuntimeStops);
+        }
+        let (facts, now) = (self.facts(), Instant::now());
+        if self.state.is_over(&facts, now) {
+            self.house.ledger.forget(&self.session_id);
+            if self.bell.close() {
+                return None;
+            }
+            self.woken();
+            return self.reports.pop_front();
+        }
+        let happened = self.wait(self.state.wake_at(&facts, now)).await;
+        Some(match happened {
+            Happened::Frame(frame) => self.hear(frame),
+            Happened::Clock => {
+                self.look_around();
+                Event::Clock
+            }
+            Happened::Stopping => {
+                self.stopping = true;
+                Event::RuntimeStops
+            }
+            Happened::Rung => {
+                self.woken();
+                self.reports.pop_front().unwrap_or(Event::Woken)
+            }
+            Happened::PlaceNews => match self.state.phase {
+                Phase::Queued if self.place.as_ref().is_some_and(Place::is_given) => Event::PlaceGiven,
+                _ => Event::PlaceWanted,
+            },
+        })
     }
 
-    /// Nobody in the session is to blame: the disk is full, say. It is told once, and tried until it works.
-    fn trouble(&mut self, error: &Error) {
-        if !std::mem::replace(&mut self.troubled, true) {
-            tracing::error!(session = self.session_id, %error, "its files cannot be written; tried until they can");
-        }
-        self.project_at = Some(Instant::now() + TROUBLE_RETRY);
+    /// Somebody rang.
+    fn woken(&mut self) {
+        self.bell.heard();
+        let changed = self.house.take_renewal(&self.session_id);
+        self.reports.push_back(if changed { Event::AgentChanged } else { Event::Woken });
     }
 
-    /// Starts what must run now; answers when to look again without being rung.
-    async fn wake(&mut self) -> Option<Instant> {
-        let now = Instant::now();
-        if let Some(run) = &mut self.run {
-            let idle_at = run.active + Duration::from_secs(self.house.config.runner_idle_seconds);
-            if now >= idle_at && run.end_by.is_none() {
-                tracing::debug!(session = self.session_id, "its runner has nothing to do and is ended");
-                run.end().await;
-            }
-            match run.end_by {
-                _ if run.silent => self.quarantine("its keeper hung on what it read").await,
-                None => return Some(idle_at.min(run.heard + KEEPER_DEADLINE)),
-                Some(end_by) if now < end_by => return Some(end_by),
-                // Asked to end, and it did not: it is killed with everything it started.
-                Some(_) => self.ended().await,
-            }
-        }
-        if let Some(not_before) = self.not_before.filter(|at| *at > now) {
-            return Some(not_before);
-        }
-        let id = self.session_id.clone();
-        let session = match self.house.central.read(move |db| sessions::by_id(db, &id)).await {
-            Ok(session) => session?,
-            Err(_) => return Some(now + PROJECT_RETRY),
-        };
-        if session.quarantined.is_some() {
-            return None; // until an operator releases it
-        }
-        if session.running {
-            // After a crash of the house a runner may have written what nobody read.
-            self.launch(false).await;
-        } else {
-            let wait = self.due?.0 - clock::now().0;
-            if wait > 0 {
-                return Some(now + Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(SLEEP_MAX));
-            }
-            self.launch(true).await;
-        }
-        Some(self.not_before.unwrap_or(now + KEEPER_DEADLINE))
-    }
-
-    async fn launch(&mut self, with_runner: bool) {
-        let id = self.session_id.clone();
-        let started = async {
-            self.house.central.write(move |db| sessions::set_running(db, &id, true)).await?;
-            crash::point("launch: the run is on record, nobody runs");
-            launcher::launch(&self.house, &self.session_id, with_runner).await
-        };
-        match started.await {
-            Ok(keeper) => {
-                crash::point("launch: the keeper was started");
-                let active = Instant::now();
-                self.run = Some(Run {
-                    keeper,
-                    with_runner,
-                    active,
-                    end_by: None,
-                    drained: false,
-                    failed: false,
-                    locked: false,
-                    heard: active,
-                    silent: false,
-                    files: Parts::new(self.house.attachments.clone()),
-                });
-            }
-            Err(error) if is_for_want_of_space(&error) => {
-                self.trouble(&error);
-                self.not_before = Some(Instant::now() + TROUBLE_RETRY);
-            }
-            Err(error) => self.failed(&error.to_string()),
-        }
-    }
-
-    fn failed(&mut self, why: &str) {
-        let wait = FAILED_FIRST.saturating_mul(1 << self.failures.min(10)).min(FAILED_LAST);
-        self.failures += 1;
-        self.not_before = Some(Instant::now() + wait);
-        tracing::warn!(session = self.session_id, %why, again_in_s = wait.as_secs(), "its keeper failed");
-    }
-
-    /// Waits for the bell, the keeper, the clock or the end.
-    async fn wait(&mut self, bell: &Bell<String>, until: Option<Instant>) {
-        let house = self.house.clone();
-        let stopping =
-            async { if self.house.is_stopping() { pending().await } else { house.stopping().await } };
+    /// Frames come first: a keeper is silent only when none waits.
+    async fn wait(&mut self, until: Option<Instant>) -> Happened {
         let frame = async {
-            match &mut self.run {
-                Some(run) => run.keeper.frame().await,
+            match &mut self.keeper {
+                Some(keeper) => keeper.frame().await,
                 None => pending().await,
             }
         };
         let clock = async {
             match until {
-                Some(until) => tokio::time::sleep_until(until).await,
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => pending().await,
+            }
+        };
+        let stopping = async { if self.stopping { pending().await } else { self.house.stopping().await } };
+        let place = async {
+            match &self.place {
+                Some(place) => place.news().await,
                 None => pending().await,
             }
         };
         tokio::select! {
             biased;
-            frame = frame => self.hear(frame).await,
-            () = bell.rung() => {
-                // New messages are no sign that the runner lives: only what the keeper says is.
-                self.project_at = Some(Instant::now());
-            }
-            () = stopping => {}
-            // No frame was waiting: frames come first.
-            () = clock => {
-                if let Some(run) = &mut self.run {
-                    run.silent = run.heard.elapsed() >= KEEPER_DEADLINE;
-                }
-            }
+            frame = frame => Happened::Frame(frame),
+            () = clock => Happened::Clock,
+            () = stopping => Happened::Stopping,
+            () = self.bell.rung() => Happened::Rung,
+            () = place => Happened::PlaceNews,
         }
     }
 
-    async fn hear(&mut self, heard: Option<Heard>) {
-        let Some(run) = &mut self.run else { return };
-        run.heard = Instant::now();
-        let (frame, bytes) = heard.map_or((None, Vec::new()), |(frame, bytes)| (Some(frame), bytes));
+    /// Asks the kernel what may excuse a keeper or a runner that shows no sign of life.
+    fn look_around(&mut self) {
+        let (Phase::Running(run) | Phase::Ending(run, ..)) = &self.state.phase else { return };
+        if run.heard.elapsed() >= LOOK_AT_KEEPER
+            && let Some(keeper) = &mut self.keeper
+        {
+            self.starved = keeper.starved();
+        }
+        let disk = rustix::fs::statvfs(self.house.home.root());
+        self.disk_is_full = disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BELOW);
+    }
+
+    /// What the keeper says, as an event.
+    fn hear(&mut self, heard: Option<Heard>) -> Event {
+        self.starved = Duration::ZERO;
+        let Some((frame, bytes)) = heard else { return Event::KeeperGone };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.was_heard();
+        }
         match frame {
-            Some(FromKeeper::Pulse) => {}
-            Some(FromKeeper::Batch { messages, acks }) => {
-                run.active = Instant::now();
-                self.project_at.get_or_insert(Instant::now() + PROJECT_LATER);
-                crash::point("hand-over: a batch is heard, not on record");
-                let files = match tokio::task::block_in_place(|| run.files.take()) {
-                    Ok(files) => files,
-                    Err(error) => return self.not_taken(&error).await,
-                };
-                if !take(&self.house, &self.session_id, messages, acks, files).await {
-                    run.failed = true; // the house stops: a keeper without a runner reads it again
-                    return self.ended().await;
-                }
-                crash::point("hand-over: a batch is on record, its keeper was not told");
-                run.heard = Instant::now();
-                if run.keeper.taken().await.is_ok() {
-                    self.failures = 0;
-                }
+            FromKeeper::Pulse => Event::Heard,
+            FromKeeper::Alive => Event::Progress,
+            FromKeeper::Tool { silence_ms } => Event::ToolDeclared(silence_ms.map(Duration::from_millis)),
+            FromKeeper::Started { pid } => {
+                tracing::debug!(session = self.session_id, pid, "runner started");
+                Event::Heard
             }
-            Some(FromKeeper::File(frame)) => {
-                run.active = Instant::now();
-                if let Err(error) = tokio::task::block_in_place(|| run.files.hear(frame, &bytes)) {
-                    self.not_taken(&error).await;
-                }
-            }
-            Some(FromKeeper::Alive) => run.active = Instant::now(),
-            Some(FromKeeper::Started { pid }) => {
-                tracing::debug!(session = self.session_id, pid, "runner started")
-            }
-            Some(FromKeeper::Exited { how, stderr_tail }) => {
-                if run.end_by.is_none() {
+            FromKeeper::Exited { how, stderr_tail } => {
+                if matches!(self.state.phase, Phase::Running(_)) {
                     let said = stderr_tail.lines().last().unwrap_or_default();
                     tracing::warn!(session = self.session_id, %how, said, "the runner ended by itself");
                 }
+                Event::RunnerExited(how)
             }
-            Some(FromKeeper::Drained) => run.drained = true,
-            Some(FromKeeper::Spoilt { reason }) => self.quarantine(&reason).await,
-            Some(FromKeeper::Failed { reason }) => {
-                run.failed = true;
-                self.failed(&reason);
+            FromKeeper::Batch { messages, acks } => {
+                self.hand.batch = Some((messages, acks));
+                Event::HandedOver
             }
-            None => self.ended().await,
+            FromKeeper::File(part) => {
+                self.hand.bytes += bytes.len();
+                self.hand.part = Some((part, bytes));
+                Event::HandedOver
+            }
+            FromKeeper::Drained => Event::Drained,
+            FromKeeper::Spoilt { reason } => Event::Spoilt(reason),
+            FromKeeper::Failed { reason } => Event::KeeperFailed(reason),
         }
     }
 
-    /// What the keeper handed over is not on record: a keeper without a runner reads it again. Unless
-    /// it broke a rule, neither it nor its agent is to blame.
-    async fn not_taken(&mut self, error: &Error) {
-        tracing::error!(session = self.session_id, %error, "replies could not be recorded");
-        if !matches!(error, Error::Refused(_))
-            && let Some(run) = &mut self.run
-        {
-            run.failed = true;
-            run.end_by.get_or_insert(Instant::now());
-            self.failed(&error.to_string());
+    async fn decide(&mut self, event: Event) {
+        let (state, steps) = decide(self.state.clone(), event, &self.facts(), Instant::now());
+        self.state = state;
+        for step in steps {
+            if let Some(report) = self.perform(step).await {
+                self.reports.push_back(report);
+            }
         }
-        self.ended().await;
+        if let Some(place) = &self.place {
+            place.set_idle(self.state.idle_since(&self.facts()));
+        }
     }
 
-    /// The keeper has gone, or goes now.
-    async fn ended(&mut self) {
-        let Some(run) = self.run.take() else { return };
-        let (by_itself, drained) = (run.with_runner && run.end_by.is_none(), run.drained);
-        if drained {
-            self.deaths = 0;
-        } else if !run.failed {
-            self.deaths += 1;
-            self.failed("it ended before it had handed everything over");
+    async fn perform(&mut self, step: Step) -> Option<Event> {
+        match step {
+            Step::Project => Some(self.project().await),
+            Step::AskForPlace => Some(self.ask_for_place()),
+            Step::LeavePlace => {
+                self.place = None;
+                None
+            }
+            Step::Launch { with_runner } => Some(self.launch(with_runner).await),
+            Step::Take => self.take().await,
+            Step::Answer => {
+                crash::point("hand-over: a batch is on record, its keeper was not told");
+                if let Some(keeper) = &mut self.keeper {
+                    let _ = keeper.taken().await; // one that has gone is heard of as such
+                }
+                None
+            }
+            Step::AskToEnd(why) => {
+                self.tell_end(&why);
+                if let Some(keeper) = &mut self.keeper {
+                    let _ = keeper.stop(why.blame().is_some()).await; // as above
+                }
+                None
+            }
+            Step::Kill => {
+                self.keeper = None;
+                self.forget_hand();
+                None
+            }
+            Step::RecordEnd { drained, blame } => self.record_end(drained, blame).await,
+            Step::Quarantine(why) => self.quarantine(why).await,
+            Step::Forgive => self.write(ledger::forgive).await.err().map(Event::NotRecorded),
+            Step::Tell(told) => {
+                self.tell(told);
+                None
+            }
         }
-        if run.locked {
-            // The next may hold it again: it waits longer each time, however well this one ended.
-            self.failures = self.failures.max(self.locks);
-            self.locks += 1;
-            self.failed("its runner kept a file locked");
-        } else {
-            self.locks = 0;
-        }
-        let counts = by_itself || run.locked;
-        drop(run);
-        self.project_at = Some(Instant::now());
+    }
+
+    /// A change of the session's rows, in a commit.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection, &str) -> crate::error::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
         let id = self.session_id.clone();
-        let recorded = self.house.central.write(move |db| {
-            sessions::set_running(db, &id, !drained)?;
-            if counts { ledger::count_tries(db, &id, clock::now()) } else { Ok(0) }
+        self.house.central.write(move |db| work(db, &id)).await.map_err(|error| error.to_string())
+    }
+
+    async fn project(&mut self) -> Event {
+        let (house, session_id) = (self.house.clone(), self.session_id.clone());
+        let work = move || house.ledger.project(&house.central, &house.home, &house.attachments, &session_id);
+        match tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping)) {
+            Ok(Some(projected)) => {
+                self.agent_group_id = projected.agent_group_id;
+                Event::Projected(projected.seen)
+            }
+            Ok(None) => Event::NotProjected(Behind::Gone),
+            Err(error) => Event::NotProjected(match &error {
+                Error::Session(SessionError::Busy(_)) => Behind::Locked(error.to_string()),
+                Error::Session(SessionError::Kept) => Behind::Kept,
+                _ => Behind::Trouble(error.to_string()),
+            }),
+        }
+    }
+
+    fn ask_for_place(&mut self) -> Event {
+        let place = self.place.insert(self.house.places.ask(&self.agent_group_id));
+        if place.is_given() { Event::PlaceGiven } else { Event::NoPlace }
+    }
+
+    async fn launch(&mut self, with_runner: bool) -> Event {
+        if with_runner && launcher::memory_is_low() {
+            self.house.places.make_room();
+        }
+        let started = async {
+            let running = |db: &rusqlite::Connection, id: &str| sessions::set_running(db, id, true);
+            let id = self.session_id.clone();
+            self.house.central.write(move |db| running(db, &id)).await?;
+            crash::point("launch: the run is on record, nobody runs");
+            launcher::launch(&self.house, &self.session_id, with_runner).await
+        };
+        match started.await {
+            Ok(launcher::Launched { keeper, provider_silence }) => {
+                crash::point("launch: the keeper was started");
+                (self.keeper, self.starved) = (Some(keeper), Duration::ZERO);
+                self.claims.clear();
+                Event::Started { provider_silence }
+            }
+            Err(error) if is_for_want(&error) => {
+                self.house.places.make_room();
+                Event::NotStarted(Trouble::Scarce(error.to_string()))
+            }
+            Err(error) => Event::NotStarted(Trouble::Failed(error.to_string())),
+        }
+    }
+
+    /// Puts on record what the keeper handed over.
+    async fn take(&mut self) -> Option<Event> {
+        if let Some((part, bytes)) = self.hand.part.take() {
+            let heard = tokio::task::block_in_place(|| self.hand.files.hear(part, &bytes));
+            return heard.err().map(|error| Event::NotTaken(refusal(&error)));
+        }
+        let (messages, acks) = self.hand.batch.take()?;
+        crash::point("hand-over: a batch is heard, not on record");
+        let files = match tokio::task::block_in_place(|| self.hand.files.take()) {
+            Ok(files) => files,
+            Err(error) => return Some(Event::NotTaken(refusal(&error))),
+        };
+        let content = |message: &MessageOut| message.content.len();
+        let (rows, bytes) = (messages.len() + acks.len(), messages.iter().map(content).sum::<usize>());
+        // However long the central database cannot: the keeper holds it, and reads on afterwards.
+        let once =
+            || delivery::take(&self.house, &self.session_id, messages.clone(), acks.clone(), files.clone());
+        let taken = loop {
+            let error = match once().await {
+                Ok(taken) => break taken,
+                Err(error) => error,
+            };
+            tracing::debug!(session = self.session_id, %error, "replies wait for the central database");
+            tokio::select! {
+                () = tokio::time::sleep(TROUBLE_RETRY) => {}
+                () = self.house.stopping() => return Some(Event::NotTaken(Refusal::RuntimeStops)),
+            }
+        };
+        if taken == delivery::Taken::NoRoom {
+            self.hand.batch = Some((messages, acks));
+            self.hand.files.put_back(files);
+            return Some(Event::NoRoom);
+        }
+        let file_bytes = std::mem::take(&mut self.hand.bytes);
+        let mut batch = Batch { rows, bytes: bytes + file_bytes, ..Batch::default() };
+        for ack in acks {
+            if ack.status != AckStatus::Processing {
+                batch.settled = true;
+                self.claims.remove(&ack.message_id);
+            } else if self.claims.len() < CLAIMS_MAX {
+                batch.claimed |= self.claims.insert(ack.message_id);
+            }
+        }
+        batch.claims = self.claims.len();
+        Some(Event::Taken(batch))
+    }
+
+    fn forget_hand(&mut self) {
+        let files = Parts::new(self.house.attachments.clone());
+        self.hand = Hand { files, part: None, batch: None, bytes: 0 };
+    }
+
+    async fn record_end(&mut self, drained: bool, blame: Option<String>) -> Option<Event> {
+        let claims = std::mem::take(&mut self.claims);
+        let why = blame.clone();
+        let limit = self.house.attachments.limits().session_bytes;
+        let recorded = self.write(move |db, id| {
+            sessions::set_running(db, id, !drained)?;
+            match why {
+                Some(why) => delivery::run_died(db, id, &claims, &why, limit),
+                None => Ok(delivery::Died::default()),
+            }
         });
-        match recorded.await {
-            Ok(0) => {}
-            Ok(given_up) => {
-                tracing::error!(
-                    session = self.session_id,
-                    given_up,
-                    "messages were given up: each time their runner died, or was ended for a lock"
-                );
-            }
-            Err(error) => {
-                tracing::error!(session = self.session_id, %error, "the end of a run could not be recorded")
-            }
+        let died = match recorded.await {
+            Ok(died) => died,
+            Err(why) => return Some(Event::NotRecorded(format!("the end of a run was not recorded: {why}"))),
+        };
+        if let Some(why) = blame.filter(|_| died.tried > 0) {
+            tracing::warn!(session = self.session_id, messages = died.tried, %why, "a run failed its messages");
         }
-        if self.deaths >= DEATHS_MAX {
-            self.quarantine("its keepers died of what they read").await;
+        if died.given_up > 0 {
+            tracing::error!(
+                session = self.session_id,
+                messages = died.given_up,
+                "messages were given up: their runner failed at each try; `vestibule session list` says why"
+            );
+        }
+        delivery::go_on(&self.house, died.told_at);
+        died.woken.into_iter().for_each(|session_id| self.house.ring(session_id));
+        None
+    }
+
+    async fn quarantine(&mut self, why: String) -> Option<Event> {
+        tracing::error!(
+            session = self.session_id,
+            %why,
+            "quarantined; `vestibule session release` releases it"
+        );
+        self.claims.clear();
+        let recorded = self.write(move |db, id| sessions::set_quarantined(db, id, Some(&why))).await;
+        let why = recorded.err()?;
+        Some(Event::NotRecorded(format!("its quarantine was not recorded: {why}")))
+    }
+
+    fn tell_end(&self, why: &End) {
+        let session = &self.session_id;
+        match why {
+            End::Idle => tracing::debug!(session, "its runner has nothing to do and is ended"),
+            End::GivesWay => tracing::debug!(session, "its runner is idle and gives way to another"),
+            End::AgentChanged => {
+                tracing::debug!(session, "its agent was changed, so its runner is ended")
+            }
+            End::RuntimeStops => {}
+            End::SessionGone => tracing::debug!(session, "it was deleted, so its runner is ended"),
+            End::InboundLost => tracing::warn!(
+                session,
+                "its inbound.db is damaged or gone: its runner is ended, and the file made again"
+            ),
+            End::KeptLocked => {
+                tracing::warn!(session, "its runner keeps inbound.db from being written and is ended")
+            }
+            End::Stuck(why) => tracing::warn!(session, %why, "its turn is stuck, and its runner is ended"),
         }
     }
 
-    /// Nothing runs in this session until an operator releases it; everything else goes on.
-    async fn quarantine(&mut self, why: &str) {
-        self.run = None;
-        self.deaths = 0;
-        self.project_at = Some(Instant::now());
-        let (id, reason) = (self.session_id.clone(), why.to_owned());
-        tracing::error!(session = id, why, "quarantined; `vestibule session release` releases it");
-        let record = move |db: &rusqlite::Connection| sessions::set_quarantined(db, &id, Some(&reason));
-        if let Err(error) = self.house.central.write(record).await {
-            self.failed(&format!("its quarantine could not be recorded: {error}"));
+    fn tell(&self, told: Told) {
+        let session = &self.session_id;
+        match told {
+            Told::NoRoom => tracing::info!(
+                session,
+                "it has as many replies pending as a session may: what its agent writes waits until some are delivered"
+            ),
+            Told::Behind(why) => tracing::debug!(session, %why, "the session is behind"),
+            Told::Trouble(why) => {
+                tracing::error!(session, %why, "its files cannot be written; tried until they can")
+            }
+            Told::TroubleIsOver => tracing::info!(session, "its files can be written again"),
+            Told::Failed(why, wait) => {
+                tracing::warn!(session, %why, again_in_s = wait.as_secs(), "its keeper failed")
+            }
+            Told::NotTaken(why) => tracing::error!(session, %why, "replies could not be recorded"),
         }
     }
+}
 
-    /// The house stops: the runner ends, and what it wrote is taken.
-    async fn end(&mut self) {
-        if let Some(run) = &mut self.run {
-            run.end().await;
+/// What a lane waits for.
+enum Happened {
+    Frame(Option<Heard>),
+    Clock,
+    Stopping,
+    Rung,
+    PlaceNews,
+}
+
+/// Unless the keeper broke a rule, neither it nor its agent is to blame.
+fn refusal(error: &Error) -> Refusal {
+    match error {
+        Error::Refused(_) => Refusal::BrokeARule(error.to_string()),
+        _ => Refusal::Trouble(error.to_string()),
+    }
+}
+
+/// There is no space, memory, process or descriptor left, or the central database fails: no session is to blame.
+fn is_for_want(error: &Error) -> bool {
+    use rustix::io::Errno;
+    match error {
+        Error::Db(_) => true,
+        Error::Session(error) => error.is_full(),
+        Error::Io { source, .. } => {
+            [Errno::NOSPC, Errno::DQUOT, Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE]
+                .iter()
+                .any(|want| source.raw_os_error() == Some(want.raw_os_error()))
         }
-        while let Some(run) = &mut self.run {
-            let end_by = run.end_by.unwrap_or_else(Instant::now);
-            match tokio::time::timeout_at(end_by, run.keeper.frame()).await {
-                Ok(frame) => self.hear(frame).await,
-                Err(_) => self.ended().await,
-            }
-        }
-        // What cannot be projected now is at the next start.
-        self.project().await;
+        _ => false,
     }
 }

@@ -4,7 +4,18 @@
 //! - Only a session's own lane projects it, and an error stays inside its session.
 //! - A session has at most one keeper; one whose runner's end is not on record gets a keeper without
 //!   a runner first.
+//!
+//! ```text
+//! state   what a lane knows, what can happen, what can be done
+//! decide  from state and event to state and steps; pure
+//! lane    waits, asks `decide`, performs
+//! places  how many runners there may be, and who waits
+//! ```
 
+mod decide;
 mod lane;
+mod places;
+mod state;
 
 pub use lane::serve;
+pub use places::{Count, Places};

@@ -1,7 +1,7 @@
 //! An agent that asks: what it writes and reads is what NanoClaw's tool `ask_user_question` does, in the same
 //! two files.
 //!
-//! Told `ask NAME SECONDS OPTION` it asks the question of that name (once, however often it is told), waits so long
+//! Started as `… tool MS` it declares a tool that may take so long, and hangs. Told `ask NAME SECONDS OPTION` it asks the question of that name (once, however often it is told), waits so long
 //! and says what was answered. The last two words may be missing; in the option `_` means `-`. Told of a late answer it says that it was told.
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -10,6 +10,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 fn main() {
+    if let [_, word, ms] = &std::env::args().collect::<Vec<_>>()[..]
+        && word == "tool"
+    {
+        return use_tool(ms.parse().expect("milliseconds"));
+    }
     let mut prompt = String::new();
     std::io::stdin().read_to_string(&mut prompt).expect("a prompt");
     if let Some((_, told)) = prompt.rsplit_once("Answer to your question ") {
@@ -33,6 +38,16 @@ fn main() {
         std::thread::sleep(Duration::from_millis(50));
     }
     println!("Question timed out after {seconds}s");
+}
+
+/// Declares a tool that may take so long, as a runner does that has tools, and hangs in it with its runner.
+fn use_tool(ms: i64) {
+    let sql = "INSERT OR REPLACE INTO container_state (id, current_tool, tool_declared_timeout_ms, tool_started_at, \
+               updated_at) VALUES (1, 'Bash', ?1, datetime('now'), datetime('now'))";
+    outbound().execute(sql, [ms]).expect("it is declared");
+    // SAFETY: it takes numbers only.
+    unsafe { libc::kill(libc::getppid(), libc::SIGSTOP) };
+    std::thread::sleep(Duration::from_secs(600));
 }
 
 fn folder() -> PathBuf {

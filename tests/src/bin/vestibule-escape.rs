@@ -85,6 +85,20 @@ fn attempt(what: &str, on: &str) -> Result<()> {
         }
         "setxattr" => Ok(rustix::fs::setxattr(on, "user.vestibule", b"x", XattrFlags::empty())?),
         "lease" => lease(&File::open(on)?),
+        // A run is known by this limit: one that lowers it could not be found.
+        "unmark" => {
+            let limit = rustix::process::Rlimit { current: Some(1), maximum: Some(1) };
+            Ok(rustix::process::setrlimit(rustix::process::Resource::Locks, limit)?)
+        }
+        "outlive" => {
+            hide(on);
+            std::thread::sleep(std::time::Duration::from_secs(600));
+            Ok(())
+        }
+        "hidden" => {
+            std::thread::sleep(std::time::Duration::from_secs(600));
+            Ok(())
+        }
         "hold-lease" => {
             let file = File::open(on)?;
             // SAFETY: it takes numbers only. Whoever breaks a lease is announced by a signal that kills.
@@ -286,4 +300,27 @@ fn trace(on: &str) -> Result<()> {
         libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0);
     }
     Ok(())
+}
+
+/// Leaves a program that nothing ties to this one: it belongs to a POSIX session of its own, its parent is gone, and it
+/// has let go of every lock and closed everything that it inherited.
+fn hide(word: &str) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: this program has one thread, and these calls take numbers only.
+    unsafe {
+        if libc::fork() != 0 {
+            return;
+        }
+        libc::setsid();
+        if libc::fork() != 0 {
+            libc::_exit(0);
+        }
+        for fd in 0..64 {
+            libc::flock(fd, libc::LOCK_UN);
+            libc::close(fd);
+        }
+    }
+    let program = std::env::current_exe().expect("it runs");
+    let error = std::process::Command::new(program).args(["hidden", word]).exec();
+    panic!("it does not start: {error}");
 }

@@ -151,6 +151,7 @@ impl Target {
             ("lend", path(&own.join("out/lent"))),
             ("lend-from-the-start", path(&own.join("out/lent-too"))),
             ("write", "/proc/self/comm".into()),
+            ("unmark", "-".into()),
             ("chown", at("plugins/note.txt")),
             ("touch", at("plugins/note.txt")),
             ("setxattr", at("plugins/note.txt")),

@@ -356,7 +356,7 @@ fn a_keeper_that_hangs_is_killed_at_its_deadline() {
 
 #[test]
 fn a_runner_that_hangs_is_ended_however_many_messages_come() {
-    let house = House::new("runner_idle_seconds = 2\n").up();
+    let house = House::new("turn_silence_seconds = 2\n").up();
     let mut client = Terminal::connect(&house, false);
     client.say("hello");
     assert_eq!(client.reply(), "hello");
@@ -372,26 +372,22 @@ fn a_runner_that_hangs_is_ended_however_many_messages_come() {
     until("all is answered", || (house.query::<i64>(waiting) == [0]).then_some(()));
 }
 
-/// What outlived its killed keeper holds the session's lock; whoever else holds it is left alone.
+/// Who holds a session's lock is left alone: what outlived a keeper is found by the mark of its run.
 #[test]
-fn what_outlived_its_keeper_is_ended_before_the_next_one_looks() {
-    for (score, word) in [("600", "drained"), ("0", "failed: another keeper holds this session")] {
-        let home = tempfile::tempdir().unwrap();
-        let dir = SessionDir::new(home.path().join("session"));
-        dir.create().unwrap();
-        let lock = dir.keeper_lock();
-        let script =
-            format!("echo {score} > /proc/self/oom_score_adj; exec flock '{}' sleep 60", lock.display());
-        let mut holder = Command::new("sh").args(["-c", &script]).spawn().unwrap();
-        until("it is held", || {
-            let tried = Command::new("flock").arg("-n").arg(&lock).arg("true").status().unwrap();
-            (lock.exists() && !tried.success()).then_some(())
-        });
-        assert_eq!(support::keep(&dir).word, word);
-        let ended = holder.try_wait().unwrap().is_some();
-        assert_eq!(ended, score == "600");
-        let _ = Command::new("pkill").args(["-9", "-P", &holder.id().to_string()]).status();
-        let _ = holder.kill();
-        holder.wait().unwrap();
-    }
+fn a_session_that_is_held_gets_no_second_keeper() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = SessionDir::new(home.path().join("session"));
+    dir.create().unwrap();
+    let lock = dir.keeper_lock();
+    let script = format!("echo 600 > /proc/self/oom_score_adj; exec flock '{}' sleep 60", lock.display());
+    let mut holder = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+    until("it is held", || {
+        let tried = Command::new("flock").arg("-n").arg(&lock).arg("true").status().unwrap();
+        (lock.exists() && !tried.success()).then_some(())
+    });
+    assert_eq!(support::keep(&dir).word, "failed: another keeper holds this session");
+    assert!(holder.try_wait().unwrap().is_none());
+    let _ = Command::new("pkill").args(["-9", "-P", &holder.id().to_string()]).status();
+    let _ = holder.kill();
+    holder.wait().unwrap();
 }

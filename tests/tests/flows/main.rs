@@ -33,6 +33,7 @@ mod providers;
 mod questions;
 mod refusals;
 mod resources;
+mod runs;
 mod sandbox;
 mod schema;
 mod support;

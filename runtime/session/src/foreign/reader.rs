@@ -1,7 +1,7 @@
 //! The rows of the copies. Every layout of NanoClaw 2.0.x is read by asking which columns are there.
 
 use super::{ForeignIn, ForeignOut, ForeignSettled, ForeignState, STATE_BYTES_MAX};
-use crate::{AckStatus, CONTENT_BYTES_MAX, Error, FIELD_BYTES_MAX, MessageOut, Result, SessionDir};
+use crate::{AckStatus, CONTENT_BYTES_MAX, Error, FIELD_BYTES_MAX, MessageOut, Result, SEQ_MAX, SessionDir};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
@@ -52,7 +52,12 @@ impl ForeignReader {
                 return Ok(0);
             }
             let sql = format!("SELECT MAX(seq) FROM {table} WHERE typeof(seq) = 'integer'");
-            Ok(db.query_row(&sql, [], |r| r.get::<_, Option<i64>>(0))?.unwrap_or_default())
+            let highest = db.query_row(&sql, [], |r| r.get::<_, Option<i64>>(0))?.unwrap_or_default();
+            if highest > SEQ_MAX {
+                let why = format!("{table} has the number {highest}, after which none can follow");
+                return Err(Error::Damaged(why));
+            }
+            Ok(highest)
         };
         let outbound = self.outbound.as_ref().map(|db| of(db, "messages_out"));
         Ok((of(&self.inbound, "messages_in")?, outbound.transpose()?.unwrap_or_default()))

@@ -25,11 +25,7 @@ pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
             Some(id) => messaging_groups::by_id(db, id)?,
             None => None,
         };
-        let state = match (&session.quarantined, session.running) {
-            (Some(_), _) => "quarantined",
-            (None, true) => "running",
-            (None, false) => "idle",
-        };
+        let (state, reason) = session.condition();
         rows.push(json!({
             "id": session.id,
             "agent": agent,
@@ -37,7 +33,7 @@ pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
             "chat": chat.map(|chat| chat.platform_id),
             "thread": session.thread_id,
             "state": state,
-            "reason": session.quarantined,
+            "reason": reason,
             "last_active": session.last_active,
         }));
     }

@@ -10,7 +10,7 @@ use lists::{
     ABSENT, ATTRIBUTES, FCNTLS, FCNTLS_THAT_SIGNAL, INTERNET, IOCTLS, MAKING, MODES, NAMESPACES, OPENING,
     PAIRS, READER, READER_FCNTLS, READER_OLD, REFUSED, SCHEDULING, STARTING, TIMES,
 };
-use program::{AllowList, DenyList, any_bit, one_of, only, unless, when, when_all};
+use program::{AllowList, DenyList, any_bit, one_of, only, unless, when, when_all, when_with_pointer};
 use seccompiler::{BpfProgram, SeccompCmpOp as Op, apply_filter};
 use std::io::{Error, Result};
 
@@ -166,7 +166,10 @@ fn refused(length_guarded: bool) -> Result<DenyList> {
 /// processor it shares: of the runtime, too.
 fn only_oneself(list: &mut DenyList) -> Result<()> {
     let of_another = |argument| when(argument, Op::Ne, 0);
-    list.refuse_when(libc::SYS_prlimit64, vec![of_another(0)?]);
+    // The mark of a run is a limit of its own.
+    let mark = u64::from(libc::RLIMIT_LOCKS);
+    list.refuse_when(libc::SYS_prlimit64, vec![of_another(0)?, when_with_pointer(1, mark, 2)?]);
+    list.refuse_when(libc::SYS_setrlimit, vec![when(0, Op::Eq, mark)?]);
     for call in SCHEDULING {
         list.refuse_when(*call, vec![of_another(0)?]);
     }

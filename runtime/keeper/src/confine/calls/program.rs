@@ -146,6 +146,15 @@ pub fn one_of(argument: u8, values: &[i32]) -> Result<Vec<Rule>> {
     values.iter().map(|value| when(argument, Op::Eq, u64::from(value.cast_unsigned()))).collect()
 }
 
+/// When an argument has this value, and another one is a pointer that leads anywhere.
+pub fn when_with_pointer(argument: u8, value: u64, pointer: u8) -> Result<Rule> {
+    let is_value = Condition::new(argument, Len::Dword, Op::Eq, value);
+    // All of it: an address may end in zeros.
+    let leads_anywhere = Condition::new(pointer, Len::Qword, Op::Ne, 0);
+    let both = is_value.and_then(|value| leads_anywhere.map(|pointer| vec![value, pointer]));
+    both.and_then(Rule::new).map_err(Error::other)
+}
+
 /// When one of these bits of an argument is set.
 pub fn any_bit(argument: u8, bits: u32) -> Result<Vec<Rule>> {
     let each = (0..u32::BITS).map(|number| 1 << number).filter(|bit| bits & bit != 0);

@@ -1,7 +1,7 @@
 //! How much a session may have pending.
 
+use super::{Pending, pending_of};
 use crate::error::Result;
-use crate::ledger::{self, Pending};
 use rusqlite::Connection;
 
 /// How many replies of one session may wait for their channels: what is more stays in the agent's file.
@@ -14,7 +14,7 @@ const PENDING_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// # Errors
 /// SQLite fails.
 pub fn has_room(db: &Connection, session_id: &str) -> Result<bool> {
-    Ok(is_room(ledger::pending_of(db, session_id, PENDING_REPLIES_MAX)?))
+    Ok(is_room(pending_of(db, session_id, PENDING_REPLIES_MAX)?))
 }
 
 fn is_room(pending: Pending) -> bool {

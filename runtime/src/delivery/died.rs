@@ -1,0 +1,101 @@
+//! What becomes of messages whose run failed: a try is counted, and the writer of one that is given up is told.
+
+use super::note;
+use crate::clock::{self, Timestamp};
+use crate::error::Result;
+use crate::ledger::{self, GivenUp};
+use crate::sessions;
+use rusqlite::Connection;
+use serde_json::json;
+use std::collections::HashSet;
+use vestibule_plugin_api::{AGENT, Address};
+use vestibule_session::MessageOut;
+
+/// The longest reason, in characters, that is kept: its end may be a runner's own words.
+const REASON_CHARS_MAX: usize = 300;
+
+/// What became of the messages that were under way.
+#[derive(Debug, Default)]
+pub struct Died {
+    /// How many count one more try.
+    pub tried: usize,
+    /// How many of them are given up.
+    pub given_up: usize,
+    /// The chats that are told.
+    pub told_at: Vec<Address>,
+    /// The sessions whose agents are told.
+    pub woken: Vec<String>,
+}
+
+/// Counts a try for what was under way in a session, in the transaction that records the end of its run.
+/// `session_bytes_max` bounds the files of a session that is told.
+///
+/// # Errors
+/// SQLite fails.
+pub fn run_died(
+    db: &Connection,
+    session_id: &str,
+    claims: &HashSet<String>,
+    why: &str,
+    session_bytes_max: u64,
+) -> Result<Died> {
+    let now = clock::now();
+    let why: String = why.chars().take(REASON_CHARS_MAX).collect();
+    let tried = ledger::count_tries(db, session_id, claims, &why, now)?;
+    let mut died = Died { tried: tried.count, given_up: tried.given_up.len(), ..Died::default() };
+    for message in tried.given_up {
+        let words = format!(
+            "Your message could not be answered: the agent was started for it several times, and failed each \
+             time. The last time: {why}."
+        );
+        match message.address.as_ref().filter(|address| address.channel_type.as_str() != AGENT) {
+            Some(address) => {
+                tell_chat(db, session_id, &message, (address, &words), now)?;
+                died.told_at.push(address.clone());
+            }
+            None => died.woken.extend(tell_agent(db, &message, &words, session_bytes_max, now)?),
+        }
+    }
+    Ok(died)
+}
+
+/// The chat in which it was written gets an answer of the runtime's.
+fn tell_chat(
+    db: &Connection,
+    session_id: &str,
+    message: &GivenUp,
+    (address, words): (&Address, &str),
+    now: Timestamp,
+) -> Result<()> {
+    let answer = MessageOut {
+        id: crate::id::mint("sys"),
+        // It stands in no file of the agent's, and has none of its numbers.
+        seq: 0,
+        in_reply_to: Some(message.id.clone()),
+        timestamp: String::new(),
+        deliver_after: None,
+        kind: "chat".to_owned(),
+        platform_id: Some(address.platform_id.as_str().to_owned()),
+        channel_type: Some(address.channel_type.as_str().to_owned()),
+        thread_id: address.thread_id.as_ref().map(|thread| thread.as_str().to_owned()),
+        content: json!({ "text": words }).to_string(),
+        account: Some(address.account.as_str().to_owned()),
+    };
+    ledger::record_reply(db, session_id, &answer, Ok(address), now)?;
+    Ok(())
+}
+
+/// The agent that wrote it gets a note; the session that has it.
+fn tell_agent(
+    db: &Connection,
+    message: &GivenUp,
+    words: &str,
+    session_bytes_max: u64,
+    now: Timestamp,
+) -> Result<Option<String>> {
+    let Some(source) = &message.source_session_id else { return Ok(None) };
+    let Some(session) = sessions::by_id(db, source)? else { return Ok(None) };
+    let note = note::to_agent(db, &session, words, session_bytes_max, now)?;
+    ledger::accept(db, &session.id, &note, now)?;
+    Ok(Some(session.id))
+}

@@ -1,0 +1,272 @@
+//! Which messages a runner is shown, and what becomes of those that were under way when one failed.
+//!
+//! Usually a runner is shown all that is due. Once a run has failed, each message that was under way may have been the
+//! reason: it is a suspect. Until the last suspect is settled, messages are shown one at a time, in the order in which
+//! they came, each with the context before it. The others are in the file, too, but due only in the year 9999: a
+//! runner of another make takes all that is due.
+
+use super::bump;
+use super::room::has_room;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::HashSet;
+use vestibule_plugin_api::Address;
+
+/// A message that failed its run this often, and once more, is given up.
+const TRIES_MAX: i64 = 5;
+/// The wait before the first retry, in milliseconds; it doubles with each.
+const RETRY_MS: i64 = 5_000;
+/// When what is not shown is due, as its runner is told: the year 9999, as late as every reader of times can read.
+const NOT_SHOWN: Timestamp = Timestamp(253_370_764_800_000);
+
+/// What is due in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// When the earliest message that wakes the agent is due.
+    pub due: Option<Timestamp>,
+    /// The same of the messages that a runner takes while it runs.
+    pub due_while_running: Option<Timestamp>,
+    /// A runner was started, and its end is not on record.
+    pub running: bool,
+    /// Nothing runs until an operator releases the session.
+    pub quarantined: bool,
+    /// Messages are shown one at a time.
+    pub one_at_a_time: bool,
+    /// What it has pending leaves room for more replies.
+    pub has_room: bool,
+}
+
+/// What became of the messages that were under way when a run failed.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// How many count one more try.
+    pub count: usize,
+    /// Those that are given up.
+    pub given_up: Vec<GivenUp>,
+}
+
+/// A message that no runner is shown any more.
+#[derive(Debug)]
+pub struct GivenUp {
+    /// Its row.
+    pub id: String,
+    /// Where its answer would have gone.
+    pub address: Option<Address>,
+    /// The session of the agent that wrote it.
+    pub source_session_id: Option<String>,
+}
+
+/// The number of the only message that a session's runner is shown; `None`: all are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown(Option<i64>);
+
+impl Shown {
+    /// Of a session.
+    pub fn of(db: &Connection, session_id: &str) -> Result<Shown> {
+        if !any_suspect(db, session_id)? {
+            return Ok(Shown(None));
+        }
+        // A message that is no suspect and has a time is a task: it waits until the suspects are settled.
+        let mut statement = db.prepare_cached(
+            "SELECT MIN(seq) FROM messages_in INDEXED BY messages_in_pending WHERE session_id = ?1 \
+             AND status = 'pending' AND \"trigger\" AND (tries > 0 OR process_after IS NULL)",
+        )?;
+        Ok(Shown(statement.query_row([session_id], |r| r.get(0))?))
+    }
+
+    /// When the runner is told that a pending message is due.
+    pub fn process_after(
+        self,
+        seq: i64,
+        trigger: bool,
+        process_after: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        match self.0 {
+            Some(only) if seq > only || (trigger && seq < only) => Some(NOT_SHOWN),
+            _ => process_after,
+        }
+    }
+}
+
+/// What is due in a session. `running` and `quarantined` are its row's.
+pub fn seen(db: &Connection, session_id: &str, running: bool, quarantined: bool) -> Result<Seen> {
+    let shown = Shown::of(db, session_id)?;
+    let (due, due_while_running): (Option<i64>, Option<i64>) = db
+        .prepare_cached(
+            "SELECT MIN(COALESCE(process_after, 0)), MIN(CASE WHEN NOT on_wake THEN COALESCE(process_after, 0) END) \
+             FROM messages_in INDEXED BY messages_in_pending \
+             WHERE session_id = ?1 AND status = 'pending' AND \"trigger\" AND (?2 IS NULL OR seq = ?2)",
+        )?
+        .query_row(params![session_id, shown.0], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(Seen {
+        due: due.map(Timestamp),
+        due_while_running: due_while_running.map(Timestamp),
+        running,
+        quarantined,
+        one_at_a_time: shown.0.is_some(),
+        has_room: has_room(db, session_id)?,
+    })
+}
+
+/// Whether a suspect is pending.
+fn any_suspect(db: &Connection, session_id: &str) -> Result<bool> {
+    let mut statement = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_tried \
+         WHERE session_id = ?1 AND tries > 0 AND status = 'pending')",
+    )?;
+    Ok(statement.query_row([session_id], |r| r.get(0))?)
+}
+
+/// A run failed, and `why`. Each message under way counts a try, waits before the next, and is given up after
+/// the last. Under way is what was shown and due, narrowed by what the runner had claimed, if any of it was.
+pub fn count_tries(
+    db: &Connection,
+    session_id: &str,
+    claims: &HashSet<String>,
+    why: &str,
+    now: Timestamp,
+) -> Result<Tried> {
+    let under_way = under_way(db, session_id, claims, now)?;
+    let Some(change) = bump(db, session_id)?.filter(|_| !under_way.is_empty()) else {
+        return Ok(Tried::default());
+    };
+    db.execute("UPDATE sessions SET failing = ?2 WHERE id = ?1", params![session_id, why])?;
+    let mut tried = Tried { count: under_way.len(), given_up: Vec::new() };
+    for id in under_way {
+        let tries: i64 = db
+            .prepare_cached(
+                "UPDATE messages_in SET tries = tries + 1, process_after = ?3 + ?4 * (1 << MIN(tries, 20)) \
+                 WHERE session_id = ?1 AND id = ?2 RETURNING tries",
+            )?
+            .query_row(params![session_id, id, now.0, RETRY_MS], |r| r.get(0))?;
+        if tries > TRIES_MAX {
+            tried.given_up.push(give_up(db, session_id, id, (why, change))?);
+        }
+    }
+    show_anew(db, session_id, change)?;
+    Ok(tried)
+}
+
+fn under_way(
+    db: &Connection,
+    session_id: &str,
+    claims: &HashSet<String>,
+    now: Timestamp,
+) -> Result<Vec<String>> {
+    let shown = Shown::of(db, session_id)?;
+    let mut statement = db.prepare_cached(
+        "SELECT id FROM messages_in INDEXED BY messages_in_pending WHERE session_id = ?1 AND status = 'pending' \
+         AND \"trigger\" AND COALESCE(process_after, 0) <= ?2 AND (?3 IS NULL OR seq = ?3)",
+    )?;
+    let due = statement.query_map(params![session_id, now.0, shown.0], |r| r.get(0))?;
+    let due: Vec<String> = due.collect::<rusqlite::Result<_>>()?;
+    let claimed: Vec<String> = due.iter().filter(|id| claims.contains(*id)).cloned().collect();
+    Ok(if claimed.is_empty() { due } else { claimed })
+}
+
+/// The message goes to no runner any more, nor does the context that went with it.
+fn give_up(db: &Connection, session_id: &str, id: String, (why, change): (&str, i64)) -> Result<GivenUp> {
+    let (seq, address, source_session_id) = db
+        .prepare_cached(
+            "UPDATE messages_in SET status = 'failed', failure = ?3, change = ?4 WHERE session_id = ?1 AND id = ?2 \
+             RETURNING seq, channel_type, account, platform_id, thread_id, source_session_id",
+        )?
+        .query_row(params![session_id, id, why, change], |r| {
+            let (channel, account, chat): (Option<String>, Option<String>, Option<String>) =
+                (r.get(1)?, r.get(2)?, r.get(3)?);
+            let thread_id = r.get::<_, Option<String>>(4)?.map(Into::into);
+            let address = channel.zip(account).zip(chat).map(|((channel, account), chat)| Address {
+                channel_type: channel.into(),
+                account: account.into(),
+                platform_id: chat.into(),
+                thread_id,
+            });
+            Ok((r.get::<_, i64>(0)?, address, r.get(5)?))
+        })?;
+    db.prepare_cached(
+        "UPDATE messages_in SET status = 'failed', failure = ?3, change = ?4 \
+         WHERE session_id = ?1 AND status = 'pending' AND NOT \"trigger\" AND seq < ?2",
+    )?
+    .execute(params![session_id, seq, why, change])?;
+    Ok(GivenUp { id, address, source_session_id })
+}
+
+/// Messages were settled with this change: if there are suspects, or were until now, what waits is shown anew.
+pub fn after_settling(db: &Connection, session_id: &str, change: i64) -> Result<()> {
+    db.prepare_cached("UPDATE sessions SET failing = NULL WHERE id = ?1 AND failing IS NOT NULL")?
+        .execute([session_id])?;
+    let mut statement = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_tried \
+         WHERE session_id = ?1 AND tries > 0 AND (status = 'pending' OR change = ?2))",
+    )?;
+    if statement.query_row(params![session_id, change], |r| r.get(0))? {
+        show_anew(db, session_id, change)?;
+    }
+    Ok(())
+}
+
+/// What made messages fail may be mended: none is a suspect any more.
+pub fn forgive(db: &Connection, session_id: &str) -> Result<()> {
+    if !any_suspect(db, session_id)? {
+        return Ok(());
+    }
+    let Some(change) = bump(db, session_id)? else { return Ok(()) };
+    db.execute(
+        "UPDATE messages_in SET tries = 0, process_after = NULL \
+         WHERE session_id = ?1 AND tries > 0 AND status = 'pending'",
+        [session_id],
+    )?;
+    show_anew(db, session_id, change)
+}
+
+/// Whether they are due is written anew for all messages that wait.
+fn show_anew(db: &Connection, session_id: &str, change: i64) -> Result<()> {
+    db.prepare_cached("UPDATE messages_in SET change = ?2 WHERE session_id = ?1 AND status = 'pending'")?
+        .execute(params![session_id, change])?;
+    Ok(())
+}
+
+/// How sessions are, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct SessionCounts {
+    /// All of them.
+    pub total: i64,
+    /// Those with a runner.
+    pub running: i64,
+    /// Those with a message that is due, and no runner.
+    pub waiting: i64,
+    /// Those whose last run failed the messages it had under way.
+    pub failing: i64,
+    /// Those in which nothing runs until an operator releases them.
+    pub quarantined: i64,
+}
+
+/// Counts the sessions, each in one state but for the total.
+pub fn session_counts(db: &Connection, now: Timestamp) -> Result<SessionCounts> {
+    let one = |sql: &str| db.prepare_cached(sql)?.query_row([], |r| r.get(0));
+    let waiting = "SELECT COUNT(DISTINCT m.session_id) FROM messages_in m JOIN sessions s ON s.id = m.session_id \
+         WHERE m.status = 'pending' AND m.\"trigger\" AND COALESCE(m.process_after, 0) <= ?1 \
+         AND NOT s.running AND s.failing IS NULL AND s.quarantined IS NULL";
+    Ok(SessionCounts {
+        total: one("SELECT COUNT(*) FROM sessions")?,
+        running: one(
+            "SELECT COUNT(*) FROM sessions WHERE running AND failing IS NULL AND quarantined IS NULL",
+        )?,
+        waiting: db.prepare_cached(waiting)?.query_row([now.0], |r| r.get(0))?,
+        failing: one("SELECT COUNT(*) FROM sessions WHERE failing IS NOT NULL AND quarantined IS NULL")?,
+        quarantined: one("SELECT COUNT(*) FROM sessions WHERE quarantined IS NOT NULL")?,
+    })
+}
+
+/// How often the oldest suspect was tried, and when it is tried again.
+pub fn next_try(db: &Connection, session_id: &str) -> Result<Option<(i64, Timestamp)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT tries, COALESCE(process_after, 0) FROM messages_in INDEXED BY messages_in_tried \
+         WHERE session_id = ?1 AND tries > 0 AND status = 'pending' ORDER BY seq LIMIT 1",
+    )?;
+    Ok(statement.query_row([session_id], |r| Ok((r.get(0)?, Timestamp(r.get(1)?)))).optional()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+use super::*;
+use crate::db::migrate;
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+/// A session `s`, and rows of it: number, whether it wakes, and from when.
+fn session(rows: &[(i64, bool, Option<i64>)]) -> Connection {
+    #[allow(clippy::disallowed_methods, reason = "a test's own database")]
+    let mut db = Connection::open_in_memory().expect("it opens");
+    migrate::to_latest(&mut db).expect("it migrates");
+    db.execute_batch(
+        "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+         INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
+    )
+    .expect("it fills");
+    for (seq, trigger, process_after) in rows {
+        let sql = "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, process_after, \"trigger\", \
+                   channel_type, account, platform_id, content, change) \
+                   VALUES ('s', ?1, ?2, 'chat', 0, 'pending', ?3, ?4, 'x', 'main', 'c', '{}', 1)";
+        db.execute(sql, params![format!("m{seq}"), seq, process_after, trigger]).expect("a row");
+    }
+    db
+}
+
+fn message(seq: i64) -> (i64, bool, Option<i64>) {
+    (seq, true, None)
+}
+
+/// The numbers of the rows that a runner is shown and that are due at this time.
+fn shown(db: &Connection, now: Timestamp) -> Vec<i64> {
+    let shown = Shown::of(db, "s").expect("it answers");
+    let sql = "SELECT seq, \"trigger\", process_after FROM messages_in WHERE status = 'pending' ORDER BY seq";
+    let mut statement = db.prepare(sql).expect("it is SQL");
+    let rows = statement.query_map([], |r| {
+        Ok((r.get::<_, i64>(0)?, r.get::<_, bool>(1)?, r.get::<_, Option<i64>>(2)?.map(Timestamp)))
+    });
+    let rows: Vec<_> = rows.expect("it runs").map(|row| row.expect("a row")).collect();
+    let is_due = |(seq, trigger, after): &(i64, bool, Option<Timestamp>)| {
+        shown.process_after(*seq, *trigger, *after).is_none_or(|at| at <= now)
+    };
+    rows.iter().filter(|row| is_due(row)).map(|(seq, ..)| *seq).collect()
+}
+
+fn fail(db: &Connection, claims: &[i64], now: Timestamp) -> Tried {
+    let claims = claims.iter().map(|seq| format!("m{seq}")).collect();
+    count_tries(db, "s", &claims, "it died", now).expect("it counts")
+}
+
+/// The runner answers a message.
+fn answer(db: &Connection, seq: i64) {
+    let change = bump(db, "s").expect("it answers").expect("the session");
+    let sql =
+        "UPDATE messages_in SET status = 'completed', change = ?2 WHERE seq = ?1 AND status = 'pending'";
+    assert_eq!(db.execute(sql, [seq, change]).expect("it runs"), 1);
+    after_settling(db, "s", change).expect("it runs");
+}
+
+fn one<T: rusqlite::types::FromSql>(db: &Connection, sql: &str) -> T {
+    db.query_row(sql, [], |r| r.get(0)).expect("one value")
+}
+
+/// When every wait is over.
+fn later(now: Timestamp) -> Timestamp {
+    Timestamp(now.0 + 3_600_000)
+}
+
+#[test]
+fn after_a_death_messages_are_shown_one_at_a_time_in_the_order_in_which_they_came() {
+    let db = session(&[message(2), message(4), message(6)]);
+    assert_eq!(shown(&db, NOW), [2, 4, 6]);
+    assert_eq!(fail(&db, &[], NOW).count, 3);
+    assert_eq!(shown(&db, NOW), [] as [i64; 0], "each waits before its next try");
+    let now = later(NOW);
+    assert_eq!(shown(&db, now), [2]);
+    db.execute_batch(
+        "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) \
+         VALUES ('s', 'm8', 8, 'chat', 0, 'pending', 1, '{}', 1)",
+    )
+    .expect("a new one");
+    assert_eq!(shown(&db, now), [2], "a new one does not overtake");
+    for (answered, then) in [(2, vec![4]), (4, vec![6]), (6, vec![8])] {
+        answer(&db, answered);
+        assert_eq!(shown(&db, now), then);
+    }
+}
+
+#[test]
+fn only_the_message_that_kills_its_runner_is_given_up() {
+    let db = session(&[message(2), message(4), message(6), message(8), message(10)]);
+    let mut now = NOW;
+    let mut waits = Vec::new();
+    assert_eq!(fail(&db, &[2, 4, 6, 8, 10], now).count, 5);
+    while one::<i64>(&db, "SELECT COUNT(*) FROM messages_in WHERE status = 'pending'") > 0 {
+        let seen = seen(&db, "s", false, false).expect("it answers");
+        let due = seen.due.expect("something is due");
+        waits.push(due.0 - now.0);
+        now = Timestamp(now.0.max(due.0));
+        let now_shown = shown(&db, now);
+        assert_eq!(now_shown.len(), 1, "{now_shown:?}");
+        if now_shown == [6] {
+            let tried = fail(&db, &[6], now);
+            assert_eq!(tried.count, 1);
+            let given_up: Vec<&str> = tried.given_up.iter().map(|message| message.id.as_str()).collect();
+            assert!(given_up.is_empty() || given_up == ["m6"]);
+        } else {
+            answer(&db, now_shown[0]);
+        }
+    }
+    let story: String =
+        one(&db, "SELECT group_concat(seq || ' ' || status || ' ' || tries, ', ') FROM messages_in");
+    assert_eq!(story, "10 completed 1, 2 completed 1, 4 completed 1, 6 failed 6, 8 completed 1");
+    // The first wait is that of all; then the one that fails waits twice as long each time.
+    assert_eq!(
+        waits.iter().filter(|wait| **wait > 0).collect::<Vec<_>>(),
+        [&5_000, &10_000, &20_000, &40_000, &80_000]
+    );
+    assert_eq!(
+        one::<Option<String>>(&db, "SELECT failure FROM messages_in WHERE seq = 6").as_deref(),
+        Some("it died")
+    );
+    assert_eq!(
+        one::<Option<String>>(&db, "SELECT failing FROM sessions"),
+        None,
+        "others were answered since"
+    );
+}
+
+#[test]
+fn claims_say_over_which_messages_a_runner_died() {
+    let db = session(&[message(2), message(4), message(6)]);
+    assert_eq!(fail(&db, &[4], NOW).count, 1);
+    assert_eq!(shown(&db, NOW), [2], "what came before it is shown alone, too");
+    answer(&db, 2);
+    assert_eq!(shown(&db, NOW), [] as [i64; 0]);
+    assert_eq!(shown(&db, later(NOW)), [4]);
+    answer(&db, 4);
+    assert_eq!(shown(&db, NOW), [6], "nothing tried is left: all are shown");
+    assert_eq!(fail(&db, &[99], NOW).count, 1, "claims of what is not there say nothing");
+}
+
+#[test]
+fn context_goes_with_the_message_after_it() {
+    let context = |seq| (seq, false, None);
+    let db = session(&[context(2), message(4), context(6), message(8), context(10)]);
+    fail(&db, &[], NOW);
+    let now = later(NOW);
+    assert_eq!(shown(&db, now), [2, 4]);
+    let mut now = now;
+    for _ in 0..4 {
+        assert!(fail(&db, &[4], now).given_up.is_empty());
+        now = later(now);
+    }
+    assert_eq!(fail(&db, &[4], now).given_up.len(), 1, "with the sixth try");
+    let status = |seq: i64| one::<String>(&db, &format!("SELECT status FROM messages_in WHERE seq = {seq}"));
+    assert_eq!([status(2), status(4), status(6)], ["failed", "failed", "pending"]);
+    assert_eq!(shown(&db, later(now)), [6, 8]);
+}
+
+#[test]
+fn tasks_wait_until_what_was_tried_is_settled() {
+    let db = session(&[(2, true, Some(NOW.0 + 60_000)), message(4), message(6)]);
+    fail(&db, &[4], NOW);
+    let now = later(NOW);
+    assert_eq!(shown(&db, now), [4], "also when its time has come: two would be shown at once");
+    answer(&db, 4);
+    assert_eq!(shown(&db, now), [2, 6]);
+    assert_eq!(
+        fail(&session(&[(2, true, Some(later(NOW).0))]), &[2], NOW).count,
+        0,
+        "what is not due was not tried"
+    );
+}
+
+#[test]
+fn what_was_shown_as_not_due_is_written_again_when_that_changes() {
+    let db = session(&[message(2), message(4)]);
+    let touched =
+        |change: i64| one::<i64>(&db, &format!("SELECT COUNT(*) FROM messages_in WHERE change > {change}"));
+    let change = || one::<i64>(&db, "SELECT change FROM sessions");
+    let before = change();
+    fail(&db, &[2], NOW);
+    assert_eq!(touched(before), 2, "the second is not shown any more");
+    let before = change();
+    answer(&db, 2);
+    assert_eq!(touched(before), 2, "and now it is");
+    let before = change();
+    answer(&db, 4);
+    assert_eq!(touched(before), 1, "usually only what was answered is written");
+}
+
+#[test]
+fn the_end_of_time_can_be_read() {
+    let written = vestibule_session::format_time(NOT_SHOWN);
+    assert_eq!(vestibule_session::parse_time(&written), Some(NOT_SHOWN), "{written}");
+}
+
+#[test]
+fn another_agent_begins_anew() {
+    let db = session(&[message(2), message(4)]);
+    fail(&db, &[], NOW);
+    forgive(&db, "s").expect("it runs");
+    assert_eq!(shown(&db, NOW), [2, 4]);
+    assert_eq!(one::<i64>(&db, "SELECT MAX(tries) FROM messages_in"), 0);
+}
+
+#[test]
+fn a_session_is_counted_in_one_state() {
+    let db = session(&[message(2)]);
+    let counts = |db: &Connection| session_counts(db, NOW).expect("it counts");
+    let want = SessionCounts { total: 1, running: 0, waiting: 0, failing: 0, quarantined: 0 };
+    assert_eq!(counts(&db), SessionCounts { waiting: 1, ..want });
+    db.execute("UPDATE sessions SET running = 1", []).expect("it runs");
+    assert_eq!(counts(&db), SessionCounts { running: 1, ..want });
+    fail(&db, &[], NOW);
+    assert_eq!(counts(&db), SessionCounts { failing: 1, ..want });
+    assert_eq!(next_try(&db, "s").expect("it answers"), Some((1, Timestamp(NOW.0 + RETRY_MS))));
+    db.execute("UPDATE sessions SET quarantined = 'x'", []).expect("it runs");
+    assert_eq!(counts(&db), SessionCounts { quarantined: 1, ..want });
+}

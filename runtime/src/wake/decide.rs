@@ -1,0 +1,515 @@
+//! What a lane does next. Pure: the same state, event, facts and time give the same answer.
+//!
+//! Everything that can end a run is here: [`End`] names what the lane asks for, [`State::over`] says what the
+//! end of a run means, and [`State::quarantine`] when nothing runs any more.
+
+use super::state::{
+    BURST, BYTES_A_SECOND, Backoff, Batch, Behind, CEILING, DEATHS_MAX, END_PATIENCE, EXCUSE_MAX, End, Event,
+    FIRST_EVENT_MAX, Facts, KEEPER_SILENCE_MAX, LOCKED_MAX, LOCKED_RETRY, LOOK_AGAIN, LOOK_AT_KEEPER,
+    PROJECT_LATER, Phase, ROOM_RETRY, ROWS_A_SECOND, Refusal, Run, SLEEP_MAX, State, Step, TROUBLE_RETRY,
+    Told, Trouble, UNTAKEN_MAX,
+};
+use crate::clock::Timestamp;
+use crate::ledger::Seen;
+use std::time::{Duration, Instant};
+
+/// The next state, and the steps that lead there.
+pub fn decide(mut state: State, event: Event, facts: &Facts, now: Instant) -> (State, Vec<Step>) {
+    let mut steps = Vec::new();
+    state.hear(event, facts, now, &mut steps);
+    state.go_on(facts, now, &mut steps);
+    (state, steps)
+}
+
+impl State {
+    /// A lane that has just opened.
+    pub fn new(now: Instant) -> State {
+        State {
+            phase: Phase::Resting,
+            seen: None,
+            project_at: Some(now),
+            behind_since: None,
+            trouble_told: false,
+            backoff: Backoff::default(),
+            pace: now.checked_sub(BURST).unwrap_or(now),
+            stopping: false,
+        }
+    }
+
+    /// Nothing is left to do until the lane is woken.
+    pub fn is_over(&self, facts: &Facts, now: Instant) -> bool {
+        matches!(self.phase, Phase::Resting) && self.wake_at(facts, now).is_none()
+    }
+
+    /// When the lane must decide again, without being woken.
+    pub fn wake_at(&self, facts: &Facts, now: Instant) -> Option<Instant> {
+        let own = match &self.phase {
+            Phase::Resting if self.stopping => None,
+            Phase::Resting => self.launch_at(facts, now),
+            Phase::Queued | Phase::Starting { .. } => None,
+            Phase::Running(run) => Some(self.run_wakes_at(run, facts, now)),
+            Phase::Ending(run, _, by) => {
+                let at = (*by + excuse(facts)).min(keeper_looked_at(run, facts));
+                Some(earlier(Some(at), earlier(run.take_at, run.answer_at)).unwrap_or(at))
+            }
+        };
+        earlier(own, self.project_at)
+    }
+
+    fn run_wakes_at(&self, run: &Run, facts: &Facts, now: Instant) -> Instant {
+        let due = self.seen.and_then(|seen| seen.due_while_running).map(|due| now + until(due, facts));
+        // While the runtime makes it wait, nothing else is asked of it.
+        let own = match (earlier(run.take_at, run.answer_at), self.stuck_at(run, facts)) {
+            (Some(at), _) | (None, Some((at, _))) => at,
+            (None, None) => run.active + facts.idle_after,
+        };
+        let at = own.min(keeper_looked_at(run, facts));
+        earlier(Some(at), due.filter(|due| *due > now)).unwrap_or(at)
+    }
+
+    /// Since when the runner has nothing to do; `None`: there is none, or it has.
+    pub fn idle_since(&self, facts: &Facts) -> Option<Instant> {
+        match &self.phase {
+            Phase::Running(run) if self.has_nothing_to_do(run, facts) => Some(run.active),
+            _ => None,
+        }
+    }
+
+    /// When the next keeper may start, if one must. Without room for what it would hand over it is of no use: the
+    /// lane is woken when there is room.
+    fn launch_at(&self, facts: &Facts, now: Instant) -> Option<Instant> {
+        let seen = self.seen.filter(|seen| !seen.quarantined && seen.has_room)?;
+        let due = match (seen.running, seen.due) {
+            (true, _) => now,
+            (false, Some(due)) => now + until(due, facts),
+            (false, None) => return None,
+        };
+        Some(self.backoff.not_before.map_or(due, |not_before| due.max(not_before)))
+    }
+
+    // ---- what happened
+
+    fn hear(&mut self, event: Event, facts: &Facts, now: Instant, steps: &mut Vec<Step>) {
+        match event {
+            Event::Woken => self.project_at = Some(now),
+            Event::AgentChanged => {
+                (self.backoff.failures, self.backoff.locks, self.backoff.not_before) = (0, 0, None);
+                self.project_at = Some(now);
+                steps.push(Step::Forgive);
+                self.end(End::AgentChanged, now, steps);
+            }
+            Event::PlaceWanted => {
+                if self.run().is_some_and(|run| self.has_nothing_to_do(run, facts)) {
+                    self.end(End::GivesWay, now, steps);
+                }
+            }
+            Event::Clock => self.hear_clock(facts, now, steps),
+            Event::RuntimeStops => {
+                self.stopping = true;
+                self.project_at = Some(now);
+                self.end(End::RuntimeStops, now, steps);
+            }
+            Event::Projected(seen) => self.projected(seen, now, steps),
+            Event::NotProjected(why) => self.not_projected(why, now, steps),
+            Event::PlaceGiven => {
+                if matches!(self.phase, Phase::Queued) {
+                    self.phase = Phase::Starting { with_runner: true };
+                    steps.push(Step::Launch { with_runner: true });
+                }
+            }
+            Event::NoPlace => {}
+            Event::Started { provider_silence } => self.started(provider_silence, now),
+            Event::NotStarted(trouble) => self.not_started(trouble, now, steps),
+            Event::NotRecorded(why) => {
+                (self.seen, self.project_at) = (None, Some(now));
+                self.failed(why, now, steps);
+            }
+            event => self.hear_keeper(event, now, steps),
+        }
+    }
+
+    /// What the keeper says, and what became of it.
+    fn hear_keeper(&mut self, event: Event, now: Instant, steps: &mut Vec<Step>) {
+        let Some(run) = self.run_mut() else { return };
+        run.heard = now;
+        match event {
+            Event::Progress => (run.active, run.progress, run.had_event) = (now, now, true),
+            Event::ToolDeclared(silence) => run.tool_silence = silence,
+            Event::RunnerExited(how) => run.exited = Some(how),
+            Event::Drained => run.drained = true,
+            Event::KeeperFailed(why) => {
+                run.excused = true;
+                self.failed(why, now, steps);
+            }
+            Event::Spoilt(why) => self.quarantine(why, now, steps),
+            Event::HandedOver => {
+                run.active = now;
+                steps.push(Step::Take);
+            }
+            Event::Taken(batch) => self.taken(batch, now),
+            Event::NoRoom => {
+                run.take_at = Some(now + ROOM_RETRY);
+                let is_news = self.seen.as_mut().is_some_and(|seen| std::mem::take(&mut seen.has_room));
+                steps.extend(is_news.then_some(Step::Tell(Told::NoRoom)));
+            }
+            Event::NotTaken(refusal) => self.not_taken(refusal, now, steps),
+            Event::KeeperGone => self.over(now, steps),
+            _ => {}
+        }
+    }
+
+    fn hear_clock(&mut self, facts: &Facts, now: Instant, steps: &mut Vec<Step>) {
+        let Some(run) = self.run_mut() else { return };
+        run.looked = now;
+        if now >= run.heard + KEEPER_SILENCE_MAX + excuse(facts) {
+            return self.quarantine("its keeper hung on what it read".to_owned(), now, steps);
+        }
+        if let Phase::Ending(run, _, by) = &mut self.phase
+            && now >= *by + excuse(facts)
+            && run.answer_at.is_none()
+        // until it is answered it cannot end
+        {
+            run.excused |= run.take_at.is_some();
+            self.over(now, steps); // asked to end, and it did not: it is killed with everything it started
+        }
+    }
+
+    fn projected(&mut self, seen: Seen, now: Instant, steps: &mut Vec<Step>) {
+        (self.project_at, self.behind_since, self.seen) = (None, None, Some(seen));
+        if std::mem::take(&mut self.trouble_told) {
+            steps.push(Step::Tell(Told::TroubleIsOver));
+        }
+        if let Some(run) = self.run_mut() {
+            run.due_since = run.due_since.or(Some(now));
+        }
+    }
+
+    fn not_projected(&mut self, why: Behind, now: Instant, steps: &mut Vec<Step>) {
+        self.project_at = Some(now + LOCKED_RETRY);
+        let since = self.behind_since.unwrap_or(now);
+        let is_news = self.behind_since.replace(since).is_none();
+        match why {
+            Behind::Gone => {
+                (self.seen, self.project_at) = (None, None);
+                self.end(End::SessionGone, now, steps);
+            }
+            Behind::Locked(why) => {
+                if is_news {
+                    steps.push(Step::Tell(Told::Behind(why)));
+                }
+                if now > since + LOCKED_MAX {
+                    self.end(End::KeptLocked, now, steps);
+                }
+            }
+            // Under a runner's eyes nothing is made again: it would go on reading the old file.
+            Behind::Kept => self.end(End::InboundLost, now, steps),
+            Behind::Trouble(why) => {
+                self.project_at = Some(now + TROUBLE_RETRY);
+                self.trouble(why, steps);
+            }
+        }
+        if self.stopping && self.run().is_none() {
+            self.project_at = None; // what cannot be projected now is at the next start
+        }
+    }
+
+    fn started(&mut self, provider_silence: Option<Duration>, now: Instant) {
+        let Phase::Starting { with_runner } = self.phase else { return };
+        self.phase = Phase::Running(Run {
+            with_runner,
+            heard: now,
+            active: now,
+            progress: now,
+            had_event: false,
+            claims: 0,
+            due_since: Some(now),
+            provider_silence,
+            tool_silence: None,
+            take_at: None,
+            answer_at: None,
+            exited: None,
+            looked: now,
+            drained: false,
+            excused: false,
+        });
+    }
+
+    fn not_started(&mut self, trouble: Trouble, now: Instant, steps: &mut Vec<Step>) {
+        (self.phase, self.seen, self.project_at) = (Phase::Resting, None, Some(now));
+        steps.push(Step::LeavePlace);
+        match trouble {
+            Trouble::Scarce(why) => {
+                self.trouble(why, steps);
+                self.backoff.not_before = Some(now + TROUBLE_RETRY);
+            }
+            Trouble::Failed(why) => self.failed(why, now, steps),
+        }
+    }
+
+    fn taken(&mut self, batch: Batch, now: Instant) {
+        let at_once = self.seen.is_some_and(|seen| seen.one_at_a_time) && batch.settled;
+        let later = if at_once { now } else { now + PROJECT_LATER };
+        self.project_at = Some(self.project_at.map_or(later, |at| at.min(later)));
+        self.backoff.failures = 0;
+        let cost = (batch.rows as f64 / ROWS_A_SECOND).max(batch.bytes as f64 / BYTES_A_SECOND);
+        let burst = now.checked_sub(BURST).unwrap_or(now);
+        self.pace = self.pace.max(burst) + Duration::from_secs_f64(cost);
+        let answer_at = self.pace.max(now);
+        let Some(run) = self.run_mut() else { return };
+        run.answer_at = Some(answer_at);
+        (run.active, run.progress) = (now, now);
+        run.had_event &= !batch.claimed;
+        run.claims = batch.claims;
+        if batch.settled {
+            run.due_since = None; // until the next projection says what is left
+        }
+    }
+
+    fn not_taken(&mut self, refusal: Refusal, now: Instant, steps: &mut Vec<Step>) {
+        let excused = !matches!(refusal, Refusal::BrokeARule(_));
+        if let Some(run) = self.run_mut() {
+            run.excused |= excused;
+        }
+        match refusal {
+            Refusal::RuntimeStops => {} // a keeper without a runner reads it again
+            Refusal::BrokeARule(why) => steps.push(Step::Tell(Told::NotTaken(why))),
+            Refusal::Trouble(why) => {
+                steps.push(Step::Tell(Told::NotTaken(why.clone())));
+                self.failed(why, now, steps);
+            }
+        }
+        self.over(now, steps);
+    }
+
+    // ---- what follows
+
+    fn go_on(&mut self, facts: &Facts, now: Instant, steps: &mut Vec<Step>) {
+        if self.project_at.is_some_and(|at| at <= now) {
+            steps.push(Step::Project); // what it finds decides the rest
+            self.project_at = Some(now + SLEEP_MAX);
+            return;
+        }
+        match &self.phase {
+            Phase::Running(run) | Phase::Ending(run, ..) => match (run.answer_at, run.take_at) {
+                (Some(at), _) if at > now => {}
+                (Some(_), _) => self.answer(now, steps),
+                (None, Some(_)) => self.take_if_there_is_room(now, steps),
+                (None, None) => self.end_if_useless(facts, now, steps),
+            },
+            Phase::Resting => self.launch_if_due(facts, now, steps),
+            Phase::Queued if self.stopping || !self.wants_runner(facts) => {
+                self.phase = Phase::Resting;
+                steps.push(Step::LeavePlace);
+            }
+            Phase::Queued | Phase::Starting { .. } => {}
+        }
+    }
+
+    fn answer(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        steps.push(Step::Answer);
+        if let Some(run) = self.run_mut() {
+            // While the runtime made it wait, it had nothing to say.
+            (run.answer_at, run.heard) = (None, now);
+        }
+        if let Phase::Ending(_, _, by) = &mut self.phase {
+            *by = now + END_PATIENCE;
+        }
+    }
+
+    /// A batch waits until some of what came before it is delivered. When its runner has ended, its keeper does not
+    /// wait: another one reads the rest when there is room.
+    fn take_if_there_is_room(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        let has_room = self.seen.is_some_and(|seen| seen.has_room);
+        let Some(run) = self.run_mut() else { return };
+        if has_room || run.take_at.is_some_and(|at| at <= now) {
+            run.take_at = None;
+            steps.push(Step::Take);
+        } else if run.exited.is_some() || !run.with_runner {
+            run.excused = true;
+            self.over(now, steps);
+        }
+    }
+
+    fn end_if_useless(&mut self, facts: &Facts, now: Instant, steps: &mut Vec<Step>) {
+        let Phase::Running(run) = &self.phase else { return };
+        match self.stuck_at(run, facts) {
+            Some((at, _)) if now < at => {}
+            Some(_) if facts.disk_is_full => {
+                if let Some(run) = self.run_mut() {
+                    run.progress = now; // it may wait for space: no session is to blame
+                }
+            }
+            Some((_, why)) => self.end(End::Stuck(why), now, steps),
+            None if now >= run.active + facts.idle_after => self.end(End::Idle, now, steps),
+            None => {}
+        }
+    }
+
+    /// When the run is stuck if nothing more is heard of its provider, and what is said then. `None`: nothing is
+    /// under way.
+    fn stuck_at(&self, run: &Run, facts: &Facts) -> Option<(Instant, String)> {
+        if !run.with_runner || run.exited.is_some() {
+            return None;
+        }
+        if run.claims > 0 {
+            let silence = tolerance(run, facts);
+            let why = format!("its provider showed no sign of life for {} s", silence.as_secs_f64());
+            return Some((run.progress + silence, why));
+        }
+        if self.behind_since.is_some() {
+            return None; // it cannot take what it is not shown
+        }
+        let is_due = self.seen?.due_while_running.is_some_and(|due| due <= facts.wall);
+        let since = run.due_since.filter(|_| is_due)?;
+        let patience = UNTAKEN_MAX.min(facts.silence_max);
+        let why = format!("its runner did not take what was due for {} s", patience.as_secs_f64());
+        Some((since.max(run.progress) + patience, why))
+    }
+
+    fn has_nothing_to_do(&self, run: &Run, facts: &Facts) -> bool {
+        run.with_runner
+            && run.take_at.is_none()
+            && run.answer_at.is_none()
+            && self.stuck_at(run, facts).is_none()
+    }
+
+    fn wants_runner(&self, facts: &Facts) -> bool {
+        let seen = self.seen.filter(|seen| !seen.quarantined && !seen.running);
+        seen.and_then(|seen| seen.due).is_some_and(|due| due <= facts.wall)
+    }
+
+    fn launch_if_due(&mut self, facts: &Facts, now: Instant, steps: &mut Vec<Step>) {
+        if self.stopping || self.launch_at(facts, now).is_none_or(|at| at > now) {
+            return;
+        }
+        if self.wants_runner(facts) {
+            self.phase = Phase::Queued;
+            steps.push(Step::AskForPlace);
+        } else {
+            // After a crash of the runtime a runner may have written what was not read.
+            self.phase = Phase::Starting { with_runner: false };
+            steps.push(Step::Launch { with_runner: false });
+        }
+    }
+
+    // ---- how a run ends
+
+    /// Asks the keeper to end; it has some time to hand over what is left.
+    fn end(&mut self, why: End, now: Instant, steps: &mut Vec<Step>) {
+        if !matches!(self.phase, Phase::Running(_)) {
+            return;
+        }
+        let Phase::Running(run) = std::mem::replace(&mut self.phase, Phase::Resting) else { return };
+        steps.push(Step::AskToEnd(why.clone()));
+        self.phase = Phase::Ending(run, why, now + END_PATIENCE);
+    }
+
+    /// The keeper has gone, or is killed now: what that means.
+    fn over(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        let (run, why) = match std::mem::replace(&mut self.phase, Phase::Resting) {
+            Phase::Running(run) => (run, None),
+            Phase::Ending(run, why, _) => (run, Some(why)),
+            other => return self.phase = other,
+        };
+        (self.seen, self.project_at) = (None, Some(now));
+        steps.extend([Step::Kill, Step::LeavePlace]);
+        if run.drained {
+            self.backoff.deaths = 0;
+        } else if !run.excused {
+            self.backoff.deaths += 1;
+            self.failed("it ended before it had handed everything over".to_owned(), now, steps);
+        }
+        if why == Some(End::KeptLocked) {
+            // The next may hold it again: it waits longer each time, however well this one ended.
+            self.backoff.failures = self.backoff.failures.max(self.backoff.locks);
+            self.backoff.locks += 1;
+            self.failed("its runner kept a file locked".to_owned(), now, steps);
+        } else {
+            self.backoff.locks = 0;
+        }
+        let blame = match why {
+            Some(why) => why.blame(),
+            None => run.with_runner.then(|| match &run.exited {
+                Some(how) => format!("its runner ended by itself: {how}"),
+                None => "its runner ended with its keeper".to_owned(),
+            }),
+        };
+        steps.push(Step::RecordEnd { drained: run.drained, blame });
+        if self.backoff.deaths >= DEATHS_MAX {
+            self.quarantine("its keepers died of what they read".to_owned(), now, steps);
+        }
+    }
+
+    /// Nothing runs in this session until an operator releases it.
+    fn quarantine(&mut self, why: String, now: Instant, steps: &mut Vec<Step>) {
+        if self.run().is_some() {
+            steps.extend([Step::Kill, Step::LeavePlace]);
+        }
+        (self.phase, self.seen, self.project_at) = (Phase::Resting, None, Some(now));
+        self.backoff.deaths = 0;
+        steps.push(Step::Quarantine(why));
+    }
+
+    fn failed(&mut self, why: String, now: Instant, steps: &mut Vec<Step>) {
+        let wait = self.backoff.fail(now);
+        steps.push(Step::Tell(Told::Failed(why, wait)));
+    }
+
+    /// No session is to blame: it is told once, and tried until it works.
+    fn trouble(&mut self, why: String, steps: &mut Vec<Step>) {
+        if !std::mem::replace(&mut self.trouble_told, true) {
+            steps.push(Step::Tell(Told::Trouble(why)));
+        }
+    }
+
+    fn run(&self) -> Option<&Run> {
+        match &self.phase {
+            Phase::Running(run) | Phase::Ending(run, ..) => Some(run),
+            Phase::Resting | Phase::Queued | Phase::Starting { .. } => None,
+        }
+    }
+
+    fn run_mut(&mut self) -> Option<&mut Run> {
+        match &mut self.phase {
+            Phase::Running(run) | Phase::Ending(run, ..) => Some(run),
+            Phase::Resting | Phase::Queued | Phase::Starting { .. } => None,
+        }
+    }
+}
+
+/// Keepers that get no processor are not to blame for their silence.
+fn excuse(facts: &Facts) -> Duration {
+    facts.starved.min(EXCUSE_MAX)
+}
+
+/// When the kernel is asked why a keeper says nothing, or the keeper has been silent for too long.
+fn keeper_looked_at(run: &Run, facts: &Facts) -> Instant {
+    let look = (run.heard + LOOK_AT_KEEPER).max(run.looked + LOOK_AGAIN);
+    look.min((run.heard + KEEPER_SILENCE_MAX + excuse(facts)).max(run.looked + LOOK_AGAIN))
+}
+
+/// How long the provider may be silent.
+fn tolerance(run: &Run, facts: &Facts) -> Duration {
+    let silence = facts.silence_max.min(CEILING);
+    let usual = if run.had_event { silence } else { silence.min(FIRST_EVENT_MAX) };
+    let declared = [run.provider_silence, run.tool_silence].into_iter().flatten().max();
+    usual.max(declared.unwrap_or_default())
+}
+
+/// How long until the wall's clock shows this time, as far as it is waited for in one go.
+fn until(due: Timestamp, facts: &Facts) -> Duration {
+    Duration::from_millis(u64::try_from(due.0 - facts.wall.0).unwrap_or(0)).min(SLEEP_MAX)
+}
+
+/// The earlier of two moments that may not be.
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod tests;

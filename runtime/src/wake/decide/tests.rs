@@ -1,0 +1,715 @@
+//! The table of the loop: what happens, and what is done about it.
+
+use super::*;
+use crate::wake::state::{CEILING, FAILED_FIRST};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A lane in a world that works: projections find `seen`, places are free, keepers start. What it did is noted.
+pub struct World {
+    pub state: State,
+    pub facts: Facts,
+    pub now: Instant,
+    /// What the next projection finds.
+    pub seen: Seen,
+    /// Why projections fail, if they do.
+    pub behind: Option<Behind>,
+    pub no_place: bool,
+    pub not_started: Option<Trouble>,
+    pub provider_silence: Option<Duration>,
+    /// What the next batch holds.
+    pub batch: Batch,
+    pub keeper: bool,
+    pub did: Vec<Step>,
+}
+
+impl World {
+    pub fn new() -> World {
+        let now = Instant::now();
+        World {
+            state: State::new(now),
+            facts: Facts {
+                wall: Timestamp(1_000_000),
+                idle_after: 10 * MINUTE,
+                silence_max: 10 * MINUTE,
+                starved: Duration::ZERO,
+                disk_is_full: false,
+            },
+            now,
+            seen: Seen {
+                due: None,
+                due_while_running: None,
+                running: false,
+                quarantined: false,
+                one_at_a_time: false,
+                has_room: true,
+            },
+            behind: None,
+            no_place: false,
+            not_started: None,
+            provider_silence: None,
+            batch: Batch::default(),
+            keeper: false,
+            did: Vec::new(),
+        }
+    }
+
+    /// One with a runner that is shown a message and has claimed it.
+    fn claimed() -> World {
+        let mut world = World::running();
+        world.takes(Batch { rows: 1, claimed: true, claims: 1, ..Batch::default() });
+        world.did.clear();
+        world
+    }
+
+    /// One with a runner that is shown a message.
+    fn running() -> World {
+        let mut world = World::new();
+        world.is_due();
+        world.hear(Event::Woken);
+        assert!(matches!(world.state.phase, Phase::Running(_)), "{:?}", world.did);
+        world.did.clear();
+        world
+    }
+
+    fn is_due(&mut self) {
+        let due = Some(self.facts.wall);
+        self.seen = Seen { due, due_while_running: due, ..self.seen };
+    }
+
+    fn nothing_is_due(&mut self) {
+        (self.seen.due, self.seen.due_while_running) = (None, None);
+    }
+
+    /// An event, and everything that follows at once.
+    pub fn hear(&mut self, event: Event) {
+        let mut events = std::collections::VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let (state, steps) = decide(self.state.clone(), event, &self.facts, self.now);
+            self.state = state;
+            for step in steps {
+                events.extend(self.perform(&step));
+                self.did.push(step);
+            }
+        }
+    }
+
+    fn perform(&mut self, step: &Step) -> Option<Event> {
+        match step {
+            Step::Project => Some(match &self.behind {
+                Some(why) => Event::NotProjected(why.clone()),
+                None => Event::Projected(self.seen),
+            }),
+            Step::AskForPlace if self.no_place => Some(Event::NoPlace),
+            Step::AskForPlace => Some(Event::PlaceGiven),
+            Step::Launch { .. } => {
+                assert!(!self.keeper, "one keeper at most: {:?}", self.did);
+                if let Some(trouble) = self.not_started.take() {
+                    return Some(Event::NotStarted(trouble));
+                }
+                (self.keeper, self.seen.running) = (true, true);
+                Some(Event::Started { provider_silence: self.provider_silence })
+            }
+            Step::Take if !self.seen.has_room => Some(Event::NoRoom),
+            Step::Take => Some(Event::Taken(self.batch)),
+            Step::Kill => {
+                assert!(self.keeper, "there is one to kill: {:?}", self.did);
+                self.keeper = false;
+                None
+            }
+            Step::RecordEnd { drained, .. } => {
+                self.seen.running = !drained;
+                None
+            }
+            Step::Quarantine(_) => {
+                self.seen.quarantined = true;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Time passes; the lane is told of it when it wants to be.
+    pub fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        for _ in 0..100_000 {
+            match self.state.wake_at(&self.facts, self.now) {
+                Some(at) if at <= until => {
+                    let step = at.max(self.now) - self.now;
+                    self.pass(step);
+                    self.hear(Event::Clock);
+                }
+                _ => return self.pass(until - self.now),
+            }
+        }
+        panic!("the lane is told of the time again and again: {:?}", self.state);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.facts.wall.0 += i64::try_from(time.as_millis()).unwrap();
+    }
+
+    /// Time passes, and the keeper pulses each second.
+    fn live(&mut self, time: Duration) {
+        for _ in 0..time.as_secs() {
+            self.wait(SECOND);
+            if self.keeper {
+                self.hear(Event::Heard);
+            }
+        }
+    }
+
+    fn takes(&mut self, batch: Batch) {
+        self.batch = batch;
+        self.hear(Event::HandedOver);
+    }
+
+    /// The runner ends by itself, and its keeper after it.
+    fn exits(&mut self) {
+        for event in [Event::RunnerExited("status 1".into()), Event::Drained, Event::KeeperGone] {
+            self.hear(event);
+        }
+    }
+
+    /// The keeper dies.
+    fn dies(&mut self) {
+        self.hear(Event::KeeperGone);
+    }
+
+    /// Why the run was asked to end.
+    fn end(&self) -> Option<End> {
+        self.did.iter().find_map(|step| match step {
+            Step::AskToEnd(why) => Some(why.clone()),
+            _ => None,
+        })
+    }
+
+    fn quarantine(&self) -> Option<&str> {
+        self.did.iter().find_map(|step| match step {
+            Step::Quarantine(why) => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
+    fn launches(&self) -> Vec<bool> {
+        let launched = self.did.iter().filter_map(|step| match step {
+            Step::Launch { with_runner } => Some(*with_runner),
+            _ => None,
+        });
+        launched.collect()
+    }
+
+    /// What the ends of runs put on the messages' account.
+    fn blames(&self) -> Vec<Option<&str>> {
+        let ends = self.did.iter().filter_map(|step| match step {
+            Step::RecordEnd { blame, .. } => Some(blame.as_deref()),
+            _ => None,
+        });
+        ends.collect()
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.is_over(&self.facts, self.now)
+    }
+}
+
+fn stuck(end: Option<End>) -> bool {
+    matches!(end, Some(End::Stuck(_)))
+}
+
+#[test]
+fn a_message_starts_a_runner_and_nothing_else_does() {
+    let mut world = World::new();
+    world.hear(Event::Woken);
+    assert!(world.is_over(), "nothing is due");
+    world.is_due();
+    world.hear(Event::Woken);
+    assert_eq!(world.launches(), [true]);
+    // Later: at its time, and a clock that is far ahead is looked at again and again.
+    let mut world = World::new();
+    world.seen.due = Some(Timestamp(world.facts.wall.0 + 90_000));
+    world.hear(Event::Woken);
+    world.wait(89 * SECOND);
+    assert!(world.launches().is_empty());
+    world.wait(2 * SECOND);
+    assert_eq!(world.launches(), [true]);
+}
+
+#[test]
+fn after_a_crash_a_keeper_without_a_runner_comes_first() {
+    let mut world = World::new();
+    world.seen.running = true;
+    world.is_due();
+    world.hear(Event::Woken);
+    assert_eq!(world.launches(), [false]);
+    for event in [Event::Drained, Event::KeeperGone] {
+        world.hear(event);
+    }
+    world.wait(SECOND);
+    assert_eq!(world.launches(), [false, true]);
+    assert_eq!(world.blames(), [None], "what was left counts against no message");
+}
+
+#[test]
+fn a_quarantined_session_rests_until_it_is_released() {
+    let mut world = World::new();
+    world.is_due();
+    world.seen.quarantined = true;
+    world.hear(Event::Woken);
+    assert!(world.is_over() && world.launches().is_empty());
+    world.seen.quarantined = false;
+    world.hear(Event::Woken);
+    assert_eq!(world.launches(), [true]);
+}
+
+#[test]
+fn how_long_a_provider_may_be_silent() {
+    let s = Duration::from_secs;
+    // name, shown an event since the claim, by the provider's settings, by the tool, by the config, want
+    for (name, shown, provider, tool, config, want) in [
+        ("nothing yet", false, None, None, s(600), s(60)),
+        ("nothing yet, and a short config", false, None, None, s(5), s(5)),
+        ("it worked", true, None, None, s(600), s(600)),
+        ("its settings allow more", false, Some(s(310)), None, s(600), s(310)),
+        ("its settings allow less", false, Some(s(11)), None, s(600), s(60)),
+        ("a tool of two hours", true, None, Some(s(7200)), s(600), s(7200)),
+        ("a tool of a minute", true, None, Some(s(60)), s(600), s(600)),
+        ("the longer of both", true, Some(s(700)), Some(s(900)), s(600), s(900)),
+        ("the ceiling", true, None, None, s(100_000), CEILING),
+        ("declared beyond the ceiling", true, None, Some(s(3600)), s(100_000), s(3600)),
+    ] {
+        let mut world = World::claimed();
+        world.facts.silence_max = config;
+        let Phase::Running(run) = &mut world.state.phase else { unreachable!() };
+        (run.had_event, run.provider_silence, run.tool_silence) = (shown, provider, tool);
+        assert_eq!(tolerance(run, &world.facts), want, "{name}");
+        world.live(want - 2 * SECOND);
+        assert_eq!(world.end(), None, "{name}: not yet");
+        world.live(4 * SECOND);
+        assert!(stuck(world.end()), "{name}: {:?}", world.end());
+    }
+}
+
+#[test]
+fn a_stuck_run_is_ended_and_its_messages_count_a_try() {
+    let mut world = World::claimed();
+    world.live(61 * SECOND);
+    assert!(stuck(world.end()));
+    world.exits();
+    let blames = world.blames();
+    assert!(matches!(blames[..], [Some(why)] if why.contains("no sign of life for 60 s")), "{blames:?}");
+}
+
+#[test]
+fn events_of_the_provider_and_nothing_else_keep_a_turn_going() {
+    let mut world = World::claimed();
+    for _ in 0..20 {
+        world.live(50 * SECOND);
+        world.hear(Event::Progress);
+    }
+    assert_eq!(world.end(), None, "each event starts the time anew");
+    world.live(9 * MINUTE);
+    world.hear(Event::Woken); // a new message is no event of the provider
+    world.live(2 * MINUTE);
+    assert!(stuck(world.end()));
+}
+
+#[test]
+fn a_tool_is_waited_for_as_long_as_it_declared() {
+    let mut world = World::claimed();
+    world.hear(Event::Progress);
+    world.hear(Event::ToolDeclared(Some(20 * MINUTE)));
+    world.live(19 * MINUTE);
+    assert_eq!(world.end(), None);
+    world.hear(Event::ToolDeclared(None));
+    world.live(SECOND);
+    assert!(stuck(world.end()), "the tool is over, and nothing came since");
+}
+
+#[test]
+fn a_runner_that_does_not_take_what_is_due_is_stuck() {
+    let mut world = World::running();
+    world.live(59 * SECOND);
+    assert_eq!(world.end(), None);
+    world.live(2 * SECOND);
+    assert!(stuck(world.end()));
+    // What only the first look of a runner takes waits for the next runner.
+    let mut world = World::running();
+    world.seen.due_while_running = None;
+    world.hear(Event::Woken);
+    world.live(5 * MINUTE);
+    assert_eq!(world.end(), None);
+}
+
+#[test]
+fn a_full_disk_makes_no_turn_stuck() {
+    for mut world in [World::claimed(), World::running()] {
+        world.facts.disk_is_full = true;
+        world.live(10 * MINUTE);
+        assert_eq!(world.end(), None);
+        world.facts.disk_is_full = false;
+        world.live(2 * MINUTE);
+        assert!(stuck(world.end()), "its time begins when there is space");
+    }
+}
+
+#[test]
+fn an_idle_runner_is_ended_but_not_one_with_a_turn_under_way() {
+    let mut world = World::claimed();
+    (world.facts.idle_after, world.facts.silence_max) = (30 * SECOND, 20 * MINUTE);
+    world.hear(Event::Progress);
+    world.live(19 * MINUTE);
+    assert_eq!(world.end(), None, "its turn is under way");
+    world.nothing_is_due();
+    world.takes(Batch { rows: 2, settled: true, ..Batch::default() });
+    world.live(29 * SECOND);
+    assert_eq!(world.end(), None);
+    world.live(3 * SECOND);
+    assert_eq!(world.end(), Some(End::Idle));
+    world.exits();
+    assert_eq!(world.blames(), [None]);
+    world.wait(SECOND);
+    assert!(world.is_over());
+}
+
+#[test]
+fn a_keeper_that_says_nothing_is_given_up_after_ten_seconds() {
+    let mut world = World::running();
+    world.wait(9 * SECOND);
+    assert_eq!(world.quarantine(), None);
+    world.wait(2 * SECOND);
+    assert!(world.quarantine().is_some_and(|why| why.contains("hung")));
+    assert!(!world.keeper && world.is_over());
+}
+
+#[test]
+fn time_without_a_processor_is_no_silence_and_no_death() {
+    let mut world = World::running();
+    for second in 1..=30_u32 {
+        world.facts.starved = second * SECOND;
+        world.wait(SECOND);
+    }
+    assert_eq!(world.quarantine(), None, "it could run, and got no processor");
+    world.wait(11 * SECOND);
+    assert!(world.quarantine().is_some(), "then it could, and said nothing");
+    // A keeper that was asked to end has its five seconds of a processor, too.
+    let mut world = World::running();
+    world.hear(Event::AgentChanged);
+    for second in 1..=8_u32 {
+        world.facts.starved = second * SECOND;
+        world.wait(SECOND);
+    }
+    assert!(world.keeper);
+    world.exits();
+    assert_eq!(world.state.backoff.deaths, 0);
+    // And no excuse lasts for ever.
+    let mut world = World::running();
+    for second in 1..=75_u32 {
+        world.facts.starved = second * SECOND;
+        world.wait(SECOND);
+    }
+    assert!(world.quarantine().is_some());
+}
+
+#[test]
+fn who_hands_over_too_fast_is_held_back() {
+    let mut world = World::running();
+    world.seen.due_while_running = None;
+    let answers = |world: &World| world.did.iter().filter(|step| **step == Step::Answer).count();
+    let begin = world.now;
+    for round in 0..100 {
+        world.takes(Batch { rows: 256, bytes: 4096, ..Batch::default() });
+        while answers(&world) <= round {
+            world.wait(Duration::from_millis(10)); // the keeper pulses, or does not: it waits for the answer
+            world.hear(Event::Heard);
+        }
+    }
+    let took = (world.now - begin).as_secs_f64();
+    assert!(
+        (9.0..13.0).contains(&took),
+        "25,600 rows at 2,000 a second, two seconds of them at once: {took}"
+    );
+    assert_eq!((world.quarantine(), world.end()), (None, None));
+    let mut world = World::running();
+    world.takes(Batch { rows: 1, bytes: 160 << 20, ..Batch::default() });
+    assert_eq!(answers(&world), 0);
+    world.live(7 * SECOND);
+    assert_eq!(answers(&world), 0, "160 MiB take ten seconds, two of them are free");
+    world.live(2 * SECOND);
+    assert_eq!(answers(&world), 1);
+}
+
+#[test]
+fn without_room_nothing_is_answered_and_nothing_starts() {
+    let mut world = World::running();
+    world.seen.has_room = false;
+    world.takes(Batch { rows: 9, settled: true, ..Batch::default() });
+    world.live(5 * MINUTE);
+    assert_eq!((world.did.contains(&Step::Answer), world.quarantine(), world.end()), (false, None, None));
+    assert_eq!(world.did.iter().filter(|step| **step == Step::Tell(Told::NoRoom)).count(), 1);
+    // Its runner ends: a keeper without a runner reads the rest when there is room.
+    world.hear(Event::RunnerExited("status 0".into()));
+    assert!(!world.keeper && world.state.backoff.deaths == 0);
+    world.did.clear();
+    world.live(MINUTE);
+    assert!(world.launches().is_empty());
+    world.seen.has_room = true;
+    world.hear(Event::Woken);
+    assert_eq!(world.launches(), [false]);
+    // A runner that still runs goes on when there is room.
+    let mut world = World::running();
+    world.seen.has_room = false;
+    world.takes(Batch { rows: 9, settled: true, ..Batch::default() });
+    world.seen.has_room = true;
+    world.hear(Event::Woken);
+    assert!(world.did.contains(&Step::Answer));
+}
+
+#[test]
+fn keepers_that_die_twice_in_a_row_died_of_what_they_read() {
+    let mut world = World::running();
+    world.dies();
+    assert_eq!((world.quarantine(), world.state.backoff.deaths), (None, 1));
+    world.wait(FAILED_FIRST + SECOND);
+    assert_eq!(world.launches(), [false], "what the first left is read first");
+    world.did.clear();
+    world.hear(Event::Drained);
+    world.dies();
+    assert_eq!(world.state.backoff.deaths, 0, "one that handed everything over did not die of it");
+    assert_eq!(world.launches(), [true]);
+    for _ in 0..2 {
+        world.dies();
+        world.live(4 * FAILED_FIRST);
+    }
+    assert!(world.quarantine().is_some_and(|why| why.contains("died")));
+}
+
+#[test]
+fn what_a_keeper_or_the_runtime_could_not_do_is_no_death() {
+    for (name, event) in [
+        ("its own failure", Event::KeeperFailed("no descriptors".into())),
+        ("the runtime's", Event::NotTaken(Refusal::Trouble("the disk is full".into()))),
+        ("the runtime stops", Event::NotTaken(Refusal::RuntimeStops)),
+    ] {
+        let mut world = World::running();
+        world.seen.has_room = false; // what comes next waits
+        world.hear(event);
+        if world.keeper {
+            world.dies();
+        }
+        world.seen.has_room = true;
+        world.hear(Event::Woken);
+        assert_eq!(
+            (world.state.backoff.deaths, world.quarantine(), world.keeper),
+            (0, None, world.keeper),
+            "{name}"
+        );
+        world.wait(MINUTE);
+        assert_eq!(world.launches().first(), Some(&false), "{name}");
+    }
+    let mut world = World::running();
+    world.hear(Event::NotTaken(Refusal::BrokeARule("a row too long".into())));
+    assert_eq!(world.state.backoff.deaths, 1, "what breaks a rule is the keeper's doing");
+}
+
+#[test]
+fn what_the_agent_spoilt_is_quarantined_at_once() {
+    let mut world = World::running();
+    world.hear(Event::Spoilt("messages_out is not a table".into()));
+    assert_eq!(world.quarantine(), Some("messages_out is not a table"));
+    assert!(!world.keeper);
+}
+
+#[test]
+fn a_quarantine_that_is_not_recorded_is_tried_again() {
+    let mut world = World::running();
+    world.hear(Event::Spoilt("bad".into()));
+    world.seen.quarantined = false;
+    world.hear(Event::NotRecorded("the disk is full".into()));
+    assert!(world.is_over() || !world.keeper);
+    world.wait(FAILED_FIRST + SECOND);
+    assert_eq!(world.launches(), [false]);
+}
+
+#[test]
+fn a_runner_that_keeps_a_file_locked_is_ended_and_the_next_waits_longer() {
+    let mut world = World::running();
+    for wait in [5, 10, 20] {
+        world.behind = Some(Behind::Locked("locked".into()));
+        world.hear(Event::Woken);
+        world.live(SECOND);
+        assert_eq!(world.end(), None, "a lock of a second costs nothing");
+        world.live(SECOND);
+        assert_eq!(world.end(), Some(End::KeptLocked));
+        world.behind = None;
+        world.exits();
+        assert!(world.blames()[0].is_some_and(|why| why.contains("locked")));
+        world.did.clear();
+        world.wait((wait - 1) * SECOND);
+        assert!(world.launches().is_empty(), "{wait}");
+        world.wait(2 * SECOND);
+        assert_eq!(world.launches(), [true], "{wait}");
+        world.did.clear();
+    }
+    // Another agent, and what the one before did is forgotten.
+    world.hear(Event::AgentChanged);
+    world.exits();
+    world.wait(SECOND);
+    assert_eq!(world.launches(), [true]);
+    assert!(world.did.contains(&Step::Forgive));
+}
+
+#[test]
+fn want_of_space_blames_nobody() {
+    let mut world = World::new();
+    world.is_due();
+    world.not_started = Some(Trouble::Scarce("no space left".into()));
+    world.hear(Event::Woken);
+    assert_eq!(world.launches(), [true]);
+    world.wait(2 * SECOND);
+    assert_eq!(world.launches(), [true, true], "a second later, whatever came before");
+    assert_eq!((world.state.backoff.failures, world.blames().len()), (0, 0));
+    // The same for the file that cannot be written: it is told once, and that it is over.
+    let mut world = World::running();
+    world.behind = Some(Behind::Trouble("no space left".into()));
+    world.hear(Event::Woken);
+    world.live(MINUTE);
+    let told = |world: &World, what: &Told| {
+        let same = world.did.iter().filter(|step| **step == Step::Tell(what.clone()));
+        same.count()
+    };
+    assert_eq!(told(&world, &Told::Trouble("no space left".into())), 1);
+    assert_eq!(world.end(), None);
+    world.behind = None;
+    world.live(2 * SECOND);
+    assert_eq!(told(&world, &Told::TroubleIsOver), 1);
+}
+
+#[test]
+fn a_keeper_that_cannot_be_started_waits_longer_each_time() {
+    let mut world = World::new();
+    world.is_due();
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        world.not_started = Some(Trouble::Failed("no bwrap".into()));
+        world.hear(Event::Woken);
+        let begin = world.now;
+        while world.launches().is_empty() {
+            world.wait(SECOND);
+        }
+        waits.push((world.now - begin).as_secs());
+        world.did.clear();
+    }
+    assert_eq!(waits, [0, 5, 10, 20, 40, 80, 160, 320, 600]);
+}
+
+#[test]
+fn who_was_asked_to_end_and_does_not_is_killed() {
+    let mut world = World::running();
+    world.hear(Event::AgentChanged);
+    world.live(4 * SECOND);
+    assert!(world.keeper);
+    world.live(2 * SECOND);
+    assert!(!world.keeper && world.state.backoff.deaths == 1);
+    // What is left is handed over in its own time, as long as it comes.
+    let mut world = World::running();
+    world.hear(Event::AgentChanged);
+    for _ in 0..10 {
+        world.live(3 * SECOND);
+        world.takes(Batch { rows: 256, ..Batch::default() });
+    }
+    assert!(world.keeper);
+}
+
+#[test]
+fn a_file_that_is_lost_is_made_again_when_no_runner_reads_it() {
+    let mut world = World::running();
+    world.behind = Some(Behind::Kept);
+    world.hear(Event::Woken);
+    assert_eq!(world.end(), Some(End::InboundLost));
+    world.behind = None;
+    world.exits();
+    assert_eq!(world.blames(), [None]);
+    world.wait(SECOND);
+    assert_eq!(world.launches(), [true]);
+}
+
+#[test]
+fn a_deleted_session_ends_its_runner_and_is_done() {
+    let mut world = World::running();
+    world.behind = Some(Behind::Gone);
+    world.hear(Event::Woken);
+    assert_eq!(world.end(), Some(End::SessionGone));
+    world.exits();
+    world.wait(SECOND);
+    assert!(world.is_over());
+}
+
+#[test]
+fn who_waits_for_a_place_starts_when_it_is_given() {
+    let mut world = World::new();
+    world.is_due();
+    world.no_place = true;
+    world.hear(Event::Woken);
+    world.wait(MINUTE);
+    assert!(world.launches().is_empty() && !world.is_over());
+    world.hear(Event::PlaceGiven);
+    assert_eq!(world.launches(), [true]);
+    // Nothing is due any more: it leaves the queue.
+    let mut world = World::new();
+    world.is_due();
+    world.no_place = true;
+    world.hear(Event::Woken);
+    world.nothing_is_due();
+    world.hear(Event::Woken);
+    assert!(world.did.contains(&Step::LeavePlace) && world.is_over());
+}
+
+#[test]
+fn only_an_idle_runner_gives_way() {
+    let mut world = World::claimed();
+    world.hear(Event::PlaceWanted);
+    assert_eq!(world.end(), None, "its turn is under way");
+    world.nothing_is_due();
+    world.takes(Batch { rows: 2, settled: true, ..Batch::default() });
+    world.wait(SECOND);
+    world.hear(Event::PlaceWanted);
+    assert_eq!(world.end(), Some(End::GivesWay));
+    world.exits();
+    assert!(world.did.contains(&Step::LeavePlace));
+    assert_eq!(world.blames(), [None]);
+}
+
+#[test]
+fn a_runtime_that_stops_ends_what_runs_and_starts_nothing() {
+    let mut world = World::running();
+    world.hear(Event::RuntimeStops);
+    assert_eq!(world.end(), Some(End::RuntimeStops));
+    world.exits();
+    assert!(world.is_over() && world.blames() == [None]);
+    world.hear(Event::Woken);
+    assert!(world.is_over() && world.launches().is_empty());
+    // What cannot be written now is written at the next start.
+    let mut world = World::running();
+    world.behind = Some(Behind::Trouble("no space left".into()));
+    world.hear(Event::RuntimeStops);
+    world.exits();
+    world.wait(SECOND);
+    assert!(world.is_over());
+}
+
+#[test]
+fn messages_shown_one_at_a_time_follow_each_other_at_once() {
+    for (one_at_a_time, at_once) in [(true, true), (false, false)] {
+        let mut world = World::running();
+        world.seen.one_at_a_time = one_at_a_time;
+        world.hear(Event::Woken);
+        world.did.clear();
+        world.takes(Batch { rows: 2, settled: true, ..Batch::default() });
+        assert_eq!(world.did.contains(&Step::Project), at_once);
+        world.wait(PROJECT_LATER);
+        assert!(world.did.contains(&Step::Project), "what nobody waits for comes a little later");
+    }
+}

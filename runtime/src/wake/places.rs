@@ -1,0 +1,214 @@
+//! The places for runners: how many run at once, who waits, and who goes first when there are too few.
+//!
+//! A place is given to the agent that holds the fewest, and among its sessions to the one that has waited
+//! longest. When none is free, the runner that has had nothing to do for longest is asked to end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// All places of one runtime.
+pub struct Places {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    most: usize,
+    places: Mutex<Book>,
+}
+
+/// Who has a place, and who waits, by the number under which they asked: the lower asked first.
+#[derive(Default)]
+struct Book {
+    asked: u64,
+    held: HashMap<u64, Holder>,
+    waiting: HashMap<u64, Waiter>,
+}
+
+struct Holder {
+    agent: String,
+    /// Since when its runner has nothing to do.
+    idle_since: Option<Instant>,
+    /// It was asked to end its runner.
+    is_wanted: bool,
+    news: Arc<Notify>,
+}
+
+struct Waiter {
+    agent: String,
+    news: Arc<Notify>,
+}
+
+/// A place for one runner, or one in the queue for it. Dropping it gives it back.
+pub struct Place {
+    number: u64,
+    shared: Arc<Shared>,
+    news: Arc<Notify>,
+}
+
+/// How many places are taken, and how many sessions wait for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// How many there are.
+    pub most: usize,
+    /// How many are taken.
+    pub taken: usize,
+    /// How many sessions wait.
+    pub waiting: usize,
+}
+
+impl Places {
+    /// So many.
+    pub fn new(most: usize) -> Places {
+        Places { shared: Arc::new(Shared { most: most.max(1), places: Mutex::default() }) }
+    }
+
+    /// Asks for a place for a runner of this agent. It may be given at once; else [`Place::news`] tells.
+    pub fn ask(&self, agent: &str) -> Place {
+        let news = Arc::new(Notify::new());
+        let mut book = self.shared.book();
+        book.asked += 1;
+        let number = book.asked;
+        book.waiting.insert(number, Waiter { agent: agent.to_owned(), news: news.clone() });
+        book.give(self.shared.most);
+        Place { number, shared: self.shared.clone(), news }
+    }
+
+    /// Something that all runners share runs low: asks the one with nothing to do for longest to end.
+    pub fn make_room(&self) {
+        self.shared.book().ask_idlest();
+    }
+
+    /// How many are taken.
+    pub fn count(&self) -> Count {
+        let book = self.shared.book();
+        Count { most: self.shared.most, taken: book.held.len(), waiting: book.waiting.len() }
+    }
+}
+
+impl Shared {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// Gives what is free to those who wait; asks for more when that is not enough.
+    fn give(&mut self, most: usize) {
+        while self.held.len() < most {
+            let Some(number) = self.next() else { return };
+            let Some(Waiter { agent, news }) = self.waiting.remove(&number) else { return };
+            news.notify_one();
+            self.held.insert(number, Holder { agent, idle_since: None, is_wanted: false, news });
+        }
+        let wanted = self.held.values().filter(|holder| holder.is_wanted).count();
+        for _ in wanted..self.waiting.len() {
+            self.ask_idlest();
+        }
+    }
+
+    /// Whose turn it is.
+    fn next(&self) -> Option<u64> {
+        let holds = |agent: &str| self.held.values().filter(|holder| holder.agent == agent).count();
+        let least = self.waiting.iter().min_by_key(|(number, waiter)| (holds(&waiter.agent), **number));
+        least.map(|(number, _)| *number)
+    }
+
+    fn ask_idlest(&mut self) {
+        let idle = self.held.values_mut().filter(|holder| !holder.is_wanted && holder.idle_since.is_some());
+        if let Some(holder) = idle.min_by_key(|holder| holder.idle_since) {
+            holder.is_wanted = true;
+            holder.news.notify_one();
+        }
+    }
+}
+
+impl Place {
+    /// Whether it is given; else it waits.
+    pub fn is_given(&self) -> bool {
+        self.shared.book().held.contains_key(&self.number)
+    }
+
+    /// Returns when it is given, or, if it is, when another session needs it.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Says since when its runner has nothing to do; `None`: it has something to do.
+    pub fn set_idle(&self, since: Option<Instant>) {
+        let mut book = self.shared.book();
+        let Some(holder) = book.held.get_mut(&self.number) else { return };
+        holder.idle_since = since;
+        holder.is_wanted &= since.is_some();
+        if !book.waiting.is_empty() {
+            book.give(self.shared.most);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut book = self.shared.book();
+        book.waiting.remove(&self.number);
+        book.held.remove(&self.number);
+        book.give(self.shared.most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Whether there is news now; it is taken.
+    fn hears(place: &Place) -> bool {
+        let mut news = std::pin::pin!(place.news());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::future::Future::poll(news.as_mut(), &mut context).is_ready()
+    }
+
+    #[test]
+    fn a_place_is_given_in_the_order_of_asking() {
+        let places = Places::new(1);
+        let first = places.ask("a");
+        let (second, third) = (places.ask("a"), places.ask("a"));
+        assert!(first.is_given() && hears(&first) && !second.is_given() && !third.is_given());
+        assert_eq!(places.count(), Count { most: 1, taken: 1, waiting: 2 });
+        drop(first);
+        assert!(second.is_given() && hears(&second) && !third.is_given());
+        drop(third); // it leaves the queue
+        drop(second);
+        assert_eq!(places.count(), Count { most: 1, taken: 0, waiting: 0 });
+    }
+
+    #[test]
+    fn an_agent_with_many_sessions_does_not_keep_the_others_out() {
+        let places = Places::new(2);
+        let (one, two) = (places.ask("many"), places.ask("many"));
+        let (three, other) = (places.ask("many"), places.ask("other"));
+        drop(one);
+        assert!(other.is_given() && !three.is_given(), "the agent with the fewest places is next");
+        drop(two);
+        assert!(three.is_given());
+    }
+
+    #[test]
+    fn the_runner_that_is_idle_for_longest_is_asked_first_and_once() {
+        let places = Places::new(3);
+        let now = Instant::now();
+        let held = [places.ask("a"), places.ask("a"), places.ask("a")];
+        assert!(held.iter().all(hears));
+        held[0].set_idle(Some(now));
+        held[1].set_idle(Some(now - Duration::from_secs(5)));
+        let _waits = places.ask("a");
+        assert_eq!(held.each_ref().map(hears), [false, true, false]);
+        // It has got something to do meanwhile: the next is asked.
+        held[1].set_idle(None);
+        assert_eq!(held.each_ref().map(hears), [true, false, false]);
+        held[2].set_idle(Some(now));
+        assert_eq!(held.each_ref().map(hears), [false, false, false], "one waits, one was asked");
+        places.make_room();
+        assert_eq!(held.each_ref().map(hears), [false, false, true]);
+    }
+}

@@ -1,0 +1,357 @@
+//! What the lane of a session knows between two events. Plain data; `decide` makes the next of it.
+
+use crate::clock::Timestamp;
+use crate::ledger::Seen;
+use std::time::{Duration, Instant};
+
+/// What the runner does not wait for (outcomes, acknowledgements) is projected after this, in one go.
+pub const PROJECT_LATER: Duration = Duration::from_millis(50);
+/// A file that is locked is tried again after this.
+pub const LOCKED_RETRY: Duration = Duration::from_millis(50);
+/// What fails for want of space, or because the central database does, is tried again after this.
+pub const TROUBLE_RETRY: Duration = Duration::from_secs(1);
+/// A runner that keeps `inbound.db` locked for this long is ended.
+pub const LOCKED_MAX: Duration = Duration::from_secs(1);
+/// A keeper that says nothing for this long hangs on what its agent wrote.
+pub const KEEPER_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A keeper is excused for at most this long because other processes had the processors.
+pub const EXCUSE_MAX: Duration = Duration::from_secs(60);
+/// A keeper pulses each second; when it has not for this long, the lane asks the kernel why.
+pub const LOOK_AT_KEEPER: Duration = Duration::from_secs(2);
+/// And again after this.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Keepers that die this often in a row die of what the agent wrote.
+pub const DEATHS_MAX: u32 = 2;
+/// The first wait after a keeper failed; it doubles with each, up to the last.
+pub const FAILED_FIRST: Duration = Duration::from_secs(5);
+/// See [`FAILED_FIRST`].
+pub const FAILED_LAST: Duration = Duration::from_secs(600);
+/// How long a keeper may take to end its runner and hand over what is left.
+pub const END_PATIENCE: Duration = Duration::from_secs(5);
+/// The longest sleep: a clock that was set back must not stop a lane for long.
+pub const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// A provider shows its first event within this time of the claim, unless a longer time is declared.
+/// NanoClaw's tolerance.
+pub const FIRST_EVENT_MAX: Duration = Duration::from_secs(60);
+/// A runner takes what is due within this time.
+pub const UNTAKEN_MAX: Duration = Duration::from_secs(60);
+/// What finds no room is tried again after this, should no lane be woken for it.
+pub const ROOM_RETRY: Duration = Duration::from_secs(1);
+/// No turn is silent for longer than this, whatever the config says, unless it is declared. NanoClaw's ceiling.
+pub const CEILING: Duration = Duration::from_secs(30 * 60);
+/// A session hands over this many rows, and this many bytes, in a second.
+pub const ROWS_A_SECOND: f64 = 2_000.0;
+/// See [`ROWS_A_SECOND`].
+pub const BYTES_A_SECOND: f64 = 16.0 * 1024.0 * 1024.0;
+/// So much of what it did not hand over before may come at once.
+pub const BURST: Duration = Duration::from_secs(2);
+
+/// All that a lane knows.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// What is there of a keeper.
+    pub phase: Phase,
+    /// What the last projection found. `None`: there was none since the last change that the lane itself made,
+    /// or the session is gone.
+    pub seen: Option<Seen>,
+    /// When `inbound.db` is brought up to date next; `None`: it is.
+    pub project_at: Option<Instant>,
+    /// Since when `inbound.db` cannot be written.
+    pub behind_since: Option<Instant>,
+    /// The operator was told that something is wrong that no session is to blame for.
+    pub trouble_told: bool,
+    /// The wait after failures.
+    pub backoff: Backoff,
+    /// Until when what was handed over so far is paid for: the next answer comes no earlier.
+    pub pace: Instant,
+    /// The runtime stops.
+    pub stopping: bool,
+}
+
+/// What is there of a keeper.
+#[derive(Debug, Clone)]
+pub enum Phase {
+    /// None: nothing is due, or it waits for a time, or the session is quarantined.
+    Resting,
+    /// None: a message is due, and all places for runners are taken.
+    Queued,
+    /// One is being started.
+    Starting {
+        /// With a runner; else it only reads what a dead one left.
+        with_runner: bool,
+    },
+    /// One works.
+    Running(Run),
+    /// One was asked to end, and has until then.
+    Ending(Run, End, Instant),
+}
+
+/// One life of a keeper.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// It started a runner; else it only reads what a dead one left.
+    pub with_runner: bool,
+    /// When it was last heard, or the runtime last made it wait.
+    pub heard: Instant,
+    /// When the session last did anything: a start, a claim, an answer, an event of the provider.
+    pub active: Instant,
+    /// The claim, or the event after it, from which the provider's silence is counted.
+    pub progress: Instant,
+    /// The provider had an event since the claim.
+    pub had_event: bool,
+    /// How many rows are claimed.
+    pub claims: usize,
+    /// Since when the runner is shown what it should take, if it is due.
+    pub due_since: Option<Instant>,
+    /// How long the provider may be silent, by its own settings.
+    pub provider_silence: Option<Duration>,
+    /// How long the tool in flight may be silent, as the runner declared it.
+    pub tool_silence: Option<Duration>,
+    /// A batch of its has come, and the session has as much pending as it may: it is taken then, or when there is
+    /// room.
+    pub take_at: Option<Instant>,
+    /// Its last batch is on record, and is answered then.
+    pub answer_at: Option<Instant>,
+    /// How its runner has ended, if it has: then only what it wrote is left.
+    pub exited: Option<String>,
+    /// When the kernel was last asked why it says nothing.
+    pub looked: Instant,
+    /// It has handed everything over.
+    pub drained: bool,
+    /// It said that it failed, or the runtime did: its end is no death.
+    pub excused: bool,
+}
+
+/// Why a run is ended. Everything that the lane can end a run for is here; a run also ends by itself, and with
+/// the quarantine of its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It has nothing to do.
+    Idle,
+    /// Another session needs its place, and it has nothing to do.
+    GivesWay,
+    /// Its agent was changed.
+    AgentChanged,
+    /// The runtime stops.
+    RuntimeStops,
+    /// The session was deleted.
+    SessionGone,
+    /// `inbound.db` is damaged or gone, and is made again when no runner reads it.
+    InboundLost,
+    /// It kept `inbound.db` from being written.
+    KeptLocked,
+    /// Its turn is stuck, for this reason.
+    Stuck(String),
+}
+
+impl End {
+    /// Whether the messages under way count a try, and what is said of them: the run did something wrong.
+    pub fn blame(&self) -> Option<String> {
+        match self {
+            End::KeptLocked => Some("its runner kept a file of the session locked".to_owned()),
+            End::Stuck(why) => Some(why.clone()),
+            End::Idle
+            | End::GivesWay
+            | End::AgentChanged
+            | End::RuntimeStops
+            | End::SessionGone
+            | End::InboundLost => None,
+        }
+    }
+}
+
+/// The wait after failures, and what is counted for it.
+#[derive(Debug, Clone, Default)]
+pub struct Backoff {
+    /// How many launches or keepers failed, one after the other.
+    pub failures: u32,
+    /// How many keepers died before they had handed everything over, one after the other.
+    pub deaths: u32,
+    /// How many runs were ended for a lock, one after the other.
+    pub locks: u32,
+    /// No keeper is started before.
+    pub not_before: Option<Instant>,
+}
+
+impl Backoff {
+    /// One more failure: the wait that follows.
+    pub fn fail(&mut self, now: Instant) -> Duration {
+        let wait = FAILED_FIRST.saturating_mul(1 << self.failures.min(10)).min(FAILED_LAST);
+        self.failures += 1;
+        self.not_before = Some(now + wait);
+        wait
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// There may be something to do.
+    Woken,
+    /// Its agent was changed: what made it fail may be mended.
+    AgentChanged,
+    /// Another session needs the place of this one's runner.
+    PlaceWanted,
+    /// The time that `wake_at` gave has come, and no frame was waiting.
+    Clock,
+    /// The runtime stops.
+    RuntimeStops,
+    /// `inbound.db` is up to date.
+    Projected(Seen),
+    /// It could not be brought up to date.
+    NotProjected(Behind),
+    /// There is a place for a runner.
+    PlaceGiven,
+    /// All places are taken.
+    NoPlace,
+    /// The keeper was started. How long its provider may be silent, by its settings.
+    Started {
+        /// See [`Run::provider_silence`].
+        provider_silence: Option<Duration>,
+    },
+    /// The keeper was not started.
+    NotStarted(Trouble),
+    /// A frame of the keeper's that changes nothing.
+    Heard,
+    /// The heartbeat changed: the provider showed an event.
+    Progress,
+    /// How long the tool in flight may be silent; `None`: no tool has declared anything.
+    ToolDeclared(Option<Duration>),
+    /// Its runner has ended, in this way.
+    RunnerExited(String),
+    /// The keeper failed, and says that its agent is not to blame.
+    KeeperFailed(String),
+    /// The keeper cannot read what its agent wrote.
+    Spoilt(String),
+    /// The keeper has handed everything over.
+    Drained,
+    /// A batch of the keeper's has come, or a part of a file ahead of it.
+    HandedOver,
+    /// What was handed over is on record.
+    Taken(Batch),
+    /// What was handed over stays where it is: the session has as much pending as it may.
+    NoRoom,
+    /// What was handed over could not be recorded.
+    NotTaken(Refusal),
+    /// The keeper has gone.
+    KeeperGone,
+    /// The end of a run, or a quarantine, could not be recorded.
+    NotRecorded(String),
+}
+
+/// What a batch held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Batch {
+    /// How many rows.
+    pub rows: usize,
+    /// How many bytes, its files included.
+    pub bytes: usize,
+    /// It had a claim that was new.
+    pub claimed: bool,
+    /// It had an acknowledgement of a row.
+    pub settled: bool,
+    /// How many rows are claimed after it.
+    pub claims: usize,
+}
+
+/// Why `inbound.db` could not be brought up to date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behind {
+    /// The session was deleted.
+    Gone,
+    /// It is locked.
+    Locked(String),
+    /// It must be made again, and a keeper may live.
+    Kept,
+    /// Nobody in the session is to blame: the disk is full, say.
+    Trouble(String),
+}
+
+/// Why a keeper was not started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no space, no memory, no process left: no session is to blame.
+    Scarce(String),
+    /// Anything else.
+    Failed(String),
+}
+
+/// Why a batch was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It broke a rule.
+    BrokeARule(String),
+    /// The runtime could not.
+    Trouble(String),
+    /// The runtime stops.
+    RuntimeStops,
+}
+
+/// What must be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Bring `inbound.db` up to date. Reports [`Event::Projected`] or [`Event::NotProjected`].
+    Project,
+    /// Ask for a place for a runner. Reports [`Event::PlaceGiven`] or [`Event::NoPlace`].
+    AskForPlace,
+    /// Give the place back, or leave the queue.
+    LeavePlace,
+    /// Start a keeper. Reports [`Event::Started`] or [`Event::NotStarted`].
+    Launch {
+        /// With a runner.
+        with_runner: bool,
+    },
+    /// Put on record what the keeper handed over. Reports [`Event::Taken`], [`Event::NoRoom`] or [`Event::NotTaken`].
+    Take,
+    /// Tell the keeper that its batch is on record.
+    Answer,
+    /// Ask the keeper to end its runner, hand over what is left, and go.
+    AskToEnd(End),
+    /// End the keeper, and its runner with it.
+    Kill,
+    /// Record the end of the run.
+    RecordEnd {
+        /// Everything was handed over: no runner is left behind.
+        drained: bool,
+        /// Why the messages under way count a try.
+        blame: Option<String>,
+    },
+    /// Let no keeper start until an operator releases the session.
+    Quarantine(String),
+    /// Forget the tries of what waits: what made them fail may be mended.
+    Forgive,
+    /// Tell the operator.
+    Tell(Told),
+}
+
+/// What an operator is told, in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// The session's files cannot be written; tried until they can.
+    Trouble(String),
+    /// They can be written again.
+    TroubleIsOver,
+    /// Its replies wait until some of those before them are delivered.
+    NoRoom,
+    /// The session is behind, for now.
+    Behind(String),
+    /// A keeper failed, and the next starts after this wait.
+    Failed(String, Duration),
+    /// A batch could not be recorded.
+    NotTaken(String),
+}
+
+/// What else counts.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The wall's clock: messages are due by it.
+    pub wall: Timestamp,
+    /// A runner with nothing to do for this long is ended.
+    pub idle_after: Duration,
+    /// A turn that shows no event for this long is stuck, unless a longer time is declared.
+    pub silence_max: Duration,
+    /// For how long the keeper could run and got no processor, since it was last heard.
+    pub starved: Duration,
+    /// The disk is full: what waits for it is not stuck.
+    pub disk_is_full: bool,
+}

@@ -1,0 +1,265 @@
+//! What can go wrong with a run, and what becomes of the messages that were under way: with real runners.
+
+use crate::support::{House, Terminal, asker, hostile, keeper_of, programs, signal, until};
+use rusqlite::Connection;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// An agent that does what one of its messages says.
+const SCRIPT: &str = r#"all=$(cat)
+case "$all" in
+    *">boom<"*) kill -KILL $PPID; sleep 60 ;;
+    *">hang<"*) kill -STOP $PPID; sleep 60 ;;
+    *">wait<"*) sleep 61.NUMBER ;;
+    *) echo "heard $(echo "$all" | tr '\n' ' ' | sed 's/.*<message[^>]*>//; s/<.*//')" ;;
+esac"#;
+
+fn with_script(config: &str, time_limit: &str) -> House {
+    let house = House::new(&format!("sandbox = \"process\"\n{config}")).up();
+    let script = SCRIPT.replace("NUMBER", &house.pid().to_string());
+    let command = format!("sh -c {}", shlex_quoted(&script));
+    house.ok(&[
+        "agent",
+        "update",
+        "assistant",
+        "--provider",
+        "command",
+        "--time-limit",
+        time_limit,
+        "--command",
+        &command,
+    ]);
+    house
+}
+
+/// The program that runs while its agent waits.
+fn waits(house: &House) -> String {
+    format!("sleep 61.{}", house.pid())
+}
+
+fn shlex_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+fn open(file: &Path) -> Connection {
+    Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap()
+}
+
+/// Changes the central database of a house that does not run. Its sessions' files are made anew from that.
+fn change(house: &House, sql: &str) {
+    open(&house.home.path().join("vestibule.db")).execute_batch(sql).unwrap();
+    for session in house.sessions() {
+        let _ = std::fs::remove_file(session.join("inbound.db"));
+    }
+}
+
+fn condition(house: &House) -> (String, String) {
+    let session = house.json(&["session", "list"])[0].clone();
+    let word = |key: &str| session[key].as_str().unwrap_or_default().to_owned();
+    (word("state"), word("reason"))
+}
+
+/// The texts that went to the chat, in order.
+fn told(house: &House) -> Vec<String> {
+    house.query("SELECT json_extract(content, '$.text') FROM deliveries ORDER BY taken_at, seq")
+}
+
+#[test]
+fn a_provider_that_hangs_is_ended_and_its_message_tried_again() {
+    // Its settings allow it a second, and ten more to be ended by its runner, which hangs, too.
+    let house = with_script("turn_silence_seconds = 1\n", "1");
+    let mut client = Terminal::connect(&house, true);
+    let begin = Instant::now();
+    client.say("hang");
+    let failing =
+        until("its run is ended", || Some(condition(&house)).filter(|(state, _)| state == "failing"));
+    assert!(failing.1.contains("no sign of life for 11 s"), "{failing:?}");
+    assert!(begin.elapsed() > Duration::from_secs(11), "not before its time: {:?}", begin.elapsed());
+    assert!(house.log().contains("its turn is stuck"), "the operator is told");
+    let status = house.json(&["status"]);
+    assert_eq!((&status["sessions"]["failing"], &status["in_trouble"][0]["tries"]), (&1.into(), &1.into()));
+    assert!(status["in_trouble"][0]["again_at"].is_string());
+    // With its last try the chat is told, and what came after it is answered.
+    client.say("next");
+    let mut house = house;
+    house.stop();
+    change(&house, "UPDATE messages_in SET tries = 5, process_after = 0 WHERE tries = 1");
+    house.start();
+    until("the next is answered", || told(&house).iter().any(|text| text == "heard next").then_some(()));
+    let told = told(&house);
+    assert!(told[0].contains("could not be answered") && told[0].contains("no sign of life"), "{told:?}");
+    assert_eq!(house.query::<String>("SELECT status FROM messages_in ORDER BY seq"), ["failed", "completed"]);
+    assert_eq!(condition(&house).0, "running", "and nothing fails any more");
+}
+
+#[test]
+fn a_message_that_kills_its_runner_takes_nobody_along() {
+    let mut house = with_script("", "60");
+    let mut client = Terminal::connect(&house, true);
+    client.say("wait");
+    until("a turn is under way", || (!programs(&waits(&house)).is_empty()).then_some(()));
+    ["a", "b", "boom", "d", "e"].iter().for_each(|text| client.say(text));
+    house.kill();
+    drop(client);
+    change(&house, "UPDATE messages_in SET status = 'completed' WHERE content LIKE '%\"wait\"%'");
+    // A first run dies over all of them; from then on they are offered one at a time.
+    house.start();
+    let tried = "SELECT COUNT(*) FROM messages_in WHERE tries = 1";
+    until("a run dies over them", || (house.query::<i64>(tried)[0] >= 1).then_some(()));
+    house.stop();
+    assert_eq!(house.query::<i64>(tried), [5], "each of them may have been the reason");
+    change(
+        &house,
+        "UPDATE messages_in SET process_after = 0, tries = MIN(tries, 1) WHERE status = 'pending'",
+    );
+    change(&house, "UPDATE messages_in SET tries = 5 WHERE content LIKE '%\"boom\"%'");
+    house.start();
+    until("the last is answered", || told(&house).iter().any(|text| text == "heard e").then_some(()));
+    let told = told(&house);
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!([&told[0], &told[1], &told[3], &told[4]], ["heard a", "heard b", "heard d", "heard e"]);
+    assert!(told[2].contains("could not be answered"), "{told:?}");
+    let story = "SELECT status || ' ' || tries FROM messages_in ORDER BY seq";
+    assert_eq!(
+        house.query::<String>(story)[1..],
+        ["completed 1", "completed 1", "failed 6", "completed 1", "completed 1"],
+        "only the one that killed its runner failed"
+    );
+}
+
+#[test]
+fn a_tool_is_waited_for_as_long_as_its_runner_declared() {
+    let house = House::new("sandbox = \"process\"\nturn_silence_seconds = 1\n").up();
+    let command = format!("{} tool 14000", asker().display());
+    house.ok(&[
+        "agent",
+        "update",
+        "assistant",
+        "--provider",
+        "command",
+        "--time-limit",
+        "1",
+        "--command",
+        &command,
+    ]);
+    let begin = Instant::now();
+    Terminal::connect(&house, false).say("use it");
+    let (_, why) =
+        until("its run is ended", || Some(condition(&house)).filter(|(state, _)| state == "failing"));
+    assert!(why.contains("no sign of life for 14 s"), "{why}");
+    assert!(begin.elapsed() > Duration::from_secs(14), "{:?}", begin.elapsed());
+}
+
+/// The runtime and both halves of the keeper die at once; the agent has left a program that closed everything it had
+/// and is in a session of its own.
+#[test]
+fn what_outlives_everything_is_ended_before_the_next_run() {
+    for sandbox in ["process", "none"] {
+        let mut house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        let name = format!("{} outlive {}", hostile().display(), house.pid());
+        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &name]);
+        Terminal::connect(&house, false).say("hide");
+        let hidden = format!("{} hidden {}", hostile().display(), house.pid());
+        let survivor = until("it hides", || programs(&hidden).pop());
+        let warden = keeper_of(&house.pid().to_string());
+        let reader = keeper_of(&warden);
+        let all = [house.pid().to_string(), warden, reader];
+        all.iter().for_each(|pid| signal("STOP", pid));
+        all.iter().for_each(|pid| signal("KILL", pid));
+        house.kill();
+        assert_eq!(programs(&hidden), [survivor], "{sandbox}: it outlives them");
+        house.start();
+        until(&format!("{sandbox}: it is ended"), || programs(&hidden).is_empty().then_some(()));
+        // Also when it tried to let go of its session's lock through what it had open: there is nothing.
+        assert!(!house.log().contains("another keeper holds"));
+    }
+}
+
+#[test]
+fn one_place_is_passed_on_and_an_idle_runner_gives_way() {
+    let house = with_script("runners_max = 1\n", "60");
+    house.ok(&["agent", "create", "second", "--provider", "echo"]);
+    house.ok(&[
+        "wiring",
+        "create",
+        "--agent",
+        "second",
+        "--channel",
+        "terminal",
+        "--chat",
+        "local",
+        "--pattern",
+        "^second",
+    ]);
+    let mut client = Terminal::connect(&house, true);
+    client.say("one");
+    assert_eq!(client.reply(), "heard one");
+    // The first agent hears everything; its runner is idle when the second wants one, and later busy.
+    client.say("second, one");
+    let mut replies = [client.reply(), client.reply()];
+    replies.sort();
+    assert_eq!(replies, ["heard second, one", "second, one"]);
+    client.say("wait");
+    until("the first is busy", || (!programs(&waits(&house)).is_empty()).then_some(()));
+    client.say("second, two");
+    let status = until("the second waits", || {
+        Some(house.json(&["status"])).filter(|status| status["runners"]["waiting"] == 1)
+    });
+    assert_eq!(status["runners"]["running"], 1);
+    assert!(status["runners"]["reason"].as_str().unwrap().contains("`runners_max`"), "{status}");
+    signal("KILL", &programs(&waits(&house))[0]);
+    until("it gets the place", || told(&house).iter().any(|text| text == "second, two").then_some(()));
+}
+
+/// What only writing meets: the list of free pages runs in a circle.
+#[test]
+fn damage_that_only_the_runner_meets_is_a_reason_and_a_quarantine() {
+    let mut house = House::new("").up();
+    assert_eq!(house.chat("hello"), "hello");
+    house.stop();
+    let outbound = house.sessions()[0].join("out/outbound.db");
+    circle_in_free_pages(&outbound);
+    house.start();
+    // An answer that needs more pages than the file has in use.
+    Terminal::connect(&house, false).say(&"write ".repeat(10_000));
+    let (_, why) =
+        until("it is quarantined", || Some(condition(&house)).filter(|(state, _)| state == "quarantined"));
+    assert!(why.contains("outbound.db") || why.to_lowercase().contains("free"), "{why}");
+}
+
+fn circle_in_free_pages(file: &Path) {
+    let db = open(file);
+    db.execute_batch(
+        "CREATE TABLE waste (x BLOB); \
+         INSERT INTO waste SELECT randomblob(900000) FROM (SELECT 1 UNION ALL SELECT 2); DROP TABLE waste;",
+    )
+    .unwrap();
+    let page: u32 = db.query_row("PRAGMA page_size", [], |r| r.get(0)).unwrap();
+    drop(db);
+    let mut bytes = std::fs::read(file).unwrap();
+    let trunk = u32::from_be_bytes(bytes[32..36].try_into().unwrap());
+    let at = ((trunk - 1) * page) as usize;
+    // The trunk has no leaves and is followed by itself.
+    bytes[at..at + 4].copy_from_slice(&trunk.to_be_bytes());
+    bytes[at + 4..at + 8].copy_from_slice(&0_u32.to_be_bytes());
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_number_after_which_none_can_follow_is_a_reason_and_a_quarantine() {
+    let mut house = House::new("").up();
+    assert_eq!(house.chat("hello"), "hello");
+    house.stop();
+    let db = open(&house.sessions()[0].join("out/outbound.db"));
+    db.execute(
+        "INSERT INTO messages_out (id, seq, timestamp, kind, content) VALUES ('last', ?1, '', 'chat', '{}')",
+        [i64::MAX],
+    )
+    .unwrap();
+    drop(db);
+    house.start();
+    Terminal::connect(&house, false).say("write");
+    let (_, why) =
+        until("it is quarantined", || Some(condition(&house)).filter(|(state, _)| state == "quarantined"));
+    assert!(why.contains("none can follow"), "{why}");
+}
