@@ -49,8 +49,8 @@ pub use message::{
     ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp,
 };
 pub use module::{
-    Action, Agent, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX, Reviewed, Screened,
-    SessionRef, Station, Tick, Verdict,
+    Action, Agent, Asking, AskingOption, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX,
+    Reviewed, Screened, SessionRef, Station, Tick, Verdict,
 };
 pub use question::{Answered, Choice, Offer, TOKEN_BYTES_MAX};
 pub use schema::{CONFIG_KEYS_MAX, ConfigKey, HELP_BYTES_MAX, KEY_BYTES_MAX, KeyType, Schema};

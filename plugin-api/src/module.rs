@@ -4,7 +4,7 @@
 //! again after a crash or a retry: ids are stable.
 
 use crate::address::Address;
-use crate::message::{Sender, Timestamp};
+use crate::message::{Attachment, ReplyTo, Sender, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The longest reason or note of a module, in bytes, the runtime keeps.
@@ -95,7 +95,9 @@ pub struct Forwarded {
     pub taken_at: Timestamp,
 }
 
-/// A message that has come in, before anything is decided about it.
+/// A message that has come in, before anything is decided about it: all of it that an agent can come to see.
+///
+/// What stands after `files` is empty when an older runtime asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Screened {
     /// The event's id: the same when it is asked again.
@@ -109,9 +111,47 @@ pub struct Screened {
     /// The names of the files that came with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// The same files with all that is known of them, but without their bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// What it answers, with the words of that: the agent reads them, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<ReplyTo>,
+    /// The platform's id of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// What people call the chat, where its channel said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<String>,
+    /// When it was written, by the platform's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<Timestamp>,
+    /// Whether the platform says that the agent was addressed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_mention: bool,
+    /// Whether more than two take part in the chat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_group: bool,
 }
 
-/// A message that is about to go out.
+impl Screened {
+    /// All words in it that people chose, the quoted ones and names included: who screens words screens these.
+    /// Empty ones are left out. The ids that platforms make are not among them.
+    pub fn texts(&self) -> Vec<&str> {
+        let Screened { sender, text, files, attachments, reply_to, chat, .. } = self;
+        let quoted = reply_to.iter().flat_map(|ReplyTo { id: _, sender, text }| [sender, text]);
+        let mut texts = vec![text.as_str(), &sender.handle];
+        texts.extend([&sender.name, chat].into_iter().chain(quoted).flatten().map(String::as_str));
+        texts.extend(files.iter().map(String::as_str));
+        texts.extend(attachments.iter().flat_map(words_of));
+        texts.retain(|text| !text.is_empty());
+        texts
+    }
+}
+
+/// A message that is about to go out: all of it that a person, or another agent, can come to see.
+///
+/// What stands after `files` is empty when an older runtime asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reviewed {
     /// The reply's id: the same when it is asked again.
@@ -120,11 +160,65 @@ pub struct Reviewed {
     pub address: Address,
     /// The session it was written in.
     pub session: String,
-    /// What it says.
+    /// What it says; a question as a text, with its numbered options.
     pub text: String,
     /// The names of the files that go with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// The same files with all that is known of them, but without their bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// The question that it asks, if it asks one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Asking>,
+    /// The platform's id of the message it answers, when the agent answered one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_reply_to: Option<String>,
+    /// When the runtime took it from the agent, by the runtime's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<Timestamp>,
+}
+
+impl Reviewed {
+    /// All words in it that the agent chose: who looks for words looks at these. Empty ones are left out.
+    pub fn texts(&self) -> Vec<&str> {
+        let Reviewed { text, files, attachments, question, .. } = self;
+        let mut texts = vec![text.as_str()];
+        if let Some(Asking { title, question, options }) = question {
+            texts.extend([title.as_str(), question]);
+            texts.extend(options.iter().flat_map(|AskingOption { label, shown }| [label.as_str(), shown]));
+        }
+        texts.extend(files.iter().map(String::as_str));
+        texts.extend(attachments.iter().flat_map(words_of));
+        texts.retain(|text| !text.is_empty());
+        texts
+    }
+}
+
+/// The words of a file, but for what is in it.
+fn words_of(file: &Attachment) -> impl Iterator<Item = &str> {
+    let Attachment { name, kind, mime_type, size_bytes: _, url, bytes: _ } = file;
+    [Some(name), kind.as_ref(), mime_type.as_ref(), url.as_ref()].into_iter().flatten().map(String::as_str)
+}
+
+/// A question that an agent asks with a choice of answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asking {
+    /// What it is about; may be empty.
+    pub title: String,
+    /// The question; may be empty.
+    pub question: String,
+    /// The answers to choose from.
+    pub options: Vec<AskingOption>,
+}
+
+/// One answer of a question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskingOption {
+    /// What its button says.
+    pub label: String,
+    /// What is shown in place of the buttons once it is chosen.
+    pub shown: String,
 }
 
 /// Something an agent asks for that is no message.
@@ -169,14 +263,26 @@ pub enum Verdict {
         /// Why, for the operator. At most [`REASON_BYTES_MAX`] bytes are kept.
         reason: String,
     },
-    /// It goes on with this text.
+    /// It goes on, and this is all that it says: what was quoted and a question's buttons go no further. Its
+    /// files do. [`Verdict::replace`] makes one.
     Replace {
         /// The new text.
         text: String,
+        /// At `screen`: what is quoted now, if the message quoted anything. Without it the agent does not see
+        /// what was quoted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quote: Option<String>,
     },
     /// A verdict of a newer vocabulary; the runtime takes it for a failure.
     #[serde(other)]
     Unknown,
+}
+
+impl Verdict {
+    /// It goes on with this text, and without what it quoted.
+    pub fn replace(text: impl Into<String>) -> Verdict {
+        Verdict::Replace { text: text.into(), quote: None }
+    }
 }
 
 /// What a module asks the runtime to do. The runtime checks each against its station.

@@ -20,7 +20,7 @@ use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
     ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Channel, Choice, Content, Conversation,
     Forwarded, Health, ID_BYTES_MAX, Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError,
-    Result, Reviewed, Runtime, Screened, Secret, Sender, StateWrite, Timestamp,
+    ReplyTo, Result, Reviewed, Runtime, Screened, Secret, Sender, StateWrite, Timestamp,
 };
 use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
@@ -382,7 +382,24 @@ pub fn screened(text: &str) -> Screened {
         sender: Sender { handle: "ada".to_owned(), name: Some("Ada".to_owned()), is_bot: false },
         text: text.to_owned(),
         files: vec![],
+        attachments: vec![],
+        reply_to: None,
+        message_id: Some("test-1".to_owned()),
+        chat: Some("Room 1".to_owned()),
+        timestamp: Some(Timestamp(0)),
+        is_mention: true,
+        is_group: false,
     }
+}
+
+/// The same, as an answer to another message.
+pub fn screened_quoting(text: &str, quoted: &str) -> Screened {
+    let reply_to = ReplyTo {
+        id: "test-0".to_owned(),
+        sender: Some("Charles".to_owned()),
+        text: Some(quoted.to_owned()),
+    };
+    Screened { reply_to: Some(reply_to), ..screened(text) }
 }
 
 /// A reply that is about to go out, as a module is asked about it at `review`.
@@ -393,6 +410,10 @@ pub fn reviewed(text: &str) -> Reviewed {
         session: "session-test-1".to_owned(),
         text: text.to_owned(),
         files: vec![],
+        attachments: vec![],
+        question: None,
+        in_reply_to: None,
+        taken_at: Some(Timestamp(0)),
     }
 }
 

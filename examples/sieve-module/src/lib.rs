@@ -1,5 +1,5 @@
-//! A complete module in one file: a message with a forbidden word is not heard, and what looks like a key
-//! is taken out of every reply.
+//! A complete module in one file: a message with a forbidden word is not heard, be it in its text, in what it
+//! quotes or in a name, and what looks like a key is taken out of every reply.
 //!
 //! It stops a slip, not somebody who means it: whoever spells a key backwards gets it past, and the bytes
 //! of files are not shown to modules.
@@ -43,7 +43,8 @@ impl Module for SieveModule {
     }
 
     async fn screen(&self, message: Screened) -> Result<Verdict> {
-        Ok(match forbidden(&message.text, &self.config.forbidden) {
+        let found = message.texts().into_iter().find_map(|text| forbidden(text, &self.config.forbidden));
+        Ok(match found {
             // The reason is shown: it names the word of the config and nothing of the message.
             Some(word) => Verdict::Refuse { reason: format!("the word `{word}` is forbidden") },
             None => Verdict::Allow,
@@ -51,12 +52,18 @@ impl Module for SieveModule {
     }
 
     async fn review(&self, message: Reviewed) -> Result<Verdict> {
-        let text = without_keys(&message.text, &self.config.keys);
-        if text == message.text {
+        let has_key = |text: &&str| without_keys(text, &self.config.keys) != **text;
+        if !message.texts().iter().any(has_key) {
             return Ok(Verdict::Allow);
         }
+        // Only the text can be replaced. It stands for a question's other words, too.
+        if message.files.iter().any(|name| has_key(&name.as_str())) {
+            return Ok(Verdict::Refuse {
+                reason: "the name of a file holds what looks like a key".to_owned(),
+            });
+        }
         tracing::warn!(reply = message.id, "a key was removed from a reply");
-        Ok(Verdict::Replace { text })
+        Ok(Verdict::replace(without_keys(&message.text, &self.config.keys)))
     }
 }
 

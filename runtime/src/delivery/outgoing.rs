@@ -50,13 +50,7 @@ pub fn message(
     for (file, bytes) in files {
         let reason = match (&file.blob, bytes) {
             (Ok(_), Some(bytes)) if carries_files => {
-                attachments.push(Attachment {
-                    mime_type: name::mime_type(&file.name).map(str::to_owned),
-                    size_bytes: Some(file.size_bytes),
-                    bytes: Some(Blob::from(bytes)),
-                    name: file.name,
-                    ..Attachment::default()
-                });
+                attachments.push(attachment(file, Some(Blob::from(bytes))));
                 continue;
             }
             (Err(why), _) => why.as_str(),
@@ -75,6 +69,18 @@ pub fn message(
         in_reply_to: delivery.in_reply_to.clone(),
         attachments,
     })
+}
+
+/// A file as its channel is handed it.
+pub fn attachment(file: StoredFile, bytes: Option<Blob>) -> Attachment {
+    Attachment {
+        kind: None,
+        mime_type: name::mime_type(&file.name).map(str::to_owned),
+        size_bytes: Some(file.size_bytes),
+        url: None,
+        bytes,
+        name: file.name,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Asking the modules that review, before anything leaves.
 
-use super::decide::text_of;
+use super::decide::{question_of, text_of};
+use super::outgoing::attachment;
+use crate::attachments::StoredFile;
 use crate::error::Error;
 use crate::house::House;
 use crate::ledger::{self, Delivery, Direction};
@@ -8,7 +10,7 @@ use crate::plugins::{self, CallError, Said};
 use crate::questions::Asked;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use vestibule_plugin_api::{PluginError, Reviewed, Station};
+use vestibule_plugin_api::{Asking, AskingOption, PluginError, Reviewed, Station};
 
 /// The delivery with the text that the modules want; `None` when it stays as it is. The record keeps what
 /// the agent wrote, and every attempt asks anew.
@@ -24,19 +26,43 @@ pub async fn reviewed(house: &House, delivery: &Delivery) -> Result<Option<Deliv
     let read = move |db: &Connection| ledger::files_of(db, &session_id, Direction::Out, &id);
     let files = house.central.read(read).await;
     let files = files.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
-    let message = Reviewed {
+    let message = question(delivery, files).map_err(refused)?;
+    match plugins::review(&house.registry, message).await {
+        Said::Pass(None) => Ok(None),
+        Said::Pass(Some(words)) => {
+            Ok(Some(Delivery { content: with_text(&delivery.content, &words.text), ..delivery.clone() }))
+        }
+        Said::Stop(reason) => Err(refused(reason)),
+    }
+}
+
+/// What the modules are asked: all that a channel, or another agent, is handed.
+///
+/// # Errors
+/// There is nothing that could be delivered.
+fn question(delivery: &Delivery, files: Vec<StoredFile>) -> Result<Reviewed, String> {
+    Ok(Reviewed {
         id: delivery.message_out_id.clone(),
         address: delivery.address.clone(),
         session: delivery.session_id.clone(),
-        text: text_of(&delivery.content).map_err(refused)?,
-        files: files.into_iter().map(|file| file.name).collect(),
+        text: text_of(&delivery.content)?,
+        files: files.iter().map(|file| file.name.clone()).collect(),
+        attachments: files.into_iter().map(|file| attachment(file, None)).collect(),
+        question: question_of(&delivery.content).map(asking),
+        in_reply_to: delivery.in_reply_to.clone(),
+        taken_at: Some(delivery.taken_at),
+    })
+}
+
+fn asking(asked: Asked) -> Asking {
+    let option = |option: crate::questions::Choosable| AskingOption {
+        label: option.label,
+        shown: option.selected_label,
     };
-    match plugins::review(&house.registry, message).await {
-        Said::Pass(None) => Ok(None),
-        Said::Pass(Some(text)) => {
-            Ok(Some(Delivery { content: with_text(&delivery.content, &text), ..delivery.clone() }))
-        }
-        Said::Stop(reason) => Err(refused(reason)),
+    Asking {
+        title: asked.title,
+        question: asked.question,
+        options: asked.options.into_iter().map(option).collect(),
     }
 }
 
@@ -52,4 +78,94 @@ fn with_text(content: &str, text: &str) -> String {
         fields.insert("text".to_owned(), text.into());
     }
     content.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::outgoing;
+    use vestibule_plugin_api::{Address, Attachment, Content, Offer, OutboundMessage, Timestamp};
+
+    fn delivery(content: &str) -> Delivery {
+        Delivery {
+            session_id: "s".into(),
+            message_out_id: "m".into(),
+            in_reply_to: Some("p".into()),
+            address: Address {
+                channel_type: "x".into(),
+                account: "main".into(),
+                platform_id: "c".into(),
+                thread_id: Some("t".into()),
+            },
+            content: content.into(),
+            attempts: 1,
+            taken_at: Timestamp(7),
+            look_up: false,
+        }
+    }
+
+    /// What a channel is handed that the modules were not shown. Every field of a message stands here: what is
+    /// added to one is shown to the modules, too.
+    fn unseen(message: OutboundMessage, seen: &Reviewed) -> Vec<&'static str> {
+        let OutboundMessage { id, address, content, taken_at, in_reply_to, attachments } = message;
+        let content_is_seen = match content {
+            Content::Text { text } => text == seen.text,
+            Content::Question { title, question, options } => {
+                let labels = options.into_iter().map(|Offer { label, token: _ }| label).collect::<Vec<_>>();
+                let asking = seen.question.as_ref().expect("a question is shown as one");
+                let shown = asking.options.iter().map(|option| option.label.clone()).collect::<Vec<_>>();
+                (title, question, labels) == (asking.title.clone(), asking.question.clone(), shown)
+            }
+            Content::Unknown => false,
+        };
+        let is_seen = |file: &Attachment| {
+            let Attachment { name, kind, mime_type, size_bytes, url, bytes: _ } = file;
+            let same = |other: &&Attachment| {
+                (&other.name, &other.kind, &other.mime_type, &other.size_bytes, &other.url)
+                    == (name, kind, mime_type, size_bytes, url)
+            };
+            seen.files.contains(name) && seen.attachments.iter().find(same).is_some()
+        };
+        let fields = [
+            ("id", id == seen.id),
+            ("address", address == seen.address),
+            ("content", content_is_seen),
+            ("taken_at", taken_at == seen.taken_at),
+            ("in_reply_to", in_reply_to == seen.in_reply_to),
+            ("attachments", attachments.iter().all(is_seen)),
+        ];
+        fields.into_iter().filter(|(_, seen)| !seen).map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn modules_are_shown_all_that_a_channel_is_handed() {
+        let asks = r#"{"type":"ask_question","questionId":"m","title":"Deploy","question":"Now?",
+            "options":[{"label":"Yes","selectedLabel":"done","value":"y"},"No"]}"#;
+        for content in [
+            r#"{"text":"words"}"#,
+            r#"{"text":"words","markdown":"**words**"}"#,
+            r#"{"text":"see","files":["a.pdf"]}"#,
+            r#"{"text":"","files":["a.pdf"]}"#,
+            asks,
+        ] {
+            let delivery = delivery(content);
+            let file = |name: &str| StoredFile {
+                position: 0,
+                name: name.into(),
+                size_bytes: 3,
+                blob: Ok("1".into()),
+            };
+            let files = if content.contains("files") { vec![file("a.pdf")] } else { vec![] };
+            let seen = question(&delivery, files.clone()).expect("it can be delivered");
+            let carried = files.into_iter().map(|file| (file, Some(vec![1, 2, 3]))).collect();
+            let message = outgoing::message(&delivery, carried, true).expect("it can be delivered");
+            assert_eq!(unseen(message.clone(), &seen), [""; 0], "{content}");
+            // And the words of a question where there are buttons.
+            let Some(asked) = question_of(content) else { continue };
+            let message = OutboundMessage { content: asked.content("token"), ..message };
+            assert_eq!(unseen(message, &seen), [""; 0], "{content}");
+            let shown = seen.question.expect("a question").options.into_iter().map(|option| option.shown);
+            assert_eq!(shown.collect::<Vec<_>>(), ["done", "No"], "what stands there once it is chosen");
+        }
+    }
 }

@@ -1,15 +1,15 @@
 //! Answers to questions: a button that was tapped, or the words for one.
 
+use super::screen;
 use super::snapshot::{Arrival, name_of};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
 use crate::house::House;
-use crate::plugins::{self, Said};
 use crate::questions::{self, Giver, Verdict};
 use crate::{drops, plugin_state};
 use rusqlite::Connection;
 use std::sync::Arc;
-use vestibule_plugin_api::{Address, Answered, Choice, PlatformId, Screened, Sender, StateWrite, Station};
+use vestibule_plugin_api::{Answered, Choice, PlatformId, Sender, StateWrite};
 use vestibule_session::crash;
 
 /// Takes the choice that a channel hands over, and what it keeps with it, in one commit.
@@ -25,7 +25,7 @@ pub async fn answer(
 ) -> Result<Answered> {
     let now = clock::now();
     let marks = house.clone();
-    let refused = refused(house, &channel, &account, &choice).await?;
+    let refused = screen::choice(house, &channel, &account, &choice, now).await?;
     let work = move |db: &Connection| {
         marks.ledger.write_marks(db)?;
         plugin_state::apply(db, &channel, &account, &state)?;
@@ -48,33 +48,6 @@ pub async fn answer(
         house.ring(session_id);
     }
     Ok(answered)
-}
-
-/// Why a module that screens lets this choice go no further, if one does. It is asked as if the words of the
-/// button had been written; other words in their place it cannot choose.
-async fn refused(house: &House, channel: &str, account: &str, choice: &Choice) -> Result<Option<String>> {
-    if house.registry.at(Station::Screen).is_empty() {
-        return Ok(None);
-    }
-    let token = choice.token.clone();
-    let offered = house.central.read(move |db| questions::offered(db, &token)).await?;
-    let Some((question, option)) = offered else { return Ok(None) };
-    let message = Screened {
-        event_id: choice.token.clone(),
-        address: Address {
-            channel_type: channel.into(),
-            account: account.into(),
-            platform_id: choice.platform_id.clone(),
-            thread_id: question.address.thread_id,
-        },
-        sender: choice.sender.clone(),
-        text: question.asked.options[option].label.clone(),
-        files: Vec::new(),
-    };
-    Ok(match plugins::screen(&house.registry, message).await {
-        Said::Pass(_) => None,
-        Said::Stop(reason) => Some(reason),
-    })
 }
 
 /// Whether a message is the answer to the one question that is open where it was written; the session that

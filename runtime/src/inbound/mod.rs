@@ -7,10 +7,12 @@ mod content;
 mod decide;
 mod engage;
 mod files;
+mod screen;
 mod snapshot;
 
 pub use answer::answer;
 pub use decide::{Plan, Step, decide};
+use screen::Screening;
 use snapshot::name_of;
 pub use snapshot::{Arrival, Snapshot};
 
@@ -18,11 +20,10 @@ use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::house::House;
 use crate::messaging_groups;
-use crate::plugins::{self, Said};
 use crate::{drops, ledger, plugin_state, sessions, wirings};
 use rusqlite::Connection;
 use std::sync::Arc;
-use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, Screened, StateWrite, Station};
+use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, StateWrite};
 
 /// Takes one message from a channel, and what the channel keeps with it: whatever becomes of the
 /// message, `state` is written in the same commit.
@@ -32,11 +33,11 @@ use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, Screened, Sta
 pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>) -> Result<Accepted> {
     let now = clock::now();
     let marks = house.clone();
-    let arrival = match screened(house, arrival).await {
-        Ok(arrival) => arrival,
+    let arrival = match screen::message(house, arrival).await? {
+        Screening::Passed(arrival) => arrival,
         // Modules end with the runtime: what they leave unsaid is no refusal.
-        Err(_) if house.is_stopping() => return Err(Error::Stopping),
-        Err((arrival, reason)) => return refused(house, &arrival, reason, state, now).await,
+        Screening::Refused(..) if house.is_stopping() => return Err(Error::Stopping),
+        Screening::Refused(arrival, reason) => return refused(house, &arrival, reason, state, now).await,
     };
     let arrival = files::store(house, arrival).await?;
     let stored = files::blobs(&arrival.files);
@@ -63,28 +64,6 @@ pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>)
         house.ring(session_id);
     }
     Ok(accepted)
-}
-
-/// Asks the modules that screen, before anything is decided or stored.
-async fn screened(house: &House, mut arrival: Arrival) -> std::result::Result<Arrival, (Arrival, String)> {
-    if house.registry.at(Station::Screen).is_empty() {
-        return Ok(arrival);
-    }
-    let message = Screened {
-        event_id: arrival.message.event_id.clone(),
-        address: arrival.address.clone(),
-        sender: arrival.message.sender.clone(),
-        text: arrival.message.text.clone(),
-        files: arrival.message.attachments.iter().map(|file| file.name.clone()).collect(),
-    };
-    match plugins::screen(&house.registry, message).await {
-        Said::Pass(None) => Ok(arrival),
-        Said::Pass(Some(text)) => {
-            arrival.message.text = text;
-            Ok(arrival)
-        }
-        Said::Stop(reason) => Err((arrival, reason)),
-    }
 }
 
 /// Puts on record that a module let a message go no further.
@@ -156,8 +135,21 @@ pub async fn conversation(
     let is_news = said.name.is_some() && said.name != group.title
         || said.is_group.is_some() && said.is_group != group.is_group;
     if is_news {
+        let now = clock::now();
+        let title = screen::title(house, channel, account, &said, now).await;
+        if title.is_err() && house.is_stopping() {
+            return Err(Error::Stopping);
+        }
         let write = move |db: &Connection| {
-            messaging_groups::describe(db, &group.id, said.name.as_deref(), said.is_group)?;
+            if let Err(reason) = &title {
+                let chat = (group.channel_type.as_str(), group.account.as_str(), group.platform_id.as_str());
+                drops::record(db, chat, reason, None, now)?;
+            }
+            let title = title.ok().flatten().filter(|title| Some(title) != group.title.as_ref());
+            if title.is_none() && said.is_group.is_none_or(|is| group.is_group == Some(is)) {
+                return Ok(Vec::new());
+            }
+            messaging_groups::describe(db, &group.id, title.as_deref(), said.is_group)?;
             ledger::bump_routing_to(db, &group.id)
         };
         house.central.write(write).await?.into_iter().for_each(|session_id| house.ring_later(session_id));

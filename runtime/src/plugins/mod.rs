@@ -37,7 +37,7 @@ pub use pins::Pin;
 pub use process::{SeatState, host_main};
 pub use registry::Registry;
 pub use rig::{Begun, Rig};
-pub use stations::{Said, bounded, read as read_verdict, review, screen};
+pub use stations::{Said, Words, bounded, read as read_verdict, review, screen};
 pub use tier::Tier;
 pub use trust::{trust, untrust};
 

@@ -1,4 +1,4 @@
-//! Asking the modules that screen or review: each hears what the one before it left of the text.
+//! Asking the modules that screen or review: each hears what the one before it left of the words.
 
 use super::accounts::AccountState;
 use super::link::{CallError, Link};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::wire::Request;
 use vestibule_plugin_api::{
-    ACCOUNT_MAIN, OnFailure, REASON_BYTES_MAX, Reviewed, Screened, Station, TEXT_BYTES_MAX, Verdict,
+    ACCOUNT_MAIN, OnFailure, REASON_BYTES_MAX, ReplyTo, Reviewed, Screened, Station, TEXT_BYTES_MAX, Verdict,
 };
 use vestibule_session::words;
 
@@ -20,17 +20,40 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What the modules of a station said together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// It goes on, with this text if one was changed.
-    Pass(Option<String>),
+    /// It goes on, with these words if they were changed.
+    Pass(Option<Words>),
     /// It goes no further, for this reason.
     Stop(String),
 }
 
+/// All that a message says from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// Its text.
+    pub text: String,
+    /// What it quotes; nothing when that goes no further.
+    pub quote: Option<String>,
+}
+
+impl Words {
+    /// What a message answers, with these words of it; without any, only which message it is.
+    pub fn requoted(&self, reply_to: Option<ReplyTo>) -> Option<ReplyTo> {
+        let ReplyTo { id, sender, text: _ } = reply_to?;
+        Some(match &self.quote {
+            Some(quote) => ReplyTo { id, sender, text: Some(quote.clone()) },
+            None => ReplyTo { id, sender: None, text: None },
+        })
+    }
+}
+
 /// Asks about a message that came in.
 pub async fn screen(registry: &Registry, message: Screened) -> Said {
-    ask(registry, Station::Screen, "screen", |text| {
+    ask(registry, Station::Screen, "screen", |words| {
         let mut message = message.clone();
-        text.inspect(|text| message.text.clone_from(text));
+        if let Some(words) = words {
+            message.reply_to = words.requoted(message.reply_to);
+            message.text.clone_from(&words.text);
+        }
         Request::Screen { message }
     })
     .await
@@ -38,22 +61,25 @@ pub async fn screen(registry: &Registry, message: Screened) -> Said {
 
 /// Asks about a message that goes out.
 pub async fn review(registry: &Registry, message: Reviewed) -> Said {
-    ask(registry, Station::Review, "review", |text| {
+    ask(registry, Station::Review, "review", |words| {
         let mut message = message.clone();
-        text.inspect(|text| message.text.clone_from(text));
+        if let Some(words) = words {
+            message.question = None; // it goes out as words
+            message.text.clone_from(&words.text);
+        }
         Request::Review { message }
     })
     .await
 }
 
-/// Asks one module after another, each with the text that the one before it changed, until one stops it.
+/// Asks one module after another, each with the words that the one before it changed, until one stops it.
 async fn ask(
     registry: &Registry,
     station: Station,
     word: &str,
-    request: impl Fn(Option<&String>) -> Request,
+    request: impl Fn(Option<&Words>) -> Request,
 ) -> Said {
-    let mut changed: Option<String> = None;
+    let mut changed: Option<Words> = None;
     let modules = registry.at(station);
     for name in modules.iter().map(|link| &link.manifest.name) {
         let Some((link, verdict)) = verdict(registry, station, name, || request(changed.as_ref())).await
@@ -62,7 +88,7 @@ async fn ask(
         };
         match judge(&link, word, verdict) {
             Said::Pass(None) => {}
-            Said::Pass(text) => changed = text,
+            Said::Pass(words) => changed = words,
             stop @ Said::Stop(_) => return stop,
         }
     }
@@ -115,14 +141,17 @@ fn judge(link: &Link, station: &str, answer: Result<Verdict, CallError>) -> Said
 /// What a verdict says; an error is why it is taken for a failure.
 ///
 /// # Errors
-/// The new text is too long, or the verdict is none of this vocabulary.
+/// The new words are too long, or the verdict is none of this vocabulary.
 pub fn read(verdict: Verdict) -> Result<Said, String> {
     match verdict {
         Verdict::Allow => Ok(Said::Pass(None)),
-        Verdict::Replace { text } if text.len() <= TEXT_BYTES_MAX => Ok(Said::Pass(Some(text))),
         Verdict::Refuse { reason } => Ok(Said::Stop(bounded(&reason))),
-        Verdict::Replace { text } => {
-            Err(format!("its text has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len()))
+        Verdict::Replace { text, quote } => {
+            let longest = text.len().max(quote.as_ref().map_or(0, String::len));
+            match longest {
+                ..=TEXT_BYTES_MAX => Ok(Said::Pass(Some(Words { text, quote }))),
+                _ => Err(format!("its text has {longest} bytes, the limit is {TEXT_BYTES_MAX}")),
+            }
         }
         Verdict::Unknown => Err("this runtime does not know its verdict".to_owned()),
     }

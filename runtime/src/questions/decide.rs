@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vestibule_plugin_api::{Address, ID_BYTES_MAX, PlatformId};
+use vestibule_plugin_api::{Address, Content, ID_BYTES_MAX, Offer, PlatformId};
 
 /// The most options of one question: no platform shows more in one message.
 const OPTIONS_MAX: usize = 25;
@@ -51,6 +51,19 @@ impl Asked {
         let parts = [&self.title, &self.question, &options].map(|part| part.as_str());
         let parts = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n");
         format!("{parts}\n\nAnswer with a number or with the words beside it.")
+    }
+
+    /// The question for a channel with buttons; `token` is the question's.
+    pub fn content(self, token: &str) -> Content {
+        let offer = |(number, option): (usize, Choosable)| Offer {
+            label: option.label,
+            token: format!("{token}.{number}"),
+        };
+        Content::Question {
+            title: self.title,
+            question: self.question,
+            options: self.options.into_iter().enumerate().map(offer).collect(),
+        }
     }
 }
 

@@ -6,13 +6,13 @@
 
 mod decide;
 
-pub use decide::{Asked, Giver, Question, Verdict, named};
+pub use decide::{Asked, Choosable, Giver, Question, Verdict, named};
 
 use crate::clock::{Timestamp, after};
 use crate::error::{Error, Result};
 use crate::ledger::{self, NewAnswer};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use vestibule_plugin_api::{Address, Answered, Content, Offer};
+use vestibule_plugin_api::{Address, Answered, Content};
 
 /// A question can be answered for this long, in milliseconds: 24 hours.
 const OPEN_MS: i64 = 24 * 3600 * 1000;
@@ -88,17 +88,7 @@ pub fn ask(
 pub fn content(db: &Connection, session_id: &str, message_out_id: &str) -> Result<Option<Content>> {
     let sql = format!("SELECT {COLUMNS} FROM questions WHERE session_id = ?1 AND message_out_id = ?2");
     let found = db.prepare_cached(&sql)?.query_row([session_id, message_out_id], of).optional()?;
-    Ok(found.map(|question| {
-        let offer = |(number, option): (usize, &decide::Choosable)| Offer {
-            label: option.label.clone(),
-            token: format!("{}.{number}", question.token),
-        };
-        Content::Question {
-            options: question.asked.options.iter().enumerate().map(offer).collect(),
-            title: question.asked.title,
-            question: question.asked.question,
-        }
-    }))
+    Ok(found.map(|question| question.asked.content(&question.token)))
 }
 
 fn by_token(db: &Connection, token: &str) -> Result<Option<Question>> {

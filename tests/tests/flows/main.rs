@@ -36,6 +36,7 @@ mod resources;
 mod runs;
 mod sandbox;
 mod schema;
+mod screening;
 mod support;
 mod telegram;
 mod terminal;

@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{Effects, Request};
 use vestibule_plugin_api::{
-    AGENT, Action, Address, Agent, Effect, Forwarded, Manifest, Reviewed, Screened, Sender, SessionRef,
-    Station, Tick, Timestamp,
+    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Effect, Forwarded, Manifest, ReplyTo,
+    Reviewed, Screened, Sender, SessionRef, Station, Tick, Timestamp,
 };
 use vestibule_runtime::{delivery, plugins};
 
@@ -80,32 +80,84 @@ fn address(trial: &Trial, channel_type: &str) -> Address {
     Address { channel_type: channel_type.into(), ..trial.message("", "").address }
 }
 
+/// The words in all places where a person can put some, and in the text alone, as an older runtime asks.
 fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
-    let person = Sender { handle: "ada".into(), name: Some("Ada".into()), is_bot: false };
-    let bot = Sender { handle: "b\u{1f916}t".into(), name: None, is_bot: true };
-    let ask = |sender| Request::Screen {
-        message: Screened {
-            event_id: question.id.to_owned(),
-            address: address(trial, "conform"),
-            sender,
-            text: question.text.to_owned(),
-            files: question.files.to_vec(),
-        },
+    let plain = Screened {
+        event_id: question.id.to_owned(),
+        address: address(trial, "conform"),
+        sender: Sender { handle: "ada".into(), name: Some("Ada".into()), is_bot: false },
+        text: question.text.to_owned(),
+        files: question.files.to_vec(),
+        attachments: attachments(question),
+        reply_to: None,
+        message_id: Some("conform-1".into()),
+        chat: Some("Conform".into()),
+        timestamp: Some(Timestamp::now()),
+        is_mention: true,
+        is_group: false,
     };
-    vec![ask(person), ask(bot)]
+    let quoted = |sender: Option<&str>, text: Option<&str>| {
+        Some(ReplyTo {
+            id: "conform-0".into(),
+            sender: sender.map(str::to_owned),
+            text: text.map(str::to_owned),
+        })
+    };
+    let bot = Sender { handle: "b\u{1f916}t".into(), name: None, is_bot: true };
+    let messages = [
+        plain.clone(),
+        Screened {
+            sender: bot,
+            is_mention: false,
+            is_group: true,
+            chat: None,
+            reply_to: quoted(None, None),
+            ..plain.clone()
+        },
+        Screened { reply_to: quoted(Some("Charles"), Some(question.text)), ..plain.clone() },
+        Screened {
+            attachments: vec![],
+            message_id: None,
+            chat: None,
+            timestamp: None,
+            is_mention: false,
+            ..plain
+        },
+    ];
+    messages.into_iter().map(|message| Request::Screen { message }).collect()
 }
 
 fn review(trial: &Trial, question: &Question) -> Vec<Request> {
-    let ask = |channel_type| Request::Review {
-        message: Reviewed {
-            id: question.id.to_owned(),
-            address: address(trial, channel_type),
-            session: WRITERS.into(),
-            text: question.text.to_owned(),
-            files: question.files.to_vec(),
-        },
+    let plain = Reviewed {
+        id: question.id.to_owned(),
+        address: address(trial, "conform"),
+        session: WRITERS.into(),
+        text: question.text.to_owned(),
+        files: question.files.to_vec(),
+        attachments: attachments(question),
+        question: None,
+        in_reply_to: None,
+        taken_at: Some(Timestamp::now()),
     };
-    vec![ask("conform"), ask(AGENT)]
+    let option = |label: &str| AskingOption { label: label.into(), shown: question.text.to_owned() };
+    let asking = Asking {
+        title: question.text.to_owned(),
+        question: String::new(),
+        options: vec![option("Yes"), option("No")],
+    };
+    let messages = [
+        plain.clone(),
+        Reviewed { address: address(trial, AGENT), ..plain.clone() },
+        Reviewed { question: Some(asking), in_reply_to: Some("conform-1".into()), ..plain.clone() },
+        Reviewed { attachments: vec![], taken_at: None, ..plain },
+    ];
+    messages.into_iter().map(|message| Request::Review { message }).collect()
+}
+
+fn attachments(question: &Question) -> Vec<Attachment> {
+    let named =
+        |name: &String| Attachment { name: name.clone(), size_bytes: Some(1), ..Attachment::default() };
+    question.files.iter().map(named).collect()
 }
 
 fn forward(_: &Trial, question: &Question) -> Vec<Request> {
@@ -251,6 +303,7 @@ mod tests {
             (verdict, json!({ "verdict": "refuse", "reason": " " }), "without a reason"),
             (verdict, json!({ "verdict": "replace", "text": "" }), "replace"),
             (verdict, json!({ "verdict": "replace", "text": long }), "the limit is"),
+            (verdict, json!({ "verdict": "replace", "text": "", "quote": long }), "the limit is"),
             (verdict, json!({ "verdict": "perhaps" }), "does not know its verdict"),
             (verdict, post("s"), "not what the verb asks for"),
             (forward_effects, json!({ "verdict": "allow" }), "not what the verb asks for"),

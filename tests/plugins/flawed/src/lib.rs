@@ -36,7 +36,7 @@ impl Module for Flawed {
             "no reason" => reason(""),
             "no word" => Ok(Verdict::Unknown),
             "slices" if message.text.len() > 31 => reason(&message.text[..31]),
-            "adds" => Ok(Verdict::Replace { text: message.text + "!" }),
+            "adds" => Ok(Verdict::replace(message.text + "!")),
             "first file" if !message.files.is_empty() => {
                 reason(message.files[0].rsplit('.').collect::<Vec<_>>()[1])
             }

@@ -1,5 +1,5 @@
-//! A module that obeys what it reads, for tests: `rude` is refused, `old` becomes `new`, at `screen` in a
-//! word with `in-`, at `review` with `out-`; and whatever it forwards, it forwards
+//! A module that obeys what it reads, anywhere in a message, for tests: `rude` is refused, `old` becomes `new`,
+//! `curt` the whole text, at `screen` in a word with `in-`, at `review` with `out-`; and whatever it forwards, it forwards
 //! wrongly. The action `repeat` is answered with its words, `deny` refused, `wrong` answered wrongly.
 
 use std::time::Duration;
@@ -17,24 +17,30 @@ config! {
 
 struct Guard(Runtime, Config);
 
-async fn verdict(text: &str, here: &str) -> Verdict {
-    if text.contains(&format!("{here}-rude")) {
+/// `texts` are all words of it, `text` and `quote` those that can be replaced.
+async fn verdict(texts: &[&str], text: &str, quote: Option<&str>, here: &str) -> Verdict {
+    let says = |what: &str| texts.iter().any(|text| text.contains(&format!("{here}-{what}")));
+    if says("rude") {
         return Verdict::Refuse { reason: "rude".into() };
     }
-    if text.contains(&format!("{here}-panic")) {
+    if says("panic") {
         panic!("as it was told");
     }
-    if text.contains(&format!("{here}-late")) {
+    if says("late") {
         tokio::time::sleep(Duration::from_secs(3600)).await;
     }
-    if text.contains(&format!("{here}-slow")) {
+    if says("slow") {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    if text.contains(&format!("{here}-strange")) {
+    if says("strange") {
         return Verdict::Unknown;
     }
-    if text.contains(&format!("{here}-old")) {
-        return Verdict::Replace { text: text.replace(&format!("{here}-old"), "new") };
+    if says("curt") {
+        return Verdict::replace("curt");
+    }
+    if says("old") {
+        let new = |text: &str| text.replace(&format!("{here}-old"), "new");
+        return Verdict::Replace { text: new(text), quote: quote.map(new) };
     }
     Verdict::Allow
 }
@@ -89,13 +95,14 @@ impl Module for Guard {
                 is_group: false,
             };
             let told = self.0.message(forged).await;
-            return Ok(Verdict::Replace { text: format!("forging: {}", told.is_ok()) });
+            return Ok(Verdict::replace(format!("forging: {}", told.is_ok())));
         }
-        Ok(verdict(&message.text, "in").await)
+        let quote = message.reply_to.as_ref().and_then(|quoted| quoted.text.as_deref());
+        Ok(verdict(&message.texts(), &message.text, quote, "in").await)
     }
 
     async fn review(&self, message: Reviewed) -> Result<Verdict> {
-        Ok(verdict(&message.text, "out").await)
+        Ok(verdict(&message.texts(), &message.text, None, "out").await)
     }
 }
 

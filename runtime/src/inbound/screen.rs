@@ -1,0 +1,289 @@
+//! What modules that screen are asked: all that an agent can come to see of what came in.
+
+use super::snapshot::Arrival;
+use crate::error::Result;
+use crate::house::House;
+use crate::messaging_groups::{self, MessagingGroup};
+use crate::plugins::{self, Said};
+use crate::questions;
+use vestibule_plugin_api::{
+    Address, Attachment, Choice, Conversation, InboundMessage, Screened, Sender, Station, Timestamp,
+};
+
+/// What became of a message that the modules were asked about.
+pub enum Screening {
+    /// It goes on, perhaps with other words.
+    Passed(Arrival),
+    /// It goes no further, for this reason.
+    Refused(Arrival, String),
+}
+
+/// Asks the modules about a message, before anything is decided or stored.
+///
+/// # Errors
+/// SQLite fails.
+pub async fn message(house: &House, mut arrival: Arrival) -> Result<Screening> {
+    if house.registry.at(Station::Screen).is_empty() {
+        return Ok(Screening::Passed(arrival));
+    }
+    let title = chat_at(house, &arrival.address).await?.and_then(|chat| chat.title);
+    Ok(match plugins::screen(&house.registry, question(&arrival, title)).await {
+        Said::Pass(None) => Screening::Passed(arrival),
+        Said::Pass(Some(words)) => {
+            arrival.message.reply_to = words.requoted(arrival.message.reply_to);
+            arrival.message.text = words.text;
+            Screening::Passed(arrival)
+        }
+        Said::Stop(reason) => Screening::Refused(arrival, reason),
+    })
+}
+
+/// The question. Every field of a message stands here: what is added to one is added to this, too.
+fn question(arrival: &Arrival, title: Option<String>) -> Screened {
+    let InboundMessage {
+        event_id,
+        message_id,
+        platform_id: _, // in the address, with the account
+        thread_id: _,
+        sender,
+        text,
+        reply_to,
+        attachments,
+        timestamp,
+        is_mention,
+        is_group,
+    } = &arrival.message;
+    Screened {
+        event_id: event_id.clone(),
+        address: arrival.address.clone(),
+        sender: sender.clone(),
+        text: text.clone(),
+        files: attachments.iter().map(|file| file.name.clone()).collect(),
+        attachments: attachments.iter().map(without_bytes).collect(),
+        reply_to: reply_to.clone(),
+        message_id: Some(message_id.clone()),
+        chat: title,
+        timestamp: Some(*timestamp),
+        is_mention: *is_mention,
+        is_group: *is_group,
+    }
+}
+
+fn without_bytes(file: &Attachment) -> Attachment {
+    Attachment { bytes: None, ..file.clone() }
+}
+
+/// Why a module lets a choice go no further, if one does. It is asked as if the words of the button had been
+/// written; other words in their place it cannot choose.
+///
+/// # Errors
+/// SQLite fails.
+pub async fn choice(
+    house: &House,
+    channel: &str,
+    account: &str,
+    choice: &Choice,
+    now: Timestamp,
+) -> Result<Option<String>> {
+    if house.registry.at(Station::Screen).is_empty() {
+        return Ok(None);
+    }
+    let token = choice.token.clone();
+    let offered = house.central.read(move |db| questions::offered(db, &token)).await?;
+    let Some((question, option)) = offered else { return Ok(None) };
+    let thread_id = question.address.thread_id;
+    let address = Address { thread_id, ..address(channel, account, &choice.platform_id.0) };
+    let chat = chat_at(house, &address).await?;
+    let words = question.asked.options[option].label.clone();
+    let mut message = plain(choice.token.clone(), address, choice.sender.clone(), words, now);
+    message.is_mention = true; // it answers the agent
+    message.is_group = chat.as_ref().is_some_and(|chat| chat.is_group == Some(true));
+    message.chat = chat.and_then(|chat| chat.title);
+    Ok(match plugins::screen(&house.registry, message).await {
+        Said::Pass(_) => None,
+        Said::Stop(reason) => Some(reason),
+    })
+}
+
+/// The name of a chat as agents may see it, or why a module lets it go no further. It is asked as if the chat
+/// itself had written its name.
+pub async fn title(
+    house: &House,
+    channel: &str,
+    account: &str,
+    said: &Conversation,
+    now: Timestamp,
+) -> std::result::Result<Option<String>, String> {
+    let Some(name) = said.name.clone().filter(|_| !house.registry.at(Station::Screen).is_empty()) else {
+        return Ok(said.name.clone());
+    };
+    let chat = &said.platform_id.0;
+    let sender = Sender { handle: chat.clone(), name: Some(name.clone()), is_bot: false };
+    let mut message =
+        plain(format!("chat-name:{chat}"), address(channel, account, chat), sender, name.clone(), now);
+    message.is_group = said.is_group == Some(true);
+    message.chat = Some(name.clone());
+    match plugins::screen(&house.registry, message).await {
+        Said::Pass(None) => Ok(Some(name)),
+        Said::Pass(Some(words)) => Ok(Conversation::name_of(&words.text)),
+        Said::Stop(reason) => Err(reason),
+    }
+}
+
+/// A message of nothing but words.
+fn plain(event_id: String, address: Address, sender: Sender, text: String, now: Timestamp) -> Screened {
+    Screened {
+        event_id,
+        address,
+        sender,
+        text,
+        files: Vec::new(),
+        attachments: Vec::new(),
+        reply_to: None,
+        message_id: None,
+        chat: None,
+        timestamp: Some(now),
+        is_mention: false,
+        is_group: false,
+    }
+}
+
+fn address(channel: &str, account: &str, chat: &str) -> Address {
+    Address {
+        channel_type: channel.into(),
+        account: account.into(),
+        platform_id: chat.into(),
+        thread_id: None,
+    }
+}
+
+async fn chat_at(house: &House, at: &Address) -> Result<Option<MessagingGroup>> {
+    let at = at.clone();
+    let read = move |db: &rusqlite::Connection| {
+        messaging_groups::at(db, at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str())
+    };
+    house.central.read(read).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Snapshot, Step, decide};
+    use super::*;
+    use crate::attachments::Limits;
+    use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+    use vestibule_plugin_api::{Blob, ReplyTo};
+
+    /// A message in which every field says something, each something else.
+    fn full() -> Arrival {
+        let message = InboundMessage {
+            event_id: "w-event".into(),
+            message_id: "w-message".into(),
+            platform_id: "w-chat".into(),
+            thread_id: Some("w-thread".into()),
+            sender: Sender { handle: "w-handle".into(), name: Some("w-name".into()), is_bot: true },
+            text: "w-text".into(),
+            reply_to: Some(ReplyTo {
+                id: "w-quoted-id".into(),
+                sender: Some("w-quoted-sender".into()),
+                text: Some("w-quoted-text".into()),
+            }),
+            attachments: vec![Attachment {
+                name: "w-file".into(),
+                kind: Some("w-kind".into()),
+                mime_type: Some("w-mime".into()),
+                size_bytes: Some(777_001),
+                url: Some("w-url".into()),
+                bytes: Some(Blob::from(vec![1])),
+            }],
+            timestamp: Timestamp(777_002),
+            is_mention: true,
+            is_group: true,
+        };
+        let said = format!("{message:?}");
+        assert!(!said.contains("None") && !said.contains("false") && !said.contains("[]"), "{said}");
+        Arrival::new("w-channel", "w-account", true, message)
+    }
+
+    /// What a value holds: each word that begins with `w-` and each number that begins with 777, and the names
+    /// of what is true.
+    fn said(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::String(text) => {
+                let word = |c: char| !c.is_alphanumeric() && c != '-' && c != '_';
+                found.extend(text.split(word).filter(|word| word.starts_with("w-")).map(str::to_owned));
+            }
+            Value::Number(number) => drop(found.insert(number.to_string())),
+            Value::Array(items) => items.iter().for_each(|item| said(item, found)),
+            Value::Object(fields) => {
+                for (name, value) in fields.iter().filter(|(name, _)| *name != "bytes") {
+                    match value {
+                        Value::Bool(true) => drop(found.insert(name.clone())),
+                        value => said(value, found),
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    fn all_of(values: &[Value]) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        values.iter().for_each(|value| said(value, &mut found));
+        found
+    }
+
+    /// The row that an agent gets of a message.
+    fn row(arrival: &Arrival) -> [Value; 4] {
+        let wiring = Wiring {
+            id: "w".into(),
+            messaging_group_id: "mg".into(),
+            agent_group_id: "ag".into(),
+            engage_mode: EngageMode::Pattern,
+            engage_pattern: None,
+            session_mode: SessionMode::Shared,
+            ignored_message_policy: IgnoredPolicy::Drop,
+            priority: 0,
+        };
+        let limits = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
+        let plan = decide(&Snapshot { wirings: vec![wiring] }, arrival, limits);
+        let [Step::Post { message, .. }] = &plan[..] else { panic!("it is heard: {plan:?}") };
+        let attachments = message.attachments.iter().map(|file| file.entry.clone()).collect();
+        let written = format!("{:?}", message.written);
+        let address = serde_json::to_value(&message.address).expect("JSON");
+        [
+            message.content.clone(),
+            Value::Array(attachments),
+            address,
+            serde_json::json!([message.timestamp, written]),
+        ]
+    }
+
+    /// Whoever adds a field to a message shows it to the modules, too, before an agent can see it.
+    #[test]
+    fn modules_are_shown_all_that_a_message_says_and_all_that_an_agent_reads() {
+        let arrival = full();
+        let shown = question(&arrival, Some("w-title".into()));
+        let shown = all_of(&[serde_json::to_value(shown).expect("JSON")]);
+        let message = all_of(&[serde_json::to_value(&arrival.message).expect("JSON")]);
+        assert_eq!(message.difference(&shown).collect::<Vec<_>>(), [""; 0], "said, and not shown to modules");
+        let read = all_of(&row(&arrival));
+        assert!(read.contains("w-quoted-text") && read.contains("777002"), "the agent reads {read:?}");
+        assert_eq!(read.difference(&shown).collect::<Vec<_>>(), [""; 0], "read by agents, and not shown");
+    }
+
+    /// Who screens words by [`Screened::texts`] misses none of those that people chose.
+    #[test]
+    fn all_words_are_among_the_texts() {
+        let shown = question(&full(), Some("w-title".into()));
+        let texts: BTreeSet<&str> = shown.texts().into_iter().collect();
+        let all = all_of(&[serde_json::to_value(&shown).expect("JSON")]);
+        let ids = ["account", "channel", "chat", "event", "message", "quoted-id", "thread"];
+        let left: Vec<&str> = all
+            .iter()
+            .filter_map(|word| word.strip_prefix("w-").filter(|_| !texts.contains(word.as_str())))
+            .collect();
+        assert_eq!(left, ids, "only what platforms make is left out");
+    }
+}

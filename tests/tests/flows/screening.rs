@@ -1,0 +1,83 @@
+//! A module that screens is shown whatever the agent would read, wherever in a message it stands.
+
+use crate::bot_api::{BotApi, TOKEN};
+use crate::support::{House, plugin_file, until};
+use serde_json::{Value, json};
+
+const CHAT: &str = "telegram:-1001";
+
+fn house(api: &BotApi) -> House {
+    let config = format!(
+        "[plugins.agent-to-agent]\nbuilt_in = false\n[channels.telegram.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\n\
+         api_root = \"{}\"\n",
+        api.url
+    );
+    let house = House::new(&config).env("TEST_TOKEN", TOKEN).up();
+    house.wait_live("telegram");
+    let wiring = ["--agent", "assistant", "--channel", "telegram", "--chat", CHAT, "--pattern", "."];
+    house.ok(&[&["wiring", "create"][..], &wiring].concat());
+    // The agent says what it read, in brackets: its own words would be taken for a block.
+    let shows = "tr '<>' '[]'";
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", shows]);
+    std::fs::copy(plugin_file("vestibule-guard"), house.home.path().join("plugins/guard.so")).unwrap();
+    until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+    house
+}
+
+/// Says something in the group, whose title may be another one each time.
+fn say(api: &BotApi, title: &str, extra: Value) {
+    api.push("message", json!({ "id": -1001, "type": "supergroup", "title": title }), extra);
+}
+
+fn quoting(text: &str, author: &str, quoted: &str) -> Value {
+    json!({ "text": text, "reply_to_message": { "message_id": 1, "date": 1_700_000_000,
+        "chat": { "id": -1001, "type": "supergroup", "title": "Friends" },
+        "from": { "id": 8, "is_bot": false, "first_name": author }, "text": quoted } })
+}
+
+fn refused(house: &House) -> i64 {
+    let sql = "SELECT SUM(message_count) FROM drops WHERE reason LIKE '%guard refused it: rude%'";
+    house.query::<Option<i64>>(sql)[0].unwrap_or_default()
+}
+
+/// The newest prompt, once it holds this.
+fn prompt(api: &BotApi, words: &str) -> String {
+    until(words, || api.texts().last().filter(|text| text.contains(words)).cloned())
+}
+
+#[test]
+fn nothing_an_agent_reads_goes_past_a_module_that_screens() {
+    let api = BotApi::start();
+    let house = house(&api);
+    let file = json!({ "caption": "look", "document": { "file_id": "f", "file_name": "in-rude.txt", "file_size": 3 } });
+    for (count, message) in (1..).zip([
+        json!({ "text": "in-rude" }),
+        quoting("well?", "Eve", "in-rude"),
+        quoting("well?", "in-rude", "kind words"),
+        json!({ "text": "hello", "from": { "id": 9, "is_bot": false, "first_name": "in-rude" } }),
+        file,
+    ]) {
+        say(&api, "Friends", message.clone());
+        until(&format!("it is refused: {message}"), || (refused(&house) == count).then_some(()));
+    }
+    assert!(api.texts().is_empty(), "the agent read nothing: {:?}", api.texts());
+
+    // Both texts can be replaced; a quote that the module does not name goes no further.
+    say(&api, "Friends", quoting("in-old words", "Eve", "in-old quote"));
+    let read = prompt(&api, "new words");
+    assert!(read.contains("from=\"Eve\"]new quote[/quoted_message]") && !read.contains("in-old"), "{read}");
+    say(&api, "Friends", quoting("in-curt words", "Eve", "the quote"));
+    let read = prompt(&api, "curt[/message]");
+    assert!(read.contains("reply_to=") && !read.contains("the quote") && !read.contains("Eve"), "{read}");
+
+    // What people call the chat is shown to agents, too.
+    let title =
+        || house.query::<Option<String>>("SELECT title FROM messaging_groups WHERE title IS NOT NULL");
+    assert_eq!(title(), [Some("Friends".to_owned())]);
+    say(&api, "in-rude people", json!({ "text": "under another name" }));
+    prompt(&api, "under another name");
+    assert_eq!((title(), refused(&house)), (vec![Some("Friends".to_owned())], 6));
+    say(&api, "in-old friends", json!({ "text": "under a third name" }));
+    prompt(&api, "under a third name");
+    assert_eq!(title(), [Some("new friends".to_owned())]);
+}
