@@ -59,7 +59,7 @@ impl State {
     fn run_wakes_at(&self, run: &Run, facts: &Facts, now: Instant) -> Instant {
         let due = self.seen.and_then(|seen| seen.due_while_running).map(|due| now + until(due, facts));
         // While the runtime makes it wait, nothing else is asked of it.
-        let own = match (earlier(run.take_at, run.answer_at), self.stuck_at(run, facts)) {
+        let own = match (earlier(run.take_at, run.answer_at), self.stuck_at(run, facts, now)) {
             (Some(at), _) | (None, Some((at, _))) => at,
             (None, None) => run.active + facts.idle_after,
         };
@@ -68,9 +68,9 @@ impl State {
     }
 
     /// Since when the runner has nothing to do; `None`: there is none, or it has.
-    pub fn idle_since(&self, facts: &Facts) -> Option<Instant> {
+    pub fn idle_since(&self, facts: &Facts, now: Instant) -> Option<Instant> {
         match &self.phase {
-            Phase::Running(run) if self.has_nothing_to_do(run, facts) => Some(run.active),
+            Phase::Running(run) if self.has_nothing_to_do(run, facts, now) => Some(run.active),
             _ => None,
         }
     }
@@ -99,7 +99,7 @@ impl State {
                 self.end(End::AgentChanged, now, steps);
             }
             Event::PlaceWanted => {
-                if self.run().is_some_and(|run| self.has_nothing_to_do(run, facts)) {
+                if self.run().is_some_and(|run| self.has_nothing_to_do(run, facts, now)) {
                     self.end(End::GivesWay, now, steps);
                 }
             }
@@ -164,10 +164,10 @@ impl State {
         if now >= run.heard + KEEPER_SILENCE_MAX + excuse(facts) {
             return self.quarantine("its keeper hung on what it read".to_owned(), now, steps);
         }
+        // Until it is answered it cannot end.
         if let Phase::Ending(run, _, by) = &mut self.phase
             && now >= *by + excuse(facts)
             && run.answer_at.is_none()
-        // until it is answered it cannot end
         {
             run.excused |= run.take_at.is_some();
             self.over(now, steps); // asked to end, and it did not: it is killed with everything it started
@@ -332,7 +332,7 @@ impl State {
 
     fn end_if_useless(&mut self, facts: &Facts, now: Instant, steps: &mut Vec<Step>) {
         let Phase::Running(run) = &self.phase else { return };
-        match self.stuck_at(run, facts) {
+        match self.stuck_at(run, facts, now) {
             Some((at, _)) if now < at => {}
             Some(_) if facts.disk_is_full => {
                 if let Some(run) = self.run_mut() {
@@ -347,7 +347,7 @@ impl State {
 
     /// When the run is stuck if nothing more is heard of its provider, and what is said then. `None`: nothing is
     /// under way.
-    fn stuck_at(&self, run: &Run, facts: &Facts) -> Option<(Instant, String)> {
+    fn stuck_at(&self, run: &Run, facts: &Facts, now: Instant) -> Option<(Instant, String)> {
         if !run.with_runner || run.exited.is_some() {
             return None;
         }
@@ -359,18 +359,19 @@ impl State {
         if self.behind_since.is_some() {
             return None; // it cannot take what it is not shown
         }
-        let is_due = self.seen?.due_while_running.is_some_and(|due| due <= facts.wall);
-        let since = run.due_since.filter(|_| is_due)?;
+        let due = self.seen?.due_while_running.filter(|due| *due <= facts.wall)?;
+        let overdue = Duration::from_millis(u64::try_from(facts.wall.0.saturating_sub(due.0)).unwrap_or(0));
+        let since = run.due_since?.max(now.checked_sub(overdue).unwrap_or(run.progress));
         let patience = UNTAKEN_MAX.min(facts.silence_max);
         let why = format!("its runner did not take what was due for {} s", patience.as_secs_f64());
         Some((since.max(run.progress) + patience, why))
     }
 
-    fn has_nothing_to_do(&self, run: &Run, facts: &Facts) -> bool {
+    fn has_nothing_to_do(&self, run: &Run, facts: &Facts, now: Instant) -> bool {
         run.with_runner
             && run.take_at.is_none()
             && run.answer_at.is_none()
-            && self.stuck_at(run, facts).is_none()
+            && self.stuck_at(run, facts, now).is_none()
     }
 
     fn wants_runner(&self, facts: &Facts) -> bool {
@@ -498,7 +499,7 @@ fn tolerance(run: &Run, facts: &Facts) -> Duration {
 
 /// How long until the wall's clock shows this time, as far as it is waited for in one go.
 fn until(due: Timestamp, facts: &Facts) -> Duration {
-    Duration::from_millis(u64::try_from(due.0 - facts.wall.0).unwrap_or(0)).min(SLEEP_MAX)
+    Duration::from_millis(u64::try_from(due.0.saturating_sub(facts.wall.0)).unwrap_or(0)).min(SLEEP_MAX)
 }
 
 /// The earlier of two moments that may not be.

@@ -234,7 +234,7 @@ impl Lane {
             }
         }
         if let Some(place) = &self.place {
-            place.set_idle(self.state.idle_since(&self.facts()));
+            place.set_idle(self.state.idle_since(&self.facts(), Instant::now()));
         }
     }
 

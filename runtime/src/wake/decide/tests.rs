@@ -335,6 +335,15 @@ fn a_runner_that_does_not_take_what_is_due_is_stuck() {
     assert_eq!(world.end(), None);
     world.live(2 * SECOND);
     assert!(stuck(world.end()));
+    // What falls due while it runs has its time from then on.
+    let mut world = World::running();
+    let later = Some(Timestamp(world.facts.wall.0 + 300_000));
+    (world.seen.due, world.seen.due_while_running) = (later, later);
+    world.hear(Event::Woken);
+    world.live(355 * SECOND);
+    assert_eq!(world.end(), None);
+    world.live(7 * SECOND);
+    assert!(stuck(world.end()));
     // What only the first look of a runner takes waits for the next runner.
     let mut world = World::running();
     world.seen.due_while_running = None;
