@@ -70,7 +70,7 @@ impl Shown {
         // A message that is no suspect and has a time is a task: it waits until the suspects are settled.
         let mut statement = db.prepare_cached(
             "SELECT MIN(seq) FROM messages_in INDEXED BY messages_in_pending WHERE session_id = ?1 \
-             AND status = 'pending' AND \"trigger\" AND (tries > 0 OR process_after IS NULL)",
+             AND status = 'pending' AND \"trigger\" AND (suspect OR process_after IS NULL)",
         )?;
         Ok(Shown(statement.query_row([session_id], |r| r.get(0))?))
     }
@@ -112,8 +112,8 @@ pub fn seen(db: &Connection, session_id: &str, running: bool, quarantined: bool)
 /// Whether a suspect is pending.
 fn any_suspect(db: &Connection, session_id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_tried \
-         WHERE session_id = ?1 AND tries > 0 AND status = 'pending')",
+        "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_suspects \
+         WHERE session_id = ?1 AND suspect AND status = 'pending')",
     )?;
     Ok(statement.query_row([session_id], |r| r.get(0))?)
 }
@@ -136,7 +136,7 @@ pub fn count_tries(
     for id in under_way {
         let tries: i64 = db
             .prepare_cached(
-                "UPDATE messages_in SET tries = tries + 1, process_after = ?3 + ?4 * (1 << MIN(tries, 20)) \
+                "UPDATE messages_in SET suspect = 1, tries = tries + 1, process_after = ?3 + ?4 * (1 << MIN(tries, 20)) \
                  WHERE session_id = ?1 AND id = ?2 RETURNING tries",
             )?
             .query_row(params![session_id, id, now.0, RETRY_MS], |r| r.get(0))?;
@@ -197,8 +197,8 @@ pub fn after_settling(db: &Connection, session_id: &str, change: i64) -> Result<
     db.prepare_cached("UPDATE sessions SET failing = NULL WHERE id = ?1 AND failing IS NOT NULL")?
         .execute([session_id])?;
     let mut statement = db.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_tried \
-         WHERE session_id = ?1 AND tries > 0 AND (status = 'pending' OR change = ?2))",
+        "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_suspects \
+         WHERE session_id = ?1 AND suspect AND (status = 'pending' OR change = ?2))",
     )?;
     if statement.query_row(params![session_id, change], |r| r.get(0))? {
         show_anew(db, session_id, change)?;
@@ -213,8 +213,8 @@ pub fn forgive(db: &Connection, session_id: &str) -> Result<()> {
     }
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     db.execute(
-        "UPDATE messages_in SET tries = 0, process_after = NULL \
-         WHERE session_id = ?1 AND tries > 0 AND status = 'pending'",
+        "UPDATE messages_in SET suspect = 0, tries = 0, process_after = NULL \
+         WHERE session_id = ?1 AND suspect AND status = 'pending'",
         [session_id],
     )?;
     show_anew(db, session_id, change)
@@ -262,8 +262,8 @@ pub fn session_counts(db: &Connection, now: Timestamp) -> Result<SessionCounts> 
 /// How often the oldest suspect was tried, and when it is tried again.
 pub fn next_try(db: &Connection, session_id: &str) -> Result<Option<(i64, Timestamp)>> {
     let mut statement = db.prepare_cached(
-        "SELECT tries, COALESCE(process_after, 0) FROM messages_in INDEXED BY messages_in_tried \
-         WHERE session_id = ?1 AND tries > 0 AND status = 'pending' ORDER BY seq LIMIT 1",
+        "SELECT tries, COALESCE(process_after, 0) FROM messages_in INDEXED BY messages_in_suspects \
+         WHERE session_id = ?1 AND suspect AND status = 'pending' ORDER BY seq LIMIT 1",
     )?;
     Ok(statement.query_row([session_id], |r| Ok((r.get(0)?, Timestamp(r.get(1)?)))).optional()?)
 }

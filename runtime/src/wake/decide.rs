@@ -75,11 +75,12 @@ impl State {
         }
     }
 
-    /// When the next keeper may start, if one must. Without room for what it would hand over it is of no use: the
-    /// lane is woken when there is room.
+    /// When the next keeper may start, if one must. One that only reads what is left is of no use without room for
+    /// that: the lane is woken when there is room.
     fn launch_at(&self, facts: &Facts, now: Instant) -> Option<Instant> {
-        let seen = self.seen.filter(|seen| !seen.quarantined && seen.has_room)?;
+        let seen = self.seen.filter(|seen| !seen.quarantined)?;
         let due = match (seen.running, seen.due) {
+            (true, _) if !seen.has_room => return None,
             (true, _) => now,
             (false, Some(due)) => now + until(due, facts),
             (false, None) => return None,

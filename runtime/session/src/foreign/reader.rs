@@ -1,7 +1,7 @@
 //! The rows of the copies. Every layout of NanoClaw 2.0.x is read by asking which columns are there.
 
 use super::{ForeignIn, ForeignOut, ForeignSettled, ForeignState, STATE_BYTES_MAX};
-use crate::{AckStatus, CONTENT_BYTES_MAX, Error, FIELD_BYTES_MAX, MessageOut, Result, SEQ_MAX, SessionDir};
+use crate::{AckStatus, CONTENT_BYTES_MAX, Error, FIELD_BYTES_MAX, MessageOut, Result, SessionDir};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
@@ -52,12 +52,7 @@ impl ForeignReader {
                 return Ok(0);
             }
             let sql = format!("SELECT MAX(seq) FROM {table} WHERE typeof(seq) = 'integer'");
-            let highest = db.query_row(&sql, [], |r| r.get::<_, Option<i64>>(0))?.unwrap_or_default();
-            if highest > SEQ_MAX {
-                let why = format!("{table} has the number {highest}, after which none can follow");
-                return Err(Error::Damaged(why));
-            }
-            Ok(highest)
+            Ok(db.query_row(&sql, [], |r| r.get::<_, Option<i64>>(0))?.unwrap_or_default())
         };
         let outbound = self.outbound.as_ref().map(|db| of(db, "messages_out"));
         Ok((of(&self.inbound, "messages_in")?, outbound.transpose()?.unwrap_or_default()))

@@ -5,4 +5,5 @@ CREATE INDEX sessions_quarantined ON sessions (id) WHERE quarantined IS NOT NULL
 -- Why a message was given up.
 ALTER TABLE messages_in ADD COLUMN failure TEXT;
 -- Suspects: while one is pending, a session's messages are shown one at a time.
-CREATE INDEX messages_in_tried ON messages_in (session_id) WHERE tries > 0;
+ALTER TABLE messages_in ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX messages_in_suspects ON messages_in (session_id) WHERE suspect;

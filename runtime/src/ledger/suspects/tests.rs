@@ -194,6 +194,14 @@ fn the_end_of_time_can_be_read() {
     assert_eq!(vestibule_session::parse_time(&written), Some(NOT_SHOWN), "{written}");
 }
 
+/// As of a folder that was taken over: what was tried elsewhere says nothing about a run here.
+#[test]
+fn tries_that_were_counted_elsewhere_make_no_suspect() {
+    let db = session(&[(2, true, Some(later(NOW).0)), message(4)]);
+    db.execute("UPDATE messages_in SET tries = 1", []).expect("it runs");
+    assert_eq!(shown(&db, NOW), [4], "a task of next year keeps nobody waiting");
+}
+
 #[test]
 fn another_agent_begins_anew() {
     let db = session(&[message(2), message(4)]);

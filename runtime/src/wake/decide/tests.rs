@@ -467,6 +467,12 @@ fn without_room_nothing_is_answered_and_nothing_starts() {
     world.seen.has_room = true;
     world.hear(Event::Woken);
     assert_eq!(world.launches(), [false]);
+    // What waits for a channel keeps no message from being answered: its answer waits behind it.
+    let mut world = World::new();
+    world.seen.has_room = false;
+    world.is_due();
+    world.hear(Event::Woken);
+    assert_eq!(world.launches(), [true]);
     // A runner that still runs goes on when there is room.
     let mut world = World::running();
     world.seen.has_room = false;
