@@ -61,7 +61,7 @@ pub fn verdict(usage: &Usage, limits: &Limits) -> Option<String> {
         return Some(format!("it had more than {OBJECTS_MAX} watches and locks, and was ended"));
     }
     if usage.hidden >= HIDDEN_MAX {
-        let how = "by PR_SET_DUMPABLE, or its file may not be read";
+        let how = "by PR_SET_DUMPABLE, by ending its first thread, or its file may not be read";
         return Some(format!("a program of it hid what it has open ({how}), so it was ended"));
     }
     None
@@ -69,8 +69,11 @@ pub fn verdict(usage: &Usage, limits: &Limits) -> Option<String> {
 
 /// The processes of a run.
 pub struct Run {
-    /// Those that were found before there were too many.
+    /// Those that were found before there were too many. One whose first thread has ended is there by another:
+    /// the kernel shows nothing of it by its own number.
     pub pids: Vec<Pid>,
+    /// Of those the ones that are there by another thread.
+    headless: Vec<Pid>,
     /// How many there are, each thread counted as one.
     pub tasks: u64,
 }
@@ -78,17 +81,27 @@ pub struct Run {
 /// Finds all descendants of `roots`, themselves included. Stops where there are more than `most`: the
 /// cost has a bound.
 pub fn find(roots: Vec<Pid>, most: u64) -> Run {
-    let (mut todo, mut seen, mut tasks) = (roots, HashSet::new(), 0);
+    let (mut todo, mut seen) = (roots, HashSet::new());
+    let mut run = Run { pids: vec![], headless: vec![], tasks: 0 };
     while let Some(pid) = todo.pop() {
-        if tasks > most || !seen.insert(pid.as_raw_nonzero().get()) {
+        if run.tasks > most || !seen.insert(pid) {
             continue;
         }
-        for task in numbers(&of(pid, "task")) {
-            tasks += 1;
-            todo.extend(pids(&fs::read(of(pid, &format!("task/{task}/children"))).unwrap_or_default()));
+        let threads = numbers(&of(pid, "task"));
+        for thread in &threads {
+            run.tasks += 1;
+            todo.extend(pids(&fs::read(of(pid, &format!("task/{thread}/children"))).unwrap_or_default()));
         }
+        if threads.len() <= 1 || lives(pid) {
+            run.pids.push(pid);
+            continue;
+        }
+        let mut others = threads.into_iter().filter_map(|thread| Pid::from_raw(thread.cast_signed()));
+        let shown = others.find(|thread| lives(*thread)).unwrap_or(pid);
+        run.pids.push(shown);
+        run.headless.push(shown);
     }
-    Run { pids: seen.into_iter().filter_map(Pid::from_raw).collect(), tasks }
+    run
 }
 
 /// Measures a run. Stops counting where a limit is passed: the cost has a bound. `disk` is the device of
@@ -106,6 +119,8 @@ pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
         shared += kib(&status, "RssShmem:");
         tables += kib(&status, "VmPTE:");
     }
+    // Threads that end faster than they are looked at hide as well as anything does.
+    usage.hidden |= u32::from(run.headless.iter().any(|thread| !lives(*thread)));
     usage.memory_bytes = own + unnamed_memory.max(shared) + tables;
     if usage.memory_bytes > limits.memory_bytes {
         // After a fork both have the same pages: only now, because it is slow, each page once.
@@ -226,6 +241,28 @@ mod tests {
         assert!(usage.memory_bytes >= 16 << 20 && usage.processes >= 2 && usage.open_files >= 4, "{usage:?}");
         let exact = measure(&run, &Limits { memory_bytes: 0, ..limits }, 0);
         assert!(exact.memory_bytes >= 16 << 20, "{exact:?}");
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_is_measured_by_another() {
+        let script = "import ctypes, os, threading, time\n\
+                      kept = bytearray(32 << 20)\n\
+                      threading.Thread(target=time.sleep, args=(60,)).start()\n\
+                      print(flush=True)\n\
+                      ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)";
+        let mut program = std::process::Command::new("python3");
+        let mut program = program.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&program);
+        let ended = (0..5000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            fs::read_to_string(of(pid, "stat")).unwrap().contains(") Z ")
+        });
+        let limits = Limits { processes: 1000, memory_bytes: 1 << 40, ..LIMITS };
+        let usage = measure(&find(vec![pid], limits.processes), &limits, 0);
+        program.kill().unwrap();
+        program.wait().unwrap();
+        assert!(ended && usage.memory_bytes >= 32 << 20 && usage.open_files >= 5, "{usage:?}");
+        assert_eq!((usage.hidden, usage.processes), (0, 2));
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub fn attempt(what: &str, on: &str) -> Result<()> {
         "new-messages" => made(libc::SYS_msgget, [0, 0o1600, 0, 0, 0], libc::SYS_msgctl, 1),
         "new-semaphores" => made(libc::SYS_semget, [0, 1, 0o1600, 0, 0], libc::SYS_semctl, 2),
         "message-queue" => message_queue(),
+        "own-files-of-a-thread" => own_files_of_a_thread(),
+        "own-files-by-a-range" => call(libc::SYS_close_range, [4000, 4000, 2, 0, 0]),
+        "lend-memory" => lend_memory(),
+        "large-buffer" => large_buffer(),
         "many-timers" => (0..number(on)?).try_for_each(|_| timer()),
         "raw-pair" => raw_pair(on),
         "new-xattr" => {
@@ -210,4 +214,33 @@ fn hold_in_flight(told: &str) -> Result<()> {
     std::fs::write(told, "x")?;
     std::thread::sleep(std::time::Duration::from_secs(60));
     Ok(())
+}
+
+/// A thread whose open files are not those that the kernel shows of the process. It ends at once.
+fn own_files_of_a_thread() -> Result<()> {
+    extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it ends this thread alone.
+        unsafe { libc::syscall(libc::SYS_exit, 0) as libc::c_int }
+    }
+    let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+    let stack: &'static mut [u128] = vec![0; 4096].leak();
+    // SAFETY: the stack is never freed, and begins at its end.
+    let made = unsafe { libc::clone(end, stack.as_mut_ptr_range().end.cast(), flags, std::ptr::null_mut()) };
+    if made < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A pipe that holds memory of this process's: of a huge page all, for one byte.
+fn lend_memory() -> Result<()> {
+    let (_from, to) = std::io::pipe()?;
+    let piece = libc::iovec { iov_base: vec![0_u8].leak().as_mut_ptr().cast(), iov_len: 1 };
+    call(libc::SYS_vmsplice, [to.as_raw_fd().into(), &raw const piece as i64, 1, 0, 0])
+}
+
+/// A socket that holds more than every socket does.
+fn large_buffer() -> Result<()> {
+    let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
+    let before = rustix::net::sockopt::socket_send_buffer_size(&socket)?;
+    rustix::net::sockopt::set_socket_send_buffer_size(&socket, 16 << 20)?;
+    let after = rustix::net::sockopt::socket_send_buffer_size(&socket)?;
+    if after > before { Ok(()) } else { Err(Error::other(format!("it is {after} bytes as before"))) }
 }

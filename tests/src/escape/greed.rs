@@ -17,6 +17,7 @@ pub fn attempt(what: &str, on: &str) -> Result<()> {
         }
         "page-tables" => page_tables(number(on)?),
         "watches" => watches(number(on)?),
+        "hide-headless" => hide_headless(number(on)?),
         "hide" => {
             // SAFETY: it takes numbers only.
             if unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) } < 0 {
@@ -76,4 +77,16 @@ fn watches(many: u64) -> Result<()> {
     }
     std::thread::sleep(HELD);
     Ok(())
+}
+
+/// So many MiB in memory, held by a process whose first thread has ended.
+fn hide_headless(mib: u64) -> Result<()> {
+    let file = rustix::fs::memfd_create("hidden", rustix::fs::MemfdFlags::CLOEXEC)?;
+    std::thread::spawn(move || {
+        let _ = fill(&mut File::from(file), mib);
+        std::process::exit(0)
+    });
+    // SAFETY: it ends this thread alone, whose memory stays.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    Err(Error::other("the first thread does not end"))
 }

@@ -178,6 +178,10 @@ impl Target {
             ("new-semaphores", String::new()),
             ("message-queue", String::new()),
             ("many-timers", "1500".into()),
+            ("own-files-of-a-thread", String::new()),
+            ("own-files-by-a-range", String::new()),
+            ("lend-memory", String::new()),
+            ("large-buffer", String::new()),
             ("one-processor", sleeper.clone()),
             ("idle-io", sleeper.clone()),
             ("renice", sleeper.clone()),
@@ -405,12 +409,13 @@ fn got_out(target: &Target, out: &Path, seat: Seat, attempts: &[(&'static str, S
 }
 
 /// What uses too much, how much, and the limit that says so.
-const GREEDY: [(&str, u64, &str); 11] = [
+const GREEDY: [(&str, u64, &str); 12] = [
     ("many-processes", 150, "sandbox_processes"),
     ("many-threads", 150, "sandbox_processes"),
     ("fork-for-ever", 40, "sandbox_processes"),
     ("much-memory", 400, "sandbox_memory_mb"),
     ("hidden-memory", 300, "sandbox_memory_mb"),
+    ("hide-headless", 300, "sandbox_memory_mb"),
     ("fill", 40, "sandbox_out_mb"),
     ("fill-hidden", 40, "sandbox_out_mb"),
     ("many-files", 400, "sandbox_out_files"),

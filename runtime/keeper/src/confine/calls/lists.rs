@@ -167,9 +167,14 @@ const OLD: &[c_long] = &[
 const OLD: &[c_long] = &[];
 
 /// They answer "not implemented", as on a kernel that is built without them, and programs do without:
-/// the flags of `clone3` lie in memory, where a filter cannot see them; secret memory is counted nowhere;
-/// of asynchronous reads and writes the whole machine has only so many.
-pub const ABSENT: &[c_long] = &[libc::SYS_clone3, libc::SYS_memfd_secret, libc::SYS_io_setup];
+/// the flags of `clone3` lie in memory, where a filter cannot see them; secret memory is counted nowhere, nor is
+/// that of a process which it lends to a pipe: a byte there holds a whole huge page; of asynchronous reads and
+/// writes the whole machine has only so many.
+pub const ABSENT: &[c_long] =
+    &[libc::SYS_clone3, libc::SYS_memfd_secret, libc::SYS_vmsplice, libc::SYS_io_setup];
+
+/// How much waits in a socket: options of every kind of socket.
+pub const BUFFERS: [i32; 2] = [libc::SO_SNDBUF, libc::SO_RCVBUF];
 
 /// How the processes that the first argument names are scheduled, and where their memory lies. 0 is the
 /// caller.

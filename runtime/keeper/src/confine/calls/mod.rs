@@ -7,8 +7,8 @@ mod program;
 mod tests;
 
 use lists::{
-    ABSENT, ATTRIBUTES, FCNTLS, FCNTLS_THAT_SIGNAL, INTERNET, IOCTLS, MAKING, MODES, NAMESPACES, OPENING,
-    PAIRS, READER, READER_FCNTLS, READER_OLD, REFUSED, SCHEDULING, STARTING, TIMES,
+    ABSENT, ATTRIBUTES, BUFFERS, FCNTLS, FCNTLS_THAT_SIGNAL, INTERNET, IOCTLS, MAKING, MODES, NAMESPACES,
+    OPENING, PAIRS, READER, READER_FCNTLS, READER_OLD, REFUSED, SCHEDULING, STARTING, TIMES,
 };
 use program::{AllowList, DenyList, any_bit, one_of, only, unless, when, when_all, when_with_pointer};
 use seccompiler::{BpfProgram, SeccompCmpOp as Op, apply_filter};
@@ -42,9 +42,11 @@ fn runner_filters(calls: RunnerCalls) -> Result<Vec<BpfProgram>> {
     if calls.network {
         list.refuse_when(libc::SYS_socket, unless(0, INTERNET.map(only))?);
     } else {
-        list.refuse(&[libc::SYS_socket]);
+        // One of a pair of sockets could still take a name that is everybody's.
+        list.refuse(&[libc::SYS_socket, libc::SYS_bind]);
     }
     list.refuse_when(libc::SYS_clone, any_bit(0, NAMESPACES)?);
+    open_files_are_shown(&mut list)?;
     refuse_lending(&mut list)?;
     if calls.own_files {
         allow_own_files(&mut list)?;
@@ -126,6 +128,7 @@ fn plugin_filters(itself: u32, length_guarded: bool) -> Result<Vec<BpfProgram>> 
     let mut list = refused(length_guarded)?;
     list.refuse(STARTING);
     list.refuse_when(libc::SYS_clone, vec![when(0, Op::MaskedEq(CLONE_THREAD), 0)?]);
+    open_files_are_shown(&mut list)?;
     list.refuse_when(libc::SYS_socket, unless(0, INTERNET.map(only))?);
     for call in [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo] {
         list.refuse_when(call, vec![when(0, Op::Ne, u64::from(itself))?]);
@@ -137,6 +140,7 @@ fn plugin_filters(itself: u32, length_guarded: bool) -> Result<Vec<BpfProgram>> 
 }
 
 const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
+const CLONE_FILES: u64 = libc::CLONE_FILES as u64;
 const IOPRIO_WHO_PROCESS: u32 = 1;
 /// Whether reading waits: the same number wherever this runs.
 const FIONBIO: i32 = 0x5421;
@@ -156,10 +160,27 @@ fn refused(length_guarded: bool) -> Result<DenyList> {
     let huge = |argument, flag: u64| Ok::<_, Error>(vec![when(argument, Op::MaskedEq(flag), flag)?]);
     list.answer_when(libc::ENOMEM, libc::SYS_mmap, huge(3, libc::MAP_HUGETLB as u64)?);
     list.answer_when(libc::ENOMEM, libc::SYS_memfd_create, huge(1, u64::from(libc::MFD_HUGETLB))?);
+    // Answered as done: the kernel, too, gives less than is asked for and does not say so.
+    let buffers = BUFFERS.map(|option| {
+        when_all(&[(1, Op::Eq, libc::SOL_SOCKET as u64), (2, Op::Eq, u64::from(option.cast_unsigned()))])
+    });
+    list.answer_when(DONE, libc::SYS_setsockopt, buffers.into_iter().collect::<Result<_>>()?);
     if !length_guarded {
         no_truncation(&mut list)?;
     }
     Ok(list)
+}
+
+/// The answer of a call that was made.
+const DONE: i32 = 0;
+
+/// The threads of a process have the same files open, which are those that the warden looks at: a thread with a
+/// table of its own would hold files that are counted nowhere.
+fn open_files_are_shown(list: &mut DenyList) -> Result<()> {
+    let own_table = when(0, Op::MaskedEq(CLONE_THREAD | CLONE_FILES), CLONE_THREAD)?;
+    list.refuse_also(libc::SYS_clone, vec![own_table]);
+    list.answer_when(libc::ENOSYS, libc::SYS_close_range, any_bit(2, libc::CLOSE_RANGE_UNSHARE)?);
+    Ok(())
 }
 
 /// The kernel lets any process of a user set the limits of any other, how it is scheduled, and which

@@ -8,9 +8,12 @@ use libc::c_long;
 fn answer(filters: &[BpfProgram], call: c_long, arguments: &[u64]) -> i32 {
     let results: Vec<u32> = filters.iter().map(|filter| run(filter, call as u32, arguments)).collect();
     let errors = results.iter().filter(|result| **result != libc::SECCOMP_RET_ALLOW);
-    errors.fold(0, |_, result| {
+    errors.fold(MADE, |_, result| {
         assert_eq!(result & libc::SECCOMP_RET_ACTION_FULL, libc::SECCOMP_RET_ERRNO, "call {call}");
-        (result & libc::SECCOMP_RET_DATA) as i32
+        match (result & libc::SECCOMP_RET_DATA) as i32 {
+            0 => SAID_TO_BE_DONE,
+            errno => errno,
+        }
     })
 }
 
@@ -53,6 +56,7 @@ const NOT_IMPLEMENTED: i32 = libc::ENOSYS;
 const NOT_PERMITTED: i32 = libc::EPERM;
 const UNKNOWN_COMMAND: i32 = libc::ENOTTY;
 const MADE: i32 = 0;
+const SAID_TO_BE_DONE: i32 = -2;
 
 fn of_runner(network: bool) -> Vec<BpfProgram> {
     runner_filters(RunnerCalls { network, length_guarded: true, own_files: false }).unwrap()
@@ -170,6 +174,19 @@ const BOTH: &[(c_long, &[u64], i32)] = &[
     (libc::SYS_syslog, &[3], NOT_PERMITTED),
     (467, &[], NOT_PERMITTED), // open_tree_attr
     (libc::SYS_clone3, &[], NOT_IMPLEMENTED),
+    // Open files that are not the whole process's.
+    (libc::SYS_clone, &[0x003d_0f00 & !0x400, 0], NOT_PERMITTED),
+    (libc::SYS_clone, &[1 << 42 | 0x0001_0900, 0], NOT_PERMITTED),
+    (libc::SYS_close_range, &[3, 9, 4], MADE), // CLOSE_RANGE_CLOEXEC
+    (libc::SYS_close_range, &[3, 9, 2], NOT_IMPLEMENTED), // CLOSE_RANGE_UNSHARE
+    (libc::SYS_close_range, &[3, 9, 6], NOT_IMPLEMENTED),
+    // What waits in sockets and pipes.
+    (libc::SYS_setsockopt, &[3, 1, 7], SAID_TO_BE_DONE), // SO_SNDBUF
+    (libc::SYS_setsockopt, &[3, 1 << 32 | 1, 1 << 32 | 8], SAID_TO_BE_DONE),
+    (libc::SYS_setsockopt, &[3, 1, 2], MADE), // SO_REUSEADDR
+    (libc::SYS_setsockopt, &[3, 6, 7], MADE), // of TCP
+    (libc::SYS_vmsplice, &[], NOT_IMPLEMENTED),
+    (libc::SYS_splice, &[], MADE),
     // Numbers that are not known.
     (470, &[], NOT_IMPLEMENTED),
     (900, &[], NOT_IMPLEMENTED),
@@ -208,6 +225,8 @@ fn what_differs_between_runners_and_plugins() {
     for (call, arguments, wants) in [
         (libc::SYS_socket, &[2, 1][..], [NOT_PERMITTED, MADE, MADE]),
         (libc::SYS_socket, &[10, 2], [NOT_PERMITTED, MADE, MADE]),
+        // Without a socket of the internet it could only take names of the machine's abstract sockets.
+        (libc::SYS_bind, &[3], [NOT_PERMITTED, MADE, MADE]),
         (libc::SYS_clone, &[thread], [MADE, MADE, MADE]),
         (libc::SYS_clone, &[17], [MADE, MADE, NOT_PERMITTED]),
         (libc::SYS_clone, &[0x1000_0000 | 17], [NOT_PERMITTED; 3]), // a user namespace
