@@ -516,6 +516,21 @@ mod tests {
         assert!(it.acks().iter().all(|ack| ack.status == AckStatus::Completed));
     }
 
+    /// The time that it declared is not this runner's: a turn of this one that hangs would not end for so long.
+    #[test]
+    fn the_tool_of_a_runner_that_died_is_forgotten() {
+        let it = fixture();
+        let sql = "INSERT INTO container_state (id, current_tool, tool_declared_timeout_ms, updated_at) \
+                   VALUES (1, 'Bash', 86400000, '')";
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let file = rusqlite::Connection::open_with_flags(it.dir.outbound_db(), flags).unwrap();
+        file.execute(sql, []).unwrap();
+        assert_eq!(it.outbound().tool_silence_ms().unwrap(), Some(86_400_000));
+        let settings = Settings::read(&it.dir).unwrap();
+        drop(Runner::open(it.dir.clone(), settings, Box::new(it.script.clone())).unwrap());
+        assert_eq!(it.outbound().tool_silence_ms().unwrap(), None);
+    }
+
     #[test]
     fn a_clear_alone_asks_nobody() {
         let mut it = fixture();

@@ -133,8 +133,8 @@ mod writer {
     }
 
     impl OutboundWriter {
-        /// Opens the file, brings an older layout up to date, and forgets the claims of a runner
-        /// that died.
+        /// Opens the file, brings an older layout up to date, and forgets the claims and the tool of a
+        /// runner that died.
         ///
         /// # Errors
         /// An error of SQLite; without its file a runner cannot work.
@@ -150,6 +150,8 @@ mod writer {
             add_column(&db, "messages_out", "account", "TEXT")?;
             add_column(&db, "session_state", "updated_at", "TEXT NOT NULL DEFAULT ''")?;
             db.execute("DELETE FROM processing_ack WHERE status = 'processing'", [])?;
+            // Its tool is over as well: the time that it declared would excuse this runner's silence, too.
+            db.execute("DELETE FROM container_state", [])?;
             Ok(OutboundWriter { db })
         }
 
@@ -335,8 +337,10 @@ mod reader {
             let db = open(&path, mode | OpenFlags::SQLITE_OPEN_NOFOLLOW, Duration::ZERO)?;
             db.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+            // Behind its shut door a keeper has no place for what it sorts but its memory.
             db.execute_batch(
-                "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; BEGIN",
+                "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; \
+                 PRAGMA temp_store = MEMORY; BEGIN",
             )?;
             for table in ["messages_out", "processing_ack"] {
                 if !is_table(&db, table)? {
@@ -453,9 +457,11 @@ mod reader {
         /// # Errors
         /// As [`OutboundReader::open`].
         pub fn acks(&self, limit: usize) -> Result<Vec<Ack>> {
-            let mut statement = self.db.prepare(
-                "SELECT message_id, status FROM processing_ack ORDER BY status_changed DESC LIMIT ?1",
-            )?;
+            // No message has a longer id, and no status a longer word.
+            let mut statement = self.db.prepare(&format!(
+                "SELECT message_id, status FROM processing_ack WHERE octet_length(message_id) <= {FIELD_BYTES_MAX} \
+                 AND octet_length(status) <= {FIELD_BYTES_MAX} ORDER BY status_changed DESC LIMIT ?1"
+            ))?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let rows =
                 statement.query_map([limit], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;

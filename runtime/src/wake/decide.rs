@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 /// The next state, and the steps that lead there.
 pub fn decide(mut state: State, event: Event, facts: &Facts, now: Instant) -> (State, Vec<Step>) {
     let mut steps = Vec::new();
+    state.excuse_absence(now);
     state.hear(event, facts, now, &mut steps);
     state.go_on(facts, now, &mut steps);
+    state.wakes_at = state.wake_at(facts, now);
     (state, steps)
 }
 
@@ -33,6 +35,7 @@ impl State {
             backoff: Backoff::default(),
             pace: now.checked_sub(BURST).unwrap_or(now),
             stopping: false,
+            wakes_at: None,
         }
     }
 
@@ -89,6 +92,21 @@ impl State {
     }
 
     // ---- what happened
+
+    /// When the lane decides too late, the runtime stood still: it was stopped, say, or had no processor. What a
+    /// keeper said meanwhile is not read yet, so this time counts against nobody.
+    fn excuse_absence(&mut self, now: Instant) {
+        let Some(late) = self.wakes_at.and_then(|at| now.checked_duration_since(at)) else { return };
+        self.behind_since = self.behind_since.map(|since| since + late);
+        if let Phase::Ending(_, _, by) = &mut self.phase {
+            *by += late;
+        }
+        let Some(run) = self.run_mut() else { return };
+        for since in [&mut run.heard, &mut run.active, &mut run.progress] {
+            *since += late;
+        }
+        run.due_since = run.due_since.map(|since| since + late);
+    }
 
     fn hear(&mut self, event: Event, facts: &Facts, now: Instant, steps: &mut Vec<Step>) {
         match event {
@@ -370,6 +388,7 @@ impl State {
 
     fn has_nothing_to_do(&self, run: &Run, facts: &Facts, now: Instant) -> bool {
         run.with_runner
+            && run.exited.is_none()
             && run.take_at.is_none()
             && run.answer_at.is_none()
             && self.stuck_at(run, facts, now).is_none()

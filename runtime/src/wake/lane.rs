@@ -233,8 +233,10 @@ impl Lane {
                 self.reports.push_back(report);
             }
         }
-        if let Some(place) = &self.place {
-            place.set_idle(self.state.idle_since(&self.facts(), Instant::now()));
+        match (&self.place, &self.state.phase) {
+            (Some(place), Phase::Ending(..)) => place.ends(),
+            (Some(place), _) => place.set_idle(self.state.idle_since(&self.facts(), Instant::now())),
+            (None, _) => {}
         }
     }
 

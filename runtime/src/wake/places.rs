@@ -64,14 +64,14 @@ impl Places {
         Places { shared: Arc::new(Shared { most: most.max(1), places: Mutex::default() }) }
     }
 
-    /// Asks for a place for a runner of this agent. It may be given at once; else [`Place::news`] tells.
+    /// Asks for a place for a runner of this agent. It may be given at once, without [`Place::news`].
     pub fn ask(&self, agent: &str) -> Place {
         let news = Arc::new(Notify::new());
         let mut book = self.shared.book();
         book.asked += 1;
         let number = book.asked;
         book.waiting.insert(number, Waiter { agent: agent.to_owned(), news: news.clone() });
-        book.give(self.shared.most);
+        book.give(self.shared.most, Some(number));
         Place { number, shared: self.shared.clone(), news }
     }
 
@@ -94,12 +94,15 @@ impl Shared {
 }
 
 impl Book {
-    /// Gives what is free to those who wait; asks for more when that is not enough.
-    fn give(&mut self, most: usize) {
+    /// Gives what is free to those who wait; asks for more when that is not enough. `asking` sees by itself whether it
+    /// was given one: told of it later, it would take that for a wish of another session's.
+    fn give(&mut self, most: usize, asking: Option<u64>) {
         while self.held.len() < most {
             let Some(number) = self.next() else { return };
             let Some(Waiter { agent, news }) = self.waiting.remove(&number) else { return };
-            news.notify_one();
+            if asking != Some(number) {
+                news.notify_one();
+            }
             self.held.insert(number, Holder { agent, idle_since: None, is_wanted: false, news });
         }
         let wanted = self.held.values().filter(|holder| holder.is_wanted).count();
@@ -135,6 +138,18 @@ impl Place {
         self.news.notified().await;
     }
 
+    /// Whether another session needs it.
+    pub fn is_wanted(&self) -> bool {
+        self.shared.book().held.get(&self.number).is_some_and(|holder| holder.is_wanted)
+    }
+
+    /// Says that its runner was asked to end: until that has ended, no other is asked in its stead.
+    pub fn ends(&self) {
+        if let Some(holder) = self.shared.book().held.get_mut(&self.number) {
+            (holder.idle_since, holder.is_wanted) = (None, true);
+        }
+    }
+
     /// Says since when its runner has nothing to do; `None`: it has something to do.
     pub fn set_idle(&self, since: Option<Instant>) {
         let mut book = self.shared.book();
@@ -142,7 +157,7 @@ impl Place {
         holder.idle_since = since;
         holder.is_wanted &= since.is_some();
         if !book.waiting.is_empty() {
-            book.give(self.shared.most);
+            book.give(self.shared.most, None);
         }
     }
 }
@@ -152,7 +167,7 @@ impl Drop for Place {
         let mut book = self.shared.book();
         book.waiting.remove(&self.number);
         book.held.remove(&self.number);
-        book.give(self.shared.most);
+        book.give(self.shared.most, None);
     }
 }
 
@@ -173,7 +188,7 @@ mod tests {
         let places = Places::new(1);
         let first = places.ask("a");
         let (second, third) = (places.ask("a"), places.ask("a"));
-        assert!(first.is_given() && hears(&first) && !second.is_given() && !third.is_given());
+        assert!(first.is_given() && !hears(&first) && !second.is_given() && !third.is_given());
         assert_eq!(places.count(), Count { most: 1, taken: 1, waiting: 2 });
         drop(first);
         assert!(second.is_given() && hears(&second) && !third.is_given());
@@ -194,11 +209,27 @@ mod tests {
     }
 
     #[test]
+    fn one_that_waits_costs_one_idle_runner() {
+        let places = Places::new(3);
+        let held = [places.ask("a"), places.ask("a"), places.ask("a")];
+        let now = Instant::now();
+        held.iter().for_each(|place| place.set_idle(Some(now)));
+        let waits = places.ask("b");
+        let [asked] = held.iter().filter(|place| place.is_wanted()).collect::<Vec<_>>()[..] else {
+            panic!("one is asked")
+        };
+        asked.ends(); // which takes a while
+        let others = held.iter().filter(|place| place.is_wanted() && place.number != asked.number);
+        assert_eq!(others.count(), 0, "no other is asked meanwhile");
+        assert!(!waits.is_given());
+    }
+
+    #[test]
     fn the_runner_that_is_idle_for_longest_is_asked_first_and_once() {
         let places = Places::new(3);
         let now = Instant::now();
         let held = [places.ask("a"), places.ask("a"), places.ask("a")];
-        assert!(held.iter().all(hears));
+        assert!(!held.iter().any(hears));
         held[0].set_idle(Some(now));
         held[1].set_idle(Some(now - Duration::from_secs(5)));
         let _waits = places.ask("a");

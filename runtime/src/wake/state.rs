@@ -66,6 +66,8 @@ pub struct State {
     pub pace: Instant,
     /// The runtime stops.
     pub stopping: bool,
+    /// When the lane decides again at the latest; `None`: when it is woken.
+    pub wakes_at: Option<Instant>,
 }
 
 /// What is there of a keeper.

@@ -211,6 +211,55 @@ fn one_place_is_passed_on_and_an_idle_runner_gives_way() {
     until("it gets the place", || told(&house).iter().any(|text| text == "second, two").then_some(()));
 }
 
+#[test]
+fn a_session_that_waits_costs_one_idle_runner() {
+    let house = with_script("runners_max = 3\n", "60");
+    for name in ["second", "third", "late"] {
+        house.ok(&["agent", "create", name, "--provider", "echo"]);
+        let pattern = if name == "late" { "^late" } else { "^go" };
+        house.ok(&[
+            "wiring",
+            "create",
+            "--agent",
+            name,
+            "--channel",
+            "terminal",
+            "--chat",
+            "local",
+            "--pattern",
+            pattern,
+        ]);
+    }
+    let mut client = Terminal::connect(&house, true);
+    client.say("go");
+    (0..3).for_each(|_| drop(client.reply()));
+    until("three are idle", || (house.json(&["status"])["sessions"]["running"] == 3).then_some(()));
+    client.say("late");
+    (0..2).for_each(|_| drop(client.reply()));
+    // The first agent hears it, too: it may have given way before, and then another gives way to it.
+    let idle = house.json(&["session", "list"]);
+    let ended = idle.as_array().unwrap().iter().filter(|session| session["state"] == "idle").count();
+    assert_eq!(ended, 1, "one gave way, and no other: {idle}");
+}
+
+/// A runner of another make never forgets what it acknowledged. The keeper has no file to sort that in.
+#[test]
+fn a_long_list_of_acknowledgements_is_read() {
+    let mut house = House::new("").up();
+    assert_eq!(house.chat("hello"), "hello");
+    house.stop();
+    open(&house.sessions()[0].join("out/outbound.db"))
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) \
+             INSERT INTO processing_ack SELECT printf('%0300d', i), 'completed', '2026-01-01' FROM n",
+        )
+        .unwrap();
+    house.start();
+    Terminal::connect(&house, false).say("again");
+    until("it is answered", || told(&house).iter().any(|text| text == "again").then_some(()));
+    assert_eq!(condition(&house).0, "running");
+}
+
 /// What only writing meets: the list of free pages runs in a circle.
 #[test]
 fn damage_that_only_the_runner_meets_is_a_reason_and_a_quarantine() {

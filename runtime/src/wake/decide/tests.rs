@@ -393,6 +393,40 @@ fn a_keeper_that_says_nothing_is_given_up_after_ten_seconds() {
     assert!(!world.keeper && world.is_over());
 }
 
+/// An operator pressed Ctrl-Z, or the machine slept: the frames that came meanwhile are read after the clock.
+#[test]
+fn time_in_which_the_runtime_stood_still_counts_against_nobody() {
+    for first in [Event::Clock, Event::Woken, Event::Heard] {
+        let mut world = World::claimed();
+        world.pass(10 * MINUTE);
+        world.hear(first.clone());
+        world.live(5 * SECOND);
+        let did = (world.quarantine(), world.end());
+        assert_eq!(did, (None, None), "{first:?}: neither its keeper's silence nor its provider's");
+        // The same of what it did not take, and of a lock.
+        let mut world = World::running();
+        world.behind = Some(Behind::Locked("locked".into()));
+        world.hear(Event::Woken);
+        world.pass(2 * MINUTE);
+        world.hear(first.clone());
+        world.behind = None;
+        world.live(5 * SECOND);
+        assert_eq!((world.quarantine(), world.end()), (None, None), "{first:?}");
+        // And a keeper that was asked to end has its time for it.
+        let mut world = World::running();
+        world.hear(Event::AgentChanged);
+        world.pass(MINUTE);
+        world.hear(first);
+        assert!(world.keeper);
+    }
+    // What is silent afterwards is.
+    let mut world = World::running();
+    world.pass(MINUTE);
+    world.hear(Event::Clock);
+    world.wait(11 * SECOND);
+    assert!(world.quarantine().is_some());
+}
+
 #[test]
 fn time_without_a_processor_is_no_silence_and_no_death() {
     let mut world = World::running();
@@ -680,6 +714,20 @@ fn who_waits_for_a_place_starts_when_it_is_given() {
     world.nothing_is_due();
     world.hear(Event::Woken);
     assert!(world.did.contains(&Step::LeavePlace) && world.is_over());
+}
+
+/// It would take the blame with it, and a message that kills its runner be tried without end.
+#[test]
+fn a_runner_that_has_ended_by_itself_does_not_give_way() {
+    let mut world = World::claimed();
+    world.hear(Event::RunnerExited("status 1".into()));
+    assert_eq!(world.state.idle_since(&world.facts, world.now), None);
+    world.hear(Event::PlaceWanted);
+    assert_eq!(world.end(), None);
+    for event in [Event::Drained, Event::KeeperGone] {
+        world.hear(event);
+    }
+    assert!(world.blames()[0].is_some_and(|why| why.contains("status 1")), "{:?}", world.blames());
 }
 
 #[test]
