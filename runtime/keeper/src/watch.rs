@@ -134,7 +134,7 @@ pub fn say<T>(runtime: &mut UnixStream, fault: Fault) -> std::io::Result<T> {
         Fault::Spoilt(reason) => FromKeeper::Spoilt { reason: words::reason(reason) },
         Fault::Failed(error) => FromKeeper::Failed { reason: words::reason(error) },
     };
-    // The runtime may be gone already; then nobody needs to know.
+    // The runtime may be gone already; then it need not know.
     let _ = wire::send(runtime, &frame);
     Err(fault.into())
 }

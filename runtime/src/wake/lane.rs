@@ -138,7 +138,7 @@ impl Lane {
         })
     }
 
-    /// Somebody rang.
+    /// What the lane was rung for.
     fn woken(&mut self) {
         self.bell.heard();
         let changed = self.house.take_renewal(&self.session_id);

@@ -265,7 +265,7 @@ pub enum Behind {
     Locked(String),
     /// It must be made again, and a keeper may live.
     Kept,
-    /// Nobody in the session is to blame: the disk is full, say.
+    /// Neither the runner nor its agent is to blame: the disk is full, say.
     Trouble(String),
 }
 
