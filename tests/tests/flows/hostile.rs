@@ -337,6 +337,15 @@ pub fn running(program: &str, house: u32) -> Vec<String> {
     of_ours.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// Only what the agent wrote is spoilt: the runtime would quarantine its session for that.
+#[test]
+fn a_bad_frame_of_the_runtimes_is_not_put_down_to_the_agent() {
+    for (answer, word) in [(&b"\x04\0\0\0what"[..], "expected value"), (b"\xff\xff\xff\x7f", "too large")] {
+        let kept = support::keep_and_answer(&Victim::new().dir, answer);
+        assert!(kept.word.starts_with("failed: ") && kept.word.contains(word), "{}", kept.word);
+    }
+}
+
 #[test]
 fn a_keeper_that_hangs_is_killed_at_its_deadline() {
     let house = House::new("").up();

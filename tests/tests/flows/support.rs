@@ -454,13 +454,18 @@ fn starved(task: &str) -> Duration {
 
 /// Lets a keeper read what an agent left.
 pub fn keep(dir: &SessionDir) -> Kept {
+    keep_and_answer(dir, &wire::encode(&ToKeeper::Taken).unwrap())
+}
+
+/// The same, with these bytes as the answer to each batch.
+pub fn keep_and_answer(dir: &SessionDir, answer: &[u8]) -> Kept {
     let spec = LaunchSpec {
         session_dir: dir.root().to_owned(),
         after_seq: 0,
         files_bytes_max: 1 << 20,
         runner: None,
     };
-    converse(&ToKeeper::Launch(spec), |frame: FromKeeper| match frame {
+    converse(&ToKeeper::Launch(spec), answer, |frame: FromKeeper| match frame {
         FromKeeper::Batch { messages, .. } => Heard::Rows(messages),
         FromKeeper::File(frame) => Heard::file(frame),
         FromKeeper::Drained => Heard::End("drained".to_owned()),
@@ -478,7 +483,8 @@ pub fn adopt(folder: &Path, scratch: &Path) -> Kept {
         files_bytes_max: 1 << 20,
         session_bytes_max: 1 << 30,
     };
-    converse(&ToKeeper::Adopt(spec), |frame: FromForeign| match frame {
+    let taken = wire::encode(&ToKeeper::Taken).unwrap();
+    converse(&ToKeeper::Adopt(spec), &taken, |frame: FromForeign| match frame {
         FromForeign::Outbound { rows } => Heard::Rows(rows.into_iter().map(|row| row.reply).collect()),
         FromForeign::Found { .. } | FromForeign::Inbound { .. } | FromForeign::State { .. } => {
             Heard::Rows(vec![])
@@ -512,7 +518,7 @@ impl Heard {
 }
 
 /// Starts a keeper as the runtime does, and receives its frames as the runtime does.
-fn converse<F: Frame>(first: &ToKeeper, hear: impl Fn(F) -> Heard) -> Kept {
+fn converse<F: Frame>(first: &ToKeeper, answer: &[u8], hear: impl Fn(F) -> Heard) -> Kept {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     // A keeper that hangs does so for longer than this, also on a busy machine.
     let patience = KEEPER_DEADLINE * 6;
@@ -552,7 +558,7 @@ fn converse<F: Frame>(first: &ToKeeper, hear: impl Fn(F) -> Heard) -> Kept {
                         batches.push(rows.len());
                         replies.extend(rows);
                         // One that died meanwhile is heard of as such.
-                        let _ = wire::send(&mut ours, &ToKeeper::Taken);
+                        let _ = ours.write_all(answer);
                     }
                     Heard::Nothing => {}
                     Heard::End(word) => break word,
