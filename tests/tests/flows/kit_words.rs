@@ -207,7 +207,7 @@ fn write_a_module_is_followed_literally() {
     assert!(before.contains("\nthe key is ghp_0123456789abcdef"), "before the module: {printed}");
     assert!(after.contains("\nthe key is [a key was removed]\nnobody heard it\n"), "with it: {printed}");
     assert!(after.contains("the module rules refused it: the word `rude` is forbidden"), "{printed}");
-    assert!(printed.contains("3 passed; 0 failed"), "the tests: {printed}");
+    assert!(printed.contains("4 passed; 0 failed"), "the tests: {printed}");
     assert_eq!(printed.matches(" 0 failed, ").count(), 2, "both examinations: {printed}");
     assert_shown(&excerpts, &folder.join("rules"));
 }
