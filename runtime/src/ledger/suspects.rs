@@ -192,7 +192,7 @@ fn give_up(db: &Connection, session_id: &str, id: String, (why, change): (&str, 
     Ok(GivenUp { id, address, source_session_id })
 }
 
-/// Messages were settled with this change: if there are suspects, or were until now, what waits is shown anew.
+/// Messages were settled with this change: if there are suspects, the next is shown; if there were until now, all are.
 pub fn after_settling(db: &Connection, session_id: &str, change: i64) -> Result<()> {
     db.prepare_cached("UPDATE sessions SET failing = NULL WHERE id = ?1 AND failing IS NOT NULL")?
         .execute([session_id])?;
@@ -201,7 +201,7 @@ pub fn after_settling(db: &Connection, session_id: &str, change: i64) -> Result<
          WHERE session_id = ?1 AND suspect AND (status = 'pending' OR change = ?2))",
     )?;
     if statement.query_row(params![session_id, change], |r| r.get(0))? {
-        show_anew(db, session_id, change)?;
+        show_up_to(db, session_id, change, Shown::of(db, session_id)?)?;
     }
     Ok(())
 }
@@ -222,8 +222,17 @@ pub fn forgive(db: &Connection, session_id: &str) -> Result<()> {
 
 /// Whether they are due is written anew for all messages that wait.
 fn show_anew(db: &Connection, session_id: &str, change: i64) -> Result<()> {
-    db.prepare_cached("UPDATE messages_in SET change = ?2 WHERE session_id = ?1 AND status = 'pending'")?
-        .execute(params![session_id, change])?;
+    show_up_to(db, session_id, change, Shown(None))
+}
+
+/// The same up to the one that is shown. While messages are shown one at a time, that one comes later and later:
+/// what comes after it was not shown before either.
+fn show_up_to(db: &Connection, session_id: &str, change: i64, shown: Shown) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE messages_in SET change = ?2 \
+         WHERE session_id = ?1 AND status = 'pending' AND (?3 IS NULL OR seq <= ?3)",
+    )?
+    .execute(params![session_id, change, shown.0])?;
     Ok(())
 }
 

@@ -64,6 +64,29 @@ fn later(now: Timestamp) -> Timestamp {
     Timestamp(now.0 + 3_600_000)
 }
 
+/// With many that wait, each answer would cost as much as all of them.
+#[test]
+fn after_an_answer_only_what_is_shown_next_is_written_anew() {
+    let mut rows: Vec<_> = (1..=40).map(|number| message(2 * number)).collect();
+    rows.insert(2, (5, false, None)); // context of the third
+    let db = session(&rows);
+    fail(&db, &[], NOW);
+    let written = |db: &Connection| {
+        let sql = "SELECT group_concat(seq) FROM (SELECT seq FROM messages_in \
+                   WHERE status = 'pending' AND change = (SELECT change FROM sessions) ORDER BY seq)";
+        one::<Option<String>>(db, sql).unwrap_or_default()
+    };
+    answer(&db, 2);
+    assert_eq!(written(&db), "4");
+    answer(&db, 4);
+    assert_eq!(written(&db), "5,6");
+    // The last suspect is settled: everything is shown again.
+    db.execute_batch("UPDATE messages_in SET suspect = 0, process_after = NULL WHERE seq > 6")
+        .expect("it runs");
+    answer(&db, 6);
+    assert_eq!(written(&db).split(',').count(), 38);
+}
+
 #[test]
 fn after_a_death_messages_are_shown_one_at_a_time_in_the_order_in_which_they_came() {
     let db = session(&[message(2), message(4), message(6)]);
