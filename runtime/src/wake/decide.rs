@@ -149,12 +149,15 @@ impl State {
 
     /// What the keeper says, and what became of it.
     fn hear_keeper(&mut self, event: Event, now: Instant, steps: &mut Vec<Step>) {
+        let was_asked_to_end = matches!(self.phase, Phase::Ending(..));
         let Some(run) = self.run_mut() else { return };
         run.heard = now;
         match event {
             Event::Progress => (run.active, run.progress, run.had_event) = (now, now, true),
             Event::ToolDeclared(silence) => run.tool_silence = silence,
-            Event::RunnerExited(how) => run.exited = Some(how),
+            Event::RunnerExited(how) => {
+                (run.exited, run.exited_by_itself) = (Some(how), !was_asked_to_end);
+            }
             Event::Drained => run.drained = true,
             Event::KeeperFailed(why) => {
                 run.excused = true;
@@ -247,6 +250,7 @@ impl State {
             take_at: None,
             answer_at: None,
             exited: None,
+            exited_by_itself: false,
             looked: now,
             drained: false,
             excused: false,
@@ -449,8 +453,8 @@ impl State {
             self.backoff.locks = 0;
         }
         let blame = match why {
-            Some(why) => why.blame(),
-            None => run.with_runner.then(|| match &run.exited {
+            Some(why) if !run.exited_by_itself => why.blame(),
+            _ => run.with_runner.then(|| match &run.exited {
                 Some(how) => format!("its runner ended by itself: {how}"),
                 None => "its runner ended with its keeper".to_owned(),
             }),

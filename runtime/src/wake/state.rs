@@ -116,6 +116,8 @@ pub struct Run {
     pub answer_at: Option<Instant>,
     /// How its runner has ended, if it has: then only what it wrote is left.
     pub exited: Option<String>,
+    /// It did so before it was asked to: whatever its keeper is asked afterwards, this is what counts.
+    pub exited_by_itself: bool,
     /// When the kernel was last asked why it says nothing.
     pub looked: Instant,
     /// It has handed everything over.

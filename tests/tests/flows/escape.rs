@@ -464,7 +464,9 @@ pub fn is_ended(house: &House, sandbox: &str, what: &str, much: u64, limit: &str
     let begin = Instant::now();
     until(&format!("{sandbox}: {what} is noticed"), || {
         client.say("hello");
-        assert_eq!(client.reply(), "hello", "the other agent goes on");
+        // On a busy machine the attempt may be over, and say so, before it is noticed.
+        let reply = Some(client.reply()).filter(|reply| reply != "escaped").unwrap_or_else(|| client.reply());
+        assert_eq!(reply, "hello", "the other agent goes on");
         house.log().contains(limit).then_some(())
     });
     let noticed = begin.elapsed();
@@ -486,18 +488,24 @@ fn is_of(pid: &str, house: &House) -> bool {
 
 #[test]
 fn whoever_is_not_limited_uses_as_much_as_it_likes() {
-    std::thread::scope(|threads| {
-        for (what, much, _) in GREEDY.into_iter().filter(|(what, _, _)| *what != "fork-for-ever") {
-            threads.spawn(move || {
-                let house = greedy_house(None, "process", "");
-                let command = format!("{} {what} {much}", hostile().display());
-                house.ok(&["agent", "update", "bad", "--command", &command]);
-                let mut client = Terminal::connect(&house, false);
-                client.say("bad");
-                let mut replies = [client.reply(), client.reply()];
-                replies.sort();
-                assert_eq!(replies, ["bad", "escaped"], "{what}");
-            });
-        }
-    });
+    let bounded: Vec<_> = GREEDY.into_iter().filter(|(what, _, _)| *what != "fork-for-ever").collect();
+    // A few at a time: this is not about who is served first.
+    for few in bounded.chunks(3) {
+        std::thread::scope(|threads| {
+            for (what, much, _) in few {
+                threads.spawn(move || uses_as_much_as_it_likes(what, *much));
+            }
+        });
+    }
+}
+
+fn uses_as_much_as_it_likes(what: &str, much: u64) {
+    let house = greedy_house(None, "process", "");
+    let command = format!("{} {what} {much}", hostile().display());
+    house.ok(&["agent", "update", "bad", "--command", &command]);
+    let mut client = Terminal::connect(&house, false);
+    client.say("bad");
+    let mut replies = [client.reply(), client.reply()];
+    replies.sort();
+    assert_eq!(replies, ["bad", "escaped"], "{what}");
 }

@@ -267,6 +267,9 @@ fn said(api: &BotApi) -> Vec<String> {
     api.texts().into_iter().filter(|text| of.contains(&text.as_str())).collect()
 }
 
+/// The step after which the question's buttons can be tapped.
+const SHOWN: &str = "delivery: the platform has it, nothing is on record";
+
 /// The house ends after each step that is on disk; the question is asked and answered once.
 #[test]
 fn a_crash_between_a_question_and_its_answer_loses_neither() {
@@ -277,7 +280,7 @@ fn a_crash_between_a_question_and_its_answer_loses_neither() {
     for point in [
         "hand-over: a batch is heard, not on record",
         "delivery: `sending` is on record, nobody was called",
-        "delivery: the platform has it, nothing is on record",
+        SHOWN,
         CRASH_POINT,
     ] {
         let api = BotApi::start();
@@ -297,8 +300,11 @@ fn a_crash_between_a_question_and_its_answer_loses_neither() {
             house.ended().map(drop)
         });
         house.end();
-        let answered = count(&house, "questions WHERE answer = 1");
-        assert_eq!(answered, i64::from(point == CRASH_POINT), "{point}");
+        // Once the platform has it, the tap may be on record before the step at which the house ends.
+        if point != SHOWN {
+            let answered = count(&house, "questions WHERE answer = 1");
+            assert_eq!(answered, i64::from(point == CRASH_POINT), "{point}");
+        }
         house.start_with("telegram");
         until(point, || {
             if api.waiting() == 0 {

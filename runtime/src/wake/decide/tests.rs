@@ -724,6 +724,9 @@ fn a_runner_that_has_ended_by_itself_does_not_give_way() {
     assert_eq!(world.state.idle_since(&world.facts, world.now), None);
     world.hear(Event::PlaceWanted);
     assert_eq!(world.end(), None);
+    // Nor does what its keeper is asked afterwards.
+    world.hear(Event::AgentChanged);
+    assert_eq!(world.end(), Some(End::AgentChanged));
     for event in [Event::Drained, Event::KeeperGone] {
         world.hear(event);
     }
