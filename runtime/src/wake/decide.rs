@@ -395,7 +395,14 @@ impl State {
             && run.exited.is_none()
             && run.take_at.is_none()
             && run.answer_at.is_none()
+            && !self.is_due(facts)
             && self.stuck_at(run, facts, now).is_none()
+    }
+
+    /// Whether a message is due that the runner takes, as far as is known: what was settled since is known with the
+    /// next projection.
+    fn is_due(&self, facts: &Facts) -> bool {
+        self.seen.and_then(|seen| seen.due_while_running).is_some_and(|due| due <= facts.wall)
     }
 
     fn wants_runner(&self, facts: &Facts) -> bool {

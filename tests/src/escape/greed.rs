@@ -83,7 +83,10 @@ fn watches(many: u64) -> Result<()> {
 fn hide_headless(mib: u64) -> Result<()> {
     let file = rustix::fs::memfd_create("hidden", rustix::fs::MemfdFlags::CLOEXEC)?;
     std::thread::spawn(move || {
-        let _ = fill(&mut File::from(file), mib);
+        match fill(&mut File::from(file), mib) {
+            Ok(()) => println!("escaped"),
+            Err(error) => println!("refused: {error}"),
+        }
         std::process::exit(0)
     });
     // SAFETY: it ends this thread alone, whose memory stays.

@@ -733,6 +733,19 @@ fn a_runner_that_has_ended_by_itself_does_not_give_way() {
     assert!(world.blames()[0].is_some_and(|why| why.contains("status 1")), "{:?}", world.blames());
 }
 
+/// A keeper begins with the acknowledgements that are in the file, old ones, too: they are no answer to what is due.
+#[test]
+fn a_runner_that_has_not_taken_its_message_does_not_give_way() {
+    let mut world = World::running();
+    world.takes(Batch { rows: 1, settled: true, ..Batch::default() });
+    world.hear(Event::PlaceWanted);
+    assert_eq!(world.end(), None);
+    world.nothing_is_due();
+    world.wait(SECOND);
+    world.hear(Event::PlaceWanted);
+    assert_eq!(world.end(), Some(End::GivesWay));
+}
+
 #[test]
 fn only_an_idle_runner_gives_way() {
     let mut world = World::claimed();
