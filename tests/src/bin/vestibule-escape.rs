@@ -275,10 +275,19 @@ fn answer(code: i32) -> Result<()> {
     if code < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
+/// A lease that lets others read only. While another program writes the file, it is tried again.
 fn lease(file: &File) -> Result<()> {
     use std::os::fd::AsRawFd;
-    // SAFETY: it takes numbers only.
-    answer(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) })
+    for _ in 0..5_000 {
+        // SAFETY: it takes numbers only.
+        match answer(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) }) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
+    Err(Error::other("another program writes the file all the time"))
 }
 
 fn hold(file: &File, kind: i32) -> Result<()> {
