@@ -6,7 +6,8 @@
 //! never goes to a chat that did not ask.
 
 use crate::format;
-use vestibule_session::MessageIn;
+use std::ops::ControlFlow;
+use vestibule_session::{MessageIn, Waiting};
 
 /// Rows answered together. Not empty, and at least one of them wakes the agent.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,25 +18,75 @@ pub struct Batch {
     asked: usize,
 }
 
-/// The next batch out of `pending`, which is in order of `seq`; `None` when nothing wakes the agent.
+/// How many rows after the deciding one are looked at: in a session of many chats all others may be another chat's.
+const LOOKED_AT_MAX: usize = 500;
+
+/// Picks the next batch out of pending rows, which it hears of in order of `seq`.
 ///
 /// At most `max` rows: the deciding row, before it as much of the newest context as there is room
 /// for, and after it whatever still fits. What comes later stays pending. Context older than that is
 /// acknowledged with the batch without being shown: kept pending it would crowd out newer context at
 /// every following turn.
-pub fn next(pending: Vec<MessageIn>, max: usize) -> Option<Batch> {
-    let usable = |row: &MessageIn| row.kind != "system";
-    let deciding = pending.iter().find(|row| usable(row) && row.trigger)?.clone();
-    let mut rows: Vec<MessageIn> =
-        pending.into_iter().filter(|row| usable(row) && belongs(row, &deciding)).collect();
-    let at = rows.iter().position(|row| row.id == deciding.id)?;
-    let start = (at + 1).saturating_sub(max.max(1));
-    let passed_over = rows.drain(..start).map(|row| row.id).collect();
-    rows.truncate(max.max(1));
-    Batch::of(rows, passed_over)
+pub struct Picker {
+    max: usize,
+    /// Context, until the deciding row has come; then the rows that go together.
+    rows: Vec<Waiting>,
+    deciding: Option<Waiting>,
+    looked_at: usize,
+    passed_over: Vec<String>,
 }
 
-fn belongs(row: &MessageIn, deciding: &MessageIn) -> bool {
+/// The ids of a batch's rows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Picked {
+    /// To show, in order.
+    pub shown: Vec<String>,
+    /// To settle without being shown.
+    pub passed_over: Vec<String>,
+}
+
+impl Picker {
+    /// For batches of at most `max` rows.
+    pub fn new(max: usize) -> Picker {
+        Picker { max: max.max(1), rows: vec![], deciding: None, looked_at: 0, passed_over: vec![] }
+    }
+
+    /// Hears of the next row that is due. After a break no other can belong to the batch.
+    pub fn hear(&mut self, row: Waiting) -> ControlFlow<()> {
+        if row.kind == "system" {
+            return ControlFlow::Continue(());
+        }
+        match &self.deciding {
+            None if row.trigger => self.decide(row),
+            None => self.rows.push(row),
+            Some(deciding) => {
+                self.looked_at += 1;
+                if belongs(&row, deciding) {
+                    self.rows.push(row);
+                }
+            }
+        }
+        let is_full = self.rows.len() >= self.max || self.looked_at >= LOOKED_AT_MAX;
+        if self.deciding.is_some() && is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn decide(&mut self, row: Waiting) {
+        self.rows.retain(|context| belongs(context, &row));
+        let start = (self.rows.len() + 1).saturating_sub(self.max);
+        self.passed_over = self.rows.drain(..start).map(|row| row.id).collect();
+        self.rows.push(row.clone());
+        self.deciding = Some(row);
+    }
+
+    /// What goes together; `None` when no row wakes the agent.
+    pub fn picked(self) -> Option<Picked> {
+        self.deciding?;
+        let shown = self.rows.into_iter().map(|row| row.id).collect();
+        Some(Picked { shown, passed_over: self.passed_over })
+    }
+}
+
+fn belongs(row: &Waiting, deciding: &Waiting) -> bool {
     row.channel_type == deciding.channel_type
         && row.account == deciding.account
         && row.platform_id == deciding.platform_id
@@ -43,7 +94,8 @@ fn belongs(row: &MessageIn, deciding: &MessageIn) -> bool {
 }
 
 impl Batch {
-    fn of(rows: Vec<MessageIn>, passed_over: Vec<String>) -> Option<Batch> {
+    /// Of these rows, as they were picked; `None` when none of them wakes the agent.
+    pub fn of(rows: Vec<MessageIn>, passed_over: Vec<String>) -> Option<Batch> {
         let asked = rows.iter().rposition(|row| row.trigger)?;
         Some(Batch { rows, passed_over, asked })
     }
@@ -111,19 +163,48 @@ pub(crate) mod tests {
         Batch::of(rows, Vec::new()).unwrap()
     }
 
-    fn in_chat(chat: &str, row: MessageIn) -> MessageIn {
-        MessageIn { platform_id: Some(chat.to_owned()), ..row }
+    /// The same row before its content is read.
+    fn waiting(seq: i64, trigger: bool, thread: Option<&str>) -> Waiting {
+        let row = row(seq, trigger, thread);
+        Waiting {
+            id: row.id,
+            seq,
+            kind: row.kind,
+            process_after: None,
+            trigger,
+            on_wake: false,
+            channel_type: row.channel_type,
+            account: None,
+            platform_id: row.platform_id,
+            thread_id: row.thread_id,
+        }
     }
 
-    fn with(row: MessageIn, kind: &str, account: Option<&str>) -> MessageIn {
-        MessageIn { kind: kind.to_owned(), account: account.map(str::to_owned), ..row }
+    fn in_chat(chat: &str, row: Waiting) -> Waiting {
+        Waiting { platform_id: Some(chat.to_owned()), ..row }
+    }
+
+    fn with(row: Waiting, kind: &str, account: Option<&str>) -> Waiting {
+        Waiting { kind: kind.to_owned(), account: account.map(str::to_owned), ..row }
+    }
+
+    fn pick(pending: Vec<Waiting>, max: usize) -> (Option<Picked>, usize) {
+        let (mut picker, mut heard) = (Picker::new(max), 0);
+        for row in pending {
+            heard += 1;
+            if picker.hear(row).is_break() {
+                break;
+            }
+        }
+        (picker.picked(), heard)
     }
 
     #[test]
     fn what_goes_together() {
         let (t, c) = (true, false);
+        let row = waiting;
         let many = |n: i64| (1..=n).map(|i| row(2 * i, c, None)).collect::<Vec<_>>();
-        type Case = (&'static str, Vec<MessageIn>, usize, &'static [i64], &'static [i64]);
+        type Case = (&'static str, Vec<Waiting>, usize, &'static [i64], &'static [i64]);
         // name, pending, max, shown, passed over
         let cases: Vec<Case> = vec![
             ("nothing", vec![], 10, &[], &[]),
@@ -162,15 +243,24 @@ pub(crate) mod tests {
                 &[],
             ),
             ("room for one", vec![row(2, c, None), row(4, t, None)], 1, &[4], &[2]),
+            ("no room is room for one", vec![row(2, t, None), row(4, t, None)], 0, &[2], &[]),
         ];
         for (name, pending, max, shown, passed_over) in cases {
-            let batch = next(pending, max);
+            let (picked, _) = pick(pending, max);
             let ids = |seqs: &[i64]| seqs.iter().map(|seq| format!("m{seq}")).collect::<Vec<_>>();
-            let found =
-                batch.as_ref().map(|b| b.rows.iter().map(|r| r.id.clone()).collect()).unwrap_or(vec![]);
-            assert_eq!(found, ids(shown), "{name}");
-            assert_eq!(batch.map(|b| b.passed_over).unwrap_or_default(), ids(passed_over), "{name}");
+            let want = Picked { shown: ids(shown), passed_over: ids(passed_over) };
+            assert_eq!(picked.unwrap_or_default(), want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_backlog_is_not_read_to_its_end() {
+        let questions: Vec<Waiting> = (1..2_000).map(|i| waiting(2 * i, true, None)).collect();
+        let (picked, heard) = pick(questions.clone(), 10);
+        assert_eq!((picked.unwrap().shown.len(), heard), (10, 10));
+        let chats = questions.into_iter().map(|row| in_chat(&row.id.clone(), row)).collect();
+        let (picked, heard) = pick(chats, 10);
+        assert_eq!((picked.unwrap().shown.len(), heard), (1, LOOKED_AT_MAX + 1));
     }
 
     #[test]

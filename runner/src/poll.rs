@@ -1,18 +1,22 @@
 //! The loop: next batch, one turn, again.
 
-use crate::batch::{self, Batch};
+use crate::batch::{Batch, Picked, Picker};
 use crate::destinations::Destinations;
 use crate::turn::Runner;
 use crate::watch::Doorbell;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
-use vestibule_session::{Error, InboundReader, Result, SessionDir};
+use vestibule_session::{Error, InboundReader, Result, SessionDir, Waiting};
 
 /// How long to sleep at most: mounts exist that do not tell of changes, and rows fall due.
 const SLOW_POLL: Duration = Duration::from_secs(1);
 /// How often, and after what pause, to try again at once while the runtime writes.
 const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
+/// So many rows are read under one lock: the runtime writes between two such reads, however many wait.
+const AT_ONCE: usize = 100;
 /// So many rows are remembered before those that the runtime knows to be settled are forgotten.
 const FORGET_AT: usize = 500;
 
@@ -93,19 +97,28 @@ impl Eyes {
             Some(start) => start,
             None => self.first(&reader, runner)?,
         };
-        // No limit: context may pile up before the row that asks, and must not hide it.
-        let mut pending = reader.pending(Timestamp::now(), true, runner.taken(), usize::MAX)?;
+        let picked = self.pick(&reader, runner, start)?;
         self.complaint.clear();
-        pending.retain(|row| !row.on_wake || row.seq <= start);
-        match batch::next(pending, runner.settings().max_messages) {
-            Some(batch) => Ok(Some((batch, Look::through(reader)?))),
-            None => {
-                if runner.taken().len() >= FORGET_AT {
-                    forget_settled(&reader, runner)?;
-                }
-                Ok(None)
-            }
+        let batch = match picked {
+            Some(picked) => fetch(&reader, picked)?,
+            None => None,
+        };
+        if batch.is_none() && runner.taken().len() >= FORGET_AT {
+            forget_settled(&reader, runner)?;
         }
+        batch.map(|batch| Ok((batch, Look::through(reader)?))).transpose()
+    }
+
+    /// Looks through what is pending for the next batch.
+    fn pick(&self, reader: &InboundReader, runner: &Runner, start: i64) -> Result<Option<Picked>> {
+        let now = Timestamp::now();
+        let mut picker = Picker::new(runner.settings().max_messages);
+        each_waiting(reader, |row| {
+            let is_due = row.process_after.is_none_or(|after| after <= now);
+            let is_free = is_due && (!row.on_wake || row.seq <= start) && !runner.taken().contains(&row.id);
+            if is_free { picker.hear(row) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(picker.picked())
     }
 
     /// The first look at the file: what an earlier runner did and the runtime knows is forgotten.
@@ -123,13 +136,40 @@ impl Eyes {
     }
 }
 
-/// Forgets the rows that the runtime knows to be settled: it does not ask for them again.
+/// The rows of a batch. One that is not pending any more is not answered.
+fn fetch(reader: &InboundReader, picked: Picked) -> Result<Option<Batch>> {
+    let mut rows = Vec::new();
+    for id in &picked.shown {
+        rows.extend(reader.pending(id)?);
+    }
+    Ok(Batch::of(rows, picked.passed_over))
+}
+
+/// Forgets the rows that the runtime knows to be settled: it does not ask for them again. What is pending is read,
+/// not what was taken: there may be any number of those.
 fn forget_settled(reader: &InboundReader, runner: &mut Runner) -> Result<()> {
-    let mut settled = Vec::new();
-    for id in runner.taken() {
-        if reader.is_settled(id)? {
-            settled.push(id.clone());
+    let mut pending = HashSet::new();
+    each_waiting(reader, |row| {
+        pending.insert(row.id);
+        ControlFlow::Continue(())
+    })?;
+    runner.keep(&pending)
+}
+
+/// Shows the pending rows in order, until it breaks. The file is locked for some of them at a time.
+fn each_waiting(reader: &InboundReader, mut show: impl FnMut(Waiting) -> ControlFlow<()>) -> Result<()> {
+    let mut above = i64::MIN;
+    loop {
+        let rows = reader.waiting(above, AT_ONCE)?;
+        let is_last = rows.len() < AT_ONCE;
+        for row in rows {
+            above = row.seq;
+            if show(row).is_break() {
+                return Ok(());
+            }
+        }
+        if is_last {
+            return Ok(());
         }
     }
-    runner.forget(&settled)
 }

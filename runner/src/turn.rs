@@ -67,14 +67,15 @@ impl Runner {
         &self.taken
     }
 
-    /// Forgets rows that the runtime knows to be settled.
+    /// Forgets the rows that are not pending any more: the runtime knows that they are settled.
     ///
     /// # Errors
     /// An error of SQLite.
-    pub fn forget(&mut self, settled: &[String]) -> vestibule_session::Result<()> {
+    pub fn keep(&mut self, pending: &HashSet<String>) -> vestibule_session::Result<()> {
+        let settled: Vec<String> = self.taken.difference(pending).cloned().collect();
         if !settled.is_empty() {
-            self.write(|outbound| outbound.forget(settled))?;
-            self.taken.retain(|id| !settled.contains(id));
+            self.write(|outbound| outbound.forget(&settled))?;
+            self.taken.retain(|id| pending.contains(id));
         }
         Ok(())
     }

@@ -215,7 +215,7 @@ mod writer {
 }
 
 #[cfg(feature = "runner")]
-pub use reader::InboundReader;
+pub use reader::{InboundReader, Waiting};
 
 #[cfg(feature = "runner")]
 mod reader {
@@ -224,6 +224,22 @@ mod reader {
     use rusqlite::{OptionalExtension, Row};
     use std::collections::HashSet;
     use vestibule_plugin_api::Timestamp;
+
+    /// A pending row without its content: what says when its turn is, and with which others.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    #[allow(missing_docs, reason = "as in `MessageIn`")]
+    pub struct Waiting {
+        pub id: String,
+        pub seq: i64,
+        pub kind: String,
+        pub process_after: Option<Timestamp>,
+        pub trigger: bool,
+        pub on_wake: bool,
+        pub channel_type: Option<String>,
+        pub account: Option<String>,
+        pub platform_id: Option<String>,
+        pub thread_id: Option<String>,
+    }
 
     /// What a runner sees of `inbound.db`: one connection for one poll.
     pub struct InboundReader {
@@ -247,33 +263,43 @@ mod reader {
             Ok(InboundReader { db, columns })
         }
 
-        /// Rows that are pending and due at `now`, oldest first, at most `limit` of those that
-        /// `taken` does not contain. `first_poll` rows are for a runner's very first poll only.
+        /// Pending rows above a number, in order, at most `limit`, without their content. The file is locked
+        /// for the writer only while this reads.
         ///
         /// # Errors
         /// As [`InboundReader::open`].
-        pub fn pending(
-            &self,
-            now: Timestamp,
-            first_poll: bool,
-            taken: &HashSet<String>,
-            limit: usize,
-        ) -> Result<Vec<MessageIn>> {
-            let sql = format!("SELECT * FROM ({}) WHERE status = 'pending' ORDER BY seq", self.select());
-            let mut statement = self.db.prepare(&sql)?;
-            let mut rows = statement.query([])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let message = message_of(row)?;
-                let due = message.process_after.is_none_or(|after| after <= now);
-                if due && (first_poll || !message.on_wake) && !taken.contains(&message.id) {
-                    found.push(message);
-                    if found.len() >= limit {
-                        break;
-                    }
-                }
-            }
-            Ok(found)
+        pub fn waiting(&self, above_seq: i64, limit: usize) -> Result<Vec<Waiting>> {
+            let sql = format!(
+                "SELECT id, seq, kind, process_after, \"trigger\", on_wake, channel_type, account, platform_id, thread_id \
+                 FROM ({}) WHERE status = 'pending' AND seq > ?1 ORDER BY seq LIMIT ?2",
+                self.select()
+            );
+            let mut statement = self.db.prepare_cached(&sql)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = statement.query_map(rusqlite::params![above_seq, limit], |r| {
+                Ok(Waiting {
+                    id: r.get(0)?,
+                    seq: r.get(1)?,
+                    kind: r.get(2)?,
+                    process_after: r.get::<_, Option<String>>(3)?.as_deref().and_then(parse_time),
+                    trigger: r.get(4)?,
+                    on_wake: r.get(5)?,
+                    channel_type: r.get(6)?,
+                    account: r.get(7)?,
+                    platform_id: r.get(8)?,
+                    thread_id: r.get(9)?,
+                })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        }
+
+        /// A row, while it is pending.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn pending(&self, id: &str) -> Result<Option<MessageIn>> {
+            let sql = format!("SELECT * FROM ({}) WHERE status = 'pending' AND id = ?1", self.select());
+            Ok(self.db.prepare_cached(&sql)?.query_row([id], message_of).optional()?)
         }
 
         /// The newest row, of any status, that came from this chat.
@@ -286,18 +312,6 @@ mod reader {
                 self.select()
             );
             Ok(self.db.query_row(&sql, [channel_type, platform_id], message_of).optional()?)
-        }
-
-        /// Whether a row is no longer pending, or not there at all.
-        ///
-        /// # Errors
-        /// As [`InboundReader::open`].
-        pub fn is_settled(&self, id: &str) -> Result<bool> {
-            let status: Option<String> = self
-                .db
-                .query_row("SELECT status FROM messages_in WHERE id = ?1", [id], |r| r.get(0))
-                .optional()?;
-            Ok(status.is_none_or(|status| status != "pending"))
         }
 
         /// The highest sequence number of the file, or 0.

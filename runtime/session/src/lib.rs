@@ -43,7 +43,7 @@ pub use heartbeat::look as look_at_heartbeat;
 #[cfg(feature = "runner")]
 pub use heartbeat::touch as touch_heartbeat;
 #[cfg(feature = "runner")]
-pub use inbound::InboundReader;
+pub use inbound::{InboundReader, Waiting};
 #[cfg(feature = "ledger")]
 pub use inbound::{InboundWriter, Projection};
 pub use layout::SessionDir;
