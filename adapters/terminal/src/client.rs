@@ -1,12 +1,14 @@
 //! The connected clients.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
 use vestibule_plugin_api::*;
 
 /// The chat that every terminal is in.
@@ -21,12 +23,24 @@ const FILE_PATIENCE: Duration = Duration::from_secs(60);
 const CLIENTS_MAX: usize = 64;
 /// What is written at a time, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
-/// A client that takes no line for this long is stuck.
+/// How many lines may wait for a client that writes and does not read: further lines of its own are not read
+/// meanwhile.
+const WAITING_LINES_MAX: usize = 4096;
+/// A client that takes no line for this long, and writes none, is stuck.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// A client shows its token within this time, or goes.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
 
-type Writer = Arc<tokio::sync::Mutex<OwnedWriteHalf>>;
+/// A line on its way to a client, and the files that follow it.
+struct Outgoing {
+    line: serde_json::Value,
+    files: Vec<Attachment>,
+    /// Is told when the client's socket has all of it; dropped when it never will.
+    written: oneshot::Sender<()>,
+}
+
+/// Where a client's lines wait: its socket is read whatever is still to be written.
+type Lines = mpsc::Sender<Outgoing>;
 
 /// Who is connected.
 #[derive(Default)]
@@ -36,7 +50,7 @@ pub struct Clients {
 
 #[derive(Clone)]
 struct Client {
-    writer: Writer,
+    lines: Lines,
     /// A person sits there, and reads whatever comes.
     interactive: bool,
 }
@@ -87,24 +101,30 @@ impl Clients {
             }
         };
         let mut line = serde_json::json!({ "text": text, "in_reply_to": in_reply_to });
-        let files: Vec<(&str, &[u8])> = files
-            .iter()
-            .map(|file| (file.name.as_str(), file.bytes.as_deref().unwrap_or_default()))
-            .collect();
         if !files.is_empty() {
             let head =
-                |(name, bytes): &(&str, &[u8])| serde_json::json!({ "name": name, "size": bytes.len() });
+                |file: &Attachment| serde_json::json!({ "name": file.name, "size": bytes(file).len() });
             line["files"] = files.iter().map(head).collect();
         }
         let mut shown = false;
         for reader in readers {
-            shown |= write_with(&reader.writer, &line, &files).await.is_ok();
+            shown |= show_one(&reader.lines, line.clone(), files.to_vec()).await;
         }
         match (shown, thread) {
             (true, _) => Ok(()),
             (false, Some(_)) => Err(PluginError::refused("the terminal that asked has gone")),
             (false, None) => Err(PluginError::retry("no terminal is connected")),
         }
+    }
+
+    /// Takes a client in, unless there are too many.
+    fn enter(&self, name: &str, lines: &Lines, interactive: bool) -> std::result::Result<(), String> {
+        let mut open = self.open();
+        if open.len() >= CLIENTS_MAX {
+            return Err(format!("{CLIENTS_MAX} terminals are connected; close one"));
+        }
+        open.insert(name.to_owned(), Client { lines: lines.clone(), interactive });
+        Ok(())
     }
 
     /// Ends every connection.
@@ -122,27 +142,29 @@ pub async fn serve(
     runtime: Runtime,
 ) {
     let (from, to) = stream.into_split();
-    let (mut from, writer) = (BufReader::new(from), Arc::new(tokio::sync::Mutex::new(to)));
+    let mut from = BufReader::new(from);
+    let (lines, waiting) = mpsc::channel(WAITING_LINES_MAX);
+    let heard = Arc::new(AtomicU64::new(0));
+    let writer = tokio::spawn(write_all(to, waiting, heard.clone()));
     let greeted = tokio::time::timeout(TOKEN_PATIENCE, greet(&mut from, &token)).await;
-    let interactive = match greeted {
-        Ok(Ok(interactive)) => interactive,
-        Ok(Err(why)) => return drop(write(&writer, &serde_json::json!({ "error": why })).await),
+    let welcome = match greeted {
+        Ok(greeted) => greeted.and_then(|interactive| clients.enter(&name, &lines, interactive)),
         Err(_) => return,
     };
-    {
-        let mut open = clients.open();
-        if open.len() < CLIENTS_MAX {
-            open.insert(name.clone(), Client { writer: writer.clone(), interactive });
-        }
+    let entered = welcome.is_ok();
+    let answer = welcome.map_or_else(
+        |why| serde_json::json!({ "error": why }),
+        |()| serde_json::json!({ "ready": true, "thread": name }),
+    );
+    if say(&lines, answer).await && entered {
+        listen(&mut from, &name, &lines, &heard, &runtime).await;
     }
-    if clients.open().contains_key(&name) {
-        let _ = write(&writer, &serde_json::json!({ "ready": true })).await;
-        listen(&mut from, &name, &writer, &runtime).await;
+    if entered {
         clients.open().remove(&name);
-    } else {
-        let why = format!("{CLIENTS_MAX} terminals are connected; close one");
-        let _ = write(&writer, &serde_json::json!({ "error": why })).await;
     }
+    // What was said last is still written.
+    drop(lines);
+    let _ = writer.await;
 }
 
 async fn greet(from: &mut BufReader<OwnedReadHalf>, token: &Secret) -> std::result::Result<bool, String> {
@@ -157,10 +179,15 @@ async fn greet(from: &mut BufReader<OwnedReadHalf>, token: &Secret) -> std::resu
     }
 }
 
-async fn listen(from: &mut BufReader<OwnedReadHalf>, name: &str, writer: &Writer, runtime: &Runtime) {
-    let mut number = 0_u64;
+async fn listen(
+    from: &mut BufReader<OwnedReadHalf>,
+    name: &str,
+    lines: &Lines,
+    heard: &AtomicU64,
+    runtime: &Runtime,
+) {
     while let Some(line) = read(from).await {
-        number += 1;
+        let number = heard.fetch_add(1, Ordering::Relaxed) + 1;
         let answer = match serde_json::from_slice::<Line>(&line) {
             Ok(line) => match read_files(from, line.files).await {
                 Some(files) => take(runtime, name, number, line.text, files).await,
@@ -168,7 +195,7 @@ async fn listen(from: &mut BufReader<OwnedReadHalf>, name: &str, writer: &Writer
             },
             Err(error) => serde_json::json!({ "error": format!("the line cannot be read: {error}") }),
         };
-        if write(writer, &answer).await.is_err() {
+        if !say(lines, answer).await {
             return;
         }
     }
@@ -234,23 +261,45 @@ async fn read(from: &mut BufReader<OwnedReadHalf>) -> Option<Vec<u8>> {
     line.ends_with(b"\n").then_some(line)
 }
 
-async fn write(writer: &Writer, line: &serde_json::Value) -> std::io::Result<()> {
-    write_with(writer, line, &[]).await
+/// Puts a line where it waits for the client; false when the client has gone, or is stuck.
+async fn say(lines: &Lines, line: serde_json::Value) -> bool {
+    lines.send(Outgoing { line, files: vec![], written: oneshot::channel().0 }).await.is_ok()
 }
 
-/// One line and the files that follow it, with nobody's line in between.
-async fn write_with(
-    writer: &Writer,
-    line: &serde_json::Value,
-    files: &[(&str, &[u8])],
-) -> std::io::Result<()> {
-    let mut writer = writer.lock().await;
-    let line = format!("{line}\n");
-    let parts = std::iter::once(line.as_bytes()).chain(files.iter().map(|(_, bytes)| *bytes));
-    for part in parts.flat_map(|part| part.chunks(PIECE_BYTES)) {
-        tokio::time::timeout(WRITE_PATIENCE, writer.write_all(part))
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
+/// The same with files; returns when the client's socket has all of it.
+async fn show_one(lines: &Lines, line: serde_json::Value, files: Vec<Attachment>) -> bool {
+    let (written, is_written) = oneshot::channel();
+    lines.send(Outgoing { line, files, written }).await.is_ok() && is_written.await.is_ok()
+}
+
+fn bytes(file: &Attachment) -> &[u8] {
+    file.bytes.as_deref().unwrap_or_default()
+}
+
+/// Writes a client's lines one after another, each with its files. Ends when the client has gone or is stuck,
+/// which is told by what still waits. `heard` counts the client's own lines.
+async fn write_all(mut to: OwnedWriteHalf, mut waiting: mpsc::Receiver<Outgoing>, heard: Arc<AtomicU64>) {
+    while let Some(next) = waiting.recv().await {
+        let line = format!("{}\n", next.line);
+        let parts = std::iter::once(line.as_bytes()).chain(next.files.iter().map(bytes));
+        for part in parts.flat_map(|part| part.chunks(PIECE_BYTES)) {
+            if !write(&mut to, part, &heard).await {
+                return;
+            }
+        }
+        let _ = next.written.send(());
     }
-    Ok(())
+}
+
+/// False when the client has gone or is stuck.
+async fn write(to: &mut OwnedWriteHalf, part: &[u8], heard: &AtomicU64) -> bool {
+    let mut write = std::pin::pin!(to.write_all(part));
+    loop {
+        let before = heard.load(Ordering::Relaxed);
+        match tokio::time::timeout(WRITE_PATIENCE, &mut write).await {
+            Ok(written) => return written.is_ok(),
+            Err(_) if heard.load(Ordering::Relaxed) == before => return false,
+            Err(_) => {}
+        }
+    }
 }

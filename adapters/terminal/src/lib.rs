@@ -4,12 +4,14 @@
 //! ```text
 //! client                                  adapter
 //! {"token":"…","interactive":true}    →
-//!                                     ←   {"ready":true}
+//!                                     ←   {"ready":true,"thread":"<its thread>"}
 //! {"text":"hello"}                    →
 //!                                     ←   {"taken":"<message id>"}   it is on disk
 //!                                     ←   {"text":"hello","in_reply_to":"<message id>"}
 //!                                     ←   {"error":"…"}              what went wrong, in words
 //! ```
+//!
+//! Either side may write without waiting for the other: its socket is read all the same.
 //!
 //! Either side's text may have `"files":[{"name":"a.pdf","size":3}]`: that many raw bytes of each file
 //! follow the line.

@@ -1,12 +1,15 @@
 //! `vestibule chat`: a client of the terminal channel. Without a running house it starts one inside
 //! itself.
 
+mod follow;
+mod talk;
+
 use crate::cli::ChatArgs;
 use crate::up::program;
 use anyhow::{Context, bail};
+use follow::{Outcome, follow};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -14,14 +17,15 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use vestibule_runtime::{Config, Home, Running, Scope, words};
 
-/// How long a house may take to open its terminal.
-const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a house that starts, or one that stops, is waited for.
+const OPEN_PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked for.
+const LOOK_PAUSE: Duration = Duration::from_millis(2);
+/// A wait that is longer than this is told.
+const WAIT_UNTOLD: Duration = Duration::from_secs(1);
 
 /// The longest line about a file, in characters: a path has 4,095 bytes at most.
 const FILE_LINE_CHARS_MAX: usize = 4_200;
-
-/// Nothing more comes after this long without a line.
-const QUIET: Duration = Duration::from_millis(300);
 
 /// Says one thing, or keeps talking.
 pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
@@ -29,10 +33,12 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let interactive = args.text.is_empty() && args.files.is_empty();
     let files = args.files.iter().map(|path| read_file(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut terminal, inner) = connect(&home, interactive).await?;
-    terminal.save = args.save.clone();
-    let outcome =
-        if interactive { talk(&mut terminal).await } else { say(&mut terminal, &args, &files).await };
-    drop(terminal);
+    terminal.ears.save = args.save.clone();
+    let outcome = if interactive {
+        talk::talk(&home, terminal, Duration::from_secs(args.timeout)).await
+    } else {
+        say(&home, terminal, &args, &files).await
+    };
     if let Some(running) = inner {
         running.stop().await?;
     }
@@ -40,8 +46,15 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
 }
 
 struct Terminal {
-    from: Lines<BufReader<OwnedReadHalf>>,
+    ears: Ears,
     to: OwnedWriteHalf,
+}
+
+/// What is heard of the house.
+struct Ears {
+    from: Lines<BufReader<OwnedReadHalf>>,
+    /// What the house calls this connection.
+    thread: Option<String>,
     /// Where the files of replies are saved.
     save: Option<PathBuf>,
 }
@@ -66,35 +79,66 @@ fn read_file(path: &Path) -> anyhow::Result<(String, Vec<u8>)> {
     Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes))
 }
 
-/// The running house's terminal, or that of a house started here.
+/// The running house's terminal, or that of a house started here. One that is starting or stopping is waited
+/// for.
 async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Option<Running>)> {
-    if let Ok(stream) = UnixStream::connect(home.terminal_socket()).await {
-        return Ok((greet(home, stream, interactive).await?, None));
-    }
-    let inner = match Running::start(home.clone(), Config::load(home)?, Scope::Terminal, program()).await {
-        Ok(running) => Some(running),
-        // Somebody else's house holds the home: it may be opening its terminal just now.
-        Err(vestibule_runtime::Error::Locked(_)) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let deadline = Instant::now() + OPEN_PATIENCE;
+    let (begin, mut told, mut inner) = (Instant::now(), false, None);
     loop {
-        match UnixStream::connect(home.terminal_socket()).await {
-            Ok(stream) => return Ok((greet(home, stream, interactive).await?, inner)),
-            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(1)).await,
-            Err(error) => {
-                return Err(error).context("the terminal channel does not open; see `vestibule status`");
-            }
+        if let Ok(stream) = UnixStream::connect(home.terminal_socket()).await
+            && let Some(terminal) = greet(home, stream, interactive).await?
+        {
+            return Ok((terminal, inner));
         }
+        if inner.is_none() {
+            inner = match Running::start(home.clone(), Config::load(home)?, Scope::Terminal, program()).await
+            {
+                Ok(running) => Some(running),
+                Err(vestibule_runtime::Error::Locked(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
+        }
+        if begin.elapsed() > OPEN_PATIENCE {
+            bail!("the terminal channel does not open; see `vestibule status`");
+        }
+        if begin.elapsed() > WAIT_UNTOLD && !std::mem::replace(&mut told, true) {
+            let at = home.root().display();
+            eprintln!("waiting for the vestibule on {at}: it is starting, or stopping");
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
 
-async fn greet(home: &Home, stream: UnixStream, interactive: bool) -> anyhow::Result<Terminal> {
+/// Shows the token; `None` when the house hangs up, because it stops.
+async fn greet(home: &Home, stream: UnixStream, interactive: bool) -> anyhow::Result<Option<Terminal>> {
     let (from, to) = stream.into_split();
-    let mut terminal = Terminal { from: BufReader::new(from).lines(), to, save: None };
-    terminal.write(&json!({ "token": home.token()?, "interactive": interactive })).await?;
-    terminal.read().await?;
-    Ok(terminal)
+    let mut terminal =
+        Terminal { ears: Ears { from: BufReader::new(from).lines(), thread: None, save: None }, to };
+    let token = json!({ "token": home.token()?, "interactive": interactive });
+    if terminal.write(&token).await.is_err() {
+        return Ok(None);
+    }
+    let Ok(Some(line)) = terminal.ears.from.next_line().await else { return Ok(None) };
+    terminal.ears.thread = heard(&line)?["thread"].as_str().map(str::to_owned);
+    Ok(Some(terminal))
+}
+
+/// One line of the house; what it answers with an error is one here.
+fn heard(line: &str) -> anyhow::Result<Value> {
+    let line = parsed(line)?;
+    match line["error"].as_str() {
+        Some(error) => bail!("{error}"),
+        None => Ok(line),
+    }
+}
+
+fn parsed(line: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(line).context("the house said something strange")
+}
+
+/// The end of a wait in which no reply came.
+fn late(patience: Duration) -> anyhow::Error {
+    let seconds = patience.as_secs();
+    anyhow::anyhow!("no reply came within {seconds} s; `vestibule status` says how the house is")
 }
 
 impl Terminal {
@@ -102,33 +146,49 @@ impl Terminal {
         Ok(self.to.write_all(format!("{line}\n").as_bytes()).await?)
     }
 
-    /// The next line; what the house answers with an error is one here.
-    async fn read(&mut self) -> anyhow::Result<Value> {
-        let line = self.from.next_line().await?.context("the house has hung up")?;
-        let line: Value = serde_json::from_str(&line).context("the house said something strange")?;
-        match line["error"].as_str() {
-            Some(error) => bail!("{error}"),
-            None => Ok(line),
-        }
-    }
-
-    /// Says something and waits for the reply.
-    async fn round(&mut self, text: &str, files: &[(String, Vec<u8>)]) -> anyhow::Result<String> {
+    /// Says something and waits for the reply; `None` when none comes, which is told.
+    async fn round(
+        &mut self,
+        home: &Home,
+        text: &str,
+        files: &[(String, Vec<u8>)],
+    ) -> anyhow::Result<Option<String>> {
         let heads: Vec<Value> =
             files.iter().map(|(name, bytes)| json!({ "name": name, "size": bytes.len() })).collect();
         self.write(&json!({ "text": text, "files": heads })).await?;
         for (_, bytes) in files {
             self.to.write_all(bytes).await?;
         }
+        let thread = self.ears.thread.clone();
+        let mut following = None;
         loop {
-            let line = self.read().await?;
+            let outcome = async {
+                match following.as_mut() {
+                    Some(outcome) => outcome.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let line = tokio::select! {
+                line = self.ears.from.next_line() => heard(&line?.context("the house has hung up")?)?,
+                outcome = outcome => match outcome {
+                    // It is on its way here.
+                    Outcome::Answered => { following = None; continue }
+                    Outcome::Silent(why) => { eprintln!("{why}"); return Ok(None) }
+                    Outcome::Failed(why) => bail!(why),
+                }
+            };
+            if let Some(id) = line["taken"].as_str() {
+                following = Some(Box::pin(follow(home.clone(), thread.clone(), id.to_owned())));
+            }
             if let Some(reply) = line["text"].as_str() {
-                let files = self.files(&line).await?;
-                return Ok([&[reply.to_owned()], files.as_slice()].concat().join("\n"));
+                let files = self.ears.files(&line).await?;
+                return Ok(Some([&[reply.to_owned()], files.as_slice()].concat().join("\n")));
             }
         }
     }
+}
 
+impl Ears {
     /// Takes the files that follow a line, saves them if they are wanted, and says what became of
     /// each.
     async fn files(&mut self, line: &Value) -> anyhow::Result<Vec<String>> {
@@ -154,20 +214,26 @@ impl Terminal {
     }
 }
 
-async fn say(terminal: &mut Terminal, args: &ChatArgs, files: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
+async fn say(
+    home: &Home,
+    mut terminal: Terminal,
+    args: &ChatArgs,
+    files: &[(String, Vec<u8>)],
+) -> anyhow::Result<()> {
     let text = args.text.join(" ");
     let patience = Duration::from_secs(args.timeout);
-    let late =
-        || format!("no reply came within {} s; `vestibule status` says how the house is", args.timeout);
+    let late = |_| late(patience);
     let begin = Instant::now();
-    let reply = tokio::time::timeout(patience, terminal.round(&text, files)).await.with_context(late)??;
-    println!("{reply}");
+    let reply = tokio::time::timeout(patience, terminal.round(home, &text, files)).await.map_err(late)??;
+    if let Some(reply) = reply {
+        println!("{reply}");
+    }
     let Some(rounds) = args.time else { return Ok(()) };
     let first = begin.elapsed();
     let mut times = Vec::new();
     for _ in 0..rounds {
         let begin = Instant::now();
-        tokio::time::timeout(patience, terminal.round(&text, &[])).await.with_context(late)??;
+        tokio::time::timeout(patience, terminal.round(home, &text, &[])).await.map_err(late)??;
         times.push(begin.elapsed());
     }
     times.sort();
@@ -184,67 +250,4 @@ async fn say(terminal: &mut Terminal, args: &ChatArgs, files: &[(String, Vec<u8>
     }
     println!();
     Ok(())
-}
-
-/// Keeps talking until standard input ends.
-async fn talk(terminal: &mut Terminal) -> anyhow::Result<()> {
-    let person = std::io::stdin().is_terminal();
-    let prompt = || {
-        if person {
-            print!("> ");
-            let _ = std::io::stdout().flush();
-        }
-    };
-    if person {
-        println!("Talk to the agent; Ctrl-D ends.");
-    }
-    let mut input = BufReader::new(tokio::io::stdin()).lines();
-    let (mut open, mut sent, mut asked) = (true, 0_usize, VecDeque::new());
-    prompt();
-    loop {
-        let answered = !open && sent == 0 && asked.is_empty();
-        tokio::select! {
-            line = input.next_line(), if open => match line? {
-                Some(text) if text.trim().is_empty() => prompt(),
-                Some(text) => {
-                    terminal.write(&json!({ "text": text })).await?;
-                    sent += 1;
-                }
-                None => open = false,
-            },
-            line = terminal.from.next_line() => {
-                let Some(line) = line? else { bail!("the house has hung up") };
-                let line: Value = serde_json::from_str(&line).context("the house said something strange")?;
-                hear(&line, &mut sent, &mut asked);
-                for file in terminal.files(&line).await? {
-                    println!("{file}");
-                }
-                if line["taken"].is_null() {
-                    prompt();
-                }
-            }
-            // One answer may come in several parts.
-            () = tokio::time::sleep(QUIET), if answered => return Ok(()),
-        }
-    }
-}
-
-/// One line of the house: what was asked is taken, answered, or went wrong. A reply answers the
-/// message it names and all before it.
-fn hear(line: &Value, sent: &mut usize, asked: &mut VecDeque<String>) {
-    if let Some(id) = line["taken"].as_str() {
-        *sent = sent.saturating_sub(1);
-        asked.push_back(id.to_owned());
-    }
-    if let Some(error) = line["error"].as_str() {
-        *sent = sent.saturating_sub(1);
-        eprintln!("{error}");
-    }
-    if let Some(text) = line["text"].as_str() {
-        println!("{text}");
-        let named = line["in_reply_to"].as_str();
-        if let Some(at) = asked.iter().position(|id| Some(id.as_str()) == named) {
-            asked.drain(..=at);
-        }
-    }
 }

@@ -25,7 +25,7 @@ pub async fn verb(command: Command) -> anyhow::Result<()> {
 }
 
 /// Asks the running house.
-async fn ask(home: &Home, verb: &str, args: Value) -> anyhow::Result<Value> {
+pub async fn ask(home: &Home, verb: &str, args: Value) -> anyhow::Result<Value> {
     let path = home.control_socket();
     let Ok(mut stream) = UnixStream::connect(&path).await else {
         bail!("no vestibule runs on {}; start it with `vestibule up`", home.root().display());

@@ -1,8 +1,12 @@
 //! `vestibule up`: run until told to stop.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
-use vestibule_runtime::{Config, Home, Running, Scope};
+use vestibule_runtime::{Config, Error, Home, Running, Scope};
+
+/// How long whoever holds the home is waited for: a `vestibule chat` that was a little faster, or a house that stops.
+const HOME_PATIENCE: Duration = Duration::from_secs(5);
 
 /// This very file, also after an upgrade has replaced it on disk.
 pub fn program() -> PathBuf {
@@ -16,7 +20,7 @@ pub async fn up() -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let home = Home::from_env()?;
     let config = Config::load(&home)?;
-    let running = Running::start(home, config, Scope::Whole, program()).await?;
+    let running = start(home, config).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -24,4 +28,14 @@ pub async fn up() -> anyhow::Result<()> {
     tracing::info!("stopping");
     running.stop().await?;
     Ok(())
+}
+
+async fn start(home: Home, config: Config) -> vestibule_runtime::Result<Running> {
+    let begin = Instant::now();
+    loop {
+        match Running::start(home.clone(), config.clone(), Scope::Whole, program()).await {
+            Err(Error::Locked(_)) if begin.elapsed() < HOME_PATIENCE => {}
+            other => return other,
+        }
+    }
 }

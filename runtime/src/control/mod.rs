@@ -3,6 +3,7 @@
 //! Invariant: there is one table of verbs, and every transport uses it.
 
 pub mod frame;
+mod outcome;
 mod scarce;
 mod socket;
 mod status;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Value> {
     match name {
         "status" => return status::status(house).await,
+        "message.outcome" => return outcome::wait(house, args).await,
         "plugin.list" => return Ok(status::plugins(house)),
         "session.adopt" => {
             let report = adopt::adopt(house, verbs::args(args)?).await?;

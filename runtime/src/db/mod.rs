@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use vestibule_session::crash;
 
 /// How many may wait for a commit before the next one is held back.
@@ -35,6 +35,7 @@ struct Answer {
 pub struct Central {
     queue: mpsc::Sender<Job>,
     readers: Arc<Readers>,
+    commits: watch::Receiver<()>,
 }
 
 struct Readers {
@@ -69,11 +70,18 @@ impl Central {
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")?;
         migrate::to_latest(&mut db)?;
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let (committed, commits) = watch::channel(());
         std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || serve(&db, jobs))
+            .spawn(move || serve(&db, jobs, &committed))
             .map_err(|source| Error::Io { what: "cannot start the ledger's thread".into(), source })?;
-        Ok(Central { queue, readers: Arc::new(Readers { path: path.to_owned(), idle: Mutex::default() }) })
+        let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::default() });
+        Ok(Central { queue, readers, commits })
+    }
+
+    /// Changes with each commit.
+    pub fn commits(&self) -> watch::Receiver<()> {
+        self.commits.clone()
     }
 
     /// Runs `work` in the next transaction and returns after it is on disk. When `work` fails, its
@@ -153,7 +161,7 @@ impl Readers {
 }
 
 /// The writer: whoever waits when a transaction begins shares its commit.
-fn serve(db: &Connection, mut jobs: mpsc::Receiver<Job>) {
+fn serve(db: &Connection, mut jobs: mpsc::Receiver<Job>, commits: &watch::Sender<()>) {
     let mut trouble = Trouble::default();
     while let Some(first) = jobs.blocking_recv() {
         let mut answers = Vec::new();
@@ -167,6 +175,7 @@ fn serve(db: &Connection, mut jobs: mpsc::Receiver<Job>) {
         for answer in answers {
             (answer.after)(committed.clone());
         }
+        commits.send_replace(());
     }
     // The last one out leaves one file behind.
     let _ = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");

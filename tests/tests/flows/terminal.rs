@@ -1,8 +1,10 @@
 //! The first minute, and several clients at once.
 
-use crate::support::{House, Terminal, plugin_file, signal, until};
-use std::io::Write;
-use std::process::Stdio;
+use crate::support::{House, PATIENCE, Terminal, plugin_file, signal, until};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::process::{Output, Stdio};
+use std::time::Instant;
 
 #[test]
 fn on_a_bare_machine_chat_answers() {
@@ -130,4 +132,165 @@ fn chat_works_through_the_file_in_both_tiers() {
             assert_eq!(house.chat("after it was killed"), "after it was killed");
         }
     }
+}
+
+/// Far more lines than the sockets between two programs hold.
+const MANY: usize = 3_000;
+
+#[test]
+fn a_client_may_write_long_before_it_reads() {
+    let house = House::new("").up();
+    let wirings = house.json(&["wiring", "list"]);
+    house.ok(&["wiring", "delete", wirings[0]["id"].as_str().unwrap()]);
+    let mut client = Terminal::connect(&house, false);
+    for number in 0..MANY {
+        client.write(&serde_json::json!({ "text": format!("line {number}") }));
+    }
+    for number in 0..MANY {
+        let line = client.read();
+        assert!(
+            line["error"].as_str().is_some_and(|error| error.contains("nobody heard it")),
+            "{number}: {line}"
+        );
+    }
+}
+
+/// What the terminal channel says, by the test: it reads nothing before it has written all it has to say, and so
+/// does whoever reads what `chat` prints.
+#[test]
+fn a_piped_chat_hears_while_it_writes_and_writes_while_nobody_reads_it() {
+    let house = House::new("");
+    std::fs::write(house.home.path().join("control.token"), "token").unwrap();
+    let listener = UnixListener::bind(house.home.path().join("terminal.sock")).unwrap();
+    let mut chat = house.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = chat.stdin.take().unwrap();
+    let typist = std::thread::spawn(move || {
+        (0..MANY).for_each(|number| input.write_all(format!("line {number}\n").as_bytes()).unwrap());
+    });
+
+    let (mut to, _) = listener.accept().unwrap();
+    to.set_write_timeout(Some(PATIENCE)).unwrap();
+    to.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut from = BufReader::new(to.try_clone().unwrap()).lines();
+    assert!(from.next().unwrap().unwrap().contains("token"));
+    to.write_all(b"{\"ready\":true}\n").unwrap();
+    let text = "x".repeat(200);
+    for _ in 0..MANY {
+        to.write_all(format!("{{\"text\":\"{text}\"}}\n").as_bytes()).expect("it hears while it writes");
+    }
+    for number in 0..MANY {
+        assert_eq!(from.next().unwrap().unwrap(), format!("{{\"text\":\"line {number}\"}}"));
+        to.write_all(b"{\"error\":\"refused\"}\n").unwrap();
+    }
+    typist.join().unwrap();
+    let output = chat.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), MANY);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+/// Says something, or pipes some lines in, and gives up long after it should have heard.
+fn chat(house: &House, text: Option<&str>, lines: &str) -> (Output, String) {
+    let mut command = house.command(&["chat", "--timeout", "100"]);
+    let mut chat = command
+        .args(text)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    chat.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let begin = Instant::now();
+    let output = chat.wait_with_output().unwrap();
+    assert!(begin.elapsed() < 2 * PATIENCE, "it waited for a reply: {output:?}");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, words)
+}
+
+#[test]
+fn an_empty_answer_is_told_at_once_and_is_no_error() {
+    let house = House::new("").up();
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
+    for (text, lines) in [(Some("hello"), ""), (None, "one\ntwo\n")] {
+        let (output, words) = chat(&house, text, lines);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b""[..]), "{words}");
+        assert_eq!(words, "assistant has read it and answered nothing\n");
+    }
+}
+
+#[test]
+fn a_reply_that_cannot_be_delivered_is_told_at_once() {
+    let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").up();
+    std::fs::copy(plugin_file("vestibule-guard"), house.home.path().join("plugins/guard.so")).unwrap();
+    until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "echo out-rude"]);
+    for (text, lines) in [(Some("hello"), ""), (None, "one\ntwo\n")] {
+        let (output, words) = chat(&house, text, lines);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{words}");
+        assert!(words.contains("the reply of assistant could not be delivered"), "{words}");
+        assert_eq!(words.contains("2 of the lines"), text.is_none(), "{words}");
+    }
+}
+
+#[test]
+fn a_quarantined_session_is_told_at_once() {
+    let house = House::new("").up();
+    let spoils = "sh -c 'yes >\"$TMPDIR/../outbound.db\" & sleep 60'";
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", spoils]);
+    for (text, lines) in [(Some("hello"), ""), (None, "one\ntwo\n")] {
+        let (output, words) = chat(&house, text, lines);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains("the session of assistant is in quarantine"), "{words}");
+        assert!(words.contains("`vestibule session release"), "{words}");
+    }
+}
+
+#[test]
+fn a_refused_line_in_a_pipe_is_an_exit_status() {
+    let house = House::new("").up();
+    let wirings = house.json(&["wiring", "list"]);
+    let id = wirings[0]["id"].as_str().unwrap();
+    house.ok(&["wiring", "update", id, "--pattern", "^heard"]);
+    let (output, words) = chat(&house, None, "heard\nunheard\n");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"heard\n"[..]), "{words}");
+    assert!(words.contains("nobody heard it") && words.contains("1 of the lines"), "{words}");
+}
+
+/// A house that has the home and no terminal yet; later it has gone.
+#[test]
+fn a_chat_waits_for_a_house_that_starts_or_stops() {
+    let house = House::new("");
+    assert_eq!(house.chat("hello"), "hello");
+    let lock = std::fs::File::options().write(true).open(house.home.path().join("lock")).unwrap();
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut chat = house
+        .command(&["chat", "are you there?"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(chat.stderr.take().unwrap());
+    let mut words = String::new();
+    told.read_line(&mut words).unwrap();
+    assert!(words.contains("it is starting, or stopping"), "{words}");
+    drop(lock);
+    let output = chat.wait_with_output().unwrap();
+    told.read_to_string(&mut words).unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "are you there?\n", "{words}");
+}
+
+#[test]
+fn a_house_waits_for_a_chat_that_was_faster() {
+    let house = House::new("");
+    let mut chat = house.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    until("it has the home", || house.home.path().join("terminal.sock").exists().then_some(()));
+    let mut up = house.command(&["up"]).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2)); // longer than a lock is waited for anyway
+    drop(chat.stdin.take());
+    assert!(chat.wait().unwrap().success());
+    let ready = BufReader::new(up.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let ready =
+        ready.take_while(|line| !line.contains("INFO ready")).any(|line| line.contains("another vestibule"));
+    assert!(!ready && up.try_wait().unwrap().is_none(), "it came up");
+    signal("TERM", &up.id().to_string());
+    assert!(up.wait().unwrap().success());
 }

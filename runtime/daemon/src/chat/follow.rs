@@ -1,0 +1,42 @@
+//! What became of a message, asked of the house: its terminal tells of replies only.
+
+use crate::client::ask;
+use serde_json::{Value, json};
+use vestibule_runtime::{Home, words};
+
+/// The longest reason that is shown, in characters.
+const REASON_CHARS_MAX: usize = 1_000;
+
+/// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A reply has been written to the terminal.
+    Answered,
+    /// All is done, and there is no reply, for this reason.
+    Silent(String),
+    /// There is no reply, for this reason.
+    Failed(String),
+}
+
+/// Returns when it is known what became of a message. A house that cannot say it, such as an older one, is not
+/// asked again: then this never returns, and only the reply tells.
+pub async fn follow(home: Home, thread: Option<String>, id: String) -> Outcome {
+    let asked = json!({ "channel": "terminal", "chat": "local", "thread": thread, "message": id });
+    while let Ok(answer) = ask(&home, "message.outcome", asked.clone()).await {
+        if let Some(outcome) = of(&answer) {
+            return outcome;
+        }
+    }
+    std::future::pending().await
+}
+
+fn of(answer: &Value) -> Option<Outcome> {
+    let reasons = answer["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let why = words::line(reasons.collect::<Vec<_>>().join("; "), REASON_CHARS_MAX);
+    match answer["state"].as_str()? {
+        "answered" => Some(Outcome::Answered),
+        "silent" => Some(Outcome::Silent(why)),
+        "failed" => Some(Outcome::Failed(why)),
+        _ => None,
+    }
+}

@@ -1,0 +1,241 @@
+//! `vestibule chat` without a text: lines in, replies out, until standard input ends. Neither end waits for the
+//! other: standard input is read, the house is heard and standard output is written each in its own time.
+
+use super::follow::{Outcome, follow};
+use super::{Ears, Terminal, late, parsed};
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use vestibule_runtime::Home;
+
+/// Nothing more comes after this long without a line.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Keeps talking until standard input ends and all is answered, or nothing has come for `patience` since.
+pub async fn talk(home: &Home, terminal: Terminal, patience: Duration) -> anyhow::Result<()> {
+    let person = std::io::stdin().is_terminal();
+    let (screen, writer) = Screen::open(person);
+    if person {
+        screen.out("Talk to the agent; Ctrl-D ends.");
+    }
+    screen.say(Said::Prompt);
+    let Terminal { ears, to } = terminal;
+    let outcome = Talk::new(home, ears, &screen).go_on(to, patience).await;
+    // What was heard last is still shown.
+    screen.say(Said::End);
+    let _ = tokio::task::spawn_blocking(|| writer.join()).await;
+    match outcome? {
+        0 => Ok(()),
+        _ if person => Ok(()),
+        failed => bail!("{failed} of the lines were refused, or have no reply for a reason given above"),
+    }
+}
+
+/// A conversation.
+struct Talk<'a> {
+    home: &'a Home,
+    ears: Ears,
+    screen: &'a Screen,
+    /// Lines that were sent, and neither taken nor refused yet.
+    sent: Arc<AtomicUsize>,
+    /// Messages that wait for a reply, the oldest first.
+    asked: VecDeque<String>,
+    /// What becomes of the oldest.
+    following: Option<Following>,
+    /// How many lines went wrong.
+    failed: usize,
+    /// Why the last one has no reply: the same reason is told once.
+    told: String,
+}
+
+struct Following {
+    id: String,
+    outcome: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+}
+
+impl<'a> Talk<'a> {
+    fn new(home: &'a Home, ears: Ears, screen: &'a Screen) -> Talk<'a> {
+        Talk {
+            home,
+            ears,
+            screen,
+            sent: Arc::default(),
+            asked: VecDeque::new(),
+            following: None,
+            failed: 0,
+            told: String::new(),
+        }
+    }
+
+    /// Answers how many lines went wrong.
+    async fn go_on(mut self, to: OwnedWriteHalf, patience: Duration) -> anyhow::Result<usize> {
+        let mut input = tokio::spawn(pass_on(to, self.sent.clone(), self.screen.clone()));
+        // The writing half, once the input has ended: dropped, it would hang up.
+        let mut ended = None;
+        let mut last = Instant::now();
+        loop {
+            let answered = ended.is_some() && self.sent.load(Ordering::Acquire) == 0 && self.asked.is_empty();
+            tokio::select! {
+                end = &mut input, if ended.is_none() => ended = Some(end??),
+                line = self.ears.from.next_line() => {
+                    self.hear(&line?.context("the house has hung up")?).await?;
+                }
+                outcome = outcome(&mut self.following) => self.settle(outcome),
+                // One answer may come in several parts.
+                () = tokio::time::sleep(QUIET), if answered => return Ok(self.failed),
+                () = tokio::time::sleep_until((last + patience).into()), if ended.is_some() => {
+                    return Err(late(patience));
+                }
+            }
+            last = Instant::now();
+        }
+    }
+
+    /// One line of the house: what was sent is taken, answered, or went wrong. A reply answers the message it
+    /// names and all before it.
+    async fn hear(&mut self, line: &str) -> anyhow::Result<()> {
+        let line: Value = parsed(line)?;
+        if let Some(id) = line["taken"].as_str() {
+            self.sent.fetch_sub(1, Ordering::AcqRel);
+            self.asked.push_back(id.to_owned());
+            self.follow_next(QUIET);
+            return Ok(());
+        }
+        if let Some(error) = line["error"].as_str() {
+            self.sent.fetch_sub(1, Ordering::AcqRel);
+            self.failed += 1;
+            self.screen.err(error);
+        }
+        if let Some(text) = line["text"].as_str() {
+            self.screen.out(text);
+            let named = line["in_reply_to"].as_str();
+            if let Some(at) = self.asked.iter().position(|id| Some(id.as_str()) == named) {
+                self.asked.drain(..=at);
+                self.follow_next(QUIET);
+            }
+        }
+        for file in self.ears.files(&line).await? {
+            self.screen.out(&file);
+        }
+        self.screen.say(Said::Prompt);
+        Ok(())
+    }
+
+    /// What became of the oldest message is known.
+    fn settle(&mut self, outcome: Outcome) {
+        let why = match outcome {
+            Outcome::Answered => None,
+            Outcome::Silent(why) => Some(why),
+            Outcome::Failed(why) => {
+                self.failed += 1;
+                Some(why)
+            }
+        };
+        if let Some(why) = why.filter(|why| *why != self.told) {
+            self.screen.err(&why);
+            self.screen.say(Said::Prompt);
+            self.told = why;
+        }
+        self.asked.pop_front();
+        self.follow_next(Duration::ZERO);
+    }
+
+    /// Asks what becomes of the oldest message, unless its reply comes before `pause` is over.
+    fn follow_next(&mut self, pause: Duration) {
+        let Some(id) = self.asked.front() else {
+            self.following = None;
+            return;
+        };
+        if self.following.as_ref().is_none_or(|following| following.id != *id) {
+            let outcome = follow(self.home.clone(), self.ears.thread.clone(), id.clone());
+            let outcome = Box::pin(async move {
+                tokio::time::sleep(pause).await;
+                outcome.await
+            });
+            self.following = Some(Following { id: id.clone(), outcome });
+        }
+    }
+}
+
+async fn outcome(following: &mut Option<Following>) -> Outcome {
+    match following {
+        Some(following) => following.outcome.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Passes standard input on, line by line; gives the writing half back when it ends.
+async fn pass_on(
+    mut to: OwnedWriteHalf,
+    sent: Arc<AtomicUsize>,
+    screen: Screen,
+) -> std::io::Result<OwnedWriteHalf> {
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(text) = input.next_line().await? {
+        if text.trim().is_empty() {
+            screen.say(Said::Prompt);
+            continue;
+        }
+        sent.fetch_add(1, Ordering::AcqRel);
+        to.write_all(format!("{}\n", json!({ "text": text })).as_bytes()).await?;
+    }
+    Ok(to)
+}
+
+/// What is shown, in order, by a thread of its own: where nobody reads on for a while, as in a pipe to a pager, the
+/// house is heard all the same.
+#[derive(Clone)]
+struct Screen {
+    to: mpsc::Sender<Said>,
+}
+
+enum Said {
+    Out(String),
+    Err(String),
+    Prompt,
+    End,
+}
+
+impl Screen {
+    fn open(person: bool) -> (Screen, JoinHandle<()>) {
+        let (to, from) = mpsc::channel();
+        (Screen { to }, std::thread::spawn(move || show(&from, person)))
+    }
+
+    fn say(&self, what: Said) {
+        // The thread ends with the last sender, so there is always one who hears it.
+        let _ = self.to.send(what);
+    }
+
+    fn out(&self, text: &str) {
+        self.say(Said::Out(text.to_owned()));
+    }
+
+    fn err(&self, text: &str) {
+        self.say(Said::Err(text.to_owned()));
+    }
+}
+
+fn show(said: &mpsc::Receiver<Said>, person: bool) {
+    while let Ok(next) = said.recv() {
+        match next {
+            Said::Out(text) => println!("{text}"),
+            Said::Err(text) => eprintln!("{text}"),
+            Said::Prompt if person => {
+                print!("> ");
+                let _ = std::io::stdout().flush();
+            }
+            Said::Prompt => {}
+            Said::End => return,
+        }
+    }
+}
