@@ -5,7 +5,7 @@ mod check;
 use crate::error::{Error, IoContext, Result};
 use crate::private::{self, OTHERS};
 use check::{Found, Verdict};
-use rustix::fs::{FlockOperation, Mode, fcntl_lock};
+use rustix::fs::{FlockOperation, Mode, fcntl_lock, statvfs};
 use rustix::io::Errno;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::Write;
@@ -20,21 +20,16 @@ const LOCK_STEP: Duration = Duration::from_millis(5);
 
 /// What holds secrets, or words of people. `plugins/` is not among them: who could change it is told, and
 /// nothing in it loaded.
-const PARTS: [&str; 9] = [
-    "vestibule.db",
-    "vestibule.db-wal",
-    "vestibule.db-shm",
-    "control.token",
-    "plugins.lock",
-    "sessions",
-    "groups",
-    "attachments",
-    "cache",
-];
+const FILES: [&str; 5] =
+    ["vestibule.db", "vestibule.db-wal", "vestibule.db-shm", "control.token", "plugins.lock"];
+const FOLDERS: [&str; 4] = ["sessions", "groups", "attachments", "cache"];
 
 /// The folder of an installation.
 #[derive(Debug, Clone)]
 pub struct Home {
+    /// As it was named. What is opened by a short path, as sockets must be, is opened by this one.
+    named: PathBuf,
+    /// Where that leads.
     root: PathBuf,
 }
 
@@ -48,27 +43,23 @@ impl Home {
     /// The home named by `$VESTIBULE_HOME`, else `vestibule` in the XDG data folder.
     ///
     /// # Errors
-    /// Neither variable nor a home directory is set, or the folder is another user's: what root made in it,
-    /// its owner could not open.
+    /// Neither variable nor a home directory is set, the path is no UTF-8, or the folder is another user's: what
+    /// root made in it, its owner could not open.
     pub fn from_env() -> Result<Home> {
-        let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let root = named("VESTIBULE_HOME")
-            .or_else(|| named("XDG_DATA_HOME").map(|data| data.join("vestibule")))
-            .or_else(|| named("HOME").map(|home| home.join(".local/share/vestibule")))
-            .ok_or_else(|| {
-                Error::Setup("no home folder is known; set VESTIBULE_HOME to a folder of your own".into())
-            })?;
-        let home = Home::at(std::path::absolute(&root).unwrap_or(root));
+        let named = check::named(|name| std::env::var_os(name)).map_err(Error::Setup)?;
+        let home = Home::at(std::path::absolute(&named).unwrap_or(named));
         home.is_ours()?;
         Ok(home)
     }
 
-    /// The home at this folder.
-    pub fn at(root: impl Into<PathBuf>) -> Home {
-        Home { root: root.into() }
+    /// The home at this folder, or where a link of this name leads.
+    pub fn at(named: impl Into<PathBuf>) -> Home {
+        let named = named.into();
+        // One that is not there yet is looked for once more when it is made.
+        Home { root: fs::canonicalize(&named).unwrap_or_else(|_| named.clone()), named }
     }
 
-    /// The folder.
+    /// The folder, by no link.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -85,12 +76,12 @@ impl Home {
 
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
-        self.root.join("control.sock")
+        self.named.join("control.sock")
     }
 
     /// The terminal channel's socket.
     pub fn terminal_socket(&self) -> PathBuf {
-        self.root.join("terminal.sock")
+        self.named.join("terminal.sock")
     }
 
     /// The token that both sockets demand. No sandbox can read it.
@@ -138,13 +129,33 @@ impl Home {
         SessionDir::new(self.root.join("sessions").join(agent_group_id).join(session_id))
     }
 
+    /// Every folder that holds a part of the home, by no link: the home itself, and where those in it lead.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let parts = FOLDERS.iter().filter_map(|name| fs::canonicalize(self.root.join(name)).ok());
+        let elsewhere = parts.filter(|part| !part.starts_with(&self.root));
+        std::iter::once(self.root.clone()).chain(elsewhere).collect()
+    }
+
+    /// How many bytes are free on the fullest of its disks, where that can be asked.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let folders = FOLDERS.iter().map(|name| self.root.join(name));
+        let disks = std::iter::once(self.root.clone()).chain(folders).filter_map(|at| statvfs(&at).ok());
+        disks.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)).min()
+    }
+
     /// Makes what is missing of the home, shuts other users out of it, and locks it.
     ///
     /// # Errors
     /// It cannot be made, is no folder that may be the home, or another runtime holds it.
-    pub fn open(&self) -> Result<HomeLock> {
+    pub fn open(self) -> Result<(Home, HomeLock)> {
         private::take_umask();
         make(&self.root)?;
+        let home = Home::at(self.named);
+        let lock = home.prepare()?;
+        Ok((home, lock))
+    }
+
+    fn prepare(&self) -> Result<HomeLock> {
         self.mend()?;
         for folder in [self.plugins(), self.plugin_copies(), self.root.join("groups")] {
             make(&folder)?;
@@ -170,6 +181,9 @@ impl Home {
 
     /// Whether the folder, if it is there, is ours.
     fn is_ours(&self) -> Result<()> {
+        if let Some(why) = check::name_fault(&self.named).or_else(|| check::name_fault(&self.root)) {
+            return Err(Error::Setup(why));
+        }
         let owner = fs::metadata(&self.root).map_or(us(), |meta| meta.uid());
         check::owner_fault(&self.root, owner, us()).map_or(Ok(()), |why| Err(Error::Setup(why)))
     }
@@ -187,12 +201,18 @@ impl Home {
         Ok(())
     }
 
-    /// What an earlier version left open to others in a home that was. The agents' own files stay as they are.
+    /// What an earlier version left open to others in a home that was, and what a link leads to. The agents' own
+    /// files stay as they are.
     fn mend_parts(&self) -> Result<()> {
-        for name in PARTS {
+        for name in FOLDERS.iter().chain(&FILES) {
             let part = self.root.join(name);
-            let Ok(meta) = fs::symlink_metadata(&part) else { continue };
-            if meta.uid() == us() && !meta.is_symlink() && meta.mode() & OTHERS != 0 {
+            let Ok(meta) = fs::metadata(&part) else { continue };
+            if part.is_symlink()
+                && let Some(why) = check::part_fault(&part, meta.uid(), us())
+            {
+                return Err(Error::Setup(why));
+            }
+            if meta.uid() == us() && meta.mode() & OTHERS != 0 {
                 fs::set_permissions(&part, Permissions::from_mode(meta.mode() & !OTHERS))
                     .context(|| format!("cannot shut {} to others", part.display()))?;
             }

@@ -3,7 +3,7 @@
 use crate::attachments::{self, Store};
 use crate::config::Config;
 use crate::db::Central;
-use crate::error::{IoContext, Result};
+use crate::error::Result;
 use crate::home::{Home, HomeLock};
 use crate::house::House;
 use crate::lanes::Lanes;
@@ -50,7 +50,7 @@ impl Running {
         let begin = Instant::now();
         // Before anything opens a database: no lease may make a lane sleep.
         vestibule_session::never_wait("runtime");
-        let lock = home.open()?;
+        let (home, lock) = home.open()?;
         launcher::adopt_orphans();
         launcher::allow_open_files();
         let central = Central::open(&home.central_db())?;
@@ -135,8 +135,8 @@ impl Running {
         plugins::stop_all(house).await;
         house.ring_all_waiting();
         until(|| house.sessions.open() == 0).await;
-        let folder = std::fs::File::open(house.home.root()).context(|| "cannot open the home".into())?;
-        let flushed = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&folder));
+        let home = house.home.clone();
+        let flushed = tokio::task::spawn_blocking(move || flush(&home));
         if matches!(flushed.await, Ok(Ok(()))) {
             crash::point("stop: every file is flushed, not trusted");
             let marks = house.clone();
@@ -152,6 +152,11 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Puts everything of a home on its disks: a link may lead to another one.
+fn flush(home: &Home) -> std::io::Result<()> {
+    home.places().iter().try_for_each(|place| Ok(rustix::fs::syncfs(std::fs::File::open(place)?)?))
 }
 
 /// Waits for a while until it is so.

@@ -130,8 +130,7 @@ fn folder_of(house: &House, named: &Path) -> Result<PathBuf> {
     if !folder.is_dir() {
         return Err(no_folder(&"it is no folder"));
     }
-    let home = fs::canonicalize(house.home.root()).unwrap_or_else(|_| house.home.root().to_owned());
-    if folder.starts_with(home) {
+    if house.home.places().iter().any(|place| folder.starts_with(place)) {
         return Err(no_folder(
             &"it lies in this home; only a folder of another installation can be taken over",
         ));

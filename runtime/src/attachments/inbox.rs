@@ -3,9 +3,11 @@
 use super::{Store, StoredFile};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, Stat, chmodat, chownat, fstat, linkat, mkdirat, openat, statat, unlinkat,
+    AtFlags, CWD, Gid, Mode, OFlags, Stat, chmodat, chownat, fchmod, fchown, fstat, linkat, mkdirat, openat,
+    renameat, statat, unlinkat,
 };
 use rustix::io::{Errno, Result};
+use std::fs::File;
 use std::path::Path;
 use vestibule_session::{SessionDir, crash, open_beneath};
 
@@ -68,6 +70,7 @@ fn beneath(above: impl AsFd, name: &str) -> Result<OwnedFd> {
 /// A link to the blob: no byte is copied, and a name that exists is never written through.
 fn show(blobs: &OwnedFd, blob: &str, folder: &OwnedFd, name: &str) -> Result<()> {
     match linkat(blobs, blob, folder, name, AtFlags::empty()) {
+        Err(Errno::XDEV) => return copy(blobs, blob, folder, name),
         Err(Errno::EXIST) => {}
         linked => return linked,
     }
@@ -78,4 +81,69 @@ fn show(blobs: &OwnedFd, blob: &str, folder: &OwnedFd, name: &str) -> Result<()>
     }
     unlinkat(folder, name, AtFlags::empty())?;
     linkat(blobs, blob, folder, name, AtFlags::empty())
+}
+
+/// A copy of the blob in the place of whatever has the name: the sessions lie on another disk than the blobs. It
+/// comes there whole, and with the mode and the group of the blob.
+fn copy(blobs: &OwnedFd, blob: &str, folder: &OwnedFd, name: &str) -> Result<()> {
+    const PART: &str = "\\part"; // no file has such a name: see `is_safe_segment`
+    match unlinkat(folder, PART, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let from = openat(blobs, blob, flags | OFlags::RDONLY, Mode::empty())?;
+    let like = fstat(&from)?;
+    let to = openat(folder, PART, flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, Mode::RUSR)?;
+    let copied = std::io::copy(&mut File::from(from), &mut File::from(to.try_clone().map_err(errno)?));
+    copied.map_err(errno)?;
+    if fstat(&to)?.st_gid != like.st_gid {
+        fchown(&to, None, Some(Gid::from_raw(like.st_gid)))?;
+    }
+    fchmod(&to, Mode::from_raw_mode(like.st_mode))?;
+    renameat(folder, PART, folder, name)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attachments::Limits;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    /// Two disks: the temporary files, and memory.
+    #[test]
+    fn an_inbox_on_another_disk_is_made_of_copies() {
+        let blobs = tempfile::tempdir().expect("a folder");
+        let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
+            return eprintln!("SKIPPED: it needs a folder in /dev/shm");
+        };
+        let disk = |path: &Path| fs::metadata(path).expect("it is there").dev();
+        if disk(blobs.path()) == disk(elsewhere.path()) {
+            return eprintln!("SKIPPED: temporary files lie on the same disk as /dev/shm; set TMPDIR");
+        }
+        let limits = Limits { message_bytes: 100, session_bytes: 100, reserve_bytes: 0 };
+        let store = Store::open(blobs.path().join("a"), limits).expect("it opens");
+        let stored = |text: &[u8]| StoredFile {
+            position: 0,
+            name: "f.txt".into(),
+            size_bytes: text.len() as u64,
+            blob: Ok(store.put(text).expect("a disk")),
+        };
+        let (dir, shown) = (SessionDir::new(elsewhere.path()), elsewhere.path().join("inbox/m/f.txt"));
+        fs::create_dir(elsewhere.path().join("inbox")).expect("it is made");
+        for text in [&b"first"[..], b"first", b"another"] {
+            store.show_in_inbox(&dir, "m", &[stored(text)]).expect("it is shown");
+            assert_eq!(fs::read(&shown).expect("it is there"), text);
+        }
+        assert_eq!(fs::metadata(&shown).expect("it is there").mode() & 0o777, 0o400);
+        fs::write(elsewhere.path().join("inbox/m/\\part"), "of a crash").expect("it is written");
+        store.show_in_inbox(&dir, "m", &[stored(b"again")]).expect("it is shown");
+        let names = fs::read_dir(elsewhere.path().join("inbox/m")).expect("a folder").count();
+        assert_eq!((fs::read(&shown).expect("it is there"), names), (b"again".to_vec(), 1));
+    }
 }

@@ -2,7 +2,8 @@
 
 use crate::error::word;
 use crate::private::OTHERS;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// The bits with which others than the owner can change a folder.
 const OTHERS_WRITE: u32 = 0o022;
@@ -30,6 +31,43 @@ pub enum Verdict {
     Take,
     /// Its mode lets others in: first take that away.
     Mend,
+}
+
+/// Which folder the environment names as the home. A data folder that is not absolute is ignored, as the rule
+/// of its variable demands.
+///
+/// # Errors
+/// It names none.
+pub fn named(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, String> {
+    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("VESTIBULE_HOME")
+        .or_else(|| set("XDG_DATA_HOME").filter(|data| data.is_absolute()).map(|data| data.join("vestibule")))
+        .or_else(|| set("HOME").map(|home| home.join(".local/share/vestibule")))
+        .ok_or_else(|| "no home folder is known; set VESTIBULE_HOME to a folder of your own".to_owned())
+}
+
+/// Why a path cannot be the home's, if it cannot: it is handed to other processes as text.
+pub fn name_fault(home: &Path) -> Option<String> {
+    home.to_str().is_none().then(|| {
+        format!(
+            "the path of the home, {}, is not written in UTF-8, and so cannot be handed to other programs; rename the \
+             folder, or choose another with VESTIBULE_HOME",
+            home.display()
+        )
+    })
+}
+
+/// Why what a link in the home leads to cannot be a part of it, if it cannot.
+pub fn part_fault(link: &Path, owner: u32, us: u32) -> Option<String> {
+    (owner != us).then(|| {
+        format!(
+            "{} leads to what belongs to {}, and this runs as {}; make it yours with chown, or let the link lead to a \
+             folder of your own",
+            link.display(),
+            user(owner),
+            user(us)
+        )
+    })
 }
 
 /// Whether `us` may take this folder for the home.
@@ -95,6 +133,26 @@ fn name_of(id: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn which_folder_is_named() {
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: [Case; 8] = [
+            (&[("VESTIBULE_HOME", "/v"), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")], Some("/v")),
+            (&[("VESTIBULE_HOME", "v"), ("HOME", "/h")], Some("v")), // where it is called from
+            (&[("VESTIBULE_HOME", ""), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")], Some("/x/vestibule")),
+            (&[("XDG_DATA_HOME", "x"), ("HOME", "/h")], Some("/h/.local/share/vestibule")),
+            (&[("XDG_DATA_HOME", "./x"), ("HOME", "/h")], Some("/h/.local/share/vestibule")),
+            (&[("XDG_DATA_HOME", ""), ("HOME", "/h")], Some("/h/.local/share/vestibule")),
+            (&[("XDG_DATA_HOME", "x")], None),
+            (&[], None),
+        ];
+        for (environment, want) in cases {
+            let set =
+                |name: &str| environment.iter().find(|(set, _)| *set == name).map(|(_, to)| (*to).into());
+            assert_eq!(named(set).ok(), want.map(PathBuf::from), "{environment:?}");
+        }
+    }
 
     #[test]
     fn which_folder_may_be_the_home() {

@@ -28,7 +28,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, ToKeeper};
-use vestibule_session::crash;
+use vestibule_session::{SessionDir, crash};
 
 /// The sandbox that runners live in here; chosen the first time somebody asks.
 ///
@@ -73,11 +73,12 @@ struct Facts {
 pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Result<Launched> {
     let id = session_id.to_owned();
     let facts = house.central.read(move |db| facts(db, &id)).await?;
-    let dir = house.home.session(&facts.agent.id, session_id);
+    let dir = SessionDir::new(resolved(house.home.session(&facts.agent.id, session_id).root())?);
     mend_mode(&dir.out())?;
     let runner = if with_runner {
         let agent_folder = house.home.agent_folder(&facts.agent.folder);
         fs::create_dir_all(&agent_folder).context(|| format!("cannot make {}", agent_folder.display()))?;
+        let agent_folder = resolved(&agent_folder)?;
         let kind = &sandbox(house).await?.kind;
         let program = match kind {
             Kind::Bwrap(_) => program_file(house)?,
@@ -119,6 +120,12 @@ pub async fn adopt(house: &House, folder: &Path, scratch: &Path) -> Result<Keepe
         session_bytes_max: limits.session_bytes,
     };
     Keeper::start(&house.program, ToKeeper::Adopt(spec)).await
+}
+
+/// A folder of the home by a path without a link: above what an agent can write, links are its operator's, and
+/// the keeper follows none.
+fn resolved(folder: &Path) -> Result<PathBuf> {
+    fs::canonicalize(folder).context(|| format!("cannot open {}", folder.display()))
 }
 
 fn facts(db: &Connection, session_id: &str) -> Result<Facts> {

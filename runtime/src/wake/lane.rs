@@ -184,8 +184,7 @@ impl Lane {
         {
             self.starved = keeper.starved();
         }
-        let disk = rustix::fs::statvfs(self.house.home.root());
-        self.disk_is_full = disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BELOW);
+        self.disk_is_full = self.house.home.free_bytes().is_some_and(|bytes| bytes < FULL_BELOW);
     }
 
     /// What the keeper says, as an event.

@@ -4,7 +4,8 @@ use crate::agents::drop_file;
 use crate::support::{House, binary, is_root, plugin_file, sandboxes};
 use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -193,4 +194,85 @@ fn a_folder_for_copies_is_made_where_no_one_else_can_replace_it() {
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "{args:?}: {left:?}");
     }
+}
+
+/// Moves a folder of a home elsewhere, and leaves a link in its place.
+fn move_away(home: &Path, name: &str, elsewhere: &Path) {
+    let (here, there) = (home.join(name), elsewhere.join(name));
+    if here.exists() {
+        fs::rename(&here, &there).unwrap();
+    } else {
+        fs::create_dir(&there).unwrap();
+    }
+    symlink(there, here).unwrap();
+}
+
+/// On another disk, say.
+#[test]
+fn a_home_is_reached_by_a_link_and_so_is_what_lies_in_it() {
+    for sandbox in sandboxes() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = elsewhere.path().join("home");
+        let mut house = House::new(&format!("sandbox = \"{sandbox}\"\n"));
+        let home = house.home.path().to_owned();
+        symlink(&home, &link).unwrap();
+        house = house.env("VESTIBULE_HOME", link.to_str().unwrap()).up();
+        assert_eq!(house.chat("by the link"), "by the link", "{sandbox}");
+        house.stop();
+        for name in ["sessions", "groups", "attachments", "plugins", "cache"] {
+            move_away(&home, name, elsewhere.path());
+        }
+        set_mode(&elsewhere.path().join("sessions"), 0o755);
+        house.start();
+        let sent = elsewhere.path().join("sent.txt");
+        fs::write(&sent, "a file").unwrap();
+        let said = house.ok(&["chat", "--file", sent.to_str().unwrap(), "by links below"]);
+        assert!(said.starts_with("by links below"), "{sandbox}: {said}");
+        assert_eq!(mode(&elsewhere.path().join("sessions")), 0o700, "{sandbox}: it is shut as any other");
+        // Nor is it another installation's.
+        let session = house.sessions().remove(0);
+        let told = house.run(&["session", "adopt", session.to_str().unwrap(), "--agent", "assistant"]);
+        let told = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(told.contains("it lies in this home"), "{sandbox}: {told}");
+        house.stop();
+        let agents = elsewhere.path().join("sessions");
+        let agent = fs::read_dir(&agents).unwrap().flatten().next().unwrap().file_name();
+        move_away(&agents, agent.to_str().unwrap(), elsewhere.path());
+        move_away(&elsewhere.path().join("groups"), "assistant", elsewhere.path());
+        house.start();
+        assert_eq!(house.chat("by links below these"), "by links below these", "{sandbox}");
+    }
+}
+
+#[test]
+fn a_home_is_refused_whose_name_is_no_utf8_or_whose_folder_is_another_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"ho\xffme"));
+    for args in [&["up"][..], &["chat", "hi"], &["status"]] {
+        let told = refused(&odd, args);
+        assert!(told.contains("is not written in UTF-8") && told.contains("VESTIBULE_HOME"), "{told}");
+    }
+    fs::create_dir(&odd).unwrap();
+    symlink(&odd, folder.path().join("link")).unwrap();
+    let told = refused(&folder.path().join("link"), &["up"]);
+    assert!(told.contains("is not written in UTF-8"), "where a link leads: {told}");
+    let (home, others) = (folder.path().join("home"), folder.path().join("others"));
+    fs::create_dir(&home).unwrap();
+    fs::create_dir(&others).unwrap();
+    set_mode(&home, 0o700);
+    let others = if chown(&others, Some(4321), None).is_ok() { others } else { PathBuf::from("/usr") };
+    symlink(&others, home.join("sessions")).unwrap();
+    let told = refused(&home, &["chat", "hi"]);
+    assert!(told.contains("sessions leads to") && told.contains("chown"), "{told}");
+}
+
+#[test]
+fn a_relative_data_folder_is_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(binary());
+    command.args(["chat", "hi"]).env_remove("VESTIBULE_HOME").env("XDG_DATA_HOME", "data");
+    let output = command.env("HOME", folder.path()).current_dir(folder.path()).output().unwrap();
+    assert_eq!(output.stdout, b"hi\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!folder.path().join("data").exists());
+    assert!(folder.path().join(".local/share/vestibule/vestibule.db").exists());
 }
