@@ -87,6 +87,9 @@ pub enum TierWanted {
     Process,
 }
 
+/// The largest webhook body by default, in bytes: what GitHub sends at most, and no platform with a channel here
+/// sends more.
+const WEBHOOK_BODY_LIMIT: usize = 25 * 1024 * 1024;
 /// No call takes longer than this, in seconds.
 const DEADLINE_SECONDS_MAX: u64 = 60;
 
@@ -196,7 +199,7 @@ impl Config {
                 "`listen` must be an address and a port, such as \"127.0.0.1:8787\"".to_owned()
             })?,
             public_url: text_of(&table, "public_url")?.map(|url| url.trim_end_matches('/').to_owned()),
-            webhook_body_limit: number_of(&table, "webhook_body_limit", 1024 * 1024)?,
+            webhook_body_limit: number_of(&table, "webhook_body_limit", WEBHOOK_BODY_LIMIT)?,
             time_zone: text_of(&table, "time_zone")?.map(str::to_owned),
             runner_idle_seconds: u64::from(number_of::<u32>(&table, "runner_idle_seconds", 600)?),
             turn_silence_seconds: u64::from(number_of::<u32>(&table, "turn_silence_seconds", 600)?),

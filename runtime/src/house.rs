@@ -4,6 +4,7 @@ use crate::attachments::Store;
 use crate::config::Config;
 use crate::db::Central;
 use crate::home::Home;
+use crate::http;
 use crate::lanes::Lanes;
 use crate::launcher::Choice;
 use crate::ledger::Ledger;
@@ -11,7 +12,7 @@ use crate::plugins::Registry;
 use crate::wake;
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use vestibule_plugin_api::Address;
 
@@ -40,8 +41,8 @@ pub struct House {
     pub program: PathBuf,
     /// Which sandbox runners live in, once somebody has asked.
     pub sandbox: tokio::sync::OnceCell<Choice>,
-    /// The listener's address, once it is open.
-    pub listening: OnceLock<std::net::SocketAddr>,
+    /// Where webhooks are taken, once an account wants them.
+    pub listener: http::Listener,
     /// The places for runners.
     pub places: wake::Places,
     /// Held while a foreign session folder is taken over.
@@ -113,7 +114,7 @@ impl House {
 
     /// Where a platform posts an account's webhooks.
     pub fn webhook_url(&self, channel: &str, account: &str) -> Option<String> {
-        let base = match (&self.config.public_url, self.listening.get()) {
+        let base = match (&self.config.public_url, self.listener.address()) {
             (Some(url), _) => url.clone(),
             (None, Some(address)) => format!("http://{address}"),
             (None, None) => return None,

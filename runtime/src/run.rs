@@ -17,7 +17,7 @@ use crate::{
 };
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
 use vestibule_session::crash;
@@ -45,7 +45,7 @@ impl Running {
     /// `program runner`.
     ///
     /// # Errors
-    /// Another runtime holds the home, a newer version wrote it, or the port is taken.
+    /// Another runtime holds the home, a newer version wrote it, or its sockets cannot be made.
     pub async fn start(home: Home, config: Config, scope: Scope, program: PathBuf) -> Result<Running> {
         let begin = Instant::now();
         // Before anything opens a database: no lease may make a lane sleep.
@@ -69,7 +69,7 @@ impl Running {
             deliveries: Lanes::default(),
             program,
             sandbox: tokio::sync::OnceCell::new(),
-            listening: OnceLock::new(),
+            listener: http::Listener::default(),
             places: Places::new(places),
             adopting: tokio::sync::Mutex::default(),
             renew: Mutex::default(),
@@ -77,9 +77,6 @@ impl Running {
             stop: tokio::sync::watch::Sender::new(false),
         });
         let prepared = begin.elapsed();
-        if scope == Scope::Whole {
-            http::listen(&house).await?;
-        }
         control::listen(&house)?;
         // What an earlier life left goes on before anything new comes in.
         for session_id in house.central.read(ledger::seen_at_start).await? {

@@ -21,7 +21,20 @@ pub async fn verb(command: Command) -> anyhow::Result<()> {
     } else {
         print::answer(verb, &answer);
     }
-    Ok(())
+    failed(&answer)
+}
+
+/// What was done is an error where it is not what was meant: a plugin that is loaded, with an account that is not
+/// started.
+fn failed(answer: &Value) -> anyhow::Result<()> {
+    match answer["broken"].as_array().filter(|broken| !broken.is_empty()) {
+        Some(broken) => bail!(
+            "not every account of the plugin {} was started: {} of them must be mended first",
+            answer["name"].as_str().unwrap_or_default(),
+            broken.len()
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Asks the running house.

@@ -144,7 +144,7 @@ fn adopted(value: &Value) {
 fn status(value: &Value) {
     let text = |key: &str| word(&value[key]);
     println!("vestibule {} in {}", text("version"), text("home"));
-    println!("listens on {}", value["listen"].as_str().unwrap_or("nothing"));
+    println!("webhooks   {}", value["listen"].as_str().unwrap_or("none are taken"));
     println!("sandbox    {}", text("sandbox"));
     if value["limits"].is_string() {
         println!("limits     {}", text("limits"));
@@ -155,6 +155,11 @@ fn status(value: &Value) {
     table(&["what", "used", "most"], &rows("of_the_user"));
     println!("\nchannels");
     table(&["channel", "account", "state", "webhook", "reason"], &rows("channels"));
+    let refused = rows("webhooks_refused");
+    if !refused.is_empty() {
+        println!("\nwebhooks that were refused since the start");
+        table(&["channel", "account", "status", "count", "last_at", "reason"], &refused);
+    }
     let deliveries = value["deliveries"].as_object().map(|counts| {
         counts.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
     });

@@ -5,7 +5,7 @@ use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::house::House;
 use crate::plugins::{self, AccountState, Link, Origin, SeatState};
-use crate::{agents, clock, launcher, ledger, sessions, wake};
+use crate::{agents, clock, http, launcher, ledger, sessions, wake};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -63,12 +63,13 @@ pub async fn status(house: &House) -> Result<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "home": house.home.root(),
         "process": std::process::id(),
-        "listen": house.listening.get().map(|address| format!("http://{address}")),
+        "listen": house.listener.address().map(|address| format!("http://{address}")),
         "sandbox": sandbox.as_ref().map_or_else(|error| error.to_string(), |choice| choice.words.clone()),
         "limits": sandbox.as_ref().ok().map(|choice| choice.limits.clone()),
         "processors": launcher::processors(),
         "of_the_user": scarce,
         "channels": channels,
+        "webhooks_refused": webhooks_refused(house),
         "sessions": sessions,
         "in_trouble": in_trouble,
         "runners": runners(house),
@@ -76,6 +77,18 @@ pub async fn status(house: &House) -> Result<Value> {
         "unwired": unwired,
         "dropped": dropped.iter().filter(|drop| drop.reason != NO_AGENT_WIRED).collect::<Vec<_>>(),
     }))
+}
+
+/// The webhooks that were refused since the start, by account and answer.
+fn webhooks_refused(house: &House) -> Vec<Value> {
+    let one = |((account, status), refused): ((Option<(String, String)>, u16), http::Count)| {
+        let (channel, account) = account.unzip();
+        json!({
+            "channel": channel, "account": account, "status": status, "count": refused.count,
+            "reason": refused.reason, "last_at": vestibule_session::format_time(refused.at),
+        })
+    };
+    house.listener.refusals.all().into_iter().map(one).collect()
 }
 
 /// The sessions that are not well, and why.
@@ -195,6 +208,7 @@ pub async fn started(house: &House, name: &str) -> Value {
         let connecting = link.accounts().iter().map(word).any(|word| word == "connecting");
         if !connecting || Instant::now() >= deadline {
             let mut told = plugin(&link);
+            told["broken"] = broken(&link).into();
             if matches!(told["state"].as_str(), Some("loaded" | "connecting")) {
                 told["reason"] = not_live(&link).into();
             }
@@ -202,6 +216,13 @@ pub async fn started(house: &House, name: &str) -> Value {
         }
         tokio::time::sleep(START_LOOK).await;
     }
+}
+
+/// The accounts that somebody must mend first.
+fn broken(link: &Link) -> Vec<String> {
+    let accounts = link.accounts();
+    let is_broken = |state: &AccountState| matches!(state, AccountState::Broken(_));
+    accounts.iter().filter(|(_, state)| is_broken(state)).map(|(account, _)| account.clone()).collect()
 }
 
 /// What is to be said of the first account that is not live.

@@ -3,22 +3,24 @@
 //! Invariants:
 //! - Nothing of a request reaches a plugin before its signature is verified on the raw body.
 //! - A stranger keeps no verified request out: at no stage does one hold what others need.
+//! - It listens where the config says or not at all: a proxy or a platform knows no other port.
 
 mod connections;
+mod refusals;
 mod replays;
 mod seats;
 mod signature;
 mod webhook;
 
+pub use refusals::{Count, Refusals};
 pub use signature::key as webhook_key;
 
-use crate::error::{Error, Result};
 use crate::house::House;
 use axum::Router;
 use axum::routing::any;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -28,26 +30,48 @@ use tokio::time::Instant;
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 const BIND_STEP: Duration = Duration::from_millis(20);
 
-/// Opens the listener and serves it until the house stops.
+/// Whether it is open, and where.
+#[derive(Default)]
+pub struct Listener {
+    opening: tokio::sync::Mutex<()>,
+    open: OnceLock<SocketAddr>,
+    /// What it has refused.
+    pub refusals: Refusals,
+}
+
+impl Listener {
+    /// Where it listens, once it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.open.get().copied()
+    }
+}
+
+/// Opens the listener, unless it is open, and serves it until the house stops. Each account that takes webhooks
+/// calls this before it starts: without one nothing is opened.
 ///
 /// # Errors
-/// The port is taken, or the address is not this machine's.
-pub async fn listen(house: &Arc<House>) -> Result<()> {
-    let address = house.config.listen;
-    let listener = bind(address).await.map_err(|error| {
-        Error::Setup(format!(
-            "cannot listen on {address}: {error}; set another `listen` in {}",
-            house.home.config().display()
-        ))
-    })?;
-    if let Ok(bound) = listener.local_addr() {
-        let _ = house.listening.set(bound);
+/// Why it cannot be opened, and what to do: the port is taken, or the address is not this machine's. Call again.
+pub async fn listen(house: &Arc<House>) -> Result<(), String> {
+    let _one_at_a_time = house.listener.opening.lock().await;
+    if house.listener.address().is_some() {
+        return Ok(());
     }
+    let address = house.config.listen;
+    let opened = bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (at, listener) = opened.map_err(|error| {
+        format!(
+            "webhooks cannot be taken, because {address} cannot be listened on: {error}. It is tried again; free the \
+             port, or set another `listen` in {} and start again",
+            house.home.config().display()
+        )
+    })?;
+    let _ = house.listener.open.set(at);
     let routes = Router::new()
         .route("/webhook/{channel}/{account}", any(webhook::webhook))
         .fallback(webhook::nothing_here)
         .with_state(webhook::Webhooks::new(house));
     tokio::spawn(connections::serve(house.clone(), listener, routes));
+    tracing::info!(%at, "webhooks are taken");
     Ok(())
 }
 

@@ -49,6 +49,14 @@ impl Webhooks {
         let at_once = Arc::new(Semaphore::new(AT_ONCE_MAX));
         Webhooks { house: house.clone(), at_once, replays: Replays::default() }
     }
+
+    /// Counts a refusal. Strangers invent accounts: those have one count together.
+    fn count(&self, channel: String, account: String, status: StatusCode, words: &str) {
+        let link = self.house.registry.channel(&channel);
+        let known = link.is_some_and(|link| link.accounts().contains_key(&account));
+        let account = known.then_some((channel, account));
+        self.house.listener.refusals.note(account, status.as_u16(), words, clock::now());
+    }
 }
 
 type Answer = (StatusCode, String);
@@ -69,18 +77,22 @@ pub async fn webhook(
     Path((channel, account)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let (status, words) = match verified(&webhooks, &seat, &channel, &account, request).await {
+    let answer = match verified(&webhooks, &seat, &channel, &account, request).await {
         // The platform may have another secret; or it is not the platform.
         Err((status, words)) => {
             tracing::warn!(channel, account, status = status.as_u16(), words, "a stranger was refused");
-            (status, words)
+            Err((status, words))
         }
-        Ok(verified) => serve(&webhooks, &channel, &account, verified).await.unwrap_or_else(|refusal| {
-            let (status, words) = &refusal;
-            tracing::warn!(channel, account, status = status.as_u16(), words, "a webhook was refused");
-            refusal
-        }),
+        Ok(verified) => {
+            serve(&webhooks, &channel, &account, verified).await.inspect_err(|(status, words)| {
+                tracing::warn!(channel, account, status = status.as_u16(), words, "a webhook was refused");
+            })
+        }
     };
+    let (status, words) = answer.unwrap_or_else(|refusal| refusal);
+    if !status.is_success() {
+        webhooks.count(channel, account, status, &words);
+    }
     (status, format!("{words}\n")).into_response()
 }
 

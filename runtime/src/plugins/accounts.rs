@@ -7,11 +7,12 @@ use super::link::{CallError, Link};
 use crate::config::Config;
 use crate::delivery;
 use crate::house::House;
+use crate::http;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{ACCOUNT_MAIN, Manifest, PluginError, PluginKind};
+use vestibule_plugin_api::{ACCOUNT_MAIN, Capability, Manifest, PluginError, PluginKind};
 
 /// The first wait before an account is started again; it doubles up to the last.
 const RESTART_FIRST: Duration = Duration::from_secs(1);
@@ -87,13 +88,18 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
         if link.generation() != generation {
             return;
         }
-        let (state, again) = match start(&house.home.config(), &link, &account, &section).await {
+        let listens = listen(&house, &link).await;
+        let started = match &listens {
+            Ok(()) => start(&house.home.config(), &link, &account, &section).await,
+            Err(why) => Err(CallError::Plugin(PluginError::broken(why.clone()))),
+        };
+        let (state, again) = match started {
             Ok(()) => (AccountState::Live, false),
             Err(CallError::Plugin(PluginError::Retry { reason, .. })) => {
                 (AccountState::Waiting(reason), true)
             }
             Err(CallError::Late) => (AccountState::Waiting(CallError::Late.to_string()), true),
-            Err(error) => (AccountState::Broken(error.to_string()), false),
+            Err(error) => (AccountState::Broken(error.to_string()), listens.is_err()),
         };
         if link.generation() != generation {
             return; // the plugin's process ended meanwhile; its next one starts the account
@@ -127,6 +133,11 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
             () = house.stopping() => return,
         }
     }
+}
+
+/// Sees to it that webhooks are taken, if the plugin takes some: an account that hears nothing is not live.
+async fn listen(house: &Arc<House>, link: &Link) -> Result<(), String> {
+    if link.manifest.can(Capability::Webhook) { http::listen(house).await } else { Ok(()) }
 }
 
 fn tell_live(link: &Link, account: &str) {
@@ -176,9 +187,13 @@ pub fn pause(link: &Link, state: AccountState) {
 
 /// Starts every account of a plugin, side by side. One that asks to be tried again is, for a moment: what
 /// its predecessor held, such as a port, may be let go of a little later.
-pub async fn trial(house: &House, link: &Arc<Link>) -> BTreeMap<String, Result<(), CallError>> {
+pub async fn trial(house: &Arc<House>, link: &Arc<Link>) -> BTreeMap<String, Result<(), CallError>> {
     let mut starting = tokio::task::JoinSet::new();
     let sections = link.sections().clone();
+    if let Err(why) = listen(house, link).await {
+        let broken = |account| (account, Err(CallError::Plugin(PluginError::broken(why.clone()))));
+        return sections.into_keys().map(broken).collect();
+    }
     for (account, section) in sections {
         link.accounts().insert(account.clone(), AccountState::Connecting);
         let (file, link) = (house.home.config(), link.clone());

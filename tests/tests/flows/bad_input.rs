@@ -1,7 +1,7 @@
 //! Homes, configs and sockets that are not as they should be: one clear sentence, the right exit
 //! code, nothing lost.
 
-use crate::support::{House, Terminal};
+use crate::support::{Api, House, Terminal, plugin_file, request, until};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -25,19 +25,47 @@ fn a_config_with_a_typo_is_refused_with_a_suggestion() {
 }
 
 #[test]
-fn a_port_in_use_is_refused() {
+fn a_port_in_use_holds_up_only_who_takes_webhooks() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap();
+    let platform = Api::start(|_, _| (200, serde_json::json!({ "id": 7, "login": "vestibule-bot" })));
+    let house = House::new("").env("TEST_KEY", "x").env("GITHUB_API_URL", &platform.url);
+    let config = format!(
+        "listen = \"{at}\"\n[channels.github.main]\ntoken = {{ env = \"TEST_KEY\" }}\n\
+         webhook_secret = {{ env = \"TEST_KEY\" }}\n"
+    );
+    std::fs::write(house.home.path().join("vestibule.toml"), config).unwrap();
+    let house = house.up();
+    assert_eq!(house.chat("hello"), "hello");
+    let account = until("it is known that the port is taken", || {
+        let account = house.channel("github");
+        (account["state"] == "broken").then_some(account)
+    });
+    let why = account["reason"].as_str().unwrap();
+    assert!(why.contains(&at.to_string()) && why.contains("set another `listen`"), "{why}");
+    assert_eq!(house.json(&["status"])["listen"], serde_json::Value::Null, "nor is it another port");
+    drop(taken);
+    house.wait_live("github");
+    assert_eq!(house.listening(), at);
+}
+
+#[test]
+fn without_an_account_that_takes_webhooks_no_port_is_opened() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let house = House::new("");
-    let at = taken.local_addr().unwrap();
-    std::fs::write(house.home.path().join("vestibule.toml"), format!("listen = \"{at}\"\n")).unwrap();
-    let (code, words) = refused(&house);
-    assert_eq!(code, 2);
-    assert!(
-        words.contains(&format!("cannot listen on {at}")) && words.contains("set another `listen`"),
-        "{words}"
-    );
-    // A chat needs no listener.
+    // Its channel has an account, and no plugin yet.
+    let account = "[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n";
+    let config = format!("listen = \"{}\"\n{account}", taken.local_addr().unwrap());
+    std::fs::write(house.home.path().join("vestibule.toml"), config).unwrap();
+    let house = house.up();
     assert_eq!(house.chat("hello"), "hello");
+    assert!(house.ok(&["status"]).contains("webhooks   none are taken"));
+    assert!(!house.log().contains("listened on"), "nor is it tried");
+    // It is, as soon as a plugin is dropped whose account wants it.
+    drop(taken);
+    std::fs::copy(plugin_file("vestibule-plain-channel"), house.home.path().join("plugins/plain.so"))
+        .unwrap();
+    assert_eq!(request(house.listening(), "POST", "/webhook/no/main", &[], b"").0, 404);
 }
 
 #[test]

@@ -54,13 +54,26 @@ fn a_typo_breaks_one_account_and_is_mended_by_a_reload() {
         let plugin = listed(&house, "echo").unwrap();
         assert_eq!(plugin["state"], "loaded", "the plugin itself is well");
         assert!(reason(&plugin).ends_with(&want), "{plugin}");
-        let told = house.ok(&["plugin", "reload", "echo"]);
+        let told = not_all_started(&house, "echo");
         assert_eq!(told, format!("plugin echo reloaded\n  its account other is broken: {want}\n"));
 
         write_config(&house, &format!("{good}[channels.echo.other]\nlisten = \"127.0.0.1:0\"\n"));
         assert_eq!(house.ok(&["plugin", "reload", "echo"]), "plugin echo reloaded\n");
         assert_eq!(["main", "other"].map(|name| account(name)["state"].clone()), ["live", "live"]);
     }
+}
+
+/// Reloads a plugin of which one account does not start: what is said of it.
+fn not_all_started(house: &House, plugin: &str) -> String {
+    let output = house.run(&["plugin", "reload", plugin]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let json = house.run(&["plugin", "reload", plugin, "--json"]);
+    let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((json.status.code(), answer["broken"].as_array().unwrap().len()), (Some(1), 1), "{answer}");
+    let want = format!("not every account of the plugin {plugin} was started");
+    assert!(told.contains(&want), "{told}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Whoever reloads hears of the account that waits for something.
@@ -93,7 +106,7 @@ fn what_is_built_in_is_started_again_with_the_config_of_now() {
     assert!(reason(&broken).ends_with("does not know; did you mean \"hops_max\"?"), "{broken}");
 
     write_config(&house, "[modules.agent-to-agent]\nhops_max = \"3\"\n");
-    let told = house.ok(&["plugin", "reload", "agent-to-agent"]);
+    let told = not_all_started(&house, "agent-to-agent");
     assert!(told.contains("and now: broken, ") && told.contains("wants a whole number"), "{told}");
     write_config(&house, "[modules.agent-to-agent]\nhops_max = 3\n");
     assert_eq!(house.ok(&["plugin", "reload", "agent-to-agent"]), "plugin agent-to-agent reloaded\n");

@@ -193,9 +193,9 @@ fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
     let wrong = [headers[0], headers[1], ("x-hub-signature-256", wrong.as_str())];
     let (status, words) = request(at, "POST", path, &wrong, body.as_bytes());
     assert_eq!((status, words.contains("does not match")), (401, true), "{words}");
-    let large = vec![b' '; 1024 * 1024 + 1];
+    let large = vec![b' '; 25 * 1024 * 1024 + 1];
     let (status, words) = request(at, "POST", path, &headers, &large);
-    assert!(status == 413 && words.contains("1048576 bytes"), "{status} {words}");
+    assert!(status == 413 && words.contains("26214400 bytes"), "{status} {words}");
     for (method, path, want) in [
         ("GET", path, 405),
         ("POST", "/webhook/github/other", 404),
@@ -208,6 +208,20 @@ fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
     assert_eq!(post(&house, &event, b"no json").0, 400);
     assert_eq!(post(&house, "star", b"{\"action\":\"created\"}").0, 202);
     assert_eq!(post(&house, "ping", b"{\"zen\":\"x\"}"), (200, "pong".into()));
+    // Those that GitHub does not send again are counted, and those of strangers together.
+    let refused = house.json(&["status"])["webhooks_refused"].as_array().unwrap().clone();
+    let count = |account: [Option<&str>; 2], status: u16| {
+        let [channel, account] = account.map(|word| json!(word));
+        let is =
+            |row: &&Value| row["channel"] == channel && row["account"] == account && row["status"] == status;
+        refused.iter().find(is).map_or(0, |row| row["count"].as_i64().unwrap())
+    };
+    let main = [Some("github"), Some("main")];
+    assert_eq!([401, 413, 405, 400, 202].map(|status| count(main, status)), [2, 1, 1, 1, 0], "{refused:?}");
+    assert_eq!(count([None, None], 404), 2, "{refused:?}");
+    let shown = house.ok(&["status"]);
+    assert!(shown.contains("webhooks that were refused since the start"), "{shown}");
+    assert!(shown.contains("`webhook_body_limit` sets the limit"), "{shown}");
 
     let long = "x".repeat(10 * 1024);
     for (field, value) in [
@@ -384,4 +398,18 @@ fn a_conversation_is_what_the_session_mode_says() {
         let delivered = "SELECT COUNT(DISTINCT thread_id) FROM deliveries WHERE state = 'delivered'";
         until("both are answered in place", || (house.query::<i64>(delivered) == [2]).then_some(()));
     }
+}
+
+/// GitHub sends up to 25 MB.
+#[test]
+fn a_webhook_as_large_as_github_sends_is_taken() {
+    let api = api();
+    let house = house(&api.url, "anyone = true\n");
+    wire(&house, "Codertocat/Hello-World");
+    let (event, mut payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    payload["repository"]["description"] = json!("x".repeat(24_900_000));
+    let (status, words) = post(&house, &event, payload.to_string().as_bytes());
+    assert_eq!(status, 200, "{words}");
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE channel_type = 'github'"), [1]);
 }

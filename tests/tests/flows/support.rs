@@ -326,9 +326,10 @@ impl House {
         until(&format!("{channel} is live"), || (self.channel(channel)["state"] == "live").then_some(()));
     }
 
+    /// Where it takes webhooks, once an account wants some.
     pub fn listening(&self) -> SocketAddr {
-        let status = self.json(&["status"]);
-        status["listen"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap()
+        let at = || self.json(&["status"])["listen"].as_str()?.strip_prefix("http://")?.parse().ok();
+        until("it listens", at)
     }
 
     /// Stops it gracefully.

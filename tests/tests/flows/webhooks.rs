@@ -71,7 +71,8 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 fn house(config: &str) -> House {
-    let house = House::new(&format!("[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n{config}"));
+    let account = format!("[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n{config}");
+    let house = House::new(&format!("webhook_body_limit = 1048576\n{account}"));
     let plugins = house.home.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
     std::fs::copy(plugin_file("vestibule-plain-channel"), plugins.join("plain.so")).unwrap();

@@ -1,7 +1,7 @@
 //! What strangers, plugins and agents say, where people read it: in the log, and on a terminal.
 
-use crate::support::{House, PATIENCE, request};
-use std::fs::File;
+use crate::support::{House, PATIENCE, plugin_file, request};
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -73,7 +73,8 @@ fn what_an_agent_says_does_nothing_to_a_terminal() {
 #[test]
 fn strangers_do_not_fill_the_log() {
     const REQUESTS: usize = 3_000;
-    let house = House::new("").up();
+    let house = House::new("[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n").up();
+    fs::copy(plugin_file("vestibule-plain-channel"), house.home.path().join("plugins/plain.so")).unwrap();
     let at = house.listening();
     let before = house.log().len();
     let begin = Instant::now();

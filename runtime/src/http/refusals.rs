@@ -1,0 +1,40 @@
+//! The webhooks that were refused, counted: GitHub and others send none of them again.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use vestibule_plugin_api::Timestamp;
+
+/// What was refused since the runtime started. It is bounded by the accounts and the answers there are.
+#[derive(Default)]
+pub struct Refusals {
+    counted: Mutex<BTreeMap<Kind, Count>>,
+}
+
+/// The account, if it is one, and the HTTP status of the answer.
+type Kind = (Option<(String, String)>, u16);
+
+/// The refusals of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// How many there were.
+    pub count: u64,
+    /// Why the last one was refused.
+    pub reason: String,
+    /// When that was.
+    pub at: Timestamp,
+}
+
+impl Refusals {
+    /// One more. `account` is the channel type and the account that it was sent to, if there are such.
+    pub fn note(&self, account: Option<(String, String)>, status: u16, reason: &str, at: Timestamp) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = counted.entry((account, status)).or_insert(Count { count: 0, reason: String::new(), at });
+        *kind = Count { count: kind.count + 1, reason: reason.to_owned(), at };
+    }
+
+    /// All of them, by account.
+    pub fn all(&self) -> Vec<(Kind, Count)> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.iter().map(|(kind, count)| (kind.clone(), count.clone())).collect()
+    }
+}
