@@ -79,6 +79,9 @@ fn show(blobs: &OwnedFd, blob: &str, folder: &OwnedFd, name: &str) -> Result<()>
     if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino) {
         return Ok(());
     }
+    if ours.st_dev != there.st_dev {
+        return copy(blobs, blob, folder, name);
+    }
     unlinkat(folder, name, AtFlags::empty())?;
     linkat(blobs, blob, folder, name, AtFlags::empty())
 }
