@@ -56,6 +56,12 @@ pub enum Command {
     /// What agents ask people with a choice of answers
     #[command(subcommand)]
     Question(QuestionVerb),
+    /// What agents wrote and no channel has yet, and what was given up
+    #[command(subcommand)]
+    Delivery(DeliveryVerb),
+    /// Messages that reached no agent, and why
+    #[command(subcommand)]
+    DroppedMessage(DroppedMessageVerb),
     /// Measure this machine; no house is needed
     #[command(subcommand, hide = true)]
     Bench(BenchVerb),
@@ -373,4 +379,52 @@ pub enum QuestionVerb {
         #[command(flatten)]
         output: Output,
     },
+}
+
+#[derive(Subcommand)]
+pub enum DeliveryVerb {
+    /// Show those that were not delivered, the newest first
+    List {
+        /// Only those in this state: `pending`, `parked`, `unknown`, `sending`, `deferred`, `held`, `failed` or `dropped`
+        #[arg(long)]
+        state: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one, with its text
+    Show {
+        /// Its id
+        id: String,
+        /// The session it is of, where several have one of this id
+        #[arg(long)]
+        session: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Decide anew about some that were given up, held or dropped, and send them
+    Replay(Deliveries),
+    /// Never send some; what waits behind them goes on
+    Drop(Deliveries),
+}
+
+/// Some deliveries.
+#[derive(Args)]
+pub struct Deliveries {
+    /// Their ids
+    #[arg(value_name = "ID", required_unless_present = "state")]
+    pub ids: Vec<String>,
+    /// All in this state, such as `failed`
+    #[arg(long, conflicts_with = "ids")]
+    pub state: Option<String>,
+    /// Only of this session
+    #[arg(long)]
+    pub session: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Subcommand)]
+pub enum DroppedMessageVerb {
+    /// Show them by chat and reason, the most recent first
+    List(Output),
 }

@@ -1,8 +1,8 @@
 //! Verbs: from the command line to the control socket, and the answer back to a person.
 
 use crate::cli::{
-    AdoptArgs, AgentArgs, AgentVerb, ChatPlace, Command, DestinationVerb, How, MessagingGroupVerb, Output,
-    PluginVerb, QuestionVerb, SessionVerb, WiringVerb,
+    AdoptArgs, AgentArgs, AgentVerb, ChatPlace, Command, Deliveries, DeliveryVerb, DestinationVerb,
+    DroppedMessageVerb, How, MessagingGroupVerb, Output, PluginVerb, QuestionVerb, SessionVerb, WiringVerb,
 };
 use crate::print;
 use anyhow::{Context, bail};
@@ -119,6 +119,17 @@ fn request(command: Command) -> (&'static str, Value, Output) {
                 ("question.answer", json!({ "id": id, "value": value }), output)
             }
         },
+        Command::Delivery(verb) => match verb {
+            DeliveryVerb::List { state, output } => ("delivery.list", json!({ "state": state }), output),
+            DeliveryVerb::Show { id, session, output } => {
+                ("delivery.show", json!({ "ids": [id], "session": session }), output)
+            }
+            DeliveryVerb::Replay(args) => deliveries("delivery.replay", args),
+            DeliveryVerb::Drop(args) => deliveries("delivery.drop", args),
+        },
+        Command::DroppedMessage(DroppedMessageVerb::List(output)) => {
+            ("dropped-message.list", Value::Null, output)
+        }
         Command::Up
         | Command::Chat(_)
         | Command::Bench(_)
@@ -144,6 +155,10 @@ fn agent(verb: &'static str, args: AgentArgs) -> (&'static str, Value, Output) {
         "network": args.network,
     });
     (verb, value, args.output)
+}
+
+fn deliveries(verb: &'static str, args: Deliveries) -> (&'static str, Value, Output) {
+    (verb, json!({ "ids": args.ids, "state": args.state, "session": args.session }), args.output)
 }
 
 fn adopt(args: AdoptArgs) -> (&'static str, Value, Output) {

@@ -71,6 +71,21 @@ fn columns(verb: &str) -> &'static [&'static str] {
         "session.list" => &["agent", "channel", "chat", "thread", "state", "reason", "id"],
         "destination.list" => &["agent", "name", "to_agent", "channel", "account", "chat"],
         "question.list" => &["agent", "channel", "chat", "thread", "title", "question", "options", "id"],
+        "delivery.list" => &[
+            "id",
+            "agent",
+            "channel",
+            "chat",
+            "thread",
+            "state",
+            "attempts",
+            "next_attempt_at",
+            "taken_at",
+            "reason",
+        ],
+        "dropped-message.list" => {
+            &["channel", "account", "chat", "reason", "messages", "last_sender", "last_seen"]
+        }
         "plugin.list" => &["name", "version", "kind", "state", "channel", "tier", "origin", "reason"],
         "bench.plugin" => &[
             "tier",
@@ -96,8 +111,12 @@ pub fn answer(verb: &str, value: &Value) {
     if verb == "status" {
         return status(value);
     }
-    if verb == "session.adopt" {
-        return adopted(value);
+    match verb {
+        "session.adopt" => return adopted(value),
+        "delivery.show" => return delivery(value),
+        "delivery.replay" => return deliveries("replayed", value),
+        "delivery.drop" => return deliveries("dropped", value),
+        _ => {}
     }
     if let Some(rows) = value.as_array() {
         return table(columns(verb), rows);
@@ -141,6 +160,53 @@ fn adopted(value: &Value) {
     }
 }
 
+/// One delivery: a line for each thing that is known of it, then its text.
+fn delivery(value: &Value) {
+    for (key, what) in [
+        ("id", "id"),
+        ("state", "state"),
+        ("reason", "reason"),
+        ("agent", "agent"),
+        ("session", "session"),
+        ("number", "number"),
+        ("channel", "channel"),
+        ("account", "account"),
+        ("chat", "chat"),
+        ("thread", "thread"),
+        ("in_reply_to", "answers"),
+        ("taken_at", "taken"),
+        ("attempts", "attempts"),
+        ("next_attempt_at", "next"),
+        ("settled_at", "settled"),
+        ("platform_message_id", "sent as"),
+        ("files", "files"),
+    ] {
+        let text = word(&value[key]);
+        if !text.is_empty() {
+            println!("{what:<10} {text}");
+        }
+    }
+    if value["possible_duplicate"] == true {
+        println!("{:<10} its chat may show it twice", "doubt");
+    }
+    match value["content"].as_str() {
+        None => println!("\nIts words are not on record; it had {} bytes.", word(&value["content_bytes"])),
+        Some(content) => {
+            let parsed: Value = serde_json::from_str(content).unwrap_or_default();
+            let text = ["markdown", "text"].iter().find_map(|key| parsed[*key].as_str());
+            println!("\n{}", text.unwrap_or(content));
+        }
+    }
+}
+
+fn deliveries(done: &str, value: &Value) {
+    let count = value["count"].as_u64().unwrap_or_default();
+    println!("{count} {} {done}", if count == 1 { "delivery" } else { "deliveries" });
+    for refused in value["refused"].as_array().into_iter().flatten() {
+        println!("  not {}", word(&refused["reason"]));
+    }
+}
+
 fn status(value: &Value) {
     let text = |key: &str| word(&value[key]);
     println!("vestibule {} in {}", text("version"), text("home"));
@@ -175,7 +241,19 @@ fn status(value: &Value) {
     if value["runners"]["reason"].is_string() {
         println!("runners    {}", word(&value["runners"]["reason"]));
     }
-    println!("deliveries {}", deliveries.filter(|text| !text.is_empty()).unwrap_or_else(|| "none".into()));
+    let given_up = value["deliveries"]["failed"].as_u64().is_some();
+    let hint = if given_up { "; `vestibule delivery list` shows why" } else { "" };
+    println!(
+        "deliveries {}{hint}",
+        deliveries.filter(|text| !text.is_empty()).unwrap_or_else(|| "none".into())
+    );
+    if value["dropped_total"]["messages"].as_u64().is_some_and(|messages| messages > 0) {
+        let total = &value["dropped_total"];
+        println!(
+            "left out   {} messages in {} chats; `vestibule dropped-message list` shows why",
+            total["messages"], total["chats"]
+        );
+    }
     let in_trouble = rows("in_trouble");
     if !in_trouble.is_empty() {
         println!("\nsessions in trouble");

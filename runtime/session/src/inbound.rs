@@ -35,6 +35,8 @@ mod writer {
         pub messages: Vec<MessageIn>,
         /// Outcomes to insert or replace.
         pub delivered: Vec<Delivered>,
+        /// Replies whose outcome is open again: what the file says of it goes.
+        pub reopened: Vec<String>,
         /// Destinations and routing, replaced wholesale when they changed.
         pub routing: Option<(Vec<Destination>, Routing)>,
     }
@@ -164,6 +166,10 @@ mod writer {
                     d.status.as_str(),
                     format_time(d.delivered_at)
                 ])?;
+            }
+            for message_out_id in &projection.reopened {
+                tx.prepare_cached("DELETE FROM delivered WHERE message_out_id = ?1")?
+                    .execute([message_out_id])?;
             }
             if let Some((destinations, routing)) = &projection.routing {
                 replace_routing(&tx, destinations, routing)?;

@@ -13,6 +13,7 @@ pub use scarce::tell as tell_what_is_scarce;
 pub use socket::listen;
 
 use crate::adopt;
+use crate::delivery;
 use crate::error::{Error, Result};
 use crate::house::House;
 use crate::plugins;
@@ -44,6 +45,8 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
     };
     let run = verb.run;
     let outcome = house.central.write(move |db| run(db, args)).await?;
+    house.attachments.discard(outcome.unnamed);
+    delivery::go_on(house, outcome.deliver_to);
     for session_id in outcome.touched {
         if outcome.renew {
             house.renew(session_id);

@@ -131,11 +131,11 @@ fn of_one(heard: &Heard) -> Outcome {
         }
         (false, _) => {}
     }
-    let is = |reply: &Reply, state: &str| reply.state == state;
-    let failed = heard.replies.iter().find(|reply| is(reply, "failed"));
-    if heard.replies.iter().any(|reply| reply.here && is(reply, "delivered")) {
+    let goes_nowhere = |reply: &Reply| matches!(reply.state.as_str(), "failed" | "dropped");
+    let failed = heard.replies.iter().find(|reply| goes_nowhere(reply));
+    if heard.replies.iter().any(|reply| reply.here && reply.state == "delivered") {
         Outcome::Answered
-    } else if heard.replies.iter().any(|reply| !is(reply, "failed")) {
+    } else if heard.replies.iter().any(|reply| !goes_nowhere(reply)) {
         // What went to another agent, say, may lead to an answer here.
         Outcome::Waiting
     } else if let Some(reply) = failed {

@@ -24,13 +24,15 @@ pub async fn status(house: &House) -> Result<Value> {
     let rows = |db: &Connection| {
         Ok((
             drops::recent(db, SHOWN)?,
+            drops::totals(db)?,
             ledger::session_counts(db, clock::now())?,
             in_trouble(db)?,
             ledger::delivery_counts(db)?,
             agents::list(db)?,
         ))
     };
-    let (dropped, sessions, in_trouble, deliveries, agents) = house.central.read(rows).await?;
+    let (dropped, (dropped_messages, dropped_chats), sessions, in_trouble, deliveries, agents) =
+        house.central.read(rows).await?;
     let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
     let unwired: Vec<Value> = dropped
         .iter()
@@ -74,6 +76,7 @@ pub async fn status(house: &House) -> Result<Value> {
         "in_trouble": in_trouble,
         "runners": runners(house),
         "deliveries": deliveries,
+        "dropped_total": { "messages": dropped_messages, "chats": dropped_chats },
         "unwired": unwired,
         "dropped": dropped.iter().filter(|drop| drop.reason != NO_AGENT_WIRED).collect::<Vec<_>>(),
     }))

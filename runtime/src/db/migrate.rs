@@ -23,6 +23,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../questions/migrations/0015_questions.sql")),
     M::up(include_str!("../ledger/migrations/0017_turns.sql")),
     M::up(include_str!("../ledger/migrations/0018_failing.sql")),
+    M::up(include_str!("../ledger/migrations/0019_states.sql")),
 ];
 
 /// Applies what is missing.

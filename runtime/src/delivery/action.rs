@@ -1,6 +1,7 @@
 //! What an agent asks for that is no message: the module that lists the action is asked outside every
 //! transaction, and what it answers is performed in the one that settles the delivery.
 
+use super::lane::give_up;
 use super::note;
 use crate::agents;
 use crate::clock::Timestamp;
@@ -85,11 +86,18 @@ pub fn perform(
         (note.trigger, note.hops) = (true, plan.hops.saturating_add(1));
         ledger::accept(db, &session.id, &note, now)?;
     }
-    let outcome = plan.refused.as_deref().map_or(Ok(None), Err);
-    if let Err(why) = outcome {
-        tracing::warn!(session = session.id, %why, "an action was refused");
+    match plan.refused.as_deref() {
+        None => ledger::settle(db, delivery, Ok(None), now)?,
+        Some(why) => {
+            tracing::warn!(session = session.id, %why, "an action was refused");
+            // A module that refuses may say more in a note of its own.
+            if plan.notes.is_empty() {
+                give_up(db, delivery, why, now)?;
+            } else {
+                ledger::settle(db, delivery, Err(why), now)?;
+            }
+        }
     }
-    ledger::settle(db, delivery, outcome, now)?;
     Ok(if plan.notes.is_empty() { Vec::new() } else { vec![session.id] })
 }
 
@@ -152,6 +160,8 @@ mod tests {
                 content: r#"{"action":"roll","sides":6}"#.into(),
                 attempts: 1,
                 taken_at: Timestamp(5),
+                due_at: Timestamp(5),
+                seq: 1,
                 look_up: false,
             };
             let asked = facts(&db, &delivery).expect("it is read").expect("its session is there");

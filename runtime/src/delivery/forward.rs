@@ -2,6 +2,7 @@
 //! answers is checked, and performed in the one that settles the delivery.
 
 use super::decide::text_of;
+use super::lane::give_up;
 use super::note;
 use crate::agents;
 use crate::clock::Timestamp;
@@ -162,7 +163,13 @@ pub fn perform(
         }
         Err(why) => {
             tracing::warn!(session = source.id, %why, "a message between agents was refused");
-            ledger::settle(db, delivery, Err(&why), now)?;
+            // A module that refuses may say more in a note of its own.
+            if plan.notes.is_empty() {
+                give_up(db, delivery, &why, now)?;
+                touched.push(source.id.clone());
+            } else {
+                ledger::settle(db, delivery, Err(&why), now)?;
+            }
         }
     }
     for words in &plan.notes {
@@ -250,6 +257,8 @@ mod tests {
                 content: "{}".into(),
                 attempts: 1,
                 taken_at: Timestamp(0),
+                due_at: Timestamp(0),
+                seq: 1,
                 look_up: false,
             };
             let post = Effect::Post { session: session.map(str::to_owned), text: "hi".into() };
@@ -259,10 +268,16 @@ mod tests {
             let story = "SELECT state, last_error FROM deliveries";
             let story: (String, Option<String>) =
                 db.query_row(story, [], |r| Ok((r.get(0)?, r.get(1)?))).expect("a row");
-            let heard: i64 =
-                db.query_row("SELECT COUNT(*) FROM messages_in", [], |r| r.get(0)).expect("a row");
+            let count = |what: &str| {
+                let sql = format!("SELECT COUNT(*) FROM messages_in WHERE {what}");
+                db.query_row(&sql, [], |r| r.get::<_, i64>(0)).expect("a row")
+            };
             let is_fine = want == fine;
-            assert_eq!((touched.len(), heard), (is_fine.into(), is_fine.into()), "{meanwhile} {session:?}");
+            assert_eq!(count("id LIKE 'a2a-%'"), i64::from(is_fine), "{meanwhile} {session:?}");
+            let told =
+                count("session_id = 'here' AND content LIKE '%was not delivered%' AND NOT \"trigger\"");
+            assert_eq!(told, i64::from(!is_fine), "{meanwhile} {session:?}: its writer is told");
+            assert_eq!(touched.len(), 1, "{meanwhile} {session:?}");
             assert_eq!(story.0 == "delivered", is_fine, "{meanwhile} {session:?}: {story:?}");
             assert!(
                 is_fine || story.1.as_ref().is_some_and(|why| why.contains(want)),

@@ -1,5 +1,6 @@
 //! The lane of one address: claims, has sent and records, one reply after the other. Sessions take turns.
 
+use super::note::{self, Undelivered};
 use super::retry::{self, Next, after_failure};
 use super::send::{Sent, send};
 use super::{action, doubt, forward};
@@ -9,6 +10,7 @@ use crate::house::House;
 use crate::lanes::Bell;
 use crate::ledger::{self, Claim, Delivery, Direction, Doubt};
 use crate::plugins::{CallError, Registry};
+use crate::sessions;
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,15 +151,27 @@ fn record_outcome(
     let in_doubt = retry::in_doubt(error).then_some(can);
     // Asked in this transaction: an adapter that comes to life later looks, in one of its own, for what is parked.
     let is_there = registry.is_there(&delivery.address);
-    match after_failure(error, is_there, delivery.attempts, delivery.taken_at, now) {
+    match after_failure(error, is_there, delivery.attempts, delivery.due_at, now) {
         Next::At(at) => ledger::try_later(db, delivery, Some(at), &why, in_doubt)?,
         Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt)?,
         Next::GiveUp => {
-            ledger::settle(db, delivery, Err(&why), now)?;
+            give_up(db, delivery, &why, now)?;
             return Ok((forget_files(db, delivery)?, Vec::new()));
         }
     }
     Ok((Vec::new(), Vec::new()))
+}
+
+/// It is never tried again, and its agent is told.
+pub fn give_up(db: &Connection, delivery: &Delivery, why: &str, now: Timestamp) -> Result<()> {
+    ledger::settle(db, delivery, Err(why), now)?;
+    match sessions::by_id(db, &delivery.session_id)? {
+        Some(session) => {
+            let told = Undelivered::given_up(delivery, why);
+            note::tell_undelivered(db, &session, &[told], now)
+        }
+        None => Ok(()),
+    }
 }
 
 fn forget_files(db: &Connection, delivery: &Delivery) -> Result<Vec<String>> {

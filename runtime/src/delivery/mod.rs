@@ -13,6 +13,7 @@ mod died;
 mod forward;
 mod lane;
 mod note;
+mod operator;
 mod outgoing;
 mod retry;
 mod review;
@@ -23,6 +24,7 @@ mod tick;
 pub use action::fault as action_fault;
 pub use died::{Died, run_died};
 pub use forward::fault as forward_fault;
+pub use operator::{drop_one, replay};
 pub use tick::fault as tick_fault;
 
 use crate::attachments::{MessageFile, StoredFile};
@@ -31,9 +33,10 @@ use crate::error::Result;
 use crate::house::House;
 use crate::ledger::{self, Claim, Direction, Doubt};
 use crate::plugins::Link;
-use crate::questions;
+use crate::{questions, sessions};
 use decide::{Verdict, decide};
 use lane::ring;
+use note::Undelivered;
 use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
@@ -99,18 +102,24 @@ fn record(
     (mut files, session_bytes_max): (Vec<MessageFile>, u64),
 ) -> Result<Vec<Address>> {
     let now = clock::now();
-    let (mut addresses, mut refused) = (Vec::new(), Vec::new());
+    let (mut addresses, mut refused, mut why) = (Vec::new(), Vec::new(), None);
     for reply in messages {
         let theirs = files.extract_if(.., |file| file.message_id == reply.id);
         let theirs = (theirs.map(|file| file.file).collect(), session_bytes_max);
         match record_one(db, session_id, reply, theirs, now)? {
             Recorded::To(address) => addresses.push(address),
-            Recorded::Refused(why) => refused.push(why),
+            Recorded::Refused(reason) => {
+                refused.push(Undelivered::of(reply, &reason));
+                why.get_or_insert(reason);
+            }
             Recorded::Known => {}
         }
     }
-    if let Some(why) = refused.first() {
+    if let Some(why) = why {
         tracing::warn!(session = session_id, count = refused.len(), %why, "replies were refused");
+        if let Some(session) = sessions::by_id(db, session_id)? {
+            note::tell_undelivered(db, &session, &refused, now)?;
+        }
     }
     if let Some(seq) = messages.iter().map(|reply| reply.seq).max() {
         ledger::mark_taken(db, session_id, seq)?;

@@ -139,6 +139,8 @@ mod tests {
             content: content.into(),
             attempts: 1,
             taken_at: Timestamp(0),
+            due_at: Timestamp(0),
+            seq: 1,
             look_up: false,
         };
         let files =

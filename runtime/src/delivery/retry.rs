@@ -4,7 +4,7 @@ use crate::clock::{Timestamp, after};
 use crate::plugins::CallError;
 use vestibule_plugin_api::PluginError;
 
-/// A message is tried for this long, in milliseconds: 24 hours.
+/// A message is tried for this long from when it was due, in milliseconds: 24 hours.
 const BUDGET_MS: i64 = 24 * 3600 * 1000;
 /// The first wait, in milliseconds; it doubles with each attempt.
 const FIRST_WAIT_MS: i64 = 1_000;
@@ -34,13 +34,13 @@ pub fn in_doubt(error: &CallError) -> bool {
     )
 }
 
-/// What comes after the failure of attempt number `attempts` of a message taken at `taken_at`. `is_there` says
+/// What comes after the failure of attempt number `attempts` of a message that was due at `due_at`. `is_there` says
 /// whether the adapter is there by now, also if it was not when it was to be called.
 pub fn after_failure(
     error: &CallError,
     is_there: bool,
     attempts: i64,
-    taken_at: Timestamp,
+    due_at: Timestamp,
     now: Timestamp,
 ) -> Next {
     let named = match error {
@@ -55,7 +55,7 @@ pub fn after_failure(
         }
         CallError::Plugin(_) | CallError::Panicked(_) | CallError::Cancelled | CallError::Late => None,
     };
-    if now.0 - taken_at.0 > BUDGET_MS {
+    if now.0 - due_at.0 > BUDGET_MS {
         return Next::GiveUp;
     }
     let doubled = FIRST_WAIT_MS.saturating_mul(1 << attempts.clamp(1, 16).saturating_sub(1));
@@ -84,11 +84,11 @@ mod tests {
             (CallError::Late, 1, now, Next::At(after(now, 1_000))),
             (CallError::NotThere, 9, Timestamp(0), Next::Park),
         ];
-        for (error, attempts, taken_at, want) in cases {
-            assert_eq!(after_failure(&error, false, attempts, taken_at, now), want, "{error:?} {attempts}");
+        for (error, attempts, due_at, want) in cases {
+            assert_eq!(after_failure(&error, false, attempts, due_at, now), want, "{error:?} {attempts}");
             let want = if error == CallError::NotThere { Next::At(now) } else { want };
             assert_eq!(
-                after_failure(&error, true, attempts, taken_at, now),
+                after_failure(&error, true, attempts, due_at, now),
                 want,
                 "there: {error:?} {attempts}"
             );

@@ -100,6 +100,8 @@ mod tests {
             content: content.into(),
             attempts: 1,
             taken_at: Timestamp(7),
+            due_at: Timestamp(7),
+            seq: 1,
             look_up: false,
         }
     }

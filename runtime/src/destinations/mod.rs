@@ -5,7 +5,7 @@
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 /// A name local to one agent.
@@ -53,6 +53,23 @@ pub fn allows_agent(db: &Connection, agent_group_id: &str, target_id: &str) -> R
          AND target_id = ?2)",
     )?;
     Ok(agent_group_id == target_id || statement.query_row([agent_group_id, target_id], |r| r.get(0))?)
+}
+
+/// What an agent calls a place: a chat by its channel and id there, on any account where none is named, or another
+/// agent.
+pub fn name_of(
+    db: &Connection,
+    agent_group_id: &str,
+    (channel, account, id): (&str, Option<&str>, &str),
+) -> Result<Option<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT d.local_name FROM destinations d \
+         LEFT JOIN messaging_groups g ON d.target_type = 'channel' AND g.id = d.target_id \
+         WHERE d.agent_group_id = ?1 AND ((d.target_type = 'agent' AND ?2 = 'agent' AND d.target_id = ?4) \
+         OR (g.channel_type = ?2 AND g.platform_id = ?4 AND (?3 IS NULL OR g.account = ?3))) \
+         ORDER BY d.local_name LIMIT 1",
+    )?;
+    Ok(statement.query_row(params![agent_group_id, channel, account, id], |r| r.get(0)).optional()?)
 }
 
 /// Grants another agent under a name.

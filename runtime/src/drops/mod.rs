@@ -73,6 +73,13 @@ pub fn recent(db: &Connection, limit: i64) -> Result<Vec<Drop>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// How many messages were left out, and in how many chats.
+pub fn totals(db: &Connection) -> Result<(i64, i64)> {
+    let sql = "SELECT COALESCE(SUM(message_count), 0), COUNT(DISTINCT channel_type || ' ' || account || ' ' || platform_id) \
+               FROM drops";
+    Ok(db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?)
+}
+
 /// Forgets that a chat was not wired, once it is.
 pub fn forget_unwired(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<()> {
     db.execute(
@@ -104,6 +111,7 @@ mod tests {
             .collect();
         let want = [(NO_AGENT_ENGAGED.to_owned(), 1, None, 3), (NO_AGENT_WIRED.to_owned(), 2, Some(512), 2)];
         assert_eq!(told, want);
+        assert_eq!(totals(&db).expect("they are counted"), (3, 1));
         forget_unwired(&db, "x", "main", "c").expect("it is wired");
         assert_eq!(recent(&db, 10).expect("rows").len(), 1);
     }

@@ -1,6 +1,7 @@
 //! The delivery record: what was sent, failed or is unknown is always here.
 
 use super::bump;
+use super::records::State;
 use super::turns::{OPEN, address_params};
 use crate::clock::{Timestamp, after};
 use crate::error::Result;
@@ -16,6 +17,8 @@ pub struct Delivery {
     pub session_id: String,
     /// The row's id: the idempotency key.
     pub message_out_id: String,
+    /// The number that its agent knows it by; 0 for the runtime's own words.
+    pub seq: i64,
     /// The platform's id of the message it answers.
     pub in_reply_to: Option<String>,
     /// Where it goes.
@@ -26,6 +29,8 @@ pub struct Delivery {
     pub attempts: i64,
     /// When the runtime took it.
     pub taken_at: Timestamp,
+    /// Since when it may go out: it is tried for so long from then on.
+    pub due_at: Timestamp,
     /// Whether the channel is asked first if an earlier attempt has arrived.
     pub look_up: bool,
 }
@@ -122,13 +127,18 @@ pub fn record_reply(
         }
     };
     let (state, settled_at, change) = match verdict {
-        Ok(_) => ("pending", None, 0),
-        Err(_) => ("failed", Some(now.0), bump(db, session_id)?.unwrap_or_default()),
+        Ok(_) => (State::Pending, None, 0),
+        Err(_) => (State::Failed, Some(now.0), bump(db, session_id)?.unwrap_or_default()),
     };
+    let position: i64 = db
+        .prepare_cached(
+            "UPDATE sessions SET last_position = last_position + 1 WHERE id = ?1 RETURNING last_position",
+        )?
+        .query_row([session_id], |r| r.get(0))?;
     db.prepare_cached(
         "INSERT INTO deliveries (session_id, message_out_id, seq, in_reply_to, kind, channel_type, account, platform_id, \
-         thread_id, content, content_bytes, state, last_error, taken_at, settled_at, change) \
-         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+         thread_id, content, content_bytes, state, last_error, taken_at, settled_at, change, due_at, position) \
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)",
     )?
     .execute(params![
         session_id,
@@ -142,11 +152,13 @@ pub fn record_reply(
         thread,
         reply.content,
         content_bytes,
-        state,
+        state.as_str(),
         verdict.err().map(words::reason),
         now.0,
         settled_at,
         change,
+        now.0,
+        position,
     ])?;
     Ok(true)
 }

@@ -12,6 +12,7 @@ mod deliveries;
 mod files;
 mod messages;
 mod project;
+mod records;
 mod room;
 mod suspects;
 mod turns;
@@ -28,6 +29,7 @@ pub use messages::{
     hops, seen_at_start, take_event, was_taken,
 };
 pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
+pub use records::{Record, Request, State, asked_at, drop_one, reopen, undelivered, unread, with_id};
 pub use room::has_room;
 pub use suspects::{GivenUp, Seen, SessionCounts, Tried, count_tries, forgive, next_try, session_counts};
 pub use turns::{Claim, Pending, claim_next, pending_of};

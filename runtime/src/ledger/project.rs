@@ -195,7 +195,7 @@ fn changes(db: &Connection, session_id: &str, since: i64, wanted: &Wanted) -> Re
     let messages = messages.collect::<rusqlite::Result<_>>()?;
     let mut statement = db.prepare_cached(
         "SELECT message_out_id, platform_message_id, state, settled_at FROM deliveries \
-         WHERE session_id = ?1 AND change > ?2 AND state IN ('delivered', 'failed')",
+         WHERE session_id = ?1 AND change > ?2 AND state IN ('delivered', 'failed', 'dropped')",
     )?;
     let delivered = statement.query_map(params![session_id, since], |r| {
         let state: String = r.get(2)?;
@@ -207,8 +207,15 @@ fn changes(db: &Connection, session_id: &str, since: i64, wanted: &Wanted) -> Re
         })
     })?;
     let delivered = delivered.collect::<rusqlite::Result<_>>()?;
+    // A delivery that is open has a change only when an operator opened it again.
+    let mut statement = db.prepare_cached(
+        "SELECT message_out_id FROM deliveries WHERE session_id = ?1 AND change > ?2 AND change > 0 \
+         AND state NOT IN ('delivered', 'failed', 'dropped')",
+    )?;
+    let reopened = statement.query_map(params![session_id, since], |r| r.get(0))?;
+    let reopened = reopened.collect::<rusqlite::Result<_>>()?;
     let routing = if wanted.routing_change > since { Some(routing(db, session_id)?) } else { None };
-    Ok(Projection { change: wanted.change, messages, delivered, routing })
+    Ok(Projection { change: wanted.change, messages, delivered, reopened, routing })
 }
 
 /// Destinations and default routing are derived from the central rows, never stored twice.

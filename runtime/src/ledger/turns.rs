@@ -71,7 +71,7 @@ const NEXT_HEAD: &str = "SELECT session_id, message_out_id, CASE state WHEN 'pen
                          FROM deliveries WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND thread_id IS ?4 \
                          AND session_id > ?5 AND (?6 IS NULL OR session_id <= ?6) \
                          AND state IN ('pending', 'sending', 'unknown', 'parked') \
-                         ORDER BY session_id, taken_at, seq LIMIT 1";
+                         ORDER BY session_id, position LIMIT 1";
 
 /// The head of the first session after `last`, up to and with `end`.
 fn next_head(db: &Connection, address: &Address, last: &str, end: Option<&str>) -> Result<Option<Head>> {
@@ -96,7 +96,7 @@ fn claim(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
     let mut statement = db.prepare_cached(
         "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
          WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
-         content, attempts, taken_at, look_up FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2",
+         content, attempts, taken_at, look_up, seq, due_at FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2",
     )?;
     let delivery = statement.query_row(id, |r| {
         Ok(Delivery {
@@ -108,6 +108,8 @@ fn claim(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
             attempts: r.get(4)?,
             taken_at: Timestamp(r.get(5)?),
             look_up: r.get(6)?,
+            seq: r.get(7)?,
+            due_at: Timestamp(r.get(8)?),
         })
     })?;
     Ok(delivery)

@@ -84,6 +84,24 @@ pub fn ask(
     Ok(())
 }
 
+/// Puts a question on record that is asked once more: unless it was answered, it can be for as long as a new one.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_again(
+    db: &Connection,
+    session_id: &str,
+    asked: &Asked,
+    address: &Address,
+    now: Timestamp,
+) -> Result<()> {
+    db.prepare_cached(
+        "DELETE FROM questions WHERE session_id = ?1 AND message_out_id = ?2 AND answered_at IS NULL",
+    )?
+    .execute([session_id, &asked.id])?;
+    ask(db, session_id, asked, address, now)
+}
+
 /// What a channel with buttons is handed for a reply that asks.
 pub fn content(db: &Connection, session_id: &str, message_out_id: &str) -> Result<Option<Content>> {
     let sql = format!("SELECT {COLUMNS} FROM questions WHERE session_id = ?1 AND message_out_id = ?2");
@@ -109,7 +127,7 @@ pub fn with_token(db: &Connection, token: &str) -> Result<Question> {
 /// A question that is open: nobody answered it, it is not too old, and its delivery has not failed.
 const OPEN: &str = "answered_at IS NULL AND expires_at > ?1 AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE \
                     d.session_id = questions.session_id AND d.message_out_id = questions.message_out_id \
-                    AND d.state = 'failed')";
+                    AND d.state IN ('failed', 'dropped'))";
 
 /// The open ones, the oldest first, at most `limit`.
 pub fn open(db: &Connection, now: Timestamp, limit: i64) -> Result<Vec<Question>> {

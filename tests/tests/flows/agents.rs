@@ -220,6 +220,8 @@ fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
         drop_file(&house, "vestibule-guard");
         let heard =
             "SELECT content ->> 'text' FROM messages_in WHERE id LIKE 'sys-%' AND \"trigger\" ORDER BY seq";
+        // With what wakes it the agent reads of what was not done before.
+        assert!(terminal.reply().starts_with("Your request `repeat` (number 5) was not done: no module"));
         assert_eq!(terminal.reply(), "it ticks");
         act(&house, &json!({ "action": "repeat", "text": "once more" }));
         assert_eq!(terminal.reply(), "once more");

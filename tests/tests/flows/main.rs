@@ -8,6 +8,7 @@ mod attachments;
 mod bad_input;
 mod bot_api;
 mod crash;
+mod deliveries;
 mod describe;
 mod disk_full;
 mod emulator;

@@ -43,6 +43,8 @@ fn what_one_session_says() {
         ("its adapter is away", with(&[(true, "parked")]), "waiting"),
         ("not delivered", with(&[(true, "failed")]), "failed"),
         ("refused", with(&[(false, "failed")]), "failed"),
+        ("dropped", with(&[(true, "dropped")]), "failed"),
+        ("deferred", with(&[(true, "deferred")]), "waiting"),
         ("one of two arrived", with(&[(true, "failed"), (true, "delivered")]), "answered"),
         ("one of two goes on", with(&[(true, "failed"), (true, "pending")]), "waiting"),
         ("another agent was asked", with(&[(false, "delivered")]), "waiting"),

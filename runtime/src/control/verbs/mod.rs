@@ -2,7 +2,9 @@
 //! whose files must follow. A verb may join rooms, so verbs live here and not in the rooms.
 
 mod agent;
+mod delivery;
 mod destination;
+mod dropped_message;
 mod messaging_group;
 mod question;
 mod session;
@@ -13,6 +15,7 @@ use crate::{ledger, sessions};
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use vestibule_plugin_api::Address;
 
 /// One verb.
 pub struct Verb {
@@ -23,6 +26,7 @@ pub struct Verb {
 }
 
 /// What a verb did.
+#[derive(Default)]
 pub struct Outcome {
     /// The answer.
     pub value: Value,
@@ -30,6 +34,10 @@ pub struct Outcome {
     pub touched: Vec<String>,
     /// Whether their runners must start anew, too.
     pub renew: bool,
+    /// Where there is something to deliver.
+    pub deliver_to: Vec<Address>,
+    /// Blobs that nothing names any more.
+    pub unnamed: Vec<String>,
 }
 
 /// All of them.
@@ -48,6 +56,11 @@ pub const ALL: &[Verb] = &[
     Verb { name: "wiring.create", run: wiring::create },
     Verb { name: "wiring.update", run: wiring::update },
     Verb { name: "wiring.delete", run: wiring::delete },
+    Verb { name: "delivery.list", run: delivery::list },
+    Verb { name: "delivery.show", run: delivery::show },
+    Verb { name: "delivery.replay", run: delivery::replay },
+    Verb { name: "delivery.drop", run: delivery::drop_them },
+    Verb { name: "dropped-message.list", run: dropped_message::list },
     Verb { name: "destination.list", run: destination::list },
     Verb { name: "destination.create", run: destination::create },
     Verb { name: "destination.update", run: destination::update },
@@ -66,7 +79,7 @@ pub fn args<T: DeserializeOwned>(args: Value) -> Result<T> {
 
 fn answer<T: serde::Serialize>(value: &T, touched: Vec<String>) -> Result<Outcome> {
     let value = serde_json::to_value(value).map_err(|error| Error::Refused(error.to_string()))?;
-    Ok(Outcome { value, touched, renew: false })
+    Ok(Outcome { value, touched, ..Outcome::default() })
 }
 
 /// The destinations of an agent changed: its sessions' files must follow.

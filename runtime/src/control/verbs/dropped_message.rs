@@ -1,0 +1,27 @@
+//! `dropped-message`: what was left out, counted by chat and reason.
+
+use super::{Outcome, answer};
+use crate::clock::{Timestamp, format_time};
+use crate::drops;
+use crate::error::Result;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+/// How many are shown.
+const SHOWN: i64 = 1000;
+
+/// Shows them, the most recent first.
+pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+    let row = |drop: drops::Drop| {
+        json!({
+            "channel": drop.channel_type,
+            "account": drop.account,
+            "chat": drop.platform_id,
+            "reason": drop.reason,
+            "messages": drop.message_count,
+            "last_sender": drop.last_sender,
+            "last_seen": format_time(Timestamp(drop.last_seen)),
+        })
+    };
+    answer(&drops::recent(db, SHOWN)?.into_iter().map(row).collect::<Vec<_>>(), vec![])
+}

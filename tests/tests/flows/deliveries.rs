@@ -1,0 +1,81 @@
+//! What becomes of replies that cannot be delivered: their agent and their operator are told, and it is the
+//! operator who decides.
+
+use crate::agents::{drop_file, listed};
+use crate::support::{House, Terminal, rows, until};
+use std::fs;
+
+/// A house whose agent echoes and in which a module refuses to let rude words out.
+fn guarded() -> House {
+    let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").up();
+    drop_file(&house, "vestibule-guard");
+    until("the module is loaded", || listed(&house, "guard"));
+    house
+}
+
+fn failed(house: &House, count: usize) -> Vec<serde_json::Value> {
+    until("they are given up", || {
+        let list = house.json(&["delivery", "list", "--state", "failed"]);
+        list.as_array().filter(|list| list.len() == count).cloned()
+    })
+}
+
+#[test]
+fn agent_and_operator_are_told_and_the_operator_decides() {
+    let house = guarded();
+    let mut terminal = Terminal::connect(&house, true);
+    for text in ["out-rude one", "out-rude two"] {
+        terminal.say(text);
+    }
+    let list = failed(&house, 2);
+    let id = |n: usize| list[n]["id"].as_str().unwrap().to_owned();
+    assert_eq!((&list[0]["agent"], &list[0]["channel"]), (&"assistant".into(), &"terminal".into()));
+    assert!(list[0]["reason"].as_str().unwrap().contains("the module guard"), "{list:?}");
+    assert!(house.ok(&["delivery", "list"]).contains(&id(0)));
+    assert!(house.ok(&["delivery", "show", &id(1)]).ends_with("\nout-rude one\n"));
+    let status = house.ok(&["status"]);
+    assert!(status.contains("2 failed; `vestibule delivery list` shows why"), "{status}");
+
+    // Nobody was woken; with the next message the agent reads of both.
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM deliveries"), [2]);
+    let shows = "sed s/out-rude/kind/";
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", shows]);
+    terminal.say("hello");
+    let prompt = terminal.reply();
+    for text in ["one", "two"] {
+        assert!(prompt.contains(&format!("to `terminal`, “kind {text}”, was not delivered")), "{prompt}");
+    }
+
+    let outcome = |id: &str| -> Vec<String> {
+        let file = house.sessions()[0].join("inbound.db");
+        rows(&file, &format!("SELECT status FROM delivered WHERE message_out_id = '{id}'"))
+    };
+    // The module still refuses it, then it is gone.
+    house.ok(&["delivery", "replay", &id(1)]);
+    assert_eq!(failed(&house, 2).len(), 2);
+    fs::remove_file(house.home.path().join("plugins/vestibule-guard.so")).unwrap();
+    until("the module is gone", || listed(&house, "guard").is_none().then_some(()));
+    assert_eq!(house.ok(&["delivery", "drop", &id(0)]), "1 delivery dropped\n");
+    assert_eq!(house.ok(&["delivery", "replay", "--state", "failed"]), "1 delivery replayed\n");
+    assert_eq!(terminal.reply(), "out-rude one");
+    until("the session is told", || (outcome(&id(1)) == ["delivered"]).then_some(()));
+    assert_eq!(outcome(&id(0)), ["failed"], "a runner knows no other word");
+    assert_eq!(house.json(&["status"])["deliveries"].to_string(), r#"{"delivered":2,"dropped":1}"#);
+    let refused = house.run(&["delivery", "replay", &id(1)]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is delivered: it was delivered"));
+}
+
+#[test]
+fn what_reaches_no_agent_is_listed_and_counted() {
+    let house = House::new("").up();
+    house.ok(&["wiring", "delete", house.json(&["wiring", "list"])[0]["id"].as_str().unwrap()]);
+    let mut terminal = Terminal::connect(&house, false);
+    for text in ["one", "two"] {
+        terminal.write(&serde_json::json!({ "text": text }));
+        terminal.read();
+    }
+    let list = house.json(&["dropped-message", "list"]);
+    assert_eq!((&list[0]["channel"], &list[0]["messages"]), (&"terminal".into(), &2.into()), "{list}");
+    assert!(house.ok(&["status"]).contains("2 messages in 1 chats; `vestibule dropped-message list`"));
+}
