@@ -20,6 +20,9 @@ pub enum PluginError {
         /// Whether it may have happened all the same: the request was sent, and its answer was lost.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         in_doubt: bool,
+        /// Whether the account, or its whole platform, is in trouble, and not one chat or message alone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        account: bool,
     },
     /// The platform will never take this; trying again is useless.
     Refused {
@@ -31,7 +34,8 @@ pub enum PluginError {
         /// What it cannot do.
         reason: String,
     },
-    /// The plugin's account does not work (a bad token, say) until somebody mends it.
+    /// The plugin's account does not work (a bad token, say) until its operator mends it. It is tried again all the
+    /// same, with back-off: one answer of a platform is no verdict.
     Broken {
         /// What must be mended.
         reason: String,
@@ -44,20 +48,20 @@ pub enum PluginError {
 impl PluginError {
     /// Try again, with back-off.
     pub fn retry(reason: impl Into<String>) -> Self {
-        PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: false }
+        PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: false, account: false }
     }
 
     /// Try again, with back-off, although it may have happened: the platform was asked, and its answer
     /// was lost. The runtime then does what the channel's capabilities allow: it looks the message up, or
     /// sends it again and has it on record as a possible duplicate.
     pub fn in_doubt(reason: impl Into<String>) -> Self {
-        PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: true }
+        PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: true, account: false }
     }
 
     /// Try again no sooner than the platform asked for.
     pub fn retry_after(reason: impl Into<String>, wait: std::time::Duration) -> Self {
         let after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        PluginError::Retry { reason: reason.into(), after_ms, in_doubt: false }
+        PluginError::Retry { reason: reason.into(), after_ms, in_doubt: false, account: false }
     }
 
     /// Never try again.

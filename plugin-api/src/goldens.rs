@@ -129,8 +129,9 @@ fn enums(source: &str) -> Vec<(String, Vec<String>)> {
 fn no_word_is_without_its_golden() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let sources = std::fs::read_dir(folder).expect("it is there").flatten().map(|entry| entry.path());
-    // What authors test with never crosses.
-    let sources = sources.filter(|file| file.is_file() && !file.ends_with("testing.rs"));
+    // What authors test with never crosses, nor do the classes from which they choose a word.
+    let inside = |file: &PathBuf| file.ends_with("testing.rs") || file.ends_with("failure.rs");
+    let sources = sources.filter(|file| file.is_file() && !inside(file));
     let mut seen = BTreeSet::new();
     for (name, words) in sources.flat_map(|file| enums(&std::fs::read_to_string(file).expect("text"))) {
         let place = WORDS.iter().find(|(of, ..)| *of == name);

@@ -14,6 +14,7 @@ mod address;
 mod blob;
 mod conversation;
 mod error;
+mod failure;
 mod hmac;
 #[cfg(feature = "abi")]
 mod local;
@@ -40,6 +41,7 @@ pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, Pla
 pub use blob::Blob;
 pub use conversation::{Conversation, Known};
 pub use error::{PluginError, Result};
+pub use failure::{About, Class, Failure, Standing};
 pub use hmac::HmacScheme;
 #[cfg(feature = "abi")]
 pub use local::open_socket;

@@ -6,7 +6,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
-use vestibule_plugin_api::{PluginError, Result, Secret, Timestamp};
+use vestibule_plugin_api::{About, Failure, PluginError, Result, Secret, Timestamp};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -78,27 +78,32 @@ impl Api {
     pub async fn own_user(&self) -> Result<OwnUser> {
         let answer = self.send(self.client.get(format!("{}/user", self.base))).await?;
         if answer.status.is_success() {
-            return serde_json::from_slice(&answer.body).map_err(|_| not_github());
+            return serde_json::from_slice(&answer.body).map_err(|_| answer.unreadable());
         }
-        Err(match answer.status.as_u16() {
-            401 | 403 if answer.limit_ms().is_none() => PluginError::broken(format!(
+        let refused = |account: Failure| {
+            account.error(format!(
                 "GitHub refused the token ({}): check that `token` is complete, not expired, and not revoked",
                 answer.words()
-            )),
-            401 | 403 | 429 | 500.. => answer.later(),
-            _ => not_github(),
+            ))
+        };
+        Err(match answer.status.as_u16() {
+            403 | 429 if answer.limit_ms().is_some() => answer.later(),
+            408 | 500.. => answer.later(),
+            _ if !answer.is_own() => answer.unreadable(),
+            401 | 403 => refused(Failure::for_good(About::Account)),
+            code => not_github(Failure::of_http(code, true).of_account()),
         })
     }
 
-    /// Posts a comment; answers its id. A comment that was posted is not posted again because its
-    /// answer cannot be read: then the id is missing.
+    /// Posts a comment; answers its id, if GitHub says it. Whether it was posted is in doubt when no whole answer of
+    /// GitHub's comes back: then it is looked for before it is posted again.
     pub async fn comment(&self, target: &Target, text: &str) -> Result<Option<String>> {
         let request =
             self.client.post(format!("{}{}", self.base, target.path)).json(&json!({ "body": text }));
         let answer = self.send(request).await?;
         if answer.status.is_success() {
-            let id = answer.json()["id"].as_u64();
-            return Ok(id.map(|id| id.to_string()));
+            let Value::Object(comment) = answer.json() else { return Err(answer.unreadable()) };
+            return Ok(comment.get("id").and_then(Value::as_u64).map(|id| id.to_string()));
         }
         Err(answer.refusal(target))
     }
@@ -118,7 +123,8 @@ impl Api {
             if !answer.status.is_success() {
                 return Err(answer.refusal(target));
             }
-            let comments: Vec<Comment> = serde_json::from_slice(&answer.body).map_err(|_| not_github())?;
+            let comments: Vec<Comment> =
+                serde_json::from_slice(&answer.body).map_err(|_| answer.unreadable())?;
             let ours = |c: &&Comment| {
                 c.user.as_ref().is_some_and(|user| user.id == own_id)
                     && c.body.as_deref().is_some_and(|body| body.contains(mark))
@@ -139,10 +145,11 @@ impl Api {
             // The URL says nothing new, and may hold what the operator wrote into `api_url`.
             let reason = PluginError::from(error.without_url());
             let words = format!("GitHub cannot be reached: {}", reason.reason());
-            if not_asked { PluginError::retry(words) } else { PluginError::in_doubt(words) }
+            Failure::network(!not_asked).error(words)
         })?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer { status, headers, body: body_of(response).await })
+        let (body, is_whole) = body_of(response).await;
+        Ok(Answer { status, headers, body, is_whole })
     }
 }
 
@@ -157,30 +164,47 @@ fn headers(token: &Secret) -> Result<HeaderMap> {
     ]))
 }
 
-fn not_github() -> PluginError {
-    PluginError::broken("what answers there is not GitHub's API: check `api_url` and GITHUB_API_URL")
+fn not_github(failure: Failure) -> PluginError {
+    failure.error("what answers there is not GitHub's API: if that lasts, check `api_url` and GITHUB_API_URL")
 }
 
-/// The status has been decided by now, so a body that breaks off is as good as its beginning.
-async fn body_of(mut response: Response) -> Vec<u8> {
+/// The body, and whether that is all of it.
+async fn body_of(mut response: Response) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
-    while body.len() < ANSWER_BYTES_MAX
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        body.extend_from_slice(&chunk);
+    while body.len() < ANSWER_BYTES_MAX {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return (body, true),
+            Err(_) => return (body, false),
+        }
     }
-    body
+    (body, false)
 }
 
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
+    is_whole: bool,
 }
 
 impl Answer {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// Whether it is an answer of GitHub's, and not a page of whoever stands before it: its refusals are JSON with words.
+    fn is_own(&self) -> bool {
+        self.json()["message"].is_string()
+    }
+
+    /// What it means that GitHub's answer, or whosever it is, cannot be read.
+    fn unreadable(&self) -> PluginError {
+        if self.is_whole {
+            not_github(Failure::of_http(self.status.as_u16(), false))
+        } else {
+            Failure::network(true).error("GitHub's answer broke off")
+        }
     }
 
     fn header(&self, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
@@ -217,33 +241,38 @@ impl Answer {
         Some(wait.clamp(1000, WAIT_MS_MAX))
     }
 
+    /// Later GitHub may do it. A limit is the account's; whoever stands before GitHub may have passed on what failed.
     fn later(&self) -> PluginError {
-        let after_ms = self.limit_ms();
-        let what = if after_ms.is_some() { "GitHub's rate limit is used up" } else { "GitHub has a problem" };
-        // Whoever stands before GitHub may have passed the request on before it failed.
-        let in_doubt = self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT;
-        PluginError::Retry { reason: format!("{what} ({})", self.words()), after_ms, in_doubt }
+        let failure = Failure::of_http(self.status.as_u16(), true).of_account();
+        match self.limit_ms() {
+            Some(ms) => Failure::for_now(About::Account)
+                .after(Duration::from_millis(ms))
+                .error(format!("GitHub's rate limit is used up ({})", self.words())),
+            None => failure.error(format!("GitHub has a problem ({})", self.words())),
+        }
     }
 
     /// What it means that a comment was not taken.
     fn refusal(&self, target: &Target) -> PluginError {
         let words = self.words();
         match self.status.as_u16() {
-            401 => PluginError::broken(format!(
-                "GitHub no longer takes the token ({words}): put a new one into the config as `token`"
-            )),
             403 | 429 if self.limit_ms().is_some() => self.later(),
+            // A gateway may give up on a request that goes on behind it.
+            408 | 500.. => self.later(),
+            300..=399 => PluginError::refused(format!(
+                "the repository has moved ({words}): wire the chat under its new name"
+            )),
+            _ if !self.is_own() => self.unreadable(),
+            401 => Failure::for_good(About::Account).error(format!(
+                "GitHub no longer takes the token ({words}): put a new one into the config as `token`, and run \
+                 `vestibule plugin reload github`"
+            )),
             403 => PluginError::refused(format!(
                 "the token may not comment there ({words}): give it this repository and the permission \
                  `{}: Read and write`",
                 target.permission
             )),
-            300..=399 => PluginError::refused(format!(
-                "the repository has moved ({words}): wire the chat under its new name"
-            )),
-            // A gateway may give up on a request that goes on behind it.
-            408 | 500.. => self.later(),
-            _ => PluginError::refused(format!("GitHub refused the comment ({words})")),
+            code => Failure::of_http(code, true).error(format!("GitHub refused the comment ({words})")),
         }
     }
 }

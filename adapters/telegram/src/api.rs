@@ -5,7 +5,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde_json::{Value, json};
 use std::time::Duration;
-use vestibule_plugin_api::{Attachment, PluginError, Result, Secret};
+use vestibule_plugin_api::{About, Attachment, Failure, PluginError, Result, Secret};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may take; a file has to go through in it.
@@ -61,10 +61,10 @@ impl Api {
     /// Asks whose token this is.
     pub async fn own_user(&self) -> Result<Own> {
         let own = self.call("getMe", &json!({})).await.map_err(|error| match error {
-            PluginError::Refused { .. } => not_telegram(),
+            PluginError::Refused { .. } => not_telegram(Failure::for_now(About::Account)),
             error => error,
         })?;
-        serde_json::from_value(own).map_err(|_| not_telegram())
+        serde_json::from_value(own).map_err(|_| not_telegram(Failure::for_now(About::Account)))
     }
 
     /// Takes a webhook away that somebody set; the updates that wait for it stay.
@@ -83,7 +83,7 @@ impl Api {
         let request = self.client.post(format!("{}/getUpdates", self.methods)).json(&body);
         match self.send(request.timeout(POLL_TIMEOUT)).await? {
             Value::Array(updates) => Ok(updates),
-            _ => Err(not_telegram()),
+            _ => Err(not_telegram(Failure::for_now(About::Account))),
         }
     }
 
@@ -156,8 +156,11 @@ impl Api {
         match status.as_u16() {
             200 if whole => Ok(bytes),
             200 if bytes.len() > FILE_BYTES_MAX => Err(PluginError::refused("it is larger than 20 MiB")),
-            200 | 429 | 500.. => Err(PluginError::retry("the download broke off")),
-            code => Err(PluginError::refused(format!("Telegram does not hand it out ({code})"))),
+            200 => Err(Failure::network(true).error("the download broke off")),
+            // Files come from another server than answers do; what one of its pages says decides nothing.
+            code => {
+                Err(Failure::of_http(code, false).error(format!("Telegram does not hand it out ({code})")))
+            }
         }
     }
 
@@ -169,17 +172,27 @@ impl Api {
     async fn send(&self, request: RequestBuilder) -> Result<Value> {
         let response = asked(request).await?;
         let status = response.status().as_u16();
-        let (body, _) = body_of(response, ANSWER_BYTES_MAX).await;
-        let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if answer["ok"] == true {
-            return Ok(answer["result"].take());
-        }
-        Err(meaning(status, &answer))
+        let (body, whole) = body_of(response, ANSWER_BYTES_MAX).await;
+        outcome(status, &body, whole)
     }
 }
 
-fn not_telegram() -> PluginError {
-    PluginError::broken("what answers there is not Telegram's Bot API: check `api_root`")
+/// What an answer says was done, or why it was not.
+fn outcome(status: u16, body: &[u8], whole: bool) -> Result<Value> {
+    let mut answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    match answer["ok"].as_bool() {
+        Some(true) => Ok(answer["result"].take()),
+        Some(false) => Err(meaning(status, &answer)),
+        // What broke off may have said that it was done.
+        None if !whole => Err(Failure::network(true).error("Telegram's answer broke off")),
+        None if status >= 500 => Err(Failure::of_http(status, false)
+            .error(format!("Telegram, or what stands before it, has a problem ({status})"))),
+        None => Err(not_telegram(Failure::of_http(status, false))),
+    }
+}
+
+fn not_telegram(failure: Failure) -> PluginError {
+    failure.error("what answers there is not Telegram's Bot API: if that lasts, check `api_root`")
 }
 
 fn quoting(message: i64) -> Value {
@@ -192,7 +205,7 @@ async fn asked(request: RequestBuilder) -> Result<Response> {
         // The URL holds the token.
         let reason = PluginError::from(error.without_url());
         let words = format!("Telegram cannot be reached: {}", reason.reason());
-        if not_asked { PluginError::retry(words) } else { PluginError::in_doubt(words) }
+        Failure::network(!not_asked).error(words)
     })
 }
 
@@ -218,28 +231,27 @@ fn meaning(status: u16, answer: &Value) -> PluginError {
     let words: String = words.chars().filter(|c| !c.is_control()).take(WORDS_CHARS_MAX).collect();
     let words = if words.is_empty() { code.to_string() } else { format!("{code}: {words}") };
     let more = &answer["parameters"];
+    let failure = Failure::of_http(code, true);
     match code {
         // With a token that it does not know, Telegram knows no method either.
-        401 | 404 => PluginError::broken(format!(
-            "Telegram refused the token ({words}): put the one that BotFather shows into the config as `token`"
+        401 | 404 => Failure::for_good(About::Account).error(format!(
+            "Telegram refused the token ({words}): put the one that BotFather shows into the config as `token`, and run \
+             `vestibule plugin reload telegram`"
         )),
-        409 => PluginError::retry(format!(
+        409 => Failure::for_now(About::Account).error(format!(
             "another program takes this bot's updates ({words}): stop it, or make a bot of its own for it"
         )),
         429 => {
             let wait = more["retry_after"].as_u64().unwrap_or(1).clamp(1, WAIT_SECONDS_MAX);
-            PluginError::retry_after(
-                format!("Telegram asks to wait {wait} s ({words})"),
-                Duration::from_secs(wait),
-            )
+            failure.after(Duration::from_secs(wait)).error(format!("Telegram asks to wait {wait} s ({words})"))
         }
-        500.. => PluginError::in_doubt(format!("Telegram has a problem ({words})")),
+        500.. => failure.error(format!("Telegram has a problem ({words})")),
+        ..=399 => not_telegram(failure),
         _ => match more["migrate_to_chat_id"].as_i64() {
             Some(chat) => PluginError::refused(format!(
                 "the group has become a supergroup ({words}): wire telegram:{chat} instead"
             )),
-            None if code < 400 => not_telegram(),
-            None => PluginError::refused(format!("Telegram refused it ({words})")),
+            None => failure.error(format!("Telegram refused it ({words})")),
         },
     }
 }
@@ -276,8 +288,15 @@ mod tests {
 
     #[test]
     fn what_each_answer_means() {
-        let told = |code: u16, words: &str| json!({ "ok": false, "error_code": code, "description": words });
-        let with = |code: u16, parameters: Value| json!({ "ok": false, "error_code": code, "description": "x", "parameters": parameters });
+        let told = |code: u16, words: &str| {
+            json!({ "ok": false, "error_code": code, "description": words }).to_string()
+        };
+        let with = |code: u16, parameters: Value| {
+            json!({ "ok": false, "error_code": code, "description": "x", "parameters": parameters })
+                .to_string()
+        };
+        let html = || "<html>back soon</html>".to_owned();
+        let cut = || r#"{"ok":true,"result":{"messa"#.to_owned();
         let table = [
             (401, told(401, "Unauthorized"), "broken", None, "`token`"),
             (404, told(404, "Not Found"), "broken", None, "`token`"),
@@ -290,27 +309,43 @@ mod tests {
             ),
             (400, told(400, "Bad Request: chat not found\u{7}"), "refused", None, "chat not found)"),
             (400, with(400, json!({ "migrate_to_chat_id": -1002 })), "refused", None, "wire telegram:-1002"),
-            (413, json!("<html>"), "refused", None, "413"),
-            (409, told(409, "Conflict"), "retry", None, "another program"),
+            (413, html(), "refused", None, "api_root"),
+            (409, told(409, "Conflict"), "account", None, "another program"),
             (429, with(429, json!({ "retry_after": 7 })), "retry", Some(7_000), "wait 7 s"),
             (429, with(429, json!({ "retry_after": 999_999 })), "retry", Some(3_600_000), "wait"),
             (429, told(429, "x"), "retry", Some(1_000), "wait 1 s"),
-            (502, json!("<html>"), "in doubt", None, "502"),
-            (200, json!("<html>"), "broken", None, "`api_root`"),
+            (500, told(500, "Internal Server Error"), "account, in doubt", None, "500"),
+            // What is not Telegram's own answer is no verdict, and may have been said by who passed the call on.
+            (502, html(), "account, in doubt", None, "502"),
+            (200, html(), "account, in doubt", None, "`api_root`"),
+            (200, cut(), "account, in doubt", None, "broke off"),
+            (200, String::new(), "account, in doubt", None, "broke off"),
+            (404, html(), "account", None, "`api_root`"),
+            (401, html(), "account", None, "`api_root`"),
+            (302, html(), "account", None, "`api_root`"),
         ];
         for (status, answer, expected, after, named) in table {
-            let error = meaning(status, &answer);
+            let whole = answer.ends_with(['}', '>']);
+            let error = outcome(status, answer.as_bytes(), whole).expect_err("it was not done");
             let (kind, waits) = match &error {
-                PluginError::Retry { after_ms, in_doubt, .. } => {
-                    (if *in_doubt { "in doubt" } else { "retry" }, *after_ms)
+                PluginError::Retry { after_ms, in_doubt, account, .. } => {
+                    let kind = match (account, in_doubt) {
+                        (true, true) => "account, in doubt",
+                        (true, false) => "account",
+                        (false, true) => "in doubt",
+                        (false, false) => "retry",
+                    };
+                    (kind, *after_ms)
                 }
                 PluginError::Refused { .. } => ("refused", None),
                 PluginError::Broken { .. } => ("broken", None),
                 _ => ("another", None),
             };
-            assert_eq!((kind, waits), (expected, after), "{answer}: {error:?}");
-            assert!(error.reason().contains(named), "{answer}: {error:?}");
+            assert_eq!((kind, waits), (expected, after), "{status} {answer}: {error:?}");
+            assert!(error.reason().contains(named), "{status} {answer}: {error:?}");
         }
+        let done = outcome(200, br#"{"ok":true,"result":7}"#, true);
+        assert_eq!(done, Ok(json!(7)));
     }
 
     #[test]

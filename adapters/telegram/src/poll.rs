@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use vestibule_plugin_api::{
-    Answered, Blob, Conversation, Health, Ignored, PlatformId, PluginError, Result, Runtime, StateWrite,
+    Answered, Blob, Conversation, Health, Ignored, PlatformId, PluginError, Result, Runtime, Standing,
+    StateWrite,
 };
 
 /// Where the number of the next update is kept.
@@ -26,7 +27,8 @@ const SHOW_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a file's download is tried.
 const DOWNLOADS: u32 = 3;
 
-/// Polls until it is aborted, or the token does not work any more.
+/// Polls until it is aborted. No answer ends it: a token that is refused for a while is said to the runtime, which
+/// starts the account anew.
 pub async fn run(api: Api, own: Own, runtime: Runtime) {
     let mut pace = Pace::new(&runtime);
     let mut chats = Chats::default();
@@ -52,10 +54,6 @@ pub async fn run(api: Api, own: Own, runtime: Runtime) {
                     take(&api, &runtime, reading, number + 1, &mut pace).await;
                     offset = Some(number + 1);
                 }
-            }
-            Err(PluginError::Broken { reason }) => {
-                runtime.health(Health::Stopped { reason }).await;
-                return;
             }
             Err(error) => pace.failed(&error).await,
         }
@@ -141,13 +139,13 @@ async fn fetch(api: &Api, file_id: &str) -> Option<Blob> {
     for _ in 0..DOWNLOADS {
         match api.file(file_id).await {
             Ok(bytes) => return Some(bytes.into()),
-            Err(PluginError::Retry { reason, after_ms, .. }) => {
-                tracing::debug!(%reason, "a file could not be fetched yet");
-                sleep(after_ms.map_or(WAIT_FIRST, Duration::from_millis).min(WAIT_LAST)).await;
-            }
-            Err(error) => {
+            Err(error @ (PluginError::Refused { .. } | PluginError::Unsupported { .. })) => {
                 tracing::warn!(reason = error.reason(), "a file was not fetched");
                 return None;
+            }
+            Err(error) => {
+                tracing::debug!(reason = error.reason(), "a file could not be fetched yet");
+                sleep(asked_for(&error).unwrap_or(WAIT_FIRST).min(WAIT_LAST)).await;
             }
         }
     }
@@ -187,29 +185,37 @@ struct Pace<'a> {
     runtime: &'a Runtime,
     wait: Duration,
     is_degraded: bool,
+    standing: Standing,
 }
 
 impl<'a> Pace<'a> {
     fn new(runtime: &'a Runtime) -> Self {
-        Pace { runtime, wait: WAIT_FIRST, is_degraded: false }
+        Pace { runtime, wait: WAIT_FIRST, is_degraded: false, standing: Standing::default() }
     }
 
     async fn works(&mut self) {
         self.wait = WAIT_FIRST;
+        self.standing.works();
         if std::mem::take(&mut self.is_degraded) {
             self.runtime.health(Health::Live).await;
         }
     }
 
     async fn failed(&mut self, error: &PluginError) {
-        let reason = error.reason().to_owned();
+        // Whatever fails here is the account: without its updates it hears nobody.
+        let in_part = || Health::Degraded { reason: error.reason().to_owned() };
+        let health = self.standing.failed(error, std::time::Instant::now()).unwrap_or_else(in_part);
         self.is_degraded = true;
-        self.runtime.health(Health::Degraded { reason }).await;
-        let asked = match error {
-            PluginError::Retry { after_ms, .. } => after_ms.map(Duration::from_millis),
-            _ => None,
-        };
-        sleep(asked.unwrap_or(self.wait)).await;
+        self.runtime.health(health).await;
+        sleep(asked_for(error).unwrap_or(self.wait)).await;
         self.wait = (self.wait * 2).min(WAIT_LAST);
+    }
+}
+
+/// The wait that Telegram asked for.
+fn asked_for(error: &PluginError) -> Option<Duration> {
+    match error {
+        PluginError::Retry { after_ms, .. } => after_ms.map(Duration::from_millis),
+        _ => None,
     }
 }

@@ -186,7 +186,7 @@ fn reported(health: Option<Health>) -> (&'static str, Option<String>) {
         None | Some(Health::Live | Health::Unknown) => ("live", None),
         Some(Health::Connecting) => ("connecting", None),
         Some(Health::Degraded { reason }) => ("degraded", Some(reason)),
-        Some(Health::Stopped { reason }) => ("stopped", Some(reason)),
+        Some(Health::Stopped { reason }) => ("broken", Some(reason)),
     }
 }
 

@@ -70,7 +70,12 @@ mod tests {
     fn what_comes_next() {
         let now = Timestamp(BUDGET_MS * 2);
         let retry = |after_ms| {
-            CallError::Plugin(PluginError::Retry { reason: "busy".into(), after_ms, in_doubt: false })
+            CallError::Plugin(PluginError::Retry {
+                reason: "busy".into(),
+                after_ms,
+                in_doubt: false,
+                account: false,
+            })
         };
         let cases = [
             (retry(None), 1, now, Next::At(after(now, 1_000))),

@@ -1,5 +1,5 @@
-//! The accounts of a plugin: started with their config, and started again while their platform
-//! cannot be reached.
+//! The accounts of a plugin: started with their config, and started again, with back-off, while they do not live:
+//! one answer of a platform is never a verdict.
 
 use super::describe;
 use super::fit;
@@ -14,10 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::{ACCOUNT_MAIN, Capability, Manifest, PluginError, PluginKind};
 
-/// The first wait before an account is started again; it doubles up to the last.
-const RESTART_FIRST: Duration = Duration::from_secs(1);
-const RESTART_LAST: Duration = Duration::from_secs(60);
-
 /// How an account is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountState {
@@ -27,7 +23,7 @@ pub enum AccountState {
     Live,
     /// Its platform could not be reached; it is tried again.
     Waiting(String),
-    /// Somebody must mend something first.
+    /// Its operator must mend something first. It is tried again all the same.
     Broken(String),
     /// It is being stopped. What it still hands over is taken.
     Stopping,
@@ -76,14 +72,19 @@ pub fn start_accounts(house: &Arc<House>, link: &Arc<Link>) {
         }
         states.insert(account.clone(), AccountState::Connecting);
         drop(states);
-        tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
+        let generation = link.generation();
+        tokio::spawn(keep_started(house.clone(), link.clone(), account, section, generation));
     }
 }
 
-async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, section: toml::Table) {
-    let channel = link.manifest.channel_type.clone();
-    let generation = link.generation();
-    let mut wait = RESTART_FIRST;
+/// Starts an account, again and again until it lives, in this life of its plugin.
+async fn keep_started(
+    house: Arc<House>,
+    link: Arc<Link>,
+    account: String,
+    section: toml::Table,
+    generation: u64,
+) {
     loop {
         if link.generation() != generation {
             return;
@@ -93,43 +94,29 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
             Ok(()) => start(&house.home.config(), &link, &account, &section).await,
             Err(why) => Err(CallError::Plugin(PluginError::broken(why.clone()))),
         };
-        let (state, again) = match started {
-            Ok(()) => (AccountState::Live, false),
-            Err(CallError::Plugin(PluginError::Retry { reason, .. })) => {
-                (AccountState::Waiting(reason), true)
-            }
-            Err(CallError::Late) => (AccountState::Waiting(CallError::Late.to_string()), true),
-            Err(error) => (AccountState::Broken(error.to_string()), listens.is_err()),
+        let state = match started {
+            Ok(()) => AccountState::Live,
+            Err(CallError::Plugin(PluginError::Retry { reason, .. })) => AccountState::Waiting(reason),
+            Err(CallError::Late) => AccountState::Waiting(CallError::Late.to_string()),
+            Err(error) => AccountState::Broken(error.to_string()),
         };
         if link.generation() != generation {
             return; // the plugin's process ended meanwhile; its next one starts the account
         }
-        let module = &link.manifest.name;
-        match &state {
-            AccountState::Waiting(why) if channel.is_empty() => {
-                tracing::warn!(module, %why, "module cannot start yet");
-            }
-            AccountState::Broken(why) if channel.is_empty() => {
-                tracing::error!(module, %why, "module was not started");
-            }
-            AccountState::Live => tell_live(&link, &account),
-            AccountState::Waiting(why) => tracing::warn!(channel, account, %why, "channel cannot start yet"),
-            AccountState::Broken(why) => tracing::error!(channel, account, %why, "channel was not started"),
-            AccountState::Connecting | AccountState::Stopping => {}
-        }
-        let live = state == AccountState::Live;
-        match link.accounts().get_mut(&account) {
+        let before = match link.accounts().get_mut(&account) {
             Some(AccountState::Stopping) | None => return, // the plugin was taken out meanwhile
-            Some(entry) => *entry = state,
+            Some(entry) => std::mem::replace(entry, state.clone()),
+        };
+        if before != state {
+            tell(&link, &account, &state);
         }
-        if live && let Err(error) = delivery::adapter_is_live(&house, &link, account.clone()).await {
-            tracing::error!(%error, "what waited for the channel could not be woken");
+        if state == AccountState::Live {
+            return lives(&house, &link, account).await;
         }
-        if !again {
-            return;
-        }
+        // A port that is taken locks nobody out: it is tried as often as a platform that is away.
+        let wait = link.wait(&account, listens.is_ok() && matches!(state, AccountState::Broken(_)));
         tokio::select! {
-            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RESTART_LAST),
+            () = tokio::time::sleep(wait) => {}
             () = house.stopping() => return,
         }
     }
@@ -138,6 +125,60 @@ async fn keep_started(house: Arc<House>, link: Arc<Link>, account: String, secti
 /// Sees to it that webhooks are taken, if the plugin takes some: an account that hears nothing is not live.
 async fn listen(house: &Arc<House>, link: &Link) -> Result<(), String> {
     if link.manifest.can(Capability::Webhook) { http::listen(house).await } else { Ok(()) }
+}
+
+/// An account of a channel says that it has given up: it is ended, and started again with back-off. A module is asked
+/// all the same: what passes its stations would be refused meanwhile.
+pub fn gave_up(house: &Arc<House>, link: &Arc<Link>, account: String, reason: String) {
+    if link.manifest.kind != PluginKind::Channel {
+        return;
+    }
+    let Some(section) = link.sections().get(&account).cloned() else { return };
+    let generation = link.generation();
+    match link.accounts().get_mut(&account) {
+        Some(entry) if *entry == AccountState::Live => *entry = AccountState::Broken(reason),
+        _ => return,
+    }
+    let (house, link) = (house.clone(), link.clone());
+    tokio::spawn(async move {
+        if let Err(error) = link.stop_account(&account).await {
+            tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(link.wait(&account, true)) => {}
+            () = house.stopping() => return,
+        }
+        keep_started(house, link, account, section, generation).await;
+    });
+}
+
+/// What waits for an account goes on.
+async fn lives(house: &Arc<House>, link: &Arc<Link>, account: String) {
+    link.lives(&account);
+    if let Err(error) = delivery::adapter_is_live(house, link, account).await {
+        tracing::error!(%error, "what waited for the channel could not be woken");
+    }
+}
+
+/// The log hears how the start of an account went.
+fn tell(link: &Link, account: &str, state: &AccountState) {
+    let (module, channel) = (&link.manifest.name, &link.manifest.channel_type);
+    match state {
+        AccountState::Live => tell_live(link, account),
+        AccountState::Waiting(why) if channel.is_empty() => {
+            tracing::warn!(module, %why, "module cannot start yet; it is tried again");
+        }
+        AccountState::Broken(why) if channel.is_empty() => {
+            tracing::error!(module, %why, "module was not started; it is tried again");
+        }
+        AccountState::Waiting(why) => {
+            tracing::warn!(channel, account, %why, "channel cannot start yet; it is tried again");
+        }
+        AccountState::Broken(why) => {
+            tracing::error!(channel, account, %why, "channel was not started; it is tried again");
+        }
+        AccountState::Connecting | AccountState::Stopping => {}
+    }
 }
 
 fn tell_live(link: &Link, account: &str) {
@@ -219,7 +260,8 @@ pub async fn settle(house: &Arc<House>, link: &Arc<Link>, tried: BTreeMap<String
     let sections = link.sections().clone();
     for (account, section) in sections {
         if !matches!(tried.get(&account), Some(Ok(()))) {
-            tokio::spawn(keep_started(house.clone(), link.clone(), account, section));
+            let generation = link.generation();
+            tokio::spawn(keep_started(house.clone(), link.clone(), account, section, generation));
             continue;
         }
         match link.accounts().get_mut(&account) {
@@ -227,9 +269,7 @@ pub async fn settle(house: &Arc<House>, link: &Arc<Link>, tried: BTreeMap<String
             _ => continue, // its process ended since; the next one starts the account
         }
         tell_live(link, &account);
-        if let Err(error) = delivery::adapter_is_live(house, link, account).await {
-            tracing::error!(%error, "what waited for the channel could not be woken");
-        }
+        lives(house, link, account).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! One live plugin: frames go out with a deadline, answers come back as Rust.
 
 use super::accounts::{self, AccountState};
+use super::condition::Condition;
 use super::opening;
 use super::port::Port;
 use super::process::{self, Seat};
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
@@ -81,7 +82,7 @@ pub struct Link {
     deadline: Duration,
     sections: Mutex<BTreeMap<String, toml::Table>>,
     accounts: Mutex<BTreeMap<String, AccountState>>,
-    health: Mutex<BTreeMap<String, Health>>,
+    conditions: Mutex<BTreeMap<String, Condition>>,
     generation: AtomicU64,
     /// How many calls are under way.
     open: watch::Sender<usize>,
@@ -137,7 +138,7 @@ impl Link {
         let deadline = config.plugin(&manifest.name).deadline();
         let sections = Mutex::new(accounts::sections(config, &manifest));
         let described = OnceCell::new();
-        let (accounts, health, generation) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        let (accounts, conditions, generation) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
         let open = watch::Sender::new(0);
         Arc::new(Link {
             manifest,
@@ -147,7 +148,7 @@ impl Link {
             deadline,
             sections,
             accounts,
-            health,
+            conditions,
             generation,
             open,
         })
@@ -173,7 +174,7 @@ impl Link {
     pub async fn deliver(&self, message: OutboundMessage, deadline: Duration) -> Result<Receipt, CallError> {
         let account = message.address.account.as_str().to_owned();
         let frame = wire::frame_with_blobs(Request::Deliver { message });
-        self.ask_live(&account, frame, deadline).await
+        self.ask_platform(&account, frame, deadline).await
     }
 
     /// Asks whether a message has arrived that was handed over before.
@@ -183,7 +184,8 @@ impl Link {
         deadline: Duration,
     ) -> Result<Option<Receipt>, CallError> {
         let account = message.address.account.as_str().to_owned();
-        let found: Found = self.ask_live(&account, wire::frame(&Request::Find { message }), deadline).await?;
+        let frame = wire::frame(&Request::Find { message });
+        let found: Found = self.ask_platform(&account, frame, deadline).await?;
         Ok(found.receipt)
     }
 
@@ -225,7 +227,7 @@ impl Link {
 
     /// Starts an account. What it said before of how it is holds no longer.
     pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
-        self.reports().remove(account);
+        self.conditions().entry(account.to_owned()).or_default().starts();
         if let Some(socket) = self.manifest.local_socket(&config) {
             self.tier.open_socket(socket).map_err(|error| {
                 let why = format!("cannot open the socket {}: {error}", socket.display());
@@ -272,33 +274,60 @@ impl Link {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a plugin's word on how an account of it is.
-    pub fn heard(&self, account: &str, health: Health) {
-        let plugin = &self.manifest.name;
+    /// Takes a plugin's word on how an account of it is; answers why it has given up, if it says so.
+    pub fn heard(&self, account: &str, health: Health) -> Option<String> {
         let health = bounded(health);
-        let before = self.reports().insert(account.to_owned(), health.clone());
-        if before.as_ref() == Some(&health) {
-            return;
+        self.condition(account, |condition| condition.says(health.clone()));
+        match health {
+            Health::Stopped { reason } => Some(reason),
+            _ => None,
         }
-        match (&health, before) {
-            (Health::Degraded { reason }, _) => {
+    }
+
+    /// How a started account is, by what its plugin said and its calls were answered.
+    pub fn health(&self, account: &str) -> Option<Health> {
+        self.conditions().get(account).and_then(Condition::health)
+    }
+
+    /// The account came to life.
+    pub fn lives(&self, account: &str) {
+        self.condition(account, |condition| condition.lives(Instant::now()));
+    }
+
+    /// How long to wait before the account is started again.
+    pub fn wait(&self, account: &str, is_broken: bool) -> Duration {
+        self.condition(account, |condition| condition.wait(is_broken, Instant::now()))
+    }
+
+    /// Changes what is known of how an account is; the log hears when that makes a difference.
+    fn condition<T>(&self, account: &str, change: impl FnOnce(&mut Condition) -> T) -> T {
+        let mut conditions = self.conditions();
+        let condition = conditions.entry(account.to_owned()).or_default();
+        let before = condition.health();
+        let changed = change(condition);
+        let after = condition.health();
+        drop(conditions);
+        if before != after {
+            self.tell(account, before, after);
+        }
+        changed
+    }
+
+    fn tell(&self, account: &str, before: Option<Health>, after: Option<Health>) {
+        let plugin = &self.manifest.name;
+        let was_in_trouble = matches!(before, Some(Health::Degraded { .. } | Health::Stopped { .. }));
+        match after {
+            Some(Health::Degraded { reason }) => {
                 tracing::warn!(plugin, account, %reason, "it works in part");
             }
-            (Health::Stopped { reason }, _) => {
-                tracing::error!(plugin, account, %reason, "it has stopped");
-            }
-            (Health::Live, Some(_)) => tracing::info!(plugin, account, "it works again"),
-            _ => tracing::debug!(plugin, account, ?health, "it reports"),
+            Some(Health::Stopped { reason }) => tracing::error!(plugin, account, %reason, "it does not work"),
+            None | Some(Health::Live) if was_in_trouble => tracing::info!(plugin, account, "it works again"),
+            health => tracing::debug!(plugin, account, ?health, "it reports"),
         }
     }
 
-    /// What a plugin said last of how an account of it is.
-    pub fn health(&self, account: &str) -> Option<Health> {
-        self.reports().get(account).cloned()
-    }
-
-    fn reports(&self) -> MutexGuard<'_, BTreeMap<String, Health>> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    fn conditions(&self) -> MutexGuard<'_, BTreeMap<String, Condition>> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the account can be called.
@@ -325,6 +354,18 @@ impl Link {
             return Err(CallError::NotThere);
         }
         self.ask(frame, deadline.min(self.deadline)).await
+    }
+
+    /// The same for a call that the account passes on to its platform: the answer says how the account is.
+    async fn ask_platform<T: DeserializeOwned>(
+        &self,
+        account: &str,
+        frame: Frame,
+        deadline: Duration,
+    ) -> Result<T, CallError> {
+        let answer = self.ask_live(account, frame, deadline).await;
+        self.condition(account, |condition| condition.answers(&answer, Instant::now()));
+        answer
     }
 
     /// One call and its answer, unread.
@@ -377,7 +418,9 @@ fn bounded(health: Health) -> Health {
 fn bounded_error(error: PluginError) -> PluginError {
     let reason = words::reason(error.reason());
     match error {
-        PluginError::Retry { after_ms, in_doubt, .. } => PluginError::Retry { reason, after_ms, in_doubt },
+        PluginError::Retry { after_ms, in_doubt, account, .. } => {
+            PluginError::Retry { reason, after_ms, in_doubt, account }
+        }
         PluginError::Refused { .. } => PluginError::Refused { reason },
         PluginError::Unsupported { .. } => PluginError::Unsupported { reason },
         PluginError::Broken { .. } => PluginError::Broken { reason },
@@ -418,7 +461,7 @@ mod tests {
     #[test]
     fn what_a_plugin_says_went_wrong_is_one_bounded_line() {
         let why = || format!("a\n\u{1b}[2J{}", "x".repeat(100_000));
-        let in_time = PluginError::Retry { reason: why(), after_ms: Some(7), in_doubt: true };
+        let in_time = PluginError::Retry { reason: why(), after_ms: Some(7), in_doubt: true, account: true };
         for error in [
             in_time,
             PluginError::refused(why()),
@@ -429,9 +472,9 @@ mod tests {
             assert!(kept.reason().starts_with("a \u{fffd}[2Jxx"), "{kept:?}");
             assert_eq!(kept.reason().chars().count(), words::REASON_CHARS_MAX);
             assert_eq!(std::mem::discriminant(&kept), std::mem::discriminant(&error));
-            assert_eq!(matches!(kept, PluginError::Retry { after_ms: Some(7), in_doubt: true, .. }), {
-                matches!(error, PluginError::Retry { .. })
-            });
+            let whole =
+                matches!(kept, PluginError::Retry { after_ms: Some(7), in_doubt: true, account: true, .. });
+            assert_eq!(whole, matches!(error, PluginError::Retry { .. }));
         }
         for health in [Health::Degraded { reason: why() }, Health::Stopped { reason: why() }] {
             let (Health::Degraded { reason } | Health::Stopped { reason }) = bounded(health) else {

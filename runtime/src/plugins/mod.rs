@@ -10,6 +10,7 @@
 //! - Nothing a plugin does stops the runtime from starting: a refusal is a sentence in the list.
 
 mod accounts;
+mod condition;
 mod describe;
 mod elf;
 mod examine;

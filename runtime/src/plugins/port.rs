@@ -1,5 +1,6 @@
 //! What a plugin may say to the runtime: decode, stamp, bound, hand on.
 
+use super::accounts;
 use super::link::Link;
 use super::registry::slot;
 use crate::error::Error;
@@ -108,7 +109,7 @@ fn weight(frame: &Frame) -> u32 {
     u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(CALL_KIB_MIN, UNANSWERED_KIB)
 }
 
-async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Frame) {
+async fn answer(house: &Arc<House>, link: &Arc<Link>, mut frame: Frame) -> (u32, Frame) {
     let event = match wire::read_with_blobs::<Event>(&mut frame) {
         Ok(event) => event,
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
@@ -161,7 +162,9 @@ async fn answer(house: &Arc<House>, link: &Link, mut frame: Frame) -> (u32, Fram
             if let Some(why) = fault(link, &account) {
                 return (status::BAD_FRAME, wire::frame(&why));
             }
-            link.heard(&account, health);
+            if let Some(reason) = link.heard(&account, health) {
+                accounts::gave_up(house, link, account, reason);
+            }
             (status::OK, wire::frame(&Empty {}))
         }
         Event::Conversation { account, conversation } => {

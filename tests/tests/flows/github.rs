@@ -260,6 +260,85 @@ fn a_missing_token_stops_only_its_channel() {
     assert_eq!(house.chat("the rest goes on"), "the rest goes on");
 }
 
+/// The first answers to `line`, then what `api` says.
+fn odd_at_first(line: &'static str, answers: Vec<(u16, Value)>) -> Api {
+    let left = Mutex::new(std::collections::VecDeque::from(answers));
+    Api::start(move |request, _| {
+        let odd = if request.starts_with(line) { left.lock().unwrap().pop_front() } else { None };
+        odd.unwrap_or_else(|| match request {
+            "GET /user" => (200, json!({ "id": 7, "login": "vestibule-bot" })),
+            list if list.starts_with("GET") => (200, json!([])),
+            _ => (201, json!({ "id": 9001 })),
+        })
+    })
+}
+
+fn refused(status: u16, words: &str) -> (u16, Value) {
+    (status, json!({ "message": words }))
+}
+
+#[test]
+fn a_token_that_is_refused_at_the_start_is_tried_again() {
+    let api = odd_at_first("GET /user", vec![refused(401, "Bad credentials"), (200, json!("<html>"))]);
+    let house = house(&api.url, "");
+    let log = house.log();
+    assert!(log.contains("channel was not started; it is tried again"), "{log}");
+    assert!(log.contains("channel cannot start yet; it is tried again"), "{log}");
+}
+
+#[test]
+fn a_token_that_expires_while_it_is_used_is_seen_in_the_state() {
+    let api = odd_at_first("POST /repos", (0..3).map(|_| refused(401, "Bad credentials")).collect());
+    let house = house(&api.url, "");
+    wire(&house, "Codertocat/Hello-World");
+    let mut comments =
+        examples().into_iter().filter(|(e, p)| e == "issue_comment" && p["action"] == "created");
+    let (event, payload) = comments.next().unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+    let channel = until("it is degraded", || {
+        Some(house.channel("github")).filter(|channel| channel["state"] == "degraded")
+    });
+    let why = channel["reason"].as_str().unwrap();
+    assert!(why.contains("Bad credentials") && why.contains("vestibule plugin reload github"), "{why}");
+    // What comes in needs no token, and is taken all the same.
+    let (event, payload) = comments.next().unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+    house.wait_live("github");
+    let delivered = "SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'";
+    until("both are delivered", || (house.query::<i64>(delivered) == [2]).then_some(()));
+    assert!(house.log().contains("it works again"), "{}", house.log());
+}
+
+#[test]
+fn an_answer_about_one_issue_says_nothing_of_the_account() {
+    let words = "Resource not accessible by personal access token";
+    let api = odd_at_first("POST /repos", vec![refused(403, words)]);
+    let house = house(&api.url, "");
+    wire(&house, "Codertocat/Hello-World");
+    let (event, payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    until("it failed", || {
+        (house.query::<String>("SELECT state FROM deliveries") == ["failed"]).then_some(())
+    });
+    assert_eq!(house.channel("github")["state"], "live");
+}
+
+/// A page of whoever stands before GitHub is no comment: it is looked for, and posted again.
+#[test]
+fn a_page_in_place_of_an_answer_is_no_comment() {
+    let api = odd_at_first("POST /repos", vec![(200, json!("<html>back soon</html>"))]);
+    let house = house(&api.url, "");
+    wire(&house, "Codertocat/Hello-World");
+    let (event, payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    let story = "SELECT json_array(state, attempts, possible_duplicate, platform_message_id) FROM deliveries";
+    let told = "[\"delivered\",2,1,\"9001\"]";
+    until("it is settled", || (house.query::<String>(story) == [told]).then_some(()));
+    assert_eq!((api.asked("GET /repos").len(), api.asked("POST").len()), (1, 2));
+}
+
 #[test]
 fn a_reply_outlasts_a_platform_that_is_away() {
     let calls = std::sync::atomic::AtomicU32::new(0);

@@ -1,6 +1,6 @@
 //! Telegram: updates in by long polling, replies out, and nothing lost whenever the house is killed.
 
-use crate::bot_api::{BotApi, LET_THROUGH, Sent, TOKEN};
+use crate::bot_api::{BotApi, CUT, LET_THROUGH, Sent, TOKEN};
 use crate::support::{House, plugin_file, rows, signal, until};
 use crate::traffic::{Dice, in_full};
 use serde_json::json;
@@ -142,8 +142,6 @@ fn what_a_platform_in_trouble_does_is_shown() {
     let house = house(&api).up();
     house.wait_live("telegram");
     let gone = || (502, json!("<html>"));
-    let refused =
-        |code: u16| (code, json!({ "ok": false, "error_code": code, "description": "Unauthorized" }));
     api.store().script.insert("getUpdates".into(), [gone(), gone()].into());
     // Ends the poll that waits.
     api.say(8, "x");
@@ -155,10 +153,60 @@ fn what_a_platform_in_trouble_does_is_shown() {
     };
     assert!(state("degraded").contains("502"));
     state("live");
-    api.store().script.insert("getUpdates".into(), [refused(401)].into());
-    api.say(8, "y");
-    let reason = state("stopped");
-    assert!(reason.contains("BotFather") && !reason.contains(TOKEN), "{reason}");
+    assert!(!house.log().contains(TOKEN), "the token is a secret");
+}
+
+#[test]
+fn one_odd_answer_ends_no_channel() {
+    let api = BotApi::start();
+    let house = house(&api).up();
+    house.wait_live("telegram");
+    wire(&house, "telegram:7", &[]);
+    let refused =
+        |code: u16, words: &str| (code, json!({ "ok": false, "error_code": code, "description": words }));
+    let odd = [
+        (CUT, json!({ "ok": true, "result": [{ "update_id": 1 }] }), "broke off"),
+        (200, json!("<html>back soon</html>"), "api_root"),
+        (401, refused(401, "Unauthorized").1, "BotFather"),
+        (404, refused(404, "Not Found").1, "BotFather"),
+    ];
+    for (number, (status, answer, named)) in odd.into_iter().enumerate() {
+        api.store().script.insert("getUpdates".into(), [(status, answer)].into());
+        // Ends the poll that waits.
+        api.say(7, &format!("hello {number}"));
+        let why = until(&format!("{named} is told"), || {
+            let channel = house.channel("telegram");
+            (channel["state"] == "degraded")
+                .then(|| channel["reason"].as_str().unwrap_or_default().to_owned())
+        });
+        assert!(why.contains(named), "{why}");
+        house.wait_live("telegram");
+        last(&api, number + 1);
+    }
+    assert_eq!(
+        house.log().matches("channel is live channel=\"telegram\"").count(),
+        1,
+        "it was never restarted"
+    );
+}
+
+/// The platform may have it: it is sent again, and that is on record.
+#[test]
+fn a_post_whose_answer_breaks_off_is_in_doubt() {
+    for (status, answer) in
+        [(CUT, json!({ "ok": true, "result": { "message_id": 5 } })), (200, json!("<html>back soon</html>"))]
+    {
+        let api = BotApi::start();
+        let house = house(&api).up();
+        house.wait_live("telegram");
+        wire(&house, "telegram:7", &[]);
+        api.store().script.insert("sendMessage".into(), [(status, answer)].into());
+        api.say(7, "hi");
+        last(&api, 1);
+        let story = "SELECT json_array(state, attempts, possible_duplicate) FROM deliveries";
+        until("it is settled", || (house.query::<String>(story) == ["[\"delivered\",2,1]"]).then_some(()));
+        house.wait_live("telegram");
+    }
 }
 
 /// Whatever is behind the offset that was committed was taken: looked at in a house that is dead.

@@ -275,6 +275,22 @@ fn a_plugin_that_ends_again_and_again_is_quarantined_until_it_is_reloaded() {
     assert_eq!(ward.plugin()["state"], "loaded");
 }
 
+/// What ends itself is not over: its plugin lives, and the account is started again.
+#[test]
+fn an_account_that_gives_up_is_started_again() {
+    for tier in ["process", "in-process"] {
+        let ward = Ward::new(tier, "");
+        ward.fault("give-up");
+        until("it is broken", || {
+            let channel = ward.house.channel("faulty");
+            (channel["state"] == "broken" && channel["reason"] == "told to give up").then_some(())
+        });
+        ward.round_trip();
+        assert_eq!((ward.ends(), ward.plugin()["state"].as_str()), (0, Some("loaded")), "{tier}");
+        assert_eq!(ward.house.log().matches("channel is live channel=\"faulty\"").count(), 2, "{tier}");
+    }
+}
+
 /// Nobody knows how far a delivery got whose plugin crashed.
 #[test]
 fn a_delivery_that_a_crash_cut_off_is_sent_once_more_and_marked() {

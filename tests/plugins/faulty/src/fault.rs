@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
-use vestibule_plugin_api::{PluginError, Runtime, Timestamp};
+use vestibule_plugin_api::{Health, PluginError, Runtime, Timestamp};
 
 /// Commits a fault; answers what came of it, if anything comes of it.
 pub async fn commit(fault: &str, runtime: &Runtime) -> String {
@@ -35,6 +35,7 @@ pub async fn commit(fault: &str, runtime: &Runtime) -> String {
         "slow" => tokio::time::sleep(Duration::from_millis(with.parse().unwrap_or(100))).await,
         "block" => std::thread::sleep(Duration::from_millis(with.parse().unwrap_or(100))),
         "panic" => panic!("told to"),
+        "give-up" => runtime.health(Health::Stopped { reason: "told to give up".into() }).await,
         "panic-task" => {
             let task = tokio::spawn(async { panic!("told to, in a task") });
             return format!("panicked {}", task.await.is_err());
