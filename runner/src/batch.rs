@@ -126,7 +126,12 @@ impl Batch {
 fn is_clear(row: &MessageIn) -> bool {
     row.trigger
         && matches!(row.kind.as_str(), "chat" | "chat-sdk")
-        && format::text(&row.content).trim().to_lowercase().starts_with("/clear")
+        && format::text(&row.content).split_whitespace().next().is_some_and(is_clear_command)
+}
+
+/// Whether a message's first word is the command, in any case; it may name the bot, as `/clear@bot`.
+fn is_clear_command(word: &str) -> bool {
+    word.split('@').next().is_some_and(|command| command.eq_ignore_ascii_case("/clear"))
 }
 
 #[cfg(test)]
@@ -261,6 +266,26 @@ pub(crate) mod tests {
         let chats = questions.into_iter().map(|row| in_chat(&row.id.clone(), row)).collect();
         let (picked, heard) = pick(chats, 10);
         assert_eq!((picked.unwrap().shown.len(), heard), (1, LOOKED_AT_MAX + 1));
+    }
+
+    #[test]
+    fn what_asks_for_a_new_start() {
+        for (text, want) in [
+            ("/clear", true),
+            (" \n/CLEAR please", true),
+            ("/clear@bot", true),
+            ("/clear\tnow", true),
+            ("/clearance please", false),
+            ("/clear-up the desk", false),
+            ("/clear, please", false),
+            ("/cleared@bot", false),
+            ("what is /clear?", false),
+            ("clear", false),
+            ("", false),
+        ] {
+            let content = serde_json::json!({ "text": text }).to_string();
+            assert_eq!(is_clear(&MessageIn { content, ..row(2, true, None) }), want, "{text}");
+        }
     }
 
     #[test]

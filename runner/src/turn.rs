@@ -239,6 +239,7 @@ impl Turn<'_> {
     /// Sends what the provider wrote. When it wrote only what reaches nobody, it is told so, once.
     fn answer(&mut self, text: &str, query: &mut dyn Query) -> Result<(), Error> {
         self.look_again();
+        let text = &parse::without_internal(text);
         let answer = parse::answer(text);
         let mut replies = Vec::new();
         let mut lost = 0;
@@ -345,6 +346,7 @@ mod tests {
         pushed: Vec<String>,
         takes_pushes: bool,
         calls_session_invalid: bool,
+        plain_is_reply: bool,
     }
 
     #[derive(Clone, Default)]
@@ -354,6 +356,10 @@ mod tests {
         fn query(&mut self, input: QueryInput) -> Result<Box<dyn Query>, ProviderError> {
             self.0.lock().unwrap().inputs.push(input);
             Ok(Box::new(self.clone()))
+        }
+
+        fn plain_text_is_reply(&self) -> bool {
+            self.0.lock().unwrap().plain_is_reply
         }
 
         fn is_session_invalid(&self, _reason: &str) -> bool {
@@ -479,6 +485,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_internal_is_sent_by_no_way() {
+        for (text, plain_is_reply, want) in [
+            // Its one block names nobody: a plain program's whole text goes out, but for what is internal.
+            (
+                "<internal>secret</internal>see <message to=\"nobody\">x</message>",
+                true,
+                "see <message to=\"nobody\">x</message>",
+            ),
+            ("<internal>secret</internal>plain", true, "plain"),
+            ("<message to=\"general\">a<internal>secret</internal></message>", false, "a"),
+        ] {
+            let mut it = fixture();
+            it.script.0.lock().unwrap().plain_is_reply = plain_is_reply;
+            assert_eq!(it.turn(&["x"], &[result(text)]), [serde_json::json!({ "text": want }).to_string()]);
+        }
+        for text in
+            ["<internal>secret<message to=\"nobody\">x</message></internal>", "<internal>secret, cut off"]
+        {
+            let mut it = fixture();
+            it.script.0.lock().unwrap().plain_is_reply = true;
+            assert_eq!(it.turn(&["x"], &[result(text)]), [""; 0], "{text}");
+            assert_eq!(it.acks(), [ack("m2", AckStatus::Completed)]);
+        }
+    }
+
+    #[test]
     fn a_failure_is_told() {
         let mut it = fixture();
         assert_eq!(it.turn(&["x"], &[error(false), result("late")]), [r#"{"text":"Error: overloaded"}"#]);
@@ -508,12 +540,14 @@ mod tests {
         assert_eq!(it.continuation(), None);
 
         it.turn(&["x"], &[init("c2")]);
+        it.turn(&["/clearance please"], &[]);
+        assert_eq!(it.continuation().as_deref(), Some("c2"), "another word");
         let replies = it.turn(&["/clear", "y"], &[]);
         assert_eq!(replies.last().map(String::as_str), Some(r#"{"text":"Session cleared."}"#));
         assert_eq!(it.continuation(), None);
         let inputs = it.script.0.lock().unwrap().inputs.clone();
-        assert_eq!(inputs.len(), 5, "the other row was asked");
-        assert!(!inputs[4].prompt.contains("/clear") && inputs[4].continuation.is_none());
+        assert_eq!(inputs.len(), 6, "the other row was asked");
+        assert!(!inputs[5].prompt.contains("/clear") && inputs[5].continuation.is_none());
         assert!(it.acks().iter().all(|ack| ack.status == AckStatus::Completed));
     }
 

@@ -1,5 +1,6 @@
 //! Where a reply may go. Pure. Every word of the reply is the agent's, so none is believed.
 
+use super::card;
 use super::snapshot::Snapshot;
 use crate::questions::Asked;
 use serde_json::Value;
@@ -138,8 +139,25 @@ pub fn text_of(content: &str) -> Result<String, String> {
     if let Some(asked) = Asked::read(&content) {
         return asked.map(|asked| asked.words());
     }
-    if content.get("operation").is_some() || content.get("type").is_some() {
-        return Err("only plain messages can be delivered; edits, reactions and cards cannot".into());
+    match (content.get("operation"), content.get("type")) {
+        (None, None) => {}
+        (None, Some(kind)) if kind == "card" => {
+            return card::words(&content)
+                .ok_or_else(|| "the card says nothing, and has no `fallbackText`".to_owned());
+        }
+        (Some(operation), _) => {
+            return Err(match operation.as_str() {
+                Some("edit") => "what was sent cannot be edited; send a new message instead".to_owned(),
+                Some("reaction") => "reactions cannot be sent; send a message instead".to_owned(),
+                other => format!("the operation `{}` is not known", shown(other.unwrap_or_default())),
+            });
+        }
+        (None, Some(kind)) => {
+            return Err(format!(
+                "content of type `{}` is not known",
+                shown(kind.as_str().unwrap_or_default())
+            ));
+        }
     }
     let words = |key: &str| content.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
     let has_files = content.get("files").and_then(Value::as_array).is_some_and(|files| !files.is_empty());
@@ -234,6 +252,7 @@ mod tests {
         let two = seen(vec![(group("a"), false), (group("b"), true)], None);
         let none = seen(vec![], None);
         let system = |content: &str| MessageOut { kind: "system".into(), content: content.into(), ..reply() };
+        let says = |content: &str| MessageOut { content: content.into(), ..reply() };
         let named = |length: usize| system(&format!(r#"{{"action":"{}"}}"#, "x".repeat(length)));
         let cases: Vec<(&Snapshot, MessageOut, &str)> = vec![
             (&none, named(64), "to main"),
@@ -259,9 +278,19 @@ mod tests {
             (&open, MessageOut { content: r#"{"text":" "}"#.into(), ..reply() }, "empty"),
             (
                 &open,
-                MessageOut { content: r#"{"operation":"edit","text":"x"}"#.into(), ..reply() },
-                "only plain",
+                says(r#"{"operation":"edit","messageId":"1","text":"x"}"#),
+                "cannot be edited; send a new",
             ),
+            (
+                &open,
+                says(r#"{"operation":"reaction","messageId":"1","emoji":"x"}"#),
+                "reactions cannot be sent",
+            ),
+            (&open, says(r#"{"operation":"\u001b","text":"x"}"#), "the operation `\\u{1b}` is not known"),
+            (&open, says(r#"{"type":"poll","text":"x"}"#), "content of type `poll` is not known"),
+            (&open, says(r#"{"type":"card","card":{"title":"Build"}}"#), "to a"),
+            (&open, says(r#"{"type":"card","card":{}}"#), "the card says nothing"),
+            (&none, says(r#"{"type":"card","card":{"title":"Build"}}"#), "not known"),
             (&open, MessageOut { content: asks("o"), ..reply() }, "to a"),
             (&open, MessageOut { content: asks("another"), ..reply() }, "`questionId` is not"),
             (&open, MessageOut { content: asks("o"), ..to_agent() }, "in words"),

@@ -8,6 +8,7 @@
 //! - What one session has pending is bounded.
 
 mod action;
+mod card;
 mod decide;
 mod died;
 mod forward;

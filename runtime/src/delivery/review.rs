@@ -66,18 +66,15 @@ fn asking(asked: Asked) -> Asking {
     }
 }
 
-/// The content with another text, its files as they are. What was a question goes out as words only: its
-/// options may say what the module took out.
+/// Another text in place of all that the content says, its files as they are. What was a question or a card goes out
+/// as words only: the rest of it may say what the module took out.
 fn with_text(content: &str, text: &str) -> String {
     let mut content: Value = serde_json::from_str(content).unwrap_or_default();
-    if Asked::read(&content).is_some() {
-        content = json!({});
+    let mut plain = json!({ "text": text });
+    if content["files"].is_array() {
+        plain["files"] = content["files"].take();
     }
-    if let Some(fields) = content.as_object_mut() {
-        fields.remove("markdown");
-        fields.insert("text".to_owned(), text.into());
-    }
-    content.to_string()
+    plain.to_string()
 }
 
 #[cfg(test)]
@@ -140,6 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_module_took_out_stands_nowhere_else() {
+        for content in [
+            r#"{"text":"rude","markdown":"**rude**"}"#,
+            r#"{"type":"card","card":{"title":"rude","children":["rude"]},"fallbackText":"rude"}"#,
+            r#"{"type":"ask_question","questionId":"m","title":"rude","question":"rude?","options":["rude"]}"#,
+            r#"{"text":"rude","files":["a.pdf"]}"#,
+        ] {
+            let kind = with_text(content, "kind");
+            assert_eq!(text_of(&kind).as_deref(), Ok("kind"), "{content}");
+            assert!(!kind.contains("rude") && kind.contains("a.pdf") == content.contains("a.pdf"), "{kind}");
+        }
+    }
+
+    #[test]
     fn modules_are_shown_all_that_a_channel_is_handed() {
         let asks = r#"{"type":"ask_question","questionId":"m","title":"Deploy","question":"Now?",
             "options":[{"label":"Yes","selectedLabel":"done","value":"y"},"No"]}"#;
@@ -148,6 +159,7 @@ mod tests {
             r#"{"text":"words","markdown":"**words**"}"#,
             r#"{"text":"see","files":["a.pdf"]}"#,
             r#"{"text":"","files":["a.pdf"]}"#,
+            r#"{"type":"card","card":{"title":"Build"},"fallbackText":"green"}"#,
             asks,
         ] {
             let delivery = delivery(content);

@@ -79,3 +79,39 @@ fn what_reaches_no_agent_is_listed_and_counted() {
     assert_eq!((&list[0]["channel"], &list[0]["messages"]), (&"terminal".into(), &2.into()), "{list}");
     assert!(house.ok(&["status"]).contains("2 messages in 1 chats; `vestibule dropped-message list`"));
 }
+
+/// Writes into the agent's own file what a tool in its sandbox would.
+fn write(house: &House, chat: &str, content: &str) {
+    let file = house.sessions()[0].join("out/outbound.db");
+    let row = "INSERT INTO messages_out (id, seq, timestamp, kind, channel_type, platform_id, content) \
+        SELECT 'tool-' || (MAX(seq) + 2), MAX(seq) + 2, '', 'chat-sdk', 'terminal', ?1, ?2 FROM messages_out";
+    let db =
+        rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    db.execute(row, [chat, content]).unwrap();
+}
+
+#[test]
+fn a_card_goes_out_in_words_and_the_agent_reads_of_what_cannot() {
+    let house = House::new("").up(); // its agent echoes, what it is told by the runtime as well
+    let mut terminal = Terminal::connect(&house, true);
+    terminal.say("hello");
+    assert_eq!(terminal.reply(), "hello");
+    write(&house, "local", r#"{"type":"card","card":{"title":"Build"},"fallbackText":"Build is green"}"#);
+    assert_eq!(terminal.reply(), "Build is green");
+    write(&house, "local", r#"{"operation":"edit","messageId":"1","text":"bye"}"#);
+    write(&house, "local", r#"{"operation":"reaction","messageId":"1","emoji":"heart"}"#);
+    write(&house, "elsewhere", r#"{"text":"the report","files":["report.pdf"]}"#);
+    failed(&house, 3);
+    terminal.say("and now?");
+    let mut told = String::new();
+    while !told.ends_with("and now?\n") {
+        told.push_str(&format!("{}\n", terminal.reply()));
+    }
+    for why in [
+        "to `terminal` was not delivered: what was sent cannot be edited; send a new message instead.",
+        "to `terminal` was not delivered: reactions cannot be sent; send a message instead.",
+        "to terminal:elsewhere, \u{201c}the report\u{201d}, was not delivered: the chat terminal:elsewhere is not known.",
+    ] {
+        assert!(told.contains(why), "{told}");
+    }
+}
