@@ -66,12 +66,12 @@ impl Failure {
     }
 
     /// What an HTTP answer means that is no success, or is one but cannot be read. `is_own`: whether it is written as
-    /// this platform's are; a page of whoever stands between us and it decides nothing. What a platform means by a
+    /// this platform's are; a page of a proxy between us and it decides nothing. What a platform means by a
     /// status of its own (a limit told by 403, a token told by 404), its channel says before it asks here.
     pub fn of_http(status: u16, is_own: bool) -> Failure {
         let later = |in_doubt| Class::ForNow { after: None, in_doubt };
         let (class, about) = match status {
-            // Done perhaps, but whoever said so was not understood; or a gateway gave up on what goes on behind it.
+            // Done perhaps, but that was not understood; or a gateway gave up on what goes on behind it.
             200..=299 | 408 | 500.. => (later(true), About::Account),
             // How large a message may be is often decided before the platform.
             413 | 414 => (Class::ForGood, About::Chat),

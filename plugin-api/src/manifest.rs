@@ -49,6 +49,8 @@ pub enum Capability {
     /// Shows questions with buttons: `Content::Question`. Without this word the runtime numbers the answers
     /// in a text, and takes a typed one.
     Questions,
+    /// The ids of its chats compare without case: what is wired as `acme/widgets` hears `Acme/Widgets`, too.
+    IgnoresCase,
     /// A word of a newer vocabulary.
     #[serde(other)]
     Unknown,

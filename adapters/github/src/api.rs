@@ -1,8 +1,8 @@
 //! The calls to GitHub's REST API, and what its answers mean for the runtime.
 
 use crate::map::{self, Target};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -22,6 +22,8 @@ const WORDS_CHARS_MAX: usize = 300;
 const SECONDARY_LIMIT_MS: u64 = 60_000;
 /// A limit is never longer than an hour; a longer wait is a clock that is wrong.
 const WAIT_MS_MAX: u64 = 3_600_000;
+/// How often one call is sent on to where a repository is now.
+const MOVES_MAX: usize = 3;
 
 /// One account's access to the API.
 pub struct Api {
@@ -76,7 +78,7 @@ impl Api {
 
     /// Asks whose token this is.
     pub async fn own_user(&self) -> Result<OwnUser> {
-        let answer = self.send(self.client.get(format!("{}/user", self.base))).await?;
+        let answer = self.send(Method::GET, "/user", None).await?;
         if answer.status.is_success() {
             return serde_json::from_slice(&answer.body).map_err(|_| answer.unreadable());
         }
@@ -98,9 +100,7 @@ impl Api {
     /// Posts a comment; answers its id, if GitHub says it. Whether it was posted is in doubt when no whole answer of
     /// GitHub's comes back: then it is looked for before it is posted again.
     pub async fn comment(&self, target: &Target, text: &str) -> Result<Option<String>> {
-        let request =
-            self.client.post(format!("{}{}", self.base, target.path)).json(&json!({ "body": text }));
-        let answer = self.send(request).await?;
+        let answer = self.send(Method::POST, &target.path, Some(&json!({ "body": text }))).await?;
         if answer.status.is_success() {
             let Value::Object(comment) = answer.json() else { return Err(answer.unreadable()) };
             return Ok(comment.get("id").and_then(Value::as_u64).map(|id| id.to_string()));
@@ -118,8 +118,8 @@ impl Api {
     ) -> Result<Option<String>> {
         let since = map::moment(since);
         for page in 1..=PAGES_MAX {
-            let url = format!("{}{}?since={since}&per_page={PAGE}&page={page}", self.base, target.list);
-            let answer = self.send(self.client.get(url)).await?;
+            let list = format!("{}?since={since}&per_page={PAGE}&page={page}", target.list);
+            let answer = self.send(Method::GET, &list, None).await?;
             if !answer.status.is_success() {
                 return Err(answer.refusal(target));
             }
@@ -139,7 +139,25 @@ impl Api {
         Err(PluginError::retry("there are too many comments to look through"))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Answer> {
+    /// Asks `path`, and where GitHub says that it is now: a repository that was renamed keeps its old name for that.
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let mut url = Url::parse(&format!("{}{path}", self.base))?;
+        let mut answer = self.ask(&method, &url, body).await?;
+        for _ in 0..MOVES_MAX {
+            let moved = answer.status.is_redirection().then(|| answer.header(LOCATION)).flatten();
+            let Some(next) = moved.and_then(|to| moved_to(&url, to)) else { break };
+            url = next;
+            answer = self.ask(&method, &url, body).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn ask(&self, method: &Method, url: &Url, body: Option<&Value>) -> Result<Answer> {
+        let request = self.client.request(method.clone(), url.clone());
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
         let response = request.send().await.map_err(|error| {
             let not_asked = error.is_connect() || error.is_builder();
             // The URL says nothing new, and may hold what the operator wrote into `api_url`.
@@ -151,6 +169,11 @@ impl Api {
         let (body, is_whole) = body_of(response).await;
         Ok(Answer { status, headers, body, is_whole })
     }
+}
+
+/// Where a redirect leads, if that is the same host: the token goes nowhere else.
+fn moved_to(from: &Url, location: &str) -> Option<Url> {
+    from.join(location).ok().filter(|to| to.origin() == from.origin())
 }
 
 fn headers(token: &Secret) -> Result<HeaderMap> {
@@ -193,12 +216,12 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether it is an answer of GitHub's, and not a page of whoever stands before it: its refusals are JSON with words.
+    /// Whether it is an answer of GitHub's, and not a page of a proxy before it: its refusals are JSON with words.
     fn is_own(&self) -> bool {
         self.json()["message"].is_string()
     }
 
-    /// What it means that GitHub's answer, or whosever it is, cannot be read.
+    /// What it means that an answer cannot be read.
     fn unreadable(&self) -> PluginError {
         if self.is_whole {
             not_github(Failure::of_http(self.status.as_u16(), false))
@@ -241,7 +264,7 @@ impl Answer {
         Some(wait.clamp(1000, WAIT_MS_MAX))
     }
 
-    /// Later GitHub may do it. A limit is the account's; whoever stands before GitHub may have passed on what failed.
+    /// Later GitHub may do it. A limit is the account's; a proxy before GitHub may have passed on what failed.
     fn later(&self) -> PluginError {
         let failure = Failure::of_http(self.status.as_u16(), true).of_account();
         match self.limit_ms() {
@@ -266,6 +289,10 @@ impl Answer {
             401 => Failure::for_good(About::Account).error(format!(
                 "GitHub no longer takes the token ({words}): put a new one into the config as `token`, and run \
                  `vestibule plugin reload github`"
+            )),
+            403 if words.contains("locked") => PluginError::refused(format!(
+                "the conversation is locked ({words}): unlock it on GitHub, or let it rest; with write access to the \
+                 repository the token may comment there all the same"
             )),
             403 => PluginError::refused(format!(
                 "the token may not comment there ({words}): give it this repository and the permission \

@@ -1,10 +1,11 @@
 //! The `github` channel: comments and new issues come in by webhook, replies go out by the REST API.
 //!
-//! [`map`] says what a payload or an address means, without input or output; [`api`] talks to
-//! GitHub; this file joins them to the runtime.
+//! [`map`] says what a payload or an address means and [`mention`] who is called in a text, without input or output;
+//! [`api`] talks to GitHub; this file joins them to the runtime.
 
 mod api;
 mod map;
+mod mention;
 
 use api::Api;
 use map::{Reading, Rules};
@@ -109,7 +110,7 @@ export_channel! {
     channel: Github,
     channel_type: "github",
     description: "Issues and pull requests on GitHub",
-    capabilities: ["threads", "webhook", "reconcilable"],
+    capabilities: ["threads", "webhook", "reconcilable", "ignores_case"],
     webhook: "github_sha256",
 }
 

@@ -4,6 +4,7 @@
 //! id or a URL is checked against GitHub's own alphabet first: a signature proves who sent a payload,
 //! not what is in it.
 
+use crate::mention;
 use serde_json::Value;
 use vestibule_plugin_api::{
     Accepted, Address, Ignored, InboundMessage, PlatformId, Sender, ThreadId, Timestamp, WebhookRequest,
@@ -83,6 +84,9 @@ fn read_event(event: &str, delivery: Option<&str>, payload: &Value, rules: &Rule
     if action != handled {
         return unsupported(event, Some(action), delivery, &payload);
     }
+    if !payload.get("changes").get("old_issue").value.is_null() {
+        return transferred(event, action, &payload);
+    }
     let written = match event {
         "issue_comment" => issue_comment(&payload),
         "pull_request_review_comment" => review_comment(&payload),
@@ -98,7 +102,24 @@ struct Written<'a> {
     repo: String,
     thread: String,
     message_id: String,
-    text: String,
+    /// Plain words, which an issue has above its text.
+    title: Option<&'a str>,
+    /// Markdown.
+    body: &'a str,
+}
+
+impl Written<'_> {
+    fn text(&self) -> String {
+        match self.title {
+            Some(title) => format!("{title}\n\n{}", self.body).trim_end().to_owned(),
+            None => self.body.to_owned(),
+        }
+    }
+
+    fn mentions(&self, login: &str) -> bool {
+        self.title.is_some_and(|title| mention::in_plain(title, login))
+            || mention::in_markdown(self.body, login)
+    }
 }
 
 fn issue_comment<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
@@ -106,7 +127,8 @@ fn issue_comment<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
     Ok(Written {
         thread: conversation(&repo, &issue)?,
         message_id: comment.get("id").id()?.to_string(),
-        text: comment.get("body").text()?.to_owned(),
+        title: None,
+        body: comment.get("body").text()?,
         object: comment,
         repo,
     })
@@ -123,7 +145,8 @@ fn review_comment<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
     Ok(Written {
         thread: format!("github:{repo}:{number}:rc:{root}"),
         message_id: id.to_string(),
-        text: comment.get("body").text()?.to_owned(),
+        title: None,
+        body: comment.get("body").text()?,
         object: comment,
         repo,
     })
@@ -131,15 +154,15 @@ fn review_comment<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
 
 fn opened_issue<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
     let (repo, issue) = (repository(payload)?, payload.get("issue"));
-    let title = issue.get("title").text()?;
-    let text = match issue.get("body") {
-        body if body.value.is_null() => title.to_owned(),
-        body => format!("{title}\n\n{}", body.text()?).trim_end().to_owned(),
+    let body = match issue.get("body") {
+        body if body.value.is_null() => "",
+        body => body.text()?,
     };
     Ok(Written {
         thread: conversation(&repo, &issue)?,
         message_id: format!("issue-{}", issue.get("id").id()?),
-        text,
+        title: Some(issue.get("title").text()?),
+        body,
         object: issue,
         repo,
     })
@@ -147,7 +170,8 @@ fn opened_issue<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
 
 /// Decides whether what somebody wrote is a message.
 fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<Reading, Fault> {
-    let Written { object, repo, thread, message_id, text } = written;
+    let (text, is_mention) = (written.text(), written.mentions(&rules.mention));
+    let Written { object, repo, thread, message_id, .. } = written;
     let user = object.get("user");
     let (user_id, login) = (user.get("id").id()?, user.get("login").login()?);
     let role = object.get("author_association").text()?;
@@ -184,7 +208,7 @@ fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<R
             name: Some(login.to_owned()),
             is_bot: user.get("type").value == "Bot",
         },
-        is_mention: mentions(&text, &rules.mention),
+        is_mention,
         text,
         reply_to: None,
         attachments: vec![],
@@ -195,6 +219,20 @@ fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<R
         Some(fault) => Err(format!("This event does not fit: {fault}.")),
         None => Ok(Reading::Message(Box::new(message))),
     }
+}
+
+/// An issue that came from another repository is no new one, however it is announced.
+fn transferred(event: &str, action: &str, payload: &Field) -> Result<Reading, Fault> {
+    let (repo, issue) = (repository(payload)?, payload.get("issue"));
+    let created = issue.get("created_at");
+    created.timestamp()?;
+    let ignored = Ignored {
+        event_id: event_id(event, action, issue.get("id").id()?, created.text()?),
+        reason: "transferred".into(),
+        platform_id: Some(PlatformId(format!("github:{repo}"))),
+        sender: payload.get("sender").get("login").login().ok().map(str::to_owned),
+    };
+    Ok(Reading::Ignored { ignored, sentence: "ignored: the issue was moved here, it is no new one".into() })
 }
 
 /// An event or action that nobody asked for. Its payload may have any shape, so what it lacks is
@@ -319,18 +357,6 @@ fn is_name(text: &str) -> bool {
 pub fn login_fault(text: &str) -> Option<&'static str> {
     let fits = is_name(text.strip_suffix("[bot]").unwrap_or(text));
     (!fits).then_some("is not a login that GitHub gives")
-}
-
-/// Whether `@login` stands in the text as a word of its own.
-fn mentions(text: &str, login: &str) -> bool {
-    let (text, login) = (text.as_bytes(), login.as_bytes());
-    let goes_on = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-';
-    let joins = |b: &u8| goes_on(b) || matches!(b, b'_' | b'/' | b'@');
-    text.iter().enumerate().filter(|(_, b)| **b == b'@').any(|(at, _)| {
-        let (before, after) = (&text[..at], &text[at + 1..]);
-        let named = after.get(..login.len()).is_some_and(|name| name.eq_ignore_ascii_case(login));
-        named && !before.last().is_some_and(joins) && !after.get(login.len()).is_some_and(goes_on)
-    })
 }
 
 /// Where a comment is posted.

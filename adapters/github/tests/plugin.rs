@@ -50,7 +50,7 @@ fn plugin() -> PluginRootRef {
         assert_eq!((manifest.name.as_str(), manifest.webhook), ("github", WebhookScheme::GithubSha256));
         assert_eq!(
             manifest.capabilities,
-            [Capability::Threads, Capability::Webhook, Capability::Reconcilable]
+            [Capability::Threads, Capability::Webhook, Capability::Reconcilable, Capability::IgnoresCase]
         );
         let root = github.header.init_root_module::<PluginRootRef>().expect("it is this version");
         assert_eq!(root.init()(RuntimeSide::new(Notes), 3), status::OK);
@@ -186,13 +186,21 @@ async fn what_each_status_of_a_comment_means() {
         ("HTTP/1.1 404 x|{\"message\":\"Not Found\"}", "refused", None, "Not Found"),
         ("HTTP/1.1 410 x|{\"message\":\"Gone\\u0000\"}", "refused", None, "410: Gone)"),
         ("HTTP/1.1 422 x|{\"message\":\"Validation Failed\"}", "refused", None, "(422"),
-        // A page of whoever stands before GitHub is no verdict on a comment or on a token.
+        // A page of a proxy before GitHub is no verdict on a comment or on a token.
         ("HTTP/1.1 422 x|<html>", "retry", None, "`api_url`"),
         ("HTTP/1.1 401 x|<html>", "retry", None, "`api_url`"),
         ("HTTP/1.1 403 x|<html>", "retry", None, "`api_url`"),
         ("HTTP/1.1 404 x|", "retry", None, "`api_url`"),
         ("HTTP/1.1 413 x|<html>", "refused", None, "`api_url`"),
         ("HTTP/1.1 307 x\r\nlocation: http://127.0.0.1:1/|", "refused", None, "new name"),
+        ("HTTP/1.1 307 x\r\nlocation: /again|", "refused", None, "new name"),
+        ("HTTP/1.1 307 x|", "refused", None, "new name"),
+        (
+            "HTTP/1.1 403 x|{\"message\":\"Unable to create comment because issue is locked.\"}",
+            "refused",
+            None,
+            "unlock",
+        ),
         ("HTTP/1.1 502 x|<html>", "in doubt", None, "502"),
         ("garbage|", "in doubt", None, "cannot be reached"),
     ];
@@ -206,6 +214,33 @@ async fn what_each_status_of_a_comment_means() {
         let waits = if let PluginError::Retry { after_ms, .. } = error { after_ms } else { None };
         assert_eq!(waits, after, "{answer}");
     }
+}
+
+/// A renamed repository answers with where it is now: asked there the same way, with the token, on the same host only.
+#[tokio::test]
+async fn a_repository_that_moved_is_followed_on_the_same_host_only() {
+    let (elsewhere, mut strangers) = github("HTTP/1.1 201 Created|{\"id\":1}").await;
+    let moved = "HTTP/1.1 307 x\r\nlocation: /repositories/7/issues/1/comments|";
+    let (url, mut requests) = github(moved).await;
+    start("moved", &url, "ghp_secret").await.expect("it starts");
+    requests.recv().await.expect("who it is");
+    // What is there answers the same: in the end it is given up.
+    deliver("moved", "github:o/r", Some("github:o/r:issue:1")).await.expect_err("it only moves");
+    assert!(requests.recv().await.expect("asked").starts_with("POST /repos/o/r/issues/1/comments "));
+    for _ in 0..3 {
+        let again = requests.recv().await.expect("asked there");
+        assert!(again.starts_with("POST /repositories/7/issues/1/comments "), "{again}");
+        assert!(again.to_lowercase().contains("authorization: bearer ghp_secret"), "{again}");
+        assert!(again.ends_with("{\"body\":\"**done**\\n\\n<!-- vestibule:out-1 -->\"}"), "{again}");
+    }
+    assert!(requests.try_recv().is_err(), "no more often than that");
+
+    let away = format!("HTTP/1.1 307 x\r\nlocation: {elsewhere}/x|").leak();
+    let (url, _requests) = github(away).await;
+    start("away", &url, "ghp_secret").await.expect("it starts");
+    let error = deliver("away", "github:o/r", Some("github:o/r:issue:1")).await.expect_err("not followed");
+    assert_eq!(kind(&error), "refused");
+    assert!(strangers.try_recv().is_err(), "another host, which is another port, hears nothing");
 }
 
 /// It may have been posted: the runtime asks whether it was before it is posted again.

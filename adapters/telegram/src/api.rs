@@ -19,6 +19,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// The longest part of Telegram's own words that is passed on, in characters.
 const WORDS_CHARS_MAX: usize = 300;
+/// What Telegram says when the topic of a forum is not there any more.
+const TOPIC_GONE: [&str; 3] = ["message thread not found", "TOPIC_DELETED", "TOPIC_ID_INVALID"];
 /// Telegram asks for minutes at most; a longer wait is something else.
 const WAIT_SECONDS_MAX: u64 = 3_600;
 
@@ -105,12 +107,24 @@ impl Api {
         if let Some(buttons) = buttons {
             body["reply_markup"] = buttons.clone();
         }
-        let sent = self.call("sendMessage", &body).await?;
-        Ok(sent["message_id"].as_i64())
+        let mut sent = self.call("sendMessage", &body).await;
+        if let (Some(fields), true) = (body.as_object_mut(), is_topic_gone(to, &sent)) {
+            fields.remove("message_thread_id");
+            sent = self.call("sendMessage", &body).await;
+        }
+        Ok(sent?["message_id"].as_i64())
     }
 
     /// Sends a file; answers the message's number.
     pub async fn send_file(&self, to: &Target, file: &Attachment, quote: Option<i64>) -> Result<Option<i64>> {
+        let mut sent = self.send_document(to, file, quote).await;
+        if is_topic_gone(to, &sent) {
+            sent = self.send_document(&Target { topic: None, ..*to }, file, quote).await;
+        }
+        Ok(sent?["message_id"].as_i64())
+    }
+
+    async fn send_document(&self, to: &Target, file: &Attachment, quote: Option<i64>) -> Result<Value> {
         let mut fields = vec![("chat_id", to.chat.to_string())];
         fields.extend(to.topic.map(|topic| ("message_thread_id", topic.to_string())));
         fields.extend(quote.map(|quote| ("reply_parameters", quoting(quote).to_string())));
@@ -118,8 +132,7 @@ impl Api {
         let (boundary, body) = form(&fields, &file.name, bytes);
         let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
         let request = self.client.post(format!("{}/sendDocument", self.methods));
-        let sent = self.send(request.header(CONTENT_TYPE, kind).body(body).timeout(CALL_TIMEOUT)).await?;
-        Ok(sent["message_id"].as_i64())
+        self.send(request.header(CONTENT_TYPE, kind).body(body).timeout(CALL_TIMEOUT)).await
     }
 
     /// Tells somebody who tapped a button how it went: their button stops waiting.
@@ -193,6 +206,12 @@ fn outcome(status: u16, body: &[u8], whole: bool) -> Result<Value> {
 
 fn not_telegram(failure: Failure) -> PluginError {
     failure.error("what answers there is not Telegram's Bot API: if that lasts, check `api_root`")
+}
+
+/// Whether it was not sent because its topic is gone: then it goes to the chat itself, once more.
+fn is_topic_gone(to: &Target, sent: &Result<Value>) -> bool {
+    let gone = |reason: &str| TOPIC_GONE.iter().any(|words| reason.contains(words));
+    to.topic.is_some() && matches!(sent, Err(PluginError::Refused { reason }) if gone(reason))
 }
 
 fn quoting(message: i64) -> Value {
@@ -315,7 +334,7 @@ mod tests {
             (429, with(429, json!({ "retry_after": 999_999 })), "retry", Some(3_600_000), "wait"),
             (429, told(429, "x"), "retry", Some(1_000), "wait 1 s"),
             (500, told(500, "Internal Server Error"), "account, in doubt", None, "500"),
-            // What is not Telegram's own answer is no verdict, and may have been said by who passed the call on.
+            // What is not Telegram's own answer is no verdict, and may come from a proxy that passed the call on.
             (502, html(), "account, in doubt", None, "502"),
             (200, html(), "account, in doubt", None, "`api_root`"),
             (200, cut(), "account, in doubt", None, "broke off"),

@@ -1,10 +1,11 @@
 //! The `telegram` channel: updates come in by long polling, replies go out by the Bot API.
 //!
 //! [`map`] says what an update or an address means, without input or output; [`api`] talks to
-//! Telegram; [`poll`] takes updates one by one; [`send`] delivers a message part by part; [`tap`] is about
+//! Telegram; [`poll`] takes updates one by one, [`held`] keeps those whose file is still coming; [`send`] delivers a message part by part; [`tap`] is about
 //! questions and their buttons.
 
 mod api;
+mod held;
 mod map;
 mod poll;
 mod send;

@@ -25,6 +25,8 @@ pub struct Own {
 pub enum Reading {
     /// Somebody says something in this chat, perhaps with a file that Telegram keeps.
     Message(Box<InboundMessage>, Conversation, Option<String>),
+    /// Somebody presses START, or writes what that writes, in this chat.
+    Start(Box<InboundMessage>, Conversation),
     /// Somebody tapped a button.
     Tap(Box<Tap>),
     /// It is left out, with the reason.
@@ -133,8 +135,9 @@ pub fn read(update: &Value, own: &Own) -> Reading {
         }),
         None => {
             let (attachment, file_id) = file(&message).unzip();
-            let chat = conversation(&message);
-            Reading::Message(Box::new(inbound(kind, message, own, attachment)), chat, file_id)
+            let (chat, starts) = (conversation(&message), starts(&message, own));
+            let message = Box::new(inbound(kind, message, own, attachment));
+            if starts { Reading::Start(message, chat) } else { Reading::Message(message, chat, file_id) }
         }
     }
 }
@@ -151,6 +154,19 @@ fn unheard(message: &Message, own: &Own) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Whether it is the command `/start`, alone or with the one word that a link to the bot may bring along. In a group it
+/// must name the bot: several may be there.
+fn starts(message: &Message, own: &Own) -> bool {
+    let mut words = message.text.as_deref().unwrap_or_default().split_whitespace();
+    let ours = match words.next().and_then(|word| word.strip_prefix("/start")) {
+        Some("") => message.chat.kind == "private",
+        Some(rest) => rest.strip_prefix('@').is_some_and(|name| name.eq_ignore_ascii_case(&own.username)),
+        None => false,
+    };
+    let fits = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    ours && words.next().is_none_or(fits) && words.next().is_none()
 }
 
 fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachment>) -> InboundMessage {
@@ -320,6 +336,19 @@ pub fn target(address: &Address) -> Result<Target, String> {
     let inside = thread.as_str().strip_prefix(&format!("telegram:{chat}:")).and_then(number);
     let topic = inside.ok_or_else(|| format!("`{thread}` is no topic of the chat {chat}"))?;
     Ok(Target { chat, topic: Some(topic) })
+}
+
+/// Where what answers this message goes.
+///
+/// # Errors
+/// As [`target`].
+pub fn target_of(message: &InboundMessage) -> Result<Target, String> {
+    target(&Address {
+        channel_type: "telegram".into(),
+        account: "".into(),
+        platform_id: message.platform_id.clone(),
+        thread_id: message.thread_id.clone(),
+    })
 }
 
 /// The message to quote: in a group, where it says whom an answer is for.

@@ -1,16 +1,18 @@
 //! Long polling: each update is handed over, and its number noted in the same commit, before the next
-//! call tells Telegram to forget it.
+//! call tells Telegram to forget it. One whose file is still coming is kept instead, in that commit.
 
 use crate::api::Api;
+use crate::held::Held;
 use crate::map::{self, Own, Reading};
 use crate::tap::{self, Change, Tap};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use vestibule_plugin_api::{
-    Answered, Blob, Conversation, Health, Ignored, PlatformId, PluginError, Result, Runtime, Standing,
-    StateWrite,
+    Answered, Blob, Conversation, Health, Ignored, InboundMessage, PlatformId, PluginError, Result, Runtime,
+    Standing, StateWrite,
 };
 
 /// Where the number of the next update is kept.
@@ -22,116 +24,274 @@ const WAIT_LAST: Duration = Duration::from_secs(30);
 const EMPTY_AFTER: Duration = Duration::from_secs(1);
 /// Of how many chats it is kept what the runtime knows.
 const CHATS_MAX: usize = 1_000;
-/// Whoever tapped a button is shown what came of it within this, or not at all: updates wait meanwhile.
+/// Who taps a button or presses START is shown what came of it within this, or not at all.
 const SHOW_PATIENCE: Duration = Duration::from_secs(10);
+/// So much is shown at once at most; what is more is not shown.
+const SHOWING_MAX: usize = 64;
 /// How often a file's download is tried.
 const DOWNLOADS: u32 = 3;
+/// What is on record when START was pressed.
+const GREETED: &str = "greeted";
 
 /// Polls until it is aborted. No answer ends it: a token that is refused for a while is said to the runtime, which
 /// starts the account anew.
 pub async fn run(api: Api, own: Own, runtime: Runtime) {
     let mut pace = Pace::new(&runtime);
-    let mut chats = Chats::default();
-    let mut offset = loop {
-        match runtime.state_get(OFFSET).await {
-            Ok(kept) => break kept.and_then(|kept| kept.parse::<i64>().ok()),
+    let (held, offset) = loop {
+        match kept(&runtime, &own).await {
+            Ok(kept) => break kept,
             Err(error) => pace.failed(&error).await,
         }
     };
-    loop {
-        let asked = Instant::now();
-        // After a failure an answer at once tells that it works again.
-        let waits = !pace.is_degraded;
-        match api.updates(offset, waits).await {
-            Ok(updates) => {
-                pace.works().await;
-                if updates.is_empty() && waits {
-                    sleep(EMPTY_AFTER.saturating_sub(asked.elapsed())).await;
+    let (chats, downloads, showing) = (Chats::default(), JoinSet::new(), JoinSet::new());
+    Poller { api, own, runtime: &runtime, pace, chats, held, downloads, showing, offset }.run().await;
+}
+
+/// What waits for its file, and the number of the next update.
+async fn kept(runtime: &Runtime, own: &Own) -> Result<(Held, Option<i64>)> {
+    let offset = runtime.state_get(OFFSET).await?.and_then(|kept| kept.parse().ok());
+    Ok((Held::load(runtime, own).await?, offset))
+}
+
+/// One account's polling. What it started ends with it.
+struct Poller<'a> {
+    api: Api,
+    own: Own,
+    runtime: &'a Runtime,
+    pace: Pace<'a>,
+    chats: Chats,
+    held: Held,
+    /// The files that are coming, each with the number of its update.
+    downloads: JoinSet<(i64, Option<Blob>)>,
+    showing: JoinSet<()>,
+    /// The number of the next update.
+    offset: Option<i64>,
+}
+
+impl Poller<'_> {
+    async fn run(mut self) {
+        self.hand_over_whole().await;
+        loop {
+            let asked = Instant::now();
+            // After a failure an answer at once tells that it works again.
+            let waits = !self.pace.is_degraded;
+            match self.updates(waits).await {
+                Ok(updates) => {
+                    self.pace.works().await;
+                    if updates.is_empty() && waits {
+                        sleep(EMPTY_AFTER.saturating_sub(asked.elapsed())).await;
+                    }
+                    for update in updates {
+                        self.take(update).await;
+                    }
                 }
-                for update in updates {
-                    let Some(number) = map::update_id(&update) else { continue };
-                    let reading = read(&api, &own, &runtime, &update, &mut chats).await;
-                    take(&api, &runtime, reading, number + 1, &mut pace).await;
-                    offset = Some(number + 1);
-                }
+                Err(error) => self.pace.failed(&error).await,
             }
-            Err(error) => pace.failed(&error).await,
         }
     }
-}
 
-/// Reads one update, with its file if anybody is there to see it.
-async fn read(api: &Api, own: &Own, runtime: &Runtime, update: &Value, chats: &mut Chats) -> Reading {
-    let mut reading = map::read(update, own);
-    if let Reading::Message(message, chat, file_id) = &mut reading {
-        let wired = chats.tell(runtime, chat, file_id.is_some()).await;
-        if let (true, Some(file_id), Some(file)) = (wired, file_id, message.attachments.first_mut()) {
-            file.bytes = fetch(api, file_id).await;
+    /// The next updates. What has its file meanwhile is handed over.
+    async fn updates(&mut self, waits: bool) -> Result<Vec<Value>> {
+        let (api, offset) = (self.api.clone(), self.offset);
+        let mut poll = std::pin::pin!(api.updates(offset, waits));
+        loop {
+            self.load();
+            tokio::select! {
+                updates = &mut poll => return updates,
+                Some(loaded) = self.downloads.join_next() => self.loaded(loaded).await,
+            }
         }
     }
-    reading
-}
 
-/// Hands one update over. Returns only after it is on disk, and `next` with it.
-async fn take(api: &Api, runtime: &Runtime, mut reading: Reading, next: i64, pace: &mut Pace<'_>) {
-    loop {
-        let state = vec![StateWrite::set(OFFSET, next.to_string())];
-        let done: Result<()> = match &reading {
-            Reading::Message(message, ..) => runtime.message_with((**message).clone(), state).await.map(drop),
-            Reading::Tap(tap) => match runtime.answer_with(tap.choice.clone(), state).await {
-                Ok(answered) => {
-                    show(api, tap, &answered).await;
-                    Ok(())
+    /// Takes one update: it is on disk when this returns, handed over or kept, and its number with it.
+    async fn take(&mut self, update: Value) {
+        let Some(number) = map::update_id(&update) else { return };
+        self.offset = Some(number + 1);
+        let reading = match map::read(&update, &self.own) {
+            Reading::Message(message, chat, file_id) => {
+                let wired = self.chats.tell(self.runtime, &chat, file_id.is_some()).await;
+                let at = message.platform_id.clone();
+                if wired && file_id.is_some() || self.held.has(&at) {
+                    return self.hold(number, update, &at, (message, chat, file_id)).await;
                 }
-                Err(error) => Err(error),
-            },
-            Reading::Ignored(ignored) => runtime.ignored_with(ignored.clone(), state).await,
+                Reading::Message(message, chat, file_id)
+            }
+            Reading::Start(message, chat) => self.start(message, chat).await,
+            other => other,
         };
-        match (done, &reading) {
-            (Ok(()), _) => return pace.works().await,
-            // It never will be taken: on record, so that it does not hold up what follows.
-            (Err(PluginError::Refused { reason }), Reading::Message(message, ..)) => {
-                tracing::warn!(%reason, "a message was refused");
-                reading = Reading::Ignored(Ignored {
-                    event_id: format!("update/{}", next - 1),
-                    reason: "refused".into(),
-                    platform_id: Some(message.platform_id.clone()),
-                    sender: message.sender.name.clone(),
-                });
+        let cursor = self.cursor();
+        self.hand_over(number, reading, vec![cursor]).await;
+    }
+
+    fn cursor(&self) -> StateWrite {
+        StateWrite::set(OFFSET, self.offset.unwrap_or_default().to_string())
+    }
+
+    /// Keeps an update until its file is here and its chat has nothing else that waits.
+    async fn hold(
+        &mut self,
+        number: i64,
+        update: Value,
+        at: &PlatformId,
+        (mut message, chat, file_id): (Box<InboundMessage>, Conversation, Option<String>),
+    ) {
+        if Held::fits(&update) {
+            while !self.held.has_room() {
+                self.wait().await;
             }
-            // An older runtime has asked nothing, so the button is somebody else's.
-            (Err(PluginError::Refused { .. } | PluginError::Unsupported { .. }), Reading::Tap(tap)) => {
-                reading = Reading::Ignored(Ignored {
-                    event_id: format!("callback_query/{}", tap.query),
-                    reason: "unknown_button".into(),
-                    platform_id: Some(tap.choice.platform_id.clone()),
-                    sender: tap.choice.sender.name.clone(),
-                });
+            let mut state = self.held.push(number, update, &self.own);
+            state.push(self.cursor());
+            while let Err(error) = self.runtime.state_set(state.clone()).await {
+                self.pace.failed(&error).await;
             }
-            (Err(error), _) => pace.failed(&error).await,
+            return self.pace.works().await;
         }
+        // Too large to be kept: it waits here, behind what its chat has waiting.
+        while self.held.has(at) {
+            self.wait().await;
+        }
+        if let (Some(file_id), Some(file)) = (&file_id, message.attachments.first_mut()) {
+            file.bytes = fetch(&self.api, file_id).await;
+        }
+        let cursor = self.cursor();
+        self.hand_over(number, Reading::Message(message, chat, file_id), vec![cursor]).await;
+    }
+
+    /// Fetches what may be fetched.
+    fn load(&mut self) {
+        while let Some((number, file_id)) = self.held.next_to_load() {
+            let api = self.api.clone();
+            self.downloads.spawn(async move { (number, fetch(&api, &file_id).await) });
+        }
+    }
+
+    /// Waits until one more file is here. Something must wait for one.
+    async fn wait(&mut self) {
+        self.load();
+        if let Some(loaded) = self.downloads.join_next().await {
+            self.loaded(loaded).await;
+        }
+    }
+
+    async fn loaded(&mut self, loaded: std::result::Result<(i64, Option<Blob>), tokio::task::JoinError>) {
+        match loaded {
+            Ok((number, bytes)) => self.held.loaded(number, bytes),
+            Err(error) => {
+                tracing::error!(%error, "a download ended without an answer");
+                self.downloads.abort_all();
+                self.held.none_loaded();
+            }
+        }
+        self.hand_over_whole().await;
+    }
+
+    async fn hand_over_whole(&mut self) {
+        while let Some((number, reading, state)) = self.held.next_whole(&self.own) {
+            self.hand_over(number, reading, state).await;
+        }
+    }
+
+    /// Hands one update over. Returns only after it is on disk, and `state` with it.
+    async fn hand_over(&mut self, number: i64, mut reading: Reading, state: Vec<StateWrite>) {
+        loop {
+            let (runtime, state) = (self.runtime, state.clone());
+            let done: Result<()> = match &reading {
+                Reading::Message(message, ..) | Reading::Start(message, _) => {
+                    runtime.message_with((**message).clone(), state).await.map(drop)
+                }
+                Reading::Tap(tap) => match runtime.answer_with(tap.choice.clone(), state).await {
+                    Ok(answered) => {
+                        let api = self.api.clone();
+                        self.show(tapped(api, (**tap).clone(), answered));
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Reading::Ignored(ignored) => runtime.ignored_with(ignored.clone(), state).await,
+            };
+            match (done, &reading) {
+                (Ok(()), _) => return self.pace.works().await,
+                // It never will be taken: on record, so that it does not hold up what follows.
+                (Err(PluginError::Refused { reason }), Reading::Message(message, ..)) => {
+                    tracing::warn!(%reason, "a message was refused");
+                    reading = Reading::Ignored(Ignored {
+                        event_id: format!("update/{number}"),
+                        reason: "refused".into(),
+                        platform_id: Some(message.platform_id.clone()),
+                        sender: message.sender.name.clone(),
+                    });
+                }
+                // An older runtime has asked nothing, so the button is somebody else's.
+                (Err(PluginError::Refused { .. } | PluginError::Unsupported { .. }), Reading::Tap(tap)) => {
+                    reading = Reading::Ignored(Ignored {
+                        event_id: format!("callback_query/{}", tap.query),
+                        reason: "unknown_button".into(),
+                        platform_id: Some(tap.choice.platform_id.clone()),
+                        sender: tap.choice.sender.name.clone(),
+                    });
+                }
+                (Err(error), _) => self.pace.failed(&error).await,
+            }
+        }
+    }
+
+    /// START was pressed: that is greeted, and no message for an agent. In a chat without a wiring it is handed over
+    /// all the same, so that the operator sees the chat.
+    async fn start(&mut self, message: Box<InboundMessage>, chat: Conversation) -> Reading {
+        let wired = self.chats.tell(self.runtime, &chat, true).await;
+        if let Ok(target) = map::target_of(&message) {
+            let api = self.api.clone();
+            self.show(async move { api.send_text(&target, greeting(wired), None, None).await.map(drop) });
+        }
+        if !wired {
+            return Reading::Message(message, chat, None);
+        }
+        Reading::Ignored(Ignored {
+            event_id: message.event_id.clone(),
+            reason: GREETED.into(),
+            platform_id: Some(message.platform_id.clone()),
+            sender: message.sender.name.clone(),
+        })
+    }
+
+    /// Shows a person what came of what they did, beside everything else. It is not tried again.
+    fn show(&mut self, work: impl Future<Output = Result<()>> + Send + 'static) {
+        while self.showing.try_join_next().is_some() {}
+        if self.showing.len() >= SHOWING_MAX {
+            return;
+        }
+        self.showing.spawn(async move {
+            match tokio::time::timeout(SHOW_PATIENCE, work).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(reason = error.reason(), "what came of a tap or START was not shown");
+                }
+                Err(_) => tracing::debug!("what came of a tap or START was not shown in time"),
+            }
+        });
+    }
+}
+
+/// What who presses START is told.
+fn greeting(wired: bool) -> &'static str {
+    match wired {
+        true => "Hello! Write to me, and I answer here.",
+        false => "Hello! This chat is not connected to an agent yet: the operator of this bot can do that.",
     }
 }
 
 /// Shows what came of a tap. If that fails, the buttons stay; the next tap is answered the same.
-async fn show(api: &Api, tap: &Tap, answered: &Answered) {
-    let (note, change) = tap::shown(tap, answered);
+async fn tapped(api: Api, tap: Tap, answered: Answered) -> Result<()> {
+    let (note, change) = tap::shown(&tap, &answered);
     let (chat, message, _) = tap.message;
-    let work = async {
-        // First, and by itself: Telegram forgets a tap after seconds.
-        let noted = api.answer_tap(&tap.query, &note).await;
-        let changed = match &change {
-            Change::Nothing => Ok(()),
-            Change::NoButtons => api.without_buttons(chat, message, None).await,
-            Change::Text(text) => api.without_buttons(chat, message, Some(text)).await,
-        };
-        noted.and(changed)
+    // First, and by itself: Telegram forgets a tap after seconds.
+    let noted = api.answer_tap(&tap.query, &note).await;
+    let changed = match &change {
+        Change::Nothing => Ok(()),
+        Change::NoButtons => api.without_buttons(chat, message, None).await,
+        Change::Text(text) => api.without_buttons(chat, message, Some(text)).await,
     };
-    match tokio::time::timeout(SHOW_PATIENCE, work).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(reason = error.reason(), "what came of a tap was not shown"),
-        Err(_) => tracing::debug!("what came of a tap was not shown in time"),
-    }
+    noted.and(changed)
 }
 
 /// A file's bytes. Without them the agent still sees that there was a file.

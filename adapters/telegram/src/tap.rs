@@ -10,7 +10,7 @@ use vestibule_plugin_api::{Answered, Choice, Offer, Sender};
 const NOTE_CHARS_MAX: usize = 200;
 
 /// A tapped button.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tap {
     /// Telegram's id of it, by which it is answered.
     pub query: String,

@@ -56,6 +56,15 @@ pub fn at(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<O
     Ok(db.prepare_cached(&sql)?.query_row([channel, account, chat], of).optional()?)
 }
 
+/// How a chat is spelled here whose id compares without case; nothing when it is not known, or is known so.
+pub fn spelling(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<Option<String>> {
+    let sql = "SELECT platform_id FROM messaging_groups WHERE channel_type = ?1 AND account = ?2 \
+               AND platform_id = ?3 COLLATE NOCASE ORDER BY platform_id = ?3 DESC, created_at, id LIMIT 1";
+    let known: Option<String> =
+        db.prepare_cached(sql)?.query_row([channel, account, chat], |row| row.get(0)).optional()?;
+    Ok(known.filter(|known| known != chat))
+}
+
 /// The chat with this id.
 pub fn by_id(db: &Connection, id: &str) -> Result<Option<MessagingGroup>> {
     let mut statement =
@@ -145,4 +154,23 @@ pub fn on_any_account(db: &Connection, channel: &str, chat: &str) -> Result<Vec<
     let mut statement = db.prepare_cached(&sql)?;
     let rows = statement.query_map([channel, chat], of)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chat_is_found_in_any_case_and_first_as_it_is_spelled() {
+        let db = crate::db::in_memory();
+        let known = |chat: &str| find_or_create(&db, "x", "main", chat, None, Timestamp(0)).expect("made");
+        known("x:Acme/Widgets");
+        let spelled = |account: &str, chat: &str| spelling(&db, "x", account, chat).expect("read");
+        assert_eq!(spelled("main", "x:acme/WIDGETS").as_deref(), Some("x:Acme/Widgets"));
+        assert_eq!(spelled("main", "x:Acme/Widgets"), None, "it is so already");
+        assert_eq!(spelled("main", "x:Acme/Widget"), None);
+        assert_eq!(spelled("second", "x:acme/widgets"), None);
+        known("x:acme/widgets");
+        assert_eq!(spelled("main", "x:acme/widgets"), None, "each as it is spelled, if both are there");
+    }
 }

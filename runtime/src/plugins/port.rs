@@ -6,12 +6,14 @@ use super::registry::slot;
 use crate::error::Error;
 use crate::house::House;
 use crate::inbound::{self, Arrival};
-use crate::plugin_state;
+use crate::{messaging_groups, plugin_state};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use vestibule_plugin_api::wire::{self, Empty, Event, StateValue};
-use vestibule_plugin_api::{Capability, PluginError, PluginKind, StateWrite};
+use vestibule_plugin_api::{
+    Capability, InboundMessage, PlatformId, PluginError, PluginKind, StateWrite, ThreadId,
+};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How many events of one plugin are on their way at once; the next ones wait.
@@ -119,11 +121,16 @@ async fn answer(house: &Arc<House>, link: &Arc<Link>, mut frame: Frame) -> (u32,
         return (status::BAD_FRAME, wire::frame(&"a module hands over no messages; it answers with effects"));
     }
     match event {
-        Event::Message { account, message, state } => {
+        Event::Message { account, mut message, state } => {
             let why = fault(link, &account).or_else(|| message.fault()).or_else(|| StateWrite::fault(&state));
             if let Some(why) = why {
                 tracing::warn!(plugin = link.manifest.name, %why, "a message was refused");
                 return (status::BAD_FRAME, wire::frame(&why));
+            }
+            match spelling(house, link, &account, &message.platform_id).await {
+                Ok(Some(known)) => respell(&mut message, known),
+                Ok(None) => {}
+                Err(error) => return told::<Empty>(Err(error)),
             }
             let threads = link.manifest.can(Capability::Threads);
             let mut arrival = Arrival::new(channel_type, &account, threads, message);
@@ -167,21 +174,54 @@ async fn answer(house: &Arc<House>, link: &Arc<Link>, mut frame: Frame) -> (u32,
             }
             (status::OK, wire::frame(&Empty {}))
         }
-        Event::Conversation { account, conversation } => {
+        Event::Conversation { account, mut conversation } => {
             if let Some(why) = fault(link, &account).or_else(|| conversation.fault()) {
                 return (status::BAD_FRAME, wire::frame(&why));
             }
+            match spelling(house, link, &account, &conversation.platform_id).await {
+                Ok(known) => conversation.platform_id = known.unwrap_or(conversation.platform_id),
+                Err(error) => return told::<Empty>(Err(error)),
+            }
             told(inbound::conversation(house, channel_type, &account, conversation).await)
         }
-        Event::Answer { account, choice, state } => {
+        Event::Answer { account, mut choice, state } => {
             let why = fault(link, &account).or_else(|| choice.fault()).or_else(|| StateWrite::fault(&state));
             if let Some(why) = why {
                 return (status::BAD_FRAME, wire::frame(&why));
+            }
+            match spelling(house, link, &account, &choice.platform_id).await {
+                Ok(known) => choice.platform_id = known.unwrap_or(choice.platform_id),
+                Err(error) => return told::<Empty>(Err(error)),
             }
             told(inbound::answer(house, channel_type.clone(), account, choice, state).await)
         }
         Event::Unknown => (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb")),
     }
+}
+
+/// How this chat is known, if that differs in case only and its channel says that this means nothing.
+async fn spelling(
+    house: &House,
+    link: &Link,
+    account: &str,
+    chat: &PlatformId,
+) -> Result<Option<PlatformId>, Error> {
+    if !link.manifest.can(Capability::IgnoresCase) {
+        return Ok(None);
+    }
+    let at = (link.manifest.channel_type.clone(), account.to_owned(), chat.to_string());
+    let known = house.central.read(move |db| messaging_groups::spelling(db, &at.0, &at.1, &at.2)).await?;
+    Ok(known.map(PlatformId))
+}
+
+/// Gives a message's chat another spelling, and its thread, if that begins with the chat.
+fn respell(message: &mut InboundMessage, known: PlatformId) {
+    if let Some(thread) = &mut message.thread_id
+        && let Some(rest) = thread.as_str().strip_prefix(message.platform_id.as_str())
+    {
+        *thread = ThreadId(format!("{known}{rest}"));
+    }
+    message.platform_id = known;
 }
 
 fn fault(link: &Link, account: &str) -> Option<String> {

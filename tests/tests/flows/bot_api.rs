@@ -58,6 +58,8 @@ pub struct Store {
     pub script: BTreeMap<String, VecDeque<(u16, Value)>>,
     /// What `getFile` hands out.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// While it is set, files that are asked for do not come.
+    pub files_stall: bool,
 }
 
 impl Store {
@@ -174,6 +176,12 @@ impl BotApi {
         self.push("message", json!({ "id": person, "type": "private" }), json!({ "text": text }))
     }
 
+    /// The files come from now on.
+    pub fn let_files_come(&self) {
+        self.store().files_stall = false;
+        self.shared.1.notify_all();
+    }
+
     pub fn texts(&self) -> Vec<String> {
         self.store().sent.iter().map(|sent| sent.words.clone()).collect()
     }
@@ -233,6 +241,9 @@ fn fail(code: u16, words: &str) -> (u16, Vec<u8>) {
 fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let mut store = shared.0.lock().unwrap();
     if let Some(file) = path.strip_prefix(&format!("/file/bot{TOKEN}/")) {
+        while store.files_stall {
+            store = shared.1.wait(store).unwrap();
+        }
         return store.files.get(file).map_or_else(|| fail(404, "Not Found"), |bytes| (200, bytes.clone()));
     }
     let Some(method) = path.strip_prefix(&format!("/bot{TOKEN}/")) else { return fail(401, "Unauthorized") };

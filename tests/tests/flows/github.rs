@@ -324,7 +324,23 @@ fn an_answer_about_one_issue_says_nothing_of_the_account() {
     assert_eq!(house.channel("github")["state"], "live");
 }
 
-/// A page of whoever stands before GitHub is no comment: it is looked for, and posted again.
+/// The operator types a name as they remember it.
+#[test]
+fn names_of_repositories_compare_without_case() {
+    let api = api();
+    let house = house(&api.url, "");
+    wire(&house, "codertocat/HELLO-world");
+    let (event, payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    assert_eq!(post(&house, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+    until("it is answered", || {
+        (api.asked("POST /repos/codertocat/HELLO-world/issues/1/comments").len() == 1).then_some(())
+    });
+    let thread = "SELECT thread_id FROM messages_in";
+    assert_eq!(house.query::<String>(thread), ["github:codertocat/HELLO-world:issue:1"]);
+}
+
+/// A page of a proxy before GitHub is no comment: it is looked for, and posted again.
 #[test]
 fn a_page_in_place_of_an_answer_is_no_comment() {
     let api = odd_at_first("POST /repos", vec![(200, json!("<html>back soon</html>"))]);

@@ -209,6 +209,94 @@ fn a_post_whose_answer_breaks_off_is_in_doubt() {
     }
 }
 
+/// The file of one chat does not come: the others go on, what its own chat says waits behind it, and a kill in between
+/// changes nothing.
+#[test]
+fn a_slow_file_holds_up_its_own_chat_only() {
+    let api = BotApi::start();
+    api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
+    api.store().files_stall = true;
+    let mut house = house(&api);
+    house.start_with("telegram");
+    for chat in ["telegram:7", "telegram:8"] {
+        wire(&house, chat, &[]);
+    }
+    let photo = json!({ "caption": "look", "photo": [{ "file_id": "photos/1.jpg", "file_size": 11 }] });
+    api.push("message", json!({ "id": 7, "type": "private" }), photo);
+    api.say(7, "behind it");
+    for round in ["one", "two"] {
+        let words = format!("elsewhere {round}");
+        api.say(8, &words);
+        until("the other chat is answered", || api.texts().contains(&words).then_some(()));
+        assert!(api.store().sent.iter().all(|sent| sent.chat == 8), "{:?}", api.texts());
+        until("Telegram keeps nothing any more", || (api.waiting() == 0).then_some(()));
+        house.kill();
+        house.start_with("telegram");
+    }
+    api.let_files_come();
+    let of_seven = || {
+        let store = api.store();
+        store.sent.iter().filter(|sent| sent.chat == 7).cloned().collect::<Vec<_>>()
+    };
+    let sent = until("all of it is answered", || Some(of_seven()).filter(|sent| sent.len() >= 3));
+    assert!(sent[0].words.starts_with("look"), "{sent:?}");
+    assert!(sent.iter().any(|sent| sent.file == b"the picture"), "{sent:?}");
+    let order: Vec<String> = house.query(
+        "SELECT json_extract(content, '$.text') FROM messages_in WHERE platform_id = 'telegram:7' ORDER BY seq",
+    );
+    assert_eq!(order, ["look", "behind it"], "in the order in which they came, and each once");
+    let kept = "SELECT COUNT(*) FROM plugin_state WHERE key LIKE 'held/%'";
+    assert_eq!(house.query::<i64>(kept), [0], "nothing stays behind");
+}
+
+#[test]
+fn start_is_greeted_and_no_message() {
+    let api = BotApi::start();
+    let house = house(&api).up();
+    house.wait_live("telegram");
+    // The operator still learns of the chat.
+    api.say(7, "/start");
+    until("the chat is known", || {
+        let status = house.json(&["status"]);
+        status["unwired"].as_array()?.iter().any(|chat| chat["chat"] == "telegram:7").then_some(())
+    });
+    let greeting = last(&api, 1).remove(0);
+    assert!(greeting.chat == 7 && greeting.words.contains("not connected"), "{greeting:?}");
+    wire(&house, "telegram:7", &[]);
+    api.say(7, "/start ref_7");
+    assert_eq!(last(&api, 2), [sent(7, "Hello! Write to me, and I answer here.")]);
+    api.say(7, "hi");
+    assert_eq!(last(&api, 3), [sent(7, "hi")]);
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), [1]);
+    assert_eq!(house.query::<i64>("SELECT message_count FROM drops WHERE reason = 'greeted'"), [1]);
+}
+
+#[test]
+fn a_reply_into_a_topic_that_is_gone_goes_to_its_chat() {
+    let api = BotApi::start();
+    api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
+    let house = house(&api).up();
+    house.wait_live("telegram");
+    wire(&house, "telegram:-1001", &["--pattern", "."]);
+    let gone = || {
+        let words = "Bad Request: message thread not found";
+        (400, json!({ "ok": false, "error_code": 400, "description": words }))
+    };
+    api.store().script.insert("sendMessage".into(), [gone()].into());
+    api.store().script.insert("sendDocument".into(), [gone()].into());
+    let group = json!({ "id": -1001, "type": "supergroup", "title": "Friends", "is_forum": true });
+    let photo = json!({ "caption": "look", "photo": [{ "file_id": "photos/1.jpg", "file_size": 11 }],
+        "message_thread_id": 12, "is_topic_message": true });
+    api.push("message", group, photo);
+    let answer = until("text and file are there", || {
+        let sent = api.store().sent.clone();
+        (sent.len() == 2).then_some(sent)
+    });
+    assert!(answer.iter().all(|sent| (sent.chat, sent.topic) == (-1001, None)), "{answer:?}");
+    let story = "SELECT json_array(state, attempts) FROM deliveries";
+    until("it is settled", || (house.query::<String>(story) == ["[\"delivered\",1]"]).then_some(()));
+}
+
 /// Whatever is behind the offset that was committed was taken: looked at in a house that is dead.
 fn nothing_behind_the_offset_is_missing(house: &House, first: i64) {
     let file = house.home.path().join("vestibule.db");

@@ -195,7 +195,7 @@ fn what_is_left_out_says_why() {
                     "{update}"
                 );
             }
-            Reading::Message(..) | Reading::Tap(_) => panic!("{update}"),
+            Reading::Message(..) | Reading::Start(..) | Reading::Tap(_) => panic!("{update}"),
         }
     }
 }
@@ -231,4 +231,27 @@ fn addresses() {
         None,
         "in private it is plain whom it is for"
     );
+}
+
+#[test]
+fn start_is_a_command_of_its_own() {
+    for (chat, text, expected) in [
+        (private(), "/start", true),
+        (private(), "/start ", true),
+        (private(), "/start ref_7-a", true),
+        (private(), "/start@VestibuleBot", true),
+        (private(), "/start@otherbot", false),
+        (private(), "/start the server, please", false),
+        (private(), "/start now!", false),
+        (private(), "/started", false),
+        (private(), "please /start", false),
+        (private(), "start", false),
+        (group(), "/start", false),
+        (group(), "/start@vestibulebot", true),
+        (group(), "/start@vestibulebot x", true),
+    ] {
+        let reading = read(&update(chat, json!({ "text": text })), &own());
+        assert_eq!(matches!(reading, Reading::Start(..)), expected, "{text}: {reading:?}");
+        assert!(matches!(reading, Reading::Start(..) | Reading::Message(..)), "{text}: {reading:?}");
+    }
 }
