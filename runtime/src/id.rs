@@ -22,3 +22,9 @@ pub fn boot_id() -> &'static str {
     });
     &BOOT
 }
+
+/// Which process this is, among all that ever ran.
+pub fn process_id() -> &'static str {
+    static PROCESS: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| mint("process"));
+    &PROCESS
+}

@@ -4,7 +4,7 @@
 //! performs. Imports go down only:
 //!
 //! - **loops** start things and own no state: [`inbound`], [`delivery`], [`wake`], [`control`],
-//!   [`http`], [`adopt`];
+//!   [`http`], [`adopt`], [`backup`];
 //! - **rooms** are the central rows: [`agents`], [`messaging_groups`], [`wirings`],
 //!   [`destinations`], [`sessions`], [`drops`],
 //!   [`plugin_state`], [`questions`]; a room imports no other room;
@@ -16,6 +16,7 @@
 pub mod adopt;
 pub mod agents;
 pub mod attachments;
+pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod control;

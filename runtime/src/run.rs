@@ -92,6 +92,7 @@ impl Running {
             delivery::plugins_are_complete(&house).await?;
         }
         tokio::spawn(restore_missing_files(house.clone()));
+        tokio::spawn(read_what_is_held(house.clone()));
         tokio::spawn(sweep_attachments(house.clone()));
         // Tried now, beside everything else: the first message finds it chosen.
         let chooser = house.clone();
@@ -142,6 +143,10 @@ impl Running {
                 ledger::trust_files(db)
             };
             house.central.write(trust).await?;
+        }
+        // Waited for: a copy of `vestibule.db` alone is all of it from here on.
+        if let Err(error) = house.central.close().await {
+            tracing::warn!(%error, "vestibule.db-wal is a part of the database until the next stop: copy both");
         }
         for socket in [house.home.control_socket(), house.home.terminal_socket()] {
             let _ = std::fs::remove_file(socket);
@@ -236,5 +241,20 @@ async fn restore_missing_files(house: Arc<House>) {
     match missing.await {
         Ok(missing) => missing.into_iter().for_each(|session_id| house.ring(session_id)),
         Err(error) => tracing::error!(%error, "the sessions' files could not be looked at"),
+    }
+}
+
+/// After a restore every session is looked at once, a few at a time: what its runner wrote is read, and held.
+async fn read_what_is_held(house: Arc<House>) {
+    const AT_ONCE: i64 = 16;
+    const PAUSE: Duration = Duration::from_millis(200);
+    let mut last = String::new();
+    while !house.is_stopping() {
+        let after = last.clone();
+        let next = house.central.read(move |db| ledger::set_back_sessions(db, &after, AT_ONCE)).await;
+        let Ok(Some(end)) = next.as_ref().map(|next| next.last().cloned()) else { return };
+        last = end;
+        next.unwrap_or_default().into_iter().for_each(|session_id| house.ring(session_id));
+        tokio::time::sleep(PAUSE).await;
     }
 }

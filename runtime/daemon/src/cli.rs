@@ -62,9 +62,34 @@ pub enum Command {
     /// Messages that reached no agent, and why
     #[command(subcommand)]
     DroppedMessage(DroppedMessageVerb),
+    /// Copy what cannot be made again into a new folder, while it runs
+    Backup(BackupArgs),
+    /// Make a home of a backup; nothing may run in it
+    Restore(RestoreArgs),
     /// Measure this machine; no house is needed
     #[command(subcommand, hide = true)]
     Bench(BenchVerb),
+}
+
+#[derive(Args)]
+pub struct BackupArgs {
+    /// The folder: not there yet, or empty, and outside the home
+    #[arg(value_name = "DEST")]
+    pub folder: std::path::PathBuf,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args)]
+pub struct RestoreArgs {
+    /// The folder of a backup
+    #[arg(value_name = "BACKUP")]
+    pub folder: std::path::PathBuf,
+    /// Set the home's database aside and put the backup's in its place
+    #[arg(long)]
+    pub replace: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Subcommand)]

@@ -2,15 +2,16 @@
 
 use crate::cli::{
     AdoptArgs, AgentArgs, AgentVerb, ChatPlace, Command, Deliveries, DeliveryVerb, DestinationVerb,
-    DroppedMessageVerb, How, MessagingGroupVerb, Output, PluginVerb, QuestionVerb, SessionVerb, WiringVerb,
+    DroppedMessageVerb, How, MessagingGroupVerb, Output, PluginVerb, QuestionVerb, RestoreArgs, SessionVerb,
+    WiringVerb,
 };
 use crate::print;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use vestibule_runtime::Home;
 use vestibule_runtime::control::frame::{Request, Response};
+use vestibule_runtime::{Home, backup};
 
 /// Runs one verb.
 pub async fn verb(command: Command) -> anyhow::Result<()> {
@@ -22,6 +23,18 @@ pub async fn verb(command: Command) -> anyhow::Result<()> {
         print::answer(verb, &answer);
     }
     failed(&answer)
+}
+
+/// Makes a home of a backup.
+pub fn restore(args: RestoreArgs) -> anyhow::Result<()> {
+    let restored = backup::restore(Home::from_env()?, &args.folder, args.replace)?;
+    let answer = serde_json::to_value(restored)?;
+    if args.output.json {
+        print::json(&answer)
+    } else {
+        print::answer("restore", &answer)
+    }
+    Ok(())
 }
 
 /// What was done is an error where it is not what was meant: a plugin that is loaded, with an account that is not
@@ -130,7 +143,12 @@ fn request(command: Command) -> (&'static str, Value, Output) {
         Command::DroppedMessage(DroppedMessageVerb::List(output)) => {
             ("dropped-message.list", Value::Null, output)
         }
+        Command::Backup(args) => {
+            let folder = std::path::absolute(&args.folder).unwrap_or(args.folder);
+            ("backup", json!({ "folder": folder }), args.output)
+        }
         Command::Up
+        | Command::Restore(_)
         | Command::Chat(_)
         | Command::Bench(_)
         | Command::Plugin(

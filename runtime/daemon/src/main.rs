@@ -59,6 +59,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
             cli::Command::Chat(args) => chat::chat(args).await,
             cli::Command::Plugin(cli::PluginVerb::Conform(args)) => conform::conform(args).await,
             cli::Command::Plugin(cli::PluginVerb::New(args)) => new::new(&args),
+            cli::Command::Restore(args) => client::restore(args),
             other => client::verb(other).await,
         }
     });

@@ -116,6 +116,8 @@ pub fn answer(verb: &str, value: &Value) {
         "delivery.show" => return delivery(value),
         "delivery.replay" => return deliveries("replayed", value),
         "delivery.drop" => return deliveries("dropped", value),
+        "backup" => return backup(value),
+        "restore" => return restored(value),
         _ => {}
     }
     if let Some(rows) = value.as_array() {
@@ -205,6 +207,48 @@ fn deliveries(done: &str, value: &Value) {
     for refused in value["refused"].as_array().into_iter().flatten() {
         println!("  not {}", word(&refused["reason"]));
     }
+}
+
+fn backup(value: &Value) {
+    let number = |key: &str| value[key].as_u64().unwrap_or_default();
+    println!(
+        "the backup is made: a database of {} bytes and {} files of messages with {} bytes",
+        number("database_bytes"),
+        number("blobs"),
+        number("blob_bytes")
+    );
+    let parts = value["parts"].as_object();
+    let of = |wanted: bool| {
+        let parts = parts.into_iter().flatten().filter(|(_, is)| is.as_bool() == Some(wanted));
+        parts.map(|(part, _)| part.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    println!("  in it: {}", of(true));
+    println!("  not in it: {}", of(false));
+    println!("  what agents write (groups, out) is copied by you, at best while nothing runs");
+    let missing = value["missing"].as_array().map_or(0, Vec::len);
+    if missing > 0 {
+        println!("  {missing} files of messages are on record and were missing already");
+    }
+}
+
+fn restored(value: &Value) {
+    println!("the home {} is as it was at {}", word(&value["home"]), word(&value["made_at"]));
+    println!("  {} files of messages", value["blobs"]);
+    if value["missing"] != 0 {
+        println!("  {} more are on record, and not in the backup", value["missing"]);
+    }
+    if value["taken"].as_array().is_some_and(|taken| !taken.is_empty()) {
+        println!("  taken because the home had none: {}", word(&value["taken"]));
+    }
+    if value["set_aside"].is_string() {
+        println!("  the database that was there lies in {}", word(&value["set_aside"]));
+    }
+    println!(
+        "  start it with `vestibule up`; what agents wrote since then and the backup does not know is held,"
+    );
+    println!(
+        "  and `vestibule delivery list` shows it: `delivery replay` sends it, `delivery drop` does not"
+    );
 }
 
 fn status(value: &Value) {

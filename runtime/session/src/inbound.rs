@@ -16,11 +16,38 @@ fn open(path: &std::path::Path, flags: OpenFlags, patience: Duration) -> Result<
     Ok(db)
 }
 
+/// A row with every column.
+#[cfg(any(feature = "ledger", feature = "runner"))]
+fn message_of(r: &rusqlite::Row<'_>) -> rusqlite::Result<crate::MessageIn> {
+    let timestamp: String = r.get("timestamp")?;
+    let process_after: Option<String> = r.get("process_after")?;
+    Ok(crate::MessageIn {
+        id: r.get("id")?,
+        seq: r.get::<_, Option<i64>>("seq")?.unwrap_or_default(),
+        kind: r.get("kind")?,
+        timestamp: crate::parse_time(&timestamp).unwrap_or(vestibule_plugin_api::Timestamp(0)),
+        status: r.get::<_, Option<String>>("status")?.unwrap_or_default(),
+        process_after: process_after.as_deref().and_then(crate::parse_time),
+        recurrence: r.get("recurrence")?,
+        series_id: r.get("series_id")?,
+        tries: r.get::<_, Option<i64>>("tries")?.unwrap_or_default(),
+        trigger: r.get("trigger")?,
+        platform_id: r.get("platform_id")?,
+        channel_type: r.get("channel_type")?,
+        thread_id: r.get("thread_id")?,
+        content: r.get("content")?,
+        source_session_id: r.get("source_session_id")?,
+        on_wake: r.get("on_wake")?,
+        account: r.get("account")?,
+        platform_message_id: r.get("platform_message_id")?,
+    })
+}
+
 #[cfg(feature = "ledger")]
 mod writer {
     use super::*;
     use crate::{Delivered, Destination, MessageIn, Routing, crash, format_time};
-    use rusqlite::params;
+    use rusqlite::{OptionalExtension, params};
     use std::fs;
 
     /// A writer never waits long for a lock: whoever holds one costs its own session only.
@@ -64,6 +91,16 @@ mod writer {
                 error => error,
             })?;
             InboundWriter::prepare(db)
+        }
+
+        /// Opens the file to look at it before it is made again: nothing in its folder changes.
+        ///
+        /// # Errors
+        /// It cannot be read as it is.
+        pub fn look(dir: &SessionDir) -> Result<InboundWriter> {
+            let db = open(&dir.inbound_db(), OpenFlags::SQLITE_OPEN_READ_ONLY, PATIENCE)?;
+            db.execute_batch("PRAGMA mmap_size = 0")?;
+            Ok(InboundWriter { db })
         }
 
         /// Starts an empty file in place of whatever is there. A stale journal beside a new file would
@@ -119,6 +156,34 @@ mod writer {
                 Some(rusqlite::ErrorCode::Unknown) | None => crate::Error::Damaged(error.to_string()),
                 _ => error.into(),
             })
+        }
+
+        /// What became of a message, as the file shows it; `None` when it does not.
+        ///
+        /// # Errors
+        /// As [`InboundWriter::open`].
+        pub fn status_of(&self, id: &str) -> Result<Option<String>> {
+            let mut statement = self.db.prepare_cached("SELECT status FROM messages_in WHERE id = ?1")?;
+            Ok(statement.query_row([id], |r| r.get(0)).optional()?)
+        }
+
+        /// The highest number of a message in the file, or 0.
+        ///
+        /// # Errors
+        /// As [`InboundWriter::open`].
+        pub fn highest_seq(&self) -> Result<i64> {
+            Ok(self.db.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_in", [], |r| r.get(0))?)
+        }
+
+        /// The messages that wait in the file, oldest first. It was written by a ledger, so it has every column.
+        ///
+        /// # Errors
+        /// As [`InboundWriter::open`].
+        pub fn pending(&self) -> Result<Vec<MessageIn>> {
+            let mut statement =
+                self.db.prepare("SELECT * FROM messages_in WHERE status = 'pending' ORDER BY seq")?;
+            let rows = statement.query_map([], message_of)?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
         }
 
         /// Applies a projection in one transaction. Applying it twice changes nothing.
@@ -227,7 +292,7 @@ pub use reader::{InboundReader, Waiting};
 mod reader {
     use super::*;
     use crate::{Destination, MessageIn, Routing, parse_time};
-    use rusqlite::{OptionalExtension, Row};
+    use rusqlite::OptionalExtension;
     use std::collections::HashSet;
     use vestibule_plugin_api::Timestamp;
 
@@ -407,30 +472,5 @@ mod reader {
         let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1)")?;
         let names = statement.query_map([table], |r| r.get(0))?;
         Ok(names.collect::<rusqlite::Result<_>>()?)
-    }
-
-    fn message_of(r: &Row<'_>) -> rusqlite::Result<MessageIn> {
-        let timestamp: String = r.get("timestamp")?;
-        let process_after: Option<String> = r.get("process_after")?;
-        Ok(MessageIn {
-            id: r.get("id")?,
-            seq: r.get::<_, Option<i64>>("seq")?.unwrap_or_default(),
-            kind: r.get("kind")?,
-            timestamp: parse_time(&timestamp).unwrap_or(Timestamp(0)),
-            status: r.get::<_, Option<String>>("status")?.unwrap_or_default(),
-            process_after: process_after.as_deref().and_then(parse_time),
-            recurrence: r.get("recurrence")?,
-            series_id: r.get("series_id")?,
-            tries: r.get::<_, Option<i64>>("tries")?.unwrap_or_default(),
-            trigger: r.get("trigger")?,
-            platform_id: r.get("platform_id")?,
-            channel_type: r.get("channel_type")?,
-            thread_id: r.get("thread_id")?,
-            content: r.get("content")?,
-            source_session_id: r.get("source_session_id")?,
-            on_wake: r.get("on_wake")?,
-            account: r.get("account")?,
-            platform_message_id: r.get("platform_message_id")?,
-        })
     }
 }

@@ -15,7 +15,7 @@ mod store;
 
 pub use named::{named_blobs, unnamed};
 pub use parts::{MessageFile, Parts};
-pub use store::{Incoming, Store};
+pub use store::{Hold, Incoming, Store};
 
 /// What may lie here, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

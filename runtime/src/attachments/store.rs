@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const BLOB: &str = "blob";
 
@@ -17,6 +18,32 @@ pub struct Store {
     limits: Limits,
     /// Names sort by time: those below this one are from an earlier life.
     opened: String,
+    held: Arc<Mutex<Held>>,
+}
+
+/// Who wants all blobs to stay, and those that are to go afterwards.
+#[derive(Debug, Default)]
+struct Held {
+    holders: usize,
+    waiting: Vec<String>,
+}
+
+/// While it lives, no blob goes.
+#[derive(Debug)]
+pub struct Hold {
+    store: Store,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.store.held();
+        held.holders -= 1;
+        if held.holders == 0 {
+            let waiting = std::mem::take(&mut held.waiting);
+            drop(held);
+            self.store.discard(waiting);
+        }
+    }
 }
 
 /// A blob that is being written. No commit names it yet.
@@ -39,7 +66,43 @@ impl Store {
             .create(&root)
             .context(|| format!("cannot make the folder {}", root.display()))?;
         let opened = crate::id::mint(BLOB);
-        Ok(Store { root, limits, opened })
+        Ok(Store { root, limits, opened, held: Arc::default() })
+    }
+
+    /// Lets no blob go until what is answered is dropped: somebody copies them.
+    pub fn hold(&self) -> Hold {
+        self.held().holders += 1;
+        Hold { store: self.clone() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a blob has to stay for now; it goes when it need not any more.
+    fn stays(&self, blob: &str) -> bool {
+        let mut held = self.held();
+        if held.holders > 0 {
+            held.waiting.push(blob.to_owned());
+        }
+        held.holders > 0
+    }
+
+    /// Copies a blob into a folder, and puts the copy on disk; answers its size in bytes.
+    ///
+    /// # Errors
+    /// There is no such blob, or a disk fails.
+    pub fn copy_to(&self, blob: &str, folder: &Path) -> std::io::Result<u64> {
+        copy(&self.path(blob), &folder.join(blob))
+    }
+
+    /// Takes a blob from a folder that [`Store::copy_to`] has filled, unless it is here. Call [`Store::sync`] before the
+    /// database that names it is in its place.
+    ///
+    /// # Errors
+    /// As [`Store::copy_to`].
+    pub fn take_from(&self, blob: &str, folder: &Path) -> std::io::Result<u64> {
+        copy(&folder.join(blob), &self.path(blob))
     }
 
     /// What may lie here.
@@ -109,6 +172,9 @@ impl Store {
     /// Removes blobs that no commit names. One that stays all the same goes at the next start.
     pub fn discard(&self, blobs: impl IntoIterator<Item = String>) {
         for blob in blobs {
+            if self.stays(&blob) {
+                continue;
+            }
             if let Err(error) = fs::remove_file(self.path(&blob)) {
                 tracing::debug!(blob, %error, "a blob nobody names could not be removed");
             }
@@ -124,7 +190,8 @@ impl Store {
         let mut removed = 0;
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name < self.opened && !named.contains(&name) && fs::remove_file(entry.path()).is_ok() {
+            let lost = name < self.opened && !named.contains(&name) && !self.stays(&name);
+            if lost && fs::remove_file(entry.path()).is_ok() {
                 removed += 1;
             }
         }
@@ -173,11 +240,47 @@ impl Incoming {
     }
 }
 
+/// Copies a file that nobody changes; one of the same size that is there already stays.
+fn copy(from: &Path, to: &Path) -> std::io::Result<u64> {
+    let size = fs::metadata(from)?.len();
+    if fs::metadata(to).is_ok_and(|there| there.len() == size) {
+        return Ok(size);
+    }
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o400).open(to)?;
+    let copied = std::io::copy(&mut File::open(from)?, &mut file)?;
+    file.sync_all()?;
+    Ok(copied)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits { message_bytes: 100, session_bytes: 100, reserve_bytes: 0 };
+
+    #[test]
+    fn while_blobs_are_copied_none_goes() {
+        let (folder, copies) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let store = Store::open(folder.path().join("a"), LIMITS).expect("it opens");
+        let [one, other] = [b"one".as_slice(), b"other"].map(|bytes| store.put(bytes).expect("a disk"));
+        let (first, second) = (store.hold(), store.clone().hold());
+        store.discard([one.clone()]);
+        drop(first);
+        assert_eq!(store.copy_to(&one, copies.path()).expect("it stays"), 3);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let next = Store { opened: crate::id::mint(BLOB), ..store.clone() };
+        assert_eq!(next.sweep(&HashSet::new()).expect("it sweeps"), 0);
+        assert!(store.read(&other).is_ok());
+        drop(second);
+        assert!(store.read(&one).is_err() && store.read(&other).is_err(), "both may go now");
+        assert_eq!(store.take_from(&one, copies.path()).expect("it is taken"), 3);
+        assert_eq!(store.read(&one).expect("it is there"), b"one");
+    }
 
     #[test]
     fn what_no_commit_names_goes_at_the_next_start() {

@@ -13,6 +13,7 @@ pub use scarce::tell as tell_what_is_scarce;
 pub use socket::listen;
 
 use crate::adopt;
+use crate::backup;
 use crate::delivery;
 use crate::error::{Error, Result};
 use crate::house::House;
@@ -32,6 +33,11 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
         "session.adopt" => {
             let report = adopt::adopt(house, verbs::args(args)?).await?;
             return serde_json::to_value(report).map_err(Error::refused);
+        }
+        "backup" => {
+            let folder = args["folder"].as_str().unwrap_or_default();
+            let manifest = backup::backup(house, folder.into()).await?;
+            return serde_json::to_value(manifest).map_err(Error::refused);
         }
         "plugin.reload" => {
             let name = args["name"].as_str().unwrap_or_default();

@@ -24,6 +24,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0017_turns.sql")),
     M::up(include_str!("../ledger/migrations/0018_failing.sql")),
     M::up(include_str!("../ledger/migrations/0019_states.sql")),
+    M::up(include_str!("../ledger/migrations/0020_set_back.sql")),
 ];
 
 /// Applies what is missing.

@@ -6,7 +6,9 @@ pub mod migrate;
 use crate::error::{Error, Result};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use vestibule_session::crash;
@@ -36,11 +38,19 @@ pub struct Central {
     queue: mpsc::Sender<Job>,
     readers: Arc<Readers>,
     commits: watch::Receiver<()>,
+    writer: Arc<Writer>,
+}
+
+/// The writer's thread, and whether it is to end with its next commit.
+struct Writer {
+    closing: AtomicBool,
+    thread: Mutex<Option<JoinHandle<rusqlite::Result<()>>>>,
 }
 
 struct Readers {
     path: std::path::PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    /// Nothing once the database is closed.
+    idle: Mutex<Option<Vec<Connection>>>,
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
@@ -71,12 +81,46 @@ impl Central {
         migrate::to_latest(&mut db)?;
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let (committed, commits) = watch::channel(());
-        std::thread::Builder::new()
+        let writer = Arc::new(Writer { closing: AtomicBool::new(false), thread: Mutex::default() });
+        let shared = writer.clone();
+        let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || serve(&db, jobs, &committed))
+            .spawn(move || serve(&db, jobs, &committed, &shared.closing))
             .map_err(|source| Error::Io { what: "cannot start the ledger's thread".into(), source })?;
-        let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::default() });
-        Ok(Central { queue, readers, commits })
+        *locked(&writer.thread) = Some(thread);
+        let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::new(Some(Vec::new())) });
+        Ok(Central { queue, readers, commits, writer })
+    }
+
+    /// Writes all into the one file, and ends the writer: the file alone is the whole database then. What comes later
+    /// is not written.
+    ///
+    /// # Errors
+    /// SQLite fails, or a reader goes on for too long: the file beside it, `-wal`, belongs to the database still.
+    pub async fn close(&self) -> Result<()> {
+        self.writer.closing.store(true, Ordering::Release);
+        // The writer waits for the next part; one that has gone needs none.
+        let _ = self.write(|_| Ok(())).await;
+        *locked(&self.readers.idle) = None;
+        let Some(thread) = locked(&self.writer.thread).take() else { return Ok(()) };
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(written)) => Ok(written?),
+            _ => Err(Error::Stopping),
+        }
+    }
+
+    /// Copies the database, as it is between two commits, into a new file. Nobody else waits for it.
+    ///
+    /// # Errors
+    /// The file is there already, or the disk fails.
+    pub async fn copy_to(&self, file: &Path) -> Result<()> {
+        let file = file.to_owned();
+        let copy = move |db: &Connection| {
+            let path = file.to_str().ok_or_else(|| Error::refused("its path is no UTF-8"))?;
+            db.execute("VACUUM INTO ?1", [path])?;
+            Ok(())
+        };
+        self.read(copy).await
     }
 
     /// Changes with each commit.
@@ -146,22 +190,45 @@ fn commit_failed(error: &Arc<rusqlite::Error>) -> Error {
 
 impl Readers {
     fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = locked(&self.idle).as_mut().and_then(Vec::pop);
         let db = match idle {
             Some(db) => db,
             None => open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
         };
         let result = work(&db);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < READERS_KEPT {
+        if let Some(idle) = locked(&self.idle).as_mut().filter(|idle| idle.len() < READERS_KEPT) {
             idle.push(db);
         }
         result
     }
 }
 
-/// The writer: whoever waits when a transaction begins shares its commit.
-fn serve(db: &Connection, mut jobs: mpsc::Receiver<Job>, commits: &watch::Sender<()>) {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A database that is no house's: a copy, to look at it and to change it.
+///
+/// # Errors
+/// It is not there, is none, or was written by a newer version.
+pub fn open_copy(path: &Path) -> Result<Connection> {
+    let mut db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let sound: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
+    if sound != "ok" {
+        return Err(Error::Refused(format!("{} is damaged: {sound}", path.display())));
+    }
+    migrate::to_latest(&mut db)?;
+    Ok(db)
+}
+
+/// The writer: whoever waits when a transaction begins shares its commit. Ends when nobody is left who could write,
+/// or when it is told to.
+fn serve(
+    db: &Connection,
+    mut jobs: mpsc::Receiver<Job>,
+    commits: &watch::Sender<()>,
+    closing: &AtomicBool,
+) -> rusqlite::Result<()> {
     let mut trouble = Trouble::default();
     while let Some(first) = jobs.blocking_recv() {
         let mut answers = Vec::new();
@@ -176,9 +243,19 @@ fn serve(db: &Connection, mut jobs: mpsc::Receiver<Job>, commits: &watch::Sender
             (answer.after)(committed.clone());
         }
         commits.send_replace(());
+        if closing.load(Ordering::Acquire) {
+            break;
+        }
     }
+    jobs.close();
     // The last one out leaves one file behind.
-    let _ = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    let busy: bool = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
+    match busy {
+        true => {
+            Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None))
+        }
+        false => Ok(()),
+    }
 }
 
 fn is_full(error: &rusqlite::Error) -> bool {

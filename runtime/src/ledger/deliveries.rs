@@ -38,6 +38,8 @@ pub struct Delivery {
 /// How much of a session's refused replies is kept, in bytes: enough to see what its agent tried, and no way to
 /// fill the disk.
 const REFUSED_BYTES_MAX: i64 = 256 * 1024;
+/// Why a reply is held that a database has not, because it was put back to an earlier state.
+const HELD: &str = "the database is older than this reply, which may have gone out already";
 /// A message in doubt is looked up no sooner than this, in milliseconds: it may still be on its way.
 const LOOK_UP_AFTER_MS: i64 = 2_000;
 
@@ -97,7 +99,8 @@ fn without_words(reply: &MessageOut) -> MessageOut {
 
 /// Records a reply as it was read: to be delivered to `address`, or refused with a reason. Of what is refused
 /// the first [`REFUSED_BYTES_MAX`] bytes of a session are kept; of a later one its id, its number, its size and
-/// the reason. False when it was on record already.
+/// the reason. What a session wrote that was set back is held instead of delivered. False when it was on record
+/// already.
 pub fn record_reply(
     db: &Connection,
     session_id: &str,
@@ -126,15 +129,18 @@ pub fn record_reply(
             said.map(Option::as_deref)
         }
     };
+    let (position, set_back): (i64, bool) = db
+        .prepare_cached(
+            "UPDATE sessions SET last_position = last_position + 1 WHERE id = ?1 RETURNING last_position, set_back",
+        )?
+        .query_row([session_id], |r| Ok((r.get(0)?, r.get(1)?)))?;
     let (state, settled_at, change) = match verdict {
+        // Nothing waits behind it, and it takes no room of what is on its way: so it has a time as if it were settled.
+        Ok(_) if set_back => (State::Held, Some(now.0), 0),
         Ok(_) => (State::Pending, None, 0),
         Err(_) => (State::Failed, Some(now.0), bump(db, session_id)?.unwrap_or_default()),
     };
-    let position: i64 = db
-        .prepare_cached(
-            "UPDATE sessions SET last_position = last_position + 1 WHERE id = ?1 RETURNING last_position",
-        )?
-        .query_row([session_id], |r| r.get(0))?;
+    let why = verdict.err().or((state == State::Held).then_some(HELD));
     db.prepare_cached(
         "INSERT INTO deliveries (session_id, message_out_id, seq, in_reply_to, kind, channel_type, account, platform_id, \
          thread_id, content, content_bytes, state, last_error, taken_at, settled_at, change, due_at, position) \
@@ -153,7 +159,7 @@ pub fn record_reply(
         reply.content,
         content_bytes,
         state.as_str(),
-        verdict.err().map(words::reason),
+        why.map(words::reason),
         now.0,
         settled_at,
         change,
@@ -402,6 +408,27 @@ pub(super) mod tests {
         settle(&db, &again, Ok(Some("p1")), Timestamp(3)).expect("it is settled");
         assert_eq!(claim(&db).expect("the next").message_out_id, "b");
         assert_eq!(story(&db), ["a delivered 0", "b sending 0"]);
+    }
+
+    /// The database was put back, and the agent's file was not.
+    #[test]
+    fn what_a_session_wrote_that_was_set_back_is_held_and_holds_nobody() {
+        let db = ledger();
+        record_reply(&db, "s", &reply("before", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+        super::super::mark_set_back(&db, "s", true).expect("it is marked");
+        for (id, seq) in [("before", 1), ("since", 3)] {
+            record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is read");
+        }
+        record_reply(&db, "s", &reply("wrong", 5), Err("no"), Timestamp(1)).expect("it is read");
+        db.execute_batch("UPDATE sessions SET set_back = 0").expect("all was read");
+        record_reply(&db, "s", &reply("later", 7), Ok(&address()), Timestamp(1)).expect("it is new");
+        for id in ["before", "later"] {
+            let next = claim(&db).expect("it goes out");
+            assert_eq!(next.message_out_id, id);
+            settle(&db, &next, Ok(None), Timestamp(3)).expect("it is settled");
+        }
+        assert_eq!(claim(&db), None);
+        assert_eq!(story(&db), ["before delivered 0", "since held 0", "wrong failed 0", "later delivered 0"]);
     }
 
     /// An agent may be refused without end, and as largely as it likes.

@@ -14,6 +14,7 @@ mod messages;
 mod project;
 mod records;
 mod room;
+mod set_back;
 mod suspects;
 mod turns;
 
@@ -28,9 +29,10 @@ pub use messages::{
     NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, bump_routing_to, forget_events,
     hops, seen_at_start, take_event, was_taken,
 };
-pub use project::{Ledger, Projected, distrust_other_boots, trust_files};
+pub use project::{Ledger, Looked, Projected, distrust_other_boots, trust_files};
 pub use records::{Record, Request, State, asked_at, drop_one, reopen, undelivered, unread, with_id};
 pub use room::has_room;
+pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer};
 pub use suspects::{GivenUp, Seen, SessionCounts, Tried, count_tries, forgive, next_try, session_counts};
 pub use turns::{Claim, Pending, claim_next, pending_of};
 
@@ -41,7 +43,9 @@ use rusqlite::{Connection, OptionalExtension};
 /// session is gone, and with it everything that could change.
 fn bump(db: &Connection, session_id: &str) -> Result<Option<i64>> {
     let mut statement = db.prepare_cached(
-        "UPDATE sessions SET change = change + 1, boot_id = ?2 WHERE id = ?1 RETURNING change",
+        "UPDATE sessions SET change_before = CASE WHEN changed_by IS ?3 THEN change_before ELSE change END, \
+         changed_by = ?3, change = change + 1, boot_id = ?2 WHERE id = ?1 RETURNING change",
     )?;
-    Ok(statement.query_row([session_id, crate::id::boot_id()], |r| r.get(0)).optional()?)
+    let params = [session_id, crate::id::boot_id(), crate::id::process_id()];
+    Ok(statement.query_row(params, |r| r.get(0)).optional()?)
 }

@@ -1,6 +1,7 @@
 //! From the ledger's rows to a session's `inbound.db`.
 
 use super::files::inbox_since;
+use super::set_back::Newer;
 use super::suspects::{self, Seen, Shown};
 use crate::attachments::Store;
 use crate::clock::Timestamp;
@@ -8,7 +9,7 @@ use crate::db::Central;
 use crate::error::{IoContext, Result};
 use crate::home::Home;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use vestibule_session::{
     Delivered, Destination, Error as SessionError, InboundWriter, MessageIn, Projection, Routing, SessionDir,
@@ -21,6 +22,19 @@ use vestibule_session::{
 pub struct Ledger {
     known: Mutex<HashMap<String, i64>>,
     unwritten: Mutex<HashMap<String, i64>>,
+    /// The sessions whose file was found to be no newer than the database.
+    looked_at: Mutex<HashSet<String>>,
+}
+
+/// What a look at a session has found.
+#[derive(Debug)]
+pub enum Looked {
+    /// There is no such session.
+    Gone,
+    /// Its file shows what the ledger has.
+    Projected(Projected),
+    /// Its file knows more than the ledger has: take that over ([`super::take_newer`]), and look again.
+    Newer(Newer),
 }
 
 /// What a projection found.
@@ -35,15 +49,17 @@ pub struct Projected {
 struct Wanted {
     agent_group_id: String,
     change: i64,
+    /// As it was before this process changed it.
+    change_before: i64,
     routing_change: i64,
     rebuild: bool,
-    running: bool,
+    /// A runner was started and its end is not on record, or the database was set back.
+    unread: bool,
     quarantined: bool,
 }
 
 impl Ledger {
-    /// Brings a session's file up to date. Only the session's own lane calls this. `None` when there
-    /// is no such session.
+    /// Brings a session's file up to date. Only the session's own lane calls this.
     ///
     /// # Errors
     /// The file is locked or cannot be written; the session stays behind until the next call.
@@ -53,21 +69,27 @@ impl Ledger {
         home: &Home,
         attachments: &Store,
         session_id: &str,
-    ) -> Result<Option<Projected>> {
+    ) -> Result<Looked> {
         central.read_here(|db| {
-            let Some(wanted) = wanted(db, session_id)? else { return Ok(None) };
+            let Some(wanted) = wanted(db, session_id)? else { return Ok(Looked::Gone) };
             let dir = home.session(&wanted.agent_group_id, session_id);
             let known = locked(&self.known).get(session_id).copied();
             if known.is_none_or(|known| known < wanted.change) {
-                self.write(db, &dir, attachments, session_id, &wanted, known.is_none())?;
+                if let Some(newer) =
+                    self.write(db, &dir, attachments, session_id, &wanted, known.is_none())?
+                {
+                    return Ok(Looked::Newer(newer));
+                }
+                locked(&self.looked_at).insert(session_id.to_owned());
                 locked(&self.known).insert(session_id.to_owned(), wanted.change);
                 locked(&self.unwritten).insert(session_id.to_owned(), wanted.change);
             }
-            let seen = suspects::seen(db, session_id, wanted.running, wanted.quarantined)?;
-            Ok(Some(Projected { agent_group_id: wanted.agent_group_id, seen }))
+            let seen = suspects::seen(db, session_id, wanted.unread, wanted.quarantined)?;
+            Ok(Looked::Projected(Projected { agent_group_id: wanted.agent_group_id, seen }))
         })
     }
 
+    /// Answers what the file knows and the ledger does not; then nothing was written.
     fn write(
         &self,
         db: &Connection,
@@ -76,18 +98,28 @@ impl Ledger {
         session_id: &str,
         wanted: &Wanted,
         first: bool,
-    ) -> Result<()> {
+    ) -> Result<Option<Newer>> {
         // What an operating system left unflushed is made again, never checked and trusted.
-        let opened =
-            if wanted.rebuild && first { InboundWriter::rebuild(dir) } else { InboundWriter::open(dir) };
-        let (mut writer, applied) =
-            match opened.and_then(|writer| writer.applied().map(|applied| (writer, applied))) {
-                Ok(opened) if opened.1 <= wanted.change => opened,
-                Ok(_) | Err(SessionError::Missing | SessionError::Damaged(_)) => {
-                    (InboundWriter::rebuild(dir)?, 0)
-                }
-                Err(error) => return Err(error.into()),
-            };
+        let made_again = wanted.rebuild && first;
+        let opened = if made_again { InboundWriter::look(dir) } else { InboundWriter::open(dir) };
+        let opened = opened.and_then(|writer| Ok((writer.applied()?, writer)));
+        if let Ok((applied, writer)) = &opened
+            && *applied > wanted.change_before
+            && !locked(&self.looked_at).contains(session_id)
+        {
+            return Newer::read(db, session_id, writer, *applied).map(Some);
+        }
+        let (applied, mut writer) = match opened {
+            opened if made_again => {
+                drop(opened);
+                (0, InboundWriter::rebuild(dir)?)
+            }
+            Ok(opened) if opened.0 <= wanted.change => opened,
+            Ok(_) | Err(SessionError::Missing | SessionError::Damaged(_)) => {
+                (0, InboundWriter::rebuild(dir)?)
+            }
+            Err(error) => return Err(error.into()),
+        };
         if applied < wanted.change {
             for (folder, files) in inbox_since(db, session_id, applied)? {
                 attachments
@@ -97,7 +129,7 @@ impl Ledger {
             let projection = changes(db, session_id, applied, wanted)?;
             writer.apply(&projection)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Writes down what is known to be in the files, as part of a transaction that happens anyway.
@@ -141,17 +173,18 @@ pub fn trust_files(db: &Connection) -> Result<()> {
 
 fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>> {
     let mut statement = db.prepare_cached(
-        "SELECT agent_group_id, change, routing_change, rebuild, running, quarantined IS NOT NULL FROM sessions \
-         WHERE id = ?1",
+        "SELECT agent_group_id, change, routing_change, rebuild, running OR set_back, quarantined IS NOT NULL, \
+         CASE WHEN changed_by = ?2 THEN change_before ELSE change END FROM sessions WHERE id = ?1",
     )?;
-    let row = statement.query_row([session_id], |r| {
+    let row = statement.query_row([session_id, crate::id::process_id()], |r| {
         Ok(Wanted {
             agent_group_id: r.get(0)?,
             change: r.get(1)?,
             routing_change: r.get(2)?,
             rebuild: r.get(3)?,
-            running: r.get(4)?,
+            unread: r.get(4)?,
             quarantined: r.get(5)?,
+            change_before: r.get(6)?,
         })
     });
     Ok(row.optional()?)

@@ -18,7 +18,7 @@ const TRIES_MAX: i64 = 5;
 /// The wait before the first retry, in milliseconds; it doubles with each.
 const RETRY_MS: i64 = 5_000;
 /// When what is not shown is due, as its runner is told: the year 9999, as late as every reader of times can read.
-const NOT_SHOWN: Timestamp = Timestamp(253_370_764_800_000);
+pub(super) const NOT_SHOWN: Timestamp = Timestamp(253_370_764_800_000);
 
 /// What is due in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

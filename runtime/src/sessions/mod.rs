@@ -158,9 +158,10 @@ impl Session {
     }
 }
 
-/// Records that a runner was started, or that its end is known.
+/// Records that a runner was started, or that its end is known and all that it wrote was read.
 pub fn set_running(db: &Connection, id: &str, running: bool) -> Result<()> {
-    db.prepare_cached("UPDATE sessions SET running = ?2 WHERE id = ?1")?.execute(params![id, running])?;
+    db.prepare_cached("UPDATE sessions SET running = ?2, set_back = set_back AND ?2 WHERE id = ?1")?
+        .execute(params![id, running])?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::house::House;
 use crate::lanes::Bell;
 use crate::launcher::{self, Heard, Keeper};
-use crate::ledger;
+use crate::ledger::{self, Looked};
 use crate::sessions;
 use std::collections::{HashSet, VecDeque};
 use std::future::pending;
@@ -288,20 +288,41 @@ impl Lane {
     }
 
     async fn project(&mut self) -> Event {
-        let (house, session_id) = (self.house.clone(), self.session_id.clone());
-        let work = move || house.ledger.project(&house.central, &house.home, &house.attachments, &session_id);
-        match tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping)) {
-            Ok(Some(projected)) => {
-                self.agent_group_id = projected.agent_group_id;
-                Event::Projected(projected.seen)
-            }
-            Ok(None) => Event::NotProjected(Behind::Gone),
-            Err(error) => Event::NotProjected(match &error {
-                Error::Session(SessionError::Busy(_)) => Behind::Locked(error.to_string()),
-                Error::Session(SessionError::Kept) => Behind::Kept,
-                _ => Behind::Trouble(error.to_string()),
-            }),
+        loop {
+            let (house, session_id) = (self.house.clone(), self.session_id.clone());
+            let work =
+                move || house.ledger.project(&house.central, &house.home, &house.attachments, &session_id);
+            let looked = tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping));
+            return match looked {
+                Ok(Looked::Projected(projected)) => {
+                    self.agent_group_id = projected.agent_group_id;
+                    Event::Projected(projected.seen)
+                }
+                Ok(Looked::Gone) => Event::NotProjected(Behind::Gone),
+                Ok(Looked::Newer(newer)) => match self.take_newer(newer).await {
+                    Ok(()) => continue,
+                    Err(why) => Event::NotProjected(Behind::Trouble(why)),
+                },
+                Err(error) => Event::NotProjected(match &error {
+                    Error::Session(SessionError::Busy(_)) => Behind::Locked(error.to_string()),
+                    Error::Session(SessionError::Kept) => Behind::Kept,
+                    _ => Behind::Trouble(error.to_string()),
+                }),
+            };
         }
+    }
+
+    /// The database was put back to an earlier state, and the session's file was not.
+    async fn take_newer(&self, newer: ledger::Newer) -> Result<(), String> {
+        let messages = self.write(move |db, id| ledger::take_newer(db, id, &newer)).await?;
+        tracing::warn!(
+            session = self.session_id,
+            messages,
+            "the central database is older than this session's files: what its agent wrote since is held, and \
+             `vestibule delivery list` shows it; messages that only the file had are taken from it"
+        );
+        crash::point("set back: a session is marked, its file is as it was");
+        Ok(())
     }
 
     fn ask_for_place(&mut self) -> Event {

@@ -5,6 +5,7 @@ mod adopt_files;
 mod agents;
 mod another_user;
 mod attachments;
+mod backup;
 mod bad_input;
 mod bot_api;
 mod crash;

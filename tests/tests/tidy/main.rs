@@ -168,7 +168,7 @@ const ROOMS: [&str; 8] = [
     "sessions",
     "wirings",
 ];
-const LOOPS: [&str; 6] = ["inbound", "delivery", "wake", "control", "http", "adopt"];
+const LOOPS: [&str; 7] = ["inbound", "delivery", "wake", "control", "http", "adopt", "backup"];
 
 /// The modules of the runtime that a file names by `crate::x` or `use crate::{x, y}`.
 fn imports(text: &str) -> BTreeSet<String> {

@@ -1,0 +1,148 @@
+//! A backup: a copy of what nothing can be made again from, taken while the house runs; and a home made of one.
+//!
+//! Invariants:
+//! - The database is copied first, then every blob that the copy names; no blob goes meanwhile.
+//! - A folder is a backup once its manifest is in it, which comes last.
+//! - Nothing that an agent can write is opened.
+
+mod restore;
+
+pub use restore::{Restored, restore};
+
+use crate::attachments::{Store, named_blobs};
+use crate::db;
+use crate::error::{Error, IoContext, Result};
+use crate::home::Home;
+use crate::house::House;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DATABASE: &str = "vestibule.db";
+const BLOBS: &str = "attachments";
+const MANIFEST: &str = "backup.json";
+/// What the operator wrote: copied where it is there.
+const OPERATORS: [&str; 2] = ["vestibule.toml", "plugins.lock"];
+
+/// What a backup says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The Vestibule that made it.
+    pub version: String,
+    /// When, as ISO 8601.
+    pub made_at: String,
+    /// The size of the database, in bytes.
+    pub database_bytes: u64,
+    /// How many files of messages.
+    pub blobs: usize,
+    /// Their size together, in bytes.
+    pub blob_bytes: u64,
+    /// The files of messages that are on record, and were missing in the home already.
+    pub missing: Vec<String>,
+    /// Of each part of a home: whether it is in.
+    pub parts: BTreeMap<String, bool>,
+}
+
+/// Makes a backup in a folder that is not there yet, or empty.
+///
+/// # Errors
+/// The folder cannot be one, or a disk fails: what is in the folder then is no backup.
+pub async fn backup(house: &Arc<House>, folder: PathBuf) -> Result<Manifest> {
+    // From here on no blob goes, so those that the copy will name stay.
+    let hold = house.attachments.hold();
+    make(&house.home, &folder)?;
+    house.central.copy_to(&folder.join(DATABASE)).await?;
+    let (home, store) = (house.home.clone(), house.attachments.clone());
+    let rest = tokio::task::spawn_blocking(move || {
+        let _hold = hold;
+        copy_rest(&home, &store, &folder)
+    });
+    rest.await.map_err(|_| Error::Stopping)?
+}
+
+/// The folder of a backup, made or found empty.
+fn make(home: &Home, folder: &Path) -> Result<()> {
+    let refused = |why: &str| Error::Refused(format!("{} cannot hold a backup: {why}", folder.display()));
+    if !folder.is_absolute() {
+        return Err(refused("name the folder by its absolute path"));
+    }
+    let above = folder.parent().and_then(|above| fs::canonicalize(above).ok());
+    let above = above.ok_or_else(|| refused("the folder above it is not there"))?;
+    if home.places().iter().any(|place| above.starts_with(place)) {
+        return Err(refused("it lies in the home, and would be lost with it"));
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => return made.context(|| format!("cannot make {}", folder.display())),
+    }
+    let mut entries = fs::read_dir(folder).context(|| format!("cannot read {}", folder.display()))?;
+    if entries.next().is_some() {
+        return Err(refused("it is not empty; name one that is not there yet"));
+    }
+    Ok(())
+}
+
+/// All but the database, which is copied already; the manifest last.
+fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
+    let blobs = named_blobs(&db::open_copy(&folder.join(DATABASE))?)?;
+    let at = folder.join(BLOBS);
+    DirBuilder::new().mode(0o700).create(&at).context(|| format!("cannot make {}", at.display()))?;
+    let (mut count, mut blob_bytes, mut missing) = (0, 0, Vec::new());
+    for blob in blobs {
+        match store.copy_to(&blob, &at) {
+            Ok(bytes) => (count, blob_bytes) = (count + 1, blob_bytes + bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing.push(blob),
+            Err(error) => return Err(error).context(|| format!("cannot copy a file to {}", at.display())),
+        }
+    }
+    let mut parts = BTreeMap::from([(DATABASE, true), (BLOBS, true)].map(|(part, is)| (part.to_owned(), is)));
+    for part in OPERATORS {
+        parts.insert(part.to_owned(), copy_if_there(&home.root().join(part), &folder.join(part))?);
+    }
+    for part in ["groups", "sessions/*/*/out", "plugins"] {
+        parts.insert(part.to_owned(), false);
+    }
+    let manifest = Manifest {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        made_at: vestibule_session::format_time(crate::clock::now()),
+        database_bytes: fs::metadata(folder.join(DATABASE)).map_or(0, |meta| meta.len()),
+        blobs: count,
+        blob_bytes,
+        missing,
+        parts,
+    };
+    flush(folder)?;
+    write_manifest(folder, &manifest)?;
+    Ok(manifest)
+}
+
+/// Copies a file; false when it is not there.
+fn copy_if_there(from: &Path, to: &Path) -> Result<bool> {
+    match fs::copy(from, to) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context(|| format!("cannot copy {}", from.display())),
+    }
+}
+
+/// Puts all that a file system holds on its disk.
+fn flush(at: &Path) -> Result<()> {
+    let flushed = || -> std::io::Result<()> { Ok(rustix::fs::syncfs(File::open(at)?)?) };
+    flushed().context(|| format!("cannot flush {}", at.display()))
+}
+
+fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
+    let text = serde_json::to_vec_pretty(manifest).map_err(Error::refused)?;
+    let write = || -> std::io::Result<()> {
+        let mut file =
+            File::options().write(true).create_new(true).mode(0o600).open(folder.join(MANIFEST))?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        File::open(folder)?.sync_all()
+    };
+    write().context(|| format!("cannot write to {}", folder.display()))
+}

@@ -1,0 +1,127 @@
+//! From a backup to a home.
+
+use super::{BLOBS, DATABASE, MANIFEST, Manifest, OPERATORS, copy_if_there, flush};
+use crate::attachments::{Limits, Store, named_blobs};
+use crate::clock;
+use crate::db;
+use crate::error::{Error, IoContext, Result};
+use crate::home::Home;
+use crate::ledger;
+use rusqlite::Connection;
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+use vestibule_session::crash;
+
+/// The database while it is not in its place yet.
+const RESTORING: &str = "vestibule.db.restoring";
+
+/// What was restored.
+#[derive(Debug, Clone, Serialize)]
+pub struct Restored {
+    /// The home.
+    pub home: PathBuf,
+    /// When the backup was made, as ISO 8601.
+    pub made_at: String,
+    /// How many files of messages were taken.
+    pub blobs: usize,
+    /// How many are on record and not in the backup.
+    pub missing: usize,
+    /// Of what the operator wrote: what was taken, because the home had none.
+    pub taken: Vec<String>,
+    /// Where the database lies that was there before.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// Makes a home of a backup, or puts a home's database back to it. Until the last step the home is as it was.
+///
+/// # Errors
+/// A runtime holds the home, the folder is no backup, or the home has a database and `replace` is not said.
+pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
+    let manifest = manifest(from)?;
+    let (home, _lock) = home.open()?;
+    if home.central_db().exists() && !replace {
+        return Err(Error::Refused(format!(
+            "the home {} has a database; `--replace` sets it aside and puts the backup in its place",
+            home.root().display()
+        )));
+    }
+    let database = home.root().join(RESTORING);
+    fs::copy(from.join(DATABASE), &database).context(|| format!("cannot copy {}", from.display()))?;
+    let (blobs, missing) = take(&home, &database, &from.join(BLOBS))?;
+    let mut taken = Vec::new();
+    for part in OPERATORS {
+        let to = home.root().join(part);
+        if !to.exists() && copy_if_there(&from.join(part), &to)? {
+            taken.push(part.to_owned());
+        }
+    }
+    home.places().iter().try_for_each(|place| flush(place))?;
+    crash::point("restore: all is there but the database in its place");
+    let set_aside = set_aside(&home)?;
+    fs::rename(&database, home.central_db()).context(|| "cannot put the database in its place".into())?;
+    flush(home.root())?;
+    Ok(Restored { home: home.root().to_owned(), made_at: manifest.made_at, blobs, missing, taken, set_aside })
+}
+
+fn manifest(from: &Path) -> Result<Manifest> {
+    let no_backup = |why: &dyn std::fmt::Display| {
+        Error::Refused(format!("{} is no backup, or was never completed: {MANIFEST}: {why}", from.display()))
+    };
+    let text = fs::read(from.join(MANIFEST)).map_err(|error| no_backup(&error))?;
+    serde_json::from_slice(&text).map_err(|error| no_backup(&error))
+}
+
+/// Checks the copy of the database, marks its sessions, and takes the files that it names; how many, and how many
+/// the backup has not.
+fn take(home: &Home, database: &Path, blobs: &Path) -> Result<(usize, usize)> {
+    let mut db = db::open_copy(database)?;
+    let commit = db.transaction()?;
+    mark(&commit, home)?;
+    commit.commit()?;
+    let named = named_blobs(&db)?;
+    db.close().map_err(|(_, error)| error)?;
+    // Its limits are for what comes from outside.
+    let none = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
+    let store = Store::open(home.attachments(), none)?;
+    let mut missing = 0;
+    for blob in &named {
+        match store.take_from(blob, blobs) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing += 1,
+            Err(error) => return Err(error).context(|| format!("cannot take {blob} from the backup")),
+        }
+    }
+    store.sync()?;
+    Ok((named.len() - missing, missing))
+}
+
+/// What the sessions' runners wrote since the backup is not on record: it is held when it is read.
+fn mark(db: &Connection, home: &Home) -> Result<()> {
+    let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
+    let sessions = statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
+    for session in sessions {
+        let (id, agent) = session?;
+        let has_out = fs::symlink_metadata(home.session(&agent, &id).out()).is_ok();
+        ledger::mark_set_back(db, &id, has_out)?;
+    }
+    Ok(())
+}
+
+/// Moves the home's database out of the way, with what belongs to it; where to.
+fn set_aside(home: &Home) -> Result<Option<PathBuf>> {
+    // The log goes first: beside another database it would be taken for that one's.
+    let names = ["vestibule.db-wal", "vestibule.db-shm", DATABASE];
+    let there = names.into_iter().filter(|name| home.root().join(name).exists()).collect::<Vec<_>>();
+    if there.is_empty() {
+        return Ok(None);
+    }
+    let time = vestibule_session::format_time(clock::now()).replace(':', "-");
+    let aside = home.root().join(format!("replaced-{time}"));
+    let move_all = || -> std::io::Result<()> {
+        fs::create_dir(&aside)?;
+        there.iter().try_for_each(|name| fs::rename(home.root().join(name), aside.join(name)))
+    };
+    move_all().context(|| format!("cannot move the database to {}", aside.display()))?;
+    Ok(Some(aside))
+}

@@ -1,0 +1,207 @@
+//! The database was put back to an earlier state: a session's files know what it does not.
+//!
+//! A session's file never shows a change that the ledger has not on disk. One that does was written by a ledger that was
+//! newer: somebody restored a backup, or copied the database. What the session's runner wrote since then is not on record,
+//! and would go out once more; so it is held, until an operator says what is to become of it.
+
+use super::adopted::{adopt_change, adopt_message};
+use super::suspects::NOT_SHOWN;
+use crate::error::Result;
+use rusqlite::{Connection, params};
+use vestibule_session::{InboundWriter, MessageIn};
+
+/// What a session's file knows and the database does not.
+#[derive(Debug)]
+pub struct Newer {
+    /// The change that the file shows.
+    change: i64,
+    /// The highest number it gives.
+    highest_seq: i64,
+    /// Of the messages that wait in the database: those that are settled in the file, and how.
+    settled: Vec<(String, String)>,
+    /// What waits in the file.
+    pending: Vec<MessageIn>,
+}
+
+impl Newer {
+    /// Reads it, before the file is made again. What cannot be read of a file of another version is left out.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub(super) fn read(
+        db: &Connection,
+        session_id: &str,
+        file: &InboundWriter,
+        change: i64,
+    ) -> Result<Newer> {
+        let mut statement =
+            db.prepare("SELECT id FROM messages_in WHERE session_id = ?1 AND status = 'pending'")?;
+        let waiting = statement.query_map([session_id], |r| r.get::<_, String>(0))?;
+        let mut settled = Vec::new();
+        for id in waiting {
+            let id = id?;
+            let status = file.status_of(&id).unwrap_or_default();
+            settled.extend(status.filter(|status| status != "pending").map(|status| (id, status)));
+        }
+        let (highest_seq, pending) = (file.highest_seq().unwrap_or(0), file.pending().unwrap_or_default());
+        Ok(Newer { change, highest_seq, settled, pending })
+    }
+}
+
+/// Takes over what a session's file knows, and marks the session; answers how many messages the database did not have.
+/// They were acknowledged to their platforms, and nobody has answered them.
+pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer) -> Result<usize> {
+    // From here on the database is as new as the file, which is made again.
+    db.execute(
+        "UPDATE sessions SET set_back = 1, rebuild = 1, projected = 0, change = MAX(change, ?2), \
+         last_seq = MAX(last_seq, ?3), changed_by = ?4, change_before = MAX(change, ?2) WHERE id = ?1",
+        params![session_id, newer.change, newer.highest_seq, crate::id::process_id()],
+    )?;
+    let change = adopt_change(db, session_id)?;
+    let mut settle = db.prepare(
+        "UPDATE messages_in SET status = ?3, change = ?4 WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
+    )?;
+    for (id, status) in &newer.settled {
+        settle.execute(params![session_id, id, status, change])?;
+    }
+    let mut taken = 0;
+    for message in &newer.pending {
+        let process_after = message.process_after.filter(|at| *at < NOT_SHOWN);
+        // Its number may have been given again.
+        let message = MessageIn { seq: 0, process_after, ..message.clone() };
+        taken += usize::from(adopt_message(db, session_id, change, &message)?);
+    }
+    Ok(taken)
+}
+
+/// Marks a session of a database that is put back. Without `has_out` its runner's file is gone, and its next one begins
+/// to count anew.
+pub fn mark_set_back(db: &Connection, session_id: &str, has_out: bool) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE sessions SET set_back = 1, outbound_floor = CASE WHEN ?2 THEN outbound_floor ELSE 0 END, \
+         outbound_boot_id = CASE WHEN ?2 THEN outbound_boot_id END WHERE id = ?1",
+    )?
+    .execute(params![session_id, has_out])?;
+    Ok(())
+}
+
+/// The marked sessions that can run, at most `limit` after the one named, by id.
+pub fn set_back_sessions(db: &Connection, after: &str, limit: i64) -> Result<Vec<String>> {
+    let mut statement = db.prepare(
+        "SELECT id FROM sessions WHERE set_back AND quarantined IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![after, limit], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Ledger, Looked, bump};
+    use super::*;
+    use crate::attachments::{Limits, Store};
+    use crate::db::Central;
+    use crate::home::Home;
+
+    struct House {
+        threads: tokio::runtime::Runtime,
+        central: Central,
+        home: Home,
+        store: Store,
+        _folder: tempfile::TempDir,
+    }
+
+    impl House {
+        fn new() -> House {
+            let folder = tempfile::tempdir().expect("a folder");
+            let home = Home::at(folder.path());
+            let limits = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
+            let house = House {
+                threads: tokio::runtime::Builder::new_current_thread().build().expect("threads"),
+                central: Central::open(&home.central_db()).expect("it opens"),
+                store: Store::open(home.attachments(), limits).expect("it opens"),
+                home,
+                _folder: folder,
+            };
+            house.sql(
+                "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+                 INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
+            );
+            house
+        }
+
+        fn write<T: Send + 'static>(
+            &self,
+            work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        ) -> T {
+            self.threads.block_on(self.central.write(work)).expect("it commits")
+        }
+
+        fn sql(&self, sql: &'static str) {
+            self.write(|db| Ok(db.execute_batch(sql)?));
+        }
+
+        fn changes(&self, times: usize) {
+            self.write(move |db| (0..times).try_for_each(|_| bump(db, "s").map(drop)));
+        }
+
+        fn look(&self, ledger: &Ledger) -> Looked {
+            ledger.project(&self.central, &self.home, &self.store, "s").expect("it looks")
+        }
+    }
+
+    /// Many messages may come before the session is looked at: they take the numbers that the file shows.
+    #[test]
+    fn a_file_that_is_newer_is_noticed_once_whatever_came_since() {
+        let (house, before) = (House::new(), Ledger::default());
+        house.changes(9);
+        assert!(matches!(house.look(&before), Looked::Projected(_)));
+        // Another process had it at 4 when the database was saved; this one has changed it 20 times since.
+        house.sql("UPDATE sessions SET change = 4, changed_by = 'another', change_before = 1");
+        house.changes(20);
+        let ledger = Ledger::default();
+        let Looked::Newer(newer) = house.look(&ledger) else { panic!("the file shows 10") };
+        assert_eq!(newer.change, 10);
+        house.write(move |db| take_newer(db, "s", &newer));
+        let Looked::Projected(projected) = house.look(&ledger) else { panic!("it is taken over") };
+        assert!(projected.seen.running, "what its runner wrote is read before it runs again");
+        for _ in 0..2 {
+            house.changes(1);
+            assert!(matches!(house.look(&ledger), Looked::Projected(_)));
+            ledger.forget("s");
+        }
+        assert_eq!(house.write(|db| set_back_sessions(db, "", 9)), ["s"]);
+    }
+
+    #[test]
+    fn what_only_the_file_knows_is_taken_over() {
+        let (house, before) = (House::new(), Ledger::default());
+        let said = |sql: &'static str| {
+            house.write(move |db| {
+                let change = bump(db, "s")?;
+                Ok(db.execute(sql, [change])?)
+            })
+        };
+        said(
+            "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) \
+             VALUES ('s', 'old', 2, 'chat', 0, 'pending', 1, '{}', ?1)",
+        );
+        house.sql("CREATE TABLE saved AS SELECT * FROM messages_in");
+        house.look(&before);
+        said(
+            "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) \
+             VALUES ('s', 'new', 4, 'chat', 0, 'pending', 1, '{}', ?1)",
+        );
+        said("UPDATE messages_in SET status = 'completed', change = ?1 WHERE id = 'old'");
+        house.look(&before);
+        house.sql(
+            "DELETE FROM messages_in; INSERT INTO messages_in SELECT * FROM saved; \
+             UPDATE sessions SET change = 2, last_seq = 2, changed_by = 'another'",
+        );
+        let ledger = Ledger::default();
+        let Looked::Newer(newer) = house.look(&ledger) else { panic!("the file shows more") };
+        assert_eq!(house.write(move |db| take_newer(db, "s", &newer)), 1, "one was only in the file");
+        let rows = "SELECT group_concat(id || ' ' || status || ' ' || seq) FROM (SELECT * FROM messages_in ORDER BY seq)";
+        let rows = house.write(|db| Ok(db.query_row(rows, [], |r| r.get::<_, String>(0))?));
+        assert_eq!(rows, "old completed 2,new pending 6", "no number is given twice");
+    }
+}

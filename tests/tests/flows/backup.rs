@@ -1,0 +1,234 @@
+//! Backups of a running house, and homes that were put back to one: nothing that went out goes out again.
+
+use crate::support::{House, new_home, rows, until};
+use crate::traffic::{CHATS, Traffic, aborted};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The points of the walk over this road, which its flow goes by itself.
+pub const CRASH_POINTS: [&str; 2] = [
+    "set back: a session is marked, its file is as it was",
+    "restore: all is there but the database in its place",
+];
+
+/// Where a backup goes, beside everything else.
+fn aside() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("backup").to_str().unwrap().to_owned();
+    (folder, to)
+}
+
+/// What a verb says that must fail.
+fn told(house: &House, args: &[&str], code: i32) -> String {
+    let output = house.run(args);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
+    told
+}
+
+#[test]
+fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
+    let (folder, to) = aside();
+    let house = House::new("[plugins.echo]\ntier = \"process\"\n").up();
+    let sent = folder.path().join("sent.txt");
+    fs::write(&sent, "the bytes").unwrap();
+    house.ok(&["chat", "--file", sent.to_str().unwrap(), "first"]);
+    let done = Arc::new(AtomicBool::new(false));
+    let manifest = std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                house.chat("meanwhile");
+            }
+        });
+        let manifest = house.json(&["backup", &to]);
+        done.store(true, Ordering::Relaxed);
+        manifest
+    });
+    let parts = |is: bool| {
+        let parts = manifest["parts"].as_object().unwrap().iter();
+        parts.filter(|(_, part)| **part == is).map(|(part, _)| part.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(parts(true), ["attachments", "vestibule.db", "vestibule.toml"]);
+    assert_eq!(parts(false), ["groups", "plugins", "plugins.lock", "sessions/*/*/out"]);
+    assert_eq!([&manifest["blobs"], &manifest["blob_bytes"]], [1, 9]);
+    // It is whole by itself, its owner's alone, and no second one is put into it.
+    let copied: Vec<i64> = rows(&Path::new(&to).join("vestibule.db"), "SELECT COUNT(*) FROM messages_in");
+    assert!(copied[0] >= 1, "{copied:?}");
+    assert!(told(&house, &["backup", &to], 1).contains("it is not empty"));
+    assert!(
+        told(&house, &["backup", house.home.path().join("b").to_str().unwrap()], 1)
+            .contains("lies in the home")
+    );
+    assert!(told(&house, &["restore", &to, "--replace"], 2).contains("another vestibule runs on"));
+    drop(house);
+
+    let mut other = House::at(new_home());
+    let restored = other.ok(&["restore", &to]);
+    assert!(restored.contains("1 files of messages") && restored.contains("vestibule.toml"), "{restored}");
+    other.start();
+    assert_eq!(other.chat("and on"), "and on");
+    assert_eq!(other.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE status <> 'completed'"), [0]);
+    let inbox = other.sessions().remove(0).join("inbox");
+    until("what came with a message is shown again", || {
+        let shown = fs::read_dir(&inbox).ok()?.flatten().next()?.path().join("sent.txt");
+        (fs::read(shown).ok()? == b"the bytes").then_some(())
+    });
+    other.stop();
+    assert!(told(&other, &["restore", &to], 1).contains("--replace"), "a database is never replaced unasked");
+    fs::remove_file(Path::new(&to).join("backup.json")).unwrap();
+    assert!(told(&other, &["restore", &to, "--replace"], 1).contains("is no backup, or was never completed"));
+    assert_eq!(other.query::<i64>("SELECT COUNT(*) FROM sessions WHERE set_back"), [0]);
+}
+
+/// A copy of the one file is a copy of the database.
+#[test]
+fn after_a_clean_stop_the_database_is_one_file() {
+    let mut house = House::new("").up();
+    let (copy, file) = (tempfile::tempdir().unwrap(), house.home.path().join("vestibule.db"));
+    for round in 1..=5 {
+        house.chat("hello");
+        house.stop();
+        let alone = copy.path().join(format!("{round}.db"));
+        fs::copy(&file, &alone).unwrap();
+        assert_eq!(
+            rows::<i64>(&alone, "SELECT COUNT(*) FROM messages_in WHERE status = 'completed'"),
+            [round]
+        );
+        let beside = house.home.path().join("vestibule.db-wal");
+        assert_eq!(fs::metadata(&beside).map_or(0, |log| log.len()), 0, "nothing is left beside it");
+        house.start();
+    }
+}
+
+/// How a database gets back to an earlier state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum How {
+    /// Somebody copies the file of a stopped house, and later puts it back.
+    ByHand,
+    /// With the verbs, and a house that was killed.
+    ByVerbs,
+}
+
+fn held(house: &House) -> Vec<Value> {
+    house.json(&["delivery", "list", "--state", "held"]).as_array().unwrap().clone()
+}
+
+/// A message, and its answer at the platform.
+fn talk(traffic: &Traffic, number: u64) {
+    assert_eq!(traffic.send_github(number * CHATS), 200);
+    until("it is answered", || posts(traffic).contains_key(&number).then_some(()));
+}
+
+/// How often each message's words were posted back.
+fn posts(traffic: &Traffic) -> BTreeMap<u64, usize> {
+    let posts = traffic.platform.posts.lock().unwrap();
+    posts.iter().map(|(number, ids)| (number / CHATS, ids.len())).collect()
+}
+
+fn each_once(numbers: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
+    numbers.map(|number| (number, 1)).collect()
+}
+
+#[test]
+fn what_went_out_after_a_backup_does_not_go_out_again() {
+    for how in [How::ByHand, How::ByVerbs] {
+        let mut traffic = Traffic::github(false);
+        traffic.up();
+        traffic.wire();
+        (0..3).for_each(|number| talk(&traffic, number));
+        let (folder, to) = aside();
+        let database = traffic.house.home.path().join("vestibule.db");
+        let copy: PathBuf = folder.path().join("copy.db");
+        match how {
+            How::ByHand => {
+                traffic.house.stop();
+                fs::copy(&database, &copy).unwrap();
+                traffic.up();
+            }
+            How::ByVerbs => drop(traffic.house.ok(&["backup", &to])),
+        }
+        (3..7).for_each(|number| talk(&traffic, number));
+        match how {
+            How::ByHand => {
+                traffic.house.stop();
+                fs::copy(&copy, &database).unwrap();
+                if cfg!(debug_assertions) {
+                    traffic.house.launch(&[("VESTIBULE_CRASH_POINT", &format!("{}#1", CRASH_POINTS[0]))]);
+                    let ended = until("it crashes at its first look", || {
+                        traffic.send_github(7 * CHATS);
+                        traffic.house.ended()
+                    });
+                    assert!(aborted(ended), "{ended}");
+                }
+            }
+            How::ByVerbs => {
+                traffic.house.kill();
+                let restore = ["restore", &to, "--replace"];
+                if cfg!(debug_assertions) {
+                    let at = format!("{}#1", CRASH_POINTS[1]);
+                    let mut restore = traffic.house.command(&restore);
+                    let ended = restore.env("VESTIBULE_CRASH_POINT", at).output().unwrap().status;
+                    assert!(aborted(ended), "{ended}");
+                }
+                traffic.house.ok(&restore);
+            }
+        }
+        traffic.up();
+        // The next one is answered, and nothing of before.
+        talk(&traffic, 7);
+        let waiting = until("what went out is held", || {
+            let waiting = held(&traffic.house);
+            (waiting.len() == 4).then_some(waiting)
+        });
+        assert_eq!(posts(&traffic), each_once(0..8), "{how:?}");
+        assert!(waiting[0]["reason"].as_str().unwrap().contains("may have gone out already"), "{waiting:?}");
+        // An operator decides.
+        let [one, other] = [0, 1].map(|place| waiting[place]["id"].as_str().unwrap());
+        traffic.house.ok(&["delivery", "replay", one]);
+        let count = || posts(&traffic).values().sum::<usize>();
+        until("what is replayed goes out", || (count() == 9).then_some(()));
+        talk(&traffic, 8);
+        traffic.house.ok(&["delivery", "drop", other]);
+        assert_eq!((held(&traffic.house).len(), count()), (2, 10), "{how:?}");
+        let log = traffic.house.log();
+        assert!(log.contains("older than this session's files"), "{how:?}: {log}");
+        traffic.house.stop();
+    }
+}
+
+/// It was acknowledged to its platform, which does not send it again.
+#[test]
+fn a_message_that_only_the_file_has_is_answered() {
+    let mut traffic = Traffic::github(false);
+    traffic.up();
+    traffic.wire();
+    (0..2).for_each(|number| talk(&traffic, number));
+    traffic.house.stop();
+    let database = traffic.house.home.path().join("vestibule.db");
+    let (folder, _) = aside();
+    fs::copy(&database, folder.path().join("copy.db")).unwrap();
+    traffic.up();
+    talk(&traffic, 2);
+    let sleep = ["agent", "update", "assistant", "--provider", "command", "--command", "sleep 60"];
+    traffic.house.ok(&sleep);
+    assert_eq!(traffic.send_github(3 * CHATS), 200);
+    let inbound = traffic.house.sessions().remove(0).join("inbound.db");
+    until("it is in the file", || {
+        let waiting = rows::<i64>(&inbound, "SELECT COUNT(*) FROM messages_in WHERE status = 'pending'");
+        (waiting == [1]).then_some(())
+    });
+    traffic.house.kill();
+    for beside in ["vestibule.db-wal", "vestibule.db-shm"] {
+        let _ = fs::remove_file(traffic.house.home.path().join(beside));
+    }
+    fs::copy(folder.path().join("copy.db"), &database).unwrap();
+    traffic.up();
+    // Whoever writes next wakes the session; its number may be the other's in an older database.
+    talk(&traffic, 4);
+    until("it is answered", || posts(&traffic).contains_key(&3).then_some(()));
+    assert_eq!((posts(&traffic), held(&traffic.house).len()), (each_once(0..5), 1));
+}
