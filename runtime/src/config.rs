@@ -414,6 +414,22 @@ fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWante
     Ok(out)
 }
 
+/// Whether a file is a whole config, and not the keys of one account: it has sections of accounts, modules or plugins.
+/// A key of an account may have one of their names.
+pub fn is_whole(file: &Table) -> bool {
+    let tables = |value: &toml::Value| {
+        let table = value.as_table().filter(|table| !table.is_empty());
+        table.is_some_and(|table| table.values().all(toml::Value::is_table))
+    };
+    let has = |room: &str, is: &dyn Fn(&toml::Value) -> bool| {
+        let room = file.get(room).and_then(toml::Value::as_table);
+        room.is_some_and(|table| table.values().any(is))
+    };
+    has("channels", &tables)
+        || has("modules", &toml::Value::is_table)
+        || has("plugins", &toml::Value::is_table)
+}
+
 fn channels_of(table: &Table) -> std::result::Result<BTreeMap<(String, String), Table>, String> {
     let mut out = BTreeMap::new();
     let Some(channels) = table.get("channels") else { return Ok(out) };
@@ -430,6 +446,25 @@ fn channels_of(table: &Table) -> std::result::Result<BTreeMap<(String, String), 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_config_is_told_from_the_keys_of_an_account() {
+        for (text, whole) in [
+            ("", false),
+            ("port = 7", false),
+            ("[channels.acme.main]", true),
+            ("[channels.acme.main]\nport = 7", true),
+            ("listen = '127.0.0.1:0'\n[channels.acme.main]", true),
+            ("[modules.rules]", true),
+            ("[plugins.rules]\ntier = 'process'", true),
+            ("channels = ['general']", false),
+            ("[channels]\ngeneral = true", false),
+            ("[channels.general]\ntopic = 'x'", false),
+            ("modules = ['a']\nplugins = 7", false),
+        ] {
+            assert_eq!(is_whole(&text.parse().expect("TOML")), whole, "{text}");
+        }
+    }
 
     #[test]
     fn faults_are_one_sentence() {

@@ -27,16 +27,44 @@ use std::path::PathBuf;
 /// ```
 ///
 /// A key that is none of these is refused. A default is written as JSON would be: text for whatever is read
-/// from text. A field may have any type that is a [`ConfigValue`].
+/// from text, `[]`, `{}` or `null` for what is empty; or it is an expression of Rust. A field may have any type that
+/// is a [`ConfigValue`]. More than 120 keys need `#![recursion_limit = "512"]`.
 #[macro_export]
 macro_rules! config {
-    (
-        $(#[$meta:meta])*
-        $vis:vis struct $name:ident {
-            $($(#[doc = $help:literal])* $key_vis:vis $key:ident: $type:ty $(= $default:expr)?),* $(,)?
-        }
-    ) => {
-        $(#[$meta])*
+    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($fields:tt)* }) => {
+        $crate::__config! { { [$(#[$meta])*] [$vis] $name } {} $($fields)* }
+    };
+}
+
+/// One field after another is moved into the braces, its default as a list of tokens: `[]` and `null` are words of
+/// JSON, and no expressions of Rust that have a type.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __config {
+    ($head:tt { $($done:tt)* }
+        $(#[doc = $help:literal])* $vis:vis $key:ident: $type:ty = null $(, $($rest:tt)*)?) => {
+        $crate::__config! { $head { $($done)* { [$($help)*] [$vis] $key [$type] (null) } } $($($rest)*)? }
+    };
+    ($head:tt { $($done:tt)* }
+        $(#[doc = $help:literal])* $vis:vis $key:ident: $type:ty = [$($item:tt)*] $(, $($rest:tt)*)?) => {
+        $crate::__config! { $head { $($done)* { [$($help)*] [$vis] $key [$type] ([$($item)*]) } } $($($rest)*)? }
+    };
+    ($head:tt { $($done:tt)* }
+        $(#[doc = $help:literal])* $vis:vis $key:ident: $type:ty = { $($item:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::__config! { $head { $($done)* { [$($help)*] [$vis] $key [$type] ({ $($item)* }) } } $($($rest)*)? }
+    };
+    ($head:tt { $($done:tt)* }
+        $(#[doc = $help:literal])* $vis:vis $key:ident: $type:ty = $default:expr $(, $($rest:tt)*)?) => {
+        $crate::__config! { $head { $($done)* { [$($help)*] [$vis] $key [$type] ($default) } } $($($rest)*)? }
+    };
+    ($head:tt { $($done:tt)* }
+        $(#[doc = $help:literal])* $vis:vis $key:ident: $type:ty $(, $($rest:tt)*)?) => {
+        $crate::__config! { $head { $($done)* { [$($help)*] [$vis] $key [$type] () } } $($($rest)*)? }
+    };
+    ({ [$($meta:tt)*] [$vis:vis] $name:ident } {
+        $({ [$($help:literal)*] [$key_vis:vis] $key:ident [$type:ty] ($($default:tt)*) })*
+    }) => {
+        $($meta)*
         #[allow(dead_code, reason = "some keys are for the runtime only")]
         $vis struct $name {
             $($(#[doc = $help])* $key_vis $key: $type),*
@@ -46,7 +74,7 @@ macro_rules! config {
             const KEYS: &'static [$crate::__export::KeyText] = &[
                 $($crate::__export::KeyText::of::<$type>(
                     stringify!($key),
-                    $crate::__default!($($default)?),
+                    $crate::__default!($($default)*),
                     &[$($help),*],
                 )),*
             ];
@@ -70,8 +98,8 @@ macro_rules! __default {
     () => {
         ::core::option::Option::None
     };
-    ($default:expr) => {
-        ::core::option::Option::Some(|| $crate::__export::json!($default))
+    ($($default:tt)+) => {
+        ::core::option::Option::Some(|| $crate::__export::json!($($default)+))
     };
 }
 
@@ -275,6 +303,34 @@ mod tests {
 
     config! {
         struct Nothing {}
+    }
+
+    config! {
+        /// Defaults as JSON has them, and as Rust has them.
+        pub(crate) struct Defaults {
+            none: Vec<String> = [],
+            some: Vec<String> = ["a", "b"],
+            pub empty: BTreeMap<String, u32> = {},
+            table: BTreeMap<String, u32> = { "a": 1, "b": 2 },
+            nothing: Option<String> = null,
+            below: i32 = -1,
+            made: Vec<u32> = vec![DOZEN],
+            first: u32 = [7, 8][0],
+            no: bool = false
+        }
+    }
+
+    #[test]
+    fn a_default_is_written_as_in_json_or_as_in_rust() {
+        let made: Defaults = serde_json::from_value(json!({})).expect("all have defaults");
+        assert_eq!((made.none.len(), made.some, made.empty.len()), (0, vec!["a".into(), "b".into()], 0));
+        assert_eq!((made.table["b"], made.nothing, made.below), (2, None, -1));
+        assert_eq!((made.made, made.first, made.no), (vec![12], 7, false));
+        let described = serde_json::to_value(schema(Defaults::KEYS)).expect("it serialises");
+        let defaults: Vec<&Value> =
+            described["keys"].as_array().expect("keys").iter().map(|key| &key["default"]).collect();
+        let want = json!([[], ["a", "b"], {}, { "a": 1, "b": 2 }, null, -1, [12], 7, false]);
+        assert_eq!(json!(defaults), want);
     }
 
     #[test]

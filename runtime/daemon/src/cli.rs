@@ -159,7 +159,7 @@ pub enum PluginVerb {
 pub struct PluginFile {
     /// The `.so`
     pub file: std::path::PathBuf,
-    /// The config that its accounts' sections are taken from [default: the home's]
+    /// Its config: the keys of one account, or a vestibule.toml with the sections of its accounts [default: the home's]
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<std::path::PathBuf>,
     #[command(flatten)]

@@ -3,17 +3,19 @@
 use crate::cli::{PluginFile, TrustArgs};
 use crate::{print, up};
 use anyhow::anyhow;
+use std::path::Path;
 use vestibule_plugin_api::{ConfigKey, PluginKind, Schema};
 use vestibule_runtime::plugins::{self, Report};
-use vestibule_runtime::{Config, Home};
+use vestibule_runtime::{Config, Home, config};
 
 /// Says whether a file would be loaded and fits its config; an error when not.
 pub async fn check(args: PluginFile) -> anyhow::Result<()> {
     let home = Home::from_env()?;
     let config_file = args.config.unwrap_or_else(|| home.config());
-    let config = Config::load_from(&home, &config_file)?;
+    let alone = keys_alone(&home, &config_file);
+    let config = if alone.is_some() { Config::load(&home)? } else { Config::load_from(&home, &config_file)? };
     let file = std::path::absolute(&args.file).unwrap_or(args.file);
-    let report = plugins::examine(&home, &config, &config_file, &up::program(), &file).await;
+    let report = plugins::examine(&home, &config, (&config_file, alone), &up::program(), &file).await;
     if args.output.json {
         print::json(&serde_json::to_value(&report)?);
     } else {
@@ -24,6 +26,12 @@ pub async fn check(args: PluginFile) -> anyhow::Result<()> {
         (true, false) => Err(anyhow!("{} would be loaded, and not every account started", file.display())),
         (false, _) => Err(anyhow!("{} would not be loaded", file.display())),
     }
+}
+
+/// The keys of an account, where a file holds them alone. A home's own config is always a whole one.
+fn keys_alone(home: &Home, file: &Path) -> Option<toml::Table> {
+    let text = std::fs::read_to_string(file).ok().filter(|_| file != home.config())?;
+    text.parse().ok().filter(|table| !config::is_whole(table))
 }
 
 fn show(report: &Report) {

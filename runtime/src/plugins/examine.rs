@@ -12,9 +12,11 @@ use crate::config::{self, Config};
 use crate::home::Home;
 use crate::private::TemporaryFolder;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use vestibule_plugin_api::{Manifest, Schema};
+use toml::Table;
+use vestibule_plugin_api::{ACCOUNT_MAIN, Manifest, Schema};
 
 /// What came of one check.
 #[derive(Debug, Serialize)]
@@ -49,12 +51,13 @@ pub struct Report {
     pub log: Vec<String>,
 }
 
-/// Checks a file as a house with this home and config would; `config_file` is where that comes from. `program` is run as `program
+/// Checks a file as a house with this home and config would. `config_file` is where the accounts' sections come from:
+/// the config's, or the keys of one that are `alone` in it. `program` is run as `program
 /// plugin-host`: the file is opened there and nowhere else.
 pub async fn examine(
     home: &Home,
     config: &Config,
-    config_file: &Path,
+    (config_file, alone): (&Path, Option<Table>),
     program: &Path,
     file: &Path,
 ) -> Report {
@@ -118,7 +121,11 @@ pub async fn examine(
     }
     report.loads = report.checks.iter().all(|check| check.ok != Some(false));
     if report.loads {
-        report.hold_against(config, config_file, manifest);
+        let sections = match alone {
+            Some(keys) => BTreeMap::from([(ACCOUNT_MAIN.to_owned(), keys)]),
+            None => accounts::sections(config, manifest),
+        };
+        report.hold_against(sections, config_file, manifest);
     }
     report.manifest = Some(checked.inspected.manifest);
     report.sha256 = Some(sha256);
@@ -127,9 +134,8 @@ pub async fn examine(
 
 impl Report {
     /// Checks each account's section of a config against what the plugin describes.
-    fn hold_against(&mut self, config: &Config, config_file: &Path, manifest: &Manifest) {
+    fn hold_against(&mut self, sections: BTreeMap<String, Table>, config_file: &Path, manifest: &Manifest) {
         let file = config_file.display();
-        let sections = accounts::sections(config, manifest);
         if sections.is_empty() {
             let place = fit::place(manifest, "ACCOUNT");
             self.note("config", None, format!("{file}: it has no account there yet; add {place}"));

@@ -300,6 +300,27 @@ fn the_configs_that_the_pages_show_fit() {
     assert_eq!(seen.len(), 5, "{seen:?}");
 }
 
+#[test]
+fn check_takes_the_keys_of_one_account_as_conform_does() {
+    let house = House::new("[plugins.telegram]\nbuilt_in = false\n");
+    let aside = tempfile::tempdir().unwrap();
+    let (keys, file) = (aside.path().join("keys.toml"), aside.path().join("odd.so"));
+    fs::write(&file, odd('O')).unwrap();
+    let telegram = plugin_file("vestibule-telegram");
+    for (plugin, config, ok, words) in [
+        (&telegram, "token = { env = \"T\" }\n", true, "[channels.telegram.main] fits"),
+        (&telegram, "tokn = 1\n", false, "did you mean \"token\"?"),
+        (&telegram, "token = \"t0p\"\n", false, "`token` is a secret: write { env"),
+        (&file, "channels = [\"general\"]\n", true, "[channels.odd.main] fits"),
+    ] {
+        fs::write(&keys, config).unwrap();
+        let (good, report) = checked(&house, plugin, &["--config", keys.to_str().unwrap()]);
+        let (fits, told) = config_check(&report);
+        assert_eq!((good, fits), (ok, Some(ok)), "{config}: {report}");
+        assert!(told.contains(words) && !told.contains("t0p"), "{config}: {told}");
+    }
+}
+
 /// The examination of authors: a start that takes what the schema does not allow.
 #[test]
 fn conform_holds_the_start_to_the_schema() {
