@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use vestibule_plugin_api::*;
 
 config! {
@@ -68,9 +68,18 @@ impl Channel for EchoChannel {
     }
 }
 
+/// Takes calls until it is aborted; the calls end with it.
 async fn accept(listener: TcpListener, writers: Writers, runtime: Runtime) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, writers.clone(), runtime.clone()));
+    let mut calls = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(calls.spawn(serve(stream, writers.clone(), runtime.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, "a call could not be taken");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+        while calls.try_join_next().is_some() {}
     }
 }
 

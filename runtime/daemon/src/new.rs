@@ -34,15 +34,21 @@ struct Template {
     kind: &'static str,
     source: &'static str,
     tests: &'static str,
+    /// Somebody on its platform, for `conform`; a module has none.
+    peer: Option<&'static str>,
     manifest: &'static str,
     readme: &'static str,
 }
+
+/// Where the example listens.
+const PORT: &str = "7007";
 
 const CHANNEL: Template = Template {
     name: "echo",
     kind: "channel",
     source: include_str!("../../../examples/echo-channel/src/lib.rs"),
     tests: include_str!("../../../examples/echo-channel/src/tests.rs"),
+    peer: Some(include_str!("../../../examples/echo-channel/examples/peer.rs")),
     manifest: include_str!("new/channel/Cargo.toml.in"),
     readme: include_str!("new/channel/README.md.in"),
 };
@@ -52,6 +58,7 @@ const MODULE: Template = Template {
     kind: "module",
     source: include_str!("../../../examples/sieve-module/src/lib.rs"),
     tests: include_str!("../../../examples/sieve-module/src/tests.rs"),
+    peer: None,
     manifest: include_str!("new/module/Cargo.toml.in"),
     readme: include_str!("new/module/README.md.in"),
 };
@@ -78,20 +85,26 @@ pub fn new(args: &NewArgs) -> anyhow::Result<()> {
     };
     let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(name));
     let filled = |text: &str| {
-        text.replace("@NAME@", name).replace("@LIB@", &lib_name(name)).replace("@DEPENDENCY@", &dependency)
+        text.replace("@NAME@", name)
+            .replace("@LIB@", &lib_name(name))
+            .replace("@DEPENDENCY@", &dependency)
+            .replace(PORT, &port_of(name).to_string())
     };
     if fs::symlink_metadata(&folder).is_ok() {
         bail!("{} is there already; remove it, or name another with --folder", folder.display());
     }
-    fs::create_dir_all(folder.join("src")).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (file, text) in [
+    let mut files = vec![
         ("Cargo.toml", filled(template.manifest)),
         ("README.md", filled(template.readme)),
         (".gitignore", "/target\n".to_owned()),
         ("src/lib.rs", template.renamed(template.source, name)),
         ("src/tests.rs", template.renamed(template.tests, name)),
-    ] {
+    ];
+    files.extend(template.peer.map(|peer| ("examples/peer.rs", template.renamed(peer, name))));
+    for (file, text) in files {
         let path = folder.join(file);
+        let parent = path.parent().unwrap_or(&folder);
+        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let (folder, lib) = (folder.display(), lib_name(name));
@@ -99,7 +112,8 @@ pub fn new(args: &NewArgs) -> anyhow::Result<()> {
     println!("  cd {folder}");
     println!("  cargo test");
     println!("  cargo build --release");
-    println!("  vestibule plugin conform target/release/lib{lib}.so");
+    let peer = if template.peer.is_some() { " --peer target/debug/examples/peer" } else { "" };
+    println!("  vestibule plugin conform target/release/lib{lib}.so{peer}");
     println!("\nREADME.md in it says how to run it.");
     Ok(())
 }
@@ -131,6 +145,11 @@ fn lib_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
+/// Where a new channel listens: not where the example does, and two of different names seldom at one port.
+fn port_of(name: &str) -> u32 {
+    7100 + name.bytes().map(u32::from).sum::<u32>() % 800
+}
+
 impl Template {
     /// The example's text under another name.
     fn renamed(&self, text: &str, name: &str) -> String {
@@ -138,6 +157,7 @@ impl Template {
         text.replace(&format!("{}{end}", type_name(own)), &format!("{}{end}", type_name(name)))
             .replace(&format!("[{kind}s.{own}"), &format!("[{kind}s.{name}"))
             .replace(&format!("\"{own}\""), &format!("\"{name}\""))
+            .replace(PORT, &port_of(name).to_string())
     }
 }
 
@@ -187,8 +207,8 @@ mod tests {
             assert_eq!(name_fault(name).is_none(), fits, "{name}");
         }
         assert_eq!(
-            (type_name("acme-chat-2"), lib_name("acme-chat-2")),
-            ("AcmeChat2".into(), "acme_chat_2".into())
+            (type_name("acme-chat-2"), lib_name("acme-chat-2"), port_of("acme")),
+            ("AcmeChat2".into(), "acme_chat_2".into(), 7506)
         );
     }
 

@@ -3,7 +3,12 @@
 use crate::bot_api::{BotApi, TOKEN};
 use crate::support::{Api, House, binary, free_port, plugin_file};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The report on a file.
 struct Report(Value);
@@ -148,9 +153,31 @@ fn terminal_conforms_in_both_tiers() {
     let socket = format!("socket={}", folder.path().join("terminal.sock").display());
     let run =
         |tier: &str| conform("vestibule-terminal", &["--tier", tier, "--set", &socket, "--set", "token=t"]);
-    run("in-process").is_good(&["questions", "find", "webhook", "start after a crash", "secrets"]);
-    // A process of its own may open no local socket: it is handed one.
-    run("process").is_good(&["questions", "find", "webhook", "secrets"]);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| sit_at(&folder.path().join("terminal.sock"), &over));
+        run("in-process").is_good(&["questions", "find", "webhook", "start after a crash", "secrets"]);
+        // A process of its own may open no local socket: it is handed one.
+        run("process").is_good(&["questions", "find", "webhook", "secrets"]);
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Somebody at an interactive terminal, who comes back whenever it hangs up.
+fn sit_at(socket: &Path, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        if let Ok(mut terminal) = UnixStream::connect(socket) {
+            let _ = terminal.write_all(b"{\"token\":\"t\",\"interactive\":true}\n");
+            let _ = std::io::copy(&mut terminal, &mut std::io::sink());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// The command line of somebody who calls the example, says hello and listens, again and again.
+fn caller(at: std::net::SocketAddr) -> String {
+    let call = format!("exec 3<>/dev/tcp/{}/{} && echo hello >&3 && cat <&3 >/dev/null", at.ip(), at.port());
+    format!("bash -c 'while :; do ({call}) 2>/dev/null; sleep 0.05; done'")
 }
 
 #[test]
@@ -158,9 +185,92 @@ fn the_example_conforms_in_both_tiers() {
     let free = free_port();
     let listen = format!("listen={free}");
     let skipped = ["questions", "find", "webhook", "secrets"];
-    conform("vestibule-echo-channel", &["--set", &listen]).is_good(&skipped);
+    let args = ["--set", &listen, "--peer", &caller(free)];
+    let report = conform("vestibule-echo-channel", &args);
+    report.is_good(&skipped);
+    // Also after its process was killed, it goes to who called anew.
+    for check in ["text", "files", "many in flight", "restart"] {
+        assert!(report.words(check).contains("done"), "{check}: {}", report.words(check));
+    }
     let in_process = ["questions", "find", "webhook", "start after a crash", "secrets"];
-    conform("vestibule-echo-channel", &["--set", &listen, "--tier", "in-process"]).is_good(&in_process);
+    let args = [&args[..], &["--tier", "in-process"]].concat();
+    conform("vestibule-echo-channel", &args).is_good(&in_process);
+}
+
+#[test]
+fn a_channel_that_delivered_nothing_is_not_ok() {
+    let listen = format!("listen={}", free_port());
+    let args = ["--set", &listen, "--calls", "8"];
+    let report = conform("vestibule-echo-channel", &args);
+    assert_eq!(report.of("failed"), ["delivery"]);
+    assert!(report.words("delivery").contains("--peer"), "{}", report.words("delivery"));
+    let absent = conform("vestibule-echo-channel", &[&args[..], &["--peer", "true"]].concat());
+    assert_eq!(absent.of("failed"), ["peer", "delivery"]);
+    assert!(
+        absent.words("peer").starts_with("the peer has ended (exit status: 0)"),
+        "{}",
+        absent.words("peer")
+    );
+    conform("vestibule-echo-channel", &[&args[..], &["--skip", "delivery"]].concat()).is_good(&[
+        "questions",
+        "find",
+        "webhook",
+        "secrets",
+    ]);
+}
+
+#[test]
+fn what_is_not_chosen_is_not_made() {
+    let names = |report: &Report| {
+        let checks = report.0["checks"].as_array().unwrap().iter();
+        checks.map(|check| check["check"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let only = ["--only", "text", "--only", "restart"];
+    let chosen = conform("vestibule-faulty", &only);
+    assert_eq!(names(&chosen), ["text", "restart"]);
+    assert_eq!((chosen.words("text"), chosen.of("failed")), ("done", vec![]));
+    let all = conform("vestibule-faulty", &["--calls", "8", "--peer", "true"]);
+    let rest =
+        conform("vestibule-faulty", &["--calls", "8", "--skip", "peer", "--skip", "end", "--peer", "true"]);
+    assert_eq!(names(&all).len(), names(&rest).len() + 2);
+
+    let unknown = Command::new(binary())
+        .args(["plugin", "conform", plugin_file("vestibule-faulty").to_str().unwrap(), "--only", "texts"])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    let (before, known) = words.trim_end().split_once("; there are: ").expect(&words);
+    assert!(before.ends_with("there is no check `texts`") && !unknown.status.success(), "{words}");
+    let of_module = conform("vestibule-sieve-module", &["--set", "forbidden=[\"hello\"]", "--calls", "8"]);
+    let made: BTreeSet<String> = names(&all).into_iter().chain(names(&of_module)).collect();
+    assert_eq!(known.split(", ").map(str::to_owned).collect::<BTreeSet<_>>(), made);
+}
+
+#[test]
+fn what_is_under_way_is_shown_before_it_is_over() {
+    let mut conform = Command::new(binary())
+        .args(["plugin", "conform", plugin_file("vestibule-faulty").to_str().unwrap()])
+        .args(["--set", "at_stop=never", "--calls", "8"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = conform.stdout.take().unwrap();
+    let (mut shown, mut piece) = (String::new(), [0; 4096]);
+    while !shown.contains("stop while busy") {
+        let read = out.read(&mut piece).unwrap();
+        assert!(read > 0, "{shown}");
+        shown += std::str::from_utf8(&piece[..read]).unwrap();
+    }
+    // It takes 5 s, which is told afterwards.
+    assert!(shown.trim_end().ends_with("stop while busy"), "{shown}");
+    assert!(conform.try_wait().unwrap().is_none());
+    out.read_to_string(&mut shown).unwrap();
+    let line = shown.lines().find(|line| line.starts_with("stop while busy")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!((words[3], words[5]), ("FAILED", "s"), "{line}");
+    assert!(words[4].parse::<f64>().unwrap() >= 5.0, "{line}");
+    assert!(!conform.wait().unwrap().success());
 }
 
 #[test]
@@ -187,7 +297,7 @@ fn a_bug_fails_the_check_that_is_there_for_it() {
         assert_eq!(report.of("failed").first().map(String::as_str), Some(check), "{fault}: {:#}", report.0);
         assert!(report.words(check).contains(words), "{fault}: {}", report.words(check));
         // However bad it is, the examination goes on to its end.
-        assert_eq!(report.0["checks"].as_array().unwrap().len(), 32, "{fault}: {:#}", report.0);
+        assert_eq!(report.0["checks"].as_array().unwrap().len(), 33, "{fault}: {:#}", report.0);
     };
     std::thread::scope(|threads| {
         for row in table {
@@ -270,7 +380,7 @@ fn a_file_that_cannot_be_loaded_is_one_failed_check() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text.contains("FAILED   file  it is not a shared library") && text.contains("0 ok, 1 failed"),
+        text.contains("FAILED     0.00 s  it is not a shared library") && text.contains("0 ok, 1 failed"),
         "{text}"
     );
 }

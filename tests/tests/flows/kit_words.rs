@@ -37,14 +37,17 @@ fn section<'a>(text: &'a str, heading: &str) -> &'a str {
 /// Follows commands as a person in a fresh home would; answers what was printed.
 struct Reader {
     home: tempfile::TempDir,
+    /// Where the example listens, and where the crate does.
     port: String,
+    crate_port: String,
 }
 
 impl Reader {
     fn new() -> Reader {
         let home = tempfile::Builder::new().prefix("vst-").tempdir().unwrap();
         let free = free_port();
-        let reader = Reader { home, port: free.port().to_string() };
+        let [port, crate_port] = [free, free_port()].map(|free| free.port().to_string());
+        let reader = Reader { home, port, crate_port };
         let vestibule = reader.home.path().join(".local/share/vestibule");
         fs::create_dir_all(&vestibule).unwrap();
         let listen = format!("listen = \"127.0.0.1:{}\"", reader.port);
@@ -66,10 +69,10 @@ impl Reader {
         let (home, shared, lock) = (self.home.path(), folder.join("target"), root().join("Cargo.lock"));
         let made = |name| {
             format!(
-                "cd {name}; ln -s {} target; cp {} .; sed -i s/7007/{}/ src/lib.rs",
+                "cd {name}; ln -s {} target; cp {} .; sed -i s/7506/{}/ src/lib.rs $(ls examples/* 2>/dev/null)",
                 shared.display(),
                 lock.display(),
-                self.port
+                self.crate_port
             )
         };
         let script = script
@@ -80,8 +83,8 @@ impl Reader {
             )
             .replace(" --release", "")
             .replace("target/release/", "target/debug/")
-            .replace("127.0.0.1:7008", "127.0.0.1:0")
             .replace("7007", &self.port)
+            .replace("7506", &self.crate_port)
             .replace("sleep 2", "settle")
             .replace("-q 1 ", "-q 3 ")
             .replace("cd acme", &made("acme"))
@@ -228,9 +231,13 @@ fn write_a_channel_is_followed_literally() {
 
     let _ = fs::remove_dir_all(folder.join("acme"));
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    // After the example: both run in one house, each where it listens.
+    let [(_, drop_in)] = &blocks(section(&readme, "Drop in a plugin"))[..] else { panic!("one block") };
+    let drop_in = drop_in.replace("vestibule plugin list", "settle; vestibule plugin list");
     let [(_, write)] = &blocks(section(&readme, "Write a channel"))[..] else { panic!("one block") };
-    let script = format!("vestibule up & settle\n{write}\nsettle\nvestibule plugin list");
+    let live = "for i in $(seq 300); do vestibule status >now; grep -qE '^acme .* live' now && break; sleep 0.1; done";
+    let script = format!("vestibule up & settle\n{drop_in}\n{write}\n{live}; cat now");
     let printed = Reader::new().follow(&script, &folder);
-    let loaded = printed.lines().any(|line| line.starts_with("acme ") && line.contains(" loaded "));
-    assert!(printed.contains(" 0 failed, ") && loaded, "{printed}");
+    let live = |name: &str| printed.lines().any(|line| line.starts_with(name) && line.contains(" live"));
+    assert!(printed.contains(" 0 failed, ") && live("echo ") && live("acme "), "{printed}");
 }

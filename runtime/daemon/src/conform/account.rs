@@ -1,5 +1,6 @@
 //! The life of an account: started, stopped while busy, started again.
 
+use super::peer;
 use super::report::Outcome;
 use super::trial::{Said, Trial};
 use serde_json::{Value, json};
@@ -15,18 +16,23 @@ pub async fn start(trial: &mut Trial) {
     trial.check("before the start", before).await;
     trial.check("config of another shape", shape).await;
     trial.check("config with a typo", typo).await;
-    let config = trial.config.clone();
-    let started = trial.start(config).await;
-    trial.live = matches!(started, Said::Done(_));
-    trial
-        .check("start", async |_| match started {
-            Said::Done(_) => Ok(Outcome::Ok("its account starts".into())),
-            said => Err(format!(
-                "its account does not start ({}): give it a config with --config or --set",
-                said.words()?
-            )),
-        })
-        .await;
+    let mut live = false;
+    let mut start = async |trial: &Trial| match trial.start(trial.config.clone()).await {
+        Said::Done(_) => {
+            live = true;
+            Ok(Outcome::Ok("its account starts".into()))
+        }
+        said => Err(format!(
+            "its account does not start ({}): give it a config with --config or --set",
+            said.words()?
+        )),
+    };
+    if trial.place.choice.has("start") {
+        trial.check("start", start).await;
+    } else {
+        drop(start(trial).await);
+    }
+    trial.live = live;
 }
 
 async fn before(trial: &Trial) -> Result<Outcome, String> {
@@ -74,6 +80,8 @@ pub async fn end(trial: &mut Trial) {
     trial.check_live("silence after the stop", silence).await;
     trial
         .check_live("restart", async |trial| {
+            // It is stopped already, unless that check was left out.
+            trial.stop().await.words()?;
             let config = trial.config.clone();
             match trial.start(config).await {
                 Said::Done(_) => {}
@@ -85,6 +93,7 @@ pub async fn end(trial: &mut Trial) {
                     ));
                 }
             }
+            let _ = peer::meet(trial).await;
             let words = trial.work("restart", "after the restart").await.words()?;
             Ok(Outcome::Ok(format!("it starts again; a call then: {words}")))
         })

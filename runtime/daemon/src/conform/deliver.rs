@@ -5,6 +5,7 @@ use super::report::Outcome;
 use super::trial::{Said, Trial};
 use super::work::{ODD_TEXTS, long_text};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use vestibule_plugin_api::wire::{self, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
     Attachment, Blob, Capability, Content, ID_BYTES_MAX, Offer, Receipt, WebhookRequest,
@@ -25,6 +26,22 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("find", find).await;
     trial.check_live("webhook", webhook).await;
     trial.check_live("another account", another_account).await;
+    trial.check_live("delivery", delivery).await;
+}
+
+/// Whether any of it arrived: what is answered with errors alone was not tried.
+async fn delivery(trial: &Trial) -> Result<Outcome, String> {
+    let (answered, done) =
+        (trial.deliveries.answered.load(Ordering::Relaxed), trial.deliveries.done.load(Ordering::Relaxed));
+    match (answered, done) {
+        (0, _) => Ok(Outcome::Skipped("no check that delivers was made".into())),
+        (_, 1..) => Ok(Outcome::Ok(format!("{done} of {answered} messages were delivered"))),
+        (_, 0) => Err(format!(
+            "none of {answered} messages was delivered, so it is not known what its replies become: name a chat that \
+             there is with --chat and --thread, or let --peer COMMAND write to it first. A channel that delivers \
+             nothing at all is examined with `--skip delivery`"
+        )),
+    }
 }
 
 async fn words(trial: &Trial, id: &str, text: &str) -> Result<Outcome, String> {

@@ -3,8 +3,10 @@
 //! is judged by its answer, and an error of the vocabulary is one.
 
 mod account;
+mod choice;
 mod deliver;
 mod module;
+mod peer;
 mod report;
 mod schema;
 mod seam;
@@ -49,6 +51,16 @@ pub struct ConformArgs {
     /// The platform's id of a thread in it
     #[arg(long, value_name = "ID")]
     pub thread: Option<String>,
+    /// Somebody on the platform: a program that makes the channel hand over a message once its account is started,
+    /// and again whenever it is started again. The test messages then go to where that came from
+    #[arg(long, value_name = "COMMAND", conflicts_with = "thread")]
+    pub peer: Option<String>,
+    /// Make this check only; repeat for more
+    #[arg(long, value_name = "CHECK")]
+    pub only: Vec<String>,
+    /// Leave this check out; repeat for more
+    #[arg(long, value_name = "CHECK")]
+    pub skip: Vec<String>,
     /// How many calls the memory is watched over
     #[arg(long, default_value_t = 2_000)]
     pub calls: u32,
@@ -77,7 +89,7 @@ pub async fn conform(args: ConformArgs) -> anyhow::Result<()> {
     if args.output.json {
         crate::print::json(&report.json());
     } else {
-        report.print();
+        report.print_sum();
     }
     match report.failed() {
         0 => Ok(()),
@@ -89,19 +101,21 @@ pub async fn conform(args: ConformArgs) -> anyhow::Result<()> {
 async fn examine(args: &ConformArgs, tier: TierWanted, copies: PathBuf) -> anyhow::Result<report::Report> {
     let file = std::fs::canonicalize(&args.file)
         .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", args.file.display()))?;
+    let shown = !args.output.json;
     let place = trial::Place {
+        shown,
+        choice: choice::Choice::new(&args.only, &args.skip).map_err(anyhow::Error::msg)?,
         file,
         copies,
         tier,
         account: args.account.clone(),
-        chat: args.chat.clone(),
-        thread: args.thread.clone(),
         deadline: Duration::from_secs(args.deadline.unwrap_or(DEADLINE_SECONDS)),
         calls: args.calls.max(8),
     };
-    let mut trial = match Trial::open(place).await {
+    let at = trial::At { chat: args.chat.clone(), thread: args.thread.clone() };
+    let mut trial = match Trial::open(place, at).await {
         Ok(trial) => trial,
-        Err(why) => return Ok(report::Report::not_opened(&args.file, why)),
+        Err(why) => return Ok(report::Report::not_opened(&args.file, why, shown)),
     };
     let manifest = trial.manifest().clone();
     let is_module = manifest.kind == PluginKind::Module;
@@ -114,6 +128,7 @@ async fn examine(args: &ConformArgs, tier: TierWanted, copies: PathBuf) -> anyho
             args.account == ACCOUNT_MAIN,
             "a module has one account, `{ACCOUNT_MAIN}`: leave out --account"
         );
+        anyhow::ensure!(args.peer.is_none(), "a module has no platform: leave out --peer");
         trial.place.deadline = Duration::from_secs(args.deadline.unwrap_or(MODULE_DEADLINE_SECONDS));
     }
     let config = config_of(args, &section, &manifest.secrets).map_err(anyhow::Error::msg)?;
@@ -122,6 +137,9 @@ async fn examine(args: &ConformArgs, tier: TierWanted, copies: PathBuf) -> anyho
     seam::examine(&mut trial).await;
     schema::examine(&mut trial).await;
     account::start(&mut trial).await;
+    if let Some(command) = &args.peer {
+        peer::start(&mut trial, command).await;
+    }
     match is_module {
         true => module::examine(&mut trial).await,
         false => deliver::examine(&mut trial).await,
@@ -140,7 +158,7 @@ fn config_of(args: &ConformArgs, names: &[&str], secrets: &[String]) -> Result<V
                 .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
             let whole: toml::Table =
                 text.parse().map_err(|error| format!("{} is not TOML: {error}", path.display()))?;
-            if names.first().is_some_and(|room| whole.contains_key(*room)) {
+            if config::is_whole(&whole) {
                 let named = names.iter().try_fold(&whole, |table, name| table.get(*name)?.as_table());
                 let none = || format!("{} has no [{}]", path.display(), names.join("."));
                 named.cloned().ok_or_else(none)?
@@ -202,6 +220,8 @@ mod tests {
             ("port = 7", Ok(json!({ "port": 7 }))),
             ("[channels.acme.main]\nport = 7", Ok(json!({ "port": 7 }))),
             ("[channels.other.main]\nport = 7", Err("has no [channels.acme.main]")),
+            ("channels = ['general']", Ok(json!({ "channels": ["general"] }))),
+            ("[channels.general]\nloud = true", Ok(json!({ "channels": { "general": { "loud": true } } }))),
             ("token = 'plain'", Err("`token` is a secret")),
             ("port", Err("is not TOML")),
         ] {

@@ -1,10 +1,14 @@
 //! What was found, for a person and for a program.
 
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 use vestibule_plugin_api::{Manifest, PluginKind};
 use vestibule_runtime::words;
 
+/// How wide the names of the checks are shown, in characters: the longest of them.
+const NAME_CHARS: usize = 23;
 /// The longest sentence about a check that is shown, in characters.
 const WORDS_CHARS_MAX: usize = 2_000;
 
@@ -19,23 +23,33 @@ pub enum Outcome {
     Skipped(String),
 }
 
-/// All of it.
+/// All of it; for a person each line is shown as soon as there is something to say.
 pub struct Report {
     plugin: Value,
-    title: String,
-    checks: Vec<(&'static str, Outcome)>,
+    shown: bool,
+    checks: Vec<Check>,
+}
+
+struct Check {
+    name: &'static str,
+    outcome: Outcome,
+    took: Duration,
 }
 
 impl Report {
-    /// An empty one.
-    pub fn new(manifest: &Manifest, tier: &str) -> Report {
+    /// An empty one, shown to a person or not.
+    pub fn new(manifest: &Manifest, tier: &str, shown: bool) -> Report {
         let (name, version, channel) = (&manifest.name, &manifest.version, &manifest.channel_type);
         let kind = match manifest.kind {
             PluginKind::Module => "module".to_owned(),
             PluginKind::Channel | PluginKind::Unknown => format!("channel {channel}"),
         };
+        if shown {
+            let title = format!("{name} {version}, {kind}, vocabulary {}, tier {tier}", manifest.api);
+            println!("{}\n", words::line(title, WORDS_CHARS_MAX));
+        }
         Report {
-            title: format!("{name} {version}, {kind}, vocabulary {}, tier {tier}", manifest.api),
+            shown,
             plugin: json!({
                 "name": name, "version": version, "kind": manifest.kind, "channel": channel,
                 "api": manifest.api, "tier": tier, "capabilities": manifest.capabilities,
@@ -46,14 +60,32 @@ impl Report {
     }
 
     /// The report of a file that cannot be opened.
-    pub fn not_opened(file: &Path, why: String) -> Report {
-        let checks = vec![("file", Outcome::Failed(why))];
-        Report { plugin: Value::Null, title: file.display().to_string(), checks }
+    pub fn not_opened(file: &Path, why: String, shown: bool) -> Report {
+        if shown {
+            println!("{}\n", words::line(file.display().to_string(), WORDS_CHARS_MAX));
+        }
+        let mut report = Report { plugin: Value::Null, shown, checks: vec![] };
+        report.begin("file");
+        report.add("file", Outcome::Failed(why), Duration::ZERO);
+        report
     }
 
-    /// Adds what a check found.
-    pub fn add(&mut self, check: &'static str, outcome: Outcome) {
-        self.checks.push((check, outcome));
+    /// Says which check is under way.
+    pub fn begin(&self, check: &'static str) {
+        if self.shown {
+            print!("{check:NAME_CHARS$}  ");
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    /// Adds what the check found that was under way, and how long it took.
+    pub fn add(&mut self, name: &'static str, outcome: Outcome, took: Duration) {
+        if self.shown {
+            let (outcome, said) = parts(&outcome);
+            let outcome = if outcome == "failed" { "FAILED" } else { outcome };
+            println!("{outcome:7}  {:>6.2} s  {}", took.as_secs_f64(), words::line(said, WORDS_CHARS_MAX));
+        }
+        self.checks.push(Check { name, outcome, took });
     }
 
     /// How many checks failed.
@@ -62,30 +94,25 @@ impl Report {
     }
 
     fn count(&self, of: impl Fn(&Outcome) -> bool) -> usize {
-        self.checks.iter().filter(|(_, outcome)| of(outcome)).count()
+        self.checks.iter().filter(|check| of(&check.outcome)).count()
     }
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let checks = self.checks.iter().map(|(check, outcome)| {
-            let (outcome, words) = parts(outcome);
-            json!({ "check": check, "outcome": outcome, "words": words })
+        let checks = self.checks.iter().map(|check| {
+            let (outcome, words) = parts(&check.outcome);
+            let ms = u64::try_from(check.took.as_millis()).unwrap_or(u64::MAX);
+            json!({ "check": check.name, "outcome": outcome, "words": words, "ms": ms })
         });
         json!({ "plugin": self.plugin, "checks": checks.collect::<Vec<_>>(), "failed": self.failed() })
     }
 
-    /// For people.
-    pub fn print(&self) {
-        println!("{}\n", words::line(&self.title, WORDS_CHARS_MAX));
-        let width = self.checks.iter().map(|(check, _)| check.len()).max().unwrap_or(0);
-        for (check, outcome) in &self.checks {
-            let (outcome, said) = parts(outcome);
-            let outcome = if outcome == "failed" { "FAILED" } else { outcome };
-            println!("{outcome:7}  {check:width$}  {}", words::line(said, WORDS_CHARS_MAX));
-        }
+    /// The sum of it, for people.
+    pub fn print_sum(&self) {
         let ok = self.count(|outcome| matches!(outcome, Outcome::Ok(_)));
         let skipped = self.count(|outcome| matches!(outcome, Outcome::Skipped(_)));
-        println!("\n{ok} ok, {} failed, {skipped} skipped", self.failed());
+        let seconds = self.checks.iter().map(|check| check.took).sum::<Duration>().as_secs_f64();
+        println!("\n{ok} ok, {} failed, {skipped} skipped, in {seconds:.1} s", self.failed());
     }
 }
 

@@ -1,10 +1,14 @@
 //! A plugin under examination: how it is asked, and how its answers are read.
 
+use super::choice::Choice;
+use super::peer;
 use super::report::{Outcome, Report};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use vestibule_plugin_api::testing::ScriptedRuntime;
 use vestibule_plugin_api::wire::{self, Empty, Request};
 use vestibule_plugin_api::{
@@ -30,14 +34,22 @@ pub struct Place {
     pub tier: TierWanted,
     /// The account's name.
     pub account: String,
-    /// The chat of the test messages.
-    pub chat: String,
-    /// A thread in it.
-    pub thread: Option<String>,
     /// How long one call may take.
     pub deadline: Duration,
     /// How many calls the memory is watched over.
     pub calls: u32,
+    /// Which checks are made.
+    pub choice: Choice,
+    /// Whether a person looks on.
+    pub shown: bool,
+}
+
+/// Where the test messages go.
+pub struct At {
+    /// The platform's id of the chat.
+    pub chat: String,
+    /// That of a thread in it.
+    pub thread: Option<String>,
 }
 
 /// An answer, as far as it can be read.
@@ -94,10 +106,25 @@ pub struct Trial {
     /// Values that must appear nowhere.
     pub hidden: Vec<(String, String)>,
     /// Every reason the plugin gave.
-    pub reasons: std::sync::Mutex<Vec<String>>,
+    pub reasons: Mutex<Vec<String>>,
+    /// Somebody on the platform; ended with the trial.
+    pub peer: tokio::sync::Mutex<Option<tokio::process::Child>>,
+    /// How many deliveries were answered, and how many of them were done.
+    pub deliveries: Deliveries,
+    at: Mutex<At>,
     rig: Rig,
     report: Report,
-    stuck: std::sync::atomic::AtomicBool,
+    stuck: AtomicBool,
+    heard_before_start: AtomicUsize,
+}
+
+/// What came of what was to be delivered.
+#[derive(Default)]
+pub struct Deliveries {
+    /// Those that were answered.
+    pub answered: AtomicU32,
+    /// Those that were done.
+    pub done: AtomicU32,
 }
 
 impl Trial {
@@ -105,7 +132,8 @@ impl Trial {
     ///
     /// # Errors
     /// The loader's sentence.
-    pub async fn open(place: Place) -> Result<Trial, String> {
+    pub async fn open(place: Place, at: At) -> Result<Trial, String> {
+        let begin = Instant::now();
         let house = ScriptedRuntime::new();
         let rig = open(&place, &house).await?;
         let house = if rig.manifest.kind == PluginKind::Module { house.for_module() } else { house };
@@ -113,8 +141,12 @@ impl Trial {
             TierWanted::InProcess => "in-process",
             TierWanted::Process => "process",
         };
-        let mut report = Report::new(&rig.manifest, tier);
-        report.add("file", Outcome::Ok("the loader opens it and its machinery starts".into()));
+        let mut report = Report::new(&rig.manifest, tier, place.shown);
+        if place.choice.has("file") {
+            report.begin("file");
+            let words = "the loader opens it and its machinery starts";
+            report.add("file", Outcome::Ok(words.into()), begin.elapsed());
+        }
         Ok(Trial {
             place,
             config: json!({}),
@@ -122,10 +154,14 @@ impl Trial {
             house,
             live: false,
             hidden: vec![],
-            reasons: std::sync::Mutex::default(),
+            reasons: Mutex::default(),
+            at: Mutex::new(at),
+            peer: tokio::sync::Mutex::default(),
+            deliveries: Deliveries::default(),
             rig,
             report,
-            stuck: std::sync::atomic::AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
+            heard_before_start: AtomicUsize::new(0),
         })
     }
 
@@ -152,8 +188,13 @@ impl Trial {
         name: &'static str,
         check: impl AsyncFnOnce(&Trial) -> Result<Outcome, String>,
     ) {
+        if !self.place.choice.has(name) {
+            return;
+        }
+        let begin = Instant::now();
+        self.report.begin(name);
         let outcome = check(self).await.unwrap_or_else(Outcome::Failed);
-        self.report.add(name, outcome);
+        self.report.add(name, outcome, begin.elapsed());
         self.go_on().await;
     }
 
@@ -171,12 +212,25 @@ impl Trial {
 
     /// Notes a check that needs the account, which is not started.
     pub fn skip(&mut self, name: &'static str) {
-        self.report.add(name, Outcome::Skipped("its account is not started".into()));
+        if self.place.choice.has(name) {
+            self.report.begin(name);
+            self.report.add(name, Outcome::Skipped("its account is not started".into()), Duration::ZERO);
+        }
+    }
+
+    /// Where the test messages go.
+    pub fn at(&self) -> MutexGuard<'_, At> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many messages it had handed over when it was last started.
+    pub fn heard_before_start(&self) -> usize {
+        self.heard_before_start.load(Ordering::Relaxed)
     }
 
     /// Whether nobody answers any more: its process is dead, or a call hangs.
     pub fn is_gone(&self) -> bool {
-        self.stuck.load(std::sync::atomic::Ordering::Relaxed) || self.rig.is_dead()
+        self.stuck.load(Ordering::Relaxed) || self.rig.is_dead()
     }
 
     /// After a check that killed or hung the plugin, the next one gets a new one.
@@ -189,6 +243,9 @@ impl Trial {
             self.live = false; // what hangs in this process stays there
         } else if self.live {
             self.live = self.again().await.is_ok() && self.start(self.config.clone()).await.words().is_ok();
+            if self.live {
+                let _ = peer::meet(self).await; // who stays away shows in what cannot be delivered
+            }
         } else {
             let _ = self.again().await;
         }
@@ -211,26 +268,32 @@ impl Trial {
         if self.live {
             let _ = self.stop().await;
         }
-        let Trial { rig, mut report, .. } = self;
-        let begun = std::time::Instant::now();
+        let Trial { rig, mut report, place, .. } = self;
+        let begun = Instant::now();
+        if place.choice.has("end") {
+            report.begin("end");
+        }
         let left = rig.close().await;
         let outcome = match left {
             0 => Outcome::Ok(format!("its machinery ended after {} ms", begun.elapsed().as_millis())),
             left => Outcome::Failed(format!("{left} calls were still open 2 s after it was told to end")),
         };
-        report.add("end", outcome);
+        if place.choice.has("end") {
+            report.add("end", outcome, begun.elapsed());
+        }
         report
     }
 
     /// A message of this text for the test chat.
     pub fn message(&self, id: &str, text: &str) -> OutboundMessage {
+        let at = self.at();
         OutboundMessage {
             id: id.to_owned(),
             address: Address {
                 channel_type: ChannelType::from(self.rig.manifest.channel_type.as_str()),
                 account: Account::from(self.place.account.as_str()),
-                platform_id: PlatformId::from(self.place.chat.as_str()),
-                thread_id: self.place.thread.as_deref().map(ThreadId::from),
+                platform_id: PlatformId::from(at.chat.as_str()),
+                thread_id: at.thread.as_deref().map(ThreadId::from),
             },
             content: Content::Text { text: text.to_owned() },
             taken_at: Some(Timestamp::now()),
@@ -248,7 +311,7 @@ impl Trial {
     /// Waits for an answer, and reads it.
     pub async fn hear<T: DeserializeOwned>(&self, begun: Begun, deadline: Duration) -> Said<T> {
         let Ok((code, frame)) = tokio::time::timeout(deadline, begun.answer()).await else {
-            self.stuck.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.stuck.store(true, Ordering::Relaxed);
             return Said::Bug(format!("it did not answer within {} s", deadline.as_secs()));
         };
         let said = read(code, &frame);
@@ -258,7 +321,7 @@ impl Trial {
             return Said::Bug(format!("its process ended: {why}"));
         }
         if let Ok(words) = said.words() {
-            let mut reasons = self.reasons.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
             if reasons.len() < 1_000 {
                 reasons.push(words);
             }
@@ -268,11 +331,22 @@ impl Trial {
 
     /// Delivers a message.
     pub async fn deliver(&self, message: OutboundMessage) -> Said<Receipt> {
-        self.ask(wire::frame_with_blobs(Request::Deliver { message })).await
+        let said = self.ask(wire::frame_with_blobs(Request::Deliver { message })).await;
+        self.count(&said);
+        said
+    }
+
+    /// Counts the answer to a delivery.
+    pub fn count<T>(&self, said: &Said<T>) {
+        self.deliveries.answered.fetch_add(1, Ordering::Relaxed);
+        if let Said::Done(_) = said {
+            self.deliveries.done.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Starts the account with a config.
     pub async fn start(&self, config: Value) -> Said<Empty> {
+        self.heard_before_start.store(self.house.messages().len(), Ordering::Relaxed);
         if let Some(socket) = self.manifest().local_socket(&config)
             && let Err(error) = self.rig.open_socket(socket)
         {

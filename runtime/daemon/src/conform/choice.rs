@@ -1,0 +1,91 @@
+//! Which checks are made.
+
+/// All checks, of channels and of modules.
+const CHECKS: [&str; 37] = [
+    "file",
+    "manifest",
+    "unknown verb",
+    "damaged frames",
+    "schema",
+    "schema and start",
+    "before the start",
+    "config of another shape",
+    "config with a typo",
+    "start",
+    "peer",
+    "text",
+    "same id again",
+    "same question again",
+    "empty text",
+    "long text",
+    "odd text",
+    "unknown kind",
+    "unknown fields",
+    "files",
+    "questions",
+    "find",
+    "webhook",
+    "another account",
+    "delivery",
+    "other stations",
+    "what channels do",
+    "many in flight",
+    "withdrawn calls",
+    "memory and descriptors",
+    "stop while busy",
+    "silence after the stop",
+    "restart",
+    "start after a crash",
+    "what it said",
+    "secrets",
+    "end",
+];
+
+/// The operator's choice. What a check needs, such as a started account, is made all the same.
+pub struct Choice {
+    only: Vec<String>,
+    skip: Vec<String>,
+}
+
+impl Choice {
+    /// Takes what `--only` and `--skip` say.
+    ///
+    /// # Errors
+    /// There is no such check.
+    pub fn new(only: &[String], skip: &[String]) -> Result<Choice, String> {
+        match only.iter().chain(skip).find(|name| !CHECKS.contains(&name.as_str())) {
+            None => Ok(Choice { only: only.to_vec(), skip: skip.to_vec() }),
+            Some(name) => Err(format!("there is no check `{name}`; there are: {}", CHECKS.join(", "))),
+        }
+    }
+
+    /// Whether this check is made.
+    pub fn has(&self, name: &str) -> bool {
+        let is = |chosen: &String| chosen == name;
+        (self.only.is_empty() || self.only.iter().any(is)) && !self.skip.iter().any(is)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_checks_are_made() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        for (only, skip, name, made) in [
+            (&[][..], &[][..], "text", true),
+            (&["text"], &[], "text", true),
+            (&["text"], &[], "files", false),
+            (&["text", "files"], &[], "files", true),
+            (&[], &["files"], "files", false),
+            (&[], &["files"], "text", true),
+            (&["text"], &["text"], "text", false),
+        ] {
+            let choice = Choice::new(&words(only), &words(skip)).expect("there are such checks");
+            assert_eq!(choice.has(name), made, "{only:?} {skip:?} {name}");
+        }
+        assert!(Choice::new(&words(&["texts"]), &[]).is_err_and(|why| why.contains("same id again")));
+        assert!(Choice::new(&[], &words(&["texts"])).is_err());
+    }
+}
