@@ -13,7 +13,7 @@ use crate::wake::Places;
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
     agents, clock, control, delivery, destinations, http, launcher, ledger, messaging_groups, questions,
-    wirings,
+    wake, wirings,
 };
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
@@ -94,6 +94,7 @@ impl Running {
         tokio::spawn(restore_missing_files(house.clone()));
         tokio::spawn(read_what_is_held(house.clone()));
         tokio::spawn(sweep_attachments(house.clone()));
+        tokio::spawn(wake::watch_clock(house.clone()));
         // Tried now, beside everything else: the first message finds it chosen.
         let chooser = house.clone();
         tokio::spawn(async move {
@@ -178,6 +179,9 @@ async fn prepare(central: &Central) -> Result<()> {
                 unknown,
                 "deliveries were cut off by a crash; they are sent once more when their adapter is live"
             );
+        }
+        if let Some(standing) = wake::clock_standing() {
+            ledger::note_clock(db, &standing, clock::now())?;
         }
         ledger::distrust_other_boots(db)?;
         ledger::forget_events(db, clock::now())?;

@@ -25,6 +25,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0018_failing.sql")),
     M::up(include_str!("../ledger/migrations/0019_states.sql")),
     M::up(include_str!("../ledger/migrations/0020_set_back.sql")),
+    M::up(include_str!("../ledger/migrations/0021_deferred.sql")),
 ];
 
 /// Applies what is missing.

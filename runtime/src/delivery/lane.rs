@@ -260,6 +260,21 @@ mod tests {
         }
     }
 
+    /// The time for which it is tried begins when it is due, however long before that it was taken.
+    #[test]
+    fn a_deferred_reply_is_tried_for_as_long_as_any() {
+        let day = 24 * 3600 * 1000;
+        for (due_at, want) in [(9 * day, "pending"), (8 * day - 1, "failed")] {
+            let (db, delivery) = sending("x");
+            let delivery = Delivery { due_at: Timestamp(due_at), ..delivery };
+            let outcome = Err(CallError::Plugin(PluginError::retry("busy")));
+            let now = Timestamp(9 * day);
+            record_outcome(&db, &Registry::default(), &delivery, &outcome, (Doubt::MayDouble, 0), now)
+                .expect("on record");
+            assert_eq!(story(&db).0, want, "{due_at}");
+        }
+    }
+
     /// A platform's words come with every attempt.
     #[test]
     fn of_a_long_reason_the_beginning_is_kept() {

@@ -215,13 +215,14 @@ pub fn with_id(db: &Connection, message_out_id: &str) -> Result<Vec<Record>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Opens a delivery again: it goes to `address`, in its old place among its session's, and is tried for as long as a
-/// new one. False when its session is gone.
+/// Opens a delivery again: it goes to `address`, in its old place among its session's, not before the time that its agent
+/// named, and is tried for as long as a new one. False when its session is gone.
 pub fn reopen(db: &Connection, record: &Record, address: &Address, now: Timestamp) -> Result<bool> {
     let Some(change) = bump(db, &record.session_id)? else { return Ok(false) };
     let [channel, account, chat, thread] = address_params(address);
     db.prepare_cached(
-        "UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = 0, look_up = 0, due_at = ?3, \
+        "UPDATE deliveries SET state = CASE WHEN due_at > ?3 THEN 'deferred' ELSE 'pending' END, attempts = 0, \
+         next_attempt_at = 0, look_up = 0, due_at = MAX(due_at, ?3), \
          settled_at = NULL, change = ?4, channel_type = ?5, account = ?6, platform_id = ?7, thread_id = ?8 \
          WHERE session_id = ?1 AND message_out_id = ?2",
     )?
@@ -360,6 +361,18 @@ mod tests {
             "what it failed of is kept"
         );
         assert_eq!(next(&db).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn one_for_later_that_was_dropped_is_for_later_again() {
+        let db = ledger();
+        let later = MessageOut { deliver_after: Some("1970-01-01 00:00:09".into()), ..reply("a", 1) };
+        record_reply(&db, "s", &later, Ok(&address()), Timestamp(1)).expect("it is new");
+        for (now, state, due_at) in [(500, State::Deferred, 9_000), (9_500, State::Pending, 9_500)] {
+            drop_one(&db, &only(&db, "a"), Timestamp(now)).expect("it is dropped");
+            assert!(reopen(&db, &only(&db, "a"), &address(), Timestamp(now)).expect("it is opened"));
+            assert_eq!((only(&db, "a").state, only(&db, "a").due_at), (state, Timestamp(due_at)));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - What one session has for one address goes out in order: its head holds what follows.
 //! - Sessions take turns, and none holds another's: not by a head that fails, nor by how much it has.
+//! - A reply whose time has not come holds nothing, and costs a turn nothing.
 
 use super::deliveries::Delivery;
 use crate::clock::Timestamp;
@@ -53,7 +54,8 @@ pub(super) fn address_params(address: &Address) -> [Option<&str>; 4] {
 /// The next reply for an address, recorded as `sending`: committed before the channel is called. In a ring of
 /// the sessions it is the turn of the next after the one named; one whose head cannot go now is passed over.
 pub fn claim_next(db: &Connection, address: &Address, after: Option<&str>, now: Timestamp) -> Result<Claim> {
-    let (after, mut later) = (after.unwrap_or_default(), None::<Timestamp>);
+    let mut later = due_next(db, address, now)?;
+    let after = after.unwrap_or_default();
     for (mut last, end) in [(after.to_owned(), None), (String::new(), Some(after))] {
         while let Some(head) = next_head(db, address, &last, end)? {
             match head.next_attempt_at {
@@ -65,6 +67,23 @@ pub fn claim_next(db: &Connection, address: &Address, after: Option<&str>, now: 
         }
     }
     Ok(later.map_or(Claim::Nothing, Claim::Later))
+}
+
+const DUE: &str = "UPDATE deliveries SET state = 'pending' WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 \
+                   AND thread_id IS ?4 AND due_at <= ?5 AND state = 'deferred'";
+const DUE_NEXT: &str = "SELECT MIN(due_at) FROM deliveries WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 \
+                        AND thread_id IS ?4 AND state = 'deferred'";
+
+/// Lets what was deferred until now take its place; answers when the next one does.
+fn due_next(db: &Connection, address: &Address, now: Timestamp) -> Result<Option<Timestamp>> {
+    let at = address_params(address);
+    let next = db.prepare_cached(DUE_NEXT)?.query_row(at, |r| r.get::<_, Option<i64>>(0))?.map(Timestamp);
+    if next.is_none_or(|next| next > now) {
+        return Ok(next);
+    }
+    let [channel, account, chat, thread] = at;
+    db.prepare_cached(DUE)?.execute(params![channel, account, chat, thread, now.0])?;
+    Ok(db.prepare_cached(DUE_NEXT)?.query_row(at, |r| r.get::<_, Option<i64>>(0))?.map(Timestamp))
 }
 
 const NEXT_HEAD: &str = "SELECT session_id, message_out_id, CASE state WHEN 'pending' THEN next_attempt_at END \
@@ -205,6 +224,62 @@ mod tests {
         }
     }
 
+    /// A reply that may go out at this time.
+    fn at(id: &str, seq: i64, time: &str) -> vestibule_session::MessageOut {
+        vestibule_session::MessageOut { deliver_after: Some(time.into()), ..reply(id, seq) }
+    }
+
+    #[test]
+    fn what_is_not_due_holds_nothing_and_goes_out_when_it_is() {
+        let db = ledger();
+        let replies = [
+            at("later", 1, "1970-01-01T00:00:09.000Z"),
+            at("soon", 3, "1970-01-01 00:00:05"),
+            reply("now", 5),
+            at("past", 7, "1969-01-01 00:00:00"),
+            at("nonsense", 9, "soon"),
+        ];
+        for one in &replies {
+            record_reply(&db, "s", one, Ok(&address()), Timestamp(1)).expect("it is new");
+        }
+        let next = |now: i64| match claim_next(&db, &address(), None, Timestamp(now)).expect("it answers") {
+            Claim::Deliver(delivery) => {
+                settle(&db, &delivery, Ok(None), Timestamp(now)).expect("it is settled");
+                format!("{} {} {}", delivery.message_out_id, delivery.taken_at.0, delivery.due_at.0)
+            }
+            Claim::Later(at) => format!("later {}", at.0),
+            Claim::Nothing => "nothing".to_owned(),
+        };
+        for (now, want) in [
+            (1_000, "now 1 1"),
+            (1_000, "past 1 1"),
+            (1_000, "nonsense 1 1"),
+            (1_000, "later 5000"),
+            (4_999, "later 5000"),
+            (5_000, "soon 1 5000"),
+            (5_000, "later 9000"),
+            (9_000, "later 1 9000"),
+            (9_000, "nothing"),
+        ] {
+            assert_eq!(next(now), want, "{now}");
+        }
+        assert_eq!(pending_of(&db, "s", 9).expect("it is counted").replies, 0);
+    }
+
+    /// The clock may be set back between two replies, and a power cut have numbers given again.
+    #[test]
+    fn replies_go_out_in_the_order_in_which_they_were_taken() {
+        let db = ledger();
+        for (id, seq, taken_at) in [("first", 7, 900), ("second", 3, 500), ("third", 5, 100)] {
+            record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(taken_at)).expect("it is new");
+        }
+        for want in ["first", "second", "third"] {
+            let delivery = claimed(&db, None).expect("the next");
+            assert_eq!(delivery.message_out_id, want);
+            settle(&db, &delivery, Ok(None), Timestamp(2)).expect("it is settled");
+        }
+    }
+
     #[test]
     fn what_a_session_has_open_is_counted() {
         let db = filled(&[("a", 1), ("a", 3), ("b", 1), ("c", 1), ("c", 3), ("c", 5)]);
@@ -231,19 +306,23 @@ mod tests {
             replies.push(("other", 1));
             let db = filled(&replies);
             for seq in 1..=rows {
+                let later = at(&format!("later{seq}"), -seq, "2999-01-01 00:00:00");
+                record_reply(&db, "flood", &later, Ok(&address()), Timestamp(1)).expect("on record");
                 let done = reply(&format!("done{seq}"), 2 * seq + 1);
                 record_reply(&db, "other", &done, Err("no"), Timestamp(1)).expect("on record");
             }
             let mut turn = db.prepare(NEXT_HEAD).expect("it is SQL");
-            let at = address();
-            let [channel, account, chat, thread] = address_params(&at);
+            let at_address = address();
+            let [channel, account, chat, thread] = address_params(&at_address);
             let head: String = turn
                 .query_row(params![channel, account, chat, thread, "flood", None::<&str>], |r| r.get(0))
                 .expect("a head");
             assert_eq!(head, "other");
             let mut count = db.prepare(PENDING_OF).expect("it is SQL");
             count.query_row(params!["other", 1_000], |_| Ok(())).expect("a row");
-            [turn, count].map(|statement| {
+            let mut due_next = db.prepare(DUE_NEXT).expect("it is SQL");
+            due_next.query_row(address_params(&at_address), |_| Ok(())).expect("a row");
+            [turn, count, due_next].map(|statement| {
                 assert_eq!(statement.get_status(StatementStatus::Sort), 0);
                 assert_eq!(statement.get_status(StatementStatus::FullscanStep), 0);
                 statement.get_status(StatementStatus::VmStep)
@@ -258,6 +337,9 @@ mod tests {
                 statement.query_map(rusqlite::params_from_iter(vec![""; count]), |r| r.get::<_, String>(3));
             rows.expect("it runs").collect::<rusqlite::Result<Vec<_>>>().expect("a plan").join("; ")
         };
+        for sql in [DUE, DUE_NEXT] {
+            assert!(plan(sql).contains("INDEX deliveries_deferred"), "{}", plan(sql));
+        }
         assert!(plan(NEXT_HEAD).contains("USING INDEX deliveries_open"), "{}", plan(NEXT_HEAD));
         assert!(
             plan(PENDING_OF).contains("USING COVERING INDEX deliveries_unsettled"),

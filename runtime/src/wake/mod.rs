@@ -10,12 +10,15 @@
 //! decide  from state and event to state and steps; pure
 //! lane    waits, asks `decide`, performs
 //! places  how many runners there may be, and who waits
+//! steps   looks whether the wall's clock was set
 //! ```
 
 mod decide;
 mod lane;
 mod places;
 mod state;
+mod steps;
 
 pub use lane::serve;
 pub use places::{Count, Places};
+pub use steps::{standing as clock_standing, watch as watch_clock};

@@ -2,8 +2,10 @@
 //! operator who decides.
 
 use crate::agents::{drop_file, listed};
-use crate::support::{House, Terminal, rows, until};
+use crate::support::{House, PATIENCE, Terminal, rows, until};
+use rusqlite::Connection;
 use std::fs;
+use std::path::Path;
 
 /// A house whose agent echoes and in which a module refuses to let rude words out.
 fn guarded() -> House {
@@ -80,14 +82,23 @@ fn what_reaches_no_agent_is_listed_and_counted() {
     assert!(house.ok(&["status"]).contains("2 messages in 1 chats; `vestibule dropped-message list`"));
 }
 
+fn open(file: &Path) -> Connection {
+    let db = Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    db.busy_timeout(PATIENCE).unwrap();
+    db
+}
+
 /// Writes into the agent's own file what a tool in its sandbox would.
 fn write(house: &House, chat: &str, content: &str) {
-    let file = house.sessions()[0].join("out/outbound.db");
-    let row = "INSERT INTO messages_out (id, seq, timestamp, kind, channel_type, platform_id, content) \
-        SELECT 'tool-' || (MAX(seq) + 2), MAX(seq) + 2, '', 'chat-sdk', 'terminal', ?1, ?2 FROM messages_out";
-    let db =
-        rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-    db.execute(row, [chat, content]).unwrap();
+    write_for(house, chat, content, None);
+}
+
+/// The same, with a time before which it does not go out.
+fn write_for(house: &House, chat: &str, content: &str, deliver_after: Option<&str>) {
+    let row = "INSERT INTO messages_out (id, seq, timestamp, kind, channel_type, platform_id, content, deliver_after) \
+        SELECT 'tool-' || (MAX(seq) + 2), MAX(seq) + 2, '', 'chat-sdk', 'terminal', ?1, ?2, ?3 FROM messages_out";
+    let file = open(&house.sessions()[0].join("out/outbound.db"));
+    file.execute(row, rusqlite::params![chat, content, deliver_after]).unwrap();
 }
 
 #[test]
@@ -113,5 +124,86 @@ fn a_card_goes_out_in_words_and_the_agent_reads_of_what_cannot() {
         "to terminal:elsewhere, \u{201c}the report\u{201d}, was not delivered: the chat terminal:elsewhere is not known.",
     ] {
         assert!(told.contains(why), "{told}");
+    }
+}
+
+/// What SQLite makes of an expression about a time in milliseconds.
+fn time<T: rusqlite::types::FromSql>(expression: &str, ms: i64) -> T {
+    let db = Connection::open_in_memory().unwrap();
+    db.query_row(&format!("SELECT {expression} FROM (SELECT ?1 AS ms)"), [ms], |r| r.get(0)).unwrap()
+}
+
+fn now_ms() -> i64 {
+    time("CAST(unixepoch('subsec') * 1000 AS INTEGER)", 0)
+}
+
+fn iso(ms: i64) -> String {
+    time("strftime('%Y-%m-%dT%H:%M:%fZ', ms / 1000.0, 'unixepoch')", ms)
+}
+
+/// A house whose agent was spoken to.
+fn spoken_to() -> (House, Terminal) {
+    let house = House::new("").up();
+    let mut terminal = Terminal::connect(&house, true);
+    terminal.say("hello");
+    assert_eq!(terminal.reply(), "hello");
+    (house, terminal)
+}
+
+#[test]
+fn a_reply_for_later_holds_nobody_up_and_goes_out_at_its_time() {
+    let (mut house, mut terminal) = spoken_to();
+    write_for(&house, "local", r#"{"text":"next year"}"#, Some("2999-01-01 00:00:00"));
+    write(&house, "local", r#"{"text":"now"}"#);
+    assert_eq!(terminal.reply(), "now");
+    let list = house.json(&["delivery", "list"]);
+    assert_eq!((&list[0]["state"], list.as_array().unwrap().len()), (&"deferred".into(), 1), "{list}");
+    assert_eq!(list[0]["next_attempt_at"], "2999-01-01T00:00:00.000Z");
+    let soon = now_ms() + 1_500;
+    write_for(&house, "local", r#"{"text":"soon"}"#, Some(&iso(soon)));
+    assert_eq!(terminal.reply(), "soon");
+    assert!(now_ms() >= soon, "not before its time");
+
+    // Across a restart, too.
+    house.stop();
+    open(&house.home.path().join("vestibule.db"))
+        .execute("UPDATE deliveries SET due_at = ?1 WHERE state = 'deferred'", [now_ms()])
+        .unwrap();
+    house.start();
+    assert_eq!(Terminal::connect(&house, true).reply(), "next year");
+}
+
+/// Puts a reply into the record as if it had failed and were to be tried again in an hour, and the clock as if it had
+/// been an hour ahead when that was decided.
+fn an_hour_ahead(house: &House) {
+    let hour = 3_600_000;
+    open(&house.home.path().join("vestibule.db"))
+        .execute_batch(&format!(
+            "BEGIN IMMEDIATE; UPDATE deliveries SET state = 'pending', next_attempt_at = {} WHERE state = 'deferred'; \
+             UPDATE meta SET value = substr(value, 1, instr(value, ' ')) || (substr(value, instr(value, ' ')) + {hour}) \
+             WHERE key = 'clock'; COMMIT",
+            now_ms() + hour
+        ))
+        .unwrap();
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    for stopped in [false, true] {
+        let (mut house, mut terminal) = spoken_to();
+        write_for(&house, "local", r#"{"text":"late"}"#, Some("2999-01-01 00:00:00"));
+        until("it is on record", || {
+            (house.query::<i64>("SELECT COUNT(*) FROM deliveries") == [2]).then_some(())
+        });
+        if stopped {
+            house.stop();
+            an_hour_ahead(&house);
+            house.start();
+            terminal = Terminal::connect(&house, true);
+        } else {
+            an_hour_ahead(&house);
+        }
+        assert_eq!(terminal.reply(), "late", "{stopped}");
+        assert!(stopped || house.log().contains("the clock was set"), "{}", house.log());
     }
 }

@@ -1,0 +1,169 @@
+use super::super::{Claim, claim_next};
+use super::*;
+
+pub fn ledger() -> Connection {
+    let db = crate::db::in_memory();
+    db.execute_batch(
+        "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+         INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
+    )
+    .expect("it fills");
+    db
+}
+
+pub fn reply(id: &str, seq: i64) -> MessageOut {
+    MessageOut {
+        id: id.into(),
+        seq,
+        in_reply_to: None,
+        timestamp: String::new(),
+        deliver_after: None,
+        kind: "chat".into(),
+        platform_id: Some("c".into()),
+        channel_type: Some("x".into()),
+        thread_id: None,
+        content: "{}".into(),
+        account: None,
+    }
+}
+
+pub fn address() -> Address {
+    Address { channel_type: "x".into(), account: "main".into(), platform_id: "c".into(), thread_id: None }
+}
+
+fn claim(db: &Connection) -> Option<Delivery> {
+    match claim_next(db, &address(), None, Timestamp(1_000)).expect("it answers") {
+        Claim::Deliver(delivery) => Some(*delivery),
+        Claim::Nothing | Claim::Later(_) => None,
+    }
+}
+
+fn story(db: &Connection) -> Vec<String> {
+    let sql =
+        "SELECT message_out_id || ' ' || state || ' ' || possible_duplicate FROM deliveries ORDER BY seq";
+    let mut statement = db.prepare(sql).expect("it is SQL");
+    statement.query_map([], |r| r.get(0)).expect("it runs").collect::<rusqlite::Result<_>>().expect("rows")
+}
+
+#[test]
+fn one_reply_after_the_other_and_none_twice() {
+    let db = ledger();
+    for (id, seq) in [("a", 1), ("b", 3)] {
+        assert!(record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new"));
+    }
+    assert!(!record_reply(&db, "s", &reply("a", 5), Ok(&address()), Timestamp(1)).expect("it is known"));
+    let first = claim(&db).expect("the oldest");
+    assert_eq!((first.message_out_id.as_str(), first.attempts), ("a", 1));
+    assert_eq!(claim(&db), None, "the next waits for it");
+    try_later(&db, &first, Some(Timestamp(2_000)), "away", None).expect("it is recorded");
+    assert_eq!(claim(&db), None, "it still holds its lane");
+    try_later(&db, &first, Some(Timestamp(500)), "away", None).expect("it is recorded");
+    let again = claim(&db).expect("again");
+    settle(&db, &again, Ok(Some("p1")), Timestamp(3)).expect("it is settled");
+    assert_eq!(claim(&db).expect("the next").message_out_id, "b");
+    assert_eq!(story(&db), ["a delivered 0", "b sending 0"]);
+}
+
+/// The database was put back, and the agent's file was not.
+#[test]
+fn what_a_session_wrote_that_was_set_back_is_held_and_holds_nobody() {
+    let db = ledger();
+    record_reply(&db, "s", &reply("before", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+    super::super::mark_set_back(&db, "s", true).expect("it is marked");
+    for (id, seq) in [("before", 1), ("since", 3)] {
+        record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is read");
+    }
+    record_reply(&db, "s", &reply("wrong", 5), Err("no"), Timestamp(1)).expect("it is read");
+    db.execute_batch("UPDATE sessions SET set_back = 0").expect("all was read");
+    record_reply(&db, "s", &reply("later", 7), Ok(&address()), Timestamp(1)).expect("it is new");
+    for id in ["before", "later"] {
+        let next = claim(&db).expect("it goes out");
+        assert_eq!(next.message_out_id, id);
+        settle(&db, &next, Ok(None), Timestamp(3)).expect("it is settled");
+    }
+    assert_eq!(claim(&db), None);
+    assert_eq!(story(&db), ["before delivered 0", "since held 0", "wrong failed 0", "later delivered 0"]);
+}
+
+/// An agent may be refused without end, and as largely as it likes.
+#[test]
+fn of_what_is_refused_the_first_bytes_are_kept_and_every_reason() {
+    let db = ledger();
+    let large = |id: &str, seq| {
+        let long = || Some("x".repeat(1024));
+        let content = format!(r#"{{"text":"{}"}}"#, "x".repeat(100_000));
+        MessageOut { in_reply_to: long(), thread_id: long(), platform_id: long(), content, ..reply(id, seq) }
+    };
+    for seq in 0..200 {
+        let refused = large(&format!("r{seq}"), seq);
+        assert!(record_reply(&db, "s", &refused, Err("no destination"), Timestamp(1)).expect("on record"));
+    }
+    let of = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).expect("a row");
+    let kept = "SUM(length(content) + length(kind) + COALESCE(length(in_reply_to), 0) + COALESCE(length(platform_id), 0) \
+                + COALESCE(length(channel_type), 0) + COALESCE(length(thread_id), 0))";
+    assert_eq!(of(&format!("SELECT {kept} FROM deliveries")), of("SELECT refused_bytes FROM sessions"));
+    assert!((100_000..=REFUSED_BYTES_MAX).contains(&of("SELECT refused_bytes FROM sessions")));
+    assert_eq!(of("SELECT COUNT(*) FROM deliveries WHERE content <> ''"), 2, "those that fit");
+    let told = "SELECT COUNT(*) FROM deliveries WHERE state = 'failed' AND last_error = 'no destination' \
+                AND content_bytes = 100011 AND message_out_id = 'r' || seq";
+    assert_eq!(of(told), 200);
+    // A small one still has room, and what may go out is never cut.
+    record_reply(&db, "s", &reply("small", 401), Err("no"), Timestamp(1)).expect("on record");
+    record_reply(&db, "s", &large("fine", 403), Ok(&address()), Timestamp(1)).expect("on record");
+    assert_eq!(of("SELECT COUNT(*) FROM deliveries WHERE content <> '' AND seq > 400"), 2);
+}
+
+/// An agent said it, or a platform.
+#[test]
+fn why_it_failed_is_kept_as_one_bounded_line() {
+    let db = ledger();
+    let why = format!("two\nlines\u{1b}[2J {}", "x".repeat(100_000));
+    record_reply(&db, "s", &reply("a", 1), Err(&why), Timestamp(1)).expect("it is refused");
+    for (id, seq) in [("b", 3), ("c", 5)] {
+        record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
+    }
+    let b = claim(&db).expect("the oldest");
+    settle(&db, &b, Err(&why), Timestamp(3)).expect("it is settled");
+    let c = claim(&db).expect("the next");
+    try_later(&db, &c, None, &why, None).expect("it is parked");
+    for id in ["a", "b", "c"] {
+        let sql = "SELECT last_error FROM deliveries WHERE message_out_id = ?1";
+        let kept: String = db.query_row(sql, [id], |r| r.get(0)).expect("a reason");
+        assert!(kept.starts_with("two lines\u{fffd}[2J xxx"), "{id}: {kept}");
+        assert_eq!(kept.chars().count(), words::REASON_CHARS_MAX, "{id}");
+    }
+}
+
+/// Also when the adapter was not there in between: then nothing was asked.
+#[test]
+fn who_was_in_doubt_stays_in_doubt_until_it_is_settled() {
+    let db = ledger();
+    record_reply(&db, "s", &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+    let first = claim(&db).expect("it is sent");
+    try_later(&db, &first, Some(Timestamp(-5_000)), "no answer", Some(Doubt::LookUp)).expect("on record");
+    let second = claim(&db).expect("it is looked up");
+    assert!(second.look_up);
+    try_later(&db, &second, None, "not live", None).expect("it is parked");
+    unpark(&db, "x", "main", Doubt::LookUp, Timestamp(0)).expect("the adapter");
+    assert!(claim(&db).expect("it goes on").look_up);
+}
+
+#[test]
+fn what_a_crash_cut_off_is_marked_by_what_the_channel_can() {
+    let cases = [
+        (Doubt::SendAgain, "a sending 0", false),
+        (Doubt::MayDouble, "a sending 1", false),
+        (Doubt::LookUp, "a sending 0", true),
+    ];
+    for (can, want, look_up) in cases {
+        let db = ledger();
+        record_reply(&db, "s", &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+        claim(&db).expect("it is being sent");
+        assert_eq!(mark_unknown(&db).expect("the crash"), 1);
+        assert_eq!(claim(&db), None, "it waits for its adapter");
+        assert_eq!(unpark(&db, "x", "main", can, Timestamp(-1_000)).expect("the adapter"), [address()]);
+        let again = claim(&db).expect("once more");
+        assert_eq!(again.look_up, look_up, "{can:?}");
+        assert_eq!(story(&db), [want]);
+    }
+}
