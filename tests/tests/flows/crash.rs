@@ -16,12 +16,17 @@ fn a_message_that_was_taken_is_answered_after_a_crash() {
     let states = "SELECT state FROM deliveries";
     // The terminal that asked has gone with the crash: the reply is on record as undeliverable.
     until("it is answered", || (house.query::<String>(states) == ["failed"]).then_some(()));
-    assert_eq!(house.query::<String>("SELECT status FROM messages_in"), ["completed"]);
+    let asked = "SELECT status FROM messages_in WHERE \"trigger\"";
+    assert_eq!(house.query::<String>(asked), ["completed"]);
+    let told = "SELECT COUNT(*) FROM messages_in WHERE id LIKE 'undelivered-%' AND NOT \"trigger\"";
+    assert_eq!(house.query::<i64>(told), [1], "its agent will read of it");
 }
 
 #[test]
 fn a_reply_that_nobody_read_before_the_crash_is_delivered() {
     let mut house = House::new("").up();
+    // It answers once, also where it reads of replies that reached nobody.
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "echo heard"]);
     house.chat("warm");
     for round in 0..5 {
         let mut client = Terminal::connect(&house, false);
@@ -29,12 +34,12 @@ fn a_reply_that_nobody_read_before_the_crash_is_delivered() {
         std::thread::sleep(Duration::from_millis(round));
         house.kill();
         house.start();
-        let open = "SELECT COUNT(*) FROM messages_in WHERE status = 'pending'";
+        let open = "SELECT COUNT(*) FROM messages_in WHERE status = 'pending' AND \"trigger\"";
         until("all is answered", || (house.query::<i64>(open) == [0]).then_some(()));
     }
     let answered = "SELECT COUNT(*) FROM deliveries WHERE state IN ('delivered', 'failed')";
     until("all is settled", || (house.query::<i64>(answered) == [6]).then_some(()));
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in"), [6]);
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), [6]);
     let twice = "SELECT COUNT(*) FROM (SELECT in_reply_to FROM deliveries GROUP BY 1 HAVING COUNT(*) > 1)";
     assert_eq!(house.query::<i64>(twice), [0], "no message is answered twice");
 }
