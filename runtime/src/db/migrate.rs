@@ -26,6 +26,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0019_states.sql")),
     M::up(include_str!("../ledger/migrations/0020_set_back.sql")),
     M::up(include_str!("../ledger/migrations/0021_deferred.sql")),
+    M::up(include_str!("../sessions/migrations/0022_agent_shared.sql")),
 ];
 
 /// Applies what is missing.
@@ -44,4 +45,79 @@ pub fn to_latest(db: &mut Connection) -> Result<()> {
         rusqlite_migration::Error::RusqliteError { err, .. } => Error::Db(err),
         error => Error::Setup(format!("the central database cannot be brought up to date: {error}")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database as the migrations before this one left it, with these rows, brought up to date.
+    fn upgraded(before: &str, rows: &str) -> Connection {
+        let mut db = super::super::empty_in_memory();
+        let count = ALL.iter().position(|one| format!("{one:?}").contains(before)).expect("its words");
+        Migrations::from_slice(ALL).to_version(&mut db, count).expect("it is made");
+        db.execute_batch(rows).expect("it fills");
+        to_latest(&mut db).expect("it is brought up to date");
+        db
+    }
+
+    fn one<T: rusqlite::types::FromSql>(db: &Connection, sql: &str) -> Option<T> {
+        db.query_row(sql, [], |r| r.get(0)).expect("a row")
+    }
+
+    const AGENT: &str = "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+                         INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0);";
+
+    #[test]
+    fn deliveries_keep_their_order_and_their_story() {
+        let row = |id: &str, seq: i64, state: &str, taken_at: i64| {
+            format!(
+                "INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, content_bytes, state, attempts, \
+                 last_error, look_up, taken_at, change) VALUES ('s', '{id}', {seq}, 'chat', '{{}}', 2, '{state}', 3, 'why', 1, \
+                 {taken_at}, 4);"
+            )
+        };
+        let rows = [
+            AGENT.to_owned(),
+            row("b", 5, "parked", 20),
+            row("a", 3, "failed", 20),
+            row("c", 1, "pending", 30),
+        ];
+        let db = upgraded("deliveries_anew", &rows.concat());
+        let story = "SELECT group_concat(message_out_id || state || position || due_at || attempts || last_error || look_up || \
+                     change || content_bytes, ' ') FROM (SELECT * FROM deliveries ORDER BY position)";
+        let want = "afailed1203why142 bparked2203why142 cpending3303why142";
+        assert_eq!(one::<String>(&db, story).as_deref(), Some(want));
+        assert_eq!(one(&db, "SELECT last_position FROM sessions"), Some(3));
+    }
+
+    #[test]
+    fn the_session_for_all_stays_the_one_that_was_used() {
+        let chat = |id: &str, mode: &str| {
+            format!(
+                "INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) VALUES ('{id}', 'x', 'main', \
+                 '{id}', 0); INSERT INTO wirings (id, messaging_group_id, agent_group_id, engage_mode, session_mode, \
+                 ignored_message_policy, created_at) VALUES ('w{id}', '{id}', 'ag', 'mention', '{mode}', 'drop', 0);"
+            )
+        };
+        let session = |id: &str, chat: &str, thread: &str, at: i64| {
+            format!(
+                "INSERT INTO sessions (id, agent_group_id, messaging_group_id, thread_id, created_at, last_active) \
+                 VALUES ('{id}', 'ag', {chat}, {thread}, {at}, 0);"
+            )
+        };
+        let all = "SELECT group_concat(id) FROM sessions WHERE agent_shared";
+        let wired = [chat("all", "agent-shared"), chat("own", "shared")].concat();
+        for (sessions, want) in [
+            (session("old", "'all'", "NULL", 1) + &session("new", "'all'", "NULL", 2), Some("new")),
+            (session("old", "'all'", "NULL", 1) + &session("new", "'own'", "NULL", 2), Some("old")),
+            (session("old", "'all'", "NULL", 1) + &session("new", "'all'", "'t'", 2), Some("old")),
+            (session("new", "NULL", "NULL", 2), Some("new")),
+        ] {
+            let db = upgraded("agent_shared", &format!("{AGENT} DELETE FROM sessions; {wired} {sessions}"));
+            assert_eq!(one::<String>(&db, all).as_deref(), want, "{sessions}");
+        }
+        let db = upgraded("agent_shared", &format!("{AGENT} {}", chat("own", "shared")));
+        assert_eq!(one::<String>(&db, all), None, "no wiring asks for one");
+    }
 }

@@ -61,12 +61,20 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     Ok(db)
 }
 
-/// A central database of a unit test.
+/// A database of a unit test, with no table in it.
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
+fn empty_in_memory() -> Connection {
+    let db = Connection::open_in_memory().expect("memory is there");
+    db.execute_batch("PRAGMA foreign_keys = ON").expect("it is set");
+    db
+}
+
+/// A central database of a unit test.
+#[cfg(test)]
 pub fn in_memory() -> Connection {
-    let mut db = Connection::open_in_memory().expect("it opens");
-    migrate::to_latest(&mut db).expect("it migrates");
+    let mut db = empty_in_memory();
+    migrate::to_latest(&mut db).expect("all migrations apply");
     db
 }
 

@@ -30,7 +30,8 @@ pub fn adoption_of(db: &Connection, source: &str) -> Result<Option<Adoption>> {
 }
 
 /// Opens the session that a folder becomes. It stays in quarantine until [`finish_adoption`]; what comes
-/// in meanwhile is numbered after the folder's rows.
+/// in meanwhile is numbered after the folder's rows. One that belongs to no chat is the agent's session for all that it
+/// hears, unless it has one.
 ///
 /// # Errors
 /// The agent already has a session for this chat.
@@ -45,7 +46,8 @@ pub fn begin_adoption(
 ) -> Result<Adoption> {
     let there: Option<String> = db
         .query_row(
-            "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id IS ?3",
+            "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id IS ?3 \
+             AND NOT agent_shared",
             params![agent_group_id, messaging_group_id, thread_id],
             |r| r.get(0),
         )
@@ -61,7 +63,8 @@ pub fn begin_adoption(
         format!("it is being taken over from {source}; if that stopped, run `vestibule session adopt` again");
     db.execute(
         "INSERT INTO sessions (id, agent_group_id, messaging_group_id, thread_id, created_at, last_active, last_seq, \
-         quarantined) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7)",
+         quarantined, agent_shared) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, \
+         ?3 IS NULL AND NOT EXISTS (SELECT 1 FROM sessions WHERE agent_group_id = ?2 AND agent_shared))",
         params![id, agent_group_id, messaging_group_id, thread_id, now.0, highest_in, why],
     )?;
     db.execute(

@@ -1,7 +1,8 @@
 //! Sessions: which mailbox a message belongs to.
 //!
-//! Invariant: a session belongs to one agent group for ever; several agents in one chat never share
-//! one.
+//! Invariants:
+//! - A session belongs to one agent group for ever; several agents in one chat never share one.
+//! - An agent group has one session for all that it hears, at most, and that never changes.
 
 mod adoption;
 
@@ -41,7 +42,7 @@ pub enum SessionKey {
     Shared,
     /// One for the thread of the chat.
     PerThread(String),
-    /// One for all the agent group hears: its newest, whatever it was opened for.
+    /// One for all the agent group hears.
     AgentShared,
 }
 
@@ -96,7 +97,8 @@ pub fn open_or_create(
     let found = match key {
         SessionKey::Shared => db
             .prepare_cached(
-                "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id IS NULL",
+                "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id IS NULL \
+                 AND NOT agent_shared",
             )?
             .query_row([agent_group_id, messaging_group_id], |r| r.get(0))
             .optional()?,
@@ -107,7 +109,7 @@ pub fn open_or_create(
             .query_row([agent_group_id, messaging_group_id, thread], |r| r.get(0))
             .optional()?,
         SessionKey::AgentShared => db
-            .prepare_cached("SELECT id FROM sessions WHERE agent_group_id = ?1 ORDER BY created_at DESC, id DESC LIMIT 1")?
+            .prepare_cached("SELECT id FROM sessions WHERE agent_group_id = ?1 AND agent_shared")?
             .query_row([agent_group_id], |r| r.get(0))
             .optional()?,
     };
@@ -120,10 +122,10 @@ pub fn open_or_create(
         SessionKey::Shared | SessionKey::AgentShared => None,
     };
     db.prepare_cached(
-        "INSERT INTO sessions (id, agent_group_id, messaging_group_id, thread_id, created_at, last_active) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+        "INSERT INTO sessions (id, agent_group_id, messaging_group_id, thread_id, created_at, last_active, agent_shared) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)",
     )?
-    .execute(params![id, agent_group_id, messaging_group_id, thread, now.0])?;
+    .execute(params![id, agent_group_id, messaging_group_id, thread, now.0, *key == SessionKey::AgentShared])?;
     Ok(id)
 }
 
@@ -208,5 +210,54 @@ mod tests {
         assert_eq!(kept.chars().count(), words::REASON_CHARS_MAX);
         set_quarantined(&db, &id, None).expect("on record");
         assert_eq!(named(&db, &id).expect("it is there").quarantined, None);
+    }
+
+    #[test]
+    fn an_agent_has_one_session_for_all_that_it_hears() {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0), ('other', 'b', 'b', 0); \
+             INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) \
+             VALUES ('one', 'x', 'main', 'one', 0), ('two', 'x', 'main', 'two', 0)",
+        )
+        .expect("it fills");
+        let open = |agent: &str, chat: &str, key: &SessionKey, at: i64| {
+            open_or_create(&db, agent, chat, key, Timestamp(at)).expect("it is opened")
+        };
+        let shared = open("ag", "one", &SessionKey::Shared, 1);
+        let all = open("ag", "one", &SessionKey::AgentShared, 2);
+        assert_ne!(all, shared, "a chat's own session is not for all");
+        // Newer ones, of any kind, and a quarantine move nothing.
+        let newer = [
+            open("ag", "two", &SessionKey::Shared, 3),
+            open("ag", "one", &SessionKey::PerThread("t".into()), 4),
+            open_for_agent(&db, "ag", Timestamp(5)).expect("it is opened"),
+        ];
+        set_quarantined(&db, &all, Some("why")).expect("on record");
+        assert!(!newer.contains(&all));
+        assert_eq!(open("ag", "two", &SessionKey::AgentShared, 6), all);
+        assert_eq!(open("ag", "one", &SessionKey::Shared, 7), shared);
+        assert_ne!(open("other", "two", &SessionKey::AgentShared, 8), all);
+        // Nor is there ever a second one.
+        let sql = "UPDATE sessions SET agent_shared = 1 WHERE id = ?1";
+        assert!(db.execute(sql, [&shared]).is_err());
+    }
+
+    #[test]
+    fn what_is_adopted_for_no_chat_is_for_all_unless_there_is_one() {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+             INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) \
+             VALUES ('one', 'x', 'main', 'one', 0)",
+        )
+        .expect("it fills");
+        let adopt = |source: &str, chat: Option<&str>| {
+            begin_adoption(&db, source, "ag", chat, None, 0, Timestamp(1)).expect("it begins").session.id
+        };
+        let (of_chat, all, more) = (adopt("/a", Some("one")), adopt("/b", None), adopt("/c", None));
+        let found =
+            open_or_create(&db, "ag", "one", &SessionKey::AgentShared, Timestamp(2)).expect("it is there");
+        assert!(found == all && found != of_chat && found != more);
     }
 }
