@@ -17,9 +17,11 @@ use crate::backup;
 use crate::delivery;
 use crate::error::{Error, Result};
 use crate::house::House;
-use crate::plugins;
+use crate::{messaging_groups, plugins};
+use rusqlite::Connection;
 use serde_json::Value;
 use std::sync::Arc;
+use vestibule_plugin_api::{ACCOUNT_MAIN, Capability};
 
 /// Finds the verb and runs it.
 ///
@@ -49,8 +51,16 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
     let Some(verb) = verbs::ALL.iter().find(|verb| verb.name == name) else {
         return Err(Error::Refused(format!("there is no verb `{}`", name.escape_debug())));
     };
-    let run = verb.run;
-    let outcome = house.central.write(move |db| run(db, args)).await?;
+    let (run, mut args) = (verb.run, args);
+    let channel = args["channel"].as_str().and_then(|channel| house.registry.channel(channel));
+    let ignores_case = channel.is_some_and(|link| link.manifest.can(Capability::IgnoresCase));
+    let work = move |db: &Connection| {
+        if ignores_case {
+            respell(db, &mut args)?;
+        }
+        run(db, args)
+    };
+    let outcome = house.central.write(work).await?;
     house.attachments.discard(outcome.unnamed);
     delivery::go_on(house, outcome.deliver_to);
     for session_id in outcome.touched {
@@ -61,4 +71,15 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
         }
     }
     Ok(outcome.value)
+}
+
+/// Gives the chat that the operator names the spelling by which it is known: it would else become a second one.
+fn respell(db: &Connection, args: &mut Value) -> Result<()> {
+    let word = |key: &str| args[key].as_str();
+    let (Some(channel), Some(chat)) = (word("channel"), word("chat")) else { return Ok(()) };
+    let account = word("account").unwrap_or(ACCOUNT_MAIN);
+    if let Some(known) = messaging_groups::spelling(db, channel, account, chat)? {
+        args["chat"] = known.into();
+    }
+    Ok(())
 }

@@ -338,6 +338,12 @@ fn names_of_repositories_compare_without_case() {
     });
     let thread = "SELECT thread_id FROM messages_in";
     assert_eq!(house.query::<String>(thread), ["github:codertocat/HELLO-world:issue:1"]);
+    // Nor does another spelling of the operator's make a second chat, which would hear nothing.
+    house.ok(&["agent", "create", "second"]);
+    let named = ["--channel", "github", "--chat", "github:Codertocat/Hello-World"];
+    house.ok(&[&["wiring", "create", "--agent", "second"][..], &named].concat());
+    let chats = "SELECT platform_id FROM messaging_groups WHERE channel_type = 'github'";
+    assert_eq!(house.query::<String>(chats), ["github:codertocat/HELLO-world"]);
 }
 
 /// A page of a proxy before GitHub is no comment: it is looked for, and posted again.
