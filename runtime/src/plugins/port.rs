@@ -112,7 +112,7 @@ fn weight(frame: &Frame) -> u32 {
 }
 
 async fn answer(house: &Arc<House>, link: &Arc<Link>, mut frame: Frame) -> (u32, Frame) {
-    let event = match wire::read_with_blobs::<Event>(&mut frame) {
+    let mut event = match wire::read_with_blobs::<Event>(&mut frame) {
         Ok(event) => event,
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
     };
@@ -120,22 +120,12 @@ async fn answer(house: &Arc<House>, link: &Arc<Link>, mut frame: Frame) -> (u32,
     if link.manifest.kind != PluginKind::Channel && !event.is_for_modules() {
         return (status::BAD_FRAME, wire::frame(&"a module hands over no messages; it answers with effects"));
     }
+    if let Err(error) = spell(house, link, &mut event).await {
+        return told::<Empty>(Err(error));
+    }
     match event {
-        Event::Message { account, mut message, state } => {
-            let why = fault(link, &account).or_else(|| message.fault()).or_else(|| StateWrite::fault(&state));
-            if let Some(why) = why {
-                tracing::warn!(plugin = link.manifest.name, %why, "a message was refused");
-                return (status::BAD_FRAME, wire::frame(&why));
-            }
-            match spelling(house, link, &account, &message.platform_id).await {
-                Ok(Some(known)) => respell(&mut message, known),
-                Ok(None) => {}
-                Err(error) => return told::<Empty>(Err(error)),
-            }
-            let threads = link.manifest.can(Capability::Threads);
-            let mut arrival = Arrival::new(channel_type, &account, threads, message);
-            arrival.has_buttons = link.manifest.can(Capability::Questions);
-            told(inbound::route(house, arrival, state).await)
+        Event::Message { account, message, state } => {
+            message_came(house, link, account, message, state).await
         }
         Event::Ignored { account, ignored, state } => {
             let bounded = |text: &str| !text.is_empty() && text.len() <= vestibule_plugin_api::ID_BYTES_MAX;
@@ -174,24 +164,16 @@ async fn answer(house: &Arc<House>, link: &Arc<Link>, mut frame: Frame) -> (u32,
             }
             (status::OK, wire::frame(&Empty {}))
         }
-        Event::Conversation { account, mut conversation } => {
+        Event::Conversation { account, conversation } => {
             if let Some(why) = fault(link, &account).or_else(|| conversation.fault()) {
                 return (status::BAD_FRAME, wire::frame(&why));
             }
-            match spelling(house, link, &account, &conversation.platform_id).await {
-                Ok(known) => conversation.platform_id = known.unwrap_or(conversation.platform_id),
-                Err(error) => return told::<Empty>(Err(error)),
-            }
             told(inbound::conversation(house, channel_type, &account, conversation).await)
         }
-        Event::Answer { account, mut choice, state } => {
+        Event::Answer { account, choice, state } => {
             let why = fault(link, &account).or_else(|| choice.fault()).or_else(|| StateWrite::fault(&state));
             if let Some(why) = why {
                 return (status::BAD_FRAME, wire::frame(&why));
-            }
-            match spelling(house, link, &account, &choice.platform_id).await {
-                Ok(known) => choice.platform_id = known.unwrap_or(choice.platform_id),
-                Err(error) => return told::<Empty>(Err(error)),
             }
             told(inbound::answer(house, channel_type.clone(), account, choice, state).await)
         }
@@ -199,19 +181,43 @@ async fn answer(house: &Arc<House>, link: &Arc<Link>, mut frame: Frame) -> (u32,
     }
 }
 
-/// How this chat is known, if that differs in case only and its channel says that this means nothing.
-async fn spelling(
-    house: &House,
+async fn message_came(
+    house: &Arc<House>,
     link: &Link,
-    account: &str,
-    chat: &PlatformId,
-) -> Result<Option<PlatformId>, Error> {
-    if !link.manifest.can(Capability::IgnoresCase) {
-        return Ok(None);
+    account: String,
+    message: InboundMessage,
+    state: Vec<StateWrite>,
+) -> (u32, Frame) {
+    let why = fault(link, &account).or_else(|| message.fault()).or_else(|| StateWrite::fault(&state));
+    if let Some(why) = why {
+        tracing::warn!(plugin = link.manifest.name, %why, "a message was refused");
+        return (status::BAD_FRAME, wire::frame(&why));
     }
-    let at = (link.manifest.channel_type.clone(), account.to_owned(), chat.to_string());
+    let threads = link.manifest.can(Capability::Threads);
+    let mut arrival = Arrival::new(&slot(&link.manifest), &account, threads, message);
+    arrival.has_buttons = link.manifest.can(Capability::Questions);
+    told(inbound::route(house, arrival, state).await)
+}
+
+/// Spells the chat of an event as it is known, if that differs in case only and its channel says that this means
+/// nothing.
+async fn spell(house: &House, link: &Link, event: &mut Event) -> Result<(), Error> {
+    let (account, chat) = match event {
+        _ if !link.manifest.can(Capability::IgnoresCase) => return Ok(()),
+        Event::Message { account, message, .. } => (account, &message.platform_id),
+        Event::Conversation { account, conversation } => (account, &conversation.platform_id),
+        Event::Answer { account, choice, .. } => (account, &choice.platform_id),
+        _ => return Ok(()),
+    };
+    let at = (link.manifest.channel_type.clone(), account.clone(), chat.to_string());
     let known = house.central.read(move |db| messaging_groups::spelling(db, &at.0, &at.1, &at.2)).await?;
-    Ok(known.map(PlatformId))
+    match (known.map(PlatformId), event) {
+        (Some(known), Event::Message { message, .. }) => respell(message, known),
+        (Some(known), Event::Conversation { conversation, .. }) => conversation.platform_id = known,
+        (Some(known), Event::Answer { choice, .. }) => choice.platform_id = known,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Gives a message's chat another spelling, and its thread, if that begins with the chat.
