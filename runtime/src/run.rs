@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::home::{Home, HomeLock};
 use crate::house::House;
 use crate::lanes::Lanes;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Looked};
 use crate::plugins::{self, Registry};
 use crate::wake::Places;
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
@@ -76,6 +76,7 @@ impl Running {
             later: Mutex::default(),
             stop: tokio::sync::watch::Sender::new(false),
         });
+        know_what_is_newer(&house).await?;
         let prepared = begin.elapsed();
         control::listen(&house)?;
         // What an earlier life left goes on before anything new comes in.
@@ -261,4 +262,23 @@ async fn read_what_is_held(house: Arc<House>) {
         next.unwrap_or_default().into_iter().for_each(|session_id| house.ring(session_id));
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Before anything goes out: a session's file may tell that the database was put back, and that what is on its way in it
+/// arrived long ago. A file that cannot be looked at now is left to its session's lane.
+async fn know_what_is_newer(house: &Arc<House>) -> Result<()> {
+    for session_id in house.central.read(ledger::with_deliveries).await? {
+        let (looking, id) = (house.clone(), session_id.clone());
+        let look = move || {
+            let looked = looking.ledger.project(&looking.central, &looking.home, &looking.attachments, &id);
+            looking.ledger.forget(&id); // its lane looks again
+            looked
+        };
+        if let Ok(Ok(Looked::Newer(newer))) = tokio::task::spawn_blocking(look).await {
+            tracing::warn!(session = session_id, "the central database is older than this session's files");
+            let take = move |db: &Connection| ledger::take_newer(db, &session_id, &newer, clock::now());
+            house.central.write(take).await?;
+        }
+    }
+    Ok(())
 }

@@ -167,6 +167,17 @@ mod writer {
             Ok(statement.query_row([id], |r| r.get(0)).optional()?)
         }
 
+        /// The outcome of a reply, as the file shows it: how it ended, and the platform's id of it.
+        ///
+        /// # Errors
+        /// As [`InboundWriter::open`].
+        pub fn outcome_of(&self, message_out_id: &str) -> Result<Option<(String, Option<String>)>> {
+            let mut statement = self.db.prepare_cached(
+                "SELECT status, platform_message_id FROM delivered WHERE message_out_id = ?1",
+            )?;
+            Ok(statement.query_row([message_out_id], |r| Ok((r.get(0)?, r.get(1)?))).optional()?)
+        }
+
         /// The highest number of a message in the file, or 0.
         ///
         /// # Errors

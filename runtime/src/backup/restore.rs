@@ -96,14 +96,15 @@ fn take(home: &Home, database: &Path, blobs: &Path) -> Result<(usize, usize)> {
     Ok((named.len() - missing, missing))
 }
 
-/// What the sessions' runners wrote since the backup is not on record: it is held when it is read.
+/// What was on its way at the backup may have arrived since, and is held; so is what the sessions' runners wrote since,
+/// when it is read.
 fn mark(db: &Connection, home: &Home) -> Result<()> {
     let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
     let sessions = statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
     for session in sessions {
         let (id, agent) = session?;
         let has_out = fs::symlink_metadata(home.session(&agent, &id).out()).is_ok();
-        ledger::mark_set_back(db, &id, has_out)?;
+        ledger::mark_set_back(db, &id, has_out, clock::now())?;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub struct Delivery {
 /// fill the disk.
 const REFUSED_BYTES_MAX: i64 = 256 * 1024;
 /// Why a reply is held that a database has not, because it was put back to an earlier state.
-const HELD: &str = "the database is older than this reply, which may have gone out already";
+pub(super) const HELD: &str = "the database is older than this reply, which may have gone out already";
 /// A message in doubt is looked up no sooner than this, in milliseconds: it may still be on its way.
 const LOOK_UP_AFTER_MS: i64 = 2_000;
 

@@ -33,7 +33,7 @@ pub use messages::{
 pub use project::{Ledger, Looked, Projected, distrust_other_boots, trust_files};
 pub use records::{Record, Request, State, asked_at, drop_one, reopen, undelivered, unread, with_id};
 pub use room::has_room;
-pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer};
+pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
 pub use steps::{Shifted, Standing, note_clock, was_set};
 pub use suspects::{GivenUp, Seen, SessionCounts, Tried, count_tries, forgive, next_try, session_counts};
 pub use turns::{Claim, Pending, claim_next, pending_of};

@@ -2,10 +2,14 @@
 //!
 //! A session's file never shows a change that the ledger has not on disk. One that does was written by a ledger that was
 //! newer: somebody restored a backup, or copied the database. What the session's runner wrote since then is not on record,
-//! and would go out once more; so it is held, until an operator says what is to become of it.
+//! and would go out once more; so would what was on its way. Both are held, until an operator says what is to become of
+//! them.
 
 use super::adopted::{adopt_change, adopt_message};
+use super::deliveries::HELD;
 use super::suspects::NOT_SHOWN;
+use super::turns::OPEN;
+use crate::clock::Timestamp;
 use crate::error::Result;
 use rusqlite::{Connection, params};
 use vestibule_session::{InboundWriter, MessageIn};
@@ -21,6 +25,8 @@ pub struct Newer {
     settled: Vec<(String, String)>,
     /// What waits in the file.
     pending: Vec<MessageIn>,
+    /// Of the replies that are on their way in the database: those whose outcome is in the file, and the platform's id.
+    outcomes: Vec<(String, String, Option<String>)>,
 }
 
 impl Newer {
@@ -43,14 +49,25 @@ impl Newer {
             let status = file.status_of(&id).unwrap_or_default();
             settled.extend(status.filter(|status| status != "pending").map(|status| (id, status)));
         }
+        let sql = format!(
+            "SELECT message_out_id FROM deliveries WHERE session_id = ?1 AND ({OPEN} OR state = 'held')"
+        );
+        let mut statement = db.prepare(&sql)?;
+        let under_way = statement.query_map([session_id], |r| r.get::<_, String>(0))?;
+        let mut outcomes = Vec::new();
+        for id in under_way {
+            let id = id?;
+            let outcome = file.outcome_of(&id).unwrap_or_default();
+            outcomes.extend(outcome.map(|(status, platform_message_id)| (id, status, platform_message_id)));
+        }
         let (highest_seq, pending) = (file.highest_seq().unwrap_or(0), file.pending().unwrap_or_default());
-        Ok(Newer { change, highest_seq, settled, pending })
+        Ok(Newer { change, highest_seq, settled, pending, outcomes })
     }
 }
 
 /// Takes over what a session's file knows, and marks the session; answers how many messages the database did not have.
 /// They were acknowledged to their platforms, and nobody has answered them.
-pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer) -> Result<usize> {
+pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer, now: Timestamp) -> Result<usize> {
     // From here on the database is as new as the file, which is made again.
     db.execute(
         "UPDATE sessions SET set_back = 1, rebuild = 1, projected = 0, change = MAX(change, ?2), \
@@ -64,6 +81,14 @@ pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer) -> Result<us
     for (id, status) in &newer.settled {
         settle.execute(params![session_id, id, status, change])?;
     }
+    for (id, status, platform_message_id) in &newer.outcomes {
+        db.execute(
+            "UPDATE deliveries SET state = ?3, platform_message_id = ?4, settled_at = ?5, change = ?6 \
+             WHERE session_id = ?1 AND message_out_id = ?2 AND ?3 IN ('delivered', 'failed')",
+            params![session_id, id, status, platform_message_id, now.0, change],
+        )?;
+    }
+    hold_what_is_under_way(db, session_id, now)?;
     let mut taken = 0;
     for message in &newer.pending {
         let process_after = message.process_after.filter(|at| *at < NOT_SHOWN);
@@ -74,9 +99,31 @@ pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer) -> Result<us
     Ok(taken)
 }
 
+/// What was on its way when the database was saved may have arrived since.
+fn hold_what_is_under_way(db: &Connection, session_id: &str, now: Timestamp) -> Result<()> {
+    let sql = format!(
+        "UPDATE deliveries SET state = 'held', settled_at = ?2, last_error = ?3 WHERE session_id = ?1 \
+         AND ({OPEN} OR (state = 'deferred' AND due_at <= ?2))"
+    );
+    db.execute(&sql, params![session_id, now.0, HELD])?;
+    Ok(())
+}
+
+/// The sessions that have something on its way, or to be sent later: what is newer than their database is to be known before it goes on.
+pub fn with_deliveries(db: &Connection) -> Result<Vec<String>> {
+    let sql = format!(
+        "SELECT session_id FROM deliveries INDEXED BY deliveries_open WHERE {OPEN} \
+         UNION SELECT session_id FROM deliveries INDEXED BY deliveries_deferred WHERE state = 'deferred'"
+    );
+    let mut statement = db.prepare(&sql)?;
+    let rows = statement.query_map([], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Marks a session of a database that is put back. Without `has_out` its runner's file is gone, and its next one begins
 /// to count anew.
-pub fn mark_set_back(db: &Connection, session_id: &str, has_out: bool) -> Result<()> {
+pub fn mark_set_back(db: &Connection, session_id: &str, has_out: bool, now: Timestamp) -> Result<()> {
+    hold_what_is_under_way(db, session_id, now)?;
     db.prepare_cached(
         "UPDATE sessions SET set_back = 1, outbound_floor = CASE WHEN ?2 THEN outbound_floor ELSE 0 END, \
          outbound_boot_id = CASE WHEN ?2 THEN outbound_boot_id END WHERE id = ?1",
@@ -161,7 +208,7 @@ mod tests {
         let ledger = Ledger::default();
         let Looked::Newer(newer) = house.look(&ledger) else { panic!("the file shows 10") };
         assert_eq!(newer.change, 10);
-        house.write(move |db| take_newer(db, "s", &newer));
+        house.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
         let Looked::Projected(projected) = house.look(&ledger) else { panic!("it is taken over") };
         assert!(projected.seen.running, "what its runner wrote is read before it runs again");
         for _ in 0..2 {
@@ -185,21 +232,37 @@ mod tests {
             "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) \
              VALUES ('s', 'old', 2, 'chat', 0, 'pending', 1, '{}', ?1)",
         );
-        house.sql("CREATE TABLE saved AS SELECT * FROM messages_in");
+        house.sql(
+            "INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, state, taken_at, due_at) VALUES \
+             ('s', 'went', 1, 'chat', '', 'pending', 0, 0), ('s', 'perhaps', 3, 'chat', '', 'unknown', 0, 0), \
+             ('s', 'due', 5, 'chat', '', 'deferred', 0, 9), ('s', 'later', 7, 'chat', '', 'deferred', 0, 99); \
+             CREATE TABLE saved AS SELECT * FROM messages_in; CREATE TABLE sent AS SELECT * FROM deliveries",
+        );
         house.look(&before);
         said(
             "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) \
              VALUES ('s', 'new', 4, 'chat', 0, 'pending', 1, '{}', ?1)",
         );
         said("UPDATE messages_in SET status = 'completed', change = ?1 WHERE id = 'old'");
+        said(
+            "UPDATE deliveries SET state = 'delivered', change = ?1, settled_at = 1, platform_message_id = 'p' WHERE seq = 1",
+        );
         house.look(&before);
         house.sql(
             "DELETE FROM messages_in; INSERT INTO messages_in SELECT * FROM saved; \
+             DELETE FROM deliveries; INSERT INTO deliveries SELECT * FROM sent; \
              UPDATE sessions SET change = 2, last_seq = 2, changed_by = 'another'",
         );
         let ledger = Ledger::default();
         let Looked::Newer(newer) = house.look(&ledger) else { panic!("the file shows more") };
-        assert_eq!(house.write(move |db| take_newer(db, "s", &newer)), 1, "one was only in the file");
+        assert_eq!(house.write(with_deliveries), ["s"]);
+        let taken = house.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
+        assert_eq!(taken, 1, "one was only in the file");
+        let sent = "SELECT group_concat(message_out_id || ' ' || state) FROM (SELECT * FROM deliveries ORDER BY seq)";
+        let sent = house.write(|db| Ok(db.query_row(sent, [], |r| r.get::<_, String>(0))?));
+        assert_eq!(sent, "went delivered,perhaps held,due held,later deferred");
+        house.sql("UPDATE deliveries SET state = 'dropped' WHERE state = 'deferred'");
+        assert_eq!(house.write(with_deliveries), [""; 0], "nothing of it goes out");
         let rows = "SELECT group_concat(id || ' ' || status || ' ' || seq) FROM (SELECT * FROM messages_in ORDER BY seq)";
         let rows = house.write(|db| Ok(db.query_row(rows, [], |r| r.get::<_, String>(0))?));
         assert_eq!(rows, "old completed 2,new pending 6", "no number is given twice");

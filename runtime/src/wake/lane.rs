@@ -314,7 +314,7 @@ impl Lane {
 
     /// The database was put back to an earlier state, and the session's file was not.
     async fn take_newer(&self, newer: ledger::Newer) -> Result<(), String> {
-        let messages = self.write(move |db, id| ledger::take_newer(db, id, &newer)).await?;
+        let messages = self.write(move |db, id| ledger::take_newer(db, id, &newer, clock::now())).await?;
         tracing::warn!(
             session = self.session_id,
             messages,
