@@ -109,7 +109,8 @@ fn hold_what_is_under_way(db: &Connection, session_id: &str, now: Timestamp) -> 
     Ok(())
 }
 
-/// The sessions that have something on its way, or to be sent later: what is newer than their database is to be known before it goes on.
+/// The sessions that have something on its way, or to be sent later: before that goes on, it is to be known whether their
+/// files are newer.
 pub fn with_deliveries(db: &Connection) -> Result<Vec<String>> {
     let sql = format!(
         "SELECT session_id FROM deliveries INDEXED BY deliveries_open WHERE {OPEN} \
