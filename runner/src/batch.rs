@@ -18,6 +18,8 @@ pub struct Batch {
     asked: usize,
 }
 
+/// What NanoClaw 2.3 copies from another session of the same agent: context, and no person's command.
+const ECHO: &str = "session-echo";
 /// How many rows after the deciding one are looked at: in a session of many chats all others may be another chat's.
 const LOOKED_AT_MAX: usize = 500;
 
@@ -121,10 +123,21 @@ impl Batch {
         let (clears, rows) = self.rows.into_iter().partition(is_clear);
         (clears, Batch::of(rows, self.passed_over))
     }
+
+    /// Takes out the tasks with a script that says whether they run: this runner runs none, so they do not.
+    pub fn split_gated(self) -> (Vec<MessageIn>, Option<Batch>) {
+        let (gated, rows) = self.rows.into_iter().partition(is_gated);
+        (gated, Batch::of(rows, self.passed_over))
+    }
+}
+
+fn is_gated(row: &MessageIn) -> bool {
+    row.kind == "task" && vestibule_session::has_script(&row.content)
 }
 
 fn is_clear(row: &MessageIn) -> bool {
     row.trigger
+        && row.channel_type.as_deref() != Some(ECHO)
         && matches!(row.kind.as_str(), "chat" | "chat-sdk")
         && format::text(&row.content).split_whitespace().next().is_some_and(is_clear_command)
 }
@@ -202,6 +215,29 @@ pub(crate) mod tests {
             }
         }
         (picker.picked(), heard)
+    }
+
+    #[test]
+    fn a_task_whose_script_is_not_run_is_not_asked() {
+        let task = |seq: i64, content: &str| MessageIn {
+            kind: "task".to_owned(),
+            content: content.to_owned(),
+            ..row(seq, true, None)
+        };
+        let gated = task(2, r#"{"prompt":"go","script":"exit 1"}"#);
+        let free = task(4, r#"{"prompt":"go","script":null}"#);
+        let said = MessageIn { content: r#"{"text":"hi","script":"x"}"#.to_owned(), ..row(6, true, None) };
+        let (out, rest) = batch(vec![gated.clone(), free.clone(), said.clone()]).split_gated();
+        assert_eq!((out, rest.map(|rest| rest.rows)), (vec![gated.clone()], Some(vec![free, said])));
+        let (out, rest) = batch(vec![gated.clone(), row(4, false, None)]).split_gated();
+        assert_eq!((out, rest), (vec![gated], None));
+    }
+
+    #[test]
+    fn a_copy_from_another_session_is_no_command() {
+        let clear = MessageIn { content: r#"{"text":"/clear"}"#.to_owned(), ..row(2, true, None) };
+        assert!(is_clear(&clear));
+        assert!(!is_clear(&MessageIn { channel_type: Some(ECHO.to_owned()), platform_id: None, ..clear }));
     }
 
     #[test]

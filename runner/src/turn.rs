@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
 use vestibule_session::{AckStatus, Destination, MessageIn, MessageOut, OutboundWriter, SessionDir};
 
+/// What the conversation is told of a task whose script would say whether it runs.
+const NOT_RUN: &str = "Error: a task was not run. It has a script that decides whether it runs, and scripts of tasks \
+                       cannot be run yet.";
 /// How long to wait for an event of a provider before waiting again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A turn of a provider that answers at once claims its rows when it takes longer than this all the same.
@@ -89,7 +92,17 @@ impl Runner {
         self.taken.extend(ids.iter().cloned());
         let (clears, batch) = batch.split_clears();
         if !clears.is_empty() {
-            self.clear(&clears, &look, if batch.is_some() { None } else { Some(&ids) })?;
+            self.remember(None)?;
+            let all = if batch.is_some() { None } else { Some(&ids[..]) };
+            self.answer_alike(&clears, ("Session cleared.", AckStatus::Completed), &look, all)?;
+        }
+        let Some(batch) = batch else { return Ok(()) };
+        let rest = batch.ids();
+        let (gated, batch) = batch.split_gated();
+        if !gated.is_empty() {
+            eprintln!("vestibule-runner: tasks with a script are not run: {}", gated.len());
+            let all = if batch.is_some() { None } else { Some(&rest[..]) };
+            self.answer_alike(&gated, (NOT_RUN, AckStatus::Failed), &look, all)?;
         }
         let Some(batch) = batch else { return Ok(()) };
         let reply_files = match files::fresh(&self.dir) {
@@ -113,16 +126,22 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts the conversation anew. `all` are the rows to settle when nothing else was asked.
-    fn clear(&mut self, clears: &[MessageIn], look: &Look, all: Option<&[String]>) -> Result<(), Error> {
-        self.remember(None)?;
+    /// Answers each of these rows with the same words, and settles them; `all` are the rows to settle when nothing
+    /// else was asked.
+    fn answer_alike(
+        &mut self,
+        rows: &[MessageIn],
+        (words, status): (&str, AckStatus),
+        look: &Look,
+        all: Option<&[String]>,
+    ) -> Result<(), Error> {
         let home = || look.reader.routing().unwrap_or_default();
         let mut replies: Vec<MessageOut> =
-            clears.iter().map(|row| reply::to_row(draft("Session cleared."), row, home)).collect();
-        let cleared: Vec<String> = clears.iter().map(|row| row.id.clone()).collect();
-        let (ids, now) = (all.unwrap_or(&cleared), Timestamp::now());
+            rows.iter().map(|row| reply::to_row(draft(words), row, home)).collect();
+        let own: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+        let (ids, now) = (all.unwrap_or(&own), Timestamp::now());
         let highest = look.highest_seq;
-        Ok(self.write(|outbound| outbound.post(&mut replies, ids, AckStatus::Completed, highest, now))?)
+        Ok(self.write(|outbound| outbound.post(&mut replies, ids, status, highest, now))?)
     }
 
     /// Keeps the provider's token, or forgets it, before anything else: a crash in mid-turn must not

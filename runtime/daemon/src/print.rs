@@ -160,6 +160,12 @@ fn adopted(value: &Value) {
     for file in value["files_named"].as_array().into_iter().flatten() {
         println!("    {}: {}", word(&file["file"]), word(&file["reason"]));
     }
+    if count("tasks") > 0 {
+        println!("  {} tasks do not go on as they did", count("tasks"));
+    }
+    for task in value["tasks_named"].as_array().into_iter().flatten() {
+        println!("    {} {}", word(&task["task"]), word(&task["loss"]));
+    }
 }
 
 /// One delivery: a line for each thing that is known of it, then its text.

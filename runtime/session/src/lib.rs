@@ -28,6 +28,7 @@ mod outbound;
 mod row;
 mod seq;
 mod share;
+mod task;
 mod time;
 pub mod words;
 
@@ -58,5 +59,6 @@ pub use row::{
     Routing, Settled, TOOL_SILENCE_MS_MAX,
 };
 pub use seq::{SEQ_MAX, next_even, next_odd};
+pub use task::has_script;
 pub use time::{format_time, parse_time};
 pub use vestibule_plugin_api::ATTACHMENTS_MAX;

@@ -101,8 +101,12 @@ impl AckStatus {
         }
     }
 
-    /// Reads the word on disk.
+    /// Reads the word on disk. What NanoClaw's runners of 2.1 and later say of a task whose script failed is a
+    /// failure, too.
     pub fn parse(word: &str) -> Option<AckStatus> {
+        if word == "script-skip:error" {
+            return Some(AckStatus::Failed);
+        }
         [AckStatus::Processing, AckStatus::Completed, AckStatus::Failed]
             .into_iter()
             .find(|s| s.as_str() == word)

@@ -1,8 +1,12 @@
 //! What becomes of a foreign row. Pure. Every word of it is a stranger's.
 
 use crate::clock::Timestamp;
-use vestibule_session::{AckStatus, ForeignIn, ForeignSettled, MessageIn, Settled, next_odd, parse_time};
+use vestibule_session::{
+    AckStatus, ForeignIn, ForeignSettled, MessageIn, Settled, has_script, next_odd, parse_time,
+};
 
+/// The kind of a row that is no message: what the agent is to do at a time.
+const TASK: &str = "task";
 /// No honest session counts this far; what claims more is numbered anew.
 pub const SEQ_MAX: i64 = 1 << 48;
 /// A row that died this often with its runner is given up, wherever it died.
@@ -60,13 +64,18 @@ pub fn renumbered(highest: &mut i64) -> i64 {
 /// An inbound row as the ledger keeps it; `seq` is 0 when it needs a new one.
 pub fn inbound(row: ForeignIn, chat: Option<&Chat<'_>>, numbers: &mut Numbers) -> MessageIn {
     let seq = row.seq.filter(|seq| numbers.keeps(*seq)).unwrap_or_default();
+    let status = match status(row.status.as_deref(), row.ack) {
+        // Its script decides whether it runs, and no script is run here.
+        "pending" if row.kind == TASK && has_script(&row.content) => "paused",
+        status => status,
+    };
     let here = chat.filter(|chat| {
         row.channel_type.as_deref() == Some(chat.channel_type)
             && row.platform_id.as_deref() == Some(chat.platform_id)
     });
     MessageIn {
         seq,
-        status: status(row.status.as_deref(), row.ack).to_owned(),
+        status: status.to_owned(),
         timestamp: parse_time(&row.timestamp).unwrap_or(Timestamp(0)),
         process_after: row.process_after.as_deref().and_then(parse_time),
         tries: row.tries.clamp(0, TRIES_MAX),
@@ -89,13 +98,34 @@ pub fn inbound(row: ForeignIn, chat: Option<&Chat<'_>>, numbers: &mut Numbers) -
 /// A claim of a runner that is no more is none; what it finished is finished.
 fn status(word: Option<&str>, ack: Option<AckStatus>) -> &'static str {
     match (word, ack) {
-        (None | Some("pending"), Some(AckStatus::Completed)) => "completed",
-        (None | Some("pending"), Some(AckStatus::Failed)) => "failed",
-        (None | Some("pending"), Some(AckStatus::Processing) | None) => "pending",
-        (Some("completed"), _) => "completed",
+        (None | Some("pending" | "processing"), Some(AckStatus::Completed)) => "completed",
+        (None | Some("pending" | "processing"), Some(AckStatus::Failed)) => "failed",
+        (None | Some("pending" | "processing"), Some(AckStatus::Processing) | None) => "pending",
+        // A task that was cancelled; NanoClaw 2.0 wrote `completed`.
+        (Some("completed" | "cancelled"), _) => "completed",
         (Some("paused"), _) => "paused",
         // No runner ever took a row with another word.
         (Some(_), _) => "failed",
+    }
+}
+
+/// What will not go on of a task, in a sentence; `None` where all of it does, and for what is no task. The row is as
+/// [`inbound`] has made it.
+pub fn task_loss(row: &MessageIn) -> Option<String> {
+    if row.kind != TASK {
+        return None;
+    }
+    let again = match (&row.recurrence, row.status.as_str()) {
+        (Some(recurrence), "pending" | "paused") => format!(", and is not repeated (`{recurrence}`)"),
+        _ => String::new(),
+    };
+    match row.status.as_str() {
+        "paused" if has_script(&row.content) => Some(format!(
+            "is not run{again}: it has a script that decides whether it runs, and scripts are not run yet. It is kept, paused"
+        )),
+        "paused" => Some(format!("stays paused{again}: it cannot be resumed yet")),
+        "pending" if row.recurrence.is_some() => Some(format!("is run once{again}: tasks do not repeat yet")),
+        _ => None,
     }
 }
 
@@ -149,6 +179,47 @@ mod tests {
     }
 
     #[test]
+    fn a_task_goes_on_as_far_as_it_is_said() {
+        let (script, none) = (r#"{"prompt":"p","script":"exit 1"}"#, r#"{"prompt":"p","script":null}"#);
+        let daily = Some("0 9 * * *");
+        for (kind, status, content, recurrence, want, said) in [
+            ("task", "pending", none, None, "pending", None),
+            (
+                "task",
+                "pending",
+                none,
+                daily,
+                "pending",
+                Some("is run once, and is not repeated (`0 9 * * *`)"),
+            ),
+            ("task", "pending", script, None, "paused", Some("is not run: it has a script")),
+            ("task", "pending", script, daily, "paused", Some("is not run, and is not repeated")),
+            ("task", "processing", script, None, "paused", Some("is not run: it has a script")),
+            ("task", "paused", none, daily, "paused", Some("stays paused, and is not repeated")),
+            ("task", "paused", script, None, "paused", Some("is not run: it has a script")),
+            ("task", "completed", script, daily, "completed", None),
+            ("task", "cancelled", none, None, "completed", None),
+            ("chat", "pending", script, None, "pending", None),
+        ] {
+            let row = ForeignIn {
+                kind: kind.into(),
+                status: Some(status.into()),
+                content: content.into(),
+                recurrence: recurrence.map(Into::into),
+                ..row()
+            };
+            let taken = inbound(row, None, &mut Numbers::inbound(10));
+            assert_eq!(taken.status, want, "{kind} {status} {content}");
+            let loss = task_loss(&taken);
+            assert_eq!(loss.is_some(), said.is_some(), "{kind} {status} {content}: {loss:?}");
+            assert!(
+                loss.unwrap_or_default().starts_with(said.unwrap_or_default()),
+                "{kind} {status} {content}"
+            );
+        }
+    }
+
+    #[test]
     fn numbers_that_cannot_be_kept() {
         let mut even = Numbers::inbound(10);
         let kept = [2, 2, 3, -4, 8, 6, 10, 12].map(|seq| even.keeps(seq));
@@ -173,6 +244,9 @@ mod tests {
             (Some("completed"), Some(Processing), "completed"),
             (Some("failed"), None, "failed"),
             (Some("dancing"), None, "failed"),
+            (Some("cancelled"), None, "completed"),
+            (Some("processing"), None, "pending"),
+            (Some("processing"), Some(Completed), "completed"),
         ] {
             assert_eq!(status(word, ack), want, "{word:?} {ack:?}");
         }

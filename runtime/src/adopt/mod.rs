@@ -18,17 +18,21 @@ use crate::launcher::{self, Heard, Keeper};
 use crate::sessions;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use taking::Taking;
 use vestibule_keeper::wire::{ADOPTED_FILES_MAX, FromForeign};
+use vestibule_session::{open_regular, words};
 
 /// A keeper that says nothing for this long hangs on what it reads.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// All of it must be here after this.
 const WHOLE_MAX: Duration = Duration::from_secs(1800);
+/// The most bytes of a file that says where a session's messages lie.
+const CONTEXT_BYTES_MAX: u64 = 64 * 1024;
 /// The most rows that are taken from one folder.
 const ROWS_MAX: usize = 2_000_000;
 
@@ -77,6 +81,19 @@ pub struct Report {
     pub files_left_out: usize,
     /// The first of those.
     pub files_named: Vec<LeftOut>,
+    /// Tasks that are new here and do not go on as they did.
+    pub tasks: usize,
+    /// The first of those.
+    pub tasks_named: Vec<TaskLoss>,
+}
+
+/// A task that does not go on as it did.
+#[derive(Debug, Serialize)]
+pub struct TaskLoss {
+    /// Its series, or else its row's id.
+    pub task: String,
+    /// What does not go on: the end of a sentence that its name begins.
+    pub loss: String,
 }
 
 /// A file that stayed behind.
@@ -103,6 +120,12 @@ pub async fn adopt(house: &Arc<House>, wanted: Wanted) -> Result<Report> {
     {
         let id = adoption.session.id;
         return Ok(Report { id, folder: source, already: true, ..Report::default() });
+    }
+    if let Some(mailbox) = other_mailbox(&folder) {
+        return Err(Error::Refused(format!(
+            "the messages of {source} do not lie in its files but in a mailbox of another kind ({mailbox}); only \
+             sessions in SQLite can be taken over"
+        )));
     }
     let scratch = house.home.adopt_scratch();
     let _ = fs::remove_dir_all(&scratch);
@@ -139,6 +162,18 @@ fn folder_of(house: &House, named: &Path) -> Result<PathBuf> {
         return Err(no_folder(&"its path is no UTF-8"));
     }
     Ok(folder)
+}
+
+/// The mailbox of another kind that a session of NanoClaw 2.3 or later names in the file beside the sessions' folders,
+/// where it has one. Its agent could not write that file.
+fn other_mailbox(folder: &Path) -> Option<String> {
+    let above = fs::File::open(folder.parent()?).ok()?;
+    let file = Path::new(".context").join(folder.file_name()?).with_added_extension("json");
+    let (file, _) = open_regular(above, &file).ok()??;
+    let mut text = String::new();
+    fs::File::from(file).take(CONTEXT_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let context: serde_json::Value = serde_json::from_str(&text).ok()?;
+    context.get("mailbox").filter(|mailbox| !mailbox.is_null()).map(words::reason)
 }
 
 async fn take(

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Direction;
 use crate::{agents, delivery, destinations, ledger, messaging_groups, sessions};
 use rusqlite::Connection;
+use std::collections::HashSet;
 use vestibule_session::{ForeignOut, MessageIn};
 
 /// The session, and its chat: channel, account and platform id.
@@ -77,8 +78,8 @@ pub struct Recorded {
     pub files: Files,
 }
 
-/// Puts inbound rows on record with their files; answers how many were new, and what became of the files of
-/// those.
+/// Puts inbound rows on record with their files; answers the ids of those that were new, and what became of their
+/// files.
 ///
 /// # Errors
 /// SQLite fails, or the session is gone.
@@ -87,9 +88,9 @@ pub fn messages(
     session_id: &str,
     rows: Vec<(MessageIn, Vec<StoredFile>)>,
     session_bytes_max: u64,
-) -> Result<(usize, Files)> {
+) -> Result<(HashSet<String>, Files)> {
     let change = ledger::adopt_change(db, session_id)?;
-    let (mut new, mut files) = (0, Files::default());
+    let (mut new, mut files) = (HashSet::new(), Files::default());
     for (mut row, handed) in rows {
         // Most rows have no files, and adding up those of a session takes time.
         let held = if handed.is_empty() { 0 } else { ledger::session_bytes(db, session_id)? };
@@ -98,12 +99,12 @@ pub fn messages(
         if !ledger::adopt_message(db, session_id, change, &row)? {
             continue;
         }
-        new += 1;
         for (folder, theirs) in taken.folders {
             files.taken += theirs.iter().filter(|file| file.blob.is_ok()).count();
             ledger::record_files(db, session_id, Direction::In, &row.id, Some(&folder), &theirs)?;
         }
         files.left_out.extend(taken.left_out);
+        new.insert(row.id);
     }
     Ok((new, files))
 }

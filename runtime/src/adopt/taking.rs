@@ -2,7 +2,7 @@
 
 use super::decide::{self, Chat, Numbers};
 use super::record::{self, Files};
-use super::{LeftOut, Report, Wanted};
+use super::{LeftOut, Report, TaskLoss, Wanted};
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -10,12 +10,16 @@ use crate::house::House;
 use crate::{delivery, ledger, sessions};
 use rusqlite::Connection;
 use std::sync::Arc;
-use vestibule_session::{ForeignIn, ForeignOut, ForeignState, MessageIn, MessageOut, OutboundDraft, crash};
+use vestibule_session::{
+    ForeignIn, ForeignOut, ForeignState, MessageIn, MessageOut, OutboundDraft, crash, words,
+};
 
 /// How many of the files that stayed behind a report names.
 const NAMED_MAX: usize = 50;
 /// How much of a file's name a report shows, in characters.
 const NAME_SHOWN: usize = 200;
+/// How much of what a task loses, in characters: its recurrence is a stranger's.
+const LOSS_SHOWN: usize = 400;
 
 /// One folder on its way in.
 pub struct Taking {
@@ -81,12 +85,23 @@ impl Taking {
                 (decide::inbound(row, chat.as_ref(), &mut self.even), theirs)
             })
             .collect();
+        let losses: Vec<(String, TaskLoss)> =
+            rows.iter().filter_map(|(row, _)| Some((row.id.clone(), loss_of(row)?))).collect();
         let (id, limit) = (self.session_id.clone(), self.house.attachments.limits().session_bytes);
         crash::point("adopt: files are on disk, no commit names them");
         let work = move |db: &Connection| record::messages(db, &id, rows, limit);
         let (new, files) = self.house.central.write(work).await?;
         crash::point("adopt: rows and files are on record, the session is not whole");
-        self.report.inbound += new;
+        self.report.inbound += new.len();
+        for (id, loss) in losses {
+            if !new.contains(&id) {
+                continue;
+            }
+            self.report.tasks += 1;
+            if self.report.tasks_named.len() < NAMED_MAX {
+                self.report.tasks_named.push(loss);
+            }
+        }
         self.count(files, stored).await;
         Ok(count)
     }
@@ -193,4 +208,12 @@ fn blobs(handed: &[MessageFile]) -> Vec<String> {
 
 fn files_of(handed: &mut Vec<MessageFile>, message_id: &str) -> Vec<StoredFile> {
     handed.extract_if(.., |file| file.message_id == message_id).map(|file| file.file).collect()
+}
+
+fn loss_of(row: &MessageIn) -> Option<TaskLoss> {
+    let named = row.series_id.as_ref().unwrap_or(&row.id);
+    Some(TaskLoss {
+        task: words::line(named, NAME_SHOWN),
+        loss: words::line(decide::task_loss(row)?, LOSS_SHOWN),
+    })
 }

@@ -488,3 +488,82 @@ fn what_cannot_be_taken_over_is_refused_in_words() {
         (&json!(1), &json!(1), &json!(0))
     );
 }
+
+/// Tasks are not built: what had a gate is not run, and what will not go on is said.
+#[test]
+fn a_task_is_run_only_if_no_script_decides_about_it_and_what_is_lost_is_said() {
+    let house = House::new("").up();
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "cat"]);
+    let foreign = Foreign::new(INBOUND[5], OUTBOUND[3], "old", "c");
+    let inbound = foreign.open("inbound.db");
+    let gate =
+        |script: Value, words: &str| json!({ "prompt": words, "script": script, "originSessionId": null });
+    for (seq, id, status, recurrence, content) in [
+        (16, "gated-1a2b", "pending", None, gate(json!("exit 1"), "behind the gate")),
+        (18, "daily-3c4d", "pending", Some("0 9 * * *"), gate(Value::Null, "once only")),
+        (20, "gone-5e6f", "cancelled", None, gate(Value::Null, "cancelled")),
+        (22, "skipped-7a8b", "pending", None, gate(json!("exit 1"), "its script failed")),
+        (24, "claimed", "processing", None, json!({ "text": "claimed", "sender": "Ann" })),
+    ] {
+        let kind = if id == "claimed" { "chat" } else { "task" };
+        inbound
+            .execute(
+                "INSERT INTO messages_in (id, seq, kind, timestamp, status, recurrence, series_id, content) \
+                 VALUES (?1,?2,?3,'2026-01-15T08:00:00.000Z',?4,?5,?1,?6)",
+                params![id, seq, kind, status, recurrence, content.to_string()],
+            )
+            .unwrap();
+    }
+    inbound.execute_batch("UPDATE delivered SET status = 'refused' WHERE message_out_id = 'o2'").unwrap();
+    let acks = "INSERT INTO processing_ack VALUES ('skipped-7a8b', 'script-skip:error', '')";
+    foreign.open("outbound.db").execute_batch(acks).unwrap();
+    drop(inbound);
+
+    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    assert_eq!(report["tasks"], 3, "{report}");
+    let told: Vec<String> = report["tasks_named"].as_array().unwrap().iter().map(Value::to_string).collect();
+    for (task, loss) in [
+        ("chain", ""),
+        ("gated-1a2b", "is not run: it has a script"),
+        ("daily-3c4d", "is run once, and is not repeated (`0 9 * * *`)"),
+        ("g", "stays paused"),
+    ] {
+        let line = told.iter().find(|line| line.contains(&format!("\"task\":\"{task}\"")));
+        assert_eq!(line.is_some(), task != "chain", "{task}: {told:?}");
+        assert!(line.is_none_or(|line| line.contains(loss)), "{task}: {told:?}");
+    }
+    let status = |id: &str| {
+        house.query::<String>(&format!("SELECT status FROM messages_in WHERE id = '{id}'")).pop().unwrap()
+    };
+    until("what may run has run", || {
+        (status("daily-3c4d") == "completed" && status("claimed") == "completed").then_some(())
+    });
+    assert_eq!(
+        ["gated-1a2b", "gone-5e6f", "skipped-7a8b", "g"].map(status),
+        ["paused", "completed", "failed", "paused"]
+    );
+    let said = house.query::<String>("SELECT content FROM deliveries").join("\n");
+    assert!(said.contains("once only") && !said.contains("behind the gate"), "{said}");
+    assert_eq!(
+        house.query::<String>("SELECT state FROM deliveries WHERE message_out_id = 'o2'"),
+        ["failed"],
+        "what was refused was not delivered"
+    );
+}
+
+#[test]
+fn a_session_whose_messages_lie_elsewhere_is_refused() {
+    let house = House::new("").up();
+    let foreign = Foreign::new(INBOUND[5], OUTBOUND[3], "old", "c");
+    let context = foreign.home.path().join(".context");
+    fs::create_dir(&context).unwrap();
+    let write = |mailbox: Value| {
+        let text = json!({ "agentGroupId": "ag", "sessionId": "session", "mailbox": mailbox }).to_string();
+        fs::write(context.join("session.json"), text).unwrap();
+    };
+    write(json!({ "kind": "postgres" }));
+    let why = foreign.refused(&house, &["--channel", "old", "--chat", "c"]);
+    assert!(why.contains("a mailbox of another kind") && why.contains("postgres"), "{why}");
+    write(Value::Null);
+    assert_eq!(foreign.adopt(&house, &["--channel", "old", "--chat", "c"])["inbound"], 7);
+}

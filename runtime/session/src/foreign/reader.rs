@@ -114,13 +114,13 @@ impl ForeignReader {
                 recurrence: text(row, 6),
                 series_id: text(row, 7),
                 tries: number(row, 8).unwrap_or_default(),
-                trigger: number(row, 9) != Some(0),
+                trigger: number(row, 9) == Some(1),
                 platform_id: text(row, 10),
                 channel_type: text(row, 11),
                 thread_id: text(row, 12),
                 content: text(row, 13).unwrap_or_default(),
                 source_session_id: text(row, 14),
-                on_wake: number(row, 15).is_some_and(|flag| flag != 0),
+                on_wake: number(row, 15) == Some(1),
                 account: text(row, 16),
                 platform_message_id: text(row, 17),
                 ack: status.as_deref().and_then(AckStatus::parse),
@@ -173,7 +173,7 @@ impl ForeignReader {
                 Some(statement) => statement
                     .query_row([&id], |r| {
                         Ok(ForeignSettled {
-                            delivered: text(r, 0).as_deref() != Some("failed"),
+                            delivered: !matches!(text(r, 0).as_deref(), Some("failed" | "refused")),
                             platform_message_id: short(r, 1),
                             at: short(r, 2).unwrap_or_default(),
                         })

@@ -1,0 +1,31 @@
+//! What a row of the kind `task` holds.
+
+/// Whether a task's content names a script that decides whether it runs.
+pub fn has_script(content: &str) -> bool {
+    let content: serde_json::Value = serde_json::from_str(content).unwrap_or_default();
+    match &content["script"] {
+        serde_json::Value::Null => false,
+        serde_json::Value::String(script) => !script.trim().is_empty(),
+        // Whatever it is, it was to decide.
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_script;
+
+    #[test]
+    fn what_is_a_script() {
+        for (content, want) in [
+            (r#"{"prompt":"p","script":"exit 1"}"#, true),
+            (r#"{"script":["sh"]}"#, true),
+            (r#"{"prompt":"p","script":null}"#, false),
+            (r#"{"prompt":"p","script":" "}"#, false),
+            (r#"{"prompt":"p"}"#, false),
+            ("no JSON", false),
+        ] {
+            assert_eq!(has_script(content), want, "{content}");
+        }
+    }
+}
