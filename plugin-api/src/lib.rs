@@ -69,6 +69,7 @@ pub use sdk::{Channel, ConfigValue, Module, Runtime, Secret, local_socket};
 #[cfg(feature = "sdk")]
 pub mod __export {
     pub use crate::bundled::Bundled;
+    pub use crate::sdk::account::in_scope as account_in_scope;
     pub use crate::sdk::config::{ConfigOf, Described, KeyText, Section, Undescribed};
     pub use crate::sdk::kind::{Kind, OfChannel, OfModule};
     pub use crate::sdk::note::{ManifestText, Note};

@@ -47,7 +47,7 @@ impl Channel for Telegram {
         api.delete_webhook().await?;
         tracing::info!(bot = own.username, "signed in to Telegram");
         let progress = Progress::load(&runtime).await?;
-        let polling = tokio::spawn(poll::run(api.clone(), own, runtime.clone()));
+        let polling = tokio::spawn(runtime.named(poll::run(api.clone(), own, runtime.clone())));
         Ok(Telegram { api, runtime, progress, polling: Mutex::new(Some(polling)) })
     }
 

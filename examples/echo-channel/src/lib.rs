@@ -40,7 +40,7 @@ impl Channel for EchoChannel {
         let listener = TcpListener::bind(&config.listen).await?;
         tracing::info!(address = %listener.local_addr()?, "taking lines");
         let writers = Writers::default();
-        let accept = accept(listener, writers.clone(), runtime);
+        let accept = runtime.named(accept(listener, writers.clone(), runtime.clone()));
         Ok(EchoChannel { listener: tokio::spawn(accept), writers })
     }
 
@@ -73,7 +73,10 @@ async fn accept(listener: TcpListener, writers: Writers, runtime: Runtime) {
     let mut calls = JoinSet::new();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(calls.spawn(serve(stream, writers.clone(), runtime.clone()))),
+            Ok((stream, _)) => {
+                let call = serve(stream, writers.clone(), runtime.clone());
+                calls.spawn(runtime.named(call));
+            }
             Err(error) => {
                 tracing::warn!(%error, "a call could not be taken");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;

@@ -1,5 +1,6 @@
 //! What an author may call.
 
+use super::account;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
     Accepted, Answered, Choice, Conversation, Health, Ignored, InboundMessage, Known, PluginError, Result,
@@ -116,6 +117,12 @@ impl Runtime {
     /// The account's name in the config.
     pub fn account(&self) -> &str {
         &self.account
+    }
+
+    /// The same work, whose log lines name this account: `tokio::spawn(runtime.named(work))`. The calls of the trait
+    /// are named already, and so is everything while a plugin file has one account only.
+    pub fn named<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        account::on_behalf(self.account.clone(), work)
     }
 
     async fn call<T: DeserializeOwned>(&self, event: Event) -> Result<T> {

@@ -3,6 +3,7 @@
 //! A plugin file has its own copy of `tracing`, without a subscriber; this one forwards each event
 //! as a line. A linked-in plugin shares the runtime's subscriber, and this one is never installed.
 
+use super::account;
 use std::fmt::Write as _;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -52,6 +53,11 @@ impl Subscriber for Forward {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
+        if event.metadata().fields().field("account").is_none()
+            && let Some(account) = account::current()
+        {
+            let _ = write!(line.0, " account={account:?}");
+        }
         self.side.log(number(event.metadata().level()), &line.0);
     }
 

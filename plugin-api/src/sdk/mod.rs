@@ -1,5 +1,6 @@
 //! The author's side: the trait to implement, the handle to call, the macro to export with.
 
+pub(crate) mod account;
 mod channel;
 pub(crate) mod config;
 mod export;

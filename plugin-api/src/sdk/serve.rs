@@ -3,7 +3,7 @@
 use super::config::{self, KeyText};
 use super::handle::Runtime;
 use super::kind::Kind;
-use super::{log, panics};
+use super::{account, log, panics};
 use crate::wire::{self, Description, Empty, Request};
 use crate::{ACCOUNT_MAIN, PluginError, Result};
 use std::collections::HashMap;
@@ -168,7 +168,8 @@ async fn answer<K: Kind>(house: Arc<House<K>>, mut frame: Frame) -> (u32, Frame)
         Ok(request) => request,
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
     };
-    match perform(&house, request, frame).await {
+    let account = account_of(&request).to_owned();
+    match account::on_behalf(account, perform(&house, request, frame)).await {
         Ok(frame) => (status::OK, frame),
         Err(PluginError::Unsupported { reason }) => (status::UNSUPPORTED, wire::frame(&reason)),
         Err(error) => (status::ERROR, wire::frame(&error)),
@@ -182,6 +183,7 @@ async fn perform<K: Kind>(house: &House<K>, request: Request, frame: Frame) -> R
                 .map_err(|error| PluginError::broken(format!("its config does not fit: {error}")))?;
             let runtime = Runtime { side: house.side, account: account.clone() };
             let started = K::start(config, runtime).await?;
+            account::note(&account, true);
             let before = locked(&house.accounts).insert(account, Arc::new(started));
             if let Some(before) = before {
                 before.stop().await;
@@ -193,6 +195,7 @@ async fn perform<K: Kind>(house: &House<K>, request: Request, frame: Frame) -> R
             if let Some(stopped) = stopped {
                 stopped.stop().await;
             }
+            account::note(&account, false);
             Ok(wire::frame(&Empty {}))
         }
         Request::Describe => Ok(wire::frame(&Description { config: house.keys.map(config::schema) })),
@@ -208,7 +211,9 @@ async fn perform<K: Kind>(house: &House<K>, request: Request, frame: Frame) -> R
 fn account_of(request: &Request) -> &str {
     match request {
         Request::Deliver { message } | Request::Find { message } => message.address.account.as_str(),
-        Request::Webhook { account, .. } => account,
+        Request::Webhook { account, .. } | Request::Start { account, .. } | Request::Stop { account } => {
+            account
+        }
         _ => ACCOUNT_MAIN,
     }
 }

@@ -17,6 +17,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use vestibule_plugin_api::__export::account_in_scope;
 use vestibule_runtime::{clock, words};
 
 /// The longest message of a line, and the longest value of a field, in characters.
@@ -62,6 +63,12 @@ impl<S: Subscriber> Layer<S> for Log {
         if passes {
             self.head(&mut text, event.metadata());
             event.record(&mut Fields(&mut text));
+            // What is built in logs here itself; a plugin file has said it by now.
+            if event.metadata().fields().field("account").is_none()
+                && let Some(account) = account_in_scope()
+            {
+                let _ = write!(words::Line::new(&mut text, FIELD_CHARS_MAX), " account={account:?}");
+            }
             text.push('\n');
         }
         // A log that cannot be written, on a full disk say, must not take the thread with it that had

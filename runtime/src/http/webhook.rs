@@ -255,6 +255,12 @@ fn next_by(bytes: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_for_authors_says_how_long_a_webhook_has() {
+        let words = format!("a `webhook` {} s", ANSWER_DEADLINE.as_secs());
+        assert!(include_str!("../../../docs/write-a-channel.md").contains(&words), "{words}");
+    }
     use serde_json::json;
 
     #[test]

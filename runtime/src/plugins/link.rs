@@ -459,6 +459,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_for_authors_says_how_long_they_have() {
+        let page = include_str!("../../../docs/write-a-channel.md");
+        for words in [
+            format!("Each `start`, `deliver` and `find` has {} s", ACCOUNT_DEADLINE.as_secs()),
+            format!("`stop` has {} s", STOP_DEADLINE.as_secs()),
+            format!("those under way have had {} s to end", super::super::accounts::DRAIN_PATIENCE.as_secs()),
+        ] {
+            assert!(page.contains(&words), "{words}");
+        }
+    }
+
+    #[test]
     fn what_a_plugin_says_went_wrong_is_one_bounded_line() {
         let why = || format!("a\n\u{1b}[2J{}", "x".repeat(100_000));
         let in_time = PluginError::Retry { reason: why(), after_ms: Some(7), in_doubt: true, account: true };

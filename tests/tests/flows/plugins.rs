@@ -24,6 +24,31 @@ fn refusal(house: &House, name: &str) -> String {
     })
 }
 
+/// Two accounts of one file: each line says whose it is, also that of a task which `start` began.
+#[test]
+fn what_a_plugin_logs_names_the_account() {
+    let [one, two] = [free_port(), free_port()];
+    let accounts =
+        format!("[channels.echo.one]\nlisten = \"{one}\"\n[channels.echo.two]\nlisten = \"{two}\"\n");
+    let house = House::new(&accounts);
+    let plugins = house.home.path().join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    std::fs::copy(plugin_file("vestibule-echo-channel"), plugins.join("echo.so")).unwrap();
+    let house = house.up();
+    let says = |words: &str, account: &str| {
+        let named = format!("account=\"{account}\"");
+        until(&format!("{words} {account}"), || {
+            house.log().lines().any(|line| line.contains(words) && line.contains(&named)).then_some(())
+        });
+    };
+    says("taking lines", "one");
+    says("taking lines", "two");
+    // No text: the call ends with a word of the channel's own.
+    let mut call = std::net::TcpStream::connect(two).unwrap();
+    std::io::Write::write_all(&mut call, b"\xff\xfe\n").unwrap();
+    says("a call ended early", "two");
+}
+
 #[test]
 fn a_dropped_file_carries_a_message_in_and_the_reply_out() {
     let at = free_port();

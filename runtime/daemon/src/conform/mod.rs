@@ -205,6 +205,51 @@ mod tests {
         config_of(&Words::parse_from(words).args, &["channels", "acme", "main"], &["token".into()])
     }
 
+    /// Field by field, as the vocabulary has them.
+    #[test]
+    fn the_page_for_authors_names_every_field() {
+        use vestibule_plugin_api::{
+            ATTACHMENTS_MAX, Attachment, ID_BYTES_MAX, InboundMessage, Receipt, TEXT_BYTES_MAX,
+        };
+        let page = include_str!("../../../../docs/write-a-channel.md");
+        let attachment = json!({ "name": "n", "kind": "k", "mime_type": "m", "size_bytes": 1, "url": "u" });
+        let message: InboundMessage = serde_json::from_value(json!({
+            "event_id": "e", "message_id": "m", "platform_id": "p", "thread_id": "t", "timestamp": 0, "text": "",
+            "sender": { "handle": "h", "name": "n", "is_bot": false }, "is_mention": true, "is_group": true,
+            "reply_to": { "id": "i", "sender": "s", "text": "t" }, "attachments": [attachment],
+        }))
+        .expect("a message");
+        let file: Attachment = serde_json::from_value(attachment).expect("a file");
+        let mut out =
+            serde_json::to_value(vestibule_plugin_api::testing::text("acme", "p", "t")).expect("JSON");
+        for (optional, value) in
+            [("taken_at", json!(0)), ("in_reply_to", json!("m")), ("attachments", json!([]))]
+        {
+            out[optional] = value;
+        }
+        let receipt = Receipt { platform_message_id: Some("p".into()) };
+        let [message, file, receipt] =
+            [serde_json::to_value(&message), serde_json::to_value(&file), serde_json::to_value(&receipt)]
+                .map(|value| value.expect("JSON"));
+        for value in [&message, &message["sender"], &message["reply_to"], &file, &out, &receipt] {
+            for field in value.as_object().expect("fields").keys() {
+                let named = [format!("`{field}`"), format!(".{field}`")];
+                assert!(named.iter().any(|name| page.contains(name)), "{field}");
+            }
+        }
+        assert_eq!(TEXT_BYTES_MAX, 1024 * 1024);
+        for words in [
+            format!("1 to {ID_BYTES_MAX} bytes"),
+            format!("{ATTACHMENTS_MAX} at most"),
+            "1 MiB at most".into(),
+        ] {
+            assert!(page.contains(&words), "{words}");
+        }
+        for health in ["Connecting", "Live", "Degraded", "Stopped"] {
+            assert!(page.contains(&format!("`{health}`")), "{health}");
+        }
+    }
+
     #[test]
     fn a_key_is_toml_or_words() {
         let config = config(&["--set", "port=7", "--set", "listen=127.0.0.1:0", "--set", "token=t=1"]);
