@@ -22,6 +22,12 @@ fn failed(house: &House, count: usize) -> Vec<serde_json::Value> {
     })
 }
 
+/// What a session's runner is shown of a delivery.
+fn outcome(house: &House, id: &str) -> Vec<String> {
+    let file = house.sessions()[0].join("inbound.db");
+    rows(&file, &format!("SELECT status FROM delivered WHERE message_out_id = '{id}'"))
+}
+
 #[test]
 fn agent_and_operator_are_told_and_the_operator_decides() {
     let house = guarded();
@@ -48,10 +54,7 @@ fn agent_and_operator_are_told_and_the_operator_decides() {
         assert!(prompt.contains(&format!("to `terminal`, “kind {text}”, was not delivered")), "{prompt}");
     }
 
-    let outcome = |id: &str| -> Vec<String> {
-        let file = house.sessions()[0].join("inbound.db");
-        rows(&file, &format!("SELECT status FROM delivered WHERE message_out_id = '{id}'"))
-    };
+    let outcome = |id: &str| outcome(&house, id);
     // The module still refuses it, then it is gone.
     house.ok(&["delivery", "replay", &id(1)]);
     assert_eq!(failed(&house, 2).len(), 2);
@@ -163,6 +166,14 @@ fn a_reply_for_later_holds_nobody_up_and_goes_out_at_its_time() {
     write_for(&house, "local", r#"{"text":"soon"}"#, Some(&iso(soon)));
     assert_eq!(terminal.reply(), "soon");
     assert!(now_ms() >= soon, "not before its time");
+
+    // Dropped, it is settled for its runner; replayed, it is not any more, and is for its time again.
+    let id = list[0]["id"].as_str().unwrap();
+    for (verb, state, told) in [("drop", "dropped", &["failed"][..]), ("replay", "deferred", &[])] {
+        house.ok(&["delivery", verb, id]);
+        assert_eq!(house.json(&["delivery", "show", id])["state"], state);
+        until("its runner is told", || (outcome(&house, id) == told).then_some(()));
+    }
 
     // Across a restart, too.
     house.stop();
