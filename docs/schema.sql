@@ -47,8 +47,11 @@ CREATE TABLE session_routing (
     account      TEXT
 );
 CREATE TABLE vestibule_projection (
-    id     INTEGER PRIMARY KEY CHECK (id = 1),
-    change INTEGER NOT NULL
+    id             INTEGER PRIMARY KEY CHECK (id = 1),
+    change         INTEGER NOT NULL,
+    destinations   INTEGER NOT NULL DEFAULT 0,
+    pruned_floor INTEGER NOT NULL DEFAULT 0,
+    layout         INTEGER NOT NULL
 );
 CREATE INDEX idx_messages_in_pending ON messages_in (seq) WHERE status = 'pending';
 CREATE INDEX idx_messages_in_series ON messages_in (series_id);

@@ -121,7 +121,7 @@ impl Eyes {
         Ok(picker.picked())
     }
 
-    /// The first look at the file: what an earlier runner did and the runtime knows is forgotten.
+    /// The first look at the file: what an earlier runner did and the runtime knows, or has forgotten, is forgotten.
     fn first(&mut self, reader: &InboundReader, runner: &mut Runner) -> Result<i64> {
         forget_settled(reader, runner)?;
         Ok(*self.start.insert(reader.highest_seq()?))
@@ -146,14 +146,15 @@ fn fetch(reader: &InboundReader, picked: Picked) -> Result<Option<Batch>> {
 }
 
 /// Forgets the rows that the runtime knows to be settled: it does not ask for them again. What is pending is read,
-/// not what was taken: there may be any number of those.
+/// not what was taken: there may be any number of those. Replies that the runtime has forgotten go as well.
 fn forget_settled(reader: &InboundReader, runner: &mut Runner) -> Result<()> {
     let mut pending = HashSet::new();
     each_waiting(reader, |row| {
         pending.insert(row.id);
         ControlFlow::Continue(())
     })?;
-    runner.keep(&pending)
+    runner.keep(&pending)?;
+    runner.prune(reader.pruned_floor()?)
 }
 
 /// Shows the pending rows in order, until it breaks. The file is locked for some of them at a time.

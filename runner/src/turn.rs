@@ -83,6 +83,14 @@ impl Runner {
         Ok(())
     }
 
+    /// Deletes replies that the runtime has settled and forgotten.
+    ///
+    /// # Errors
+    /// An error of SQLite.
+    pub fn prune(&mut self, floor: i64) -> vestibule_session::Result<()> {
+        self.write(|outbound| outbound.prune(floor))
+    }
+
     /// Answers a batch. `look` is the look that found it.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ pub struct Config {
     pub runner_idle_seconds: u64,
     /// A turn whose provider shows nothing for this long, in seconds, is stuck, unless a longer time is declared.
     pub turn_silence_seconds: u64,
+    /// What is settled is kept for so many days.
+    pub retention_days: u32,
     /// How many runners may run at once.
     pub runners_max: usize,
     /// Which sandbox runners live in.
@@ -126,13 +128,14 @@ pub enum SandboxWanted {
     None,
 }
 
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "listen",
     "public_url",
     "webhook_body_limit",
     "time_zone",
     "runner_idle_seconds",
     "turn_silence_seconds",
+    "retention_days",
     "runners_max",
     "sandbox",
     "sandbox_read",
@@ -202,6 +205,7 @@ impl Config {
             webhook_body_limit: number_of(&table, "webhook_body_limit", WEBHOOK_BODY_LIMIT)?,
             time_zone: text_of(&table, "time_zone")?.map(str::to_owned),
             runner_idle_seconds: u64::from(number_of::<u32>(&table, "runner_idle_seconds", 600)?),
+            retention_days: number_of(&table, "retention_days", 90)?,
             turn_silence_seconds: u64::from(number_of::<u32>(&table, "turn_silence_seconds", 600)?),
             runners_max: number_of(&table, "runners_max", 256)?,
             sandbox: match text_of(&table, "sandbox")?.unwrap_or("auto") {

@@ -27,6 +27,7 @@ pub mod drops;
 pub mod error;
 pub mod home;
 mod house;
+mod housekeeping;
 pub mod http;
 pub mod id;
 pub mod inbound;

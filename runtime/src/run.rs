@@ -12,7 +12,7 @@ use crate::plugins::{self, Registry};
 use crate::wake::Places;
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
-    agents, clock, control, delivery, destinations, http, launcher, ledger, messaging_groups, questions,
+    agents, clock, control, delivery, destinations, housekeeping, http, launcher, ledger, messaging_groups,
     wake, wirings,
 };
 use rusqlite::{Connection, OptionalExtension};
@@ -96,6 +96,7 @@ impl Running {
         tokio::spawn(read_what_is_held(house.clone()));
         tokio::spawn(sweep_attachments(house.clone()));
         tokio::spawn(wake::watch_clock(house.clone()));
+        tokio::spawn(housekeeping::serve(house.clone()));
         // Tried now, beside everything else: the first message finds it chosen.
         let chooser = house.clone();
         tokio::spawn(async move {
@@ -185,8 +186,6 @@ async fn prepare(central: &Central) -> Result<()> {
             ledger::note_clock(db, &standing, clock::now())?;
         }
         ledger::distrust_other_boots(db)?;
-        ledger::forget_events(db, clock::now())?;
-        questions::forget(db, clock::now())?;
         let seeded: Option<String> =
             db.query_row("SELECT value FROM meta WHERE key = 'wired'", [], |r| r.get(0)).optional()?;
         if seeded.is_none() {

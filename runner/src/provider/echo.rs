@@ -112,7 +112,7 @@ mod tests {
         };
         let known = Destinations(vec![chat("one", "C1", None), chat("two", "C2", None)]);
         let rows = [from(2, "C2"), from(4, "C3"), from(6, "C1")];
-        let answer = echo(&format::prompt(&rows, &known, &TimeZone::UTC));
+        let answer = parse::without_internal(&echo(&format::prompt(&rows, &known, &TimeZone::UTC)));
         let found = parse::answer(&answer);
         let pairs: Vec<_> = found.blocks.iter().map(|b| (b.to, b.body)).collect();
         assert_eq!(pairs, [("two", "2"), ("one", "6")]);

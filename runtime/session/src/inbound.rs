@@ -5,7 +5,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::time::Duration;
 
 #[cfg(feature = "ledger")]
-pub use writer::{InboundWriter, Projection};
+pub use writer::{Applied, InboundWriter, Projection, Pruned};
 
 /// Opens without creating. This and its twin in `outbound.rs` are the doors to session databases.
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
@@ -53,17 +53,53 @@ mod writer {
     /// A writer never waits long for a lock: whoever holds one costs its own session only.
     const PATIENCE: Duration = Duration::from_millis(20);
 
+    /// The layout that `inbound.sql` makes. A file of another one is made again: count it up with every change there.
+    const LAYOUT: i64 = 1;
+
+    /// What a file shows.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Applied {
+        /// The session's last change.
+        pub change: i64,
+        /// The last change of its agent's destinations.
+        pub destinations: i64,
+        /// Whether it has the layout of this version; one with another is made again.
+        pub is_current: bool,
+    }
+
+    impl Applied {
+        /// Whether something is to be written until it shows `wanted`.
+        pub fn is_behind(self, wanted: Applied) -> bool {
+            self.change < wanted.change || self.destinations != wanted.destinations
+        }
+    }
+
+    /// What is to go from the file and its folder.
+    #[derive(Debug, Default)]
+    pub struct Pruned {
+        /// The ids of messages.
+        pub messages: Vec<String>,
+        /// The ids of replies; an outcome goes also when it is open again.
+        pub delivered: Vec<String>,
+        /// Folders of `inbox/`.
+        pub inbox: Vec<String>,
+    }
+
     /// What the ledger says changed in one session since a change number.
     #[derive(Debug, Default)]
     pub struct Projection {
         /// The ledger's change number after all of this.
         pub change: i64,
+        /// The same of the agent's destinations.
+        pub destinations: i64,
+        /// Replies up to this number are settled and forgotten: their runner may delete them.
+        pub pruned_floor: i64,
+        /// Rows to delete.
+        pub pruned: Pruned,
         /// Rows to insert or replace.
         pub messages: Vec<MessageIn>,
         /// Outcomes to insert or replace.
         pub delivered: Vec<Delivered>,
-        /// Replies whose outcome is open again: what the file says of it goes.
-        pub reopened: Vec<String>,
         /// Destinations and routing, replaced wholesale when they changed.
         pub routing: Option<(Vec<Destination>, Routing)>,
     }
@@ -121,6 +157,10 @@ mod writer {
                 let db = open(&fresh, flags, PATIENCE)?;
                 db.execute_batch("PRAGMA journal_mode = DELETE; BEGIN")?;
                 db.execute_batch(include_str!("inbound.sql"))?;
+                db.execute(
+                    "INSERT INTO vestibule_projection (id, change, layout) VALUES (1, 0, ?1)",
+                    [LAYOUT],
+                )?;
                 db.execute_batch("COMMIT")?;
             }
             let folder = fs::File::open(dir.root())?;
@@ -145,16 +185,34 @@ mod writer {
             Ok(InboundWriter { db })
         }
 
-        /// The ledger's change number that the file shows. A file without one is not ours.
+        /// What the file shows.
         ///
         /// # Errors
         /// [`crate::Error::Damaged`] when the file was not written by a ledger.
-        pub fn applied(&self) -> Result<i64> {
-            let read =
-                self.db.query_row("SELECT change FROM vestibule_projection WHERE id = 1", [], |r| r.get(0));
-            read.map_err(|error| match error.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::Unknown) | None => crate::Error::Damaged(error.to_string()),
-                _ => error.into(),
+        pub fn applied(&self) -> Result<Applied> {
+            let read = self.db.query_row(
+                "SELECT change, destinations, layout FROM vestibule_projection WHERE id = 1",
+                [],
+                |r| {
+                    let is_current = r.get::<_, i64>(2)? == LAYOUT;
+                    Ok(Applied { change: r.get(0)?, destinations: r.get(1)?, is_current })
+                },
+            );
+            let unknown = |error: &rusqlite::Error| {
+                matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::Unknown) | None)
+            };
+            // An older file of ours has not all of these columns.
+            let read = match read {
+                Err(error) if unknown(&error) => {
+                    self.db.query_row("SELECT change FROM vestibule_projection WHERE id = 1", [], |r| {
+                        Ok(Applied { change: r.get(0)?, ..Applied::default() })
+                    })
+                }
+                read => read,
+            };
+            read.map_err(|error| match unknown(&error) {
+                true => crate::Error::Damaged(error.to_string()),
+                false => error.into(),
             })
         }
 
@@ -243,14 +301,21 @@ mod writer {
                     format_time(d.delivered_at)
                 ])?;
             }
-            for message_out_id in &projection.reopened {
-                tx.prepare_cached("DELETE FROM delivered WHERE message_out_id = ?1")?
-                    .execute([message_out_id])?;
-            }
             if let Some((destinations, routing)) = &projection.routing {
                 replace_routing(&tx, destinations, routing)?;
             }
-            tx.execute("UPDATE vestibule_projection SET change = ?1 WHERE id = 1", [projection.change])?;
+            for (sql, ids) in [
+                ("DELETE FROM messages_in WHERE id = ?1", &projection.pruned.messages),
+                ("DELETE FROM delivered WHERE message_out_id = ?1", &projection.pruned.delivered),
+            ] {
+                for id in ids {
+                    tx.prepare_cached(sql)?.execute([id])?;
+                }
+            }
+            tx.execute(
+                "UPDATE vestibule_projection SET change = ?1, destinations = ?2, pruned_floor = ?3 WHERE id = 1",
+                [projection.change, projection.destinations, projection.pruned_floor],
+            )?;
             crash::point("inbound: before the commit");
             tx.commit()?;
             crash::point("inbound: after the commit");
@@ -293,6 +358,19 @@ mod writer {
             params![routing.channel_type, routing.platform_id, routing.thread_id, routing.account],
         )?;
         Ok(())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::LAYOUT;
+
+        /// Who changes the tables without counting up stops the sessions of every home that was there before.
+        #[test]
+        fn a_changed_layout_has_a_new_number() {
+            let sql = include_str!("inbound.sql");
+            let sum = sql.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+            assert_eq!((LAYOUT, sum), (1, 2_274_890_811), "count LAYOUT up, and write both here");
+        }
     }
 }
 
@@ -402,6 +480,18 @@ mod reader {
         /// As [`InboundReader::open`].
         pub fn highest_seq(&self) -> Result<i64> {
             Ok(self.db.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_in", [], |r| r.get(0))?)
+        }
+
+        /// Replies up to this number are settled and forgotten. In a file of another maker none are.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn pruned_floor(&self) -> Result<i64> {
+            if !columns(&self.db, "vestibule_projection")?.contains("pruned_floor") {
+                return Ok(0);
+            }
+            let sql = "SELECT pruned_floor FROM vestibule_projection WHERE id = 1";
+            Ok(self.db.query_row(sql, [], |r| r.get(0)).optional()?.unwrap_or_default())
         }
 
         /// The names the agent may send to.

@@ -49,9 +49,13 @@ CREATE TABLE session_routing (
     account      TEXT
 );
 
--- The last change of the ledger that this file shows, written in the same transaction as the change.
+-- The last change of the ledger that this file shows, written in the same transaction as the change; the same of the
+-- agent's destinations; the number up to which replies are settled and forgotten; and which version of these tables
+-- this is.
 CREATE TABLE vestibule_projection (
-    id     INTEGER PRIMARY KEY CHECK (id = 1),
-    change INTEGER NOT NULL
+    id             INTEGER PRIMARY KEY CHECK (id = 1),
+    change         INTEGER NOT NULL,
+    destinations   INTEGER NOT NULL DEFAULT 0,
+    pruned_floor INTEGER NOT NULL DEFAULT 0,
+    layout         INTEGER NOT NULL
 );
-INSERT INTO vestibule_projection (id, change) VALUES (1, 0);

@@ -43,10 +43,10 @@ pub use foreign::{ForeignReader, copy as copy_foreign};
 pub use heartbeat::look as look_at_heartbeat;
 #[cfg(feature = "runner")]
 pub use heartbeat::touch as touch_heartbeat;
+#[cfg(feature = "ledger")]
+pub use inbound::{Applied, InboundWriter, Projection, Pruned};
 #[cfg(feature = "runner")]
 pub use inbound::{InboundReader, Waiting};
-#[cfg(feature = "ledger")]
-pub use inbound::{InboundWriter, Projection};
 pub use layout::SessionDir;
 #[cfg(feature = "ledger")]
 pub use outbound::OutboundDraft;

@@ -177,6 +177,19 @@ mod writer {
             Ok(tx.commit()?)
         }
 
+        /// Deletes replies up to a number, which the runtime has settled and forgotten; never the highest, above
+        /// which the next is numbered.
+        ///
+        /// # Errors
+        /// An error of SQLite.
+        pub fn prune(&mut self, floor: i64) -> Result<()> {
+            self.db.execute(
+                "DELETE FROM messages_out WHERE seq <= ?1 AND seq < (SELECT MAX(seq) FROM messages_out)",
+                [floor],
+            )?;
+            Ok(())
+        }
+
         /// Claims rows: they will be answered together.
         ///
         /// # Errors

@@ -31,9 +31,7 @@ pub fn open_session(db: &Connection, wanted: &Wanted, source: &str, highest_in: 
         // As a wiring does: without a name for its chat the agent could not answer there.
         let name = agents::local_name(chat.name.as_deref().unwrap_or(&chat.platform_id));
         destinations::ensure(db, &agent.id, &name, &chat.id, now)?;
-        for session in sessions::of_agent(db, &agent.id)? {
-            ledger::bump_routing(db, &session)?;
-        }
+        ledger::destinations_changed(db, &agent.id)?;
     }
     let chat_id = chat.as_ref().map(|chat| chat.id.as_str());
     let thread = wanted.thread.as_deref();
@@ -89,14 +87,14 @@ pub fn messages(
     rows: Vec<(MessageIn, Vec<StoredFile>)>,
     session_bytes_max: u64,
 ) -> Result<(HashSet<String>, Files)> {
-    let change = ledger::adopt_change(db, session_id)?;
+    let (now, change) = (clock::now(), ledger::adopt_change(db, session_id)?);
     let (mut new, mut files) = (HashSet::new(), Files::default());
     for (mut row, handed) in rows {
         // Most rows have no files, and adding up those of a session takes time.
         let held = if handed.is_empty() { 0 } else { ledger::session_bytes(db, session_id)? };
         let room = session_bytes_max.saturating_sub(held);
         let taken = files::of_message(&mut row.content, handed, room);
-        if !ledger::adopt_message(db, session_id, change, &row)? {
+        if !ledger::adopt_message(db, session_id, change, &row, now)? {
             continue;
         }
         for (folder, theirs) in taken.folders {
@@ -127,8 +125,8 @@ pub fn replies(
         let new = match &row.settled {
             Some(settled) => {
                 let (outcome, at) = decide::settled(settled, now);
-                let outcome = (outcome, settled.platform_message_id.as_deref());
-                ledger::adopt_settled(db, session_id, change, reply, outcome, at)?
+                let outcome = (outcome, settled.platform_message_id.as_deref(), at);
+                ledger::adopt_settled(db, session_id, change, reply, outcome, now)?
             }
             None => match delivery::record_one(db, session_id, reply, (files, session_bytes_max), now)? {
                 delivery::Recorded::Known => false,

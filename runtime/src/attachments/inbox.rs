@@ -41,6 +41,30 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Removes a folder of the session's `inbox/` with its files. One that is not there is removed.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove_from_inbox(&self, dir: &SessionDir, folder: &str) -> std::io::Result<()> {
+        let gone = |error| if error == Errno::NOENT { Ok(()) } else { Err(error) };
+        let root =
+            openat(CWD, dir.root(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let inbox = beneath(&root, SessionDir::inbox_name())?;
+        let files = match open_beneath(&inbox, Path::new(folder), OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(error) => return Ok(gone(error)?),
+            Ok(files) => files,
+        };
+        for entry in rustix::fs::Dir::read_from(&files)? {
+            let entry = entry?;
+            if ![c".", c".."].contains(&entry.file_name()) {
+                unlinkat(&files, entry.file_name(), AtFlags::empty()).or_else(gone)?;
+            }
+        }
+        Ok(unlinkat(&inbox, folder, AtFlags::REMOVEDIR).or_else(gone)?)
+    }
+}
+
 /// Of a blob that a session's group may read.
 const BLOB_MODE: u32 = 0o440;
 /// An inbox with this bit is shared with its group ([`SessionDir::share_with`]).

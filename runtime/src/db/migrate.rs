@@ -27,6 +27,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0020_set_back.sql")),
     M::up(include_str!("../ledger/migrations/0021_deferred.sql")),
     M::up(include_str!("../sessions/migrations/0022_agent_shared.sql")),
+    M::up(include_str!("../ledger/migrations/0023_retention.sql")),
 ];
 
 /// Applies what is missing.

@@ -125,7 +125,7 @@ fn record(
     if let Some(seq) = messages.iter().map(|reply| reply.seq).max() {
         ledger::mark_taken(db, session_id, seq)?;
     }
-    ledger::acknowledge(db, session_id, acks)?;
+    ledger::acknowledge(db, session_id, acks, now)?;
     Ok(addresses)
 }
 

@@ -80,6 +80,15 @@ pub fn totals(db: &Connection) -> Result<(i64, i64)> {
     Ok(db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?)
 }
 
+/// Forgets what was last seen before a time, at most so many rows; answers how many.
+pub fn forget(db: &Connection, before: Timestamp, limit: u32) -> Result<usize> {
+    let mut statement = db.prepare_cached(
+        "DELETE FROM drops WHERE (channel_type, account, platform_id, reason) IN (SELECT channel_type, account, \
+         platform_id, reason FROM drops INDEXED BY drops_age WHERE last_seen < ?1 LIMIT ?2)",
+    )?;
+    Ok(statement.execute(params![before.0, limit])?)
+}
+
 /// Forgets that a chat was not wired, once it is.
 pub fn forget_unwired(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<()> {
     db.execute(

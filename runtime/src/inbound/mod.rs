@@ -150,7 +150,7 @@ pub async fn conversation(
                 return Ok(Vec::new());
             }
             messaging_groups::describe(db, &group.id, title.as_deref(), said.is_group)?;
-            ledger::bump_routing_to(db, &group.id)
+            ledger::chat_changed(db, &group.id)
         };
         house.central.write(write).await?.into_iter().for_each(|session_id| house.ring_later(session_id));
     }

@@ -1,12 +1,28 @@
-//! Whether the machine runs out of memory.
+//! Whether something runs low that all runners share: memory, or inotify instances.
+
+use rustix::fs::inotify::{CreateFlags, init};
+
+/// What a keeper and its runner take, and one more for what the operator does.
+const INSTANCES: usize = 3;
 
 /// Below this part of the memory, and below [`LOW_KIB`], little is left.
 const LOW_PART: u64 = 20;
 /// See [`LOW_PART`], in KiB.
 const LOW_KIB: u64 = 512 * 1024;
 
+/// Whether so little is left that idle runners should end.
+pub fn runs_low() -> bool {
+    memory_is_low() || instances_are_short()
+}
+
+/// Whether the user has fewer inotify instances left than a run takes: it would look instead of being told, and be slow.
+fn instances_are_short() -> bool {
+    let held: std::result::Result<Vec<_>, _> = (0..INSTANCES).map(|_| init(CreateFlags::CLOEXEC)).collect();
+    held.is_err()
+}
+
 /// Whether so little memory is left that idle runners should end. Where the kernel does not say, there is enough.
-pub fn memory_is_low() -> bool {
+fn memory_is_low() -> bool {
     std::fs::read_to_string("/proc/meminfo").is_ok_and(|text| is_low(&text))
 }
 

@@ -13,7 +13,7 @@ mod weight;
 
 pub use choose::{Choice, Kind};
 pub use keeper::{Heard, Keeper};
-pub use memory::memory_is_low;
+pub use memory::runs_low;
 pub use orphans::adopt_orphans;
 pub use weight::words as processors;
 

@@ -133,9 +133,9 @@ mod tests {
             let hops: i64 = db.query_row("SELECT hops FROM sessions", [], |r| r.get(0)).expect("a row");
             assert_eq!(hops, 0, "somebody spoke");
             let ack = |status| [Ack { message_id: acked.into(), status }];
-            acknowledge(&db, "s", &ack(AckStatus::Processing)).expect("it is claimed");
+            acknowledge(&db, "s", &ack(AckStatus::Processing), Timestamp(9)).expect("it is claimed");
             assert!(story(&db).iter().all(|row| row.contains("pending")), "a claim settles nothing");
-            acknowledge(&db, "s", &ack(AckStatus::Completed)).expect("it is read");
+            acknowledge(&db, "s", &ack(AckStatus::Completed), Timestamp(9)).expect("it is read");
             assert!(story(&db).iter().all(|row| row.contains("completed")), "{:?}", story(&db));
         }
     }

@@ -100,7 +100,7 @@ fn without_words(reply: &MessageOut) -> MessageOut {
 /// Records a reply as it was read: to be delivered to `address`, not before the time that it names, or refused with a
 /// reason. Of what is refused the first [`REFUSED_BYTES_MAX`] bytes of a session are kept; of a later one its id, its
 /// number, its size and the reason. What a session wrote that was set back is held instead of delivered. False when it
-/// was on record already.
+/// was on record already, or is below the floor: then it was settled and forgotten.
 pub fn record_reply(
     db: &Connection,
     session_id: &str,
@@ -110,9 +110,10 @@ pub fn record_reply(
 ) -> Result<bool> {
     let known: bool = db
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2)",
+            "SELECT EXISTS (SELECT 1 FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2) \
+             OR EXISTS (SELECT 1 FROM sessions WHERE id = ?1 AND ?3 BETWEEN 1 AND outbound_floor)",
         )?
-        .query_row([session_id, &reply.id], |r| r.get(0))?;
+        .query_row(params![session_id, &reply.id, reply.seq], |r| r.get(0))?;
     if known {
         return Ok(false);
     }
@@ -193,7 +194,7 @@ pub fn settle(
         now.0,
         change
     ])?;
-    Ok(())
+    count_delivered(db, status)
 }
 
 /// Records a failure that is not final: `at` when to try again, or parked until the adapter is there.
@@ -268,7 +269,11 @@ pub fn unclaim(db: &Connection, delivery: &Delivery) -> Result<()> {
 /// After a crash nobody knows whether what was being sent has arrived. It waits for its adapter, which
 /// knows what to do about that.
 pub fn mark_unknown(db: &Connection) -> Result<usize> {
-    Ok(db.execute("UPDATE deliveries SET state = 'unknown' WHERE state = 'sending'", [])?)
+    Ok(db.execute(
+        "UPDATE deliveries INDEXED BY deliveries_unsettled SET state = 'unknown' \
+         WHERE settled_at IS NULL AND state = 'sending'",
+        [],
+    )?)
 }
 
 /// An adapter is there: what was parked goes on, and what is unknown is sent once more or, a little later,
@@ -316,10 +321,10 @@ pub fn unpark(
 
 /// The addresses for which a session has something that nobody delivers yet.
 pub fn open_addresses(db: &Connection, session_id: &str) -> Result<Vec<Address>> {
-    let mut statement = db.prepare(
-        "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries WHERE session_id = ?1 \
-         AND channel_type IS NOT NULL AND account IS NOT NULL AND platform_id IS NOT NULL \
-         AND state IN ('pending', 'deferred')",
+    let mut statement = db.prepare_cached(
+        "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries INDEXED BY deliveries_unsettled \
+         WHERE session_id = ?1 AND settled_at IS NULL AND channel_type IS NOT NULL AND account IS NOT NULL \
+         AND platform_id IS NOT NULL AND state IN ('pending', 'deferred')",
     )?;
     let rows = statement.query_map([session_id], |r| {
         Ok(Address {
@@ -332,11 +337,24 @@ pub fn open_addresses(db: &Connection, session_id: &str) -> Result<Vec<Address>>
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// How many deliveries are in each state.
+/// How many deliveries are in each state; of those that went well also the forgotten ones.
 pub fn delivery_counts(db: &Connection) -> Result<BTreeMap<String, i64>> {
-    let mut statement = db.prepare("SELECT state, COUNT(*) FROM deliveries GROUP BY state")?;
+    let mut statement = db.prepare_cached(
+        "SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled WHERE settled_at IS NULL GROUP BY state \
+         UNION ALL SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_set_aside \
+         WHERE state IN ('deferred', 'held', 'failed', 'dropped') AND settled_at IS NOT NULL GROUP BY state \
+         UNION ALL SELECT name, count FROM totals WHERE name = 'delivered' AND count > 0",
+    )?;
     let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Counts deliveries that went well.
+pub(super) fn count_delivered(db: &Connection, settled: Settled) -> Result<()> {
+    if settled == Settled::Delivered {
+        db.prepare_cached("UPDATE totals SET count = count + 1 WHERE name = 'delivered'")?.execute([])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

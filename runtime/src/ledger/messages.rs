@@ -3,18 +3,16 @@
 use super::answers::other_row;
 use super::bump;
 use super::files::{Direction, record_files, session_bytes};
+use super::retention::hash;
 use super::suspects::after_settling;
 use crate::attachments::StoredFile;
-use crate::clock::{Timestamp, after};
+use crate::clock::Timestamp;
 use crate::error::Result;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use std::collections::HashSet;
 use vestibule_plugin_api::Address;
 use vestibule_session::{Ack, AckStatus, SessionDir, name, next_even};
-
-/// Event ids are remembered for this long, in milliseconds: 30 days.
-const EVENT_ID_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
 
 /// A message for one session.
 #[derive(Debug, Clone)]
@@ -82,12 +80,6 @@ pub fn was_taken(db: &Connection, event: (&str, &str, &str)) -> Result<bool> {
         "SELECT EXISTS (SELECT 1 FROM event_ids WHERE channel_type = ?1 AND account = ?2 AND event_id = ?3)",
     )?;
     Ok(statement.query_row([event.0, event.1, event.2], |r| r.get(0))?)
-}
-
-/// Forgets the event ids that no platform sends again.
-pub fn forget_events(db: &Connection, now: Timestamp) -> Result<()> {
-    db.execute("DELETE FROM event_ids WHERE seen_at < ?1", [after(now, -EVENT_ID_AGE_MS).0])?;
-    Ok(())
 }
 
 /// Writes a message into a session's rows. Its number comes from the session's counter, never from
@@ -183,19 +175,21 @@ fn free_name(name: &str, taken: &mut HashSet<String>) -> String {
     free
 }
 
-/// `<platform message id>:<agent group id>`; an edit, or another chat's message with the same id,
-/// gets a number, so that nothing is lost to the primary key.
+/// `<platform message id>:<agent group id>`; an edit, or another chat's message with the same id, gets a number, so
+/// that nothing is lost to the primary key, nor to a runner that remembers a pruned row's id.
 fn free_id(
     db: &Connection,
     session_id: &str,
     platform_message_id: &str,
     agent_group_id: &str,
 ) -> Result<String> {
-    let mut taken =
-        db.prepare_cached("SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND id = ?2)")?;
+    let mut taken = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND id = ?2) \
+         OR EXISTS (SELECT 1 FROM given_ids WHERE hash = ?3)",
+    )?;
     let mut id = format!("{platform_message_id}:{agent_group_id}");
     let mut number = 2;
-    while taken.query_row([session_id, &id], |r| r.get(0))? {
+    while taken.query_row(params![session_id, id, hash(session_id, &id)], |r| r.get(0))? {
         id = format!("{platform_message_id}~{number}:{agent_group_id}");
         number += 1;
     }
@@ -204,25 +198,26 @@ fn free_id(
 
 /// Takes over what the runner acknowledged. Only rows that still wait change; a stranger's ids
 /// match nothing.
-pub fn acknowledge(db: &Connection, session_id: &str, acks: &[Ack]) -> Result<()> {
+pub fn acknowledge(db: &Connection, session_id: &str, acks: &[Ack], now: Timestamp) -> Result<()> {
     let settled = |ack: &&Ack| ack.status != AckStatus::Processing;
     if !acks.iter().any(|ack| settled(&ack)) {
         return Ok(());
     }
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let mut statement = db.prepare_cached(
-        "UPDATE messages_in SET status = ?3, change = ?4 WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
+        "UPDATE messages_in SET status = ?3, change = ?4, settled_at = ?5 \
+         WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
     )?;
     for ack in acks.iter().filter(settled) {
-        statement.execute(params![session_id, ack.message_id, ack.status.as_str(), change])?;
+        statement.execute(params![session_id, ack.message_id, ack.status.as_str(), change, now.0])?;
         if let Some(other) = other_row(&ack.message_id) {
-            statement.execute(params![session_id, other, AckStatus::Completed.as_str(), change])?;
+            statement.execute(params![session_id, other, AckStatus::Completed.as_str(), change, now.0])?;
         }
     }
     after_settling(db, session_id, change)
 }
 
-/// The destinations or the routing of a session changed.
+/// Where a session's words go by default changed.
 pub fn bump_routing(db: &Connection, session_id: &str) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     db.prepare_cached("UPDATE sessions SET routing_change = ?2 WHERE id = ?1")?
@@ -230,16 +225,39 @@ pub fn bump_routing(db: &Connection, session_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// A chat has another name: answers the sessions whose agents may send there.
-pub fn bump_routing_to(db: &Connection, messaging_group_id: &str) -> Result<Vec<String>> {
+/// The destinations of an agent changed: answers its sessions in which a runner lives. The files of the others follow
+/// when they are needed next.
+pub fn destinations_changed(db: &Connection, agent_group_id: &str) -> Result<Vec<String>> {
+    db.prepare_cached(
+        "UPDATE agent_groups SET destinations_version = destinations_version + 1 WHERE id = ?1",
+    )?
+    .execute([agent_group_id])?;
     let mut statement = db.prepare_cached(
-        "SELECT id FROM sessions WHERE agent_group_id IN (SELECT agent_group_id FROM destinations \
-         WHERE target_type = 'channel' AND target_id = ?1)",
+        "SELECT id FROM sessions INDEXED BY sessions_running WHERE running AND agent_group_id = ?1",
     )?;
-    let sessions = statement.query_map([messaging_group_id], |r| r.get(0))?;
-    let sessions: Vec<String> = sessions.collect::<rusqlite::Result<_>>()?;
-    sessions.iter().try_for_each(|session_id| bump_routing(db, session_id))?;
-    Ok(sessions)
+    let rows = statement.query_map([agent_group_id], |r| r.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The last change of the destinations of a session's agent.
+pub fn destinations_of(db: &Connection, session_id: &str) -> Result<i64> {
+    let mut statement = db.prepare_cached(
+        "SELECT a.destinations_version FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.id = ?1",
+    )?;
+    Ok(statement.query_row([session_id], |r| r.get(0)).optional()?.unwrap_or_default())
+}
+
+/// A chat has another name: [`destinations_changed`] for each agent that may send there.
+pub fn chat_changed(db: &Connection, messaging_group_id: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT DISTINCT agent_group_id FROM destinations WHERE target_type = 'channel' AND target_id = ?1",
+    )?;
+    let agents = statement.query_map([messaging_group_id], |r| r.get::<_, String>(0))?;
+    let mut running = Vec::new();
+    for agent in agents {
+        running.extend(destinations_changed(db, &agent?)?);
+    }
+    Ok(running)
 }
 
 /// The sessions that need a look when the runtime starts: a runner's end is not on record, rows are

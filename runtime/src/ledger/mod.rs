@@ -13,6 +13,7 @@ mod files;
 mod messages;
 mod project;
 mod records;
+mod retention;
 mod room;
 mod set_back;
 mod steps;
@@ -27,11 +28,14 @@ pub use deliveries::{
 };
 pub use files::{Direction, files_of, forget_files, record_files, session_bytes};
 pub use messages::{
-    NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, bump_routing_to, forget_events,
-    hops, seen_at_start, take_event, was_taken,
+    NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, chat_changed,
+    destinations_changed, destinations_of, hops, seen_at_start, take_event, was_taken,
 };
 pub use project::{Ledger, Looked, Projected, distrust_other_boots, trust_files};
 pub use records::{Record, Request, State, asked_at, drop_one, reopen, undelivered, unread, with_id};
+pub use retention::{
+    After, Pruned, SLICE, forget_events, forget_pruned, prune_deliveries, prune_messages, sessions_to_prune,
+};
 pub use room::has_room;
 pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
 pub use steps::{Shifted, Standing, note_clock, was_set};
@@ -51,3 +55,6 @@ fn bump(db: &Connection, session_id: &str) -> Result<Option<i64>> {
     let params = [session_id, crate::id::boot_id(), crate::id::process_id()];
     Ok(statement.query_row(params, |r| r.get(0)).optional()?)
 }
+
+#[cfg(test)]
+mod tests;

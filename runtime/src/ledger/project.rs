@@ -1,6 +1,7 @@
 //! From the ledger's rows to a session's `inbound.db`.
 
 use super::files::inbox_since;
+use super::retention::pruned_since;
 use super::set_back::Newer;
 use super::suspects::{self, Seen, Shown};
 use crate::attachments::Store;
@@ -12,15 +13,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use vestibule_session::{
-    Delivered, Destination, Error as SessionError, InboundWriter, MessageIn, Projection, Routing, SessionDir,
-    Settled,
+    Applied, Delivered, Destination, Error as SessionError, InboundWriter, MessageIn, Projection, Pruned,
+    Routing, SessionDir, Settled,
 };
 
 /// The ledger's own memory: which changes are known to be in their files. It is written down with
 /// the next commit that happens anyway; forgetting it costs a look at the file.
 #[derive(Default)]
 pub struct Ledger {
-    known: Mutex<HashMap<String, i64>>,
+    known: Mutex<HashMap<String, Applied>>,
     unwritten: Mutex<HashMap<String, i64>>,
     /// The sessions whose file was found to be no newer than the database.
     looked_at: Mutex<HashSet<String>>,
@@ -46,16 +47,34 @@ pub struct Projected {
     pub seen: Seen,
 }
 
-struct Wanted {
+pub(super) struct Wanted {
     agent_group_id: String,
-    change: i64,
+    pub(super) change: i64,
     /// As it was before this process changed it.
     change_before: i64,
+    /// The change that is known to be in its file.
+    projected: i64,
     routing_change: i64,
+    /// The change of its agent's destinations.
+    destinations: i64,
+    pruned_floor: i64,
     rebuild: bool,
     /// A runner was started and its end is not on record, or the database was set back.
     unread: bool,
     quarantined: bool,
+}
+
+impl Wanted {
+    /// What its file is to show.
+    fn target(&self) -> Applied {
+        Applied { change: self.change, destinations: self.destinations, is_current: true }
+    }
+
+    /// Whether a file that shows this can be brought up to date. What was pruned is no longer noted for one that is
+    /// older than the ledger knows.
+    fn can_follow(&self, applied: Applied) -> bool {
+        applied.is_current && (self.projected..=self.change).contains(&applied.change)
+    }
 }
 
 impl Ledger {
@@ -74,14 +93,15 @@ impl Ledger {
             let Some(wanted) = wanted(db, session_id)? else { return Ok(Looked::Gone) };
             let dir = home.session(&wanted.agent_group_id, session_id);
             let known = locked(&self.known).get(session_id).copied();
-            if known.is_none_or(|known| known < wanted.change) {
+            let target = wanted.target();
+            if known.is_none_or(|known| known.is_behind(target)) {
                 if let Some(newer) =
                     self.write(db, &dir, attachments, session_id, &wanted, known.is_none())?
                 {
                     return Ok(Looked::Newer(newer));
                 }
                 locked(&self.looked_at).insert(session_id.to_owned());
-                locked(&self.known).insert(session_id.to_owned(), wanted.change);
+                locked(&self.known).insert(session_id.to_owned(), target);
                 locked(&self.unwritten).insert(session_id.to_owned(), wanted.change);
             }
             let seen = suspects::seen(db, session_id, wanted.unread, wanted.quarantined)?;
@@ -104,30 +124,35 @@ impl Ledger {
         let opened = if made_again { InboundWriter::look(dir) } else { InboundWriter::open(dir) };
         let opened = opened.and_then(|writer| Ok((writer.applied()?, writer)));
         if let Ok((applied, writer)) = &opened
-            && *applied > wanted.change_before
+            && applied.change > wanted.change_before
             && !locked(&self.looked_at).contains(session_id)
         {
-            return Newer::read(db, session_id, writer, *applied).map(Some);
+            return Newer::read(db, session_id, writer, applied.change).map(Some);
         }
         let (applied, mut writer) = match opened {
             opened if made_again => {
                 drop(opened);
-                (0, InboundWriter::rebuild(dir)?)
+                (Applied::default(), InboundWriter::rebuild(dir)?)
             }
-            Ok(opened) if opened.0 <= wanted.change => opened,
+            Ok((applied, writer)) if wanted.can_follow(applied) => (applied, writer),
             Ok(_) | Err(SessionError::Missing | SessionError::Damaged(_)) => {
-                (0, InboundWriter::rebuild(dir)?)
+                (Applied::default(), InboundWriter::rebuild(dir)?)
             }
             Err(error) => return Err(error.into()),
         };
-        if applied < wanted.change {
-            for (folder, files) in inbox_since(db, session_id, applied)? {
+        if applied.is_behind(wanted.target()) {
+            for (folder, files) in inbox_since(db, session_id, applied.change)? {
                 attachments
                     .show_in_inbox(dir, &folder, &files)
                     .context(|| format!("cannot show files in {}", dir.root().display()))?;
             }
             let projection = changes(db, session_id, applied, wanted)?;
             writer.apply(&projection)?;
+            for folder in &projection.pruned.inbox {
+                attachments
+                    .remove_from_inbox(dir, folder)
+                    .context(|| format!("cannot remove files in {}", dir.root().display()))?;
+            }
         }
         Ok(None)
     }
@@ -145,6 +170,11 @@ impl Ledger {
             statement.execute(params![session_id, change, crate::id::boot_id()])?;
         }
         Ok(())
+    }
+
+    /// Whether a session's file shows this change of its agent's destinations.
+    pub fn shows(&self, session_id: &str, destinations: i64) -> bool {
+        locked(&self.known).get(session_id).is_some_and(|known| known.destinations == destinations)
     }
 
     /// Forgets a session whose lane closes: its next lane looks at the file again.
@@ -171,10 +201,12 @@ pub fn trust_files(db: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>> {
+pub(super) fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>> {
     let mut statement = db.prepare_cached(
-        "SELECT agent_group_id, change, routing_change, rebuild, running OR set_back, quarantined IS NOT NULL, \
-         CASE WHEN changed_by = ?2 THEN change_before ELSE change END FROM sessions WHERE id = ?1",
+        "SELECT s.agent_group_id, s.change, s.routing_change, s.rebuild, s.running OR s.set_back, \
+         s.quarantined IS NOT NULL, CASE WHEN s.changed_by = ?2 THEN s.change_before ELSE s.change END, s.projected, \
+         s.pruned_floor, a.destinations_version FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id \
+         WHERE s.id = ?1",
     )?;
     let row = statement.query_row([session_id, crate::id::process_id()], |r| {
         Ok(Wanted {
@@ -185,12 +217,21 @@ fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>> {
             unread: r.get(4)?,
             quarantined: r.get(5)?,
             change_before: r.get(6)?,
+            projected: r.get(7)?,
+            pruned_floor: r.get(8)?,
+            destinations: r.get(9)?,
         })
     });
     Ok(row.optional()?)
 }
 
-fn changes(db: &Connection, session_id: &str, since: i64, wanted: &Wanted) -> Result<Projection> {
+pub(super) fn changes(
+    db: &Connection,
+    session_id: &str,
+    applied: Applied,
+    wanted: &Wanted,
+) -> Result<Projection> {
+    let since = applied.change;
     let shown = Shown::of(db, session_id)?;
     let mut statement = db.prepare_cached(
         "SELECT id, seq, kind, timestamp, status, process_after, recurrence, series_id, tries, \"trigger\", platform_id, \
@@ -246,9 +287,25 @@ fn changes(db: &Connection, session_id: &str, since: i64, wanted: &Wanted) -> Re
          AND state NOT IN ('delivered', 'failed', 'dropped')",
     )?;
     let reopened = statement.query_map(params![session_id, since], |r| r.get(0))?;
-    let reopened = reopened.collect::<rusqlite::Result<_>>()?;
-    let routing = if wanted.routing_change > since { Some(routing(db, session_id)?) } else { None };
-    Ok(Projection { change: wanted.change, messages, delivered, reopened, routing })
+    let mut pruned = Pruned { delivered: reopened.collect::<rusqlite::Result<_>>()?, ..Pruned::default() };
+    let is_routed_anew = wanted.routing_change > since || wanted.destinations != applied.destinations;
+    let routing = if is_routed_anew { Some(routing(db, session_id)?) } else { None };
+    for (what, name) in pruned_since(db, session_id, since)? {
+        match what.as_str() {
+            "message" => pruned.messages.push(name),
+            "delivered" => pruned.delivered.push(name),
+            _ => pruned.inbox.push(name),
+        }
+    }
+    Ok(Projection {
+        change: wanted.change,
+        destinations: wanted.destinations,
+        pruned_floor: wanted.pruned_floor,
+        messages,
+        delivered,
+        pruned,
+        routing,
+    })
 }
 
 /// Destinations and default routing are derived from the central rows, never stored twice.

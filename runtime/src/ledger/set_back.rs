@@ -76,10 +76,11 @@ pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer, now: Timesta
     )?;
     let change = adopt_change(db, session_id)?;
     let mut settle = db.prepare(
-        "UPDATE messages_in SET status = ?3, change = ?4 WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
+        "UPDATE messages_in SET status = ?3, change = ?4, settled_at = ?5 \
+         WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
     )?;
     for (id, status) in &newer.settled {
-        settle.execute(params![session_id, id, status, change])?;
+        settle.execute(params![session_id, id, status, change, now.0])?;
     }
     for (id, status, platform_message_id) in &newer.outcomes {
         db.execute(
@@ -94,7 +95,7 @@ pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer, now: Timesta
         let process_after = message.process_after.filter(|at| *at < NOT_SHOWN);
         // Its number may have been given again.
         let message = MessageIn { seq: 0, process_after, ..message.clone() };
-        taken += usize::from(adopt_message(db, session_id, change, &message)?);
+        taken += usize::from(adopt_message(db, session_id, change, &message, now)?);
     }
     Ok(taken)
 }
@@ -127,6 +128,7 @@ pub fn mark_set_back(db: &Connection, session_id: &str, has_out: bool, now: Time
     hold_what_is_under_way(db, session_id, now)?;
     db.prepare_cached(
         "UPDATE sessions SET set_back = 1, outbound_floor = CASE WHEN ?2 THEN outbound_floor ELSE 0 END, \
+         pruned_floor = CASE WHEN ?2 THEN pruned_floor ELSE 0 END, \
          outbound_boot_id = CASE WHEN ?2 THEN outbound_boot_id END WHERE id = ?1",
     )?
     .execute(params![session_id, has_out])?;

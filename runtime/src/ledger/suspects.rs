@@ -141,7 +141,7 @@ pub fn count_tries(
             )?
             .query_row(params![session_id, id, now.0, RETRY_MS], |r| r.get(0))?;
         if tries > TRIES_MAX {
-            tried.given_up.push(give_up(db, session_id, id, (why, change))?);
+            tried.given_up.push(give_up(db, session_id, id, (why, change, now))?);
         }
     }
     show_anew(db, session_id, change)?;
@@ -166,13 +166,18 @@ fn under_way(
 }
 
 /// The message goes to no runner any more, nor does the context that went with it.
-fn give_up(db: &Connection, session_id: &str, id: String, (why, change): (&str, i64)) -> Result<GivenUp> {
+fn give_up(
+    db: &Connection,
+    session_id: &str,
+    id: String,
+    (why, change, now): (&str, i64, Timestamp),
+) -> Result<GivenUp> {
     let (seq, address, source_session_id) = db
         .prepare_cached(
-            "UPDATE messages_in SET status = 'failed', failure = ?3, change = ?4 WHERE session_id = ?1 AND id = ?2 \
-             RETURNING seq, channel_type, account, platform_id, thread_id, source_session_id",
+            "UPDATE messages_in SET status = 'failed', failure = ?3, change = ?4, settled_at = ?5 \
+             WHERE session_id = ?1 AND id = ?2 RETURNING seq, channel_type, account, platform_id, thread_id, source_session_id",
         )?
-        .query_row(params![session_id, id, why, change], |r| {
+        .query_row(params![session_id, id, why, change, now.0], |r| {
             let (channel, account, chat): (Option<String>, Option<String>, Option<String>) =
                 (r.get(1)?, r.get(2)?, r.get(3)?);
             let thread_id = r.get::<_, Option<String>>(4)?.map(Into::into);
@@ -185,10 +190,10 @@ fn give_up(db: &Connection, session_id: &str, id: String, (why, change): (&str, 
             Ok((r.get::<_, i64>(0)?, address, r.get(5)?))
         })?;
     db.prepare_cached(
-        "UPDATE messages_in SET status = 'failed', failure = ?3, change = ?4 \
+        "UPDATE messages_in SET status = 'failed', failure = ?3, change = ?4, settled_at = ?5 \
          WHERE session_id = ?1 AND status = 'pending' AND NOT \"trigger\" AND seq < ?2",
     )?
-    .execute(params![session_id, seq, why, change])?;
+    .execute(params![session_id, seq, why, change, now.0])?;
     Ok(GivenUp { id, address, source_session_id })
 }
 

@@ -331,13 +331,20 @@ impl Lane {
     }
 
     async fn launch(&mut self, with_runner: bool) -> Event {
-        if with_runner && launcher::memory_is_low() {
+        if with_runner && launcher::runs_low() {
             self.house.places.make_room();
         }
         let started = async {
-            let running = |db: &rusqlite::Connection, id: &str| sessions::set_running(db, id, true);
             let id = self.session_id.clone();
-            self.house.central.write(move |db| running(db, &id)).await?;
+            let running = move |db: &rusqlite::Connection| {
+                sessions::set_running(db, &id, true)?;
+                ledger::destinations_of(db, &id)
+            };
+            let destinations = self.house.central.write(running).await?;
+            // From here on a change of them rings this lane; one just before did not.
+            if !self.house.ledger.shows(&self.session_id, destinations) {
+                self.reports.push_back(Event::Woken);
+            }
             crash::point("launch: the run is on record, nobody runs");
             launcher::launch(&self.house, &self.session_id, with_runner).await
         };

@@ -37,6 +37,8 @@ fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
     let sent = folder.path().join("sent.txt");
     fs::write(&sent, "the bytes").unwrap();
     house.ok(&["chat", "--file", sent.to_str().unwrap(), "first"]);
+    let blobs = || fs::read_dir(house.home.path().join("attachments")).unwrap().count();
+    until("what went out is cleared", || (blobs() == 1).then_some(()));
     let done = Arc::new(AtomicBool::new(false));
     let manifest = std::thread::scope(|threads| {
         threads.spawn(|| {

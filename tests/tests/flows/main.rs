@@ -35,6 +35,7 @@ mod providers;
 mod questions;
 mod refusals;
 mod resources;
+mod retention;
 mod runs;
 mod sandbox;
 mod schema;

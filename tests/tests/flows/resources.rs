@@ -118,6 +118,23 @@ fn without_watches_everything_looks_instead() {
     }
 }
 
+/// The house has one, a session two: with five the second session's would be one too few.
+#[test]
+fn an_idle_runner_makes_room_when_inotify_instances_run_low() {
+    let house = House::new("sandbox = \"process\"\n");
+    let script = limited(house.home.path(), "max_inotify_instances", 5);
+    let house = house.program(&script).up();
+    house.ok(&["agent", "create", "other", "--provider", "echo"]);
+    assert_eq!(house.chat("hello"), "hello");
+    house.ok(&["messaging-group", "delete", "local"]);
+    house.ok(&["wiring", "create", "--agent", "other", "--channel", "terminal", "--chat", "local"]);
+    assert_eq!(house.chat("hello you"), "hello you");
+    until("the first runner ends", || {
+        (house.query::<i64>("SELECT COUNT(*) FROM sessions WHERE running") == [1]).then_some(())
+    });
+    assert!(house.log().contains("gives way to another"), "{}", house.log());
+}
+
 #[test]
 fn who_fills_the_kernel_with_watches_is_ended() {
     for sandbox in sandboxes() {

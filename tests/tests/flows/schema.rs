@@ -158,7 +158,7 @@ fn what_nanoclaws_programs_prepare_does_the_same_in_files_of_ours() {
         assert_eq!(&a[table], rows, "{table}");
     }
     // And our own program goes on with the file.
-    assert_eq!(InboundWriter::open(&ours).unwrap().applied().unwrap(), 0);
+    assert_eq!(InboundWriter::open(&ours).unwrap().applied().unwrap().change, 0);
     for file in [ours.inbound_db(), ours.outbound_db()] {
         assert_eq!(run(&open(&file), "", "PRAGMA integrity_check", 0), [[Value::from("ok".to_owned())]]);
     }

@@ -168,7 +168,8 @@ const ROOMS: [&str; 8] = [
     "sessions",
     "wirings",
 ];
-const LOOPS: [&str; 7] = ["inbound", "delivery", "wake", "control", "http", "adopt", "backup"];
+const LOOPS: [&str; 8] =
+    ["inbound", "delivery", "wake", "control", "http", "adopt", "backup", "housekeeping"];
 
 /// The modules of the runtime that a file names by `crate::x` or `use crate::{x, y}`.
 fn imports(text: &str) -> BTreeSet<String> {

@@ -1,8 +1,8 @@
 //! `agent`: agent groups.
 
-use super::{Outcome, answer, args, touch_agent};
+use super::{Outcome, answer, args};
 use crate::error::{Error, Result};
-use crate::{agents, clock, destinations, sessions};
+use crate::{agents, clock, destinations, ledger, sessions};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::Value;
@@ -88,7 +88,7 @@ pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
     let agent = agents::named(db, &named.name)?;
     let mut touched = sessions::of_agent(db, &agent.id)?;
     for other in destinations::withdraw_agent(db, &agent.id)? {
-        touched.extend(touch_agent(db, &other)?);
+        touched.extend(ledger::destinations_changed(db, &other)?);
     }
     agents::delete(db, &agent.id)?;
     answer(&agent, touched)

@@ -1,8 +1,8 @@
 //! `destination`: the names an agent may send to.
 
-use super::{Outcome, answer, args, touch_agent};
+use super::{Outcome, answer, args};
 use crate::error::{Error, Result};
-use crate::{agents, clock, destinations, messaging_groups};
+use crate::{agents, clock, destinations, ledger, messaging_groups};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
         }
         _ => return Err(Error::refused("name a chat with --to, or an agent with --to-agent")),
     };
-    answer(&told, touch_agent(db, &agent.id)?)
+    answer(&told, ledger::destinations_changed(db, &agent.id)?)
 }
 
 /// Gives one another name.
@@ -75,7 +75,7 @@ pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let agent = agents::named(db, &args.agent)?;
     destinations::rename(db, &agent.id, &args.name, &args.rename)?;
-    answer(&json!({ "agent": agent.name, "name": args.rename }), touch_agent(db, &agent.id)?)
+    answer(&json!({ "agent": agent.name, "name": args.rename }), ledger::destinations_changed(db, &agent.id)?)
 }
 
 /// Withdraws one.
@@ -83,5 +83,5 @@ pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
     let args: Named = args(value)?;
     let agent = agents::named(db, &args.agent)?;
     destinations::delete(db, &agent.id, &args.name)?;
-    answer(&json!({ "agent": agent.name, "name": args.name }), touch_agent(db, &agent.id)?)
+    answer(&json!({ "agent": agent.name, "name": args.name }), ledger::destinations_changed(db, &agent.id)?)
 }

@@ -1,6 +1,6 @@
 //! `messaging-group`: chats.
 
-use super::{Outcome, answer, args, touch_agent};
+use super::{Outcome, answer, args};
 use crate::error::Result;
 use crate::{clock, destinations, ledger, messaging_groups};
 use rusqlite::Connection;
@@ -42,7 +42,7 @@ pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let group = messaging_groups::named(db, &args.id)?;
     messaging_groups::rename(db, &group.id, args.name.as_deref())?;
-    let touched = ledger::bump_routing_to(db, &group.id)?;
+    let touched = ledger::chat_changed(db, &group.id)?;
     answer(&messaging_groups::named(db, &group.id)?, touched)
 }
 
@@ -53,7 +53,7 @@ pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
     let mut touched = Vec::new();
     for row in destinations::list(db)?.iter().filter(|row| row.target_id == group.id) {
         destinations::delete(db, &row.agent_group_id, &row.local_name)?;
-        touched.extend(touch_agent(db, &row.agent_group_id)?);
+        touched.extend(ledger::destinations_changed(db, &row.agent_group_id)?);
     }
     messaging_groups::delete(db, &group.id)?;
     answer(&group, touched)

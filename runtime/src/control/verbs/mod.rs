@@ -11,7 +11,6 @@ mod session;
 mod wiring;
 
 use crate::error::{Error, Result};
-use crate::{ledger, sessions};
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -80,13 +79,4 @@ pub fn args<T: DeserializeOwned>(args: Value) -> Result<T> {
 fn answer<T: serde::Serialize>(value: &T, touched: Vec<String>) -> Result<Outcome> {
     let value = serde_json::to_value(value).map_err(|error| Error::Refused(error.to_string()))?;
     Ok(Outcome { value, touched, ..Outcome::default() })
-}
-
-/// The destinations of an agent changed: its sessions' files must follow.
-fn touch_agent(db: &Connection, agent_group_id: &str) -> Result<Vec<String>> {
-    let touched = sessions::of_agent(db, agent_group_id)?;
-    for session_id in &touched {
-        ledger::bump_routing(db, session_id)?;
-    }
-    Ok(touched)
 }

@@ -93,7 +93,7 @@ fn of_what_is_refused_the_first_bytes_are_kept_and_every_reason() {
         let content = format!(r#"{{"text":"{}"}}"#, "x".repeat(100_000));
         MessageOut { in_reply_to: long(), thread_id: long(), platform_id: long(), content, ..reply(id, seq) }
     };
-    for seq in 0..200 {
+    for seq in 1..=200 {
         let refused = large(&format!("r{seq}"), seq);
         assert!(record_reply(&db, "s", &refused, Err("no destination"), Timestamp(1)).expect("on record"));
     }

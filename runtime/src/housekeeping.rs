@@ -1,0 +1,90 @@
+//! The loop that forgets what was kept long enough, a little at a time.
+
+use crate::clock::{self, Timestamp, after};
+use crate::error::Result;
+use crate::house::House;
+use crate::ledger::{self, After, Pruned};
+use crate::{drops, questions};
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(3600);
+/// Between two slices others write.
+const PAUSE: Duration = Duration::from_millis(20);
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// Forgets at once, and then every hour, until the house stops.
+pub async fn serve(house: Arc<House>) {
+    loop {
+        match pass(&house, clock::now()).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "what was kept long enough is forgotten"),
+            Err(error) => {
+                tracing::warn!(%error, "what was kept long enough cannot be forgotten; trying again in an hour")
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = house.stopping() => return,
+        }
+    }
+}
+
+/// Forgets all that was kept long enough at this time; answers how many rows.
+async fn pass(house: &Arc<House>, now: Timestamp) -> Result<usize> {
+    let mut rows = 0;
+    rows += slices(house, move |db| ledger::forget_events(db, now)).await?;
+    slices(house, ledger::forget_pruned).await?;
+    house.central.write(move |db| questions::forget(db, now)).await?;
+    let before = after(now, -DAY_MS * i64::from(house.config.retention_days));
+    rows += slices(house, move |db| drops::forget(db, before, ledger::SLICE)).await?;
+    for session_id in house.central.read(move |db| ledger::sessions_to_prune(db, before)).await? {
+        loop {
+            let id = session_id.clone();
+            let pruned = slice(house, move |db| ledger::prune_deliveries(db, &id, before)).await?;
+            rows += pruned.rows;
+            if pruned.rows < ledger::SLICE as usize {
+                break;
+            }
+        }
+    }
+    let mut begin: Option<After> = None;
+    loop {
+        let pruned = slice(house, move |db| ledger::prune_messages(db, before, begin.as_ref())).await?;
+        rows += pruned.rows;
+        begin = pruned.next;
+        if begin.is_none() || house.is_stopping() {
+            return Ok(rows);
+        }
+    }
+}
+
+/// Forgets slice after slice until one was not full.
+async fn slices(
+    house: &Arc<House>,
+    forget: impl Fn(&Connection) -> Result<usize> + Clone + Send + 'static,
+) -> Result<usize> {
+    let mut rows = 0;
+    loop {
+        let forgotten = house.central.write(forget.clone()).await?;
+        rows += forgotten;
+        if forgotten < ledger::SLICE as usize || house.is_stopping() {
+            return Ok(rows);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Prunes one slice; afterwards the files follow.
+async fn slice(
+    house: &Arc<House>,
+    prune: impl FnOnce(&Connection) -> Result<Pruned> + Send + 'static,
+) -> Result<Pruned> {
+    let mut pruned = house.central.write(prune).await?;
+    house.attachments.discard(pruned.blobs.drain(..));
+    pruned.sessions.drain(..).for_each(|session_id| house.ring_later(session_id));
+    tokio::time::sleep(PAUSE).await;
+    Ok(pruned)
+}

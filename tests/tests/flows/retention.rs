@@ -1,0 +1,125 @@
+//! What is kept long enough is forgotten, everywhere, and nothing else is.
+
+use crate::attachments::entries;
+use crate::support::{House, Terminal, rows, until};
+use rusqlite::Connection;
+use std::path::Path;
+
+fn count(file: &Path, table: &str) -> i64 {
+    rows::<i64>(file, &format!("SELECT COUNT(*) FROM {table}"))[0]
+}
+
+#[allow(clippy::disallowed_methods, reason = "what was there before is no version of ours any more")]
+fn change(file: &Path, sql: &str) {
+    Connection::open(file).unwrap().execute_batch(sql).unwrap();
+}
+
+/// The operator's clock is not turned for this: the rows are made old while the house is stopped.
+fn age(house: &House) {
+    change(
+        &house.home.path().join("vestibule.db"),
+        "UPDATE messages_in SET settled_at = 1 WHERE settled_at IS NOT NULL; \
+         UPDATE deliveries SET taken_at = 1, settled_at = 1 WHERE settled_at IS NOT NULL; UPDATE event_ids SET seen_at = 1;",
+    );
+}
+
+#[test]
+fn what_is_old_goes_from_every_place_and_the_conversation_goes_on() {
+    let mut house = House::new("retention_days = 30\n").up();
+    let mut terminal = Terminal::connect(&house, false);
+    for text in ["one", "two"] {
+        terminal.send(text, &[("a.txt", text.as_bytes())]);
+        assert!(terminal.answer().0.starts_with(text));
+    }
+    drop(terminal);
+    let session = house.sessions().remove(0);
+    let (inbound, outbound) = (session.join("inbound.db"), session.join("out/outbound.db"));
+    until("both are delivered", || (count(&inbound, "delivered") == 2).then_some(()));
+    house.stop();
+    assert_eq!((entries(&session.join("inbox")), entries(&house.home.path().join("attachments"))), (2, 2));
+    age(&house);
+    house.start();
+    until("the file follows", || (count(&inbound, "messages_in") == 1).then_some(()));
+    until("the first file goes", || (entries(&house.home.path().join("attachments")) == 1).then_some(()));
+    let last: Vec<i64> = rows(&inbound, "SELECT seq FROM messages_in");
+    assert_eq!(last, [4], "the next is numbered above it");
+    until("its folder goes", || (entries(&session.join("inbox")) == 1).then_some(()));
+    assert_eq!(count(&inbound, "delivered"), 0);
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM deliveries"), [0]);
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids"), [0]);
+    assert_eq!(count(&outbound, "messages_out"), 2, "that file is its runner's");
+    // The next run deletes its own, but for the highest.
+    assert_eq!(house.chat("three"), "three");
+    let seqs: Vec<i64> = rows(&outbound, "SELECT seq FROM messages_out ORDER BY seq");
+    assert_eq!(seqs, [5, 7]);
+    house.kill();
+    house.start();
+    assert_eq!(house.chat("four"), "four", "and nothing that was forgotten comes again");
+    until("all are counted", || (house.json(&["status"])["deliveries"]["delivered"] == 4).then_some(()));
+}
+
+#[test]
+fn as_long_as_the_operator_wants_all_is_kept() {
+    let mut house = House::new("retention_days = 100000\n").up();
+    assert_eq!(house.chat("one"), "one");
+    assert_eq!(house.chat("two"), "two");
+    house.stop();
+    age(&house);
+    house.start();
+    until("it has looked", || {
+        house.query::<i64>("SELECT COUNT(*) FROM event_ids").contains(&0).then_some(())
+    });
+    assert_eq!(house.chat("three"), "three");
+    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in"), [3]);
+}
+
+/// A copy from before rows were pruned would show them again.
+#[test]
+fn a_session_file_that_is_older_than_the_ledger_knows_is_made_again() {
+    let mut house = House::new("retention_days = 30\n").up();
+    for text in ["one", "two"] {
+        assert_eq!(house.chat(text), text);
+    }
+    house.stop();
+    let inbound = house.sessions()[0].join("inbound.db");
+    let copy = inbound.with_extension("copy");
+    std::fs::copy(&inbound, &copy).unwrap();
+    age(&house);
+    house.start();
+    until("the file follows", || (count(&inbound, "messages_in") == 1).then_some(()));
+    assert_eq!(house.chat("three"), "three");
+    house.stop();
+    // What is no longer needed to bring a file up to date is forgotten, too.
+    let last = house.query::<i64>("SELECT MAX(change) FROM pruned")[0];
+    house.start();
+    let left = format!("SELECT COUNT(*) FROM pruned WHERE change <= {last}");
+    until("it is", || house.query::<i64>(&left).contains(&0).then_some(()));
+    house.stop();
+    std::fs::rename(&copy, &inbound).unwrap();
+    house.start();
+    assert_eq!(house.chat("four"), "four");
+    let texts: Vec<String> =
+        rows(&inbound, "SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq");
+    assert_eq!(texts, ["three", "four"], "the second went while the third was the last");
+}
+
+/// The first column that a later version adds must not stop the sessions of a home that was there before.
+#[test]
+fn an_older_session_file_is_made_again() {
+    let mut house = House::new("").up();
+    assert_eq!(house.chat("one"), "one");
+    house.stop();
+    let inbound = house.sessions()[0].join("inbound.db");
+    for older in [
+        "ALTER TABLE vestibule_projection DROP COLUMN layout; ALTER TABLE messages_in DROP COLUMN account;",
+        "UPDATE vestibule_projection SET layout = 0; ALTER TABLE messages_in DROP COLUMN account;",
+    ] {
+        change(&inbound, older);
+        house.start();
+        assert_eq!(house.chat("next"), "next", "{older}");
+        house.stop();
+        let texts: Vec<String> =
+            rows(&inbound, "SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq");
+        assert_eq!(texts[0], "one", "{older}");
+    }
+}
