@@ -10,7 +10,7 @@ use crate::launcher::Choice;
 use crate::ledger::Ledger;
 use crate::plugins::Registry;
 use crate::wake;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -47,6 +47,8 @@ pub struct House {
     pub places: wake::Places,
     /// Held while a foreign session folder is taken over.
     pub adopting: tokio::sync::Mutex<()>,
+    /// Of sessions that ran since the start: which of their agent's folders is half full or more.
+    pub filling: Mutex<BTreeMap<String, String>>,
     pub(crate) renew: Mutex<HashSet<String>>,
     pub(crate) later: Mutex<HashSet<String>>,
     pub(crate) stop: watch::Sender<bool>,
@@ -86,6 +88,15 @@ impl House {
     pub fn renew(self: &Arc<Self>, session_id: String) {
         self.renewing().insert(session_id.clone());
         self.ring(session_id);
+    }
+
+    /// Notes which of the agent's folders of a session is half full or more.
+    pub fn note_filling(&self, session_id: &str, what: Option<String>) {
+        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => drop(filling.insert(session_id.to_owned(), what)),
+            None => drop(filling.remove(session_id)),
+        }
     }
 
     /// Whether the session's runner is to be ended, asked by its lane.

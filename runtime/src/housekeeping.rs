@@ -4,7 +4,7 @@ use crate::clock::{self, Timestamp, after};
 use crate::error::Result;
 use crate::house::House;
 use crate::ledger::{self, After, Pruned};
-use crate::{drops, questions};
+use crate::{delivery, drops, questions};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(3600);
 /// Between two slices others write.
 const PAUSE: Duration = Duration::from_millis(20);
+/// A reply waits for its account for so many days.
+const PARKED_DAYS: i64 = 30;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// Forgets at once, and then every hour, until the house stops.
@@ -32,12 +34,13 @@ pub async fn serve(house: Arc<House>) {
     }
 }
 
-/// Forgets all that was kept long enough at this time; answers how many rows.
+/// Forgets all that was kept long enough at this time, and gives up what waited long enough; answers how many rows.
 async fn pass(house: &Arc<House>, now: Timestamp) -> Result<usize> {
     let mut rows = 0;
     rows += slices(house, move |db| ledger::forget_events(db, now)).await?;
     slices(house, ledger::forget_pruned).await?;
     house.central.write(move |db| questions::forget(db, now)).await?;
+    rows += give_up_parked(house, now).await?;
     let before = after(now, -DAY_MS * i64::from(house.config.retention_days));
     rows += slices(house, move |db| drops::forget(db, before, ledger::SLICE)).await?;
     for session_id in house.central.read(move |db| ledger::sessions_to_prune(db, before)).await? {
@@ -58,6 +61,21 @@ async fn pass(house: &Arc<House>, now: Timestamp) -> Result<usize> {
         if begin.is_none() || house.is_stopping() {
             return Ok(rows);
         }
+    }
+}
+
+async fn give_up_parked(house: &Arc<House>, now: Timestamp) -> Result<usize> {
+    let (before, mut rows) = (after(now, -DAY_MS * PARKED_DAYS), 0);
+    loop {
+        let work = move |db: &Connection| delivery::give_up_parked(db, before, ledger::SLICE, now);
+        let given_up = house.central.write(work).await?;
+        house.attachments.discard(given_up.blobs);
+        given_up.sessions.into_iter().for_each(|session_id| house.ring_later(session_id));
+        rows += given_up.rows;
+        if given_up.rows < ledger::SLICE as usize || house.is_stopping() {
+            return Ok(rows);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

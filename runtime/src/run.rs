@@ -72,6 +72,7 @@ impl Running {
             listener: http::Listener::default(),
             places: Places::new(places),
             adopting: tokio::sync::Mutex::default(),
+            filling: Mutex::default(),
             renew: Mutex::default(),
             later: Mutex::default(),
             stop: tokio::sync::watch::Sender::new(false),

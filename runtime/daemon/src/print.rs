@@ -309,6 +309,11 @@ fn status(value: &Value) {
         println!("\nsessions in trouble");
         table(&["agent", "state", "reason", "tries", "again_at", "id"], &in_trouble);
     }
+    let filling = rows("filling");
+    if !filling.is_empty() {
+        println!("\nsessions whose folders fill up: at the limit they are quarantined");
+        table(&["what", "id"], &filling);
+    }
     let unwired = rows("unwired");
     if !unwired.is_empty() {
         println!("\nchats that nobody is wired to");

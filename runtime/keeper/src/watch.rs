@@ -51,6 +51,8 @@ struct Runner {
     stderr_tail: Vec<u8>,
     kill_at: Option<Instant>,
     weigher: Weigher,
+    /// Which of its folders the runtime was told of.
+    filling: Option<String>,
 }
 
 struct Watch<'a> {
@@ -84,6 +86,7 @@ pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> std::io::Result
         stderr_tail: Vec::new(),
         kill_at: None,
         weigher: Weigher::new(weighed(dir, runner)),
+        filling: None,
     });
     let mut watch = Watch {
         ends,
@@ -282,8 +285,14 @@ impl Watch<'_> {
     /// Whether the agent fills its folders.
     fn weigh(&mut self) -> Result<()> {
         let Some(runner) = &mut self.runner else { return Ok(()) };
-        let found = runner.weigher.step().map_err(spoilt)?;
-        found.map_or(Ok(()), |why| Err(Fault::Spoilt(why)))
+        if let Some(why) = runner.weigher.step().map_err(spoilt)? {
+            return Err(Fault::Spoilt(why));
+        }
+        if runner.filling.as_deref() != runner.weigher.filling() {
+            runner.filling = runner.weigher.filling().map(str::to_owned);
+            wire::send(self.ends.runtime, &FromKeeper::Filling { what: runner.filling.clone() })?;
+        }
+        Ok(())
     }
 
     fn hear_warden(&mut self) -> Result<()> {

@@ -41,6 +41,9 @@ pub struct Weigher {
     at: usize,
     count: Count,
     next: Instant,
+    /// The fullest of this round, in tenths of what it may hold.
+    fullest: Option<(u64, usize)>,
+    filling: Option<String>,
 }
 
 /// One count, as far as it has come. A file that has several names, or gets another meanwhile, counts once.
@@ -55,7 +58,19 @@ struct Count {
 impl Weigher {
     /// Begins at once, with the first.
     pub fn new(folders: Vec<Folder>) -> Weigher {
-        Weigher { folders, at: 0, count: Count::default(), next: Instant::now() }
+        Weigher {
+            folders,
+            at: 0,
+            count: Count::default(),
+            next: Instant::now(),
+            fullest: None,
+            filling: None,
+        }
+    }
+
+    /// Which folder is half full or more, as the last round found it.
+    pub fn filling(&self) -> Option<&str> {
+        self.filling.as_deref()
     }
 
     /// When the next step is due.
@@ -79,6 +94,11 @@ impl Weigher {
         self.next = Instant::now() + if is_over { took.max(PAUSE) } else { took };
         if is_over {
             self.at = 0;
+            self.filling = self.fullest.take().and_then(|(tenths, at)| {
+                let folder = self.folders.get(at).filter(|_| tenths >= 5)?;
+                let [bytes_key, files_key] = folder.keys;
+                Some(format!("{} is {} % full (`{bytes_key}`, `{files_key}`)", folder.name, tenths * 10))
+            });
         }
         outcome
     }
@@ -88,7 +108,13 @@ impl Weigher {
             match self.count.go_on(folder, until)? {
                 Outcome::TooMuch(why) => return Ok(Some(why)),
                 Outcome::Late => return Ok(None),
-                Outcome::Fine => (self.at, self.count) = (self.at + 1, Count::default()),
+                Outcome::Fine => {
+                    let tenths = self.count.tenths(folder);
+                    if self.fullest.is_none_or(|(fullest, _)| fullest < tenths) {
+                        self.fullest = Some((tenths, self.at));
+                    }
+                    (self.at, self.count) = (self.at + 1, Count::default());
+                }
             }
         }
         Ok(None)
@@ -125,6 +151,12 @@ impl Count {
             }
         }
         Ok(Outcome::Fine)
+    }
+
+    /// How full the folder is, in tenths, by what it has more of.
+    fn tenths(&self, folder: &Folder) -> u64 {
+        let part = |has: u64, may: u64| has.saturating_mul(10) / may.max(1);
+        part(self.bytes, folder.bytes_max).max(part(self.known.len() as u64, folder.files_max))
     }
 
     /// Adds an entry of the innermost open folder; why it is too much, if it is.
@@ -217,6 +249,28 @@ mod tests {
         let tight = Folder { name: "groups/x/".to_owned(), ..folder(second.path()) };
         let found = weigh(vec![folder(first.path()), tight]).unwrap();
         assert!(found.starts_with("groups/x/ holds more"), "{found}");
+    }
+
+    #[test]
+    fn what_is_half_full_is_told_before_it_is_too_full() {
+        let out = tempfile::tempdir().unwrap();
+        let mut weigher = Weigher::new(vec![folder(out.path())]);
+        let mut told = |files: std::ops::Range<u32>| {
+            for number in files {
+                fs::write(out.path().join(number.to_string()), "").unwrap();
+            }
+            loop {
+                weigher.next = Instant::now();
+                assert_eq!(weigher.step().unwrap(), None);
+                if weigher.at == 0 && !weigher.count.begun {
+                    return weigher.filling().map(str::to_owned);
+                }
+            }
+        };
+        assert_eq!(told(0..64), None);
+        let half = "out/ is 50 % full (`sandbox_out_mb`, `sandbox_out_files`)";
+        assert_eq!(told(64..70).as_deref(), Some(half));
+        assert!(told(70..130).unwrap().starts_with("out/ is 100 % full"));
     }
 
     /// A count that is cut into steps of a few entries, with changes in between.

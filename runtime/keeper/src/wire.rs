@@ -198,6 +198,11 @@ pub enum FromKeeper {
         /// At most a day.
         silence_ms: Option<u64>,
     },
+    /// Which of the agent's folders is half full or more; none says that none is any more. Comes when it changes.
+    Filling {
+        /// In words.
+        what: Option<String>,
+    },
     /// The keeper itself lives. One comes at least every two seconds.
     Pulse,
     /// The runner ended.
@@ -351,6 +356,9 @@ impl Frame for FromKeeper {
             }
             FromKeeper::Spoilt { reason } | FromKeeper::Failed { reason } => {
                 return (reason.len() > REASON_BYTES_MAX).then(wordy);
+            }
+            FromKeeper::Filling { what } => {
+                return what.as_ref().is_some_and(|what| what.len() > REASON_BYTES_MAX).then(wordy);
             }
             FromKeeper::Tool { silence_ms } => {
                 let long = silence_ms.is_some_and(|ms| ms > TOOL_SILENCE_MS_MAX);

@@ -74,12 +74,19 @@ pub async fn status(house: &House) -> Result<Value> {
         "webhooks_refused": webhooks_refused(house),
         "sessions": sessions,
         "in_trouble": in_trouble,
+        "filling": filling(house),
         "runners": runners(house),
         "deliveries": deliveries,
         "dropped_total": { "messages": dropped_messages, "chats": dropped_chats },
         "unwired": unwired,
         "dropped": dropped.iter().filter(|drop| drop.reason != NO_AGENT_WIRED).collect::<Vec<_>>(),
     }))
+}
+
+/// The sessions with a folder that is half full or more: beyond its limit it ends their runs.
+fn filling(house: &House) -> Vec<Value> {
+    let filling = house.filling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    filling.iter().map(|(id, what)| json!({ "id": id, "what": what })).collect()
 }
 
 /// The webhooks that were refused since the start, by account and answer.

@@ -12,6 +12,7 @@ use crate::ledger::{self, Claim, Delivery, Direction, Doubt};
 use crate::plugins::{CallError, Registry};
 use crate::sessions;
 use rusqlite::Connection;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::Address;
@@ -172,6 +173,31 @@ pub fn give_up(db: &Connection, delivery: &Delivery, why: &str, now: Timestamp) 
         }
         None => Ok(()),
     }
+}
+
+/// What waited for its adapter since before a time waits no longer; answers what became of at most `limit`.
+pub fn give_up_parked(db: &Connection, before: Timestamp, limit: u32, now: Timestamp) -> Result<GivenUp> {
+    let mut given_up = GivenUp::default();
+    for delivery in ledger::parked_before(db, before, limit)? {
+        let at = &delivery.address;
+        let why = format!("the account {} of {} was not there for so long", at.account, at.channel_type);
+        give_up(db, &delivery, &why, now)?;
+        given_up.blobs.extend(forget_files(db, &delivery)?);
+        given_up.rows += 1;
+        given_up.sessions.insert(delivery.session_id);
+    }
+    Ok(given_up)
+}
+
+/// What was given up.
+#[derive(Debug, Default)]
+pub struct GivenUp {
+    /// How many deliveries.
+    pub rows: usize,
+    /// What nothing names any more.
+    pub blobs: Vec<String>,
+    /// Whose agents were told.
+    pub sessions: BTreeSet<String>,
 }
 
 fn forget_files(db: &Connection, delivery: &Delivery) -> Result<Vec<String>> {

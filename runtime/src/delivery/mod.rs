@@ -25,6 +25,7 @@ mod tick;
 pub use action::fault as action_fault;
 pub use died::{Died, run_died};
 pub use forward::fault as forward_fault;
+pub use lane::give_up_parked;
 pub use operator::{drop_one, replay};
 pub use tick::fault as tick_fault;
 

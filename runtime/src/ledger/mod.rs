@@ -40,7 +40,7 @@ pub use room::has_room;
 pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
 pub use steps::{Shifted, Standing, note_clock, was_set};
 pub use suspects::{GivenUp, Seen, SessionCounts, Tried, count_tries, forgive, next_try, session_counts};
-pub use turns::{Claim, Pending, claim_next, pending_of};
+pub use turns::{Claim, Pending, claim_next, parked_before, pending_of};
 
 use crate::error::Result;
 use rusqlite::{Connection, OptionalExtension};

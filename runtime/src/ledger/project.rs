@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use vestibule_session::{
     Applied, Delivered, Destination, Error as SessionError, InboundWriter, MessageIn, Projection, Pruned,
-    Routing, SessionDir, Settled,
+    Routing, SessionDir, Settled, crash,
 };
 
 /// The ledger's own memory: which changes are known to be in their files. It is written down with
@@ -147,12 +147,14 @@ impl Ledger {
                     .context(|| format!("cannot show files in {}", dir.root().display()))?;
             }
             let projection = changes(db, session_id, applied, wanted)?;
-            writer.apply(&projection)?;
+            // First: after the file shows it, no later look would find them.
             for folder in &projection.pruned.inbox {
                 attachments
                     .remove_from_inbox(dir, folder)
                     .context(|| format!("cannot remove files in {}", dir.root().display()))?;
             }
+            crash::point("projection: pruned folders are gone, their rows are there");
+            writer.apply(&projection)?;
         }
         Ok(None)
     }

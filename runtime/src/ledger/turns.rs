@@ -112,6 +112,12 @@ fn claim(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
         "UPDATE deliveries SET state = 'sending', attempts = attempts + 1 WHERE session_id = ?1 AND message_out_id = ?2",
     )?
     .execute(id)?;
+    one(db, address, head)
+}
+
+/// The delivery with this head, as it is on record.
+fn one(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
+    let id = [&head.session_id, &head.message_out_id];
     let mut statement = db.prepare_cached(
         "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
          WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
@@ -132,6 +138,25 @@ fn claim(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
         })
     })?;
     Ok(delivery)
+}
+
+/// Deliveries that are parked and were due before a time, at most `limit`.
+pub fn parked_before(db: &Connection, before: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
+    let mut statement = db.prepare_cached(
+        "SELECT session_id, message_out_id, channel_type, account, platform_id, thread_id FROM deliveries \
+         INDEXED BY deliveries_unsettled WHERE settled_at IS NULL AND state = 'parked' AND due_at < ?1 LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![before.0, limit], |r| {
+        let address = Address {
+            channel_type: r.get::<_, String>(2)?.into(),
+            account: r.get::<_, String>(3)?.into(),
+            platform_id: r.get::<_, String>(4)?.into(),
+            thread_id: r.get::<_, Option<String>>(5)?.map(Into::into),
+        };
+        Ok((address, Head { session_id: r.get(0)?, message_out_id: r.get(1)?, next_attempt_at: None }))
+    })?;
+    let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    rows.iter().map(|(address, head)| one(db, address, head)).collect()
 }
 
 const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM (SELECT content_bytes FROM deliveries \

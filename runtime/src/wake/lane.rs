@@ -20,7 +20,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_keeper::wire::{FileFrame, FromKeeper};
-use vestibule_session::{Ack, AckStatus, Error as SessionError, MessageOut, crash};
+use vestibule_session::{Ack, AckStatus, Error as SessionError, MessageOut, crash, words};
 
 /// How many claims of a run are remembered; a runner claims ten at a time.
 const CLAIMS_MAX: usize = 10_000;
@@ -196,6 +196,10 @@ impl Lane {
         }
         match frame {
             FromKeeper::Pulse => Event::Heard,
+            FromKeeper::Filling { what } => {
+                self.house.note_filling(&self.session_id, what.as_deref().map(words::reason));
+                Event::Heard
+            }
             FromKeeper::Alive => Event::Progress,
             FromKeeper::Tool { silence_ms } => Event::ToolDeclared(silence_ms.map(Duration::from_millis)),
             FromKeeper::Started { pid } => {
@@ -353,6 +357,8 @@ impl Lane {
                 crash::point("launch: the keeper was started");
                 (self.keeper, self.starved) = (Some(keeper), Duration::ZERO);
                 self.claims.clear();
+                // Its keeper weighs anew.
+                self.house.note_filling(&self.session_id, None);
                 Event::Started { provider_silence }
             }
             Err(error) if is_for_want(&error) => {

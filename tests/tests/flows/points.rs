@@ -4,7 +4,7 @@
 use crate::power_cut::another_boot;
 use crate::support::{tells_of_abort, until};
 use crate::traffic::{Dice, Traffic, aborted, in_full, processes_in};
-use crate::{adopt_files, attachments, backup, questions};
+use crate::{adopt_files, attachments, backup, questions, retention};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -32,12 +32,13 @@ fn points() -> Vec<String> {
             }
         }
     }
-    // Those of files, of foreign folders, of questions and of backups have walks of their own.
+    // Those of files, of foreign folders, of questions, of backups and of what is forgotten have walks of their own.
     let elsewhere = [
         &attachments::CRASH_POINTS[..],
         &adopt_files::CRASH_POINTS,
         &[questions::CRASH_POINT],
         &backup::CRASH_POINTS,
+        &[retention::CRASH_POINT],
     ];
     let elsewhere = elsewhere.concat();
     found.retain(|name| !elsewhere.contains(&name.as_str()));

@@ -52,10 +52,42 @@ fn what_is_old_goes_from_every_place_and_the_conversation_goes_on() {
     assert_eq!(house.chat("three"), "three");
     let seqs: Vec<i64> = rows(&outbound, "SELECT seq FROM messages_out ORDER BY seq");
     assert_eq!(seqs, [5, 7]);
+    // What was being delivered in that moment would go out again.
+    until("it is delivered", || (count(&inbound, "delivered") == 1).then_some(()));
     house.kill();
     house.start();
     assert_eq!(house.chat("four"), "four", "and nothing that was forgotten comes again");
     until("all are counted", || (house.json(&["status"])["deliveries"]["delivered"] == 4).then_some(()));
+}
+
+pub const CRASH_POINT: &str = "projection: pruned folders are gone, their rows are there";
+
+/// After it nothing is left over, and nothing is missing.
+#[test]
+fn a_crash_while_a_file_follows_leaves_nothing_behind() {
+    if !cfg!(debug_assertions) {
+        return eprintln!("SKIPPED: crash points need debug assertions");
+    }
+    let mut house = House::new("retention_days = 30\n").up();
+    let mut terminal = Terminal::connect(&house, false);
+    for text in ["one", "two"] {
+        terminal.send(text, &[("a.txt", text.as_bytes())]);
+        assert!(terminal.answer().0.starts_with(text));
+    }
+    drop(terminal);
+    let session = house.sessions().remove(0);
+    let inbound = session.join("inbound.db");
+    until("both are delivered", || (count(&inbound, "delivered") == 2).then_some(()));
+    house.stop();
+    age(&house);
+    house.launch(&[("VESTIBULE_CRASH_POINT", &format!("{CRASH_POINT}#1"))]);
+    until("it crashes", || house.ended());
+    assert_eq!((entries(&session.join("inbox")), count(&inbound, "messages_in")), (1, 2));
+    house.start();
+    until("the file follows", || (count(&inbound, "messages_in") == 1).then_some(()));
+    assert_eq!((entries(&session.join("inbox")), count(&inbound, "delivered")), (1, 0));
+    assert_eq!(entries(&house.home.path().join("attachments")), 1);
+    assert_eq!(house.chat("three"), "three");
 }
 
 #[test]
@@ -101,6 +133,50 @@ fn a_session_file_that_is_older_than_the_ledger_knows_is_made_again() {
     let texts: Vec<String> =
         rows(&inbound, "SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq");
     assert_eq!(texts, ["three", "four"], "the second went while the third was the last");
+}
+
+/// Its account is not there, and nobody brings it back.
+#[test]
+fn what_waits_for_its_account_for_a_month_is_given_up_and_its_agent_told() {
+    let mut house = House::new("").up();
+    assert_eq!(house.chat("one"), "one");
+    until("it is settled", || (house.json(&["status"])["deliveries"]["delivered"] == 1).then_some(()));
+    house.stop();
+    let database = house.home.path().join("vestibule.db");
+    let parked =
+        "UPDATE deliveries SET state = 'parked', settled_at = NULL, channel_type = 'gone', due_at = ";
+    change(&database, &format!("{parked} {}", rows::<i64>(&database, "SELECT taken_at FROM deliveries")[0]));
+    house.start();
+    assert_eq!(house.chat("two"), "two", "it waits, and holds nothing");
+    house.stop();
+    change(&database, &format!("{parked} 1 WHERE state = 'parked'"));
+    house.start();
+    until("it is given up", || (house.json(&["status"])["deliveries"]["failed"] == 1).then_some(()));
+    let told: Vec<String> = house.query("SELECT content ->> 'text' FROM messages_in WHERE NOT \"trigger\"");
+    assert!(told[0].contains("the account main of gone was not there"), "{told:?}");
+}
+
+#[test]
+fn a_folder_that_fills_up_is_told_before_it_is_full() {
+    let house = House::new("sandbox_agent_mb = 10\n").up();
+    let fill = "head -c 6500000 /dev/zero >big; echo done";
+    house.ok(&[
+        "agent",
+        "update",
+        "assistant",
+        "--provider",
+        "command",
+        "--command",
+        &format!("sh -c '{fill}'"),
+    ]);
+    assert_eq!(house.chat("fill it"), "done");
+    let filling = || house.json(&["status"])["filling"][0]["what"].as_str().map(str::to_owned);
+    assert!(until("it is told", filling).contains("60 % full (`sandbox_agent_mb`"));
+    assert!(house.ok(&["status"]).contains("60 % full"));
+    let empty = "rm big; echo done";
+    house.ok(&["agent", "update", "assistant", "--command", &format!("sh -c '{empty}'")]);
+    assert_eq!(house.chat("empty it"), "done");
+    until("it is told no more", || filling().is_none().then_some(()));
 }
 
 /// The first column that a later version adds must not stop the sessions of a home that was there before.
