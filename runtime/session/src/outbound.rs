@@ -127,6 +127,10 @@ mod writer {
     use std::collections::HashSet;
     use vestibule_plugin_api::Timestamp;
 
+    /// So many rows are deleted in one transaction: one that is larger than SQLite's cache locks the keeper out until it
+    /// ends.
+    const AT_ONCE: usize = 500;
+
     /// The runner's pen. It keeps its connection: nobody else writes the file.
     pub struct OutboundWriter {
         db: Connection,
@@ -170,11 +174,14 @@ mod writer {
         /// # Errors
         /// An error of SQLite.
         pub fn forget(&mut self, ids: &[String]) -> Result<()> {
-            let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for id in ids {
-                tx.execute("DELETE FROM processing_ack WHERE message_id = ?1", [id])?;
+            for ids in ids.chunks(AT_ONCE) {
+                let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                for id in ids {
+                    tx.prepare_cached("DELETE FROM processing_ack WHERE message_id = ?1")?.execute([id])?;
+                }
+                tx.commit()?;
             }
-            Ok(tx.commit()?)
+            Ok(())
         }
 
         /// Deletes replies up to a number, which the runtime has settled and forgotten; never the highest, above
@@ -183,10 +190,11 @@ mod writer {
         /// # Errors
         /// An error of SQLite.
         pub fn prune(&mut self, floor: i64) -> Result<()> {
-            self.db.execute(
-                "DELETE FROM messages_out WHERE seq <= ?1 AND seq < (SELECT MAX(seq) FROM messages_out)",
-                [floor],
-            )?;
+            let sql = format!(
+                "DELETE FROM messages_out WHERE seq IN (SELECT seq FROM messages_out WHERE seq <= ?1 \
+                 AND seq < (SELECT MAX(seq) FROM messages_out) ORDER BY seq LIMIT {AT_ONCE})"
+            );
+            while self.db.execute(&sql, [floor])? == AT_ONCE {}
             Ok(())
         }
 
