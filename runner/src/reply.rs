@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use vestibule_plugin_api::Timestamp;
-use vestibule_session::{Destination, MessageIn, MessageOut, Routing, format_time};
+use vestibule_session::{Destination, MessageIn, MessageOut, NO_DESTINATION, Routing, format_time};
 
 /// A chat or an agent, without a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,16 @@ pub fn to_row(draft: Draft<'_>, row: &MessageIn, home: impl FnOnce() -> Routing)
     let to =
         Address { channel_type: home.channel_type, platform_id: home.platform_id, account: home.account };
     draft.written(to, home.thread_id, Some(row.id.clone()))
+}
+
+/// A reply to a name that no destination has. The runtime refuses it.
+pub fn to_no_destination(draft: Draft<'_>, name: &str, row: &MessageIn) -> MessageOut {
+    let to = Address {
+        channel_type: Some(NO_DESTINATION.to_owned()),
+        platform_id: Some(name.to_owned()),
+        account: None,
+    };
+    draft.written(to, row.thread_id.clone(), Some(row.id.clone()))
 }
 
 impl Draft<'_> {

@@ -269,21 +269,19 @@ impl Turn<'_> {
         let text = &parse::without_internal(text);
         let answer = parse::answer(text);
         let mut replies = Vec::new();
-        let mut lost = 0;
+        let mut lost = Vec::new();
         for block in &answer.blocks {
             match self.look.destinations.by_name(block.to) {
-                Some(_) if block.body.is_empty() => {}
+                _ if block.body.is_empty() => {}
                 Some(to) => replies.push(self.reply(block.body, to)),
-                None => lost += 1,
+                None => lost.push(block),
             }
-        }
-        if lost > 0 {
-            eprintln!("vestibule-runner: blocks that no destination has the name for, not sent: {lost}");
         }
         // A plain program need not know about blocks, and may show examples of them.
         let plain = if answer.blocks.is_empty() { &answer.rest } else { text.trim() };
-        let unaddressed = replies.is_empty() && (lost > 0 || answer.blocks.is_empty());
-        if unaddressed && !plain.is_empty() && self.runner.provider.plain_text_is_reply() {
+        let unaddressed = replies.is_empty() && (!lost.is_empty() || answer.blocks.is_empty());
+        let plain_is_sent = unaddressed && !plain.is_empty() && self.runner.provider.plain_text_is_reply();
+        if plain_is_sent {
             replies.push(self.reply_here(plain));
         }
         let files = files::names(&self.reply_files);
@@ -294,12 +292,16 @@ impl Turn<'_> {
             let first = &mut replies[0];
             files::attach(&self.runner.dir, &self.reply_files, files, first).map_err(Error::Files)?;
         }
-        let reached_nobody = replies.is_empty() && (lost > 0 || !answer.rest.is_empty());
+        let reached_nobody = replies.is_empty() && (!lost.is_empty() || !answer.rest.is_empty());
         if reached_nobody && !self.nudged && query.push(&nudge(&self.look.destinations.names())) {
             self.nudged = true;
             return Ok(());
         }
-        if reached_nobody {
+        if !plain_is_sent {
+            // The runtime refuses them: they are on record, and the agent is told.
+            replies.extend(lost.iter().map(|block| self.reply_to_no_destination(block.body, block.to)));
+        }
+        if replies.is_empty() && reached_nobody {
             eprintln!("vestibule-runner: an answer was not sent: it has no block for a known destination");
         }
         self.post(replies, AckStatus::Completed)
@@ -331,6 +333,10 @@ impl Turn<'_> {
             let (channel, chat) = (to.channel_type.as_deref()?, to.platform_id.as_deref()?);
             self.look.reader.latest_from(channel, chat).ok().flatten()
         })
+    }
+
+    fn reply_to_no_destination(&self, text: &str, name: &str) -> MessageOut {
+        reply::to_no_destination(draft(text), name, self.batch.asked())
     }
 
     fn reply_here(&self, text: &str) -> MessageOut {
@@ -477,7 +483,8 @@ mod tests {
         let mut it = fixture();
         let text = "hm <message to=\"general\">a</message><message to=\"nobody\">b</message>\
                     <message to=\"general\"> </message>";
-        assert_eq!(it.turn(&["x"], &[result(text)]), [r#"{"text":"a"}"#]);
+        // What is for nobody goes to the runtime, which refuses it and says so.
+        assert_eq!(it.turn(&["x"], &[result(text)]), [r#"{"text":"a"}"#, r#"{"text":"b"}"#]);
         assert_eq!(it.acks(), [ack("m2", AckStatus::Completed)]);
         assert_eq!(it.script.0.lock().unwrap().pushed, [""; 0], "one good block is enough");
     }

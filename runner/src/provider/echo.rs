@@ -6,6 +6,7 @@ use crate::format::unescape;
 use regex::Regex;
 use std::sync::LazyLock;
 use std::time::Duration;
+use vestibule_session::DELIVERY;
 
 #[allow(clippy::unwrap_used, reason = "a constant pattern, compiled by every test below")]
 static MESSAGE: LazyLock<Regex> =
@@ -60,6 +61,9 @@ fn echo(prompt: &str) -> String {
     let mut answer = String::new();
     for found in MESSAGE.captures_iter(prompt) {
         let attributes = found.get(1).map_or("", |m| m.as_str());
+        if attributes.contains(&format!(" sender=\"{DELIVERY}\"")) {
+            continue; // what was not delivered would not be the second time
+        }
         let from = FROM.captures(attributes).map(|from| unescape(&from[1]));
         let Some(to) = from.filter(|from| !from.starts_with("unknown:") && !from.contains('"')) else {
             answer.push_str("<internal>a message from nowhere I could answer to</internal>\n");
@@ -101,6 +105,21 @@ mod tests {
             let blocks = parse::answer(&answer).blocks;
             assert_eq!(blocks, [parse::Block { to: "R & D", body: expected }], "{content}");
         }
+    }
+
+    /// Else each answer would be one more that is not delivered.
+    #[test]
+    fn says_nothing_of_what_was_not_delivered() {
+        let told = |seq, sender: &str| MessageIn {
+            content: format!(r#"{{"text":"{seq}","sender":"{sender}"}}"#),
+            platform_id: Some("C1".to_owned()),
+            ..row(seq, true, None)
+        };
+        let known = Destinations(vec![chat("one", "C1", None)]);
+        let rows = [told(2, DELIVERY), told(4, "Ann"), told(6, "system")];
+        let answer = echo(&format::prompt(&rows, &known, &TimeZone::UTC));
+        let bodies: Vec<_> = parse::answer(&answer).blocks.iter().map(|block| block.body).collect();
+        assert_eq!(bodies, ["4", "6"]);
     }
 
     #[test]

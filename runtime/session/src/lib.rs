@@ -55,8 +55,8 @@ pub use outbound::OutboundReader;
 #[cfg(feature = "runner")]
 pub use outbound::OutboundWriter;
 pub use row::{
-    Ack, AckStatus, CONTENT_BYTES_MAX, Delivered, Destination, FIELD_BYTES_MAX, MessageIn, MessageOut,
-    Routing, Settled, TOOL_SILENCE_MS_MAX,
+    Ack, AckStatus, CONTENT_BYTES_MAX, DELIVERY, Delivered, Destination, FIELD_BYTES_MAX, MessageIn,
+    MessageOut, NO_DESTINATION, Routing, Settled, TOOL_SILENCE_MS_MAX,
 };
 pub use seq::{SEQ_MAX, next_even, next_odd};
 pub use task::has_script;

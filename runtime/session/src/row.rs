@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use vestibule_plugin_api::Timestamp;
 
+/// Who tells an agent that something it wrote was not delivered, as its prompt names the sender.
+pub const DELIVERY: &str = "delivery";
+/// What stands for the channel of a reply to a name that no destination has; the name stands for the chat.
+pub const NO_DESTINATION: &str = "destination";
 /// The longest content of a reply, in bytes, that a keeper hands over.
 pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
 /// The longest other field of a reply, in bytes, that a keeper hands over.

@@ -5,7 +5,7 @@ use super::snapshot::Snapshot;
 use crate::questions::Asked;
 use serde_json::Value;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, ThreadId};
-use vestibule_session::{CONTENT_BYTES_MAX, MessageOut};
+use vestibule_session::{CONTENT_BYTES_MAX, MessageOut, NO_DESTINATION};
 
 /// How much of a word of the agent's is shown in a reason, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
@@ -61,6 +61,12 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
             )),
             None => Err(format!("the agent {} is not known", shown(chat))),
         };
+    }
+    if channel == NO_DESTINATION {
+        return Err(format!(
+            "this agent has no destination `{}`; `vestibule destination create` grants one, for what it writes then",
+            shown(chat)
+        ));
     }
     let meant = |account: &str| reply.account.as_deref().is_none_or(|named| named == account);
     let mut known = snapshot.chats.iter().filter(|(group, _)| meant(&group.account)).peekable();

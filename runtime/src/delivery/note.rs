@@ -10,7 +10,7 @@ use crate::{destinations, messaging_groups};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use vestibule_plugin_api::{ACTION, Address, EFFECTS_MAX, Effect, PluginError, TEXT_BYTES_MAX};
-use vestibule_session::{MessageOut, words};
+use vestibule_session::{DELIVERY, MessageOut, words};
 
 /// How the ids of notes about what was not delivered begin.
 const UNDELIVERED: &str = "undelivered-";
@@ -193,6 +193,7 @@ pub fn tell_undelivered(
         told.push(format!("So it went with {} more.", all.len() - TOLD_MAX));
     }
     let mut note = to_agent(db, session, &told.join("\n"), 0, now)?; // it has no files
+    note.content["sender"] = DELIVERY.into();
     note.written =
         Written::Inside { id: crate::id::mint(UNDELIVERED.trim_end_matches('-')), source_session_id: None };
     if let Some(address) = ledger::asked_at(db, &session.id, &first.id)? {
