@@ -461,7 +461,7 @@ fn a_silent_program_sends_nothing() {
 fn programs_fail_with_a_reason() {
     let failed = |reason: &str| (AckStatus::Failed, Some(format!("Error: the program {reason}")));
     let missing = r#"{"provider":"command","command":"no-such-thing -x"}"#;
-    let reason = "\"no-such-thing\" was not found; install it in the sandbox, or name another one";
+    let reason = "\"no-such-thing\" was not found: put it into the agent's folder below groups/, name its folder in `sandbox_read`, or name another one";
     let mut session = Session::new(missing);
     assert_eq!(session.ask(2, "x"), failed(reason));
     let reply = session.replies().remove(0);

@@ -354,7 +354,7 @@ fn number_of<T: TryFrom<i64>>(table: &Table, key: &str, default: T) -> std::resu
         Some(toml::Value::Integer(number)) if *number > 0 => {
             T::try_from(*number).map_err(|_| format!("`{key}` is too large"))
         }
-        Some(_) => Err(format!("`{key}` must be a number above 0")),
+        Some(_) => Err(format!("`{key}` must be a whole number above 0")),
     }
 }
 
@@ -484,7 +484,7 @@ mod tests {
             ("sandbox_proceses = 9", "did you mean `sandbox_processes`?"),
             ("[plugins.echo]\ntier = \"inside\"", "`tier` is \"process\" or \"in-process\""),
             ("[plugins.echo]\ntierr = \"process\"", "did you mean `tier`?"),
-            ("[plugins.echo]\ndeadline_seconds = 0", "must be a number above 0"),
+            ("[plugins.echo]\ndeadline_seconds = 0", "must be a whole number above 0"),
             ("[plugins.echo]\ndeadline_seconds = 61", "`deadline_seconds` is 60 at most"),
             ("require_trusted = \"yes\"", "true or false"),
             ("[plugins]\necho = 1", "[plugins.NAME]"),

@@ -104,7 +104,9 @@ impl Command {
     fn cannot_start(&self, error: &std::io::Error) -> ProviderError {
         let program = &self.program;
         ProviderError(if error.kind() == ErrorKind::NotFound {
-            format!("the program \"{program}\" was not found; install it in the sandbox, or name another one")
+            format!(
+                "the program \"{program}\" was not found: put it into the agent's folder below groups/, name its folder in `sandbox_read`, or name another one"
+            )
         } else {
             format!("the program \"{program}\" could not be started: {error}")
         })

@@ -23,7 +23,9 @@ pub async fn check(args: PluginFile) -> anyhow::Result<()> {
     }
     match (report.loads, report.fits) {
         (true, true) => Ok(()),
-        (true, false) => Err(anyhow!("{} would be loaded, and not every account started", file.display())),
+        (true, false) => {
+            Err(anyhow!("{} would be loaded, and not every account would start", file.display()))
+        }
         (false, _) => Err(anyhow!("{} would not be loaded", file.display())),
     }
 }

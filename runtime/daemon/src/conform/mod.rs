@@ -92,6 +92,9 @@ pub async fn conform(args: ConformArgs) -> anyhow::Result<()> {
         report.print_sum();
     }
     match report.failed() {
+        0 if report.is_empty() => {
+            anyhow::bail!("nothing was examined: no check was made to its end; see why above")
+        }
         0 => Ok(()),
         1 => anyhow::bail!("one check failed"),
         failed => anyhow::bail!("{failed} checks failed"),

@@ -93,6 +93,11 @@ impl Report {
         self.count(|outcome| matches!(outcome, Outcome::Failed(_)))
     }
 
+    /// Whether every check was skipped.
+    pub fn is_empty(&self) -> bool {
+        self.count(|outcome| !matches!(outcome, Outcome::Skipped(_))) == 0
+    }
+
     fn count(&self, of: impl Fn(&Outcome) -> bool) -> usize {
         self.checks.iter().filter(|check| of(&check.outcome)).count()
     }

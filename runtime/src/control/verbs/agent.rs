@@ -49,10 +49,12 @@ pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
 
 fn change(db: &Connection, mut agent: agents::AgentGroup, args: Args) -> Result<Outcome> {
     agent.name = args.rename.unwrap_or(agent.name);
+    // Who names a program wants it to answer.
+    let provider = args.provider.or_else(|| args.command.is_some().then(|| "command".to_owned()));
     agent.command = args.command.or(agent.command);
     agent.env = args.env.unwrap_or(agent.env);
     agent.network = args.network.unwrap_or(agent.network);
-    if let Some(provider) = args.provider {
+    if let Some(provider) = provider {
         if !PROVIDERS.contains(&provider.as_str()) {
             let known = PROVIDERS.join(", ");
             return Err(Error::Refused(format!(
