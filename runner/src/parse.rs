@@ -8,7 +8,7 @@ static BLOCK: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"<message\s+to="([^"]+)"\s*>([\s\S]*?)</message>"#).unwrap());
 
 #[allow(clippy::unwrap_used, reason = "a constant pattern, compiled by every test below")]
-static INTERNAL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i)<(/?)internal(?:\s[^<>]*)?>").unwrap());
+static INTERNAL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i)<(/?)internal(?:\s[^>]*)?>").unwrap());
 
 /// One addressed piece of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,6 +106,7 @@ mod tests {
             ("<message to=\"x\">a <internal>b</internal> é</message>", "<message to=\"x\">a  é</message>"),
             ("<internal><message to=\"x\">b</message></internal>c", "c"),
             ("a<internal>b<internal>c</internal>d</internal>e", "ae"),
+            ("<internal note=\"a < b\">secret</internal>c", "c"),
             ("<internals>a</internals><internal/>", "<internals>a</internals><internal/>"),
             ("a</internal>b", "ab"),
             ("a<internal>b <message to=\"x\">c</message>", "a"),

@@ -12,8 +12,8 @@ use crate::plugins::{self, Registry};
 use crate::wake::Places;
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
-    agents, clock, control, delivery, destinations, housekeeping, http, launcher, ledger, messaging_groups,
-    wake, wirings,
+    agents, backup, clock, control, delivery, destinations, housekeeping, http, launcher, ledger,
+    messaging_groups, wake, wirings,
 };
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
@@ -53,6 +53,7 @@ impl Running {
         let (home, lock) = home.open()?;
         launcher::adopt_orphans();
         launcher::allow_open_files();
+        backup::expect_restored(&home)?;
         let central = Central::open(&home.central_db())?;
         let opened = begin.elapsed();
         prepare(&central).await?;

@@ -7,7 +7,7 @@
 
 mod restore;
 
-pub use restore::{Restored, restore};
+pub use restore::{Restored, expect_restored, restore};
 
 use crate::attachments::{Store, named_blobs};
 use crate::db;

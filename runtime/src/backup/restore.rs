@@ -1,7 +1,7 @@
 //! From a backup to a home.
 
 use super::{BLOBS, DATABASE, MANIFEST, Manifest, OPERATORS, copy_if_there, flush};
-use crate::attachments::{Limits, Store, named_blobs};
+use crate::attachments::{Limits, Store};
 use crate::clock;
 use crate::db;
 use crate::error::{Error, IoContext, Result};
@@ -13,8 +13,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use vestibule_session::crash;
 
-/// The database while it is not in its place yet.
+/// The database while it is made ready.
 const RESTORING: &str = "vestibule.db.restoring";
+/// The same once it is ready: while it is there, what lies in its place is not whole.
+const RESTORED: &str = "vestibule.db.restored";
+/// What SQLite may have left beside a database.
+const BESIDE: [&str; 4] = ["", "-journal", "-wal", "-shm"];
 
 /// What was restored.
 #[derive(Debug, Clone, Serialize)]
@@ -25,7 +29,7 @@ pub struct Restored {
     pub made_at: String,
     /// How many files of messages were taken.
     pub blobs: usize,
-    /// How many are on record and not in the backup.
+    /// How many are on record and not in the backup, or not whole.
     pub missing: usize,
     /// Of what the operator wrote: what was taken, because the home had none.
     pub taken: Vec<String>,
@@ -47,8 +51,11 @@ pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
         )));
     }
     let database = home.root().join(RESTORING);
-    fs::copy(from.join(DATABASE), &database).context(|| format!("cannot copy {}", from.display()))?;
-    let (blobs, missing) = take(&home, &database, &from.join(BLOBS))?;
+    forget_rests(&home)?;
+    let copied =
+        fs::copy(from.join(DATABASE), &database).context(|| format!("cannot copy {}", from.display()))?;
+    let taken = is_whole(from, &manifest, copied).and_then(|()| take(&home, &database, &from.join(BLOBS)));
+    let (blobs, missing) = taken.inspect_err(|_| drop(forget_rests(&home)))?;
     let mut taken = Vec::new();
     for part in OPERATORS {
         let to = home.root().join(part);
@@ -58,10 +65,57 @@ pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
     }
     home.places().iter().try_for_each(|place| flush(place))?;
     crash::point("restore: all is there but the database in its place");
+    let ready = home.root().join(RESTORED);
+    fs::rename(&database, &ready).context(|| "cannot put the database in its place".into())?;
+    flush(home.root())?;
     let set_aside = set_aside(&home)?;
-    fs::rename(&database, home.central_db()).context(|| "cannot put the database in its place".into())?;
+    crash::point("restore: the old database is aside, the new one is not in its place");
+    fs::rename(&ready, home.central_db()).context(|| "cannot put the database in its place".into())?;
     flush(home.root())?;
     Ok(Restored { home: home.root().to_owned(), made_at: manifest.made_at, blobs, missing, taken, set_aside })
+}
+
+/// Refuses a home in which a restore was cut off while it exchanged the databases.
+///
+/// # Errors
+/// Says what to do.
+pub fn expect_restored(home: &Home) -> Result<()> {
+    match home.root().join(RESTORED).exists() {
+        false => Ok(()),
+        true => Err(Error::Setup(format!(
+            "a restore was cut off in {}: run it again, as `vestibule restore BACKUP --replace`. The database that was \
+             there before lies in the newest folder replaced-…",
+            home.root().display()
+        ))),
+    }
+}
+
+/// Removes what a restore that was cut off, or failed, left: SQLite would take its journal for the next one's.
+fn forget_rests(home: &Home) -> Result<()> {
+    for name in [RESTORING, RESTORED] {
+        for beside in BESIDE {
+            let rest = home.root().join(format!("{name}{beside}"));
+            match fs::remove_file(&rest) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).context(|| format!("cannot remove {}", rest.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the backup's database has the size that it had when it was made.
+fn is_whole(from: &Path, manifest: &Manifest, copied: u64) -> Result<()> {
+    if copied == manifest.database_bytes {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "{} is damaged: its {DATABASE} has {copied} bytes, and {} when it was made; take another backup",
+        from.display(),
+        manifest.database_bytes
+    )))
 }
 
 fn manifest(from: &Path) -> Result<Manifest> {
@@ -75,17 +129,22 @@ fn manifest(from: &Path) -> Result<Manifest> {
 /// Checks the copy of the database, marks its sessions, and takes the files that it names; how many, and how many
 /// the backup has not.
 fn take(home: &Home, database: &Path, blobs: &Path) -> Result<(usize, usize)> {
-    let mut db = db::open_copy(database)?;
-    let commit = db.transaction()?;
-    mark(&commit, home)?;
-    commit.commit()?;
-    let named = named_blobs(&db)?;
-    db.close().map_err(|(_, error)| error)?;
+    let named = marked(home, database).map_err(|error| match error {
+        Error::Db(error) => {
+            Error::Refused(format!("the backup's {DATABASE} is damaged: {error}; take another backup"))
+        }
+        error => error,
+    })?;
     // Its limits are for what comes from outside.
     let none = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
     let store = Store::open(home.attachments(), none)?;
     let mut missing = 0;
-    for blob in &named {
+    for (blob, size) in &named {
+        let is_whole = fs::metadata(blobs.join(blob)).is_ok_and(|meta| meta.len() == *size);
+        if !is_whole {
+            missing += 1;
+            continue;
+        }
         match store.take_from(blob, blobs) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing += 1,
@@ -94,6 +153,22 @@ fn take(home: &Home, database: &Path, blobs: &Path) -> Result<(usize, usize)> {
     }
     store.sync()?;
     Ok((named.len() - missing, missing))
+}
+
+/// Marks the sessions of a copy; answers the blobs that it names, with their sizes in bytes.
+fn marked(home: &Home, database: &Path) -> Result<Vec<(String, u64)>> {
+    let mut db = db::open_copy(database)?;
+    let commit = db.transaction()?;
+    mark(&commit, home)?;
+    commit.commit()?;
+    let mut statement =
+        db.prepare("SELECT blob, MAX(size_bytes) FROM files WHERE blob IS NOT NULL GROUP BY blob")?;
+    let rows = statement
+        .query_map([], |r| Ok((r.get(0)?, u64::try_from(r.get::<_, i64>(1)?).unwrap_or_default())))?;
+    let named = rows.collect::<rusqlite::Result<_>>()?;
+    drop(statement);
+    db.close().map_err(|(_, error)| error)?;
+    Ok(named)
 }
 
 /// What was on its way at the backup may have arrived since, and is held; so is what the sessions' runners wrote since,

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The points of the walk over this road, which its flow goes by itself.
-pub const CRASH_POINTS: [&str; 2] = [
+pub const CRASH_POINTS: [&str; 3] = [
     "set back: a session is marked, its file is as it was",
     "restore: all is there but the database in its place",
+    "restore: the old database is aside, the new one is not in its place",
 ];
 
 /// Where a backup goes, beside everything else.
@@ -67,6 +68,19 @@ fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
     );
     assert!(told(&house, &["restore", &to, "--replace"], 2).contains("another vestibule runs on"));
     drop(house);
+
+    // What is not whole becomes no home.
+    let copy = Path::new(&to).join("vestibule.db");
+    let whole = fs::read(&copy).unwrap();
+    let damaged: [&[u8]; 2] = [b"", &vec![7; whole.len()]];
+    for bytes in damaged {
+        fs::write(&copy, bytes).unwrap();
+        let nowhere = House::at(new_home());
+        let refused = told(&nowhere, &["restore", &to], 1);
+        assert!(refused.contains("take another backup"), "{refused}");
+        assert!(!nowhere.home.path().join("vestibule.db.restoring").exists());
+    }
+    fs::write(&copy, whole).unwrap();
 
     let mut other = House::at(new_home());
     let restored = other.ok(&["restore", &to]);
@@ -169,12 +183,21 @@ fn what_went_out_after_a_backup_does_not_go_out_again() {
                 traffic.house.kill();
                 let restore = ["restore", &to, "--replace"];
                 if cfg!(debug_assertions) {
-                    let at = format!("{}#1", CRASH_POINTS[1]);
-                    let mut restore = traffic.house.command(&restore);
-                    let ended = restore.env("VESTIBULE_CRASH_POINT", at).output().unwrap().status;
-                    assert!(aborted(ended), "{ended}");
+                    for point in &CRASH_POINTS[1..] {
+                        let mut restore = traffic.house.command(&restore);
+                        let ended =
+                            restore.env("VESTIBULE_CRASH_POINT", format!("{point}#1")).output().unwrap();
+                        assert!(aborted(ended.status), "{point}: {}", ended.status);
+                    }
+                    // A service manager would start an empty house now.
+                    let refused = told(&traffic.house, &["up"], 2);
+                    assert!(refused.contains("a restore was cut off"), "{refused}");
                 }
+                // SQLite would roll this into the next copy.
+                let rest = traffic.house.home.path().join("vestibule.db.restoring-journal");
+                fs::write(&rest, "the journal of another").unwrap();
                 traffic.house.ok(&restore);
+                assert!(!rest.exists());
             }
         }
         traffic.up();
