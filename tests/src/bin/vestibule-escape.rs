@@ -61,7 +61,7 @@ fn attempt(what: &str, on: &str) -> Result<()> {
         "read" => fs::read(on).map(drop),
         "list" => fs::read_dir(on).map(drop),
         "write" => File::options().append(true).open(on).map(drop),
-        "create" => File::create_new(on).map(drop),
+        "create" => create(on),
         "remove" => fs::remove_file(on),
         "rename" => fs::rename(on, format!("{on}.moved")),
         "truncate" => File::options().write(true).open(on)?.set_len(0),
@@ -273,6 +273,19 @@ fn pid(text: &str) -> Result<rustix::process::Pid> {
 
 fn answer(code: i32) -> Result<()> {
     if code < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A file that was not there. While the runtime writes, its journal is: then it is tried again.
+fn create(on: &str) -> Result<()> {
+    for _ in 0..5_000 {
+        match File::create_new(on) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            made => return made.map(drop),
+        }
+    }
+    Err(Error::other("it is there all the time"))
 }
 
 /// A lease that lets others read only. While another program writes the file, it is tried again.
