@@ -263,7 +263,7 @@ pub fn session_counts(db: &Connection, now: Timestamp) -> Result<SessionCounts> 
          WHERE m.status = 'pending' AND m.\"trigger\" AND COALESCE(m.process_after, 0) <= ?1 \
          AND NOT s.running AND s.failing IS NULL AND s.quarantined IS NULL";
     Ok(SessionCounts {
-        total: one("SELECT COUNT(*) FROM sessions")?,
+        total: one("SELECT count FROM totals WHERE name = 'sessions'")?,
         running: one(
             "SELECT COUNT(*) FROM sessions WHERE running AND failing IS NULL AND quarantined IS NULL",
         )?,

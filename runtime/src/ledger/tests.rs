@@ -9,7 +9,7 @@ use rusqlite::{Connection, ffi};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use vestibule_session::{Ack, AckStatus, Applied};
+use vestibule_session::{Ack, AckStatus, Applied, MessageIn, Settled};
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 
@@ -124,6 +124,37 @@ fn deeds() -> Vec<Deed> {
             assert_eq!(prune_messages(db, Timestamp(0), None).expect("it answers"), Pruned::default());
         }),
         ("status: deliveries", |db| drop(delivery_counts(db).expect("it answers"))),
+        ("status: sessions", |db| {
+            let counts = session_counts(db, NOW).expect("it answers");
+            assert!(counts.total > 10 && (counts.running, counts.failing) == (0, 0), "{counts:?}");
+        }),
+        ("adopt", |db| {
+            let change = adopt_change(db, "s").expect("it is there");
+            let message = MessageIn {
+                id: "theirs".into(),
+                seq: 0,
+                kind: "chat".into(),
+                timestamp: NOW,
+                status: "completed".into(),
+                process_after: None,
+                recurrence: None,
+                series_id: None,
+                tries: 0,
+                trigger: true,
+                platform_id: None,
+                channel_type: None,
+                thread_id: None,
+                content: "{}".into(),
+                source_session_id: None,
+                on_wake: false,
+                account: None,
+                platform_message_id: None,
+            };
+            assert!(adopt_message(db, "s", change, &message, NOW).expect("it is new"));
+            let settled = (Settled::Delivered, None, NOW);
+            let old = reply("adopted", 2 * 100_000 + 11);
+            assert!(adopt_settled(db, "s", change, &old, settled, NOW).expect("it is new"));
+        }),
         ("status: trouble", |db| {
             drop(crate::sessions::in_trouble(db, 10).expect("it answers"));
             drop(crate::drops::recent(db, 10).expect("it answers"));
