@@ -2,8 +2,11 @@
 
 use crate::client::ask;
 use serde_json::{Value, json};
+use std::time::Duration;
 use vestibule_runtime::{Home, words};
 
+/// A reply that comes within this time is not asked about: the house would look after each commit, beside its work.
+const FIRST_ASKED: Duration = Duration::from_millis(200);
 /// The longest reason that is shown, in characters.
 const REASON_CHARS_MAX: usize = 1_000;
 
@@ -21,6 +24,7 @@ pub enum Outcome {
 /// Returns when it is known what became of a message. A house that cannot say it, such as an older one, is not
 /// asked again: then this never returns, and only the reply tells.
 pub async fn follow(home: Home, thread: Option<String>, id: String) -> Outcome {
+    tokio::time::sleep(FIRST_ASKED).await;
     let asked = json!({ "channel": "terminal", "chat": "local", "thread": thread, "message": id });
     while let Ok(answer) = ask(&home, "message.outcome", asked.clone()).await {
         if let Some(outcome) = of(&answer) {
