@@ -15,7 +15,7 @@ pub fn after(at: Timestamp, ms: i64) -> Timestamp {
     Timestamp(at.0.saturating_add(ms))
 }
 
-/// How long the machine has been running, the time in which it slept included: a clock that nobody sets. `None` where the
+/// How long the machine has been running, the time in which it slept included: a clock that no program sets. `None` where the
 /// system does not say.
 pub fn since_boot() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/uptime").ok()?;

@@ -1,4 +1,4 @@
-//! Whether a text calls somebody by their login: what GitHub would show as a mention, and not what is quoted, code, or
+//! Whether a text mentions a login: what GitHub would show as a mention, and not what is quoted, code, or
 //! an unseen comment. Pure.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
@@ -28,11 +28,11 @@ pub fn in_plain(text: &str, login: &str) -> bool {
 
 /// The same for a text in GitHub's Markdown.
 pub fn in_markdown(text: &str, login: &str) -> bool {
-    // Most texts call nobody at all.
+    // Most texts have no mention at all.
     text.contains('@') && in_plain(&Heard::of(text).words, login)
 }
 
-/// What of a text is said to somebody. Words that markup parts stay parted.
+/// What of a text can mention a login. Words that markup parts stay parted.
 #[derive(Default)]
 struct Heard {
     words: String,

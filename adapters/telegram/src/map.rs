@@ -25,7 +25,7 @@ pub struct Own {
 pub enum Reading {
     /// Somebody says something in this chat, perhaps with a file that Telegram keeps.
     Message(Box<InboundMessage>, Conversation, Option<String>),
-    /// Somebody presses START, or writes what that writes, in this chat.
+    /// A person presses START, or writes what that writes, in this chat.
     Start(Box<InboundMessage>, Conversation),
     /// Somebody tapped a button.
     Tap(Box<Tap>),

@@ -362,7 +362,7 @@ impl<'a> Pace<'a> {
     }
 
     async fn failed(&mut self, error: &PluginError) {
-        // Whatever fails here is the account: without its updates it hears nobody.
+        // Whatever fails here is the account: without its updates it hears no message.
         let in_part = || Health::Degraded { reason: error.reason().to_owned() };
         let health = self.standing.failed(error, std::time::Instant::now()).unwrap_or_else(in_part);
         self.is_degraded = true;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use vestibule_runtime::{Config, Error, Home, Running, Scope};
 
-/// How long whoever holds the home is waited for: a `vestibule chat` that was a little faster, or a house that stops.
+/// How long the program that holds the home is waited for: a `vestibule chat` that was a little faster, or a house that stops.
 const HOME_PATIENCE: Duration = Duration::from_secs(5);
 
 /// This very file, also after an upgrade has replaced it on disk.

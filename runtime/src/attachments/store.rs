@@ -69,7 +69,7 @@ impl Store {
         Ok(Store { root, limits, opened, held: Arc::default() })
     }
 
-    /// Lets no blob go until what is answered is dropped: somebody copies them.
+    /// Lets no blob go until what is answered is dropped: a backup copies them.
     pub fn hold(&self) -> Hold {
         self.held().holders += 1;
         Hold { store: self.clone() }
@@ -240,7 +240,7 @@ impl Incoming {
     }
 }
 
-/// Copies a file that nobody changes; one of the same size that is there already stays.
+/// Copies a file that no program changes; one of the same size that is there already stays.
 fn copy(from: &Path, to: &Path) -> std::io::Result<u64> {
     let size = fs::metadata(from)?.len();
     if fs::metadata(to).is_ok_and(|there| there.len() == size) {

@@ -1,5 +1,5 @@
 //! `message.outcome`: what became of a message that came in, told as soon as it is known. A channel hears of
-//! replies only; whoever waits for one wants to know as well that none will come.
+//! replies only; a person who waits for one wants to know as well that none will come.
 
 use super::verbs;
 use crate::error::{Error, Result};

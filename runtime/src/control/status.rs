@@ -228,7 +228,7 @@ pub async fn started(house: &House, name: &str) -> Value {
     }
 }
 
-/// The accounts that somebody must mend first.
+/// The accounts that the operator must mend first.
 fn broken(link: &Link) -> Vec<String> {
     let accounts = link.accounts();
     let is_broken = |state: &AccountState| matches!(state, AccountState::Broken(_));

@@ -160,7 +160,7 @@ fn beginning(content: &str) -> String {
     text_of(content).map_or_else(|_| String::new(), |text| words::line(text, QUOTED_CHARS_MAX))
 }
 
-/// Tells an agent that something it wrote is given up, in one note that wakes nobody: it is read with whatever
+/// Tells an agent that something it wrote is given up, in one note that wakes no runner: it is read with whatever
 /// wakes the agent next, in the conversation in which it was written. Of an agent that does not read, the first
 /// [`UNREAD_MAX`] notes are kept. What the runtime itself wrote in its place is not told.
 ///

@@ -1,7 +1,7 @@
 //! The database was put back to an earlier state: a session's files know what it does not.
 //!
 //! A session's file never shows a change that the ledger has not on disk. One that does was written by a ledger that was
-//! newer: somebody restored a backup, or copied the database. What the session's runner wrote since then is not on record,
+//! newer: the operator restored a backup, or copied the database. What the session's runner wrote since then is not on record,
 //! and would go out once more; so would what was on its way. Both are held, until an operator says what is to become of
 //! them.
 
@@ -66,7 +66,7 @@ impl Newer {
 }
 
 /// Takes over what a session's file knows, and marks the session; answers how many messages the database did not have.
-/// They were acknowledged to their platforms, and nobody has answered them.
+/// They were acknowledged to their platforms, and no agent has answered them.
 pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer, now: Timestamp) -> Result<usize> {
     // From here on the database is as new as the file, which is made again.
     db.execute(

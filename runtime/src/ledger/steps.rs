@@ -34,7 +34,7 @@ enum Change {
     Nothing,
     /// It was set, by so many milliseconds.
     Step(i64),
-    /// Nobody can know: the machine was started since.
+    /// It cannot be known: the machine was started since.
     Unknown,
 }
 

@@ -94,7 +94,7 @@ impl State {
     // ---- what happened
 
     /// When the lane decides too late, the runtime stood still: it was stopped, say, or had no processor. What a
-    /// keeper said meanwhile is not read yet, so this time counts against nobody.
+    /// keeper said meanwhile is not read yet, so this time counts against no run.
     fn excuse_absence(&mut self, now: Instant) {
         let Some(late) = self.wakes_at.and_then(|at| now.checked_duration_since(at)) else { return };
         self.behind_since = self.behind_since.map(|since| since + late);

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How the wall's clock stands, compared with one that nobody sets; `None` where the system has none.
+/// How the wall's clock stands, compared with one that no program sets; `None` where the system has none.
 pub fn standing() -> Option<Standing> {
     let since_boot = i64::try_from(clock::since_boot()?.as_millis()).ok()?;
     Some(Standing { boot_id: id::boot_id().to_owned(), offset_ms: clock::now().0.saturating_sub(since_boot) })

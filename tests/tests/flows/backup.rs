@@ -124,7 +124,7 @@ fn after_a_clean_stop_the_database_is_one_file() {
 /// How a database gets back to an earlier state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum How {
-    /// Somebody copies the file of a stopped house, and later puts it back.
+    /// The operator copies the file of a stopped house, and later puts it back.
     ByHand,
     /// With the verbs, and a house that was killed.
     ByVerbs,

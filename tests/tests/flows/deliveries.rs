@@ -44,7 +44,7 @@ fn agent_and_operator_are_told_and_the_operator_decides() {
     let status = house.ok(&["status"]);
     assert!(status.contains("2 failed; `vestibule delivery list` shows why"), "{status}");
 
-    // Nobody was woken; with the next message the agent reads of both.
+    // No runner was woken; with the next message the agent reads of both.
     assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM deliveries"), [2]);
     let shows = "sed s/out-rude/kind/";
     house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", shows]);

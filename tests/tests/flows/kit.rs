@@ -163,7 +163,7 @@ fn terminal_conforms_in_both_tiers() {
     });
 }
 
-/// Somebody at an interactive terminal, who comes back whenever it hangs up.
+/// A person at an interactive terminal, who comes back whenever it hangs up.
 fn sit_at(socket: &Path, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         if let Ok(mut terminal) = UnixStream::connect(socket) {

@@ -135,7 +135,7 @@ fn a_session_file_that_is_older_than_the_ledger_knows_is_made_again() {
     assert_eq!(texts, ["three", "four"], "the second went while the third was the last");
 }
 
-/// Its account is not there, and nobody brings it back.
+/// Its account is not there, and the operator does not bring it back.
 #[test]
 fn what_waits_for_its_account_for_a_month_is_given_up_and_its_agent_told() {
     let mut house = House::new("").up();
