@@ -3,7 +3,7 @@
 use crate::attachments::entries;
 use crate::support::{House, Terminal, rows, until};
 use rusqlite::Connection;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn count(file: &Path, table: &str) -> i64 {
     rows::<i64>(file, &format!("SELECT COUNT(*) FROM {table}"))[0]
@@ -23,16 +23,21 @@ fn age(house: &House) {
     );
 }
 
-#[test]
-fn what_is_old_goes_from_every_place_and_the_conversation_goes_on() {
-    let mut house = House::new("retention_days = 30\n").up();
-    let mut terminal = Terminal::connect(&house, false);
+/// Two messages with a file each, both answered; the folder of their session.
+fn send_two_files(house: &House) -> PathBuf {
+    let mut terminal = Terminal::connect(house, false);
     for text in ["one", "two"] {
         terminal.send(text, &[("a.txt", text.as_bytes())]);
         assert!(terminal.answer().0.starts_with(text));
     }
     drop(terminal);
-    let session = house.sessions().remove(0);
+    house.sessions().remove(0)
+}
+
+#[test]
+fn what_is_old_goes_from_every_place_and_the_conversation_goes_on() {
+    let mut house = House::new("retention_days = 30\n").up();
+    let session = send_two_files(&house);
     let (inbound, outbound) = (session.join("inbound.db"), session.join("out/outbound.db"));
     until("both are delivered", || (count(&inbound, "delivered") == 2).then_some(()));
     house.stop();
@@ -69,13 +74,7 @@ fn a_crash_while_a_file_follows_leaves_nothing_behind() {
         return eprintln!("SKIPPED: crash points need debug assertions");
     }
     let mut house = House::new("retention_days = 30\n").up();
-    let mut terminal = Terminal::connect(&house, false);
-    for text in ["one", "two"] {
-        terminal.send(text, &[("a.txt", text.as_bytes())]);
-        assert!(terminal.answer().0.starts_with(text));
-    }
-    drop(terminal);
-    let session = house.sessions().remove(0);
+    let session = send_two_files(&house);
     let inbound = session.join("inbound.db");
     until("both are delivered", || (count(&inbound, "delivered") == 2).then_some(()));
     house.stop();
