@@ -316,7 +316,16 @@ pub enum SessionVerb {
     /// Show them, the most recently active first
     List(Output),
     /// Let a quarantined one run again
-    Release(Name),
+    Release {
+        /// Its id
+        name: String,
+        /// Set its out/ aside and begin with an empty one: for one that cannot be read any more. What its agent
+        /// remembers of the conversation, and replies that were not read yet, stay in the old one
+        #[arg(long)]
+        new_out: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Take over the folder of a session that NanoClaw 2 or another Vestibule made; it stays as it is
     Adopt(AdoptArgs),
 }

@@ -111,7 +111,9 @@ fn request(command: Command) -> (&'static str, Value, Output) {
         Command::Session(verb) => match verb {
             SessionVerb::List(output) => ("session.list", Value::Null, output),
             SessionVerb::Adopt(args) => adopt(args),
-            SessionVerb::Release(name) => ("session.release", json!({ "id": name.name }), name.output),
+            SessionVerb::Release { name, new_out, output } => {
+                ("session.release", json!({ "id": name, "new_out": new_out }), output)
+            }
         },
         Command::Destination(verb) => match verb {
             DestinationVerb::List(output) => ("destination.list", Value::Null, output),

@@ -22,7 +22,7 @@ const PULSE: Duration = Duration::from_secs(1);
 const BUSY_RETRY: Duration = Duration::from_micros(100);
 /// A runner that was asked to end has this long before it is killed.
 const END_GRACE: Duration = Duration::from_secs(2);
-/// A file that stays locked for this long is spoilt: a commit takes milliseconds.
+/// A file that stays locked for this long is told to the runtime, which ends the runner: a commit takes milliseconds.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 /// How often it is read in one go.
 const STDERR_READS: usize = 64;
@@ -75,6 +75,8 @@ struct Watch<'a> {
     suspicious: bool,
     /// What the runner last declared of its tool.
     tool_silence_ms: Option<u64>,
+    /// The runtime was told that the runner keeps its file locked.
+    lock_told: bool,
 }
 
 /// Reads one session until its runner has ended and everything it wrote is handed over, or until the
@@ -103,6 +105,7 @@ pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> std::io::Result
         ticked: now,
         suspicious: false,
         tool_silence_ms: None,
+        lock_told: false,
     };
     watch.begin().or_else(|fault| {
         watch.end_runner();
@@ -162,7 +165,7 @@ impl Watch<'_> {
             }
             locked_since = busy.then(|| locked_since.unwrap_or_else(Instant::now));
             if locked_since.is_some_and(|since| since.elapsed() > LOCKED_MAX) {
-                return Err(spoilt("outbound.db stays locked"));
+                self.tell_of_lock()?;
             }
             let patience = if busy { BUSY_RETRY } else { doorbell.patience() };
             let (from_runtime, from_file, from_warden) = self.wait(doorbell, patience)?;
@@ -182,6 +185,18 @@ impl Watch<'_> {
             self.kill_when_late();
             self.weigh()?;
         }
+    }
+
+    /// A runner that got no processor inside a commit keeps its file locked, too: its end is enough. A lock that
+    /// outlives its runner is damage.
+    fn tell_of_lock(&mut self) -> Result<()> {
+        if self.runner.is_none() {
+            return Err(spoilt("outbound.db stays locked, and its runner has ended"));
+        }
+        if !std::mem::replace(&mut self.lock_told, true) {
+            wire::send(self.ends.runtime, &FromKeeper::Locked)?;
+        }
+        Ok(())
     }
 
     /// Shows that the keeper lives, both halves of it, and whether the runner does.

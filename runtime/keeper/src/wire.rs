@@ -203,6 +203,8 @@ pub enum FromKeeper {
         /// In words.
         what: Option<String>,
     },
+    /// The runner keeps `outbound.db` locked, so that it cannot be read. Comes once a run.
+    Locked,
     /// The keeper itself lives. One comes at least every two seconds.
     Pulse,
     /// The runner ended.
@@ -364,9 +366,11 @@ impl Frame for FromKeeper {
                 let long = silence_ms.is_some_and(|ms| ms > TOOL_SILENCE_MS_MAX);
                 return long.then(|| "a tool is declared to take longer than any may".to_owned());
             }
-            FromKeeper::Started { .. } | FromKeeper::Alive | FromKeeper::Pulse | FromKeeper::Drained => {
-                return None;
-            }
+            FromKeeper::Started { .. }
+            | FromKeeper::Alive
+            | FromKeeper::Locked
+            | FromKeeper::Pulse
+            | FromKeeper::Drained => return None,
         };
         let any =
             messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX);

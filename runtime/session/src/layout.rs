@@ -163,6 +163,19 @@ impl SessionDir {
         Ok(fs::remove_dir_all(draft)?)
     }
 
+    /// Moves the agent's part, whatever it is, out of the way under a name of its own: `create` makes a new one. No keeper
+    /// of the session may live.
+    ///
+    /// # Errors
+    /// An error of the file system; that there is none is no error.
+    #[cfg(feature = "ledger")]
+    pub fn set_out_aside(&self, name: &str) -> std::io::Result<()> {
+        match std::fs::rename(self.out(), self.root.join(format!("out.{name}"))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes whatever of the runtime's part is missing. The agent's part is built in private and
     /// moved in whole, once; afterwards it is never touched.
     ///

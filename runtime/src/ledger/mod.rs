@@ -11,6 +11,7 @@ mod answers;
 mod deliveries;
 mod files;
 mod messages;
+mod new_out;
 mod project;
 mod records;
 mod retention;
@@ -31,6 +32,7 @@ pub use messages::{
     NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, chat_changed,
     destinations_changed, destinations_of, hops, seen_at_start, take_event, was_taken,
 };
+pub use new_out::{out_is_new, want_new_out, wants_new_out};
 pub use project::{Ledger, Looked, Projected, distrust_other_boots, trust_files};
 pub use records::{Record, Request, State, asked_at, drop_one, reopen, undelivered, unread, with_id};
 pub use retention::{

@@ -158,6 +158,7 @@ impl State {
             Event::RunnerExited(how) => {
                 (run.exited, run.exited_by_itself) = (Some(how), !was_asked_to_end);
             }
+            Event::KeptLocked => self.end(End::KeptLocked, now, steps),
             Event::Drained => run.drained = true,
             Event::KeeperFailed(why) => {
                 run.excused = true;

@@ -1,6 +1,7 @@
 //! The lane of one session: waits for what happens, asks `decide`, performs the steps.
 
 use super::decide::decide;
+use super::new_out;
 use super::places::Place;
 use super::state::{
     Batch, Behind, End, Event, Facts, LOOK_AT_KEEPER, Phase, Refusal, State, Step, TROUBLE_RETRY, Told,
@@ -201,6 +202,7 @@ impl Lane {
                 Event::Heard
             }
             FromKeeper::Alive => Event::Progress,
+            FromKeeper::Locked => Event::KeptLocked,
             FromKeeper::Tool { silence_ms } => Event::ToolDeclared(silence_ms.map(Duration::from_millis)),
             FromKeeper::Started { pid } => {
                 tracing::debug!(session = self.session_id, pid, "runner started");
@@ -342,9 +344,12 @@ impl Lane {
             let id = self.session_id.clone();
             let running = move |db: &rusqlite::Connection| {
                 sessions::set_running(db, &id, true)?;
-                ledger::destinations_of(db, &id)
+                Ok((ledger::destinations_of(db, &id)?, ledger::wants_new_out(db, &id)?))
             };
-            let destinations = self.house.central.write(running).await?;
+            let (destinations, wants_new_out) = self.house.central.write(running).await?;
+            if wants_new_out {
+                new_out::make(&self.house, &self.session_id).await?;
+            }
             // From here on a change of them rings this lane; one just before did not.
             if !self.house.ledger.shows(&self.session_id, destinations) {
                 self.reports.push_back(Event::Woken);

@@ -10,11 +10,13 @@
 //! decide  from state and event to state and steps; pure
 //! lane    waits, asks `decide`, performs
 //! places  how many runners there may be, and who waits
+//! new_out an empty out/ in the place of one that its operator gave up
 //! steps   looks whether the wall's clock was set
 //! ```
 
 mod decide;
 mod lane;
+mod new_out;
 mod places;
 mod state;
 mod steps;

@@ -142,7 +142,7 @@ pub enum End {
     SessionGone,
     /// `inbound.db` is damaged or gone, and is made again when no runner reads it.
     InboundLost,
-    /// It kept `inbound.db` from being written.
+    /// It kept `inbound.db` from being written, or `outbound.db` from being read.
     KeptLocked,
     /// Its turn is stuck, for this reason.
     Stuck(String),
@@ -221,6 +221,8 @@ pub enum Event {
     Progress,
     /// How long the tool in flight may be silent; `None`: no tool has declared anything.
     ToolDeclared(Option<Duration>),
+    /// Its runner keeps `outbound.db` locked.
+    KeptLocked,
     /// Its runner has ended, in this way.
     RunnerExited(String),
     /// The keeper failed, and says that its agent is not to blame.

@@ -26,6 +26,7 @@ mod kill_loop;
 mod kit;
 mod kit_words;
 mod locks;
+mod new_out;
 mod old_plugins;
 mod older_runtime;
 mod plugins;

@@ -4,7 +4,7 @@
 use crate::power_cut::another_boot;
 use crate::support::{tells_of_abort, until};
 use crate::traffic::{Dice, Traffic, aborted, in_full, processes_in};
-use crate::{adopt_files, attachments, backup, questions, retention};
+use crate::{adopt_files, attachments, backup, new_out, questions, retention};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -39,6 +39,7 @@ fn points() -> Vec<String> {
         &[questions::CRASH_POINT],
         &backup::CRASH_POINTS,
         &[retention::CRASH_POINT],
+        &new_out::CRASH_POINTS,
     ];
     let elsewhere = elsewhere.concat();
     found.retain(|name| !elsewhere.contains(&name.as_str()));

@@ -2,19 +2,13 @@
 
 use super::{Outcome, answer, args};
 use crate::error::{Error, Result};
-use crate::{agents, messaging_groups, sessions};
+use crate::{agents, ledger, messaging_groups, sessions};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// How many are shown.
 const SHOWN: i64 = 1000;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Named {
-    id: String,
-}
 
 /// Shows them, the most recently active first.
 pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
@@ -40,12 +34,26 @@ pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
     answer(&rows, vec![])
 }
 
-/// Lets a quarantined session run again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    id: String,
+    #[serde(default)]
+    new_out: bool,
+}
+
+/// Lets a quarantined session run again, on request with a new `out/`.
 pub fn release(db: &Connection, value: Value) -> Result<Outcome> {
-    let named: Named = args(value)?;
+    let named: Release = args(value)?;
     let session = sessions::named(db, &named.id)?;
     if sessions::is_being_adopted(db, &session.id)? {
         return Err(Error::refused("it is being taken over; `vestibule session adopt` completes that"));
+    }
+    if named.new_out {
+        if session.quarantined.is_none() {
+            return Err(Error::refused("it is not in quarantine: its out/ can be read, and stays"));
+        }
+        ledger::want_new_out(db, &session.id)?;
     }
     sessions::set_quarantined(db, &session.id, None)?;
     answer(&json!({ "id": session.id }), vec![session.id])

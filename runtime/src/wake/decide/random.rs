@@ -46,7 +46,7 @@ fn event(dice: &mut Dice, world: &mut World) -> Event {
     if dice.one_in(12) {
         world.seen.quarantined = false; // an operator releases it
     }
-    match dice.below(22) {
+    match dice.below(23) {
         0..=2 => Event::Woken,
         3 => Event::AgentChanged,
         4 => Event::PlaceWanted,
@@ -64,7 +64,8 @@ fn event(dice: &mut Dice, world: &mut World) -> Event {
         13 => Event::NotRecorded("no space".into()),
         14..=16 => Event::HandedOver,
         17 => Event::Progress,
-        18 => Event::ToolDeclared(dice.one_in(2).then_some(Duration::from_secs(3600))),
+        18 => Event::KeptLocked,
+        19 => Event::ToolDeclared(dice.one_in(2).then_some(Duration::from_secs(3600))),
         _ => Event::Heard,
     }
 }

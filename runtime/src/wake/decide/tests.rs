@@ -611,6 +611,21 @@ fn a_runner_that_keeps_a_file_locked_is_ended_and_the_next_waits_longer() {
 }
 
 #[test]
+fn a_runner_that_keeps_its_own_file_locked_is_ended_too() {
+    let mut world = World::claimed();
+    world.hear(Event::KeptLocked);
+    assert_eq!(world.end(), Some(End::KeptLocked), "it may have had no processor: this is no quarantine");
+    world.exits();
+    assert!(world.blames()[0].is_some_and(|why| why.contains("locked")));
+    assert!(!world.did.iter().any(|step| matches!(step, Step::Quarantine(_))));
+    world.did.clear();
+    world.wait(4 * SECOND);
+    assert!(world.launches().is_empty());
+    world.wait(2 * SECOND);
+    assert_eq!(world.launches(), [true]);
+}
+
+#[test]
 fn want_of_space_blames_nobody() {
     let mut world = World::new();
     world.is_due();
