@@ -38,12 +38,12 @@ pub struct Sender {
 /// The message that this one answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyTo {
-    /// The platform's id of the quoted message.
+    /// The platform's id of the quoted message; empty when the platform does not say it.
     pub id: String,
     /// Who wrote it, for display.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// Its text.
+    /// Its text, or the part of it that is quoted. The runtime keeps the first 16 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }

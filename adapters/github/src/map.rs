@@ -7,7 +7,8 @@
 use crate::mention;
 use serde_json::Value;
 use vestibule_plugin_api::{
-    Accepted, Address, Ignored, InboundMessage, PlatformId, Sender, ThreadId, Timestamp, WebhookRequest,
+    Accepted, Address, Ignored, InboundMessage, PlatformId, ReplyTo, Sender, ThreadId, Timestamp,
+    WebhookRequest,
 };
 
 /// The longest comment, in characters, that GitHub takes.
@@ -18,6 +19,8 @@ const TEXT_CHARS_MAX: usize = COMMENT_CHARS_MAX - 600;
 const CUT_NOTE: &str = "\n\n*(The rest is left out: GitHub takes no longer comments.)*";
 /// How far back a cut looks for the end of a line or word, in bytes.
 const CUT_SEARCH_BYTES: usize = 2_000;
+/// So much of the code that a review comment is about is quoted, in bytes: its end, where the commented line is.
+const HUNK_BYTES_MAX: usize = 4_096;
 /// The longest login or repository name that is believed. GitHub's own limits are 39 and 100.
 const NAME_BYTES_MAX: usize = 100;
 /// The roles that may speak to the agent unless `anyone = true`.
@@ -106,6 +109,8 @@ struct Written<'a> {
     title: Option<&'a str>,
     /// Markdown.
     body: &'a str,
+    /// The code that it is about.
+    code: Option<ReplyTo>,
 }
 
 impl Written<'_> {
@@ -129,6 +134,7 @@ fn issue_comment<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
         message_id: comment.get("id").id()?.to_string(),
         title: None,
         body: comment.get("body").text()?,
+        code: None,
         object: comment,
         repo,
     })
@@ -147,9 +153,23 @@ fn review_comment<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
         message_id: id.to_string(),
         title: None,
         body: comment.get("body").text()?,
+        code: code(&comment),
         object: comment,
         repo,
     })
+}
+
+/// What a review comment stands under: GitHub shows people the end of it, too. The place in the file is who says it.
+fn code(comment: &Field) -> Option<ReplyTo> {
+    let hunk = comment.value["diff_hunk"].as_str().filter(|hunk| !hunk.is_empty())?;
+    let path = comment.value["path"].as_str()?;
+    let line = ["line", "original_line"].iter().find_map(|key| comment.value[key].as_u64());
+    let mut text = &hunk[hunk.ceil_char_boundary(hunk.len().saturating_sub(HUNK_BYTES_MAX))..];
+    if text.len() < hunk.len() {
+        text = text.split_once('\n').map_or(text, |(_, whole_lines)| whole_lines);
+    }
+    let place = line.map_or_else(|| path.to_owned(), |line| format!("{path}:{line}"));
+    Some(ReplyTo { id: String::new(), sender: Some(place), text: Some(text.to_owned()) })
 }
 
 fn opened_issue<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
@@ -163,6 +183,7 @@ fn opened_issue<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
         message_id: format!("issue-{}", issue.get("id").id()?),
         title: Some(issue.get("title").text()?),
         body,
+        code: None,
         object: issue,
         repo,
     })
@@ -171,7 +192,7 @@ fn opened_issue<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
 /// Decides whether what somebody wrote is a message.
 fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<Reading, Fault> {
     let (text, is_mention) = (written.text(), written.mentions(&rules.mention));
-    let Written { object, repo, thread, message_id, .. } = written;
+    let Written { object, repo, thread, message_id, code, .. } = written;
     let user = object.get("user");
     let (user_id, login) = (user.get("id").id()?, user.get("login").login()?);
     let role = object.get("author_association").text()?;
@@ -210,7 +231,7 @@ fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<R
         },
         is_mention,
         text,
-        reply_to: None,
+        reply_to: code,
         attachments: vec![],
         timestamp,
         is_group: true,

@@ -50,9 +50,18 @@ struct Message {
     #[serde(default)]
     caption_entities: Vec<Entity>,
     reply_to_message: Option<Box<Message>>,
+    quote: Option<Quote>,
+    external_reply: Option<External>,
     edit_date: Option<i64>,
     migrate_to_chat_id: Option<i64>,
     forum_topic_created: Option<Value>,
+    #[serde(flatten)]
+    files: Files,
+}
+
+/// The files that a message can have, each under the name of its kind.
+#[derive(Deserialize)]
+struct Files {
     photo: Option<Vec<File>>,
     document: Option<File>,
     animation: Option<File>,
@@ -61,6 +70,33 @@ struct Message {
     video: Option<File>,
     video_note: Option<File>,
     sticker: Option<File>,
+}
+
+/// The words that a person marked in the message that they answer.
+#[derive(Deserialize)]
+struct Quote {
+    #[serde(default)]
+    text: String,
+}
+
+/// A message of another chat that is answered here.
+#[derive(Deserialize)]
+struct External {
+    #[serde(default)]
+    origin: Origin,
+    chat: Option<Chat>,
+    message_id: Option<i64>,
+    #[serde(flatten)]
+    files: Files,
+}
+
+/// Who wrote a message of another chat: each kind of origin has one of these.
+#[derive(Default, Deserialize)]
+struct Origin {
+    sender_user: Option<User>,
+    sender_user_name: Option<String>,
+    sender_chat: Option<Chat>,
+    chat: Option<Chat>,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +170,7 @@ pub fn read(update: &Value, own: &Own) -> Reading {
             sender: Some(sender(&message)),
         }),
         None => {
-            let (attachment, file_id) = file(&message).unzip();
+            let (attachment, file_id) = file(&message.files).unzip();
             let (chat, starts) = (conversation(&message), starts(&message, own));
             let message = Box::new(inbound(kind, message, own, attachment));
             if starts { Reading::Start(message, chat) } else { Reading::Message(message, chat, file_id) }
@@ -148,7 +184,7 @@ fn unheard(message: &Message, own: &Own) -> Option<&'static str> {
         Some("own_message")
     } else if message.migrate_to_chat_id.is_some() {
         Some("group_has_a_new_id")
-    } else if message.text.is_none() && message.caption.is_none() && file(message).is_none() {
+    } else if message.text.is_none() && message.caption.is_none() && file(&message.files).is_none() {
         // Somebody joined, a poll, a place …
         Some("no_text")
     } else {
@@ -180,11 +216,7 @@ fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachmen
         sender: Sender { handle, name: Some(name), is_bot },
         is_mention: is_private || mentions(&message, own) || answers(&message, own),
         is_group: !is_private,
-        reply_to: quoted(&message).map(|quoted| ReplyTo {
-            id: message_name(message.chat.id, quoted.message_id),
-            sender: Some(sender(quoted)),
-            text: quoted.text.clone().or_else(|| quoted.caption.clone()),
-        }),
+        reply_to: reply_to(&message),
         timestamp: Timestamp(message.date.saturating_mul(1000)),
         attachments: attachment.into_iter().collect(),
         text: message.text.or(message.caption).unwrap_or_default(),
@@ -227,6 +259,42 @@ fn topic(message: &Message) -> Option<i64> {
 /// The message it answers. In a topic everything answers the note that opened it.
 fn quoted(message: &Message) -> Option<&Message> {
     message.reply_to_message.as_deref().filter(|quoted| quoted.forum_topic_created.is_none())
+}
+
+/// What it quotes, and who wrote that: the words that a person marked there, or else all that it says.
+fn reply_to(message: &Message) -> Option<ReplyTo> {
+    let marked = || message.quote.as_ref().map(|quote| quote.text.clone()).filter(|text| !text.is_empty());
+    if let Some(quoted) = quoted(message) {
+        let words = || quoted.text.clone().or_else(|| quoted.caption.clone());
+        return Some(ReplyTo {
+            id: message_name(message.chat.id, quoted.message_id),
+            sender: Some(sender(quoted)),
+            text: marked().or_else(words).or_else(|| file_in_words(&quoted.files)),
+        });
+    }
+    let External { origin, chat, message_id, files } = message.external_reply.as_ref()?;
+    let id = chat.as_ref().zip(*message_id).map(|(chat, message)| message_name(chat.id, message));
+    Some(ReplyTo {
+        id: id.unwrap_or_default(),
+        sender: origin.name(),
+        text: marked().or_else(|| file_in_words(files)),
+    })
+}
+
+impl Origin {
+    fn name(&self) -> Option<String> {
+        let Origin { sender_user, sender_user_name, sender_chat, chat } = self;
+        let user = sender_user.as_ref().map(|user| person(user).1);
+        let chat = || sender_chat.as_ref().or(chat.as_ref())?.title.clone();
+        user.or_else(|| sender_user_name.clone()).or_else(chat)
+    }
+}
+
+/// A file that is quoted without words, so that the agent sees at least what it was.
+fn file_in_words(files: &Files) -> Option<String> {
+    let (file, _) = file(files)?;
+    let kind = file.kind.unwrap_or_default();
+    Some(if file.name.is_empty() { format!("[{kind}]") } else { format!("[{kind}: {}]", file.name) })
 }
 
 fn answers(message: &Message, own: &Own) -> bool {
@@ -284,18 +352,18 @@ fn sender(message: &Message) -> String {
 }
 
 /// The file of a message, and the id by which Telegram hands it out.
-fn file(message: &Message) -> Option<(Attachment, String)> {
-    let largest = message.photo.as_ref().and_then(|sizes| sizes.iter().max_by_key(|size| size.file_size));
+fn file(files: &Files) -> Option<(Attachment, String)> {
+    let largest = files.photo.as_ref().and_then(|sizes| sizes.iter().max_by_key(|size| size.file_size));
     let kinds = [
         ("photo", largest),
         // An animation comes as a document, too.
-        ("animation", message.animation.as_ref()),
-        ("file", message.document.as_ref()),
-        ("audio", message.audio.as_ref()),
-        ("voice", message.voice.as_ref()),
-        ("video", message.video.as_ref()),
-        ("video", message.video_note.as_ref()),
-        ("sticker", message.sticker.as_ref()),
+        ("animation", files.animation.as_ref()),
+        ("file", files.document.as_ref()),
+        ("audio", files.audio.as_ref()),
+        ("voice", files.voice.as_ref()),
+        ("video", files.video.as_ref()),
+        ("video", files.video_note.as_ref()),
+        ("sticker", files.sticker.as_ref()),
     ];
     let (kind, file) = kinds.into_iter().find_map(|(kind, file)| Some((kind, file?)))?;
     let mime_type = match kind {

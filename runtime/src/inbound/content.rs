@@ -3,11 +3,15 @@
 use super::snapshot::{Arrival, name_of};
 use crate::ledger::NewAttachment;
 use serde_json::{Value, json};
+use vestibule_session::words;
+
+/// Who wrote words that are quoted when a channel does not say it: the name that runners show for that.
+const UNKNOWN: &str = "Unknown";
 
 /// Writes the content of a row, all but its attachments.
 pub fn content(arrival: &Arrival) -> Value {
     let message = &arrival.message;
-    let name = name_of(&message.sender);
+    let name = one_line(name_of(&message.sender));
     let mut content = json!({
         "text": message.text,
         "sender": name,
@@ -15,9 +19,17 @@ pub fn content(arrival: &Arrival) -> Value {
         "senderId": format!("{}:{}", arrival.address.channel_type, message.sender.handle),
     });
     if let Some(reply_to) = &message.reply_to {
-        content["replyTo"] = json!({ "id": reply_to.id, "sender": reply_to.sender, "text": reply_to.text });
+        // Runners show no words without a name to them.
+        let unknown = reply_to.text.is_some().then_some(UNKNOWN);
+        let sender = reply_to.sender.as_deref().filter(|name| !name.is_empty()).or(unknown).map(one_line);
+        content["replyTo"] = json!({ "id": reply_to.id, "sender": sender, "text": reply_to.text });
     }
     content
+}
+
+/// A name as it is kept. It was cut before.
+fn one_line(name: &str) -> String {
+    words::line(name, usize::MAX)
 }
 
 /// Writes what is known of each attachment.
@@ -39,12 +51,11 @@ pub fn attachments(arrival: &Arrival) -> Vec<NewAttachment> {
 mod tests {
     use super::*;
     use crate::attachments::StoredFile;
-    use vestibule_plugin_api::{Attachment, InboundMessage, Sender, Timestamp};
+    use crate::inbound::snapshot::QUOTE_BYTES_MAX;
+    use vestibule_plugin_api::{Attachment, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender, Timestamp};
 
-    #[test]
-    fn each_attachment_has_the_file_of_its_own_place() {
-        let named = |name: &str| Attachment { name: name.into(), ..Attachment::default() };
-        let message = InboundMessage {
+    fn empty() -> InboundMessage {
+        InboundMessage {
             event_id: "e".into(),
             message_id: "m".into(),
             platform_id: "c".into(),
@@ -52,11 +63,40 @@ mod tests {
             sender: Sender { handle: "u".into(), name: None, is_bot: false },
             text: String::new(),
             reply_to: None,
-            attachments: vec![named("a"), Attachment { kind: Some("image".into()), ..named("b") }],
+            attachments: vec![],
             timestamp: Timestamp(0),
             is_mention: false,
             is_group: false,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_is_bounded_and_has_a_name() {
+        let long = |length: usize| "ü".repeat(length / 2);
+        let cut = long(QUOTE_BYTES_MAX) + "…";
+        for (sender, text, want) in [
+            (Some("Bob"), Some("lunch?\nnow"), (json!("Bob"), json!("lunch?\nnow"))),
+            (None, Some("lunch?"), (json!("Unknown"), json!("lunch?"))),
+            (Some(""), Some("lunch?"), (json!("Unknown"), json!("lunch?"))),
+            (Some("B\nob\u{1b}"), Some("l"), (json!("B ob\u{fffd}"), json!("l"))),
+            (Some("Bob"), None, (json!("Bob"), Value::Null)),
+            (None, None, (Value::Null, Value::Null)),
+            (Some(&*long(9_000)), Some(&*long(90_000)), (json!(long(ID_BYTES_MAX)), json!(cut))),
+        ] {
+            let (sender, text) = (sender.map(str::to_owned), text.map(str::to_owned));
+            let reply_to = Some(ReplyTo { id: long(9_000), sender, text });
+            let arrival = Arrival::new("x", "main", true, InboundMessage { reply_to, ..empty() });
+            let quoted = content(&arrival)["replyTo"].take();
+            assert_eq!(quoted["id"], long(ID_BYTES_MAX));
+            assert_eq!((quoted["sender"].clone(), quoted["text"].clone()), want);
+        }
+    }
+
+    #[test]
+    fn each_attachment_has_the_file_of_its_own_place() {
+        let named = |name: &str| Attachment { name: name.into(), ..Attachment::default() };
+        let files = vec![named("a"), Attachment { kind: Some("image".into()), ..named("b") }];
+        let message = InboundMessage { attachments: files, ..empty() };
         let mut arrival = Arrival::new("x", "main", true, message);
         arrival.files =
             vec![StoredFile { position: 1, name: "b".into(), size_bytes: 1, blob: Ok("blob".into()) }];

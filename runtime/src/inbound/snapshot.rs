@@ -4,7 +4,10 @@ use crate::attachments::StoredFile;
 use crate::error::Result;
 use crate::{agents, messaging_groups, wirings};
 use rusqlite::Connection;
-use vestibule_plugin_api::{Address, ID_BYTES_MAX, InboundMessage, Sender};
+use vestibule_plugin_api::{Address, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender};
+
+/// So much of what a message quotes is kept, in bytes: more than Telegram's longest text has.
+pub const QUOTE_BYTES_MAX: usize = 16 * 1024;
 
 /// A message that has arrived, stamped by the runtime.
 #[derive(Debug, Clone)]
@@ -21,7 +24,8 @@ pub struct Arrival {
 
 impl Arrival {
     /// Stamps a message. A channel that does not list `threads` has none.
-    pub fn new(channel_type: &str, account: &str, threads: bool, message: InboundMessage) -> Arrival {
+    pub fn new(channel_type: &str, account: &str, threads: bool, mut message: InboundMessage) -> Arrival {
+        message.reply_to = message.reply_to.map(bounded);
         let address = Address {
             channel_type: channel_type.into(),
             account: account.into(),
@@ -32,10 +36,26 @@ impl Arrival {
     }
 }
 
+/// What is quoted, cut: a message is not refused for the length of another one.
+fn bounded(ReplyTo { mut id, sender, text }: ReplyTo) -> ReplyTo {
+    id.truncate(id.floor_char_boundary(ID_BYTES_MAX));
+    let cut = |mut text: String| {
+        if text.len() > QUOTE_BYTES_MAX {
+            text.truncate(text.floor_char_boundary(QUOTE_BYTES_MAX));
+            text.push('…');
+        }
+        text
+    };
+    ReplyTo { id, sender: sender.map(|name| short(&name).to_owned()), text: text.map(cut) }
+}
+
 /// What people call a sender, for display: their handle where they have no name. A stranger chooses it, so it is
 /// cut after [`ID_BYTES_MAX`] bytes.
 pub fn name_of(sender: &Sender) -> &str {
-    let name = sender.name.as_deref().unwrap_or(&sender.handle);
+    short(sender.name.as_deref().unwrap_or(&sender.handle))
+}
+
+fn short(name: &str) -> &str {
     &name[..name.floor_char_boundary(ID_BYTES_MAX)]
 }
 

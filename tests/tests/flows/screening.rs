@@ -35,6 +35,17 @@ fn quoting(text: &str, author: &str, quoted: &str) -> Value {
         "from": { "id": 8, "is_bot": false, "first_name": author }, "text": quoted } })
 }
 
+/// The same, of which a part is marked.
+fn marked(words: &str, mut message: Value) -> Value {
+    message["quote"] = json!({ "text": words, "position": 0 });
+    message
+}
+
+/// A message of another chat.
+fn elsewhere() -> Value {
+    json!({ "origin": { "type": "hidden_user", "sender_user_name": "Zoe", "date": 1_700_000_000 } })
+}
+
 fn refused(house: &House) -> i64 {
     let sql = "SELECT SUM(message_count) FROM drops WHERE reason LIKE '%guard refused it: rude%'";
     house.query::<Option<i64>>(sql)[0].unwrap_or_default()
@@ -54,6 +65,8 @@ fn nothing_an_agent_reads_goes_past_a_module_that_screens() {
         json!({ "text": "in-rude" }),
         quoting("well?", "Eve", "in-rude"),
         quoting("well?", "in-rude", "kind words"),
+        marked("in-rude", quoting("well?", "Eve", "kind words, and more")),
+        marked("in-rude", json!({ "text": "well?", "external_reply": elsewhere() })),
         json!({ "text": "hello", "from": { "id": 9, "is_bot": false, "first_name": "in-rude" } }),
         file,
     ]) {
@@ -70,13 +83,20 @@ fn nothing_an_agent_reads_goes_past_a_module_that_screens() {
     let read = prompt(&api, "curt[/message]");
     assert!(read.contains("reply_to=") && !read.contains("the quote") && !read.contains("Eve"), "{read}");
 
+    say(&api, "Friends", marked("the part", quoting("why?", "Eve", "the whole and the part")));
+    let read = prompt(&api, "why?[/message]");
+    assert!(read.contains("[quoted_message from=\"Eve\"]the part[/quoted_message]"), "{read}");
+    say(&api, "Friends", marked("words of theirs", json!({ "text": "and?", "external_reply": elsewhere() })));
+    let read = prompt(&api, "and?[/message]");
+    assert!(read.contains("[quoted_message from=\"Zoe\"]words of theirs[/quoted_message]"), "{read}");
+
     // What people call the chat is shown to agents, too.
     let title =
         || house.query::<Option<String>>("SELECT title FROM messaging_groups WHERE title IS NOT NULL");
     assert_eq!(title(), [Some("Friends".to_owned())]);
     say(&api, "in-rude people", json!({ "text": "under another name" }));
     prompt(&api, "under another name");
-    assert_eq!((title(), refused(&house)), (vec![Some("Friends".to_owned())], 6));
+    assert_eq!((title(), refused(&house)), (vec![Some("Friends".to_owned())], 8));
     say(&api, "in-old friends", json!({ "text": "under a third name" }));
     prompt(&api, "under a third name");
     assert_eq!(title(), [Some("new friends".to_owned())]);

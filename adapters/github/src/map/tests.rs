@@ -116,6 +116,40 @@ fn threads_and_message_ids() {
 }
 
 #[test]
+fn a_review_comment_quotes_the_code_that_it_is_about() {
+    let long: String = (0..9_000).map(|line| format!("+ü {line}\n")).collect();
+    let end = &long[long.find("+ü 8545\n").expect("a line")..];
+    let table = [
+        (
+            json!({ "path": "a.rs", "line": 7, "diff_hunk": "@@ -1 +1 @@\n+x" }),
+            Some(("a.rs:7", "@@ -1 +1 @@\n+x")),
+        ),
+        (
+            json!({ "path": "a.rs", "line": null, "original_line": 8, "diff_hunk": "+x" }),
+            Some(("a.rs:8", "+x")),
+        ),
+        (json!({ "path": "a.rs", "diff_hunk": "+x" }), Some(("a.rs", "+x"))),
+        (json!({ "path": "a.rs", "diff_hunk": long }), Some(("a.rs", end))),
+        (json!({ "path": "a.rs", "diff_hunk": "" }), None),
+        (json!({ "path": "a.rs", "diff_hunk": 7 }), None),
+        (json!({ "path": null, "diff_hunk": "+x" }), None),
+    ];
+    for (fields, want) in table {
+        let mut payload = example("pull_request_review_comment", "created");
+        for (key, value) in fields.as_object().expect("an object") {
+            payload["comment"][key] = value.clone();
+        }
+        let quoted = message("pull_request_review_comment", &payload).reply_to;
+        let want = want.map(|(place, code)| ReplyTo {
+            id: String::new(),
+            sender: Some(place.into()),
+            text: Some(code.into()),
+        });
+        assert_eq!(quoted, want);
+    }
+}
+
+#[test]
 fn an_issue_is_its_title_and_its_body() {
     let mut payload = example("issues", "opened");
     let text =

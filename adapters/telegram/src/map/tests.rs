@@ -109,11 +109,54 @@ fn threads_are_topics_only() {
 
 #[test]
 fn what_is_answered_is_quoted() {
-    let quoted = json!({ "message_id": 4, "date": 1, "chat": private(), "caption": "look",
-        "from": { "id": 8, "first_name": "", "username": "bob" } });
-    let message = heard(&update(private(), json!({ "text": "yes", "reply_to_message": quoted })));
-    let expected = ReplyTo { id: "7:4".into(), sender: Some("bob".into()), text: Some("look".into()) };
-    assert_eq!(message.reply_to, Some(expected));
+    let bob = || json!({ "id": 8, "first_name": "", "username": "bob" });
+    let answered = |extra: Value| {
+        let mut quoted = json!({ "message_id": 4, "date": 1, "chat": private(), "from": bob() });
+        quoted.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+        json!({ "text": "yes", "reply_to_message": quoted })
+    };
+    let marked = |mut message: Value, words: &str| {
+        message["quote"] = json!({ "text": words, "position": 4 });
+        message
+    };
+    let own = json!({ "text": "I said", "from": { "id": 99, "is_bot": true, "first_name": "Vee" } });
+    let elsewhere = |reply: Value| json!({ "text": "and that?", "external_reply": reply });
+    let hidden = || json!({ "type": "hidden_user", "sender_user_name": "Zoe", "date": 1 });
+    let channel = json!({ "origin": { "type": "channel", "date": 1, "message_id": 3,
+        "chat": { "id": -100, "type": "channel", "title": "News" } },
+        "chat": { "id": -100, "type": "channel", "title": "News" }, "message_id": 3,
+        "document": { "file_id": "d", "file_name": "a.pdf" } });
+    let group = json!({ "origin": { "type": "chat", "date": 1,
+        "sender_chat": { "id": -200, "type": "supergroup", "title": "Others" } } });
+    let photo = || json!({ "photo": [{ "file_id": "p" }] });
+    let table = [
+        (answered(json!({ "text": "so?" })), ("7:4", Some("bob"), Some("so?"))),
+        (answered(json!({ "caption": "look", "photo": [] })), ("7:4", Some("bob"), Some("look"))),
+        (answered(own), ("7:4", Some("Vee"), Some("I said"))),
+        (answered(photo()), ("7:4", Some("bob"), Some("[photo]"))),
+        (answered(json!({ "poll": {} })), ("7:4", Some("bob"), None)),
+        (marked(answered(photo()), "THE MARKED"), ("7:4", Some("bob"), Some("THE MARKED"))),
+        (marked(answered(json!({ "text": "a b c" })), "b"), ("7:4", Some("bob"), Some("b"))),
+        (marked(answered(json!({ "text": "a b c" })), ""), ("7:4", Some("bob"), Some("a b c"))),
+        (marked(elsewhere(json!({ "origin": hidden() })), "WORDS"), ("", Some("Zoe"), Some("WORDS"))),
+        (
+            elsewhere(json!({ "origin": { "type": "user", "date": 1, "sender_user": bob() } })),
+            ("", Some("bob"), None),
+        ),
+        (elsewhere(channel), ("-100:3", Some("News"), Some("[file: a.pdf]"))),
+        (elsewhere(group), ("", Some("Others"), None)),
+        (elsewhere(json!({ "origin": { "type": "of a newer kind" } })), ("", None, None)),
+        (elsewhere(json!({})), ("", None, None)),
+    ];
+    for (extra, (id, sender, text)) in table {
+        let message = heard(&update(private(), extra.clone()));
+        let (sender, text) = (sender.map(str::to_owned), text.map(str::to_owned));
+        assert_eq!(message.reply_to, Some(ReplyTo { id: id.into(), sender, text }), "{extra}");
+    }
+    let topic = json!({ "message_id": 4, "date": 1, "chat": self::group(), "forum_topic_created": {} });
+    let in_topic = json!({ "text": "x", "is_topic_message": true, "message_thread_id": 4,
+        "reply_to_message": topic });
+    assert_eq!(heard(&update(self::group(), in_topic)).reply_to, None);
 }
 
 #[test]
