@@ -10,9 +10,9 @@ use vestibule_plugin_api::{About, Attachment, Failure, PluginError, Result, Secr
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may take; a file has to go through in it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(50);
-/// How long Telegram holds an empty answer back, in seconds.
-const POLL_SECONDS: u64 = 30;
-const POLL_TIMEOUT: Duration = Duration::from_secs(POLL_SECONDS + 15);
+/// How long Telegram holds an empty answer back at most.
+pub const POLL: Duration = Duration::from_secs(30);
+const POLL_TIMEOUT: Duration = POLL.saturating_add(Duration::from_secs(15));
 /// More than any answer we read. What follows is not read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest file a bot may download from Telegram.
@@ -74,11 +74,10 @@ impl Api {
         self.call("deleteWebhook", &json!({ "drop_pending_updates": false })).await.map(drop)
     }
 
-    /// Fetches updates, and waits for some if `waits`. Those before `offset` are gone for ever after this
+    /// Fetches updates, and waits so long for some, at most [`POLL`]. Those before `offset` are gone for ever after this
     /// call.
-    pub async fn updates(&self, offset: Option<i64>, waits: bool) -> Result<Vec<Value>> {
-        let timeout = if waits { POLL_SECONDS } else { 0 };
-        let mut body = json!({ "timeout": timeout, "allowed_updates": KINDS });
+    pub async fn updates(&self, offset: Option<i64>, patience: Duration) -> Result<Vec<Value>> {
+        let mut body = json!({ "timeout": patience.as_secs(), "allowed_updates": KINDS });
         if let Some(offset) = offset {
             body["offset"] = offset.into();
         }

@@ -11,6 +11,11 @@ use vestibule_plugin_api::{
 pub const KINDS: [&str; 5] =
     ["message", "edited_message", "channel_post", "edited_channel_post", "callback_query"];
 
+/// The longest text of one message, in units of UTF-16.
+const TEXT_UNITS_MAX: usize = 4_096;
+/// A part of a longer text ends with a line or a word, so it may be a little shorter.
+const CUT_UNITS_MIN: usize = 3_900;
+
 /// Whose token it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Own {
@@ -140,6 +145,47 @@ struct File {
 /// The number of an update; `None` when it has none, and is no update.
 pub fn update_id(update: &Value) -> Option<i64> {
     update["update_id"].as_i64()
+}
+
+/// A part of a message that Telegram sends as several: of an album, or of a text that was too long for one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What all its parts have in common, within their chat.
+    pub of: String,
+    /// When it was written, in seconds.
+    pub date: i64,
+    /// Whether another part may follow.
+    pub goes_on: bool,
+}
+
+/// What an update is a part of, or could be. Clients cut a long text themselves, and nothing marks the parts: they have
+/// the length, and the same person writes them one right after the other.
+pub fn piece(update: &Value) -> Option<Piece> {
+    let message = &update["message"];
+    let date = message["date"].as_i64()?;
+    if let Some(album) = message["media_group_id"].as_str() {
+        return Some(Piece { of: format!("album/{album}"), date, goes_on: true });
+    }
+    let text = message["text"].as_str().filter(|_| message["forward_origin"].is_null())?;
+    // Outside of a topic a thread is a chain of answers, and only the first part is an answer.
+    let topic =
+        if message["is_topic_message"] == true { &message["message_thread_id"] } else { &Value::Null };
+    let of = format!("text/{}/{}/{topic}", message["from"]["id"], message["sender_chat"]["id"]);
+    // Bytes are counted first: few texts are so long.
+    let goes_on = text.len() >= CUT_UNITS_MIN && text.encode_utf16().count() >= CUT_UNITS_MIN;
+    Some(Piece { of, date, goes_on })
+}
+
+/// Adds the next part to a message, which stays that of its first part.
+pub fn join(whole: &mut InboundMessage, part: InboundMessage) {
+    // A text of full length may have been cut within a word.
+    if !part.text.is_empty() && !whole.text.encode_utf16().count().is_multiple_of(TEXT_UNITS_MAX) {
+        whole.text.push('\n');
+    }
+    whole.text.push_str(&part.text);
+    whole.is_mention |= part.is_mention;
+    whole.reply_to = whole.reply_to.take().or(part.reply_to);
+    whole.attachments.extend(part.attachments);
 }
 
 /// Reads one update.

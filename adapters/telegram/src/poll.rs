@@ -1,8 +1,9 @@
 //! Long polling: each update is handed over, and its number noted in the same commit, before the next
-//! call tells Telegram to forget it. One whose file is still coming is kept instead, in that commit.
+//! call tells Telegram to forget it. One whose file, or whose next part, is still coming is kept instead, in that
+//! commit.
 
-use crate::api::Api;
-use crate::held::Held;
+use crate::api::{Api, POLL};
+use crate::held::{Held, PARTS_QUIET};
 use crate::map::{self, Own, Reading};
 use crate::tap::{self, Change, Tap};
 use serde_json::Value;
@@ -74,26 +75,36 @@ impl Poller<'_> {
         loop {
             let asked = Instant::now();
             // After a failure an answer at once tells that it works again.
-            let waits = !self.pace.is_degraded;
-            match self.updates(waits).await {
+            let patience = match self.pace.is_degraded {
+                true => Duration::ZERO,
+                false if self.held.expects_parts() => PARTS_QUIET,
+                false => POLL,
+            };
+            match self.updates(patience).await {
                 Ok(updates) => {
+                    let answered = Instant::now();
                     self.pace.works().await;
-                    if updates.is_empty() && waits {
+                    if updates.is_empty() && !patience.is_zero() {
                         sleep(EMPTY_AFTER.saturating_sub(asked.elapsed())).await;
                     }
                     for update in updates {
                         self.take(update).await;
                     }
+                    self.held.complete(answered);
+                    self.hand_over_whole().await;
                 }
-                Err(error) => self.pace.failed(&error).await,
+                Err(error) => {
+                    self.pace.failed(&error).await;
+                    self.held.expect_parts_from(Instant::now());
+                }
             }
         }
     }
 
     /// The next updates. What has its file meanwhile is handed over.
-    async fn updates(&mut self, waits: bool) -> Result<Vec<Value>> {
+    async fn updates(&mut self, patience: Duration) -> Result<Vec<Value>> {
         let (api, offset) = (self.api.clone(), self.offset);
-        let mut poll = std::pin::pin!(api.updates(offset, waits));
+        let mut poll = std::pin::pin!(api.updates(offset, patience));
         loop {
             self.load();
             tokio::select! {
@@ -109,9 +120,10 @@ impl Poller<'_> {
         self.offset = Some(number + 1);
         let reading = match map::read(&update, &self.own) {
             Reading::Message(message, chat, file_id) => {
-                let wired = self.chats.tell(self.runtime, &chat, file_id.is_some()).await;
+                let waits = file_id.is_some() || map::piece(&update).is_some_and(|piece| piece.goes_on);
+                let wired = self.chats.tell(self.runtime, &chat, waits).await;
                 let at = message.platform_id.clone();
-                if wired && file_id.is_some() || self.held.has(&at) {
+                if wired && waits || self.held.has(&at) {
                     return self.hold(number, update, &at, (message, chat, file_id)).await;
                 }
                 Reading::Message(message, chat, file_id)
@@ -165,11 +177,16 @@ impl Poller<'_> {
         }
     }
 
-    /// Waits until one more file is here. Something must wait for one.
+    /// Waits until one more file is here. With none to wait for, what is in the way waits for parts, which cannot
+    /// come meanwhile.
     async fn wait(&mut self) {
         self.load();
-        if let Some(loaded) = self.downloads.join_next().await {
-            self.loaded(loaded).await;
+        match self.downloads.join_next().await {
+            Some(loaded) => self.loaded(loaded).await,
+            None => {
+                self.held.expect_no_parts();
+                self.hand_over_whole().await;
+            }
         }
     }
 

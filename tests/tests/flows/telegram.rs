@@ -3,7 +3,7 @@
 use crate::bot_api::{BotApi, CUT, LET_THROUGH, Sent, TOKEN};
 use crate::support::{House, plugin_file, rows, signal, until};
 use crate::traffic::{Dice, in_full};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -247,6 +247,74 @@ fn a_slow_file_holds_up_its_own_chat_only() {
     assert_eq!(order, ["look", "behind it"], "in the order in which they came, and each once");
     let kept = "SELECT COUNT(*) FROM plugin_state WHERE key LIKE 'held/%'";
     assert_eq!(house.query::<i64>(kept), [0], "nothing stays behind");
+}
+
+/// Only one part of an album has the words that engage the agent, and each part is an update of its own.
+#[test]
+fn an_album_is_one_message_and_survives_a_kill() {
+    let api = BotApi::start();
+    for name in ["1", "2", "3", "4"] {
+        api.store().files.insert(format!("photos/{name}.jpg"), format!("picture {name}").into_bytes());
+    }
+    let mut house = house(&api);
+    house.start_with("telegram");
+    wire(&house, "telegram:-1001", &["--pattern", "^look"]);
+    let say = |extra: Value| {
+        api.push("message", json!({ "id": -1001, "type": "supergroup", "title": "Friends" }), extra);
+    };
+    let part = |number: &str, album: &str| {
+        json!({ "media_group_id": album,
+            "photo": [{ "file_id": format!("photos/{number}.jpg"), "file_size": 9 }] })
+    };
+    let mut worded = part("1", "a");
+    worded["caption"] = "look at these".into();
+    say(worded);
+    let kept = "SELECT COUNT(*) FROM plugin_state WHERE key LIKE 'held/%'";
+    until("it is kept", || (house.query::<i64>(kept) == [1]).then_some(()));
+    house.kill();
+    let taken = "SELECT COUNT(*) FROM messages_in";
+    assert_eq!(rows::<i64>(&house.home.path().join("vestibule.db"), taken), [0], "more of it may come");
+    say(part("2", "a"));
+    say(json!({ "text": "look, in between" }));
+    say(part("3", "a"));
+    // Of nobody's album.
+    say(part("4", "b"));
+    house.start_with("telegram");
+    let heard = "SELECT json_array(json_extract(content, '$.text'), \
+        COALESCE(json_array_length(content, '$.attachments'), 0)) FROM messages_in ORDER BY seq";
+    until("both are heard", || {
+        (house.query::<String>(heard) == [r#"["look at these",3]"#, r#"["look, in between",0]"#])
+            .then_some(())
+    });
+    let files = || {
+        api.store().sent.iter().filter(|sent| !sent.file.is_empty()).map(|sent| sent.file.clone()).collect()
+    };
+    until("each picture comes back", || {
+        let files: BTreeSet<Vec<u8>> = files();
+        (files == ["picture 1", "picture 2", "picture 3"].map(|words| words.as_bytes().to_vec()).into())
+            .then_some(())
+    });
+    let dropped = "SELECT message_count FROM drops WHERE reason = 'no_agent_engaged'";
+    until("the other album is on record", || (house.query::<i64>(dropped) == [1]).then_some(()));
+    assert_eq!(house.query::<i64>(kept), [0], "nothing stays behind");
+}
+
+/// A client cuts a text that is too long: its second part names nobody.
+#[test]
+fn a_text_that_a_client_cut_is_one_message() {
+    let api = BotApi::start();
+    let house = house(&api).up();
+    house.wait_live("telegram");
+    wire(&house, "telegram:-1001", &[]);
+    let say = |extra: Value| {
+        api.push("message", json!({ "id": -1001, "type": "supergroup", "title": "Friends" }), extra);
+    };
+    let begin = format!("@VestibuleBot {}", "a".repeat(4_082));
+    say(json!({ "text": begin, "entities": [{ "type": "mention", "offset": 0, "length": 13 }] }));
+    say(json!({ "text": "the rest, with the question" }));
+    let heard = "SELECT json_extract(content, '$.text') FROM messages_in";
+    let whole = format!("{begin}the rest, with the question");
+    until("it is heard", || (house.query::<String>(heard) == [whole.clone()]).then_some(()));
 }
 
 #[test]
