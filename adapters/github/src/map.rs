@@ -162,14 +162,15 @@ fn review_comment<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
 /// What a review comment stands under: GitHub shows people the end of it, too. The place in the file is who says it.
 fn code(comment: &Field) -> Option<ReplyTo> {
     let hunk = comment.value["diff_hunk"].as_str().filter(|hunk| !hunk.is_empty())?;
-    let path = comment.value["path"].as_str()?;
+    let path = comment.value["path"].as_str().filter(|path| !path.is_empty());
     let line = ["line", "original_line"].iter().find_map(|key| comment.value[key].as_u64());
     let mut text = &hunk[hunk.ceil_char_boundary(hunk.len().saturating_sub(HUNK_BYTES_MAX))..];
     if text.len() < hunk.len() {
-        text = text.split_once('\n').map_or(text, |(_, whole_lines)| whole_lines);
+        let whole_lines = text.split_once('\n').map(|(_, rest)| rest).filter(|rest| !rest.is_empty());
+        text = whole_lines.unwrap_or(text);
     }
-    let place = line.map_or_else(|| path.to_owned(), |line| format!("{path}:{line}"));
-    Some(ReplyTo { id: String::new(), sender: Some(place), text: Some(text.to_owned()) })
+    let place = path.map(|path| line.map_or_else(|| path.to_owned(), |line| format!("{path}:{line}")));
+    Some(ReplyTo { id: String::new(), sender: place, text: Some(text.to_owned()) })
 }
 
 fn opened_issue<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {

@@ -118,21 +118,26 @@ fn threads_and_message_ids() {
 #[test]
 fn a_review_comment_quotes_the_code_that_it_is_about() {
     let long: String = (0..9_000).map(|line| format!("+ü {line}\n")).collect();
+    let one_line = "+x".repeat(9_000) + "\n";
     let end = &long[long.find("+ü 8545\n").expect("a line")..];
     let table = [
         (
             json!({ "path": "a.rs", "line": 7, "diff_hunk": "@@ -1 +1 @@\n+x" }),
-            Some(("a.rs:7", "@@ -1 +1 @@\n+x")),
+            Some((Some("a.rs:7"), "@@ -1 +1 @@\n+x")),
         ),
         (
             json!({ "path": "a.rs", "line": null, "original_line": 8, "diff_hunk": "+x" }),
-            Some(("a.rs:8", "+x")),
+            Some((Some("a.rs:8"), "+x")),
         ),
-        (json!({ "path": "a.rs", "diff_hunk": "+x" }), Some(("a.rs", "+x"))),
-        (json!({ "path": "a.rs", "diff_hunk": long }), Some(("a.rs", end))),
+        (json!({ "path": "a.rs", "diff_hunk": "+x" }), Some((Some("a.rs"), "+x"))),
+        (json!({ "path": "a.rs", "diff_hunk": long }), Some((Some("a.rs"), end))),
+        (
+            json!({ "path": "a.rs", "diff_hunk": one_line }),
+            Some((Some("a.rs"), &one_line[one_line.len() - 4_096..])),
+        ),
         (json!({ "path": "a.rs", "diff_hunk": "" }), None),
         (json!({ "path": "a.rs", "diff_hunk": 7 }), None),
-        (json!({ "path": null, "diff_hunk": "+x" }), None),
+        (json!({ "path": null, "diff_hunk": "+x" }), Some((None, "+x"))),
     ];
     for (fields, want) in table {
         let mut payload = example("pull_request_review_comment", "created");
@@ -142,7 +147,7 @@ fn a_review_comment_quotes_the_code_that_it_is_about() {
         let quoted = message("pull_request_review_comment", &payload).reply_to;
         let want = want.map(|(place, code)| ReplyTo {
             id: String::new(),
-            sender: Some(place.into()),
+            sender: place.map(str::to_owned),
             text: Some(code.into()),
         });
         assert_eq!(quoted, want);
