@@ -1,6 +1,6 @@
 //! A message, on its way in and on its way out.
 
-use crate::address::{Address, PlatformId, ThreadId, fault};
+use crate::address::{Address, ID_BYTES_MAX, PlatformId, ThreadId, fault};
 use crate::blob::Blob;
 use crate::question::Offer;
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,15 @@ pub struct Ignored {
     /// Who caused it, for display.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
+}
+
+impl Ignored {
+    /// Why it cannot be put on record, if it cannot.
+    pub fn fault(&self) -> Option<String> {
+        let is_bounded = |text: &str| (1..=ID_BYTES_MAX).contains(&text.len());
+        let fits = is_bounded(&self.event_id) && is_bounded(&self.reason);
+        (!fits).then(|| format!("event_id and reason must be 1 to {ID_BYTES_MAX} bytes"))
+    }
 }
 
 /// What an agent says. Internally tagged, so that a kind of a newer vocabulary reads as `Unknown`.

@@ -19,8 +19,8 @@ use crate::sdk::log;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
     ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Channel, Choice, Content, Conversation,
-    Forwarded, Health, ID_BYTES_MAX, Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError,
-    ReplyTo, Result, Reviewed, Runtime, Screened, Secret, Sender, StateWrite, Timestamp,
+    Forwarded, Health, Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError, ReplyTo, Result,
+    Reviewed, Runtime, Screened, Secret, Sender, StateWrite, Timestamp,
 };
 use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
@@ -252,11 +252,11 @@ impl Notes {
         if self.module && !event.is_for_modules() {
             return self.fault("a module hands over no messages; it answers with effects".to_owned());
         }
+        if let Some(why) = event.fault() {
+            return self.fault(why);
+        }
         match event {
             Event::Message { account, message, state } => {
-                if let Some(why) = message.fault().or_else(|| StateWrite::fault(&state)) {
-                    return self.fault(why);
-                }
                 if !matches!(self.answer, Answer::Retry(_) | Answer::Refused(_)) {
                     self.keep(&account, state);
                 }
@@ -272,13 +272,6 @@ impl Notes {
                 (status::OK, wire::frame(&accepted))
             }
             Event::Ignored { account, ignored, state } => {
-                let bounded = |text: &str| !text.is_empty() && text.len() <= ID_BYTES_MAX;
-                if !bounded(&ignored.event_id) || !bounded(&ignored.reason) {
-                    return self.fault(format!("event_id and reason must be 1 to {ID_BYTES_MAX} bytes"));
-                }
-                if let Some(why) = StateWrite::fault(&state) {
-                    return self.fault(why);
-                }
                 self.keep(&account, state);
                 self.ignored.push(ignored);
                 (status::OK, wire::frame(&Empty {}))
@@ -288,9 +281,6 @@ impl Notes {
                 (status::OK, wire::frame(&StateValue { value }))
             }
             Event::StateSet { account, state } => {
-                if let Some(why) = StateWrite::fault(&state) {
-                    return self.fault(why);
-                }
                 self.keep(&account, state);
                 (status::OK, wire::frame(&Empty {}))
             }
@@ -299,16 +289,10 @@ impl Notes {
                 (status::OK, wire::frame(&Empty {}))
             }
             Event::Conversation { account: _, conversation } => {
-                if let Some(why) = conversation.fault() {
-                    return self.fault(why);
-                }
                 self.conversations.push(conversation);
                 (status::OK, wire::frame(&Known { wired: true }))
             }
             Event::Answer { account, choice, state } => {
-                if let Some(why) = choice.fault().or_else(|| StateWrite::fault(&state)) {
-                    return self.fault(why);
-                }
                 let shown = choice.token.clone();
                 self.choices.push(choice);
                 match self.answer.clone() {

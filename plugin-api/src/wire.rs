@@ -170,6 +170,32 @@ impl Event {
         use Event::{Health, StateGet, StateSet, Unknown};
         matches!(self, StateGet { .. } | StateSet { .. } | Health { .. } | Unknown)
     }
+
+    /// The account it speaks of; a verb of a newer vocabulary names none.
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            Event::Message { account, .. }
+            | Event::Ignored { account, .. }
+            | Event::StateGet { account, .. }
+            | Event::StateSet { account, .. }
+            | Event::Health { account, .. }
+            | Event::Conversation { account, .. }
+            | Event::Answer { account, .. } => Some(account),
+            Event::Unknown => None,
+        }
+    }
+
+    /// Why no runtime takes it, if it breaks a limit or a rule of what it carries.
+    pub fn fault(&self) -> Option<String> {
+        match self {
+            Event::Message { message, state, .. } => message.fault().or_else(|| StateWrite::fault(state)),
+            Event::Ignored { ignored, state, .. } => ignored.fault().or_else(|| StateWrite::fault(state)),
+            Event::StateSet { state, .. } => StateWrite::fault(state),
+            Event::Conversation { conversation, .. } => conversation.fault(),
+            Event::Answer { choice, state, .. } => choice.fault().or_else(|| StateWrite::fault(state)),
+            Event::StateGet { .. } | Event::Health { .. } | Event::Unknown => None,
+        }
+    }
 }
 
 /// The answer to [`Request::Find`].

@@ -1,6 +1,5 @@
 //! `vestibule.toml`: optional, and a key nobody knows is refused with a suggestion.
 
-use crate::attachments::Limits;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use serde_json::{Map, Value};
@@ -245,16 +244,6 @@ impl Config {
             })?;
         }
         Ok(config)
-    }
-
-    /// What may lie in the attachments room.
-    pub fn limits(&self) -> Limits {
-        let bytes = |mb: u64| mb * 1024 * 1024;
-        Limits {
-            message_bytes: bytes(self.attachments_mb),
-            session_bytes: bytes(self.session_files_mb),
-            reserve_bytes: bytes(self.disk_reserve_mb),
-        }
     }
 
     /// What the operator says about a plugin, or the defaults.

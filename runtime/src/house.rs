@@ -4,14 +4,14 @@ use crate::attachments::Store;
 use crate::config::Config;
 use crate::db::Central;
 use crate::home::Home;
-use crate::http;
-use crate::lanes::Lanes;
-use crate::launcher::Choice;
+use crate::lanes::{Bell, Lanes};
+use crate::launcher::Launcher;
 use crate::ledger::Ledger;
-use crate::plugins::Registry;
-use crate::wake;
+use crate::listener::Listener;
+use crate::places::Places;
+use crate::plugins::Plugins;
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use vestibule_plugin_api::Address;
@@ -19,36 +19,39 @@ use vestibule_plugin_api::Address;
 /// How much later [`House::ring_later`] rings.
 const LATER: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// What a session's lane does from its opening to its end. The top says it, so that nothing here names a loop.
+pub type ServeSession = fn(Arc<House>, String, Bell<String>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// One installation, while it runs.
 pub struct House {
     /// Its folder.
     pub home: Home,
     /// Its config, as it was when the house started; what is loaded later has that of then.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The central database.
     pub central: Central,
     /// The bytes of files.
     pub attachments: Store,
     /// What is known to be in the sessions' files.
     pub ledger: Ledger,
-    /// The live plugins.
-    pub registry: Registry,
+    /// The plugins.
+    pub plugins: Arc<Plugins>,
     /// One lane for each session with something to do.
     pub sessions: Lanes<String>,
     /// One lane for each address with something to deliver.
     pub deliveries: Lanes<Address>,
-    /// The program that runs as `keeper` and as `runner`.
-    pub program: PathBuf,
-    /// Which sandbox runners live in, once somebody has asked.
-    pub sandbox: tokio::sync::OnceCell<Choice>,
+    /// What starts keepers.
+    pub launcher: Launcher,
     /// Where webhooks are taken, once an account wants them.
-    pub listener: http::Listener,
+    pub listener: Listener,
     /// The places for runners.
-    pub places: wake::Places,
+    pub places: Places,
     /// Held while a foreign session folder is taken over.
     pub adopting: tokio::sync::Mutex<()>,
     /// Of sessions that ran since the start: which of their agent's folders is half full or more.
     pub filling: Mutex<BTreeMap<String, String>>,
+    /// What a session's lane does.
+    pub(crate) serve_session: ServeSession,
     pub(crate) renew: Mutex<HashSet<String>>,
     pub(crate) later: Mutex<HashSet<String>>,
     pub(crate) stop: watch::Sender<bool>,
@@ -58,7 +61,8 @@ impl House {
     /// Tells a session's lane that there may be something to do.
     pub fn ring(self: &Arc<Self>, session_id: String) {
         let house = self.clone();
-        self.sessions.ring(session_id.clone(), |bell| wake::serve(house, session_id, bell));
+        let serve = self.serve_session;
+        self.sessions.ring(session_id.clone(), |bell| serve(house, session_id, bell));
     }
 
     /// Tells a session's lane that the record of a delivery changed. No runner waits for it, so it

@@ -1,17 +1,39 @@
 //! The program outside the sandbox.
 //!
 //! Data enters by one door, walks one road, and leaves by one door; every loop reads, decides,
-//! performs. Imports go down only:
+//! performs. A module imports from the layers below its own only:
 //!
-//! - **loops** start things and own no state: [`inbound`], [`delivery`], [`wake`], [`control`],
-//!   [`http`], [`adopt`], [`backup`];
-//! - **rooms** are the central rows: [`agents`], [`messaging_groups`], [`wirings`],
-//!   [`destinations`], [`sessions`], [`drops`],
-//!   [`plugin_state`], [`questions`]; a room imports no other room;
-//! - **doors**, one for each danger: [`db`], [`attachments`], [`ledger`], [`plugins`], [`launcher`];
-//! - **floor**: [`home`], [`private`], [`config`], [`clock`], [`id`], [`lanes`], [`error`], [`words`].
+//! ```text
+//! control           what operators ask: one table of verbs, `status`
+//! services          what plugins ask of the runtime, handed to the loop that does it
+//! run               starts everything and stops it
 //!
-//! [`House`] is what the loops share; [`Running`] starts and stops it.
+//! wake              the lane of each session: projects, starts runners, hears keepers
+//! housekeeping      forgets what was kept long enough
+//! adopt             session folders of others become sessions of ours
+//! inbound           from a platform's message to a row in a session
+//! delivery          from a reply to its platform, or to another agent
+//! http              the listener for webhooks
+//! backup            a copy of a home, and a home made of one
+//!
+//! house             what the loops share
+//!
+//! plugins           foreign code: as a file, live, in a process of its own
+//! launcher          starts keepers, and chooses the sandbox
+//!
+//! agents            agent identities          messaging_groups  chats
+//! wirings           who listens where         destinations      where an agent may send
+//! sessions          which mailbox             questions         what agents asked people
+//! drops             what was left out, why    plugin_state      what channels keep
+//!
+//! ledger            the rows that every session's `inbound.db` is a projection of
+//! attachments       the bytes of files
+//! db                the central database: one writer, many readers
+//!
+//! config home private   settings; the home's folders; files that nobody else may read
+//! lanes places listener one lane a key; places for runners; what is known of the listener
+//! clock error id        time; what can go wrong; new names
+//! ```
 
 pub mod adopt;
 pub mod agents;
@@ -34,12 +56,15 @@ pub mod inbound;
 pub mod lanes;
 pub mod launcher;
 pub mod ledger;
+pub mod listener;
 pub mod messaging_groups;
+pub mod places;
 pub mod plugin_state;
 pub mod plugins;
 pub mod private;
 pub mod questions;
 mod run;
+mod services;
 pub mod sessions;
 pub mod wake;
 pub mod wirings;

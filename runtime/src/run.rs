@@ -1,23 +1,25 @@
 //! Starting a house and stopping it: what an earlier life left goes on first, what is under way ends first.
 
-use crate::attachments::{self, Store};
+use crate::attachments::{self, Limits, Store};
 use crate::config::Config;
 use crate::db::Central;
 use crate::error::Result;
 use crate::home::{Home, HomeLock};
 use crate::house::House;
 use crate::lanes::Lanes;
+use crate::launcher::Launcher;
 use crate::ledger::{Ledger, Looked};
-use crate::plugins::{self, Registry};
-use crate::wake::Places;
+use crate::listener::Listener;
+use crate::places::Places;
+use crate::plugins::{self, Plugins};
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
-    agents, backup, clock, control, delivery, destinations, housekeeping, http, launcher, ledger,
-    messaging_groups, wake, wirings,
+    agents, backup, clock, control, destinations, housekeeping, launcher, ledger, messaging_groups, wake,
+    wirings,
 };
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
 use vestibule_session::crash;
@@ -57,27 +59,8 @@ impl Running {
         let central = Central::open(&home.central_db())?;
         let opened = begin.elapsed();
         prepare(&central).await?;
-        let attachments = Store::open(home.attachments(), config.limits())?;
-        let places = config.runners_max;
-        let house = Arc::new(House {
-            home,
-            config,
-            central,
-            attachments,
-            ledger: Ledger::default(),
-            registry: Registry::default(),
-            sessions: Lanes::default(),
-            deliveries: Lanes::default(),
-            program,
-            sandbox: tokio::sync::OnceCell::new(),
-            listener: http::Listener::default(),
-            places: Places::new(places),
-            adopting: tokio::sync::Mutex::default(),
-            filling: Mutex::default(),
-            renew: Mutex::default(),
-            later: Mutex::default(),
-            stop: tokio::sync::watch::Sender::new(false),
-        });
+        let attachments = Store::open(home.attachments(), Limits::of(&config))?;
+        let house = assemble(home, config, program, central, attachments);
         know_what_is_newer(&house).await?;
         let prepared = begin.elapsed();
         control::listen(&house)?;
@@ -85,14 +68,14 @@ impl Running {
         for session_id in house.central.read(ledger::seen_at_start).await? {
             house.ring(session_id);
         }
-        plugins::start_bundled(&house, |m| {
+        plugins::start_bundled(&house.plugins, |m| {
             scope == Scope::Whole || m.channel_type == "terminal" || m.kind == PluginKind::Module
         });
         if scope == Scope::Whole {
-            tokio::spawn(plugins::watch(house.clone()));
+            tokio::spawn(plugins::watch(house.plugins.clone()));
             tokio::task::spawn_blocking(control::tell_what_is_scarce);
         } else {
-            delivery::plugins_are_complete(&house).await?;
+            house.plugins.are_complete().await?;
         }
         tokio::spawn(restore_missing_files(house.clone()));
         tokio::spawn(read_what_is_held(house.clone()));
@@ -102,7 +85,7 @@ impl Running {
         // Tried now, beside everything else: the first message finds it chosen.
         let chooser = house.clone();
         tokio::spawn(async move {
-            match launcher::sandbox(&chooser).await {
+            match chooser.launcher.sandbox().await {
                 Ok(choice) => {
                     tracing::info!(sandbox = choice.words, limits = choice.limits, "sandbox chosen")
                 }
@@ -135,7 +118,7 @@ impl Running {
         house.stop.send_replace(true);
         // What is being delivered is waited for: cut off, it would be sent twice.
         until(|| house.deliveries.open() == 0).await;
-        plugins::stop_all(house).await;
+        plugins::stop_all(&house.plugins).await;
         house.ring_all_waiting();
         until(|| house.sessions.open() == 0).await;
         let home = house.home.clone();
@@ -159,6 +142,43 @@ impl Running {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Puts together what the loops share.
+fn assemble(
+    home: Home,
+    config: Config,
+    program: PathBuf,
+    central: Central,
+    attachments: Store,
+) -> Arc<House> {
+    let config = Arc::new(config);
+    let stop = tokio::sync::watch::Sender::new(false);
+    Arc::new_cyclic(|house: &Weak<House>| House {
+        plugins: Arc::new(Plugins::new(
+            home.clone(),
+            config.clone(),
+            program.clone(),
+            house.clone(),
+            stop.subscribe(),
+        )),
+        launcher: Launcher::new(home.clone(), config.clone(), program),
+        places: Places::new(config.runners_max),
+        home,
+        config,
+        central,
+        attachments,
+        ledger: Ledger::default(),
+        sessions: Lanes::default(),
+        deliveries: Lanes::default(),
+        listener: Listener::default(),
+        adopting: tokio::sync::Mutex::default(),
+        filling: Mutex::default(),
+        serve_session: |house, session_id, bell| Box::pin(wake::serve(house, session_id, bell)),
+        renew: Mutex::default(),
+        later: Mutex::default(),
+        stop,
+    })
 }
 
 /// Puts everything of a home on its disks: a link may lead to another one.

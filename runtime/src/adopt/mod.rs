@@ -14,7 +14,7 @@ mod taking;
 use crate::attachments::Parts;
 use crate::error::{Error, IoContext, Result};
 use crate::house::House;
-use crate::launcher::{self, Heard, Keeper};
+use crate::launcher::{Heard, Keeper};
 use crate::sessions;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -131,7 +131,7 @@ pub async fn adopt(house: &Arc<House>, wanted: Wanted) -> Result<Report> {
     let _ = fs::remove_dir_all(&scratch);
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&scratch);
     made.context(|| format!("cannot make {}", scratch.display()))?;
-    let keeper = launcher::adopt(house, &folder, &scratch).await;
+    let keeper = house.launcher.adopt(&folder, &scratch).await;
     let outcome = match keeper {
         Ok(keeper) => {
             let taken = tokio::time::timeout(WHOLE_MAX, take(house, keeper, wanted, source)).await;

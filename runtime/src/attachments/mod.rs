@@ -17,6 +17,8 @@ pub use named::{named_blobs, unnamed};
 pub use parts::{MessageFile, Parts};
 pub use store::{Hold, Incoming, Store};
 
+use crate::config::Config;
+
 /// What may lie here, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -26,6 +28,18 @@ pub struct Limits {
     pub session_bytes: u64,
     /// What stays free on the disk.
     pub reserve_bytes: u64,
+}
+
+impl Limits {
+    /// Those that the config sets.
+    pub fn of(config: &Config) -> Limits {
+        let bytes = |mb: u64| mb * 1024 * 1024;
+        Limits {
+            message_bytes: bytes(config.attachments_mb),
+            session_bytes: bytes(config.session_files_mb),
+            reserve_bytes: bytes(config.disk_reserve_mb),
+        }
+    }
 }
 
 /// One file of a message, once its bytes lie here.

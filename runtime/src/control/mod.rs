@@ -43,7 +43,7 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
         }
         "plugin.reload" => {
             let name = args["name"].as_str().unwrap_or_default();
-            plugins::reload(house, name).await.map_err(Error::Refused)?;
+            plugins::reload(&house.plugins, name).await.map_err(Error::Refused)?;
             return Ok(status::started(house, name).await);
         }
         _ => {}
@@ -52,7 +52,7 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
         return Err(Error::Refused(format!("there is no verb `{}`", name.escape_debug())));
     };
     let (run, mut args) = (verb.run, args);
-    let channel = args["channel"].as_str().and_then(|channel| house.registry.channel(channel));
+    let channel = args["channel"].as_str().and_then(|channel| house.plugins.registry.channel(channel));
     let ignores_case = channel.is_some_and(|link| link.manifest.can(Capability::IgnoresCase));
     let work = move |db: &Connection| {
         if ignores_case {

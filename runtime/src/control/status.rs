@@ -5,7 +5,7 @@ use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::house::House;
 use crate::plugins::{self, AccountState, Link, Origin, SeatState};
-use crate::{agents, clock, http, launcher, ledger, sessions, wake};
+use crate::{agents, clock, launcher, ledger, listener, places, sessions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -49,17 +49,18 @@ pub async fn status(house: &House) -> Result<Value> {
         })
         .collect();
     let mut channels: Vec<Value> = house
+        .plugins
         .registry
         .all()
         .iter()
         .filter(|link| link.manifest.kind == PluginKind::Channel)
         .flat_map(|link| channels(house, link))
         .collect();
-    channels.extend(plugins::without_plugin(house).map(|(channel, account)| {
+    channels.extend(plugins::without_plugin(&house.plugins).map(|(channel, account)| {
         let reason = "no plugin speaks it: `vestibule plugin list` shows those there are";
         json!({ "channel": channel, "account": account, "state": "off", "reason": reason })
     }));
-    let sandbox = launcher::sandbox(house).await;
+    let sandbox = house.launcher.sandbox().await;
     let scarce = tokio::task::spawn_blocking(scarce::measure).await.unwrap_or_default();
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -91,7 +92,7 @@ fn filling(house: &House) -> Vec<Value> {
 
 /// The webhooks that were refused since the start, by account and answer.
 fn webhooks_refused(house: &House) -> Vec<Value> {
-    let one = |((account, status), refused): ((Option<(String, String)>, u16), http::Count)| {
+    let one = |((account, status), refused): ((Option<(String, String)>, u16), listener::Count)| {
         let (channel, account) = account.unzip();
         json!({
             "channel": channel, "account": account, "status": status, "count": refused.count,
@@ -117,7 +118,7 @@ fn in_trouble(db: &Connection) -> Result<Vec<Value>> {
 
 /// How many places for runners are taken, and why sessions wait, if they do.
 fn runners(house: &House) -> Value {
-    let wake::Count { most, taken, waiting } = house.places.count();
+    let places::Count { most, taken, waiting } = house.places.count();
     let reason = (waiting > 0).then(|| {
         format!("{waiting} wait, because all {most} runners that `runners_max` allows have something to do")
     });
@@ -199,8 +200,8 @@ fn reported(health: Option<Health>) -> (&'static str, Option<String>) {
 
 /// The plugins, and the files that were refused.
 pub fn plugins(house: &House) -> Value {
-    let loaded = house.registry.all().into_iter().map(|link| plugin(&link));
-    let refused = house.registry.refused();
+    let loaded = house.plugins.registry.all().into_iter().map(|link| plugin(&link));
+    let refused = house.plugins.registry.refused();
     let refused = refused.iter().map(|(path, why)| {
         json!({ "name": path.file_name().map(|name| name.to_string_lossy()), "origin": path.display().to_string(),
             "state": "refused", "reason": why })
@@ -213,7 +214,7 @@ pub fn plugins(house: &House) -> Value {
 pub async fn started(house: &House, name: &str) -> Value {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
-        let Some(link) = house.registry.named(name) else { return json!({ "name": name }) };
+        let Some(link) = house.plugins.registry.named(name) else { return json!({ "name": name }) };
         let word = |(account, state): (&String, &AccountState)| account_state(&link, account, state).0;
         let connecting = link.accounts().iter().map(word).any(|word| word == "connecting");
         if !connecting || Instant::now() >= deadline {

@@ -90,7 +90,7 @@ pub async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Be
 
 async fn deliver(house: &Arc<House>, delivery: Delivery) {
     let outcome = send(house, &delivery).await;
-    let link = house.registry.of(&delivery.address);
+    let link = house.plugins.registry.of(&delivery.address);
     let can = link.map_or(Doubt::MayDouble, |link| doubt(&link));
     let (now, limit) = (clock::now(), house.attachments.limits().session_bytes);
     match &outcome {
@@ -105,7 +105,7 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
     loop {
         let (lanes, delivery, outcome) = (house.clone(), delivery.clone(), outcome.clone());
         let record = move |db: &Connection| {
-            record_outcome(db, &lanes.registry, &delivery, &outcome, (can, limit), now)
+            record_outcome(db, &lanes.plugins.registry, &delivery, &outcome, (can, limit), now)
         };
         match house.central.write(record).await {
             Ok((blobs, sessions)) => {

@@ -42,7 +42,6 @@ use note::Undelivered;
 use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, PluginKind, Station};
 use vestibule_session::{Ack, MessageOut};
 
@@ -187,7 +186,7 @@ pub fn go_on(house: &Arc<House>, addresses: Vec<Address>) {
 ///
 /// # Errors
 /// The central database failed.
-pub async fn adapter_is_live(house: &Arc<House>, link: &Arc<Link>, account: String) -> Result<()> {
+pub async fn account_is_live(house: &Arc<House>, link: &Arc<Link>, account: String) -> Result<()> {
     if link.manifest.listens(Station::Tick) {
         tokio::spawn(tick::serve(house.clone(), link.clone()));
     }
@@ -211,7 +210,6 @@ pub async fn adapter_is_live(house: &Arc<House>, link: &Arc<Link>, account: Stri
 /// # Errors
 /// The central database failed.
 pub async fn plugins_are_complete(house: &Arc<House>) -> Result<()> {
-    house.registry.complete.store(true, Ordering::Release);
     unpark(house, ACTION.to_owned(), ACCOUNT_MAIN.to_owned(), Doubt::SendAgain).await
 }
 

@@ -18,7 +18,7 @@ use vestibule_plugin_api::{Asking, AskingOption, PluginError, Reviewed, Station}
 /// # Errors
 /// A module refused it, or failed and lets nothing pass then.
 pub async fn reviewed(house: &House, delivery: &Delivery) -> Result<Option<Delivery>, CallError> {
-    if house.registry.at(Station::Review).is_empty() {
+    if house.plugins.registry.at(Station::Review).is_empty() {
         return Ok(None);
     }
     let refused = |why| CallError::Plugin(PluginError::refused(why));
@@ -27,7 +27,7 @@ pub async fn reviewed(house: &House, delivery: &Delivery) -> Result<Option<Deliv
     let files = house.central.read(read).await;
     let files = files.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let message = question(delivery, files).map_err(refused)?;
-    match plugins::review(&house.registry, message).await {
+    match plugins::review(&house.plugins.registry, message).await {
         Said::Pass(None) => Ok(None),
         Said::Pass(Some(words)) => {
             Ok(Some(Delivery { content: with_text(&delivery.content, &words.text), ..delivery.clone() }))

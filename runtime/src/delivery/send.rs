@@ -38,7 +38,7 @@ pub async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sen
     let reviewed = review::reviewed(house, delivery).await?;
     let delivery = reviewed.as_ref().unwrap_or(delivery);
     let address = &delivery.address;
-    let link = house.registry.live(address.channel_type.as_str(), address.account.as_str());
+    let link = house.plugins.registry.live(address.channel_type.as_str(), address.account.as_str());
     let Some(link) = link else { return Err(CallError::NotThere) };
     if link.manifest.kind == PluginKind::Module {
         crash::point("delivery: `sending` is on record, nobody was called");
@@ -70,8 +70,8 @@ pub async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sen
 
 /// Has a module do what an agent asks for.
 async fn act(house: &House, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
-    let Some(link) = house.registry.of(&delivery.address) else {
-        let complete = house.registry.complete.load(Ordering::Acquire);
+    let Some(link) = house.plugins.registry.of(&delivery.address) else {
+        let complete = house.plugins.registry.complete.load(Ordering::Acquire);
         let nobody = || CallError::Plugin(PluginError::refused("no module takes this action"));
         return Err(if complete { nobody() } else { CallError::NotThere });
     };

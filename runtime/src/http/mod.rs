@@ -6,13 +6,11 @@
 //! - It listens where the config says or not at all: a proxy or a platform knows no other port.
 
 mod connections;
-mod refusals;
 mod replays;
 mod seats;
 mod signature;
 mod webhook;
 
-pub use refusals::{Count, Refusals};
 pub use signature::key as webhook_key;
 
 use crate::house::House;
@@ -20,7 +18,7 @@ use axum::Router;
 use axum::routing::any;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -30,29 +28,13 @@ use tokio::time::Instant;
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 const BIND_STEP: Duration = Duration::from_millis(20);
 
-/// Whether it is open, and where.
-#[derive(Default)]
-pub struct Listener {
-    opening: tokio::sync::Mutex<()>,
-    open: OnceLock<SocketAddr>,
-    /// What it has refused.
-    pub refusals: Refusals,
-}
-
-impl Listener {
-    /// Where it listens, once it does.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.open.get().copied()
-    }
-}
-
 /// Opens the listener, unless it is open, and serves it until the house stops. Each account that takes webhooks
 /// calls this before it starts: without one nothing is opened.
 ///
 /// # Errors
 /// Why it cannot be opened, and what to do: the port is taken, or the address is not this machine's. Call again.
 pub async fn listen(house: &Arc<House>) -> Result<(), String> {
-    let _one_at_a_time = house.listener.opening.lock().await;
+    let _one_at_a_time = house.listener.opening().await;
     if house.listener.address().is_some() {
         return Ok(());
     }
@@ -65,7 +47,7 @@ pub async fn listen(house: &Arc<House>) -> Result<(), String> {
             house.home.config().display()
         )
     })?;
-    let _ = house.listener.open.set(at);
+    house.listener.opened(at);
     let routes = Router::new()
         .route("/webhook/{channel}/{account}", any(webhook::webhook))
         .fallback(webhook::nothing_here)

@@ -52,7 +52,7 @@ impl Webhooks {
 
     /// Counts a refusal. Strangers invent accounts: those have one count together.
     fn count(&self, channel: String, account: String, status: StatusCode, words: &str) {
-        let link = self.house.registry.channel(&channel);
+        let link = self.house.plugins.registry.channel(&channel);
         let known = link.is_some_and(|link| link.accounts().contains_key(&account));
         let account = known.then_some((channel, account));
         self.house.listener.refusals.note(account, status.as_u16(), words, clock::now());
@@ -116,7 +116,7 @@ async fn verified(
     let house = &webhooks.house;
     let unknown =
         || (StatusCode::NOT_FOUND, "no such webhook; `vestibule status` shows their URLs".to_owned());
-    let link = house.registry.channel(channel).filter(|link| link.manifest.can(Capability::Webhook));
+    let link = house.plugins.registry.channel(channel).filter(|link| link.manifest.can(Capability::Webhook));
     let by = link.filter(|link| link.accounts().contains_key(account)).ok_or_else(unknown)?;
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted");
@@ -150,7 +150,7 @@ async fn serve(
     let _place = place(webhooks)?;
     // Not every platform sends again: while a plugin is being replaced, its events wait a little.
     let begin = Instant::now();
-    let link = webhooks.house.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
+    let link = webhooks.house.plugins.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
     // What was verified by one scheme says nothing to a channel of another.
     let Some(link) = link.filter(|link| signature::same_scheme(&link.manifest, &verified.by.manifest)) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the channel is not live yet; send it again");

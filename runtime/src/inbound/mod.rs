@@ -6,12 +6,14 @@ mod answer;
 mod content;
 mod decide;
 mod engage;
+mod events;
 mod files;
 mod screen;
 mod snapshot;
 
 pub use answer::answer;
 pub use decide::{Plan, Step, decide};
+pub use events::hear;
 use screen::Screening;
 use snapshot::name_of;
 pub use snapshot::{Arrival, Snapshot};

@@ -23,11 +23,11 @@ pub enum Screening {
 /// # Errors
 /// SQLite fails.
 pub async fn message(house: &House, mut arrival: Arrival) -> Result<Screening> {
-    if house.registry.at(Station::Screen).is_empty() {
+    if house.plugins.registry.at(Station::Screen).is_empty() {
         return Ok(Screening::Passed(arrival));
     }
     let title = chat_at(house, &arrival.address).await?.and_then(|chat| chat.title);
-    Ok(match plugins::screen(&house.registry, question(&arrival, title)).await {
+    Ok(match plugins::screen(&house.plugins.registry, question(&arrival, title)).await {
         Said::Pass(None) => Screening::Passed(arrival),
         Said::Pass(Some(words)) => {
             arrival.message.reply_to = words.requoted(arrival.message.reply_to);
@@ -85,7 +85,7 @@ pub async fn choice(
     choice: &Choice,
     now: Timestamp,
 ) -> Result<Option<String>> {
-    if house.registry.at(Station::Screen).is_empty() {
+    if house.plugins.registry.at(Station::Screen).is_empty() {
         return Ok(None);
     }
     let token = choice.token.clone();
@@ -99,7 +99,7 @@ pub async fn choice(
     message.is_mention = true; // it answers the agent
     message.is_group = chat.as_ref().is_some_and(|chat| chat.is_group == Some(true));
     message.chat = chat.and_then(|chat| chat.title);
-    Ok(match plugins::screen(&house.registry, message).await {
+    Ok(match plugins::screen(&house.plugins.registry, message).await {
         Said::Pass(_) => None,
         Said::Stop(reason) => Some(reason),
     })
@@ -114,7 +114,8 @@ pub async fn title(
     said: &Conversation,
     now: Timestamp,
 ) -> std::result::Result<Option<String>, String> {
-    let Some(name) = said.name.clone().filter(|_| !house.registry.at(Station::Screen).is_empty()) else {
+    let Some(name) = said.name.clone().filter(|_| !house.plugins.registry.at(Station::Screen).is_empty())
+    else {
         return Ok(said.name.clone());
     };
     let chat = &said.platform_id.0;
@@ -123,7 +124,7 @@ pub async fn title(
         plain(format!("chat-name:{chat}"), address(channel, account, chat), sender, name.clone(), now);
     message.is_group = said.is_group == Some(true);
     message.chat = Some(name.clone());
-    match plugins::screen(&house.registry, message).await {
+    match plugins::screen(&house.plugins.registry, message).await {
         Said::Pass(None) => Ok(Some(name)),
         Said::Pass(Some(words)) => Ok(Conversation::name_of(&words.text)),
         Said::Stop(reason) => Err(reason),

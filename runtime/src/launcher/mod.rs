@@ -17,30 +17,21 @@ pub use memory::runs_low;
 pub use orphans::adopt_orphans;
 pub use weight::words as processors;
 
-use crate::error::{Error, IoContext, Result};
-use crate::house::House;
-use crate::{agents, sessions};
-use rusqlite::{Connection, OptionalExtension};
+use crate::agents::AgentGroup;
+use crate::attachments::Limits;
+use crate::config::Config;
+use crate::error::{IoContext, Result};
+use crate::home::Home;
 use rustix::fs::{Mode, OFlags};
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, ToKeeper};
+use tokio::sync::OnceCell;
+use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, RunnerSpec, ToKeeper};
 use vestibule_session::{SessionDir, crash};
-
-/// The sandbox that runners live in here; chosen the first time somebody asks.
-///
-/// # Errors
-/// Runners cannot be confined, and nobody allowed to run without.
-pub async fn sandbox(house: &House) -> Result<&Choice> {
-    let choose = || async {
-        let file = program_file(house)?;
-        choose::choose(&house.program, &file, &house.config, &house.home.cache()).await
-    };
-    house.sandbox.get_or_try_init(choose).await
-}
 
 /// Lets this process have as many files open as its user may: with fewer, an agent that keeps many
 /// descriptors on their way through sockets would keep it from sending any.
@@ -60,90 +51,128 @@ pub struct Launched {
     pub provider_silence: Option<Duration>,
 }
 
-/// What a launch needs to know, read in one go.
-struct Facts {
-    agent: agents::AgentGroup,
-    after_seq: i64,
+/// Which keeper is to be started.
+pub struct Wanted {
+    /// Its session.
+    pub session_id: String,
+    /// Whose session it is.
+    pub agent: AgentGroup,
+    /// The replies up to this number are on record.
+    pub after_seq: i64,
+    /// With a runner; else it only reads what a dead one left.
+    pub with_runner: bool,
 }
 
-/// Starts a session's keeper, with a runner or, to fetch what a dead one left, without.
-///
-/// # Errors
-/// The process cannot be started, or the session is gone.
-pub async fn launch(house: &House, session_id: &str, with_runner: bool) -> Result<Launched> {
-    let id = session_id.to_owned();
-    let facts = house.central.read(move |db| facts(db, &id)).await?;
-    let dir = SessionDir::new(resolved(house.home.session(&facts.agent.id, session_id).root())?);
-    mend_mode(&dir.out())?;
-    let runner = if with_runner {
-        let agent_folder = house.home.agent_folder(&facts.agent.folder);
+/// What starts keepers.
+pub struct Launcher {
+    home: Home,
+    config: Arc<Config>,
+    /// The program that runs as `keeper` and as `runner`.
+    program: PathBuf,
+    /// Which sandbox runners live in, once it was asked for.
+    sandbox: OnceCell<Choice>,
+}
+
+impl Launcher {
+    /// One that runs `program keeper`.
+    pub fn new(home: Home, config: Arc<Config>, program: PathBuf) -> Launcher {
+        Launcher { home, config, program, sandbox: OnceCell::new() }
+    }
+
+    /// The sandbox that runners live in here; chosen the first time it is asked for.
+    ///
+    /// # Errors
+    /// Runners cannot be confined, and the config allows none without.
+    pub async fn sandbox(&self) -> Result<&Choice> {
+        let choose = || async {
+            let file = self.program_file()?;
+            choose::choose(&self.program, &file, &self.config, &self.home.cache()).await
+        };
+        self.sandbox.get_or_try_init(choose).await
+    }
+
+    /// Starts a session's keeper, with a runner or, to fetch what a dead one left, without.
+    ///
+    /// # Errors
+    /// The process cannot be started, or its folders cannot be made.
+    pub async fn launch(&self, wanted: &Wanted) -> Result<Launched> {
+        let agent = &wanted.agent;
+        let dir = SessionDir::new(resolved(self.home.session(&agent.id, &wanted.session_id).root())?);
+        mend_mode(&dir.out())?;
+        let runner = if wanted.with_runner { Some(self.runner(agent, &dir).await?) } else { None };
+        let spec = LaunchSpec {
+            session_dir: dir.root().to_owned(),
+            after_seq: wanted.after_seq,
+            files_bytes_max: Limits::of(&self.config).message_bytes,
+            runner,
+        };
+        let keeper = Keeper::start(&self.program, ToKeeper::Launch(spec)).await?;
+        Ok(Launched { keeper, provider_silence: spec::provider_silence(agent) })
+    }
+
+    /// How the runner of an agent is started in a session; its settings are written.
+    async fn runner(&self, agent: &AgentGroup, dir: &SessionDir) -> Result<RunnerSpec> {
+        let agent_folder = self.home.agent_folder(&agent.folder);
         fs::create_dir_all(&agent_folder).context(|| format!("cannot make {}", agent_folder.display()))?;
         let agent_folder = resolved(&agent_folder)?;
-        let kind = &sandbox(house).await?.kind;
+        let kind = &self.sandbox().await?.kind;
         let program = match kind {
-            Kind::Bwrap(_) => program_file(house)?,
-            Kind::Process | Kind::None => house.program.clone(),
+            Kind::Bwrap(_) => self.program_file()?,
+            Kind::Process | Kind::None => self.program.clone(),
         };
         let places = spec::Places { program: &program, workspace: dir.root(), agent_folder: &agent_folder };
         let seen = places.seen_in(kind).agent_folder;
-        write_whole(&dir.run_config(), &spec::run_config(&facts.agent, seen))?;
+        write_whole(&dir.run_config(), &spec::run_config(agent, seen))?;
         if let Kind::Bwrap(bubblewrap) = kind
             && let Some(user) = bubblewrap.user
         {
             dir.share_with(user.gid).context(|| format!("cannot share {}", dir.root().display()))?;
         }
-        Some(spec::runner(&facts.agent, &house.config, kind, &places))
-    } else {
-        None
-    };
-    let spec = LaunchSpec {
-        session_dir: dir.root().to_owned(),
-        after_seq: facts.after_seq,
-        files_bytes_max: house.attachments.limits().message_bytes,
-        runner,
-    };
-    let keeper = Keeper::start(&house.program, ToKeeper::Launch(spec)).await?;
-    Ok(Launched { keeper, provider_silence: spec::provider_silence(&facts.agent) })
-}
+        Ok(spec::runner(agent, &self.config, kind, &places))
+    }
 
-/// Starts a keeper that reads out a session folder that somebody else made, by way of `scratch`, an empty
-/// private folder.
-///
-/// # Errors
-/// The process cannot be started.
-pub async fn adopt(house: &House, folder: &Path, scratch: &Path) -> Result<Keeper<FromForeign>> {
-    let limits = house.attachments.limits();
-    let spec = AdoptSpec {
-        folder: folder.to_owned(),
-        scratch: scratch.to_owned(),
-        files_bytes_max: limits.message_bytes,
-        session_bytes_max: limits.session_bytes,
-    };
-    Keeper::start(&house.program, ToKeeper::Adopt(spec)).await
+    /// Starts a keeper that reads out a session folder that another program made, by way of `scratch`, an empty
+    /// private folder.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub async fn adopt(&self, folder: &Path, scratch: &Path) -> Result<Keeper<FromForeign>> {
+        let limits = Limits::of(&self.config);
+        let spec = AdoptSpec {
+            folder: folder.to_owned(),
+            scratch: scratch.to_owned(),
+            files_bytes_max: limits.message_bytes,
+            session_bytes_max: limits.session_bytes,
+        };
+        Keeper::start(&self.program, ToKeeper::Adopt(spec)).await
+    }
+
+    /// The program by a path that others can open: `/proc/self/exe` is another file for each of them. A
+    /// program that was replaced on disk gets a copy of its own.
+    fn program_file(&self) -> Result<PathBuf> {
+        let program = &self.program;
+        let Ok(path) = fs::read_link(program) else { return Ok(program.clone()) };
+        let of = |file: &Path| fs::metadata(file).map(|m| (m.dev(), m.ino()));
+        let ours = of(program).context(|| format!("cannot look at {}", program.display()))?;
+        if of(&path).is_ok_and(|there| there == ours) {
+            return Ok(path);
+        }
+        let copy = self.home.cache().join(format!("vestibule-{}-{}", ours.0, ours.1));
+        if !copy.exists() {
+            let part = copy.with_extension(crate::id::mint("part"));
+            fs::create_dir_all(self.home.cache())
+                .and_then(|()| fs::copy(program, &part))
+                .and_then(|_| fs::rename(&part, &copy))
+                .context(|| format!("cannot make {}", copy.display()))?;
+        }
+        Ok(copy)
+    }
 }
 
 /// A folder of the home by a path without a link: above what an agent can write, links are its operator's, and
 /// the keeper follows none.
 fn resolved(folder: &Path) -> Result<PathBuf> {
     fs::canonicalize(folder).context(|| format!("cannot open {}", folder.display()))
-}
-
-fn facts(db: &Connection, session_id: &str) -> Result<Facts> {
-    let gone = || Error::Refused(format!("the session {session_id} is gone"));
-    let session = sessions::by_id(db, session_id)?.ok_or_else(gone)?;
-    let agent = agents::by_id(db, &session.agent_group_id)?.ok_or_else(gone)?;
-    // A power cut can take replies back out of the agent's file, and the next ones may get their
-    // numbers: across a boot everything above the floor is looked at again.
-    let after_seq = db
-        .query_row(
-            "SELECT CASE WHEN outbound_boot_id = ?2 THEN MAX(outbound_floor, outbound_seq) ELSE outbound_floor END \
-             FROM sessions WHERE id = ?1",
-            [session_id, crate::id::boot_id()],
-            |r| r.get(0),
-        )
-        .optional()?
-        .ok_or_else(gone)?;
-    Ok(Facts { agent, after_seq })
 }
 
 /// An agent that locked everybody out of its `out/` is quarantined; once released it starts with a folder
@@ -160,27 +189,6 @@ fn mend_mode(out: &Path) -> Result<()> {
         Ok(())
     };
     mend().context(|| format!("cannot open {}", out.display()))
-}
-
-/// The program by a path that others can open: `/proc/self/exe` is another file for each of them. A
-/// program that was replaced on disk gets a copy of its own.
-fn program_file(house: &House) -> Result<PathBuf> {
-    let program = &house.program;
-    let Ok(path) = fs::read_link(program) else { return Ok(program.clone()) };
-    let of = |file: &Path| fs::metadata(file).map(|m| (m.dev(), m.ino()));
-    let ours = of(program).context(|| format!("cannot look at {}", program.display()))?;
-    if of(&path).is_ok_and(|there| there == ours) {
-        return Ok(path);
-    }
-    let copy = house.home.cache().join(format!("vestibule-{}-{}", ours.0, ours.1));
-    if !copy.exists() {
-        let part = copy.with_extension(crate::id::mint("part"));
-        fs::create_dir_all(house.home.cache())
-            .and_then(|()| fs::copy(program, &part))
-            .and_then(|_| fs::rename(&part, &copy))
-            .context(|| format!("cannot make {}", copy.display()))?;
-    }
-    Ok(copy)
 }
 
 /// Writes a file whole: a reader sees the old or the new, never a part.

@@ -64,6 +64,15 @@ pub fn mark_taken(db: &Connection, session_id: &str, seq: i64) -> Result<()> {
     Ok(())
 }
 
+/// The number up to which a session's replies are on record. A power cut can take replies back out of the runner's
+/// file, and the next ones may get their numbers: across a boot everything above the floor is looked at again.
+/// `None` for a session that is gone.
+pub fn taken_up_to(db: &Connection, session_id: &str) -> Result<Option<i64>> {
+    let sql = "SELECT CASE WHEN outbound_boot_id = ?2 THEN MAX(outbound_floor, outbound_seq) ELSE outbound_floor END \
+               FROM sessions WHERE id = ?1";
+    Ok(db.query_row(sql, [session_id, crate::id::boot_id()], |r| r.get(0)).optional()?)
+}
+
 fn size(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
 }

@@ -9,44 +9,78 @@
 //! - A plugin speaks for its own channel type only; the runtime stamps it.
 //! - Nothing a plugin does stops the runtime from starting: a refusal is a sentence in the list.
 
-mod accounts;
-mod condition;
-mod describe;
-mod elf;
-mod examine;
-mod fit;
-mod folder;
-mod handover;
-mod link;
-mod load;
-mod opening;
-mod pins;
-mod port;
+mod file;
+mod harness;
+mod live;
 mod process;
-mod registry;
-mod rehearsal;
-mod rig;
-mod stations;
-mod tier;
-mod trust;
 
-pub use accounts::{AccountState, start_accounts, stop_all, without_plugin};
-pub use examine::{Report, examine};
-pub use folder::{reload, watch};
-pub use link::{CallError, Link, Origin};
-pub use pins::Pin;
+pub use file::examine::{Report, examine};
+pub use file::folder::{reload, watch};
+pub use file::pins::Pin;
+pub use file::trust::{trust, untrust};
+pub use harness::{Begun, Rig};
+pub use live::accounts::{AccountState, start_accounts, stop_all, without_plugin};
+pub use live::link::{CallError, Link, Origin};
+pub use live::registry::{Registry, slot};
+pub use live::services::{Outcome, Services};
+pub use live::stations::{Said, Words, bounded, read as read_verdict, review, screen};
+pub use live::tier::Tier;
 pub use process::{SeatState, host_main};
-pub use registry::Registry;
-pub use rig::{Begun, Rig};
-pub use stations::{Said, Words, bounded, read as read_verdict, review, screen};
-pub use tier::Tier;
-pub use trust::{trust, untrust};
 
 use crate::config::{Config, TierWanted};
-use crate::house::House;
-use std::sync::Arc;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use file::load;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use tokio::sync::watch;
 use vestibule_plugin_api::Manifest;
 use vestibule_plugin_api::bundled::Bundled;
+
+/// What the plugins of one runtime share.
+pub struct Plugins {
+    /// The live ones.
+    pub registry: Registry,
+    home: Home,
+    config: Arc<Config>,
+    /// The program that runs as `plugin-host`.
+    program: PathBuf,
+    runtime: Weak<dyn Services>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Plugins {
+    /// None yet. `program` is run as `program plugin-host`; when `stop` is true, nothing is started any more.
+    pub fn new(
+        home: Home,
+        config: Arc<Config>,
+        program: PathBuf,
+        runtime: Weak<dyn Services>,
+        stop: watch::Receiver<bool>,
+    ) -> Plugins {
+        Plugins { registry: Registry::default(), home, config, program, runtime, stop }
+    }
+
+    /// Every plugin that was there at the start is known: what waited for that goes on.
+    ///
+    /// # Errors
+    /// The central database fails.
+    pub async fn are_complete(&self) -> Result<()> {
+        self.registry.complete.store(true, Ordering::Release);
+        self.runtime()?.plugins_are_complete().await
+    }
+
+    fn runtime(&self) -> Result<Arc<dyn Services>> {
+        self.runtime.upgrade().ok_or(Error::Stopping)
+    }
+
+    /// Returns when the runtime stops.
+    async fn stopping(&self) {
+        // An error means that the runtime itself is gone.
+        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
+}
 
 /// What is linked in and not left out by the config.
 fn built_in(config: &Config) -> impl Iterator<Item = (&'static Bundled, Manifest)> {
@@ -62,20 +96,20 @@ fn built_in(config: &Config) -> impl Iterator<Item = (&'static Bundled, Manifest
 }
 
 /// Registers and starts every linked-in plugin that `wanted` names.
-pub fn start_bundled(house: &Arc<House>, wanted: impl Fn(&Manifest) -> bool) {
-    for (bundled, manifest) in built_in(&house.config) {
+pub fn start_bundled(plugins: &Arc<Plugins>, wanted: impl Fn(&Manifest) -> bool) {
+    for (bundled, manifest) in built_in(&plugins.config) {
         if !wanted(&manifest) {
             continue;
         }
         let name = manifest.name.clone();
-        if house.config.plugin(&name).tier == Some(TierWanted::Process) {
+        if plugins.config.plugin(&name).tier == Some(TierWanted::Process) {
             tracing::warn!(plugin = name, "it is built in, so it runs in-process whatever `tier` says");
         }
         let added = load::check(bundled.header)
-            .and_then(|root| Link::in_process(house, &house.config, manifest, Origin::Bundled, root))
-            .and_then(|link| house.registry.add(link));
+            .and_then(|root| Link::in_process(plugins, &plugins.config, manifest, Origin::Bundled, root))
+            .and_then(|link| plugins.registry.add(link));
         match added {
-            Ok(link) => start_accounts(house, &link),
+            Ok(link) => start_accounts(plugins, &link),
             Err(why) => tracing::error!(plugin = name, %why, "a linked-in plugin was not loaded"),
         }
     }

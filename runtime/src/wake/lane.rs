@@ -1,8 +1,7 @@
 //! The lane of one session: waits for what happens, asks `decide`, performs the steps.
 
 use super::decide::decide;
-use super::new_out;
-use super::places::Place;
+use super::launch;
 use super::state::{
     Batch, Behind, End, Event, Facts, LOOK_AT_KEEPER, Phase, Refusal, State, Step, TROUBLE_RETRY, Told,
     Trouble,
@@ -15,6 +14,7 @@ use crate::house::House;
 use crate::lanes::Bell;
 use crate::launcher::{self, Heard, Keeper};
 use crate::ledger::{self, Looked};
+use crate::places::Place;
 use crate::sessions;
 use std::collections::{HashSet, VecDeque};
 use std::future::pending;
@@ -341,21 +341,13 @@ impl Lane {
             self.house.places.make_room();
         }
         let started = async {
-            let id = self.session_id.clone();
-            let running = move |db: &rusqlite::Connection| {
-                sessions::set_running(db, &id, true)?;
-                Ok((ledger::destinations_of(db, &id)?, ledger::wants_new_out(db, &id)?))
-            };
-            let (destinations, wants_new_out) = self.house.central.write(running).await?;
-            if wants_new_out {
-                new_out::make(&self.house, &self.session_id).await?;
-            }
+            let prepared = launch::prepare(&self.house, &self.session_id, with_runner).await?;
             // From here on a change of them rings this lane; one just before did not.
-            if !self.house.ledger.shows(&self.session_id, destinations) {
+            if !self.house.ledger.shows(&self.session_id, prepared.destinations) {
                 self.reports.push_back(Event::Woken);
             }
             crash::point("launch: the run is on record, nobody runs");
-            launcher::launch(&self.house, &self.session_id, with_runner).await
+            self.house.launcher.launch(&prepared.wanted).await
         };
         match started.await {
             Ok(launcher::Launched { keeper, provider_silence }) => {

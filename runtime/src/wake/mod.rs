@@ -9,18 +9,15 @@
 //! state   what a lane knows, what can happen, what can be done
 //! decide  from state and event to state and steps; pure
 //! lane    waits, asks `decide`, performs
-//! places  how many runners there may be, and who waits
-//! new_out an empty out/ in the place of one that its operator gave up
+//! launch  what comes before a keeper starts
 //! steps   looks whether the wall's clock was set
 //! ```
 
 mod decide;
 mod lane;
-mod new_out;
-mod places;
+mod launch;
 mod state;
 mod steps;
 
 pub use lane::serve;
-pub use places::{Count, Places};
 pub use steps::{standing as clock_standing, watch as watch_clock};

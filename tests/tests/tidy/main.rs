@@ -60,7 +60,7 @@ fn each_danger_has_one_door() {
         ("\".heartbeat", "", &["runtime/session/src/layout.rs"]),
         ("\"outbox", "", &["runtime/session/src/layout.rs"]),
         // Foreign code, and processes.
-        ("libloading", "runtime/", &["runtime/src/plugins/load.rs"]),
+        ("libloading", "runtime/", &["runtime/src/plugins/file/load.rs"]),
         ("Command::new", "runtime/src/", &["runtime/src/launcher/", "runtime/src/plugins/process/child.rs"]),
         (
             "Connection::open",
@@ -75,7 +75,7 @@ fn each_danger_has_one_door() {
                 "plugin-api/src/sdk/export.rs",
                 // A descriptor that the runtime handed over is known by its number only.
                 "plugin-api/src/sdk/local.rs",
-                "runtime/src/plugins/load.rs",
+                "runtime/src/plugins/file/load.rs",
                 // How a process is scheduled is a system call that no crate in use wraps.
                 "runtime/src/plugins/process/hog.rs",
                 "runtime/keeper/src/launch.rs",
@@ -158,54 +158,90 @@ fn crates_import_only_whom_they_may() {
     assert!(seen >= 10, "{seen} packages");
 }
 
-const ROOMS: [&str; 8] = [
-    "agents",
-    "destinations",
-    "drops",
-    "messaging_groups",
-    "plugin_state",
-    "questions",
-    "sessions",
-    "wirings",
+/// The modules of `runtime/src`, from the bottom up. A module imports from the layers below its own, and nothing else:
+/// neither from above, nor from beside it.
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("the floor", &["clock", "error", "id", "lanes", "listener", "places"]),
+    ("private files", &["private"]),
+    ("the home", &["home"]),
+    ("the config", &["config"]),
+    ("the central database", &["db"]),
+    ("the bytes of files", &["attachments"]),
+    ("the ledger", &["ledger"]),
+    (
+        "rooms",
+        &[
+            "agents",
+            "destinations",
+            "drops",
+            "messaging_groups",
+            "plugin_state",
+            "questions",
+            "sessions",
+            "wirings",
+        ],
+    ),
+    ("doors to other programs", &["launcher", "plugins"]),
+    ("what the loops share", &["house"]),
+    ("loops", &["backup", "delivery", "http", "inbound"]),
+    ("loops above loops", &["adopt", "housekeeping", "wake"]),
 ];
-const LOOPS: [&str; 8] =
-    ["inbound", "delivery", "wake", "control", "http", "adopt", "backup", "housekeeping"];
 
-/// The modules of the runtime that a file names by `crate::x` or `use crate::{x, y}`.
+/// Above all layers: what operators ask may concern each of them, and what starts them names them all.
+const TOP: [&str; 4] = ["control", "services", "run", "lib"];
+
+fn layer(module: &str) -> usize {
+    let top = TOP.iter().position(|one| *one == module).map(|at| LAYERS.len() + at);
+    let found = LAYERS.iter().position(|(_, modules)| modules.contains(&module)).or(top);
+    found.unwrap_or_else(|| panic!("runtime/src/{module} has no layer: give it one in LAYERS"))
+}
+
+/// The modules of the runtime that a file names by `crate::x` or `use crate::{x, y::{z}}`.
 fn imports(text: &str) -> BTreeSet<String> {
+    let word =
+        |text: &str| text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
     let mut found = BTreeSet::new();
     for part in code(text).split("crate::").skip(1) {
-        let list = part.strip_prefix('{').and_then(|rest| rest.split('}').next()).unwrap_or(part);
-        let many = part.starts_with('{');
-        for item in if many { list.split(',').collect::<Vec<_>>() } else { vec![list] } {
-            let name: String =
-                item.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            found.insert(name);
+        let Some(list) = part.strip_prefix('{') else {
+            found.insert(word(part));
+            continue;
+        };
+        // The names at the first level of the braces.
+        let (mut depth, mut names) = (1, String::new());
+        for letter in list.chars() {
+            match letter {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ if depth == 1 => names.push(letter),
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
         }
+        found.extend(names.split(',').map(|name| word(name.trim())));
     }
+    found.remove("");
     found
 }
 
 #[test]
+fn the_imports_of_a_file_are_found() {
+    let text =
+        "use crate::{a, b_c::{d, e}, f::G};\nuse crate::h::i;\nlet x = crate::j();\nuse crate::Result;";
+    assert_eq!(imports(text).into_iter().collect::<Vec<_>>(), ["a", "b_c", "f", "h", "j"]);
+}
+
+#[test]
 fn inside_the_runtime_imports_go_down() {
+    let mut wrong = Vec::new();
     for (path, text) in sources() {
         let Some(inside) = path.strip_prefix("runtime/src/") else { continue };
         let module = inside.split(['/', '.']).next().unwrap();
-        let imports = imports(&text);
-        let hits = |others: &[&str]| -> Vec<String> {
-            others
-                .iter()
-                .filter(|other| **other != module && imports.contains(**other))
-                .map(|s| (*s).to_owned())
-                .collect()
-        };
-        if ROOMS.contains(&module) {
-            assert_eq!(hits(&ROOMS), [""; 0], "{path}: a room imports no other room");
-            assert_eq!(hits(&LOOPS), [""; 0], "{path}: a room imports no loop");
-        }
-        if ["db", "ledger"].contains(&module) {
-            assert_eq!(hits(&ROOMS), [""; 0], "{path}: a door imports no room");
-            assert_eq!(hits(&LOOPS), [""; 0], "{path}: a door imports no loop");
+        for import in imports(&text) {
+            if import != module && import != "words" && layer(&import) >= layer(module) {
+                wrong.push(format!("{path} imports {import}"));
+            }
         }
         let pure =
             inside.ends_with("decide.rs") || text.lines().next().is_some_and(|line| line.contains("Pure"));
@@ -215,6 +251,7 @@ fn inside_the_runtime_imports_go_down() {
             }
         }
     }
+    assert_eq!(wrong, [""; 0], "a module imports from the layers below its own only");
 }
 
 #[test]
@@ -223,6 +260,24 @@ fn every_file_opens_by_saying_what_it_is() {
         let first = text.lines().next().unwrap_or_default();
         assert!(first.starts_with("//! "), "{path} opens with `{first}`");
     }
+}
+
+/// The map, and with it the page of each decision.
+fn map_and_decisions() -> String {
+    let mut text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut pages: Vec<PathBuf> =
+        fs::read_dir(root().join("docs/decisions")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.sort();
+    for (at, page) in pages.iter().enumerate() {
+        let one = fs::read_to_string(page).unwrap();
+        assert!(
+            one.starts_with(&format!("# {}. ", at + 1)),
+            "{}: decisions are numbered in a row",
+            page.display()
+        );
+        text.push_str(&one);
+    }
+    text
 }
 
 #[test]
@@ -236,21 +291,25 @@ fn the_map_names_every_folder_and_only_what_exists() {
     for folder in folders {
         assert!(map.contains(&format!("`{folder}/`")), "ARCHITECTURE.md says nothing about `{folder}/`");
     }
-    let code = map.split('`').skip(1).step_by(2);
+    let all = map_and_decisions();
+    let code = all.split('`').skip(1).step_by(2);
     for named in code.filter(|word| word.contains('/') && !word.contains([' ', '<', '*', '$'])) {
         let path = named.trim_end_matches('/').split("::").next().unwrap();
         let ours =
             ["plugin-api/", "runtime/", "runner/", "adapters/", "modules/", "examples/", "tests/", "docs/"];
         if ours.iter().any(|folder| named.starts_with(folder)) {
-            assert!(root().join(path).exists(), "ARCHITECTURE.md names {named}, which is not there");
+            assert!(
+                root().join(path).exists(),
+                "ARCHITECTURE.md or a decision names {named}, which is not there"
+            );
         }
     }
 }
 
-/// The walks of the map name functions as `file::function`.
+/// The walks of the map, and decisions, name functions as `file::function`.
 #[test]
 fn the_functions_of_the_walks_exist() {
-    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let map = map_and_decisions();
     let mut seen = 0;
     for named in map.split('`').skip(1).step_by(2) {
         let Some((file, function)) = named.split_once(".rs::") else { continue };
@@ -258,7 +317,7 @@ fn the_functions_of_the_walks_exist() {
             fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_else(|_| panic!("{named}"));
         let name = function.trim_end_matches("()").rsplit("::").next().unwrap();
         let is = text.contains(&format!("fn {name}(")) || text.contains(&format!("fn {name}<"));
-        assert!(is, "ARCHITECTURE.md names {named}, which is not there");
+        assert!(is, "ARCHITECTURE.md or a decision names {named}, which is not there");
         seen += 1;
     }
     assert!(seen > 20, "the walks name {seen} functions");

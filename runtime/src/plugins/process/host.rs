@@ -4,7 +4,7 @@
 use super::packet::{Decoder, Kind, Packed, Packet, pack};
 use super::socket::{PART, Queue, receive};
 use super::spec::Spec;
-use crate::plugins::load;
+use crate::plugins::file::load;
 use rustix::fd::OwnedFd;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Signal, getpid, kill_process};

@@ -5,10 +5,10 @@ use super::conn::Conn;
 use super::crashes::{Next, after_end};
 use super::health;
 use super::spec::Spec;
-use crate::house::House;
-use crate::plugins::accounts::{self, AccountState, start_accounts};
-use crate::plugins::link::{Link, SHUTDOWN_TIME};
-use crate::plugins::port::Port;
+use crate::plugins::Plugins;
+use crate::plugins::live::accounts::{self, AccountState, start_accounts};
+use crate::plugins::live::link::{Link, SHUTDOWN_TIME};
+use crate::plugins::live::port::Port;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -150,19 +150,19 @@ impl Seat {
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:". Nothing is tried again.
-pub async fn supervise(house: &Arc<House>, link: &Arc<Link>, seat: &Arc<Seat>) -> Result<(), String> {
-    let life = start(house, link, seat).await.map_err(StartError::sentence)?;
+pub async fn supervise(plugins: &Arc<Plugins>, link: &Arc<Link>, seat: &Arc<Seat>) -> Result<(), String> {
+    let life = start(plugins, link, seat).await.map_err(StartError::sentence)?;
     seat.sits(Some(life.conn.clone()), SeatState::Running);
-    tokio::spawn(keep(house.clone(), link.clone(), seat.clone(), life));
+    tokio::spawn(keep(plugins.clone(), link.clone(), seat.clone(), life));
     Ok(())
 }
 
-async fn start(house: &Arc<House>, link: &Arc<Link>, seat: &Seat) -> Result<Life, StartError> {
-    Life::start(&house.program, &seat.spec, Arc::new(Port::new(house, link))).await
+async fn start(plugins: &Arc<Plugins>, link: &Arc<Link>, seat: &Seat) -> Result<Life, StartError> {
+    Life::start(&plugins.program, &seat.spec, Arc::new(Port::new(plugins, link))).await
 }
 
 /// One process after another, until the plugin is taken out.
-async fn keep(house: Arc<House>, link: Arc<Link>, seat: Arc<Seat>, first: Life) {
+async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, seat: Arc<Seat>, first: Life) {
     let Some(mut leave) = locked(&seat.asked_to_leave).take() else { return };
     let (born, mut ends, mut now) = (Instant::now(), Vec::new(), Ok(first));
     let plugin = &link.manifest.name;
@@ -205,11 +205,11 @@ async fn keep(house: Arc<House>, link: Arc<Link>, seat: Arc<Seat>, first: Life) 
         if let Some(farewell) = farewell {
             return farewell_to(&seat, None, farewell.ok()).await;
         }
-        now = start(&house, &link, &seat).await.map_err(StartError::into_words);
+        now = start(&plugins, &link, &seat).await.map_err(StartError::into_words);
         if let Ok(life) = &now {
             seat.sits(Some(life.conn.clone()), SeatState::Running);
             tracing::info!(plugin, "the plugin's process runs again");
-            start_accounts(&house, &link);
+            start_accounts(&plugins, &link);
         }
     }
 }

@@ -1,0 +1,82 @@
+//! What a plugin says, and what is done about it. Its port has checked that it may say so.
+
+use super::{Arrival, answer, conversation, ignored, route};
+use crate::error::{Error, Result};
+use crate::house::House;
+use crate::plugins::{self, Link};
+use crate::{messaging_groups, plugin_state};
+use std::sync::Arc;
+use vestibule_plugin_api::wire::{self, Empty, Event, StateValue};
+use vestibule_plugin_api::{Capability, InboundMessage, PlatformId, ThreadId};
+use vestibule_seam::Frame;
+
+/// Does what an event asks for; returns the frame of its answer.
+///
+/// # Errors
+/// Nothing of it is on disk.
+pub async fn hear(house: &Arc<House>, link: &Link, mut event: Event) -> Result<Frame> {
+    spell(house, link, &mut event).await?;
+    let channel_type = plugins::slot(&link.manifest);
+    match event {
+        Event::Message { account, message, state } => {
+            let threads = link.manifest.can(Capability::Threads);
+            let mut arrival = Arrival::new(&channel_type, &account, threads, message);
+            arrival.has_buttons = link.manifest.can(Capability::Questions);
+            Ok(wire::frame(&route(house, arrival, state).await?))
+        }
+        Event::Ignored { account, ignored: what, state } => {
+            ignored(house, channel_type, account, what, state).await?;
+            Ok(wire::frame(&Empty {}))
+        }
+        Event::StateGet { account, key } => {
+            let read = move |db: &_| plugin_state::get(db, &channel_type, &account, &key);
+            Ok(wire::frame(&StateValue { value: house.central.read(read).await? }))
+        }
+        Event::StateSet { account, state } => {
+            let write = move |db: &_| plugin_state::apply(db, &channel_type, &account, &state);
+            house.central.write(write).await?;
+            Ok(wire::frame(&Empty {}))
+        }
+        Event::Conversation { account, conversation: said } => {
+            Ok(wire::frame(&conversation(house, &channel_type, &account, said).await?))
+        }
+        Event::Answer { account, choice, state } => {
+            Ok(wire::frame(&answer(house, channel_type, account, choice, state).await?))
+        }
+        // How an account is concerns its plugin alone; what is unknown was answered before.
+        Event::Health { .. } | Event::Unknown => {
+            Err(Error::refused("the runtime's top does not take this event"))
+        }
+    }
+}
+
+/// Spells the chat of an event as it is known, if that differs in case only and its channel says that this means
+/// nothing.
+async fn spell(house: &House, link: &Link, event: &mut Event) -> Result<()> {
+    let (account, chat) = match event {
+        _ if !link.manifest.can(Capability::IgnoresCase) => return Ok(()),
+        Event::Message { account, message, .. } => (account, &message.platform_id),
+        Event::Conversation { account, conversation } => (account, &conversation.platform_id),
+        Event::Answer { account, choice, .. } => (account, &choice.platform_id),
+        _ => return Ok(()),
+    };
+    let at = (link.manifest.channel_type.clone(), account.clone(), chat.to_string());
+    let known = house.central.read(move |db| messaging_groups::spelling(db, &at.0, &at.1, &at.2)).await?;
+    match (known.map(PlatformId), event) {
+        (Some(known), Event::Message { message, .. }) => respell(message, known),
+        (Some(known), Event::Conversation { conversation, .. }) => conversation.platform_id = known,
+        (Some(known), Event::Answer { choice, .. }) => choice.platform_id = known,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Gives a message's chat another spelling, and its thread, if that begins with the chat.
+fn respell(message: &mut InboundMessage, known: PlatformId) {
+    if let Some(thread) = &mut message.thread_id
+        && let Some(rest) = thread.as_str().strip_prefix(message.platform_id.as_str())
+    {
+        *thread = ThreadId(format!("{known}{rest}"));
+    }
+    message.platform_id = known;
+}

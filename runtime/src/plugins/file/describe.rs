@@ -1,0 +1,158 @@
+//! What a plugin says of itself once it is opened: asked once, read as a stranger's words, and held
+//! against the config before an account is started.
+
+use super::fit;
+use crate::config;
+use crate::plugins::live::link::{CallError, Link};
+use crate::plugins::process::SeatState;
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+use toml::Table;
+use vestibule_plugin_api::wire::{self, DESCRIPTION_BYTES_MAX, Description, Request};
+use vestibule_plugin_api::{Manifest, PluginError, Schema};
+use vestibule_seam::{Frame, status};
+use vestibule_session::words;
+
+/// How long a plugin may take to describe itself.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How much of its words on why it does not is kept, in characters.
+const WORDS_MAX: usize = 300;
+
+/// The question.
+pub fn question() -> Frame {
+    wire::frame(&Request::Describe)
+}
+
+/// Reads the answer: the schema of its config, if it describes it. An older plugin does not know the verb.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Option<Schema>, String> {
+    let words = || wire::read::<String>(frame).unwrap_or_else(|_| "it did not say why".to_owned());
+    let why = match code {
+        status::UNSUPPORTED => return Ok(None),
+        status::OK if frame.head.len() > DESCRIPTION_BYTES_MAX => {
+            format!("its answer has {} bytes, the limit is {DESCRIPTION_BYTES_MAX}", frame.head.len())
+        }
+        status::OK => match wire::read::<Description>(frame) {
+            Ok(Description { config: None }) => return Ok(None),
+            Ok(Description { config: Some(schema) }) => match schema.fault(manifest) {
+                None => return Ok(Some(schema)),
+                Some(why) => why,
+            },
+            Err(why) => format!("its answer cannot be read: {why}"),
+        },
+        status::ERROR => {
+            wire::read::<PluginError>(frame).map_or_else(|why| why, |error| error.reason().to_owned())
+        }
+        status::PANIC => format!("it panicked: {}", words()),
+        status::CANCELLED => "it dropped the call".to_owned(),
+        _ => format!("it answered with status {code}: {}", words()),
+    };
+    Err(refusal(&why))
+}
+
+/// The sentence about a plugin that does not answer.
+pub fn late() -> String {
+    refusal(&format!("it did not answer within {} s", PATIENCE.as_secs()))
+}
+
+/// The sentence about a plugin whose process does not live to answer.
+pub fn ended(why: &str) -> String {
+    refusal(&format!("its process ended: {why}"))
+}
+
+/// The sentence about a plugin that does not describe itself.
+fn refusal(why: &str) -> String {
+    let why = words::line(why, WORDS_MAX);
+    format!("it does not describe its config ({why}). Its author can say more. [DESCRIBE]")
+}
+
+/// The schema of a plugin's config, if it has one. It is asked once.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub async fn schema(link: &Link) -> Result<Option<&Schema>, String> {
+    let ask = || async {
+        let answer = match link.call(question(), PATIENCE).await {
+            Ok((code, frame)) => read(code, &frame, &link.manifest),
+            Err(CallError::Late) => Err(late()),
+            Err(error) => Err(refusal(&error.to_string())),
+        };
+        match link.tier.seat_state() {
+            Some(SeatState::Restarting(why) | SeatState::Quarantined(why)) if answer.is_err() => {
+                Err(ended(&why))
+            }
+            _ => answer,
+        }
+    };
+    Ok(link.described.get_or_try_init(ask).await?.as_ref())
+}
+
+/// An account's section as the plugin gets it. `file` is the config's, for the sentence.
+///
+/// # Errors
+/// The section is not what the plugin describes, or a secret in it cannot be read: which, and what to do.
+pub async fn settings(file: &Path, link: &Link, account: &str, section: &Table) -> Result<Value, String> {
+    let (manifest, file) = (&link.manifest, file.display());
+    let place = fit::place(manifest, account);
+    if let Some(why) = schema(link).await?.and_then(|schema| fit::fault(schema, &manifest.name, section)) {
+        return Err(format!("{file}: {place} {why}"));
+    }
+    config::resolve(section, &manifest.secrets).map_err(|why| format!("{file}: {place}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_answer_is_a_schema_or_a_refusal() {
+        let manifest = Manifest::parse(
+            br#"{"name":"x","version":"1","kind":"channel","abi":1,"api":"0.1","channel_type":"x"}"#,
+        )
+        .expect("it is valid");
+        let keys: Vec<String> = (0..1_000_000).map(|n| format!(r#"{{"key":"k{n}","type":"any"}}"#)).collect();
+        let many = format!(r#"{{"config":{{"keys":[{}]}}}}"#, keys.join(","));
+        let deep = |levels: usize| {
+            let value = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+            format!(r#"{{"config":{{"keys":[{{"key":"k","type":"any","default":{value}}}]}}}}"#)
+        };
+        let (far, near) = (deep(100_000), deep(100));
+        let named = r#"{"config":{"keys":[{"key":"k","type":"string"}]},"of_a_newer_level":7}"#;
+        for (code, head, want) in [
+            (status::UNSUPPORTED, "\"older\"", Ok(None)),
+            (status::OK, "{}", Ok(None)),
+            (status::OK, r#"{"config":{}}"#, Ok(Some(0))),
+            (status::OK, named, Ok(Some(1))),
+            (status::OK, &near, Ok(Some(1))),
+            (status::OK, &many, Err("bytes, the limit is 262144")),
+            (status::OK, &far, Err("cannot be read: recursion limit")),
+            (status::OK, "{{{", Err("cannot be read")),
+            (status::OK, "", Err("cannot be read")),
+            (status::OK, r#"{"config":{"keys":7}}"#, Err("cannot be read")),
+            (
+                status::OK,
+                r#"{"config":{"keys":[{"key":"\n","type":"any"}]}}"#,
+                Err("its key `\\n` is not made"),
+            ),
+            (status::ERROR, r#"{"error":"broken","reason":"told\u001b to"}"#, Err("(told\u{fffd} to)")),
+            (status::PANIC, r#""oh""#, Err("it panicked: oh")),
+            (status::CANCELLED, "", Err("dropped the call")),
+            (status::BAD_FRAME, r#""what?""#, Err("status 5: what?")),
+            (99, "\u{fffd}", Err("status 99: it did not say why")),
+        ] {
+            let head_said: String = head.chars().take(80).collect();
+            let told = read(code, &Frame::from_head(head.as_bytes().to_vec()), &manifest);
+            match (told.map(|schema| schema.map(|schema| schema.keys.len())), want) {
+                (Ok(told), Ok(want)) => assert_eq!(told, want, "{head_said}"),
+                (Err(told), Err(want)) => {
+                    assert!(told.contains(want) && told.ends_with("[DESCRIBE]"), "{head_said}: {told}");
+                    assert!(told.len() < 600 && !told.contains(char::is_control), "{told}");
+                }
+                (told, want) => panic!("{code} {head_said}: {told:?}, not {want:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! `vestibule plugin check`: all that the loader checks, on one file, without a house.
+
+use super::fit;
+use super::folder;
+use super::load;
+use super::opening;
+use super::pins::Pins;
+use super::rehearsal::{Rehearsed, rehearse};
+use crate::config::{self, Config};
+use crate::home::Home;
+use crate::plugins::live::accounts;
+use crate::plugins::live::registry::{self, file_name};
+use crate::private::TemporaryFolder;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use toml::Table;
+use vestibule_plugin_api::{ACCOUNT_MAIN, Manifest, Schema};
+
+/// What came of one check.
+#[derive(Debug, Serialize)]
+pub struct Check {
+    /// What was checked: `folder` where that is at fault, `file`, `trust`, `place`, `process`, `in_process`, and `config`
+    /// for each account.
+    pub what: &'static str,
+    /// Whether it would be loaded, as far as this goes; nothing where it could not be tried.
+    pub ok: Option<bool>,
+    /// The fact, or the sentence of the refusal.
+    pub words: String,
+}
+
+/// What `plugin check` says about a file.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether a house with this home would load it.
+    pub loads: bool,
+    /// Whether the config is what it describes, as far as that can be told.
+    pub fits: bool,
+    /// The SHA-256 of its bytes, in hexadecimal.
+    pub sha256: Option<String>,
+    /// Its manifest.
+    pub manifest: Option<Manifest>,
+    /// What its config may hold, if it says so.
+    pub schema: Option<Schema>,
+    /// Each check in its order.
+    pub checks: Vec<Check>,
+    /// What it logged while it was opened.
+    pub log: Vec<String>,
+}
+
+/// Checks a file as a house with this home and config would. `config_file` is where the accounts' sections come from:
+/// the config's, or the keys of one that are `alone` in it. `program` is run as `program
+/// plugin-host`: the file is opened there and nowhere else.
+pub async fn examine(
+    home: &Home,
+    config: &Config,
+    (config_file, alone): (&Path, Option<Table>),
+    program: &Path,
+    file: &Path,
+) -> Report {
+    let mut report = Report {
+        file: file.to_owned(),
+        loads: false,
+        fits: true,
+        sha256: None,
+        manifest: None,
+        schema: None,
+        checks: vec![],
+        log: vec![],
+    };
+    // Nothing of such a folder is read.
+    if lies_in(file, &home.plugins())
+        && let Some(why) = folder::folder_fault(&home.plugins())
+    {
+        report.note("folder", Some(false), why);
+        return report;
+    }
+    let read = load::read(file);
+    let checked = match read {
+        Ok(checked) => checked,
+        Err(why) => {
+            report.note("file", Some(false), why);
+            return report;
+        }
+    };
+    let manifest = &checked.inspected.manifest;
+    let (name, sha256) = (manifest.name.clone(), checked.sha256.clone());
+    report.note(
+        "file",
+        Some(true),
+        "a whole shared library of this machine, with a manifest and one entry point",
+    );
+    match Pins::load(&home.plugins_lock()).and_then(|pins| {
+        pins.allow(&name, file, &sha256, config.require_trusted)?;
+        Ok(pins.of(&name).is_some_and(|pin| pin.sha256 == sha256))
+    }) {
+        Ok(true) => report.note("trust", Some(true), "in plugins.lock"),
+        Ok(false) => report.note("trust", Some(true), "not in plugins.lock, and need not be"),
+        Err(why) => report.note("trust", Some(false), why),
+    }
+    match taken(home, config, file, manifest) {
+        None => report.note("place", Some(true), "no other plugin has what it would be"),
+        Some(why) => report.note("place", Some(false), why),
+    }
+    match copy_and_rehearse(home, config, program, &checked).await {
+        Ok((ms, rehearsed)) => {
+            report.note("process", Some(true), format!("opened and started in {ms} ms"));
+            (report.schema, report.log) = (rehearsed.schema, rehearsed.log);
+        }
+        // Not the file's fault; in-process it may load all the same.
+        Err(why) if why.ends_with("[CONFINE]") => report.note("process", None, why),
+        Err(why) => report.note("process", Some(false), why),
+    }
+    let wanted = opening::in_process(config, &name);
+    match load::fits_in_process(&checked) {
+        Ok(()) => report.note("in_process", Some(true), "built to unwind"),
+        Err(why) => report.note("in_process", if wanted { Some(false) } else { None }, why),
+    }
+    report.loads = report.checks.iter().all(|check| check.ok != Some(false));
+    if report.loads {
+        let sections = match alone {
+            Some(keys) => BTreeMap::from([(ACCOUNT_MAIN.to_owned(), keys)]),
+            None => accounts::sections(config, manifest),
+        };
+        report.hold_against(sections, config_file, manifest);
+    }
+    report.manifest = Some(checked.inspected.manifest);
+    report.sha256 = Some(sha256);
+    report
+}
+
+impl Report {
+    /// Checks each account's section of a config against what the plugin describes.
+    fn hold_against(&mut self, sections: BTreeMap<String, Table>, config_file: &Path, manifest: &Manifest) {
+        let file = config_file.display();
+        if sections.is_empty() {
+            let place = fit::place(manifest, "ACCOUNT");
+            self.note("config", None, format!("{file}: it has no account there yet; add {place}"));
+        }
+        for (account, section) in sections {
+            let place = fit::place(manifest, &account);
+            let fault = self.schema.as_ref().and_then(|schema| fit::fault(schema, &manifest.name, &section));
+            let fault = fault.map(|why| format!("{file}: {place} {why}")).or_else(|| {
+                config::plain_secret(&section, &manifest.secrets).map(|why| format!("{file}: {place}: {why}"))
+            });
+            match fault {
+                Some(why) => {
+                    self.fits = false;
+                    self.note("config", Some(false), why);
+                }
+                None if self.schema.is_some() => {
+                    self.note("config", Some(true), format!("{file}: {place} fits"))
+                }
+                None => {
+                    self.note("config", None, format!("{file}: {place} is not looked at: no schema is known"))
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, what: &'static str, ok: Option<bool>, words: impl Into<String>) {
+        self.checks.push(Check { what, ok, words: words.into() });
+    }
+}
+
+/// Why there is no place for it beside what is built in and the files of the plugins folder. It would replace a file
+/// of its own name; every other file is there before it.
+fn taken(home: &Home, config: &Config, file: &Path, manifest: &Manifest) -> Option<String> {
+    let bundled =
+        crate::plugins::built_in(config).map(|(_, manifest)| (registry::built_in(&manifest), manifest));
+    let mut placed: Vec<(String, Manifest)> = bundled.collect();
+    let refusal = |one: &Manifest, placed: &[(String, Manifest)]| {
+        placed.iter().find_map(|(words, other)| registry::duplicate(one, other, || words.clone()))
+    };
+    let folder = home.plugins();
+    let files = if folder::folder_fault(&folder).is_none() { folder::files(&folder) } else { vec![] };
+    for other in files.iter().filter(|other| other.file_name() != file.file_name()) {
+        // What would itself be refused takes no place.
+        let Ok(checked) = opening::check(home, config, other) else { continue };
+        let other_manifest = checked.inspected.manifest;
+        if refusal(&other_manifest, &placed).is_none() {
+            placed.push((format!("{}, which is in the plugins folder", file_name(other)), other_manifest));
+        }
+    }
+    refusal(manifest, &placed)
+}
+
+/// Whether a file lies in this folder, by whatever path it was named.
+fn lies_in(file: &Path, folder: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    file.parent().and_then(real).is_some_and(|parent| real(folder) == Some(parent))
+}
+
+/// Milliseconds until it was open and ended, and what it did.
+async fn copy_and_rehearse(
+    home: &Home,
+    config: &Config,
+    program: &Path,
+    checked: &load::Checked,
+) -> Result<(u128, Rehearsed), String> {
+    // Where there is no home yet, a folder of its own.
+    let theirs = home.plugin_copies();
+    let made = (!theirs.is_dir()).then(|| TemporaryFolder::new("check")).transpose();
+    let made = made.map_err(|error| format!("it cannot be copied ({error}). [COPY]"))?;
+    let copy = load::copy(checked, made.as_ref().map_or(&theirs, TemporaryFolder::path));
+    match &copy {
+        Ok(copy) => {
+            let inspected = &checked.inspected;
+            let spec = opening::spec(config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
+            let begin = Instant::now();
+            let rehearsed = rehearse(program, &spec, &inspected.manifest).await;
+            let _ = std::fs::remove_file(copy);
+            rehearsed.map(|rehearsed| (begin.elapsed().as_millis(), rehearsed))
+        }
+        Err(why) => Err(why.clone()),
+    }
+}

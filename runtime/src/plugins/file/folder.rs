@@ -1,0 +1,296 @@
+//! The plugins folder: files that appear, change and go, without a restart.
+
+use super::load;
+use super::opening;
+use crate::plugins::Plugins;
+use crate::plugins::live::accounts::{self, DRAIN_PATIENCE, start_accounts};
+use crate::plugins::live::handover;
+use crate::plugins::live::link::{Link, Origin};
+use crate::plugins::live::registry::file_name;
+use futures_core::Stream;
+use inotify::{EventStream, Inotify, WatchMask};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A file is taken once it has not changed for this long.
+const SETTLED: Duration = Duration::from_millis(400);
+/// The folder is scanned this often even if nothing was heard.
+const SAFETY_NET: Duration = Duration::from_secs(30);
+/// And this often while it cannot be watched: a user has only so many watches.
+const UNWATCHED: Duration = Duration::from_secs(1);
+
+/// Size, times and inode: what changes when a file does, or its owner or mode.
+type Stamp = (u64, i64, i64, i64, i64, u64);
+
+struct Seen {
+    stamp: Stamp,
+    since: Instant,
+    done: bool,
+}
+
+/// Watches the folder until the runtime stops.
+pub async fn watch(plugins: Arc<Plugins>) {
+    // Private copies of an earlier run are nobody's any more.
+    if let Ok(entries) = std::fs::read_dir(plugins.home.plugin_copies()) {
+        for entry in entries.flatten() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let (mut bell, mut deaf) = (None, false);
+    // What may mend a refusal besides the file itself: trust, and the config.
+    let words = || [plugins.home.plugins_lock(), plugins.home.config()].map(|path| stamp(&path));
+    let (mut seen, mut said) = (BTreeMap::new(), words());
+    loop {
+        if bell.is_none() {
+            bell = listen(&plugins, &mut deaf); // before the scan, so that no change is missed
+        }
+        let now = words();
+        if std::mem::replace(&mut said, now) != now {
+            retry_refused(&plugins, &mut seen);
+        }
+        let unsettled = scan(&plugins, &mut seen).await;
+        if !unsettled && !plugins.registry.complete.load(Ordering::Acquire) {
+            for (channel, account) in accounts::without_plugin(&plugins) {
+                tracing::warn!(channel, account, "no plugin speaks this channel of vestibule.toml");
+            }
+            if let Err(error) = plugins.are_complete().await {
+                tracing::error!(%error, "what waited for modules could not be woken");
+            }
+        }
+        let wait = match bell {
+            _ if unsettled => SETTLED / 4,
+            Some(_) => SAFETY_NET,
+            None => UNWATCHED,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = rung(bell.as_mut()) => {}
+            () = plugins.stopping() => return,
+        }
+    }
+}
+
+type Doorbell = EventStream<[u8; 4096]>;
+
+/// The folder's doorbell, if the kernel gives one now. That it gives none is told once.
+fn listen(plugins: &Plugins, deaf: &mut bool) -> Option<Doorbell> {
+    match doorbell(plugins.home.root(), &plugins.home.plugins()) {
+        Ok(bell) => {
+            if std::mem::take(deaf) {
+                tracing::info!("the plugins folder is watched again");
+            }
+            Some(bell)
+        }
+        Err(error) => {
+            if !std::mem::replace(deaf, true) {
+                tracing::warn!(%error, "the plugins folder cannot be watched; it is scanned every second until it can");
+            }
+            None
+        }
+    }
+}
+
+fn doorbell(home: &Path, folder: &Path) -> std::io::Result<Doorbell> {
+    let inotify = Inotify::init()?;
+    // `plugins.lock` is renamed into place; `vestibule.toml` is written as its editor does it.
+    inotify.watches().add(home, WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE | WatchMask::DELETE)?;
+    inotify.watches().add(
+        folder,
+        WatchMask::CREATE
+            | WatchMask::MODIFY
+            | WatchMask::CLOSE_WRITE
+            | WatchMask::MOVED_TO
+            | WatchMask::MOVED_FROM
+            | WatchMask::DELETE
+            | WatchMask::ATTRIB,
+    )?;
+    inotify.into_event_stream([0; 4096])
+}
+
+/// Waits for the folder to change; for ever without a doorbell. Only that something happened
+/// matters: what did, the scan sees.
+async fn rung(doorbell: Option<&mut Doorbell>) {
+    match doorbell {
+        Some(doorbell) => {
+            std::future::poll_fn(|context| Pin::new(&mut *doorbell).poll_next(context)).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Looks at every file once; true while some have not settled.
+async fn scan(plugins: &Arc<Plugins>, seen: &mut BTreeMap<PathBuf, Seen>) -> bool {
+    let folder = plugins.home.plugins();
+    if let Some(why) = folder_fault(&folder) {
+        plugins.registry.refused().insert(folder, why);
+        return false;
+    }
+    plugins.registry.refused().remove(&folder);
+    let now = stamps(&folder);
+    let gone: Vec<PathBuf> = seen.keys().filter(|path| !now.contains_key(*path)).cloned().collect();
+    let any_gone = !gone.is_empty();
+    for path in gone {
+        seen.remove(&path);
+        removed(plugins, &path).await;
+    }
+    if any_gone {
+        // What was a duplicate may be none any more.
+        retry_refused(plugins, seen);
+    }
+    let mut unsettled = false;
+    for (path, stamp) in now {
+        let fresh = || Seen { stamp, since: Instant::now(), done: false };
+        let entry = seen.entry(path.clone()).or_insert_with(fresh);
+        if entry.stamp != stamp {
+            *entry = fresh();
+        }
+        if entry.done {
+            continue;
+        }
+        if entry.since.elapsed() < SETTLED {
+            unsettled = true;
+            continue;
+        }
+        entry.done = true;
+        appeared(plugins, &path).await;
+    }
+    unsettled
+}
+
+fn retry_refused(plugins: &Plugins, seen: &mut BTreeMap<PathBuf, Seen>) {
+    let refused: Vec<PathBuf> = plugins.registry.refused().keys().cloned().collect();
+    seen.iter_mut().filter(|(path, _)| refused.contains(path)).for_each(|(_, file)| file.done = false);
+}
+
+/// Why no file of this folder is read: others than us and root decide what lies in it.
+pub fn folder_fault(folder: &Path) -> Option<String> {
+    let meta = std::fs::metadata(folder).ok()?;
+    if let Some(owner) = load::stranger(&meta) {
+        return Some(format!(
+            "the plugins folder belongs to {owner}. If you trust what is in it, change its owner with chown. [DIR_OWNER]"
+        ));
+    }
+    let mode = meta.mode();
+    (mode & 0o022 != 0).then(|| {
+        format!(
+            "other users can change the plugins folder (mode {:o}). Run chmod 700 on it. [DIR_WRITABLE]",
+            mode & 0o777
+        )
+    })
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), meta.ino()))
+}
+
+/// The plugin files of a folder, in the order in which a runtime that starts takes them.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    stamps(folder).into_keys().collect()
+}
+
+fn stamps(folder: &Path) -> BTreeMap<PathBuf, Stamp> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeMap::new() };
+    let plugin_file = |path: &PathBuf| {
+        path.extension().is_some_and(|ending| ending == "so") && !file_name(path).starts_with('.')
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(plugin_file)
+        .filter_map(|path| Some((path.clone(), stamp(&path)?)))
+        .collect()
+}
+
+async fn removed(plugins: &Arc<Plugins>, path: &Path) {
+    let _one_at_a_time = plugins.registry.changing.lock().await;
+    plugins.registry.refused().remove(path);
+    if let Some(link) = plugins.registry.from_file(path) {
+        tracing::info!(
+            plugin = link.manifest.name,
+            file = file_name(path),
+            "plugin file removed, stopping it"
+        );
+        plugins.registry.remove(&link);
+        accounts::stop(&link, DRAIN_PATIENCE).await;
+    }
+}
+
+/// A new or changed file. A broken one leaves what runs as it is.
+async fn appeared(plugins: &Arc<Plugins>, path: &Path) {
+    if let Err(why) = load_file(plugins, path).await {
+        let sentence = format!("Plugin {} was not loaded: {why}", file_name(path));
+        tracing::warn!("{sentence}");
+        plugins.registry.refused().insert(path.to_owned(), sentence);
+    }
+}
+
+/// Loads the file of a running plugin once more, with the config as it is now; whatever happened to it is
+/// forgotten. What is built in only starts its accounts again.
+///
+/// # Errors
+/// There is no such plugin, its file cannot be loaded, or the config does not fit: then what runs stays.
+pub async fn reload(plugins: &Arc<Plugins>, name: &str) -> Result<(), String> {
+    let Some(link) = plugins.registry.named(name) else {
+        return Err(format!(
+            "there is no plugin `{}`; `vestibule plugin list` shows them",
+            name.escape_debug()
+        ));
+    };
+    match &link.origin {
+        Origin::Bundled => start_again(plugins, &link).await,
+        Origin::File { path, .. } => load_file(plugins, path).await,
+    }
+}
+
+/// Starts the accounts of a plugin again, with the config as it is now.
+async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>) -> Result<(), String> {
+    let _one_at_a_time = plugins.registry.changing.lock().await;
+    let sections = accounts::sections(&opening::fresh_config(&plugins.home)?, &link.manifest);
+    if let Some(why) = accounts::misfit(plugins, link, link, &sections).await {
+        return Err(why);
+    }
+    accounts::halt(link, DRAIN_PATIENCE).await;
+    *link.sections() = sections;
+    accounts::resume(plugins, link);
+    Ok(())
+}
+
+async fn load_file(plugins: &Arc<Plugins>, path: &Path) -> Result<(), String> {
+    let _one_at_a_time = plugins.registry.changing.lock().await;
+    let running = plugins.registry.from_file(path);
+    let link = opening::open(plugins, path, running.as_ref()).await?;
+    let sections = link.sections().clone();
+    if let Some(old) = &running
+        && let Some(why) = accounts::misfit(plugins, old, &link, &sections).await
+    {
+        link.shutdown().await;
+        return Err(why);
+    }
+    match &running {
+        // What ran goes on until the new one has come to life.
+        Some(old) => handover::hand_over(plugins, old, &link).await?,
+        None => {
+            if let Err(why) = plugins.registry.add(link.clone()) {
+                link.shutdown().await;
+                return Err(why);
+            }
+            start_accounts(plugins, &link);
+        }
+    }
+    plugins.registry.refused().remove(path);
+    tracing::info!(
+        plugin = link.manifest.name,
+        version = link.manifest.version,
+        tier = link.tier.word(),
+        file = file_name(path),
+        "plugin loaded"
+    );
+    Ok(())
+}

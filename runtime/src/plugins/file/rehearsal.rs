@@ -1,0 +1,67 @@
+//! Opening a file in a process that is thrown away: whatever it does there, it does to itself.
+
+use super::describe;
+use crate::plugins::process::{Life, Spec, StartError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use vestibule_plugin_api::{Manifest, Schema};
+use vestibule_seam::{Done, Frame, RuntimeCalls, status};
+use vestibule_session::words;
+
+/// How long an ending plugin is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many of its lines are kept.
+const LINES_MAX: usize = 20;
+
+/// What a plugin did while it was opened.
+pub struct Rehearsed {
+    /// What its config may hold, if it says so.
+    pub schema: Option<Schema>,
+    /// What it logged.
+    pub log: Vec<String>,
+}
+
+/// Opens a private copy, starts the plugin's machinery, asks it to describe itself, and ends it again.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Result<Rehearsed, String> {
+    let listener = Arc::new(Listener::default());
+    let mut life = Life::start(program, spec, listener.clone()).await.map_err(StartError::sentence)?;
+    let (answered, answer) = tokio::sync::oneshot::channel();
+    life.conn.call(describe::question(), Done::new(move |code, frame| drop(answered.send((code, frame)))));
+    let described = tokio::select! {
+        answer = tokio::time::timeout(describe::PATIENCE, answer) => match answer {
+            Ok(answer) => {
+                let (code, frame) = answer.unwrap_or((status::CANCELLED, Frame::default()));
+                describe::read(code, &frame, manifest)
+            }
+            Err(_) => Err(describe::late()),
+        },
+        why = life.ended() => Err(describe::ended(&why)),
+    };
+    life.shutdown(PATIENCE).await;
+    let mut lines = listener.0.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(Rehearsed { schema: described?, log: std::mem::take(&mut *lines) })
+}
+
+/// Listens, and takes nothing.
+#[derive(Default)]
+struct Listener(Mutex<Vec<String>>);
+
+impl RuntimeCalls for Listener {
+    fn call(&self, _: Frame, done: Done) -> u64 {
+        done.complete(status::UNSUPPORTED, vestibule_plugin_api::wire::frame(&"this is a rehearsal"));
+        0
+    }
+
+    fn cancel(&self, _: u64) {}
+
+    fn log(&self, _: u32, line: &str) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() < LINES_MAX {
+            lines.push(words::reason(line));
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The accounts of a plugin: started with their config, and started again, with back-off, while they do not live:
+//! one answer of a platform is never a verdict.
+
+use super::link::{CallError, Link};
+use crate::config::Config;
+use crate::plugins::Plugins;
+use crate::plugins::file::describe;
+use crate::plugins::file::fit;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_plugin_api::{ACCOUNT_MAIN, Capability, Manifest, PluginError, PluginKind};
+
+/// How an account is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountState {
+    /// It is being started.
+    Connecting,
+    /// It takes and delivers messages.
+    Live,
+    /// Its platform could not be reached; it is tried again.
+    Waiting(String),
+    /// Its operator must mend something first. It is tried again all the same.
+    Broken(String),
+    /// It is being stopped. What it still hands over is taken.
+    Stopping,
+}
+
+/// How long the calls under way are waited for, before an account is stopped.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an account of a replacement is tried again, and how long between.
+const LET_GO_PATIENCE: Duration = Duration::from_secs(2);
+const LET_GO_STEP: Duration = Duration::from_millis(50);
+/// How long an account of a replacement may take to start, while those before it wait.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The accounts that the config names. A plugin without secrets needs no config: it has `main`, as a
+/// module has, with `[modules.NAME]`.
+pub fn sections(config: &Config, manifest: &Manifest) -> BTreeMap<String, toml::Table> {
+    if manifest.kind == PluginKind::Module {
+        let section = config.modules.get(&manifest.name).cloned().unwrap_or_default();
+        return BTreeMap::from([(ACCOUNT_MAIN.to_owned(), section)]);
+    }
+    let channel = &manifest.channel_type;
+    let mut sections: BTreeMap<String, toml::Table> = config
+        .channels
+        .iter()
+        .filter(|((of, _), _)| of == channel)
+        .map(|((_, account), section)| (account.clone(), section.clone()))
+        .collect();
+    if sections.is_empty() && manifest.secrets.is_empty() {
+        sections.insert(ACCOUNT_MAIN.to_owned(), toml::Table::new());
+    }
+    sections
+}
+
+/// The accounts of the config whose channel type no plugin has: a typo, or a file that is not there.
+pub fn without_plugin(plugins: &Plugins) -> impl Iterator<Item = &(String, String)> {
+    plugins.config.channels.keys().filter(|(channel, _)| plugins.registry.channel(channel).is_none())
+}
+
+/// Starts every account of a plugin.
+pub fn start_accounts(plugins: &Arc<Plugins>, link: &Arc<Link>) {
+    let sections = link.sections().clone();
+    for (account, section) in sections {
+        let mut states = link.accounts();
+        if states.get(&account) == Some(&AccountState::Stopping) {
+            continue; // the plugin is being taken out
+        }
+        states.insert(account.clone(), AccountState::Connecting);
+        drop(states);
+        let generation = link.generation();
+        tokio::spawn(keep_started(plugins.clone(), link.clone(), account, section, generation));
+    }
+}
+
+/// Starts an account, again and again until it lives, in this life of its plugin.
+async fn keep_started(
+    plugins: Arc<Plugins>,
+    link: Arc<Link>,
+    account: String,
+    section: toml::Table,
+    generation: u64,
+) {
+    loop {
+        if link.generation() != generation {
+            return;
+        }
+        let listens = listen(&plugins, &link).await;
+        let started = match &listens {
+            Ok(()) => start(&plugins.home.config(), &link, &account, &section).await,
+            Err(why) => Err(CallError::Plugin(PluginError::broken(why.clone()))),
+        };
+        let state = match started {
+            Ok(()) => AccountState::Live,
+            Err(CallError::Plugin(PluginError::Retry { reason, .. })) => AccountState::Waiting(reason),
+            Err(CallError::Late) => AccountState::Waiting(CallError::Late.to_string()),
+            Err(error) => AccountState::Broken(error.to_string()),
+        };
+        if link.generation() != generation {
+            return; // the plugin's process ended meanwhile; its next one starts the account
+        }
+        let before = match link.accounts().get_mut(&account) {
+            Some(AccountState::Stopping) | None => return, // the plugin was taken out meanwhile
+            Some(entry) => std::mem::replace(entry, state.clone()),
+        };
+        if before != state {
+            tell(&link, &account, &state);
+        }
+        if state == AccountState::Live {
+            return lives(&plugins, &link, account).await;
+        }
+        // A port that is taken locks nobody out: it is tried as often as a platform that is away.
+        let wait = link.wait(&account, listens.is_ok() && matches!(state, AccountState::Broken(_)));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = plugins.stopping() => return,
+        }
+    }
+}
+
+/// Sees to it that webhooks are taken, if the plugin takes some: an account that hears nothing is not live.
+async fn listen(plugins: &Arc<Plugins>, link: &Link) -> Result<(), String> {
+    if !link.manifest.can(Capability::Webhook) {
+        return Ok(());
+    }
+    plugins.runtime().map_err(|error| error.to_string())?.listen().await
+}
+
+/// An account of a channel says that it has given up: it is ended, and started again with back-off. A module is asked
+/// all the same: what passes its stations would be refused meanwhile.
+pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, reason: String) {
+    if link.manifest.kind != PluginKind::Channel {
+        return;
+    }
+    let Some(section) = link.sections().get(&account).cloned() else { return };
+    let generation = link.generation();
+    match link.accounts().get_mut(&account) {
+        Some(entry) if *entry == AccountState::Live => *entry = AccountState::Broken(reason),
+        _ => return,
+    }
+    let (plugins, link) = (plugins.clone(), link.clone());
+    tokio::spawn(async move {
+        if let Err(error) = link.stop_account(&account).await {
+            tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(link.wait(&account, true)) => {}
+            () = plugins.stopping() => return,
+        }
+        keep_started(plugins, link, account, section, generation).await;
+    });
+}
+
+/// What waits for an account goes on.
+async fn lives(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String) {
+    link.lives(&account);
+    let go_on = async { plugins.runtime()?.account_is_live(link.clone(), account).await };
+    if let Err(error) = go_on.await {
+        tracing::error!(%error, "what waited for the channel could not be woken");
+    }
+}
+
+/// The log hears how the start of an account went.
+fn tell(link: &Link, account: &str, state: &AccountState) {
+    let (module, channel) = (&link.manifest.name, &link.manifest.channel_type);
+    match state {
+        AccountState::Live => tell_live(link, account),
+        AccountState::Waiting(why) if channel.is_empty() => {
+            tracing::warn!(module, %why, "module cannot start yet; it is tried again");
+        }
+        AccountState::Broken(why) if channel.is_empty() => {
+            tracing::error!(module, %why, "module was not started; it is tried again");
+        }
+        AccountState::Waiting(why) => {
+            tracing::warn!(channel, account, %why, "channel cannot start yet; it is tried again");
+        }
+        AccountState::Broken(why) => {
+            tracing::error!(channel, account, %why, "channel was not started; it is tried again");
+        }
+        AccountState::Connecting | AccountState::Stopping => {}
+    }
+}
+
+fn tell_live(link: &Link, account: &str) {
+    match link.manifest.kind {
+        PluginKind::Module => tracing::info!(module = link.manifest.name, "module is live"),
+        _ => tracing::info!(channel = link.manifest.channel_type, account, "channel is live"),
+    }
+}
+
+/// Starts an account with its section of the config `file`, if the plugin knows what is in it.
+async fn start(file: &Path, link: &Link, account: &str, section: &toml::Table) -> Result<(), CallError> {
+    let settings = describe::settings(file, link, account, section).await;
+    let settings = settings.map_err(|why| CallError::Plugin(PluginError::broken(why)))?;
+    link.start_account(account, settings).await
+}
+
+/// Why `new` cannot take the place of `old` with these sections, if it cannot: the section of an account
+/// that is live is not what `new` describes.
+pub async fn misfit(
+    plugins: &Plugins,
+    old: &Link,
+    new: &Link,
+    sections: &BTreeMap<String, toml::Table>,
+) -> Option<String> {
+    // A file that has become another channel has no account in common with what it was.
+    if old.manifest.channel_type != new.manifest.channel_type {
+        return None;
+    }
+    for (account, section) in sections.iter().filter(|(account, _)| old.is_live(account)) {
+        if let Err(why) = describe::settings(&plugins.home.config(), new, account, section).await {
+            let (why, name) = (fit::sentence(&why), &new.manifest.name);
+            return Some(format!(
+                "{why} What ran before runs on; once that is mended, run `vestibule plugin reload {name}`. [CONFIG]"
+            ));
+        }
+    }
+    None
+}
+
+/// The plugin's process is gone: no account of it can be called, and each says why.
+pub fn pause(link: &Link, state: AccountState) {
+    link.next_generation();
+    for entry in link.accounts().values_mut().filter(|entry| **entry != AccountState::Stopping) {
+        *entry = state.clone();
+    }
+}
+
+/// Starts every account of a plugin, side by side. One that asks to be tried again is, for a moment: what
+/// its predecessor held, such as a port, may be let go of a little later.
+pub async fn trial(plugins: &Arc<Plugins>, link: &Arc<Link>) -> BTreeMap<String, Result<(), CallError>> {
+    let mut starting = tokio::task::JoinSet::new();
+    let sections = link.sections().clone();
+    if let Err(why) = listen(plugins, link).await {
+        let broken = |account| (account, Err(CallError::Plugin(PluginError::broken(why.clone()))));
+        return sections.into_keys().map(broken).collect();
+    }
+    for (account, section) in sections {
+        link.accounts().insert(account.clone(), AccountState::Connecting);
+        let (file, link) = (plugins.home.config(), link.clone());
+        starting.spawn(async move {
+            let begin = tokio::time::Instant::now();
+            loop {
+                let started =
+                    tokio::time::timeout(TRIAL_PATIENCE, start(&file, &link, &account, &section)).await;
+                let started = started.unwrap_or(Err(CallError::Late));
+                let again = matches!(started, Err(CallError::Plugin(PluginError::Retry { .. })));
+                if !again || begin.elapsed() > LET_GO_PATIENCE {
+                    return (account, started);
+                }
+                tokio::time::sleep(LET_GO_STEP).await;
+            }
+        });
+    }
+    starting.join_all().await.into_iter().collect()
+}
+
+/// The accounts of a tried plugin come to life; those that did not start are started as ever.
+pub async fn settle(
+    plugins: &Arc<Plugins>,
+    link: &Arc<Link>,
+    tried: BTreeMap<String, Result<(), CallError>>,
+) {
+    let sections = link.sections().clone();
+    for (account, section) in sections {
+        if !matches!(tried.get(&account), Some(Ok(()))) {
+            let generation = link.generation();
+            tokio::spawn(keep_started(plugins.clone(), link.clone(), account, section, generation));
+            continue;
+        }
+        match link.accounts().get_mut(&account) {
+            Some(entry) if *entry == AccountState::Connecting => *entry = AccountState::Live,
+            _ => continue, // its process ended since; the next one starts the account
+        }
+        tell_live(link, &account);
+        lives(plugins, link, account).await;
+    }
+}
+
+/// Starts the accounts of a plugin again that was only halted.
+pub fn resume(plugins: &Arc<Plugins>, link: &Arc<Link>) {
+    link.accounts().clear();
+    start_accounts(plugins, link);
+}
+
+/// Stops every account of a plugin, then the plugin. Calls under way have `patience` to end.
+pub async fn stop(link: &Arc<Link>, patience: Duration) {
+    halt(link, patience).await;
+    link.shutdown().await;
+}
+
+/// Stops every account of a plugin: lets no call in, waits for those under way, and tells the plugin.
+pub async fn halt(link: &Arc<Link>, patience: Duration) {
+    link.next_generation();
+    let mut accounts = Vec::new();
+    for (account, state) in link.accounts().iter_mut() {
+        accounts.push((account.clone(), std::mem::replace(state, AccountState::Stopping)));
+    }
+    if tokio::time::timeout(patience, link.quiet()).await.is_err() && !patience.is_zero() {
+        tracing::warn!(plugin = link.manifest.name, "calls are still under way while the plugin is stopped");
+    }
+    for (account, state) in accounts {
+        if state == AccountState::Live
+            && let Err(error) = link.stop_account(&account).await
+        {
+            tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
+        }
+    }
+}
+
+/// Stops every plugin: first the channels, so that no message comes in when the modules are gone that would
+/// screen it.
+pub async fn stop_all(plugins: &Plugins) {
+    let (modules, channels): (Vec<_>, Vec<_>) =
+        plugins.registry.all().into_iter().partition(|link| link.manifest.kind == PluginKind::Module);
+    for link in channels.into_iter().chain(modules) {
+        plugins.registry.remove(&link);
+        stop(&link, Duration::ZERO).await;
+    }
+}

@@ -1,0 +1,97 @@
+//! From one instance of a plugin to the next: nothing is lost or doubled, and a next one that does
+//! not come to life changes nothing.
+
+use super::accounts::{self, AccountState, DRAIN_PATIENCE};
+use super::link::{CallError, Link};
+use crate::plugins::Plugins;
+use crate::plugins::process::SeatState;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use vestibule_plugin_api::Handover;
+
+/// Lets `new` take the place of `old`. With `stop_first` the old one's accounts are stopped before
+/// the new one's are started, with `overlap` afterwards.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:". Then `new` is gone and `old` runs as before.
+pub async fn hand_over(plugins: &Arc<Plugins>, old: &Arc<Link>, new: &Arc<Link>) -> Result<(), String> {
+    let live: Vec<String> = {
+        let accounts = old.accounts();
+        accounts
+            .iter()
+            .filter(|(_, state)| **state == AccountState::Live)
+            .map(|(name, _)| name.clone())
+            .collect()
+    };
+    let overlap = new.manifest.handover == Handover::Overlap;
+    if !overlap {
+        accounts::halt(old, DRAIN_PATIENCE).await;
+    }
+    let tried = accounts::trial(plugins, new).await;
+    let ended = matches!(new.tier.seat_state(), Some(SeatState::Restarting(_) | SeatState::Quarantined(_)));
+    let swapped = match broken(&new.manifest.name, &live, &tried, ended) {
+        // A file that has become another channel has no account in common with what it was.
+        Some(why) if old.manifest.channel_type == new.manifest.channel_type => Err(why),
+        _ => plugins.registry.exchange(old, new),
+    };
+    if let Err(why) = swapped {
+        accounts::stop(new, DRAIN_PATIENCE).await;
+        if !overlap {
+            accounts::resume(plugins, old);
+        }
+        return Err(why);
+    }
+    accounts::settle(plugins, new, tried).await;
+    if overlap {
+        accounts::halt(old, DRAIN_PATIENCE).await;
+    }
+    old.shutdown().await;
+    Ok(())
+}
+
+/// Why the next instance cannot take over, if it cannot: what was live must be live.
+fn broken(
+    name: &str,
+    live: &[String],
+    tried: &BTreeMap<String, Result<(), CallError>>,
+    ended: bool,
+) -> Option<String> {
+    let why = live.iter().find_map(|account| match tried.get(account) {
+        Some(Ok(())) if ended => Some((account, "its process ended".to_owned())),
+        Some(Ok(())) => None,
+        Some(Err(error)) => Some((account, error.to_string())),
+        None => Some((account, "it does not know the account".to_owned())),
+    });
+    why.map(|(account, why)| {
+        format!(
+            "its account {account} did not start: {why}. What ran before runs on; once that is mended, copy the file again \
+             or run `vestibule plugin reload {name}`. [START]"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_live_must_be_live() {
+        let tried = |outcome| BTreeMap::from([("main".to_owned(), outcome)]);
+        let live = ["main".to_owned()];
+        assert_eq!(broken("x", &live, &tried(Ok(())), false), None);
+        assert_eq!(
+            broken("x", &[], &tried(Err(CallError::Late)), false),
+            None,
+            "it was not live before either"
+        );
+        for (outcome, ended, words) in [
+            (Err(CallError::Late), false, "did not answer in time"),
+            (Err(CallError::Panicked("oh".into())), false, "panicked: oh"),
+            (Ok(()), true, "its process ended"),
+        ] {
+            let why = broken("x", &live, &tried(outcome), ended).unwrap_or_default();
+            assert!(why.contains(words) && why.ends_with("[START]"), "{why}");
+        }
+        assert!(broken("x", &live, &BTreeMap::new(), false).is_some());
+    }
+}

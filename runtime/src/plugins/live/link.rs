@@ -1,0 +1,506 @@
+//! One live plugin: frames go out with a deadline, answers come back as Rust.
+
+use super::accounts::{self, AccountState};
+use super::condition::Condition;
+use super::port::Port;
+use super::tier::Tier;
+use crate::config::Config;
+use crate::plugins::Plugins;
+use crate::plugins::file::opening;
+use crate::plugins::process::{self, Seat};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OnceCell, watch};
+use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
+use vestibule_plugin_api::{
+    ACCOUNT_MAIN, Action, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt, Schema,
+    Tick, Verdict, WebhookRequest,
+};
+use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
+use vestibule_session::words;
+
+/// How long a plugin may take to start or stop an account.
+const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a plugin may take to stop an account.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a module may take over one message: somebody waits for it.
+const STATION_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an ending plugin's threads are waited for.
+pub(in crate::plugins) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
+
+/// Where a plugin came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It is linked into the binary.
+    Bundled,
+    /// It was dropped into the plugins folder.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The SHA-256 of its bytes, in hexadecimal.
+        sha256: String,
+    },
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No adapter is live for this account.
+    #[error("the channel's adapter is not live")]
+    NotThere,
+    /// The plugin answered with an error.
+    #[error("{}", .0.reason())]
+    Plugin(PluginError),
+    /// The plugin does not do that.
+    #[error("the plugin does not support this: {0}")]
+    Unsupported(String),
+    /// The plugin has a bug.
+    #[error("the plugin panicked: {0}")]
+    Panicked(String),
+    /// The plugin dropped the call.
+    #[error("the plugin dropped the call")]
+    Cancelled,
+    /// The plugin missed the deadline.
+    #[error("the plugin did not answer in time")]
+    Late,
+}
+
+/// One live plugin.
+pub struct Link {
+    /// Who it is.
+    pub manifest: Manifest,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Where it runs.
+    pub tier: Tier,
+    /// What its config may hold, once it was asked; nothing where it does not say.
+    pub(in crate::plugins) described: OnceCell<Option<Schema>>,
+    deadline: Duration,
+    sections: Mutex<BTreeMap<String, toml::Table>>,
+    accounts: Mutex<BTreeMap<String, AccountState>>,
+    conditions: Mutex<BTreeMap<String, Condition>>,
+    generation: AtomicU64,
+    /// How many calls are under way.
+    open: watch::Sender<usize>,
+}
+
+impl Link {
+    /// Starts the machinery of a plugin inside the runtime.
+    ///
+    /// # Errors
+    /// The sentence after "Plugin FILE was not loaded:".
+    pub fn in_process(
+        plugins: &Arc<Plugins>,
+        config: &Config,
+        manifest: Manifest,
+        origin: Origin,
+        root: PluginRootRef,
+    ) -> Result<Arc<Link>, String> {
+        let link = Link::new(config, manifest, origin, Tier::InProcess(root));
+        let port = RuntimeSide::new(Port::new(plugins, &link));
+        match (root.init())(port, log_level()) {
+            status::OK => Ok(link),
+            code => Err(format!(
+                "its start failed with status {code}. Look at the log; its author can say more. [INIT]"
+            )),
+        }
+    }
+
+    /// Starts a plugin in a process of its own: `file` is its private copy.
+    ///
+    /// # Errors
+    /// The sentence after "Plugin FILE was not loaded:".
+    pub async fn in_own_process(
+        plugins: &Arc<Plugins>,
+        config: &Config,
+        manifest: Manifest,
+        origin: Origin,
+        file: PathBuf,
+        entry: String,
+    ) -> Result<Arc<Link>, String> {
+        let spec = opening::spec(config, &manifest.name, file, entry);
+        let seat = Arc::new(Seat::new(spec, config.plugin(&manifest.name).deadline()));
+        let link = Link::new(config, manifest, origin, Tier::Process(seat.clone()));
+        match process::supervise(plugins, &link, &seat).await {
+            Ok(()) => Ok(link),
+            Err(why) => {
+                let _ = std::fs::remove_file(&seat.spec().file);
+                Err(why)
+            }
+        }
+    }
+
+    fn new(config: &Config, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {
+        let deadline = config.plugin(&manifest.name).deadline();
+        let sections = Mutex::new(accounts::sections(config, &manifest));
+        let described = OnceCell::new();
+        let (accounts, conditions, generation) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        let open = watch::Sender::new(0);
+        Arc::new(Link {
+            manifest,
+            origin,
+            tier,
+            described,
+            deadline,
+            sections,
+            accounts,
+            conditions,
+            generation,
+            open,
+        })
+    }
+
+    /// A channel that was not started, with one account that is in this state.
+    #[cfg(test)]
+    pub fn idle(channel_type: &str, state: AccountState) -> Arc<Link> {
+        let manifest = format!(
+            r#"{{"name":"{channel_type}","version":"1","kind":"channel","abi":1,"api":"0.1","channel_type":"{channel_type}"}}"#
+        );
+        let manifest: Manifest = serde_json::from_str(&manifest).expect("a manifest");
+        let home = tempfile::tempdir().expect("a folder");
+        let config = Config::load(&crate::home::Home::at(home.path().to_owned())).expect("a config");
+        let spec = opening::spec(&config, channel_type, PathBuf::new(), String::new());
+        let seat = Arc::new(Seat::new(spec, ACCOUNT_DEADLINE));
+        let link = Link::new(&config, manifest, Origin::Bundled, Tier::Process(seat));
+        link.accounts().insert(ACCOUNT_MAIN.to_owned(), state);
+        link
+    }
+
+    /// Delivers a message.
+    pub async fn deliver(&self, message: OutboundMessage, deadline: Duration) -> Result<Receipt, CallError> {
+        let account = message.address.account.as_str().to_owned();
+        let frame = wire::frame_with_blobs(Request::Deliver { message });
+        self.ask_platform(&account, frame, deadline).await
+    }
+
+    /// Asks whether a message has arrived that was handed over before.
+    pub async fn find(
+        &self,
+        message: OutboundMessage,
+        deadline: Duration,
+    ) -> Result<Option<Receipt>, CallError> {
+        let account = message.address.account.as_str().to_owned();
+        let frame = wire::frame(&Request::Find { message });
+        let found: Found = self.ask_platform(&account, frame, deadline).await?;
+        Ok(found.receipt)
+    }
+
+    /// Hands a verified webhook over.
+    pub async fn webhook(
+        &self,
+        account: &str,
+        request: WebhookRequest,
+        deadline: Duration,
+    ) -> Result<WebhookHead, CallError> {
+        self.ask_live(account, wire::webhook_frame(account, request), deadline).await
+    }
+
+    /// Asks a module where a message between agents goes.
+    pub async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>, CallError> {
+        let request = wire::frame(&Request::Forward { message });
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
+        Ok(answer.effects)
+    }
+
+    /// Asks a module to do what an agent wants.
+    pub async fn action(&self, action: Action) -> Result<Vec<Effect>, CallError> {
+        let request = wire::frame(&Request::Action { action });
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
+        Ok(answer.effects)
+    }
+
+    /// Tells a module that time has passed.
+    pub async fn tick(&self, tick: Tick) -> Result<Vec<Effect>, CallError> {
+        let request = wire::frame(&Request::Tick { tick });
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
+        Ok(answer.effects)
+    }
+
+    /// Asks a module that screens or reviews about one message.
+    pub async fn verdict(&self, request: Request) -> Result<Verdict, CallError> {
+        self.ask_live(ACCOUNT_MAIN, wire::frame(&request), STATION_DEADLINE).await
+    }
+
+    /// Starts an account. What it said before of how it is holds no longer.
+    pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
+        self.conditions().entry(account.to_owned()).or_default().starts();
+        if let Some(socket) = self.manifest.local_socket(&config) {
+            self.tier.open_socket(socket).map_err(|error| {
+                let why = format!("cannot open the socket {}: {error}", socket.display());
+                CallError::Plugin(PluginError::broken(why))
+            })?;
+        }
+        let request = Request::Start { account: account.to_owned(), config };
+        let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Stops an account.
+    pub async fn stop_account(&self, account: &str) -> Result<(), CallError> {
+        let request = Request::Stop { account: account.to_owned() };
+        let Empty {} = self.ask(wire::frame(&request), STOP_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Ends the plugin's machinery.
+    pub async fn shutdown(&self) {
+        let left = self.tier.shutdown(SHUTDOWN_TIME).await;
+        if left > 0 {
+            tracing::warn!(plugin = self.manifest.name, left, "calls were still open when the plugin ended");
+        }
+    }
+
+    /// Which life of the plugin this is: what an earlier one was asked says nothing any more.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// This life of the plugin is over.
+    pub fn next_generation(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The config's sections for its accounts, as they were when it was loaded.
+    pub fn sections(&self) -> MutexGuard<'_, BTreeMap<String, toml::Table>> {
+        self.sections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The accounts and how they are.
+    pub fn accounts(&self) -> MutexGuard<'_, BTreeMap<String, AccountState>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a plugin's word on how an account of it is; answers why it has given up, if it says so.
+    pub fn heard(&self, account: &str, health: Health) -> Option<String> {
+        let health = bounded(health);
+        self.condition(account, |condition| condition.says(health.clone()));
+        match health {
+            Health::Stopped { reason } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// How a started account is, by what its plugin said and its calls were answered.
+    pub fn health(&self, account: &str) -> Option<Health> {
+        self.conditions().get(account).and_then(Condition::health)
+    }
+
+    /// The account came to life.
+    pub fn lives(&self, account: &str) {
+        self.condition(account, |condition| condition.lives(Instant::now()));
+    }
+
+    /// How long to wait before the account is started again.
+    pub fn wait(&self, account: &str, is_broken: bool) -> Duration {
+        self.condition(account, |condition| condition.wait(is_broken, Instant::now()))
+    }
+
+    /// Changes what is known of how an account is; the log hears when that makes a difference.
+    fn condition<T>(&self, account: &str, change: impl FnOnce(&mut Condition) -> T) -> T {
+        let mut conditions = self.conditions();
+        let condition = conditions.entry(account.to_owned()).or_default();
+        let before = condition.health();
+        let changed = change(condition);
+        let after = condition.health();
+        drop(conditions);
+        if before != after {
+            self.tell(account, before, after);
+        }
+        changed
+    }
+
+    fn tell(&self, account: &str, before: Option<Health>, after: Option<Health>) {
+        let plugin = &self.manifest.name;
+        let was_in_trouble = matches!(before, Some(Health::Degraded { .. } | Health::Stopped { .. }));
+        match after {
+            Some(Health::Degraded { reason }) => {
+                tracing::warn!(plugin, account, %reason, "it works in part");
+            }
+            Some(Health::Stopped { reason }) => tracing::error!(plugin, account, %reason, "it does not work"),
+            None | Some(Health::Live) if was_in_trouble => tracing::info!(plugin, account, "it works again"),
+            health => tracing::debug!(plugin, account, ?health, "it reports"),
+        }
+    }
+
+    fn conditions(&self) -> MutexGuard<'_, BTreeMap<String, Condition>> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the account can be called.
+    pub fn is_live(&self, account: &str) -> bool {
+        self.accounts().get(account) == Some(&AccountState::Live)
+    }
+
+    /// Returns when no call is under way.
+    pub async fn quiet(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Asks for an account that is live. Who stops it first makes it stopping and then waits for
+    /// [`Link::quiet`], so no call slips in between.
+    async fn ask_live<T: DeserializeOwned>(
+        &self,
+        account: &str,
+        frame: Frame,
+        deadline: Duration,
+    ) -> Result<T, CallError> {
+        self.open.send_modify(|open| *open += 1);
+        let _under_way = UnderWay(&self.open);
+        if !self.is_live(account) {
+            return Err(CallError::NotThere);
+        }
+        self.ask(frame, deadline.min(self.deadline)).await
+    }
+
+    /// The same for a call that the account passes on to its platform: the answer says how the account is.
+    async fn ask_platform<T: DeserializeOwned>(
+        &self,
+        account: &str,
+        frame: Frame,
+        deadline: Duration,
+    ) -> Result<T, CallError> {
+        let answer = self.ask_live(account, frame, deadline).await;
+        self.condition(account, |condition| condition.answers(&answer, Instant::now()));
+        answer
+    }
+
+    /// One call and its answer, unread.
+    pub(in crate::plugins) async fn call(
+        &self,
+        frame: Frame,
+        deadline: Duration,
+    ) -> Result<(u32, Frame), CallError> {
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
+        let mut call = OpenCall { tier: &self.tier, id: Some(self.tier.call(frame, done)) };
+        let answer = tokio::time::timeout(deadline, answer).await;
+        self.tier.note(answer.is_ok());
+        let Ok(answer) = answer else { return Err(CallError::Late) };
+        call.id = None;
+        answer.map_err(|_| CallError::Cancelled)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
+        let (code, frame) = self.call(frame, deadline).await?;
+        let words = |frame: &Frame| words::reason(wire::read::<String>(frame).unwrap_or_else(|why| why));
+        match code {
+            status::OK => wire::read(&frame).map_err(|why| {
+                CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}")))
+            }),
+            status::PANIC => Err(CallError::Panicked(words(&frame))),
+            status::CANCELLED => Err(CallError::Cancelled),
+            status::UNSUPPORTED => Err(CallError::Unsupported(words(&frame))),
+            status::BAD_FRAME => Err(CallError::Unsupported(words(&frame))),
+            _ => Err(CallError::Plugin(bounded_error(wire::read(&frame).unwrap_or_else(PluginError::retry)))),
+        }
+    }
+}
+
+/// A call that is counted.
+struct UnderWay<'a>(&'a watch::Sender<usize>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// A reason is one line for a person, however long and odd the plugin's was.
+fn bounded(health: Health) -> Health {
+    match health {
+        Health::Degraded { reason } => Health::Degraded { reason: words::reason(reason) },
+        Health::Stopped { reason } => Health::Stopped { reason: words::reason(reason) },
+        health => health,
+    }
+}
+
+/// An error as it is kept: its reason, too, may hold what strangers said to the plugin.
+fn bounded_error(error: PluginError) -> PluginError {
+    let reason = words::reason(error.reason());
+    match error {
+        PluginError::Retry { after_ms, in_doubt, account, .. } => {
+            PluginError::Retry { reason, after_ms, in_doubt, account }
+        }
+        PluginError::Refused { .. } => PluginError::Refused { reason },
+        PluginError::Unsupported { .. } => PluginError::Unsupported { reason },
+        PluginError::Broken { .. } => PluginError::Broken { reason },
+        PluginError::Unknown => PluginError::Unknown,
+    }
+}
+
+/// Cancels the call when nobody waits for it any more.
+struct OpenCall<'a> {
+    tier: &'a Tier,
+    id: Option<u64>,
+}
+
+impl Drop for OpenCall<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.tier.cancel(id);
+        }
+    }
+}
+
+/// The highest level the log wants: 1 error to 5 trace.
+pub(in crate::plugins) fn log_level() -> u32 {
+    match tracing::level_filters::LevelFilter::current().into_level() {
+        None => 0,
+        Some(tracing::Level::ERROR) => 1,
+        Some(tracing::Level::WARN) => 2,
+        Some(tracing::Level::INFO) => 3,
+        Some(tracing::Level::DEBUG) => 4,
+        Some(tracing::Level::TRACE) => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_for_authors_says_how_long_they_have() {
+        let page = include_str!("../../../../docs/write-a-channel.md");
+        for words in [
+            format!("Each `start`, `deliver` and `find` has {} s", ACCOUNT_DEADLINE.as_secs()),
+            format!("`stop` has {} s", STOP_DEADLINE.as_secs()),
+            format!(
+                "those under way have had {} s to end",
+                crate::plugins::live::accounts::DRAIN_PATIENCE.as_secs()
+            ),
+        ] {
+            assert!(page.contains(&words), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_a_plugin_says_went_wrong_is_one_bounded_line() {
+        let why = || format!("a\n\u{1b}[2J{}", "x".repeat(100_000));
+        let in_time = PluginError::Retry { reason: why(), after_ms: Some(7), in_doubt: true, account: true };
+        for error in [
+            in_time,
+            PluginError::refused(why()),
+            PluginError::unsupported(why()),
+            PluginError::broken(why()),
+        ] {
+            let kept = bounded_error(error.clone());
+            assert!(kept.reason().starts_with("a \u{fffd}[2Jxx"), "{kept:?}");
+            assert_eq!(kept.reason().chars().count(), words::REASON_CHARS_MAX);
+            assert_eq!(std::mem::discriminant(&kept), std::mem::discriminant(&error));
+            let whole =
+                matches!(kept, PluginError::Retry { after_ms: Some(7), in_doubt: true, account: true, .. });
+            assert_eq!(whole, matches!(error, PluginError::Retry { .. }));
+        }
+        for health in [Health::Degraded { reason: why() }, Health::Stopped { reason: why() }] {
+            let (Health::Degraded { reason } | Health::Stopped { reason }) = bounded(health) else {
+                panic!("it is as it was")
+            };
+            assert_eq!(reason.chars().count(), words::REASON_CHARS_MAX);
+            assert!(!reason.contains(words::is_harmful));
+        }
+    }
+}

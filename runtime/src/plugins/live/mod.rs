@@ -1,0 +1,11 @@
+//! A live plugin: its accounts, its calls both ways, who is registered, and how one instance follows another.
+
+pub(super) mod accounts;
+pub(super) mod condition;
+pub(super) mod handover;
+pub(super) mod link;
+pub(super) mod port;
+pub(super) mod registry;
+pub(super) mod services;
+pub(super) mod stations;
+pub(super) mod tier;

@@ -1,0 +1,151 @@
+//! What a plugin may say to the runtime: decode, stamp, bound, hand on.
+
+use super::accounts;
+use super::link::Link;
+use crate::error::Error;
+use crate::plugins::Plugins;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use vestibule_plugin_api::wire::{self, Empty, Event};
+use vestibule_plugin_api::{PluginError, PluginKind};
+use vestibule_seam::{Done, Frame, RuntimeCalls, status};
+
+/// How many events of one plugin are on their way at once; the next ones wait.
+const IN_FLIGHT_MAX: usize = 256;
+/// How much of what a plugin says may lie here unanswered, in KiB; what is more is answered at once: later.
+/// Never less than a plugin's process is let through, see `process/listen.rs`.
+const UNANSWERED_KIB: u32 = 256 * 1024;
+/// What the smallest call counts, in KiB: so at most 4,096 of them lie here.
+const CALL_KIB_MIN: u32 = 64;
+/// When a call that was one too many may come again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often the operator hears that there are such.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// The runtime, as one plugin sees it.
+pub struct Port {
+    plugins: Weak<Plugins>,
+    link: Weak<Link>,
+    threads: tokio::runtime::Handle,
+    unanswered: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
+    told: Mutex<Option<Instant>>,
+    name: String,
+}
+
+impl Port {
+    /// The port of a plugin.
+    pub fn new(plugins: &Arc<Plugins>, link: &Arc<Link>) -> Port {
+        Port {
+            plugins: Arc::downgrade(plugins),
+            link: Arc::downgrade(link),
+            threads: tokio::runtime::Handle::current(),
+            unanswered: Arc::new(Semaphore::new(UNANSWERED_KIB as usize)),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            told: Mutex::default(),
+            name: link.manifest.name.clone(),
+        }
+    }
+}
+
+impl Port {
+    fn tell_of_flood(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            let plugin = &self.name;
+            tracing::warn!(
+                plugin,
+                "it says more than can be committed; what is too much it is to say again later"
+            );
+        }
+    }
+}
+
+impl RuntimeCalls for Port {
+    fn call(&self, frame: Frame, done: Done) -> u64 {
+        let (Some(plugins), Some(link)) = (self.plugins.upgrade(), self.link.upgrade()) else { return 0 };
+        // Inside the runtime nothing else holds a plugin back: this function must not block.
+        let Ok(room) = self.unanswered.clone().try_acquire_many_owned(weight(&frame)) else {
+            self.tell_of_flood();
+            let why = "too much of what the plugin said is not on disk yet; wait for the answers first";
+            done.complete(status::ERROR, wire::frame(&PluginError::retry_after(why, AGAIN)));
+            return 0;
+        };
+        let in_flight = self.in_flight.clone();
+        self.threads.spawn(async move {
+            let Ok(permit) = in_flight.acquire().await else { return };
+            let (code, frame) = answer(&plugins, &link, frame).await;
+            // There is room for whoever hears the answer and goes on.
+            drop((permit, room));
+            done.complete(code, frame);
+        });
+        0
+    }
+
+    /// What is committed stays committed: an answer nobody waits for is dropped.
+    fn cancel(&self, _: u64) {}
+
+    /// The log itself bounds the line, and how many of them a plugin may write.
+    fn log(&self, level: u32, line: &str) {
+        let plugin = &self.name;
+        match level {
+            1 => tracing::error!(plugin, "{line}"),
+            2 => tracing::warn!(plugin, "{line}"),
+            3 => tracing::info!(plugin, "{line}"),
+            4 => tracing::debug!(plugin, "{line}"),
+            _ => tracing::trace!(plugin, "{line}"),
+        }
+    }
+}
+
+/// What a call counts, in KiB. The largest one takes all the room.
+fn weight(frame: &Frame) -> u32 {
+    let bytes = frame.head.len() + frame.blobs.iter().map(|blob| blob.len()).sum::<usize>();
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(CALL_KIB_MIN, UNANSWERED_KIB)
+}
+
+async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, mut frame: Frame) -> (u32, Frame) {
+    let event = match wire::read_with_blobs::<Event>(&mut frame) {
+        Ok(event) => event,
+        Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
+    };
+    if let Some(why) = fault(link, &event) {
+        tracing::warn!(plugin = link.manifest.name, %why, "what a plugin said was refused");
+        return (status::BAD_FRAME, wire::frame(&why));
+    }
+    match event {
+        Event::Health { account, health } => {
+            if let Some(reason) = link.heard(&account, health) {
+                accounts::gave_up(plugins, link, account, reason);
+            }
+            (status::OK, wire::frame(&Empty {}))
+        }
+        Event::Unknown => (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb")),
+        event => answered(async { plugins.runtime()?.hear(link.clone(), event).await }.await),
+    }
+}
+
+/// Why an event is not this plugin's to say, if it is not.
+fn fault(link: &Link, event: &Event) -> Option<String> {
+    if link.manifest.kind != PluginKind::Channel && !event.is_for_modules() {
+        return Some("a module hands over no messages; it answers with effects".to_owned());
+    }
+    let unknown = event.account().filter(|account| !link.accounts().contains_key(*account));
+    let unknown =
+        unknown.map(|name| format!("the account `{}` is not one of this plugin's", name.escape_debug()));
+    unknown.or_else(|| event.fault())
+}
+
+fn answered(outcome: Result<Frame, Error>) -> (u32, Frame) {
+    match outcome {
+        Ok(answer) => (status::OK, answer),
+        Err(Error::Refused(why)) => (status::ERROR, wire::frame(&PluginError::refused(why))),
+        Err(error) => {
+            // The database itself says, once, what its trouble is.
+            tracing::debug!(%error, "an event could not be committed; its platform is not acknowledged");
+            (status::ERROR, wire::frame(&PluginError::retry("it could not be committed")))
+        }
+    }
+}

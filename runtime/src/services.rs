@@ -1,0 +1,27 @@
+//! What plugins ask of the runtime, handed to the loop that does it.
+
+use crate::error::Result;
+use crate::house::House;
+use crate::plugins::{Link, Outcome, Services};
+use crate::{delivery, http, inbound};
+use std::sync::Arc;
+use vestibule_plugin_api::wire::Event;
+use vestibule_seam::Frame;
+
+impl Services for House {
+    fn hear(self: Arc<Self>, link: Arc<Link>, event: Event) -> Outcome<Result<Frame>> {
+        Box::pin(async move { inbound::hear(&self, &link, event).await })
+    }
+
+    fn account_is_live(self: Arc<Self>, link: Arc<Link>, account: String) -> Outcome<Result<()>> {
+        Box::pin(async move { delivery::account_is_live(&self, &link, account).await })
+    }
+
+    fn plugins_are_complete(self: Arc<Self>) -> Outcome<Result<()>> {
+        Box::pin(async move { delivery::plugins_are_complete(&self).await })
+    }
+
+    fn listen(self: Arc<Self>) -> Outcome<std::result::Result<(), String>> {
+        Box::pin(async move { http::listen(&self).await })
+    }
+}
