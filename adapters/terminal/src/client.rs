@@ -13,8 +13,8 @@ use vestibule_plugin_api::*;
 
 /// The chat that every terminal is in.
 const CHAT: &str = "local";
-/// The longest line of a client, in bytes.
-const LINE_BYTES_MAX: usize = TEXT_BYTES_MAX * 2;
+/// The longest line of a client, in bytes: a character may be written as six.
+const LINE_BYTES_MAX: usize = TEXT_BYTES_MAX * 6 + 64 * 1024;
 /// The files of one line together, in bytes: what is held in memory. The runtime's own limit is lower.
 const FILES_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// A client that stops in the middle of a file for this long is stuck.
@@ -169,8 +169,8 @@ pub async fn serve(
 
 async fn greet(from: &mut BufReader<OwnedReadHalf>, token: &Secret) -> std::result::Result<bool, String> {
     let line = read(from).await.ok_or("the first line must show the token")?;
-    let greeting: Greeting =
-        serde_json::from_slice(&line).map_err(|_| "the first line must be {\"token\":\"…\"}".to_owned())?;
+    let greeting: Greeting = serde_json::from_slice(&line.unwrap_or_default())
+        .map_err(|_| "the first line must be {\"token\":\"…\"}".to_owned())?;
     let right = bool::from(greeting.token.as_bytes().ct_eq(token.expose().as_bytes()));
     if right {
         Ok(greeting.interactive)
@@ -188,12 +188,16 @@ async fn listen(
 ) {
     while let Some(line) = read(from).await {
         let number = heard.fetch_add(1, Ordering::Relaxed) + 1;
-        let answer = match serde_json::from_slice::<Line>(&line) {
+        let line = line.and_then(|line| {
+            let line = serde_json::from_slice::<Line>(&line);
+            line.map_err(|error| format!("the line cannot be read: {error}"))
+        });
+        let answer = match line {
             Ok(line) => match read_files(from, line.files).await {
                 Some(files) => take(runtime, name, number, line.text, files).await,
                 None => return,
             },
-            Err(error) => serde_json::json!({ "error": format!("the line cannot be read: {error}") }),
+            Err(why) => serde_json::json!({ "error": why }),
         };
         if !say(lines, answer).await {
             return;
@@ -253,12 +257,28 @@ async fn take(
     }
 }
 
-/// One line; `None` when the client has gone or its line is too long.
-async fn read(from: &mut BufReader<OwnedReadHalf>) -> Option<Vec<u8>> {
+/// One line, or why it is left out; `None` when the client has gone.
+async fn read(from: &mut BufReader<OwnedReadHalf>) -> Option<std::result::Result<Vec<u8>, String>> {
     let mut line = Vec::new();
-    let mut bounded = from.take(LINE_BYTES_MAX as u64);
+    let mut bounded = (&mut *from).take(LINE_BYTES_MAX as u64);
     bounded.read_until(b'\n', &mut line).await.ok()?;
-    line.ends_with(b"\n").then_some(line)
+    if line.ends_with(b"\n") {
+        return Some(Ok(line));
+    }
+    if line.len() < LINE_BYTES_MAX {
+        return None;
+    }
+    drop(line);
+    // What follows it is heard.
+    loop {
+        let piece = from.fill_buf().await.ok().filter(|piece| !piece.is_empty())?;
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let used = end.map_or(piece.len(), |at| at + 1);
+        from.consume(used);
+        if end.is_some() {
+            return Some(Err(format!("the line was left out: it has more than {LINE_BYTES_MAX} bytes")));
+        }
+    }
 }
 
 /// Puts a line where it waits for the client; false when the client has gone, or is stuck.

@@ -7,8 +7,9 @@ mod talk;
 use crate::cli::ChatArgs;
 use crate::up::program;
 use anyhow::{Context, bail};
-use follow::{Outcome, follow};
+use follow::{Outcome, follow, replies};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -57,6 +58,15 @@ struct Ears {
     thread: Option<String>,
     /// Where the files of replies are saved.
     save: Option<PathBuf>,
+    /// Messages of earlier rounds: a reply that names one is no answer to this one.
+    earlier: HashSet<String>,
+}
+
+/// A message that has a reply.
+struct Answered {
+    id: String,
+    /// How many replies were heard.
+    replies: usize,
 }
 
 /// Saves a file under its name, or with a number before it: nothing is written over.
@@ -111,8 +121,8 @@ async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Op
 /// Shows the token; `None` when the house hangs up, because it stops.
 async fn greet(home: &Home, stream: UnixStream, interactive: bool) -> anyhow::Result<Option<Terminal>> {
     let (from, to) = stream.into_split();
-    let mut terminal =
-        Terminal { ears: Ears { from: BufReader::new(from).lines(), thread: None, save: None }, to };
+    let ears = Ears { from: BufReader::new(from).lines(), thread: None, save: None, earlier: HashSet::new() };
+    let mut terminal = Terminal { ears, to };
     let token = json!({ "token": home.token()?, "interactive": interactive });
     if terminal.write(&token).await.is_err() {
         return Ok(None);
@@ -146,13 +156,13 @@ impl Terminal {
         Ok(self.to.write_all(format!("{line}\n").as_bytes()).await?)
     }
 
-    /// Says something and waits for the reply; `None` when none comes, which is told.
+    /// Says something and waits until it is taken and has a reply; `None` when none comes, which is told.
     async fn round(
         &mut self,
         home: &Home,
-        text: &str,
-        files: &[(String, Vec<u8>)],
-    ) -> anyhow::Result<Option<String>> {
+        (text, files): (&str, &[(String, Vec<u8>)]),
+        show: impl Fn(&str),
+    ) -> anyhow::Result<Option<Answered>> {
         let heads: Vec<Value> =
             files.iter().map(|(name, bytes)| json!({ "name": name, "size": bytes.len() })).collect();
         self.write(&json!({ "text": text, "files": heads })).await?;
@@ -160,8 +170,11 @@ impl Terminal {
             self.to.write_all(bytes).await?;
         }
         let thread = self.ears.thread.clone();
-        let mut following = None;
+        let (mut following, mut taken, mut replies) = (None, None, 0);
         loop {
+            if let (Some(id), true) = (&taken, replies > 0) {
+                return Ok(Some(Answered { id: String::clone(id), replies }));
+            }
             let outcome = async {
                 match following.as_mut() {
                     Some(outcome) => outcome.await,
@@ -179,16 +192,50 @@ impl Terminal {
             };
             if let Some(id) = line["taken"].as_str() {
                 following = Some(Box::pin(follow(home.clone(), thread.clone(), id.to_owned())));
+                taken = Some(id.to_owned());
             }
-            if let Some(reply) = line["text"].as_str() {
-                let files = self.ears.files(&line).await?;
-                return Ok(Some([&[reply.to_owned()], files.as_slice()].concat().join("\n")));
+            replies += usize::from(self.ears.reply(&line, &show).await?);
+        }
+    }
+
+    /// Hears the further replies of the same turn; returns when there are no more.
+    async fn rest(
+        &mut self,
+        home: &Home,
+        Answered { id, replies: mut had }: Answered,
+        show: impl Fn(&str),
+    ) -> anyhow::Result<()> {
+        let mut whole = Box::pin(replies(home.clone(), self.ears.thread.clone(), id, had));
+        let mut wanted = None;
+        while wanted.is_none_or(|wanted| had < wanted) {
+            tokio::select! {
+                line = self.ears.from.next_line() => {
+                    // Where the house stops, no more come.
+                    let Some(line) = line? else { return Ok(()) };
+                    had += usize::from(self.ears.reply(&parsed(&line)?, &show).await?);
+                }
+                answer = &mut whole, if wanted.is_none() => match answer {
+                    Some(replies) => wanted = Some(replies),
+                    None => return Ok(()),
+                }
             }
         }
+        Ok(())
     }
 }
 
 impl Ears {
+    /// Shows what a line says, if it is a reply, with a line for each of its files; whether it answers this round.
+    async fn reply(&mut self, line: &Value, show: impl Fn(&str)) -> anyhow::Result<bool> {
+        let Some(text) = line["text"].as_str() else { return Ok(false) };
+        let files = self.files(line).await?;
+        if line["in_reply_to"].as_str().is_some_and(|id| self.earlier.contains(id)) {
+            return Ok(false);
+        }
+        show(&[&[text.to_owned()], files.as_slice()].concat().join("\n"));
+        Ok(true)
+    }
+
     /// Takes the files that follow a line, saves them if they are wanted, and says what became of
     /// each.
     async fn files(&mut self, line: &Value) -> anyhow::Result<Vec<String>> {
@@ -222,18 +269,28 @@ async fn say(
 ) -> anyhow::Result<()> {
     let text = args.text.join(" ");
     let patience = Duration::from_secs(args.timeout);
+    let show = |reply: &str| println!("{reply}");
     let late = |_| late(patience);
     let begin = Instant::now();
-    let reply = tokio::time::timeout(patience, terminal.round(home, &text, files)).await.map_err(late)??;
-    if let Some(reply) = reply {
-        println!("{reply}");
-    }
-    let Some(rounds) = args.time else { return Ok(()) };
+    let round = terminal.round(home, (&text, files), show);
+    let answered = tokio::time::timeout(patience, round).await.map_err(late)??;
+    let Some(rounds) = args.time else {
+        let Some(answered) = answered else { return Ok(()) };
+        return match tokio::time::timeout(patience, terminal.rest(home, answered, show)).await {
+            Ok(rest) => rest,
+            Err(_) => {
+                eprintln!("its turn is not over after {} s: further replies are not shown", args.timeout);
+                Ok(())
+            }
+        };
+    };
     let first = begin.elapsed();
-    let mut times = Vec::new();
+    let (mut times, mut before) = (Vec::new(), answered);
     for _ in 0..rounds {
         let begin = Instant::now();
-        tokio::time::timeout(patience, terminal.round(home, &text, &[])).await.map_err(late)??;
+        terminal.ears.earlier.extend(before.map(|answered| answered.id));
+        let round = terminal.round(home, (&text, &[]), |_| {});
+        before = tokio::time::timeout(patience, round).await.map_err(late)??;
         times.push(begin.elapsed());
     }
     times.sort();

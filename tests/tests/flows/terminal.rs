@@ -218,6 +218,56 @@ fn an_empty_answer_is_told_at_once_and_is_no_error() {
 }
 
 #[test]
+fn every_reply_of_the_turn_is_shown() {
+    let house = House::new("").up();
+    let say = |n: i32| format!("<message to=\\\"terminal\\\">part {n}</message>");
+    let says = format!("sh -c 'printf \"{}{}{}\"'", say(1), say(2), say(3));
+    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &says]);
+    let parts = "part 1\npart 2\npart 3\n";
+    for (text, lines) in [(Some("hello"), ""), (None, "hello\n")] {
+        let (output, words) = chat(&house, text, lines);
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!((output.status.code(), shown.as_str()), (Some(0), parts), "{words}");
+    }
+    // A round's further replies are no answer to the next one.
+    let timed = house.ok(&["chat", "hello", "--time", "3"]);
+    assert!(timed.starts_with("part 1\nfirst "), "{timed}");
+}
+
+/// Two accounts of two kinds: no plugin speaks the one, and the other cannot start.
+#[test]
+fn a_reply_that_waits_elsewhere_is_told_at_once() {
+    let house = House::new("[channels.github.main]\ntoken = { env = \"NOT_SET\" }\n").up();
+    for channel in ["acme", "github"] {
+        house.ok(&["messaging-group", "create", "--channel", channel, "--chat", "far", "--name", channel]);
+        let id = house
+            .json(&["messaging-group", "list"])
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|chat| chat["channel_type"] == channel)
+            .unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        house.ok(&["destination", "create", "--agent", "assistant", "--name", channel, "--to", &id]);
+        let says = format!("sh -c 'printf \"<message to=\\\"{channel}\\\">words</message>\"'");
+        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &says]);
+        for (text, lines) in [(Some("hello"), ""), (None, "hello\n")] {
+            let (output, words) = chat(&house, text, lines);
+            assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{words}");
+            let told = format!("the reply of assistant goes to far on {channel}, and waits");
+            assert!(words.contains(&told) && words.contains("`vestibule status`"), "{words}");
+        }
+        let row = house.channel(channel);
+        assert!(row["reason"].as_str().unwrap().starts_with("2 replies wait for it; "), "{row}");
+    }
+    let status = house.ok(&["status"]);
+    assert!(status.contains("no plugin speaks it"), "{status}");
+    assert!(status.contains("2 parked, 2 pending; `vestibule delivery list` shows why"), "{status}");
+}
+
+#[test]
 fn a_reply_that_cannot_be_delivered_is_told_at_once() {
     let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").up();
     std::fs::copy(plugin_file("vestibule-guard"), house.home.path().join("plugins/guard.so")).unwrap();
@@ -239,7 +289,7 @@ fn a_quarantined_session_is_told_at_once() {
     for (text, lines) in [(Some("hello"), ""), (None, "one\ntwo\n")] {
         let (output, words) = chat(&house, text, lines);
         assert_eq!(output.status.code(), Some(1), "{words}");
-        assert!(words.contains("the session of assistant is in quarantine"), "{words}");
+        assert!(words.contains("the session of assistant is in quarantine: outbound.db"), "{words}");
         assert!(words.contains("`vestibule session release"), "{words}");
     }
 }
@@ -253,6 +303,36 @@ fn a_refused_line_in_a_pipe_is_an_exit_status() {
     let (output, words) = chat(&house, None, "heard\nunheard\n");
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"heard\n"[..]), "{words}");
     assert!(words.contains("nobody heard it") && words.contains("1 of the lines"), "{words}");
+}
+
+#[test]
+fn a_line_that_can_be_no_message_is_refused_and_the_rest_goes_on() {
+    let house = House::new("").up();
+    let mut chat = house
+        .command(&["chat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let long = "x".repeat(3_000_000);
+    let input = [b"one\n\xff\xfe\n", long.as_bytes(), b"\ntwo\n"].concat();
+    chat.stdin.take().unwrap().write_all(&input).unwrap();
+    let output = chat.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"one\ntwo\n"[..]), "{words}");
+    for want in
+        ["line 2 was not sent: it is no UTF-8", "line 3 was not sent: it has 3000001 bytes", "2 of the lines"]
+    {
+        assert!(words.contains(want), "{words}");
+    }
+
+    // Whatever speaks to the socket: a line that is too long is answered.
+    let mut terminal = Terminal::connect(&house, false);
+    terminal.raw(format!("{{\"text\":\"{}\"}}\n", "x".repeat(7_000_000)).as_bytes());
+    assert!(terminal.read()["error"].as_str().unwrap().contains("the line was left out"));
+    terminal.say("still there");
+    assert_eq!(terminal.reply(), "still there");
 }
 
 /// A house that has the home and no terminal yet; later it has gone.

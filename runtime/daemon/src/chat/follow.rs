@@ -34,6 +34,19 @@ pub async fn follow(home: Home, thread: Option<String>, id: String) -> Outcome {
     std::future::pending().await
 }
 
+/// How many replies the turn of a message has for its terminal, once `had` of them have been heard; `None` where it
+/// cannot be said, as by an older house. Its answer comes when that many have been handed over, or none is on its way.
+pub async fn replies(home: Home, thread: Option<String>, id: String, had: usize) -> Option<usize> {
+    let asked =
+        json!({ "channel": "terminal", "chat": "local", "thread": thread, "message": id, "had": had });
+    loop {
+        let answer = ask(&home, "message.outcome", asked.clone()).await.ok()?;
+        if answer["state"] != "waiting" {
+            return usize::try_from(answer["replies"].as_u64()?).ok();
+        }
+    }
+}
+
 fn of(answer: &Value) -> Option<Outcome> {
     let reasons = answer["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let why = words::line(reasons.collect::<Vec<_>>().join("; "), REASON_CHARS_MAX);

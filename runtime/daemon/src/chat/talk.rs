@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
+use vestibule_plugin_api::TEXT_BYTES_MAX;
 use vestibule_runtime::Home;
 
 /// Nothing more comes after this long without a line.
@@ -85,7 +86,11 @@ impl<'a> Talk<'a> {
         loop {
             let answered = ended.is_some() && self.sent.load(Ordering::Acquire) == 0 && self.asked.is_empty();
             tokio::select! {
-                end = &mut input, if ended.is_none() => ended = Some(end??),
+                end = &mut input, if ended.is_none() => {
+                    let (to, refused) = end??;
+                    ended = Some(to);
+                    self.failed += refused;
+                }
                 line = self.ears.from.next_line() => {
                     self.hear(&line?.context("the house has hung up")?).await?;
                 }
@@ -173,22 +178,64 @@ async fn outcome(following: &mut Option<Following>) -> Outcome {
     }
 }
 
-/// Passes standard input on, line by line; gives the writing half back when it ends.
+/// Passes standard input on, line by line; gives the writing half back when it ends, and how many lines were not sent.
 async fn pass_on(
     mut to: OwnedWriteHalf,
     sent: Arc<AtomicUsize>,
     screen: Screen,
-) -> std::io::Result<OwnedWriteHalf> {
-    let mut input = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(text) = input.next_line().await? {
-        if text.trim().is_empty() {
-            screen.say(Said::Prompt);
-            continue;
+) -> std::io::Result<(OwnedWriteHalf, usize)> {
+    let mut input = BufReader::new(tokio::io::stdin());
+    let (mut number, mut refused) = (0_usize, 0);
+    while let Some(line) = line(&mut input).await? {
+        number += 1;
+        match line {
+            Ok(text) if text.trim().is_empty() => screen.say(Said::Prompt),
+            Ok(text) => {
+                sent.fetch_add(1, Ordering::AcqRel);
+                to.write_all(format!("{}\n", json!({ "text": text })).as_bytes()).await?;
+            }
+            Err(why) => {
+                refused += 1;
+                screen.err(&format!("line {number} was not sent: {why}"));
+                screen.say(Said::Prompt);
+            }
         }
-        sent.fetch_add(1, Ordering::AcqRel);
-        to.write_all(format!("{}\n", json!({ "text": text })).as_bytes()).await?;
     }
-    Ok(to)
+    Ok((to, refused))
+}
+
+/// The next line without its end, or why it cannot be a message; `None` after the last.
+async fn line(input: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<Result<String, String>>> {
+    let (mut line, mut whole) = (Vec::new(), 0);
+    loop {
+        let piece = input.fill_buf().await?;
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let piece = &piece[..end.map_or(piece.len(), |at| at + 1)];
+        let used = piece.len();
+        // Of a longer one nothing more is kept.
+        if whole <= TEXT_BYTES_MAX {
+            line.extend_from_slice(piece);
+        }
+        whole += used;
+        input.consume(used);
+        if end.is_some() || used == 0 {
+            break;
+        }
+    }
+    if whole == 0 {
+        return Ok(None);
+    }
+    if line.pop_if(|byte| *byte == b'\n').is_some() {
+        line.pop_if(|byte| *byte == b'\r');
+    }
+    if whole > TEXT_BYTES_MAX + 2 || line.len() > TEXT_BYTES_MAX {
+        let why = format!(
+            "it has {whole} bytes, and a message {TEXT_BYTES_MAX} at most; send it as a file, with --file"
+        );
+        return Ok(Some(Err(why)));
+    }
+    let text = String::from_utf8(line);
+    Ok(Some(text.map_err(|_| "it is no UTF-8; convert it, or send it as a file, with --file".to_owned())))
 }
 
 /// What is shown, in order, by a thread of its own: where nobody reads on for a while, as in a pipe to a pager, the
@@ -236,6 +283,32 @@ fn show(said: &mpsc::Receiver<Said>, person: bool) {
             }
             Said::Prompt => {}
             Said::End => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the pieces fall.
+    #[tokio::test]
+    async fn a_line_that_can_be_no_message_is_left_out_and_the_next_is_read() {
+        let most = "x".repeat(TEXT_BYTES_MAX);
+        let input = [b"one\r\n\xff\xfe\n", most.as_bytes(), b"\n", most.as_bytes(), b"y\n\nlast"].concat();
+        for size in [1, 7, 8 * 1024, input.len()] {
+            let mut from = BufReader::with_capacity(size, input.as_slice());
+            let mut seen = Vec::new();
+            while let Some(line) = line(&mut from).await.expect("it is read") {
+                seen.push(line.map_or_else(
+                    |why| if why.contains("UTF-8") { "no UTF-8".to_owned() } else { why },
+                    |text| if text.len() > 9 { text.len().to_string() } else { text },
+                ));
+            }
+            let long = format!("it has {} bytes", TEXT_BYTES_MAX + 2);
+            assert!(seen.get(3).is_some_and(|why| why.starts_with(&long)), "{seen:?}");
+            seen.remove(3);
+            assert_eq!(seen, ["one", "no UTF-8", &TEXT_BYTES_MAX.to_string(), "", "last"]);
         }
     }
 }

@@ -1,3 +1,4 @@
+use super::decide::of_one;
 use super::*;
 
 fn heard() -> Heard {
@@ -12,25 +13,36 @@ fn heard() -> Heard {
     }
 }
 
-fn reply(here: bool, state: &str) -> Reply {
-    Reply { here, state: state.into(), error: Some("too long".into()) }
+fn to(word: &str) -> To {
+    match word {
+        "here" => To::Here,
+        "inside" => To::Inside,
+        _ => To::Elsewhere { channel: "acme".into(), chat: "c".into() },
+    }
+}
+
+fn reply(place: &str, state: &str) -> Reply {
+    let error = (state != "new").then(|| "too long".into());
+    let state = if state == "new" { State::Pending } else { State::named(state).expect("a state") };
+    Reply { to: to(place), state, error, is_old: false }
 }
 
 fn word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Waiting => "waiting",
-        Outcome::Answered => "answered",
-        Outcome::Silent(_) => "silent",
-        Outcome::Failed(_) => "failed",
+        Outcome::Answered { .. } => "answered",
+        Outcome::Silent { .. } => "silent",
+        Outcome::Failed { .. } => "failed",
     }
 }
 
 #[test]
 fn what_one_session_says() {
-    let with = |replies: &[(bool, &str)]| Heard {
-        replies: replies.iter().map(|(here, state)| reply(*here, state)).collect(),
+    let with = |replies: &[(&str, &str)]| Heard {
+        replies: replies.iter().map(|(place, state)| reply(place, state)).collect(),
         ..heard()
     };
+    let old = Reply { is_old: true, ..reply("inside", "parked") };
     for (case, one, want) in [
         ("it is worked on", Heard { pending: true, ..heard() }, "waiting"),
         ("nothing came", heard(), "silent"),
@@ -38,19 +50,32 @@ fn what_one_session_says() {
         ("in quarantine", Heard { pending: true, quarantined: Some("why".into()), ..heard() }, "failed"),
         ("in quarantine later", Heard { quarantined: Some("why".into()), ..heard() }, "silent"),
         ("given up", Heard { failure: Some("why".into()), ..heard() }, "failed"),
-        ("answered", with(&[(true, "delivered")]), "answered"),
-        ("on its way", with(&[(true, "sending")]), "waiting"),
-        ("its adapter is away", with(&[(true, "parked")]), "waiting"),
-        ("not delivered", with(&[(true, "failed")]), "failed"),
-        ("refused", with(&[(false, "failed")]), "failed"),
-        ("dropped", with(&[(true, "dropped")]), "failed"),
-        ("deferred", with(&[(true, "deferred")]), "waiting"),
-        ("one of two arrived", with(&[(true, "failed"), (true, "delivered")]), "answered"),
-        ("one of two goes on", with(&[(true, "failed"), (true, "pending")]), "waiting"),
-        ("another agent was asked", with(&[(false, "delivered")]), "waiting"),
-        ("asked, then answered", with(&[(false, "delivered"), (true, "delivered")]), "answered"),
+        ("answered", with(&[("here", "delivered")]), "answered"),
+        ("on its way", with(&[("here", "sending")]), "waiting"),
+        ("its adapter is away", with(&[("here", "parked")]), "waiting"),
+        ("not delivered", with(&[("here", "failed")]), "failed"),
+        ("refused", with(&[("away", "failed")]), "failed"),
+        ("dropped", with(&[("here", "dropped")]), "failed"),
+        ("deferred", with(&[("here", "deferred")]), "waiting"),
+        ("one of two arrived", with(&[("here", "failed"), ("here", "delivered")]), "answered"),
+        ("one of two goes on", with(&[("here", "failed"), ("here", "pending")]), "waiting"),
+        ("another agent was asked", with(&[("inside", "delivered")]), "waiting"),
+        ("its module starts", with(&[("inside", "parked")]), "waiting"),
+        ("its module is away", Heard { replies: vec![old], ..heard() }, "failed"),
+        ("an agent may answer", with(&[("inside", "delivered"), ("away", "parked")]), "waiting"),
+        ("it goes elsewhere", with(&[("away", "new")]), "waiting"),
+        ("it went elsewhere", with(&[("away", "delivered")]), "silent"),
+        ("parked elsewhere", with(&[("away", "parked")]), "failed"),
+        ("in doubt elsewhere", with(&[("away", "unknown")]), "failed"),
+        ("tried again elsewhere", with(&[("away", "pending")]), "failed"),
+        ("later, elsewhere", with(&[("away", "deferred")]), "silent"),
+        ("held elsewhere", with(&[("away", "held")]), "failed"),
+        ("held here", with(&[("here", "held")]), "failed"),
+        ("one elsewhere, one here", with(&[("away", "parked"), ("here", "sending")]), "waiting"),
+        ("one elsewhere, one given up", with(&[("away", "delivered"), ("here", "failed")]), "failed"),
+        ("asked, then answered", with(&[("inside", "delivered"), ("here", "delivered")]), "answered"),
     ] {
-        assert_eq!(word(&of_one(&one)), want, "{case}");
+        assert_eq!(word(&of_one(&one, 0)), want, "{case}");
     }
 }
 
@@ -58,8 +83,8 @@ fn what_one_session_says() {
 fn what_several_sessions_say_together() {
     let waits = || Heard { pending: true, ..heard() };
     let fails = || Heard { failure: Some("why".into()), ..heard() };
-    let answers = || Heard { replies: vec![reply(true, "delivered")], ..heard() };
-    assert_eq!(decide(&[]), None);
+    let answers = || Heard { replies: vec![reply("here", "delivered")], ..heard() };
+    assert_eq!(decide(&[], 0), None);
     for (sessions, want) in [
         (vec![heard(), waits()], "waiting"),
         (vec![fails(), waits()], "waiting"),
@@ -67,7 +92,37 @@ fn what_several_sessions_say_together() {
         (vec![heard(), heard()], "silent"),
         (vec![heard(), fails()], "failed"),
     ] {
-        assert_eq!(word(&decide(&sessions).expect("heard")), want);
+        assert_eq!(word(&decide(&sessions, 0).expect("heard")), want);
+    }
+}
+
+/// A terminal that has heard a reply waits for those that come with it, and for nothing else.
+#[test]
+fn what_comes_after_the_first_reply() {
+    let says = |states: &[&str]| Heard {
+        replies: states.iter().map(|state| reply("here", state)).collect(),
+        ..heard()
+    };
+    let answered = |replies| Outcome::Answered { replies };
+    for (case, sessions, had, want) in [
+        ("the only one, not on record yet", vec![says(&["sending"])], 1, answered(1)),
+        ("the only one", vec![says(&["delivered"])], 1, answered(1)),
+        ("one is being sent", vec![says(&["delivered", "sending"])], 1, Outcome::Waiting),
+        ("one waits for its turn", vec![says(&["sending", "new", "new"])], 2, Outcome::Waiting),
+        ("all were sent, and not all heard", vec![says(&["delivered", "delivered"])], 1, answered(2)),
+        ("all were heard", vec![says(&["delivered", "sending"])], 2, answered(2)),
+        ("the second was given up", vec![says(&["delivered", "failed"])], 1, answered(1)),
+        ("the second is for later", vec![says(&["delivered", "deferred"])], 1, answered(1)),
+        ("its turn is not over", vec![Heard { pending: true, ..says(&["delivered"]) }], 1, Outcome::Waiting),
+        (
+            "another agent thinks",
+            vec![says(&["delivered"]), Heard { pending: true, ..heard() }],
+            1,
+            answered(1),
+        ),
+        ("another agent answers", vec![says(&["delivered"]), says(&["sending"])], 1, Outcome::Waiting),
+    ] {
+        assert_eq!(decide(&sessions, had), Some(want), "{case}");
     }
 }
 
@@ -99,12 +154,18 @@ fn what_the_ledger_knows_of_a_message() {
         chat: "local".into(),
         thread: Some("tty".into()),
         message: "1".into(),
+        had: 0,
     };
     let mut found = load(&db, &asked).expect("it loads");
     found.sort_by(|one, other| one.session_id.cmp(&other.session_id));
     let [ann, bob] = found.as_slice() else { panic!("{} sessions", found.len()) };
-    let seen: Vec<_> = ann.replies.iter().map(|reply| (reply.here, reply.state.as_str())).collect();
-    assert_eq!(seen, [(true, "delivered"), (false, "pending"), (false, "failed")]);
+    let place = |to: &To| match to {
+        To::Here => "here",
+        To::Inside => "inside",
+        To::Elsewhere { .. } => "away",
+    };
+    let seen: Vec<_> = ann.replies.iter().map(|reply| (place(&reply.to), reply.state.as_str())).collect();
+    assert_eq!(seen, [("here", "delivered"), ("inside", "pending"), ("away", "failed")]);
     assert_eq!((ann.agent.as_str(), ann.pending, ann.wakes), ("ann", false, true));
     assert_eq!((bob.agent.as_str(), bob.pending, bob.wakes, bob.replies.len()), ("bob", true, false, 0));
     let other = load(&db, &Asked { message: "3".into(), ..asked }).expect("it loads");
