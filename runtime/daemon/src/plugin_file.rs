@@ -5,17 +5,23 @@ use crate::{print, up};
 use anyhow::anyhow;
 use std::path::Path;
 use vestibule_plugin_api::{ConfigKey, PluginKind, Schema};
-use vestibule_runtime::plugins::{self, Report};
+use vestibule_runtime::plugins::{self, Report, Source};
 use vestibule_runtime::{Config, Home, config};
 
 /// Says whether a file would be loaded and fits its config; an error when not.
 pub async fn check(args: PluginFile) -> anyhow::Result<()> {
     let home = Home::from_env()?;
+    let is_named = args.config.is_some();
     let config_file = args.config.unwrap_or_else(|| home.config());
+    // A home may do without one; a file that was named is meant to be there.
+    if is_named && let Err(error) = std::fs::metadata(&config_file) {
+        return Err(anyhow!("cannot read {}: {error}; name the config with --config", config_file.display()));
+    }
     let alone = keys_alone(&home, &config_file);
     let config = if alone.is_some() { Config::load(&home)? } else { Config::load_from(&home, &config_file)? };
     let file = std::path::absolute(&args.file).unwrap_or(args.file);
-    let report = plugins::examine(&home, &config, (&config_file, alone), &up::program(), &file).await;
+    let source = Source { file: &config_file, alone, is_named };
+    let report = plugins::examine(&home, &config, source, &up::program(), &file).await;
     if args.output.json {
         print::json(&serde_json::to_value(&report)?);
     } else {

@@ -14,7 +14,7 @@ mod harness;
 mod live;
 mod process;
 
-pub use file::examine::{Report, examine};
+pub use file::examine::{Report, Source, examine};
 pub use file::folder::{reload, watch};
 pub use file::pins::Pin;
 pub use file::trust::{trust, untrust};

@@ -237,7 +237,12 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
     let other = aside.path().join("other.toml");
     let path = other.to_str().unwrap();
     for (config, ok, words) in [
-        ("", None, "it has no account there yet; add [channels.telegram.ACCOUNT]"),
+        ("", Some(false), " has no [channels.telegram.ACCOUNT]: add it"),
+        (
+            "[channels.telegramm.a]\ntoken = { env = \"T\" }\n",
+            Some(false),
+            "add it; did you mean it by [channels.telegramm.…]?",
+        ),
         ("[channels.telegram.a]\ntoken = { env = \"T\" }\n", Some(true), "[channels.telegram.a] fits"),
         ("[channels.telegram.a]\ntoken = \"t0p\"\n", Some(false), "`token` is a secret: write { env"),
         ("[channels.telegram.a]\ntokn = 1\n", Some(false), "did you mean \"token\"?"),
@@ -262,6 +267,35 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
     }
     let missing = house.run(&["plugin", "check", telegram.to_str().unwrap(), "--config", "/nowhere.toml"]);
     assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read /nowhere.toml"));
+
+    // A home may do without a config, and a plugin without a section; a config that was named says something of it.
+    let echo = plugin_file("vestibule-echo-channel");
+    let more = ["--config", path];
+    for (config, named, ok, words) in [
+        (None, false, Some(true), " has no [channels.echo.main], and it needs none"),
+        (
+            Some("[channels.ecko.main]\nlisten = \"127.0.0.1:0\"\n"),
+            true,
+            Some(false),
+            "by [channels.ecko.…]?",
+        ),
+        (
+            Some("[channels.echo.main]\nlisten = \"127.0.0.1:0\"\n"),
+            true,
+            Some(true),
+            "[channels.echo.main] fits",
+        ),
+    ] {
+        config.iter().for_each(|text| fs::write(&other, text).unwrap());
+        let (_, report) = checked(&house, &echo, if named { &more } else { &[] });
+        let (fits, told) = config_check(&report);
+        assert!(fits == ok && told.contains(words), "{config:?}: {report}");
+    }
+    let absent = house.home.path().join("vestibule.toml");
+    fs::remove_file(&absent).unwrap();
+    let missing =
+        house.run(&["plugin", "check", echo.to_str().unwrap(), "--config", absent.to_str().unwrap()]);
+    assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("cannot read"));
 
     // One that describes no config, and one whose config is open.
     let file = aside.path().join("odd.so");

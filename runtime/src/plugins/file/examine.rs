@@ -51,13 +51,22 @@ pub struct Report {
     pub log: Vec<String>,
 }
 
-/// Checks a file as a house with this home and config would. `config_file` is where the accounts' sections come from:
-/// the config's, or the keys of one that are `alone` in it. `program` is run as `program
-/// plugin-host`: the file is opened there and nowhere else.
+/// Where the accounts' sections come from.
+pub struct Source<'a> {
+    /// The file.
+    pub file: &'a Path,
+    /// The keys of one account, where the file holds them alone.
+    pub alone: Option<Table>,
+    /// Whether the operator named the file for this plugin: then it must say something of it.
+    pub is_named: bool,
+}
+
+/// Checks a file as a house with this home and config would. `program` is run as `program plugin-host`: the file is
+/// opened there and nowhere else.
 pub async fn examine(
     home: &Home,
     config: &Config,
-    (config_file, alone): (&Path, Option<Table>),
+    source: Source<'_>,
     program: &Path,
     file: &Path,
 ) -> Report {
@@ -121,11 +130,7 @@ pub async fn examine(
     }
     report.loads = report.checks.iter().all(|check| check.ok != Some(false));
     if report.loads {
-        let sections = match alone {
-            Some(keys) => BTreeMap::from([(ACCOUNT_MAIN.to_owned(), keys)]),
-            None => accounts::sections(config, manifest),
-        };
-        report.hold_against(sections, config_file, manifest);
+        report.hold_against(config, source, manifest);
     }
     report.manifest = Some(checked.inspected.manifest);
     report.sha256 = Some(sha256);
@@ -134,11 +139,24 @@ pub async fn examine(
 
 impl Report {
     /// Checks each account's section of a config against what the plugin describes.
-    fn hold_against(&mut self, sections: BTreeMap<String, Table>, config_file: &Path, manifest: &Manifest) {
-        let file = config_file.display();
-        if sections.is_empty() {
-            let place = fit::place(manifest, "ACCOUNT");
-            self.note("config", None, format!("{file}: it has no account there yet; add {place}"));
+    fn hold_against(&mut self, config: &Config, source: Source<'_>, manifest: &Manifest) {
+        let file = source.file.display();
+        let absent = (source.alone.is_none() && !accounts::has_section(config, manifest))
+            .then(|| fit::place(manifest, "ACCOUNT"));
+        let sections = match source.alone {
+            Some(keys) => BTreeMap::from([(ACCOUNT_MAIN.to_owned(), keys)]),
+            None => accounts::sections(config, manifest),
+        };
+        if let Some(place) = &absent {
+            if source.is_named {
+                self.fits = false;
+                let near = accounts::nearest_section(config, manifest);
+                let near = near.map(|near| format!("; did you mean it by {near}?")).unwrap_or_default();
+                return self.note("config", Some(false), format!("{file} has no {place}: add it{near}"));
+            }
+            if sections.is_empty() {
+                self.note("config", None, format!("{file}: it has no account there yet; add {place}"));
+            }
         }
         for (account, section) in sections {
             let place = fit::place(manifest, &account);
@@ -150,6 +168,11 @@ impl Report {
                 Some(why) => {
                     self.fits = false;
                     self.note("config", Some(false), why);
+                }
+                None if self.schema.is_some() && absent.is_some() => {
+                    let words =
+                        format!("{file} has no {place}, and it needs none: its account starts without keys");
+                    self.note("config", Some(true), words);
                 }
                 None if self.schema.is_some() => {
                     self.note("config", Some(true), format!("{file}: {place} fits"))

@@ -2,7 +2,7 @@
 //! one answer of a platform is never a verdict.
 
 use super::link::{CallError, Link};
-use crate::config::Config;
+use crate::config::{Config, nearest};
 use crate::plugins::Plugins;
 use crate::plugins::file::describe;
 use crate::plugins::file::fit;
@@ -53,6 +53,26 @@ pub fn sections(config: &Config, manifest: &Manifest) -> BTreeMap<String, toml::
         sections.insert(ACCOUNT_MAIN.to_owned(), toml::Table::new());
     }
     sections
+}
+
+/// Whether the config has a section for a plugin.
+pub fn has_section(config: &Config, manifest: &Manifest) -> bool {
+    match manifest.kind {
+        PluginKind::Module => config.modules.contains_key(&manifest.name),
+        PluginKind::Channel | PluginKind::Unknown => {
+            config.channels.keys().any(|(channel, _)| *channel == manifest.channel_type)
+        }
+    }
+}
+
+/// A section of the config that has nearly the name of a plugin's.
+pub fn nearest_section(config: &Config, manifest: &Manifest) -> Option<String> {
+    if manifest.kind == PluginKind::Module {
+        let near = nearest(&manifest.name, config.modules.keys().map(String::as_str))?;
+        return Some(format!("[modules.{near}]"));
+    }
+    let near = nearest(&manifest.channel_type, config.channels.keys().map(|(channel, _)| channel.as_str()))?;
+    Some(format!("[channels.{near}.…]"))
 }
 
 /// The accounts of the config whose channel type no plugin has: a typo, or a file that is not there.
