@@ -242,8 +242,37 @@ fn what_is_not_chosen_is_not_made() {
     let (before, known) = words.trim_end().split_once("; there are: ").expect(&words);
     assert!(before.ends_with("there is no check `texts`") && !unknown.status.success(), "{words}");
     let of_module = conform("vestibule-sieve-module", &["--set", "forbidden=[\"hello\"]", "--calls", "8"]);
+    let set = |report: &Report| names(report).into_iter().collect::<BTreeSet<String>>();
+    assert_eq!(named_on("write-a-channel.md"), set(&all), "the page names the checks as `--only` takes them");
+    assert_eq!(named_on("write-a-module.md"), set(&of_module));
     let made: BTreeSet<String> = names(&all).into_iter().chain(names(&of_module)).collect();
     assert_eq!(known.split(", ").map(str::to_owned).collect::<BTreeSet<_>>(), made);
+}
+
+/// The names of the checks in a page's table.
+fn named_on(page: &str) -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = std::fs::read_to_string(root.join("docs").join(page)).unwrap();
+    let (_, table) = text.split_once("| Check | It fails when |\n|---|---|\n").unwrap();
+    let rows = table.lines().map_while(|line| line.strip_prefix("| ")?.split(" | ").next());
+    rows.flat_map(|names| names.split(", ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_a_chosen_check_needs_is_reported_when_it_fails() {
+    for (args, failed, skipped) in [
+        (&["--only", "text", "--set", "at_start=panic"][..], &["start"][..], &["text"][..]),
+        (&["--only", "manifest", "--set", "at_start=panic"], &[], &[]),
+        (&["--only", "text", "--peer", "true"], &["peer"], &[]),
+        (&["--only", "text", "--skip", "peer", "--peer", "true"], &[], &[]),
+    ] {
+        let report = conform("vestibule-faulty", args);
+        assert_eq!((report.of("failed"), report.of("skipped")), (owned(failed), owned(skipped)), "{args:?}");
+    }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[test]

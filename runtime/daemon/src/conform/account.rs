@@ -30,7 +30,7 @@ pub async fn start(trial: &mut Trial) {
     if trial.place.choice.has("start") {
         trial.check("start", start).await;
     } else {
-        drop(start(trial).await);
+        trial.not_started = start(trial).await.err();
     }
     trial.live = live;
 }

@@ -64,6 +64,11 @@ impl Choice {
         let is = |chosen: &String| chosen == name;
         (self.only.is_empty() || self.only.iter().any(is)) && !self.skip.iter().any(is)
     }
+
+    /// Whether this check is reported where it fails and another one needs it: the operator did not leave it out.
+    pub fn tells_failure_of(&self, name: &str) -> bool {
+        !self.skip.iter().any(|chosen| chosen == name)
+    }
 }
 
 #[cfg(test)]

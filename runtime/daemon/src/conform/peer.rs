@@ -33,14 +33,14 @@ pub async fn start(trial: &mut Trial, command: &str) {
         }
         Err(why) => Err(why),
     };
-    trial
-        .check("peer", async |trial| {
-            outcome?;
-            meet(trial).await
-        })
-        .await;
-    if !trial.place.choice.has("peer") {
-        let _ = meet(trial).await; // who stays away shows in what cannot be delivered
+    let meet = async |trial: &Trial| {
+        outcome?;
+        meet(trial).await
+    };
+    if trial.place.choice.has("peer") {
+        trial.check("peer", meet).await;
+    } else if let Err(why) = meet(trial).await {
+        trial.fail_needed("peer", why);
     }
 }
 

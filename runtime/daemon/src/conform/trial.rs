@@ -103,6 +103,8 @@ pub struct Trial {
     pub house: ScriptedRuntime,
     /// Whether the account is started.
     pub live: bool,
+    /// Why it is not, where that is not in the report.
+    pub not_started: Option<String>,
     /// Values that must appear nowhere.
     pub hidden: Vec<(String, String)>,
     /// Every reason the plugin gave.
@@ -153,6 +155,7 @@ impl Trial {
             schema: None,
             house,
             live: false,
+            not_started: None,
             hidden: vec![],
             reasons: Mutex::default(),
             at: Mutex::new(at),
@@ -213,8 +216,19 @@ impl Trial {
     /// Notes a check that needs the account, which is not started.
     pub fn skip(&mut self, name: &'static str) {
         if self.place.choice.has(name) {
+            if let Some(why) = self.not_started.take() {
+                self.fail_needed("start", why);
+            }
             self.report.begin(name);
             self.report.add(name, Outcome::Skipped("its account is not started".into()), Duration::ZERO);
+        }
+    }
+
+    /// Notes that a check failed which was not chosen, and which a chosen one needs.
+    pub fn fail_needed(&mut self, name: &'static str, why: String) {
+        if self.place.choice.tells_failure_of(name) {
+            self.report.begin(name);
+            self.report.add(name, Outcome::Failed(why), Duration::ZERO);
         }
     }
 
