@@ -265,7 +265,20 @@ fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachmen
         reply_to: reply_to(&message),
         timestamp: Timestamp(message.date.saturating_mul(1000)),
         attachments: attachment.into_iter().collect(),
-        text: message.text.or(message.caption).unwrap_or_default(),
+        text: to_us(message.text.or(message.caption).unwrap_or_default(), own),
+    }
+}
+
+/// A text whose first word is a command for the bot by its name, as `/clear@our_bot`, without the name: what the bot is
+/// called, an agent need not know. A command for another bot keeps that one's name, in a private chat, too.
+fn to_us(text: String, own: &Own) -> String {
+    let word = text.split_whitespace().next().unwrap_or_default();
+    let named = word.split_once('@').filter(|(command, name)| {
+        command.starts_with('/') && command.len() > 1 && name.eq_ignore_ascii_case(&own.username)
+    });
+    match named {
+        Some((command, name)) => text.replacen(&format!("{command}@{name}"), command, 1),
+        None => text,
     }
 }
 

@@ -100,6 +100,29 @@ fn who_is_mentioned_in_a_group() {
 }
 
 #[test]
+fn a_command_for_the_bot_loses_its_name_and_one_for_another_keeps_it() {
+    for (text, want) in [
+        ("/clear", "/clear"),
+        ("/clear@VestibuleBot", "/clear"),
+        (" /clear@vestibulebot\nplease", " /clear\nplease"),
+        ("/clear@other_bot", "/clear@other_bot"),
+        ("/clear@vestibulebot2", "/clear@vestibulebot2"),
+        ("/ask@vestibulebot of /ask@vestibulebot", "/ask of /ask@vestibulebot"),
+        ("/@vestibulebot", "/@vestibulebot"),
+        ("hi /clear@vestibulebot", "hi /clear@vestibulebot"),
+        ("me@vestibulebot", "me@vestibulebot"),
+        ("", ""),
+    ] {
+        assert_eq!(to_us(text.into(), &own()), want, "{text}");
+        if !text.is_empty() {
+            for chat in [private(), group()] {
+                assert_eq!(heard(&update(chat, json!({ "text": text }))).text, want, "{text}");
+            }
+        }
+    }
+}
+
+#[test]
 fn threads_are_topics_only() {
     let thread = |extra| heard(&update(group(), extra)).thread_id.map(|thread| thread.0);
     let topic = json!({ "text": "x", "message_thread_id": 12, "is_topic_message": true });
