@@ -16,9 +16,9 @@ use crate::home::Home;
 use crate::house::House;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub struct Manifest {
     pub blob_bytes: u64,
     /// The files of messages that are on record, and were missing in the home already.
     pub missing: Vec<String>,
-    /// Of each part of a home: whether it is in.
+    /// Of each part that the home has: whether it is in.
     pub parts: BTreeMap<String, bool>,
 }
 
@@ -72,18 +72,35 @@ fn make(home: &Home, folder: &Path) -> Result<()> {
     }
     let above = folder.parent().and_then(|above| fs::canonicalize(above).ok());
     let above = above.ok_or_else(|| refused("the folder above it is not there"))?;
-    if home.places().iter().any(|place| above.starts_with(place)) {
+    // What is there may be a link that leads into the home.
+    let at = fs::canonicalize(folder).unwrap_or(above);
+    if home.places().iter().any(|place| at.starts_with(place)) {
         return Err(refused("it lies in the home, and would be lost with it"));
     }
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        made => return made.context(|| format!("cannot make {}", folder.display())),
+        made => {
+            return made.context(|| format!("cannot make {}", folder.display())).and_then(|()| claim(folder));
+        }
     }
     let mut entries = fs::read_dir(folder).context(|| format!("cannot read {}", folder.display()))?;
     if entries.next().is_some() {
         return Err(refused("it is not empty; name one that is not there yet"));
     }
-    Ok(())
+    fs::set_permissions(folder, Permissions::from_mode(0o700))
+        .context(|| format!("cannot shut {} to others", folder.display()))?;
+    claim(folder)
+}
+
+/// Takes a folder for one backup: SQLite fills a database that is there and empty, and of two backups one makes it.
+fn claim(folder: &Path) -> Result<()> {
+    match File::options().write(true).create_new(true).mode(0o600).open(folder.join(DATABASE)) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::Refused(format!(
+            "{} cannot hold a backup: another one is being made in it; name another folder",
+            folder.display()
+        ))),
+        made => made.map(drop).context(|| format!("cannot write to {}", folder.display())),
+    }
 }
 
 /// All but the database, which is copied already; the manifest last.
@@ -101,10 +118,14 @@ fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
     }
     let mut parts = BTreeMap::from([(DATABASE, true), (BLOBS, true)].map(|(part, is)| (part.to_owned(), is)));
     for part in OPERATORS {
-        parts.insert(part.to_owned(), copy_if_there(&home.root().join(part), &folder.join(part))?);
+        if copy_if_there(&home.root().join(part), &folder.join(part))? {
+            parts.insert(part.to_owned(), true);
+        }
     }
-    for part in ["groups", "sessions/*/*/out", "plugins"] {
-        parts.insert(part.to_owned(), false);
+    for (part, at) in [("groups", "groups"), ("sessions/*/*/out", "sessions"), ("plugins", "plugins")] {
+        if fs::read_dir(home.root().join(at)).is_ok_and(|mut entries| entries.next().is_some()) {
+            parts.insert(part.to_owned(), false);
+        }
     }
     let manifest = Manifest {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -120,9 +141,16 @@ fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// Copies a file, whose copy is its owner's alone whatever the mode it had; how many bytes it has.
+fn copy_private(from: &Path, to: &Path) -> std::io::Result<u64> {
+    let bytes = fs::copy(from, to)?;
+    fs::set_permissions(to, Permissions::from_mode(0o600))?;
+    Ok(bytes)
+}
+
 /// Copies a file; false when it is not there.
 fn copy_if_there(from: &Path, to: &Path) -> Result<bool> {
-    match fs::copy(from, to) {
+    match copy_private(from, to) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).context(|| format!("cannot copy {}", from.display())),

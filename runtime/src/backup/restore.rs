@@ -1,6 +1,6 @@
 //! From a backup to a home.
 
-use super::{BLOBS, DATABASE, MANIFEST, Manifest, OPERATORS, copy_if_there, flush};
+use super::{BLOBS, DATABASE, MANIFEST, Manifest, OPERATORS, copy_if_there, copy_private, flush};
 use crate::attachments::{Limits, Store};
 use crate::clock;
 use crate::db;
@@ -52,8 +52,8 @@ pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
     }
     let database = home.root().join(RESTORING);
     forget_rests(&home)?;
-    let copied =
-        fs::copy(from.join(DATABASE), &database).context(|| format!("cannot copy {}", from.display()))?;
+    let copied = copy_private(&from.join(DATABASE), &database)
+        .context(|| format!("cannot copy {}", from.display()))?;
     let taken = is_whole(from, &manifest, copied).and_then(|()| take(&home, &database, &from.join(BLOBS)));
     let (blobs, missing) = taken.inspect_err(|_| drop(forget_rests(&home)))?;
     let mut taken = Vec::new();

@@ -5,6 +5,7 @@ use crate::traffic::{CHATS, Traffic, aborted};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +57,8 @@ fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
         parts.filter(|(_, part)| **part == is).map(|(part, _)| part.as_str()).collect::<Vec<_>>()
     };
     assert_eq!(parts(true), ["attachments", "vestibule.db", "vestibule.toml"]);
-    assert_eq!(parts(false), ["groups", "plugins", "plugins.lock", "sessions/*/*/out"]);
+    // What the home has not is no part of it.
+    assert_eq!(parts(false), ["groups", "sessions/*/*/out"]);
     assert_eq!([&manifest["blobs"], &manifest["blob_bytes"]], [1, 9]);
     // It is whole by itself, its owner's alone, and no second one is put into it.
     let copied: Vec<i64> = rows(&Path::new(&to).join("vestibule.db"), "SELECT COUNT(*) FROM messages_in");
@@ -99,6 +101,58 @@ fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
     fs::remove_file(Path::new(&to).join("backup.json")).unwrap();
     assert!(told(&other, &["restore", &to, "--replace"], 1).contains("is no backup, or was never completed"));
     assert_eq!(other.query::<i64>("SELECT COUNT(*) FROM sessions WHERE set_back"), [0]);
+}
+
+/// The bits of the modes below a folder that are for others than its owner.
+fn open_to_others(folder: &Path) -> Vec<PathBuf> {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    let below = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    std::iter::once(folder.to_owned()).chain(below).filter(|path| mode(path) & 0o077 != 0).collect()
+}
+
+#[test]
+fn a_backup_and_what_is_made_of_it_are_their_owners_alone() {
+    let (folder, to) = aside();
+    let house = House::new("").up();
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set(&house.home.path().join("vestibule.toml"), 0o644);
+    // A folder that is there, and one to which a link leads.
+    fs::create_dir(&to).unwrap();
+    set(Path::new(&to), 0o755);
+    let inside = house.home.path().join("groups/inside");
+    fs::create_dir(&inside).unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&inside, &link).unwrap();
+    assert!(told(&house, &["backup", link.to_str().unwrap()], 1).contains("it lies in the home"));
+    house.ok(&["backup", &to]);
+    assert_eq!(open_to_others(Path::new(&to)), [""; 0].map(PathBuf::from));
+    drop(house);
+
+    // As it comes from another machine.
+    for name in ["vestibule.db", "vestibule.toml"] {
+        set(&Path::new(&to).join(name), 0o644);
+    }
+    let other = House::at(tempfile::tempdir().unwrap());
+    set(other.home.path(), 0o755);
+    other.ok(&["restore", &to]);
+    assert_eq!(open_to_others(other.home.path()), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn of_two_backups_into_one_folder_one_is_refused_in_words() {
+    let house = House::new("").up();
+    for _ in 0..5 {
+        let (_folder, to) = aside();
+        let run = || house.run(&["backup", &to]);
+        let both = std::thread::scope(|threads| {
+            let other = threads.spawn(run);
+            [run(), other.join().unwrap()]
+        });
+        let refused = both.iter().find(|output| !output.status.success()).expect("one of them");
+        let words = String::from_utf8_lossy(&refused.stderr);
+        assert!(words.contains("another one is being made") || words.contains("is not empty"), "{words}");
+        assert!(both.iter().any(|output| output.status.success()), "{words}");
+    }
 }
 
 /// A copy of the one file is a copy of the database.
