@@ -416,6 +416,25 @@ fn foreign_folder_is_served(what: &str, in_sql: &str, out_sql: &str, provider: &
     assert_eq!(read.iter().map(|reply| reply.seq).collect::<Vec<_>>(), [3], "{what}");
 }
 
+/// A primary key that is a text may be missing, or as long as a file.
+#[test]
+fn a_reply_without_a_usable_id_is_named_by_its_number() {
+    for id in ["NULL", "CAST(zeroblob(5000) AS TEXT)"] {
+        let mut session = Session::script("echo hi", "");
+        session.ask(2, "hello");
+        session.stop();
+        let outbound = session.dir.outbound_db_real();
+        let db = Connection::open_with_flags(outbound, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+        db.execute(&format!("UPDATE messages_out SET id = {id}"), []).unwrap();
+        drop(db);
+        let error = OutboundReader::open(&session.dir, false).unwrap().replies(0, 9).unwrap_err();
+        assert!(
+            error.to_string().contains("the row 3 of messages_out has no id, or one of more than"),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn a_program_answers() {
     let mut session =

@@ -335,7 +335,10 @@ impl Watch<'_> {
         let (batch, tool_silence_ms) = match self.read_batch() {
             Ok(batch) => batch,
             Err(vestibule_session::Error::Busy(_)) => return Ok(false),
-            Err(error) => return Err(spoilt(error)),
+            Err(vestibule_session::Error::Damaged(why)) => {
+                return Err(spoilt(format!("outbound.db is damaged: {why}")));
+            }
+            Err(error) => return Err(spoilt(format!("outbound.db: {error}"))),
         };
         self.look_again = false;
         if self.tool_silence_ms != tool_silence_ms {

@@ -404,10 +404,18 @@ mod reader {
             );
             let mut statement = self.db.prepare(&sql)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let without_id = |seq: i64| {
+                let why = format!(
+                    "the row {seq} of messages_out has no id, or one of more than {FIELD_BYTES_MAX} bytes"
+                );
+                Error::Damaged(why)
+            };
             let rows = statement.query_map([after_seq, limit], |r| {
-                Ok(MessageOut {
-                    id: r.get(0)?,
-                    seq: r.get(1)?,
+                let (id, seq): (Option<String>, i64) = (r.get(0)?, r.get(1)?);
+                let Some(id) = id else { return Ok(Err(seq)) };
+                Ok(Ok(MessageOut {
+                    id,
+                    seq,
                     in_reply_to: r.get(2)?,
                     timestamp: r.get(3)?,
                     deliver_after: r.get(4)?,
@@ -417,9 +425,9 @@ mod reader {
                     thread_id: r.get(8)?,
                     content: r.get(9)?,
                     account: r.get(10)?,
-                })
+                }))
             })?;
-            let found = rows.collect::<rusqlite::Result<Vec<MessageOut>>>()?;
+            let found = rows.map(|row| row?.map_err(without_id)).collect::<Result<Vec<MessageOut>>>()?;
             // A damaged index leads back and forth, and its reader in circles.
             let mut last = after_seq;
             for reply in &found {
