@@ -41,7 +41,7 @@ pub enum Command {
     /// Agents: identities with a folder and a provider
     #[command(subcommand)]
     Agent(AgentVerb),
-    /// Chats that are known
+    /// Messaging groups: the chats that are known, whatever their platform calls them (room, group, repository …)
     #[command(subcommand)]
     MessagingGroup(MessagingGroupVerb),
     /// Which agent listens in which chat, and how
@@ -267,7 +267,7 @@ pub struct ChatPlace {
 pub enum WiringVerb {
     /// Show all
     List(Output),
-    /// Wire an agent to a chat
+    /// Wire an agent to a chat; it also gets a destination of the chat's name, with which it can write there
     Create {
         /// The agent
         #[arg(long)]

@@ -121,7 +121,10 @@ pub fn answer(verb: &str, value: &Value) {
         _ => {}
     }
     if let Some(rows) = value.as_array() {
-        return table(columns(verb), rows);
+        return match verb {
+            "dropped-message.list" => table(columns(verb), &reasons_in_words(rows.clone())),
+            _ => table(columns(verb), rows),
+        };
     }
     let (room, done) = verb.split_once('.').unwrap_or((verb, "done"));
     let name =
@@ -229,7 +232,10 @@ fn backup(value: &Value) {
         parts.map(|(part, _)| part.as_str()).collect::<Vec<_>>().join(", ")
     };
     println!("  in it: {}", of(true));
-    println!("  not in it: {}", of(false));
+    let left = of(false);
+    if !left.is_empty() {
+        println!("  not in it: {left}");
+    }
     println!("  what agents write (groups, out) is copied by you, at best while nothing runs");
     let missing = value["missing"].as_array().map_or(0, Vec::len);
     if missing > 0 {
@@ -271,14 +277,16 @@ fn status(value: &Value) {
     table(&["what", "used", "most"], &rows("of_the_user"));
     println!("\nchannels");
     table(&["channel", "account", "state", "webhook", "reason"], &rows("channels"));
+    let modules = rows("modules");
+    if !modules.is_empty() {
+        println!("\nmodules that do not work");
+        table(&["name", "state", "reason"], &modules);
+    }
     let refused = rows("webhooks_refused");
     if !refused.is_empty() {
         println!("\nwebhooks that were refused since the start");
         table(&["channel", "account", "status", "count", "last_at", "reason"], &refused);
     }
-    let deliveries = value["deliveries"].as_object().map(|counts| {
-        counts.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
-    });
     let session = |state: &str| value["sessions"][state].as_i64().unwrap_or_default();
     println!(
         "\nsessions   {}: {} with a runner, {} waiting, {} failing, {} quarantined",
@@ -291,12 +299,7 @@ fn status(value: &Value) {
     if value["runners"]["reason"].is_string() {
         println!("runners    {}", word(&value["runners"]["reason"]));
     }
-    let given_up = value["deliveries"]["failed"].as_u64().is_some();
-    let hint = if given_up { "; `vestibule delivery list` shows why" } else { "" };
-    println!(
-        "deliveries {}{hint}",
-        deliveries.filter(|text| !text.is_empty()).unwrap_or_else(|| "none".into())
-    );
+    println!("deliveries {}", on_their_way(value));
     if value["dropped_total"]["messages"].as_u64().is_some_and(|messages| messages > 0) {
         let total = &value["dropped_total"];
         println!(
@@ -333,9 +336,27 @@ fn status(value: &Value) {
         println!("\nleft out");
         table(
             &["channel", "account", "platform_id", "reason", "message_count", "last_sender"],
-            &renamed(dropped),
+            &reasons_in_words(renamed(dropped)),
         );
     }
+}
+
+/// How many deliveries are how, and what shows more of those that do not go out by themselves at once.
+fn on_their_way(status: &Value) -> String {
+    let counts = status["deliveries"].as_object().filter(|counts| !counts.is_empty());
+    let Some(counts) = counts else { return "none".to_owned() };
+    let one = |(state, count): (&String, &Value)| match (state.as_str(), word(&status["next_deferred"])) {
+        ("deferred", until) if !until.is_empty() => format!("{count} deferred (the next until {until})"),
+        _ => format!("{count} {state}"),
+    };
+    let all = counts.iter().map(one).collect::<Vec<_>>().join(", ");
+    let unsent = ["failed", "parked", "held", "unknown", "deferred"];
+    let hint = if unsent.iter().any(|state| counts.contains_key(*state)) {
+        "; `vestibule delivery list` shows why"
+    } else {
+        ""
+    };
+    format!("{all}{hint}")
 }
 
 fn renamed(rows: Vec<Value>) -> Vec<Value> {
@@ -344,6 +365,29 @@ fn renamed(rows: Vec<Value>) -> Vec<Value> {
         row
     };
     rows.into_iter().map(rename).collect()
+}
+
+fn reasons_in_words(rows: Vec<Value>) -> Vec<Value> {
+    let in_words = |mut row: Value| {
+        row["reason"] = why_left_out(row["reason"].as_str().unwrap_or_default()).into();
+        row
+    };
+    rows.into_iter().map(in_words).collect()
+}
+
+/// Why a message was left out, for people: of a plugin's own code the words of its name. What is no code, as a module's
+/// reason, stays as it is.
+fn why_left_out(reason: &str) -> String {
+    match reason {
+        "no_agent_wired" => "no agent was wired to the chat".to_owned(),
+        "no_agent_engaged" => "no agent wired to the chat wakes for it".to_owned(),
+        "own_message" => "the account's own message".to_owned(),
+        "edited" => "an edit of an earlier message".to_owned(),
+        code if code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') => {
+            code.replace('_', " ")
+        }
+        words => words.to_owned(),
+    }
 }
 
 /// Prints a table.
@@ -450,6 +494,40 @@ mod tests {
             assert!(text.ends_with('\n') && !text.contains(harmful), "{round}: {text:?}");
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
             assert!(longest <= columns.len() * (WORD_CHARS_MAX + 2), "{round}: {longest}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_delivered_is_told_with_where_to_look() {
+        let until = "2030-01-01T00:00:00.000Z";
+        for (counts, want) in [
+            (json!({}), "none"),
+            (json!({ "delivered": 3, "pending": 1 }), "3 delivered, 1 pending"),
+            (json!({ "failed": 1 }), "1 failed; `vestibule delivery list` shows why"),
+            (json!({ "parked": 1 }), "1 parked; `vestibule delivery list` shows why"),
+            (json!({ "held": 2 }), "2 held; `vestibule delivery list` shows why"),
+            (json!({ "unknown": 1 }), "1 unknown; `vestibule delivery list` shows why"),
+            (json!({ "dropped": 1 }), "1 dropped"),
+            (
+                json!({ "deferred": 1 }),
+                "1 deferred (the next until 2030-01-01T00:00:00.000Z); `vestibule delivery list` shows why",
+            ),
+        ] {
+            let next = counts.get("deferred").map(|_| until);
+            assert_eq!(on_their_way(&json!({ "deliveries": counts, "next_deferred": next })), want);
+        }
+    }
+
+    #[test]
+    fn a_reason_is_told_in_words() {
+        for (reason, want) in [
+            ("no_agent_wired", "no agent was wired to the chat"),
+            ("no_agent_engaged", "no agent wired to the chat wakes for it"),
+            ("group_has_a_new_id", "group has a new id"),
+            ("the module guard: snake_case is Rude", "the module guard: snake_case is Rude"),
+        ] {
+            let rows = reasons_in_words(vec![json!({ "reason": reason })]);
+            assert_eq!(rows[0]["reason"], want);
         }
     }
 

@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
-use vestibule_plugin_api::{Capability, Health, PluginKind};
+use vestibule_plugin_api::{ACTION, AGENT, Capability, Health, PluginKind};
 
 /// How many sessions and drops are shown.
 const SHOWN: i64 = 20;
+/// Why a channel without a plugin does nothing.
+const NO_PLUGIN: &str = "no plugin speaks it: `vestibule plugin list` shows those there are";
 /// How long the accounts of a plugin are waited for, and how often they are looked at.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 const START_LOOK: Duration = Duration::from_millis(10);
@@ -23,21 +25,22 @@ const START_LOOK: Duration = Duration::from_millis(10);
 pub async fn status(house: &House) -> Result<Value> {
     let rows = |db: &Connection| {
         Ok((
-            drops::recent(db, SHOWN)?,
+            with_wired(db, drops::recent(db, SHOWN)?)?,
             drops::totals(db)?,
             ledger::session_counts(db, clock::now())?,
             in_trouble(db)?,
-            ledger::delivery_counts(db)?,
+            (ledger::delivery_counts(db)?, ledger::next_deferred(db)?, ledger::waiting_for_adapter(db)?),
             agents::list(db)?,
         ))
     };
     let (dropped, (dropped_messages, dropped_chats), sessions, in_trouble, deliveries, agents) =
         house.central.read(rows).await?;
+    let (deliveries, next_deferred, waiting) = deliveries;
     let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
     let unwired: Vec<Value> = dropped
         .iter()
-        .filter(|drop| drop.reason == NO_AGENT_WIRED)
-        .map(|drop| {
+        .filter(|(drop, is_wired)| drop.reason == NO_AGENT_WIRED && !is_wired)
+        .map(|(drop, _)| {
             json!({
                 "channel": drop.channel_type,
                 "account": drop.account,
@@ -48,18 +51,14 @@ pub async fn status(house: &House) -> Result<Value> {
             })
         })
         .collect();
-    let mut channels: Vec<Value> = house
-        .plugins
-        .registry
-        .all()
-        .iter()
-        .filter(|link| link.manifest.kind == PluginKind::Channel)
-        .flat_map(|link| channels(house, link))
-        .collect();
+    let links = house.plugins.registry.all();
+    let (modules, of_channels): (Vec<_>, Vec<_>) =
+        links.iter().partition(|link| link.manifest.kind == PluginKind::Module);
+    let mut channels: Vec<Value> = of_channels.iter().flat_map(|link| channels(house, link)).collect();
     channels.extend(plugins::without_plugin(&house.plugins).map(|(channel, account)| {
-        let reason = "no plugin speaks it: `vestibule plugin list` shows those there are";
-        json!({ "channel": channel, "account": account, "state": "off", "reason": reason })
+        json!({ "channel": channel, "account": account, "state": "off", "reason": NO_PLUGIN })
     }));
+    tell_waiting(&mut channels, &waiting, |channel| house.plugins.registry.channel(channel).is_some());
     let sandbox = house.launcher.sandbox().await;
     let scarce = tokio::task::spawn_blocking(scarce::measure).await.unwrap_or_default();
     Ok(json!({
@@ -72,16 +71,62 @@ pub async fn status(house: &House) -> Result<Value> {
         "processors": launcher::processors(),
         "of_the_user": scarce,
         "channels": channels,
+        "modules": modules.iter().map(|link| plugin(link)).filter(|row| row["state"] != "loaded").collect::<Vec<_>>(),
         "webhooks_refused": webhooks_refused(house),
         "sessions": sessions,
         "in_trouble": in_trouble,
         "filling": filling(house),
         "runners": runners(house),
         "deliveries": deliveries,
+        "next_deferred": next_deferred.map(vestibule_session::format_time),
         "dropped_total": { "messages": dropped_messages, "chats": dropped_chats },
         "unwired": unwired,
-        "dropped": dropped.iter().filter(|drop| drop.reason != NO_AGENT_WIRED).collect::<Vec<_>>(),
+        "dropped": dropped.iter().map(|(drop, _)| drop).filter(|drop| drop.reason != NO_AGENT_WIRED).collect::<Vec<_>>(),
     }))
+}
+
+/// Whether an agent is wired to the chat of each by now. What was left out before stays on record.
+fn with_wired(db: &Connection, dropped: Vec<drops::Drop>) -> Result<Vec<(drops::Drop, bool)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM messaging_groups g JOIN wirings w ON w.messaging_group_id = g.id \
+         WHERE g.channel_type = ?1 AND g.account = ?2 AND g.platform_id = ?3)",
+    )?;
+    let mut one = |drop: drops::Drop| {
+        let is_wired =
+            statement.query_row([&drop.channel_type, &drop.account, &drop.platform_id], |r| r.get(0))?;
+        Ok((drop, is_wired))
+    };
+    dropped.into_iter().map(&mut one).collect()
+}
+
+/// Says of each account how many replies wait for it, also of one that is no account here: what was sent to it waits all
+/// the same. Pure.
+fn tell_waiting(
+    channels: &mut Vec<Value>,
+    waiting: &[(String, String, i64)],
+    has_plugin: impl Fn(&str) -> bool,
+) {
+    for (channel, account, count) in waiting {
+        let wait = match count {
+            1 => "one reply waits for it".to_owned(),
+            count => format!("{count} replies wait for it"),
+        };
+        let known =
+            channels.iter_mut().find(|row| row["channel"] == **channel && row["account"] == **account);
+        if let Some(row) = known {
+            let why = row["reason"].as_str().map(|why| format!("; {why}")).unwrap_or_default();
+            row["reason"] = format!("{wait}{why}").into();
+            continue;
+        }
+        let why = match (channel.as_str(), has_plugin(channel)) {
+            (AGENT, false) => "no module takes what agents write to each other".to_owned(),
+            (AGENT | ACTION, _) => "see its module with `vestibule plugin list`".to_owned(),
+            (_, true) => format!("no such account: add [channels.{channel}.{account}] to vestibule.toml"),
+            (_, false) => NO_PLUGIN.to_owned(),
+        };
+        let reason = format!("{wait}; {why}");
+        channels.push(json!({ "channel": channel, "account": account, "state": "off", "reason": reason }));
+    }
 }
 
 /// The sessions with a folder that is half full or more: beyond its limit it ends their runs.
@@ -279,6 +324,26 @@ fn plugin(link: &Link) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_an_account_is_told_with_it() {
+        let live = json!({ "channel": "x", "account": "main", "state": "live", "reason": null });
+        let broken = json!({ "channel": "x", "account": "two", "state": "broken", "reason": "no token" });
+        for (channel, account, count, want) in [
+            ("x", "main", 1, "one reply waits for it"),
+            ("x", "two", 2, "2 replies wait for it; no token"),
+            ("x", "three", 3, "3 replies wait for it; no such account: add [channels.x.three]"),
+            ("y", "main", 1, "one reply waits for it; no plugin speaks it"),
+            (AGENT, "main", 1, "one reply waits for it; no module takes"),
+            (ACTION, "main", 1, "one reply waits for it; see its module"),
+        ] {
+            let mut rows = vec![live.clone(), broken.clone()];
+            tell_waiting(&mut rows, &[(channel.into(), account.into(), count)], |channel| channel == "x");
+            let row = rows.iter().find(|row| row["channel"] == channel && row["account"] == account);
+            let said = row.and_then(|row| row["reason"].as_str()).unwrap_or_default();
+            assert!(said.starts_with(want), "{channel} {account}: {said}");
+        }
+    }
 
     #[test]
     fn who_is_not_live_is_told_in_a_sentence() {

@@ -89,15 +89,6 @@ pub fn forget(db: &Connection, before: Timestamp, limit: u32) -> Result<usize> {
     Ok(statement.execute(params![before.0, limit])?)
 }
 
-/// Forgets that a chat was not wired, once it is.
-pub fn forget_unwired(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<()> {
-    db.execute(
-        "DELETE FROM drops WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND reason = ?4",
-        [channel, account, chat, NO_AGENT_WIRED],
-    )?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,8 +112,6 @@ mod tests {
         let want = [(NO_AGENT_ENGAGED.to_owned(), 1, None, 3), (NO_AGENT_WIRED.to_owned(), 2, Some(512), 2)];
         assert_eq!(told, want);
         assert_eq!(totals(&db).expect("they are counted"), (3, 1));
-        forget_unwired(&db, "x", "main", "c").expect("it is wired");
-        assert_eq!(recent(&db, 10).expect("rows").len(), 1);
     }
 
     #[test]

@@ -358,6 +358,26 @@ pub fn delivery_counts(db: &Connection) -> Result<BTreeMap<String, i64>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// What waits for its adapter, counted by channel and account, with what waits behind it.
+pub fn waiting_for_adapter(db: &Connection) -> Result<Vec<(String, String, i64)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT channel_type, account, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled \
+         WHERE settled_at IS NULL AND state IN ('parked', 'unknown', 'pending') AND channel_type IS NOT NULL \
+         AND account IS NOT NULL GROUP BY channel_type, account HAVING SUM(state <> 'pending') > 0",
+    )?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// When the next of the deliveries goes out whose agents named a time.
+pub fn next_deferred(db: &Connection) -> Result<Option<Timestamp>> {
+    let mut statement = db.prepare_cached(
+        "SELECT MIN(due_at) FROM deliveries INDEXED BY deliveries_set_aside \
+         WHERE state IN ('deferred', 'held', 'failed', 'dropped') AND state = 'deferred'",
+    )?;
+    Ok(statement.query_row([], |r| r.get::<_, Option<i64>>(0))?.map(Timestamp))
+}
+
 /// Counts deliveries that went well.
 pub(super) fn count_delivered(db: &Connection, settled: Settled) -> Result<()> {
     if settled == Settled::Delivered {

@@ -83,6 +83,17 @@ fn what_reaches_no_agent_is_listed_and_counted() {
     let list = house.json(&["dropped-message", "list"]);
     assert_eq!((&list[0]["channel"], &list[0]["messages"]), (&"terminal".into(), &2.into()), "{list}");
     assert!(house.ok(&["status"]).contains("2 messages in 1 chats; `vestibule dropped-message list`"));
+    assert!(house.ok(&["dropped-message", "list"]).contains("no agent was wired to the chat"));
+    assert_eq!(house.json(&["status"])["unwired"].as_array().unwrap().len(), 1);
+
+    // Once the chat is wired, nothing is to be done, and what was left out stays on record.
+    house.ok(&["wiring", "create", "--agent", "assistant", "--channel", "terminal", "--chat", "local"]);
+    let status = house.json(&["status"]);
+    assert_eq!(
+        (&status["unwired"], &status["dropped_total"]["messages"]),
+        (&serde_json::json!([]), &2.into())
+    );
+    assert_eq!(house.json(&["dropped-message", "list"]), list);
 }
 
 /// A name that no destination has: the message is on record, its agent is told, and the others go out.

@@ -3,7 +3,7 @@
 use super::{Outcome, answer, args};
 use crate::error::Result;
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
-use crate::{agents, clock, destinations, drops, ledger, messaging_groups, wirings};
+use crate::{agents, clock, destinations, ledger, messaging_groups, wirings};
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -89,7 +89,6 @@ pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
     let wiring = wirings::create(db, wiring, now)?;
     let wanted = agents::local_name(chat.name.as_deref().unwrap_or(&chat.platform_id));
     destinations::ensure(db, &agent.id, &wanted, &chat.id, now)?;
-    drops::forget_unwired(db, &chat.channel_type, &chat.account, &chat.platform_id)?;
     answer(&described(db, &wiring)?, ledger::destinations_changed(db, &agent.id)?)
 }
 
