@@ -284,7 +284,7 @@ fn a_reply_that_cannot_be_delivered_is_told_at_once() {
 #[test]
 fn a_quarantined_session_is_told_at_once() {
     let house = House::new("").up();
-    let spoils = "sh -c 'yes >\"$TMPDIR/../outbound.db\" & sleep 60'";
+    let spoils = "sh -c 'yes | head -c 100000 >\"$TMPDIR/../outbound.db\"; sleep 60'";
     house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", spoils]);
     for (text, lines) in [(Some("hello"), ""), (None, "one\ntwo\n")] {
         let (output, words) = chat(&house, text, lines);
