@@ -1,6 +1,7 @@
 //! What an agent asks for that is no message: the module that lists the action is asked outside every
 //! transaction, and what it answers is performed in the one that settles the delivery.
 
+use super::effects::{self, Effects, Hook};
 use super::lane::give_up;
 use super::note;
 use crate::agents;
@@ -8,16 +9,15 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::house::House;
 use crate::ledger::{self, Delivery};
-use crate::plugins::{CallError, Link, bounded};
+use crate::plugins::{CallError, Link};
 use crate::sessions;
 use rusqlite::Connection;
-use vestibule_plugin_api::{Action, Agent, Effect, PluginError};
+use vestibule_plugin_api::{Action, Agent, PluginError};
 
 /// What will be done about one action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    refused: Option<String>,
-    notes: Vec<String>,
+    effects: Effects,
     hops: u32,
 }
 
@@ -31,7 +31,8 @@ pub async fn ask(house: &House, link: &Link, delivery: &Delivery) -> std::result
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.ok_or_else(|| CallError::Plugin(PluginError::refused("its session is gone")))?;
     let hops = facts.hops;
-    plan(link.action(facts).await?, hops).map_err(|why| note::wrong_answer(link, "action", &why))
+    let effects = effects::read(Hook::Action, link.action(facts).await?);
+    Ok(Plan { effects: effects.map_err(|why| note::wrong_answer(link, "action", &why))?, hops })
 }
 
 fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
@@ -48,26 +49,6 @@ fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
     }))
 }
 
-/// Which effects a module may answer `action` with: notes, and one `refuse`.
-fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
-    note::not_too_many(&effects)?;
-    let (mut refused, mut notes) = (None, Vec::new());
-    for effect in effects {
-        match effect {
-            Effect::Note { text } => notes.push(note::checked(text)?),
-            Effect::Refuse { reason } if refused.is_none() => refused = Some(bounded(&reason)),
-            Effect::Refuse { .. } => return Err("more than one `refuse`".to_owned()),
-            _ => return Err("an effect that is neither `note` nor `refuse`".to_owned()),
-        }
-    }
-    Ok(Plan { refused, notes, hops })
-}
-
-/// Why the runtime would refuse such an answer to `action`, if it would.
-pub fn fault(effects: Vec<Effect>) -> Option<String> {
-    plan(effects, 0).err()
-}
-
 /// Performs a plan and settles the delivery: answers the sessions with something new. The agent waits for
 /// an answer, so a note wakes it.
 ///
@@ -81,58 +62,30 @@ pub fn perform(
     now: Timestamp,
 ) -> Result<Vec<String>> {
     let Some(session) = sessions::by_id(db, &delivery.session_id)? else { return Ok(Vec::new()) };
-    for words in &plan.notes {
+    for words in &plan.effects.notes {
         let mut note = note::to_agent(db, &session, words, session_bytes_max, now)?;
         (note.trigger, note.hops) = (true, plan.hops.saturating_add(1));
         ledger::accept(db, &session.id, &note, now)?;
     }
-    match plan.refused.as_deref() {
+    match plan.effects.refusal.as_deref() {
         None => ledger::settle(db, delivery, Ok(None), now)?,
         Some(why) => {
             tracing::warn!(session = session.id, %why, "an action was refused");
             // A module that refuses may say more in a note of its own.
-            if plan.notes.is_empty() {
+            if plan.effects.notes.is_empty() {
                 give_up(db, delivery, why, now)?;
             } else {
                 ledger::settle(db, delivery, Err(why), now)?;
             }
         }
     }
-    Ok(if plan.notes.is_empty() { Vec::new() } else { vec![session.id] })
+    Ok(if plan.effects.notes.is_empty() { Vec::new() } else { vec![session.id] })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vestibule_plugin_api::EFFECTS_MAX;
-
-    #[test]
-    fn which_effects_action_may_have() {
-        let note = || Effect::Note { text: "n".into() };
-        let refuse = || Effect::Refuse { reason: "no".into() };
-        let cases = [
-            (vec![], "done notes=0"),
-            (vec![note(), note()], "done notes=2"),
-            (vec![note(), refuse()], "refused no notes=1"),
-            (vec![refuse(), refuse()], "wrong: more than one"),
-            (vec![Effect::Post { session: None, text: "x".into() }], "wrong: an effect"),
-            (vec![Effect::Tell { agent: "a".into(), text: "x".into() }], "wrong: an effect"),
-            (vec![Effect::Unknown], "wrong: an effect"),
-            (vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9"),
-        ];
-        for (effects, want) in cases {
-            let wrong = want.strip_prefix("wrong: ");
-            let fault = fault(effects.clone());
-            assert_eq!(fault.is_some(), wrong.is_some(), "{effects:?}: {fault:?}");
-            assert!(fault.is_none_or(|why| wrong.is_some_and(|wrong| why.starts_with(wrong))), "{effects:?}");
-            let told = match plan(effects.clone(), 0) {
-                Ok(Plan { refused: None, notes, .. }) => format!("done notes={}", notes.len()),
-                Ok(Plan { refused: Some(why), notes, .. }) => format!("refused {why} notes={}", notes.len()),
-                Err(why) => format!("wrong: {why}"),
-            };
-            assert!(told.starts_with(want), "{effects:?}: {told}");
-        }
-    }
+    use vestibule_plugin_api::Effect;
 
     #[test]
     fn an_action_is_settled_in_the_commit_of_its_notes() {
@@ -167,7 +120,8 @@ mod tests {
             let asked = facts(&db, &delivery).expect("it is read").expect("its session is there");
             assert_eq!((asked.name.as_str(), asked.agent.name.as_str(), asked.hops), ("roll", "ann", 2));
             assert_eq!(asked.content["sides"], 6);
-            let plan = plan(effects, asked.hops).expect("a good answer");
+            let effects = effects::read(Hook::Action, effects).expect("a good answer");
+            let plan = Plan { effects, hops: asked.hops };
             let touched = perform(&db, &delivery, &plan, 0, Timestamp(6)).expect("it is performed");
             assert_eq!(touched, vec!["s"; usize::from(notes > 0)]);
             let story = "SELECT state, last_error FROM deliveries";

@@ -2,6 +2,7 @@
 //! answers is checked, and performed in the one that settles the delivery.
 
 use super::decide::text_of;
+use super::effects::{self, Effects, Hook, Post};
 use super::lane::give_up;
 use super::note;
 use crate::agents;
@@ -10,24 +11,17 @@ use crate::destinations;
 use crate::error::{Error, Result};
 use crate::house::House;
 use crate::ledger::{self, Delivery, Direction, NewAttachment, NewMessage, Written};
-use crate::plugins::{CallError, Link, bounded};
+use crate::plugins::{CallError, Link};
 use crate::sessions;
 use rusqlite::Connection;
 use serde_json::json;
-use vestibule_plugin_api::{AGENT, Agent, Effect, Forwarded, PluginError, SessionRef, TEXT_BYTES_MAX};
+use vestibule_plugin_api::{AGENT, Agent, Forwarded, PluginError, SessionRef};
 
 /// What will be done about one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    outcome: std::result::Result<Post, String>,
-    notes: Vec<String>,
+    effects: Effects,
     hops: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Post {
-    session: Option<String>,
-    text: String,
 }
 
 /// Asks the module about a message.
@@ -40,7 +34,8 @@ pub async fn ask(house: &House, link: &Link, delivery: &Delivery) -> std::result
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.map_err(|why| CallError::Plugin(PluginError::refused(why)))?;
     let hops = facts.hops;
-    plan(link.forward(facts).await?, hops).map_err(|why| note::wrong_answer(link, "forward", &why))
+    let effects = effects::read(Hook::Forward, link.forward(facts).await?);
+    Ok(Plan { effects: effects.map_err(|why| note::wrong_answer(link, "forward", &why))?, hops })
 }
 
 fn facts(db: &Connection, delivery: &Delivery) -> Result<std::result::Result<Forwarded, String>> {
@@ -82,38 +77,6 @@ fn usable(db: &Connection, session_id: &str, agent_group_id: &str) -> Result<boo
     Ok(session.is_some_and(|s| s.agent_group_id == agent_group_id && s.quarantined.is_none()))
 }
 
-/// Which effects a module may answer `forward` with: one `Post` or one `Refuse`, and notes.
-fn plan(effects: Vec<Effect>, hops: u32) -> std::result::Result<Plan, String> {
-    note::not_too_many(&effects)?;
-    let (mut outcome, mut notes) = (None, Vec::new());
-    for effect in effects {
-        let decided = match effect {
-            Effect::Post { text, .. } | Effect::Note { text } if text.len() > TEXT_BYTES_MAX => {
-                return Err(format!("a text has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len()));
-            }
-            Effect::Post { session, text } => Ok(Post { session, text }),
-            Effect::Refuse { reason } => Err(bounded(&reason)),
-            Effect::Note { text } => {
-                notes.push(bounded(&text));
-                continue;
-            }
-            Effect::Tell { .. } | Effect::Unknown => {
-                return Err("an effect that is none of `post`, `refuse` and `note`".to_owned());
-            }
-        };
-        if outcome.replace(decided).is_some() {
-            return Err("more than one `post` or `refuse`".to_owned());
-        }
-    }
-    let outcome = outcome.ok_or("neither `post` nor `refuse`")?;
-    Ok(Plan { outcome, notes, hops })
-}
-
-/// Why the runtime would refuse such an answer to `forward`, if it would.
-pub fn fault(effects: Vec<Effect>) -> Option<String> {
-    plan(effects, 0).err()
-}
-
 /// Performs a plan and settles the delivery: answers the sessions with something new. The permission
 /// is looked at once more, for it may have been withdrawn meanwhile.
 ///
@@ -130,16 +93,17 @@ pub fn perform(
     let Some(source) = sessions::by_id(db, &delivery.session_id)? else { return Ok(touched) };
     let Some(from) = agents::by_id(db, &source.agent_group_id)? else { return Ok(touched) };
     let to = delivery.address.platform_id.as_str();
-    let post = match &plan.outcome {
-        Err(why) => Err(why.clone()),
-        Ok(_) if agents::by_id(db, to)?.is_none() => Err("the agent it is for is gone".to_owned()),
-        Ok(_) if !destinations::allows_agent(db, &from.id, to)? => {
-            Err("it is no destination of this agent any more".to_owned())
+    let (refusal, notes) = (plan.effects.refusal.as_deref().unwrap_or_default(), &plan.effects.notes);
+    let post = match &plan.effects.post {
+        None => Err(refusal),
+        Some(_) if agents::by_id(db, to)?.is_none() => Err("the agent it is for is gone"),
+        Some(_) if !destinations::allows_agent(db, &from.id, to)? => {
+            Err("it is no destination of this agent any more")
         }
-        Ok(Post { session: Some(id), .. }) if !usable(db, id, to)? => {
-            Err("the session it was meant for is none of that agent's, or in quarantine".to_owned())
+        Some(Post { session: Some(id), .. }) if !usable(db, id, to)? => {
+            Err("the session it was meant for is none of that agent's, or in quarantine")
         }
-        Ok(post) => Ok(post),
+        Some(post) => Ok(post),
     };
     match post {
         Ok(post) => {
@@ -164,15 +128,15 @@ pub fn perform(
         Err(why) => {
             tracing::warn!(session = source.id, %why, "a message between agents was refused");
             // A module that refuses may say more in a note of its own.
-            if plan.notes.is_empty() {
-                give_up(db, delivery, &why, now)?;
+            if notes.is_empty() {
+                give_up(db, delivery, why, now)?;
                 touched.push(source.id.clone());
             } else {
-                ledger::settle(db, delivery, Err(&why), now)?;
+                ledger::settle(db, delivery, Err(why), now)?;
             }
         }
     }
-    for words in &plan.notes {
+    for words in notes {
         let note = NewMessage {
             written: Written::Inside { id: crate::id::mint("sys"), source_session_id: None },
             content: json!({ "text": words, "sender": "system", "senderId": "system" }),
@@ -209,7 +173,7 @@ fn attachment(file: crate::attachments::StoredFile) -> NewAttachment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vestibule_plugin_api::EFFECTS_MAX;
+    use vestibule_plugin_api::Effect;
 
     /// Between the module's answer and its commit everything may change.
     #[test]
@@ -262,7 +226,8 @@ mod tests {
                 look_up: false,
             };
             let post = Effect::Post { session: session.map(str::to_owned), text: "hi".into() };
-            let plan = plan(vec![post], 0).expect("a good answer");
+            let effects = effects::read(Hook::Forward, vec![post]).expect("a good answer");
+            let plan = Plan { effects, hops: 0 };
             db.execute_batch(meanwhile).expect("it is SQL");
             let touched = perform(&db, &delivery, &plan, 0, Timestamp(1)).expect("it is performed");
             let story = "SELECT state, last_error FROM deliveries";
@@ -283,38 +248,6 @@ mod tests {
                 is_fine || story.1.as_ref().is_some_and(|why| why.contains(want)),
                 "{meanwhile}: {story:?}"
             );
-        }
-    }
-
-    #[test]
-    fn which_effects_forward_may_have() {
-        let post = || Effect::Post { session: None, text: "x".into() };
-        let refuse = || Effect::Refuse { reason: "no\nmore".into() };
-        let note = || Effect::Note { text: "n".into() };
-        let cases = [
-            (vec![post()], "post notes=0"),
-            (vec![note(), post(), note()], "post notes=2"),
-            (vec![refuse(), note()], "refuse no more notes=1"),
-            (vec![], "wrong: neither `post` nor `refuse`"),
-            (vec![note()], "wrong: neither `post` nor `refuse`"),
-            (vec![post(), refuse()], "wrong: more than one"),
-            (vec![post(), post()], "wrong: more than one"),
-            (vec![Effect::Post { session: None, text: "x".repeat(TEXT_BYTES_MAX) }], "post notes=0"),
-            (vec![post(), Effect::Unknown], "wrong: an effect that is none of"),
-            (vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9 effects"),
-            (vec![Effect::Note { text: "x".repeat(TEXT_BYTES_MAX + 1) }], "wrong: a text has"),
-        ];
-        for (effects, want) in cases {
-            let wrong = want.strip_prefix("wrong: ");
-            let fault = fault(effects.clone());
-            assert_eq!(fault.is_some(), wrong.is_some(), "{effects:?}: {fault:?}");
-            assert!(fault.is_none_or(|why| wrong.is_some_and(|wrong| why.starts_with(wrong))), "{effects:?}");
-            let told = match plan(effects.clone(), 0) {
-                Ok(Plan { outcome: Ok(_), notes, .. }) => format!("post notes={}", notes.len()),
-                Ok(Plan { outcome: Err(why), notes, .. }) => format!("refuse {why} notes={}", notes.len()),
-                Err(why) => format!("wrong: {why}"),
-            };
-            assert!(told.starts_with(want), "{effects:?}: {told}");
         }
     }
 }

@@ -11,6 +11,7 @@ mod action;
 mod card;
 mod decide;
 mod died;
+mod effects;
 mod forward;
 mod lane;
 mod note;
@@ -22,12 +23,10 @@ mod send;
 mod snapshot;
 mod tick;
 
-pub use action::fault as action_fault;
 pub use died::{Died, run_died};
-pub use forward::fault as forward_fault;
+pub use effects::{Hook, fault as effects_fault};
 pub use lane::give_up_parked;
 pub use operator::{drop_one, replay};
-pub use tick::fault as tick_fault;
 
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock::{self, Timestamp};

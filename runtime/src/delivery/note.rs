@@ -9,7 +9,7 @@ use crate::sessions::Session;
 use crate::{destinations, messaging_groups};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use vestibule_plugin_api::{ACTION, Address, EFFECTS_MAX, Effect, PluginError, TEXT_BYTES_MAX};
+use vestibule_plugin_api::{ACTION, Address, PluginError};
 use vestibule_session::{DELIVERY, MessageOut, words};
 
 /// How the ids of notes about what was not delivered begin.
@@ -20,32 +20,6 @@ const UNREAD_MAX: usize = 10;
 const TOLD_MAX: usize = 5;
 /// How much of a message is quoted, in characters.
 const QUOTED_CHARS_MAX: usize = 60;
-
-/// Whether an answer has no more effects than one may have.
-///
-/// # Errors
-/// Says how many it has.
-pub fn not_too_many(effects: &[Effect]) -> std::result::Result<(), String> {
-    match effects.len() {
-        count if count > EFFECTS_MAX => {
-            Err(format!("it asks for {count} effects, the limit is {EFFECTS_MAX}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A module's words, if there are not too many.
-///
-/// # Errors
-/// Says how many there are.
-pub fn checked(text: String) -> std::result::Result<String, String> {
-    match text.len() {
-        size if size > TEXT_BYTES_MAX => {
-            Err(format!("a text has {size} bytes, the limit is {TEXT_BYTES_MAX}"))
-        }
-        _ => Ok(text),
-    }
-}
 
 /// A module's answer has effects that its station does not have: it is refused whole, and reported.
 pub fn wrong_answer(link: &Link, station: &str, why: &str) -> CallError {
@@ -205,16 +179,6 @@ pub fn tell_undelivered(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn how_much_a_module_may_say() {
-        let fits = "x".repeat(TEXT_BYTES_MAX);
-        assert_eq!(checked(fits.clone()), Ok(fits.clone()));
-        assert!(checked(fits + "x").is_err_and(|why| why.contains("1048577 bytes")));
-        let effects = |count| vec![Effect::Note { text: "n".into() }; count];
-        assert_eq!(not_too_many(&effects(EFFECTS_MAX)), Ok(()));
-        assert!(not_too_many(&effects(EFFECTS_MAX + 1)).is_err_and(|why| why.contains("9 effects")));
-    }
 
     fn reply(seq: i64, kind: &str, content: &str) -> MessageOut {
         MessageOut {

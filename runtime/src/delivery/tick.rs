@@ -1,6 +1,7 @@
 //! Modules that want to be asked from time to time. What one answers is performed in the commit that notes
 //! when it was asked: a tick is performed once, whenever the house ends.
 
+use super::effects::{self, Hook};
 use super::note;
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
@@ -10,7 +11,7 @@ use crate::{agents, ledger, plugin_state, sessions};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{ACCOUNT_MAIN, Effect, Manifest, PluginError, StateWrite, Tick};
+use vestibule_plugin_api::{ACCOUNT_MAIN, Manifest, PluginError, StateWrite, Tick};
 
 /// Where it is kept when a module was asked last. No channel type has a `:`.
 const LAST: &str = "last";
@@ -64,7 +65,8 @@ async fn ask(house: &Arc<House>, link: &Link) -> std::result::Result<(), CallErr
     let now = clock::now();
     let effects = link.tick(Tick { last, now }).await?;
     let granted = house.config.plugin(&link.manifest.name).agents;
-    let told = plan(effects, &granted).map_err(|why| note::wrong_answer(link, "tick", &why))?;
+    let effects = effects::read(Hook::Tick { granted: Some(&granted) }, effects);
+    let told = effects.map_err(|why| note::wrong_answer(link, "tick", &why))?.told;
     let (name, limit) = (link.manifest.name.clone(), house.attachments.limits().session_bytes);
     let write = move |db: &Connection| {
         plugin_state::apply(db, &place(&name), ACCOUNT_MAIN, &[StateWrite::set(LAST, now.0.to_string())])?;
@@ -73,30 +75,6 @@ async fn ask(house: &Arc<House>, link: &Link) -> std::result::Result<(), CallErr
     let sessions = house.central.write(write).await.map_err(failed)?;
     sessions.into_iter().for_each(|session_id| house.ring(session_id));
     Ok(())
-}
-
-/// Which effects a module may answer `tick` with: words for agents that the operator lets it tell.
-fn plan(effects: Vec<Effect>, granted: &[String]) -> std::result::Result<Vec<(String, String)>, String> {
-    note::not_too_many(&effects)?;
-    let allowed = |effect: Effect| match effect {
-        Effect::Tell { agent, text } if granted.contains(&agent) => Ok((agent, note::checked(text)?)),
-        Effect::Tell { agent, .. } => Err(format!(
-            "it tells the agent `{}` something, and `agents` in its [plugins] section does not name that one",
-            agent.escape_debug()
-        )),
-        _ => Err("an effect that is not `tell`".to_owned()),
-    };
-    effects.into_iter().map(allowed).collect()
-}
-
-/// Why the runtime would refuse such an answer to `tick`, if it would, whomever the operator lets it tell.
-pub fn fault(effects: Vec<Effect>) -> Option<String> {
-    let named = |effect: &Effect| match effect {
-        Effect::Tell { agent, .. } => Some(agent.clone()),
-        _ => None,
-    };
-    let granted: Vec<String> = effects.iter().filter_map(named).collect();
-    plan(effects, &granted).err()
 }
 
 /// Writes into the agent's newest session, or a new one; answers which.
@@ -111,29 +89,4 @@ fn tell(db: &Connection, agent: &str, words: &str, session_bytes_max: u64, now: 
     note.trigger = true;
     ledger::accept(db, &session_id, &note, now)?;
     Ok(session_id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use vestibule_plugin_api::EFFECTS_MAX;
-
-    #[test]
-    fn which_effects_tick_may_have() {
-        let tell = |agent: &str| Effect::Tell { agent: agent.into(), text: "x".into() };
-        let granted = ["a".to_owned()];
-        for (effects, want) in [
-            (vec![], Ok(0)),
-            (vec![tell("a"), tell("a")], Ok(2)),
-            (vec![tell("a"), tell("b")], Err("`agents`")),
-            (vec![Effect::Note { text: "x".into() }], Err("not `tell`")),
-            (vec![tell("a"); EFFECTS_MAX + 1], Err("9 effects")),
-        ] {
-            match (plan(effects.clone(), &granted), want) {
-                (Ok(told), Ok(count)) => assert_eq!(told.len(), count),
-                (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
-                (told, want) => panic!("{effects:?}: {told:?}, not {want:?}"),
-            }
-        }
-    }
 }

@@ -1,11 +1,14 @@
-//! Who hears a message. Pure.
+//! What becomes of a message: who hears it, or which question it answers. Pure.
 
+use super::answer::giver;
 use super::content::{attachments, content};
 use super::engage::engages;
 use super::snapshot::{Arrival, Snapshot};
 use crate::attachments::Limits;
+use crate::clock::Timestamp;
 use crate::drops::{NO_AGENT_ENGAGED, NO_AGENT_WIRED};
 use crate::ledger::{NewMessage, Written};
+use crate::questions::{self, Giver, Question, Verdict};
 use crate::sessions::SessionKey;
 use crate::wirings::{IgnoredPolicy, SessionMode, Wiring};
 use serde_json::Value;
@@ -16,6 +19,17 @@ pub type Plan = Vec<Step>;
 /// One thing to do.
 #[derive(Debug, Clone)]
 pub enum Step {
+    /// It was taken before: nothing is done.
+    Duplicate,
+    /// Its words are the answer to the question that is open where it was written.
+    Answer {
+        /// The question.
+        question: Box<Question>,
+        /// Which of its options is chosen.
+        option: usize,
+        /// Who chose it.
+        giver: Giver,
+    },
     /// Write the message into the session of this key, opened if need be.
     Post {
         /// Who hears it.
@@ -35,7 +49,13 @@ pub enum Step {
 }
 
 /// Each wiring decides for itself; a message that none wants is dropped once, with the reason.
-pub fn decide(snapshot: &Snapshot, arrival: &Arrival, limits: Limits) -> Plan {
+pub fn decide(snapshot: &Snapshot, arrival: &Arrival, limits: Limits, now: Timestamp) -> Plan {
+    if snapshot.was_taken {
+        return vec![Step::Duplicate];
+    }
+    if let Some(answer) = answer(snapshot, arrival, now) {
+        return vec![answer];
+    }
     if snapshot.wirings.is_empty() {
         return vec![Step::Drop { reason: NO_AGENT_WIRED }];
     }
@@ -51,6 +71,19 @@ pub fn decide(snapshot: &Snapshot, arrival: &Arrival, limits: Limits) -> Plan {
         plan.push(Step::Drop { reason: NO_AGENT_ENGAGED });
     }
     plan
+}
+
+/// The answer that a message gives, if its words are one that may be given: anything else is a message like any other.
+fn answer(snapshot: &Snapshot, arrival: &Arrival, now: Timestamp) -> Option<Step> {
+    let (message, at) = (&arrival.message, &arrival.address);
+    if arrival.has_buttons || message.text.is_empty() || !message.attachments.is_empty() {
+        return None;
+    }
+    let question = snapshot.question.as_ref()?;
+    let option = questions::named(&question.asked.options, &message.text)?;
+    let giver = giver(at.channel_type.as_str(), at.account.as_str(), &at.platform_id, &message.sender);
+    let verdict = questions::judge(question, option, &giver, now);
+    (verdict == Verdict::Take).then(|| Step::Answer { question: Box::new(question.clone()), option, giver })
 }
 
 fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &Value, limits: Limits) -> Step {
@@ -89,7 +122,7 @@ fn session_key(mode: SessionMode, arrival: &Arrival) -> SessionKey {
 mod tests {
     use super::*;
     use crate::wirings::EngageMode;
-    use vestibule_plugin_api::{InboundMessage, Sender, Timestamp};
+    use vestibule_plugin_api::{Attachment, InboundMessage, Sender};
 
     fn arrival(text: &str, thread: Option<&str>, is_mention: bool, is_group: bool) -> Arrival {
         let message = InboundMessage {
@@ -131,9 +164,51 @@ mod tests {
         let words = |step: Step| match step {
             Step::Post { key, message, .. } => format!("{key:?} wakes={}", message.trigger),
             Step::Drop { reason } => reason.to_owned(),
+            Step::Duplicate => "duplicate".to_owned(),
+            Step::Answer { question, option, .. } => format!("{} to {}", option + 1, question.token),
         };
         let limits = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
-        decide(snapshot, arrival, limits).into_iter().map(words).collect()
+        decide(snapshot, arrival, limits, Timestamp(1)).into_iter().map(words).collect()
+    }
+
+    #[test]
+    fn which_words_are_an_answer() {
+        let content = serde_json::json!({ "type": "ask_question", "title": "T", "options": ["Yes", "No"] });
+        let question = Question {
+            token: "q".into(),
+            session_id: "s".into(),
+            asked: questions::Asked::read(&content).expect("a question").expect("a good one"),
+            address: arrival("", None, false, false).address,
+            asked_at: Timestamp(0),
+            expires_at: Timestamp(2),
+            answer: None,
+        };
+        let snapshot = Snapshot { question: Some(question.clone()), ..Snapshot::default() };
+        let said = |text| arrival(text, None, false, false);
+        let with_buttons = Arrival { has_buttons: true, ..said("Yes") };
+        let mut with_file = said("Yes");
+        with_file.message.attachments = vec![Attachment::default()];
+        let mut of_bot = said("Yes");
+        of_bot.message.sender.is_bot = true;
+        let mut elsewhere = said("Yes");
+        elsewhere.address.platform_id = "d".into();
+        for (arrival, want) in [
+            (said("Yes"), "1 to q"),
+            (said("2"), "2 to q"),
+            (said("yes please"), NO_AGENT_WIRED),
+            (said(""), NO_AGENT_WIRED),
+            (with_buttons, NO_AGENT_WIRED),
+            (with_file, NO_AGENT_WIRED),
+            (of_bot, NO_AGENT_WIRED),
+            (elsewhere, NO_AGENT_WIRED),
+        ] {
+            assert_eq!(told(&snapshot, &arrival), [want], "{arrival:?}");
+        }
+        let late = Question { expires_at: Timestamp(1), ..question };
+        let late = Snapshot { question: Some(late), ..Snapshot::default() };
+        assert_eq!(told(&late, &said("Yes")), [NO_AGENT_WIRED]);
+        let twice = Snapshot { was_taken: true, ..snapshot };
+        assert_eq!(told(&twice, &said("Yes")), ["duplicate"]);
     }
 
     #[test]
@@ -173,7 +248,7 @@ mod tests {
             ),
         ];
         for (wirings, arrival, want) in cases {
-            let snapshot = Snapshot { wirings };
+            let snapshot = Snapshot { wirings, ..Snapshot::default() };
             assert_eq!(told(&snapshot, &arrival), want, "{snapshot:?} {arrival:?}");
         }
     }

@@ -6,7 +6,6 @@ use crate::attachments::{Store, StoredFile};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::house::House;
-use crate::ledger;
 use vestibule_plugin_api::{Attachment, Blob};
 use vestibule_session::{crash, name};
 
@@ -33,15 +32,10 @@ pub async fn store(house: &House, mut arrival: Arrival) -> Result<Arrival> {
 
 /// A look ahead of the transaction that decides.
 async fn is_heard(house: &House, arrival: &Arrival) -> Result<bool> {
-    let limits = house.attachments.limits();
+    let (limits, now) = (house.attachments.limits(), clock::now());
     let arrival = arrival.clone();
     let look = move |db: &rusqlite::Connection| {
-        let at = &arrival.address;
-        let event = (at.channel_type.as_str(), at.account.as_str(), arrival.message.event_id.as_str());
-        if ledger::was_taken(db, event)? {
-            return Ok(false);
-        }
-        let plan = decide(&Snapshot::load(db, &arrival)?, &arrival, limits);
+        let plan = decide(&Snapshot::load(db, &arrival, now)?, &arrival, limits, now);
         Ok(plan.iter().any(|step| matches!(step, Step::Post { .. })))
     };
     house.central.read(look).await

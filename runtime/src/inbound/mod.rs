@@ -22,7 +22,7 @@ use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::house::House;
 use crate::messaging_groups;
-use crate::{drops, ledger, plugin_state, sessions, wirings};
+use crate::{drops, ledger, plugin_state, questions, sessions, wirings};
 use rusqlite::Connection;
 use std::sync::Arc;
 use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, StateWrite};
@@ -50,14 +50,8 @@ pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>)
             let (channel, account) =
                 (arrival.address.channel_type.as_str(), arrival.address.account.as_str());
             plugin_state::apply(db, channel, account, &state)?;
-            if !ledger::take_event(db, channel, account, &arrival.message.event_id, now)? {
-                return Ok((Accepted::Duplicate, Vec::new()));
-            }
-            if let Some(session_id) = answer::typed(db, &arrival, now)? {
-                return Ok((Accepted::Committed, vec![session_id]));
-            }
-            let snapshot = Snapshot::load(db, &arrival)?;
-            perform(db, decide(&snapshot, &arrival, marks.attachments.limits()), &arrival, now)
+            let snapshot = Snapshot::load(db, &arrival, now)?;
+            perform(db, decide(&snapshot, &arrival, marks.attachments.limits(), now), &arrival, now)
         })
         .await?;
     // Left out by its size, or heard by nobody after all.
@@ -166,10 +160,21 @@ fn perform(
     arrival: &Arrival,
     now: Timestamp,
 ) -> Result<(Accepted, Vec<String>)> {
+    let at = &arrival.address;
+    if matches!(plan[..], [Step::Duplicate]) {
+        return Ok((Accepted::Duplicate, Vec::new()));
+    }
+    let event_id = &arrival.message.event_id;
+    ledger::take_event(db, at.channel_type.as_str(), at.account.as_str(), event_id, now)?;
     let mut touched = Vec::new();
     let mut dropped = None;
     for step in plan {
         match step {
+            Step::Duplicate => {}
+            Step::Answer { question, option, giver } => {
+                questions::answer(db, &question, option, &giver, now)?;
+                touched.push(question.session_id);
+            }
             Step::Post { agent_group_id, messaging_group_id, key, message } => {
                 let session_id =
                     sessions::open_or_create(db, &agent_group_id, &messaging_group_id, &key, now)?;
@@ -177,7 +182,6 @@ fn perform(
                 touched.push(session_id);
             }
             Step::Drop { reason } => {
-                let at = &arrival.address;
                 let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
                 drops::record(db, chat, reason, Some(name_of(&arrival.message.sender)), now)?;
                 dropped = Some(reason.to_owned());

@@ -248,7 +248,8 @@ mod tests {
             priority: 0,
         };
         let limits = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
-        let plan = decide(&Snapshot { wirings: vec![wiring] }, arrival, limits);
+        let plan =
+            decide(&Snapshot { wirings: vec![wiring], ..Snapshot::default() }, arrival, limits, Timestamp(0));
         let [Step::Post { message, .. }] = &plan[..] else { panic!("it is heard: {plan:?}") };
         let attachments = message.attachments.iter().map(|file| file.entry.clone()).collect();
         let written = format!("{:?}", message.written);

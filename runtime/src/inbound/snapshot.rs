@@ -1,8 +1,10 @@
 //! All rows that the decision about one message needs, read in one transaction.
 
 use crate::attachments::StoredFile;
+use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::{agents, messaging_groups, wirings};
+use crate::questions::{self, Question};
+use crate::{agents, ledger, messaging_groups, wirings};
 use rusqlite::Connection;
 use vestibule_plugin_api::{Address, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender};
 
@@ -62,6 +64,10 @@ fn short(name: &str) -> &str {
 /// What the decision sees.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    /// Its event was taken before.
+    pub was_taken: bool,
+    /// The one question that is open where it was written.
+    pub question: Option<Question>,
     /// The wirings of the chat, highest priority first, whose agent group exists.
     pub wirings: Vec<wirings::Wiring>,
 }
@@ -71,11 +77,20 @@ impl Snapshot {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn load(db: &Connection, arrival: &Arrival) -> Result<Snapshot> {
-        let at = &arrival.address;
+    pub fn load(db: &Connection, arrival: &Arrival, now: Timestamp) -> Result<Snapshot> {
+        let (at, message) = (&arrival.address, &arrival.message);
+        let (channel, account) = (at.channel_type.as_str(), at.account.as_str());
+        if ledger::was_taken(db, (channel, account, &message.event_id))? {
+            return Ok(Snapshot { was_taken: true, ..Snapshot::default() });
+        }
+        let question = questions::only_one_open(db, at, message.is_group, now)?;
+        Ok(Snapshot { question, wirings: Snapshot::wirings(db, at)?, was_taken: false })
+    }
+
+    fn wirings(db: &Connection, at: &Address) -> Result<Vec<wirings::Wiring>> {
         let chat =
             messaging_groups::at(db, at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str())?;
-        let Some(chat) = chat else { return Ok(Snapshot::default()) };
+        let Some(chat) = chat else { return Ok(Vec::new()) };
         let mut wirings = wirings::of_chat(db, &chat.id)?;
         let mut missing = Vec::new();
         for wiring in &wirings {
@@ -84,7 +99,7 @@ impl Snapshot {
             }
         }
         wirings.retain(|wiring| !missing.contains(&wiring.id));
-        Ok(Snapshot { wirings })
+        Ok(wirings)
     }
 }
 
@@ -119,7 +134,7 @@ mod tests {
                 is_group: false,
             };
             let arrival = Arrival::new("x", account, true, message);
-            let wirings = Snapshot::load(&db, &arrival).expect("it is read").wirings;
+            let wirings = Snapshot::load(&db, &arrival, Timestamp(0)).expect("it is read").wirings;
             wirings.into_iter().map(|wiring| wiring.id).collect::<Vec<_>>()
         };
         assert_eq!(seen("main", "c"), ["2", "1"], "the highest priority first");

@@ -6,7 +6,7 @@
 
 mod decide;
 
-pub use decide::{Asked, Choosable, Giver, Question, Verdict, named};
+pub use decide::{Asked, Choosable, Giver, Question, Verdict, decide as judge, named};
 
 use crate::clock::{Timestamp, after};
 use crate::error::{Error, Result};

@@ -8,7 +8,8 @@ use vestibule_plugin_api::{
     AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Effect, Forwarded, Manifest, ReplyTo,
     Reviewed, Screened, Sender, SessionRef, Station, Tick, Timestamp,
 };
-use vestibule_runtime::{delivery, plugins};
+use vestibule_runtime::delivery::{Hook, effects_fault};
+use vestibule_runtime::plugins;
 
 /// A session that no message may be posted to: the writer's own.
 const WRITERS: &str = "session-conform-writer";
@@ -239,20 +240,20 @@ fn verdict(answer: Value) -> Result<String, String> {
 }
 
 fn forward_effects(answer: Value) -> Result<String, String> {
-    effects(answer, delivery::forward_fault)
+    effects(answer, Hook::Forward)
 }
 
 fn action_effects(answer: Value) -> Result<String, String> {
-    effects(answer, delivery::action_fault)
+    effects(answer, Hook::Action)
 }
 
 fn tick_effects(answer: Value) -> Result<String, String> {
-    effects(answer, delivery::tick_fault)
+    effects(answer, Hook::Tick { granted: None })
 }
 
-fn effects(answer: Value, fault: fn(Vec<Effect>) -> Option<String>) -> Result<String, String> {
+fn effects(answer: Value, hook: Hook) -> Result<String, String> {
     let Effects { effects } = read(answer)?;
-    if let Some(why) = fault(effects.clone()) {
+    if let Some(why) = effects_fault(hook, effects.clone()) {
         return Err(why);
     }
     if effects.is_empty() {
