@@ -8,11 +8,12 @@ use crate::lanes::{Bell, Lanes};
 use crate::launcher::Launcher;
 use crate::ledger::Ledger;
 use crate::listener::Listener;
+use crate::lock::locked;
 use crate::places::Places;
 use crate::plugins::Plugins;
 use std::collections::{BTreeMap, HashSet};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use vestibule_plugin_api::Address;
 
@@ -96,7 +97,7 @@ impl House {
 
     /// Notes which of the agent's folders of a session is half full or more.
     pub fn note_filling(&self, session_id: &str, what: Option<String>) {
-        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut filling = locked(&self.filling);
         match what {
             Some(what) => drop(filling.insert(session_id.to_owned(), what)),
             None => drop(filling.remove(session_id)),
@@ -109,11 +110,11 @@ impl House {
     }
 
     fn renewing(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.renew.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.renew)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.later)
     }
 
     /// Returns when the house stops.

@@ -1,11 +1,12 @@
 //! One lane per key: what belongs to one session, or to one address, happens in order; what does
 //! not, happens side by side. A lane exists while it has work.
 
+use crate::lock::locked;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 /// The lanes of one kind.
@@ -30,10 +31,6 @@ impl<K> Default for Lanes<K> {
     fn default() -> Self {
         Lanes { open: Arc::default() }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {

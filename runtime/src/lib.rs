@@ -32,7 +32,7 @@
 //!
 //! config home private   settings; the home's folders; files that nobody else may read
 //! lanes places listener one lane a key; places for runners; what is known of the listener
-//! clock error id        time; what can go wrong; new names
+//! clock error id lock   time; what can go wrong; new names; mutexes
 //! ```
 
 pub mod adopt;
@@ -57,6 +57,7 @@ pub mod lanes;
 pub mod launcher;
 pub mod ledger;
 pub mod listener;
+mod lock;
 pub mod messaging_groups;
 pub mod places;
 pub mod plugin_state;

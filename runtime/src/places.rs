@@ -3,8 +3,9 @@
 //! A place is given to the agent that holds the fewest, and among its sessions to the one that has waited
 //! longest. When none is free, the runner that has had nothing to do for longest is asked to end.
 
+use crate::lock::locked;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -89,7 +90,7 @@ impl Places {
 
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.places)
     }
 }
 

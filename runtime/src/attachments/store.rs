@@ -2,12 +2,13 @@
 
 use super::Limits;
 use crate::error::{Error, IoContext, Result};
+use crate::lock::locked;
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 const BLOB: &str = "blob";
 
@@ -76,7 +77,7 @@ impl Store {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.held)
     }
 
     /// Whether a blob has to stay for now; it goes when it need not any more.

@@ -4,6 +4,7 @@ use super::scarce;
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::house::House;
+use crate::lock::locked;
 use crate::plugins::{self, AccountState, Link, Origin, SeatState};
 use crate::{agents, clock, launcher, ledger, listener, places, sessions};
 use rusqlite::Connection;
@@ -131,7 +132,7 @@ fn tell_waiting(
 
 /// The sessions with a folder that is half full or more: beyond its limit it ends their runs.
 fn filling(house: &House) -> Vec<Value> {
-    let filling = house.filling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let filling = locked(&house.filling);
     filling.iter().map(|(id, what)| json!({ "id": id, "what": what })).collect()
 }
 

@@ -1,8 +1,9 @@
 //! Signed requests that were taken: whoever has recorded one and posts it again reaches no plugin.
 
 use super::signature::Signature;
+use crate::lock::locked;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// So many are remembered, the newest. Of a scheme that says when a request was signed, an older one is out
 /// of its window long before; of the others the event's id tells a repetition for longer.
@@ -40,7 +41,7 @@ pub struct Serving {
 
 impl Replays {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     /// Begins to serve a request, unless the same one is known.

@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::db::Central;
 use crate::error::{IoContext, Result};
 use crate::home::Home;
+use crate::lock::locked;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use vestibule_session::{
     Applied, Delivered, Destination, Error as SessionError, InboundWriter, MessageIn, Projection, Pruned,
     Routing, SessionDir, Settled, crash,
@@ -183,10 +184,6 @@ impl Ledger {
     pub fn forget(&self, session_id: &str) {
         locked(&self.known).remove(session_id);
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A file last written under another boot, without a clean stop since, is not trusted.

@@ -1,7 +1,8 @@
 //! The webhooks that were refused, counted: GitHub and others send none of them again.
 
+use crate::lock::locked;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use vestibule_plugin_api::Timestamp;
 
 /// What was refused since the runtime started. It is bounded by the accounts and the answers there are.
@@ -27,14 +28,14 @@ pub struct Count {
 impl Refusals {
     /// One more. `account` is the channel type and the account that it was sent to, if there are such.
     pub fn note(&self, account: Option<(String, String)>, status: u16, reason: &str, at: Timestamp) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = locked(&self.counted);
         let kind = counted.entry((account, status)).or_insert(Count { count: 0, reason: String::new(), at });
         *kind = Count { count: kind.count + 1, reason: reason.to_owned(), at };
     }
 
     /// All of them, by account.
     pub fn all(&self) -> Vec<(Kind, Count)> {
-        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = locked(&self.counted);
         counted.iter().map(|(kind, count)| (kind.clone(), count.clone())).collect()
     }
 }

@@ -1,9 +1,10 @@
 //! Opening a file in a process that is thrown away: whatever it does there, it does to itself.
 
 use super::describe;
+use crate::lock::locked;
 use crate::plugins::process::{Life, Spec, StartError};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vestibule_plugin_api::{Manifest, Schema};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
@@ -42,7 +43,7 @@ pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Resul
         why = life.ended() => Err(describe::ended(&why)),
     };
     life.shutdown(PATIENCE).await;
-    let mut lines = listener.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lines = locked(&listener.0);
     Ok(Rehearsed { schema: described?, log: std::mem::take(&mut *lines) })
 }
 
@@ -59,7 +60,7 @@ impl RuntimeCalls for Listener {
     fn cancel(&self, _: u64) {}
 
     fn log(&self, _: u32, line: &str) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = locked(&self.0);
         if lines.len() < LINES_MAX {
             lines.push(words::reason(line));
         }

@@ -5,6 +5,7 @@ use super::condition::Condition;
 use super::port::Port;
 use super::tier::Tier;
 use crate::config::Config;
+use crate::lock::locked;
 use crate::plugins::Plugins;
 use crate::plugins::file::opening;
 use crate::plugins::process::{self, Seat};
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
@@ -266,12 +267,12 @@ impl Link {
 
     /// The config's sections for its accounts, as they were when it was loaded.
     pub fn sections(&self) -> MutexGuard<'_, BTreeMap<String, toml::Table>> {
-        self.sections.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.sections)
     }
 
     /// The accounts and how they are.
     pub fn accounts(&self) -> MutexGuard<'_, BTreeMap<String, AccountState>> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.accounts)
     }
 
     /// Takes a plugin's word on how an account of it is; answers why it has given up, if it says so.
@@ -327,7 +328,7 @@ impl Link {
     }
 
     fn conditions(&self) -> MutexGuard<'_, BTreeMap<String, Condition>> {
-        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.conditions)
     }
 
     /// Whether the account can be called.

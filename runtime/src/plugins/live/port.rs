@@ -3,8 +3,9 @@
 use super::accounts;
 use super::link::Link;
 use crate::error::Error;
+use crate::lock::locked;
 use crate::plugins::Plugins;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use vestibule_plugin_api::wire::{self, Empty, Event};
@@ -51,7 +52,7 @@ impl Port {
 
 impl Port {
     fn tell_of_flood(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = locked(&self.told);
         if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
             *told = Some(Instant::now());
             let plugin = &self.name;

@@ -2,10 +2,11 @@
 
 use super::accounts::AccountState;
 use super::link::{Link, Origin};
+use crate::lock::locked;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::{ACTION, AGENT, Address, Manifest, PluginKind, Station};
 
@@ -19,10 +20,6 @@ pub struct Registry {
     pub complete: AtomicBool,
     /// Held while a file is loaded, replaced or removed: one at a time.
     pub changing: tokio::sync::Mutex<()>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The place of a plugin, and the name under which its state is kept: no channel type has a `:`.

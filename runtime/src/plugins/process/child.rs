@@ -5,10 +5,11 @@ use super::listen::{GONE, Heard, listen};
 use super::packet::{Kind, pack};
 use super::spec::Spec;
 use super::starter;
+use crate::lock::locked;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -21,10 +22,6 @@ use vestibule_session::words;
 pub const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How much of what it printed last is kept, in bytes.
 const LAST_WORDS_MAX: usize = 2 * 1024;
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The sentence about a plugin that does not become ready.
 pub fn not_ready() -> String {

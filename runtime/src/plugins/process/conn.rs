@@ -2,10 +2,11 @@
 
 use super::packet::{Kind, Packed, is_large, pack};
 use super::socket::Queue;
+use crate::lock::locked;
 use rustix::net::SendFlags;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -15,10 +16,6 @@ use vestibule_seam::{Done, Frame, status};
 
 /// A plugin for which this much waits, in bytes, does not read what it is sent.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The calls of one process, in both directions.
 pub struct Conn {

@@ -4,6 +4,7 @@
 use super::packet::{Decoder, Kind, Packed, Packet, pack};
 use super::socket::{PART, Queue, receive};
 use super::spec::Spec;
+use crate::lock::locked;
 use crate::plugins::file::load;
 use rustix::fd::OwnedFd;
 use rustix::net::{RecvFlags, SendFlags};
@@ -11,16 +12,12 @@ use rustix::process::{Signal, getpid, kill_process};
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use vestibule_plugin_api::wire;
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
 
 /// A plugin that has this much waiting to be sent, in bytes, waits itself.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Runs as a plugin's process. Standard input is the socket to the runtime; the first packet says
 /// which file to open.

@@ -5,21 +5,18 @@ use super::conn::Conn;
 use super::crashes::{Next, after_end};
 use super::health;
 use super::spec::Spec;
+use crate::lock::locked;
 use crate::plugins::Plugins;
 use crate::plugins::live::accounts::{self, AccountState, start_accounts};
 use crate::plugins::live::link::{Link, SHUTDOWN_TIME};
 use crate::plugins::live::port::Port;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use vestibule_plugin_api::{PluginError, wire};
 use vestibule_seam::{Done, Frame, status};
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How the plugin's process is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! The thread that starts the processes of plugins. The kernel ends such a process with the thread that
 //! started it, and tokio's threads come and go: a worker that has blocked may end long before the runtime.
 
+use crate::lock::locked;
 use std::io::{Error, Result};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
@@ -26,7 +27,7 @@ pub async fn start(mut command: Command) -> Result<Child> {
 async fn on_lasting_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (done, answer) = oneshot::channel();
     let work: Work = Box::new(move || drop(done.send(work())));
-    let sent = thread().lock().unwrap_or_else(PoisonError::into_inner).send(work);
+    let sent = locked(thread()).send(work);
     sent.map_err(|_| Error::other("the thread that starts processes is gone"))?;
     answer.await.map_err(Error::other)
 }
