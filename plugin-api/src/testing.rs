@@ -2,14 +2,14 @@
 //! `deliver`, `webhook` and a module's stations are tested without a running Vestibule.
 //!
 //! ```ignore
-//! let house = ScriptedRuntime::new();
+//! let runtime = ScriptedRuntime::new();
 //! let config = testing::config::<Acme>(r#"{ "token": "t" }"#)?;
-//! let channel = Acme::start(config, house.runtime("main")).await?;
+//! let channel = Acme::start(config, runtime.runtime("main")).await?;
 //! channel.deliver(testing::text("acme", "room-1", "hello")).await?;
-//! assert_eq!(house.next_message().await.text, "hi");
+//! assert_eq!(runtime.next_message().await.text, "hi");
 //!
-//! let house = ScriptedRuntime::new().for_module();
-//! let module = Polite::start(testing::module_config::<Polite>("{}")?, house.runtime("main")).await?;
+//! let runtime = ScriptedRuntime::new().for_module();
+//! let module = Polite::start(testing::module_config::<Polite>("{}")?, runtime.runtime("main")).await?;
 //! assert_eq!(module.screen(testing::screened("hello")).await?, Verdict::Allow);
 //! ```
 //!

@@ -32,7 +32,7 @@ pub struct Config {
     pub sandbox: SandboxWanted,
     /// What runners may read and run besides the system's folders.
     pub sandbox_read: Vec<PathBuf>,
-    /// In a house of root: the user that runners in `bwrap` are, by name or number.
+    /// In a runtime of root: the user that runners in `bwrap` are, by name or number.
     pub sandbox_user: Option<String>,
     /// How much memory a run may hold, each of its processes and all together, in MiB.
     pub sandbox_memory_mb: u64,

@@ -99,7 +99,7 @@ impl Home {
         self.root.join("plugins.lock")
     }
 
-    /// What may be deleted while the house is stopped.
+    /// What may be deleted while the runtime is stopped.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
     }

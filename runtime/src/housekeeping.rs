@@ -1,8 +1,8 @@
 //! The loop that forgets what was kept long enough, a little at a time.
 
 use crate::clock::{self, Timestamp, after};
+use crate::context::Context;
 use crate::error::Result;
-use crate::house::House;
 use crate::ledger::{self, After, Pruned};
 use crate::{delivery, drops, questions};
 use rusqlite::Connection;
@@ -17,10 +17,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PARKED_DAYS: i64 = 30;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
-/// Forgets at once, and then every hour, until the house stops.
-pub async fn serve(house: Arc<House>) {
+/// Forgets at once, and then every hour, until the runtime stops.
+pub async fn serve(context: Arc<Context>) {
     loop {
-        match pass(&house, clock::now()).await {
+        match pass(&context, clock::now()).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "what was kept long enough is forgotten"),
             Err(error) => {
@@ -29,24 +29,24 @@ pub async fn serve(house: Arc<House>) {
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
-            () = house.stopping() => return,
+            () = context.stopping() => return,
         }
     }
 }
 
 /// Forgets all that was kept long enough at this time, and gives up what waited long enough; answers how many rows.
-async fn pass(house: &Arc<House>, now: Timestamp) -> Result<usize> {
+async fn pass(context: &Arc<Context>, now: Timestamp) -> Result<usize> {
     let mut rows = 0;
-    rows += slices(house, move |db| ledger::forget_events(db, now)).await?;
-    slices(house, ledger::forget_pruned).await?;
-    house.central.write(move |db| questions::forget(db, now)).await?;
-    rows += give_up_parked(house, now).await?;
-    let before = after(now, -DAY_MS * i64::from(house.config.retention_days));
-    rows += slices(house, move |db| drops::forget(db, before, ledger::SLICE)).await?;
-    for session_id in house.central.read(move |db| ledger::sessions_to_prune(db, before)).await? {
+    rows += slices(context, move |db| ledger::forget_events(db, now)).await?;
+    slices(context, ledger::forget_pruned).await?;
+    context.central.write(move |db| questions::forget(db, now)).await?;
+    rows += give_up_parked(context, now).await?;
+    let before = after(now, -DAY_MS * i64::from(context.config.retention_days));
+    rows += slices(context, move |db| drops::forget(db, before, ledger::SLICE)).await?;
+    for session_id in context.central.read(move |db| ledger::sessions_to_prune(db, before)).await? {
         loop {
             let id = session_id.clone();
-            let pruned = slice(house, move |db| ledger::prune_deliveries(db, &id, before)).await?;
+            let pruned = slice(context, move |db| ledger::prune_deliveries(db, &id, before)).await?;
             rows += pruned.rows;
             if pruned.rows < ledger::SLICE as usize {
                 break;
@@ -55,24 +55,24 @@ async fn pass(house: &Arc<House>, now: Timestamp) -> Result<usize> {
     }
     let mut begin: Option<After> = None;
     loop {
-        let pruned = slice(house, move |db| ledger::prune_messages(db, before, begin.as_ref())).await?;
+        let pruned = slice(context, move |db| ledger::prune_messages(db, before, begin.as_ref())).await?;
         rows += pruned.rows;
         begin = pruned.next;
-        if begin.is_none() || house.is_stopping() {
+        if begin.is_none() || context.is_stopping() {
             return Ok(rows);
         }
     }
 }
 
-async fn give_up_parked(house: &Arc<House>, now: Timestamp) -> Result<usize> {
+async fn give_up_parked(context: &Arc<Context>, now: Timestamp) -> Result<usize> {
     let (before, mut rows) = (after(now, -DAY_MS * PARKED_DAYS), 0);
     loop {
         let work = move |db: &Connection| delivery::give_up_parked(db, before, ledger::SLICE, now);
-        let given_up = house.central.write(work).await?;
-        house.attachments.discard(given_up.blobs);
-        given_up.sessions.into_iter().for_each(|session_id| house.ring_later(session_id));
+        let given_up = context.central.write(work).await?;
+        context.attachments.discard(given_up.blobs);
+        given_up.sessions.into_iter().for_each(|session_id| context.ring_later(session_id));
         rows += given_up.rows;
-        if given_up.rows < ledger::SLICE as usize || house.is_stopping() {
+        if given_up.rows < ledger::SLICE as usize || context.is_stopping() {
             return Ok(rows);
         }
         tokio::time::sleep(PAUSE).await;
@@ -81,14 +81,14 @@ async fn give_up_parked(house: &Arc<House>, now: Timestamp) -> Result<usize> {
 
 /// Forgets slice after slice until one was not full.
 async fn slices(
-    house: &Arc<House>,
+    context: &Arc<Context>,
     forget: impl Fn(&Connection) -> Result<usize> + Clone + Send + 'static,
 ) -> Result<usize> {
     let mut rows = 0;
     loop {
-        let forgotten = house.central.write(forget.clone()).await?;
+        let forgotten = context.central.write(forget.clone()).await?;
         rows += forgotten;
-        if forgotten < ledger::SLICE as usize || house.is_stopping() {
+        if forgotten < ledger::SLICE as usize || context.is_stopping() {
             return Ok(rows);
         }
         tokio::time::sleep(PAUSE).await;
@@ -97,12 +97,12 @@ async fn slices(
 
 /// Prunes one slice; afterwards the files follow.
 async fn slice(
-    house: &Arc<House>,
+    context: &Arc<Context>,
     prune: impl FnOnce(&Connection) -> Result<Pruned> + Send + 'static,
 ) -> Result<Pruned> {
-    let mut pruned = house.central.write(prune).await?;
-    house.attachments.discard(pruned.blobs.drain(..));
-    pruned.sessions.drain(..).for_each(|session_id| house.ring_later(session_id));
+    let mut pruned = context.central.write(prune).await?;
+    context.attachments.discard(pruned.blobs.drain(..));
+    pruned.sessions.drain(..).for_each(|session_id| context.ring_later(session_id));
     tokio::time::sleep(PAUSE).await;
     Ok(pruned)
 }

@@ -16,7 +16,7 @@
 //! http              the listener for webhooks
 //! backup            a copy of a home, and a home made of one
 //!
-//! house             what the loops share
+//! runtime             what the loops share
 //!
 //! plugins           foreign code: as a file, live, in a process of its own
 //! launcher          starts keepers, and chooses the sandbox
@@ -41,6 +41,7 @@ pub mod attachments;
 pub mod backup;
 pub mod clock;
 pub mod config;
+mod context;
 pub mod control;
 pub mod db;
 pub mod delivery;
@@ -48,7 +49,6 @@ pub mod destinations;
 pub mod drops;
 pub mod error;
 pub mod home;
-mod house;
 mod housekeeping;
 pub mod http;
 pub mod id;
@@ -71,8 +71,8 @@ pub mod wake;
 pub mod wirings;
 
 pub use config::Config;
+pub use context::Context;
 pub use error::{Error, Result};
 pub use home::Home;
-pub use house::House;
 pub use run::{Running, Scope};
 pub use vestibule_session::words;

@@ -1,11 +1,11 @@
-//! Starting a house and stopping it: what an earlier life left goes on first, what is under way ends first.
+//! Starting a runtime and stopping it: what an earlier life left goes on first, what is under way ends first.
 
 use crate::attachments::{self, Limits, Store};
 use crate::config::Config;
+use crate::context::Context;
 use crate::db::Central;
 use crate::error::Result;
 use crate::home::{Home, HomeLock};
-use crate::house::House;
 use crate::lanes::Lanes;
 use crate::launcher::Launcher;
 use crate::ledger::{Ledger, Looked};
@@ -24,10 +24,10 @@ use std::time::{Duration, Instant};
 use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
 use vestibule_session::crash;
 
-/// How long a stopping house waits for deliveries, and then for runners.
+/// How long a stopping runtime waits for deliveries, and then for runners.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much of the house is started.
+/// How much of the runtime is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Everything.
@@ -36,14 +36,14 @@ pub enum Scope {
     Terminal,
 }
 
-/// A house that runs, until it is stopped.
+/// A runtime that runs, until it is stopped.
 pub struct Running {
-    house: Arc<House>,
+    context: Arc<Context>,
     _lock: HomeLock,
 }
 
 impl Running {
-    /// Starts a house; returns when it takes messages. `program` is run as `program keeper` and
+    /// Starts a runtime; returns when it takes messages. `program` is run as `program keeper` and
     /// `program runner`.
     ///
     /// # Errors
@@ -60,30 +60,30 @@ impl Running {
         let opened = begin.elapsed();
         prepare(&central).await?;
         let attachments = Store::open(home.attachments(), Limits::of(&config))?;
-        let house = assemble(home, config, program, central, attachments);
-        know_what_is_newer(&house).await?;
+        let context = assemble(home, config, program, central, attachments);
+        know_what_is_newer(&context).await?;
         let prepared = begin.elapsed();
-        control::listen(&house)?;
+        control::listen(&context)?;
         // What an earlier life left goes on before anything new comes in.
-        for session_id in house.central.read(ledger::seen_at_start).await? {
-            house.ring(session_id);
+        for session_id in context.central.read(ledger::seen_at_start).await? {
+            context.ring(session_id);
         }
-        plugins::start_bundled(&house.plugins, |m| {
+        plugins::start_bundled(&context.plugins, |m| {
             scope == Scope::Whole || m.channel_type == "terminal" || m.kind == PluginKind::Module
         });
         if scope == Scope::Whole {
-            tokio::spawn(plugins::watch(house.plugins.clone()));
+            tokio::spawn(plugins::watch(context.plugins.clone()));
             tokio::task::spawn_blocking(control::tell_what_is_scarce);
         } else {
-            house.plugins.are_complete().await?;
+            context.plugins.are_complete().await?;
         }
-        tokio::spawn(restore_missing_files(house.clone()));
-        tokio::spawn(read_what_is_held(house.clone()));
-        tokio::spawn(sweep_attachments(house.clone()));
-        tokio::spawn(wake::watch_clock(house.clone()));
-        tokio::spawn(housekeeping::serve(house.clone()));
+        tokio::spawn(restore_missing_files(context.clone()));
+        tokio::spawn(read_what_is_held(context.clone()));
+        tokio::spawn(sweep_attachments(context.clone()));
+        tokio::spawn(wake::watch_clock(context.clone()));
+        tokio::spawn(housekeeping::serve(context.clone()));
         // Tried now, beside everything else: the first message finds it chosen.
-        let chooser = house.clone();
+        let chooser = context.clone();
         tokio::spawn(async move {
             match chooser.launcher.sandbox().await {
                 Ok(choice) => {
@@ -94,18 +94,18 @@ impl Running {
         });
         let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
         tracing::info!(
-            home = %house.home.root().display(),
+            home = %context.home.root().display(),
             database_ms = ms(opened),
             records_ms = ms(prepared - opened),
             rest_ms = ms(begin.elapsed() - prepared),
             "ready"
         );
-        Ok(Running { house, _lock: lock })
+        Ok(Running { context, _lock: lock })
     }
 
-    /// The house.
-    pub fn house(&self) -> &Arc<House> {
-        &self.house
+    /// The runtime.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
     }
 
     /// Stops: what is being delivered arrives, then no new messages and no runners, then every file is
@@ -114,29 +114,29 @@ impl Running {
     /// # Errors
     /// The last commit failed; the next start looks at every file again.
     pub async fn stop(self) -> Result<()> {
-        let house = &self.house;
-        house.stop.send_replace(true);
+        let context = &self.context;
+        context.stop.send_replace(true);
         // What is being delivered is waited for: cut off, it would be sent twice.
-        until(|| house.deliveries.open() == 0).await;
-        plugins::stop_all(&house.plugins).await;
-        house.ring_all_waiting();
-        until(|| house.sessions.open() == 0).await;
-        let home = house.home.clone();
+        until(|| context.deliveries.open() == 0).await;
+        plugins::stop_all(&context.plugins).await;
+        context.ring_all_waiting();
+        until(|| context.sessions.open() == 0).await;
+        let home = context.home.clone();
         let flushed = tokio::task::spawn_blocking(move || flush(&home));
         if matches!(flushed.await, Ok(Ok(()))) {
             crash::point("stop: every file is flushed, not trusted");
-            let marks = house.clone();
+            let marks = context.clone();
             let trust = move |db: &Connection| {
                 marks.ledger.write_marks(db)?;
                 ledger::trust_files(db)
             };
-            house.central.write(trust).await?;
+            context.central.write(trust).await?;
         }
         // Waited for: a copy of `vestibule.db` alone is all of it from here on.
-        if let Err(error) = house.central.close().await {
+        if let Err(error) = context.central.close().await {
             tracing::warn!(%error, "vestibule.db-wal is a part of the database until the next stop: copy both");
         }
-        for socket in [house.home.control_socket(), house.home.terminal_socket()] {
+        for socket in [context.home.control_socket(), context.home.terminal_socket()] {
             let _ = std::fs::remove_file(socket);
         }
         tracing::info!("stopped");
@@ -151,15 +151,15 @@ fn assemble(
     program: PathBuf,
     central: Central,
     attachments: Store,
-) -> Arc<House> {
+) -> Arc<Context> {
     let config = Arc::new(config);
     let stop = tokio::sync::watch::Sender::new(false);
-    Arc::new_cyclic(|house: &Weak<House>| House {
+    Arc::new_cyclic(|context: &Weak<Context>| Context {
         plugins: Arc::new(Plugins::new(
             home.clone(),
             config.clone(),
             program.clone(),
-            house.clone(),
+            context.clone(),
             stop.subscribe(),
         )),
         launcher: Launcher::new(home.clone(), config.clone(), program),
@@ -174,7 +174,7 @@ fn assemble(
         listener: Listener::default(),
         adopting: tokio::sync::Mutex::default(),
         filling: Mutex::default(),
-        serve_session: |house, session_id, bell| Box::pin(wake::serve(house, session_id, bell)),
+        serve_session: |context, session_id, bell| Box::pin(wake::serve(context, session_id, bell)),
         renew: Mutex::default(),
         later: Mutex::default(),
         stop,
@@ -240,9 +240,9 @@ fn wire_itself(db: &Connection) -> Result<()> {
 }
 
 /// Files that an earlier life took in and did not get to record.
-async fn sweep_attachments(house: Arc<House>) {
-    let store = house.attachments.clone();
-    match house.central.read(move |db| store.sweep(&attachments::named_blobs(db)?)).await {
+async fn sweep_attachments(context: Arc<Context>) {
+    let store = context.attachments.clone();
+    match context.central.read(move |db| store.sweep(&attachments::named_blobs(db)?)).await {
         Ok(0) => {}
         Ok(removed) => tracing::debug!(removed, "files that no message names were removed"),
         Err(error) => tracing::error!(%error, "the attachments could not be looked at"),
@@ -250,9 +250,9 @@ async fn sweep_attachments(house: Arc<House>) {
 }
 
 /// A session's file that somebody deleted is made again, also when nothing is due in it.
-async fn restore_missing_files(house: Arc<House>) {
-    let home = house.home.clone();
-    let missing = house.central.read(move |db| {
+async fn restore_missing_files(context: Arc<Context>) {
+    let home = context.home.clone();
+    let missing = context.central.read(move |db| {
         let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
         let mut rows = statement.query([])?;
         let mut missing = Vec::new();
@@ -265,31 +265,31 @@ async fn restore_missing_files(house: Arc<House>) {
         Ok(missing)
     });
     match missing.await {
-        Ok(missing) => missing.into_iter().for_each(|session_id| house.ring(session_id)),
+        Ok(missing) => missing.into_iter().for_each(|session_id| context.ring(session_id)),
         Err(error) => tracing::error!(%error, "the sessions' files could not be looked at"),
     }
 }
 
 /// After a restore every session is looked at once, a few at a time: what its runner wrote is read, and held.
-async fn read_what_is_held(house: Arc<House>) {
+async fn read_what_is_held(context: Arc<Context>) {
     const AT_ONCE: i64 = 16;
     const PAUSE: Duration = Duration::from_millis(200);
     let mut last = String::new();
-    while !house.is_stopping() {
+    while !context.is_stopping() {
         let after = last.clone();
-        let next = house.central.read(move |db| ledger::set_back_sessions(db, &after, AT_ONCE)).await;
+        let next = context.central.read(move |db| ledger::set_back_sessions(db, &after, AT_ONCE)).await;
         let Ok(Some(end)) = next.as_ref().map(|next| next.last().cloned()) else { return };
         last = end;
-        next.unwrap_or_default().into_iter().for_each(|session_id| house.ring(session_id));
+        next.unwrap_or_default().into_iter().for_each(|session_id| context.ring(session_id));
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 /// Before anything goes out: a session's file may tell that the database was put back, and that what is on its way in it
 /// arrived long ago. A file that cannot be looked at now is left to its session's lane.
-async fn know_what_is_newer(house: &Arc<House>) -> Result<()> {
-    for session_id in house.central.read(ledger::with_deliveries).await? {
-        let (looking, id) = (house.clone(), session_id.clone());
+async fn know_what_is_newer(context: &Arc<Context>) -> Result<()> {
+    for session_id in context.central.read(ledger::with_deliveries).await? {
+        let (looking, id) = (context.clone(), session_id.clone());
         let look = move || {
             let looked = looking.ledger.project(&looking.central, &looking.home, &looking.attachments, &id);
             looking.ledger.forget(&id); // its lane looks again
@@ -298,7 +298,7 @@ async fn know_what_is_newer(house: &Arc<House>) -> Result<()> {
         if let Ok(Ok(Looked::Newer(newer))) = tokio::task::spawn_blocking(look).await {
             tracing::warn!(session = session_id, "the central database is older than this session's files");
             let take = move |db: &Connection| ledger::take_newer(db, &session_id, &newer, clock::now());
-            house.central.write(take).await?;
+            context.central.write(take).await?;
         }
     }
     Ok(())

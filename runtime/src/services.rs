@@ -1,14 +1,14 @@
 //! What plugins ask of the runtime, handed to the loop that does it.
 
+use crate::context::Context;
 use crate::error::Result;
-use crate::house::House;
 use crate::plugins::{Link, Outcome, Services};
 use crate::{delivery, http, inbound};
 use std::sync::Arc;
 use vestibule_plugin_api::wire::Event;
 use vestibule_seam::Frame;
 
-impl Services for House {
+impl Services for Context {
     fn hear(self: Arc<Self>, link: Arc<Link>, event: Event) -> Outcome<Result<Frame>> {
         Box::pin(async move { inbound::hear(&self, &link, event).await })
     }

@@ -4,9 +4,9 @@ use super::*;
 use vestibule_plugin_api::testing::{self, ScriptedRuntime};
 
 async fn started(config: &str) -> SieveModule {
-    let house = ScriptedRuntime::new().for_module();
+    let runtime = ScriptedRuntime::new().for_module();
     let config = testing::module_config::<SieveModule>(config).expect("it fits");
-    SieveModule::start(config, house.runtime(ACCOUNT_MAIN)).await.expect("it starts")
+    SieveModule::start(config, runtime.runtime(ACCOUNT_MAIN)).await.expect("it starts")
 }
 
 #[tokio::test]
@@ -48,12 +48,12 @@ async fn a_key_is_taken_out_and_the_rest_stays() {
 
 #[tokio::test]
 async fn a_config_that_cannot_be_meant_is_told() {
-    let house = ScriptedRuntime::new().for_module();
+    let runtime = ScriptedRuntime::new().for_module();
     for (config, words) in
         [(r#"{ "keys": [""] }"#, "`keys`"), (r#"{ "forbidden": ["two words"] }"#, "`two words`")]
     {
         let config = testing::module_config::<SieveModule>(config).expect("it fits");
-        let told = SieveModule::start(config, house.runtime(ACCOUNT_MAIN)).await.err().expect("refused");
+        let told = SieveModule::start(config, runtime.runtime(ACCOUNT_MAIN)).await.err().expect("refused");
         assert!(told.reason().contains(words), "{told:?}");
     }
     assert!(testing::module_config::<SieveModule>(r#"{ "forbiden": [] }"#).is_err(), "a typo");

@@ -17,11 +17,11 @@ use vestibule_seam::{Done, Frame, RuntimeSide, status};
 
 /// The state of one plugin: a static, made by the exporting macro.
 pub struct State<K: Kind> {
-    house: Mutex<Option<Arc<House<K>>>>,
+    machinery: Mutex<Option<Arc<Machinery<K>>>>,
     keys: Option<&'static [KeyText]>,
 }
 
-struct House<K: Kind> {
+struct Machinery<K: Kind> {
     side: RuntimeSide,
     keys: Option<&'static [KeyText]>,
     threads: Mutex<Option<tokio::runtime::Runtime>>,
@@ -39,16 +39,16 @@ impl<K: Kind> State<K> {
     /// Nothing runs yet.
     #[allow(clippy::new_without_default, reason = "it is a static's initialiser")]
     pub const fn new() -> Self {
-        State { house: Mutex::new(None), keys: None }
+        State { machinery: Mutex::new(None), keys: None }
     }
 
     /// The same, with the keys of its config if it is described.
     pub const fn with(keys: Option<&'static [KeyText]>) -> Self {
-        State { house: Mutex::new(None), keys }
+        State { machinery: Mutex::new(None), keys }
     }
 
-    fn house(&self) -> Option<Arc<House<K>>> {
-        locked(&self.house).clone()
+    fn machinery(&self) -> Option<Arc<Machinery<K>>> {
+        locked(&self.machinery).clone()
     }
 }
 
@@ -70,7 +70,7 @@ pub fn serve_init<K: Kind>(state: &State<K>, name: &str, side: RuntimeSide, log_
             return status::ERROR;
         }
     };
-    *locked(&state.house) = Some(Arc::new(House {
+    *locked(&state.machinery) = Some(Arc::new(Machinery {
         side,
         keys: state.keys,
         threads: Mutex::new(Some(threads)),
@@ -83,24 +83,24 @@ pub fn serve_init<K: Kind>(state: &State<K>, name: &str, side: RuntimeSide, log_
 
 /// See `PluginRoot::call`.
 pub fn serve_call<K: Kind>(state: &State<K>, frame: Frame, done: Done) -> u64 {
-    let Some(house) = state.house() else {
+    let Some(machinery) = state.machinery() else {
         return 0; // dropping `done` answers: cancelled
     };
-    let id = house.next_call.fetch_add(1, Ordering::Relaxed);
-    let Some(handle) = locked(&house.threads).as_ref().map(|threads| threads.handle().clone()) else {
+    let id = machinery.next_call.fetch_add(1, Ordering::Relaxed);
+    let Some(handle) = locked(&machinery.threads).as_ref().map(|threads| threads.handle().clone()) else {
         return 0;
     };
     // Noted before it is spawned, so that a call that ends at once still finds its entry to remove.
-    locked(&house.calls).insert(id, None);
-    let open = OpenCall { house: house.clone(), id };
-    let side = house.side;
-    let work = answer(house.clone(), frame);
+    locked(&machinery.calls).insert(id, None);
+    let open = OpenCall { machinery: machinery.clone(), id };
+    let side = machinery.side;
+    let work = answer(machinery.clone(), frame);
     let work = handle.spawn(async move {
         let (code, frame) = caught(side, work).await;
         drop(open);
         done.complete(code, frame);
     });
-    if let Some(entry) = locked(&house.calls).get_mut(&id) {
+    if let Some(entry) = locked(&machinery.calls).get_mut(&id) {
         *entry = Some(work.abort_handle());
     }
     id
@@ -108,13 +108,13 @@ pub fn serve_call<K: Kind>(state: &State<K>, frame: Frame, done: Done) -> u64 {
 
 /// Takes a call off the list, however it ends.
 struct OpenCall<K: Kind> {
-    house: Arc<House<K>>,
+    machinery: Arc<Machinery<K>>,
     id: u64,
 }
 
 impl<K: Kind> Drop for OpenCall<K> {
     fn drop(&mut self) {
-        locked(&self.house.calls).remove(&self.id);
+        locked(&self.machinery.calls).remove(&self.id);
     }
 }
 
@@ -135,8 +135,8 @@ async fn caught(side: RuntimeSide, work: impl Future<Output = (u32, Frame)>) -> 
 
 /// See `PluginRoot::cancel`.
 pub fn serve_cancel<K: Kind>(state: &State<K>, id: u64) {
-    let Some(house) = state.house() else { return };
-    let call = locked(&house.calls).remove(&id);
+    let Some(machinery) = state.machinery() else { return };
+    let call = locked(&machinery.calls).remove(&id);
     if let Some(Some(call)) = call {
         call.abort();
     }
@@ -144,10 +144,10 @@ pub fn serve_cancel<K: Kind>(state: &State<K>, id: u64) {
 
 /// See `PluginRoot::shutdown`.
 pub fn serve_shutdown<K: Kind>(state: &State<K>, timeout_ms: u64) -> u32 {
-    let Some(house) = locked(&state.house).take() else { return 0 };
-    let left = locked(&house.calls).len();
-    locked(&house.accounts).clear();
-    if let Some(threads) = locked(&house.threads).take() {
+    let Some(machinery) = locked(&state.machinery).take() else { return 0 };
+    let left = locked(&machinery.calls).len();
+    locked(&machinery.accounts).clear();
+    if let Some(threads) = locked(&machinery.threads).take() {
         threads.shutdown_timeout(Duration::from_millis(timeout_ms));
     }
     u32::try_from(left).unwrap_or(u32::MAX)
@@ -163,45 +163,45 @@ fn panic_words(payload: Box<dyn std::any::Any + Send>) -> String {
     words
 }
 
-async fn answer<K: Kind>(house: Arc<House<K>>, mut frame: Frame) -> (u32, Frame) {
+async fn answer<K: Kind>(machinery: Arc<Machinery<K>>, mut frame: Frame) -> (u32, Frame) {
     let request = match wire::read_with_blobs::<Request>(&mut frame) {
         Ok(request) => request,
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
     };
     let account = account_of(&request).to_owned();
-    match account::on_behalf(account, perform(&house, request, frame)).await {
+    match account::on_behalf(account, perform(&machinery, request, frame)).await {
         Ok(frame) => (status::OK, frame),
         Err(PluginError::Unsupported { reason }) => (status::UNSUPPORTED, wire::frame(&reason)),
         Err(error) => (status::ERROR, wire::frame(&error)),
     }
 }
 
-async fn perform<K: Kind>(house: &House<K>, request: Request, frame: Frame) -> Result<Frame> {
+async fn perform<K: Kind>(machinery: &Machinery<K>, request: Request, frame: Frame) -> Result<Frame> {
     match request {
         Request::Start { account, config } => {
             let config: K::Config = serde_json::from_value(config)
                 .map_err(|error| PluginError::broken(format!("its config does not fit: {error}")))?;
-            let runtime = Runtime { side: house.side, account: account.clone() };
+            let runtime = Runtime { side: machinery.side, account: account.clone() };
             let started = K::start(config, runtime).await?;
             account::note(&account, true);
-            let before = locked(&house.accounts).insert(account, Arc::new(started));
+            let before = locked(&machinery.accounts).insert(account, Arc::new(started));
             if let Some(before) = before {
                 before.stop().await;
             }
             Ok(wire::frame(&Empty {}))
         }
         Request::Stop { account } => {
-            let stopped = locked(&house.accounts).remove(&account);
+            let stopped = locked(&machinery.accounts).remove(&account);
             if let Some(stopped) = stopped {
                 stopped.stop().await;
             }
             account::note(&account, false);
             Ok(wire::frame(&Empty {}))
         }
-        Request::Describe => Ok(wire::frame(&Description { config: house.keys.map(config::schema) })),
+        Request::Describe => Ok(wire::frame(&Description { config: machinery.keys.map(config::schema) })),
         Request::Unknown => Err(PluginError::unsupported("this plugin is older than the runtime")),
         request => {
-            let started = started(house, account_of(&request))?;
+            let started = started(machinery, account_of(&request))?;
             started.ask(request, frame).await
         }
     }
@@ -218,8 +218,8 @@ fn account_of(request: &Request) -> &str {
     }
 }
 
-fn started<K: Kind>(house: &House<K>, account: &str) -> Result<Arc<K>> {
-    let found = locked(&house.accounts).get(account).cloned();
+fn started<K: Kind>(machinery: &Machinery<K>, account: &str) -> Result<Arc<K>> {
+    let found = locked(&machinery.accounts).get(account).cloned();
     found.ok_or_else(|| PluginError::retry(format!("the account `{account}` is not started")))
 }
 

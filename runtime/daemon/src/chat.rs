@@ -1,4 +1,4 @@
-//! `vestibule chat`: a client of the terminal channel. Without a running house it starts one inside
+//! `vestibule chat`: a client of the terminal channel. Without a running runtime it starts one inside
 //! itself.
 
 mod follow;
@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use vestibule_runtime::{Config, Home, Running, Scope, words};
 
-/// How long a house that starts, or one that stops, is waited for.
+/// How long a runtime that starts, or one that stops, is waited for.
 const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked for.
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
@@ -51,10 +51,10 @@ struct Terminal {
     to: OwnedWriteHalf,
 }
 
-/// What is heard of the house.
+/// What is heard of the runtime.
 struct Ears {
     from: Lines<BufReader<OwnedReadHalf>>,
-    /// What the house calls this connection.
+    /// What the runtime calls this connection.
     thread: Option<String>,
     /// Where the files of replies are saved.
     save: Option<PathBuf>,
@@ -89,7 +89,7 @@ fn read_file(path: &Path) -> anyhow::Result<(String, Vec<u8>)> {
     Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes))
 }
 
-/// The running house's terminal, or that of a house started here. One that is starting or stopping is waited
+/// The running runtime's terminal, or that of a runtime started here. One that is starting or stopping is waited
 /// for.
 async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Option<Running>)> {
     let (begin, mut told, mut inner) = (Instant::now(), false, None);
@@ -118,7 +118,7 @@ async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Op
     }
 }
 
-/// Shows the token; `None` when the house hangs up, because it stops.
+/// Shows the token; `None` when the runtime hangs up, because it stops.
 async fn greet(home: &Home, stream: UnixStream, interactive: bool) -> anyhow::Result<Option<Terminal>> {
     let (from, to) = stream.into_split();
     let ears = Ears { from: BufReader::new(from).lines(), thread: None, save: None, earlier: HashSet::new() };
@@ -132,7 +132,7 @@ async fn greet(home: &Home, stream: UnixStream, interactive: bool) -> anyhow::Re
     Ok(Some(terminal))
 }
 
-/// One line of the house; what it answers with an error is one here.
+/// One line of the runtime; what it answers with an error is one here.
 fn heard(line: &str) -> anyhow::Result<Value> {
     let line = parsed(line)?;
     match line["error"].as_str() {
@@ -142,13 +142,13 @@ fn heard(line: &str) -> anyhow::Result<Value> {
 }
 
 fn parsed(line: &str) -> anyhow::Result<Value> {
-    serde_json::from_str(line).context("the house said something strange")
+    serde_json::from_str(line).context("the runtime said something strange")
 }
 
 /// The end of a wait in which no reply came.
 fn late(patience: Duration) -> anyhow::Error {
     let seconds = patience.as_secs();
-    anyhow::anyhow!("no reply came within {seconds} s; `vestibule status` says how the house is")
+    anyhow::anyhow!("no reply came within {seconds} s; `vestibule status` says how the runtime is")
 }
 
 impl Terminal {
@@ -182,7 +182,7 @@ impl Terminal {
                 }
             };
             let line = tokio::select! {
-                line = self.ears.from.next_line() => heard(&line?.context("the house has hung up")?)?,
+                line = self.ears.from.next_line() => heard(&line?.context("the runtime has hung up")?)?,
                 outcome = outcome => match outcome {
                     // It is on its way here.
                     Outcome::Answered => { following = None; continue }
@@ -210,7 +210,7 @@ impl Terminal {
         while wanted.is_none_or(|wanted| had < wanted) {
             tokio::select! {
                 line = self.ears.from.next_line() => {
-                    // Where the house stops, no more come.
+                    // Where the runtime stops, no more come.
                     let Some(line) = line? else { return Ok(()) };
                     had += usize::from(self.ears.reply(&parsed(&line)?, &show).await?);
                 }
@@ -241,7 +241,7 @@ impl Ears {
     async fn files(&mut self, line: &Value) -> anyhow::Result<Vec<String>> {
         let mut said = Vec::new();
         for head in line["files"].as_array().into_iter().flatten() {
-            let size = head["size"].as_u64().context("the house said something strange")?;
+            let size = head["size"].as_u64().context("the runtime said something strange")?;
             let mut bytes = Vec::new();
             self.from.get_mut().take(size).read_to_end(&mut bytes).await?;
             let name = Path::new(head["name"].as_str().unwrap_or_default()).file_name();

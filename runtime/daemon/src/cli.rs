@@ -33,7 +33,7 @@ pub enum Command {
     Up,
     /// Talk to the agent: with TEXT print its reply, without it keep talking
     Chat(ChatArgs),
-    /// Show how the house is, and which chats wait to be wired
+    /// Show how the runtime is, and which chats wait to be wired
     Status(Output),
     /// Plugins: channels and modules that are built in or lie in the plugins folder
     #[command(subcommand)]
@@ -66,7 +66,7 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a home of a backup; nothing may run in it
     Restore(RestoreArgs),
-    /// Measure this machine; no house is needed
+    /// Measure this machine; no runtime is needed
     #[command(subcommand, hide = true)]
     Bench(BenchVerb),
 }
@@ -143,15 +143,15 @@ pub enum PluginVerb {
     List(Output),
     /// Load the file of one again, with the config as it is now: also the way out of quarantine
     Reload(Name),
-    /// Say whether a file would be loaded, what its config may hold, and whether it does; no house is needed
+    /// Say whether a file would be loaded, what its config may hold, and whether it does; no runtime is needed
     Check(PluginFile),
     /// Trust a file with the bytes it has now; any other bytes of it are refused from then on
     Trust(TrustArgs),
     /// Trust a plugin no longer
     Untrust(TrustArgs),
-    /// Examine the file of a channel or a module before a scripted runtime; no house is needed
+    /// Examine the file of a channel or a module before a scripted runtime; no runtime is needed
     Conform(crate::conform::ConformArgs),
-    /// Make a crate for a channel or a module of your own; no house is needed
+    /// Make a crate for a channel or a module of your own; no runtime is needed
     New(crate::new::NewArgs),
 }
 

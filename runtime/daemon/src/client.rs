@@ -50,7 +50,7 @@ fn failed(answer: &Value) -> anyhow::Result<()> {
     }
 }
 
-/// Asks the running house.
+/// Asks the running runtime.
 pub async fn ask(home: &Home, verb: &str, args: Value) -> anyhow::Result<Value> {
     let path = home.control_socket();
     let Ok(mut stream) = UnixStream::connect(&path).await else {

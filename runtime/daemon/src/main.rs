@@ -1,4 +1,4 @@
-//! `vestibule`: `up` runs the house, `chat` talks to it, any other word is a verb for it.
+//! `vestibule`: `up` runs the runtime, `chat` talks to it, any other word is a verb for it.
 
 // First: in what follows `println!` and `eprintln!` are its own.
 #[macro_use]

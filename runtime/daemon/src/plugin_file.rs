@@ -1,4 +1,4 @@
-//! `vestibule plugin check`, `trust` and `untrust`: about files, so no house is needed.
+//! `vestibule plugin check`, `trust` and `untrust`: about files, so no runtime is needed.
 
 use crate::cli::{PluginFile, TrustArgs};
 use crate::{print, up};

@@ -36,7 +36,7 @@ macro_rules! println {
 
 /// Writes to standard output. Where nobody reads on, as in `vestibule status | head -1`, the program ends
 /// without a word: the standard library's `println!` would panic. The signal that ends other programs then
-/// stays ignored: it would also end this one when a running house hangs up.
+/// stays ignored: it would also end this one when a running runtime hangs up.
 pub fn out(text: Arguments<'_>) {
     match write(&mut std::io::stdout().lock(), text) {
         Ok(()) => {}

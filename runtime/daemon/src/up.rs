@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use vestibule_runtime::{Config, Error, Home, Running, Scope};
 
-/// How long the program that holds the home is waited for: a `vestibule chat` that was a little faster, or a house that stops.
+/// How long the program that holds the home is waited for: a `vestibule chat` that was a little faster, or a runtime that stops.
 const HOME_PATIENCE: Duration = Duration::from_secs(5);
 
 /// This very file, also after an upgrade has replaced it on disk.
@@ -13,7 +13,7 @@ pub fn program() -> PathBuf {
     PathBuf::from("/proc/self/exe")
 }
 
-/// Runs the house.
+/// Runs the runtime.
 pub async fn up() -> anyhow::Result<()> {
     // Before anything starts: an early signal must not be lost.
     let mut terminate = signal(SignalKind::terminate())?;

@@ -27,7 +27,7 @@ pub struct Started {
     pub info: Option<PipeReader>,
 }
 
-/// Starts the runner in a session of its own, with less weight than the house, and with nothing but the environment it is given.
+/// Starts the runner in a session of its own, with less weight than the runtime, and with nothing but the environment it is given.
 /// Its descendants become this process's children when their parents end, so none gets away.
 pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio) -> Result<Started> {
     rustix::process::set_child_subreaper(Some(Pid::INIT))?;

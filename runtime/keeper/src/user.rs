@@ -1,4 +1,4 @@
-//! The runners of a house of root are another user: outside, where the kernel asks who may change a
+//! The runners of a runtime of root are another user: outside, where the kernel asks who may change a
 //! device's mode, and inside, where programs refuse to work as root. What an agent may write is that user's,
 //! and so is the reader, who writes there, too, when it rolls a journal back.
 
@@ -30,7 +30,7 @@ pub fn owner(folder: &Path) -> Result<Option<User>> {
 }
 
 /// Before a run, while nothing of the session runs: what the agent may write becomes its runner's. In a
-/// house of root that is the user of its sandbox, or root again where the sandbox gives none.
+/// runtime of root that is the user of its sandbox, or root again where the sandbox gives none.
 ///
 /// `out/` is looked through each time, the agent's own folder when it is not its runner's yet.
 pub fn hand_over(dir: &SessionDir, runner: &RunnerSpec, pulse: impl FnMut() -> Result<()>) -> Result<()> {

@@ -1,7 +1,7 @@
-//! How much of the processors a run gets beside the house and the other runs.
+//! How much of the processors a run gets beside the runtime and the other runs.
 //!
 //! Where the kernel shares processors between sessions first (`sched_autogroup`), the weight is the
-//! session's; elsewhere it is each process's, its `nice`. A run gets both, lower than the house's. It cannot
+//! session's; elsewhere it is each process's, its `nice`. A run gets both, lower than the runtime's. It cannot
 //! raise either: the first is written in `/proc`, which it may not write, the second needs a privilege.
 
 use rustix::io::Errno;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Result;
 
-/// How much nicer a run is than the house. By five steps the kernel gives it a third of the weight. Its runner
+/// How much nicer a run is than the runtime. By five steps the kernel gives it a third of the weight. Its runner
 /// starts the agent's programs nicer still.
 const STEPS: i32 = 5;
 /// The nicest that there is.
@@ -23,7 +23,7 @@ pub fn step_back() -> Result<()> {
     Ok(())
 }
 
-/// Gives the sessions of a run their weight: the one that this house began, `first`, that of a run, and all
+/// Gives the sessions of a run their weight: the one that this runtime began, `first`, that of a run, and all
 /// that its programs began the same again, divided among them. Without a privilege the kernel takes ten such
 /// changes a second, of all users together; what it does not take now is for the next call.
 pub fn lower_sessions(run: &[Pid], first: Pid) {

@@ -138,7 +138,7 @@ pub struct Bubblewrap {
     /// It makes folders in memory of a bounded size: version 0.7 and later, where it is not setuid. Without
     /// there is no `/dev/shm` inside, nor a `/tmp` above what is granted.
     pub sized: bool,
-    /// In a house of root: the user that runners are, outside and inside.
+    /// In a runtime of root: the user that runners are, outside and inside.
     pub user: Option<User>,
 }
 

@@ -12,8 +12,8 @@ mod record;
 mod taking;
 
 use crate::attachments::Parts;
+use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::house::House;
 use crate::launcher::{Heard, Keeper};
 use crate::sessions;
 use serde::{Deserialize, Serialize};
@@ -110,12 +110,12 @@ pub struct LeftOut {
 /// # Errors
 /// It is no session's folder, cannot be read, or its chat has a session already. What was taken so far is
 /// kept, and completed by the next attempt.
-pub async fn adopt(house: &Arc<House>, wanted: Wanted) -> Result<Report> {
-    let _one_at_a_time = house.adopting.lock().await;
-    let folder = folder_of(house, &wanted.folder)?;
+pub async fn adopt(context: &Arc<Context>, wanted: Wanted) -> Result<Report> {
+    let _one_at_a_time = context.adopting.lock().await;
+    let folder = folder_of(context, &wanted.folder)?;
     let source = folder.to_string_lossy().into_owned();
     let known = source.clone();
-    if let Some(adoption) = house.central.read(move |db| sessions::adoption_of(db, &known)).await?
+    if let Some(adoption) = context.central.read(move |db| sessions::adoption_of(db, &known)).await?
         && adoption.done
     {
         let id = adoption.session.id;
@@ -127,14 +127,14 @@ pub async fn adopt(house: &Arc<House>, wanted: Wanted) -> Result<Report> {
              sessions in SQLite can be taken over"
         )));
     }
-    let scratch = house.home.adopt_scratch();
+    let scratch = context.home.adopt_scratch();
     let _ = fs::remove_dir_all(&scratch);
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&scratch);
     made.context(|| format!("cannot make {}", scratch.display()))?;
-    let keeper = house.launcher.adopt(&folder, &scratch).await;
+    let keeper = context.launcher.adopt(&folder, &scratch).await;
     let outcome = match keeper {
         Ok(keeper) => {
-            let taken = tokio::time::timeout(WHOLE_MAX, take(house, keeper, wanted, source)).await;
+            let taken = tokio::time::timeout(WHOLE_MAX, take(context, keeper, wanted, source)).await;
             taken.unwrap_or_else(|_| Err(Error::refused("reading the folder took too long")))
         }
         Err(error) => Err(error),
@@ -144,7 +144,7 @@ pub async fn adopt(house: &Arc<House>, wanted: Wanted) -> Result<Report> {
     outcome
 }
 
-fn folder_of(house: &House, named: &Path) -> Result<PathBuf> {
+fn folder_of(context: &Context, named: &Path) -> Result<PathBuf> {
     let no_folder = |why: &dyn std::fmt::Display| Error::Refused(format!("{}: {why}", named.display()));
     if !named.is_absolute() {
         return Err(no_folder(&"name the folder by its absolute path"));
@@ -153,7 +153,7 @@ fn folder_of(house: &House, named: &Path) -> Result<PathBuf> {
     if !folder.is_dir() {
         return Err(no_folder(&"it is no folder"));
     }
-    if house.home.places().iter().any(|place| folder.starts_with(place)) {
+    if context.home.places().iter().any(|place| folder.starts_with(place)) {
         return Err(no_folder(
             &"it lies in this home; only a folder of another installation can be taken over",
         ));
@@ -177,7 +177,7 @@ fn other_mailbox(folder: &Path) -> Option<String> {
 }
 
 async fn take(
-    house: &Arc<House>,
+    context: &Arc<Context>,
     mut keeper: Keeper<FromForeign>,
     wanted: Wanted,
     source: String,
@@ -188,9 +188,9 @@ async fn take(
         }
         _ => return Err(out_of_order()),
     };
-    let mut taking = Taking::begin(house, wanted, source, highest_in, highest_out).await?;
+    let mut taking = Taking::begin(context, wanted, source, highest_in, highest_out).await?;
     keeper.taken().await?;
-    let mut parts = Parts::new(house.attachments.clone());
+    let mut parts = Parts::new(context.attachments.clone());
     let (mut rows_seen, mut files_seen) = (0, 0);
     loop {
         let (frame, bytes) = next(&mut keeper).await?;

@@ -5,8 +5,8 @@ use super::record::{self, Files};
 use super::{LeftOut, Report, TaskLoss, Wanted};
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock;
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::house::House;
 use crate::{delivery, ledger, sessions};
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const LOSS_SHOWN: usize = 400;
 
 /// One folder on its way in.
 pub struct Taking {
-    house: Arc<House>,
+    context: Arc<Context>,
     source: String,
     session_id: String,
     chat: Option<(String, String, String)>,
@@ -41,7 +41,7 @@ impl Taking {
     /// # Errors
     /// Its chat has a session already, or was named otherwise before.
     pub async fn begin(
-        house: &Arc<House>,
+        context: &Arc<Context>,
         wanted: Wanted,
         source: String,
         highest_in: i64,
@@ -49,12 +49,12 @@ impl Taking {
     ) -> Result<Taking> {
         let at = source.clone();
         let (adoption, chat) =
-            house.central.write(move |db| record::open_session(db, &wanted, &at, highest_in)).await?;
-        let dir = house.home.session(&adoption.session.agent_group_id, &adoption.session.id);
+            context.central.write(move |db| record::open_session(db, &wanted, &at, highest_in)).await?;
+        let dir = context.home.session(&adoption.session.agent_group_id, &adoption.session.id);
         let draft = blocking(move || OutboundDraft::begin(&dir)).await?;
         let session_id = adoption.session.id;
         Ok(Taking {
-            house: house.clone(),
+            context: context.clone(),
             report: Report { id: session_id.clone(), folder: source.clone(), ..Report::default() },
             source,
             session_id,
@@ -87,10 +87,10 @@ impl Taking {
             .collect();
         let losses: Vec<(String, TaskLoss)> =
             rows.iter().filter_map(|(row, _)| Some((row.id.clone(), loss_of(row)?))).collect();
-        let (id, limit) = (self.session_id.clone(), self.house.attachments.limits().session_bytes);
+        let (id, limit) = (self.session_id.clone(), self.context.attachments.limits().session_bytes);
         crash::point("adopt: files are on disk, no commit names them");
         let work = move |db: &Connection| record::messages(db, &id, rows, limit);
-        let (new, files) = self.house.central.write(work).await?;
+        let (new, files) = self.context.central.write(work).await?;
         crash::point("adopt: rows and files are on record, the session is not whole");
         self.report.inbound += new.len();
         for (id, loss) in losses {
@@ -130,8 +130,8 @@ impl Taking {
             (row, theirs)
         });
         let (id, rows, limit) =
-            (self.session_id.clone(), rows.collect(), self.house.attachments.limits().session_bytes);
-        let recorded = self.house.central.write(move |db| record::replies(db, &id, rows, limit)).await?;
+            (self.session_id.clone(), rows.collect(), self.context.attachments.limits().session_bytes);
+        let recorded = self.context.central.write(move |db| record::replies(db, &id, rows, limit)).await?;
         self.report.outbound += recorded.new;
         self.report.undelivered += recorded.undelivered;
         self.report.refused += recorded.refused;
@@ -162,7 +162,7 @@ impl Taking {
                     .push(LeftOut { file: file.chars().take(NAME_SHOWN).collect(), reason });
             }
         }
-        self.house.attachments.discard_unnamed(&self.house.central, stored).await;
+        self.context.attachments.discard_unnamed(&self.context.central, stored).await;
     }
 
     /// Writes into the draft, off the async threads.
@@ -188,9 +188,9 @@ impl Taking {
             sessions::finish_adoption(db, &source, &id, floor, clock::now())?;
             ledger::open_addresses(db, &id)
         };
-        let undelivered = self.house.central.write(done).await?;
-        delivery::go_on(&self.house, undelivered);
-        self.house.ring(self.session_id);
+        let undelivered = self.context.central.write(done).await?;
+        delivery::go_on(&self.context, undelivered);
+        self.context.ring(self.session_id);
         tracing::info!(session = self.report.id, folder = self.report.folder, "taken over");
         Ok(self.report)
     }

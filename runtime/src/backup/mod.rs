@@ -1,4 +1,4 @@
-//! A backup: a copy of what nothing can be made again from, taken while the house runs; and a home made of one.
+//! A backup: a copy of what nothing can be made again from, taken while the runtime runs; and a home made of one.
 //!
 //! Invariants:
 //! - The database is copied first, then every blob that the copy names; no blob goes meanwhile.
@@ -10,10 +10,10 @@ mod restore;
 pub use restore::{Restored, expect_restored, restore};
 
 use crate::attachments::{Store, named_blobs};
+use crate::context::Context;
 use crate::db;
 use crate::error::{Error, IoContext, Result};
 use crate::home::Home;
-use crate::house::House;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -51,12 +51,12 @@ pub struct Manifest {
 ///
 /// # Errors
 /// The folder cannot be one, or a disk fails: what is in the folder then is no backup.
-pub async fn backup(house: &Arc<House>, folder: PathBuf) -> Result<Manifest> {
+pub async fn backup(context: &Arc<Context>, folder: PathBuf) -> Result<Manifest> {
     // From here on no blob goes, so those that the copy will name stay.
-    let hold = house.attachments.hold();
-    make(&house.home, &folder)?;
-    house.central.copy_to(&folder.join(DATABASE)).await?;
-    let (home, store) = (house.home.clone(), house.attachments.clone());
+    let hold = context.attachments.hold();
+    make(&context.home, &folder)?;
+    context.central.copy_to(&folder.join(DATABASE)).await?;
+    let (home, store) = (context.home.clone(), context.attachments.clone());
     let rest = tokio::task::spawn_blocking(move || {
         let _hold = hold;
         copy_rest(&home, &store, &folder)

@@ -14,9 +14,9 @@ pub use socket::listen;
 
 use crate::adopt;
 use crate::backup;
+use crate::context::Context;
 use crate::delivery;
 use crate::error::{Error, Result};
-use crate::house::House;
 use crate::{messaging_groups, plugins};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -27,24 +27,24 @@ use vestibule_plugin_api::{ACCOUNT_MAIN, Capability};
 ///
 /// # Errors
 /// There is no such verb, or it refuses.
-pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Value> {
+pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result<Value> {
     match name {
-        "status" => return status::status(house).await,
-        "message.outcome" => return outcome::wait(house, args).await,
-        "plugin.list" => return Ok(status::plugins(house)),
+        "status" => return status::status(context).await,
+        "message.outcome" => return outcome::wait(context, args).await,
+        "plugin.list" => return Ok(status::plugins(context)),
         "session.adopt" => {
-            let report = adopt::adopt(house, verbs::args(args)?).await?;
+            let report = adopt::adopt(context, verbs::args(args)?).await?;
             return serde_json::to_value(report).map_err(Error::refused);
         }
         "backup" => {
             let folder = args["folder"].as_str().unwrap_or_default();
-            let manifest = backup::backup(house, folder.into()).await?;
+            let manifest = backup::backup(context, folder.into()).await?;
             return serde_json::to_value(manifest).map_err(Error::refused);
         }
         "plugin.reload" => {
             let name = args["name"].as_str().unwrap_or_default();
-            plugins::reload(&house.plugins, name).await.map_err(Error::Refused)?;
-            return Ok(status::started(house, name).await);
+            plugins::reload(&context.plugins, name).await.map_err(Error::Refused)?;
+            return Ok(status::started(context, name).await);
         }
         _ => {}
     }
@@ -52,7 +52,7 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
         return Err(Error::Refused(format!("there is no verb `{}`", name.escape_debug())));
     };
     let (run, mut args) = (verb.run, args);
-    let channel = args["channel"].as_str().and_then(|channel| house.plugins.registry.channel(channel));
+    let channel = args["channel"].as_str().and_then(|channel| context.plugins.registry.channel(channel));
     let ignores_case = channel.is_some_and(|link| link.manifest.can(Capability::IgnoresCase));
     let work = move |db: &Connection| {
         if ignores_case {
@@ -60,14 +60,14 @@ pub async fn dispatch(house: &Arc<House>, name: &str, args: Value) -> Result<Val
         }
         run(db, args)
     };
-    let outcome = house.central.write(work).await?;
-    house.attachments.discard(outcome.unnamed);
-    delivery::go_on(house, outcome.deliver_to);
+    let outcome = context.central.write(work).await?;
+    context.attachments.discard(outcome.unnamed);
+    delivery::go_on(context, outcome.deliver_to);
     for session_id in outcome.touched {
         if outcome.renew {
-            house.renew(session_id);
+            context.renew(session_id);
         } else {
-            house.ring(session_id);
+            context.ring(session_id);
         }
     }
     Ok(outcome.value)

@@ -5,8 +5,8 @@ mod decide;
 
 use super::verbs;
 use crate::clock;
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::house::House;
 use crate::ledger::State;
 use decide::{Heard, Outcome, Reply, To, decide};
 use rusqlite::{Connection, params};
@@ -46,27 +46,27 @@ fn main() -> String {
 /// Waits until it is known what became of a message, 10 s at most.
 ///
 /// # Errors
-/// No session has heard of it, the house stops, or the central database fails.
-pub async fn wait(house: &Arc<House>, args: Value) -> Result<Value> {
+/// No session has heard of it, the runtime stops, or the central database fails.
+pub async fn wait(context: &Arc<Context>, args: Value) -> Result<Value> {
     let asked: Asked = verbs::args(args)?;
-    let known = tokio::time::timeout(WAIT_MAX, settled(house, &asked)).await;
+    let known = tokio::time::timeout(WAIT_MAX, settled(context, &asked)).await;
     let outcome = known.unwrap_or(Ok(Outcome::Waiting))?;
     serde_json::to_value(outcome).map_err(Error::refused)
 }
 
-async fn settled(house: &House, asked: &Asked) -> Result<Outcome> {
-    let mut commits = house.central.commits();
+async fn settled(context: &Context, asked: &Asked) -> Result<Outcome> {
+    let mut commits = context.central.commits();
     loop {
         commits.mark_unchanged();
         let (asked, had) = (asked.clone(), asked.had);
-        match decide(&house.central.read(move |db| load(db, &asked)).await?, had) {
+        match decide(&context.central.read(move |db| load(db, &asked)).await?, had) {
             None => return Err(Error::refused("no session has heard this message")),
             Some(Outcome::Waiting) => {}
             Some(outcome) => return Ok(outcome),
         }
         tokio::select! {
             changed = commits.changed() => changed.map_err(|_| Error::Stopping)?,
-            () = house.stopping() => return Err(Error::Stopping),
+            () = context.stopping() => return Err(Error::Stopping),
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }

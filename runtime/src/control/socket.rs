@@ -2,8 +2,8 @@
 //! reach the socket, but cannot read the token: sandboxes and plugin children.
 
 use super::frame::{LINE_BYTES_MAX, Request, Response};
+use crate::context::Context;
 use crate::error::{IoContext, Result};
-use crate::house::House;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -13,41 +13,41 @@ use tokio::net::{UnixListener, UnixStream};
 /// A connection that could not be taken is tried again after this.
 const ACCEPT_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Opens the socket and serves it until the house stops. The home's lock is held, so a socket that
+/// Opens the socket and serves it until the runtime stops. The home's lock is held, so a socket that
 /// lies there is a dead one's.
 ///
 /// # Errors
 /// The socket cannot be made.
-pub fn listen(house: &Arc<House>) -> Result<()> {
-    let path = house.home.control_socket();
+pub fn listen(context: &Arc<Context>) -> Result<()> {
+    let path = context.home.control_socket();
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).context(|| {
         format!("cannot open the control socket {}; a shorter VESTIBULE_HOME may help", path.display())
     })?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
         .context(|| format!("cannot protect {}", path.display()))?;
-    let token = house.home.token()?;
-    let house = house.clone();
+    let token = context.home.token()?;
+    let context = context.clone();
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 accepted = listener.accept() => {
                     match accepted {
                         Ok((stream, _)) => {
-                            tokio::spawn(serve(house.clone(), stream, token.clone()));
+                            tokio::spawn(serve(context.clone(), stream, token.clone()));
                         }
                         // Out of descriptors, say: the next try waits for one to come free.
                         Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
                     }
                 }
-                () = house.stopping() => return,
+                () = context.stopping() => return,
             }
         }
     });
     Ok(())
 }
 
-async fn serve(house: Arc<House>, stream: UnixStream, token: String) {
+async fn serve(context: Arc<Context>, stream: UnixStream, token: String) {
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
     loop {
@@ -57,7 +57,7 @@ async fn serve(house: Arc<House>, stream: UnixStream, token: String) {
             Ok(1..) => {}
             _ => return,
         }
-        let response = match answer(&house, &line, &token).await {
+        let response = match answer(&context, &line, &token).await {
             Ok(value) => Response::Result(value),
             Err(error) => Response::Error(error.to_string()),
         };
@@ -69,7 +69,7 @@ async fn serve(house: Arc<House>, stream: UnixStream, token: String) {
     }
 }
 
-async fn answer(house: &Arc<House>, line: &[u8], token: &str) -> Result<serde_json::Value> {
+async fn answer(context: &Arc<Context>, line: &[u8], token: &str) -> Result<serde_json::Value> {
     use crate::error::Error;
     if line.len() > LINE_BYTES_MAX {
         return Err(Error::Refused(format!("a request may have {LINE_BYTES_MAX} bytes at most")));
@@ -79,5 +79,5 @@ async fn answer(house: &Arc<House>, line: &[u8], token: &str) -> Result<serde_js
     if !bool::from(request.token.as_bytes().ct_eq(token.as_bytes())) {
         return Err(Error::refused("the token is wrong; it is in control.token in the home"));
     }
-    super::dispatch(house, &request.verb, request.args).await
+    super::dispatch(context, &request.verb, request.args).await
 }

@@ -1,9 +1,9 @@
-//! How the house is, for a person.
+//! How the runtime is, for a person.
 
 use super::scarce;
+use crate::context::Context;
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
-use crate::house::House;
 use crate::lock::locked;
 use crate::plugins::{self, AccountState, Link, Origin, SeatState};
 use crate::{agents, clock, launcher, ledger, listener, places, sessions};
@@ -23,7 +23,7 @@ const START_PATIENCE: Duration = Duration::from_secs(5);
 const START_LOOK: Duration = Duration::from_millis(10);
 
 /// Everything at once.
-pub async fn status(house: &House) -> Result<Value> {
+pub async fn status(context: &Context) -> Result<Value> {
     let rows = |db: &Connection| {
         Ok((
             with_wired(db, drops::recent(db, SHOWN)?)?,
@@ -35,7 +35,7 @@ pub async fn status(house: &House) -> Result<Value> {
         ))
     };
     let (dropped, (dropped_messages, dropped_chats), sessions, in_trouble, deliveries, agents) =
-        house.central.read(rows).await?;
+        context.central.read(rows).await?;
     let (deliveries, next_deferred, waiting) = deliveries;
     let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
     let unwired: Vec<Value> = dropped
@@ -52,32 +52,32 @@ pub async fn status(house: &House) -> Result<Value> {
             })
         })
         .collect();
-    let links = house.plugins.registry.all();
+    let links = context.plugins.registry.all();
     let (modules, of_channels): (Vec<_>, Vec<_>) =
         links.iter().partition(|link| link.manifest.kind == PluginKind::Module);
-    let mut channels: Vec<Value> = of_channels.iter().flat_map(|link| channels(house, link)).collect();
-    channels.extend(plugins::without_plugin(&house.plugins).map(|(channel, account)| {
+    let mut channels: Vec<Value> = of_channels.iter().flat_map(|link| channels(context, link)).collect();
+    channels.extend(plugins::without_plugin(&context.plugins).map(|(channel, account)| {
         json!({ "channel": channel, "account": account, "state": "off", "reason": NO_PLUGIN })
     }));
-    tell_waiting(&mut channels, &waiting, |channel| house.plugins.registry.channel(channel).is_some());
-    let sandbox = house.launcher.sandbox().await;
+    tell_waiting(&mut channels, &waiting, |channel| context.plugins.registry.channel(channel).is_some());
+    let sandbox = context.launcher.sandbox().await;
     let scarce = tokio::task::spawn_blocking(scarce::measure).await.unwrap_or_default();
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "home": house.home.root(),
+        "home": context.home.root(),
         "process": std::process::id(),
-        "listen": house.listener.address().map(|address| format!("http://{address}")),
+        "listen": context.listener.address().map(|address| format!("http://{address}")),
         "sandbox": sandbox.as_ref().map_or_else(|error| error.to_string(), |choice| choice.words.clone()),
         "limits": sandbox.as_ref().ok().map(|choice| choice.limits.clone()),
         "processors": launcher::processors(),
         "of_the_user": scarce,
         "channels": channels,
         "modules": modules.iter().map(|link| plugin(link)).filter(|row| row["state"] != "loaded").collect::<Vec<_>>(),
-        "webhooks_refused": webhooks_refused(house),
+        "webhooks_refused": webhooks_refused(context),
         "sessions": sessions,
         "in_trouble": in_trouble,
-        "filling": filling(house),
-        "runners": runners(house),
+        "filling": filling(context),
+        "runners": runners(context),
         "deliveries": deliveries,
         "next_deferred": next_deferred.map(vestibule_session::format_time),
         "dropped_total": { "messages": dropped_messages, "chats": dropped_chats },
@@ -131,13 +131,13 @@ fn tell_waiting(
 }
 
 /// The sessions with a folder that is half full or more: beyond its limit it ends their runs.
-fn filling(house: &House) -> Vec<Value> {
-    let filling = locked(&house.filling);
+fn filling(context: &Context) -> Vec<Value> {
+    let filling = locked(&context.filling);
     filling.iter().map(|(id, what)| json!({ "id": id, "what": what })).collect()
 }
 
 /// The webhooks that were refused since the start, by account and answer.
-fn webhooks_refused(house: &House) -> Vec<Value> {
+fn webhooks_refused(context: &Context) -> Vec<Value> {
     let one = |((account, status), refused): ((Option<(String, String)>, u16), listener::Count)| {
         let (channel, account) = account.unzip();
         json!({
@@ -145,7 +145,7 @@ fn webhooks_refused(house: &House) -> Vec<Value> {
             "reason": refused.reason, "last_at": vestibule_session::format_time(refused.at),
         })
     };
-    house.listener.refusals.all().into_iter().map(one).collect()
+    context.listener.refusals.all().into_iter().map(one).collect()
 }
 
 /// The sessions that are not well, and why.
@@ -163,8 +163,8 @@ fn in_trouble(db: &Connection) -> Result<Vec<Value>> {
 }
 
 /// How many places for runners are taken, and why sessions wait, if they do.
-fn runners(house: &House) -> Value {
-    let places::Count { most, taken, waiting } = house.places.count();
+fn runners(context: &Context) -> Value {
+    let places::Count { most, taken, waiting } = context.places.count();
     let reason = (waiting > 0).then(|| {
         format!("{waiting} wait, because all {most} runners that `runners_max` allows have something to do")
     });
@@ -185,7 +185,7 @@ fn wiring_command(agent: &str, drop: &drops::Drop) -> String {
     command
 }
 
-fn channels(house: &House, link: &Link) -> Vec<Value> {
+fn channels(context: &Context, link: &Link) -> Vec<Value> {
     let channel = &link.manifest.channel_type;
     let accounts = link.accounts();
     if accounts.is_empty() {
@@ -195,7 +195,7 @@ fn channels(house: &House, link: &Link) -> Vec<Value> {
     let entry = |(account, state): (&String, &AccountState)| {
         let (word, reason) = account_state(link, account, state);
         let webhook =
-            link.manifest.can(Capability::Webhook).then(|| house.webhook_url(channel, account)).flatten();
+            link.manifest.can(Capability::Webhook).then(|| context.webhook_url(channel, account)).flatten();
         json!({ "channel": channel, "account": account, "state": word, "reason": reason, "webhook": webhook })
     };
     accounts.iter().map(entry).collect()
@@ -245,9 +245,9 @@ fn reported(health: Option<Health>) -> (&'static str, Option<String>) {
 }
 
 /// The plugins, and the files that were refused.
-pub fn plugins(house: &House) -> Value {
-    let loaded = house.plugins.registry.all().into_iter().map(|link| plugin(&link));
-    let refused = house.plugins.registry.refused();
+pub fn plugins(context: &Context) -> Value {
+    let loaded = context.plugins.registry.all().into_iter().map(|link| plugin(&link));
+    let refused = context.plugins.registry.refused();
     let refused = refused.iter().map(|(path, why)| {
         json!({ "name": path.file_name().map(|name| name.to_string_lossy()), "origin": path.display().to_string(),
             "state": "refused", "reason": why })
@@ -257,10 +257,10 @@ pub fn plugins(house: &House) -> Value {
 
 /// One plugin, once its accounts have started or have not, and which of them is not live: whoever asks for a
 /// start wants to know.
-pub async fn started(house: &House, name: &str) -> Value {
+pub async fn started(context: &Context, name: &str) -> Value {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
-        let Some(link) = house.plugins.registry.named(name) else { return json!({ "name": name }) };
+        let Some(link) = context.plugins.registry.named(name) else { return json!({ "name": name }) };
         let word = |(account, state): (&String, &AccountState)| account_state(&link, account, state).0;
         let connecting = link.accounts().iter().map(word).any(|word| word == "connecting");
         if !connecting || Instant::now() >= deadline {

@@ -212,7 +212,7 @@ impl Readers {
     }
 }
 
-/// A database that is no house's: a copy, to look at it and to change it.
+/// A database that is no runtime's: a copy, to look at it and to change it.
 ///
 /// # Errors
 /// It is not there, is none, or was written by a newer version.

@@ -6,8 +6,8 @@ use super::lane::give_up;
 use super::note;
 use crate::agents;
 use crate::clock::Timestamp;
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::house::House;
 use crate::ledger::{self, Delivery};
 use crate::plugins::{CallError, Link};
 use crate::sessions;
@@ -25,9 +25,13 @@ pub struct Plan {
 ///
 /// # Errors
 /// It did not answer, or with what it may not.
-pub async fn ask(house: &House, link: &Link, delivery: &Delivery) -> std::result::Result<Plan, CallError> {
+pub async fn ask(
+    context: &Context,
+    link: &Link,
+    delivery: &Delivery,
+) -> std::result::Result<Plan, CallError> {
     let wanted = delivery.clone();
-    let facts = house.central.read(move |db| facts(db, &wanted)).await;
+    let facts = context.central.read(move |db| facts(db, &wanted)).await;
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.ok_or_else(|| CallError::Plugin(PluginError::refused("its session is gone")))?;
     let hops = facts.hops;

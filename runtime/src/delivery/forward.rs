@@ -7,9 +7,9 @@ use super::lane::give_up;
 use super::note;
 use crate::agents;
 use crate::clock::Timestamp;
+use crate::context::Context;
 use crate::destinations;
 use crate::error::{Error, Result};
-use crate::house::House;
 use crate::ledger::{self, Delivery, Direction, NewAttachment, NewMessage, Written};
 use crate::plugins::{CallError, Link};
 use crate::sessions;
@@ -28,9 +28,13 @@ pub struct Plan {
 ///
 /// # Errors
 /// It did not answer, or with what it may not.
-pub async fn ask(house: &House, link: &Link, delivery: &Delivery) -> std::result::Result<Plan, CallError> {
+pub async fn ask(
+    context: &Context,
+    link: &Link,
+    delivery: &Delivery,
+) -> std::result::Result<Plan, CallError> {
     let wanted = delivery.clone();
-    let facts = house.central.read(move |db| facts(db, &wanted)).await;
+    let facts = context.central.read(move |db| facts(db, &wanted)).await;
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.map_err(|why| CallError::Plugin(PluginError::refused(why)))?;
     let hops = facts.hops;

@@ -5,8 +5,8 @@ use super::retry::{self, Next, after_failure};
 use super::send::{Sent, send};
 use super::{action, doubt, forward};
 use crate::clock::{self, Timestamp};
+use crate::context::Context;
 use crate::error::Result;
-use crate::house::House;
 use crate::lanes::Bell;
 use crate::ledger::{self, Claim, Delivery, Direction, Doubt};
 use crate::plugins::{CallError, Registry};
@@ -23,23 +23,23 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// Opens the lane of an address with what was claimed for it, or rings it.
-pub fn ring(house: &Arc<House>, address: Address, claim: Claim) {
-    if house.is_stopping() && !matches!(claim, Claim::Deliver(_)) {
+pub fn ring(context: &Arc<Context>, address: Address, claim: Claim) {
+    if context.is_stopping() && !matches!(claim, Claim::Deliver(_)) {
         return; // it is on record, and goes out after the next start
     }
     let claimed = match &claim {
         Claim::Deliver(delivery) => Some(delivery.clone()),
         Claim::Nothing | Claim::Later(_) => None,
     };
-    let lane_house = house.clone();
+    let lane_context = context.clone();
     let opened =
-        house.deliveries.ring(address.clone(), |bell| serve(lane_house, address.clone(), claim, bell));
+        context.deliveries.ring(address.clone(), |bell| serve(lane_context, address.clone(), claim, bell));
     if !opened && let Some(delivery) = claimed {
         // Somebody opened the lane between the commit and here: the claim goes back, the lane takes it.
-        let house = house.clone();
+        let context = context.clone();
         tokio::spawn(async move {
-            match house.central.write(move |db| ledger::unclaim(db, &delivery)).await {
-                Ok(()) => ring(&house, address, Claim::Nothing),
+            match context.central.write(move |db| ledger::unclaim(db, &delivery)).await {
+                Ok(()) => ring(&context, address, Claim::Nothing),
                 Err(error) => tracing::error!(%error, "a delivery waits for the next start"),
             }
         });
@@ -47,21 +47,21 @@ pub fn ring(house: &Arc<House>, address: Address, claim: Claim) {
 }
 
 /// The lane of one address.
-pub async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Bell<Address>) {
+pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, bell: Bell<Address>) {
     // Whose reply was the last: the next turn is another session's, if one waits.
     let mut last = None;
     if let Claim::Deliver(delivery) = claimed {
         last = Some(delivery.session_id.clone());
-        deliver(&house, *delivery).await;
+        deliver(&context, *delivery).await;
     }
-    while !house.is_stopping() {
+    while !context.is_stopping() {
         bell.heard();
         let (at, after) = (address.clone(), last.clone());
         let next = move |db: &Connection| ledger::claim_next(db, &at, after.as_deref(), clock::now());
-        match house.central.write(next).await {
+        match context.central.write(next).await {
             Ok(Claim::Deliver(delivery)) => {
                 last = Some(delivery.session_id.clone());
-                deliver(&house, *delivery).await;
+                deliver(&context, *delivery).await;
             }
             Ok(Claim::Later(at)) => {
                 let wait =
@@ -69,7 +69,7 @@ pub async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Be
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
                     () = bell.rung() => {}
-                    () = house.stopping() => return,
+                    () = context.stopping() => return,
                 }
             }
             Ok(Claim::Nothing) => {
@@ -81,18 +81,18 @@ pub async fn serve(house: Arc<House>, address: Address, claimed: Claim, bell: Be
                 tracing::debug!(%error, "deliveries wait for the central database");
                 tokio::select! {
                     () = tokio::time::sleep(DATABASE_RETRY) => {}
-                    () = house.stopping() => return,
+                    () = context.stopping() => return,
                 }
             }
         }
     }
 }
 
-async fn deliver(house: &Arc<House>, delivery: Delivery) {
-    let outcome = send(house, &delivery).await;
-    let link = house.plugins.registry.of(&delivery.address);
+async fn deliver(context: &Arc<Context>, delivery: Delivery) {
+    let outcome = send(context, &delivery).await;
+    let link = context.plugins.registry.of(&delivery.address);
     let can = link.map_or(Doubt::MayDouble, |link| doubt(&link));
-    let (now, limit) = (clock::now(), house.attachments.limits().session_bytes);
+    let (now, limit) = (clock::now(), context.attachments.limits().session_bytes);
     match &outcome {
         Ok(_) => tracing::debug!(session = delivery.session_id, reply = delivery.message_out_id, "delivered"),
         Err(error) => {
@@ -103,22 +103,22 @@ async fn deliver(house: &Arc<House>, delivery: Delivery) {
     let (session_id, delivery, outcome) =
         (delivery.session_id.clone(), Arc::new(delivery), Arc::new(outcome));
     loop {
-        let (lanes, delivery, outcome) = (house.clone(), delivery.clone(), outcome.clone());
+        let (lanes, delivery, outcome) = (context.clone(), delivery.clone(), outcome.clone());
         let record = move |db: &Connection| {
             record_outcome(db, &lanes.plugins.registry, &delivery, &outcome, (can, limit), now)
         };
-        match house.central.write(record).await {
+        match context.central.write(record).await {
             Ok((blobs, sessions)) => {
-                house.attachments.discard(blobs);
-                sessions.into_iter().for_each(|session_id| house.ring(session_id));
-                return house.ring_later(session_id);
+                context.attachments.discard(blobs);
+                sessions.into_iter().for_each(|session_id| context.ring(session_id));
+                return context.ring_later(session_id);
             }
             // The record says `sending`, and must not stay so: the lane waits until it is told.
             Err(error) => tracing::debug!(%error, "the outcome of a delivery could not be recorded yet"),
         }
         tokio::select! {
             () = tokio::time::sleep(DATABASE_RETRY) => {}
-            () = house.stopping() => return,
+            () = context.stopping() => return,
         }
     }
 }

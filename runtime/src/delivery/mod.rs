@@ -30,8 +30,8 @@ pub use operator::{drop_one, replay};
 
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock::{self, Timestamp};
+use crate::context::Context;
 use crate::error::Result;
-use crate::house::House;
 use crate::ledger::{self, Claim, Direction, Doubt};
 use crate::plugins::Link;
 use crate::{questions, sessions};
@@ -60,14 +60,14 @@ pub enum Taken {
 /// # Errors
 /// It is not on disk; the keeper must hand it over again.
 pub async fn take(
-    house: &Arc<House>,
+    context: &Arc<Context>,
     session_id: &str,
     messages: Vec<MessageOut>,
     acks: Vec<Ack>,
     files: Vec<MessageFile>,
 ) -> Result<Taken> {
     let session_id = session_id.to_owned();
-    let lanes = house.clone();
+    let lanes = context.clone();
     let stored: Vec<String> = files.iter().filter_map(|file| file.file.blob.clone().ok()).collect();
     let work = move |db: &Connection| {
         if !messages.is_empty() && !ledger::has_room(db, &session_id)? {
@@ -85,11 +85,11 @@ pub async fn take(
         };
         Ok(Some(addresses.into_iter().map(claim).collect::<Result<Vec<_>>>()?))
     };
-    let Some(claims) = house.central.write(work).await? else { return Ok(Taken::NoRoom) };
+    let Some(claims) = context.central.write(work).await? else { return Ok(Taken::NoRoom) };
     for (address, claim) in claims {
-        ring(house, address, claim);
+        ring(context, address, claim);
     }
-    house.attachments.discard_unnamed(&house.central, stored).await;
+    context.attachments.discard_unnamed(&context.central, stored).await;
     Ok(Taken::OnRecord)
 }
 
@@ -175,9 +175,9 @@ pub fn record_one(
 }
 
 /// What is on record for these addresses goes out.
-pub fn go_on(house: &Arc<House>, addresses: Vec<Address>) {
+pub fn go_on(context: &Arc<Context>, addresses: Vec<Address>) {
     for address in addresses {
-        ring(house, address, Claim::Nothing);
+        ring(context, address, Claim::Nothing);
     }
 }
 
@@ -185,9 +185,9 @@ pub fn go_on(house: &Arc<House>, addresses: Vec<Address>) {
 ///
 /// # Errors
 /// The central database failed.
-pub async fn account_is_live(house: &Arc<House>, link: &Arc<Link>, account: String) -> Result<()> {
+pub async fn account_is_live(context: &Arc<Context>, link: &Arc<Link>, account: String) -> Result<()> {
     if link.manifest.listens(Station::Tick) {
-        tokio::spawn(tick::serve(house.clone(), link.clone()));
+        tokio::spawn(tick::serve(context.clone(), link.clone()));
     }
     let channels = match link.manifest.kind {
         PluginKind::Module => {
@@ -198,7 +198,7 @@ pub async fn account_is_live(house: &Arc<House>, link: &Arc<Link>, account: Stri
         PluginKind::Channel | PluginKind::Unknown => vec![link.manifest.channel_type.clone()],
     };
     for channel in channels {
-        unpark(house, channel, account.clone(), doubt(link)).await?;
+        unpark(context, channel, account.clone(), doubt(link)).await?;
     }
     Ok(())
 }
@@ -208,15 +208,15 @@ pub async fn account_is_live(house: &Arc<House>, link: &Arc<Link>, account: Stri
 ///
 /// # Errors
 /// The central database failed.
-pub async fn plugins_are_complete(house: &Arc<House>) -> Result<()> {
-    unpark(house, ACTION.to_owned(), ACCOUNT_MAIN.to_owned(), Doubt::SendAgain).await
+pub async fn plugins_are_complete(context: &Arc<Context>) -> Result<()> {
+    unpark(context, ACTION.to_owned(), ACCOUNT_MAIN.to_owned(), Doubt::SendAgain).await
 }
 
-async fn unpark(house: &Arc<House>, channel: String, account: String, can: Doubt) -> Result<()> {
+async fn unpark(context: &Arc<Context>, channel: String, account: String, can: Doubt) -> Result<()> {
     let addresses =
-        house.central.write(move |db| ledger::unpark(db, &channel, &account, can, clock::now())).await?;
+        context.central.write(move |db| ledger::unpark(db, &channel, &account, can, clock::now())).await?;
     for address in addresses {
-        ring(house, address, Claim::Nothing);
+        ring(context, address, Claim::Nothing);
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use super::decide::{question_of, text_of};
 use super::outgoing::attachment;
 use crate::attachments::StoredFile;
+use crate::context::Context;
 use crate::error::Error;
-use crate::house::House;
 use crate::ledger::{self, Delivery, Direction};
 use crate::plugins::{self, CallError, Said};
 use crate::questions::Asked;
@@ -17,17 +17,17 @@ use vestibule_plugin_api::{Asking, AskingOption, PluginError, Reviewed, Station}
 ///
 /// # Errors
 /// A module refused it, or failed and lets nothing pass then.
-pub async fn reviewed(house: &House, delivery: &Delivery) -> Result<Option<Delivery>, CallError> {
-    if house.plugins.registry.at(Station::Review).is_empty() {
+pub async fn reviewed(context: &Context, delivery: &Delivery) -> Result<Option<Delivery>, CallError> {
+    if context.plugins.registry.at(Station::Review).is_empty() {
         return Ok(None);
     }
     let refused = |why| CallError::Plugin(PluginError::refused(why));
     let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
     let read = move |db: &Connection| ledger::files_of(db, &session_id, Direction::Out, &id);
-    let files = house.central.read(read).await;
+    let files = context.central.read(read).await;
     let files = files.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let message = question(delivery, files).map_err(refused)?;
-    match plugins::review(&house.plugins.registry, message).await {
+    match plugins::review(&context.plugins.registry, message).await {
         Said::Pass(None) => Ok(None),
         Said::Pass(Some(words)) => {
             Ok(Some(Delivery { content: with_text(&delivery.content, &words.text), ..delivery.clone() }))

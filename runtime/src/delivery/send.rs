@@ -3,8 +3,8 @@
 use super::outgoing::{self, OutgoingFile};
 use super::{action, decide, forward, review};
 use crate::attachments::StoredFile;
+use crate::context::Context;
 use crate::error::Error;
-use crate::house::House;
 use crate::ledger::{self, Delivery, Direction};
 use crate::plugins::{CallError, Link};
 use crate::questions;
@@ -31,24 +31,24 @@ pub enum Sent {
 ///
 /// # Errors
 /// It has not arrived, or nobody knows.
-pub async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
+pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
     if delivery.address.channel_type.as_str() == ACTION {
-        return act(house, delivery).await;
+        return act(context, delivery).await;
     }
-    let reviewed = review::reviewed(house, delivery).await?;
+    let reviewed = review::reviewed(context, delivery).await?;
     let delivery = reviewed.as_ref().unwrap_or(delivery);
     let address = &delivery.address;
-    let link = house.plugins.registry.live(address.channel_type.as_str(), address.account.as_str());
+    let link = context.plugins.registry.live(address.channel_type.as_str(), address.account.as_str());
     let Some(link) = link else { return Err(CallError::NotThere) };
     if link.manifest.kind == PluginKind::Module {
         crash::point("delivery: `sending` is on record, nobody was called");
-        let plan = forward::ask(house, &link, delivery).await?;
+        let plan = forward::ask(context, &link, delivery).await?;
         crash::point("delivery: the platform has it, nothing is on record");
         return Ok(Sent::Inside(plan));
     }
     if delivery.look_up {
         // A lookup that fails says nothing about the message: it stays in doubt.
-        let message = message(house, &link, delivery, Vec::new()).await?;
+        let message = message(context, &link, delivery, Vec::new()).await?;
         let found = link.find(message, DELIVER_DEADLINE).await;
         if let Some(receipt) = found.map_err(|error| match error {
             CallError::NotThere => CallError::NotThere,
@@ -57,11 +57,11 @@ pub async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sen
             return Ok(Sent::Out(receipt));
         }
         let again = delivery.clone();
-        let recorded = house.central.write(move |db| ledger::may_double(db, &again)).await;
+        let recorded = context.central.write(move |db| ledger::may_double(db, &again)).await;
         recorded.map_err(|error| CallError::Plugin(PluginError::in_doubt(error.to_string())))?;
     }
-    let files = files(house, delivery).await?;
-    let message = message(house, &link, delivery, files).await?;
+    let files = files(context, delivery).await?;
+    let message = message(context, &link, delivery, files).await?;
     crash::point("delivery: `sending` is on record, nobody was called");
     let outcome = link.deliver(message, DELIVER_DEADLINE).await;
     crash::point("delivery: the platform has it, nothing is on record");
@@ -69,21 +69,21 @@ pub async fn send(house: &House, delivery: &Delivery) -> std::result::Result<Sen
 }
 
 /// Has a module do what an agent asks for.
-async fn act(house: &House, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
-    let Some(link) = house.plugins.registry.of(&delivery.address) else {
-        let complete = house.plugins.registry.complete.load(Ordering::Acquire);
+async fn act(context: &Context, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
+    let Some(link) = context.plugins.registry.of(&delivery.address) else {
+        let complete = context.plugins.registry.complete.load(Ordering::Acquire);
         let nobody = || CallError::Plugin(PluginError::refused("no module takes this action"));
         return Err(if complete { nobody() } else { CallError::NotThere });
     };
     crash::point("delivery: `sending` is on record, nobody was called");
-    let plan = action::ask(house, &link, delivery).await?;
+    let plan = action::ask(context, &link, delivery).await?;
     crash::point("delivery: the platform has it, nothing is on record");
     Ok(Sent::Done(plan))
 }
 
 /// The message as this channel can show it.
 async fn message(
-    house: &House,
+    context: &Context,
     link: &Link,
     delivery: &Delivery,
     files: Vec<OutgoingFile>,
@@ -91,7 +91,7 @@ async fn message(
     let mut message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;
     if link.manifest.can(Capability::Questions) && decide::question_of(&delivery.content).is_some() {
         let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
-        let asked = house.central.read(move |db| questions::content(db, &session_id, &id)).await;
+        let asked = context.central.read(move |db| questions::content(db, &session_id, &id)).await;
         let asked = asked.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
         message.content = asked.unwrap_or(message.content);
     }
@@ -99,9 +99,9 @@ async fn message(
 }
 
 /// The files of a reply, with their bytes.
-async fn files(house: &House, delivery: &Delivery) -> std::result::Result<Vec<OutgoingFile>, CallError> {
+async fn files(context: &Context, delivery: &Delivery) -> std::result::Result<Vec<OutgoingFile>, CallError> {
     let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
-    let store = house.attachments.clone();
+    let store = context.attachments.clone();
     let read = move |db: &Connection| {
         let files = ledger::files_of(db, &session_id, Direction::Out, &id)?;
         let bytes = |file: StoredFile| {
@@ -110,7 +110,7 @@ async fn files(house: &House, delivery: &Delivery) -> std::result::Result<Vec<Ou
         };
         files.into_iter().map(bytes).collect()
     };
-    house
+    context
         .central
         .read(read)
         .await

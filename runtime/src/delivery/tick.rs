@@ -1,11 +1,11 @@
 //! Modules that want to be asked from time to time. What one answers is performed in the commit that notes
-//! when it was asked: a tick is performed once, whenever the house ends.
+//! when it was asked: a tick is performed once, whenever the runtime ends.
 
 use super::effects::{self, Hook};
 use super::note;
 use crate::clock::{self, Timestamp};
+use crate::context::Context;
 use crate::error::Result;
-use crate::house::House;
 use crate::plugins::{CallError, Link};
 use crate::{agents, ledger, plugin_state, sessions};
 use rusqlite::Connection;
@@ -21,12 +21,12 @@ fn place(module: &str) -> String {
 }
 
 /// Asks a module for as long as this life of it lasts.
-pub async fn serve(house: Arc<House>, link: Arc<Link>) {
+pub async fn serve(context: Arc<Context>, link: Arc<Link>) {
     let (generation, every) = (link.generation(), link.manifest.tick_every());
     while link.generation() == generation {
-        let wait = match due_in(&house, &link.manifest).await {
+        let wait = match due_in(&context, &link.manifest).await {
             Ok(wait) if wait.is_zero() => {
-                if let Err(error) = ask(&house, &link).await {
+                if let Err(error) = ask(&context, &link).await {
                     tracing::warn!(module = link.manifest.name, %error, "a tick came to nothing");
                 }
                 every
@@ -39,15 +39,15 @@ pub async fn serve(house: Arc<House>, link: Arc<Link>) {
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = house.stopping() => return,
+            () = context.stopping() => return,
         }
     }
 }
 
 /// How long it is until a module is asked; a clock that was set back does not make it wait longer.
-async fn due_in(house: &House, manifest: &Manifest) -> Result<Duration> {
+async fn due_in(context: &Context, manifest: &Manifest) -> Result<Duration> {
     let name = manifest.name.clone();
-    let last = house.central.read(move |db| last(db, &name)).await?;
+    let last = context.central.read(move |db| last(db, &name)).await?;
     let every = manifest.tick_every();
     let since = last.map(|last| Duration::from_millis(u64::try_from(clock::now().0 - last.0).unwrap_or(0)));
     Ok(since.map_or(Duration::ZERO, |since| every.saturating_sub(since)))
@@ -58,22 +58,22 @@ fn last(db: &Connection, module: &str) -> Result<Option<Timestamp>> {
     Ok(kept.and_then(|kept| kept.parse().ok()).map(Timestamp))
 }
 
-async fn ask(house: &Arc<House>, link: &Link) -> std::result::Result<(), CallError> {
+async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), CallError> {
     let name = link.manifest.name.clone();
     let failed = |error: crate::error::Error| CallError::Plugin(PluginError::retry(error.to_string()));
-    let last = house.central.read(move |db| last(db, &name)).await.map_err(failed)?;
+    let last = context.central.read(move |db| last(db, &name)).await.map_err(failed)?;
     let now = clock::now();
     let effects = link.tick(Tick { last, now }).await?;
-    let granted = house.config.plugin(&link.manifest.name).agents;
+    let granted = context.config.plugin(&link.manifest.name).agents;
     let effects = effects::read(Hook::Tick { granted: Some(&granted) }, effects);
     let told = effects.map_err(|why| note::wrong_answer(link, "tick", &why))?.told;
-    let (name, limit) = (link.manifest.name.clone(), house.attachments.limits().session_bytes);
+    let (name, limit) = (link.manifest.name.clone(), context.attachments.limits().session_bytes);
     let write = move |db: &Connection| {
         plugin_state::apply(db, &place(&name), ACCOUNT_MAIN, &[StateWrite::set(LAST, now.0.to_string())])?;
         told.iter().map(|(agent, words)| tell(db, agent, words, limit, now)).collect::<Result<Vec<_>>>()
     };
-    let sessions = house.central.write(write).await.map_err(failed)?;
-    sessions.into_iter().for_each(|session_id| house.ring(session_id));
+    let sessions = context.central.write(write).await.map_err(failed)?;
+    sessions.into_iter().for_each(|session_id| context.ring(session_id));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The listener's connections, from the first byte to the last.
 
 use super::seats::{Seat, Seats};
-use crate::house::House;
+use crate::context::Context;
 use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -26,16 +26,16 @@ const STRANGE_BODIES: u64 = 4;
 /// What cannot be accepted, for want of descriptors say, is tried again after this.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Serves connections until the house stops; what is being answered then is answered.
-pub async fn serve(house: Arc<House>, listener: TcpListener, routes: Router) {
-    let longest = house.config.webhook_body_limit as u64;
+/// Serves connections until the runtime stops; what is being answered then is answered.
+pub async fn serve(context: Arc<Context>, listener: TcpListener, routes: Router) {
+    let longest = context.config.webhook_body_limit as u64;
     let seats = Arc::new(Seats::new(STRANGE_BYTES_MAX.max(longest.saturating_mul(STRANGE_BODIES))));
     let serve = async {
         loop {
             match listener.accept().await {
                 Ok((stream, from)) => {
                     let Some(seat) = seats.seat(from.ip()).await else { return };
-                    tokio::spawn(converse(house.clone(), seat, stream, routes.clone()));
+                    tokio::spawn(converse(context.clone(), seat, stream, routes.clone()));
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -47,12 +47,12 @@ pub async fn serve(house: Arc<House>, listener: TcpListener, routes: Router) {
     };
     tokio::select! {
         () = serve => {}
-        () = house.stopping() => {}
+        () = context.stopping() => {}
     }
 }
 
 /// One connection, to its end.
-async fn converse(house: Arc<House>, seat: Arc<Seat>, stream: TcpStream, routes: Router) {
+async fn converse(context: Arc<Context>, seat: Arc<Seat>, stream: TcpStream, routes: Router) {
     let routes = TowerToHyperService::new(routes);
     let answer = service_fn(|mut request: Request<Incoming>| {
         seat.waits();
@@ -71,7 +71,7 @@ async fn converse(house: Arc<House>, seat: Arc<Seat>, stream: TcpStream, routes:
         ended = talk.as_mut() => ended,
         // A request that was on its way is sent again by a platform that does so.
         () = seat.makes_room() => return,
-        () = house.stopping() => {
+        () = context.stopping() => {
             talk.as_mut().graceful_shutdown();
             talk.await
         }

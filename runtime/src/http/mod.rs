@@ -13,7 +13,7 @@ mod webhook;
 
 pub use signature::key as webhook_key;
 
-use crate::house::House;
+use crate::context::Context;
 use axum::Router;
 use axum::routing::any;
 use std::io::ErrorKind;
@@ -23,36 +23,36 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// A port that is taken is tried for so long, and so often: a house that was killed lets go of it when the
+/// A port that is taken is tried for so long, and so often: a runtime that was killed lets go of it when the
 /// last process that it was just starting has begun.
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 const BIND_STEP: Duration = Duration::from_millis(20);
 
-/// Opens the listener, unless it is open, and serves it until the house stops. Each account that takes webhooks
+/// Opens the listener, unless it is open, and serves it until the runtime stops. Each account that takes webhooks
 /// calls this before it starts: without one nothing is opened.
 ///
 /// # Errors
 /// Why it cannot be opened, and what to do: the port is taken, or the address is not this machine's. Call again.
-pub async fn listen(house: &Arc<House>) -> Result<(), String> {
-    let _one_at_a_time = house.listener.opening().await;
-    if house.listener.address().is_some() {
+pub async fn listen(context: &Arc<Context>) -> Result<(), String> {
+    let _one_at_a_time = context.listener.opening().await;
+    if context.listener.address().is_some() {
         return Ok(());
     }
-    let address = house.config.listen;
+    let address = context.config.listen;
     let opened = bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (at, listener) = opened.map_err(|error| {
         format!(
             "webhooks cannot be taken, because {address} cannot be listened on: {error}. It is tried again; free the \
              port, or set another `listen` in {} and start again",
-            house.home.config().display()
+            context.home.config().display()
         )
     })?;
-    house.listener.opened(at);
+    context.listener.opened(at);
     let routes = Router::new()
         .route("/webhook/{channel}/{account}", any(webhook::webhook))
         .fallback(webhook::nothing_here)
-        .with_state(webhook::Webhooks::new(house));
-    tokio::spawn(connections::serve(house.clone(), listener, routes));
+        .with_state(webhook::Webhooks::new(context));
+    tokio::spawn(connections::serve(context.clone(), listener, routes));
     tracing::info!(%at, "webhooks are taken");
     Ok(())
 }

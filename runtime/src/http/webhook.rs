@@ -3,7 +3,7 @@
 use super::replays::{Replays, Seen, Serving};
 use super::seats::Seat;
 use super::signature;
-use crate::house::House;
+use crate::context::Context;
 use crate::plugins::{CallError, Link};
 use crate::{clock, config};
 use axum::Extension;
@@ -38,24 +38,24 @@ const AT_ONCE_MAX: usize = 64;
 /// What every webhook needs.
 #[derive(Clone)]
 pub struct Webhooks {
-    house: Arc<House>,
+    context: Arc<Context>,
     at_once: Arc<Semaphore>,
     replays: Replays,
 }
 
 impl Webhooks {
-    /// The webhooks of a house.
-    pub fn new(house: &Arc<House>) -> Webhooks {
+    /// The webhooks of a runtime.
+    pub fn new(context: &Arc<Context>) -> Webhooks {
         let at_once = Arc::new(Semaphore::new(AT_ONCE_MAX));
-        Webhooks { house: house.clone(), at_once, replays: Replays::default() }
+        Webhooks { context: context.clone(), at_once, replays: Replays::default() }
     }
 
     /// Counts a refusal. Strangers invent accounts: those have one count together.
     fn count(&self, channel: String, account: String, status: StatusCode, words: &str) {
-        let link = self.house.plugins.registry.channel(&channel);
+        let link = self.context.plugins.registry.channel(&channel);
         let known = link.is_some_and(|link| link.accounts().contains_key(&account));
         let account = known.then_some((channel, account));
-        self.house.listener.refusals.note(account, status.as_u16(), words, clock::now());
+        self.context.listener.refusals.note(account, status.as_u16(), words, clock::now());
     }
 }
 
@@ -113,17 +113,18 @@ async fn verified(
     account: &str,
     request: Request,
 ) -> Result<Verified, Answer> {
-    let house = &webhooks.house;
+    let context = &webhooks.context;
     let unknown =
         || (StatusCode::NOT_FOUND, "no such webhook; `vestibule status` shows their URLs".to_owned());
-    let link = house.plugins.registry.channel(channel).filter(|link| link.manifest.can(Capability::Webhook));
+    let link =
+        context.plugins.registry.channel(channel).filter(|link| link.manifest.can(Capability::Webhook));
     let by = link.filter(|link| link.accounts().contains_key(account)).ok_or_else(unknown)?;
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted");
     }
     let secret = secret(&by, account, signature::key(&by.manifest))?;
     let (parts, body) = request.into_parts();
-    let body = read(seat, body, house.config.webhook_body_limit).await?;
+    let body = read(seat, body, context.config.webhook_body_limit).await?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let signature = signature::verify(&by.manifest, &secret, header, &body, clock::now())
         .map_err(|why| (StatusCode::UNAUTHORIZED, why.to_owned()))?;
@@ -150,7 +151,7 @@ async fn serve(
     let _place = place(webhooks)?;
     // Not every platform sends again: while a plugin is being replaced, its events wait a little.
     let begin = Instant::now();
-    let link = webhooks.house.plugins.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
+    let link = webhooks.context.plugins.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
     // What was verified by one scheme says nothing to a channel of another.
     let Some(link) = link.filter(|link| signature::same_scheme(&link.manifest, &verified.by.manifest)) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the channel is not live yet; send it again");
@@ -283,7 +284,12 @@ mod tests {
             (head(400), 400, "told", true),
             (head(503), 503, "told", true),
             (plugin(PluginError::refused("not this")), 422, "not this", true),
-            (plugin(PluginError::retry("secret of the house")), 503, "it was not taken; send it again", true),
+            (
+                plugin(PluginError::retry("secret of the runtime")),
+                503,
+                "it was not taken; send it again",
+                true,
+            ),
             (Err(CallError::Late), 503, "it was not taken; send it again", true),
         ] {
             let replays = Replays::default();

@@ -3,8 +3,8 @@
 use super::screen;
 use super::snapshot::name_of;
 use crate::clock;
+use crate::context::Context;
 use crate::error::Result;
-use crate::house::House;
 use crate::questions::{self, Giver};
 use crate::{drops, plugin_state};
 use rusqlite::Connection;
@@ -17,15 +17,15 @@ use vestibule_session::crash;
 /// # Errors
 /// It is not on disk: the adapter must not acknowledge its platform.
 pub async fn answer(
-    house: &Arc<House>,
+    context: &Arc<Context>,
     channel: String,
     account: String,
     choice: Choice,
     state: Vec<StateWrite>,
 ) -> Result<Answered> {
     let now = clock::now();
-    let marks = house.clone();
-    let refused = screen::choice(house, &channel, &account, &choice, now).await?;
+    let marks = context.clone();
+    let refused = screen::choice(context, &channel, &account, &choice, now).await?;
     let work = move |db: &Connection| {
         marks.ledger.write_marks(db)?;
         plugin_state::apply(db, &channel, &account, &state)?;
@@ -42,10 +42,10 @@ pub async fn answer(
         }
         questions::choose(db, &choice.token, &giver, now)
     };
-    let (answered, session) = house.central.write(work).await?;
+    let (answered, session) = context.central.write(work).await?;
     crash::point("answer: it is on record, its channel does not know");
     if let Some(session_id) = session {
-        house.ring(session_id);
+        context.ring(session_id);
     }
     Ok(answered)
 }

@@ -1,8 +1,8 @@
 //! What a plugin says, and what is done about it. Its port has checked that it may say so.
 
 use super::{Arrival, answer, conversation, ignored, route};
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::house::House;
 use crate::plugins::{self, Link};
 use crate::{messaging_groups, plugin_state};
 use std::sync::Arc;
@@ -14,34 +14,34 @@ use vestibule_seam::Frame;
 ///
 /// # Errors
 /// Nothing of it is on disk.
-pub async fn hear(house: &Arc<House>, link: &Link, mut event: Event) -> Result<Frame> {
-    spell(house, link, &mut event).await?;
+pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Result<Frame> {
+    spell(context, link, &mut event).await?;
     let channel_type = plugins::slot(&link.manifest);
     match event {
         Event::Message { account, message, state } => {
             let threads = link.manifest.can(Capability::Threads);
             let mut arrival = Arrival::new(&channel_type, &account, threads, message);
             arrival.has_buttons = link.manifest.can(Capability::Questions);
-            Ok(wire::frame(&route(house, arrival, state).await?))
+            Ok(wire::frame(&route(context, arrival, state).await?))
         }
         Event::Ignored { account, ignored: what, state } => {
-            ignored(house, channel_type, account, what, state).await?;
+            ignored(context, channel_type, account, what, state).await?;
             Ok(wire::frame(&Empty {}))
         }
         Event::StateGet { account, key } => {
             let read = move |db: &_| plugin_state::get(db, &channel_type, &account, &key);
-            Ok(wire::frame(&StateValue { value: house.central.read(read).await? }))
+            Ok(wire::frame(&StateValue { value: context.central.read(read).await? }))
         }
         Event::StateSet { account, state } => {
             let write = move |db: &_| plugin_state::apply(db, &channel_type, &account, &state);
-            house.central.write(write).await?;
+            context.central.write(write).await?;
             Ok(wire::frame(&Empty {}))
         }
         Event::Conversation { account, conversation: said } => {
-            Ok(wire::frame(&conversation(house, &channel_type, &account, said).await?))
+            Ok(wire::frame(&conversation(context, &channel_type, &account, said).await?))
         }
         Event::Answer { account, choice, state } => {
-            Ok(wire::frame(&answer(house, channel_type, account, choice, state).await?))
+            Ok(wire::frame(&answer(context, channel_type, account, choice, state).await?))
         }
         // How an account is concerns its plugin alone; what is unknown was answered before.
         Event::Health { .. } | Event::Unknown => {
@@ -52,7 +52,7 @@ pub async fn hear(house: &Arc<House>, link: &Link, mut event: Event) -> Result<F
 
 /// Spells the chat of an event as it is known, if that differs in case only and its channel says that this means
 /// nothing.
-async fn spell(house: &House, link: &Link, event: &mut Event) -> Result<()> {
+async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> {
     let (account, chat) = match event {
         _ if !link.manifest.can(Capability::IgnoresCase) => return Ok(()),
         Event::Message { account, message, .. } => (account, &message.platform_id),
@@ -61,7 +61,7 @@ async fn spell(house: &House, link: &Link, event: &mut Event) -> Result<()> {
         _ => return Ok(()),
     };
     let at = (link.manifest.channel_type.clone(), account.clone(), chat.to_string());
-    let known = house.central.read(move |db| messaging_groups::spelling(db, &at.0, &at.1, &at.2)).await?;
+    let known = context.central.read(move |db| messaging_groups::spelling(db, &at.0, &at.1, &at.2)).await?;
     match (known.map(PlatformId), event) {
         (Some(known), Event::Message { message, .. }) => respell(message, known),
         (Some(known), Event::Conversation { conversation, .. }) => conversation.platform_id = known,

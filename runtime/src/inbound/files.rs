@@ -4,8 +4,8 @@ use super::decide::{Step, decide};
 use super::snapshot::{Arrival, Snapshot};
 use crate::attachments::{Store, StoredFile};
 use crate::clock;
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::house::House;
 use vestibule_plugin_api::{Attachment, Blob};
 use vestibule_session::{crash, name};
 
@@ -13,7 +13,7 @@ use vestibule_session::{crash, name};
 ///
 /// # Errors
 /// The disk fails or is too full: the message is not taken, and comes again.
-pub async fn store(house: &House, mut arrival: Arrival) -> Result<Arrival> {
+pub async fn store(context: &Context, mut arrival: Arrival) -> Result<Arrival> {
     let carried: Vec<(usize, Attachment, Blob)> = arrival
         .message
         .attachments
@@ -21,24 +21,24 @@ pub async fn store(house: &House, mut arrival: Arrival) -> Result<Arrival> {
         .enumerate()
         .filter_map(|(position, file)| file.bytes.take().map(|bytes| (position, file.clone(), bytes)))
         .collect();
-    if carried.is_empty() || !is_heard(house, &arrival).await? {
+    if carried.is_empty() || !is_heard(context, &arrival).await? {
         return Ok(arrival);
     }
-    let store = house.attachments.clone();
+    let store = context.attachments.clone();
     let stored = tokio::task::spawn_blocking(move || store_all(&store, &carried));
     arrival.files = stored.await.map_err(|_| Error::Stopping)??;
     Ok(arrival)
 }
 
 /// A look ahead of the transaction that decides.
-async fn is_heard(house: &House, arrival: &Arrival) -> Result<bool> {
-    let (limits, now) = (house.attachments.limits(), clock::now());
+async fn is_heard(context: &Context, arrival: &Arrival) -> Result<bool> {
+    let (limits, now) = (context.attachments.limits(), clock::now());
     let arrival = arrival.clone();
     let look = move |db: &rusqlite::Connection| {
         let plan = decide(&Snapshot::load(db, &arrival, now)?, &arrival, limits, now);
         Ok(plan.iter().any(|step| matches!(step, Step::Post { .. })))
     };
-    house.central.read(look).await
+    context.central.read(look).await
 }
 
 fn store_all(store: &Store, carried: &[(usize, Attachment, Blob)]) -> Result<Vec<StoredFile>> {

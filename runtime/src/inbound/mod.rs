@@ -19,8 +19,8 @@ use snapshot::name_of;
 pub use snapshot::{Arrival, Snapshot};
 
 use crate::clock::{self, Timestamp};
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::house::House;
 use crate::messaging_groups;
 use crate::{drops, ledger, plugin_state, questions, sessions, wirings};
 use rusqlite::Connection;
@@ -32,18 +32,18 @@ use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, StateWrite};
 ///
 /// # Errors
 /// It is not on disk: the adapter must not acknowledge its platform.
-pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>) -> Result<Accepted> {
+pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWrite>) -> Result<Accepted> {
     let now = clock::now();
-    let marks = house.clone();
-    let arrival = match screen::message(house, arrival).await? {
+    let marks = context.clone();
+    let arrival = match screen::message(context, arrival).await? {
         Screening::Passed(arrival) => arrival,
         // Modules end with the runtime: what they leave unsaid is no refusal.
-        Screening::Refused(..) if house.is_stopping() => return Err(Error::Stopping),
-        Screening::Refused(arrival, reason) => return refused(house, &arrival, reason, state, now).await,
+        Screening::Refused(..) if context.is_stopping() => return Err(Error::Stopping),
+        Screening::Refused(arrival, reason) => return refused(context, &arrival, reason, state, now).await,
     };
-    let arrival = files::store(house, arrival).await?;
+    let arrival = files::store(context, arrival).await?;
     let stored = files::blobs(&arrival.files);
-    let (accepted, sessions) = house
+    let (accepted, sessions) = context
         .central
         .write(move |db| {
             marks.ledger.write_marks(db)?;
@@ -55,16 +55,16 @@ pub async fn route(house: &Arc<House>, arrival: Arrival, state: Vec<StateWrite>)
         })
         .await?;
     // Left out by its size, or heard by nobody after all.
-    house.attachments.discard_unnamed(&house.central, stored).await;
+    context.attachments.discard_unnamed(&context.central, stored).await;
     for session_id in sessions {
-        house.ring(session_id);
+        context.ring(session_id);
     }
     Ok(accepted)
 }
 
 /// Puts on record that a module let a message go no further.
 async fn refused(
-    house: &House,
+    context: &Context,
     arrival: &Arrival,
     reason: String,
     state: Vec<StateWrite>,
@@ -82,7 +82,7 @@ async fn refused(
         drops::record(db, chat, &reason, Some(&sender), now)?;
         Ok(Accepted::Dropped { reason })
     };
-    house.central.write(record).await
+    context.central.write(record).await
 }
 
 /// Puts on record that an adapter left an event out.
@@ -90,7 +90,7 @@ async fn refused(
 /// # Errors
 /// It is not on disk.
 pub async fn ignored(
-    house: &House,
+    context: &Context,
     channel: String,
     account: String,
     ignored: Ignored,
@@ -107,7 +107,7 @@ pub async fn ignored(
         }
         Ok(())
     };
-    house.central.write(record).await
+    context.central.write(record).await
 }
 
 /// Takes what a channel says of a chat. Strangers can make any number of chats: only one that the operator
@@ -116,13 +116,13 @@ pub async fn ignored(
 /// # Errors
 /// It is not on disk.
 pub async fn conversation(
-    house: &Arc<House>,
+    context: &Arc<Context>,
     channel: &str,
     account: &str,
     said: Conversation,
 ) -> Result<Known> {
     let at = (channel.to_owned(), account.to_owned(), said.platform_id.clone());
-    let known = house.central.read(move |db| {
+    let known = context.central.read(move |db| {
         let Some(group) = messaging_groups::at(db, &at.0, &at.1, at.2.as_str())? else { return Ok(None) };
         let wired = !wirings::of_chat(db, &group.id)?.is_empty();
         Ok(Some((group, wired)))
@@ -132,8 +132,8 @@ pub async fn conversation(
         || said.is_group.is_some() && said.is_group != group.is_group;
     if is_news {
         let now = clock::now();
-        let title = screen::title(house, channel, account, &said, now).await;
-        if title.is_err() && house.is_stopping() {
+        let title = screen::title(context, channel, account, &said, now).await;
+        if title.is_err() && context.is_stopping() {
             return Err(Error::Stopping);
         }
         let write = move |db: &Connection| {
@@ -148,7 +148,7 @@ pub async fn conversation(
             messaging_groups::describe(db, &group.id, title.as_deref(), said.is_group)?;
             ledger::chat_changed(db, &group.id)
         };
-        house.central.write(write).await?.into_iter().for_each(|session_id| house.ring_later(session_id));
+        context.central.write(write).await?.into_iter().for_each(|session_id| context.ring_later(session_id));
     }
     Ok(Known { wired })
 }

@@ -1,8 +1,8 @@
 //! What modules that screen are asked: all that an agent can come to see of what came in.
 
 use super::snapshot::Arrival;
+use crate::context::Context;
 use crate::error::Result;
-use crate::house::House;
 use crate::messaging_groups::{self, MessagingGroup};
 use crate::plugins::{self, Said};
 use crate::questions;
@@ -22,12 +22,12 @@ pub enum Screening {
 ///
 /// # Errors
 /// SQLite fails.
-pub async fn message(house: &House, mut arrival: Arrival) -> Result<Screening> {
-    if house.plugins.registry.at(Station::Screen).is_empty() {
+pub async fn message(context: &Context, mut arrival: Arrival) -> Result<Screening> {
+    if context.plugins.registry.at(Station::Screen).is_empty() {
         return Ok(Screening::Passed(arrival));
     }
-    let title = chat_at(house, &arrival.address).await?.and_then(|chat| chat.title);
-    Ok(match plugins::screen(&house.plugins.registry, question(&arrival, title)).await {
+    let title = chat_at(context, &arrival.address).await?.and_then(|chat| chat.title);
+    Ok(match plugins::screen(&context.plugins.registry, question(&arrival, title)).await {
         Said::Pass(None) => Screening::Passed(arrival),
         Said::Pass(Some(words)) => {
             arrival.message.reply_to = words.requoted(arrival.message.reply_to);
@@ -79,27 +79,27 @@ fn without_bytes(file: &Attachment) -> Attachment {
 /// # Errors
 /// SQLite fails.
 pub async fn choice(
-    house: &House,
+    context: &Context,
     channel: &str,
     account: &str,
     choice: &Choice,
     now: Timestamp,
 ) -> Result<Option<String>> {
-    if house.plugins.registry.at(Station::Screen).is_empty() {
+    if context.plugins.registry.at(Station::Screen).is_empty() {
         return Ok(None);
     }
     let token = choice.token.clone();
-    let offered = house.central.read(move |db| questions::offered(db, &token)).await?;
+    let offered = context.central.read(move |db| questions::offered(db, &token)).await?;
     let Some((question, option)) = offered else { return Ok(None) };
     let thread_id = question.address.thread_id;
     let address = Address { thread_id, ..address(channel, account, &choice.platform_id.0) };
-    let chat = chat_at(house, &address).await?;
+    let chat = chat_at(context, &address).await?;
     let words = question.asked.options[option].label.clone();
     let mut message = plain(choice.token.clone(), address, choice.sender.clone(), words, now);
     message.is_mention = true; // it answers the agent
     message.is_group = chat.as_ref().is_some_and(|chat| chat.is_group == Some(true));
     message.chat = chat.and_then(|chat| chat.title);
-    Ok(match plugins::screen(&house.plugins.registry, message).await {
+    Ok(match plugins::screen(&context.plugins.registry, message).await {
         Said::Pass(_) => None,
         Said::Stop(reason) => Some(reason),
     })
@@ -108,13 +108,13 @@ pub async fn choice(
 /// The name of a chat as agents may see it, or why a module lets it go no further. It is asked as if the chat
 /// itself had written its name.
 pub async fn title(
-    house: &House,
+    context: &Context,
     channel: &str,
     account: &str,
     said: &Conversation,
     now: Timestamp,
 ) -> std::result::Result<Option<String>, String> {
-    let Some(name) = said.name.clone().filter(|_| !house.plugins.registry.at(Station::Screen).is_empty())
+    let Some(name) = said.name.clone().filter(|_| !context.plugins.registry.at(Station::Screen).is_empty())
     else {
         return Ok(said.name.clone());
     };
@@ -124,7 +124,7 @@ pub async fn title(
         plain(format!("chat-name:{chat}"), address(channel, account, chat), sender, name.clone(), now);
     message.is_group = said.is_group == Some(true);
     message.chat = Some(name.clone());
-    match plugins::screen(&house.plugins.registry, message).await {
+    match plugins::screen(&context.plugins.registry, message).await {
         Said::Pass(None) => Ok(Some(name)),
         Said::Pass(Some(words)) => Ok(Conversation::name_of(&words.text)),
         Said::Stop(reason) => Err(reason),
@@ -158,12 +158,12 @@ fn address(channel: &str, account: &str, chat: &str) -> Address {
     }
 }
 
-async fn chat_at(house: &House, at: &Address) -> Result<Option<MessagingGroup>> {
+async fn chat_at(context: &Context, at: &Address) -> Result<Option<MessagingGroup>> {
     let at = at.clone();
     let read = move |db: &rusqlite::Connection| {
         messaging_groups::at(db, at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str())
     };
-    house.central.read(read).await
+    context.central.read(read).await
 }
 
 #[cfg(test)]

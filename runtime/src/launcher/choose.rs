@@ -39,7 +39,7 @@ type Tried<T> = std::result::Result<T, String>;
 struct Found {
     /// The `bwrap` that confines a runner.
     bwrap: Tried<Bubblewrap>,
-    /// In a house of root: whom its runners in `bwrap` are.
+    /// In a runtime of root: whom its runners in `bwrap` are.
     user: Option<Named>,
     /// How well the kernel does.
     kernel: Tried<Confinement>,
@@ -128,7 +128,7 @@ fn open(kernel: Confinement) -> String {
     )
 }
 
-/// The user that the runners of a house of root are.
+/// The user that the runners of a runtime of root are.
 fn runners_user(config: &Config) -> Result<Named> {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     user::find(&passwd, config.sandbox_user.as_deref()).map_err(Error::Setup)

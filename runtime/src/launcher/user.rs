@@ -1,4 +1,4 @@
-//! Which user the runners of a house of root are.
+//! Which user the runners of a runtime of root are.
 
 use vestibule_keeper::wire::User;
 

@@ -1,4 +1,4 @@
-//! How runs share the processors with the house and with each other, in words, for `status`.
+//! How runs share the processors with the runtime and with each other, in words, for `status`.
 
 use std::fs;
 
@@ -11,9 +11,9 @@ pub fn words() -> &'static str {
 
 fn said_of(sessions: bool) -> &'static str {
     if sessions {
-        "each run has one share, a third of the house's, however many processes it has (sched_autogroup)"
+        "each run has one share, a third of the runtime's, however many processes it has (sched_autogroup)"
     } else {
-        "each program of an agent weighs a tenth of the house's (nice); runs are not kept apart from each other"
+        "each program of an agent weighs a tenth of the runtime's (nice); runs are not kept apart from each other"
     }
 }
 

@@ -152,7 +152,7 @@ mod tests {
     use crate::db::Central;
     use crate::home::Home;
 
-    struct House {
+    struct Context {
         threads: tokio::runtime::Runtime,
         central: Central,
         home: Home,
@@ -160,23 +160,23 @@ mod tests {
         _folder: tempfile::TempDir,
     }
 
-    impl House {
-        fn new() -> House {
+    impl Context {
+        fn new() -> Context {
             let folder = tempfile::tempdir().expect("a folder");
             let home = Home::at(folder.path());
             let limits = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
-            let house = House {
+            let context = Context {
                 threads: tokio::runtime::Builder::new_current_thread().build().expect("threads"),
                 central: Central::open(&home.central_db()).expect("it opens"),
                 store: Store::open(home.attachments(), limits).expect("it opens"),
                 home,
                 _folder: folder,
             };
-            house.sql(
+            context.sql(
                 "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
                  INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
             );
-            house
+            context
         }
 
         fn write<T: Send + 'static>(
@@ -202,31 +202,31 @@ mod tests {
     /// Many messages may come before the session is looked at: they take the numbers that the file shows.
     #[test]
     fn a_file_that_is_newer_is_noticed_once_whatever_came_since() {
-        let (house, before) = (House::new(), Ledger::default());
-        house.changes(9);
-        assert!(matches!(house.look(&before), Looked::Projected(_)));
+        let (context, before) = (Context::new(), Ledger::default());
+        context.changes(9);
+        assert!(matches!(context.look(&before), Looked::Projected(_)));
         // Another process had it at 4 when the database was saved; this one has changed it 20 times since.
-        house.sql("UPDATE sessions SET change = 4, changed_by = 'another', change_before = 1");
-        house.changes(20);
+        context.sql("UPDATE sessions SET change = 4, changed_by = 'another', change_before = 1");
+        context.changes(20);
         let ledger = Ledger::default();
-        let Looked::Newer(newer) = house.look(&ledger) else { panic!("the file shows 10") };
+        let Looked::Newer(newer) = context.look(&ledger) else { panic!("the file shows 10") };
         assert_eq!(newer.change, 10);
-        house.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
-        let Looked::Projected(projected) = house.look(&ledger) else { panic!("it is taken over") };
+        context.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
+        let Looked::Projected(projected) = context.look(&ledger) else { panic!("it is taken over") };
         assert!(projected.seen.running, "what its runner wrote is read before it runs again");
         for _ in 0..2 {
-            house.changes(1);
-            assert!(matches!(house.look(&ledger), Looked::Projected(_)));
+            context.changes(1);
+            assert!(matches!(context.look(&ledger), Looked::Projected(_)));
             ledger.forget("s");
         }
-        assert_eq!(house.write(|db| set_back_sessions(db, "", 9)), ["s"]);
+        assert_eq!(context.write(|db| set_back_sessions(db, "", 9)), ["s"]);
     }
 
     #[test]
     fn what_only_the_file_knows_is_taken_over() {
-        let (house, before) = (House::new(), Ledger::default());
+        let (context, before) = (Context::new(), Ledger::default());
         let said = |sql: &'static str| {
-            house.write(move |db| {
+            context.write(move |db| {
                 let change = bump(db, "s")?;
                 Ok(db.execute(sql, [change])?)
             })
@@ -235,13 +235,13 @@ mod tests {
             "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) \
              VALUES ('s', 'old', 2, 'chat', 0, 'pending', 1, '{}', ?1)",
         );
-        house.sql(
+        context.sql(
             "INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, state, taken_at, due_at) VALUES \
              ('s', 'went', 1, 'chat', '', 'pending', 0, 0), ('s', 'perhaps', 3, 'chat', '', 'unknown', 0, 0), \
              ('s', 'due', 5, 'chat', '', 'deferred', 0, 9), ('s', 'later', 7, 'chat', '', 'deferred', 0, 99); \
              CREATE TABLE saved AS SELECT * FROM messages_in; CREATE TABLE sent AS SELECT * FROM deliveries",
         );
-        house.look(&before);
+        context.look(&before);
         said(
             "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) \
              VALUES ('s', 'new', 4, 'chat', 0, 'pending', 1, '{}', ?1)",
@@ -250,24 +250,24 @@ mod tests {
         said(
             "UPDATE deliveries SET state = 'delivered', change = ?1, settled_at = 1, platform_message_id = 'p' WHERE seq = 1",
         );
-        house.look(&before);
-        house.sql(
+        context.look(&before);
+        context.sql(
             "DELETE FROM messages_in; INSERT INTO messages_in SELECT * FROM saved; \
              DELETE FROM deliveries; INSERT INTO deliveries SELECT * FROM sent; \
              UPDATE sessions SET change = 2, last_seq = 2, changed_by = 'another'",
         );
         let ledger = Ledger::default();
-        let Looked::Newer(newer) = house.look(&ledger) else { panic!("the file shows more") };
-        assert_eq!(house.write(with_deliveries), ["s"]);
-        let taken = house.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
+        let Looked::Newer(newer) = context.look(&ledger) else { panic!("the file shows more") };
+        assert_eq!(context.write(with_deliveries), ["s"]);
+        let taken = context.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
         assert_eq!(taken, 1, "one was only in the file");
         let sent = "SELECT group_concat(message_out_id || ' ' || state) FROM (SELECT * FROM deliveries ORDER BY seq)";
-        let sent = house.write(|db| Ok(db.query_row(sent, [], |r| r.get::<_, String>(0))?));
+        let sent = context.write(|db| Ok(db.query_row(sent, [], |r| r.get::<_, String>(0))?));
         assert_eq!(sent, "went delivered,perhaps held,due held,later deferred");
-        house.sql("UPDATE deliveries SET state = 'dropped' WHERE state = 'deferred'");
-        assert_eq!(house.write(with_deliveries), [""; 0], "nothing of it goes out");
+        context.sql("UPDATE deliveries SET state = 'dropped' WHERE state = 'deferred'");
+        assert_eq!(context.write(with_deliveries), [""; 0], "nothing of it goes out");
         let rows = "SELECT group_concat(id || ' ' || status || ' ' || seq) FROM (SELECT * FROM messages_in ORDER BY seq)";
-        let rows = house.write(|db| Ok(db.query_row(rows, [], |r| r.get::<_, String>(0))?));
+        let rows = context.write(|db| Ok(db.query_row(rows, [], |r| r.get::<_, String>(0))?));
         assert_eq!(rows, "old completed 2,new pending 6", "no number is given twice");
     }
 }

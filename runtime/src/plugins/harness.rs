@@ -1,4 +1,4 @@
-//! One plugin file in one tier, without a house: what `vestibule bench plugin` measures and `vestibule
+//! One plugin file in one tier, without a runtime: what `vestibule bench plugin` measures and `vestibule
 //! plugin conform` examines.
 
 use crate::config::TierWanted;

@@ -8,9 +8,9 @@ use super::state::{
 };
 use crate::attachments::Parts;
 use crate::clock;
+use crate::context::Context;
 use crate::delivery;
 use crate::error::Error;
-use crate::house::House;
 use crate::lanes::Bell;
 use crate::launcher::{self, Heard, Keeper};
 use crate::ledger::{self, Looked};
@@ -29,8 +29,8 @@ const CLAIMS_MAX: usize = 10_000;
 const FULL_BELOW: u64 = 1024 * 1024;
 
 /// Serves a session until nothing is left to do in it.
-pub async fn serve(house: Arc<House>, session_id: String, bell: Bell<String>) {
-    let mut lane = Lane::new(house, session_id, bell);
+pub async fn serve(context: Arc<Context>, session_id: String, bell: Bell<String>) {
+    let mut lane = Lane::new(context, session_id, bell);
     lane.woken();
     while let Some(event) = lane.next().await {
         lane.decide(event).await;
@@ -38,7 +38,7 @@ pub async fn serve(house: Arc<House>, session_id: String, bell: Bell<String>) {
 }
 
 struct Lane {
-    house: Arc<House>,
+    context: Arc<Context>,
     session_id: String,
     bell: Bell<String>,
     state: State,
@@ -71,7 +71,7 @@ struct Hand {
 }
 
 impl Lane {
-    fn new(house: Arc<House>, session_id: String, bell: Bell<String>) -> Lane {
+    fn new(context: Arc<Context>, session_id: String, bell: Bell<String>) -> Lane {
         Lane {
             session_id,
             bell,
@@ -79,18 +79,18 @@ impl Lane {
             reports: VecDeque::new(),
             keeper: None,
             place: None,
-            hand: Hand { files: Parts::new(house.attachments.clone()), part: None, batch: None, bytes: 0 },
+            hand: Hand { files: Parts::new(context.attachments.clone()), part: None, batch: None, bytes: 0 },
             claims: HashSet::new(),
             agent_group_id: String::new(),
             starved: Duration::ZERO,
             disk_is_full: false,
             stopping: false,
-            house,
+            context,
         }
     }
 
     fn facts(&self) -> Facts {
-        let config = &self.house.config;
+        let config = &self.context.config;
         Facts {
             wall: clock::now(),
             idle_after: Duration::from_secs(config.runner_idle_seconds),
@@ -105,12 +105,12 @@ impl Lane {
         if let Some(report) = self.reports.pop_front() {
             return Some(report);
         }
-        if self.house.is_stopping() && !std::mem::replace(&mut self.stopping, true) {
+        if self.context.is_stopping() && !std::mem::replace(&mut self.stopping, true) {
             return Some(Event::RuntimeStops);
         }
         let (facts, now) = (self.facts(), Instant::now());
         if self.state.is_over(&facts, now) {
-            self.house.ledger.forget(&self.session_id);
+            self.context.ledger.forget(&self.session_id);
             if self.bell.close() {
                 return None;
             }
@@ -142,7 +142,7 @@ impl Lane {
     /// What the lane was rung for.
     fn woken(&mut self) {
         self.bell.heard();
-        let changed = self.house.take_renewal(&self.session_id);
+        let changed = self.context.take_renewal(&self.session_id);
         self.reports.push_back(if changed { Event::AgentChanged } else { Event::Woken });
     }
 
@@ -160,7 +160,7 @@ impl Lane {
                 None => pending().await,
             }
         };
-        let stopping = async { if self.stopping { pending().await } else { self.house.stopping().await } };
+        let stopping = async { if self.stopping { pending().await } else { self.context.stopping().await } };
         let place = async {
             match &self.place {
                 Some(place) => place.news().await,
@@ -185,7 +185,7 @@ impl Lane {
         {
             self.starved = keeper.starved();
         }
-        self.disk_is_full = self.house.home.free_bytes().is_some_and(|bytes| bytes < FULL_BELOW);
+        self.disk_is_full = self.context.home.free_bytes().is_some_and(|bytes| bytes < FULL_BELOW);
     }
 
     /// What the keeper says, as an event.
@@ -198,7 +198,7 @@ impl Lane {
         match frame {
             FromKeeper::Pulse => Event::Heard,
             FromKeeper::Filling { what } => {
-                self.house.note_filling(&self.session_id, what.as_deref().map(words::reason));
+                self.context.note_filling(&self.session_id, what.as_deref().map(words::reason));
                 Event::Heard
             }
             FromKeeper::Alive => Event::Progress,
@@ -290,14 +290,15 @@ impl Lane {
         work: impl FnOnce(&rusqlite::Connection, &str) -> crate::error::Result<T> + Send + 'static,
     ) -> Result<T, String> {
         let id = self.session_id.clone();
-        self.house.central.write(move |db| work(db, &id)).await.map_err(|error| error.to_string())
+        self.context.central.write(move |db| work(db, &id)).await.map_err(|error| error.to_string())
     }
 
     async fn project(&mut self) -> Event {
         loop {
-            let (house, session_id) = (self.house.clone(), self.session_id.clone());
-            let work =
-                move || house.ledger.project(&house.central, &house.home, &house.attachments, &session_id);
+            let (context, session_id) = (self.context.clone(), self.session_id.clone());
+            let work = move || {
+                context.ledger.project(&context.central, &context.home, &context.attachments, &session_id)
+            };
             let looked = tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping));
             return match looked {
                 Ok(Looked::Projected(projected)) => {
@@ -332,22 +333,22 @@ impl Lane {
     }
 
     fn ask_for_place(&mut self) -> Event {
-        let place = self.place.insert(self.house.places.ask(&self.agent_group_id));
+        let place = self.place.insert(self.context.places.ask(&self.agent_group_id));
         if place.is_given() { Event::PlaceGiven } else { Event::NoPlace }
     }
 
     async fn launch(&mut self, with_runner: bool) -> Event {
         if with_runner && launcher::runs_low() {
-            self.house.places.make_room();
+            self.context.places.make_room();
         }
         let started = async {
-            let prepared = launch::prepare(&self.house, &self.session_id, with_runner).await?;
+            let prepared = launch::prepare(&self.context, &self.session_id, with_runner).await?;
             // From here on a change of them rings this lane; one just before did not.
-            if !self.house.ledger.shows(&self.session_id, prepared.destinations) {
+            if !self.context.ledger.shows(&self.session_id, prepared.destinations) {
                 self.reports.push_back(Event::Woken);
             }
             crash::point("launch: the run is on record, nobody runs");
-            self.house.launcher.launch(&prepared.wanted).await
+            self.context.launcher.launch(&prepared.wanted).await
         };
         match started.await {
             Ok(launcher::Launched { keeper, provider_silence }) => {
@@ -355,11 +356,11 @@ impl Lane {
                 (self.keeper, self.starved) = (Some(keeper), Duration::ZERO);
                 self.claims.clear();
                 // Its keeper weighs anew.
-                self.house.note_filling(&self.session_id, None);
+                self.context.note_filling(&self.session_id, None);
                 Event::Started { provider_silence }
             }
             Err(error) if is_for_want(&error) => {
-                self.house.places.make_room();
+                self.context.places.make_room();
                 Event::NotStarted(Trouble::Scarce(error.to_string()))
             }
             Err(error) => Event::NotStarted(Trouble::Failed(error.to_string())),
@@ -382,7 +383,7 @@ impl Lane {
         let (rows, bytes) = (messages.len() + acks.len(), messages.iter().map(content).sum::<usize>());
         // However long the central database cannot: the keeper holds it, and reads on afterwards.
         let once =
-            || delivery::take(&self.house, &self.session_id, messages.clone(), acks.clone(), files.clone());
+            || delivery::take(&self.context, &self.session_id, messages.clone(), acks.clone(), files.clone());
         let taken = loop {
             let error = match once().await {
                 Ok(taken) => break taken,
@@ -391,7 +392,7 @@ impl Lane {
             tracing::debug!(session = self.session_id, %error, "replies wait for the central database");
             tokio::select! {
                 () = tokio::time::sleep(TROUBLE_RETRY) => {}
-                () = self.house.stopping() => return Some(Event::NotTaken(Refusal::RuntimeStops)),
+                () = self.context.stopping() => return Some(Event::NotTaken(Refusal::RuntimeStops)),
             }
         };
         if taken == delivery::Taken::NoRoom {
@@ -414,14 +415,14 @@ impl Lane {
     }
 
     fn forget_hand(&mut self) {
-        let files = Parts::new(self.house.attachments.clone());
+        let files = Parts::new(self.context.attachments.clone());
         self.hand = Hand { files, part: None, batch: None, bytes: 0 };
     }
 
     async fn record_end(&mut self, drained: bool, blame: Option<String>) -> Option<Event> {
         let claims = std::mem::take(&mut self.claims);
         let why = blame.clone();
-        let limit = self.house.attachments.limits().session_bytes;
+        let limit = self.context.attachments.limits().session_bytes;
         let recorded = self.write(move |db, id| {
             sessions::set_running(db, id, !drained)?;
             match why {
@@ -443,8 +444,8 @@ impl Lane {
                 "messages were given up: their runner failed at each try; `vestibule session list` says why"
             );
         }
-        delivery::go_on(&self.house, died.told_at);
-        died.woken.into_iter().for_each(|session_id| self.house.ring(session_id));
+        delivery::go_on(&self.context, died.told_at);
+        died.woken.into_iter().for_each(|session_id| self.context.ring(session_id));
         None
     }
 

@@ -2,8 +2,8 @@
 //! one.
 
 use crate::agents::{self, AgentGroup};
+use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::house::House;
 use crate::launcher::Wanted;
 use crate::{id, ledger, sessions};
 use rusqlite::Connection;
@@ -21,7 +21,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The session is gone, the central database fails, or a folder cannot be moved or made.
-pub async fn prepare(house: &House, session_id: &str, with_runner: bool) -> Result<Prepared> {
+pub async fn prepare(context: &Context, session_id: &str, with_runner: bool) -> Result<Prepared> {
     let named = session_id.to_owned();
     let record = move |db: &Connection| {
         sessions::set_running(db, &named, true)?;
@@ -36,24 +36,24 @@ pub async fn prepare(house: &House, session_id: &str, with_runner: bool) -> Resu
             wants_new_out,
         ))
     };
-    let (mut prepared, wants_new_out) = house.central.write(record).await?;
+    let (mut prepared, wants_new_out) = context.central.write(record).await?;
     if wants_new_out {
-        make_new_out(house, &prepared.wanted.agent, session_id).await?;
+        make_new_out(context, &prepared.wanted.agent, session_id).await?;
         prepared.wanted.after_seq = 0;
     }
     Ok(prepared)
 }
 
 /// Sets the session's `out/` aside and makes a new one. A crash in between makes one more.
-async fn make_new_out(house: &House, agent: &AgentGroup, session_id: &str) -> Result<()> {
-    let dir = house.home.session(&agent.id, session_id);
+async fn make_new_out(context: &Context, agent: &AgentGroup, session_id: &str) -> Result<()> {
+    let dir = context.home.session(&agent.id, session_id);
     let aside = id::mint("aside");
     dir.set_out_aside(&aside).context(|| format!("cannot move {}", dir.out().display()))?;
     crash::point("new out: the old one is aside, there is none");
     dir.create()?;
     crash::point("new out: it is in its place, and not on record");
     let named = session_id.to_owned();
-    house.central.write(move |db| ledger::out_is_new(db, &named)).await?;
+    context.central.write(move |db| ledger::out_is_new(db, &named)).await?;
     tracing::info!(
         session = session_id,
         aside = format!("out.{aside}"),

@@ -1,6 +1,6 @@
 //! Whether the wall's clock was set: what waits then waits as long as it was meant to.
 
-use crate::house::House;
+use crate::context::Context;
 use crate::ledger::{self, Standing};
 use crate::{clock, delivery, id};
 use rusqlite::Connection;
@@ -16,31 +16,31 @@ pub fn standing() -> Option<Standing> {
     Some(Standing { boot_id: id::boot_id().to_owned(), offset_ms: clock::now().0.saturating_sub(since_boot) })
 }
 
-/// Looks from time to time, until the house stops.
-pub async fn watch(house: Arc<House>) {
+/// Looks from time to time, until the runtime stops.
+pub async fn watch(context: Arc<Context>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = house.stopping() => return,
+            () = context.stopping() => return,
         }
-        if let Err(error) = look(&house).await {
+        if let Err(error) = look(&context).await {
             tracing::debug!(%error, "whether the clock was set could not be looked at");
         }
     }
 }
 
-async fn look(house: &Arc<House>) -> crate::error::Result<()> {
+async fn look(context: &Arc<Context>) -> crate::error::Result<()> {
     let Some(now) = standing() else { return Ok(()) };
     let looked = now.clone();
-    if !house.central.read(move |db| ledger::was_set(db, &looked)).await? {
+    if !context.central.read(move |db| ledger::was_set(db, &looked)).await? {
         return Ok(());
     }
     let shift = move |db: &Connection| ledger::note_clock(db, &now, clock::now());
-    let shifted = house.central.write(shift).await?;
+    let shifted = context.central.write(shift).await?;
     if let Some(step_ms) = shifted.step_ms {
         tracing::warn!(step_ms, "the clock was set; what waits goes on as if it had not been");
     }
-    delivery::go_on(house, shifted.addresses);
-    shifted.sessions.into_iter().for_each(|session_id| house.ring(session_id));
+    delivery::go_on(context, shifted.addresses);
+    shifted.sessions.into_iter().for_each(|session_id| context.ring(session_id));
     Ok(())
 }

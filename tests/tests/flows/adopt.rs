@@ -1,7 +1,7 @@
 //! Folders that somebody else made become sessions of ours: every layout, whole, once, and the folder
 //! stays as it was.
 
-use crate::support::{House, Terminal, hot_journal, planted_journal, rows, until};
+use crate::support::{Runtime, Terminal, hot_journal, planted_journal, rows, until};
 use rusqlite::{Connection, OpenFlags, params};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -140,15 +140,16 @@ impl Foreign {
         found
     }
 
-    pub fn adopt(&self, house: &House, chat: &[&str]) -> Value {
+    pub fn adopt(&self, runtime: &Runtime, chat: &[&str]) -> Value {
         let dir = self.dir();
-        house.json(&[&["session", "adopt", dir.to_str().unwrap(), "--agent", "assistant"][..], chat].concat())
+        runtime
+            .json(&[&["session", "adopt", dir.to_str().unwrap(), "--agent", "assistant"][..], chat].concat())
     }
 
-    fn refused(&self, house: &House, chat: &[&str]) -> String {
+    fn refused(&self, runtime: &Runtime, chat: &[&str]) -> String {
         let dir = self.dir();
         let args = [&["session", "adopt", dir.to_str().unwrap(), "--agent", "assistant"][..], chat].concat();
-        let output = house.run(&args);
+        let output = runtime.run(&args);
         assert!(!output.status.success(), "it must be refused");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
@@ -162,14 +163,14 @@ pub fn adoption<'a>(folder: &'a Path, channel: &'a str, chat: &'a str) -> [&'a s
 
 #[test]
 fn every_layout_is_taken_over_whole() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     for (i, inbound) in INBOUND.iter().enumerate() {
         for (o, outbound) in OUTBOUND.iter().enumerate() {
             let what = format!("{inbound} {outbound}");
             let chat = format!("c{i}{o}");
             let foreign = Foreign::new(inbound, outbound, "old", &chat);
             let before = foreign.state();
-            let report = foreign.adopt(&house, &["--channel", "old", "--chat", &chat, "--account", "work"]);
+            let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", &chat, "--account", "work"]);
             assert_eq!(foreign.state(), before, "{what}: the folder stays as it was");
             let id = report["id"].as_str().unwrap();
             for (key, want) in
@@ -180,7 +181,7 @@ fn every_layout_is_taken_over_whole() {
             assert_eq!(report["state"], if o == 0 { 0 } else { 1 }, "{what}");
 
             // Inbound: in the ledger, and in the file once both waiting rows are answered.
-            let dir = house.sessions().into_iter().find(|session| session.ends_with(id)).unwrap();
+            let dir = runtime.sessions().into_iter().find(|session| session.ends_with(id)).unwrap();
             until("it is projected", || dir.join("inbound.db").exists().then_some(()));
             let told = |sql: &str| rows::<String>(&dir.join("inbound.db"), sql).join("; ");
             let in_file =
@@ -224,7 +225,7 @@ fn every_layout_is_taken_over_whole() {
             let (p1, failed) = if i < 2 { ("-", "delivered") } else { ("p1", "failed") };
             until(&format!("{what}: o3 waits for its channel"), || {
                 let want = [format!("o1 delivered {p1}"), format!("o2 {failed} -"), "o3 parked -".to_owned()];
-                (house.query::<String>(&record) == want).then_some(())
+                (runtime.query::<String>(&record) == want).then_some(())
             });
             let delivered = "SELECT message_out_id || ' ' || delivered_at FROM delivered ORDER BY 1";
             assert_eq!(told(delivered), "o1 2026-01-15T08:00:02.000Z; o2 2026-01-15T08:01:02.000Z", "{what}");
@@ -234,31 +235,31 @@ fn every_layout_is_taken_over_whole() {
 
 #[test]
 fn the_conversation_goes_on_and_what_was_never_delivered_is() {
-    let mut house = House::new("").up();
+    let mut runtime = Runtime::new("").up();
     let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "terminal", "local");
-    let mut client = Terminal::connect(&house, true);
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
-    let report = foreign.adopt(&house, &["--channel", "terminal", "--chat", "local"]);
+    let mut client = Terminal::connect(&runtime, true);
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
+    let report = foreign.adopt(&runtime, &["--channel", "terminal", "--chat", "local"]);
     assert_eq!(report["undelivered"], 1, "{report}");
     assert_eq!(client.reply(), "reply o3");
-    let again = foreign.adopt(&house, &["--channel", "terminal", "--chat", "local"]);
+    let again = foreign.adopt(&runtime, &["--channel", "terminal", "--chat", "local"]);
     assert_eq!((again["already"].as_bool(), &again["id"]), (Some(true), &report["id"]));
     let open = "SELECT COUNT(*) FROM messages_in WHERE status = 'pending' AND process_after IS NULL";
-    until("what waited is answered", || (house.query::<i64>(open) == [0]).then_some(()));
-    house.ok(&["agent", "update", "assistant", "--provider", "echo"]);
+    until("what waited is answered", || (runtime.query::<i64>(open) == [0]).then_some(()));
+    runtime.ok(&["agent", "update", "assistant", "--provider", "echo"]);
     // The next start reads the agent's file from the floor, and finds nothing new.
-    house.stop();
-    house.start();
-    assert_eq!(house.chat("and now?"), "and now?");
+    runtime.stop();
+    runtime.start();
+    assert_eq!(runtime.chat("and now?"), "and now?");
     let o =
         "SELECT message_out_id || ' ' || attempts FROM deliveries WHERE message_out_id LIKE 'o_' ORDER BY 1";
-    assert_eq!(house.query::<String>(o), ["o1 0", "o2 0", "o3 1"]);
+    assert_eq!(runtime.query::<String>(o), ["o1 0", "o2 0", "o3 1"]);
 }
 
 /// Copies of both files in the middle of a transaction: what a dead writer leaves.
 #[test]
 fn what_a_dead_writer_left_is_rolled_back_in_the_copy() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "old", "c");
     let many = "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 2 FROM n LIMIT 300)";
     hot_journal(
@@ -276,18 +277,18 @@ fn what_a_dead_writer_left_is_rolled_back_in_the_copy() {
         ),
     );
     let before = foreign.state();
-    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"]);
     assert_eq!((&report["inbound"], &report["outbound"]), (&json!(7), &json!(3)), "{report}");
     assert_eq!(foreign.state(), before, "both journals are still there");
     assert!(before.contains_key(&foreign.dir().join("inbound.db-journal")));
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE status = 'failed'"), [0]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE status = 'failed'"), [0]);
 }
 
 #[test]
 fn killed_in_the_middle_it_is_completed_without_doubles() {
     const MANY: i64 = 4000;
-    let mut house = House::new("").up();
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
+    let mut runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
     let foreign = Foreign::new(INBOUND[2], OUTBOUND[1], "old", "c");
     let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {MANY})");
     foreign
@@ -309,7 +310,7 @@ fn killed_in_the_middle_it_is_completed_without_doubles() {
     let args = adoption(&dir, "old", "c");
     let mut cut_short = 0;
     for round in 0..6 {
-        let mut client = house
+        let mut client = runtime
             .command(&args)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
@@ -318,30 +319,30 @@ fn killed_in_the_middle_it_is_completed_without_doubles() {
         // Until a little further than last time: each kill hits another moment.
         let reached = "SELECT (SELECT COUNT(*) FROM messages_in) + (SELECT COUNT(*) FROM deliveries)";
         until("it gets further", || {
-            let all = house.query::<i64>(reached)[0];
+            let all = runtime.query::<i64>(reached)[0];
             (all > round * MANY / 3 || client.try_wait().unwrap().is_some()).then_some(())
         });
         cut_short += i32::from(client.try_wait().unwrap().is_none());
-        house.kill();
+        runtime.kill();
         client.wait().unwrap();
-        house.start();
-        let listed = house.json(&["session", "list"]);
+        runtime.start();
+        let listed = runtime.json(&["session", "list"]);
         let state = listed.as_array().unwrap().iter().find(|row| row["channel"] == "old").cloned();
         if let Some(row) = state.filter(|row| row["state"] == "quarantined") {
             assert!(row["reason"].as_str().unwrap().contains("being taken over"), "{row}");
-            let release = house.run(&["session", "release", row["id"].as_str().unwrap()]);
+            let release = runtime.run(&["session", "release", row["id"].as_str().unwrap()]);
             assert!(!release.status.success(), "it cannot be released half-way");
         }
     }
     assert!(cut_short >= 3, "{cut_short} of 6 kills came in the middle");
-    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"]);
     assert_eq!(foreign.state(), before);
     let id = report["id"].as_str().unwrap();
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in"), [MANY + 7]);
-    assert_eq!(house.query::<i64>("SELECT COUNT(DISTINCT seq) FROM messages_in"), [MANY + 7]);
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE seq < 100000"), [MANY + 3]);
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [1], "no second session");
-    let session = house.sessions().into_iter().find(|session| session.ends_with(id)).unwrap();
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [MANY + 7]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(DISTINCT seq) FROM messages_in"), [MANY + 7]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE seq < 100000"), [MANY + 3]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM sessions"), [1], "no second session");
+    let session = runtime.sessions().into_iter().find(|session| session.ends_with(id)).unwrap();
     let own = rows::<i64>(&session.join("out/outbound.db"), "SELECT COUNT(*) FROM messages_out");
     assert_eq!(own, [MANY + 3]);
     until("it is projected", || session.join("inbound.db").exists().then_some(()));
@@ -350,7 +351,7 @@ fn killed_in_the_middle_it_is_completed_without_doubles() {
         let shown = "SELECT COUNT(*) FROM messages_in WHERE status <> 'pending' OR process_after > '2099'";
         (rows::<i64>(&file, shown) == [MANY + 7]).then_some(())
     });
-    assert!(!house.home.path().join("cache/adopt").exists(), "no copy is left");
+    assert!(!runtime.home.path().join("cache/adopt").exists(), "no copy is left");
 }
 
 type Attack = (&'static str, fn(&Foreign), &'static str);
@@ -420,22 +421,22 @@ fn sql(foreign: &Foreign, file: &str, sql: &str) {
 
 #[test]
 fn a_hostile_folder_is_refused_and_costs_nobody_anything() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     for (name, attack, want) in HOSTILE {
         let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "old", "c");
         attack(&foreign);
-        let told = foreign.refused(&house, &["--channel", "old", "--chat", "c"]);
+        let told = foreign.refused(&runtime, &["--channel", "old", "--chat", "c"]);
         assert!(told.contains(want), "{name}: {told}");
         assert_eq!(fs::read_to_string(foreign.home.path().join("treasure")).unwrap(), "untouched", "{name}");
     }
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [0]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM sessions"), [0]);
     // A planted journal does its work on the copy, where nothing that it names can be reached.
     let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "planted", "c");
     for file in ["inbound.db-journal", "outbound.db-journal"] {
         planted_journal(&foreign.dir().join(file), &foreign.home.path().join("treasure"));
     }
     let before = foreign.state();
-    let _ = house.run(&["session", "adopt", foreign.dir().to_str().unwrap(), "--agent", "assistant"]);
+    let _ = runtime.run(&["session", "adopt", foreign.dir().to_str().unwrap(), "--agent", "assistant"]);
     assert_eq!(foreign.state(), before);
     // Rows that are no rows: the rest is taken.
     let foreign = Foreign::new(INBOUND[0], OUTBOUND[0], "old", "c");
@@ -453,36 +454,36 @@ fn a_hostile_folder_is_refused_and_costs_nobody_anything() {
         "INSERT INTO messages_out (id, seq, kind, timestamp, content, channel_type, platform_id) \
          VALUES ('even', 8, 'chat', '', '{\"text\":\"even\"}', 'old', 'c'), ('else', 9, 'chat', '', '{\"text\":\"x\"}', 'old', 'elsewhere')",
     );
-    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"]);
     assert_eq!((&report["inbound"], &report["left_out"]), (&json!(10), &json!(2)), "{report}");
     assert_eq!((&report["outbound"], &report["refused"]), (&json!(5), &json!(1)), "{report}");
     let numbers = "SELECT COUNT(DISTINCT seq) || ' ' || MAX(seq % 2) || ' ' || MIN(seq) FROM messages_in";
-    assert_eq!(house.query::<String>(numbers), ["10 0 2"]);
-    assert_eq!(house.query::<i64>("SELECT MIN(seq % 2) FROM deliveries"), [1]);
-    assert_eq!(house.chat("hello"), "hello");
+    assert_eq!(runtime.query::<String>(numbers), ["10 0 2"]);
+    assert_eq!(runtime.query::<i64>("SELECT MIN(seq % 2) FROM deliveries"), [1]);
+    assert_eq!(runtime.chat("hello"), "hello");
 }
 
 #[test]
 fn what_cannot_be_taken_over_is_refused_in_words() {
-    let house = House::new("").up();
-    assert_eq!(house.chat("hello"), "hello");
+    let runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("hello"), "hello");
     let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "terminal", "local");
     let local = ["--channel", "terminal", "--chat", "local"];
-    assert!(foreign.refused(&house, &local).contains("already has the session"));
+    assert!(foreign.refused(&runtime, &local).contains("already has the session"));
     let second = foreign;
-    assert!(second.refused(&house, &["--thread", "x"]).contains("--chat"));
-    let own = house.sessions().remove(0);
-    let output = house.run(&["session", "adopt", own.to_str().unwrap(), "--agent", "assistant"]);
+    assert!(second.refused(&runtime, &["--thread", "x"]).contains("--chat"));
+    let own = runtime.sessions().remove(0);
+    let output = runtime.run(&["session", "adopt", own.to_str().unwrap(), "--agent", "assistant"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("lies in this home"));
-    let output = house.run(&["session", "adopt", "/nonexistent", "--agent", "assistant"]);
+    let output = runtime.run(&["session", "adopt", "/nonexistent", "--agent", "assistant"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent"));
     // Another Vestibule's session is foreign, too.
-    let mut other = House::new("").up();
+    let mut other = Runtime::new("").up();
     assert_eq!(other.chat("elsewhere"), "elsewhere");
     other.stop();
     let folder = other.sessions().remove(0);
-    let report = house.json(&[&adoption(&folder, "x", "y")[..], &["--thread", "z"]].concat());
-    assert_eq!(house.query::<String>("SELECT thread_id FROM sessions WHERE thread_id = 'z'"), ["z"]);
+    let report = runtime.json(&[&adoption(&folder, "x", "y")[..], &["--thread", "z"]].concat());
+    assert_eq!(runtime.query::<String>("SELECT thread_id FROM sessions WHERE thread_id = 'z'"), ["z"]);
     assert_eq!(
         (&report["inbound"], &report["outbound"], &report["undelivered"]),
         (&json!(1), &json!(1), &json!(0))
@@ -492,8 +493,8 @@ fn what_cannot_be_taken_over_is_refused_in_words() {
 /// Tasks are not built: what had a gate is not run, and what will not go on is said.
 #[test]
 fn a_task_is_run_only_if_no_script_decides_about_it_and_what_is_lost_is_said() {
-    let house = House::new("").up();
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "cat"]);
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "cat"]);
     let foreign = Foreign::new(INBOUND[5], OUTBOUND[3], "old", "c");
     let inbound = foreign.open("inbound.db");
     let gate =
@@ -519,7 +520,7 @@ fn a_task_is_run_only_if_no_script_decides_about_it_and_what_is_lost_is_said() {
     foreign.open("outbound.db").execute_batch(acks).unwrap();
     drop(inbound);
 
-    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"]);
     assert_eq!(report["tasks"], 3, "{report}");
     let told: Vec<String> = report["tasks_named"].as_array().unwrap().iter().map(Value::to_string).collect();
     for (task, loss) in [
@@ -533,7 +534,7 @@ fn a_task_is_run_only_if_no_script_decides_about_it_and_what_is_lost_is_said() {
         assert!(line.is_none_or(|line| line.contains(loss)), "{task}: {told:?}");
     }
     let status = |id: &str| {
-        house.query::<String>(&format!("SELECT status FROM messages_in WHERE id = '{id}'")).pop().unwrap()
+        runtime.query::<String>(&format!("SELECT status FROM messages_in WHERE id = '{id}'")).pop().unwrap()
     };
     until("what may run has run", || {
         (status("daily-3c4d") == "completed" && status("claimed") == "completed").then_some(())
@@ -542,10 +543,10 @@ fn a_task_is_run_only_if_no_script_decides_about_it_and_what_is_lost_is_said() {
         ["gated-1a2b", "gone-5e6f", "skipped-7a8b", "g"].map(status),
         ["paused", "completed", "failed", "paused"]
     );
-    let said = house.query::<String>("SELECT content FROM deliveries").join("\n");
+    let said = runtime.query::<String>("SELECT content FROM deliveries").join("\n");
     assert!(said.contains("once only") && !said.contains("behind the gate"), "{said}");
     assert_eq!(
-        house.query::<String>("SELECT state FROM deliveries WHERE message_out_id = 'o2'"),
+        runtime.query::<String>("SELECT state FROM deliveries WHERE message_out_id = 'o2'"),
         ["failed"],
         "what was refused was not delivered"
     );
@@ -553,7 +554,7 @@ fn a_task_is_run_only_if_no_script_decides_about_it_and_what_is_lost_is_said() {
 
 #[test]
 fn a_session_whose_messages_lie_elsewhere_is_refused() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let foreign = Foreign::new(INBOUND[5], OUTBOUND[3], "old", "c");
     let context = foreign.home.path().join(".context");
     fs::create_dir(&context).unwrap();
@@ -562,8 +563,8 @@ fn a_session_whose_messages_lie_elsewhere_is_refused() {
         fs::write(context.join("session.json"), text).unwrap();
     };
     write(json!({ "kind": "postgres" }));
-    let why = foreign.refused(&house, &["--channel", "old", "--chat", "c"]);
+    let why = foreign.refused(&runtime, &["--channel", "old", "--chat", "c"]);
     assert!(why.contains("a mailbox of another kind") && why.contains("postgres"), "{why}");
     write(Value::Null);
-    assert_eq!(foreign.adopt(&house, &["--channel", "old", "--chat", "c"])["inbound"], 7);
+    assert_eq!(foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"])["inbound"], 7);
 }

@@ -2,7 +2,7 @@
 
 use crate::adopt::{Foreign, INBOUND, OUTBOUND, adoption, fifo};
 use crate::attachments::{Stop, entries, swap};
-use crate::support::{self, House, Terminal, race_time, until};
+use crate::support::{self, Runtime, Terminal, race_time, until};
 use rusqlite::params;
 use serde_json::{Value, json};
 use std::fs;
@@ -86,8 +86,8 @@ impl Foreign {
 }
 
 /// Every file beneath the session's `inbox/`: its folder and name, its size, and how it begins.
-fn inbox(house: &House, id: &str) -> Vec<String> {
-    let dir = house.sessions().into_iter().find(|session| session.ends_with(id)).unwrap();
+fn inbox(runtime: &Runtime, id: &str) -> Vec<String> {
+    let dir = runtime.sessions().into_iter().find(|session| session.ends_with(id)).unwrap();
     let mut found = Vec::new();
     for folder in fs::read_dir(dir.join("inbox")).into_iter().flatten().flatten() {
         for file in fs::read_dir(folder.path()).unwrap().flatten() {
@@ -101,8 +101,8 @@ fn inbox(house: &House, id: &str) -> Vec<String> {
 }
 
 /// The session's inbox is as it must be, once it is projected.
-fn shows(what: &str, house: &House, id: &str, want: &[&str]) {
-    until(&format!("{what}: the inbox is there"), || (inbox(house, id) == want).then_some(()));
+fn shows(what: &str, runtime: &Runtime, id: &str, want: &[&str]) {
+    until(&format!("{what}: the inbox is there"), || (inbox(runtime, id) == want).then_some(()));
 }
 
 /// Of a folder `with_files`.
@@ -110,13 +110,13 @@ const SHOWN: [&str; 3] = ["a:ag/a.pdf 5 first", "a:ag/b 600000 bbbbbbbbb", "e:ag
 
 #[test]
 fn files_of_every_layout_come_along() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     for (number, inbound) in INBOUND.iter().enumerate() {
         let outbound = OUTBOUND[number % OUTBOUND.len()];
         let chat = format!("c{number}");
         let foreign = Foreign::with_files(inbound, outbound, "old", &chat);
         let before = foreign.state();
-        let report = foreign.adopt(&house, &["--channel", "old", "--chat", &chat]);
+        let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", &chat]);
         assert_eq!(foreign.state(), before, "{inbound}: the folder stays as it was");
         assert_eq!(
             (&report["files"], &report["files_left_out"]),
@@ -124,24 +124,24 @@ fn files_of_every_layout_come_along() {
             "{inbound}: {report}"
         );
         let id = report["id"].as_str().unwrap();
-        shows(inbound, &house, id, &SHOWN);
+        shows(inbound, &runtime, id, &SHOWN);
         let named = format!(
             "SELECT message_id || '/' || name || ' ' || size_bytes FROM files WHERE session_id = '{id}' AND direction = 'out' \
              AND message_id = 'o3' ORDER BY position"
         );
-        assert_eq!(house.query::<String>(&named), ["o3/r.txt 6", "o3/s 0"], "{inbound}");
+        assert_eq!(runtime.query::<String>(&named), ["o3/r.txt 6", "o3/s 0"], "{inbound}");
     }
-    let output = house.run(&["session", "list"]);
+    let output = runtime.run(&["session", "list"]);
     assert!(output.status.success());
 }
 
 #[test]
 fn what_was_never_delivered_goes_out_with_its_files() {
-    let mut house = House::new("").up();
+    let mut runtime = Runtime::new("").up();
     let foreign = Foreign::with_files(INBOUND[4], OUTBOUND[3], "terminal", "local");
-    let mut client = Terminal::connect(&house, true);
+    let mut client = Terminal::connect(&runtime, true);
     let dir = foreign.dir();
-    let told = house.ok(&adoption(&dir, "terminal", "local"));
+    let told = runtime.ok(&adoption(&dir, "terminal", "local"));
     assert!(told.contains("5 files came with them") && !told.contains("left out"), "{told}");
     // The reply, and the echo of two messages that wait: the files come back with one of its answers.
     let answers: Vec<_> = (0..3).map(|_| client.answer()).collect();
@@ -154,15 +154,15 @@ fn what_was_never_delivered_goes_out_with_its_files() {
     assert_eq!(files.concat(), [("notes.txt".to_owned(), b"second".to_vec())]);
     drop(client);
     // What was delivered is no longer kept; what came in can be made again.
-    let blobs = house.home.path().join("attachments");
+    let blobs = runtime.home.path().join("attachments");
     until("what went out is cleared", || (entries(&blobs) == 3).then_some(()));
-    house.stop();
-    let session = house.sessions().remove(0);
+    runtime.stop();
+    let session = runtime.sessions().remove(0);
     fs::remove_dir_all(session.join("inbox")).unwrap();
     fs::remove_file(session.join("inbound.db")).unwrap();
-    house.start();
+    runtime.start();
     let id = session.file_name().unwrap().to_string_lossy().into_owned();
-    shows("made again", &house, &id, &SHOWN);
+    shows("made again", &runtime, &id, &SHOWN);
 }
 
 type Trap = (&'static str, fn(&Foreign, PathBuf), &'static str);
@@ -202,8 +202,8 @@ const TRAPS: &[Trap] = &[
 
 #[test]
 fn a_trap_is_left_out_and_the_rest_goes_on() {
-    let house = House::new("attachments_mb = 1\n").up();
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
+    let runtime = Runtime::new("attachments_mb = 1\n").up();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
     let foreign = Foreign::with_files(INBOUND[3], OUTBOUND[2], "terminal", "local");
     for (number, (_, trap, _)) in (0..).zip(TRAPS) {
         foreign.pair(number);
@@ -223,8 +223,8 @@ fn a_trap_is_left_out_and_the_rest_goes_on() {
     foreign.names_in("c:ag", &["inbox/a:ag/a.pdf"; 40]);
     foreign.names_out("x0", &["../../treasure", "/etc/passwd", "f"]);
     let before = foreign.state();
-    let mut client = Terminal::connect(&house, true);
-    let report = foreign.adopt(&house, &["--channel", "terminal", "--chat", "local"]);
+    let mut client = Terminal::connect(&runtime, true);
+    let report = foreign.adopt(&runtime, &["--channel", "terminal", "--chat", "local"]);
     assert_eq!(foreign.state(), before, "the folder stays as it was");
     // 3 + 1 + 32 came in, 2 go out; 8 traps each way, 3 paths, 8 too many, and 2 more names of x0.
     assert_eq!(
@@ -249,33 +249,33 @@ fn a_trap_is_left_out_and_the_rest_goes_on() {
             "{text}"
         );
     }
-    shows("traps", &house, report["id"].as_str().unwrap(), &SHOWN);
+    shows("traps", &runtime, report["id"].as_str().unwrap(), &SHOWN);
     let behind =
         "SELECT COUNT(*) FROM messages_in WHERE content LIKE '%leftOut%' AND content NOT LIKE '%/f%'";
-    assert_eq!(house.query::<i64>(behind), [9], "each trap, and the paths that are none");
+    assert_eq!(runtime.query::<i64>(behind), [9], "each trap, and the paths that are none");
 }
 
 #[test]
 fn a_session_holds_no_more_than_it_may() {
-    let house = House::new("session_files_mb = 2\n").up();
+    let runtime = Runtime::new("session_files_mb = 2\n").up();
     let foreign = Foreign::new(INBOUND[4], OUTBOUND[3], "old", "c");
     for id in ["a:ag", "b:ag", "c:ag"] {
         foreign.came(id, &[("large", &[1; 900_000])]);
     }
     foreign.goes("o3", &[("r", &[2; 900_000]), ("small", b"s")]);
-    let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+    let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"]);
     assert_eq!((&report["files"], &report["files_left_out"]), (&json!(3), &json!(2)), "{report}");
     assert!(report["files_named"].to_string().matches("session_files_mb").count() == 2, "{report}");
     let large = "large 900000 \u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}";
     let want = [format!("a:ag/{large}"), format!("b:ag/{large}")];
-    shows("two of three", &house, report["id"].as_str().unwrap(), &want.each_ref().map(String::as_str));
-    assert_eq!(entries(&house.home.path().join("attachments")), 3);
+    shows("two of three", &runtime, report["id"].as_str().unwrap(), &want.each_ref().map(String::as_str));
+    assert_eq!(entries(&runtime.home.path().join("attachments")), 3);
 }
 
 /// The inbox of another Vestibule is made of links: a copy of the folder is not.
 #[test]
 fn a_copy_of_another_vestibules_folder_has_its_files() {
-    let mut other = House::new("").up();
+    let mut other = Runtime::new("").up();
     let mut terminal = Terminal::connect(&other, false);
     terminal.send("keep", &[("a.txt", b"kept")]);
     terminal.answer();
@@ -284,15 +284,15 @@ fn a_copy_of_another_vestibules_folder_has_its_files() {
     let (folder, copy) = (other.sessions().remove(0), tempfile::tempdir().unwrap());
     let copied = Command::new("cp").arg("-r").arg(&folder).arg(copy.path().join("s")).status().unwrap();
     assert!(copied.success());
-    let house = House::new("").up();
-    let adopt = |folder: &Path, chat: &str| house.json(&adoption(folder, "x", chat));
+    let runtime = Runtime::new("").up();
+    let adopt = |folder: &Path, chat: &str| runtime.json(&adoption(folder, "x", chat));
     let report = adopt(&folder, "links");
     assert_eq!((&report["files"], &report["files_left_out"]), (&json!(0), &json!(1)), "{report}");
     assert!(report["files_named"].to_string().contains("a copy of it has one"), "{report}");
     let report = adopt(&copy.path().join("s"), "copy");
     assert_eq!((&report["files"], &report["files_left_out"]), (&json!(1), &json!(0)), "{report}");
     let id = report["id"].as_str().unwrap();
-    let shown = until("it is projected", || inbox(&house, id).pop());
+    let shown = until("it is projected", || inbox(&runtime, id).pop());
     assert!(shown.ends_with("/a.txt 4 kept"), "{shown}");
 }
 
@@ -366,35 +366,36 @@ fn a_crash_while_files_are_taken_over_loses_and_doubles_none() {
     points.extend((1..=4).map(|time| format!("hand-over: a file is written, not synced#{time}")));
     for point in points {
         let foreign = Foreign::with_files(INBOUND[5], OUTBOUND[3], "old", "c");
-        let mut house = House::new("");
-        house.launch(&[("VESTIBULE_CRASH_POINT", &point)]);
+        let mut runtime = Runtime::new("");
+        runtime.launch(&[("VESTIBULE_CRASH_POINT", &point)]);
         until("it listens", || {
-            std::os::unix::net::UnixStream::connect(house.home.path().join("control.sock")).ok()
+            std::os::unix::net::UnixStream::connect(runtime.home.path().join("control.sock")).ok()
         });
         let dir = foreign.dir();
         let args = adoption(&dir, "old", "c");
-        assert!(!house.run(&args).status.success(), "{point}");
-        until(&point, || house.ended());
-        house.start();
-        let report = foreign.adopt(&house, &["--channel", "old", "--chat", "c"]);
+        assert!(!runtime.run(&args).status.success(), "{point}");
+        until(&point, || runtime.ended());
+        runtime.start();
+        let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"]);
         let id = report["id"].as_str().unwrap();
-        shows(&point, &house, id, &SHOWN);
+        shows(&point, &runtime, id, &SHOWN);
         assert_eq!(
-            house.query::<i64>("SELECT COUNT(*) FROM files WHERE message_id <> 'o1'")[0],
-            5 + answered(&house),
+            runtime.query::<i64>("SELECT COUNT(*) FROM files WHERE message_id <> 'o1'")[0],
+            5 + answered(&runtime),
             "{point}"
         );
-        assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [1], "{point}");
-        let blobs = house.home.path().join("attachments");
+        assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM sessions"), [1], "{point}");
+        let blobs = runtime.home.path().join("attachments");
         until("each file lies here once", || {
-            let named: i64 = house.query("SELECT COUNT(DISTINCT blob) FROM files WHERE blob IS NOT NULL")[0];
+            let named: i64 =
+                runtime.query("SELECT COUNT(DISTINCT blob) FROM files WHERE blob IS NOT NULL")[0];
             (entries(&blobs) as i64 == named).then_some(())
         });
-        house.stop();
+        runtime.stop();
     }
 }
 
 /// How many files the echo has put beside its own answers.
-fn answered(house: &House) -> i64 {
-    house.query("SELECT COUNT(*) FROM files WHERE direction = 'out' AND message_id <> 'o3'")[0]
+fn answered(runtime: &Runtime) -> i64 {
+    runtime.query("SELECT COUNT(*) FROM files WHERE direction = 'out' AND message_id <> 'o3'")[0]
 }

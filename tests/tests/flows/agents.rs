@@ -1,7 +1,7 @@
 //! Modules: agents that converse, and messages that are screened and reviewed, as bundled code and as a
 //! file in either tier.
 
-use crate::support::{House, Terminal, plugin_file, until};
+use crate::support::{Runtime, Terminal, plugin_file, until};
 use serde_json::json;
 use std::fs;
 use std::time::Duration;
@@ -19,56 +19,65 @@ const FORMS: [(&str, &str); 3] = [
     ("[plugins.agent-to-agent]\nbuilt_in = false\n", "process"),
 ];
 
-pub fn drop_file(house: &House, krate: &str) {
-    fs::create_dir_all(house.home.path().join("plugins")).unwrap();
-    fs::copy(plugin_file(krate), house.home.path().join(format!("plugins/{krate}.so"))).unwrap();
+pub fn drop_file(runtime: &Runtime, krate: &str) {
+    fs::create_dir_all(runtime.home.path().join("plugins")).unwrap();
+    fs::copy(plugin_file(krate), runtime.home.path().join(format!("plugins/{krate}.so"))).unwrap();
 }
 
-pub fn listed(house: &House, name: &str) -> Option<serde_json::Value> {
-    let list = house.json(&["plugin", "list"]);
+pub fn listed(runtime: &Runtime, name: &str) -> Option<serde_json::Value> {
+    let list = runtime.json(&["plugin", "list"]);
     list.as_array().unwrap().iter().find(|plugin| plugin["name"] == name).cloned()
 }
 
-/// A house in which the assistant can write to the agent `helper`, which echoes.
-fn two_agents(config: &str, assistant: &str) -> House {
-    let house = House::new(config).up();
+/// A runtime in which the assistant can write to the agent `helper`, which echoes.
+fn two_agents(config: &str, assistant: &str) -> Runtime {
+    let runtime = Runtime::new(config).up();
     if config.contains("built_in = false") && !config.contains("guard") {
-        drop_file(&house, "vestibule-agent-to-agent");
+        drop_file(&runtime, "vestibule-agent-to-agent");
     }
-    introduce(&house, assistant);
-    house
+    introduce(&runtime, assistant);
+    runtime
 }
 
 /// Makes the agent `helper`, which echoes, and lets the two write to each other.
-pub fn introduce(house: &House, assistant: &str) {
-    house.ok(&["agent", "create", "helper"]);
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", assistant]);
-    house.ok(&["destination", "create", "--agent", "assistant", "--name", "helper", "--to-agent", "helper"]);
-    house.ok(&["destination", "create", "--agent", "helper", "--name", "boss", "--to-agent", "assistant"]);
+pub fn introduce(runtime: &Runtime, assistant: &str) {
+    runtime.ok(&["agent", "create", "helper"]);
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", assistant]);
+    runtime.ok(&[
+        "destination",
+        "create",
+        "--agent",
+        "assistant",
+        "--name",
+        "helper",
+        "--to-agent",
+        "helper",
+    ]);
+    runtime.ok(&["destination", "create", "--agent", "helper", "--name", "boss", "--to-agent", "assistant"]);
 }
 
-pub fn count(house: &House, sql: &str) -> i64 {
-    house.query(&format!("SELECT COUNT(*) FROM {sql}"))[0]
+pub fn count(runtime: &Runtime, sql: &str) -> i64 {
+    runtime.query(&format!("SELECT COUNT(*) FROM {sql}"))[0]
 }
 
 /// One question, one answer, one report: nothing lost, nothing twice.
-pub fn one_conversation(house: &House) {
-    until("all is settled", || (count(house, "deliveries WHERE state = 'delivered'") == 3).then_some(()));
-    assert_eq!(count(house, "deliveries"), 3);
-    assert_eq!(count(house, "messages_in WHERE id LIKE 'a2a-%'"), 2);
+pub fn one_conversation(runtime: &Runtime) {
+    until("all is settled", || (count(runtime, "deliveries WHERE state = 'delivered'") == 3).then_some(()));
+    assert_eq!(count(runtime, "deliveries"), 3);
+    assert_eq!(count(runtime, "messages_in WHERE id LIKE 'a2a-%'"), 2);
     // Each row names the other's agent and session: the way back.
     let crossed = "messages_in m JOIN sessions here ON here.id = m.session_id \
         JOIN sessions there ON there.id = m.source_session_id \
         WHERE m.channel_type = 'agent' AND m.platform_id = there.agent_group_id \
         AND here.agent_group_id <> there.agent_group_id";
-    assert_eq!(count(house, crossed), 2);
-    assert_eq!(house.query::<i64>("SELECT hops FROM sessions ORDER BY hops"), [1, 2]);
+    assert_eq!(count(runtime, crossed), 2);
+    assert_eq!(runtime.query::<i64>("SELECT hops FROM sessions ORDER BY hops"), [1, 2]);
     // What one sent is what the other has: no file lies here but those two.
-    assert_eq!(count(house, "files WHERE direction = 'in'"), 2);
+    assert_eq!(count(runtime, "files WHERE direction = 'in'"), 2);
     until("no copy is left", || {
-        (fs::read_dir(house.home.path().join("attachments")).unwrap().count() == 2).then_some(())
+        (fs::read_dir(runtime.home.path().join("attachments")).unwrap().count() == 2).then_some(())
     });
-    for session in house.sessions() {
+    for session in runtime.sessions() {
         let folder = fs::read_dir(session.join("inbox")).unwrap().next().unwrap().unwrap().path();
         assert_eq!(fs::read(folder.join("f.txt")).unwrap(), b"bytes");
     }
@@ -77,10 +86,10 @@ pub fn one_conversation(house: &House) {
 #[test]
 fn two_agents_converse_in_every_form() {
     for (config, tier) in FORMS {
-        let house = two_agents(config, ASKS);
-        assert_eq!(house.chat("go"), "back: 1", "{config}");
-        one_conversation(&house);
-        let plugin = listed(&house, "agent-to-agent").unwrap();
+        let runtime = two_agents(config, ASKS);
+        assert_eq!(runtime.chat("go"), "back: 1", "{config}");
+        one_conversation(&runtime);
+        let plugin = listed(&runtime, "agent-to-agent").unwrap();
         assert_eq!((plugin["tier"].as_str(), plugin["kind"].as_str()), (Some(tier), Some("module")));
         assert_eq!(plugin["origin"] == "built in", config.is_empty());
     }
@@ -93,56 +102,56 @@ fn a_crash_in_between_loses_and_doubles_nothing() {
             "delivery: `sending` is on record, nobody was called#1",
             "delivery: the platform has it, nothing is on record#2",
         ] {
-            let mut house = two_agents(config, ASKS);
-            house.stop();
-            let earlier = house.log().len();
-            house.launch(&[("VESTIBULE_CRASH_POINT", point)]);
+            let mut runtime = two_agents(config, ASKS);
+            runtime.stop();
+            let earlier = runtime.log().len();
+            runtime.launch(&[("VESTIBULE_CRASH_POINT", point)]);
             until("the terminal is live", || {
-                house.log()[earlier..].contains("channel is live channel=\"terminal\"").then_some(())
+                runtime.log()[earlier..].contains("channel is live channel=\"terminal\"").then_some(())
             });
-            Terminal::connect(&house, false).say("go");
-            until("it crashes", || house.ended());
-            assert!(count(&house, "messages_in WHERE id LIKE 'a2a-%'") < 2, "{point}");
-            house.kill();
-            house.start();
-            let mut terminal = Terminal::connect(&house, true);
+            Terminal::connect(&runtime, false).say("go");
+            until("it crashes", || runtime.ended());
+            assert!(count(&runtime, "messages_in WHERE id LIKE 'a2a-%'") < 2, "{point}");
+            runtime.kill();
+            runtime.start();
+            let mut terminal = Terminal::connect(&runtime, true);
             assert_eq!(terminal.reply(), "back: 1", "{config}{point}");
-            one_conversation(&house);
+            one_conversation(&runtime);
         }
     }
 }
 
 #[test]
 fn a_chain_between_agents_is_cut_told_and_goes_on_with_a_person() {
-    let house = two_agents("[modules.agent-to-agent]\nhops_max = 4\n", NEVER_STOPS);
-    let mut terminal = Terminal::connect(&house, false);
+    let runtime = two_agents("[modules.agent-to-agent]\nhops_max = 4\n", NEVER_STOPS);
+    let mut terminal = Terminal::connect(&runtime, false);
     for round in 1..=2 {
         terminal.say("begin");
         until("the chain is cut", || {
-            (count(&house, "deliveries WHERE state = 'failed'") == round).then_some(())
+            (count(&runtime, "deliveries WHERE state = 'failed'") == round).then_some(())
         });
-        assert_eq!(count(&house, "messages_in WHERE id LIKE 'a2a-%'"), 4 * round);
-        assert_eq!(count(&house, "messages_in WHERE id LIKE 'sys-%' AND NOT \"trigger\""), round);
+        assert_eq!(count(&runtime, "messages_in WHERE id LIKE 'a2a-%'"), 4 * round);
+        assert_eq!(count(&runtime, "messages_in WHERE id LIKE 'sys-%' AND NOT \"trigger\""), round);
     }
-    let why: Vec<String> = house.query("SELECT last_error FROM deliveries WHERE state = 'failed'");
+    let why: Vec<String> = runtime.query("SELECT last_error FROM deliveries WHERE state = 'failed'");
     assert!(why[0].contains("`hops_max`"), "{why:?}");
 }
 
 #[test]
 fn only_a_destination_leads_to_another_agent() {
-    let house = two_agents("", ASKS);
-    house.ok(&["destination", "delete", "--agent", "helper", "boss"]);
-    Terminal::connect(&house, false).say("go");
+    let runtime = two_agents("", ASKS);
+    runtime.ok(&["destination", "delete", "--agent", "helper", "boss"]);
+    Terminal::connect(&runtime, false).say("go");
     let why = until("the answer is refused", || {
-        house.query::<String>("SELECT last_error FROM deliveries WHERE state = 'failed'").pop()
+        runtime.query::<String>("SELECT last_error FROM deliveries WHERE state = 'failed'").pop()
     });
     assert!(why.contains("no destination of this agent"), "{why}");
-    assert_eq!(count(&house, "messages_in WHERE id LIKE 'a2a-%'"), 1);
+    assert_eq!(count(&runtime, "messages_in WHERE id LIKE 'a2a-%'"), 1);
 
-    house.ok(&["agent", "delete", "helper"]);
-    assert!(!house.ok(&["destination", "list"]).contains("helper"));
+    runtime.ok(&["agent", "delete", "helper"]);
+    assert!(!runtime.ok(&["destination", "list"]).contains("helper"));
     let output =
-        house.run(&["destination", "create", "--agent", "assistant", "--name", "x", "--to-agent", "y"]);
+        runtime.run(&["destination", "create", "--agent", "assistant", "--name", "x", "--to-agent", "y"]);
     assert!(!output.status.success());
 }
 
@@ -152,14 +161,14 @@ fn a_module_screens_reviews_and_may_not_do_what_is_not_its_station() {
         let config = format!(
             "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\ndeadline_seconds = 2\n"
         );
-        let house = two_agents(&config, NEVER_STOPS);
-        drop_file(&house, "vestibule-guard");
-        until("the module is loaded", || listed(&house, "guard"));
-        house.ok(&["agent", "update", "assistant", "--provider", "echo"]);
-        assert_eq!(house.chat("hello"), "hello");
-        assert_eq!(house.chat("in-old and out-old"), "new and new");
-        assert_eq!(house.chat("in-forge"), "forging: false");
-        let mut terminal = Terminal::connect(&house, false);
+        let runtime = two_agents(&config, NEVER_STOPS);
+        drop_file(&runtime, "vestibule-guard");
+        until("the module is loaded", || listed(&runtime, "guard"));
+        runtime.ok(&["agent", "update", "assistant", "--provider", "echo"]);
+        assert_eq!(runtime.chat("hello"), "hello");
+        assert_eq!(runtime.chat("in-old and out-old"), "new and new");
+        assert_eq!(runtime.chat("in-forge"), "forging: false");
+        let mut terminal = Terminal::connect(&runtime, false);
         for (text, words) in [
             ("in-rude", "refused it: rude"),
             ("in-panic", "failed"),
@@ -170,35 +179,35 @@ fn a_module_screens_reviews_and_may_not_do_what_is_not_its_station() {
             let answer = terminal.read();
             assert!(answer["error"].as_str().unwrap().contains(words), "{tier} {text}: {answer}");
         }
-        let dropped = house.json(&["status"])["dropped"].to_string();
+        let dropped = runtime.json(&["status"])["dropped"].to_string();
         assert!(dropped.contains("the module guard refused it: rude"), "{dropped}");
         // The agent says again what it is told of, and may be refused again: each client hears its own.
         for text in ["out-rude", "out-panic", "out-strange", "out-late"] {
-            Terminal::connect(&house, true).say(text);
+            Terminal::connect(&runtime, true).say(text);
             until("it is refused", || {
                 let refused = format!("deliveries WHERE state = 'failed' AND content ->> 'text' = '{text}'");
-                (count(&house, &refused) == 1).then_some(())
+                (count(&runtime, &refused) == 1).then_some(())
             });
         }
-        let why: Vec<String> = house.query(
+        let why: Vec<String> = runtime.query(
             "SELECT last_error FROM deliveries WHERE state = 'failed' AND content ->> 'text' LIKE 'out-%'",
         );
         assert!(why.iter().all(|why| why.contains("the module guard")), "{why:?}");
 
-        house.ok(&["agent", "update", "assistant", "--provider", "command"]);
-        Terminal::connect(&house, true).say("write to the helper");
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command"]);
+        Terminal::connect(&runtime, true).say("write to the helper");
         let why = until("its effects are refused", || {
             let sql = "SELECT last_error FROM deliveries WHERE channel_type = 'agent' AND state = 'failed'";
-            house.query::<String>(sql).pop()
+            runtime.query::<String>(sql).pop()
         });
         assert!(why.contains("more than one `post` or `refuse`"), "{why}");
-        assert_eq!(count(&house, "messages_in WHERE channel_type = 'agent'"), 0);
+        assert_eq!(count(&runtime, "messages_in WHERE channel_type = 'agent'"), 0);
     }
 }
 
 /// Writes into the agent's own file what a tool in its sandbox would.
-pub fn act(house: &House, content: &serde_json::Value) {
-    let file = house.sessions()[0].join("out/outbound.db");
+pub fn act(runtime: &Runtime, content: &serde_json::Value) {
+    let file = runtime.sessions()[0].join("out/outbound.db");
     let row = "INSERT INTO messages_out (id, seq, timestamp, kind, content) \
         SELECT 'act-' || (MAX(seq) + 2), MAX(seq) + 2, '', 'system', ?1 FROM messages_out";
     let db =
@@ -213,48 +222,48 @@ fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
             "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\n\
              agents = [\"assistant\"]\n[modules.guard]\ntell = \"assistant\"\n"
         );
-        let mut house = House::new(&config).up();
-        assert_eq!(house.chat("hello"), "hello");
-        act(&house, &json!({ "action": "repeat", "text": "early" }));
+        let mut runtime = Runtime::new(&config).up();
+        assert_eq!(runtime.chat("hello"), "hello");
+        act(&runtime, &json!({ "action": "repeat", "text": "early" }));
         let failed = "SELECT last_error FROM deliveries WHERE state = 'failed' ORDER BY taken_at";
-        let nobody = until("it is refused", || house.query::<String>(failed).pop());
+        let nobody = until("it is refused", || runtime.query::<String>(failed).pop());
         assert!(nobody.contains("no module takes this action"), "{nobody}");
 
-        let mut terminal = Terminal::connect(&house, true);
-        drop_file(&house, "vestibule-guard");
+        let mut terminal = Terminal::connect(&runtime, true);
+        drop_file(&runtime, "vestibule-guard");
         let heard =
             "SELECT content ->> 'text' FROM messages_in WHERE id LIKE 'sys-%' AND \"trigger\" ORDER BY seq";
         // With what wakes it the agent reads of what was not done before.
         let told = "SELECT content ->> 'text' FROM messages_in WHERE NOT \"trigger\"";
-        let told = house.query::<String>(told);
+        let told = runtime.query::<String>(told);
         assert!(told[0].starts_with("Your request `repeat` (number 5) was not done: no module"), "{told:?}");
         assert_eq!(terminal.reply(), "it ticks");
-        act(&house, &json!({ "action": "repeat", "text": "once more" }));
+        act(&runtime, &json!({ "action": "repeat", "text": "once more" }));
         assert_eq!(terminal.reply(), "once more");
         for (text, before) in [("one", "None"), ("two", "Some(\"one\")")] {
-            act(&house, &json!({ "action": "keep", "text": text }));
+            act(&runtime, &json!({ "action": "keep", "text": text }));
             assert_eq!(terminal.reply(), format!("kept before: {before}"));
         }
-        let guard = listed(&house, "guard").unwrap();
+        let guard = listed(&runtime, "guard").unwrap();
         assert_eq!((&guard["state"], &guard["reason"]), (&json!("degraded"), &json!("two")));
-        assert_eq!(house.query::<i64>("SELECT hops FROM sessions"), [3]);
+        assert_eq!(runtime.query::<i64>("SELECT hops FROM sessions"), [3]);
         for (name, words) in
             [("deny", "not now"), ("wrong", "neither `note` nor `refuse`"), ("../x", "not made of a-z")]
         {
-            let before = house.query::<String>(failed).len();
-            act(&house, &json!({ "action": name, "text": "not now" }));
-            let why = until("it is refused", || house.query::<String>(failed).get(before).cloned());
+            let before = runtime.query::<String>(failed).len();
+            act(&runtime, &json!({ "action": name, "text": "not now" }));
+            let why = until("it is refused", || runtime.query::<String>(failed).get(before).cloned());
             assert!(why.contains(words), "{name}: {why}");
         }
         // What was told once is not told again: the runtime knows when.
-        house.stop();
-        house.start();
+        runtime.stop();
+        runtime.start();
         until("the module is live", || {
-            (house.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
+            (runtime.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
         });
         std::thread::sleep(Duration::from_millis(1500));
         assert_eq!(
-            house.query::<String>(heard),
+            runtime.query::<String>(heard),
             ["it ticks", "once more", "kept before: None", "kept before: Some(\"one\")"]
         );
     }
@@ -272,17 +281,19 @@ fn a_module_that_fails_open_lets_messages_pass() {
         let config = format!(
             "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\ndeadline_seconds = 2\n"
         );
-        let house = House::new(&config).up();
-        fs::write(house.home.path().join("plugins/guard.so"), &bytes).unwrap();
-        until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+        let runtime = Runtime::new(&config).up();
+        fs::write(runtime.home.path().join("plugins/guard.so"), &bytes).unwrap();
+        until("the module is live", || {
+            runtime.log().contains("module is live module=\"guard\"").then_some(())
+        });
         for text in ["in-panic", "in-strange", "in-late", "out-panic", "out-strange"] {
-            assert_eq!(house.chat(text), text, "{tier}");
+            assert_eq!(runtime.chat(text), text, "{tier}");
         }
-        let log = house.log();
+        let log = runtime.log();
         assert_eq!(log.matches("a module failed at its station").count(), 5, "{log}");
         assert!(log.contains("goes_on=true"), "{log}");
         // What it does not fail at is refused as ever.
-        let mut terminal = Terminal::connect(&house, false);
+        let mut terminal = Terminal::connect(&runtime, false);
         terminal.write(&json!({ "text": "in-rude" }));
         assert!(terminal.read()["error"].as_str().unwrap().contains("refused it: rude"));
     }
@@ -290,20 +301,21 @@ fn a_module_that_fails_open_lets_messages_pass() {
 
 #[test]
 fn nothing_passes_while_a_screening_module_is_replaced() {
-    let house = two_agents("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\n", NEVER_STOPS);
-    drop_file(&house, "vestibule-guard");
-    until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
-    let (file, new) = (house.home.path().join("plugins/vestibule-guard.so"), house.home.path().join("new"));
+    let runtime = two_agents("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\n", NEVER_STOPS);
+    drop_file(&runtime, "vestibule-guard");
+    until("the module is live", || runtime.log().contains("module is live module=\"guard\"").then_some(()));
+    let (file, new) =
+        (runtime.home.path().join("plugins/vestibule-guard.so"), runtime.home.path().join("new"));
     fs::copy(&file, &new).unwrap();
     fs::rename(&new, &file).unwrap();
-    let mut terminal = Terminal::connect(&house, false);
+    let mut terminal = Terminal::connect(&runtime, false);
     until("the new one is live", || {
         terminal.write(&json!({ "text": "in-rude" }));
         let answer = terminal.read();
         assert!(answer["error"].as_str().unwrap().contains("guard"), "{answer}");
-        (house.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
+        (runtime.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
     });
-    assert_eq!(count(&house, "messages_in"), 0);
+    assert_eq!(count(&runtime, "messages_in"), 0);
 }
 
 /// What a module is asked when another instance takes its place is answered by one of the two.
@@ -312,35 +324,39 @@ fn what_is_screened_and_reviewed_while_a_module_is_replaced_arrives() {
     for tier in ["process", "in-process"] {
         let config =
             format!("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\n");
-        let house = House::new(&config).up();
-        drop_file(&house, "vestibule-guard");
-        until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
-        let mut terminal = Terminal::connect(&house, false);
+        let runtime = Runtime::new(&config).up();
+        drop_file(&runtime, "vestibule-guard");
+        until("the module is live", || {
+            runtime.log().contains("module is live module=\"guard\"").then_some(())
+        });
+        let mut terminal = Terminal::connect(&runtime, false);
         for text in ["in-slow", "out-slow"] {
             terminal.say(text);
             std::thread::sleep(Duration::from_millis(400));
-            house.ok(&["plugin", "reload", "guard"]);
+            runtime.ok(&["plugin", "reload", "guard"]);
             assert_eq!(terminal.reply(), text, "{tier}");
         }
-        assert_eq!(count(&house, "drops"), 0, "{tier}");
-        assert_eq!(count(&house, "deliveries WHERE state <> 'delivered'"), 0, "{tier}");
+        assert_eq!(count(&runtime, "drops"), 0, "{tier}");
+        assert_eq!(count(&runtime, "deliveries WHERE state <> 'delivered'"), 0, "{tier}");
     }
 }
 
-/// What is being screened when the house stops is not refused: its channel is told nothing, and sends it again.
+/// What is being screened when the runtime stops is not refused: its channel is told nothing, and sends it again.
 #[test]
 fn what_is_screened_while_the_house_stops_may_come_again() {
     for tier in ["process", "in-process"] {
         let config =
             format!("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\ntier = \"{tier}\"\n");
-        let mut house = House::new(&config).up();
-        drop_file(&house, "vestibule-guard");
-        until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
-        let mut terminal = Terminal::connect(&house, false);
+        let mut runtime = Runtime::new(&config).up();
+        drop_file(&runtime, "vestibule-guard");
+        until("the module is live", || {
+            runtime.log().contains("module is live module=\"guard\"").then_some(())
+        });
+        let mut terminal = Terminal::connect(&runtime, false);
         terminal.write(&json!({ "text": "in-late" }));
         std::thread::sleep(Duration::from_millis(300));
-        house.stop();
-        assert_eq!((count(&house, "drops"), count(&house, "event_ids")), (0, 0), "{tier}");
+        runtime.stop();
+        assert_eq!((count(&runtime, "drops"), count(&runtime, "event_ids")), (0, 0), "{tier}");
     }
 }
 
@@ -348,28 +364,28 @@ fn what_is_screened_while_the_house_stops_may_come_again() {
 fn a_broken_replacement_of_a_module_leaves_the_old_one_at_its_station() {
     for tier in ["process", "in-process"] {
         let plugin = format!("[plugins.flawed]\ntier = \"{tier}\"\n[modules.flawed]\nfault = ");
-        let house = House::new(&format!("{plugin}\"adds\"\n")).up();
-        drop_file(&house, "vestibule-flawed");
+        let runtime = Runtime::new(&format!("{plugin}\"adds\"\n")).up();
+        drop_file(&runtime, "vestibule-flawed");
         until("the module is live", || {
-            house.log().contains("module is live module=\"flawed\"").then_some(())
+            runtime.log().contains("module is live module=\"flawed\"").then_some(())
         });
-        assert_eq!(house.chat("hello"), "hello!");
+        assert_eq!(runtime.chat("hello"), "hello!");
         let broken = format!("listen = \"127.0.0.1:0\"\n{plugin}\"panic at the start\"\n");
-        fs::write(house.home.path().join("vestibule.toml"), broken).unwrap();
-        let output = house.run(&["plugin", "reload", "flawed"]);
+        fs::write(runtime.home.path().join("vestibule.toml"), broken).unwrap();
+        let output = runtime.run(&["plugin", "reload", "flawed"]);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && told.trim_end().ends_with("[START]"), "{tier}: {told}");
-        assert_eq!(house.chat("and now"), "and now!", "{tier}");
+        assert_eq!(runtime.chat("and now"), "and now!", "{tier}");
     }
 }
 
 #[test]
 fn two_modules_cannot_both_take_what_agents_write() {
-    let house = House::new("").up();
-    drop_file(&house, "vestibule-guard");
-    drop_file(&house, "vestibule-agent-to-agent");
+    let runtime = Runtime::new("").up();
+    drop_file(&runtime, "vestibule-guard");
+    drop_file(&runtime, "vestibule-agent-to-agent");
     let refused =
-        |file: &str| until("it is refused", || listed(&house, file)?["reason"].as_str().map(str::to_owned));
+        |file: &str| until("it is refused", || listed(&runtime, file)?["reason"].as_str().map(str::to_owned));
     let why = refused("vestibule-guard.so");
     assert!(why.contains("messages between agents are taken already by agent-to-agent"), "{why}");
     let why = refused("vestibule-agent-to-agent.so");

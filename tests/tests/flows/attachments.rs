@@ -1,8 +1,8 @@
 //! Files: in, out, their limits, and what an agent may try with the folders they lie in.
 
 use crate::support::{
-    House, Terminal, free_port, hostile, keep, program_for, programs, race_time, rows, tells_of_abort, until,
-    users,
+    Runtime, Terminal, free_port, hostile, keep, program_for, programs, race_time, rows, tells_of_abort,
+    until, users,
 };
 use rusqlite::Connection;
 use rustix::fs::{CWD, RenameFlags, mkfifoat, renameat_with};
@@ -19,11 +19,11 @@ pub fn entries(folder: &Path) -> usize {
 
 #[test]
 fn files_go_in_and_come_back() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let big: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
     let files: [(&str, &[u8]); 5] =
         [("a.txt", b"one"), ("a.txt", b"two"), ("../../../escape", b"three"), ("", b""), ("big.bin", &big)];
-    let mut terminal = Terminal::connect(&house, false);
+    let mut terminal = Terminal::connect(&runtime, false);
     terminal.send("look", &files);
     let (text, mut back) = terminal.answer();
     back.sort();
@@ -37,9 +37,9 @@ fn files_go_in_and_come_back() {
     assert!(back.iter().any(|(_, bytes)| *bytes == big) && back.iter().any(|(_, bytes)| bytes == b"two"));
     // What was delivered is gone from the home and from the agent's part, where the folder for the next
     // answer's files is left; what came in stays.
-    let session = house.sessions().remove(0);
+    let session = runtime.sessions().remove(0);
     until("what went out is cleared", || {
-        (entries(&house.home.path().join("attachments")) == 5).then_some(())
+        (entries(&runtime.home.path().join("attachments")) == 5).then_some(())
     });
     until("the outbox is cleared", || (entries(&session.join("out/outbox")) == 1).then_some(()));
 }
@@ -48,11 +48,11 @@ fn files_go_in_and_come_back() {
 #[test]
 fn files_cross_the_seam_both_ways() {
     let at = free_port();
-    let house = House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up();
-    let file = house.home.path().join("plugins/echo.so");
+    let runtime = Runtime::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up();
+    let file = runtime.home.path().join("plugins/echo.so");
     fs::copy(crate::support::plugin_file("vestibule-echo-channel"), file).unwrap();
-    house.wait_live("echo");
-    house.ok(&["wiring", "create", "--agent", "assistant", "--channel", "echo", "--chat", "lines"]);
+    runtime.wait_live("echo");
+    runtime.ok(&["wiring", "create", "--agent", "assistant", "--channel", "echo", "--chat", "lines"]);
     crosses_and_comes_back(at);
 }
 
@@ -77,55 +77,55 @@ fn crosses_and_comes_back(at: std::net::SocketAddr) {
 fn an_agent_that_holds_descriptors_in_flight_stops_no_file() {
     let user = *users().last().unwrap(); // root has as many as it likes
     let at = free_port();
-    let house = House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n"));
-    let few = house.home.path().join("with-few-files");
+    let runtime = Runtime::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n"));
+    let few = runtime.home.path().join("with-few-files");
     let program = program_for(user, crate::support::binary());
     fs::write(&few, format!("#!/bin/sh\nulimit -Sn 1024\nexec '{}' \"$@\"\n", program.display())).unwrap();
     fs::set_permissions(&few, fs::Permissions::from_mode(0o755)).unwrap();
-    let house = house.of_user(user).program(&few).up();
-    let file = house.home.path().join("plugins/echo.so");
+    let runtime = runtime.of_user(user).program(&few).up();
+    let file = runtime.home.path().join("plugins/echo.so");
     fs::copy(crate::support::plugin_file("vestibule-echo-channel"), file).unwrap();
-    house.wait_live("echo");
-    house.ok(&["wiring", "create", "--agent", "assistant", "--channel", "echo", "--chat", "lines"]);
+    runtime.wait_live("echo");
+    runtime.ok(&["wiring", "create", "--agent", "assistant", "--channel", "echo", "--chat", "lines"]);
     let hold = format!("{} hold-in-flight held", program_for(user, hostile()).display());
-    house.ok(&["agent", "create", "bad", "--provider", "command", "--command", &hold]);
-    house.ok(&["messaging-group", "delete", "local"]);
-    house.ok(&["wiring", "create", "--agent", "bad", "--channel", "terminal", "--chat", "local"]);
-    Terminal::connect(&house, false).say("go");
-    until("it holds them", || house.home.path().join("groups/bad/held").exists().then_some(()));
+    runtime.ok(&["agent", "create", "bad", "--provider", "command", "--command", &hold]);
+    runtime.ok(&["messaging-group", "delete", "local"]);
+    runtime.ok(&["wiring", "create", "--agent", "bad", "--channel", "terminal", "--chat", "local"]);
+    Terminal::connect(&runtime, false).say("go");
+    until("it holds them", || runtime.home.path().join("groups/bad/held").exists().then_some(()));
     crosses_and_comes_back(at);
     assert_eq!(programs(&hold).len(), 1, "they were held all the while");
 }
 
 #[test]
 fn a_program_answers_with_files() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let script =
         "sh -c 'printf report > \"$VESTIBULE_REPLY_FILES/r.txt\"; mkdir $VESTIBULE_REPLY_FILES/d; echo see'";
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", script]);
-    let mut terminal = Terminal::connect(&house, false);
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", script]);
+    let mut terminal = Terminal::connect(&runtime, false);
     for text in ["one", "two"] {
         terminal.say(text);
         assert_eq!(terminal.answer(), ("see".into(), vec![("r.txt".into(), b"report".to_vec())]));
     }
     let script = "sh -c 'printf x > \"$VESTIBULE_REPLY_FILES/alone\"'";
-    house.ok(&["agent", "update", "assistant", "--command", script]);
+    runtime.ok(&["agent", "update", "assistant", "--command", script]);
     terminal.say("three");
     assert_eq!(terminal.answer(), (String::new(), vec![("alone".into(), b"x".to_vec())]));
 }
 
 #[test]
 fn inboxes_deleted_while_the_house_is_stopped_are_as_before() {
-    let mut house = House::new("").up();
-    let mut terminal = Terminal::connect(&house, false);
+    let mut runtime = Runtime::new("").up();
+    let mut terminal = Terminal::connect(&runtime, false);
     terminal.send("keep", &[("a.txt", b"kept")]);
     terminal.answer();
     drop(terminal);
-    house.stop();
-    let session = house.sessions().remove(0);
+    runtime.stop();
+    let session = runtime.sessions().remove(0);
     fs::remove_dir_all(session.join("inbox")).unwrap();
     fs::remove_file(session.join("inbound.db")).unwrap();
-    house.start();
+    runtime.start();
     let folder = until("the inbox is there again", || fs::read_dir(session.join("inbox")).ok()?.next());
     let file = until("and its file", || fs::read(folder.as_ref().unwrap().path().join("a.txt")).ok());
     assert_eq!(file, b"kept");
@@ -133,8 +133,8 @@ fn inboxes_deleted_while_the_house_is_stopped_are_as_before() {
 
 #[test]
 fn limits_leave_files_out_and_let_the_words_through() {
-    let house = House::new("attachments_mb = 1\nsession_files_mb = 2\n").up();
-    let mut terminal = Terminal::connect(&house, false);
+    let runtime = Runtime::new("attachments_mb = 1\nsession_files_mb = 2\n").up();
+    let mut terminal = Terminal::connect(&runtime, false);
     let (large, most) = (vec![1; 1_100_000], vec![2; 700_000]);
     terminal.send("too large", &[("l", &large), ("s", b"small")]);
     let (text, files) = terminal.answer();
@@ -149,7 +149,7 @@ fn limits_leave_files_out_and_let_the_words_through() {
         assert_eq!(files.len(), usize::from(round == 0), "{round}");
         // What was delivered makes room.
         until("it is cleared", || {
-            house
+            runtime
                 .query::<i64>("SELECT COUNT(*) FROM files WHERE direction = 'out'")
                 .first()
                 .filter(|n| **n == 0)
@@ -168,32 +168,32 @@ fn limits_leave_files_out_and_let_the_words_through() {
 
 #[test]
 fn what_nobody_hears_never_reaches_the_disk() {
-    let house = House::new("").up();
-    let wiring = house.json(&["wiring", "list"])[0]["id"].as_str().unwrap().to_owned();
-    house.ok(&["wiring", "update", &wiring, "--pattern", "^deploy"]);
-    let mut terminal = Terminal::connect(&house, false);
+    let runtime = Runtime::new("").up();
+    let wiring = runtime.json(&["wiring", "list"])[0]["id"].as_str().unwrap().to_owned();
+    runtime.ok(&["wiring", "update", &wiring, "--pattern", "^deploy"]);
+    let mut terminal = Terminal::connect(&runtime, false);
     terminal.write(&serde_json::json!({ "text": "lunch", "files": [{ "name": "a", "size": 1 }] }));
     terminal.raw(b"x");
     assert!(terminal.read()["error"].as_str().unwrap().contains("no_agent_engaged"));
-    assert_eq!(entries(&house.home.path().join("attachments")), 0);
+    assert_eq!(entries(&runtime.home.path().join("attachments")), 0);
     terminal.send("deploy", &[("a", b"x")]);
     assert_eq!(terminal.answer().1.len(), 1);
 }
 
 #[test]
 fn a_full_disk_holds_a_message_with_files_back() {
-    let house = House::new("disk_reserve_mb = 4000000000\n").up();
-    let mut terminal = Terminal::connect(&house, false);
+    let runtime = Runtime::new("disk_reserve_mb = 4000000000\n").up();
+    let mut terminal = Terminal::connect(&runtime, false);
     terminal.write(&serde_json::json!({ "text": "x", "files": [{ "name": "a", "size": 1 }] }));
     terminal.raw(b"x");
     let answer = terminal.read();
     assert!(answer["error"].as_str().unwrap().contains("not taken"), "{answer}");
-    assert!(house.log().contains("disk_reserve_mb"), "{}", house.log());
+    assert!(runtime.log().contains("disk_reserve_mb"), "{}", runtime.log());
     terminal.say("words still go");
     assert_eq!(terminal.reply(), "words still go");
     // What nobody hears needs no room: it is not held back, for it would come again and again.
-    let wiring = house.json(&["wiring", "list"])[0]["id"].as_str().unwrap().to_owned();
-    house.ok(&["wiring", "update", &wiring, "--pattern", "^deploy"]);
+    let wiring = runtime.json(&["wiring", "list"])[0]["id"].as_str().unwrap().to_owned();
+    runtime.ok(&["wiring", "update", &wiring, "--pattern", "^deploy"]);
     terminal.write(&serde_json::json!({ "text": "lunch", "files": [{ "name": "a", "size": 1 }] }));
     terminal.raw(b"x");
     let answer = terminal.read();
@@ -376,11 +376,11 @@ fn no_race_leads_out_of_an_outbox() {
 #[test]
 fn no_race_leads_out_of_an_inbox() {
     let time = race_time(Duration::from_secs(3), Duration::from_secs(60));
-    let house = House::new("").up();
-    let mut terminal = Terminal::connect(&house, false);
+    let runtime = Runtime::new("").up();
+    let mut terminal = Terminal::connect(&runtime, false);
     terminal.send("first", &[("f", b"mine")]);
     terminal.answer();
-    let session = house.sessions().remove(0);
+    let session = runtime.sessions().remove(0);
     let outside = tempfile::tempdir().unwrap();
     let bait = session.join("bait");
     symlink(outside.path(), &bait).unwrap();
@@ -404,7 +404,7 @@ fn no_race_leads_out_of_an_inbox() {
     println!("{swaps} swaps, {sent} messages with a file, in {:?}", begin.elapsed());
     assert!(swaps > 1000 && sent > 10, "{swaps} {sent}");
     // All of it is there once the folder stays where it is; a minute of messages takes its time.
-    let pending = || house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE status = 'pending'")[0];
+    let pending = || runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE status = 'pending'")[0];
     let mut open = pending();
     while open > 0 {
         until("more messages are answered", || (pending() < open).then_some(()));
@@ -431,39 +431,39 @@ fn a_crash_between_a_file_and_its_record_loses_neither() {
         return;
     }
     for point in CRASH_POINTS {
-        let mut house = House::new("");
-        house.launch(&[("VESTIBULE_CRASH_POINT", &format!("{point}#1"))]);
+        let mut runtime = Runtime::new("");
+        runtime.launch(&[("VESTIBULE_CRASH_POINT", &format!("{point}#1"))]);
         until("the terminal is open", || {
-            std::os::unix::net::UnixStream::connect(house.home.path().join("terminal.sock")).ok()
+            std::os::unix::net::UnixStream::connect(runtime.home.path().join("terminal.sock")).ok()
         });
-        let mut terminal = Terminal::connect(&house, true);
+        let mut terminal = Terminal::connect(&runtime, true);
         terminal.write(&serde_json::json!({ "text": "x", "files": [{ "name": "f", "size": 4 }] }));
         terminal.raw(b"mine");
-        let home = house.home.path().to_owned();
+        let home = runtime.home.path().to_owned();
         let count = |sql: &str| rows::<i64>(&home.join("vestibule.db"), sql)[0];
         let settled = "SELECT COUNT(*) FROM messages_in WHERE status = 'completed' AND 0 = (SELECT COUNT(*) FROM \
                        deliveries WHERE state NOT IN ('delivered', 'failed'))";
-        // The death of the house itself is seen at once; that of another by what the log says of it.
-        until(point, || (house.ended().is_some() || count(settled) > 0).then_some(()));
-        let died = house.ended().is_some();
-        let told = || tells_of_abort(&house.log()).then_some(());
+        // The death of the runtime itself is seen at once; that of another by what the log says of it.
+        until(point, || (runtime.ended().is_some() || count(settled) > 0).then_some(()));
+        let died = runtime.ended().is_some();
+        let told = || tells_of_abort(&runtime.log()).then_some(());
         if !died {
             until(&format!("{point} is reached"), told);
         }
-        house.end();
-        house.start();
+        runtime.end();
+        runtime.start();
         let taken = count("SELECT COUNT(*) FROM messages_in");
         assert_eq!(taken == 0, point.starts_with("inbound"), "{point}");
         if taken == 0 {
-            let mut terminal = Terminal::connect(&house, false);
+            let mut terminal = Terminal::connect(&runtime, false);
             terminal.send("x", &[("f", b"mine")]);
             assert_eq!(terminal.answer().1, [("f".to_owned(), b"mine".to_vec())], "{point}");
         }
         until("all is settled", || (count(settled) == 1).then_some(()));
-        let session = house.sessions().remove(0);
+        let session = runtime.sessions().remove(0);
         let folder = fs::read_dir(session.join("inbox")).unwrap().next().unwrap().unwrap().path();
         assert_eq!(fs::read(folder.join("f")).unwrap(), b"mine", "{point}");
         until("one blob is left", || (entries(&home.join("attachments")) == 1).then_some(()));
-        house.stop();
+        runtime.stop();
     }
 }

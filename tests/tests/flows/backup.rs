@@ -1,6 +1,6 @@
-//! Backups of a running house, and homes that were put back to one: nothing that went out goes out again.
+//! Backups of a running runtime, and homes that were put back to one: nothing that went out goes out again.
 
-use crate::support::{House, new_home, rows, until};
+use crate::support::{Runtime, new_home, rows, until};
 use crate::traffic::{CHATS, Traffic, aborted};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ fn aside() -> (tempfile::TempDir, String) {
 }
 
 /// What a verb says that must fail.
-fn told(house: &House, args: &[&str], code: i32) -> String {
-    let output = house.run(args);
+fn told(runtime: &Runtime, args: &[&str], code: i32) -> String {
+    let output = runtime.run(args);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
     told
@@ -35,20 +35,20 @@ fn told(house: &House, args: &[&str], code: i32) -> String {
 #[test]
 fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
     let (folder, to) = aside();
-    let house = House::new("[plugins.echo]\ntier = \"process\"\n").up();
+    let runtime = Runtime::new("[plugins.echo]\ntier = \"process\"\n").up();
     let sent = folder.path().join("sent.txt");
     fs::write(&sent, "the bytes").unwrap();
-    house.ok(&["chat", "--file", sent.to_str().unwrap(), "first"]);
-    let blobs = || fs::read_dir(house.home.path().join("attachments")).unwrap().count();
+    runtime.ok(&["chat", "--file", sent.to_str().unwrap(), "first"]);
+    let blobs = || fs::read_dir(runtime.home.path().join("attachments")).unwrap().count();
     until("what went out is cleared", || (blobs() == 1).then_some(()));
     let done = Arc::new(AtomicBool::new(false));
     let manifest = std::thread::scope(|threads| {
         threads.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                house.chat("meanwhile");
+                runtime.chat("meanwhile");
             }
         });
-        let manifest = house.json(&["backup", &to]);
+        let manifest = runtime.json(&["backup", &to]);
         done.store(true, Ordering::Relaxed);
         manifest
     });
@@ -63,13 +63,13 @@ fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
     // It is whole by itself, its owner's alone, and no second one is put into it.
     let copied: Vec<i64> = rows(&Path::new(&to).join("vestibule.db"), "SELECT COUNT(*) FROM messages_in");
     assert!(copied[0] >= 1, "{copied:?}");
-    assert!(told(&house, &["backup", &to], 1).contains("it is not empty"));
+    assert!(told(&runtime, &["backup", &to], 1).contains("it is not empty"));
     assert!(
-        told(&house, &["backup", house.home.path().join("b").to_str().unwrap()], 1)
+        told(&runtime, &["backup", runtime.home.path().join("b").to_str().unwrap()], 1)
             .contains("lies in the home")
     );
-    assert!(told(&house, &["restore", &to, "--replace"], 2).contains("another vestibule runs on"));
-    drop(house);
+    assert!(told(&runtime, &["restore", &to, "--replace"], 2).contains("another vestibule runs on"));
+    drop(runtime);
 
     // What is not whole becomes no home.
     let copy = Path::new(&to).join("vestibule.db");
@@ -77,14 +77,14 @@ fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
     let damaged: [&[u8]; 2] = [b"", &vec![7; whole.len()]];
     for bytes in damaged {
         fs::write(&copy, bytes).unwrap();
-        let nowhere = House::at(new_home());
+        let nowhere = Runtime::at(new_home());
         let refused = told(&nowhere, &["restore", &to], 1);
         assert!(refused.contains("take another backup"), "{refused}");
         assert!(!nowhere.home.path().join("vestibule.db.restoring").exists());
     }
     fs::write(&copy, whole).unwrap();
 
-    let mut other = House::at(new_home());
+    let mut other = Runtime::at(new_home());
     let restored = other.ok(&["restore", &to]);
     assert!(restored.contains("1 files of messages") && restored.contains("vestibule.toml"), "{restored}");
     other.start();
@@ -113,26 +113,26 @@ fn open_to_others(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_backup_and_what_is_made_of_it_are_their_owners_alone() {
     let (folder, to) = aside();
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    set(&house.home.path().join("vestibule.toml"), 0o644);
+    set(&runtime.home.path().join("vestibule.toml"), 0o644);
     // A folder that is there, and one to which a link leads.
     fs::create_dir(&to).unwrap();
     set(Path::new(&to), 0o755);
-    let inside = house.home.path().join("groups/inside");
+    let inside = runtime.home.path().join("groups/inside");
     fs::create_dir(&inside).unwrap();
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&inside, &link).unwrap();
-    assert!(told(&house, &["backup", link.to_str().unwrap()], 1).contains("it lies in the home"));
-    house.ok(&["backup", &to]);
+    assert!(told(&runtime, &["backup", link.to_str().unwrap()], 1).contains("it lies in the home"));
+    runtime.ok(&["backup", &to]);
     assert_eq!(open_to_others(Path::new(&to)), [""; 0].map(PathBuf::from));
-    drop(house);
+    drop(runtime);
 
     // As it comes from another machine.
     for name in ["vestibule.db", "vestibule.toml"] {
         set(&Path::new(&to).join(name), 0o644);
     }
-    let other = House::at(tempfile::tempdir().unwrap());
+    let other = Runtime::at(tempfile::tempdir().unwrap());
     set(other.home.path(), 0o755);
     other.ok(&["restore", &to]);
     assert_eq!(open_to_others(other.home.path()), [""; 0].map(PathBuf::from));
@@ -140,10 +140,10 @@ fn a_backup_and_what_is_made_of_it_are_their_owners_alone() {
 
 #[test]
 fn of_two_backups_into_one_folder_one_is_refused_in_words() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     for _ in 0..5 {
         let (_folder, to) = aside();
-        let run = || house.run(&["backup", &to]);
+        let run = || runtime.run(&["backup", &to]);
         let both = std::thread::scope(|threads| {
             let other = threads.spawn(run);
             [run(), other.join().unwrap()]
@@ -158,34 +158,34 @@ fn of_two_backups_into_one_folder_one_is_refused_in_words() {
 /// A copy of the one file is a copy of the database.
 #[test]
 fn after_a_clean_stop_the_database_is_one_file() {
-    let mut house = House::new("").up();
-    let (copy, file) = (tempfile::tempdir().unwrap(), house.home.path().join("vestibule.db"));
+    let mut runtime = Runtime::new("").up();
+    let (copy, file) = (tempfile::tempdir().unwrap(), runtime.home.path().join("vestibule.db"));
     for round in 1..=5 {
-        house.chat("hello");
-        house.stop();
+        runtime.chat("hello");
+        runtime.stop();
         let alone = copy.path().join(format!("{round}.db"));
         fs::copy(&file, &alone).unwrap();
         assert_eq!(
             rows::<i64>(&alone, "SELECT COUNT(*) FROM messages_in WHERE status = 'completed'"),
             [round]
         );
-        let beside = house.home.path().join("vestibule.db-wal");
+        let beside = runtime.home.path().join("vestibule.db-wal");
         assert_eq!(fs::metadata(&beside).map_or(0, |log| log.len()), 0, "nothing is left beside it");
-        house.start();
+        runtime.start();
     }
 }
 
 /// How a database gets back to an earlier state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum How {
-    /// The operator copies the file of a stopped house, and later puts it back.
+    /// The operator copies the file of a stopped runtime, and later puts it back.
     ByHand,
-    /// With the verbs, and a house that was killed.
+    /// With the verbs, and a runtime that was killed.
     ByVerbs,
 }
 
-fn held(house: &House) -> Vec<Value> {
-    house.json(&["delivery", "list", "--state", "held"]).as_array().unwrap().clone()
+fn held(runtime: &Runtime) -> Vec<Value> {
+    runtime.json(&["delivery", "list", "--state", "held"]).as_array().unwrap().clone()
 }
 
 /// A message, and its answer at the platform.
@@ -212,11 +212,11 @@ fn what_went_out_after_a_backup_does_not_go_out_again() {
         traffic.wire();
         (0..3).for_each(|number| talk(&traffic, number));
         let (folder, to) = aside();
-        let database = traffic.house.home.path().join("vestibule.db");
+        let database = traffic.runtime.home.path().join("vestibule.db");
         let copy: PathBuf = folder.path().join("copy.db");
         match how {
             How::ByHand => {
-                traffic.house.stop();
+                traffic.runtime.stop();
                 fs::copy(&database, &copy).unwrap();
                 // As if the last one were still on its way.
                 let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
@@ -225,32 +225,32 @@ fn what_went_out_after_a_backup_does_not_go_out_again() {
                 assert_eq!(db.execute(open, []).unwrap(), 1);
                 traffic.up();
             }
-            How::ByVerbs => drop(traffic.house.ok(&["backup", &to])),
+            How::ByVerbs => drop(traffic.runtime.ok(&["backup", &to])),
         }
         (3..7).for_each(|number| talk(&traffic, number));
         match how {
             How::ByHand => {
-                traffic.house.stop();
+                traffic.runtime.stop();
                 fs::copy(&copy, &database).unwrap();
             }
             How::ByVerbs => {
-                traffic.house.kill();
+                traffic.runtime.kill();
                 let restore = ["restore", &to, "--replace"];
                 if cfg!(debug_assertions) {
                     for point in &CRASH_POINTS[1..] {
-                        let mut restore = traffic.house.command(&restore);
+                        let mut restore = traffic.runtime.command(&restore);
                         let ended =
                             restore.env("VESTIBULE_CRASH_POINT", format!("{point}#1")).output().unwrap();
                         assert!(aborted(ended.status), "{point}: {}", ended.status);
                     }
-                    // A service manager would start an empty house now.
-                    let refused = told(&traffic.house, &["up"], 2);
+                    // A service manager would start an empty runtime now.
+                    let refused = told(&traffic.runtime, &["up"], 2);
                     assert!(refused.contains("a restore was cut off"), "{refused}");
                 }
                 // SQLite would roll this into the next copy.
-                let rest = traffic.house.home.path().join("vestibule.db.restoring-journal");
+                let rest = traffic.runtime.home.path().join("vestibule.db.restoring-journal");
                 fs::write(&rest, "the journal of another").unwrap();
-                traffic.house.ok(&restore);
+                traffic.runtime.ok(&restore);
                 assert!(!rest.exists());
             }
         }
@@ -258,22 +258,22 @@ fn what_went_out_after_a_backup_does_not_go_out_again() {
         // The next one is answered, and nothing of before.
         talk(&traffic, 7);
         let waiting = until("what went out is held", || {
-            let waiting = held(&traffic.house);
+            let waiting = held(&traffic.runtime);
             (waiting.len() == 4).then_some(waiting)
         });
         assert_eq!(posts(&traffic), each_once(0..8), "{how:?}");
         assert!(waiting[0]["reason"].as_str().unwrap().contains("may have gone out already"), "{waiting:?}");
         // An operator decides.
         let [one, other] = [0, 1].map(|place| waiting[place]["id"].as_str().unwrap());
-        traffic.house.ok(&["delivery", "replay", one]);
+        traffic.runtime.ok(&["delivery", "replay", one]);
         let count = || posts(&traffic).values().sum::<usize>();
         until("what is replayed goes out", || (count() == 9).then_some(()));
         talk(&traffic, 8);
-        traffic.house.ok(&["delivery", "drop", other]);
-        assert_eq!((held(&traffic.house).len(), count()), (2, 10), "{how:?}");
-        let log = traffic.house.log();
+        traffic.runtime.ok(&["delivery", "drop", other]);
+        assert_eq!((held(&traffic.runtime).len(), count()), (2, 10), "{how:?}");
+        let log = traffic.runtime.log();
         assert!(log.contains("older than this session's files"), "{how:?}: {log}");
-        traffic.house.stop();
+        traffic.runtime.stop();
     }
 }
 
@@ -284,36 +284,36 @@ fn a_message_that_only_the_file_has_is_answered() {
     traffic.up();
     traffic.wire();
     (0..2).for_each(|number| talk(&traffic, number));
-    traffic.house.stop();
-    let database = traffic.house.home.path().join("vestibule.db");
+    traffic.runtime.stop();
+    let database = traffic.runtime.home.path().join("vestibule.db");
     let (folder, _) = aside();
     fs::copy(&database, folder.path().join("copy.db")).unwrap();
     traffic.up();
     talk(&traffic, 2);
     let sleep = ["agent", "update", "assistant", "--provider", "command", "--command", "sleep 60"];
-    traffic.house.ok(&sleep);
+    traffic.runtime.ok(&sleep);
     assert_eq!(traffic.send_github(3 * CHATS), 200);
-    let inbound = traffic.house.sessions().remove(0).join("inbound.db");
+    let inbound = traffic.runtime.sessions().remove(0).join("inbound.db");
     until("it is in the file", || {
         let waiting = rows::<i64>(&inbound, "SELECT COUNT(*) FROM messages_in WHERE status = 'pending'");
         (waiting == [1]).then_some(())
     });
-    traffic.house.kill();
+    traffic.runtime.kill();
     for beside in ["vestibule.db-wal", "vestibule.db-shm"] {
-        let _ = fs::remove_file(traffic.house.home.path().join(beside));
+        let _ = fs::remove_file(traffic.runtime.home.path().join(beside));
     }
     fs::copy(folder.path().join("copy.db"), &database).unwrap();
     // Whoever writes next wakes the session; its number may be the other's in an older database.
     if cfg!(debug_assertions) {
-        traffic.house.launch(&[("VESTIBULE_CRASH_POINT", &format!("{}#1", CRASH_POINTS[0]))]);
+        traffic.runtime.launch(&[("VESTIBULE_CRASH_POINT", &format!("{}#1", CRASH_POINTS[0]))]);
         let ended = until("it crashes at its first look", || {
             traffic.send_github(4 * CHATS);
-            traffic.house.ended()
+            traffic.runtime.ended()
         });
         assert!(aborted(ended), "{ended}");
     }
     traffic.up();
     talk(&traffic, 4);
     until("it is answered", || posts(&traffic).contains_key(&3).then_some(()));
-    assert_eq!((posts(&traffic), held(&traffic.house).len()), (each_once(0..5), 1));
+    assert_eq!((posts(&traffic), held(&traffic.runtime).len()), (each_once(0..5), 1));
 }

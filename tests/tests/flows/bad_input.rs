@@ -1,14 +1,14 @@
 //! Homes, configs and sockets that are not as they should be: one clear sentence, the right exit
 //! code, nothing lost.
 
-use crate::support::{Api, House, Terminal, plugin_file, request, until};
+use crate::support::{Api, Runtime, Terminal, plugin_file, request, until};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 
 /// Runs `up`, which must end at once: its exit code and its one sentence.
-fn refused(house: &House) -> (i32, String) {
-    let output = house.run(&["up", "--log", "error"]);
+fn refused(runtime: &Runtime) -> (i32, String) {
+    let output = runtime.run(&["up", "--log", "error"]);
     let words = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
     assert!(!words.contains('\n'), "one sentence: {words}");
     (output.status.code().unwrap(), words)
@@ -16,12 +16,12 @@ fn refused(house: &House) -> (i32, String) {
 
 #[test]
 fn a_config_with_a_typo_is_refused_with_a_suggestion() {
-    let house = House::new("time_zon = \"UTC\"\n");
-    let (code, words) = refused(&house);
+    let runtime = Runtime::new("time_zon = \"UTC\"\n");
+    let (code, words) = refused(&runtime);
     assert_eq!(code, 2);
     assert!(words.contains("vestibule.toml: `time_zon` is not a key; did you mean `time_zone`?"), "{words}");
-    let house = House::new("x = [\n");
-    assert!(refused(&house).1.contains("line "), "{}", refused(&house).1);
+    let runtime = Runtime::new("x = [\n");
+    assert!(refused(&runtime).1.contains("line "), "{}", refused(&runtime).1);
 }
 
 #[test]
@@ -29,83 +29,83 @@ fn a_port_in_use_holds_up_only_who_takes_webhooks() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = taken.local_addr().unwrap();
     let platform = Api::start(|_, _| (200, serde_json::json!({ "id": 7, "login": "vestibule-bot" })));
-    let house = House::new("").env("TEST_KEY", "x").env("GITHUB_API_URL", &platform.url);
+    let runtime = Runtime::new("").env("TEST_KEY", "x").env("GITHUB_API_URL", &platform.url);
     let config = format!(
         "listen = \"{at}\"\n[channels.github.main]\ntoken = {{ env = \"TEST_KEY\" }}\n\
          webhook_secret = {{ env = \"TEST_KEY\" }}\n"
     );
-    std::fs::write(house.home.path().join("vestibule.toml"), config).unwrap();
-    let house = house.up();
-    assert_eq!(house.chat("hello"), "hello");
+    std::fs::write(runtime.home.path().join("vestibule.toml"), config).unwrap();
+    let runtime = runtime.up();
+    assert_eq!(runtime.chat("hello"), "hello");
     let account = until("it is known that the port is taken", || {
-        let account = house.channel("github");
+        let account = runtime.channel("github");
         (account["state"] == "broken").then_some(account)
     });
     let why = account["reason"].as_str().unwrap();
     assert!(why.contains(&at.to_string()) && why.contains("set another `listen`"), "{why}");
-    assert_eq!(house.json(&["status"])["listen"], serde_json::Value::Null, "nor is it another port");
+    assert_eq!(runtime.json(&["status"])["listen"], serde_json::Value::Null, "nor is it another port");
     drop(taken);
-    house.wait_live("github");
-    assert_eq!(house.listening(), at);
+    runtime.wait_live("github");
+    assert_eq!(runtime.listening(), at);
 }
 
 #[test]
 fn without_an_account_that_takes_webhooks_no_port_is_opened() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let house = House::new("");
+    let runtime = Runtime::new("");
     // Its channel has an account, and no plugin yet.
     let account = "[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n";
     let config = format!("listen = \"{}\"\n{account}", taken.local_addr().unwrap());
-    std::fs::write(house.home.path().join("vestibule.toml"), config).unwrap();
-    let house = house.up();
-    assert_eq!(house.chat("hello"), "hello");
-    assert!(house.ok(&["status"]).contains("webhooks   none are taken"));
-    assert!(!house.log().contains("listened on"), "nor is it tried");
+    std::fs::write(runtime.home.path().join("vestibule.toml"), config).unwrap();
+    let runtime = runtime.up();
+    assert_eq!(runtime.chat("hello"), "hello");
+    assert!(runtime.ok(&["status"]).contains("webhooks   none are taken"));
+    assert!(!runtime.log().contains("listened on"), "nor is it tried");
     // It is, as soon as a plugin is dropped whose account wants it.
     drop(taken);
-    std::fs::copy(plugin_file("vestibule-plain-channel"), house.home.path().join("plugins/plain.so"))
+    std::fs::copy(plugin_file("vestibule-plain-channel"), runtime.home.path().join("plugins/plain.so"))
         .unwrap();
-    assert_eq!(request(house.listening(), "POST", "/webhook/no/main", &[], b"").0, 404);
+    assert_eq!(request(runtime.listening(), "POST", "/webhook/no/main", &[], b"").0, 404);
 }
 
 #[test]
 fn a_second_runtime_on_the_same_home_is_refused() {
-    let house = House::new("").up();
-    let (code, words) = refused(&house);
+    let runtime = Runtime::new("").up();
+    let (code, words) = refused(&runtime);
     assert_eq!(code, 2);
     assert!(words.contains("another vestibule runs on"), "{words}");
-    assert_eq!(house.chat("unharmed"), "unharmed");
+    assert_eq!(runtime.chat("unharmed"), "unharmed");
 }
 
 #[test]
 fn a_home_of_a_newer_version_is_refused_and_left_alone() {
-    let house = House::new("");
-    assert_eq!(house.chat("hello"), "hello");
-    let central = house.home.path().join("vestibule.db");
+    let runtime = Runtime::new("");
+    assert_eq!(runtime.chat("hello"), "hello");
+    let central = runtime.home.path().join("vestibule.db");
     let db =
         rusqlite::Connection::open_with_flags(&central, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
     let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).unwrap();
     db.execute_batch(&format!("PRAGMA user_version = {}", version + 1)).unwrap();
-    let (code, words) = refused(&house);
+    let (code, words) = refused(&runtime);
     assert_eq!(code, 2);
     assert!(words.contains("written by a newer Vestibule") && words.contains("VESTIBULE_HOME"), "{words}");
     db.execute_batch(&format!("PRAGMA user_version = {version}")).unwrap();
-    assert_eq!(house.chat("back"), "back");
+    assert_eq!(runtime.chat("back"), "back");
 }
 
 #[test]
 fn without_a_running_house_verbs_say_what_to_do() {
-    let house = House::new("");
-    let output = house.run(&["status"]);
+    let runtime = Runtime::new("");
+    let output = runtime.run(&["status"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("start it with `vestibule up`"));
 }
 
 #[test]
 fn both_sockets_demand_the_token() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let answer = |socket: &str, line: &str| {
-        let mut stream = UnixStream::connect(house.home.path().join(socket)).unwrap();
+        let mut stream = UnixStream::connect(runtime.home.path().join(socket)).unwrap();
         stream.write_all(line.as_bytes()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut text = String::new();
@@ -121,7 +121,7 @@ fn both_sockets_demand_the_token() {
     assert!(answer("terminal.sock", "{\"token\":\"wrong\"}\n").contains("the token is wrong"));
     assert!(answer("terminal.sock", "nonsense\n").contains("the first line must be"));
     assert!(answer("terminal.sock", "").contains("must show the token"));
-    let mut client = Terminal::connect(&house, false);
+    let mut client = Terminal::connect(&runtime, false);
     client.write(&serde_json::json!("no object"));
     assert!(client.read()["error"].as_str().unwrap().contains("cannot be read"));
     client.say("unharmed");
@@ -130,7 +130,7 @@ fn both_sockets_demand_the_token() {
 
 #[test]
 fn verbs_that_cannot_be_say_why() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     for (args, words) in [
         (vec!["agent", "update", "nobody"], "there is no agent `nobody`; the agents are: assistant"),
         (vec!["agent", "create", "assistant"], "there is an agent `assistant` already"),
@@ -177,12 +177,12 @@ fn verbs_that_cannot_be_say_why() {
             "without quotes",
         ),
     ] {
-        let output = house.run(&args);
+        let output = runtime.run(&args);
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(1) && err.contains(words), "{args:?}: {err}");
     }
     assert_eq!(
-        house.json(&["messaging-group", "list"]).as_array().unwrap().len(),
+        runtime.json(&["messaging-group", "list"]).as_array().unwrap().len(),
         1,
         "what fails leaves nothing"
     );
@@ -191,7 +191,7 @@ fn verbs_that_cannot_be_say_why() {
 /// `vestibule status | head -1`: who prints to a pipe that nobody reads ends without a word.
 #[test]
 fn who_is_not_read_ends_quietly() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let plugin = crate::support::plugin_file("vestibule-echo-channel");
     for (args, code) in [
         (&["status"][..], 141),
@@ -207,10 +207,10 @@ fn who_is_not_read_ends_quietly() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = house.command(args).stdout(writer).output().unwrap();
+        let output = runtime.command(args).stdout(writer).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
         assert!(!told.contains("panicked") && (told.is_empty() || code == 1), "{args:?}: {told}");
     }
-    assert_eq!(house.chat("and on"), "and on");
+    assert_eq!(runtime.chat("and on"), "and on");
 }

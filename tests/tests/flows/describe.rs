@@ -1,22 +1,22 @@
-//! The config against what each plugin describes: before an account is started, and without a house.
+//! The config against what each plugin describes: before an account is started, and without a runtime.
 
-use crate::support::{House, free_port, plugin_file, until};
+use crate::support::{Runtime, free_port, plugin_file, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-fn write_config(house: &House, text: &str) {
+fn write_config(runtime: &Runtime, text: &str) {
     let config = format!("listen = \"127.0.0.1:0\"\n{text}");
-    fs::write(house.home.path().join("vestibule.toml"), config).unwrap();
+    fs::write(runtime.home.path().join("vestibule.toml"), config).unwrap();
 }
 
-fn config_file(house: &House) -> String {
-    house.home.path().join("vestibule.toml").display().to_string()
+fn config_file(runtime: &Runtime) -> String {
+    runtime.home.path().join("vestibule.toml").display().to_string()
 }
 
-fn listed(house: &House, name: &str) -> Option<Value> {
-    let list = house.json(&["plugin", "list"]);
+fn listed(runtime: &Runtime, name: &str) -> Option<Value> {
+    let list = runtime.json(&["plugin", "list"]);
     list.as_array().unwrap().iter().find(|plugin| plugin["name"] == name).cloned()
 }
 
@@ -37,38 +37,38 @@ fn a_typo_breaks_one_account_and_is_mended_by_a_reload() {
     for tier in ["process", "in-process"] {
         let at = free_port();
         let good = format!("[plugins.echo]\ntier = \"{tier}\"\n[channels.echo.main]\nlisten = \"{at}\"\n");
-        let house = House::new(&format!("{good}[channels.echo.other]\nlissten = \"127.0.0.1:0\"\n")).up();
-        fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
+        let runtime = Runtime::new(&format!("{good}[channels.echo.other]\nlissten = \"127.0.0.1:0\"\n")).up();
+        fs::copy(plugin_file("vestibule-echo-channel"), runtime.home.path().join("plugins/echo.so")).unwrap();
         let account = |name: &str| {
-            let status = house.json(&["status"]);
+            let status = runtime.json(&["status"]);
             let channels = status["channels"].as_array().unwrap().iter();
             let mut found = channels.filter(|c| c["channel"] == "echo" && c["account"] == name);
             found.next().cloned().unwrap_or_default()
         };
         let other = until("it is broken", || Some(account("other")).filter(|c| c["state"] == "broken"));
-        let place = format!("{}: [channels.echo.other]", config_file(&house));
+        let place = format!("{}: [channels.echo.other]", config_file(&runtime));
         let want =
             format!("{place} has the key \"lissten\", which echo does not know; did you mean \"listen\"?");
         assert_eq!(reason(&other), want);
         until("the account beside it is live", || (account("main")["state"] == "live").then_some(()));
-        let plugin = listed(&house, "echo").unwrap();
+        let plugin = listed(&runtime, "echo").unwrap();
         assert_eq!(plugin["state"], "loaded", "the plugin itself is well");
         assert!(reason(&plugin).ends_with(&want), "{plugin}");
-        let told = not_all_started(&house, "echo");
+        let told = not_all_started(&runtime, "echo");
         assert_eq!(told, format!("plugin echo reloaded\n  its account other is broken: {want}\n"));
 
-        write_config(&house, &format!("{good}[channels.echo.other]\nlisten = \"127.0.0.1:0\"\n"));
-        assert_eq!(house.ok(&["plugin", "reload", "echo"]), "plugin echo reloaded\n");
+        write_config(&runtime, &format!("{good}[channels.echo.other]\nlisten = \"127.0.0.1:0\"\n"));
+        assert_eq!(runtime.ok(&["plugin", "reload", "echo"]), "plugin echo reloaded\n");
         assert_eq!(["main", "other"].map(|name| account(name)["state"].clone()), ["live", "live"]);
     }
 }
 
 /// Reloads a plugin of which one account does not start: what is said of it.
-fn not_all_started(house: &House, plugin: &str) -> String {
-    let output = house.run(&["plugin", "reload", plugin]);
+fn not_all_started(runtime: &Runtime, plugin: &str) -> String {
+    let output = runtime.run(&["plugin", "reload", plugin]);
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{told}");
-    let json = house.run(&["plugin", "reload", plugin, "--json"]);
+    let json = runtime.run(&["plugin", "reload", plugin, "--json"]);
     let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((json.status.code(), answer["broken"].as_array().unwrap().len()), (Some(1), 1), "{answer}");
     let want = format!("not every account of the plugin {plugin} was started");
@@ -81,35 +81,35 @@ fn not_all_started(house: &House, plugin: &str) -> String {
 fn a_reload_says_what_is_not_live() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("listen = \"{}\"\n", taken.local_addr().unwrap());
-    let house = House::new(&format!("[channels.echo.main]\n{listen}")).up();
-    fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
-    until("it waits", || (house.channel("echo")["state"] == "waiting").then_some(()));
-    let told = house.ok(&["plugin", "reload", "echo"]);
+    let runtime = Runtime::new(&format!("[channels.echo.main]\n{listen}")).up();
+    fs::copy(plugin_file("vestibule-echo-channel"), runtime.home.path().join("plugins/echo.so")).unwrap();
+    until("it waits", || (runtime.channel("echo")["state"] == "waiting").then_some(()));
+    let told = runtime.ok(&["plugin", "reload", "echo"]);
     let want = "plugin echo reloaded\n  its account main is waiting: ";
     assert!(told.starts_with(want) && told.contains("in use"), "{told}");
     drop(taken);
-    assert_eq!(house.ok(&["plugin", "reload", "echo"]), "plugin echo reloaded\n");
+    assert_eq!(runtime.ok(&["plugin", "reload", "echo"]), "plugin echo reloaded\n");
 }
 
 /// What is built in hears of a mended config, too; what is not mended changes nothing.
 #[test]
 fn what_is_built_in_is_started_again_with_the_config_of_now() {
     let config = "[channels.telegram.main]\ntokn = { env = \"T\" }\n[modules.agent-to-agent]\nhops = 3\n";
-    let house = House::new(config).up();
+    let runtime = Runtime::new(config).up();
     let telegram = until("telegram is broken", || {
-        Some(house.channel("telegram")).filter(|channel| channel["state"] == "broken")
+        Some(runtime.channel("telegram")).filter(|channel| channel["state"] == "broken")
     });
     let want = "[channels.telegram.main] has the key \"tokn\", which telegram does not know; did you mean \"token\"?";
-    assert_eq!(reason(&telegram), format!("{}: {want}", config_file(&house)));
-    let module = || listed(&house, "agent-to-agent").unwrap();
+    assert_eq!(reason(&telegram), format!("{}: {want}", config_file(&runtime)));
+    let module = || listed(&runtime, "agent-to-agent").unwrap();
     let broken = until("the module is broken", || Some(module()).filter(|m| m["state"] == "broken"));
     assert!(reason(&broken).ends_with("does not know; did you mean \"hops_max\"?"), "{broken}");
 
-    write_config(&house, "[modules.agent-to-agent]\nhops_max = \"3\"\n");
-    let told = not_all_started(&house, "agent-to-agent");
+    write_config(&runtime, "[modules.agent-to-agent]\nhops_max = \"3\"\n");
+    let told = not_all_started(&runtime, "agent-to-agent");
     assert!(told.contains("and now: broken, ") && told.contains("wants a whole number"), "{told}");
-    write_config(&house, "[modules.agent-to-agent]\nhops_max = 3\n");
-    assert_eq!(house.ok(&["plugin", "reload", "agent-to-agent"]), "plugin agent-to-agent reloaded\n");
+    write_config(&runtime, "[modules.agent-to-agent]\nhops_max = 3\n");
+    assert_eq!(runtime.ok(&["plugin", "reload", "agent-to-agent"]), "plugin agent-to-agent reloaded\n");
     assert_eq!((reason(&module()), module()["state"].as_str()), ("", Some("loaded")));
 
     // One that is live stays so when the new config does not fit.
@@ -117,13 +117,13 @@ fn what_is_built_in_is_started_again_with_the_config_of_now() {
         ("[modules.agent-to-agent]\nhops_max = true\n", "gives \"hops_max\" true or false"),
         ("lissten = 7\n", "`lissten` is not a key; did you mean `listen`? Mend that first. [CONFIG]"),
     ] {
-        write_config(&house, config);
-        let output = house.run(&["plugin", "reload", "agent-to-agent"]);
+        write_config(&runtime, config);
+        let output = runtime.run(&["plugin", "reload", "agent-to-agent"]);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && told.contains(words) && told.contains("[CONFIG]"), "{told}");
         assert_eq!(module()["state"], "loaded");
     }
-    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+    assert_eq!(runtime.chat("the rest goes on"), "the rest goes on");
 }
 
 /// A new file that wants what the config does not have changes nothing, until the config has it.
@@ -131,48 +131,48 @@ fn what_is_built_in_is_started_again_with_the_config_of_now() {
 fn a_replacement_waits_for_its_config() {
     for tier in ["process", "in-process"] {
         let config = format!("[plugins.odd]\ntier = \"{tier}\"\n[channels.odd.main]\n");
-        let house = House::new(&config).up();
-        let file = house.home.path().join("plugins/odd.so");
+        let runtime = Runtime::new(&config).up();
+        let file = runtime.home.path().join("plugins/odd.so");
         fs::write(&file, odd('V')).unwrap();
-        house.wait_live("odd");
-        let before = listed(&house, "odd").unwrap()["sha256"].clone();
+        runtime.wait_live("odd");
+        let before = listed(&runtime, "odd").unwrap()["sha256"].clone();
 
         fs::write(&file, odd('W')).unwrap();
-        let refused = until("it is refused", || listed(&house, "odd.so"));
+        let refused = until("it is refused", || listed(&runtime, "odd.so"));
         let why = reason(&refused);
         let fact = format!(
             "Plugin odd.so was not loaded: {}: [channels.odd.main] lacks the key \"wanted\", which odd needs (How many); \
              add wanted = NUMBER. What ran before runs on",
-            config_file(&house)
+            config_file(&runtime)
         );
         assert!(why.starts_with(&fact) && why.ends_with("[CONFIG]"), "{why}");
-        assert_eq!(house.channel("odd")["state"], "live");
-        assert_eq!(listed(&house, "odd").unwrap()["sha256"], before);
+        assert_eq!(runtime.channel("odd")["state"], "live");
+        assert_eq!(listed(&runtime, "odd").unwrap()["sha256"], before);
 
-        // The house hears that the config was mended.
-        write_config(&house, &format!("{config}wanted = 7\n"));
-        until("the new one runs", || (listed(&house, "odd")?["sha256"] != before).then_some(()));
-        house.wait_live("odd");
-        assert!(listed(&house, "odd.so").is_none(), "nothing is refused any more");
+        // The runtime hears that the config was mended.
+        write_config(&runtime, &format!("{config}wanted = 7\n"));
+        until("the new one runs", || (listed(&runtime, "odd")?["sha256"] != before).then_some(()));
+        runtime.wait_live("odd");
+        assert!(listed(&runtime, "odd.so").is_none(), "nothing is refused any more");
     }
 }
 
 /// A config that nobody can read keeps no plugin out for ever.
 #[test]
 fn a_file_waits_for_a_config_that_can_be_read() {
-    let house = House::new("").up();
-    write_config(&house, "[channels.odd.main\n");
-    fs::write(house.home.path().join("plugins/odd.so"), odd('V')).unwrap();
-    let refused = until("it is refused", || listed(&house, "odd.so"));
+    let runtime = Runtime::new("").up();
+    write_config(&runtime, "[channels.odd.main\n");
+    fs::write(runtime.home.path().join("plugins/odd.so"), odd('V')).unwrap();
+    let refused = until("it is refused", || listed(&runtime, "odd.so"));
     assert!(
         reason(&refused).contains("vestibule.toml: line 2") && reason(&refused).ends_with("[CONFIG]"),
         "{refused}"
     );
-    write_config(&house, "[channels.odd.main]\n");
-    house.wait_live("odd");
+    write_config(&runtime, "[channels.odd.main]\n");
+    runtime.wait_live("odd");
 }
 
-/// Whatever it answers, the file is refused, and the house goes on: a process that ends, no answer, a
+/// Whatever it answers, the file is refused, and the runtime goes on: a process that ends, no answer, a
 /// level too deep, an error, no JSON, too many keys, a secret that its manifest does not name, a key of two
 /// lines, and none for ever.
 #[test]
@@ -189,18 +189,18 @@ fn a_plugin_that_does_not_describe_itself_is_refused() {
         ('L', "it did not answer within 10 s"),
     ];
     let refused = |tier: &str| {
-        let house = House::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
+        let runtime = Runtime::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
         let file = |how: char| format!("{how}.so");
         for (how, _) in faults.iter().filter(|(how, _)| *how != 'L') {
-            fs::write(house.home.path().join("plugins").join(file(*how)), odd(*how)).unwrap();
+            fs::write(runtime.home.path().join("plugins").join(file(*how)), odd(*how)).unwrap();
         }
         for (how, words) in faults {
             let name = file(how);
             if how == 'L' {
                 // It keeps the others waiting.
-                fs::write(house.home.path().join("plugins").join(&name), odd(how)).unwrap();
+                fs::write(runtime.home.path().join("plugins").join(&name), odd(how)).unwrap();
             }
-            let refused = until(&format!("{name} is refused"), || listed(&house, &name));
+            let refused = until(&format!("{name} is refused"), || listed(&runtime, &name));
             let why = reason(&refused);
             assert!(
                 why.starts_with(&format!("Plugin {name} was not loaded: it does not describe its config ("))
@@ -208,7 +208,7 @@ fn a_plugin_that_does_not_describe_itself_is_refused() {
             assert!(why.contains(words) && why.ends_with("[DESCRIBE]"), "{tier} {how}: {why}");
             assert!(!why.contains('\n') && why.len() < 600, "{why}");
         }
-        assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+        assert_eq!(runtime.chat("the rest goes on"), "the rest goes on");
     };
     std::thread::scope(|threads| {
         threads.spawn(|| refused("process"));
@@ -216,9 +216,9 @@ fn a_plugin_that_does_not_describe_itself_is_refused() {
     });
 }
 
-fn checked(house: &House, file: &Path, more: &[&str]) -> (bool, Value) {
+fn checked(runtime: &Runtime, file: &Path, more: &[&str]) -> (bool, Value) {
     let words = [&["plugin", "check", file.to_str().unwrap(), "--json"], more].concat();
-    let output = house.run(&words);
+    let output = runtime.run(&words);
     (output.status.success(), serde_json::from_slice(&output.stdout).unwrap())
 }
 
@@ -231,7 +231,7 @@ fn config_check(report: &Value) -> (Option<bool>, &str) {
 
 #[test]
 fn check_shows_the_schema_and_holds_a_config_against_it() {
-    let house = House::new("");
+    let runtime = Runtime::new("");
     let telegram = plugin_file("vestibule-telegram");
     let aside = tempfile::tempdir().unwrap();
     let other = aside.path().join("other.toml");
@@ -249,14 +249,14 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
     ] {
         // Nothing else is to have its place.
         fs::write(&other, format!("{config}[plugins.telegram]\nbuilt_in = false\n")).unwrap();
-        let (good, report) = checked(&house, &telegram, &["--config", path]);
+        let (good, report) = checked(&runtime, &telegram, &["--config", path]);
         let (fits, told) = config_check(&report);
         assert_eq!(fits, ok, "{config}: {report}");
         assert_eq!((good, report["fits"] == true), (ok != Some(false), good), "{config}: {report}");
         assert!(told.starts_with(path) && told.contains(words) && !told.contains("t0p"), "{config}: {told}");
         assert_eq!(report["loads"], true, "{report}");
     }
-    let output = house.run(&["plugin", "check", telegram.to_str().unwrap(), "--config", path]);
+    let output = runtime.run(&["plugin", "check", telegram.to_str().unwrap(), "--config", path]);
     let words = String::from_utf8(output.stdout).unwrap();
     for want in [
         "token     string, required, secret",
@@ -265,7 +265,7 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
     ] {
         assert!(words.contains(want), "{words}");
     }
-    let missing = house.run(&["plugin", "check", telegram.to_str().unwrap(), "--config", "/nowhere.toml"]);
+    let missing = runtime.run(&["plugin", "check", telegram.to_str().unwrap(), "--config", "/nowhere.toml"]);
     assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read /nowhere.toml"));
 
     // A home may do without a config, and a plugin without a section; a config that was named says something of it.
@@ -287,14 +287,14 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
         ),
     ] {
         config.iter().for_each(|text| fs::write(&other, text).unwrap());
-        let (_, report) = checked(&house, &echo, if named { &more } else { &[] });
+        let (_, report) = checked(&runtime, &echo, if named { &more } else { &[] });
         let (fits, told) = config_check(&report);
         assert!(fits == ok && told.contains(words), "{config:?}: {report}");
     }
-    let absent = house.home.path().join("vestibule.toml");
+    let absent = runtime.home.path().join("vestibule.toml");
     fs::remove_file(&absent).unwrap();
     let missing =
-        house.run(&["plugin", "check", echo.to_str().unwrap(), "--config", absent.to_str().unwrap()]);
+        runtime.run(&["plugin", "check", echo.to_str().unwrap(), "--config", absent.to_str().unwrap()]);
     assert!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("cannot read"));
 
     // One that describes no config, and one whose config is open.
@@ -302,7 +302,7 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
     fs::write(&other, "[channels.odd.main]\nwhatever = 7\n").unwrap();
     for (how, ok) in [('.', None), ('O', Some(true))] {
         fs::write(&file, odd(how)).unwrap();
-        let (good, report) = checked(&house, &file, &["--config", path]);
+        let (good, report) = checked(&runtime, &file, &["--config", path]);
         assert_eq!((good, config_check(&report).0), (true, ok), "{report}");
     }
 }
@@ -310,9 +310,9 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
 /// Each `toml` block of the pages for operators that has a channel's section, as the channel's file would find it.
 #[test]
 fn the_configs_that_the_pages_show_fit() {
-    let house = House::new("");
+    let runtime = Runtime::new("");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let shown = house.home.path().join("shown.toml");
+    let shown = runtime.home.path().join("shown.toml");
     let mut seen = BTreeSet::new();
     for page in ["README.md", "docs/operating.md", "adapters/github/README.md", "adapters/telegram/README.md"]
     {
@@ -325,7 +325,7 @@ fn the_configs_that_the_pages_show_fit() {
                 // Nothing else is to have its place.
                 fs::write(&shown, format!("{block}\n[plugins.{name}]\nbuilt_in = false\n")).unwrap();
                 let file = plugin_file(&format!("vestibule-{name}"));
-                let (good, report) = checked(&house, &file, &["--config", shown.to_str().unwrap()]);
+                let (good, report) = checked(&runtime, &file, &["--config", shown.to_str().unwrap()]);
                 assert!(good && config_check(&report).0 == Some(true), "{page}: {report}");
                 seen.insert((page, name));
             }
@@ -336,7 +336,7 @@ fn the_configs_that_the_pages_show_fit() {
 
 #[test]
 fn check_takes_the_keys_of_one_account_as_conform_does() {
-    let house = House::new("[plugins.telegram]\nbuilt_in = false\n");
+    let runtime = Runtime::new("[plugins.telegram]\nbuilt_in = false\n");
     let aside = tempfile::tempdir().unwrap();
     let (keys, file) = (aside.path().join("keys.toml"), aside.path().join("odd.so"));
     fs::write(&file, odd('O')).unwrap();
@@ -348,7 +348,7 @@ fn check_takes_the_keys_of_one_account_as_conform_does() {
         (&file, "channels = [\"general\"]\n", true, "[channels.odd.main] fits"),
     ] {
         fs::write(&keys, config).unwrap();
-        let (good, report) = checked(&house, plugin, &["--config", keys.to_str().unwrap()]);
+        let (good, report) = checked(&runtime, plugin, &["--config", keys.to_str().unwrap()]);
         let (fits, told) = config_check(&report);
         assert_eq!((good, fits), (ok, Some(ok)), "{config}: {report}");
         assert!(told.contains(words) && !told.contains("t0p"), "{config}: {told}");
@@ -358,12 +358,12 @@ fn check_takes_the_keys_of_one_account_as_conform_does() {
 /// The examination of authors: a start that takes what the schema does not allow.
 #[test]
 fn conform_holds_the_start_to_the_schema() {
-    let (house, aside) = (House::new(""), tempfile::tempdir().unwrap());
+    let (runtime, aside) = (Runtime::new(""), tempfile::tempdir().unwrap());
     let file = aside.path().join("odd.so");
     let conform = |how: char| -> Value {
         fs::write(&file, odd(how)).unwrap();
         let set = ["--set", "wanted=7", "--calls", "8", "--json"];
-        let output = house.run(&[&["plugin", "conform", file.to_str().unwrap()][..], &set].concat());
+        let output = runtime.run(&[&["plugin", "conform", file.to_str().unwrap()][..], &set].concat());
         serde_json::from_slice(&output.stdout).unwrap()
     };
     let check = |report: &Value, name: &str| {
@@ -386,7 +386,7 @@ fn conform_holds_the_start_to_the_schema() {
 /// A secret is named once, by the type of its key: manifest and schema cannot differ.
 #[test]
 fn every_plugin_of_the_tree_describes_its_config() {
-    let house = House::new("");
+    let runtime = Runtime::new("");
     for (krate, keys, secrets) in [
         ("terminal", &["socket", "token"][..], &["token"][..]),
         (
@@ -400,7 +400,7 @@ fn every_plugin_of_the_tree_describes_its_config() {
         ("faulty", &["listen", "socket", "at_start", "at_deliver", "at_stop"], &[]),
         ("guard", &["tell"], &[]),
     ] {
-        let (_, report) = checked(&house, &plugin_file(&format!("vestibule-{krate}")), &[]);
+        let (_, report) = checked(&runtime, &plugin_file(&format!("vestibule-{krate}")), &[]);
         let described = report["schema"]["keys"].as_array().unwrap_or_else(|| panic!("{krate}: {report}"));
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let all: Vec<String> = described.iter().map(|key| word(&key["key"])).collect();

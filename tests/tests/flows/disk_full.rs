@@ -69,7 +69,7 @@ fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
         eprintln!("left {but}");
         disk.fill(but);
         let begin = Instant::now();
-        // The other chats are new to the house: their sessions are made on a full disk.
+        // The other chats are new to the runtime: their sessions are made on a full disk.
         for _ in 0..CHATS + 6 {
             match traffic.send_github(traffic.number()) {
                 200 => taken += 1,
@@ -90,7 +90,7 @@ fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
     }
     println!("on a full disk {taken} messages were taken and {refused} refused");
     assert!(refused > 0, "the disk was never full");
-    let log = traffic.house.log();
+    let log = traffic.runtime.log();
     let told = log.lines().filter(|line| line.contains("ERROR") && line.contains("the disk is full")).count();
     let rounds = log.lines().filter(|line| line.contains("the central database commits again")).count();
     assert!((1..=rounds + 1).contains(&told), "told {told} times in {rounds} rounds");
@@ -99,7 +99,7 @@ fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
     assert!(errors.len() <= 10 * rounds, "it floods the log: {} lines\n{}", errors.len(), errors.join("\n"));
     assert!(
         traffic
-            .house
+            .runtime
             .query::<String>("SELECT quarantined FROM sessions WHERE quarantined IS NOT NULL")
             .is_empty()
     );
@@ -119,7 +119,7 @@ fn sessions_without_space_wait_for_it_and_nothing_counts_against_their_messages(
     traffic.up();
     traffic.wire();
     let slow = ["--provider", "command", "--command", "sh -c 'sleep 0.7; cat'"];
-    traffic.house.ok(&[&["agent", "update", "assistant"][..], &slow].concat());
+    traffic.runtime.ok(&[&["agent", "update", "assistant"][..], &slow].concat());
     // A number names its chat: the first two are for two sessions that are there, the next for new ones.
     for _ in 0..2 {
         assert_eq!(traffic.send_github(traffic.number()), 200);
@@ -140,19 +140,19 @@ fn sessions_without_space_wait_for_it_and_nothing_counts_against_their_messages(
         }
         std::thread::sleep(Duration::from_millis(2500));
         let waiting: i64 =
-            traffic.house.query("SELECT COUNT(*) FROM messages_in WHERE status = 'pending'")[0];
+            traffic.runtime.query("SELECT COUNT(*) FROM messages_in WHERE status = 'pending'")[0];
         assert!(waiting >= 4, "late {late}: only {waiting} wait for space");
         disk.free();
         traffic.settle(Duration::from_secs(30));
     }
-    assert_eq!(traffic.house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE tries > 0"), [0]);
+    assert_eq!(traffic.runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE tries > 0"), [0]);
     assert!(
         traffic
-            .house
+            .runtime
             .query::<String>("SELECT quarantined FROM sessions WHERE quarantined IS NOT NULL")
             .is_empty()
     );
-    let log = traffic.house.log();
+    let log = traffic.runtime.log();
     let told = log.matches("its files cannot be written").count();
     assert!((1..=2 * CHATS as usize).contains(&told), "told {told} times");
     println!("{:?}", traffic.verify());

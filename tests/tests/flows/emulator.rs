@@ -1,6 +1,6 @@
 //! The GitHub emulator that others wrote: its own webhooks in, our replies in its store.
 
-use crate::support::{House, free_port, until};
+use crate::support::{Runtime, free_port, until};
 use serde_json::Value;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -74,7 +74,7 @@ impl Emulator {
 
 #[test]
 fn an_issue_is_heard_and_answered_on_the_emulator() {
-    // The emulator must know where the house listens, and the house where the emulator is.
+    // The emulator must know where the runtime listens, and the runtime where the emulator is.
     let port = free_port().port();
     let Some(emulator) = Emulator::start(&format!("http://127.0.0.1:{port}/webhook/github/main")) else {
         return;
@@ -84,16 +84,16 @@ fn an_issue_is_heard_and_answered_on_the_emulator() {
          api_url = \"http://{}\"\n",
         emulator.at
     );
-    let house = House::new("").env("TEST_TOKEN", "ghp_bot").env("TEST_SECRET", EMULATOR_SECRET);
+    let runtime = Runtime::new("").env("TEST_TOKEN", "ghp_bot").env("TEST_SECRET", EMULATOR_SECRET);
     std::fs::write(
-        house.home.path().join("vestibule.toml"),
+        runtime.home.path().join("vestibule.toml"),
         format!("listen = \"127.0.0.1:{port}\"\n{config}"),
     )
     .unwrap();
-    let house = house.up();
-    house.wait_live("github");
+    let runtime = runtime.up();
+    runtime.wait_live("github");
     // Wired by mention, as a person would.
-    house.ok(&[
+    runtime.ok(&[
         "wiring",
         "create",
         "--agent",
@@ -116,7 +116,7 @@ fn an_issue_is_heard_and_answered_on_the_emulator() {
     assert!(said.starts_with("It does not start\n\n@vestibule-bot please look\n\n<!-- vestibule:"), "{said}");
     // Its own comment came back as a webhook, and was left out.
     until("its own comment is on record as ignored", || {
-        (house.query::<i64>("SELECT COUNT(*) FROM drops WHERE reason = 'own_message'") == [1]).then_some(())
+        (runtime.query::<i64>("SELECT COUNT(*) FROM drops WHERE reason = 'own_message'") == [1]).then_some(())
     });
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in"), [1]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [1]);
 }

@@ -2,7 +2,7 @@
 //! must succeed there: otherwise it proves nothing.
 
 use crate::support::{
-    House, Terminal, command_of, hostile, is_root, program_for, programs, sandboxes, until, users,
+    Runtime, Terminal, command_of, hostile, is_root, program_for, programs, sandboxes, until, users,
 };
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -19,7 +19,7 @@ const OF_ROOT: &str = "groups/hostile/of-root";
 struct Target {
     sandbox: String,
     user: Option<u32>,
-    house: House,
+    runtime: Runtime,
     tcp: TcpListener,
     udp: UdpSocket,
     datagrams: UnixDatagram,
@@ -59,15 +59,15 @@ impl Drop for Beside {
 
 impl Target {
     fn new(sandbox: &str, user: Option<u32>) -> Target {
-        let house = House::new(&format!("sandbox = \"{sandbox}\"\n"))
+        let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n"))
             .of_user(user)
             .env("VESTIBULE_TEST_SECRET", "s3cret")
             .up();
-        assert_eq!(house.chat("hello"), "hello");
-        house.ok(&["agent", "create", "hostile", "--provider", "command", "--command", "true"]);
-        house.ok(&["messaging-group", "delete", "local"]);
-        house.ok(&["wiring", "create", "--agent", "hostile", "--channel", "terminal", "--chat", "local"]);
-        let home = house.home.path();
+        assert_eq!(runtime.chat("hello"), "hello");
+        runtime.ok(&["agent", "create", "hostile", "--provider", "command", "--command", "true"]);
+        runtime.ok(&["messaging-group", "delete", "local"]);
+        runtime.ok(&["wiring", "create", "--agent", "hostile", "--channel", "terminal", "--chat", "local"]);
+        let home = runtime.home.path();
         for mine in ["plugins/note.txt", "groups/assistant/memory.txt"] {
             fs::write(home.join(mine), "x").unwrap();
             std::os::unix::fs::chown(home.join(mine), user, user).unwrap();
@@ -77,16 +77,16 @@ impl Target {
         let datagrams = UnixDatagram::bind(home.join("datagrams.sock")).unwrap();
         std::os::unix::fs::chown(home.join("datagrams.sock"), user, user).unwrap();
         let beside = Beside::of(user);
-        let target = Target { sandbox: sandbox.to_owned(), user, house, tcp, udp, datagrams, beside };
+        let target = Target { sandbox: sandbox.to_owned(), user, runtime, tcp, udp, datagrams, beside };
         target.attempt("list", "/usr");
-        let of_root = target.house.home.path().join(OF_ROOT);
+        let of_root = target.runtime.home.path().join(OF_ROOT);
         fs::write(&of_root, "x").unwrap();
         fs::set_permissions(of_root, fs::Permissions::from_mode(0o600)).unwrap();
         target
     }
 
     fn agent_folder(&self) -> PathBuf {
-        self.house.home.path().join("groups/hostile")
+        self.runtime.home.path().join("groups/hostile")
     }
 
     fn attempt(&self, what: &str, on: &str) -> String {
@@ -101,9 +101,9 @@ impl Target {
         let lines: String = attempts.iter().map(|(what, on)| format!("{what}\t{on}\n")).collect();
         fs::write(folder.join("attempts"), lines).unwrap();
         let command = format!("'{}' each attempts", program_for(self.user, hostile()).display());
-        self.house.ok(&["agent", "update", "hostile", "--command", &command]);
-        let answers: Vec<String> = self.house.chat("go").lines().map(str::to_owned).collect();
-        assert_eq!(answers.len(), attempts.len(), "{answers:#?}\n{}", self.house.log());
+        self.runtime.ok(&["agent", "update", "hostile", "--command", &command]);
+        let answers: Vec<String> = self.runtime.chat("go").lines().map(str::to_owned).collect();
+        assert_eq!(answers.len(), attempts.len(), "{answers:#?}\n{}", self.runtime.log());
         answers
     }
 
@@ -116,12 +116,12 @@ impl Target {
 
     /// What to try, and on what.
     fn attempts(&self) -> Vec<(&'static str, String)> {
-        let home = self.house.home.path();
+        let home = self.runtime.home.path();
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let at = |name: &str| path(&home.join(name));
         let (own, other) = self.sessions();
         let own = if self.sandbox == "bwrap" { PathBuf::from("/workspace") } else { own };
-        let pid = self.house.pid().to_string();
+        let pid = self.runtime.pid().to_string();
         let sleeper = self.beside.sleeper.id().to_string();
         let mut attempts = self.attempts_of_root();
         attempts.extend([
@@ -208,7 +208,7 @@ impl Target {
         }
         let own = match &*self.sandbox {
             "bwrap" => "/workspace/agent/of-root".to_owned(),
-            "none" => self.house.home.path().join(OF_ROOT).to_str().unwrap().to_owned(),
+            "none" => self.runtime.home.path().join(OF_ROOT).to_str().unwrap().to_owned(),
             // There the runner is root.
             _ => return attempts,
         };
@@ -218,17 +218,17 @@ impl Target {
 
     /// What an agent could leave in a folder that is everybody's.
     fn planted(&self) -> PathBuf {
-        format!("/var/tmp/vestibule-planted-{}", self.house.pid()).into()
+        format!("/var/tmp/vestibule-planted-{}", self.runtime.pid()).into()
     }
 
     /// The folder of the hostile agent's session, and that of the other.
     fn sessions(&self) -> (PathBuf, PathBuf) {
-        let assistant = self.house.query::<String>("SELECT id FROM agent_groups WHERE name = 'assistant'");
+        let assistant = self.runtime.query::<String>("SELECT id FROM agent_groups WHERE name = 'assistant'");
         let is_other = |session: &PathBuf| {
             let agent = session.parent().unwrap().file_name().unwrap();
             agent.to_str().unwrap() == assistant[0]
         };
-        let (other, own): (Vec<_>, Vec<_>) = self.house.sessions().into_iter().partition(is_other);
+        let (other, own): (Vec<_>, Vec<_>) = self.runtime.sessions().into_iter().partition(is_other);
         (own[0].clone(), other[0].clone())
     }
 }
@@ -268,13 +268,13 @@ fn every_attempt_fails_in_the_sandbox() {
         let needed = [("list", "/usr"), ("create", "note"), ("read", "/proc/self/status")];
         let needed = needed.map(|(what, on)| (what, on.to_owned()));
         assert_eq!(target.not("escaped", &needed), [""; 0], "{sandbox} {user:?}");
-        let status = target.house.json(&["status"]);
+        let status = target.runtime.json(&["status"]);
         assert!(status["sandbox"].as_str().unwrap().starts_with(sandbox), "{status}");
         // With the grant, the internet is reached, and nothing else.
-        target.house.ok(&["agent", "update", "hostile", "--network", "true"]);
+        target.runtime.ok(&["agent", "update", "hostile", "--network", "true"]);
         let at = target.tcp.local_addr().unwrap().to_string();
         assert_eq!(target.attempt("connect-tcp", &at), "escaped", "{sandbox} {user:?}");
-        let socket = target.house.home.path().join("control.sock");
+        let socket = target.runtime.home.path().join("control.sock");
         assert!(target.attempt("connect-unix", socket.to_str().unwrap()).starts_with("refused"));
     });
 }
@@ -289,7 +289,7 @@ fn every_attempt_succeeds_without_a_sandbox() {
         let refused =
             attempts.iter().zip(answers).filter(|((what, on), said)| not_escaped(user, what, on, said));
         assert_eq!(refused.collect::<Vec<_>>(), [], "{user:?}");
-        let status = target.house.json(&["status"]);
+        let status = target.runtime.json(&["status"]);
         assert!(status["sandbox"].as_str().unwrap().starts_with("none"), "{status}");
     });
 }
@@ -303,15 +303,15 @@ fn nothing_secret_is_in_a_runners_environment_or_arguments() {
 
 fn nothing_secret_is_in_the_environment(sandbox: &str) {
     let target = Target::new(sandbox, None);
-    target.house.ok(&[
+    target.runtime.ok(&[
         "agent",
         "update",
         "hostile",
         "--command",
         "sh -c 'env; tr \"\\0\" \" \" </proc/$PPID/cmdline'",
     ]);
-    let reply = target.house.chat("go");
-    let token = std::fs::read_to_string(target.house.home.path().join("control.token")).unwrap();
+    let reply = target.runtime.chat("go");
+    let token = std::fs::read_to_string(target.runtime.home.path().join("control.token")).unwrap();
     assert!(reply.contains("PATH=") && !reply.contains("s3cret") && !reply.contains(token.trim()), "{reply}");
     let names = reply.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name);
     let allowed =
@@ -357,7 +357,7 @@ fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
             }
         }
         let _ = fs::remove_file(target.planted());
-        assert!(target.house.home.path().join("planted").exists());
+        assert!(target.runtime.home.path().join("planted").exists());
         assert_eq!(wrong, [""; 0], "{user:?}");
     }
 }
@@ -424,13 +424,13 @@ const GREEDY: [(&str, u64, &str); 12] = [
     ("many-own-files", 400, "sandbox_agent_files"),
 ];
 
-/// A house in which one agent wants too much when it hears `bad`, and another one echoes.
-pub fn greedy_house(user: Option<u32>, sandbox: &str, limits: &str) -> House {
-    let house = House::new(&format!("sandbox = \"{sandbox}\"\n{limits}")).of_user(user).up();
-    house.ok(&["agent", "create", "bad", "--provider", "command", "--command", "true"]);
+/// A runtime in which one agent wants too much when it hears `bad`, and another one echoes.
+pub fn greedy_runtime(user: Option<u32>, sandbox: &str, limits: &str) -> Runtime {
+    let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n{limits}")).of_user(user).up();
+    runtime.ok(&["agent", "create", "bad", "--provider", "command", "--command", "true"]);
     let chat = ["--channel", "terminal", "--chat", "local", "--pattern", "^bad"];
-    house.ok(&[&["wiring", "create", "--agent", "bad"][..], &chat].concat());
-    house
+    runtime.ok(&[&["wiring", "create", "--agent", "bad"][..], &chat].concat());
+    runtime
 }
 
 #[test]
@@ -442,23 +442,23 @@ fn who_uses_too_much_is_ended_and_the_others_go_on() {
         let (alone, together): (Vec<_>, Vec<_>) =
             GREEDY.into_iter().partition(|(what, _, _)| *what == "fork-for-ever");
         for (what, much, limit) in alone {
-            is_ended(&greedy_house(None, sandbox, limits), sandbox, what, much, limit);
+            is_ended(&greedy_runtime(None, sandbox, limits), sandbox, what, much, limit);
         }
         std::thread::scope(|threads| {
             for (what, much, limit) in together {
                 threads.spawn(move || {
-                    is_ended(&greedy_house(None, sandbox, limits), sandbox, what, much, limit)
+                    is_ended(&greedy_runtime(None, sandbox, limits), sandbox, what, much, limit)
                 });
             }
         });
     }
 }
 
-pub fn is_ended(house: &House, sandbox: &str, what: &str, much: u64, limit: &str) {
-    let command = format!("{} {what} {much}", program_for(house.user(), hostile()).display());
-    house.ok(&["agent", "update", "bad", "--command", &command]);
-    let of_ours = || programs(&command).into_iter().filter(|pid| is_of(pid, house)).count();
-    let mut client = Terminal::connect(house, false);
+pub fn is_ended(runtime: &Runtime, sandbox: &str, what: &str, much: u64, limit: &str) {
+    let command = format!("{} {what} {much}", program_for(runtime.user(), hostile()).display());
+    runtime.ok(&["agent", "update", "bad", "--command", &command]);
+    let of_ours = || programs(&command).into_iter().filter(|pid| is_of(pid, runtime)).count();
+    let mut client = Terminal::connect(runtime, false);
     client.say("bad");
     assert_eq!(client.reply(), "bad", "the other agent echoes");
     let begin = Instant::now();
@@ -467,19 +467,19 @@ pub fn is_ended(house: &House, sandbox: &str, what: &str, much: u64, limit: &str
         // On a busy machine the attempt may be over, and say so, before it is noticed.
         let reply = Some(client.reply()).filter(|reply| reply != "escaped").unwrap_or_else(|| client.reply());
         assert_eq!(reply, "hello", "the other agent goes on");
-        house.log().contains(limit).then_some(())
+        runtime.log().contains(limit).then_some(())
     });
     let noticed = begin.elapsed();
     until(&format!("{sandbox}: {what} has ended"), || (of_ours() == 0).then_some(()));
     eprintln!("{sandbox}: {what}: noticed after {noticed:?}, gone after {:?}", begin.elapsed());
 }
 
-/// Whether a process, or what it came from, is the house's.
-fn is_of(pid: &str, house: &House) -> bool {
+/// Whether a process, or what it came from, is the runtime's.
+fn is_of(pid: &str, runtime: &Runtime) -> bool {
     let mut pid = pid.to_owned();
     loop {
         match crate::support::parent_of(&pid) {
-            Some(parent) if parent == house.pid().to_string() => return true,
+            Some(parent) if parent == runtime.pid().to_string() => return true,
             Some(parent) if parent != "0" => pid = parent,
             _ => return false,
         }
@@ -500,10 +500,10 @@ fn whoever_is_not_limited_uses_as_much_as_it_likes() {
 }
 
 fn uses_as_much_as_it_likes(what: &str, much: u64) {
-    let house = greedy_house(None, "process", "");
+    let runtime = greedy_runtime(None, "process", "");
     let command = format!("{} {what} {much}", hostile().display());
-    house.ok(&["agent", "update", "bad", "--command", &command]);
-    let mut client = Terminal::connect(&house, false);
+    runtime.ok(&["agent", "update", "bad", "--command", &command]);
+    let mut client = Terminal::connect(&runtime, false);
     client.say("bad");
     let mut replies = [client.reply(), client.reply()];
     replies.sort();

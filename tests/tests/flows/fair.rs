@@ -1,7 +1,7 @@
 //! Two agents in one chat: one answers without end. The other is heard all the same, and no more than a bounded
 //! part of the flood lies with the runtime.
 
-use crate::support::{House, Terminal};
+use crate::support::{Runtime, Terminal};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
@@ -10,21 +10,21 @@ const FLOOD: usize = 2_500;
 /// What a session may have pending, and the batch that leads beyond it.
 const PENDING_MAX: i64 = 1_000 + 256;
 
-/// A house with the agents `assistant` and `flood` in the terminal's chat, both of which echo.
-fn two_in_one_chat() -> House {
-    let house = House::new("").up();
-    house.ok(&["agent", "create", "flood"]);
-    let chat = &house.query::<String>("SELECT platform_id FROM messaging_groups")[0];
+/// A runtime with the agents `assistant` and `flood` in the terminal's chat, both of which echo.
+fn two_in_one_chat() -> Runtime {
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "create", "flood"]);
+    let chat = &runtime.query::<String>("SELECT platform_id FROM messaging_groups")[0];
     let wiring = ["wiring", "create", "--agent", "flood", "--channel", "terminal", "--chat", chat];
-    house.ok(&[&wiring[..], &["--pattern", "^flood"]].concat());
-    house
+    runtime.ok(&[&wiring[..], &["--pattern", "^flood"]].concat());
+    runtime
 }
 
 /// Writes into the file of the agent `flood`, as it can itself: each reply goes where its first one went.
-fn write_flood(house: &House) {
+fn write_flood(runtime: &Runtime) {
     let of_flood = "SELECT agent_group_id || '/' || id FROM sessions \
                     WHERE agent_group_id = (SELECT id FROM agent_groups WHERE name = 'flood')";
-    let session = house.home.path().join("sessions").join(&house.query::<String>(of_flood)[0]);
+    let session = runtime.home.path().join("sessions").join(&runtime.query::<String>(of_flood)[0]);
     let file = session.join("out/outbound.db");
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
     db.busy_timeout(crate::support::PATIENCE).unwrap();
@@ -39,11 +39,11 @@ fn write_flood(house: &House) {
 
 #[test]
 fn one_that_floods_a_chat_holds_back_nobody_and_fills_nothing() {
-    let house = two_in_one_chat();
-    let mut terminal = Terminal::connect(&house, true);
+    let runtime = two_in_one_chat();
+    let mut terminal = Terminal::connect(&runtime, true);
     terminal.say("flood");
     assert_eq!([terminal.reply(), terminal.reply()], ["flood", "flood"]);
-    write_flood(&house);
+    write_flood(&runtime);
     terminal.write(&json!({ "text": "are you there" }));
     let (mut numbers, mut answered) = (Vec::new(), false);
     while numbers.len() < FLOOD || !answered {
@@ -51,7 +51,7 @@ fn one_that_floods_a_chat_holds_back_nobody_and_fills_nothing() {
         answered |= said == "are you there";
         numbers.extend(said.strip_prefix("flood ").map(|number| number.parse::<usize>().unwrap()));
         if numbers.len() % 250 == 1 {
-            let open = house.query::<i64>(
+            let open = runtime.query::<i64>(
                 "SELECT COUNT(*) FROM deliveries WHERE state IN ('pending', 'sending', 'unknown', 'parked')",
             )[0];
             assert!(open <= PENDING_MAX + 1, "{open} are pending");
@@ -63,10 +63,10 @@ fn one_that_floods_a_chat_holds_back_nobody_and_fills_nothing() {
             "SELECT COUNT(*) FROM deliveries f, deliveries n WHERE n.content LIKE '%are you there%' \
              AND f.message_out_id LIKE 'flood-%' AND {when}"
         );
-        house.query::<i64>(&sql)[0]
+        runtime.query::<i64>(&sql)[0]
     };
     assert!(of_flood("f.settled_at > n.settled_at") > 0, "the flood was over before the other spoke");
     let before = of_flood("f.settled_at > n.taken_at AND f.settled_at < n.settled_at");
     assert!(before <= 3, "{before} of the flood went before the other's turn came");
-    assert!(house.log().contains("as many replies pending as a session may"), "it was held back");
+    assert!(runtime.log().contains("as many replies pending as a session may"), "it was held back");
 }

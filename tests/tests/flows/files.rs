@@ -1,11 +1,11 @@
 //! The session's files: their layout, and that they are a projection.
 
-use crate::support::{House, rows, until};
+use crate::support::{Runtime, rows, until};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-fn dump(house: &House) -> Vec<String> {
-    let session = house.sessions().remove(0);
+fn dump(runtime: &Runtime) -> Vec<String> {
+    let session = runtime.sessions().remove(0);
     let messages = "SELECT id || '|' || seq || '|' || status || '|' || content FROM messages_in ORDER BY seq";
     let delivered = "SELECT message_out_id || '|' || status || '|' || delivered_at FROM delivered ORDER BY 1";
     let destinations = "SELECT name || '|' || type || '|' || platform_id FROM destinations ORDER BY 1";
@@ -17,46 +17,46 @@ fn dump(house: &House) -> Vec<String> {
 
 #[test]
 fn every_inbound_db_deleted_while_the_house_is_stopped_is_as_before() {
-    let mut house = House::new("").up();
+    let mut runtime = Runtime::new("").up();
     for text in ["one", "two", "three"] {
-        assert_eq!(house.chat(text), text);
+        assert_eq!(runtime.chat(text), text);
     }
-    house.stop();
-    let before = dump(&house);
+    runtime.stop();
+    let before = dump(&runtime);
     assert_eq!(before.len(), 3 + 3 + 1);
-    fs::remove_file(house.sessions()[0].join("inbound.db")).unwrap();
-    house.start();
-    let inbound = house.sessions()[0].join("inbound.db");
-    until("the file is as it was", || (inbound.exists() && dump(&house) == before).then_some(()));
-    assert_eq!(house.chat("four"), "four");
+    fs::remove_file(runtime.sessions()[0].join("inbound.db")).unwrap();
+    runtime.start();
+    let inbound = runtime.sessions()[0].join("inbound.db");
+    until("the file is as it was", || (inbound.exists() && dump(&runtime) == before).then_some(()));
+    assert_eq!(runtime.chat("four"), "four");
     let seqs: Vec<i64> =
-        rows(&house.sessions()[0].join("inbound.db"), "SELECT seq FROM messages_in ORDER BY seq");
+        rows(&runtime.sessions()[0].join("inbound.db"), "SELECT seq FROM messages_in ORDER BY seq");
     assert_eq!(seqs, [2, 4, 6, 8]);
 }
 
 #[test]
 fn a_damaged_inbound_db_is_made_again() {
-    let mut house = House::new("").up();
-    assert_eq!(house.chat("one"), "one");
-    house.stop();
-    let before = dump(&house);
+    let mut runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("one"), "one");
+    runtime.stop();
+    let before = dump(&runtime);
     for damage in
         [&b"not a database at all, but long enough to be read as a header........................."[..], b""]
     {
-        fs::write(house.sessions()[0].join("inbound.db"), damage).unwrap();
-        house.start();
-        let next = house.chat("next");
+        fs::write(runtime.sessions()[0].join("inbound.db"), damage).unwrap();
+        runtime.start();
+        let next = runtime.chat("next");
         assert_eq!(next, "next");
-        house.stop();
-        assert_eq!(dump(&house)[..1], before[..1]);
+        runtime.stop();
+        assert_eq!(dump(&runtime)[..1], before[..1]);
     }
 }
 
 #[test]
 fn nothing_the_agent_may_write_lies_beside_a_database_of_ours() {
-    let house = House::new("").up();
-    house.chat("hello");
-    let session = house.sessions().remove(0);
+    let runtime = Runtime::new("").up();
+    runtime.chat("hello");
+    let session = runtime.sessions().remove(0);
     for (link, target) in
         [("outbound.db", "out/outbound.db"), ("outbox", "out/outbox"), (".heartbeat", "out/.heartbeat")]
     {
@@ -65,18 +65,18 @@ fn nothing_the_agent_may_write_lies_beside_a_database_of_ours() {
     for folder in ["inbox", "agent", "global", "extra", "out/outbox"] {
         assert!(session.join(folder).is_dir(), "{folder}");
     }
-    assert_eq!(fs::metadata(house.home.path().join("control.token")).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(runtime.home.path().join("control.token")).unwrap().mode() & 0o777, 0o600);
     for socket in ["control.sock", "terminal.sock"] {
-        assert_eq!(fs::metadata(house.home.path().join(socket)).unwrap().mode() & 0o777, 0o600, "{socket}");
+        assert_eq!(fs::metadata(runtime.home.path().join(socket)).unwrap().mode() & 0o777, 0o600, "{socket}");
     }
 }
 
 /// The columns of NanoClaw v2, in its order; ours come after.
 #[test]
 fn the_tables_are_nanoclaws() {
-    let house = House::new("").up();
-    house.chat("hello");
-    let session = house.sessions().remove(0);
+    let runtime = Runtime::new("").up();
+    runtime.chat("hello");
+    let session = runtime.sessions().remove(0);
     let columns = |file: &str, table: &str| {
         let sql = format!("SELECT name FROM pragma_table_info('{table}')");
         rows::<String>(&session.join(file), &sql).join(" ")

@@ -1,7 +1,7 @@
-//! GitHub's own example payloads, signed and posted to a running house; replies at a stand-in for its
+//! GitHub's own example payloads, signed and posted to a running runtime; replies at a stand-in for its
 //! REST API.
 
-use crate::support::{Api, House, request, sign, until};
+use crate::support::{Api, Runtime, request, sign, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -23,22 +23,22 @@ fn api() -> Api {
     })
 }
 
-fn house(api_url: &str, more: &str) -> House {
+fn runtime(api_url: &str, more: &str) -> Runtime {
     let config = format!(
         "[channels.github.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\nwebhook_secret = {{ env = \"TEST_SECRET\" }}\n{more}"
     );
-    let house = House::new(&config)
+    let runtime = Runtime::new(&config)
         .env("TEST_TOKEN", "ghp_x")
         .env("TEST_SECRET", SECRET)
         .env("GITHUB_API_URL", api_url);
-    let house = house.up();
-    house.wait_live("github");
-    house
+    let runtime = runtime.up();
+    runtime.wait_live("github");
+    runtime
 }
 
-fn wire(house: &House, repository: &str) {
+fn wire(runtime: &Runtime, repository: &str) {
     let chat = format!("github:{repository}");
-    house.ok(&[
+    runtime.ok(&[
         "wiring",
         "create",
         "--agent",
@@ -52,7 +52,7 @@ fn wire(house: &House, repository: &str) {
     ]);
 }
 
-fn post(house: &House, event: &str, payload: &[u8]) -> (u16, String) {
+fn post(runtime: &Runtime, event: &str, payload: &[u8]) -> (u16, String) {
     let signature = sign(SECRET, payload);
     let headers = [
         ("content-type", "application/json"),
@@ -60,7 +60,7 @@ fn post(house: &House, event: &str, payload: &[u8]) -> (u16, String) {
         ("x-github-delivery", "11111111-2222-3333-4444-555555555555"),
         ("x-hub-signature-256", signature.as_str()),
     ];
-    request(house.listening(), "POST", "/webhook/github/main", &headers, payload)
+    request(runtime.listening(), "POST", "/webhook/github/main", &headers, payload)
 }
 
 /// What a supported example must become, read from the payload by the spec's rules; `None` for the
@@ -90,15 +90,15 @@ fn wanted(event: &str, payload: &Value) -> Option<(String, String, String)> {
 #[test]
 fn every_example_becomes_one_message_or_is_recorded_as_ignored() {
     let api = api();
-    let house = house(&api.url, "");
+    let runtime = runtime(&api.url, "");
     for repository in ["Codertocat/Hello-World", "octo-org/octo-repo"] {
-        wire(&house, repository);
+        wire(&runtime, repository);
     }
     let examples = examples();
     let mut messages = BTreeSet::new();
     for (event, payload) in &examples {
         let body = payload.to_string();
-        let (status, words) = post(&house, event, body.as_bytes());
+        let (status, words) = post(&runtime, event, body.as_bytes());
         match wanted(event, payload) {
             Some(message) => {
                 assert_eq!((status, words.as_str()), (200, "committed"), "{body}");
@@ -107,14 +107,14 @@ fn every_example_becomes_one_message_or_is_recorded_as_ignored() {
             None => assert_eq!((status, words.starts_with("ignored: ")), (202, true), "{words}: {body}"),
         }
         // Posted twice, it stays one, signed as before or anew.
-        assert_eq!(post(&house, event, body.as_bytes()), (200, "it was taken before".into()));
-        let (status, words) = post(&house, event, format!("{body} ").as_bytes());
+        assert_eq!(post(&runtime, event, body.as_bytes()), (200, "it was taken before".into()));
+        let (status, words) = post(&runtime, event, format!("{body} ").as_bytes());
         assert!(matches!((status, words.as_str()), (200, "duplicate") | (202, _)), "{status} {words}");
     }
     let supported = examples.iter().filter(|(event, payload)| wanted(event, payload).is_some()).count();
     assert_eq!((examples.len(), supported), (43, 12), "the fixtures have changed");
 
-    let rows: Vec<String> = house.query(
+    let rows: Vec<String> = runtime.query(
         "SELECT json_array(thread_id, json_extract(content, '$.sender'), \
         json_extract(content, '$.text'), platform_id) FROM messages_in",
     );
@@ -128,7 +128,7 @@ fn every_example_becomes_one_message_or_is_recorded_as_ignored() {
         assert!(messages.iter().any(fits), "{row:?}");
     }
     let ignored: i64 =
-        house.query("SELECT SUM(message_count) FROM drops WHERE reason = 'unsupported_action'")[0];
+        runtime.query("SELECT SUM(message_count) FROM drops WHERE reason = 'unsupported_action'")[0];
     assert_eq!(ignored as usize, examples.len() - supported);
 
     // The echo agent answers each in its own place.
@@ -142,7 +142,7 @@ fn every_example_becomes_one_message_or_is_recorded_as_ignored() {
     };
     assert!(issue.iter().chain(&review).all(|(_, body)| said(body)));
     until("every delivery is settled", || {
-        (house.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'") == [12])
+        (runtime.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'") == [12])
             .then_some(())
     });
 }
@@ -150,7 +150,7 @@ fn every_example_becomes_one_message_or_is_recorded_as_ignored() {
 #[test]
 fn only_people_who_belong_are_heard_and_never_itself() {
     let api = api();
-    let strict = house(&api.url, "");
+    let strict = runtime(&api.url, "");
     wire(&strict, "Codertocat/Hello-World");
     let (event, mut payload) =
         examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
@@ -170,7 +170,7 @@ fn only_people_who_belong_are_heard_and_never_itself() {
     reasons.sort();
     assert_eq!(reasons, ["author_not_allowed", "own_message"]);
 
-    let open = house(&api.url, "anyone = true\n");
+    let open = runtime(&api.url, "anyone = true\n");
     wire(&open, "Codertocat/Hello-World");
     assert_eq!(post(&open, &event, payload.to_string().as_bytes()), (200, "committed".into()));
 }
@@ -178,12 +178,12 @@ fn only_people_who_belong_are_heard_and_never_itself() {
 #[test]
 fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
     let api = api();
-    let house = house(&api.url, "");
-    wire(&house, "Codertocat/Hello-World");
+    let runtime = runtime(&api.url, "");
+    wire(&runtime, "Codertocat/Hello-World");
     let (event, payload) =
         examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
     let body = payload.to_string();
-    let at = house.listening();
+    let at = runtime.listening();
     let headers = [("x-github-event", "issue_comment"), ("content-type", "application/json")];
     let path = "/webhook/github/main";
 
@@ -205,11 +205,11 @@ fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
     ] {
         assert_eq!(request(at, method, path, &headers, b"{}").0, want, "{method} {path}");
     }
-    assert_eq!(post(&house, &event, b"no json").0, 400);
-    assert_eq!(post(&house, "star", b"{\"action\":\"created\"}").0, 202);
-    assert_eq!(post(&house, "ping", b"{\"zen\":\"x\"}"), (200, "pong".into()));
+    assert_eq!(post(&runtime, &event, b"no json").0, 400);
+    assert_eq!(post(&runtime, "star", b"{\"action\":\"created\"}").0, 202);
+    assert_eq!(post(&runtime, "ping", b"{\"zen\":\"x\"}"), (200, "pong".into()));
     // Those that GitHub does not send again are counted, and those of strangers together.
-    let refused = house.json(&["status"])["webhooks_refused"].as_array().unwrap().clone();
+    let refused = runtime.json(&["status"])["webhooks_refused"].as_array().unwrap().clone();
     let count = |account: [Option<&str>; 2], status: u16| {
         let [channel, account] = account.map(|word| json!(word));
         let is =
@@ -219,7 +219,7 @@ fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
     let main = [Some("github"), Some("main")];
     assert_eq!([401, 413, 405, 400, 202].map(|status| count(main, status)), [2, 1, 1, 1, 0], "{refused:?}");
     assert_eq!(count([None, None], 404), 2, "{refused:?}");
-    let shown = house.ok(&["status"]);
+    let shown = runtime.ok(&["status"]);
     assert!(shown.contains("webhooks that were refused since the start"), "{shown}");
     assert!(shown.contains("`webhook_body_limit` sets the limit"), "{shown}");
 
@@ -238,26 +238,26 @@ fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
     ] {
         let mut hostile = payload.clone();
         *hostile.pointer_mut(field).unwrap() = value;
-        let (status, words) = post(&house, &event, hostile.to_string().as_bytes());
+        let (status, words) = post(&runtime, &event, hostile.to_string().as_bytes());
         assert!(status == 400 && words.len() < 300 && !words.contains('\n'), "{field}: {status} {words}");
     }
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in"), [0], "nothing was let in");
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [0], "nothing was let in");
     // The rest goes on, and what follows is taken.
-    assert_eq!(post(&house, &event, body.as_bytes()), (200, "committed".into()));
-    assert!(!house.log().contains("I'll get this fixed"), "message text never reaches the log");
-    assert!(!house.log().contains(SECRET) && !house.log().contains("ghp_x"));
+    assert_eq!(post(&runtime, &event, body.as_bytes()), (200, "committed".into()));
+    assert!(!runtime.log().contains("I'll get this fixed"), "message text never reaches the log");
+    assert!(!runtime.log().contains(SECRET) && !runtime.log().contains("ghp_x"));
 }
 
 #[test]
 fn a_missing_token_stops_only_its_channel() {
-    let house = House::new("[channels.github.main]\ntoken = { env = \"VESTIBULE_TEST_UNSET\" }\nwebhook_secret = { env = \"PATH\" }\n").up();
+    let runtime = Runtime::new("[channels.github.main]\ntoken = { env = \"VESTIBULE_TEST_UNSET\" }\nwebhook_secret = { env = \"PATH\" }\n").up();
     let channel = until("it is broken", || {
-        Some(house.channel("github")).filter(|channel| channel["state"] == "broken")
+        Some(runtime.channel("github")).filter(|channel| channel["state"] == "broken")
     });
     let why = channel["reason"].as_str().unwrap();
     let fact = "`token` is missing: the environment variable VESTIBULE_TEST_UNSET is not set";
     assert!(why.ends_with(&format!("vestibule.toml: [channels.github.main]: {fact}")), "{why}");
-    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+    assert_eq!(runtime.chat("the rest goes on"), "the rest goes on");
 }
 
 /// The first answers to `line`, then what `api` says.
@@ -280,8 +280,8 @@ fn refused(status: u16, words: &str) -> (u16, Value) {
 #[test]
 fn a_token_that_is_refused_at_the_start_is_tried_again() {
     let api = odd_at_first("GET /user", vec![refused(401, "Bad credentials"), (200, json!("<html>"))]);
-    let house = house(&api.url, "");
-    let log = house.log();
+    let runtime = runtime(&api.url, "");
+    let log = runtime.log();
     assert!(log.contains("channel was not started; it is tried again"), "{log}");
     assert!(log.contains("channel cannot start yet; it is tried again"), "{log}");
 }
@@ -289,75 +289,75 @@ fn a_token_that_is_refused_at_the_start_is_tried_again() {
 #[test]
 fn a_token_that_expires_while_it_is_used_is_seen_in_the_state() {
     let api = odd_at_first("POST /repos", (0..3).map(|_| refused(401, "Bad credentials")).collect());
-    let house = house(&api.url, "");
-    wire(&house, "Codertocat/Hello-World");
+    let runtime = runtime(&api.url, "");
+    wire(&runtime, "Codertocat/Hello-World");
     let mut comments =
         examples().into_iter().filter(|(e, p)| e == "issue_comment" && p["action"] == "created");
     let (event, payload) = comments.next().unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+    assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()), (200, "committed".into()));
     let channel = until("it is degraded", || {
-        Some(house.channel("github")).filter(|channel| channel["state"] == "degraded")
+        Some(runtime.channel("github")).filter(|channel| channel["state"] == "degraded")
     });
     let why = channel["reason"].as_str().unwrap();
     assert!(why.contains("Bad credentials") && why.contains("vestibule plugin reload github"), "{why}");
     // What comes in needs no token, and is taken all the same.
     let (event, payload) = comments.next().unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()), (200, "committed".into()));
-    house.wait_live("github");
+    assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+    runtime.wait_live("github");
     let delivered = "SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'";
-    until("both are delivered", || (house.query::<i64>(delivered) == [2]).then_some(()));
-    assert!(house.log().contains("it works again"), "{}", house.log());
+    until("both are delivered", || (runtime.query::<i64>(delivered) == [2]).then_some(()));
+    assert!(runtime.log().contains("it works again"), "{}", runtime.log());
 }
 
 #[test]
 fn an_answer_about_one_issue_says_nothing_of_the_account() {
     let words = "Resource not accessible by personal access token";
     let api = odd_at_first("POST /repos", vec![refused(403, words)]);
-    let house = house(&api.url, "");
-    wire(&house, "Codertocat/Hello-World");
+    let runtime = runtime(&api.url, "");
+    wire(&runtime, "Codertocat/Hello-World");
     let (event, payload) =
         examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()).0, 200);
     until("it failed", || {
-        (house.query::<String>("SELECT state FROM deliveries") == ["failed"]).then_some(())
+        (runtime.query::<String>("SELECT state FROM deliveries") == ["failed"]).then_some(())
     });
-    assert_eq!(house.channel("github")["state"], "live");
+    assert_eq!(runtime.channel("github")["state"], "live");
 }
 
 /// The operator types a name as they remember it.
 #[test]
 fn names_of_repositories_compare_without_case() {
     let api = api();
-    let house = house(&api.url, "");
-    wire(&house, "codertocat/HELLO-world");
+    let runtime = runtime(&api.url, "");
+    wire(&runtime, "codertocat/HELLO-world");
     let (event, payload) =
         examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+    assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()), (200, "committed".into()));
     until("it is answered", || {
         (api.asked("POST /repos/codertocat/HELLO-world/issues/1/comments").len() == 1).then_some(())
     });
     let thread = "SELECT thread_id FROM messages_in";
-    assert_eq!(house.query::<String>(thread), ["github:codertocat/HELLO-world:issue:1"]);
+    assert_eq!(runtime.query::<String>(thread), ["github:codertocat/HELLO-world:issue:1"]);
     // Nor does another spelling of the operator's make a second chat, which would hear nothing.
-    house.ok(&["agent", "create", "second"]);
+    runtime.ok(&["agent", "create", "second"]);
     let named = ["--channel", "github", "--chat", "github:Codertocat/Hello-World"];
-    house.ok(&[&["wiring", "create", "--agent", "second"][..], &named].concat());
+    runtime.ok(&[&["wiring", "create", "--agent", "second"][..], &named].concat());
     let chats = "SELECT platform_id FROM messaging_groups WHERE channel_type = 'github'";
-    assert_eq!(house.query::<String>(chats), ["github:codertocat/HELLO-world"]);
+    assert_eq!(runtime.query::<String>(chats), ["github:codertocat/HELLO-world"]);
 }
 
 /// A page of a proxy before GitHub is no comment: it is looked for, and posted again.
 #[test]
 fn a_page_in_place_of_an_answer_is_no_comment() {
     let api = odd_at_first("POST /repos", vec![(200, json!("<html>back soon</html>"))]);
-    let house = house(&api.url, "");
-    wire(&house, "Codertocat/Hello-World");
+    let runtime = runtime(&api.url, "");
+    wire(&runtime, "Codertocat/Hello-World");
     let (event, payload) =
         examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()).0, 200);
     let story = "SELECT json_array(state, attempts, possible_duplicate, platform_message_id) FROM deliveries";
     let told = "[\"delivered\",2,1,\"9001\"]";
-    until("it is settled", || (house.query::<String>(story) == [told]).then_some(()));
+    until("it is settled", || (runtime.query::<String>(story) == [told]).then_some(()));
     assert_eq!((api.asked("GET /repos").len(), api.asked("POST").len()), (1, 2));
 }
 
@@ -372,13 +372,13 @@ fn a_reply_outlasts_a_platform_that_is_away() {
         }
         _ => (201, json!({ "id": 9001 })),
     });
-    let house = house(&api.url, "");
-    wire(&house, "Codertocat/Hello-World");
+    let runtime = runtime(&api.url, "");
+    wire(&runtime, "Codertocat/Hello-World");
     let (event, payload) =
         examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()).0, 200);
     let row = until("it is delivered", || {
-        house
+        runtime
             .query::<String>(
                 "SELECT json_array(attempts, platform_message_id) FROM deliveries WHERE state = 'delivered'",
             )
@@ -407,31 +407,31 @@ fn a_delivery_that_a_crash_cut_off_is_looked_up_before_it_is_sent_again() {
             }
             (201, json!({ "id": 7, "login": "vestibule-bot" }))
         });
-        let mut house = sending(&api);
-        assert_eq!(house.query::<String>("SELECT state FROM deliveries"), ["sending"]);
-        house.kill();
-        house.start();
+        let mut runtime = sending(&api);
+        assert_eq!(runtime.query::<String>("SELECT state FROM deliveries"), ["sending"]);
+        runtime.kill();
+        runtime.start();
         let story =
             "SELECT json_array(state, attempts, possible_duplicate, platform_message_id) FROM deliveries";
         // Sent again, it may be there twice after all: the first may have been on its way.
         let (id, doubled) = if arrived { (9001, 0) } else { (7, 1) };
         let told = format!("[\"delivered\",2,{doubled},\"{id}\"]");
-        until("it is settled", || (house.query::<String>(story) == [told.as_str()]).then_some(()));
+        until("it is settled", || (runtime.query::<String>(story) == [told.as_str()]).then_some(()));
         assert_eq!(api.asked("GET /repos").len(), 1);
         assert_eq!(api.asked("POST").len(), if arrived { 1 } else { 2 });
         assert_eq!(comments.lock().unwrap().len(), if arrived { 1 } else { 2 });
     }
 }
 
-/// A house whose platform takes a second over each reply, with one reply on its way.
-fn sending(api: &Api) -> House {
-    let house = house(&api.url, "");
-    wire(&house, "Codertocat/Hello-World");
+/// A runtime whose platform takes a second over each reply, with one reply on its way.
+fn sending(api: &Api) -> Runtime {
+    let runtime = runtime(&api.url, "");
+    wire(&runtime, "Codertocat/Hello-World");
     let (event, payload) =
         examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()).0, 200);
     until("it is being sent", || (api.asked("POST").len() == 1).then_some(()));
-    house
+    runtime
 }
 
 fn slow_api() -> Api {
@@ -446,21 +446,21 @@ fn slow_api() -> Api {
 #[test]
 fn a_clean_stop_waits_for_what_is_being_delivered() {
     let api = slow_api();
-    let mut house = sending(&api);
-    house.stop();
-    assert_eq!(house.query::<String>("SELECT state FROM deliveries"), ["delivered"]);
-    house.start();
-    house.wait_live("github");
+    let mut runtime = sending(&api);
+    runtime.stop();
+    assert_eq!(runtime.query::<String>("SELECT state FROM deliveries"), ["delivered"]);
+    runtime.start();
+    runtime.wait_live("github");
     assert_eq!(api.asked("POST").len(), 1);
 }
 
 #[test]
 fn an_agent_deleted_during_its_delivery_holds_nobody_up() {
     let api = slow_api();
-    let house = sending(&api);
-    house.ok(&["agent", "delete", "assistant"]);
-    house.ok(&["agent", "create", "next"]);
-    house.ok(&[
+    let runtime = sending(&api);
+    runtime.ok(&["agent", "delete", "assistant"]);
+    runtime.ok(&["agent", "create", "next"]);
+    runtime.ok(&[
         "wiring",
         "create",
         "--agent",
@@ -477,27 +477,28 @@ fn an_agent_deleted_during_its_delivery_holds_nobody_up() {
         .filter(|(e, p)| e == "issue_comment" && p["action"] == "created")
         .nth(1)
         .unwrap();
-    assert_eq!(post(&house, &event, payload.to_string().as_bytes()).0, 200);
+    assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()).0, 200);
     until("the next agent's reply arrives", || (api.asked("POST").len() == 2).then_some(()));
-    assert!(!house.log().contains("could not be recorded"), "{}", house.log());
+    assert!(!runtime.log().contains("could not be recorded"), "{}", runtime.log());
 }
 
 #[test]
 fn a_conversation_is_what_the_session_mode_says() {
     let api = api();
     for (mode, sessions) in [("shared", 2), ("per-thread", 2), ("agent-shared", 1)] {
-        let house = house(&api.url, "");
+        let runtime = runtime(&api.url, "");
         let chat = ["--chat", "github:Codertocat/Hello-World", "--pattern", ".", "--session-mode", mode];
-        house.ok(&[&["wiring", "create", "--agent", "assistant", "--channel", "github"][..], &chat].concat());
+        runtime
+            .ok(&[&["wiring", "create", "--agent", "assistant", "--channel", "github"][..], &chat].concat());
         for example in ["issue_comment", "pull_request_review_comment"] {
             let (event, payload) =
                 examples().into_iter().find(|(e, p)| e == example && p["action"] == "created").unwrap();
-            assert_eq!(post(&house, &event, payload.to_string().as_bytes()), (200, "committed".into()));
+            assert_eq!(post(&runtime, &event, payload.to_string().as_bytes()), (200, "committed".into()));
         }
-        assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [sessions], "{mode}");
+        assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM sessions"), [sessions], "{mode}");
         // Whatever the session, each is answered in its own thread.
         let delivered = "SELECT COUNT(DISTINCT thread_id) FROM deliveries WHERE state = 'delivered'";
-        until("both are answered in place", || (house.query::<i64>(delivered) == [2]).then_some(()));
+        until("both are answered in place", || (runtime.query::<i64>(delivered) == [2]).then_some(()));
     }
 }
 
@@ -505,12 +506,12 @@ fn a_conversation_is_what_the_session_mode_says() {
 #[test]
 fn a_webhook_as_large_as_github_sends_is_taken() {
     let api = api();
-    let house = house(&api.url, "anyone = true\n");
-    wire(&house, "Codertocat/Hello-World");
+    let runtime = runtime(&api.url, "anyone = true\n");
+    wire(&runtime, "Codertocat/Hello-World");
     let (event, mut payload) =
         examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
     payload["repository"]["description"] = json!("x".repeat(24_900_000));
-    let (status, words) = post(&house, &event, payload.to_string().as_bytes());
+    let (status, words) = post(&runtime, &event, payload.to_string().as_bytes());
     assert_eq!(status, 200, "{words}");
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE channel_type = 'github'"), [1]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE channel_type = 'github'"), [1]);
 }

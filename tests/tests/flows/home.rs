@@ -1,7 +1,7 @@
-//! Who else of this machine sees what lies in a home, and in whose home a house may run.
+//! Who else of this machine sees what lies in a home, and in whose home a runtime may run.
 
 use crate::agents::drop_file;
-use crate::support::{House, binary, is_root, plugin_file, sandboxes};
+use crate::support::{Runtime, binary, is_root, plugin_file, sandboxes};
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -42,23 +42,23 @@ fn below(folder: &Path, found: &mut Vec<PathBuf>) {
 fn what_a_house_makes_is_its_owners_alone_and_what_an_agent_makes_is_the_agents() {
     for sandbox in sandboxes() {
         let aside = tempfile::tempdir().unwrap();
-        let house = House::new(&format!("sandbox = \"{sandbox}\"\n"));
-        let house = house.program(&with_umask(aside.path(), "000")).up();
-        let home = house.home.path();
-        drop_file(&house, "vestibule-echo-channel");
-        house.ok(&["plugin", "trust", "vestibule-echo-channel.so"]);
+        let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n"));
+        let runtime = runtime.program(&with_umask(aside.path(), "000")).up();
+        let home = runtime.home.path();
+        drop_file(&runtime, "vestibule-echo-channel");
+        runtime.ok(&["plugin", "trust", "vestibule-echo-channel.so"]);
         let command = "sh -c 'touch made; echo hi > $VESTIBULE_REPLY_FILES/reply.txt; umask'";
-        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", command]);
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", command]);
         let (sent, saved) = (aside.path().join("sent.txt"), aside.path().join("saved"));
         fs::write(&sent, "a file").unwrap();
         let [sent, saved] = [&sent, &saved].map(|path| path.to_str().unwrap());
-        let said = house.ok(&["chat", "--file", sent, "--save", saved, "look"]);
+        let said = runtime.ok(&["chat", "--file", sent, "--save", saved, "look"]);
         assert!(said.starts_with("0000\n"), "{sandbox}: the runner has the operator's umask: {said}");
         assert_eq!(mode(&home.join("groups/assistant/made")), 0o666, "{sandbox}");
         assert_eq!(mode(Path::new(saved)), 0o700, "{sandbox}: what was said in private is saved so");
         let mut found = vec![home.to_owned()];
         below(home, &mut found);
-        let out = house.sessions().remove(0).join("out");
+        let out = runtime.sessions().remove(0).join("out");
         let agents = |path: &Path| {
             path.parent() == Some(&home.join("groups/assistant")) || path.starts_with(&out) && path != out
         };
@@ -82,19 +82,19 @@ fn what_a_house_makes_is_its_owners_alone_and_what_an_agent_makes_is_the_agents(
 
 #[test]
 fn a_home_from_before_is_shut() {
-    let mut house = House::new("").up();
-    assert_eq!(house.chat("hello"), "hello");
-    house.stop();
-    let home = house.home.path().to_owned();
+    let mut runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("hello"), "hello");
+    runtime.stop();
+    let home = runtime.home.path().to_owned();
     let parts = ["", "vestibule.db", "control.token", "sessions", "attachments"].map(|name| home.join(name));
     for part in &parts {
         set_mode(part, 0o755);
     }
-    assert_eq!(house.chat("again"), "again");
+    assert_eq!(runtime.chat("again"), "again");
     assert_eq!(parts.each_ref().map(|part| mode(part)), [0o700; 5]);
 }
 
-/// What a house that should not start says, and its exit code.
+/// What a runtime that should not start says, and its exit code.
 fn refused(home: &Path, args: &[&str]) -> String {
     // One that starts all the same runs until it is told to stop.
     let mut command = Command::new("timeout");
@@ -119,14 +119,14 @@ fn a_folder_that_is_no_home_is_left_as_it_is() {
 
 #[test]
 fn in_another_users_home_nothing_is_done() {
-    let house = House::new("sandbox = \"none\"\n");
-    let home = house.home.path();
+    let runtime = Runtime::new("sandbox = \"none\"\n");
+    let home = runtime.home.path();
     // Only root can give folders away; for everybody else root's own are another user's.
     let (home, owner) = match chown(home, Some(1), None) {
         Ok(()) => (home, fs::metadata(home).unwrap().uid()),
         Err(_) => (Path::new("/usr"), 0),
     };
-    assert_ne!(owner, fs::metadata(house.home.path().join("vestibule.toml")).unwrap().uid());
+    assert_ne!(owner, fs::metadata(runtime.home.path().join("vestibule.toml")).unwrap().uid());
     let count = || fs::read_dir(home).unwrap().count();
     let before = count();
     let echo = plugin_file("vestibule-echo-channel");
@@ -213,34 +213,34 @@ fn a_home_is_reached_by_a_link_and_so_is_what_lies_in_it() {
     for sandbox in sandboxes() {
         let elsewhere = tempfile::tempdir().unwrap();
         let link = elsewhere.path().join("home");
-        let mut house = House::new(&format!("sandbox = \"{sandbox}\"\n"));
-        let home = house.home.path().to_owned();
+        let mut runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n"));
+        let home = runtime.home.path().to_owned();
         symlink(&home, &link).unwrap();
-        house = house.env("VESTIBULE_HOME", link.to_str().unwrap()).up();
-        assert_eq!(house.chat("by the link"), "by the link", "{sandbox}");
-        house.stop();
+        runtime = runtime.env("VESTIBULE_HOME", link.to_str().unwrap()).up();
+        assert_eq!(runtime.chat("by the link"), "by the link", "{sandbox}");
+        runtime.stop();
         for name in ["sessions", "groups", "attachments", "plugins", "cache"] {
             move_away(&home, name, elsewhere.path());
         }
         set_mode(&elsewhere.path().join("sessions"), 0o755);
-        house.start();
+        runtime.start();
         let sent = elsewhere.path().join("sent.txt");
         fs::write(&sent, "a file").unwrap();
-        let said = house.ok(&["chat", "--file", sent.to_str().unwrap(), "by links below"]);
+        let said = runtime.ok(&["chat", "--file", sent.to_str().unwrap(), "by links below"]);
         assert!(said.starts_with("by links below"), "{sandbox}: {said}");
         assert_eq!(mode(&elsewhere.path().join("sessions")), 0o700, "{sandbox}: it is shut as any other");
         // Nor is it another installation's.
-        let session = house.sessions().remove(0);
-        let told = house.run(&["session", "adopt", session.to_str().unwrap(), "--agent", "assistant"]);
+        let session = runtime.sessions().remove(0);
+        let told = runtime.run(&["session", "adopt", session.to_str().unwrap(), "--agent", "assistant"]);
         let told = String::from_utf8_lossy(&told.stderr).into_owned();
         assert!(told.contains("it lies in this home"), "{sandbox}: {told}");
-        house.stop();
+        runtime.stop();
         let agents = elsewhere.path().join("sessions");
         let agent = fs::read_dir(&agents).unwrap().flatten().next().unwrap().file_name();
         move_away(&agents, agent.to_str().unwrap(), elsewhere.path());
         move_away(&elsewhere.path().join("groups"), "assistant", elsewhere.path());
-        house.start();
-        assert_eq!(house.chat("by links below these"), "by links below these", "{sandbox}");
+        runtime.start();
+        assert_eq!(runtime.chat("by links below these"), "by links below these", "{sandbox}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What honest agents do all day: git, archives, copies, package managers. In `bwrap` it all works.
 
-use crate::support::{House, is_root, sandboxes, users};
+use crate::support::{Runtime, is_root, sandboxes, users};
 use std::io::Write;
 use std::path::Path;
 
@@ -72,12 +72,12 @@ fn script() -> String {
     script
 }
 
-/// Has an agent of this house do all jobs; what it says of each.
-fn all_jobs(house: &House) -> Vec<String> {
-    assert_eq!(house.chat("hello"), "hello");
-    std::fs::write(house.home.path().join("groups/assistant/jobs.sh"), script()).unwrap();
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "sh jobs.sh"]);
-    house.ok(&["chat", "go", "--timeout", PATIENCE_SECONDS]).lines().map(str::to_owned).collect()
+/// Has an agent of this runtime do all jobs; what it says of each.
+fn all_jobs(runtime: &Runtime) -> Vec<String> {
+    assert_eq!(runtime.chat("hello"), "hello");
+    std::fs::write(runtime.home.path().join("groups/assistant/jobs.sh"), script()).unwrap();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "sh jobs.sh"]);
+    runtime.ok(&["chat", "go", "--timeout", PATIENCE_SECONDS]).lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -87,27 +87,27 @@ fn in_bwrap_git_archives_and_package_managers_work() {
     }
     for user in users() {
         let of_root = is_root() && user.is_none();
-        let house = House::new("sandbox = \"bwrap\"\n")
+        let runtime = Runtime::new("sandbox = \"bwrap\"\n")
             .of_user(user)
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .up();
-        let said = all_jobs(&house);
+        let said = all_jobs(&runtime);
         let failed: Vec<&String> = said.iter().filter(|line| !line.starts_with("ok ")).collect();
         assert!(failed.is_empty() && said.len() >= 8, "of root: {of_root}: {said:#?}");
-        let status = house.json(&["status"])["sandbox"].as_str().unwrap().to_owned();
+        let status = runtime.json(&["status"])["sandbox"].as_str().unwrap().to_owned();
         assert_eq!(status.contains("as the user nobody"), of_root, "{status}");
     }
 }
 
 #[test]
 fn in_process_status_says_what_does_not_work() {
-    let house = House::new("sandbox = \"process\"\n").up();
-    let status = house.json(&["status"])["sandbox"].as_str().unwrap().to_owned();
+    let runtime = Runtime::new("sandbox = \"process\"\n").up();
+    let status = runtime.json(&["status"])["sandbox"].as_str().unwrap().to_owned();
     assert!(
         status.starts_with("process") && status.contains("git and package managers need bwrap"),
         "{status}"
     );
     let command = "sh -c 'touch a; chmod 755 a 2>/dev/null || echo refused'";
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", command]);
-    assert_eq!(house.chat("go"), "refused");
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", command]);
+    assert_eq!(runtime.chat("go"), "refused");
 }

@@ -1,7 +1,7 @@
 //! What a keeper must stand: whatever an agent makes of its files, at worst this keeper dies, and it
 //! says or shows so within its deadline. Nothing outside `out/` changes.
 
-use crate::support::{self, House, Terminal, hostile, keeper_of, parent_of, planted_journal, until};
+use crate::support::{self, Runtime, Terminal, hostile, keeper_of, parent_of, planted_journal, until};
 use rusqlite::Connection;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -253,69 +253,69 @@ fn what_a_dead_runner_committed_is_handed_over_and_the_rest_rolled_back() {
 
 #[test]
 fn a_spoilt_session_is_quarantined_and_everything_else_goes_on() {
-    let house = House::new("").up();
-    add_bad_agent(&house, "sh -c 'yes >\"$TMPDIR/../outbound.db\" & sleep 60'");
-    let mut client = Terminal::connect(&house, false);
+    let runtime = Runtime::new("").up();
+    add_bad_agent(&runtime, "sh -c 'yes >\"$TMPDIR/../outbound.db\" & sleep 60'");
+    let mut client = Terminal::connect(&runtime, false);
     client.say("bad");
     assert_eq!(client.reply(), "bad", "the other agent echoes");
     let listed = until("it is quarantined", || {
-        let sessions = house.json(&["session", "list"]);
+        let sessions = runtime.json(&["session", "list"]);
         sessions.as_array().unwrap().iter().find(|session| session["state"] == "quarantined").cloned()
     });
     assert!(listed["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{listed}");
     assert_eq!(listed["agent"], "bad");
-    assert_eq!(house.chat("hello"), "hello");
+    assert_eq!(runtime.chat("hello"), "hello");
     // More for it is kept, and wakes nobody.
     client.say("bad again");
     assert_eq!(client.reply(), "bad again");
 
     // An operator mends it and releases it.
     let id = listed["id"].as_str().unwrap().to_owned();
-    house.ok(&["agent", "update", "bad", "--command", "echo better"]);
-    let session = house.sessions().into_iter().find(|session| session.ends_with(&id)).unwrap();
-    let healthy = house.sessions().into_iter().find(|session| !session.ends_with(&id)).unwrap();
+    runtime.ok(&["agent", "update", "bad", "--command", "echo better"]);
+    let session = runtime.sessions().into_iter().find(|session| session.ends_with(&id)).unwrap();
+    let healthy = runtime.sessions().into_iter().find(|session| !session.ends_with(&id)).unwrap();
     let db = session.join("out/outbound.db");
     until("nobody writes it any more", || {
         fs::copy(healthy.join("out/outbound.db"), &db).ok()?;
         let mended = Connection::open_with_flags(&db, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).ok()?;
         mended.execute_batch("DELETE FROM messages_out; DELETE FROM processing_ack").ok()
     });
-    house.ok(&["session", "release", &id]);
+    runtime.ok(&["session", "release", &id]);
     let better = "SELECT COUNT(*) FROM deliveries WHERE json_extract(content, '$.text') = 'better'";
-    until("it answers", || (house.query::<i64>(better)[0] >= 1).then_some(()));
-    let refused = house.run(&["session", "release", "nobody"]);
+    until("it answers", || (runtime.query::<i64>(better)[0] >= 1).then_some(()));
+    let refused = runtime.run(&["session", "release", "nobody"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no session `nobody`"));
 }
 
 /// Beside the agent that echoes: one that hears only what begins with `bad`.
-fn add_bad_agent(house: &House, command: &str) {
-    house.ok(&["agent", "create", "bad", "--provider", "command", "--command", command]);
+fn add_bad_agent(runtime: &Runtime, command: &str) {
+    runtime.ok(&["agent", "create", "bad", "--provider", "command", "--command", command]);
     let chat = ["--channel", "terminal", "--chat", "local", "--pattern", "^bad"];
-    house.ok(&[&["wiring", "create", "--agent", "bad"][..], &chat].concat());
+    runtime.ok(&[&["wiring", "create", "--agent", "bad"][..], &chat].concat());
 }
 
-/// A house with an agent that does one hostile thing with its own files for ever, and one that echoes.
-pub fn with_hostile(sandbox: &str, attempt: &str, file: &str) -> (House, Terminal) {
-    let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
-    add_bad_agent(&house, "true");
-    let mut client = Terminal::connect(&house, false);
+/// A runtime with an agent that does one hostile thing with its own files for ever, and one that echoes.
+pub fn with_hostile(sandbox: &str, attempt: &str, file: &str) -> (Runtime, Terminal) {
+    let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+    add_bad_agent(&runtime, "true");
+    let mut client = Terminal::connect(&runtime, false);
     client.say("bad");
     assert_eq!(client.reply(), "bad");
-    let bad = house.query::<String>("SELECT id FROM agent_groups WHERE name = 'bad'").remove(0);
+    let bad = runtime.query::<String>("SELECT id FROM agent_groups WHERE name = 'bad'").remove(0);
     let session = until("its session is there", || {
-        house
+        runtime
             .sessions()
             .into_iter()
             .find(|session| session.parent().is_some_and(|agent| agent.ends_with(&bad)))
     });
     let session = if sandbox == "bwrap" { "/workspace".into() } else { session };
     let command = format!("'{}' {attempt} '{}'", hostile().display(), session.join(file).display());
-    house.ok(&["agent", "update", "bad", "--command", &command]);
-    (house, client)
+    runtime.ok(&["agent", "update", "bad", "--command", &command]);
+    (runtime, client)
 }
 
-/// The processes of this house that run a program.
-pub fn running(program: &str, house: u32) -> Vec<String> {
+/// The processes of this runtime that run a program.
+pub fn running(program: &str, runtime: u32) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let of_ours = processes.filter(|entry| {
         let mut pid = entry.file_name().to_string_lossy().into_owned();
@@ -324,10 +324,10 @@ pub fn running(program: &str, house: u32) -> Vec<String> {
         if name.trim() != &program[..program.len().min(15)] {
             return false;
         }
-        // Its ancestors: the runner, perhaps `bwrap` twice, the keeper, the house.
+        // Its ancestors: the runner, perhaps `bwrap` twice, the keeper, the runtime.
         for _ in 0..8 {
             let Some(parent) = parent_of(&pid) else { return false };
-            if parent == house.to_string() {
+            if parent == runtime.to_string() {
                 return true;
             }
             pid = parent;
@@ -348,28 +348,28 @@ fn a_bad_frame_of_the_runtimes_is_not_put_down_to_the_agent() {
 
 #[test]
 fn a_keeper_that_hangs_is_killed_at_its_deadline() {
-    let house = House::new("").up();
-    assert_eq!(house.chat("hello"), "hello");
-    let pid = keeper_of(&house.pid().to_string());
+    let runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("hello"), "hello");
+    let pid = keeper_of(&runtime.pid().to_string());
     assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
     let begin = Instant::now();
     until("it is quarantined", || {
-        (house.json(&["session", "list"])[0]["state"] == "quarantined").then_some(())
+        (runtime.json(&["session", "list"])[0]["state"] == "quarantined").then_some(())
     });
     assert!(begin.elapsed() < support::KEEPER_DEADLINE + Duration::from_secs(3));
     until("it is gone", || fs::read_link(format!("/proc/{pid}/exe")).is_err().then_some(()));
-    let id = house.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
-    house.ok(&["session", "release", &id]);
-    assert_eq!(house.chat("back"), "back");
+    let id = runtime.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+    runtime.ok(&["session", "release", &id]);
+    assert_eq!(runtime.chat("back"), "back");
 }
 
 #[test]
 fn a_runner_that_hangs_is_ended_however_many_messages_come() {
-    let house = House::new("turn_silence_seconds = 2\n").up();
-    let mut client = Terminal::connect(&house, false);
+    let runtime = Runtime::new("turn_silence_seconds = 2\n").up();
+    let mut client = Terminal::connect(&runtime, false);
     client.say("hello");
     assert_eq!(client.reply(), "hello");
-    let log = house.log();
+    let log = runtime.log();
     let pid = log.rsplit("pid=").next().and_then(|rest| rest.split_whitespace().next()).unwrap();
     assert!(Command::new("kill").args(["-STOP", pid]).status().unwrap().success());
     let begin = Instant::now();
@@ -378,7 +378,7 @@ fn a_runner_that_hangs_is_ended_however_many_messages_come() {
         client.write(&serde_json::json!({ "text": "are you there?" }));
         std::thread::sleep(Duration::from_millis(300));
     }
-    until("all is answered", || (house.query::<i64>(waiting) == [0]).then_some(()));
+    until("all is answered", || (runtime.query::<i64>(waiting) == [0]).then_some(()));
 }
 
 /// Who holds a session's lock is left alone: what outlived a keeper is found by the mark of its run.

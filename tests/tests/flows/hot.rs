@@ -23,21 +23,21 @@ pub fn plain(changes: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn version(traffic: &Traffic) -> Option<String> {
-    let list = traffic.house.json(&["plugin", "list"]);
+    let list = traffic.runtime.json(&["plugin", "list"]);
     let plugin = list.as_array().unwrap().iter().find(|plugin| plugin["name"] == "plain")?.clone();
     plugin["version"].as_str().map(str::to_owned)
 }
 
 /// Puts a file in the place of the one that runs, as `mv` does.
 fn exchange(traffic: &Traffic, bytes: &[u8]) {
-    let folder = traffic.house.home.path().join("plugins");
+    let folder = traffic.runtime.home.path().join("plugins");
     fs::write(folder.join("next"), bytes).unwrap();
     fs::rename(folder.join("next"), folder.join("post.so")).unwrap();
 }
 
 fn goes_on(traffic: &Traffic) {
     let before = traffic.platform.acked();
-    assert!(traffic.more_than(before + 20, PATIENCE), "nothing comes in any more\n{}", traffic.house.log());
+    assert!(traffic.more_than(before + 20, PATIENCE), "nothing comes in any more\n{}", traffic.runtime.log());
 }
 
 /// Replaces the channel again and again, with broken files in between. Each platform post is counted:
@@ -47,7 +47,7 @@ fn replaced_while_messages_flow(tier: &str, handover: &str) {
     let word = format!("\"handover\":\"{handover}\",\"x\":\"\"");
     let word = format!("{}{}\"", &word[..word.len() - 1], " ".repeat(description.len() - word.len()));
     let mut traffic = Traffic::posting("plain", CHATS, false);
-    let config = traffic.house.home.path().join("vestibule.toml");
+    let config = traffic.runtime.home.path().join("vestibule.toml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{text}[plugins.plain]\ntier = \"{tier}\"\n")).unwrap();
     traffic.up();
@@ -76,13 +76,13 @@ fn replaced_while_messages_flow(tier: &str, handover: &str) {
             continue; // in-process it would take the runtime with it
         }
         exchange(&traffic, &file);
-        until(words, || traffic.house.log().contains(words).then_some(()));
-        until("the old one is live", || (traffic.house.channel("plain")["state"] == "live").then_some(()));
+        until(words, || traffic.runtime.log().contains(words).then_some(()));
+        until("the old one is live", || (traffic.runtime.channel("plain")["state"] == "live").then_some(()));
         assert_eq!(version(&traffic).as_ref(), Some(&running));
         goes_on(&traffic);
     }
     // Taken out and put back.
-    fs::remove_file(traffic.house.home.path().join("plugins/post.so")).unwrap();
+    fs::remove_file(traffic.runtime.home.path().join("plugins/post.so")).unwrap();
     until("it is gone", || version(&traffic).is_none().then_some(()));
     exchange(&traffic, &plain(&[]));
     until("it is back", || version(&traffic));

@@ -22,8 +22,8 @@ fn kill_loop(traffic: &mut Traffic, dice: &mut Dice, kills: usize, messages: usi
         let enough = before + messages / kills;
         assert!(traffic.more_than(enough, Duration::from_secs(20)), "nothing is taken any more");
         std::thread::sleep(Duration::from_millis(dice.below(90) + 250 * (dice.below(4) / 3)));
-        let house = traffic.house.pid();
-        let keepers = children(house);
+        let runtime = traffic.runtime.pid();
+        let keepers = children(runtime);
         let runners: Vec<u32> = keepers.iter().flat_map(|keeper| children(*keeper)).collect();
         let any = |of: &[u32], dice: &mut Dice| of.get(dice.below(of.len() as u64) as usize).copied();
         let kind = [0, 0, 0, 0, 0, 0, 1, 2, 3, 3][dice.below(10) as usize];
@@ -32,16 +32,16 @@ fn kill_loop(traffic: &mut Traffic, dice: &mut Dice, kills: usize, messages: usi
                 Some(pid) => kill(&[pid]),
                 None => continue,
             },
-            3 => kill(&[&[house][..], &keepers, &runners].concat()),
+            3 => kill(&[&[runtime][..], &keepers, &runners].concat()),
             _ => {}
         }
         done[kind] += 1;
         if kind == 0 || kind == 3 {
-            traffic.house.kill();
+            traffic.runtime.kill();
             let old: Vec<u32> = keepers.into_iter().chain(runners).collect();
             traffic.up();
             let lives = |pid: &u32| Path::new(&format!("/proc/{pid}/cwd")).read_link().is_ok();
-            until("the runners of the killed house have ended", || (!old.iter().any(lives)).then_some(()));
+            until("the runners of the killed runtime have ended", || (!old.iter().any(lives)).then_some(()));
         }
     }
     done

@@ -1,7 +1,7 @@
 //! The author's kit: `vestibule plugin conform` on real files, good ones and bad ones.
 
 use crate::bot_api::{BotApi, TOKEN};
-use crate::support::{Api, House, binary, free_port, plugin_file};
+use crate::support::{Api, Runtime, binary, free_port, plugin_file};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -77,7 +77,7 @@ const EXAMINED: [(&str, fn()); 4] = [
 
 #[test]
 fn nothing_is_built_in_that_is_not_examined() {
-    let list = House::new("").up().json(&["plugin", "list"]);
+    let list = Runtime::new("").up().json(&["plugin", "list"]);
     let plugins = list.as_array().unwrap().iter();
     let built_in = plugins.filter(|plugin| plugin["origin"] == "built in");
     let mut names: Vec<&str> = built_in.map(|plugin| plugin["name"].as_str().unwrap()).collect();

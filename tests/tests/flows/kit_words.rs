@@ -231,7 +231,7 @@ fn write_a_channel_is_followed_literally() {
 
     let _ = fs::remove_dir_all(folder.join("acme"));
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    // After the example: both run in one house, each where it listens.
+    // After the example: both run in one runtime, each where it listens.
     let [(_, drop_in)] = &blocks(section(&readme, "Drop in a plugin"))[..] else { panic!("one block") };
     let drop_in = drop_in.replace("vestibule plugin list", "settle; vestibule plugin list");
     let [(_, write)] = &blocks(section(&readme, "Write a channel"))[..] else { panic!("one block") };

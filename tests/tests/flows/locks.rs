@@ -1,7 +1,7 @@
 //! Locks and leases as weapons: whoever holds one on a session's file for ever costs that session only.
 
 use crate::hostile::{running, with_hostile};
-use crate::support::{House, Terminal, hostile, until};
+use crate::support::{Runtime, Terminal, hostile, until};
 use crate::traffic::in_full;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -39,18 +39,18 @@ fn a_lock_held_for_ever_delays_nobody_else() {
     ] {
         let (mut best, mut allowed) = (Duration::MAX, DELAY_MAX);
         for _ in 0..3 {
-            let (house, mut client) = with_hostile("process", attempt, file);
+            let (runtime, mut client) = with_hostile("process", attempt, file);
             let without = rounds(&mut client, "good", if in_full() { 200 } else { 50 });
             client.say("bad 1");
             assert_eq!(client.reply(), "bad 1");
             let name = hostile().file_name().unwrap().to_string_lossy().into_owned();
-            let first = until("the lock is held", || running(&name, house.pid()).into_iter().next());
+            let first = until("the lock is held", || running(&name, runtime.pid()).into_iter().next());
             let begin = Instant::now();
             let mut with = Vec::new();
             let mut ended = false;
             while !ended && begin.elapsed() < ended_within.unwrap_or(Duration::from_secs(2)) {
                 with.extend(rounds(&mut client, "bad 2", 1));
-                ended = !running(&name, house.pid()).contains(&first);
+                ended = !running(&name, runtime.pid()).contains(&first);
             }
             assert!(ended_within.is_none() || ended, "{attempt} {file}: its runner goes on");
             with.sort();
@@ -67,9 +67,9 @@ fn a_lock_held_for_ever_delays_nobody_else() {
             );
             drop(client);
             let quarantined =
-                house.query::<i64>("SELECT COUNT(*) FROM sessions WHERE quarantined IS NOT NULL");
+                runtime.query::<i64>("SELECT COUNT(*) FROM sessions WHERE quarantined IS NOT NULL");
             assert_eq!(quarantined, [0], "{attempt} {file}: its end is enough");
-            house.ok(&["agent", "update", "bad", "--command", "true"]);
+            runtime.ok(&["agent", "update", "bad", "--command", "true"]);
             // Where a round trip takes longer than that by itself, it says nothing.
             allowed = DELAY_MAX.max(if in_full() { Duration::ZERO } else { of(&without) });
             best = best.min(delay);
@@ -84,7 +84,7 @@ fn a_lock_held_for_ever_delays_nobody_else() {
 /// A runner that was ended for its lock is not started at once again, however many messages come.
 #[test]
 fn who_holds_a_lock_waits_before_the_next_run() {
-    let (house, mut client) = with_hostile("process", "hold-shared", "inbound.db");
+    let (runtime, mut client) = with_hostile("process", "hold-shared", "inbound.db");
     let name = hostile().file_name().unwrap().to_string_lossy().into_owned();
     // When each run's program was first seen, and when it was gone.
     let mut runs: Vec<(String, Instant, Option<Instant>)> = Vec::new();
@@ -93,7 +93,7 @@ fn who_holds_a_lock_waits_before_the_next_run() {
     while runs.len() < wanted {
         client.say("bad");
         assert_eq!(client.reply(), "bad", "others go on");
-        let now = running(&name, house.pid());
+        let now = running(&name, runtime.pid());
         if let Some((pid, _, end @ None)) = runs.last_mut()
             && !now.contains(pid)
         {
@@ -111,32 +111,32 @@ fn who_holds_a_lock_waits_before_the_next_run() {
     for (wait, least) in waits.iter().zip([4, 8, 16]) {
         assert!(*wait > Duration::from_secs(least), "{waits:?}");
     }
-    assert!(house.query::<i64>("SELECT MAX(tries) FROM messages_in")[0] > 0, "and it counts as a try");
+    assert!(runtime.query::<i64>("SELECT MAX(tries) FROM messages_in")[0] > 0, "and it counts as a try");
     // Once its agent is another, nobody waits for what the one before did.
-    house.ok(&["agent", "update", "bad", "--command", "true"]);
+    runtime.ok(&["agent", "update", "bad", "--command", "true"]);
     client.say("bad, mended");
     assert_eq!(client.reply(), "bad, mended");
     let open = "SELECT COUNT(*) FROM messages_in WHERE content LIKE '%mended%' AND status = 'pending'";
-    until("its next message is answered", || (house.query::<i64>(open) == [0]).then_some(()));
+    until("its next message is answered", || (runtime.query::<i64>(open) == [0]).then_some(()));
 }
 
 /// A lease on `inbound.db`, held by a program outside any sandbox: no `open` sleeps for it, and its session
 /// goes on when it is gone.
 #[test]
 fn a_lease_makes_nobody_wait() {
-    let house = House::new("").up();
-    let mut client = Terminal::connect(&house, false);
+    let runtime = Runtime::new("").up();
+    let mut client = Terminal::connect(&runtime, false);
     assert_eq!(rounds(&mut client, "hello", 20).len(), 20);
-    let session = house.sessions().remove(0);
+    let session = runtime.sessions().remove(0);
     let mut holder = lease(&session.join("inbound.db"));
     client.say("under a lease");
     std::thread::sleep(Duration::from_millis(300));
     // The operator's road does not go through the session's file.
     let begin = Instant::now();
-    assert_eq!(house.json(&["session", "list"]).as_array().unwrap().len(), 1);
-    house.run(&["status"]);
+    assert_eq!(runtime.json(&["session", "list"]).as_array().unwrap().len(), 1);
+    runtime.run(&["status"]);
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
-    assert!(house.log().contains("the session is behind"), "the lease counts as locked");
+    assert!(runtime.log().contains("the session is behind"), "the lease counts as locked");
     holder.kill().unwrap();
     holder.wait().unwrap();
     let begin = Instant::now();
@@ -162,19 +162,19 @@ fn lease(file: &Path) -> std::process::Child {
 /// A file that is damaged while its runner lives is made again when the runner has ended, not before.
 #[test]
 fn a_file_is_made_again_only_when_its_runner_has_ended() {
-    let house = House::new("").up();
-    assert_eq!(house.chat("one"), "one");
-    let inbound = house.sessions()[0].join("inbound.db");
+    let runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("one"), "one");
+    let inbound = runtime.sessions()[0].join("inbound.db");
     for damage in ["removed", "noise"] {
-        let keeper = until("its keeper lives", || crate::traffic::children(house.pid()).first().copied());
+        let keeper = until("its keeper lives", || crate::traffic::children(runtime.pid()).first().copied());
         match damage {
             "removed" => std::fs::remove_file(&inbound).unwrap(),
             _ => std::fs::write(&inbound, [0x77; 9000]).unwrap(),
         }
-        assert_eq!(house.chat("two"), "two", "{damage}");
+        assert_eq!(runtime.chat("two"), "two", "{damage}");
         until("the run over the old file has ended", || {
-            (!crate::traffic::children(house.pid()).contains(&keeper)).then_some(())
+            (!crate::traffic::children(runtime.pid()).contains(&keeper)).then_some(())
         });
     }
-    assert_eq!(house.log().matches("the file made again").count(), 2);
+    assert_eq!(runtime.log().matches("the file made again").count(), 2);
 }

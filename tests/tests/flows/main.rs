@@ -1,4 +1,4 @@
-//! The flows, with real processes, real files and real sockets. Each test has a house of its own.
+//! The flows, with real processes, real files and real sockets. Each test has a runtime of its own.
 
 mod adopt;
 mod adopt_files;

@@ -1,33 +1,33 @@
 //! A session whose `out/` cannot be read any more goes on with a new one, when its operator says so.
 
-use crate::support::{House, Terminal, until};
+use crate::support::{Runtime, Terminal, until};
 use rusqlite::Connection;
 use std::path::Path;
 
-fn state(house: &House) -> String {
-    house.json(&["session", "list"])[0]["state"].as_str().unwrap().to_owned()
+fn state(runtime: &Runtime) -> String {
+    runtime.json(&["session", "list"])[0]["state"].as_str().unwrap().to_owned()
 }
 
-/// A stopped house whose session has three replies, and an `out/` that was made unreadable; started again, and a message
+/// A stopped runtime whose session has three replies, and an `out/` that was made unreadable; started again, and a message
 /// for it is waiting.
-fn quarantined(damage: impl Fn(&Path)) -> (House, String) {
-    let mut house = House::new("").up();
+fn quarantined(damage: impl Fn(&Path)) -> (Runtime, String) {
+    let mut runtime = Runtime::new("").up();
     for text in ["one", "two", "three"] {
-        assert_eq!(house.chat(text), text);
+        assert_eq!(runtime.chat(text), text);
     }
-    house.stop();
-    damage(&house.sessions()[0].join("out/outbound.db"));
-    house.start();
-    Terminal::connect(&house, false).say("four");
-    until("it is quarantined", || (state(&house) == "quarantined").then_some(()));
-    let id = house.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
-    (house, id)
+    runtime.stop();
+    damage(&runtime.sessions()[0].join("out/outbound.db"));
+    runtime.start();
+    Terminal::connect(&runtime, false).say("four");
+    until("it is quarantined", || (state(&runtime) == "quarantined").then_some(()));
+    let id = runtime.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+    (runtime, id)
 }
 
 /// The terminal that asked has gone: what counts is that there is a reply.
-fn is_answered(house: &House, text: &str) {
+fn is_answered(runtime: &Runtime, text: &str) {
     let sql = format!("SELECT COUNT(*) FROM deliveries WHERE json_extract(content, '$.text') = '{text}'");
-    until("it is answered", || (house.query::<i64>(&sql) == [1]).then_some(()));
+    until("it is answered", || (runtime.query::<i64>(&sql) == [1]).then_some(()));
 }
 
 #[allow(clippy::disallowed_methods, reason = "the test damages it")]
@@ -40,19 +40,19 @@ fn ends_the_numbers(outbound: &Path) {
 #[test]
 fn a_session_without_its_file_goes_on_with_a_new_one() {
     for damage in [|file: &Path| std::fs::remove_file(file).unwrap(), ends_the_numbers] {
-        let (house, id) = quarantined(damage);
-        house.ok(&["session", "release", &id]);
+        let (runtime, id) = quarantined(damage);
+        runtime.ok(&["session", "release", &id]);
         until("released as it is, it is quarantined again", || {
-            (state(&house) == "quarantined").then_some(())
+            (state(&runtime) == "quarantined").then_some(())
         });
-        house.ok(&["session", "release", &id, "--new-out"]);
-        is_answered(&house, "four");
-        assert_eq!(house.chat("five"), "five");
-        let session = house.sessions().remove(0);
+        runtime.ok(&["session", "release", &id, "--new-out"]);
+        is_answered(&runtime, "four");
+        assert_eq!(runtime.chat("five"), "five");
+        let session = runtime.sessions().remove(0);
         let names = std::fs::read_dir(&session).unwrap().map(|entry| entry.unwrap().file_name());
         assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("out.aside")).count(), 1);
         // One that can be read is kept, whatever is asked for.
-        let refused = house.run(&["session", "release", &id, "--new-out"]);
+        let refused = runtime.run(&["session", "release", &id, "--new-out"]);
         assert!(String::from_utf8_lossy(&refused.stderr).contains("it is not in quarantine"));
     }
 }
@@ -66,15 +66,15 @@ fn a_crash_while_a_new_one_is_made_loses_no_message() {
         return eprintln!("SKIPPED: crash points need debug assertions");
     }
     for point in CRASH_POINTS {
-        let (mut house, id) = quarantined(|file| std::fs::remove_file(file).unwrap());
-        house.stop();
-        house.launch(&[("VESTIBULE_CRASH_POINT", &format!("{point}#1"))]);
+        let (mut runtime, id) = quarantined(|file| std::fs::remove_file(file).unwrap());
+        runtime.stop();
+        runtime.launch(&[("VESTIBULE_CRASH_POINT", &format!("{point}#1"))]);
         until("it crashes", || {
-            let _ = house.run(&["session", "release", &id, "--new-out"]);
-            house.ended()
+            let _ = runtime.run(&["session", "release", &id, "--new-out"]);
+            runtime.ended()
         });
-        house.start();
-        is_answered(&house, "four");
-        assert_eq!(house.chat("five"), "five");
+        runtime.start();
+        is_answered(&runtime, "four");
+        assert_eq!(runtime.chat("five"), "five");
     }
 }

@@ -1,7 +1,7 @@
 //! Binaries of earlier levels of the vocabulary, loaded by today's runtime: `tests/fixtures/plugins`.
 
 use crate::agents::{act, listed};
-use crate::support::{House, PATIENCE, Terminal, free_port, plugin_file, until};
+use crate::support::{PATIENCE, Runtime, Terminal, free_port, plugin_file, until};
 use serde_json::json;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -19,18 +19,18 @@ fn fixture(level: &str, file: &str) -> Option<PathBuf> {
     Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plugins").join(level).join(file))
 }
 
-fn house(tier: &str, file: &Path) -> (House, SocketAddr) {
+fn runtime(tier: &str, file: &Path) -> (Runtime, SocketAddr) {
     let at = free_port();
     let config = format!("[plugins.old]\ntier = \"{tier}\"\n[channels.old.main]\nlisten = \"{at}\"\n");
-    let house = House::new(&config).up();
+    let runtime = Runtime::new(&config).up();
     let wiring = ["--agent", "assistant", "--channel", "old", "--chat", "lines", "--pattern", "."];
-    house.ok(&[&["wiring", "create"][..], &wiring].concat());
-    fs::copy(file, house.home.path().join("plugins/old.so")).unwrap();
-    (house, at)
+    runtime.ok(&[&["wiring", "create"][..], &wiring].concat());
+    fs::copy(file, runtime.home.path().join("plugins/old.so")).unwrap();
+    (runtime, at)
 }
 
-fn round_trip(house: &House, at: SocketAddr) {
-    house.wait_live("old");
+fn round_trip(runtime: &Runtime, at: SocketAddr) {
+    runtime.wait_live("old");
     let stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut caller = BufReader::new(stream);
@@ -45,9 +45,9 @@ fn a_plugin_of_every_level_answers_in_both_tiers() {
     for level in LEVELS {
         for tier in ["process", "in-process"] {
             let Some(file) = fixture(level, "old.so") else { return };
-            let (house, at) = house(tier, &file);
-            round_trip(&house, at);
-            let list = house.json(&["plugin", "list"]);
+            let (runtime, at) = runtime(tier, &file);
+            round_trip(&runtime, at);
+            let list = runtime.json(&["plugin", "list"]);
             let plugin = list.as_array().unwrap().iter().find(|plugin| plugin["name"] == "old").unwrap();
             assert_eq!((plugin["tier"].as_str(), plugin["api"].as_str()), (Some(tier), Some(level)));
         }
@@ -58,9 +58,9 @@ fn a_plugin_of_every_level_answers_in_both_tiers() {
 fn one_that_aborts_on_panic_is_refused_in_process_and_runs_in_a_process() {
     for level in LEVELS {
         let Some(file) = fixture(level, "old-abort.so") else { return };
-        let (inside, _) = house("in-process", &file);
+        let (inside, _) = runtime("in-process", &file);
         until("it is refused", || inside.log().contains("[PANIC_ABORT]").then_some(()));
-        let (outside, at) = house("process", &file);
+        let (outside, at) = runtime("process", &file);
         round_trip(&outside, at);
     }
 }
@@ -69,15 +69,15 @@ fn one_that_aborts_on_panic_is_refused_in_process_and_runs_in_a_process() {
 #[test]
 fn an_old_plugin_gives_way_to_another_and_comes_back() {
     let Some(file) = fixture("0.1", "old.so") else { return };
-    let (house, at) = house("process", &file);
-    round_trip(&house, at);
-    let place = house.home.path().join("plugins/old.so");
+    let (runtime, at) = runtime("process", &file);
+    round_trip(&runtime, at);
+    let place = runtime.home.path().join("plugins/old.so");
     fs::remove_file(&place).unwrap();
-    until("it is gone", || (house.channel("old")["state"] == "off").then_some(()));
-    fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
-    until("today's is loaded", || (!house.channel("echo").is_null()).then_some(()));
+    until("it is gone", || (runtime.channel("old")["state"] == "off").then_some(()));
+    fs::copy(plugin_file("vestibule-echo-channel"), runtime.home.path().join("plugins/echo.so")).unwrap();
+    until("today's is loaded", || (!runtime.channel("echo").is_null()).then_some(()));
     fs::copy(&file, &place).unwrap();
-    round_trip(&house, at);
+    round_trip(&runtime, at);
 }
 
 /// A module of every level screens, reviews, acts and ticks; it keeps state and says how it is.
@@ -86,16 +86,16 @@ fn a_module_of_every_level_works_in_both_tiers() {
     for level in LEVELS {
         for tier in ["process", "in-process"] {
             let Some(file) = fixture(level, "old-module.so") else { return };
-            let house = House::new(&format!(
+            let runtime = Runtime::new(&format!(
                 "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.old-module]\ntier = \"{tier}\"\n\
                  agents = [\"assistant\"]\n[modules.old-module]\ntell = \"assistant\"\n"
             ))
             .up();
-            assert_eq!(house.chat("hello"), "hello"); // a session that can be told
-            let mut terminal = Terminal::connect(&house, true);
-            fs::copy(file, house.home.path().join("plugins/old-module.so")).unwrap();
+            assert_eq!(runtime.chat("hello"), "hello"); // a session that can be told
+            let mut terminal = Terminal::connect(&runtime, true);
+            fs::copy(file, runtime.home.path().join("plugins/old-module.so")).unwrap();
             assert_eq!(terminal.reply(), "the old module ticks");
-            let plugin = listed(&house, "old-module").unwrap();
+            let plugin = listed(&runtime, "old-module").unwrap();
             assert_eq!((plugin["tier"].as_str(), plugin["api"].as_str()), (Some(tier), Some(level)));
             assert_eq!(
                 (&plugin["state"], &plugin["reason"]),
@@ -104,21 +104,21 @@ fn a_module_of_every_level_works_in_both_tiers() {
             terminal.say("in-colour and out-colour");
             assert_eq!(terminal.reply(), "color and color");
             for (text, before) in [("one", "None"), ("two", "Some(\"one\")")] {
-                act(&house, &json!({ "action": "old_keep", "text": text }));
+                act(&runtime, &json!({ "action": "old_keep", "text": text }));
                 assert_eq!(terminal.reply(), format!("kept before: {before}"));
             }
             terminal.say("out-rude");
             let why = until("its reply is refused", || {
-                house.query::<String>("SELECT last_error FROM deliveries WHERE state = 'failed'").pop()
+                runtime.query::<String>("SELECT last_error FROM deliveries WHERE state = 'failed'").pop()
             });
             assert!(why.contains("rude at out"), "{tier}: {why}");
-            let mut other = Terminal::connect(&house, false);
+            let mut other = Terminal::connect(&runtime, false);
             other.write(&json!({ "text": "in-rude" }));
             let answer = other.read()["error"].to_string();
             assert!(answer.contains("refused it: rude at in"), "{tier}: {answer}");
-            house.ok(&["plugin", "reload", "old-module"]);
+            runtime.ok(&["plugin", "reload", "old-module"]);
             until("it remembers its first start", || {
-                (listed(&house, "old-module")?["reason"] == "old since 2 starts").then_some(())
+                (listed(&runtime, "old-module")?["reason"] == "old since 2 starts").then_some(())
             });
         }
     }

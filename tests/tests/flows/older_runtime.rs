@@ -3,7 +3,7 @@
 
 use crate::agents::{ASKS, count, drop_file, introduce, listed, one_conversation};
 use crate::bot_api::BotApi;
-use crate::support::{House, PATIENCE, Terminal, binary, free_port, until};
+use crate::support::{PATIENCE, Runtime, Terminal, binary, free_port, until};
 use crate::telegram;
 use serde_json::json;
 use std::fs;
@@ -62,13 +62,13 @@ fn a_channel_of_today_carries_lines_and_files_in_both_tiers() {
         let Some(program) = runtime(level) else { return };
         let at = free_port();
         let config = format!("[plugins.echo]\ntier = \"{tier}\"\n[channels.echo.main]\nlisten = \"{at}\"\n");
-        let house = House::new(&config).program(program).up();
+        let runtime = Runtime::new(&config).program(program).up();
         let wiring = ["--agent", "assistant", "--channel", "echo", "--chat", "lines", "--pattern", "."];
-        house.ok(&[&["wiring", "create"][..], &wiring].concat());
-        drop_file(&house, "vestibule-echo-channel");
-        house.wait_live("echo");
+        runtime.ok(&[&["wiring", "create"][..], &wiring].concat());
+        drop_file(&runtime, "vestibule-echo-channel");
+        runtime.wait_live("echo");
         round_trip(at);
-        assert_eq!(listed(&house, "echo").unwrap()["tier"], tier);
+        assert_eq!(listed(&runtime, "echo").unwrap()["tier"], tier);
     }
 }
 
@@ -78,10 +78,10 @@ fn a_channel_of_today_does_without_what_it_is_not_answered() {
         let Some(program) = runtime(level) else { return };
         let api = BotApi::start();
         api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
-        let house = telegram::house_of_file(&api).program(program).up();
-        house.wait_live("telegram");
-        assert_eq!(listed(&house, "telegram").unwrap()["tier"], "process");
-        telegram::wire(&house, "telegram:-1001", &[]);
+        let runtime = telegram::runtime_of_file(&api).program(program).up();
+        runtime.wait_live("telegram");
+        assert_eq!(listed(&runtime, "telegram").unwrap()["tier"], "process");
+        telegram::wire(&runtime, "telegram:-1001", &[]);
         // It tells the chat's title, and asks whether anybody is wired before it fetches the file.
         let group = json!({ "id": -1001, "type": "supergroup", "title": "Friends" });
         let mention = json!([{ "type": "mention", "offset": 0, "length": 13 }]);
@@ -91,7 +91,7 @@ fn a_channel_of_today_does_without_what_it_is_not_answered() {
         until("text and file are back", || (api.store().sent.len() == 2).then_some(()));
         assert_eq!(api.store().sent[1].file, b"the picture");
         let titled: Vec<i64> =
-            house.query("SELECT COUNT(*) FROM pragma_table_info('messaging_groups') WHERE name = 'title'");
+            runtime.query("SELECT COUNT(*) FROM pragma_table_info('messaging_groups') WHERE name = 'title'");
         assert_eq!(titled, [0], "this runtime knows no titles");
     }
 }
@@ -100,21 +100,21 @@ fn a_channel_of_today_does_without_what_it_is_not_answered() {
 fn modules_of_today_forward_and_screen() {
     for level in LEVELS {
         let Some(program) = runtime(level) else { return };
-        let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(program).up();
-        drop_file(&house, "vestibule-agent-to-agent");
-        until("the module is live", || house.log().contains("module is live").then_some(()));
-        introduce(&house, ASKS);
-        assert_eq!(house.chat("go"), "back: 1");
-        one_conversation(&house);
+        let runtime = Runtime::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(program).up();
+        drop_file(&runtime, "vestibule-agent-to-agent");
+        until("the module is live", || runtime.log().contains("module is live").then_some(()));
+        introduce(&runtime, ASKS);
+        assert_eq!(runtime.chat("go"), "back: 1");
+        one_conversation(&runtime);
 
         // This one also listens at stations that this runtime does not have.
-        let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(program).up();
-        drop_file(&house, "vestibule-guard");
-        until("the module is live", || house.log().contains("module is live").then_some(()));
-        assert_eq!(house.chat("in-old and out-old"), "new and new");
-        let mut terminal = Terminal::connect(&house, false);
+        let runtime = Runtime::new("[plugins.agent-to-agent]\nbuilt_in = false\n").program(program).up();
+        drop_file(&runtime, "vestibule-guard");
+        until("the module is live", || runtime.log().contains("module is live").then_some(()));
+        assert_eq!(runtime.chat("in-old and out-old"), "new and new");
+        let mut terminal = Terminal::connect(&runtime, false);
         terminal.write(&json!({ "text": "in-rude" }));
         assert!(terminal.read()["error"].as_str().unwrap().contains("refused it: rude"));
-        assert_eq!(count(&house, "deliveries WHERE state = 'failed'"), 0);
+        assert_eq!(count(&runtime, "deliveries WHERE state = 'failed'"), 0);
     }
 }

@@ -1,24 +1,24 @@
-//! The plugins folder of a running house.
+//! The plugins folder of a running runtime.
 
-use crate::support::{House, free_port, plugin_file, until};
+use crate::support::{Runtime, free_port, plugin_file, until};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
-fn with_echo(at: SocketAddr) -> House {
-    House::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up()
+fn with_echo(at: SocketAddr) -> Runtime {
+    Runtime::new(&format!("[channels.echo.main]\nlisten = \"{at}\"\n")).up()
 }
 
-fn listed(house: &House, name: &str) -> Option<Value> {
-    let list = house.json(&["plugin", "list"]);
+fn listed(runtime: &Runtime, name: &str) -> Option<Value> {
+    let list = runtime.json(&["plugin", "list"]);
     list.as_array().unwrap().iter().find(|plugin| plugin["name"] == name).cloned()
 }
 
 /// The sentence that refuses a file.
-fn refusal(house: &House, name: &str) -> String {
+fn refusal(runtime: &Runtime, name: &str) -> String {
     until(&format!("{name} is refused"), || {
-        listed(house, name)
+        listed(runtime, name)
             .filter(|plugin| plugin["state"] == "refused")
             .map(|p| p["reason"].as_str().unwrap().to_owned())
     })
@@ -30,15 +30,15 @@ fn what_a_plugin_logs_names_the_account() {
     let [one, two] = [free_port(), free_port()];
     let accounts =
         format!("[channels.echo.one]\nlisten = \"{one}\"\n[channels.echo.two]\nlisten = \"{two}\"\n");
-    let house = House::new(&accounts);
-    let plugins = house.home.path().join("plugins");
+    let runtime = Runtime::new(&accounts);
+    let plugins = runtime.home.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
     std::fs::copy(plugin_file("vestibule-echo-channel"), plugins.join("echo.so")).unwrap();
-    let house = house.up();
+    let runtime = runtime.up();
     let says = |words: &str, account: &str| {
         let named = format!("account=\"{account}\"");
         until(&format!("{words} {account}"), || {
-            house.log().lines().any(|line| line.contains(words) && line.contains(&named)).then_some(())
+            runtime.log().lines().any(|line| line.contains(words) && line.contains(&named)).then_some(())
         });
     };
     says("taking lines", "one");
@@ -52,65 +52,65 @@ fn what_a_plugin_logs_names_the_account() {
 #[test]
 fn a_dropped_file_carries_a_message_in_and_the_reply_out() {
     let at = free_port();
-    let house = with_echo(at);
-    let file = house.home.path().join("plugins/echo.so");
+    let runtime = with_echo(at);
+    let file = runtime.home.path().join("plugins/echo.so");
     fs::copy(plugin_file("vestibule-echo-channel"), &file).unwrap();
-    house.wait_live("echo");
+    runtime.wait_live("echo");
 
     let mut call = BufReader::new(TcpStream::connect(at).unwrap());
     call.get_mut().write_all(b"is anybody there?\n").unwrap();
     let unwired = until("the unwired chat is on record", || {
-        let unwired = house.json(&["status"])["unwired"].clone();
+        let unwired = runtime.json(&["status"])["unwired"].clone();
         unwired.as_array().filter(|rows| !rows.is_empty()).map(|rows| rows[0].clone())
     });
     assert_eq!(unwired["messages"], 1);
     // What status says is what wires it, word for word.
     let command = unwired["wire_with"].as_str().unwrap();
     let words: Vec<&str> = command.split(' ').skip(1).collect();
-    house.ok(&words);
-    assert_eq!(house.json(&["status"])["unwired"], Value::Array(vec![]));
+    runtime.ok(&words);
+    assert_eq!(runtime.json(&["status"])["unwired"], Value::Array(vec![]));
 
     call.get_mut().write_all(b"and now?\n").unwrap();
     let mut line = String::new();
     call.read_line(&mut line).unwrap();
     assert_eq!(line, "and now?\n");
-    let plugin = listed(&house, "echo").unwrap();
+    let plugin = listed(&runtime, "echo").unwrap();
     assert_eq!((plugin["state"].as_str(), plugin["tier"].as_str()), (Some("loaded"), Some("process")));
 
     // The same bytes under another name are a duplicate; the running one is unharmed.
-    fs::copy(&file, house.home.path().join("plugins/twin.so")).unwrap();
-    assert!(refusal(&house, "twin.so").contains("[DUPLICATE]"));
+    fs::copy(&file, runtime.home.path().join("plugins/twin.so")).unwrap();
+    assert!(refusal(&runtime, "twin.so").contains("[DUPLICATE]"));
     call.get_mut().write_all(b"unharmed\n").unwrap();
     line.clear();
     call.read_line(&mut line).unwrap();
     assert_eq!(line, "unharmed\n");
 
-    fs::remove_file(house.home.path().join("plugins/twin.so")).unwrap();
+    fs::remove_file(runtime.home.path().join("plugins/twin.so")).unwrap();
     fs::remove_file(&file).unwrap();
-    until("it is gone", || listed(&house, "echo").is_none().then_some(()));
+    until("it is gone", || listed(&runtime, "echo").is_none().then_some(()));
     assert!(TcpStream::connect(at).is_err(), "its listener has ended");
-    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+    assert_eq!(runtime.chat("the rest goes on"), "the rest goes on");
 }
 
 #[test]
 fn a_file_that_is_copied_slowly_is_taken_once_and_whole() {
     let at = free_port();
-    let house = with_echo(at);
+    let runtime = with_echo(at);
     let bytes = fs::read(plugin_file("vestibule-echo-channel")).unwrap();
-    let mut file = fs::File::create(house.home.path().join("plugins/echo.so")).unwrap();
+    let mut file = fs::File::create(runtime.home.path().join("plugins/echo.so")).unwrap();
     for part in bytes.chunks(bytes.len() / 5 + 1) {
         file.write_all(part).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(150));
     }
-    house.wait_live("echo");
-    assert_eq!(house.log().matches("plugin loaded").count(), 1);
-    assert_eq!(house.log().matches("was not loaded").count(), 0);
+    runtime.wait_live("echo");
+    assert_eq!(runtime.log().matches("plugin loaded").count(), 1);
+    assert_eq!(runtime.log().matches("was not loaded").count(), 0);
 }
 
 #[test]
 fn files_that_are_no_plugins_are_refused_in_one_sentence() {
-    let house = House::new("").up();
-    let folder = house.home.path().join("plugins");
+    let runtime = Runtime::new("").up();
+    let folder = runtime.home.path().join("plugins");
     let whole = fs::read(plugin_file("vestibule-echo-channel")).unwrap();
     fs::write(folder.join("text.so"), "not a library").unwrap();
     fs::write(folder.join("empty.so"), "").unwrap();
@@ -149,21 +149,21 @@ fn files_that_are_no_plugins_are_refused_in_one_sentence() {
         ("open.so", "[WRITABLE]"),
         ("arm.so", "[WRONG_ARCH]"),
     ] {
-        let sentence = refusal(&house, name);
+        let sentence = refusal(&runtime, name);
         assert!(sentence.starts_with(&format!("Plugin {name} was not loaded: ")), "{sentence}");
         assert!(sentence.ends_with(code) && !sentence.contains('\n'), "{sentence}");
     }
     fs::copy(plugin_file("vestibule-terminal"), folder.join("terminal.so")).unwrap();
-    assert!(refusal(&house, "terminal.so").contains("which is built in"));
-    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+    assert!(refusal(&runtime, "terminal.so").contains("which is built in"));
+    assert_eq!(runtime.chat("the rest goes on"), "the rest goes on");
 }
 
 #[test]
 fn a_plugin_whose_config_does_not_fit_says_so() {
-    let house = House::new("[channels.echo.main]\nlissten = \"127.0.0.1:0\"\n").up();
-    fs::copy(plugin_file("vestibule-echo-channel"), house.home.path().join("plugins/echo.so")).unwrap();
+    let runtime = Runtime::new("[channels.echo.main]\nlissten = \"127.0.0.1:0\"\n").up();
+    fs::copy(plugin_file("vestibule-echo-channel"), runtime.home.path().join("plugins/echo.so")).unwrap();
     let reason = until("it is broken", || {
-        let channel = house.channel("echo");
+        let channel = runtime.channel("echo");
         (channel["state"] == "broken").then(|| channel["reason"].as_str().unwrap().to_owned())
     });
     assert!(reason.ends_with("which echo does not know; did you mean \"listen\"?"), "{reason}");

@@ -1,4 +1,4 @@
-//! The walk over the crash points: one life of a house ends at each of them, and the next life goes on by
+//! The walk over the crash points: one life of a runtime ends at each of them, and the next life goes on by
 //! itself. A point is any line `crash::point("…")` of the sources; SQLite's own steps come on top.
 
 use crate::power_cut::another_boot;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Houses that are tried side by side.
+/// Runtimes that are tried side by side.
 const AT_ONCE: usize = 6;
 
 fn points() -> Vec<String> {
@@ -60,37 +60,38 @@ fn crash_at(point: &str) -> bool {
     }
     traffic.settle(Duration::from_secs(30));
     // Another boot, and one file that is not what it was, with a journal that must not be believed.
-    traffic.house.kill();
-    another_boot(traffic.house.home.path());
-    let session = traffic.house.sessions().remove(0);
+    traffic.runtime.kill();
+    another_boot(traffic.runtime.home.path());
+    let session = traffic.runtime.sessions().remove(0);
     fs::write(session.join("inbound.db"), [0x77; 9000]).unwrap();
     fs::write(session.join("inbound.db-journal"), [0x77; 9000]).unwrap();
 
-    let log = traffic.house.log().len();
-    traffic.house.launch(&[("VESTIBULE_CRASH_POINT", point)]);
+    let log = traffic.runtime.log().len();
+    traffic.runtime.launch(&[("VESTIBULE_CRASH_POINT", point)]);
     // Old chats and new ones; each message is sent until it is taken, as a platform would.
     let begin = Instant::now();
     let mut unsent: Vec<u64> = (0..8).map(|_| traffic.number()).collect();
-    while !unsent.is_empty() && traffic.house.ended().is_none() && begin.elapsed() < Duration::from_secs(20) {
+    while !unsent.is_empty() && traffic.runtime.ended().is_none() && begin.elapsed() < Duration::from_secs(20)
+    {
         unsent.retain(|number| traffic.send_github(*number) != 200);
         std::thread::sleep(Duration::from_millis(10));
     }
     // A runner's or keeper's death is told a moment after everything is done.
     let inner = point.starts_with("runner") || point.starts_with("keeper");
     let died = |traffic: &Traffic| {
-        let text = traffic.house.log();
+        let text = traffic.runtime.log();
         tells_of_abort(&text[log..])
     };
     let quiet = Instant::now();
-    while traffic.house.ended().is_none() && quiet.elapsed() < Duration::from_secs(3) {
+    while traffic.runtime.ended().is_none() && quiet.elapsed() < Duration::from_secs(3) {
         if traffic.open() == 0 && (!inner || died(&traffic)) {
             break;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    let status = traffic.house.end();
+    let status = traffic.runtime.end();
     let reached = aborted(status) || died(&traffic);
-    let home = traffic.house.home.path().to_owned();
+    let home = traffic.runtime.home.path().to_owned();
     until("nobody is left", || processes_in(&home).is_empty().then_some(()));
 
     traffic.up();
@@ -105,7 +106,7 @@ fn crash_at(point: &str) -> bool {
     reached
 }
 
-/// Crashes at each of these, several houses at a time; answers those that were never reached.
+/// Crashes at each of these, several runtimes at a time; answers those that were never reached.
 fn walk(points: Vec<String>) -> Vec<String> {
     let (left, missed) = (Mutex::new(points), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {

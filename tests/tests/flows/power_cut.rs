@@ -11,7 +11,7 @@
 //!   can lose, so that a message may be answered again;
 //! - the boot ids on record become those of another boot.
 
-use crate::support::{House, Terminal, rows, until};
+use crate::support::{Runtime, Terminal, rows, until};
 use crate::traffic::{Dice, Traffic, children, in_full};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -142,21 +142,21 @@ fn cut_power(
     dice: &mut Dice,
     seen: &mut HashMap<&'static str, usize>,
 ) {
-    let house = traffic.house.pid();
-    let keepers = children(house);
+    let runtime = traffic.runtime.pid();
+    let keepers = children(runtime);
     let runners: Vec<u32> = keepers.iter().flat_map(|keeper| children(*keeper)).collect();
-    let all = [&[house][..], &keepers, &runners].concat();
+    let all = [&[runtime][..], &keepers, &runners].concat();
     let _ = Command::new("kill").arg("-9").args(all.iter().map(u32::to_string)).output().unwrap();
-    traffic.house.kill();
+    traffic.runtime.kill();
     let lives = |pid: &u32| Path::new(&format!("/proc/{pid}/cwd")).read_link().is_ok();
     until("everything has ended", || (!all.iter().any(lives)).then_some(()));
 
-    let home = traffic.house.home.path().to_owned();
+    let home = traffic.runtime.home.path().to_owned();
     if cut_central(&home, dice) {
         *seen.entry("the log had bytes that were not flushed").or_default() += 1;
     }
     another_boot(&home);
-    for session in traffic.house.sessions() {
+    for session in traffic.runtime.sessions() {
         let (inbound, outbound) = (session.join("inbound.db"), session.join("out/outbound.db"));
         let now = fs::read(&inbound);
         *seen.entry(spoil(&inbound, earlier, dice)).or_default() += 1;
@@ -205,34 +205,34 @@ fn what_was_acknowledged_survives_power_cuts() {
 /// them is delivered all the same, in this boot's first run and in its second.
 #[test]
 fn a_number_given_out_twice_loses_no_reply() {
-    let mut house = House::new("").up();
-    assert_eq!(house.chat("one"), "one");
-    house.stop();
-    let outbound = house.sessions()[0].join("out/outbound.db");
+    let mut runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("one"), "one");
+    runtime.stop();
+    let outbound = runtime.sessions()[0].join("out/outbound.db");
     let before = fs::read(&outbound).unwrap();
-    house.start();
+    runtime.start();
     // Five replies to one message: their numbers run ahead of the runtime's.
     let many = "<message to=\"terminal\">many</message>".repeat(5);
-    let answer = |house: &House, text: &str| {
+    let answer = |runtime: &Runtime, text: &str| {
         let command = format!("printf %s '{text}'");
-        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
     };
-    answer(&house, &many);
-    let mut client = Terminal::connect(&house, false);
+    answer(&runtime, &many);
+    let mut client = Terminal::connect(&runtime, false);
     client.say("two");
     for _ in 0..5 {
         assert_eq!(client.reply(), "many");
     }
     drop(client);
     let highest = rows::<i64>(&outbound, "SELECT MAX(seq) FROM messages_out")[0];
-    house.stop();
+    runtime.stop();
     fs::write(&outbound, before).unwrap();
-    another_boot(house.home.path());
-    house.start();
+    another_boot(runtime.home.path());
+    runtime.start();
     for text in ["three", "four"] {
         // The change ends the runner, so the next one has a keeper of its own.
-        answer(&house, text);
-        assert_eq!(house.chat(text), text);
+        answer(&runtime, text);
+        assert_eq!(runtime.chat(text), text);
     }
     let again = rows::<i64>(&outbound, "SELECT MAX(seq) FROM messages_out")[0];
     assert!(again <= highest, "the test reuses no number: {again} after {highest}");

@@ -2,7 +2,7 @@
 //! as the operator, and the agent finds the answer in its file.
 
 use crate::bot_api::{BotApi, TOKEN};
-use crate::support::{Api, House, Terminal, asker, binary, plugin_file, request, sign, until};
+use crate::support::{Api, Runtime, Terminal, asker, binary, plugin_file, request, sign, until};
 use serde_json::{Value, json};
 
 /// The crash point of answers.
@@ -11,32 +11,41 @@ pub const CRASH_POINT: &str = "answer: it is on record, its channel does not kno
 /// What a channel without buttons shows.
 const NUMBERED: &str = "Deploy\n\nNow?\n\n1. Yes\n2. No\n\nAnswer with a number or with the words beside it.";
 
-fn asks(house: &House) {
+fn asks(runtime: &Runtime) {
     let command = format!("'{}'", asker().display());
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
 }
 
-fn on_telegram(api: &BotApi, more: &str) -> House {
+fn on_telegram(api: &BotApi, more: &str) -> Runtime {
     let telegram =
         format!("[channels.telegram.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\napi_root = \"{}\"\n", api.url);
-    let mut house = House::new(&format!("{more}{telegram}")).env("TEST_TOKEN", TOKEN);
+    let mut runtime = Runtime::new(&format!("{more}{telegram}")).env("TEST_TOKEN", TOKEN);
     if more.contains("[plugins.telegram]") {
-        let plugins = house.home.path().join("plugins");
+        let plugins = runtime.home.path().join("plugins");
         std::fs::create_dir(&plugins).unwrap();
         std::fs::copy(plugin_file("vestibule-telegram"), plugins.join("telegram.so")).unwrap();
     }
-    house.start_with("telegram");
-    asks(&house);
-    house.ok(&["wiring", "create", "--agent", "assistant", "--channel", "telegram", "--chat", "telegram:7"]);
-    house
+    runtime.start_with("telegram");
+    asks(&runtime);
+    runtime.ok(&[
+        "wiring",
+        "create",
+        "--agent",
+        "assistant",
+        "--channel",
+        "telegram",
+        "--chat",
+        "telegram:7",
+    ]);
+    runtime
 }
 
 fn heard(api: &BotApi, words: &str) {
     until(words, || api.texts().iter().any(|text| text == words).then_some(()));
 }
 
-fn count(house: &House, sql: &str) -> i64 {
-    house.query(&format!("SELECT COUNT(*) FROM {sql}"))[0]
+fn count(runtime: &Runtime, sql: &str) -> i64 {
+    runtime.query(&format!("SELECT COUNT(*) FROM {sql}"))[0]
 }
 
 fn note(api: &BotApi, words: &str) {
@@ -44,11 +53,11 @@ fn note(api: &BotApi, words: &str) {
 }
 
 /// Nothing of an answer waits in the session any more.
-fn nothing_waits(house: &House) {
+fn nothing_waits(runtime: &Runtime) {
     until("both rows are done", || {
-        (count(house, "messages_in WHERE status = 'completed' AND id LIKE 'qr-%'") == 2).then_some(())
+        (count(runtime, "messages_in WHERE status = 'completed' AND id LIKE 'qr-%'") == 2).then_some(())
     });
-    assert_eq!(count(house, "messages_in WHERE id LIKE 'qr-%'"), 2);
+    assert_eq!(count(runtime, "messages_in WHERE id LIKE 'qr-%'"), 2);
 }
 
 #[test]
@@ -60,7 +69,7 @@ fn a_tapped_button_reaches_the_agent() {
 }
 
 /// A question is asked and answered; who may not answer it does not.
-fn tapped(api: &BotApi, mut house: House) {
+fn tapped(api: &BotApi, mut runtime: Runtime) {
     api.say(7, "ask one");
     let (chat, message, shown) = until("the question is there", || api.buttons());
     assert_eq!((chat, shown.text.as_str()), (7, "Deploy\n\nNow?"));
@@ -71,7 +80,7 @@ fn tapped(api: &BotApi, mut house: House) {
 
     // Whoever knows a token, and is elsewhere, or makes one up, changes nothing.
     api.say(8, "stranger");
-    until("the other chat is known", || (count(&house, "drops") > 0).then_some(()));
+    until("the other chat is known", || (count(&runtime, "drops") > 0).then_some(()));
     api.store().shown.insert((8, 3), shown.clone());
     api.tap(8, 8, 3, no);
     note(api, "This question is not for you.");
@@ -80,20 +89,20 @@ fn tapped(api: &BotApi, mut house: House) {
     api.store().shown.insert((7, message), shown.clone());
 
     // The question outlives a restart, and the agent that asked is started anew.
-    house.stop();
-    house.start_with("telegram");
-    until("it waits again", || (house.log().matches("runner started").count() == 2).then_some(()));
+    runtime.stop();
+    runtime.start_with("telegram");
+    until("it waits again", || (runtime.log().matches("runner started").count() == 2).then_some(()));
     api.tap(7, 7, message, no);
     heard(api, "answer: n by 7");
     note(api, "Not now");
     let content: Value = serde_json::from_str(
-        &house.query::<String>("SELECT content FROM messages_in WHERE kind = 'system'")[0],
+        &runtime.query::<String>("SELECT content FROM messages_in WHERE kind = 'system'")[0],
     )
     .unwrap();
     let want =
         json!({ "type": "question_response", "questionId": "msg-one", "selectedOption": "n", "userId": "7" });
     assert_eq!(content, want);
-    nothing_waits(&house);
+    nothing_waits(&runtime);
     until("the buttons are gone", || {
         let now = api.store().shown[&(7, message)].clone();
         (now.buttons.is_empty() && now.text.ends_with("\n\n\u{2192} Not now")).then_some(())
@@ -106,22 +115,22 @@ fn tapped(api: &BotApi, mut house: House) {
     });
     api.tap(7, 7, message, yes);
     note(api, "It was answered before: Not now");
-    assert_eq!(count(&house, "messages_in WHERE kind = 'system'"), 1);
-    assert_eq!(house.json(&["question", "list"]), json!([]));
+    assert_eq!(count(&runtime, "messages_in WHERE kind = 'system'"), 1);
+    assert_eq!(runtime.json(&["question", "list"]), json!([]));
 }
 
 #[test]
 fn who_answers_in_words_is_understood_where_there_are_no_buttons() {
-    let house = House::new("").up();
-    asks(&house);
-    let mut terminal = Terminal::connect(&house, true);
+    let runtime = Runtime::new("").up();
+    asks(&runtime);
+    let mut terminal = Terminal::connect(&runtime, true);
     terminal.say("ask one");
     assert_eq!(terminal.reply(), NUMBERED);
     terminal.say("what do you mean?");
     terminal.say(" 2 ");
     assert_eq!(terminal.reply(), "answer: n by local");
     assert_eq!(terminal.reply(), "heard", "what was no answer is a message");
-    nothing_waits(&house);
+    nothing_waits(&runtime);
 
     // Two are open: a number says too little, and is a message.
     terminal.say("ask two 2");
@@ -130,18 +139,18 @@ fn who_answers_in_words_is_understood_where_there_are_no_buttons() {
     terminal.say("ask three");
     assert_eq!(terminal.reply(), NUMBERED);
     terminal.say("1");
-    assert_eq!(count(&house, "messages_in WHERE content LIKE '%\"text\":\"1\"%'"), 1);
+    assert_eq!(count(&runtime, "messages_in WHERE content LIKE '%\"text\":\"1\"%'"), 1);
 
     // The operator sees both, and answers one: the other is understood in words again.
-    let open = house.json(&["question", "list"]);
+    let open = runtime.json(&["question", "list"]);
     let words = |question: &Value| (question["title"].clone(), question["options"].clone());
     assert_eq!(words(&open[1]), (json!("Deploy"), json!(["Yes", "No"])));
     let id = open[0]["id"].as_str().unwrap();
-    assert!(house.ok(&["question", "list"]).contains(id));
-    let refused = house.run(&["question", "answer", id, "maybe"]);
+    assert!(runtime.ok(&["question", "list"]).contains(id));
+    let refused = runtime.run(&["question", "answer", id, "maybe"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("choose one of: Yes, No"), "{refused:?}");
-    house.ok(&["question", "answer", id, "yes"]);
-    let twice = house.run(&["question", "answer", id, "no"]);
+    runtime.ok(&["question", "answer", id, "yes"]);
+    let twice = runtime.run(&["question", "answer", id, "no"]);
     assert!(String::from_utf8_lossy(&twice.stderr).contains("answered before"), "{twice:?}");
     terminal.say("yes");
     assert_eq!(terminal.reply(), "answer: Yes by local");
@@ -150,14 +159,14 @@ fn who_answers_in_words_is_understood_where_there_are_no_buttons() {
 #[test]
 fn who_waits_no_longer_is_told_in_words() {
     let api = BotApi::start();
-    let house = on_telegram(&api, "runner_idle_seconds = 1\n");
+    let runtime = on_telegram(&api, "runner_idle_seconds = 1\n");
     api.say(7, "ask one 1");
     heard(&api, "Question timed out after 1s");
-    until("the runner has gone", || (count(&house, "sessions WHERE running") == 0).then_some(()));
+    until("the runner has gone", || (count(&runtime, "sessions WHERE running") == 0).then_some(()));
     let (_, message, shown) = api.buttons().unwrap();
     api.tap(7, 7, message, &shown.buttons[0].1);
     heard(&api, "told: \u{201c}Deploy\u{201d}: Yes");
-    nothing_waits(&house);
+    nothing_waits(&runtime);
 }
 
 #[test]
@@ -168,16 +177,16 @@ fn a_comment_on_github_answers_in_its_thread_only() {
         _ => (404, json!({ "message": "Not Found" })),
     });
     let config = "[channels.github.main]\ntoken = { env = \"TEST_TOKEN\" }\nwebhook_secret = { env = \"TEST_SECRET\" }\n";
-    let house = House::new(config)
+    let runtime = Runtime::new(config)
         .env("TEST_TOKEN", "ghp_x")
         .env("TEST_SECRET", "s")
         .env("GITHUB_API_URL", &api.url)
         .up();
-    house.wait_live("github");
-    asks(&house);
+    runtime.wait_live("github");
+    asks(&runtime);
     let wiring = ["wiring", "create", "--agent", "assistant", "--channel", "github", "--chat"];
-    house.ok(&[&wiring[..], &["github:acme/app", "--pattern", "."]].concat());
-    let at = house.listening();
+    runtime.ok(&[&wiring[..], &["github:acme/app", "--pattern", "."]].concat());
+    let at = runtime.listening();
     let mut number = 100;
     let mut comment = |issue: i64, text: &str| {
         number += 1;
@@ -218,15 +227,15 @@ fn a_comment_on_github_answers_in_its_thread_only() {
 #[test]
 fn modules_review_a_question_and_screen_its_answer() {
     let api = BotApi::start();
-    let house = on_telegram(&api, "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\n");
-    std::fs::copy(plugin_file("vestibule-guard"), house.home.path().join("plugins/guard.so")).unwrap();
-    until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
+    let runtime = on_telegram(&api, "[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\n");
+    std::fs::copy(plugin_file("vestibule-guard"), runtime.home.path().join("plugins/guard.so")).unwrap();
+    until("the module is live", || runtime.log().contains("module is live module=\"guard\"").then_some(()));
 
     api.say(7, "ask one 60 in_rude");
     let (_, message, shown) = until("the question is there", || api.buttons());
     api.tap(7, 7, message, &shown.buttons[2].1);
     note(&api, "This question is not for you.");
-    let dropped = house.query::<String>("SELECT reason FROM drops WHERE platform_id = 'telegram:7'");
+    let dropped = runtime.query::<String>("SELECT reason FROM drops WHERE platform_id = 'telegram:7'");
     assert!(dropped[0].contains("rude"), "{dropped:?}");
     api.tap(7, 7, message, &shown.buttons[1].1);
     heard(&api, "answer: n by 7");
@@ -234,7 +243,7 @@ fn modules_review_a_question_and_screen_its_answer() {
     // Refused: nobody sees it, and nobody can answer it.
     api.say(7, "ask two 1 out_rude");
     heard(&api, "Question timed out after 1s");
-    assert_eq!(house.json(&["question", "list"]), json!([]));
+    assert_eq!(runtime.json(&["question", "list"]), json!([]));
     // Replaced: the words without what was taken out, and no buttons that would still say it.
     api.say(7, "ask three 1 out_old");
     let words = NUMBERED.replace("\n\nAnswer", "\n3. new\n\nAnswer");
@@ -270,7 +279,7 @@ fn said(api: &BotApi) -> Vec<String> {
 /// The step after which the question's buttons can be tapped.
 const SHOWN: &str = "delivery: the platform has it, nothing is on record";
 
-/// The house ends after each step that is on disk; the question is asked and answered once.
+/// The runtime ends after each step that is on disk; the question is asked and answered once.
 #[test]
 fn a_crash_between_a_question_and_its_answer_loses_neither() {
     if !cfg!(debug_assertions) {
@@ -284,9 +293,9 @@ fn a_crash_between_a_question_and_its_answer_loses_neither() {
         CRASH_POINT,
     ] {
         let api = BotApi::start();
-        let mut house = on_telegram(&api, "");
-        house.stop();
-        house.launch(&[("VESTIBULE_CRASH_POINT", &format!("{point}#1"))]);
+        let mut runtime = on_telegram(&api, "");
+        runtime.stop();
+        runtime.launch(&[("VESTIBULE_CRASH_POINT", &format!("{point}#1"))]);
         api.say(7, "ask one");
         let tap = || {
             let (_, message, shown) = api.buttons()?;
@@ -297,22 +306,22 @@ fn a_crash_between_a_question_and_its_answer_loses_neither() {
             if api.waiting() == 0 {
                 tap();
             }
-            house.ended().map(drop)
+            runtime.ended().map(drop)
         });
-        house.end();
-        // Once the platform has it, the tap may be on record before the step at which the house ends.
+        runtime.end();
+        // Once the platform has it, the tap may be on record before the step at which the runtime ends.
         if point != SHOWN {
-            let answered = count(&house, "questions WHERE answer = 1");
+            let answered = count(&runtime, "questions WHERE answer = 1");
             assert_eq!(answered, i64::from(point == CRASH_POINT), "{point}");
         }
-        house.start_with("telegram");
+        runtime.start_with("telegram");
         until(point, || {
             if api.waiting() == 0 {
                 tap();
             }
             (!said(&api).is_empty()).then_some(())
         });
-        nothing_waits(&house);
+        nothing_waits(&runtime);
         // Also the buttons of a message that came twice.
         until("no buttons are left", || {
             if api.waiting() == 0 {
@@ -320,7 +329,7 @@ fn a_crash_between_a_question_and_its_answer_loses_neither() {
             }
             api.buttons().is_none().then_some(())
         });
-        let counts = [count(&house, "questions"), count(&house, "messages_in WHERE kind = 'system'")];
+        let counts = [count(&runtime, "questions"), count(&runtime, "messages_in WHERE kind = 'system'")];
         assert_eq!(counts, [1, 1], "{point}");
         assert_eq!(said(&api).len(), 1, "{point}: {:?}", api.texts());
     }

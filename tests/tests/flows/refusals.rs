@@ -1,6 +1,6 @@
 //! Every refusal of the loader, with a real file for each: `docs/abi.md` has the table.
 
-use crate::support::{House, plugin_file, until};
+use crate::support::{Runtime, plugin_file, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -58,8 +58,8 @@ fn note(name: &str) -> String {
     )
 }
 
-fn refusals(house: &House) -> Vec<(String, String)> {
-    let list = house.json(&["plugin", "list"]);
+fn refusals(runtime: &Runtime) -> Vec<(String, String)> {
+    let list = runtime.json(&["plugin", "list"]);
     let refused = list.as_array().unwrap().iter().filter(|plugin| plugin["state"] == "refused");
     refused
         .map(|p| (p["name"].as_str().unwrap().to_owned(), p["reason"].as_str().unwrap().to_owned()))
@@ -159,10 +159,10 @@ fn files(folder: &Path) -> Vec<(&'static str, &'static str)> {
 }
 
 fn every_refusal(tier: &str) {
-    let house = House::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
-    let table = files(&house.home.path().join("plugins"));
+    let runtime = Runtime::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
+    let table = files(&runtime.home.path().join("plugins"));
     let told = until("every file is refused", || {
-        let told = refusals(&house);
+        let told = refusals(&runtime);
         (told.len() >= table.len()).then_some(told)
     });
     for (name, code) in &table {
@@ -173,25 +173,25 @@ fn every_refusal(tier: &str) {
         // One sentence of fact and one of remedy, in one line.
         assert!(!why.contains('\n') && why.len() < 600, "{why}");
     }
-    assert_eq!(house.chat("the rest goes on"), "the rest goes on");
+    assert_eq!(runtime.chat("the rest goes on"), "the rest goes on");
 
     // The file that works, beside all those that do not.
-    fs::write(house.home.path().join("plugins/good.so"), odd()).unwrap();
+    fs::write(runtime.home.path().join("plugins/good.so"), odd()).unwrap();
     until("the good one is loaded", || {
-        let list = house.json(&["plugin", "list"]);
+        let list = runtime.json(&["plugin", "list"]);
         let mut loaded =
             list.as_array().unwrap().iter().filter(|p| p["name"] == "odd" && p["state"] == "loaded");
         loaded.next().map(|plugin| assert_eq!(plugin["tier"], tier))
     });
     // The same name with another channel type, and the same channel type with another name.
     let twin = patched(odd(), "\"channel_type\":\"odd\"", "\"channel_type\":\"add\"");
-    fs::write(house.home.path().join("plugins/name.so"), twin).unwrap();
+    fs::write(runtime.home.path().join("plugins/name.so"), twin).unwrap();
     let twin = patched(odd(), "{\"name\":\"odd\"", "{\"name\":\"add\"");
-    fs::write(house.home.path().join("plugins/type.so"), twin).unwrap();
+    fs::write(runtime.home.path().join("plugins/type.so"), twin).unwrap();
     for (name, words) in
         [("name.so", "the same name (odd) as good.so"), ("type.so", "the same channel type (odd) as good.so")]
     {
-        let why = until(name, || refusals(&house).into_iter().find(|(file, _)| file == name));
+        let why = until(name, || refusals(&runtime).into_iter().find(|(file, _)| file == name));
         assert!(why.1.contains(words) && why.1.ends_with("[DUPLICATE]"), "{why:?}");
     }
 }
@@ -211,24 +211,24 @@ fn every_refusal_in_process() {
 #[test]
 fn a_verb_of_a_newer_level_is_answered_unsupported() {
     for tier in ["process", "in-process"] {
-        let house = House::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
-        fs::write(house.home.path().join("plugins/odd.so"), failing('u')).unwrap();
-        until("it is answered", || house.log().contains("teleport is answered 4").then_some(()));
+        let runtime = Runtime::new(&format!("[plugins.odd]\ntier = \"{tier}\"\n")).up();
+        fs::write(runtime.home.path().join("plugins/odd.so"), failing('u')).unwrap();
+        until("it is answered", || runtime.log().contains("teleport is answered 4").then_some(()));
     }
 }
 
 #[test]
 fn a_folder_that_others_can_write_is_not_read() {
-    let house = House::new("").up();
-    let folder = house.home.path().join("plugins");
+    let runtime = Runtime::new("").up();
+    let folder = runtime.home.path().join("plugins");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     fs::write(folder.join("good.so"), odd()).unwrap();
     until("the folder is refused", || {
-        refusals(&house).iter().find(|(_, why)| why.ends_with("[DIR_WRITABLE]")).map(drop)
+        refusals(&runtime).iter().find(|(_, why)| why.ends_with("[DIR_WRITABLE]")).map(drop)
     });
     let good = folder.join("good.so");
     let checked = || {
-        let (loads, whole) = report(&house, &good);
+        let (loads, whole) = report(&runtime, &good);
         (loads, whole["checks"][0]["words"].as_str().unwrap().to_owned())
     };
     let (loads, words) = checked();
@@ -239,12 +239,12 @@ fn a_folder_that_others_can_write_is_not_read() {
     if chown(&folder, Some(1234), None).is_ok() {
         fs::write(folder.join("again.so"), "").unwrap();
         until("the folder is refused", || {
-            refusals(&house).iter().find(|(_, why)| why.ends_with("[DIR_OWNER]")).map(drop)
+            refusals(&runtime).iter().find(|(_, why)| why.ends_with("[DIR_OWNER]")).map(drop)
         });
         ours_alone();
         let (loads, words) = checked();
         assert!(!loads && words.ends_with("[DIR_OWNER]"), "{words}");
-        assert!(!house.log().contains("plugin loaded"));
+        assert!(!runtime.log().contains("plugin loaded"));
         chown(&folder, Some(me), None).unwrap();
     } else {
         eprintln!("SKIPPED: a folder of another owner; run it as root");
@@ -252,14 +252,14 @@ fn a_folder_that_others_can_write_is_not_read() {
     }
     assert!(checked().0);
     fs::write(folder.join("again.so"), "").unwrap();
-    until("the file is loaded", || house.log().contains("plugin loaded").then_some(()));
+    until("the file is loaded", || runtime.log().contains("plugin loaded").then_some(()));
 }
 
 /// Somebody writes to it for as long as it is read.
 #[test]
 fn a_file_that_changes_while_it_is_read_is_not_judged() {
-    let house = House::new("");
-    let file = house.home.path().join("growing.so");
+    let runtime = Runtime::new("");
+    let file = runtime.home.path().join("growing.so");
     let open = fs::File::create(&file).unwrap();
     let (stop, size) = (AtomicBool::new(false), 128 * 1024 * 1024);
     open.set_len(size).unwrap();
@@ -270,42 +270,42 @@ fn a_file_that_changes_while_it_is_read_is_not_judged() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        let (loads, whole) = report(&house, &file);
+        let (loads, whole) = report(&runtime, &file);
         stop.store(true, Ordering::Relaxed);
         assert!(!loads && said(&whole, "file").1.ends_with("[CHANGING]"), "{whole}");
     });
-    assert!(said(&report(&house, &file).1, "file").1.ends_with("[NOT_ELF]"));
+    assert!(said(&report(&runtime, &file).1, "file").1.ends_with("[NOT_ELF]"));
 }
 
 #[test]
 fn without_room_for_its_copy_a_file_is_refused_until_there_is_some() {
-    let house = House::new("").up();
-    let copies = house.home.path().join("cache/plugins");
+    let runtime = Runtime::new("").up();
+    let copies = runtime.home.path().join("cache/plugins");
     fs::remove_dir(&copies).unwrap();
     fs::write(&copies, "").unwrap(); // root may write to any folder, so it is none
-    let file = house.home.path().join("plugins/odd.so");
+    let file = runtime.home.path().join("plugins/odd.so");
     fs::write(&file, odd()).unwrap();
-    let why = until("it is refused", || refusals(&house).pop()).1;
+    let why = until("it is refused", || refusals(&runtime).pop()).1;
     assert!(why.contains(copies.to_str().unwrap()) && why.ends_with("[COPY]"), "{why}");
     fs::remove_file(&copies).unwrap();
     fs::create_dir(&copies).unwrap();
     fs::write(&file, odd()).unwrap();
-    until("it is loaded", || house.log().contains("plugin loaded").then_some(()));
+    until("it is loaded", || runtime.log().contains("plugin loaded").then_some(()));
 }
 
 /// A limit that no kernel sets. Whoever cannot be confined has no process; inside the runtime it was not to be.
 #[test]
 fn what_cannot_be_confined_runs_in_process_only() {
-    let house = |tier: &str| {
+    let runtime = |tier: &str| {
         let config = format!("[plugins.odd]\nopen_files = {}\ntier = \"{tier}\"\n", u32::MAX);
-        let house = House::new(&config).up();
-        fs::write(house.home.path().join("plugins/odd.so"), odd()).unwrap();
-        house
+        let runtime = Runtime::new(&config).up();
+        fs::write(runtime.home.path().join("plugins/odd.so"), odd()).unwrap();
+        runtime
     };
-    let outside = house("process");
+    let outside = runtime("process");
     let why = until("it is refused", || refusals(&outside).pop()).1;
     assert!(why.contains("cannot be confined") && why.ends_with("[CONFINE]"), "{why}");
-    let inside = house("in-process");
+    let inside = runtime("in-process");
     until("it is loaded", || inside.log().contains("plugin loaded").then_some(()));
 }
 
@@ -346,8 +346,8 @@ fn the_table_names_every_code() {
     assert_eq!(untested, BTreeSet::new(), "no test has these answered");
 }
 
-fn report(house: &House, file: &Path) -> (bool, Value) {
-    let output = house.run(&["plugin", "check", file.to_str().unwrap(), "--json"]);
+fn report(runtime: &Runtime, file: &Path) -> (bool, Value) {
+    let output = runtime.run(&["plugin", "check", file.to_str().unwrap(), "--json"]);
     (output.status.success(), serde_json::from_slice(&output.stdout).unwrap())
 }
 
@@ -358,41 +358,41 @@ fn said(report: &Value, what: &str) -> (Option<bool>, String) {
 }
 
 #[test]
-fn check_says_what_the_loader_would_without_a_house() {
-    let house = House::new("");
+fn check_says_what_the_loader_would_without_a_runtime() {
+    let runtime = Runtime::new("");
     let aside = tempfile::tempdir().unwrap();
     let good = aside.path().join("good.so");
     fs::write(&good, odd()).unwrap();
-    let (loads, whole) = report(&house, &good);
+    let (loads, whole) = report(&runtime, &good);
     assert!(loads && whole["loads"] == true && whole["manifest"]["name"] == "odd", "{whole}");
     assert_eq!(said(&whole, "process").0, Some(true), "{whole}");
-    assert!(!house.home.path().join("cache").exists(), "it needs no home");
-    let words = house.ok(&["plugin", "check", good.to_str().unwrap()]);
+    assert!(!runtime.home.path().join("cache").exists(), "it needs no home");
+    let words = runtime.ok(&["plugin", "check", good.to_str().unwrap()]);
     assert!(words.contains("odd 1.2.3") && words.contains("ok  process"), "{words}");
 
     for (name, code) in files(aside.path()) {
         if name == "never.so" {
             continue; // it takes ten seconds
         }
-        let (loads, whole) = report(&house, &aside.path().join(name));
+        let (loads, whole) = report(&runtime, &aside.path().join(name));
         let refusal = whole["checks"].as_array().unwrap().iter().find(|check| check["ok"] == false);
         let refusal = refusal.unwrap_or_else(|| panic!("{name}: {whole}"));
         assert!(!loads && refusal["words"].as_str().unwrap().ends_with(code), "{name} wants {code}: {whole}");
     }
-    let output = house.run(&["plugin", "check", "/nowhere.so"]);
+    let output = runtime.run(&["plugin", "check", "/nowhere.so"]);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stdout).contains("[UNREADABLE]"));
 }
 
-/// No house runs: what is built in, and what lies in the plugins folder, is read and not opened.
+/// No runtime runs: what is built in, and what lies in the plugins folder, is read and not opened.
 #[test]
 fn check_says_who_has_its_place_already() {
-    let house = House::new("");
-    let config = house.home.path().join("vestibule.toml");
+    let runtime = Runtime::new("");
+    let config = runtime.home.path().join("vestibule.toml");
     let without = fs::read_to_string(&config).unwrap();
-    let (aside, folder) = (tempfile::tempdir().unwrap(), house.home.path().join("plugins"));
+    let (aside, folder) = (tempfile::tempdir().unwrap(), runtime.home.path().join("plugins"));
     fs::create_dir(&folder).unwrap();
     let place = |file: &Path| {
-        let (loads, whole) = report(&house, file);
+        let (loads, whole) = report(&runtime, file);
         let (ok, words) = said(&whole, "place");
         assert_eq!(Some(loads), ok, "{whole}");
         assert!(loads || words.ends_with("[DUPLICATE]"), "{whole}");
@@ -440,52 +440,54 @@ fn check_says_who_has_its_place_already() {
     assert!(place(&file("other.so", &other)).contains("no other plugin"), "odd.so is before typed.so");
     fs::remove_file(&inside).unwrap();
     assert!(place(&file("other.so", &other)).contains("the same channel type (add) as typed.so"));
-    let opened = fs::read_dir(house.home.path()).unwrap().flatten().map(|entry| entry.file_name());
+    let opened = fs::read_dir(runtime.home.path()).unwrap().flatten().map(|entry| entry.file_name());
     assert_eq!(opened.filter(|name| name == "cache").count(), 0, "nothing of the home is changed");
 }
 
 #[test]
 fn a_pinned_plugin_is_loaded_with_its_bytes_and_no_others() {
-    let house = House::new("require_trusted = true\n").up();
-    let file = house.home.path().join("plugins/odd.so");
+    let runtime = Runtime::new("require_trusted = true\n").up();
+    let file = runtime.home.path().join("plugins/odd.so");
     let refused = |code: &str| {
-        until(code, || refusals(&house).into_iter().find(|(_, why)| why.ends_with(code)).map(|(_, why)| why))
+        until(code, || {
+            refusals(&runtime).into_iter().find(|(_, why)| why.ends_with(code)).map(|(_, why)| why)
+        })
     };
     let loaded = || {
         until("it is loaded", || {
-            let list = house.json(&["plugin", "list"]);
+            let list = runtime.json(&["plugin", "list"]);
             list.as_array().unwrap().iter().find(|p| p["name"] == "odd" && p["state"] == "loaded").cloned()
         })
     };
     fs::write(&file, odd()).unwrap();
     let why = refused("[NOT_TRUSTED]");
-    // What the sentence says is what helps, and the running house hears of it.
+    // What the sentence says is what helps, and the running runtime hears of it.
     let command = why.split('`').nth(1).unwrap();
     let words: Vec<&str> = command.split(' ').skip(1).collect();
-    assert!(house.ok(&words).contains("odd is trusted"));
+    assert!(runtime.ok(&words).contains("odd is trusted"));
     let sha256 = loaded()["sha256"].as_str().unwrap().to_owned();
-    let lock = fs::read_to_string(house.home.path().join("plugins.lock")).unwrap();
+    let lock = fs::read_to_string(runtime.home.path().join("plugins.lock")).unwrap();
     assert!(lock.contains(&sha256) && lock.contains("name = \"odd\"\nfile = \"odd.so\""), "{lock}");
-    assert_eq!(fs::metadata(house.home.path().join("plugins.lock")).unwrap().mode_bits(), 0o600);
+    assert_eq!(fs::metadata(runtime.home.path().join("plugins.lock")).unwrap().mode_bits(), 0o600);
 
     // Other bytes: refused, and what was loaded runs on.
     let other = patched(odd(), "\"version\":\"1.2.3\"", "\"version\":\"6.6.6\"");
     fs::write(&file, &other).unwrap();
     refused("[PIN]");
     assert_eq!(loaded()["version"], "1.2.3");
-    house.ok(&["plugin", "trust", "odd"]);
+    runtime.ok(&["plugin", "trust", "odd"]);
     until("the new one is loaded", || (loaded()["version"] == "6.6.6").then_some(()));
 
     // Trusted no longer: it runs until it is loaded again.
-    house.ok(&["plugin", "untrust", "odd"]);
+    runtime.ok(&["plugin", "untrust", "odd"]);
     assert_eq!(loaded()["version"], "6.6.6");
-    let again = house.run(&["plugin", "reload", "odd"]);
+    let again = runtime.run(&["plugin", "reload", "odd"]);
     assert!(String::from_utf8_lossy(&again.stderr).contains("[NOT_TRUSTED]"));
-    assert!(!house.run(&["plugin", "untrust", "odd"]).status.success());
+    assert!(!runtime.run(&["plugin", "untrust", "odd"]).status.success());
 
     // A lock that cannot be read trusts nobody.
-    fs::write(house.home.path().join("plugins.lock"), "[[plugin]]\n").unwrap();
-    fs::write(house.home.path().join("plugins/other.so"), odd()).unwrap();
+    fs::write(runtime.home.path().join("plugins.lock"), "[[plugin]]\n").unwrap();
+    fs::write(runtime.home.path().join("plugins/other.so"), odd()).unwrap();
     refused("[LOCK]");
 }
 
@@ -502,15 +504,15 @@ impl Mode for fs::Metadata {
 /// Without `require_trusted` an unknown file is loaded, and a pinned one with other bytes is not.
 #[test]
 fn a_pin_holds_where_none_is_required() {
-    let house = House::new("");
-    fs::create_dir_all(house.home.path().join("plugins")).unwrap();
-    let file = house.home.path().join("plugins/odd.so");
+    let runtime = Runtime::new("");
+    fs::create_dir_all(runtime.home.path().join("plugins")).unwrap();
+    let file = runtime.home.path().join("plugins/odd.so");
     fs::write(&file, odd()).unwrap();
-    house.ok(&["plugin", "trust", "odd"]);
+    runtime.ok(&["plugin", "trust", "odd"]);
     fs::write(&file, patched(odd(), "\"version\":\"1.2.3\"", "\"version\":\"6.6.6\"")).unwrap();
-    fs::copy(plugin_file("vestibule-faulty"), house.home.path().join("plugins/faulty.so")).unwrap();
-    let house = house.up();
-    let why = until("it is refused", || refusals(&house).first().cloned());
+    fs::copy(plugin_file("vestibule-faulty"), runtime.home.path().join("plugins/faulty.so")).unwrap();
+    let runtime = runtime.up();
+    let why = until("it is refused", || refusals(&runtime).first().cloned());
     assert!(why.0 == "odd.so" && why.1.ends_with("[PIN]"), "{why:?}");
-    until("the other is loaded", || house.log().contains("plugin loaded").then_some(()));
+    until("the other is loaded", || runtime.log().contains("plugin loaded").then_some(()));
 }

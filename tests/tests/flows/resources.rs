@@ -1,8 +1,8 @@
 //! What is shared with others: processors, and what a user has only so many of.
 
-use crate::escape::{greedy_house, is_ended};
+use crate::escape::{greedy_runtime, is_ended};
 use crate::support::{
-    House, Terminal, binary, keeper_of, parent_of, plugin_file, programs, sandboxes, until, users,
+    Runtime, Terminal, binary, keeper_of, parent_of, plugin_file, programs, sandboxes, until, users,
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,45 +37,45 @@ fn everywhere() -> Vec<(Option<u32>, &'static str)> {
 }
 
 #[test]
-fn a_run_is_a_session_of_its_own_and_weighs_less_than_the_house() {
+fn a_run_is_a_session_of_its_own_and_weighs_less_than_the_runtime() {
     for (user, sandbox) in everywhere() {
-        let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).of_user(user).up();
-        let (own, first) = (format!("sleep 603.{}", house.pid()), format!("sleep 604.{}", house.pid()));
+        let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n")).of_user(user).up();
+        let (own, first) = (format!("sleep 603.{}", runtime.pid()), format!("sleep 604.{}", runtime.pid()));
         let command = format!("sh -c 'setsid {own} & exec {first}'");
-        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
-        Terminal::connect(&house, false).say("sleep");
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+        Terminal::connect(&runtime, false).say("sleep");
         let find = |line: &str| until("the program sleeps", || programs(line).pop());
         let (own, first) = (find(&own), find(&first));
-        let house_itself = house.pid().to_string();
-        let warden = keeper_of(&house_itself);
+        let runtime_itself = runtime.pid().to_string();
+        let warden = keeper_of(&runtime_itself);
         for keeper in [&warden, &keeper_of(&warden)] {
-            assert_eq!(nice(keeper), nice(&house_itself), "{sandbox}: a keeper keeps its weight");
-            assert_eq!(session(keeper), session(&house_itself), "{sandbox}");
+            assert_eq!(nice(keeper), nice(&runtime_itself), "{sandbox}: a keeper keeps its weight");
+            assert_eq!(session(keeper), session(&runtime_itself), "{sandbox}");
         }
-        assert_ne!(session(&first), session(&house_itself), "{sandbox}");
+        assert_ne!(session(&first), session(&runtime_itself), "{sandbox}");
         assert_ne!(session(&first), session(&own), "{sandbox}: a program may begin another");
         let less = |nice: i64, steps: i64| (nice + steps).min(19);
         let runner = parent_of(&first).unwrap();
         assert_eq!(
             nice(&runner),
-            less(nice(&house_itself), 5),
+            less(nice(&runtime_itself), 5),
             "{sandbox}: the runner is before its programs"
         );
         for program in [&first, &own] {
-            assert_eq!(nice(program), less(nice(&house_itself), 10), "{sandbox}");
-            if let Some(ours) = nice_of_session(&house_itself) {
+            assert_eq!(nice(program), less(nice(&runtime_itself), 10), "{sandbox}");
+            if let Some(ours) = nice_of_session(&runtime_itself) {
                 // In `bwrap`, whose own session is the first, these are two others that share.
                 let steps = if sandbox == "bwrap" { 8 } else { 5 };
                 let lowered = || (nice_of_session(program) == Some(less(ours, steps))).then_some(());
                 until(&format!("{sandbox}: the session weighs less"), lowered);
             }
         }
-        let said = house.json(&["status"])["processors"].as_str().unwrap().to_owned();
-        assert!(said.contains("the house's"), "{said}");
+        let said = runtime.json(&["status"])["processors"].as_str().unwrap().to_owned();
+        assert!(said.contains("the runtime's"), "{said}");
     }
 }
 
-/// Starts the house in a user namespace in which there are only so many.
+/// Starts the runtime in a user namespace in which there are only so many.
 fn limited(home: &Path, what: &str, most: u32) -> std::path::PathBuf {
     let limit = format!("echo {most} >/proc/sys/user/{what}; exec \"$0\" \"$@\"");
     let script = home.join("limited.sh");
@@ -93,52 +93,52 @@ fn without_watches_everything_looks_instead() {
     for (limit, what) in
         [("max_inotify_instances", "inotify instances"), ("max_inotify_watches", "inotify watches")]
     {
-        let house = House::new("sandbox = \"process\"\n");
-        let script = limited(house.home.path(), limit, 0);
-        let house = house.program(&script).up();
+        let runtime = Runtime::new("sandbox = \"process\"\n");
+        let script = limited(runtime.home.path(), limit, 0);
+        let runtime = runtime.program(&script).up();
         for text in ["hello", "again", "and again"] {
-            assert_eq!(house.chat(text), text, "{limit}");
+            assert_eq!(runtime.chat(text), text, "{limit}");
         }
-        assert!(!house.log().contains("its keeper failed"), "{limit}: {}", house.log());
-        let status = house.json(&["status"]);
+        assert!(!runtime.log().contains("its keeper failed"), "{limit}: {}", runtime.log());
+        let status = runtime.json(&["status"]);
         let scarce = status["of_the_user"].as_array().unwrap().clone();
         let entry = scarce.iter().find(|entry| entry["what"] == what).unwrap();
-        // The verb is answered by the house, in its namespace.
+        // The verb is answered by the runtime, in its namespace.
         assert_eq!(entry["most"], 0, "{status}");
-        assert!(house.log().contains(&format!("of 0 {what}")), "{}", house.log());
-        let plugins = house.home.path().join("plugins");
+        assert!(runtime.log().contains(&format!("of 0 {what}")), "{}", runtime.log());
+        let plugins = runtime.home.path().join("plugins");
         fs::copy(plugin_file("vestibule-echo-channel"), plugins.join("echo.so")).unwrap();
-        until("the folder is scanned", || house.log().contains("plugin loaded").then_some(()));
+        until("the folder is scanned", || runtime.log().contains("plugin loaded").then_some(()));
         // When there are some again, the folder is watched.
         let give = format!("echo 100 >/proc/sys/user/{limit}");
-        let pid = house.pid().to_string();
+        let pid = runtime.pid().to_string();
         let enter = ["--user", "--preserve-credentials", "-t", &pid, "sh", "-c", &give];
         assert!(Command::new("nsenter").args(enter).status().unwrap().success());
-        until("the folder is watched", || house.log().contains("is watched again").then_some(()));
+        until("the folder is watched", || runtime.log().contains("is watched again").then_some(()));
     }
 }
 
-/// The house has one, a session two: with five the second session's would be one too few.
+/// The runtime has one, a session two: with five the second session's would be one too few.
 #[test]
 fn an_idle_runner_makes_room_when_inotify_instances_run_low() {
-    let house = House::new("sandbox = \"process\"\n");
-    let script = limited(house.home.path(), "max_inotify_instances", 5);
-    let house = house.program(&script).up();
-    house.ok(&["agent", "create", "other", "--provider", "echo"]);
-    assert_eq!(house.chat("hello"), "hello");
-    house.ok(&["messaging-group", "delete", "local"]);
-    house.ok(&["wiring", "create", "--agent", "other", "--channel", "terminal", "--chat", "local"]);
-    assert_eq!(house.chat("hello you"), "hello you");
+    let runtime = Runtime::new("sandbox = \"process\"\n");
+    let script = limited(runtime.home.path(), "max_inotify_instances", 5);
+    let runtime = runtime.program(&script).up();
+    runtime.ok(&["agent", "create", "other", "--provider", "echo"]);
+    assert_eq!(runtime.chat("hello"), "hello");
+    runtime.ok(&["messaging-group", "delete", "local"]);
+    runtime.ok(&["wiring", "create", "--agent", "other", "--channel", "terminal", "--chat", "local"]);
+    assert_eq!(runtime.chat("hello you"), "hello you");
     until("the first runner ends", || {
-        (house.query::<i64>("SELECT COUNT(*) FROM sessions WHERE running") == [1]).then_some(())
+        (runtime.query::<i64>("SELECT COUNT(*) FROM sessions WHERE running") == [1]).then_some(())
     });
-    assert!(house.log().contains("gives way to another"), "{}", house.log());
+    assert!(runtime.log().contains("gives way to another"), "{}", runtime.log());
 }
 
 #[test]
 fn who_fills_the_kernel_with_watches_is_ended() {
     for sandbox in sandboxes() {
-        is_ended(&greedy_house(None, sandbox, ""), sandbox, "watches", 70_000, "watches and locks");
+        is_ended(&greedy_runtime(None, sandbox, ""), sandbox, "watches", 70_000, "watches and locks");
     }
 }
 
@@ -149,8 +149,8 @@ fn who_hides_what_it_has_open_is_measured_or_ended() {
         let is_root = user.is_none() && rustix::process::geteuid().is_root();
         let why = if is_root { "sandbox_memory_mb" } else { "hid what it has open" };
         for sandbox in sandboxes() {
-            let house = greedy_house(user, sandbox, "sandbox_memory_mb = 200\n");
-            is_ended(&house, sandbox, "hide", 300, why);
+            let runtime = greedy_runtime(user, sandbox, "sandbox_memory_mb = 200\n");
+            is_ended(&runtime, sandbox, "hide", 300, why);
         }
     }
 }
@@ -158,14 +158,14 @@ fn who_hides_what_it_has_open_is_measured_or_ended() {
 #[test]
 fn a_full_folder_of_an_agent_stops_its_session_until_there_is_room() {
     for (user, sandbox) in everywhere() {
-        let house =
-            House::new(&format!("sandbox = \"{sandbox}\"\nsandbox_agent_mb = 4\n")).of_user(user).up();
+        let runtime =
+            Runtime::new(&format!("sandbox = \"{sandbox}\"\nsandbox_agent_mb = 4\n")).of_user(user).up();
         let fill = "sh -c 'head -c 8000000 /dev/zero >big; sleep 60'";
-        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", fill]);
-        Terminal::connect(&house, false).say("fill");
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", fill]);
+        Terminal::connect(&runtime, false).say("fill");
         let quarantined = || {
             until(&format!("{sandbox}: it is quarantined"), || {
-                let session = house.json(&["session", "list"])[0].clone();
+                let session = runtime.json(&["session", "list"])[0].clone();
                 (session["state"] == "quarantined").then_some(session)
             })
         };
@@ -173,13 +173,13 @@ fn a_full_folder_of_an_agent_stops_its_session_until_there_is_room() {
         let why = session["reason"].as_str().unwrap();
         assert_eq!(why, "its agent's folder groups/assistant/ holds more than sandbox_agent_mb = 4 allows");
         let id = session["id"].as_str().unwrap();
-        house.ok(&["agent", "update", "assistant", "--command", "sleep 60"]);
-        house.ok(&["session", "release", id]);
+        runtime.ok(&["agent", "update", "assistant", "--command", "sleep 60"]);
+        runtime.ok(&["session", "release", id]);
         quarantined(); // there is no room yet
-        fs::remove_file(house.home.path().join("groups/assistant/big")).unwrap();
-        house.ok(&["agent", "update", "assistant", "--command", "echo better"]);
-        house.ok(&["session", "release", id]);
+        fs::remove_file(runtime.home.path().join("groups/assistant/big")).unwrap();
+        runtime.ok(&["agent", "update", "assistant", "--command", "echo better"]);
+        runtime.ok(&["session", "release", id]);
         let better = "SELECT COUNT(*) FROM deliveries WHERE json_extract(content, '$.text') = 'better'";
-        until(&format!("{sandbox}: it answers"), || (house.query::<i64>(better)[0] >= 1).then_some(()));
+        until(&format!("{sandbox}: it answers"), || (runtime.query::<i64>(better)[0] >= 1).then_some(()));
     }
 }

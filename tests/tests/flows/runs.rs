@@ -1,6 +1,6 @@
 //! What can go wrong with a run, and what becomes of the messages that were under way: with real runners.
 
-use crate::support::{House, Terminal, asker, hostile, keeper_of, programs, signal, until};
+use crate::support::{Runtime, Terminal, asker, hostile, keeper_of, programs, signal, until};
 use rusqlite::Connection;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ case "$all" in
     *) echo "heard $(echo "$all" | tr '\n' ' ' | sed 's/.*<message[^>]*>//; s/<.*//')" ;;
 esac"#;
 
-fn with_script(config: &str, time_limit: &str) -> House {
-    let house = House::new(&format!("sandbox = \"process\"\n{config}")).up();
-    let script = SCRIPT.replace("NUMBER", &house.pid().to_string());
+fn with_script(config: &str, time_limit: &str) -> Runtime {
+    let runtime = Runtime::new(&format!("sandbox = \"process\"\n{config}")).up();
+    let script = SCRIPT.replace("NUMBER", &runtime.pid().to_string());
     let command = format!("sh -c {}", shlex_quoted(&script));
-    house.ok(&[
+    runtime.ok(&[
         "agent",
         "update",
         "assistant",
@@ -29,12 +29,12 @@ fn with_script(config: &str, time_limit: &str) -> House {
         "--command",
         &command,
     ]);
-    house
+    runtime
 }
 
 /// The program that runs while its agent waits.
-fn waits(house: &House) -> String {
-    format!("sleep 61.{}", house.pid())
+fn waits(runtime: &Runtime) -> String {
+    format!("sleep 61.{}", runtime.pid())
 }
 
 fn shlex_quoted(text: &str) -> String {
@@ -45,84 +45,84 @@ fn open(file: &Path) -> Connection {
     Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap()
 }
 
-/// Changes the central database of a house that does not run. Its sessions' files are made anew from that.
-fn change(house: &House, sql: &str) {
-    open(&house.home.path().join("vestibule.db")).execute_batch(sql).unwrap();
-    for session in house.sessions() {
+/// Changes the central database of a runtime that does not run. Its sessions' files are made anew from that.
+fn change(runtime: &Runtime, sql: &str) {
+    open(&runtime.home.path().join("vestibule.db")).execute_batch(sql).unwrap();
+    for session in runtime.sessions() {
         let _ = std::fs::remove_file(session.join("inbound.db"));
     }
 }
 
-fn condition(house: &House) -> (String, String) {
-    let session = house.json(&["session", "list"])[0].clone();
+fn condition(runtime: &Runtime) -> (String, String) {
+    let session = runtime.json(&["session", "list"])[0].clone();
     let word = |key: &str| session[key].as_str().unwrap_or_default().to_owned();
     (word("state"), word("reason"))
 }
 
 /// The texts that went to the chat, in order.
-fn told(house: &House) -> Vec<String> {
-    house.query("SELECT json_extract(content, '$.text') FROM deliveries ORDER BY taken_at, seq")
+fn told(runtime: &Runtime) -> Vec<String> {
+    runtime.query("SELECT json_extract(content, '$.text') FROM deliveries ORDER BY taken_at, seq")
 }
 
 #[test]
 fn a_provider_that_hangs_is_ended_and_its_message_tried_again() {
     // Its settings allow it a second, and ten more to be ended by its runner, which hangs, too.
-    let house = with_script("turn_silence_seconds = 1\n", "1");
-    let mut client = Terminal::connect(&house, true);
+    let runtime = with_script("turn_silence_seconds = 1\n", "1");
+    let mut client = Terminal::connect(&runtime, true);
     let begin = Instant::now();
     client.say("hang");
     let failing =
-        until("its run is ended", || Some(condition(&house)).filter(|(state, _)| state == "failing"));
+        until("its run is ended", || Some(condition(&runtime)).filter(|(state, _)| state == "failing"));
     assert!(failing.1.contains("no sign of life for 11 s"), "{failing:?}");
     assert!(begin.elapsed() > Duration::from_secs(11), "not before its time: {:?}", begin.elapsed());
-    assert!(house.log().contains("its turn is stuck"), "the operator is told");
-    let status = house.json(&["status"]);
+    assert!(runtime.log().contains("its turn is stuck"), "the operator is told");
+    let status = runtime.json(&["status"]);
     assert_eq!((&status["sessions"]["failing"], &status["in_trouble"][0]["tries"]), (&1.into(), &1.into()));
     assert!(status["in_trouble"][0]["again_at"].is_string());
     // With its last try the chat is told, and what came after it is answered.
     client.say("next");
-    let mut house = house;
-    house.stop();
-    change(&house, "UPDATE messages_in SET tries = 5, process_after = 0 WHERE tries = 1");
-    house.start();
-    until("the next is answered", || told(&house).iter().any(|text| text == "heard next").then_some(()));
-    let told = told(&house);
+    let mut runtime = runtime;
+    runtime.stop();
+    change(&runtime, "UPDATE messages_in SET tries = 5, process_after = 0 WHERE tries = 1");
+    runtime.start();
+    until("the next is answered", || told(&runtime).iter().any(|text| text == "heard next").then_some(()));
+    let told = told(&runtime);
     assert!(told[0].contains("could not be answered") && told[0].contains("no sign of life"), "{told:?}");
     let asked = "SELECT status FROM messages_in WHERE \"trigger\" ORDER BY seq";
-    assert_eq!(house.query::<String>(asked), ["failed", "completed"]);
-    assert_eq!(condition(&house).0, "running", "and nothing fails any more");
+    assert_eq!(runtime.query::<String>(asked), ["failed", "completed"]);
+    assert_eq!(condition(&runtime).0, "running", "and nothing fails any more");
 }
 
 #[test]
 fn a_message_that_kills_its_runner_takes_nobody_along() {
-    let mut house = with_script("", "60");
-    let mut client = Terminal::connect(&house, true);
+    let mut runtime = with_script("", "60");
+    let mut client = Terminal::connect(&runtime, true);
     client.say("wait");
-    until("a turn is under way", || (!programs(&waits(&house)).is_empty()).then_some(()));
+    until("a turn is under way", || (!programs(&waits(&runtime)).is_empty()).then_some(()));
     ["a", "b", "boom", "d", "e"].iter().for_each(|text| client.say(text));
-    house.kill();
+    runtime.kill();
     drop(client);
-    change(&house, "UPDATE messages_in SET status = 'completed' WHERE content LIKE '%\"wait\"%'");
+    change(&runtime, "UPDATE messages_in SET status = 'completed' WHERE content LIKE '%\"wait\"%'");
     // A first run dies over all of them; from then on they are offered one at a time.
-    house.start();
+    runtime.start();
     let tried = "SELECT COUNT(*) FROM messages_in WHERE tries = 1";
-    until("a run dies over them", || (house.query::<i64>(tried)[0] >= 1).then_some(()));
-    house.stop();
-    assert_eq!(house.query::<i64>(tried), [5], "each of them may have been the reason");
+    until("a run dies over them", || (runtime.query::<i64>(tried)[0] >= 1).then_some(()));
+    runtime.stop();
+    assert_eq!(runtime.query::<i64>(tried), [5], "each of them may have been the reason");
     change(
-        &house,
+        &runtime,
         "UPDATE messages_in SET process_after = 0, tries = MIN(tries, 1) WHERE status = 'pending'",
     );
-    change(&house, "UPDATE messages_in SET tries = 5 WHERE content LIKE '%\"boom\"%'");
-    house.start();
-    until("the last is answered", || told(&house).iter().any(|text| text == "heard e").then_some(()));
-    let told = told(&house);
+    change(&runtime, "UPDATE messages_in SET tries = 5 WHERE content LIKE '%\"boom\"%'");
+    runtime.start();
+    until("the last is answered", || told(&runtime).iter().any(|text| text == "heard e").then_some(()));
+    let told = told(&runtime);
     assert_eq!(told.len(), 5, "{told:?}");
     assert_eq!([&told[0], &told[1], &told[3], &told[4]], ["heard a", "heard b", "heard d", "heard e"]);
     assert!(told[2].contains("could not be answered"), "{told:?}");
     let story = "SELECT status || ' ' || tries FROM messages_in WHERE \"trigger\" ORDER BY seq";
     assert_eq!(
-        house.query::<String>(story)[1..],
+        runtime.query::<String>(story)[1..],
         ["completed 1", "completed 1", "failed 6", "completed 1", "completed 1"],
         "only the one that killed its runner failed"
     );
@@ -130,9 +130,9 @@ fn a_message_that_kills_its_runner_takes_nobody_along() {
 
 #[test]
 fn a_tool_is_waited_for_as_long_as_its_runner_declared() {
-    let house = House::new("sandbox = \"process\"\nturn_silence_seconds = 1\n").up();
+    let runtime = Runtime::new("sandbox = \"process\"\nturn_silence_seconds = 1\n").up();
     let command = format!("{} tool 14000", asker().display());
-    house.ok(&[
+    runtime.ok(&[
         "agent",
         "update",
         "assistant",
@@ -144,9 +144,9 @@ fn a_tool_is_waited_for_as_long_as_its_runner_declared() {
         &command,
     ]);
     let begin = Instant::now();
-    Terminal::connect(&house, false).say("use it");
+    Terminal::connect(&runtime, false).say("use it");
     let (_, why) =
-        until("its run is ended", || Some(condition(&house)).filter(|(state, _)| state == "failing"));
+        until("its run is ended", || Some(condition(&runtime)).filter(|(state, _)| state == "failing"));
     assert!(why.contains("no sign of life for 14 s"), "{why}");
     assert!(begin.elapsed() > Duration::from_secs(14), "{:?}", begin.elapsed());
 }
@@ -156,31 +156,31 @@ fn a_tool_is_waited_for_as_long_as_its_runner_declared() {
 #[test]
 fn what_outlives_everything_is_ended_before_the_next_run() {
     for sandbox in ["process", "none"] {
-        let mut house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
-        let name = format!("{} outlive {}", hostile().display(), house.pid());
-        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &name]);
-        Terminal::connect(&house, false).say("hide");
-        let hidden = format!("{} hidden {}", hostile().display(), house.pid());
+        let mut runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        let name = format!("{} outlive {}", hostile().display(), runtime.pid());
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &name]);
+        Terminal::connect(&runtime, false).say("hide");
+        let hidden = format!("{} hidden {}", hostile().display(), runtime.pid());
         let survivor = until("it hides", || programs(&hidden).pop());
-        let warden = keeper_of(&house.pid().to_string());
+        let warden = keeper_of(&runtime.pid().to_string());
         let reader = keeper_of(&warden);
-        let all = [house.pid().to_string(), warden, reader];
+        let all = [runtime.pid().to_string(), warden, reader];
         all.iter().for_each(|pid| signal("STOP", pid));
         all.iter().for_each(|pid| signal("KILL", pid));
-        house.kill();
+        runtime.kill();
         assert_eq!(programs(&hidden), [survivor], "{sandbox}: it outlives them");
-        house.start();
+        runtime.start();
         until(&format!("{sandbox}: it is ended"), || programs(&hidden).is_empty().then_some(()));
         // Also when it tried to let go of its session's lock through what it had open: there is nothing.
-        assert!(!house.log().contains("another keeper holds"));
+        assert!(!runtime.log().contains("another keeper holds"));
     }
 }
 
 #[test]
 fn one_place_is_passed_on_and_an_idle_runner_gives_way() {
-    let house = with_script("runners_max = 1\n", "60");
-    house.ok(&["agent", "create", "second", "--provider", "echo"]);
-    house.ok(&[
+    let runtime = with_script("runners_max = 1\n", "60");
+    runtime.ok(&["agent", "create", "second", "--provider", "echo"]);
+    runtime.ok(&[
         "wiring",
         "create",
         "--agent",
@@ -192,7 +192,7 @@ fn one_place_is_passed_on_and_an_idle_runner_gives_way() {
         "--pattern",
         "^second",
     ]);
-    let mut client = Terminal::connect(&house, true);
+    let mut client = Terminal::connect(&runtime, true);
     client.say("one");
     assert_eq!(client.reply(), "heard one");
     // The first agent hears everything; its runner is idle when the second wants one, and later busy.
@@ -201,24 +201,24 @@ fn one_place_is_passed_on_and_an_idle_runner_gives_way() {
     replies.sort();
     assert_eq!(replies, ["heard second, one", "second, one"]);
     client.say("wait");
-    until("the first is busy", || (!programs(&waits(&house)).is_empty()).then_some(()));
+    until("the first is busy", || (!programs(&waits(&runtime)).is_empty()).then_some(()));
     client.say("second, two");
     let status = until("the second waits", || {
-        Some(house.json(&["status"])).filter(|status| status["runners"]["waiting"] == 1)
+        Some(runtime.json(&["status"])).filter(|status| status["runners"]["waiting"] == 1)
     });
     assert_eq!(status["runners"]["running"], 1);
     assert!(status["runners"]["reason"].as_str().unwrap().contains("`runners_max`"), "{status}");
-    signal("KILL", &programs(&waits(&house))[0]);
-    until("it gets the place", || told(&house).iter().any(|text| text == "second, two").then_some(()));
+    signal("KILL", &programs(&waits(&runtime))[0]);
+    until("it gets the place", || told(&runtime).iter().any(|text| text == "second, two").then_some(()));
 }
 
 #[test]
 fn a_session_that_waits_costs_one_idle_runner() {
-    let house = with_script("runners_max = 3\n", "60");
+    let runtime = with_script("runners_max = 3\n", "60");
     for name in ["second", "third", "late"] {
-        house.ok(&["agent", "create", name, "--provider", "echo"]);
+        runtime.ok(&["agent", "create", name, "--provider", "echo"]);
         let pattern = if name == "late" { "^late" } else { "^go" };
-        house.ok(&[
+        runtime.ok(&[
             "wiring",
             "create",
             "--agent",
@@ -231,14 +231,14 @@ fn a_session_that_waits_costs_one_idle_runner() {
             pattern,
         ]);
     }
-    let mut client = Terminal::connect(&house, true);
+    let mut client = Terminal::connect(&runtime, true);
     client.say("go");
     (0..3).for_each(|_| drop(client.reply()));
-    until("three are idle", || (house.json(&["status"])["sessions"]["running"] == 3).then_some(()));
+    until("three are idle", || (runtime.json(&["status"])["sessions"]["running"] == 3).then_some(()));
     client.say("late");
     (0..2).for_each(|_| drop(client.reply()));
     // The first agent hears it, too: it may have given way before, and then another gives way to it.
-    let idle = house.json(&["session", "list"]);
+    let idle = runtime.json(&["session", "list"]);
     let ended = idle.as_array().unwrap().iter().filter(|session| session["state"] == "idle").count();
     assert_eq!(ended, 1, "one gave way, and no other: {idle}");
 }
@@ -246,34 +246,34 @@ fn a_session_that_waits_costs_one_idle_runner() {
 /// A runner of another make never forgets what it acknowledged. The keeper has no file to sort that in.
 #[test]
 fn a_long_list_of_acknowledgements_is_read() {
-    let mut house = House::new("").up();
-    assert_eq!(house.chat("hello"), "hello");
-    house.stop();
-    open(&house.sessions()[0].join("out/outbound.db"))
+    let mut runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("hello"), "hello");
+    runtime.stop();
+    open(&runtime.sessions()[0].join("out/outbound.db"))
         .execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) \
              INSERT INTO processing_ack SELECT printf('%0300d', i), 'completed', '2026-01-01' FROM n",
         )
         .unwrap();
-    house.start();
-    Terminal::connect(&house, false).say("again");
-    until("it is answered", || told(&house).iter().any(|text| text == "again").then_some(()));
-    assert_eq!(condition(&house).0, "running");
+    runtime.start();
+    Terminal::connect(&runtime, false).say("again");
+    until("it is answered", || told(&runtime).iter().any(|text| text == "again").then_some(()));
+    assert_eq!(condition(&runtime).0, "running");
 }
 
 /// What only writing meets: the list of free pages runs in a circle.
 #[test]
 fn damage_that_only_the_runner_meets_is_a_reason_and_a_quarantine() {
-    let mut house = House::new("").up();
-    assert_eq!(house.chat("hello"), "hello");
-    house.stop();
-    let outbound = house.sessions()[0].join("out/outbound.db");
+    let mut runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("hello"), "hello");
+    runtime.stop();
+    let outbound = runtime.sessions()[0].join("out/outbound.db");
     circle_in_free_pages(&outbound);
-    house.start();
+    runtime.start();
     // An answer that needs more pages than the file has in use.
-    Terminal::connect(&house, false).say(&"write ".repeat(10_000));
+    Terminal::connect(&runtime, false).say(&"write ".repeat(10_000));
     let (_, why) =
-        until("it is quarantined", || Some(condition(&house)).filter(|(state, _)| state == "quarantined"));
+        until("it is quarantined", || Some(condition(&runtime)).filter(|(state, _)| state == "quarantined"));
     assert!(why.contains("outbound.db") || why.to_lowercase().contains("free"), "{why}");
 }
 
@@ -297,19 +297,19 @@ fn circle_in_free_pages(file: &Path) {
 
 #[test]
 fn a_number_after_which_none_can_follow_is_a_reason_and_a_quarantine() {
-    let mut house = House::new("").up();
-    assert_eq!(house.chat("hello"), "hello");
-    house.stop();
-    let db = open(&house.sessions()[0].join("out/outbound.db"));
+    let mut runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("hello"), "hello");
+    runtime.stop();
+    let db = open(&runtime.sessions()[0].join("out/outbound.db"));
     db.execute(
         "INSERT INTO messages_out (id, seq, timestamp, kind, content) VALUES ('last', ?1, '', 'chat', '{}')",
         [i64::MAX],
     )
     .unwrap();
     drop(db);
-    house.start();
-    Terminal::connect(&house, false).say("write");
+    runtime.start();
+    Terminal::connect(&runtime, false).say("write");
     let (_, why) =
-        until("it is quarantined", || Some(condition(&house)).filter(|(state, _)| state == "quarantined"));
+        until("it is quarantined", || Some(condition(&runtime)).filter(|(state, _)| state == "quarantined"));
     assert!(why.contains("none can follow"), "{why}");
 }

@@ -1,13 +1,13 @@
-//! Both sides of a session from two mount namespaces, and what remains when a keeper or the house is
+//! Both sides of a session from two mount namespaces, and what remains when a keeper or the runtime is
 //! ended in the middle.
 
-use crate::support::{House, Terminal, binary, keeper_of, programs, sandboxes, signal, until, users};
+use crate::support::{Runtime, Terminal, binary, keeper_of, programs, sandboxes, signal, until, users};
 
 #[test]
 fn the_files_work_across_mounts_while_both_sides_write() {
     for sandbox in sandboxes() {
-        let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
-        let mut client = Terminal::connect(&house, false);
+        let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        let mut client = Terminal::connect(&runtime, false);
         // More is written while the runner reads and answers.
         for number in 0..200 {
             client.write(&serde_json::json!({ "text": format!("message {number}") }));
@@ -22,7 +22,7 @@ fn the_files_work_across_mounts_while_both_sides_write() {
         }
         let want: Vec<String> = (0..200).map(|number| format!("message {number}")).collect();
         assert_eq!(replies, want, "{sandbox}");
-        let log = house.log();
+        let log = runtime.log();
         assert_eq!(log.matches("runner started").count(), 1, "{sandbox}: one runner answered all\n{log}");
     }
 }
@@ -32,17 +32,17 @@ fn in_bwrap_a_runner_finds_its_files_where_nanoclaw_has_them() {
     if !sandboxes().contains(&"bwrap") {
         return;
     }
-    let house = House::new("sandbox = \"bwrap\"\n").up();
+    let runtime = Runtime::new("sandbox = \"bwrap\"\n").up();
     let look = "sh -c 'pwd; echo $HOME $TMPDIR; cd /workspace; ls -d inbound.db out outbound.db agent inbox; touch \
                 out/x agent/x /tmp/x; ls $TMPDIR; touch y 2>/dev/null || echo read-only; ls /home /root 2>/dev/null || \
                 echo gone'";
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", look]);
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", look]);
     let want = "/workspace/agent\n/workspace/agent /workspace/out/tmp\nagent\ninbound.db\ninbox\nout\noutbound.db\n\
                 x\nread-only\ngone";
-    assert_eq!(house.chat("look"), want);
-    let session = house.sessions().remove(0);
+    assert_eq!(runtime.chat("look"), want);
+    let session = runtime.sessions().remove(0);
     assert!(session.join("out/x").exists());
-    assert!(house.home.path().join("groups/assistant/x").exists());
+    assert!(runtime.home.path().join("groups/assistant/x").exists());
 }
 
 #[test]
@@ -53,14 +53,14 @@ fn in_bwrap_there_is_a_small_folder_in_memory_and_tmp_beside_what_is_granted_bel
     let granted = tempfile::Builder::new().prefix("vst-granted-").tempdir_in("/tmp").unwrap();
     std::fs::write(granted.path().join("note"), "granted").unwrap();
     let config = format!("sandbox = \"bwrap\"\nsandbox_read = [\"{}\"]\n", granted.path().display());
-    let house = House::new(&config).up();
+    let runtime = Runtime::new(&config).up();
     let look = format!(
         "sh -c 'cat {0}/note; echo; cd /tmp && echo x >made && cat made; echo x 2>/dev/null >{0}/new || echo read-only; \
          ls $TMPDIR; for at in /tmp /dev/shm; do head -c 80000000 /dev/zero 2>/dev/null >$at/full || wc -c <$at/full; done'",
         granted.path().display()
     );
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &look]);
-    let lines = house.chat("look");
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &look]);
+    let lines = runtime.chat("look");
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(lines[..3], ["granted", "x", "read-only"], "{lines:?}");
     for size in &lines[3..] {
@@ -72,13 +72,13 @@ fn in_bwrap_there_is_a_small_folder_in_memory_and_tmp_beside_what_is_granted_bel
 #[test]
 fn what_a_killed_keeper_leaves_behind_is_ended() {
     for sandbox in [sandboxes(), vec!["none"]].concat() {
-        let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
-        let sleep = format!("sleep 601.{}", house.pid());
+        let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        let sleep = format!("sleep 601.{}", runtime.pid());
         let command = format!("sh -c 'setsid {sleep} & exec {sleep}'");
-        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
-        Terminal::connect(&house, false).say("sleep");
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+        Terminal::connect(&runtime, false).say("sleep");
         until("both programs sleep", || (programs(&sleep).len() == 2).then_some(()));
-        signal("KILL", &keeper_of(&house.pid().to_string()));
+        signal("KILL", &keeper_of(&runtime.pid().to_string()));
         until(&format!("{sandbox}: nothing is left"), || programs(&sleep).is_empty().then_some(()));
     }
 }
@@ -86,55 +86,55 @@ fn what_a_killed_keeper_leaves_behind_is_ended() {
 #[test]
 fn a_reader_that_hangs_when_the_house_is_killed_does_not_hold_its_session() {
     for sandbox in sandboxes() {
-        let mut house = House::new(&format!("sandbox = \"{sandbox}\"\n")).up();
-        assert_eq!(house.chat("hello"), "hello");
-        let warden = keeper_of(&house.pid().to_string());
+        let mut runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n")).up();
+        assert_eq!(runtime.chat("hello"), "hello");
+        let warden = keeper_of(&runtime.pid().to_string());
         let reader = keeper_of(&warden);
         signal("STOP", &reader);
-        house.kill();
+        runtime.kill();
         let gone = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).is_err();
         until("both halves of the keeper are gone", || (gone(&warden) && gone(&reader)).then_some(()));
-        house.start();
-        assert_eq!(house.chat("back"), "back");
+        runtime.start();
+        assert_eq!(runtime.chat("back"), "back");
     }
 }
 
 #[test]
 fn a_released_session_can_enter_its_folder_again() {
-    // The sandbox `process` refuses the attempt, and the reader of a house of root can enter all the same.
-    can_enter_again(House::new("sandbox = \"none\"\n").up());
+    // The sandbox `process` refuses the attempt, and the reader of a runtime of root can enter all the same.
+    can_enter_again(Runtime::new("sandbox = \"none\"\n").up());
     if sandboxes().contains(&"bwrap") {
         let user = users().pop().flatten();
-        can_enter_again(House::new("sandbox = \"bwrap\"\n").of_user(user).up());
+        can_enter_again(Runtime::new("sandbox = \"bwrap\"\n").of_user(user).up());
     }
 }
 
-fn can_enter_again(house: House) {
+fn can_enter_again(runtime: Runtime) {
     let lock = "sh -c 'chmod 000 \"$TMPDIR/..\"; sleep 5'";
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", lock]);
-    Terminal::connect(&house, false).say("lock");
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", lock]);
+    Terminal::connect(&runtime, false).say("lock");
     until("it is quarantined", || {
-        (house.json(&["session", "list"])[0]["state"] == "quarantined").then_some(())
+        (runtime.json(&["session", "list"])[0]["state"] == "quarantined").then_some(())
     });
-    let out = house.sessions().remove(0).join("out");
+    let out = runtime.sessions().remove(0).join("out");
     let mode = || {
         use std::os::unix::fs::PermissionsExt;
         std::fs::metadata(&out).unwrap().permissions().mode() & 0o777
     };
     assert_eq!(mode(), 0);
-    house.ok(&["agent", "update", "assistant", "--command", "echo better"]);
-    let id = house.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
-    house.ok(&["session", "release", &id]);
+    runtime.ok(&["agent", "update", "assistant", "--command", "echo better"]);
+    let id = runtime.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+    runtime.ok(&["session", "release", &id]);
     let better = "SELECT COUNT(*) FROM deliveries WHERE json_extract(content, '$.text') = 'better'";
-    until("it answers", || (house.query::<i64>(better)[0] >= 1).then_some(()));
+    until("it answers", || (runtime.query::<i64>(better)[0] >= 1).then_some(()));
     assert_eq!(mode(), 0o700);
 }
 
 #[test]
 fn a_machine_without_bubblewrap_says_so() {
     let status = |config: &str| {
-        let house = House::new(config).env("PATH", "/nowhere").up();
-        house.json(&["status"])["sandbox"].as_str().unwrap().to_owned()
+        let runtime = Runtime::new(config).env("PATH", "/nowhere").up();
+        runtime.json(&["status"])["sandbox"].as_str().unwrap().to_owned()
     };
     let chosen = status("");
     assert!(chosen.starts_with("process") && chosen.ends_with("bubblewrap is not installed"), "{chosen}");

@@ -1,27 +1,27 @@
 //! A module that screens is shown whatever the agent would read, wherever in a message it stands.
 
 use crate::bot_api::{BotApi, TOKEN};
-use crate::support::{House, plugin_file, until};
+use crate::support::{Runtime, plugin_file, until};
 use serde_json::{Value, json};
 
 const CHAT: &str = "telegram:-1001";
 
-fn house(api: &BotApi) -> House {
+fn runtime(api: &BotApi) -> Runtime {
     let config = format!(
         "[plugins.agent-to-agent]\nbuilt_in = false\n[channels.telegram.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\n\
          api_root = \"{}\"\n",
         api.url
     );
-    let house = House::new(&config).env("TEST_TOKEN", TOKEN).up();
-    house.wait_live("telegram");
+    let runtime = Runtime::new(&config).env("TEST_TOKEN", TOKEN).up();
+    runtime.wait_live("telegram");
     let wiring = ["--agent", "assistant", "--channel", "telegram", "--chat", CHAT, "--pattern", "."];
-    house.ok(&[&["wiring", "create"][..], &wiring].concat());
+    runtime.ok(&[&["wiring", "create"][..], &wiring].concat());
     // The agent says what it read, in brackets: its own words would be taken for a block.
     let shows = "tr '<>' '[]'";
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", shows]);
-    std::fs::copy(plugin_file("vestibule-guard"), house.home.path().join("plugins/guard.so")).unwrap();
-    until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
-    house
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", shows]);
+    std::fs::copy(plugin_file("vestibule-guard"), runtime.home.path().join("plugins/guard.so")).unwrap();
+    until("the module is live", || runtime.log().contains("module is live module=\"guard\"").then_some(()));
+    runtime
 }
 
 /// Says something in the group, whose title may be another one each time.
@@ -46,9 +46,9 @@ fn elsewhere() -> Value {
     json!({ "origin": { "type": "hidden_user", "sender_user_name": "Zoe", "date": 1_700_000_000 } })
 }
 
-fn refused(house: &House) -> i64 {
+fn refused(runtime: &Runtime) -> i64 {
     let sql = "SELECT SUM(message_count) FROM drops WHERE reason LIKE '%guard refused it: rude%'";
-    house.query::<Option<i64>>(sql)[0].unwrap_or_default()
+    runtime.query::<Option<i64>>(sql)[0].unwrap_or_default()
 }
 
 /// The newest prompt, once it holds this.
@@ -59,7 +59,7 @@ fn prompt(api: &BotApi, words: &str) -> String {
 #[test]
 fn nothing_an_agent_reads_goes_past_a_module_that_screens() {
     let api = BotApi::start();
-    let house = house(&api);
+    let runtime = runtime(&api);
     let file = json!({ "caption": "look", "document": { "file_id": "f", "file_name": "in-rude.txt", "file_size": 3 } });
     for (count, message) in (1..).zip([
         json!({ "text": "in-rude" }),
@@ -71,7 +71,7 @@ fn nothing_an_agent_reads_goes_past_a_module_that_screens() {
         file,
     ]) {
         say(&api, "Friends", message.clone());
-        until(&format!("it is refused: {message}"), || (refused(&house) == count).then_some(()));
+        until(&format!("it is refused: {message}"), || (refused(&runtime) == count).then_some(()));
     }
     assert!(api.texts().is_empty(), "the agent read nothing: {:?}", api.texts());
 
@@ -92,11 +92,11 @@ fn nothing_an_agent_reads_goes_past_a_module_that_screens() {
 
     // What people call the chat is shown to agents, too.
     let title =
-        || house.query::<Option<String>>("SELECT title FROM messaging_groups WHERE title IS NOT NULL");
+        || runtime.query::<Option<String>>("SELECT title FROM messaging_groups WHERE title IS NOT NULL");
     assert_eq!(title(), [Some("Friends".to_owned())]);
     say(&api, "in-rude people", json!({ "text": "under another name" }));
     prompt(&api, "under another name");
-    assert_eq!((title(), refused(&house)), (vec![Some("Friends".to_owned())], 8));
+    assert_eq!((title(), refused(&runtime)), (vec![Some("Friends".to_owned())], 8));
     say(&api, "in-old friends", json!({ "text": "under a third name" }));
     prompt(&api, "under a third name");
     assert_eq!(title(), [Some("new friends".to_owned())]);

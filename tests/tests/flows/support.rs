@@ -1,4 +1,4 @@
-//! The test house: a home in a temporary folder, and the real binary in it.
+//! The test runtime: a home in a temporary folder, and the real binary in it.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
@@ -133,7 +133,7 @@ pub fn sandboxes() -> Vec<&'static str> {
     vec!["process"]
 }
 
-/// The processes, of whatever house, whose command line this is.
+/// The processes, of whatever runtime, whose command line this is.
 pub fn programs(line: &str) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let found = processes.filter(|entry| {
@@ -149,7 +149,7 @@ pub fn parent_of(pid: &str) -> Option<String> {
     stat.rsplit(')').next()?.split_whitespace().nth(1).map(str::to_owned)
 }
 
-/// A keeper that is a child of this process. Of a house it is the warden, of a warden the reader.
+/// A keeper that is a child of this process. Of a runtime it is the warden, of a warden the reader.
 pub fn keeper_of(parent: &str) -> String {
     until("the keeper runs", || {
         let found = programs("vestibule keeper");
@@ -162,10 +162,10 @@ pub fn signal(name: &str, pid: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), pid]).status().unwrap().success());
 }
 
-/// A home, and perhaps a running house in it.
-pub struct House {
+/// A home, and perhaps a running runtime in it.
+pub struct Runtime {
     pub home: tempfile::TempDir,
-    /// The program of the house and of its verbs.
+    /// The program of the runtime and of its verbs.
     program: PathBuf,
     child: Option<Child>,
     env: Vec<(String, String)>,
@@ -179,22 +179,22 @@ pub fn new_home() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("vst-").permissions(closed).tempdir().unwrap()
 }
 
-impl House {
+impl Runtime {
     /// A home with this config; nothing runs yet.
-    pub fn new(config: &str) -> House {
+    pub fn new(config: &str) -> Runtime {
         let home = new_home();
         std::fs::write(home.path().join("vestibule.toml"), format!("listen = \"127.0.0.1:0\"\n{config}"))
             .unwrap();
-        House { home, program: binary(), child: None, env: vec![], user: None }
+        Runtime { home, program: binary(), child: None, env: vec![], user: None }
     }
 
     /// A home with its own config in it; nothing runs yet.
-    pub fn at(home: tempfile::TempDir) -> House {
-        House { home, program: binary(), child: None, env: vec![], user: None }
+    pub fn at(home: tempfile::TempDir) -> Runtime {
+        Runtime { home, program: binary(), child: None, env: vec![], user: None }
     }
 
     /// The same with another program.
-    pub fn program(mut self, program: &Path) -> House {
+    pub fn program(mut self, program: &Path) -> Runtime {
         self.program = program.to_owned();
         self
     }
@@ -205,7 +205,7 @@ impl House {
     }
 
     /// The same, of this user: its home becomes theirs.
-    pub fn of_user(mut self, user: Option<u32>) -> House {
+    pub fn of_user(mut self, user: Option<u32>) -> Runtime {
         if user.is_some() {
             self.program = program_for(user, self.program.clone());
             for path in [self.home.path(), &self.home.path().join("vestibule.toml")] {
@@ -216,27 +216,27 @@ impl House {
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> House {
+    pub fn env(mut self, name: &str, value: &str) -> Runtime {
         self.env.push((name.into(), value.into()));
         self
     }
 
     /// The same, running.
-    pub fn up(mut self) -> House {
+    pub fn up(mut self) -> Runtime {
         self.start();
         self
     }
 
-    /// The process id of the running house.
+    /// The process id of the running runtime.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
 
     /// The processes of its plugins.
     pub fn plugin_hosts(&self) -> Vec<String> {
-        let house = self.pid().to_string();
+        let runtime = self.pid().to_string();
         let mut hosts = programs("vestibule plugin-host");
-        hosts.retain(|pid| parent_of(pid).as_deref() == Some(&house));
+        hosts.retain(|pid| parent_of(pid).as_deref() == Some(&runtime));
         hosts
     }
 
@@ -259,9 +259,9 @@ impl House {
         let earlier = std::fs::metadata(&log).map_or(0, |meta| meta.len());
         self.launch(&[]);
         let word = format!("channel is live channel=\"{channel}\"");
-        until("the house answers", || {
+        until("the runtime answers", || {
             if let Some(status) = self.ended() {
-                panic!("the house ended with {status}:\n{}", self.log());
+                panic!("the runtime ended with {status}:\n{}", self.log());
             }
             let mut file = std::fs::File::open(&log).ok()?;
             let mut text = Vec::new();
@@ -271,7 +271,7 @@ impl House {
         });
     }
 
-    /// How the house has ended, if it has.
+    /// How the runtime has ended, if it has.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.as_mut().unwrap().try_wait().unwrap()
     }
@@ -354,7 +354,7 @@ impl House {
         child.wait().unwrap();
     }
 
-    /// Reads the central database beside the running house.
+    /// Reads the central database beside the running runtime.
     pub fn query<T: rusqlite::types::FromSql>(&self, sql: &str) -> Vec<T> {
         rows(&self.home.path().join("vestibule.db"), sql)
     }
@@ -369,14 +369,14 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Runtime {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("--- the house's log\n{}", self.log());
+            eprintln!("--- the runtime's log\n{}", self.log());
         }
     }
 }
@@ -591,9 +591,9 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    pub fn connect(house: &House, interactive: bool) -> Terminal {
-        let token = std::fs::read_to_string(house.home.path().join("control.token")).unwrap();
-        let to = UnixStream::connect(house.home.path().join("terminal.sock")).unwrap();
+    pub fn connect(runtime: &Runtime, interactive: bool) -> Terminal {
+        let token = std::fs::read_to_string(runtime.home.path().join("control.token")).unwrap();
+        let to = UnixStream::connect(runtime.home.path().join("terminal.sock")).unwrap();
         to.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut terminal = Terminal { from: BufReader::new(to.try_clone().unwrap()), to };
         terminal.write(&serde_json::json!({ "token": token, "interactive": interactive }));
@@ -766,7 +766,7 @@ fn serve(stream: TcpStream, notes: &Mutex<Vec<(String, Value)>>, answer: &Answer
     }
 }
 
-/// A port that nobody listens at, and that no connection is given by chance while its house is away.
+/// A port that nobody listens at, and that no connection is given by chance while its runtime is away.
 pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let first = 10_000 + u64::from(std::process::id()) * 37 % 20_000;

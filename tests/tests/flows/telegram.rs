@@ -1,33 +1,33 @@
-//! Telegram: updates in by long polling, replies out, and nothing lost whenever the house is killed.
+//! Telegram: updates in by long polling, replies out, and nothing lost whenever the runtime is killed.
 
 use crate::bot_api::{BotApi, CUT, LET_THROUGH, Sent, TOKEN};
-use crate::support::{House, plugin_file, rows, signal, until};
+use crate::support::{Runtime, plugin_file, rows, signal, until};
 use crate::traffic::{Dice, in_full};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-fn house(api: &BotApi) -> House {
+fn runtime(api: &BotApi) -> Runtime {
     let config =
         format!("[channels.telegram.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\napi_root = \"{}\"\n", api.url);
-    House::new(&config).env("TEST_TOKEN", TOKEN)
+    Runtime::new(&config).env("TEST_TOKEN", TOKEN)
 }
 
 /// The same with the channel's file in a process of its own.
-pub fn house_of_file(api: &BotApi) -> House {
-    let house = house(api);
-    let config = house.home.path().join("vestibule.toml");
+pub fn runtime_of_file(api: &BotApi) -> Runtime {
+    let runtime = runtime(api);
+    let config = runtime.home.path().join("vestibule.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(config, format!("{text}[plugins.telegram]\nbuilt_in = false\n")).unwrap();
-    let plugins = house.home.path().join("plugins");
+    let plugins = runtime.home.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
     std::fs::copy(plugin_file("vestibule-telegram"), plugins.join("telegram.so")).unwrap();
-    house
+    runtime
 }
 
-pub fn wire(house: &House, chat: &str, more: &[&str]) {
+pub fn wire(runtime: &Runtime, chat: &str, more: &[&str]) {
     let verb = ["wiring", "create", "--agent", "assistant", "--channel", "telegram", "--chat", chat];
-    house.ok(&[&verb, more].concat());
+    runtime.ok(&[&verb, more].concat());
 }
 
 fn sent(chat: i64, words: &str) -> Sent {
@@ -45,16 +45,16 @@ fn last(api: &BotApi, count: usize) -> Vec<Sent> {
 fn private_chats_groups_and_topics_are_answered() {
     let api = BotApi::start();
     api.store().webhook = true;
-    let house = house(&api).up();
-    house.wait_live("telegram");
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
     // A stranger is counted, and the status says how to wire the chat.
     api.say(7, "anybody there?");
     until("the chat is known", || {
-        let status = house.json(&["status"]);
+        let status = runtime.json(&["status"]);
         status["unwired"].as_array()?.iter().any(|chat| chat["chat"] == "telegram:7").then_some(())
     });
-    wire(&house, "telegram:7", &[]);
-    wire(&house, "telegram:-1001", &[]);
+    wire(&runtime, "telegram:7", &[]);
+    wire(&runtime, "telegram:-1001", &[]);
 
     api.say(7, "hi");
     assert_eq!(last(&api, 1), [sent(7, "hi")], "in private nothing is quoted");
@@ -78,30 +78,30 @@ fn private_chats_groups_and_topics_are_answered() {
         json!({ "text": "hi!", "edit_date": 1 }),
     );
     until("the edit is on record", || {
-        (house.query::<i64>("SELECT message_count FROM drops WHERE reason = 'edited'") == [1]).then_some(())
+        (runtime.query::<i64>("SELECT message_count FROM drops WHERE reason = 'edited'") == [1]).then_some(())
     });
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), [3]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), [3]);
     let offset: i64 =
-        house.query::<String>("SELECT value FROM plugin_state WHERE key = 'offset'")[0].parse().unwrap();
+        runtime.query::<String>("SELECT value FROM plugin_state WHERE key = 'offset'")[0].parse().unwrap();
     assert_eq!(offset, 870_000_000 + 5 + 2, "{:?}", api.waiting());
-    assert!(!house.log().contains(TOKEN), "the token is a secret");
+    assert!(!runtime.log().contains(TOKEN), "the token is a secret");
 
     // The chats have the names that people gave them there, and the agent sees them.
     let title = "SELECT title FROM messaging_groups WHERE is_group";
-    assert_eq!(house.query::<String>(title), ["Friends"]);
+    assert_eq!(runtime.query::<String>(title), ["Friends"]);
     let renamed = json!({ "id": -1001, "type": "supergroup", "title": "Old friends" });
     api.push("message", renamed, json!({ "text": "nobody is asked" }));
     until("the agent sees the new name", || {
         let names = |session: &std::path::PathBuf| {
             rows::<String>(&session.join("inbound.db"), "SELECT display_name FROM destinations")
         };
-        house.sessions().iter().all(|session| names(session).contains(&"Old friends".into())).then_some(())
+        runtime.sessions().iter().all(|session| names(session).contains(&"Old friends".into())).then_some(())
     });
     // A stranger's file is not fetched: the answer to that is still there.
     api.store().script.insert("getFile".into(), [(LET_THROUGH, json!(null))].into());
     api.push("message", json!({ "id": 8, "type": "private" }), json!({ "photo": [{ "file_id": "x" }] }));
     until("it is dropped", || {
-        house.query::<String>("SELECT platform_id FROM drops").contains(&"telegram:8".into()).then_some(())
+        runtime.query::<String>("SELECT platform_id FROM drops").contains(&"telegram:8".into()).then_some(())
     });
     assert_eq!(api.store().script["getFile"].len(), 1);
 }
@@ -110,9 +110,9 @@ fn private_chats_groups_and_topics_are_answered() {
 fn long_texts_and_files_go_both_ways() {
     let api = BotApi::start();
     api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
-    let house = house(&api).up();
-    house.wait_live("telegram");
-    wire(&house, "telegram:7", &[]);
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:7", &[]);
     let private = || json!({ "id": 7, "type": "private" });
     let photo = json!({ "caption": "look", "photo": [{ "file_id": "photos/1.jpg", "file_size": 11 }] });
     api.push("message", private(), photo);
@@ -139,29 +139,29 @@ fn long_texts_and_files_go_both_ways() {
 #[test]
 fn what_a_platform_in_trouble_does_is_shown() {
     let api = BotApi::start();
-    let house = house(&api).up();
-    house.wait_live("telegram");
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
     let gone = || (502, json!("<html>"));
     api.store().script.insert("getUpdates".into(), [gone(), gone()].into());
     // Ends the poll that waits.
     api.say(8, "x");
     let state = |word: &str| {
         until(&format!("it is {word}"), || {
-            let channel = house.channel("telegram");
+            let channel = runtime.channel("telegram");
             (channel["state"] == word).then(|| channel["reason"].as_str().unwrap_or_default().to_owned())
         })
     };
     assert!(state("degraded").contains("502"));
     state("live");
-    assert!(!house.log().contains(TOKEN), "the token is a secret");
+    assert!(!runtime.log().contains(TOKEN), "the token is a secret");
 }
 
 #[test]
 fn one_odd_answer_ends_no_channel() {
     let api = BotApi::start();
-    let house = house(&api).up();
-    house.wait_live("telegram");
-    wire(&house, "telegram:7", &[]);
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:7", &[]);
     let refused =
         |code: u16, words: &str| (code, json!({ "ok": false, "error_code": code, "description": words }));
     let odd = [
@@ -175,16 +175,16 @@ fn one_odd_answer_ends_no_channel() {
         // Ends the poll that waits.
         api.say(7, &format!("hello {number}"));
         let why = until(&format!("{named} is told"), || {
-            let channel = house.channel("telegram");
+            let channel = runtime.channel("telegram");
             (channel["state"] == "degraded")
                 .then(|| channel["reason"].as_str().unwrap_or_default().to_owned())
         });
         assert!(why.contains(named), "{why}");
-        house.wait_live("telegram");
+        runtime.wait_live("telegram");
         last(&api, number + 1);
     }
     assert_eq!(
-        house.log().matches("channel is live channel=\"telegram\"").count(),
+        runtime.log().matches("channel is live channel=\"telegram\"").count(),
         1,
         "it was never restarted"
     );
@@ -197,15 +197,15 @@ fn a_post_whose_answer_breaks_off_is_in_doubt() {
         [(CUT, json!({ "ok": true, "result": { "message_id": 5 } })), (200, json!("<html>back soon</html>"))]
     {
         let api = BotApi::start();
-        let house = house(&api).up();
-        house.wait_live("telegram");
-        wire(&house, "telegram:7", &[]);
+        let runtime = runtime(&api).up();
+        runtime.wait_live("telegram");
+        wire(&runtime, "telegram:7", &[]);
         api.store().script.insert("sendMessage".into(), [(status, answer)].into());
         api.say(7, "hi");
         last(&api, 1);
         let story = "SELECT json_array(state, attempts, possible_duplicate) FROM deliveries";
-        until("it is settled", || (house.query::<String>(story) == ["[\"delivered\",2,1]"]).then_some(()));
-        house.wait_live("telegram");
+        until("it is settled", || (runtime.query::<String>(story) == ["[\"delivered\",2,1]"]).then_some(()));
+        runtime.wait_live("telegram");
     }
 }
 
@@ -216,10 +216,10 @@ fn a_slow_file_holds_up_its_own_chat_only() {
     let api = BotApi::start();
     api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
     api.store().files_stall = true;
-    let mut house = house(&api);
-    house.start_with("telegram");
+    let mut runtime = runtime(&api);
+    runtime.start_with("telegram");
     for chat in ["telegram:7", "telegram:8"] {
-        wire(&house, chat, &[]);
+        wire(&runtime, chat, &[]);
     }
     let photo = json!({ "caption": "look", "photo": [{ "file_id": "photos/1.jpg", "file_size": 11 }] });
     api.push("message", json!({ "id": 7, "type": "private" }), photo);
@@ -230,8 +230,8 @@ fn a_slow_file_holds_up_its_own_chat_only() {
         until("the other chat is answered", || api.texts().contains(&words).then_some(()));
         assert!(api.store().sent.iter().all(|sent| sent.chat == 8), "{:?}", api.texts());
         until("Telegram keeps nothing any more", || (api.waiting() == 0).then_some(()));
-        house.kill();
-        house.start_with("telegram");
+        runtime.kill();
+        runtime.start_with("telegram");
     }
     api.let_files_come();
     let of_seven = || {
@@ -241,12 +241,12 @@ fn a_slow_file_holds_up_its_own_chat_only() {
     let sent = until("all of it is answered", || Some(of_seven()).filter(|sent| sent.len() >= 3));
     assert!(sent[0].words.starts_with("look"), "{sent:?}");
     assert!(sent.iter().any(|sent| sent.file == b"the picture"), "{sent:?}");
-    let order: Vec<String> = house.query(
+    let order: Vec<String> = runtime.query(
         "SELECT json_extract(content, '$.text') FROM messages_in WHERE platform_id = 'telegram:7' ORDER BY seq",
     );
     assert_eq!(order, ["look", "behind it"], "in the order in which they came, and each once");
     let kept = "SELECT COUNT(*) FROM plugin_state WHERE key LIKE 'held/%'";
-    assert_eq!(house.query::<i64>(kept), [0], "nothing stays behind");
+    assert_eq!(runtime.query::<i64>(kept), [0], "nothing stays behind");
 }
 
 /// Only one part of an album has the words that engage the agent, and each part is an update of its own.
@@ -256,9 +256,9 @@ fn an_album_is_one_message_and_survives_a_kill() {
     for name in ["1", "2", "3", "4"] {
         api.store().files.insert(format!("photos/{name}.jpg"), format!("picture {name}").into_bytes());
     }
-    let mut house = house(&api);
-    house.start_with("telegram");
-    wire(&house, "telegram:-1001", &["--pattern", "^look"]);
+    let mut runtime = runtime(&api);
+    runtime.start_with("telegram");
+    wire(&runtime, "telegram:-1001", &["--pattern", "^look"]);
     let say = |extra: Value| {
         api.push("message", json!({ "id": -1001, "type": "supergroup", "title": "Friends" }), extra);
     };
@@ -270,20 +270,20 @@ fn an_album_is_one_message_and_survives_a_kill() {
     worded["caption"] = "look at these".into();
     say(worded);
     let kept = "SELECT COUNT(*) FROM plugin_state WHERE key LIKE 'held/%'";
-    until("it is kept", || (house.query::<i64>(kept) == [1]).then_some(()));
-    house.kill();
+    until("it is kept", || (runtime.query::<i64>(kept) == [1]).then_some(()));
+    runtime.kill();
     let taken = "SELECT COUNT(*) FROM messages_in";
-    assert_eq!(rows::<i64>(&house.home.path().join("vestibule.db"), taken), [0], "more of it may come");
+    assert_eq!(rows::<i64>(&runtime.home.path().join("vestibule.db"), taken), [0], "more of it may come");
     say(part("2", "a"));
     say(json!({ "text": "look, in between" }));
     say(part("3", "a"));
     // Of nobody's album.
     say(part("4", "b"));
-    house.start_with("telegram");
+    runtime.start_with("telegram");
     let heard = "SELECT json_array(json_extract(content, '$.text'), \
         COALESCE(json_array_length(content, '$.attachments'), 0)) FROM messages_in ORDER BY seq";
     until("both are heard", || {
-        (house.query::<String>(heard) == [r#"["look at these",3]"#, r#"["look, in between",0]"#])
+        (runtime.query::<String>(heard) == [r#"["look at these",3]"#, r#"["look, in between",0]"#])
             .then_some(())
     });
     let files = || {
@@ -295,17 +295,17 @@ fn an_album_is_one_message_and_survives_a_kill() {
             .then_some(())
     });
     let dropped = "SELECT message_count FROM drops WHERE reason = 'no_agent_engaged'";
-    until("the other album is on record", || (house.query::<i64>(dropped) == [1]).then_some(()));
-    assert_eq!(house.query::<i64>(kept), [0], "nothing stays behind");
+    until("the other album is on record", || (runtime.query::<i64>(dropped) == [1]).then_some(()));
+    assert_eq!(runtime.query::<i64>(kept), [0], "nothing stays behind");
 }
 
 /// A client cuts a text that is too long: its second part names nobody.
 #[test]
 fn a_text_that_a_client_cut_is_one_message() {
     let api = BotApi::start();
-    let house = house(&api).up();
-    house.wait_live("telegram");
-    wire(&house, "telegram:-1001", &[]);
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:-1001", &[]);
     let say = |extra: Value| {
         api.push("message", json!({ "id": -1001, "type": "supergroup", "title": "Friends" }), extra);
     };
@@ -314,38 +314,38 @@ fn a_text_that_a_client_cut_is_one_message() {
     say(json!({ "text": "the rest, with the question" }));
     let heard = "SELECT json_extract(content, '$.text') FROM messages_in";
     let whole = format!("{begin}the rest, with the question");
-    until("it is heard", || (house.query::<String>(heard) == [whole.clone()]).then_some(()));
+    until("it is heard", || (runtime.query::<String>(heard) == [whole.clone()]).then_some(()));
 }
 
 #[test]
 fn start_is_greeted_and_no_message() {
     let api = BotApi::start();
-    let house = house(&api).up();
-    house.wait_live("telegram");
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
     // The operator still learns of the chat.
     api.say(7, "/start");
     until("the chat is known", || {
-        let status = house.json(&["status"]);
+        let status = runtime.json(&["status"]);
         status["unwired"].as_array()?.iter().any(|chat| chat["chat"] == "telegram:7").then_some(())
     });
     let greeting = last(&api, 1).remove(0);
     assert!(greeting.chat == 7 && greeting.words.contains("not connected"), "{greeting:?}");
-    wire(&house, "telegram:7", &[]);
+    wire(&runtime, "telegram:7", &[]);
     api.say(7, "/start ref_7");
     assert_eq!(last(&api, 2), [sent(7, "Hello! Write to me, and I answer here.")]);
     api.say(7, "hi");
     assert_eq!(last(&api, 3), [sent(7, "hi")]);
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), [1]);
-    assert_eq!(house.query::<i64>("SELECT message_count FROM drops WHERE reason = 'greeted'"), [1]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), [1]);
+    assert_eq!(runtime.query::<i64>("SELECT message_count FROM drops WHERE reason = 'greeted'"), [1]);
 }
 
 #[test]
 fn a_reply_into_a_topic_that_is_gone_goes_to_its_chat() {
     let api = BotApi::start();
     api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
-    let house = house(&api).up();
-    house.wait_live("telegram");
-    wire(&house, "telegram:-1001", &["--pattern", "."]);
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:-1001", &["--pattern", "."]);
     let gone = || {
         let words = "Bad Request: message thread not found";
         (400, json!({ "ok": false, "error_code": 400, "description": words }))
@@ -362,29 +362,29 @@ fn a_reply_into_a_topic_that_is_gone_goes_to_its_chat() {
     });
     assert!(answer.iter().all(|sent| (sent.chat, sent.topic) == (-1001, None)), "{answer:?}");
     let story = "SELECT json_array(state, attempts) FROM deliveries";
-    until("it is settled", || (house.query::<String>(story) == ["[\"delivered\",1]"]).then_some(()));
+    until("it is settled", || (runtime.query::<String>(story) == ["[\"delivered\",1]"]).then_some(()));
 }
 
-/// Whatever is behind the offset that was committed was taken: looked at in a house that is dead.
-fn nothing_behind_the_offset_is_missing(house: &House, first: i64) {
-    let file = house.home.path().join("vestibule.db");
+/// Whatever is behind the offset that was committed was taken: looked at in a runtime that is dead.
+fn nothing_behind_the_offset_is_missing(runtime: &Runtime, first: i64) {
+    let file = runtime.home.path().join("vestibule.db");
     let offset: Vec<String> = rows(&file, "SELECT value FROM plugin_state WHERE key = 'offset'");
     let Some(offset) = offset.first().map(|offset| offset.parse::<i64>().unwrap()) else { return };
     let taken: Vec<i64> = rows(&file, "SELECT COUNT(*) FROM event_ids WHERE channel_type = 'telegram'");
     assert_eq!(taken[0], offset - first, "the offset {offset} and what was taken");
 }
 
-/// Kills the house `kills` times while people write; answers how many updates there were.
-fn kill_and_verify(mut house: House, api: &BotApi, kills: usize, name: &str) {
+/// Kills the runtime `kills` times while people write; answers how many updates there were.
+fn kill_and_verify(mut runtime: Runtime, api: &BotApi, kills: usize, name: &str) {
     let mut dice = Dice::new(name);
     let first = api.say(1, "n0");
-    house.start_with("telegram");
+    runtime.start_with("telegram");
     // Before anybody is wired to the chat, so that it is none of those that are answered.
     until("the first is counted", || {
-        (house.query::<i64>("SELECT COUNT(*) FROM event_ids") == [1]).then_some(())
+        (runtime.query::<i64>("SELECT COUNT(*) FROM event_ids") == [1]).then_some(())
     });
     for person in 1..=3 {
-        wire(&house, &format!("telegram:{person}"), &[]);
+        wire(&runtime, &format!("telegram:{person}"), &[]);
     }
     let (mut asked, mut updates) = (BTreeSet::new(), 1);
     for kill in 0..kills {
@@ -401,12 +401,12 @@ fn kill_and_verify(mut house: House, api: &BotApi, kills: usize, name: &str) {
             }
             std::thread::sleep(Duration::from_millis(dice.below(15)));
         }
-        house.kill();
-        nothing_behind_the_offset_is_missing(&house, first);
+        runtime.kill();
+        nothing_behind_the_offset_is_missing(&runtime, first);
         if kill + 1 < kills && dice.below(3) == 0 {
-            house.launch(&[]); // killed again while it starts
+            runtime.launch(&[]); // killed again while it starts
         } else {
-            house.start_with("telegram");
+            runtime.start_with("telegram");
         }
     }
     until("Telegram keeps nothing any more", || (api.waiting() == 0).then_some(()));
@@ -419,7 +419,7 @@ fn kill_and_verify(mut house: House, api: &BotApi, kills: usize, name: &str) {
         assert!(std::time::Instant::now() < deadline, "never answered: {:?}", missing());
         std::thread::sleep(Duration::from_millis(20));
     }
-    let count = |sql: &str| house.query::<i64>(sql)[0];
+    let count = |sql: &str| runtime.query::<i64>(sql)[0];
     assert_eq!(count("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'telegram'"), updates);
     assert_eq!(count("SELECT COUNT(*) FROM messages_in"), asked.len() as i64, "each is there once");
     let twice = api.texts().len() - asked.len();
@@ -431,19 +431,19 @@ fn kill_and_verify(mut house: House, api: &BotApi, kills: usize, name: &str) {
 #[test]
 fn killed_at_any_moment_every_update_is_answered() {
     let api = BotApi::start();
-    let house = house(&api);
-    kill_and_verify(house, &api, if in_full() { 200 } else { 12 }, "telegram, built in");
+    let runtime = runtime(&api);
+    kill_and_verify(runtime, &api, if in_full() { 200 } else { 12 }, "telegram, built in");
 }
 
-/// The file in a process of its own, which is killed while people write: the house goes on, and so does the
+/// The file in a process of its own, which is killed while people write: the runtime goes on, and so does the
 /// next process, where the one before it was.
 #[test]
 fn a_process_that_is_killed_leaves_no_update_unanswered() {
     let api = BotApi::start();
     api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
-    let mut house = house_of_file(&api);
-    house.start_with("telegram");
-    wire(&house, "telegram:7", &[]);
+    let mut runtime = runtime_of_file(&api);
+    runtime.start_with("telegram");
+    wire(&runtime, "telegram:7", &[]);
     let photo = json!({ "caption": "look", "photo": [{ "file_id": "photos/1.jpg", "file_size": 11 }] });
     api.push("message", json!({ "id": 7, "type": "private" }), photo);
     let answer = until("text and file are back", || {
@@ -461,10 +461,10 @@ fn a_process_that_is_killed_leaves_no_update_unanswered() {
             asked.insert(text);
             std::thread::sleep(Duration::from_millis(dice.below(15)));
         }
-        signal("KILL", &house.plugin_hosts()[0]);
-        let ended = || house.log().matches("the plugin's process ended; it is started again").count();
+        signal("KILL", &runtime.plugin_hosts()[0]);
+        let ended = || runtime.log().matches("the plugin's process ended; it is started again").count();
         until("it is noticed", || (ended() == kill).then_some(()));
-        let again = || house.log().matches("the plugin's process runs again").count();
+        let again = || runtime.log().matches("the plugin's process runs again").count();
         until("the next one runs", || (again() == kill).then_some(()));
     }
     until("Telegram keeps nothing any more", || (api.waiting() == 0).then_some(()));
@@ -476,7 +476,7 @@ fn a_process_that_is_killed_leaves_no_update_unanswered() {
     while left > 0 {
         left = until("more is answered", || Some(unanswered()).filter(|now| *now < left || *now == 0));
     }
-    let taken = house.query::<i64>("SELECT COUNT(*) FROM messages_in")[0];
+    let taken = runtime.query::<i64>("SELECT COUNT(*) FROM messages_in")[0];
     assert_eq!(taken, asked.len() as i64 + 1, "each is there once");
     let twice = api.texts().len() - asked.len() - 2;
     assert!(twice <= kills, "{twice} answers came twice");

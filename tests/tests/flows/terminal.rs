@@ -1,6 +1,6 @@
 //! The first minute, and several clients at once.
 
-use crate::support::{House, PATIENCE, Terminal, plugin_file, signal, until};
+use crate::support::{PATIENCE, Runtime, Terminal, plugin_file, signal, until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
@@ -8,16 +8,16 @@ use std::time::Instant;
 
 #[test]
 fn on_a_bare_machine_chat_answers() {
-    let house = House::new("");
-    assert_eq!(house.chat("hello"), "hello");
-    assert_eq!(house.chat("again, with \"quotes\" & <tags>"), "again, with \"quotes\" & <tags>");
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'"), [2]);
+    let runtime = Runtime::new("");
+    assert_eq!(runtime.chat("hello"), "hello");
+    assert_eq!(runtime.chat("again, with \"quotes\" & <tags>"), "again, with \"quotes\" & <tags>");
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'"), [2]);
 }
 
 #[test]
 fn without_text_it_keeps_talking_until_input_ends() {
-    let house = House::new("").up();
-    let mut chat = house.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let runtime = Runtime::new("").up();
+    let mut chat = runtime.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     chat.stdin.take().unwrap().write_all(b"one\n\ntwo\n").unwrap();
     let output = chat.wait_with_output().unwrap();
     assert!(output.status.success());
@@ -26,10 +26,10 @@ fn without_text_it_keeps_talking_until_input_ends() {
 
 #[test]
 fn one_reply_may_answer_several_lines() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let slow = "sh -c 'sleep 0.3; echo all of you'";
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", slow]);
-    let mut chat = house.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", slow]);
+    let mut chat = runtime.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     chat.stdin.take().unwrap().write_all(b"a\nb\nc\nd\n").unwrap();
     let output = chat.wait_with_output().unwrap();
     let lines = String::from_utf8_lossy(&output.stdout).lines().count();
@@ -38,8 +38,8 @@ fn one_reply_may_answer_several_lines() {
 
 #[test]
 fn each_client_hears_its_own_replies_in_order() {
-    let house = House::new("").up();
-    let mut clients: Vec<Terminal> = (0..4).map(|_| Terminal::connect(&house, false)).collect();
+    let runtime = Runtime::new("").up();
+    let mut clients: Vec<Terminal> = (0..4).map(|_| Terminal::connect(&runtime, false)).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         for round in 0..5 {
             client.write(&serde_json::json!({ "text": format!("{number}.{round}") }));
@@ -55,23 +55,23 @@ fn each_client_hears_its_own_replies_in_order() {
         let want: Vec<String> = (0..5).map(|round| format!("{number}.{round}")).collect();
         assert_eq!(replies, want);
     }
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE status <> 'completed'"), [0]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE status <> 'completed'"), [0]);
 }
 
 #[test]
-fn a_second_chat_uses_the_running_house() {
-    let house = House::new("").up();
-    assert_eq!(house.chat("one"), "one");
-    assert_eq!(house.chat("two"), "two");
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [1], "both are one conversation");
-    assert!(house.ok(&["chat", "three", "--time", "3"]).contains("median"));
+fn a_second_chat_uses_the_running_runtime() {
+    let runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("one"), "one");
+    assert_eq!(runtime.chat("two"), "two");
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM sessions"), [1], "both are one conversation");
+    assert!(runtime.ok(&["chat", "three", "--time", "3"]).contains("median"));
 }
 
 #[test]
 fn an_agent_that_is_told_of_a_chat_can_be_wired_to_it_without_a_database() {
-    let house = House::new("").up();
-    house.ok(&["agent", "create", "second"]);
-    house.ok(&[
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "create", "second"]);
+    runtime.ok(&[
         "wiring",
         "create",
         "--agent",
@@ -83,23 +83,23 @@ fn an_agent_that_is_told_of_a_chat_can_be_wired_to_it_without_a_database() {
         "--pattern",
         "^both",
     ]);
-    let mut client = Terminal::connect(&house, false);
+    let mut client = Terminal::connect(&runtime, false);
     client.say("both of you");
     assert_eq!([client.reply(), client.reply()], ["both of you", "both of you"]);
     client.say("one of you");
     assert_eq!(client.reply(), "one of you");
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM sessions"), [2], "agents never share a session");
-    let wirings = house.json(&["wiring", "list"]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM sessions"), [2], "agents never share a session");
+    let wirings = runtime.json(&["wiring", "list"]);
     let id = wirings.as_array().unwrap().iter().find(|w| w["agent"] == "second").unwrap()["id"].clone();
-    house.ok(&["wiring", "update", id.as_str().unwrap(), "--pattern", "^never"]);
-    house.ok(&["destination", "update", "--agent", "second", "terminal", "--rename", "tty"]);
-    assert_eq!(house.json(&["destination", "list"])[1]["name"], "tty");
-    house.ok(&["wiring", "delete", id.as_str().unwrap()]);
-    house.ok(&["destination", "delete", "--agent", "second", "tty"]);
-    house.ok(&["agent", "delete", "second"]);
-    assert_eq!(house.json(&["agent", "list"]).as_array().unwrap().len(), 1);
-    assert_eq!(house.json(&["messaging-group", "list"]).as_array().unwrap().len(), 1);
-    assert_eq!(house.chat("still here"), "still here");
+    runtime.ok(&["wiring", "update", id.as_str().unwrap(), "--pattern", "^never"]);
+    runtime.ok(&["destination", "update", "--agent", "second", "terminal", "--rename", "tty"]);
+    assert_eq!(runtime.json(&["destination", "list"])[1]["name"], "tty");
+    runtime.ok(&["wiring", "delete", id.as_str().unwrap()]);
+    runtime.ok(&["destination", "delete", "--agent", "second", "tty"]);
+    runtime.ok(&["agent", "delete", "second"]);
+    assert_eq!(runtime.json(&["agent", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(runtime.json(&["messaging-group", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(runtime.chat("still here"), "still here");
 }
 
 /// The file of the same channel, in either tier: in a process of its own it may open no local socket, so it is
@@ -107,29 +107,29 @@ fn an_agent_that_is_told_of_a_chat_can_be_wired_to_it_without_a_database() {
 #[test]
 fn chat_works_through_the_file_in_both_tiers() {
     for tier in ["process", "in-process"] {
-        let house = House::new(&format!("[plugins.terminal]\nbuilt_in = false\ntier = \"{tier}\"\n"));
-        let plugins = house.home.path().join("plugins");
+        let runtime = Runtime::new(&format!("[plugins.terminal]\nbuilt_in = false\ntier = \"{tier}\"\n"));
+        let plugins = runtime.home.path().join("plugins");
         std::fs::create_dir_all(&plugins).unwrap();
         std::fs::copy(plugin_file("vestibule-terminal"), plugins.join("terminal.so")).unwrap();
-        let house = house.up();
-        assert_eq!(house.chat("hello"), "hello");
-        let list = house.json(&["plugin", "list"]);
+        let runtime = runtime.up();
+        assert_eq!(runtime.chat("hello"), "hello");
+        let list = runtime.json(&["plugin", "list"]);
         let plugin = list.as_array().unwrap().iter().find(|plugin| plugin["name"] == "terminal").unwrap();
         assert_eq!((plugin["tier"].as_str(), plugin["state"].as_str()), (Some(tier), Some("loaded")));
-        let mut terminal = Terminal::connect(&house, false);
+        let mut terminal = Terminal::connect(&runtime, false);
         terminal.send("with a file", &[("a.txt", b"bytes")]);
         let (text, files) = terminal.answer();
         assert!(text.starts_with("with a file"), "{text}");
         assert_eq!(files, [("a.txt".to_owned(), b"bytes".to_vec())]);
         drop(terminal);
 
-        house.ok(&["plugin", "reload", "terminal"]);
-        assert_eq!(house.chat("after it was replaced"), "after it was replaced");
+        runtime.ok(&["plugin", "reload", "terminal"]);
+        assert_eq!(runtime.chat("after it was replaced"), "after it was replaced");
         if tier == "process" {
-            signal("KILL", &house.plugin_hosts()[0]);
-            until("it is noticed", || house.log().contains("it is started again").then_some(()));
-            house.wait_live("terminal");
-            assert_eq!(house.chat("after it was killed"), "after it was killed");
+            signal("KILL", &runtime.plugin_hosts()[0]);
+            until("it is noticed", || runtime.log().contains("it is started again").then_some(()));
+            runtime.wait_live("terminal");
+            assert_eq!(runtime.chat("after it was killed"), "after it was killed");
         }
     }
 }
@@ -139,10 +139,10 @@ const MANY: usize = 3_000;
 
 #[test]
 fn a_client_may_write_long_before_it_reads() {
-    let house = House::new("").up();
-    let wirings = house.json(&["wiring", "list"]);
-    house.ok(&["wiring", "delete", wirings[0]["id"].as_str().unwrap()]);
-    let mut client = Terminal::connect(&house, false);
+    let runtime = Runtime::new("").up();
+    let wirings = runtime.json(&["wiring", "list"]);
+    runtime.ok(&["wiring", "delete", wirings[0]["id"].as_str().unwrap()]);
+    let mut client = Terminal::connect(&runtime, false);
     for number in 0..MANY {
         client.write(&serde_json::json!({ "text": format!("line {number}") }));
     }
@@ -159,10 +159,10 @@ fn a_client_may_write_long_before_it_reads() {
 /// does whoever reads what `chat` prints.
 #[test]
 fn a_piped_chat_hears_while_it_writes_and_writes_while_nobody_reads_it() {
-    let house = House::new("");
-    std::fs::write(house.home.path().join("control.token"), "token").unwrap();
-    let listener = UnixListener::bind(house.home.path().join("terminal.sock")).unwrap();
-    let mut chat = house.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let runtime = Runtime::new("");
+    std::fs::write(runtime.home.path().join("control.token"), "token").unwrap();
+    let listener = UnixListener::bind(runtime.home.path().join("terminal.sock")).unwrap();
+    let mut chat = runtime.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = chat.stdin.take().unwrap();
     let typist = std::thread::spawn(move || {
         (0..MANY).for_each(|number| input.write_all(format!("line {number}\n").as_bytes()).unwrap());
@@ -189,8 +189,8 @@ fn a_piped_chat_hears_while_it_writes_and_writes_while_nobody_reads_it() {
 }
 
 /// Says something, or pipes some lines in, and gives up long after it should have heard.
-fn chat(house: &House, text: Option<&str>, lines: &str) -> (Output, String) {
-    let mut command = house.command(&["chat", "--timeout", "100"]);
+fn chat(runtime: &Runtime, text: Option<&str>, lines: &str) -> (Output, String) {
+    let mut command = runtime.command(&["chat", "--timeout", "100"]);
     let mut chat = command
         .args(text)
         .stdin(Stdio::piped())
@@ -208,10 +208,10 @@ fn chat(house: &House, text: Option<&str>, lines: &str) -> (Output, String) {
 
 #[test]
 fn an_empty_answer_is_told_at_once_and_is_no_error() {
-    let house = House::new("").up();
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
     for (text, lines) in [(Some("hello"), ""), (None, "one\ntwo\n")] {
-        let (output, words) = chat(&house, text, lines);
+        let (output, words) = chat(&runtime, text, lines);
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b""[..]), "{words}");
         assert_eq!(words, "assistant has read it and answered nothing\n");
     }
@@ -219,28 +219,28 @@ fn an_empty_answer_is_told_at_once_and_is_no_error() {
 
 #[test]
 fn every_reply_of_the_turn_is_shown() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let say = |n: i32| format!("<message to=\\\"terminal\\\">part {n}</message>");
     let says = format!("sh -c 'printf \"{}{}{}\"'", say(1), say(2), say(3));
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &says]);
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &says]);
     let parts = "part 1\npart 2\npart 3\n";
     for (text, lines) in [(Some("hello"), ""), (None, "hello\n")] {
-        let (output, words) = chat(&house, text, lines);
+        let (output, words) = chat(&runtime, text, lines);
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!((output.status.code(), shown.as_str()), (Some(0), parts), "{words}");
     }
     // A round's further replies are no answer to the next one.
-    let timed = house.ok(&["chat", "hello", "--time", "3"]);
+    let timed = runtime.ok(&["chat", "hello", "--time", "3"]);
     assert!(timed.starts_with("part 1\nfirst "), "{timed}");
 }
 
 /// Two accounts of two kinds: no plugin speaks the one, and the other cannot start.
 #[test]
 fn a_reply_that_waits_elsewhere_is_told_at_once() {
-    let house = House::new("[channels.github.main]\ntoken = { env = \"NOT_SET\" }\n").up();
+    let runtime = Runtime::new("[channels.github.main]\ntoken = { env = \"NOT_SET\" }\n").up();
     for channel in ["acme", "github"] {
-        house.ok(&["messaging-group", "create", "--channel", channel, "--chat", "far", "--name", channel]);
-        let id = house
+        runtime.ok(&["messaging-group", "create", "--channel", channel, "--chat", "far", "--name", channel]);
+        let id = runtime
             .json(&["messaging-group", "list"])
             .as_array()
             .unwrap()
@@ -250,31 +250,31 @@ fn a_reply_that_waits_elsewhere_is_told_at_once() {
             .as_str()
             .unwrap()
             .to_owned();
-        house.ok(&["destination", "create", "--agent", "assistant", "--name", channel, "--to", &id]);
+        runtime.ok(&["destination", "create", "--agent", "assistant", "--name", channel, "--to", &id]);
         let says = format!("sh -c 'printf \"<message to=\\\"{channel}\\\">words</message>\"'");
-        house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &says]);
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &says]);
         for (text, lines) in [(Some("hello"), ""), (None, "hello\n")] {
-            let (output, words) = chat(&house, text, lines);
+            let (output, words) = chat(&runtime, text, lines);
             assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{words}");
             let told = format!("the reply of assistant goes to far on {channel}, and waits");
             assert!(words.contains(&told) && words.contains("`vestibule status`"), "{words}");
         }
-        let row = house.channel(channel);
+        let row = runtime.channel(channel);
         assert!(row["reason"].as_str().unwrap().starts_with("2 replies wait for it; "), "{row}");
     }
-    let status = house.ok(&["status"]);
+    let status = runtime.ok(&["status"]);
     assert!(status.contains("no plugin speaks it"), "{status}");
     assert!(status.contains("2 parked, 2 pending; `vestibule delivery list` shows why"), "{status}");
 }
 
 #[test]
 fn a_reply_that_cannot_be_delivered_is_told_at_once() {
-    let house = House::new("[plugins.agent-to-agent]\nbuilt_in = false\n").up();
-    std::fs::copy(plugin_file("vestibule-guard"), house.home.path().join("plugins/guard.so")).unwrap();
-    until("the module is live", || house.log().contains("module is live module=\"guard\"").then_some(()));
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "echo out-rude"]);
+    let runtime = Runtime::new("[plugins.agent-to-agent]\nbuilt_in = false\n").up();
+    std::fs::copy(plugin_file("vestibule-guard"), runtime.home.path().join("plugins/guard.so")).unwrap();
+    until("the module is live", || runtime.log().contains("module is live module=\"guard\"").then_some(()));
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "echo out-rude"]);
     for (text, lines) in [(Some("hello"), ""), (None, "one\ntwo\n")] {
-        let (output, words) = chat(&house, text, lines);
+        let (output, words) = chat(&runtime, text, lines);
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{words}");
         assert!(words.contains("the reply of assistant could not be delivered"), "{words}");
         assert_eq!(words.contains("2 of the lines"), text.is_none(), "{words}");
@@ -283,11 +283,11 @@ fn a_reply_that_cannot_be_delivered_is_told_at_once() {
 
 #[test]
 fn a_quarantined_session_is_told_at_once() {
-    let house = House::new("").up();
+    let runtime = Runtime::new("").up();
     let spoils = "sh -c 'yes | head -c 100000 >\"$TMPDIR/../outbound.db\"; sleep 60'";
-    house.ok(&["agent", "update", "assistant", "--provider", "command", "--command", spoils]);
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", spoils]);
     for (text, lines) in [(Some("hello"), ""), (None, "one\ntwo\n")] {
-        let (output, words) = chat(&house, text, lines);
+        let (output, words) = chat(&runtime, text, lines);
         assert_eq!(output.status.code(), Some(1), "{words}");
         assert!(words.contains("the session of assistant is in quarantine: outbound.db"), "{words}");
         assert!(words.contains("`vestibule session release"), "{words}");
@@ -296,19 +296,19 @@ fn a_quarantined_session_is_told_at_once() {
 
 #[test]
 fn a_refused_line_in_a_pipe_is_an_exit_status() {
-    let house = House::new("").up();
-    let wirings = house.json(&["wiring", "list"]);
+    let runtime = Runtime::new("").up();
+    let wirings = runtime.json(&["wiring", "list"]);
     let id = wirings[0]["id"].as_str().unwrap();
-    house.ok(&["wiring", "update", id, "--pattern", "^heard"]);
-    let (output, words) = chat(&house, None, "heard\nunheard\n");
+    runtime.ok(&["wiring", "update", id, "--pattern", "^heard"]);
+    let (output, words) = chat(&runtime, None, "heard\nunheard\n");
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"heard\n"[..]), "{words}");
     assert!(words.contains("nobody heard it") && words.contains("1 of the lines"), "{words}");
 }
 
 #[test]
 fn a_line_that_can_be_no_message_is_refused_and_the_rest_goes_on() {
-    let house = House::new("").up();
-    let mut chat = house
+    let runtime = Runtime::new("").up();
+    let mut chat = runtime
         .command(&["chat"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -328,21 +328,21 @@ fn a_line_that_can_be_no_message_is_refused_and_the_rest_goes_on() {
     }
 
     // Whatever speaks to the socket: a line that is too long is answered.
-    let mut terminal = Terminal::connect(&house, false);
+    let mut terminal = Terminal::connect(&runtime, false);
     terminal.raw(format!("{{\"text\":\"{}\"}}\n", "x".repeat(7_000_000)).as_bytes());
     assert!(terminal.read()["error"].as_str().unwrap().contains("the line was left out"));
     terminal.say("still there");
     assert_eq!(terminal.reply(), "still there");
 }
 
-/// A house that has the home and no terminal yet; later it has gone.
+/// A runtime that has the home and no terminal yet; later it has gone.
 #[test]
 fn a_chat_waits_for_a_house_that_starts_or_stops() {
-    let house = House::new("");
-    assert_eq!(house.chat("hello"), "hello");
-    let lock = std::fs::File::options().write(true).open(house.home.path().join("lock")).unwrap();
+    let runtime = Runtime::new("");
+    assert_eq!(runtime.chat("hello"), "hello");
+    let lock = std::fs::File::options().write(true).open(runtime.home.path().join("lock")).unwrap();
     rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let mut chat = house
+    let mut chat = runtime
         .command(&["chat", "are you there?"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -360,10 +360,10 @@ fn a_chat_waits_for_a_house_that_starts_or_stops() {
 
 #[test]
 fn a_house_waits_for_a_chat_that_was_faster() {
-    let house = House::new("");
-    let mut chat = house.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    until("it has the home", || house.home.path().join("terminal.sock").exists().then_some(()));
-    let mut up = house.command(&["up"]).stderr(Stdio::piped()).spawn().unwrap();
+    let runtime = Runtime::new("");
+    let mut chat = runtime.command(&["chat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    until("it has the home", || runtime.home.path().join("terminal.sock").exists().then_some(()));
+    let mut up = runtime.command(&["up"]).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_secs(2)); // longer than a lock is waited for anyway
     drop(chat.stdin.take());
     assert!(chat.wait().unwrap().success());

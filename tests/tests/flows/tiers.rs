@@ -1,6 +1,6 @@
 //! The two tiers of plugins, with a plugin that has every bug.
 
-use crate::support::{House, PATIENCE, Terminal, free_port, plugin_file, until};
+use crate::support::{PATIENCE, Runtime, Terminal, free_port, plugin_file, until};
 use crate::traffic::in_full;
 use rusqlite::OpenFlags;
 use serde_json::Value;
@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A house with the faulty plugin, wired to an agent that echoes.
+/// A runtime with the faulty plugin, wired to an agent that echoes.
 struct Ward {
-    house: House,
+    runtime: Runtime,
     at: SocketAddr,
     /// Where its local socket lies.
     aside: tempfile::TempDir,
@@ -27,13 +27,13 @@ impl Ward {
     fn new(tier: &str, plugin: &str) -> Ward {
         let at = free_port();
         let aside = tempfile::tempdir().unwrap();
-        let house = House::new(&format!(
+        let runtime = Runtime::new(&format!(
             "[plugins.faulty]\ntier = \"{tier}\"\n{plugin}\n[channels.faulty.main]\nlisten = \"{at}\"\n\
              socket = \"{}/s\"\n",
             aside.path().display()
         ))
         .up();
-        house.ok(&[
+        runtime.ok(&[
             "wiring",
             "create",
             "--agent",
@@ -45,9 +45,9 @@ impl Ward {
             "--pattern",
             ".",
         ]);
-        fs::copy(plugin_file("vestibule-faulty"), house.home.path().join("plugins/faulty.so")).unwrap();
-        house.wait_live("faulty");
-        Ward { house, at, aside }
+        fs::copy(plugin_file("vestibule-faulty"), runtime.home.path().join("plugins/faulty.so")).unwrap();
+        runtime.wait_live("faulty");
+        Ward { runtime, at, aside }
     }
 
     fn call(&self) -> Caller {
@@ -62,7 +62,7 @@ impl Ward {
     }
 
     fn plugin(&self) -> Value {
-        let list = self.house.json(&["plugin", "list"]);
+        let list = self.runtime.json(&["plugin", "list"]);
         list.as_array()
             .unwrap()
             .iter()
@@ -82,11 +82,11 @@ impl Ward {
 
     /// How often a process of the plugin has ended.
     fn ends(&self) -> usize {
-        self.house.log().matches("the plugin's process ended; it is started again").count()
+        self.runtime.log().matches("the plugin's process ended; it is started again").count()
     }
 
     /// Waits until a message goes in and its reply comes out, without a look at anything else that would
-    /// cost the house time. Answers when.
+    /// cost the runtime time. Answers when.
     fn is_back(&self) -> Instant {
         until("the plugin is back", || {
             let mut caller = Caller::new(TcpStream::connect(self.at).ok()?);
@@ -97,7 +97,7 @@ impl Ward {
 
     /// The plugin is well: a message goes in and the reply comes out.
     fn round_trip(&self) {
-        self.house.wait_live("faulty");
+        self.runtime.wait_live("faulty");
         let mut caller = self.call();
         caller.say("are you well?");
         assert_eq!(caller.hear(), "are you well?");
@@ -125,8 +125,8 @@ impl Caller {
 }
 
 /// Round trips on the terminal until it is told to stop: when each began, and how long it took.
-fn neighbour(house: &House, stop: &AtomicBool) -> Vec<(Instant, Duration)> {
-    let mut terminal = Terminal::connect(house, true);
+fn neighbour(runtime: &Runtime, stop: &AtomicBool) -> Vec<(Instant, Duration)> {
+    let mut terminal = Terminal::connect(runtime, true);
     let mut trips = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let begin = Instant::now();
@@ -166,7 +166,7 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
     let ward = Arc::new(Ward::new("process", "deadline_seconds = 5\nmemory_mb = 128\nopen_files = 64"));
     let stop = Arc::new(AtomicBool::new(false));
     let (other, told) = (ward.clone(), stop.clone());
-    let others = std::thread::spawn(move || neighbour(&other.house, &told));
+    let others = std::thread::spawn(move || neighbour(&other.runtime, &told));
     let faults = [
         ("segv", "SIGSEGV"),
         ("abort", "SIGABRT"),
@@ -181,20 +181,20 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
     let mut slices = Vec::new();
     for (number, (fault, why)) in faults.into_iter().enumerate() {
         if number % 4 == 3 {
-            ward.house.ok(&["plugin", "reload", "faulty"]); // five ends would be one too many
-            ward.house.wait_live("faulty");
+            ward.runtime.ok(&["plugin", "reload", "faulty"]); // five ends would be one too many
+            ward.runtime.wait_live("faulty");
         }
         // A slice without a fault before each with one, so that what else this machine does is in both.
         let calm = Instant::now();
         std::thread::sleep(Duration::from_secs(1));
         ward.is_back();
-        let (ends, hosts) = (ward.ends(), ward.house.plugin_hosts());
+        let (ends, hosts) = (ward.ends(), ward.runtime.plugin_hosts());
         let begin = Instant::now();
         let mut caller = ward.call();
         caller.say(&format!("!{fault}"));
         if fault == "spin" {
             let put = "answers nothing; it runs behind all else";
-            until("the hog is put behind", || ward.house.log().contains(put).then_some(()));
+            until("the hog is put behind", || ward.runtime.log().contains(put).then_some(()));
             // Its end is told before it is ended, and it has seconds until then.
             let behind = behind_all_else(&hosts);
             assert!(behind || ward.ends() > ends, "{hosts:?} are not behind all else");
@@ -203,7 +203,7 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
         let end = ward.is_back();
         slices.push((calm..begin, begin..end));
         until(&format!("the end by {fault} is told"), || (ward.ends() > ends).then_some(()));
-        let log = ward.house.log();
+        let log = ward.runtime.log();
         let line = log.lines().rev().find(|line| line.contains("the plugin's process ended;")).unwrap();
         let held = fault == "leak" && line.contains("of memory"); // whichever limit noticed it first
         assert!(line.contains(why) || held, "{fault}: {line}");
@@ -229,11 +229,11 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
 fn a_plugin_that_logs_without_end_does_not_fill_the_log() {
     for tier in ["process", "in-process"] {
         let ward = Ward::new(tier, "");
-        let before = ward.house.log().len();
+        let before = ward.runtime.log().len();
         assert_eq!(ward.fault("log"), "done"); // 100,000 lines
         ward.round_trip();
-        ward.house.ok(&["plugin", "reload", "faulty"]);
-        let log = ward.house.log().split_off(before);
+        ward.runtime.ok(&["plugin", "reload", "faulty"]);
+        let log = ward.runtime.log().split_off(before);
         let lines = log.lines().filter(|line| line.contains("noise")).count();
         assert!((200..2_000).contains(&lines), "{tier}: {lines} lines");
         assert!(log.contains("channel is live channel=\"faulty\""), "{tier}: {log}");
@@ -244,33 +244,33 @@ fn a_plugin_that_logs_without_end_does_not_fill_the_log() {
 #[test]
 fn a_plugin_that_works_and_answers_is_not_put_behind() {
     let ward = Ward::new("process", "");
-    let hosts = ward.house.plugin_hosts();
+    let hosts = ward.runtime.plugin_hosts();
     for (fault, ms) in [("busy 1500", 2500), ("busy-beside 4000", 4500)] {
         ward.fault(fault);
         std::thread::sleep(Duration::from_millis(ms));
-        assert!(!ward.house.log().contains("runs behind all else") && !behind_all_else(&hosts), "{fault}");
+        assert!(!ward.runtime.log().contains("runs behind all else") && !behind_all_else(&hosts), "{fault}");
         ward.round_trip();
     }
-    assert_eq!((ward.house.plugin_hosts(), ward.ends()), (hosts, 0));
+    assert_eq!((ward.runtime.plugin_hosts(), ward.ends()), (hosts, 0));
 }
 
 #[test]
 fn a_plugin_that_ends_again_and_again_is_quarantined_until_it_is_reloaded() {
     let ward = Ward::new("process", "");
     for number in 1..=5 {
-        ward.house.wait_live("faulty");
+        ward.runtime.wait_live("faulty");
         ward.fault("abort");
         until("it ended", || (ward.ends() == number || number == 5).then_some(()));
     }
     until("it is quarantined", || (ward.plugin()["state"] == "quarantined").then_some(()));
-    let channel = ward.house.channel("faulty");
+    let channel = ward.runtime.channel("faulty");
     assert_eq!(channel["state"], "broken");
     let reason = channel["reason"].as_str().unwrap();
     assert!(reason.contains("SIGABRT") && reason.contains("vestibule plugin reload faulty"), "{reason}");
-    assert!(ward.house.log().contains("is quarantined, its process ended too often"));
-    assert_eq!(ward.house.chat("the rest goes on"), "the rest goes on");
-    assert_eq!(ward.house.plugin_hosts().len(), 0);
-    assert_eq!(ward.house.ok(&["plugin", "reload", "faulty"]), "plugin faulty reloaded\n");
+    assert!(ward.runtime.log().contains("is quarantined, its process ended too often"));
+    assert_eq!(ward.runtime.chat("the rest goes on"), "the rest goes on");
+    assert_eq!(ward.runtime.plugin_hosts().len(), 0);
+    assert_eq!(ward.runtime.ok(&["plugin", "reload", "faulty"]), "plugin faulty reloaded\n");
     ward.round_trip();
     assert_eq!(ward.plugin()["state"], "loaded");
 }
@@ -282,12 +282,12 @@ fn an_account_that_gives_up_is_started_again() {
         let ward = Ward::new(tier, "");
         ward.fault("give-up");
         until("it is broken", || {
-            let channel = ward.house.channel("faulty");
+            let channel = ward.runtime.channel("faulty");
             (channel["state"] == "broken" && channel["reason"] == "told to give up").then_some(())
         });
         ward.round_trip();
         assert_eq!((ward.ends(), ward.plugin()["state"].as_str()), (0, Some("loaded")), "{tier}");
-        assert_eq!(ward.house.log().matches("channel is live channel=\"faulty\"").count(), 2, "{tier}");
+        assert_eq!(ward.runtime.log().matches("channel is live channel=\"faulty\"").count(), 2, "{tier}");
     }
 }
 
@@ -300,7 +300,7 @@ fn a_delivery_that_a_crash_cut_off_is_sent_once_more_and_marked() {
     until("it crashed", || (ward.ends() == 1).then_some(()));
     until("it is in doubt", || {
         let doubt = ward
-            .house
+            .runtime
             .query::<i64>("SELECT possible_duplicate FROM deliveries WHERE channel_type = 'faulty'");
         (doubt == [1]).then_some(())
     });
@@ -324,13 +324,13 @@ fn bytes_that_break_the_rules_end_the_process_that_sent_them() {
     .enumerate()
     {
         if number % 4 == 3 {
-            ward.house.ok(&["plugin", "reload", "faulty"]);
-            ward.house.wait_live("faulty");
+            ward.runtime.ok(&["plugin", "reload", "faulty"]);
+            ward.runtime.wait_live("faulty");
         }
         let ends = ward.ends();
         ward.fault(&format!("raw {bytes}"));
         until(&format!("{bytes} have ended it"), || (ward.ends() > ends).then_some(()));
-        let log = ward.house.log();
+        let log = ward.runtime.log();
         let line = log.lines().rev().find(|line| line.contains("the plugin's process ended;")).unwrap();
         assert!(line.contains(why), "{bytes}: {line}");
         ward.round_trip();
@@ -347,18 +347,18 @@ fn bytes_that_break_the_rules_end_the_process_that_sent_them() {
 #[test]
 fn what_a_plugin_can_reach_depends_on_its_tier() {
     let ward = Ward::new("process", "");
-    let home = ward.house.home.path().display().to_string();
+    let home = ward.runtime.home.path().display().to_string();
     let could = ward.fault(&format!("can {home}"));
     assert_eq!(could.trim_end_matches(" certificates"), "internet thread", "in a process of its own");
     ward.is_reached_locally();
     // The next process is handed the socket anew.
     ward.fault("segv");
     until("it ended", || (ward.ends() == 1).then_some(()));
-    ward.house.wait_live("faulty");
+    ward.runtime.wait_live("faulty");
     ward.is_reached_locally();
     // The same words, where nothing holds it.
     let ward = Ward::new("in-process", "");
-    let could = ward.fault(&format!("can {}", ward.house.home.path().display()));
+    let could = ward.fault(&format!("can {}", ward.runtime.home.path().display()));
     for word in [
         "read-home",
         "read-database",
@@ -379,9 +379,9 @@ fn what_a_plugin_can_reach_depends_on_its_tier() {
 }
 
 /// What became of a flood: how many of it were taken, and how many were to come again.
-fn flooded(house: &House) -> (i64, i64) {
+fn flooded(runtime: &Runtime) -> (i64, i64) {
     until("the whole flood is answered", || {
-        let log = house.log();
+        let log = runtime.log();
         let (_, said) = log.rsplit_once("flooded: ")?;
         let mut numbers = said.split(' ').filter_map(|word| word.parse().ok());
         Some((numbers.next()?, numbers.next()?))
@@ -394,16 +394,16 @@ fn a_plugin_that_floods_waits_and_the_runtime_stays_small() {
     for tier in ["process", "in-process"] {
         let ward = Ward::new(tier, "memory_mb = 2048");
         ward.fault("flood 2000");
-        assert_eq!(ward.house.chat("the rest goes on"), "the rest goes on");
+        assert_eq!(ward.runtime.chat("the rest goes on"), "the rest goes on");
         let taken =
-            || ward.house.query::<i64>("SELECT count(*) FROM event_ids WHERE channel_type = 'faulty'")[0];
+            || ward.runtime.query::<i64>("SELECT count(*) FROM event_ids WHERE channel_type = 'faulty'")[0];
         let mut before = 0;
         while before < 2000 {
             // As fast as this machine can; it goes on.
             before = until("more of the flood is taken", || Some(taken()).filter(|now| *now > before));
         }
-        assert_eq!(flooded(&ward.house), (2000, 0), "{tier}");
-        let status = fs::read_to_string(format!("/proc/{}/status", ward.house.pid())).unwrap();
+        assert_eq!(flooded(&ward.runtime), (2000, 0), "{tier}");
+        let status = fs::read_to_string(format!("/proc/{}/status", ward.runtime.pid())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
         let peak: u64 = peak.split(' ').next().unwrap().parse().unwrap();
         println!("{tier}: the runtime's peak was {peak} KiB");
@@ -411,7 +411,7 @@ fn a_plugin_that_floods_waits_and_the_runtime_stays_small() {
         // Nor does its log: what is too much is counted.
         ward.fault("log");
         ward.round_trip();
-        let log = ward.house.log();
+        let log = ward.runtime.log();
         assert!(log.matches("noise").count() < 20_000, "{tier}: {} lines", log.matches("noise").count());
         assert_eq!(ward.ends(), 0);
     }
@@ -423,19 +423,19 @@ fn a_plugin_that_floods_waits_and_the_runtime_stays_small() {
 fn inside_the_runtime_a_flood_beyond_the_bound_is_told_to_come_again() {
     let ward = Ward::new("in-process", "");
     // While somebody else writes, nothing can be committed.
-    let (central, flags) = (ward.house.home.path().join("vestibule.db"), OpenFlags::SQLITE_OPEN_READ_WRITE);
+    let (central, flags) = (ward.runtime.home.path().join("vestibule.db"), OpenFlags::SQLITE_OPEN_READ_WRITE);
     let other = rusqlite::Connection::open_with_flags(central, flags).unwrap();
     other.busy_timeout(PATIENCE).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     ward.fault("flood 7000 100");
-    until("it is told", || ward.house.log().contains("it says more than can be committed").then_some(()));
+    until("it is told", || ward.runtime.log().contains("it says more than can be committed").then_some(()));
     other.execute_batch("ROLLBACK").unwrap();
-    let (taken, later) = flooded(&ward.house);
+    let (taken, later) = flooded(&ward.runtime);
     assert_eq!(taken + later, 7000);
     assert!(later > 0 && taken > 0, "{taken} taken, {later} to come again");
     let committed = "SELECT count(*) FROM event_ids WHERE channel_type = 'faulty'";
-    assert_eq!(ward.house.query::<i64>(committed), [taken]);
-    let log = ward.house.log();
+    assert_eq!(ward.runtime.query::<i64>(committed), [taken]);
+    let log = ward.runtime.log();
     assert!(log.matches("it says more than can be committed").count() < 10);
     ward.round_trip();
 }
@@ -447,7 +447,7 @@ fn a_panic_is_told_once_in_either_tier() {
         let ward = Ward::new(tier, "");
         assert_eq!(ward.plugin()["tier"], tier);
         let lines = |words: &str| -> Vec<String> {
-            ward.house.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+            ward.runtime.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
         };
         assert_eq!(ward.fault("panic-task"), "panicked true");
         let told = until("it is told", || lines("told to, in a task").pop());
@@ -470,14 +470,14 @@ fn inside_the_runtime_a_panic_and_a_late_call_are_contained() {
     let ward = Ward::new("in-process", "deadline_seconds = 1");
     assert_eq!(ward.plugin()["tier"], "in-process");
     ward.call().say("do panic");
-    until("it is reported", || ward.house.log().contains("the plugin panicked: told to").then_some(()));
+    until("it is reported", || ward.runtime.log().contains("the plugin panicked: told to").then_some(()));
     ward.round_trip();
     ward.call().say("do never");
-    until("it is reported", || ward.house.log().contains("did not answer in time").then_some(()));
+    until("it is reported", || ward.runtime.log().contains("did not answer in time").then_some(()));
     ward.round_trip();
     until("its lane went on", || {
         let tries = "SELECT max(attempts) FROM deliveries WHERE channel_type = 'faulty' AND last_error LIKE '%in time%'";
-        (ward.house.query::<Option<i64>>(tries)[0] >= Some(2)).then_some(())
+        (ward.runtime.query::<Option<i64>>(tries)[0] >= Some(2)).then_some(())
     });
     assert_eq!(ward.plugin()["state"], "loaded");
 }
@@ -489,7 +489,8 @@ fn a_call_that_is_answered_twice_is_answered_once() {
     caller.say("do raw early-answer");
     assert_eq!(caller.hear(), "do raw early-answer");
     until("it is settled", || {
-        let states = ward.house.query::<String>("SELECT state FROM deliveries WHERE channel_type = 'faulty'");
+        let states =
+            ward.runtime.query::<String>("SELECT state FROM deliveries WHERE channel_type = 'faulty'");
         (states == ["delivered"]).then_some(())
     });
     ward.round_trip();
@@ -501,7 +502,7 @@ fn a_call_that_is_answered_twice_is_answered_once() {
 fn three_late_calls_in_a_row_end_a_process() {
     let ward = Ward::new("process", "deadline_seconds = 1");
     ward.call().say("do never");
-    until("it is reported", || ward.house.log().contains("did not answer in time").then_some(()));
+    until("it is reported", || ward.runtime.log().contains("did not answer in time").then_some(()));
     ward.round_trip();
     assert_eq!(ward.ends(), 0);
     let callers: Vec<Caller> = (0..3).map(|_| ward.call()).collect();
@@ -509,7 +510,7 @@ fn three_late_calls_in_a_row_end_a_process() {
         caller.say("do never");
     }
     until("it is ended", || (ward.ends() > 0).then_some(()));
-    let log = ward.house.log();
+    let log = ward.runtime.log();
     let line = log.lines().find(|line| line.contains("the plugin's process ended;")).unwrap();
     assert!(line.contains("3 calls in a row were not answered in time"), "{line}");
     ward.round_trip();
@@ -522,33 +523,35 @@ fn a_plugin_that_aborts_on_panic_runs_in_a_process_only() {
     let places: Vec<usize> = (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(words[0])).collect();
     assert!(!places.is_empty());
     places.iter().for_each(|at| bytes[*at..*at + 16].copy_from_slice(words[1]));
-    let mut house = House::new("[plugins.faulty]\ntier = \"in-process\"\n").up();
-    fs::write(house.home.path().join("plugins/faulty.so"), &bytes).unwrap();
+    let mut runtime = Runtime::new("[plugins.faulty]\ntier = \"in-process\"\n").up();
+    fs::write(runtime.home.path().join("plugins/faulty.so"), &bytes).unwrap();
     let refused = until("it is refused", || {
-        let list = house.json(&["plugin", "list"]);
+        let list = runtime.json(&["plugin", "list"]);
         let entry = list.as_array().unwrap().iter().find(|plugin| plugin["state"] == "refused").cloned();
         entry.map(|plugin| plugin["reason"].as_str().unwrap().to_owned())
     });
     assert!(refused.contains("panic = \"abort\"") && refused.ends_with("[PANIC_ABORT]"), "{refused}");
-    house.stop();
-    fs::write(house.home.path().join("vestibule.toml"), "listen = \"127.0.0.1:0\"\n").unwrap();
-    house.start();
-    house.wait_live("faulty");
+    runtime.stop();
+    fs::write(runtime.home.path().join("vestibule.toml"), "listen = \"127.0.0.1:0\"\n").unwrap();
+    runtime.start();
+    runtime.wait_live("faulty");
 }
 
 #[test]
 fn a_process_ends_with_its_file_and_with_its_runtime() {
     let mut ward = Ward::new("process", "");
-    let copies = || fs::read_dir(ward.house.home.path().join("cache/plugins")).unwrap().count();
-    assert_eq!((ward.house.plugin_hosts().len(), copies()), (1, 1));
-    fs::remove_file(ward.house.home.path().join("plugins/faulty.so")).unwrap();
-    until("nothing of it is left", || (ward.house.plugin_hosts().is_empty() && copies() == 0).then_some(()));
-    fs::copy(plugin_file("vestibule-faulty"), ward.house.home.path().join("plugins/faulty.so")).unwrap();
-    ward.house.wait_live("faulty");
+    let copies = || fs::read_dir(ward.runtime.home.path().join("cache/plugins")).unwrap().count();
+    assert_eq!((ward.runtime.plugin_hosts().len(), copies()), (1, 1));
+    fs::remove_file(ward.runtime.home.path().join("plugins/faulty.so")).unwrap();
+    until("nothing of it is left", || {
+        (ward.runtime.plugin_hosts().is_empty() && copies() == 0).then_some(())
+    });
+    fs::copy(plugin_file("vestibule-faulty"), ward.runtime.home.path().join("plugins/faulty.so")).unwrap();
+    ward.runtime.wait_live("faulty");
     // A plugin that is busy, and would not hear that its socket closed.
     ward.call().say("!block 60000");
-    let pid = ward.house.plugin_hosts().remove(0);
-    ward.house.kill();
+    let pid = ward.runtime.plugin_hosts().remove(0);
+    ward.runtime.kill();
     until("it ended with the runtime", || {
         let stat = fs::read_to_string(PathBuf::from(format!("/proc/{pid}/stat"))).unwrap_or_default();
         (stat.is_empty() || stat.contains(") Z ")).then_some(())

@@ -1,7 +1,7 @@
 //! Programs that others wrote, beneath the lists of calls: a shell, Python and Node do there what agents do
 //! with them.
 
-use crate::support::{House, sandboxes, users};
+use crate::support::{Runtime, sandboxes, users};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -67,13 +67,13 @@ fn what_agents_are_made_of_works_in_each_sandbox() {
     for (tool, program, want) in TOOLS.into_iter().filter(|(tool, ..)| is_there(tool)) {
         for sandbox in sandboxes() {
             for user in users() {
-                let house = House::new(&format!("sandbox = \"{sandbox}\"\n")).of_user(user).up();
-                assert_eq!(house.chat("hello"), "hello");
-                std::fs::write(house.home.path().join("groups/assistant/program"), program).unwrap();
+                let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n")).of_user(user).up();
+                assert_eq!(runtime.chat("hello"), "hello");
+                std::fs::write(runtime.home.path().join("groups/assistant/program"), program).unwrap();
                 let run = format!("{tool} program");
                 let update = ["agent", "update", "assistant", "--provider", "command", "--command"];
-                house.ok(&[&update[..], &[&format!("sh -c '{run}'")]].concat());
-                assert_eq!(house.chat("go"), want.trim_end(), "{tool} in {sandbox} as {user:?}");
+                runtime.ok(&[&update[..], &[&format!("sh -c '{run}'")]].concat());
+                assert_eq!(runtime.chat("go"), want.trim_end(), "{tool} in {sandbox} as {user:?}");
             }
         }
     }

@@ -5,7 +5,7 @@ mod check;
 
 pub use check::{children, processes_in};
 
-use crate::support::{Api, House, PATIENCE, free_port, new_home, sign};
+use crate::support::{Api, PATIENCE, Runtime, free_port, new_home, sign};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -50,7 +50,7 @@ impl Dice {
 /// What a platform knows.
 #[derive(Default)]
 pub struct Platform {
-    /// Messages that the house has acknowledged.
+    /// Messages that the runtime has acknowledged.
     pub acked: Mutex<BTreeSet<u64>>,
     /// How often each message's words were posted back, and how often by another id.
     pub posts: Mutex<BTreeMap<u64, Vec<String>>>,
@@ -110,9 +110,9 @@ fn mark(number: u64) -> String {
     format!("TK{number:08}")
 }
 
-/// A house with one channel under load.
+/// A runtime with one channel under load.
 pub struct Traffic {
-    pub house: House,
+    pub runtime: Runtime,
     pub platform: Arc<Platform>,
     channel: &'static str,
     /// How many chats it has.
@@ -154,11 +154,11 @@ impl Traffic {
              webhook_secret = {{ env = \"TEST_SECRET\" }}\n"
         );
         fs::write(home.path().join("vestibule.toml"), config).unwrap();
-        let house = House::at(home)
+        let runtime = Runtime::at(home)
             .env("TEST_TOKEN", "ghp_x")
             .env("TEST_SECRET", SECRET)
             .env("GITHUB_API_URL", &api.url);
-        Traffic::new(house, platform, "github", CHATS, at, Some(api))
+        Traffic::new(runtime, platform, "github", CHATS, at, Some(api))
     }
 
     /// A platform that shows one message for one id, and a plugin that says so (`post`) or does not
@@ -175,11 +175,11 @@ impl Traffic {
         let home = new_home();
         let config = format!("listen = \"127.0.0.1:0\"\n[channels.{channel}.main]\nplatform = \"{at}\"\n");
         fs::write(home.path().join("vestibule.toml"), config).unwrap();
-        let house = House::at(home);
-        fs::create_dir_all(house.home.path().join("plugins")).unwrap();
-        let file = house.home.path().join("plugins/post.so");
+        let runtime = Runtime::at(home);
+        fs::create_dir_all(runtime.home.path().join("plugins")).unwrap();
+        let file = runtime.home.path().join("plugins/post.so");
         fs::copy(crate::support::plugin_file(&format!("vestibule-{channel}-channel")), file).unwrap();
-        let traffic = Traffic::new(house, platform.clone(), channel, chats, at, None);
+        let traffic = Traffic::new(runtime, platform.clone(), channel, chats, at, None);
         let (stop, pace) = (traffic.stop.clone(), traffic.pace.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -191,7 +191,7 @@ impl Traffic {
     }
 
     fn new(
-        house: House,
+        runtime: Runtime,
         platform: Arc<Platform>,
         channel: &'static str,
         chats: u64,
@@ -199,12 +199,12 @@ impl Traffic {
         api: Option<Api>,
     ) -> Traffic {
         let (stop, pace) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(3_000)));
-        Traffic { house, platform, channel, chats, at, stop, pace, threads: vec![], _api: api }
+        Traffic { runtime, platform, channel, chats, at, stop, pace, threads: vec![], _api: api }
     }
 
-    /// Starts the house, and wires the chats the first time.
+    /// Starts the runtime, and wires the chats the first time.
     pub fn up(&mut self) {
-        self.house.start_with(self.channel);
+        self.runtime.start_with(self.channel);
     }
 
     pub fn wire(&self) {
@@ -212,7 +212,7 @@ impl Traffic {
             let chat = self.chat(chat);
             let wiring =
                 ["--agent", "assistant", "--channel", self.channel, "--chat", &chat, "--pattern", "."];
-            self.house.ok(&[&["wiring", "create"][..], &wiring].concat());
+            self.runtime.ok(&[&["wiring", "create"][..], &wiring].concat());
         }
     }
 

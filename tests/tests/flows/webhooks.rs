@@ -1,8 +1,8 @@
 //! Webhooks of a scheme that a plugin file declares, verified by the runtime; what the plugin counts
-//! survives a crash of the house. Connections that say nothing.
+//! survives a crash of the runtime. Connections that say nothing.
 
 use crate::hot::plain;
-use crate::support::{House, PATIENCE, plugin_file, request, until};
+use crate::support::{PATIENCE, Runtime, plugin_file, request, until};
 use crate::traffic::in_full;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -36,8 +36,8 @@ fn post_to(at: SocketAddr, (signature, time): &(String, String), body: &str) -> 
     request(at, "POST", "/webhook/plain/main", &headers, body.as_bytes())
 }
 
-fn post(house: &House, secret: &str, age: i64, body: &str) -> (u16, String) {
-    post_to(house.listening(), &signed(secret, age, body), body)
+fn post(runtime: &Runtime, secret: &str, age: i64, body: &str) -> (u16, String) {
+    post_to(runtime.listening(), &signed(secret, age, body), body)
 }
 
 /// A request on a connection that stays open, signed.
@@ -70,63 +70,63 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-fn house(config: &str) -> House {
+fn runtime(config: &str) -> Runtime {
     let account = format!("[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n{config}");
-    let house = House::new(&format!("webhook_body_limit = 1048576\n{account}"));
-    let plugins = house.home.path().join("plugins");
+    let runtime = Runtime::new(&format!("webhook_body_limit = 1048576\n{account}"));
+    let plugins = runtime.home.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
     std::fs::copy(plugin_file("vestibule-plain-channel"), plugins.join("plain.so")).unwrap();
-    house.env("TEST_KEY", "the key")
+    runtime.env("TEST_KEY", "the key")
 }
 
 #[test]
 fn a_declared_scheme_is_verified_and_what_is_counted_is_kept() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    assert_eq!(post(&house, "the key", 0, "one"), (200, "1".into()));
-    assert_eq!(post(&house, "another", 0, "x").0, 401);
-    let (status, words) = post(&house, "the key", 3_600, "x");
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    assert_eq!(post(&runtime, "the key", 0, "one"), (200, "1".into()));
+    assert_eq!(post(&runtime, "another", 0, "x").0, 401);
+    let (status, words) = post(&runtime, "the key", 3_600, "x");
     assert!(status == 401 && words.contains("too long ago"), "{status} {words}");
-    house.kill();
-    house.start_with("plain");
-    assert_eq!(post(&house, "the key", 0, "two"), (200, "2".into()));
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [2]);
+    runtime.kill();
+    runtime.start_with("plain");
+    assert_eq!(post(&runtime, "the key", 0, "two"), (200, "2".into()));
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [2]);
 }
 
 /// Whoever has recorded a request posts it again within its window.
 #[test]
 fn what_was_signed_once_is_taken_once() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
     // Within one second the time that is signed, too, is the same.
     let answers = until("three in one second", || {
         let second = || UNIX_EPOCH.elapsed().unwrap().as_secs();
         let (begin, body) = (second(), format!("{:?}", Instant::now()));
-        let answers: Vec<_> = (0..3).map(|_| post(&house, "the key", 0, &body)).collect();
+        let answers: Vec<_> = (0..3).map(|_| post(&runtime, "the key", 0, &body)).collect();
         (second() == begin).then_some(answers)
     });
     let again = (200, "it was taken before".to_owned());
     assert_eq!(answers[1..], [again.clone(), again]);
     let taken: i64 = answers[0].1.parse().unwrap();
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [taken]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [taken]);
 }
 
 #[test]
 fn without_its_secret_nothing_is_taken() {
-    let mut house = house("");
-    house.start_with("plain");
-    let (status, words) = post(&house, "", 0, "x");
+    let mut runtime = runtime("");
+    runtime.start_with("plain");
+    let (status, words) = post(&runtime, "", 0, "x");
     assert!(status == 503 && words.contains("no signing_key"), "{status} {words}");
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids"), [0]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM event_ids"), [0]);
 }
 
 /// Who connects and says nothing, or never ends what it says, keeps nobody out, and uses up nothing.
 #[test]
 fn idle_connections_keep_no_webhook_out() {
     const IDLE: usize = 300;
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    let at = house.listening();
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    let at = runtime.listening();
     let open = |number: usize| {
         let mut stream = TcpStream::connect(at).unwrap();
         if number.is_multiple_of(2) {
@@ -135,9 +135,9 @@ fn idle_connections_keep_no_webhook_out() {
         stream
     };
     let mut idle: Vec<TcpStream> = (0..IDLE).map(open).collect();
-    assert_eq!(post(&house, "the key", 0, "one"), (200, "1".into()));
+    assert_eq!(post(&runtime, "the key", 0, "one"), (200, "1".into()));
     let sockets = || {
-        let entries = std::fs::read_dir(format!("/proc/{}/fd", house.pid())).unwrap().flatten();
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", runtime.pid())).unwrap().flatten();
         let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     };
@@ -180,13 +180,13 @@ fn begin(at: SocketAddr, body: &[u8]) -> TcpStream {
 #[test]
 fn bodies_that_never_end_keep_no_signed_webhook_out() {
     const HONEST: usize = 16;
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    let at = house.listening();
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    let at = runtime.listening();
     let slow: Vec<TcpStream> = (0..300).map(|_| begin(at, b"{")).collect();
     let begin = Instant::now();
     let answers: Vec<(u16, String)> = std::thread::scope(|threads| {
-        let post = |number: usize| post(&house, "the key", 0, &format!("honest {number}"));
+        let post = |number: usize| post(&runtime, "the key", 0, &format!("honest {number}"));
         let posts: Vec<_> = (0..HONEST).map(|number| threads.spawn(move || post(number))).collect();
         posts.into_iter().map(|post| post.join().unwrap()).collect()
     });
@@ -199,9 +199,9 @@ fn bodies_that_never_end_keep_no_signed_webhook_out() {
 /// All together hold 32 MiB at most: of one source those that came first make room.
 #[test]
 fn the_bodies_of_strangers_are_bounded_together() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    let at = house.listening();
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    let at = runtime.listening();
     let mut open: Vec<TcpStream> = Vec::new();
     for number in 0..40 {
         open.push(begin(at, &[b' '; 999_000]));
@@ -221,9 +221,9 @@ fn the_bodies_of_strangers_are_bounded_together() {
 /// Also on a connection that was open before others.
 #[test]
 fn a_request_is_new_when_it_begins() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    let at = house.listening();
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    let at = runtime.listening();
     let mut old = connect(at);
     let mut idle: Vec<TcpStream> = (0..254).map(|_| connect(at)).collect();
     assert_eq!(request(at, "GET", "/", &[], b"").0, 404, "all of them are seated");
@@ -244,9 +244,9 @@ fn a_request_is_new_when_it_begins() {
 /// One that was answered is idle, whatever it was before.
 #[test]
 fn connections_that_were_answered_make_room() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    let at = house.listening();
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    let at = runtime.listening();
     let post = |number: usize| {
         let mut stream = connect(at);
         let answer = answer(&mut stream, &on_open(&format!("number {number}")));
@@ -259,14 +259,14 @@ fn connections_that_were_answered_make_room() {
 
 #[test]
 fn heads_and_bodies_without_end_are_refused() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
     let begin = "POST /webhook/plain/main HTTP/1.1\r\nhost: x\r\n";
     let head = format!("{begin}a: {}\r\n\r\n", "a".repeat(150_000));
     let chunks = format!("10000\r\n{}\r\n", "a".repeat(0x10000)).repeat(17);
     let body = format!("{begin}transfer-encoding: chunked\r\n\r\n{chunks}");
     for (sent, status) in [(head, "431"), (body, "413")] {
-        let mut stream = connect(house.listening());
+        let mut stream = connect(runtime.listening());
         let mut to = stream.try_clone().unwrap();
         // It may hang up before it has read all.
         let writing = std::thread::spawn(move || drop(to.write_all(sent.as_bytes())));
@@ -282,11 +282,11 @@ fn heads_and_bodies_without_end_are_refused() {
 /// for a stranger.
 #[test]
 fn verified_requests_have_places_and_keep_them() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    let at = house.listening();
-    exchange(&house, &plain(&[("POST-MODE:.", "POST-MODE:h")])); // its start hangs: they wait 5 s, in vain
-    until("the first is stopped", || (house.channel("plain")["state"] != "live").then_some(()));
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    let at = runtime.listening();
+    exchange(&runtime, &plain(&[("POST-MODE:.", "POST-MODE:h")])); // its start hangs: they wait 5 s, in vain
+    until("the first is stopped", || (runtime.channel("plain")["state"] != "live").then_some(()));
     let (told, answers) = std::sync::mpsc::channel();
     std::thread::scope(|threads| {
         let post = |signs: (String, String), body: String| {
@@ -319,9 +319,9 @@ fn verified_requests_have_places_and_keep_them() {
 
 #[test]
 fn a_body_that_comes_too_slowly_is_refused() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    let mut stream = begin(house.listening(), b"");
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    let mut stream = begin(runtime.listening(), b"");
     let begin = Instant::now();
     let mut answer = [0; 12];
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -335,8 +335,8 @@ fn a_body_that_comes_too_slowly_is_refused() {
 }
 
 /// Puts a file in the place of the one that runs, as `mv` does.
-fn exchange(house: &House, bytes: &[u8]) {
-    let folder = house.home.path().join("plugins");
+fn exchange(runtime: &Runtime, bytes: &[u8]) {
+    let folder = runtime.home.path().join("plugins");
     std::fs::write(folder.join("next"), bytes).unwrap();
     std::fs::rename(folder.join("next"), folder.join("plain.so")).unwrap();
 }
@@ -345,19 +345,23 @@ fn exchange(house: &House, bytes: &[u8]) {
 fn one_that_comes_while_its_plugin_is_replaced_waits_and_is_answered() {
     for tier in ["process", "in-process"] {
         let key = "signing_key = { env = \"TEST_KEY\" }\n";
-        let mut house = house(&format!("{key}[plugins.plain]\ntier = \"{tier}\"\n"));
-        house.start_with("plain");
-        exchange(&house, &plain(&[("POST-MODE:.", "POST-MODE:s")])); // it takes a second to start
+        let mut runtime = runtime(&format!("{key}[plugins.plain]\ntier = \"{tier}\"\n"));
+        runtime.start_with("plain");
+        exchange(&runtime, &plain(&[("POST-MODE:.", "POST-MODE:s")])); // it takes a second to start
         let (mut count, mut longest) = (0, Duration::ZERO);
         until("the next one has taken over", || {
             let begin = Instant::now();
             count += 1;
-            assert_eq!(post(&house, "the key", 0, &format!("x{count}")), (200, count.to_string()), "{tier}");
+            assert_eq!(
+                post(&runtime, "the key", 0, &format!("x{count}")),
+                (200, count.to_string()),
+                "{tier}"
+            );
             longest = longest.max(begin.elapsed());
-            (house.log().matches("plugin loaded").count() == 2).then_some(())
+            (runtime.log().matches("plugin loaded").count() == 2).then_some(())
         });
         assert!(longest > Duration::from_millis(500), "{tier}: none has waited, {longest:?}");
-        assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids"), [count], "each is there once");
+        assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM event_ids"), [count], "each is there once");
     }
 }
 
@@ -365,17 +369,20 @@ fn one_that_comes_while_its_plugin_is_replaced_waits_and_is_answered() {
 /// has another.
 #[test]
 fn one_that_waits_is_not_handed_to_a_plugin_of_another_scheme() {
-    let mut house = house("signing_key = { env = \"TEST_KEY\" }\n");
-    house.start_with("plain");
-    assert_eq!(post(&house, "the key", 0, "to the first"), (200, "1".into()));
-    exchange(&house, &plain(&[("POST-MODE:.", "POST-MODE:s"), ("\"prefix\":\"v1,\"", "\"prefix\":\"v2,\"")]));
-    until("the first is stopped", || (house.channel("plain")["state"] != "live").then_some(()));
-    let (status, words) = post(&house, "the key", 0, "signed for the first");
+    let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
+    runtime.start_with("plain");
+    assert_eq!(post(&runtime, "the key", 0, "to the first"), (200, "1".into()));
+    exchange(
+        &runtime,
+        &plain(&[("POST-MODE:.", "POST-MODE:s"), ("\"prefix\":\"v1,\"", "\"prefix\":\"v2,\"")]),
+    );
+    until("the first is stopped", || (runtime.channel("plain")["state"] != "live").then_some(()));
+    let (status, words) = post(&runtime, "the key", 0, "signed for the first");
     assert!(status == 503 && words.contains("not live yet"), "{status} {words}");
-    let loaded = || house.log().matches("plugin loaded").count() == 2;
+    let loaded = || runtime.log().matches("plugin loaded").count() == 2;
     until("the next one has taken over", || loaded().then_some(()));
-    assert_eq!(post(&house, "the key", 0, "by the first's scheme").0, 401);
-    assert_eq!(house.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [1]);
+    assert_eq!(post(&runtime, "the key", 0, "by the first's scheme").0, 401);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM event_ids WHERE channel_type = 'plain'"), [1]);
 }
 
 /// It is given up after 20 s; what ran before runs on.
@@ -383,21 +390,21 @@ fn one_that_waits_is_not_handed_to_a_plugin_of_another_scheme() {
 fn a_replacement_whose_start_hangs_changes_nothing() {
     let tried = |tier: &str| {
         let key = "signing_key = { env = \"TEST_KEY\" }\n";
-        let mut house = house(&format!("{key}[plugins.plain]\ntier = \"{tier}\"\n"));
-        house.start_with("plain");
-        exchange(&house, &plain(&[("POST-MODE:.", "POST-MODE:h")]));
-        let live = || house.channel("plain")["state"] == "live";
+        let mut runtime = runtime(&format!("{key}[plugins.plain]\ntier = \"{tier}\"\n"));
+        runtime.start_with("plain");
+        exchange(&runtime, &plain(&[("POST-MODE:.", "POST-MODE:h")]));
+        let live = || runtime.channel("plain")["state"] == "live";
         until("the old one is stopped", || (!live()).then_some(()));
         std::thread::sleep(Duration::from_secs(15));
         let told = until("it is refused", || {
-            let list = house.json(&["plugin", "list"]);
+            let list = runtime.json(&["plugin", "list"]);
             let refused =
                 list.as_array().unwrap().iter().find(|plugin| plugin["state"] == "refused")?.clone();
             refused["reason"].as_str().map(str::to_owned)
         });
         assert!(told.contains("did not answer in time") && told.ends_with("[START]"), "{tier}: {told}");
         until("the old one is live", || live().then_some(()));
-        assert_eq!(post(&house, "the key", 0, "still there?"), (200, "1".into()), "{tier}");
+        assert_eq!(post(&runtime, "the key", 0, "still there?"), (200, "1".into()), "{tier}");
     };
     std::thread::scope(|threads| {
         for tier in ["process", "in-process"] {

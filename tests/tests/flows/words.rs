@@ -1,6 +1,6 @@
 //! What strangers, plugins and agents say, where people read it: in the log, and on a terminal.
 
-use crate::support::{House, PATIENCE, plugin_file, request};
+use crate::support::{PATIENCE, Runtime, plugin_file, request};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -44,10 +44,10 @@ fn shown(mut terminal: File) -> String {
 
 #[test]
 fn what_an_agent_says_does_nothing_to_a_terminal() {
-    let house = House::new("").up(); // its agent echoes
+    let runtime = Runtime::new("").up(); // its agent echoes
     for interactive in [false, true] {
         let (screen, given) = terminal();
-        let mut command = house.command(if interactive { &["chat"][..] } else { &["chat", EVIL] });
+        let mut command = runtime.command(if interactive { &["chat"][..] } else { &["chat", EVIL] });
         let mut chat = command.stdin(Stdio::piped()).stdout(given).stderr(Stdio::null()).spawn().unwrap();
         drop(command); // it holds the terminal
         let mut words = chat.stdin.take().unwrap();
@@ -61,10 +61,10 @@ fn what_an_agent_says_does_nothing_to_a_terminal() {
         assert!(!text.contains(is_harmful), "{text:?}");
     }
     // A program that reads it gets what was said.
-    assert_eq!(house.ok(&["chat", EVIL]), format!("{EVIL}\n"));
+    assert_eq!(runtime.ok(&["chat", EVIL]), format!("{EVIL}\n"));
     // Errors say again what they are about.
     let (screen, given) = terminal();
-    let delete = house.command(&["agent", "delete", EVIL]).stdout(Stdio::null()).stderr(given).spawn();
+    let delete = runtime.command(&["agent", "delete", EVIL]).stdout(Stdio::null()).stderr(given).spawn();
     let text = shown(screen);
     assert!(!delete.unwrap().wait().unwrap().success());
     assert!(text.contains("TITLE") && !text.contains(is_harmful), "{text:?}");
@@ -73,10 +73,10 @@ fn what_an_agent_says_does_nothing_to_a_terminal() {
 #[test]
 fn strangers_do_not_fill_the_log() {
     const REQUESTS: usize = 3_000;
-    let house = House::new("[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n").up();
-    fs::copy(plugin_file("vestibule-plain-channel"), house.home.path().join("plugins/plain.so")).unwrap();
-    let at = house.listening();
-    let before = house.log().len();
+    let runtime = Runtime::new("[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n").up();
+    fs::copy(plugin_file("vestibule-plain-channel"), runtime.home.path().join("plugins/plain.so")).unwrap();
+    let at = runtime.listening();
+    let before = runtime.log().len();
     let begin = Instant::now();
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -89,7 +89,7 @@ fn strangers_do_not_fill_the_log() {
     let took = begin.elapsed();
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     assert_eq!(request(at, "POST", "/webhook/x/x", &[], b"").0, 404);
-    let log = house.log().split_off(before);
+    let log = runtime.log().split_off(before);
     let lines = log.lines().filter(|line| line.contains("a stranger was refused")).count();
     let most = 200 + 20 * (took.as_secs() as usize + 3);
     assert!((200..=most).contains(&lines), "{lines} lines in {took:?}");

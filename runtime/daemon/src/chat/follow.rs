@@ -1,11 +1,11 @@
-//! What became of a message, asked of the house: its terminal tells of replies only.
+//! What became of a message, asked of the runtime: its terminal tells of replies only.
 
 use crate::client::ask;
 use serde_json::{Value, json};
 use std::time::Duration;
 use vestibule_runtime::{Home, words};
 
-/// A reply that comes within this time is not asked about: the house would look after each commit, beside its work.
+/// A reply that comes within this time is not asked about: the runtime would look after each commit, beside its work.
 const FIRST_ASKED: Duration = Duration::from_millis(200);
 /// The longest reason that is shown, in characters.
 const REASON_CHARS_MAX: usize = 1_000;
@@ -21,7 +21,7 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Returns when it is known what became of a message. A house that cannot say it, such as an older one, is not
+/// Returns when it is known what became of a message. A runtime that cannot say it, such as an older one, is not
 /// asked again: then this never returns, and only the reply tells.
 pub async fn follow(home: Home, thread: Option<String>, id: String) -> Outcome {
     tokio::time::sleep(FIRST_ASKED).await;
@@ -35,7 +35,7 @@ pub async fn follow(home: Home, thread: Option<String>, id: String) -> Outcome {
 }
 
 /// How many replies the turn of a message has for its terminal, once `had` of them have been heard; `None` where it
-/// cannot be said, as by an older house. Its answer comes when that many have been handed over, or none is on its way.
+/// cannot be said, as by an older runtime. Its answer comes when that many have been handed over, or none is on its way.
 pub async fn replies(home: Home, thread: Option<String>, id: String, had: usize) -> Option<usize> {
     let asked =
         json!({ "channel": "terminal", "chat": "local", "thread": thread, "message": id, "had": had });

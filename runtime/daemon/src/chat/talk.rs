@@ -1,5 +1,5 @@
 //! `vestibule chat` without a text: lines in, replies out, until standard input ends. Neither end waits for the
-//! other: standard input is read, the house is heard and standard output is written each in its own time.
+//! other: standard input is read, the runtime is heard and standard output is written each in its own time.
 
 use super::follow::{Outcome, follow};
 use super::{Ears, Terminal, late, parsed};
@@ -92,7 +92,7 @@ impl<'a> Talk<'a> {
                     self.failed += refused;
                 }
                 line = self.ears.from.next_line() => {
-                    self.hear(&line?.context("the house has hung up")?).await?;
+                    self.hear(&line?.context("the runtime has hung up")?).await?;
                 }
                 outcome = outcome(&mut self.following) => self.settle(outcome),
                 // One answer may come in several parts.
@@ -105,7 +105,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// One line of the house: what was sent is taken, answered, or went wrong. A reply answers the message it
+    /// One line of the runtime: what was sent is taken, answered, or went wrong. A reply answers the message it
     /// names and all before it.
     async fn hear(&mut self, line: &str) -> anyhow::Result<()> {
         let line: Value = parsed(line)?;
@@ -239,7 +239,7 @@ async fn line(input: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option
 }
 
 /// What is shown, in order, by a thread of its own: where nobody reads on for a while, as in a pipe to a pager, the
-/// house is heard all the same.
+/// runtime is heard all the same.
 #[derive(Clone)]
 struct Screen {
     to: mpsc::Sender<Said>,

@@ -158,11 +158,11 @@ async fn crash(trial: &mut Trial) {
 }
 
 async fn said(trial: &Trial) -> Result<Outcome, String> {
-    if let Some(why) = trial.house.faults().first() {
+    if let Some(why) = trial.runtime.faults().first() {
         return Err(format!("it handed over what the runtime refuses: {why}"));
     }
-    let (messages, ignored) = (trial.house.messages().len(), trial.house.ignored().len());
-    let lines = trial.house.lines().len();
+    let (messages, ignored) = (trial.runtime.messages().len(), trial.runtime.ignored().len());
+    let lines = trial.runtime.lines().len();
     Ok(Outcome::Ok(format!(
         "{messages} messages, {ignored} events left out and {lines} lines of log, all well formed"
     )))
@@ -173,7 +173,7 @@ async fn secrets(trial: &Trial) -> Result<Outcome, String> {
         return Ok(Outcome::Skipped("the config sets no secret that its manifest names".into()));
     }
     let reasons = trial.reasons.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let lines = trial.house.lines();
+    let lines = trial.runtime.lines();
     for (key, value) in &trial.hidden {
         if lines.iter().any(|(_, line)| line.contains(value)) {
             return Err(format!("it wrote the secret `{key}` into the log"));

@@ -1,5 +1,5 @@
 //! `vestibule plugin conform FILE.so`: a channel or a module before a scripted runtime, and a report of what
-//! it does. No house is needed. A platform is needed only as far as the channel insists on one: a delivery
+//! it does. No runtime is needed. A platform is needed only as far as the channel insists on one: a delivery
 //! is judged by its answer, and an error of the vocabulary is one.
 
 mod account;

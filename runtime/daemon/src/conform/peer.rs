@@ -54,7 +54,7 @@ pub async fn meet(trial: &Trial) -> Result<Outcome, String> {
     let Some(peer) = peer.as_mut() else { return Ok(Outcome::Skipped("there is no peer".into())) };
     let begin = Instant::now();
     let heard = loop {
-        if let Some(message) = trial.house.messages().into_iter().skip(trial.heard_before_start()).last() {
+        if let Some(message) = trial.runtime.messages().into_iter().skip(trial.heard_before_start()).last() {
             break message;
         }
         if begin.elapsed() > PATIENCE {

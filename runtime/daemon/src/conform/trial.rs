@@ -100,7 +100,7 @@ pub struct Trial {
     /// What it says that its config may hold.
     pub schema: Option<Schema>,
     /// What the plugin said.
-    pub house: ScriptedRuntime,
+    pub runtime: ScriptedRuntime,
     /// Whether the account is started.
     pub live: bool,
     /// Why it is not, where that is not in the report.
@@ -136,9 +136,9 @@ impl Trial {
     /// The loader's sentence.
     pub async fn open(place: Place, at: At) -> Result<Trial, String> {
         let begin = Instant::now();
-        let house = ScriptedRuntime::new();
-        let rig = open(&place, &house).await?;
-        let house = if rig.manifest.kind == PluginKind::Module { house.for_module() } else { house };
+        let runtime = ScriptedRuntime::new();
+        let rig = open(&place, &runtime).await?;
+        let runtime = if rig.manifest.kind == PluginKind::Module { runtime.for_module() } else { runtime };
         let tier = match place.tier {
             TierWanted::InProcess => "in-process",
             TierWanted::Process => "process",
@@ -153,7 +153,7 @@ impl Trial {
             place,
             config: json!({}),
             schema: None,
-            house,
+            runtime,
             live: false,
             not_started: None,
             hidden: vec![],
@@ -273,7 +273,7 @@ impl Trial {
         if !self.rig.kill().await {
             return Ok(false);
         }
-        self.rig = open(&self.place, &self.house).await?;
+        self.rig = open(&self.place, &self.runtime).await?;
         Ok(true)
     }
 
@@ -360,7 +360,7 @@ impl Trial {
 
     /// Starts the account with a config.
     pub async fn start(&self, config: Value) -> Said<Empty> {
-        self.heard_before_start.store(self.house.messages().len(), Ordering::Relaxed);
+        self.heard_before_start.store(self.runtime.messages().len(), Ordering::Relaxed);
         if let Some(socket) = self.manifest().local_socket(&config)
             && let Err(error) = self.rig.open_socket(socket)
         {
@@ -377,9 +377,9 @@ impl Trial {
     }
 }
 
-async fn open(place: &Place, house: &ScriptedRuntime) -> Result<Rig, String> {
+async fn open(place: &Place, runtime: &ScriptedRuntime) -> Result<Rig, String> {
     let program = crate::up::program();
-    Rig::open_before(&program, &place.file, &place.copies, place.tier, house.calls(), LOG_LEVEL).await
+    Rig::open_before(&program, &place.file, &place.copies, place.tier, runtime.calls(), LOG_LEVEL).await
 }
 
 /// Reads an answer by its status. Pure.

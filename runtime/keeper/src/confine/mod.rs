@@ -78,7 +78,7 @@ fn shut(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) ->
 }
 
 /// Shuts the door behind the reader: from now on it reaches this session's `out/` and what it has
-/// open, lists the names in the agent's own folder, starts nothing, and signals nobody. In a house of root
+/// open, lists the names in the agent's own folder, starts nothing, and signals nobody. In a runtime of root
 /// it becomes the user that owns `out/`.
 ///
 /// # Errors

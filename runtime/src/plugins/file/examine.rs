@@ -1,4 +1,4 @@
-//! `vestibule plugin check`: all that the loader checks, on one file, without a house.
+//! `vestibule plugin check`: all that the loader checks, on one file, without a runtime.
 
 use super::fit;
 use super::folder;
@@ -35,7 +35,7 @@ pub struct Check {
 pub struct Report {
     /// The file.
     pub file: PathBuf,
-    /// Whether a house with this home would load it.
+    /// Whether a runtime with this home would load it.
     pub loads: bool,
     /// Whether the config is what it describes, as far as that can be told.
     pub fits: bool,
@@ -61,7 +61,7 @@ pub struct Source<'a> {
     pub is_named: bool,
 }
 
-/// Checks a file as a house with this home and config would. `program` is run as `program plugin-host`: the file is
+/// Checks a file as a runtime with this home and config would. `program` is run as `program plugin-host`: the file is
 /// opened there and nowhere else.
 pub async fn examine(
     home: &Home,

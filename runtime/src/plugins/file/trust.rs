@@ -1,4 +1,4 @@
-//! `vestibule plugin trust` and `untrust`: what an operator says about files. No house is needed; one
+//! `vestibule plugin trust` and `untrust`: what an operator says about files. No runtime is needed; one
 //! that runs hears of it.
 
 use super::load;

@@ -1,7 +1,7 @@
 //! What must be true when the traffic is over.
 
 use super::{Traffic, numbers};
-use crate::support::{House, rows};
+use crate::support::{Runtime, rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 impl Traffic {
     /// How many rows wait for something.
     pub fn open(&self) -> i64 {
-        self.house.query(
+        self.runtime.query(
             "SELECT (SELECT COUNT(*) FROM messages_in WHERE status = 'pending') + \
              (SELECT COUNT(*) FROM deliveries WHERE state NOT IN ('delivered', 'failed'))",
         )[0]
@@ -26,12 +26,12 @@ impl Traffic {
             if waiting == 0 {
                 return released;
             }
-            for id in self.house.query::<String>("SELECT id FROM sessions WHERE quarantined IS NOT NULL") {
+            for id in self.runtime.query::<String>("SELECT id FROM sessions WHERE quarantined IS NOT NULL") {
                 released += 1;
-                assert!(released < 20, "{id} is quarantined again and again\n{}", self.house.log());
-                self.house.ok(&["session", "release", &id]);
+                assert!(released < 20, "{id} is quarantined again and again\n{}", self.runtime.log());
+                self.runtime.ok(&["session", "release", &id]);
             }
-            assert!(Instant::now() < deadline, "{waiting} rows are still open\n{}", self.house.log());
+            assert!(Instant::now() < deadline, "{waiting} rows are still open\n{}", self.runtime.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -39,9 +39,9 @@ impl Traffic {
     /// What must be true once everything is settled. Answers how many messages were posted twice.
     pub fn verify(&mut self) -> Outcome {
         let acked = self.platform.acked.lock().unwrap().clone();
-        let house = &self.house;
+        let runtime = &self.runtime;
         let mut taken: BTreeMap<u64, usize> = BTreeMap::new();
-        for text in house.query::<String>("SELECT content FROM messages_in") {
+        for text in runtime.query::<String>("SELECT content FROM messages_in") {
             for number in numbers(&text) {
                 *taken.entry(number).or_default() += 1;
             }
@@ -51,9 +51,9 @@ impl Traffic {
         let twice: Vec<_> = taken.iter().filter(|(_, count)| **count > 1).collect();
         assert!(twice.is_empty(), "taken twice: {twice:?}");
         let states = "SELECT status || ' ' || COUNT(*) FROM messages_in GROUP BY status";
-        assert_eq!(house.query::<String>(states), [format!("completed {}", taken.len())]);
+        assert_eq!(runtime.query::<String>(states), [format!("completed {}", taken.len())]);
         let failed = "SELECT last_error FROM deliveries WHERE state = 'failed'";
-        assert_eq!(house.query::<String>(failed), [""; 0], "every reply is delivered");
+        assert_eq!(runtime.query::<String>(failed), [""; 0], "every reply is delivered");
 
         // What the platform saw.
         let posts = self.platform.posts.lock().unwrap().clone();
@@ -61,7 +61,7 @@ impl Traffic {
         assert!(unanswered.is_empty(), "never answered: {unanswered:?}");
         let mut answers: BTreeMap<u64, usize> = BTreeMap::new();
         let mut doubtful = BTreeSet::new();
-        for text in house.query::<String>("SELECT possible_duplicate || content FROM deliveries") {
+        for text in runtime.query::<String>("SELECT possible_duplicate || content FROM deliveries") {
             for number in numbers(&text) {
                 *answers.entry(number).or_default() += 1;
                 if text.starts_with('1') {
@@ -91,12 +91,12 @@ impl Traffic {
         }
     }
 
-    /// Stops the house: the files equal the ledger, and nobody is left behind.
+    /// Stops the runtime: the files equal the ledger, and nobody is left behind.
     pub fn end(mut self) {
-        self.house.stop();
-        let home = self.house.home.path();
+        self.runtime.stop();
+        let home = self.runtime.home.path();
         crate::support::until("nobody is left", || (processes_in(home).is_empty()).then_some(()));
-        files_equal_the_ledger(&self.house);
+        files_equal_the_ledger(&self.runtime);
     }
 }
 
@@ -117,7 +117,7 @@ pub struct Outcome {
     pub asked_again: usize,
 }
 
-/// Whoever works in this home: the house itself apart.
+/// Whoever works in this home: the runtime itself apart.
 pub fn processes_in(home: &Path) -> Vec<u32> {
     let home = home.to_string_lossy().into_owned();
     let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -140,9 +140,9 @@ pub fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-fn files_equal_the_ledger(house: &House) {
-    let central = house.home.path().join("vestibule.db");
-    for session in house.sessions() {
+fn files_equal_the_ledger(runtime: &Runtime) {
+    let central = runtime.home.path().join("vestibule.db");
+    for session in runtime.sessions() {
         let id = session.file_name().unwrap().to_string_lossy().into_owned();
         let inbound = session.join("inbound.db");
         let of = |file: &Path, sql: &str| rows::<String>(file, sql);

@@ -17,17 +17,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use vestibule_plugin_api::Address;
 
-/// How much later [`House::ring_later`] rings.
+/// How much later [`Context::ring_later`] rings.
 const LATER: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What a session's lane does from its opening to its end. The top says it, so that nothing here names a loop.
-pub type ServeSession = fn(Arc<House>, String, Bell<String>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type ServeSession = fn(Arc<Context>, String, Bell<String>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One installation, while it runs.
-pub struct House {
+pub struct Context {
     /// Its folder.
     pub home: Home,
-    /// Its config, as it was when the house started; what is loaded later has that of then.
+    /// Its config, as it was when the runtime started; what is loaded later has that of then.
     pub config: Arc<Config>,
     /// The central database.
     pub central: Central,
@@ -58,12 +58,12 @@ pub struct House {
     pub(crate) stop: watch::Sender<bool>,
 }
 
-impl House {
+impl Context {
     /// Tells a session's lane that there may be something to do.
     pub fn ring(self: &Arc<Self>, session_id: String) {
-        let house = self.clone();
+        let context = self.clone();
         let serve = self.serve_session;
-        self.sessions.ring(session_id.clone(), |bell| serve(house, session_id, bell));
+        self.sessions.ring(session_id.clone(), |bell| serve(context, session_id, bell));
     }
 
     /// Tells a session's lane that the record of a delivery changed. No runner waits for it, so it
@@ -72,18 +72,18 @@ impl House {
         if !self.waiting().insert(session_id.clone()) {
             return;
         }
-        let house = self.clone();
+        let context = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LATER).await;
-            // Under the lock: a house that stops rings whoever waits still, and then counts the lanes.
-            let mut waiting = house.waiting();
-            if !house.is_stopping() && waiting.remove(&session_id) {
-                house.ring(session_id);
+            // Under the lock: a runtime that stops rings whoever waits still, and then counts the lanes.
+            let mut waiting = context.waiting();
+            if !context.is_stopping() && waiting.remove(&session_id) {
+                context.ring(session_id);
             }
         });
     }
 
-    /// Rings now whom [`House::ring_later`] would ring later: the house stops.
+    /// Rings now whom [`Context::ring_later`] would ring later: the runtime stops.
     pub fn ring_all_waiting(self: &Arc<Self>) {
         let waiting = std::mem::take(&mut *self.waiting());
         waiting.into_iter().for_each(|session_id| self.ring(session_id));
@@ -117,13 +117,13 @@ impl House {
         locked(&self.later)
     }
 
-    /// Returns when the house stops.
+    /// Returns when the runtime stops.
     pub async fn stopping(&self) {
-        // An error means that the house itself is gone.
+        // An error means that the runtime itself is gone.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
-    /// Whether the house stops.
+    /// Whether the runtime stops.
     pub fn is_stopping(&self) -> bool {
         *self.stop.borrow()
     }
