@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! config        the settings of this session
-//! watch         the doorbell: sleep until the runtime has written
+//! watch         sleep until the runtime has written
 //! poll          the loop: next batch, one turn, again
 //! batch         which rows are answered together
 //! turn          claim → prompt → query → replies and acknowledgements, in one transaction

@@ -3,7 +3,7 @@
 use crate::batch::{Batch, Picked, Picker};
 use crate::destinations::Destinations;
 use crate::turn::Runner;
-use crate::watch::Doorbell;
+use crate::watch::InboundWatch;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -53,11 +53,11 @@ impl Look {
 /// # Errors
 /// The runner's own file cannot be written.
 pub fn serve(mut runner: Runner) -> std::result::Result<(), crate::Error> {
-    let mut bell = Doorbell::open(runner.dir());
+    let mut watch = InboundWatch::open(runner.dir());
     let mut eyes = Eyes::default();
     let mut busy = 0;
     loop {
-        bell.drain();
+        watch.drain();
         match eyes.look(&mut runner) {
             Ok(Some((batch, look))) => {
                 busy = 0;
@@ -75,7 +75,7 @@ pub fn serve(mut runner: Runner) -> std::result::Result<(), crate::Error> {
                 eyes.complain(&error);
             }
         }
-        bell.wait(SLOW_POLL);
+        watch.wait(SLOW_POLL);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The doorbell: sleeps until the runtime has written.
+//! The watch: sleeps until the runtime has written.
 
 use inotify::{Event, EventMask, Inotify, WatchMask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,15 +11,15 @@ use vestibule_session::SessionDir;
 const LOOKS: Duration = Duration::from_millis(100);
 
 /// Rings when the runtime closes its file after a change, or moves a new one into its place. Some
-/// mounts never ring, so whoever waits also polls now and then.
-pub struct Doorbell {
+/// mounts give no event, so the runner also polls now and then.
+pub struct InboundWatch {
     inotify: Option<Inotify>,
 }
 
-impl Doorbell {
-    /// Watches a session's folder. Where that is impossible (a user has only so many watches), the bell never
-    /// rings, and nobody waits long for it.
-    pub fn open(dir: &SessionDir) -> Doorbell {
+impl InboundWatch {
+    /// Watches a session's folder. Where that is impossible (a user has only so many watches), it never
+    /// wakes, and the runner does not wait long for it.
+    pub fn open(dir: &SessionDir) -> InboundWatch {
         // A journal that is closed or deleted does not count: the writer still holds its lock then,
         // and a poll that meets the lock costs more than the moment until the file is closed.
         let watch = || -> io::Result<Inotify> {
@@ -32,17 +32,17 @@ impl Doorbell {
                 "vestibule-runner: cannot watch the session's folder, so the runner looks ten times a second: {error}"
             );
         });
-        Doorbell { inotify: inotify.ok() }
+        InboundWatch { inotify: inotify.ok() }
     }
 
-    /// Forgets that it rang. Call this before looking at the file, so that no later change is missed.
+    /// Forgets what was seen. Call this before looking at the file, so that no later change is missed.
     pub fn drain(&mut self) {
         if let Some(inotify) = &mut self.inotify {
-            while rang(inotify) != Rang::No {}
+            while changed(inotify) != Changed::No {}
         }
     }
 
-    /// Sleeps until it rings, or `patience` is over.
+    /// Sleeps until the file changes, or `patience` is over.
     pub fn wait(&mut self, patience: Duration) {
         let Some(inotify) = &mut self.inotify else {
             std::thread::sleep(patience.min(LOOKS));
@@ -56,7 +56,7 @@ impl Doorbell {
                 tv_nsec: i64::from(left.subsec_nanos()),
             };
             let ready = poll(&mut [PollFd::new(&*inotify, PollFlags::IN)], Some(&timeout));
-            if ready == Ok(0) || left.is_zero() || rang(inotify) == Rang::Yes {
+            if ready == Ok(0) || left.is_zero() || changed(inotify) == Changed::Yes {
                 return;
             }
         }
@@ -64,7 +64,7 @@ impl Doorbell {
 }
 
 #[derive(PartialEq, Eq)]
-enum Rang {
+enum Changed {
     Yes,
     /// Something else in the folder changed.
     NotThis,
@@ -72,17 +72,17 @@ enum Rang {
 }
 
 /// Takes what waits, one buffer full.
-fn rang(inotify: &mut Inotify) -> Rang {
+fn changed(inotify: &mut Inotify) -> Changed {
     let mut buffer = [0; 4096];
     match inotify.read_events(&mut buffer) {
         Ok(mut events) => {
             if events.any(|event| counts(&event)) {
-                Rang::Yes
+                Changed::Yes
             } else {
-                Rang::NotThis
+                Changed::NotThis
             }
         }
-        Err(_) => Rang::No,
+        Err(_) => Changed::No,
     }
 }
 
@@ -101,22 +101,22 @@ mod tests {
     fn rings_for_the_file_and_for_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let dir = SessionDir::new(folder.path());
-        let mut bell = Doorbell::open(&dir);
+        let mut watch = InboundWatch::open(&dir);
         let (short, long) = (Duration::from_millis(50), Duration::from_secs(20));
-        let waits = |bell: &mut Doorbell, patience| {
+        let waits = |watch: &mut InboundWatch, patience| {
             let start = Instant::now();
-            bell.wait(patience);
+            watch.wait(patience);
             start.elapsed()
         };
 
         fs::write(folder.path().join("other"), "x").unwrap();
-        assert!(waits(&mut bell, short) >= short, "another file does not ring");
+        assert!(waits(&mut watch, short) >= short, "another file does not wake");
         fs::write(dir.inbound_db(), "x").unwrap();
-        assert!(waits(&mut bell, long) < long, "a closed file rings");
+        assert!(waits(&mut watch, long) < long, "a closed file wakes");
         fs::rename(folder.path().join("other"), dir.inbound_db()).unwrap();
-        assert!(waits(&mut bell, long) < long, "a moved file rings");
+        assert!(waits(&mut watch, long) < long, "a moved file wakes");
         fs::write(dir.inbound_db(), "x").unwrap();
-        bell.drain();
-        assert!(waits(&mut bell, short) >= short, "a drained bell is silent");
+        watch.drain();
+        assert!(waits(&mut watch, short) >= short, "a drained watch is silent");
     }
 }

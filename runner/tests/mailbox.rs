@@ -317,8 +317,8 @@ fn a_replaced_file_is_noticed() {
 fn a_damaged_file_is_waited_for() {
     let mut session = Session::new(ECHO);
     session.ask(2, "a");
-    std::fs::write(session.path("spoilt"), [7; 8192]).unwrap();
-    std::fs::rename(session.path("spoilt"), session.dir.inbound_db()).unwrap();
+    std::fs::write(session.path("corrupt"), [7; 8192]).unwrap();
+    std::fs::rename(session.path("corrupt"), session.dir.inbound_db()).unwrap();
     sleep(Duration::from_millis(100));
     drop(InboundWriter::rebuild(&session.dir).unwrap());
     session.name_chats();

@@ -29,7 +29,7 @@ pub struct Config {
     /// How many runners may run at once.
     pub runners_max: usize,
     /// Which sandbox runners live in.
-    pub sandbox: SandboxWanted,
+    pub sandbox: SandboxSetting,
     /// What runners may read and run besides the system's folders.
     pub sandbox_read: Vec<PathBuf>,
     /// In a runtime of root: the user that runners in `bwrap` are, by name or number.
@@ -55,7 +55,7 @@ pub struct Config {
     /// Whether a plugin file must be in `plugins.lock`.
     pub require_trusted: bool,
     /// `[plugins.<name>]`: where a plugin runs, and within which limits.
-    pub plugins: BTreeMap<String, PluginWanted>,
+    pub plugins: BTreeMap<String, PluginSettings>,
     /// `[modules.<name>]`, secrets still references.
     pub modules: BTreeMap<String, Table>,
     /// `[channels.<type>.<account>]`, secrets still references.
@@ -64,9 +64,9 @@ pub struct Config {
 
 /// What the operator says about one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PluginWanted {
+pub struct PluginSettings {
     /// Where it runs; without a word, a file from the plugins folder has a process of its own.
-    pub tier: Option<TierWanted>,
+    pub tier: Option<TierSetting>,
     /// Whether the one that is linked in is started; a file of the same name can take its place.
     pub built_in: bool,
     /// How much memory its process may hold, in MiB.
@@ -81,7 +81,7 @@ pub struct PluginWanted {
 
 /// Where a plugin runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TierWanted {
+pub enum TierSetting {
     /// Inside the runtime.
     InProcess,
     /// In a process of its own.
@@ -94,9 +94,9 @@ const WEBHOOK_BODY_LIMIT: usize = 25 * 1024 * 1024;
 /// No call takes longer than this, in seconds.
 const DEADLINE_SECONDS_MAX: u64 = 60;
 
-impl Default for PluginWanted {
+impl Default for PluginSettings {
     fn default() -> Self {
-        PluginWanted {
+        PluginSettings {
             tier: None,
             built_in: true,
             memory_mb: 512,
@@ -107,7 +107,7 @@ impl Default for PluginWanted {
     }
 }
 
-impl PluginWanted {
+impl PluginSettings {
     /// How long one call may take.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline_seconds)
@@ -116,7 +116,7 @@ impl PluginWanted {
 
 /// Which sandbox the operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SandboxWanted {
+pub enum SandboxSetting {
     /// The best that works here; none is never chosen.
     Auto,
     /// bubblewrap: namespaces and seccomp.
@@ -208,10 +208,10 @@ impl Config {
             turn_silence_seconds: u64::from(number_of::<u32>(&table, "turn_silence_seconds", 600)?),
             runners_max: number_of(&table, "runners_max", 256)?,
             sandbox: match text_of(&table, "sandbox")?.unwrap_or("auto") {
-                "auto" => SandboxWanted::Auto,
-                "bwrap" => SandboxWanted::Bwrap,
-                "process" => SandboxWanted::Process,
-                "none" => SandboxWanted::None,
+                "auto" => SandboxSetting::Auto,
+                "bwrap" => SandboxSetting::Bwrap,
+                "process" => SandboxSetting::Process,
+                "none" => SandboxSetting::None,
                 other => {
                     return Err(format!(
                         "`sandbox` is \"auto\", \"bwrap\", \"process\" or \"none\", not \"{other}\""
@@ -247,7 +247,7 @@ impl Config {
     }
 
     /// What the operator says about a plugin, or the defaults.
-    pub fn plugin(&self, name: &str) -> PluginWanted {
+    pub fn plugin(&self, name: &str) -> PluginSettings {
         self.plugins.get(name).cloned().unwrap_or_default()
     }
 
@@ -365,7 +365,7 @@ fn modules_of(table: &Table) -> std::result::Result<BTreeMap<String, Table>, Str
     modules.as_table().ok_or_else(shape)?.iter().map(section).collect()
 }
 
-fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWanted>, String> {
+fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginSettings>, String> {
     let mut out = BTreeMap::new();
     let Some(plugins) = table.get("plugins") else { return Ok(out) };
     let shape = || "plugins are written [plugins.NAME], such as [plugins.echo]".to_owned();
@@ -376,8 +376,8 @@ fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWante
         }
         let tier = match text_of(section, "tier")? {
             None => None,
-            Some("in-process") => Some(TierWanted::InProcess),
-            Some("process") => Some(TierWanted::Process),
+            Some("in-process") => Some(TierSetting::InProcess),
+            Some("process") => Some(TierSetting::Process),
             Some(other) => {
                 return Err(format!(
                     "[plugins.{name}]: `tier` is \"process\" or \"in-process\", not \"{other}\""
@@ -391,7 +391,7 @@ fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginWante
             Some(_) => return Err(format!("[plugins.{name}]: `built_in` is true or false")),
         };
         let agents = section.get("agents").cloned().map_or(Ok(Vec::new()), toml::Value::try_into);
-        let wanted = PluginWanted {
+        let wanted = PluginSettings {
             agents: agents.map_err(|_| format!("[plugins.{name}]: `agents` is a list of names of agents"))?,
             tier,
             built_in,

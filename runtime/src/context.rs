@@ -1,10 +1,10 @@
-//! What the loops share: the doors, and the bells of the lanes.
+//! What the loops share: the doors, and the wakers of the lanes.
 
 use crate::attachments::Store;
 use crate::config::Config;
 use crate::db::Central;
 use crate::home::Home;
-use crate::lanes::{Bell, Lanes};
+use crate::lanes::{Lanes, Waker};
 use crate::launcher::Launcher;
 use crate::ledger::Ledger;
 use crate::listener::Listener;
@@ -17,11 +17,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use vestibule_plugin_api::Address;
 
-/// How much later [`Context::ring_later`] rings.
+/// How much later [`Context::wake_later`] wakes.
 const LATER: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What a session's lane does from its opening to its end. The top says it, so that nothing here names a loop.
-pub type ServeSession = fn(Arc<Context>, String, Bell<String>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type ServeSession = fn(Arc<Context>, String, Waker<String>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One installation, while it runs.
 pub struct Context {
@@ -53,46 +53,46 @@ pub struct Context {
     pub filling: Mutex<BTreeMap<String, String>>,
     /// What a session's lane does.
     pub(crate) serve_session: ServeSession,
-    pub(crate) renew: Mutex<HashSet<String>>,
+    pub(crate) restarts: Mutex<HashSet<String>>,
     pub(crate) later: Mutex<HashSet<String>>,
     pub(crate) stop: watch::Sender<bool>,
 }
 
 impl Context {
     /// Tells a session's lane that there may be something to do.
-    pub fn ring(self: &Arc<Self>, session_id: String) {
+    pub fn wake(self: &Arc<Self>, session_id: String) {
         let context = self.clone();
         let serve = self.serve_session;
-        self.sessions.ring(session_id.clone(), |bell| serve(context, session_id, bell));
+        self.sessions.wake(session_id.clone(), |waker| serve(context, session_id, waker));
     }
 
     /// Tells a session's lane that the record of a delivery changed. No runner waits for it, so it
     /// comes a little later, with whatever else came meanwhile.
-    pub fn ring_later(self: &Arc<Self>, session_id: String) {
+    pub fn wake_later(self: &Arc<Self>, session_id: String) {
         if !self.waiting().insert(session_id.clone()) {
             return;
         }
         let context = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LATER).await;
-            // Under the lock: a runtime that stops rings whoever waits still, and then counts the lanes.
+            // Under the lock: a runtime that stops wakes whoever waits still, and then counts the lanes.
             let mut waiting = context.waiting();
             if !context.is_stopping() && waiting.remove(&session_id) {
-                context.ring(session_id);
+                context.wake(session_id);
             }
         });
     }
 
-    /// Rings now whom [`Context::ring_later`] would ring later: the runtime stops.
-    pub fn ring_all_waiting(self: &Arc<Self>) {
+    /// Wakes now whom [`Context::wake_later`] would wake later: the runtime stops.
+    pub fn wake_all_waiting(self: &Arc<Self>) {
         let waiting = std::mem::take(&mut *self.waiting());
-        waiting.into_iter().for_each(|session_id| self.ring(session_id));
+        waiting.into_iter().for_each(|session_id| self.wake(session_id));
     }
 
     /// Ends a session's runner once; the next message starts one with the settings of now.
-    pub fn renew(self: &Arc<Self>, session_id: String) {
-        self.renewing().insert(session_id.clone());
-        self.ring(session_id);
+    pub fn restart_runner(self: &Arc<Self>, session_id: String) {
+        self.restarting().insert(session_id.clone());
+        self.wake(session_id);
     }
 
     /// Notes which of the agent's folders of a session is half full or more.
@@ -105,12 +105,12 @@ impl Context {
     }
 
     /// Whether the session's runner is to be ended, asked by its lane.
-    pub fn take_renewal(&self, session_id: &str) -> bool {
-        self.renewing().remove(session_id)
+    pub fn take_restart(&self, session_id: &str) -> bool {
+        self.restarting().remove(session_id)
     }
 
-    fn renewing(&self) -> MutexGuard<'_, HashSet<String>> {
-        locked(&self.renew)
+    fn restarting(&self) -> MutexGuard<'_, HashSet<String>> {
+        locked(&self.restarts)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashSet<String>> {

@@ -70,7 +70,7 @@ async fn give_up_parked(context: &Arc<Context>, now: Timestamp) -> Result<usize>
         let work = move |db: &Connection| delivery::give_up_parked(db, before, ledger::SLICE, now);
         let given_up = context.central.write(work).await?;
         context.attachments.discard(given_up.blobs);
-        given_up.sessions.into_iter().for_each(|session_id| context.ring_later(session_id));
+        given_up.sessions.into_iter().for_each(|session_id| context.wake_later(session_id));
         rows += given_up.rows;
         if given_up.rows < ledger::SLICE as usize || context.is_stopping() {
             return Ok(rows);
@@ -102,7 +102,7 @@ async fn slice(
 ) -> Result<Pruned> {
     let mut pruned = context.central.write(prune).await?;
     context.attachments.discard(pruned.blobs.drain(..));
-    pruned.sessions.drain(..).for_each(|session_id| context.ring_later(session_id));
+    pruned.sessions.drain(..).for_each(|session_id| context.wake_later(session_id));
     tokio::time::sleep(PAUSE).await;
     Ok(pruned)
 }

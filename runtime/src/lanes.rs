@@ -16,12 +16,12 @@ pub struct Lanes<K> {
 
 #[derive(Default)]
 struct Shared {
-    rung: AtomicBool,
+    woken: AtomicBool,
     notify: Notify,
 }
 
-/// A lane's own end of its bell. Dropping it closes the lane, also when the lane panics.
-pub struct Bell<K: Eq + Hash> {
+/// A lane's own end of its waker. Dropping it closes the lane, also when the lane panics.
+pub struct Waker<K: Eq + Hash> {
     key: K,
     shared: Arc<Shared>,
     open: Arc<Mutex<HashMap<K, Arc<Shared>>>>,
@@ -36,20 +36,20 @@ impl<K> Default for Lanes<K> {
 impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
     /// Tells the lane of `key` that there may be work, opening it with `lane` if it is not open: then
     /// it answers true.
-    pub fn ring<F>(&self, key: K, lane: impl FnOnce(Bell<K>) -> F) -> bool
+    pub fn wake<F>(&self, key: K, lane: impl FnOnce(Waker<K>) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let mut open = locked(&self.open);
         if let Some(shared) = open.get(&key) {
-            shared.rung.store(true, Ordering::Release);
+            shared.woken.store(true, Ordering::Release);
             shared.notify.notify_one();
             return false;
         }
         let shared = Arc::new(Shared::default());
         open.insert(key.clone(), shared.clone());
-        let bell = Bell { key, shared, open: self.open.clone() };
-        tokio::spawn(lane(bell));
+        let waker = Waker { key, shared, open: self.open.clone() };
+        tokio::spawn(lane(waker));
         true
     }
 
@@ -64,22 +64,22 @@ impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Bell<K> {
-    /// Waits until somebody rings.
-    pub async fn rung(&self) {
+impl<K: Clone + Eq + Hash> Waker<K> {
+    /// Waits until somebody wakes.
+    pub async fn woken(&self) {
         self.shared.notify.notified().await;
     }
 
-    /// Forgets earlier rings; called before looking for work.
+    /// Forgets earlier wakes; called before looking for work.
     pub fn heard(&self) {
-        self.shared.rung.store(false, Ordering::Release);
+        self.shared.woken.store(false, Ordering::Release);
     }
 
-    /// Closes the lane, unless somebody rang since [`Bell::heard`]: then it must look again.
+    /// Closes the lane, unless it was woken since [`Waker::heard`]: then it must look again.
     #[must_use]
     pub fn close(&self) -> bool {
         let mut open = locked(&self.open);
-        if self.shared.rung.load(Ordering::Acquire) {
+        if self.shared.woken.load(Ordering::Acquire) {
             return false;
         }
         open.remove(&self.key);
@@ -87,7 +87,7 @@ impl<K: Clone + Eq + Hash> Bell<K> {
     }
 }
 
-impl<K: Eq + Hash> Drop for Bell<K> {
+impl<K: Eq + Hash> Drop for Waker<K> {
     fn drop(&mut self) {
         let mut open = locked(&self.open);
         if open.get(&self.key).is_some_and(|shared| Arc::ptr_eq(shared, &self.shared)) {

@@ -16,7 +16,7 @@
 //! http              the listener for webhooks
 //! backup            a copy of a home, and a home made of one
 //!
-//! runtime             what the loops share
+//! context           what the loops share
 //!
 //! plugins           foreign code: as a file, live, in a process of its own
 //! launcher          starts keepers, and chooses the sandbox

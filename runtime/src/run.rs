@@ -66,7 +66,7 @@ impl Running {
         control::listen(&context)?;
         // What an earlier life left goes on before anything new comes in.
         for session_id in context.central.read(ledger::seen_at_start).await? {
-            context.ring(session_id);
+            context.wake(session_id);
         }
         plugins::start_bundled(&context.plugins, |m| {
             scope == Scope::Whole || m.channel_type == "terminal" || m.kind == PluginKind::Module
@@ -119,7 +119,7 @@ impl Running {
         // What is being delivered is waited for: cut off, it would be sent twice.
         until(|| context.deliveries.open() == 0).await;
         plugins::stop_all(&context.plugins).await;
-        context.ring_all_waiting();
+        context.wake_all_waiting();
         until(|| context.sessions.open() == 0).await;
         let home = context.home.clone();
         let flushed = tokio::task::spawn_blocking(move || flush(&home));
@@ -174,8 +174,8 @@ fn assemble(
         listener: Listener::default(),
         adopting: tokio::sync::Mutex::default(),
         filling: Mutex::default(),
-        serve_session: |context, session_id, bell| Box::pin(wake::serve(context, session_id, bell)),
-        renew: Mutex::default(),
+        serve_session: |context, session_id, waker| Box::pin(wake::serve(context, session_id, waker)),
+        restarts: Mutex::default(),
         later: Mutex::default(),
         stop,
     })
@@ -265,7 +265,7 @@ async fn restore_missing_files(context: Arc<Context>) {
         Ok(missing)
     });
     match missing.await {
-        Ok(missing) => missing.into_iter().for_each(|session_id| context.ring(session_id)),
+        Ok(missing) => missing.into_iter().for_each(|session_id| context.wake(session_id)),
         Err(error) => tracing::error!(%error, "the sessions' files could not be looked at"),
     }
 }
@@ -280,7 +280,7 @@ async fn read_what_is_held(context: Arc<Context>) {
         let next = context.central.read(move |db| ledger::set_back_sessions(db, &after, AT_ONCE)).await;
         let Ok(Some(end)) = next.as_ref().map(|next| next.last().cloned()) else { return };
         last = end;
-        next.unwrap_or_default().into_iter().for_each(|session_id| context.ring(session_id));
+        next.unwrap_or_default().into_iter().for_each(|session_id| context.wake(session_id));
         tokio::time::sleep(PAUSE).await;
     }
 }

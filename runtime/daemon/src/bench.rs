@@ -10,8 +10,8 @@ use vestibule_plugin_api::{
     Account, Address, Attachment, Blob, Channel, ChannelType, Content, OutboundMessage, PlatformId, Receipt,
     Result, Runtime,
 };
-use vestibule_runtime::config::TierWanted;
-use vestibule_runtime::plugins::Rig;
+use vestibule_runtime::config::TierSetting;
+use vestibule_runtime::plugins::Harness;
 use vestibule_runtime::private::TemporaryFolder;
 use vestibule_seam::Frame;
 
@@ -45,7 +45,7 @@ pub async fn plugin(args: BenchArgs) -> anyhow::Result<()> {
     let file = std::fs::canonicalize(&args.file)?;
     let config: Value = serde_json::from_str(&args.config)?;
     let mut rows = vec![direct(args.calls).await];
-    for tier in [TierWanted::InProcess, TierWanted::Process] {
+    for tier in [TierSetting::InProcess, TierSetting::Process] {
         let copies = TemporaryFolder::new("bench")?;
         let measured = tiered(&file, copies.path(), tier, config.clone(), args.calls).await;
         rows.push(measured.map_err(anyhow::Error::msg)?);
@@ -129,39 +129,40 @@ async fn direct(calls: u32) -> Value {
 async fn tiered(
     file: &std::path::Path,
     copies: &std::path::Path,
-    tier: TierWanted,
+    tier: TierSetting,
     config: Value,
     calls: u32,
 ) -> std::result::Result<Value, String> {
     let (begin, before) = (Instant::now(), memory_kib("self"));
-    let rig = Arc::new(Rig::open(&crate::up::program(), file, copies, tier).await?);
+    let harness = Arc::new(Harness::open(&crate::up::program(), file, copies, tier).await?);
     let start = wire::frame(&Request::Start { account: ACCOUNT.into(), config });
-    answered(rig.call(start).await)?;
+    answered(harness.call(start).await)?;
     let started = begin.elapsed();
-    let memory = match rig.pid() {
+    let memory = match harness.pid() {
         Some(pid) => memory_kib(&pid.to_string()),
         None => memory_kib("self").saturating_sub(before),
     };
     let text = "x".repeat(1024);
-    round_trips(&rig, &text, calls / 10).await?; // warm
-    let round_trip = micros(round_trips(&rig, &text, calls).await?);
+    round_trips(&harness, &text, calls / 10).await?; // warm
+    let round_trip = micros(round_trips(&harness, &text, calls).await?);
     let mut per_second = Vec::new();
     for _ in 0..ROUNDS {
-        per_second.push(throughput(&rig, &text, calls).await?);
+        per_second.push(throughput(&harness, &text, calls).await?);
     }
-    let (events, events_busy) = (events(&rig, calls, 1).await?, events(&rig, calls, IN_FLIGHT).await?);
+    let (events, events_busy) =
+        (events(&harness, calls, 1).await?, events(&harness, calls, IN_FLIGHT).await?);
     let mut attachment = Vec::new();
     for _ in 0..ROUNDS {
         let message = with_file();
         let begin = Instant::now();
-        answered(rig.call(wire::frame_with_blobs(Request::Deliver { message })).await)?;
+        answered(harness.call(wire::frame_with_blobs(Request::Deliver { message })).await)?;
         attachment.push(begin.elapsed());
     }
-    if let Ok(rig) = Arc::try_unwrap(rig) {
-        rig.close().await;
+    if let Ok(harness) = Arc::try_unwrap(harness) {
+        harness.close().await;
     }
     Ok(json!({
-        "tier": match tier { TierWanted::InProcess => "in-process", TierWanted::Process => "process" },
+        "tier": match tier { TierSetting::InProcess => "in-process", TierSetting::Process => "process" },
         "round_trip_us": round_trip,
         "calls_per_s_64": median(per_second),
         "events_per_s": events,
@@ -180,11 +181,15 @@ fn answered((code, frame): (u32, Frame)) -> std::result::Result<(), String> {
 }
 
 /// From the words to the receipt, one at a time.
-async fn round_trips(rig: &Rig, text: &str, calls: u32) -> std::result::Result<Vec<Duration>, String> {
+async fn round_trips(
+    harness: &Harness,
+    text: &str,
+    calls: u32,
+) -> std::result::Result<Vec<Duration>, String> {
     let mut times = Vec::new();
     for _ in 0..calls {
         let begin = Instant::now();
-        let (code, frame) = rig.call(deliver(text)).await;
+        let (code, frame) = harness.call(deliver(text)).await;
         let receipt: Receipt = wire::read(&frame)?;
         times.push(begin.elapsed());
         std::hint::black_box(receipt);
@@ -194,12 +199,12 @@ async fn round_trips(rig: &Rig, text: &str, calls: u32) -> std::result::Result<V
 }
 
 /// How many calls a second, with many in flight.
-async fn throughput(rig: &Arc<Rig>, text: &str, calls: u32) -> std::result::Result<u64, String> {
+async fn throughput(harness: &Arc<Harness>, text: &str, calls: u32) -> std::result::Result<u64, String> {
     let begin = Instant::now();
     let callers: Vec<_> = (0..IN_FLIGHT)
         .map(|_| {
-            let (rig, text) = (rig.clone(), text.to_owned());
-            tokio::spawn(async move { round_trips(&rig, &text, calls / IN_FLIGHT).await.map(drop) })
+            let (harness, text) = (harness.clone(), text.to_owned());
+            tokio::spawn(async move { round_trips(&harness, &text, calls / IN_FLIGHT).await.map(drop) })
         })
         .collect();
     for caller in callers {
@@ -209,10 +214,10 @@ async fn throughput(rig: &Arc<Rig>, text: &str, calls: u32) -> std::result::Resu
 }
 
 /// How many events a second, for a plugin that makes them when it is told to.
-async fn events(rig: &Rig, count: u32, in_flight: u32) -> std::result::Result<Option<u64>, String> {
-    let (begin, before) = (Instant::now(), rig.events());
-    answered(rig.call(deliver(&format!("do events {count} {in_flight}"))).await)?;
-    let came = rig.events() - before;
+async fn events(harness: &Harness, count: u32, in_flight: u32) -> std::result::Result<Option<u64>, String> {
+    let (begin, before) = (Instant::now(), harness.events());
+    answered(harness.call(deliver(&format!("do events {count} {in_flight}"))).await)?;
+    let came = harness.events() - before;
     Ok((came > 0).then(|| (came as f64 / begin.elapsed().as_secs_f64()) as u64))
 }
 

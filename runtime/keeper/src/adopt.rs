@@ -41,9 +41,9 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> fault::Result<()> {
         }
         Ok(())
     });
-    copied.map_err(spoilt)?;
-    let reader = ForeignReader::open(&scratch).map_err(spoilt)?;
-    let (highest_in, highest_out) = reader.highest().map_err(spoilt)?;
+    copied.map_err(corrupt)?;
+    let reader = ForeignReader::open(&scratch).map_err(corrupt)?;
+    let (highest_in, highest_out) = reader.highest().map_err(corrupt)?;
     hand_over(runtime, &FromForeign::Found { highest_in, highest_out })?;
 
     let mut files = Files::new(&folder, spec);
@@ -58,7 +58,7 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> fault::Result<()> {
             files.of_message(runtime, &row.id, &named)?;
             Ok(batch.alone(runtime, row)?)
         })
-        .map_err(spoilt)?;
+        .map_err(corrupt)?;
     batch.flush(runtime)?;
     let mut batch = Batch::new(|rows| FromForeign::Outbound { rows });
     left_out += reader
@@ -72,20 +72,20 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> fault::Result<()> {
             files.of_reply(runtime, &row.reply.id, &named)?;
             Ok(batch.alone(runtime, row)?)
         })
-        .map_err(spoilt)?;
+        .map_err(corrupt)?;
     batch.flush(runtime)?;
     let mut batch = Batch::new(|rows| FromForeign::State { rows });
-    for row in reader.states().map_err(spoilt)? {
+    for row in reader.states().map_err(corrupt)? {
         batch.add(runtime, row.value.len(), row)?;
     }
     batch.flush(runtime)?;
     Ok(wire::send(runtime, &FromForeign::Done { left_out })?)
 }
 
-fn spoilt(error: vestibule_session::Error) -> Fault {
+fn corrupt(error: vestibule_session::Error) -> Fault {
     match error {
         vestibule_session::Error::Io(error) => Fault::Failed(error),
-        error => fault::spoilt(error),
+        error => fault::corrupt(error),
     }
 }
 

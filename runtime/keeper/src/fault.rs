@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug)]
 pub enum Fault {
     /// The agent's files are such that they cannot be read: the agent's doing.
-    Spoilt(String),
+    Corrupt(String),
     /// Anything else: the machine's, the runtime's, the warden's.
     Failed(io::Error),
 }
@@ -29,13 +29,13 @@ impl From<rustix::io::Errno> for Fault {
 impl From<Fault> for io::Error {
     fn from(fault: Fault) -> io::Error {
         match fault {
-            Fault::Spoilt(why) => io::Error::other(why),
+            Fault::Corrupt(why) => io::Error::other(why),
             Fault::Failed(error) => error,
         }
     }
 }
 
 /// What went wrong while the agent's file was read is the agent's doing.
-pub fn spoilt(error: impl std::fmt::Display) -> Fault {
-    Fault::Spoilt(error.to_string())
+pub fn corrupt(error: impl std::fmt::Display) -> Fault {
+    Fault::Corrupt(error.to_string())
 }

@@ -9,8 +9,8 @@
 //! [`wire`] is what both sides say; [`main`] is the process.
 
 mod adopt;
-mod bell;
 mod bwrap;
+mod commits;
 pub mod confine;
 mod fault;
 mod files;
@@ -137,7 +137,7 @@ fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()
     let outcome = adopt::serve(runtime, spec);
     let frame = match &outcome {
         Ok(()) => return Ok(()),
-        Err(Fault::Spoilt(reason)) => FromForeign::Spoilt { reason: words::reason(reason) },
+        Err(Fault::Corrupt(reason)) => FromForeign::Corrupt { reason: words::reason(reason) },
         Err(Fault::Failed(error)) => FromForeign::Failed { reason: words::reason(error) },
     };
     // The runtime may be gone already; then nobody needs to know.

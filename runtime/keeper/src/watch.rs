@@ -1,8 +1,8 @@
 //! The reader's loop: wait for the runner, its file or the runtime; look; hand over.
 
-use crate::bell::Doorbell;
+use crate::commits::CommitWatch;
 use crate::confine;
-use crate::fault::{Fault, Result, spoilt};
+use crate::fault::{Fault, Result, corrupt};
 use crate::outbox::{self, Outbox};
 use crate::warden::{FromWarden, order};
 use crate::weigh::{Folder, Weigher};
@@ -137,7 +137,7 @@ fn weighed(dir: &SessionDir, runner: &RunnerSpec) -> Vec<Folder> {
 /// Tells the runtime why its keeper goes; the same as an error.
 pub fn say<T>(runtime: &mut UnixStream, fault: Fault) -> std::io::Result<T> {
     let frame = match &fault {
-        Fault::Spoilt(reason) => FromKeeper::Spoilt { reason: words::reason(reason) },
+        Fault::Corrupt(reason) => FromKeeper::Corrupt { reason: words::reason(reason) },
         Fault::Failed(error) => FromKeeper::Failed { reason: words::reason(error) },
     };
     // The runtime may be gone already; then it need not know.
@@ -148,14 +148,14 @@ pub fn say<T>(runtime: &mut UnixStream, fault: Fault) -> std::io::Result<T> {
 impl Watch<'_> {
     fn begin(&mut self) -> Result<()> {
         // Watch first, look second: nothing the runner writes goes unseen.
-        let mut doorbell = Doorbell::open(&self.dir.out());
+        let mut commits = CommitWatch::open(&self.dir.out());
         rustix::io::ioctl_fionbio(&self.ends.stderr, true)?;
         // The door shuts: what follows reads the agent's file.
         confine::reader(&self.dir.out(), self.runner.as_ref().map(|runner| runner.agent_folder.as_path()))?;
-        self.serve(&mut doorbell)
+        self.serve(&mut commits)
     }
 
-    fn serve(&mut self, doorbell: &mut Doorbell) -> Result<()> {
+    fn serve(&mut self, commits: &mut CommitWatch) -> Result<()> {
         let mut locked_since = None;
         loop {
             let busy = self.look_again && !self.in_flight && !self.look()?;
@@ -167,13 +167,13 @@ impl Watch<'_> {
             if locked_since.is_some_and(|since| since.elapsed() > LOCKED_MAX) {
                 self.tell_of_lock()?;
             }
-            let patience = if busy { BUSY_RETRY } else { doorbell.patience() };
-            let (from_runtime, from_file, from_warden) = self.wait(doorbell, patience)?;
+            let patience = if busy { BUSY_RETRY } else { commits.patience() };
+            let (from_runtime, from_file, from_warden) = self.wait(commits, patience)?;
             if from_runtime && !self.hear()? {
                 return Ok(()); // the runtime is gone
             }
             if from_file {
-                self.look_again |= doorbell.commits_seen()?;
+                self.look_again |= commits.commits_seen()?;
             }
             if from_warden {
                 self.hear_warden()?;
@@ -191,7 +191,7 @@ impl Watch<'_> {
     /// outlives its runner is damage.
     fn tell_of_lock(&mut self) -> Result<()> {
         if self.runner.is_none() {
-            return Err(spoilt("outbound.db stays locked, and its runner has ended"));
+            return Err(corrupt("outbound.db stays locked, and its runner has ended"));
         }
         if !std::mem::replace(&mut self.lock_told, true) {
             wire::send(self.ends.runtime, &FromKeeper::Locked)?;
@@ -215,7 +215,7 @@ impl Watch<'_> {
     }
 
     /// Waits for the runtime, the file or the runner: which of them has something.
-    fn wait(&mut self, doorbell: &Doorbell, patience: Duration) -> Result<(bool, bool, bool)> {
+    fn wait(&mut self, commits: &CommitWatch, patience: Duration) -> Result<(bool, bool, bool)> {
         let due = self.runner.as_ref().map(|runner| {
             let weighing = runner.weigher.next();
             runner.kill_at.map_or(weighing, |at| at.min(weighing))
@@ -223,7 +223,7 @@ impl Watch<'_> {
         let patience = due.map_or(patience, |at| patience.min(at.saturating_duration_since(Instant::now())));
         let wanted = [
             Some(self.ends.runtime.as_fd()),
-            doorbell.fd(),
+            commits.fd(),
             Some(self.ends.link.as_fd()),
             // The warden holds the other end open: it is never ready because it is closed.
             self.runner.as_ref().map(|_| self.ends.stderr.as_fd()),
@@ -300,8 +300,8 @@ impl Watch<'_> {
     /// Whether the agent fills its folders.
     fn weigh(&mut self) -> Result<()> {
         let Some(runner) = &mut self.runner else { return Ok(()) };
-        if let Some(why) = runner.weigher.step().map_err(spoilt)? {
-            return Err(Fault::Spoilt(why));
+        if let Some(why) = runner.weigher.step().map_err(corrupt)? {
+            return Err(Fault::Corrupt(why));
         }
         if runner.filling.as_deref() != runner.weigher.filling() {
             runner.filling = runner.weigher.filling().map(str::to_owned);
@@ -330,15 +330,15 @@ impl Watch<'_> {
         }
     }
 
-    /// Looks once; false when the file was busy. An error means that the agent has spoilt its file.
+    /// Looks once; false when the file was busy. An error means that the agent has corrupt its file.
     fn look(&mut self) -> Result<bool> {
         let (batch, tool_silence_ms) = match self.read_batch() {
             Ok(batch) => batch,
             Err(vestibule_session::Error::Busy(_)) => return Ok(false),
             Err(vestibule_session::Error::Damaged(why)) => {
-                return Err(spoilt(format!("outbound.db is damaged: {why}")));
+                return Err(corrupt(format!("outbound.db is damaged: {why}")));
             }
-            Err(error) => return Err(spoilt(format!("outbound.db: {error}"))),
+            Err(error) => return Err(corrupt(format!("outbound.db: {error}"))),
         };
         self.look_again = false;
         if self.tool_silence_ms != tool_silence_ms {

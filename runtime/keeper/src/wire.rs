@@ -217,7 +217,7 @@ pub enum FromKeeper {
     /// Everything that was written is handed over; the keeper goes.
     Drained,
     /// The agent's files cannot be read; the runner was stopped.
-    Spoilt {
+    Corrupt {
         /// Why.
         reason: String,
     },
@@ -295,7 +295,7 @@ pub enum FromForeign {
         left_out: usize,
     },
     /// The folder holds no session that can be read.
-    Spoilt {
+    Corrupt {
         /// Why.
         reason: String,
     },
@@ -356,7 +356,7 @@ impl Frame for FromKeeper {
                 let long = how.len() > REASON_BYTES_MAX || stderr_tail.len() > 3 * STDERR_BYTES_MAX;
                 return long.then(wordy);
             }
-            FromKeeper::Spoilt { reason } | FromKeeper::Failed { reason } => {
+            FromKeeper::Corrupt { reason } | FromKeeper::Failed { reason } => {
                 return (reason.len() > REASON_BYTES_MAX).then(wordy);
             }
             FromKeeper::Filling { what } => {
@@ -428,7 +428,7 @@ impl Frame for FromForeign {
                     |row: &ForeignState| row.key.len() > FIELD_BYTES_MAX || row.value.len() > STATE_BYTES_MAX;
                 fault_of_rows(rows.len(), rows.iter().any(too_long))
             }
-            FromForeign::Spoilt { reason } | FromForeign::Failed { reason } => {
+            FromForeign::Corrupt { reason } | FromForeign::Failed { reason } => {
                 (reason.len() > REASON_BYTES_MAX).then(wordy)
             }
             FromForeign::Pulse | FromForeign::Found { .. } | FromForeign::Done { .. } => None,
@@ -550,7 +550,7 @@ mod tests {
             |frame: &str, bytes: usize| fault::<FromKeeper>(json!({ "frame": frame, "reason": x(bytes) }));
         let tool = |ms: u64| fault::<FromKeeper>(json!({ "frame": "tool", "silence_ms": ms }));
         assert_eq!(tool(TOOL_SILENCE_MS_MAX), "");
-        assert_eq!(exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX) + &gone("spoilt", REASON_BYTES_MAX), "");
+        assert_eq!(exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX) + &gone("corrupt", REASON_BYTES_MAX), "");
         assert_eq!(batch(vec![reply(1, "id", 9), reply(3, "content", CONTENT_BYTES_MAX)], vec![ack(9)]), "");
         for (told, want) in [
             (batch(vec![reply(1, "id", FIELD_BYTES_MAX + 1)], vec![]), "longer"),
@@ -562,7 +562,7 @@ mod tests {
             (batch(vec![reply(3, "id", 1), reply(3, "id", 1)], vec![]), "do not rise"),
             (exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX + 1), "a word of a keeper is longer"),
             (exited(REASON_BYTES_MAX + 1, 0), "a word of a keeper is longer"),
-            (gone("spoilt", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
+            (gone("corrupt", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
             (tool(TOOL_SILENCE_MS_MAX + 1), "longer than any may"),
             (gone("failed", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
         ] {
@@ -585,7 +585,7 @@ mod tests {
         let gone = |frame: &str, bytes: usize| {
             fault::<FromForeign>(json!({ "frame": frame, "reason": "x".repeat(bytes) }))
         };
-        assert_eq!(gone("spoilt", REASON_BYTES_MAX), "");
+        assert_eq!(gone("corrupt", REASON_BYTES_MAX), "");
         assert_eq!(of("inbound", vec![row("content", CONTENT_BYTES_MAX); 2]), "");
         assert_eq!(of("outbound", vec![settled(9)]), "");
         assert_eq!(of("state", vec![state(9, STATE_BYTES_MAX)]), "");
@@ -598,7 +598,7 @@ mod tests {
             (of("outbound", vec![settled(FIELD_BYTES_MAX + 1)]), "longer"),
             (of("state", vec![state(1, STATE_BYTES_MAX + 1)]), "longer"),
             (of("state", vec![state(FIELD_BYTES_MAX + 1, 1)]), "longer"),
-            (gone("spoilt", REASON_BYTES_MAX + 1), "longer"),
+            (gone("corrupt", REASON_BYTES_MAX + 1), "longer"),
             (gone("failed", REASON_BYTES_MAX + 1), "longer"),
         ] {
             assert!(told.contains(want), "{want}: {told}");

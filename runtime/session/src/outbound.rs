@@ -342,7 +342,7 @@ mod reader {
         /// `runner_alive` false a journal that a dead runner left is rolled back.
         ///
         /// # Errors
-        /// [`Error::Busy`]: the runner is writing; look again. Anything else: the agent has spoilt
+        /// [`Error::Busy`]: the runner is writing; look again. Anything else: the agent has corrupt
         /// its file.
         pub fn open(dir: &SessionDir, runner_alive: bool) -> Result<OutboundReader> {
             let mode = if runner_alive {

@@ -39,7 +39,7 @@ const ROWS_MAX: usize = 2_000_000;
 /// What is to be taken over, and whose it becomes.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
+pub struct AdoptionRequest {
     /// The foreign folder.
     pub folder: PathBuf,
     /// The agent whose session it becomes.
@@ -110,7 +110,7 @@ pub struct LeftOut {
 /// # Errors
 /// It is no session's folder, cannot be read, or its chat has a session already. What was taken so far is
 /// kept, and completed by the next attempt.
-pub async fn adopt(context: &Arc<Context>, wanted: Wanted) -> Result<Report> {
+pub async fn adopt(context: &Arc<Context>, wanted: AdoptionRequest) -> Result<Report> {
     let _one_at_a_time = context.adopting.lock().await;
     let folder = folder_of(context, &wanted.folder)?;
     let source = folder.to_string_lossy().into_owned();
@@ -179,7 +179,7 @@ fn other_mailbox(folder: &Path) -> Option<String> {
 async fn take(
     context: &Arc<Context>,
     mut keeper: Keeper<FromForeign>,
-    wanted: Wanted,
+    wanted: AdoptionRequest,
     source: String,
 ) -> Result<Report> {
     let (highest_in, highest_out) = match next(&mut keeper).await? {
@@ -231,7 +231,7 @@ async fn next(keeper: &mut Keeper<FromForeign>) -> Result<Heard<FromForeign>> {
     loop {
         match tokio::time::timeout(SILENCE_MAX, keeper.frame()).await {
             Ok(Some((FromForeign::Pulse, _))) => {}
-            Ok(Some((FromForeign::Spoilt { reason } | FromForeign::Failed { reason }, _))) => {
+            Ok(Some((FromForeign::Corrupt { reason } | FromForeign::Failed { reason }, _))) => {
                 return Err(Error::Refused(format!("the folder cannot be taken over: {reason}")));
             }
             Ok(Some(heard)) => return Ok(heard),

@@ -1,6 +1,6 @@
 //! What is taken of a foreign folder, put on record: each function is a part of one transaction.
 
-use super::{Wanted, decide, files};
+use super::{AdoptionRequest, decide, files};
 use crate::attachments::StoredFile;
 use crate::clock;
 use crate::error::{Error, Result};
@@ -17,7 +17,12 @@ type Opened = (sessions::Adoption, Option<(String, String, String)>);
 ///
 /// # Errors
 /// Its chat has a session already, or was named otherwise before.
-pub fn open_session(db: &Connection, wanted: &Wanted, source: &str, highest_in: i64) -> Result<Opened> {
+pub fn open_session(
+    db: &Connection,
+    wanted: &AdoptionRequest,
+    source: &str,
+    highest_in: i64,
+) -> Result<Opened> {
     let now = clock::now();
     let agent = agents::named(db, &wanted.agent)?;
     let chat = match (&wanted.channel, &wanted.chat) {

@@ -2,7 +2,7 @@
 
 use super::decide::{self, Chat, Numbers};
 use super::record::{self, Files};
-use super::{LeftOut, Report, TaskLoss, Wanted};
+use super::{AdoptionRequest, LeftOut, Report, TaskLoss};
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock;
 use crate::context::Context;
@@ -42,7 +42,7 @@ impl Taking {
     /// Its chat has a session already, or was named otherwise before.
     pub async fn begin(
         context: &Arc<Context>,
-        wanted: Wanted,
+        wanted: AdoptionRequest,
         source: String,
         highest_in: i64,
         highest_out: i64,
@@ -190,7 +190,7 @@ impl Taking {
         };
         let undelivered = self.context.central.write(done).await?;
         delivery::go_on(&self.context, undelivered);
-        self.context.ring(self.session_id);
+        self.context.wake(self.session_id);
         tracing::info!(session = self.report.id, folder = self.report.folder, "taken over");
         Ok(self.report)
     }

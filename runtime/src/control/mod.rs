@@ -64,10 +64,10 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
     context.attachments.discard(outcome.unnamed);
     delivery::go_on(context, outcome.deliver_to);
     for session_id in outcome.touched {
-        if outcome.renew {
-            context.renew(session_id);
+        if outcome.restart_runners {
+            context.restart_runner(session_id);
         } else {
-            context.ring(session_id);
+            context.wake(session_id);
         }
     }
     Ok(outcome.value)

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::lock::locked;
-use crate::plugins::{self, AccountState, Link, Origin, SeatState};
+use crate::plugins::{self, AccountState, Link, Origin, ProcessState};
 use crate::{agents, clock, launcher, ledger, listener, places, sessions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -87,12 +87,15 @@ pub async fn status(context: &Context) -> Result<Value> {
 }
 
 /// Whether an agent is wired to the chat of each by now. What was left out before stays on record.
-fn with_wired(db: &Connection, dropped: Vec<drops::Drop>) -> Result<Vec<(drops::Drop, bool)>> {
+fn with_wired(
+    db: &Connection,
+    dropped: Vec<drops::DroppedMessage>,
+) -> Result<Vec<(drops::DroppedMessage, bool)>> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messaging_groups g JOIN wirings w ON w.messaging_group_id = g.id \
          WHERE g.channel_type = ?1 AND g.account = ?2 AND g.platform_id = ?3)",
     )?;
-    let mut one = |drop: drops::Drop| {
+    let mut one = |drop: drops::DroppedMessage| {
         let is_wired =
             statement.query_row([&drop.channel_type, &drop.account, &drop.platform_id], |r| r.get(0))?;
         Ok((drop, is_wired))
@@ -172,7 +175,7 @@ fn runners(context: &Context) -> Value {
 }
 
 /// What a person types to connect the chat.
-fn wiring_command(agent: &str, drop: &drops::Drop) -> String {
+fn wiring_command(agent: &str, drop: &drops::DroppedMessage) -> String {
     // A zero byte has no place in a command, quoted or not.
     let word =
         |text: &str| shlex::try_quote(&text.replace('\0', "")).map(Cow::into_owned).unwrap_or_default();
@@ -302,10 +305,10 @@ fn plugin(link: &Link) -> Value {
         Origin::Bundled => ("built in".to_owned(), None),
         Origin::File { path, sha256 } => (path.display().to_string(), Some(sha256.clone())),
     };
-    let (state, reason) = match link.tier.seat_state() {
-        None | Some(SeatState::Running) => running_state(link),
-        Some(SeatState::Restarting(why)) => ("restarting", Some(why)),
-        Some(SeatState::Quarantined(why)) => ("quarantined", Some(why)),
+    let (state, reason) = match link.tier.process_state() {
+        None | Some(ProcessState::Running) => running_state(link),
+        Some(ProcessState::Restarting(why)) => ("restarting", Some(why)),
+        Some(ProcessState::Quarantined(why)) => ("quarantined", Some(why)),
     };
     json!({
         "name": link.manifest.name,

@@ -1,7 +1,7 @@
 //! What an agent asks for that is no message: the module that lists the action is asked outside every
 //! transaction, and what it answers is performed in the one that settles the delivery.
 
-use super::effects::{self, Effects, Hook};
+use super::effects::{self, Answer, Hook};
 use super::lane::give_up;
 use super::note;
 use crate::agents;
@@ -14,13 +14,6 @@ use crate::sessions;
 use rusqlite::Connection;
 use vestibule_plugin_api::{Action, Agent, PluginError};
 
-/// What will be done about one action.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    effects: Effects,
-    hops: u32,
-}
-
 /// Asks the module.
 ///
 /// # Errors
@@ -29,14 +22,14 @@ pub async fn ask(
     context: &Context,
     link: &Link,
     delivery: &Delivery,
-) -> std::result::Result<Plan, CallError> {
+) -> std::result::Result<Answer, CallError> {
     let wanted = delivery.clone();
     let facts = context.central.read(move |db| facts(db, &wanted)).await;
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.ok_or_else(|| CallError::Plugin(PluginError::refused("its session is gone")))?;
     let hops = facts.hops;
     let effects = effects::read(Hook::Action, link.action(facts).await?);
-    Ok(Plan { effects: effects.map_err(|why| note::wrong_answer(link, "action", &why))?, hops })
+    Ok(Answer { effects: effects.map_err(|why| note::wrong_answer(link, "action", &why))?, hops })
 }
 
 fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
@@ -53,7 +46,7 @@ fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
     }))
 }
 
-/// Performs a plan and settles the delivery: answers the sessions with something new. The agent waits for
+/// Performs a answer and settles the delivery: answers the sessions with something new. The agent waits for
 /// an answer, so a note wakes it.
 ///
 /// # Errors
@@ -61,29 +54,29 @@ fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
 pub fn perform(
     db: &Connection,
     delivery: &Delivery,
-    plan: &Plan,
+    answer: &Answer,
     session_bytes_max: u64,
     now: Timestamp,
 ) -> Result<Vec<String>> {
     let Some(session) = sessions::by_id(db, &delivery.session_id)? else { return Ok(Vec::new()) };
-    for words in &plan.effects.notes {
+    for words in &answer.effects.notes {
         let mut note = note::to_agent(db, &session, words, session_bytes_max, now)?;
-        (note.trigger, note.hops) = (true, plan.hops.saturating_add(1));
+        (note.trigger, note.hops) = (true, answer.hops.saturating_add(1));
         ledger::accept(db, &session.id, &note, now)?;
     }
-    match plan.effects.refusal.as_deref() {
+    match answer.effects.refusal.as_deref() {
         None => ledger::settle(db, delivery, Ok(None), now)?,
         Some(why) => {
             tracing::warn!(session = session.id, %why, "an action was refused");
             // A module that refuses may say more in a note of its own.
-            if plan.effects.notes.is_empty() {
+            if answer.effects.notes.is_empty() {
                 give_up(db, delivery, why, now)?;
             } else {
                 ledger::settle(db, delivery, Err(why), now)?;
             }
         }
     }
-    Ok(if plan.effects.notes.is_empty() { Vec::new() } else { vec![session.id] })
+    Ok(if answer.effects.notes.is_empty() { Vec::new() } else { vec![session.id] })
 }
 
 #[cfg(test)]
@@ -125,8 +118,8 @@ mod tests {
             assert_eq!((asked.name.as_str(), asked.agent.name.as_str(), asked.hops), ("roll", "ann", 2));
             assert_eq!(asked.content["sides"], 6);
             let effects = effects::read(Hook::Action, effects).expect("a good answer");
-            let plan = Plan { effects, hops: asked.hops };
-            let touched = perform(&db, &delivery, &plan, 0, Timestamp(6)).expect("it is performed");
+            let answer = Answer { effects, hops: asked.hops };
+            let touched = perform(&db, &delivery, &answer, 0, Timestamp(6)).expect("it is performed");
             assert_eq!(touched, vec!["s"; usize::from(notes > 0)]);
             let story = "SELECT state, last_error FROM deliveries";
             let story: (String, Option<String>) =

@@ -12,7 +12,7 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// What becomes of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// It goes to this address.
     Deliver(Address),
     /// It goes nowhere, for this reason.
@@ -20,7 +20,7 @@ pub enum Verdict {
 }
 
 /// The agent's own chat, or a destination it was granted; anything else is refused.
-pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Verdict {
+pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Decision {
     let fits = |address: Address| {
         text_of(&reply.content)?;
         match question_of(&reply.content) {
@@ -39,8 +39,8 @@ pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Verdict {
         _ => address(snapshot, reply).and_then(fits),
     };
     match address {
-        Ok(address) => Verdict::Deliver(address),
-        Err(why) => Verdict::Refuse(why),
+        Ok(address) => Decision::Deliver(address),
+        Err(why) => Decision::Refuse(why),
     }
 }
 
@@ -242,7 +242,7 @@ mod tests {
             MessageOut { kind: "system".into(), content: action, ..reply() },
             MessageOut { kind, ..reply() },
         ] {
-            let Verdict::Refuse(why) = decide(&snapshot, &reply) else { panic!("{reply:?}") };
+            let Decision::Refuse(why) = decide(&snapshot, &reply) else { panic!("{reply:?}") };
             assert!(why.len() < 400, "{why}");
         }
     }
@@ -308,8 +308,8 @@ mod tests {
         ];
         for (snapshot, reply, want) in cases {
             let told = match decide(snapshot, &reply) {
-                Verdict::Deliver(address) => format!("to {}", address.account),
-                Verdict::Refuse(why) => why,
+                Decision::Deliver(address) => format!("to {}", address.account),
+                Decision::Refuse(why) => why,
             };
             assert!(told.contains(want), "{reply:?}: {told}");
         }

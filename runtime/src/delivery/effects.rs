@@ -39,6 +39,15 @@ pub struct Effects {
     pub told: Vec<(String, String)>,
 }
 
+/// A module's answer about one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What it wants.
+    pub effects: Effects,
+    /// How many programs have written in a row before it.
+    pub hops: u32,
+}
+
 /// Sorts a module's answer.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //! answers is checked, and performed in the one that settles the delivery.
 
 use super::decide::text_of;
-use super::effects::{self, Effects, Hook, Post};
+use super::effects::{self, Answer, Hook, Post};
 use super::lane::give_up;
 use super::note;
 use crate::agents;
@@ -17,13 +17,6 @@ use rusqlite::Connection;
 use serde_json::json;
 use vestibule_plugin_api::{AGENT, Agent, Forwarded, PluginError, SessionRef};
 
-/// What will be done about one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    effects: Effects,
-    hops: u32,
-}
-
 /// Asks the module about a message.
 ///
 /// # Errors
@@ -32,14 +25,14 @@ pub async fn ask(
     context: &Context,
     link: &Link,
     delivery: &Delivery,
-) -> std::result::Result<Plan, CallError> {
+) -> std::result::Result<Answer, CallError> {
     let wanted = delivery.clone();
     let facts = context.central.read(move |db| facts(db, &wanted)).await;
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.map_err(|why| CallError::Plugin(PluginError::refused(why)))?;
     let hops = facts.hops;
     let effects = effects::read(Hook::Forward, link.forward(facts).await?);
-    Ok(Plan { effects: effects.map_err(|why| note::wrong_answer(link, "forward", &why))?, hops })
+    Ok(Answer { effects: effects.map_err(|why| note::wrong_answer(link, "forward", &why))?, hops })
 }
 
 fn facts(db: &Connection, delivery: &Delivery) -> Result<std::result::Result<Forwarded, String>> {
@@ -81,7 +74,7 @@ fn usable(db: &Connection, session_id: &str, agent_group_id: &str) -> Result<boo
     Ok(session.is_some_and(|s| s.agent_group_id == agent_group_id && s.quarantined.is_none()))
 }
 
-/// Performs a plan and settles the delivery: answers the sessions with something new. The permission
+/// Performs a answer and settles the delivery: answers the sessions with something new. The permission
 /// is looked at once more, for it may have been withdrawn meanwhile.
 ///
 /// # Errors
@@ -89,7 +82,7 @@ fn usable(db: &Connection, session_id: &str, agent_group_id: &str) -> Result<boo
 pub fn perform(
     db: &Connection,
     delivery: &Delivery,
-    plan: &Plan,
+    answer: &Answer,
     session_bytes_max: u64,
     now: Timestamp,
 ) -> Result<Vec<String>> {
@@ -97,8 +90,8 @@ pub fn perform(
     let Some(source) = sessions::by_id(db, &delivery.session_id)? else { return Ok(touched) };
     let Some(from) = agents::by_id(db, &source.agent_group_id)? else { return Ok(touched) };
     let to = delivery.address.platform_id.as_str();
-    let (refusal, notes) = (plan.effects.refusal.as_deref().unwrap_or_default(), &plan.effects.notes);
-    let post = match &plan.effects.post {
+    let (refusal, notes) = (answer.effects.refusal.as_deref().unwrap_or_default(), &answer.effects.notes);
+    let post = match &answer.effects.post {
         None => Err(refusal),
         Some(_) if agents::by_id(db, to)?.is_none() => Err("the agent it is for is gone"),
         Some(_) if !destinations::allows_agent(db, &from.id, to)? => {
@@ -122,7 +115,7 @@ pub fn perform(
                 content: json!({ "text": post.text, "sender": from.name, "senderName": from.name,
                     "senderId": format!("{AGENT}:{}", from.id) }),
                 attachments: files.into_iter().map(attachment).collect(),
-                hops: plan.hops.saturating_add(1),
+                hops: answer.hops.saturating_add(1),
                 ..inside(to, &from.id, now, session_bytes_max)
             };
             ledger::accept(db, &target, &message, now)?;
@@ -231,9 +224,9 @@ mod tests {
             };
             let post = Effect::Post { session: session.map(str::to_owned), text: "hi".into() };
             let effects = effects::read(Hook::Forward, vec![post]).expect("a good answer");
-            let plan = Plan { effects, hops: 0 };
+            let answer = Answer { effects, hops: 0 };
             db.execute_batch(meanwhile).expect("it is SQL");
-            let touched = perform(&db, &delivery, &plan, 0, Timestamp(1)).expect("it is performed");
+            let touched = perform(&db, &delivery, &answer, 0, Timestamp(1)).expect("it is performed");
             let story = "SELECT state, last_error FROM deliveries";
             let story: (String, Option<String>) =
                 db.query_row(story, [], |r| Ok((r.get(0)?, r.get(1)?))).expect("a row");

@@ -3,12 +3,12 @@
 use super::note::{self, Undelivered};
 use super::retry::{self, Next, after_failure};
 use super::send::{Sent, send};
-use super::{action, doubt, forward};
+use super::{action, forward, in_doubt_policy};
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::error::Result;
-use crate::lanes::Bell;
-use crate::ledger::{self, Claim, Delivery, Direction, Doubt};
+use crate::lanes::Waker;
+use crate::ledger::{self, Claim, Delivery, Direction, InDoubtPolicy};
 use crate::plugins::{CallError, Registry};
 use crate::sessions;
 use rusqlite::Connection;
@@ -22,8 +22,8 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep of a lane: a clock that was set back must not stop it for long.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
-/// Opens the lane of an address with what was claimed for it, or rings it.
-pub fn ring(context: &Arc<Context>, address: Address, claim: Claim) {
+/// Opens the lane of an address with what was claimed for it, or wakes it.
+pub fn wake(context: &Arc<Context>, address: Address, claim: Claim) {
     if context.is_stopping() && !matches!(claim, Claim::Deliver(_)) {
         return; // it is on record, and goes out after the next start
     }
@@ -33,13 +33,13 @@ pub fn ring(context: &Arc<Context>, address: Address, claim: Claim) {
     };
     let lane_context = context.clone();
     let opened =
-        context.deliveries.ring(address.clone(), |bell| serve(lane_context, address.clone(), claim, bell));
+        context.deliveries.wake(address.clone(), |waker| serve(lane_context, address.clone(), claim, waker));
     if !opened && let Some(delivery) = claimed {
         // Somebody opened the lane between the commit and here: the claim goes back, the lane takes it.
         let context = context.clone();
         tokio::spawn(async move {
             match context.central.write(move |db| ledger::unclaim(db, &delivery)).await {
-                Ok(()) => ring(&context, address, Claim::Nothing),
+                Ok(()) => wake(&context, address, Claim::Nothing),
                 Err(error) => tracing::error!(%error, "a delivery waits for the next start"),
             }
         });
@@ -47,7 +47,7 @@ pub fn ring(context: &Arc<Context>, address: Address, claim: Claim) {
 }
 
 /// The lane of one address.
-pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, bell: Bell<Address>) {
+pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, waker: Waker<Address>) {
     // Whose reply was the last: the next turn is another session's, if one waits.
     let mut last = None;
     if let Claim::Deliver(delivery) = claimed {
@@ -55,7 +55,7 @@ pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, bell
         deliver(&context, *delivery).await;
     }
     while !context.is_stopping() {
-        bell.heard();
+        waker.heard();
         let (at, after) = (address.clone(), last.clone());
         let next = move |db: &Connection| ledger::claim_next(db, &at, after.as_deref(), clock::now());
         match context.central.write(next).await {
@@ -68,12 +68,12 @@ pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, bell
                     Duration::from_millis(u64::try_from(at.0 - clock::now().0).unwrap_or(0)).min(SLEEP_MAX);
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
-                    () = bell.rung() => {}
+                    () = waker.woken() => {}
                     () = context.stopping() => return,
                 }
             }
             Ok(Claim::Nothing) => {
-                if bell.close() {
+                if waker.close() {
                     return;
                 }
             }
@@ -91,7 +91,7 @@ pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, bell
 async fn deliver(context: &Arc<Context>, delivery: Delivery) {
     let outcome = send(context, &delivery).await;
     let link = context.plugins.registry.of(&delivery.address);
-    let can = link.map_or(Doubt::MayDouble, |link| doubt(&link));
+    let can = link.map_or(InDoubtPolicy::MayDouble, |link| in_doubt_policy(&link));
     let (now, limit) = (clock::now(), context.attachments.limits().session_bytes);
     match &outcome {
         Ok(_) => tracing::debug!(session = delivery.session_id, reply = delivery.message_out_id, "delivered"),
@@ -110,8 +110,8 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
         match context.central.write(record).await {
             Ok((blobs, sessions)) => {
                 context.attachments.discard(blobs);
-                sessions.into_iter().for_each(|session_id| context.ring(session_id));
-                return context.ring_later(session_id);
+                sessions.into_iter().for_each(|session_id| context.wake(session_id));
+                return context.wake_later(session_id);
             }
             // The record says `sending`, and must not stay so: the lane waits until it is told.
             Err(error) => tracing::debug!(%error, "the outcome of a delivery could not be recorded yet"),
@@ -130,7 +130,7 @@ fn record_outcome(
     registry: &Registry,
     delivery: &Delivery,
     outcome: &std::result::Result<Sent, CallError>,
-    (can, session_bytes_max): (Doubt, u64),
+    (can, session_bytes_max): (InDoubtPolicy, u64),
     now: Timestamp,
 ) -> Result<(Vec<String>, Vec<String>)> {
     let error = match outcome {
@@ -278,7 +278,7 @@ mod tests {
         ] {
             let (db, delivery) = sending(channel);
             let registry = registry(state.clone(), is_complete);
-            let (can, outcome) = ((Doubt::MayDouble, 0), Err(CallError::NotThere));
+            let (can, outcome) = ((InDoubtPolicy::MayDouble, 0), Err(CallError::NotThere));
             record_outcome(&db, &registry, &delivery, &outcome, can, Timestamp(3)).expect("on record");
             assert_eq!(story(&db).0, want, "{channel} {state:?} {is_complete}");
             let next = claim_next(&db, &address(channel), None, Timestamp(3)).expect("it answers");
@@ -295,8 +295,15 @@ mod tests {
             let delivery = Delivery { due_at: Timestamp(due_at), ..delivery };
             let outcome = Err(CallError::Plugin(PluginError::retry("busy")));
             let now = Timestamp(9 * day);
-            record_outcome(&db, &Registry::default(), &delivery, &outcome, (Doubt::MayDouble, 0), now)
-                .expect("on record");
+            record_outcome(
+                &db,
+                &Registry::default(),
+                &delivery,
+                &outcome,
+                (InDoubtPolicy::MayDouble, 0),
+                now,
+            )
+            .expect("on record");
             assert_eq!(story(&db).0, want, "{due_at}");
         }
     }
@@ -307,7 +314,7 @@ mod tests {
         for error in [PluginError::refused("x".repeat(1 << 20)), PluginError::retry("x".repeat(1 << 20))] {
             let (db, delivery) = sending("x");
             let outcome = Err(CallError::Plugin(error));
-            let limits = (Doubt::MayDouble, 0);
+            let limits = (InDoubtPolicy::MayDouble, 0);
             record_outcome(&db, &Registry::default(), &delivery, &outcome, limits, Timestamp(3))
                 .expect("on record");
             assert_eq!(story(&db).1.map(|why| why.chars().count()), Some(words::REASON_CHARS_MAX));

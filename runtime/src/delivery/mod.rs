@@ -32,11 +32,11 @@ use crate::attachments::{MessageFile, StoredFile};
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::error::Result;
-use crate::ledger::{self, Claim, Direction, Doubt};
+use crate::ledger::{self, Claim, Direction, InDoubtPolicy};
 use crate::plugins::Link;
 use crate::{questions, sessions};
-use decide::{Verdict, decide};
-use lane::ring;
+use decide::{Decision, decide};
+use lane::wake;
 use note::Undelivered;
 use rusqlite::Connection;
 use snapshot::Snapshot;
@@ -87,7 +87,7 @@ pub async fn take(
     };
     let Some(claims) = context.central.write(work).await? else { return Ok(Taken::NoRoom) };
     for (address, claim) in claims {
-        ring(context, address, claim);
+        wake(context, address, claim);
     }
     context.attachments.discard_unnamed(&context.central, stored).await;
     Ok(Taken::OnRecord)
@@ -153,8 +153,8 @@ pub fn record_one(
     let Some(snapshot) = Snapshot::load(db, session_id, reply)? else { return Ok(Recorded::Known) };
     let verdict = decide(&snapshot, reply);
     let outcome = match &verdict {
-        Verdict::Deliver(address) => Ok(address),
-        Verdict::Refuse(why) => Err(why.as_str()),
+        Decision::Deliver(address) => Ok(address),
+        Decision::Refuse(why) => Err(why.as_str()),
     };
     let new = ledger::record_reply(db, session_id, reply, outcome, now)?;
     if let (true, Ok(address), Some(asked)) = (new, outcome, decide::question_of(&reply.content)) {
@@ -162,8 +162,8 @@ pub fn record_one(
     }
     Ok(match verdict {
         _ if !new => Recorded::Known,
-        Verdict::Refuse(why) => Recorded::Refused(why),
-        Verdict::Deliver(address) => {
+        Decision::Refuse(why) => Recorded::Refused(why),
+        Decision::Deliver(address) => {
             if !files.is_empty() {
                 let room = session_bytes_max.saturating_sub(ledger::session_bytes(db, session_id)?);
                 let files = outgoing::named(files, room, now);
@@ -177,7 +177,7 @@ pub fn record_one(
 /// What is on record for these addresses goes out.
 pub fn go_on(context: &Arc<Context>, addresses: Vec<Address>) {
     for address in addresses {
-        ring(context, address, Claim::Nothing);
+        wake(context, address, Claim::Nothing);
     }
 }
 
@@ -198,7 +198,7 @@ pub async fn account_is_live(context: &Arc<Context>, link: &Arc<Link>, account: 
         PluginKind::Channel | PluginKind::Unknown => vec![link.manifest.channel_type.clone()],
     };
     for channel in channels {
-        unpark(context, channel, account.clone(), doubt(link)).await?;
+        unpark(context, channel, account.clone(), in_doubt_policy(link)).await?;
     }
     Ok(())
 }
@@ -209,26 +209,26 @@ pub async fn account_is_live(context: &Arc<Context>, link: &Arc<Link>, account: 
 /// # Errors
 /// The central database failed.
 pub async fn plugins_are_complete(context: &Arc<Context>) -> Result<()> {
-    unpark(context, ACTION.to_owned(), ACCOUNT_MAIN.to_owned(), Doubt::SendAgain).await
+    unpark(context, ACTION.to_owned(), ACCOUNT_MAIN.to_owned(), InDoubtPolicy::SendAgain).await
 }
 
-async fn unpark(context: &Arc<Context>, channel: String, account: String, can: Doubt) -> Result<()> {
+async fn unpark(context: &Arc<Context>, channel: String, account: String, can: InDoubtPolicy) -> Result<()> {
     let addresses =
         context.central.write(move |db| ledger::unpark(db, &channel, &account, can, clock::now())).await?;
     for address in addresses {
-        ring(context, address, Claim::Nothing);
+        wake(context, address, Claim::Nothing);
     }
     Ok(())
 }
 
 /// What a channel can do about a delivery of which nobody knows whether it has arrived.
-fn doubt(link: &Link) -> Doubt {
+fn in_doubt_policy(link: &Link) -> InDoubtPolicy {
     // A message between agents is written in the transaction that settles it: before that, nothing was.
     if link.manifest.can(Capability::Idempotent) || link.manifest.kind == PluginKind::Module {
-        Doubt::SendAgain
+        InDoubtPolicy::SendAgain
     } else if link.manifest.can(Capability::Reconcilable) {
-        Doubt::LookUp
+        InDoubtPolicy::LookUp
     } else {
-        Doubt::MayDouble
+        InDoubtPolicy::MayDouble
     }
 }

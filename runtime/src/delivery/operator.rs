@@ -1,6 +1,6 @@
 //! What an operator does with one delivery: it is sent anew, or dropped.
 
-use super::decide::{Verdict, decide, question_of};
+use super::decide::{Decision, decide, question_of};
 use super::note::{self, Undelivered};
 use super::snapshot::Snapshot;
 use crate::attachments::StoredFile;
@@ -31,8 +31,8 @@ pub fn replay(db: &Connection, record: &Record, now: Timestamp) -> Result<Addres
         return Err(refused(record, "its session is gone"));
     };
     let address = match decide(&snapshot, &record.reply) {
-        Verdict::Deliver(address) => address,
-        Verdict::Refuse(why) => return Err(refused(record, &why)),
+        Decision::Deliver(address) => address,
+        Decision::Refuse(why) => return Err(refused(record, &why)),
     };
     if let Some(asked) = question_of(&record.reply.content) {
         questions::ask_again(db, &record.session_id, &asked, &address, now)?;

@@ -1,5 +1,6 @@
 //! One attempt at one delivery: whoever it is for is asked, with what it can show.
 
+use super::effects::Answer;
 use super::outgoing::{self, OutgoingFile};
 use super::{action, decide, forward, review};
 use crate::attachments::StoredFile;
@@ -22,9 +23,9 @@ pub enum Sent {
     /// Its platform has it.
     Out(Receipt),
     /// It is for another agent, and this is to be done about it.
-    Inside(forward::Plan),
+    Inside(Answer),
     /// An agent asked for it, and this is to be done about it.
-    Done(action::Plan),
+    Done(Answer),
 }
 
 /// Makes one attempt.

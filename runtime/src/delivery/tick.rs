@@ -73,7 +73,7 @@ async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), Cal
         told.iter().map(|(agent, words)| tell(db, agent, words, limit, now)).collect::<Result<Vec<_>>>()
     };
     let sessions = context.central.write(write).await.map_err(failed)?;
-    sessions.into_iter().for_each(|session_id| context.ring(session_id));
+    sessions.into_iter().for_each(|session_id| context.wake(session_id));
     Ok(())
 }
 

@@ -16,7 +16,7 @@ pub const NO_AGENT_ENGAGED: &str = "no_agent_engaged";
 
 /// One chat and one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Drop {
+pub struct DroppedMessage {
     /// The kind of platform.
     pub channel_type: String,
     /// The login on it.
@@ -54,13 +54,13 @@ pub fn record(
 }
 
 /// The newest drops, at most `limit`.
-pub fn recent(db: &Connection, limit: i64) -> Result<Vec<Drop>> {
+pub fn recent(db: &Connection, limit: i64) -> Result<Vec<DroppedMessage>> {
     let mut statement = db.prepare(
         "SELECT channel_type, account, platform_id, reason, message_count, last_sender, last_seen \
          FROM drops ORDER BY last_seen DESC LIMIT ?1",
     )?;
     let rows = statement.query_map([limit], |r| {
-        Ok(Drop {
+        Ok(DroppedMessage {
             channel_type: r.get(0)?,
             account: r.get(1)?,
             platform_id: r.get(2)?,
@@ -122,7 +122,7 @@ mod tests {
             record(&db, ("x", "main", "c"), &evil, Some(&evil), Timestamp(0)).expect("on record");
         }
         let drops = recent(&db, 9).expect("it answers");
-        let [Drop { reason, last_sender: Some(sender), message_count: 2, .. }] = &drops[..] else {
+        let [DroppedMessage { reason, last_sender: Some(sender), message_count: 2, .. }] = &drops[..] else {
             panic!("{drops:?}")
         };
         for kept in [reason, sender] {

@@ -1,6 +1,6 @@
 //! The listener's connections, from the first byte to the last.
 
-use super::seats::{Seat, Seats};
+use super::slots::{Slot, Slots};
 use crate::context::Context;
 use axum::Router;
 use hyper::Request;
@@ -29,13 +29,13 @@ const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 /// Serves connections until the runtime stops; what is being answered then is answered.
 pub async fn serve(context: Arc<Context>, listener: TcpListener, routes: Router) {
     let longest = context.config.webhook_body_limit as u64;
-    let seats = Arc::new(Seats::new(STRANGE_BYTES_MAX.max(longest.saturating_mul(STRANGE_BODIES))));
+    let slots = Arc::new(Slots::new(STRANGE_BYTES_MAX.max(longest.saturating_mul(STRANGE_BODIES))));
     let serve = async {
         loop {
             match listener.accept().await {
                 Ok((stream, from)) => {
-                    let Some(seat) = seats.seat(from.ip()).await else { return };
-                    tokio::spawn(converse(context.clone(), seat, stream, routes.clone()));
+                    let Some(slot) = slots.slot(from.ip()).await else { return };
+                    tokio::spawn(converse(context.clone(), slot, stream, routes.clone()));
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -52,15 +52,15 @@ pub async fn serve(context: Arc<Context>, listener: TcpListener, routes: Router)
 }
 
 /// One connection, to its end.
-async fn converse(context: Arc<Context>, seat: Arc<Seat>, stream: TcpStream, routes: Router) {
+async fn converse(context: Arc<Context>, slot: Arc<Slot>, stream: TcpStream, routes: Router) {
     let routes = TowerToHyperService::new(routes);
     let answer = service_fn(|mut request: Request<Incoming>| {
-        seat.waits();
-        request.extensions_mut().insert(seat.clone());
+        slot.waits();
+        request.extensions_mut().insert(slot.clone());
         let answer = routes.call(request);
         async {
             let answer = answer.await;
-            seat.waits();
+            slot.waits();
             answer
         }
     });
@@ -70,7 +70,7 @@ async fn converse(context: Arc<Context>, seat: Arc<Seat>, stream: TcpStream, rou
     let ended = tokio::select! {
         ended = talk.as_mut() => ended,
         // A request that was on its way is sent again by a platform that does so.
-        () = seat.makes_room() => return,
+        () = slot.makes_room() => return,
         () = context.stopping() => {
             talk.as_mut().graceful_shutdown();
             talk.await

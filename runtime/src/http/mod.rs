@@ -7,8 +7,8 @@
 
 mod connections;
 mod replays;
-mod seats;
 mod signature;
+mod slots;
 mod webhook;
 
 pub use signature::key as webhook_key;

@@ -1,8 +1,8 @@
 //! `/webhook/<channel>/<account>`: bounded, verified, then the plugin's.
 
 use super::replays::{Replays, Seen, Serving};
-use super::seats::Seat;
 use super::signature;
+use super::slots::Slot;
 use crate::context::Context;
 use crate::plugins::{CallError, Link};
 use crate::{clock, config};
@@ -73,11 +73,11 @@ pub async fn nothing_here() -> impl IntoResponse {
 /// One request of a platform.
 pub async fn webhook(
     State(webhooks): State<Webhooks>,
-    Extension(seat): Extension<Arc<Seat>>,
+    Extension(slot): Extension<Arc<Slot>>,
     Path((channel, account)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let answer = match verified(&webhooks, &seat, &channel, &account, request).await {
+    let answer = match verified(&webhooks, &slot, &channel, &account, request).await {
         // The platform may have another secret; or it is not the platform.
         Err((status, words)) => {
             tracing::warn!(channel, account, status = status.as_u16(), words, "a stranger was refused");
@@ -105,10 +105,10 @@ struct Verified {
     body: Vec<u8>,
 }
 
-/// Reads a request, and verifies it. Until then it is a stranger's: all that it holds is counted by its seat.
+/// Reads a request, and verifies it. Until then it is a stranger's: all that it holds is counted by its slot.
 async fn verified(
     webhooks: &Webhooks,
-    seat: &Seat,
+    slot: &Slot,
     channel: &str,
     account: &str,
     request: Request,
@@ -124,11 +124,11 @@ async fn verified(
     }
     let secret = secret(&by, account, signature::key(&by.manifest))?;
     let (parts, body) = request.into_parts();
-    let body = read(seat, body, context.config.webhook_body_limit).await?;
+    let body = read(slot, body, context.config.webhook_body_limit).await?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let signature = signature::verify(&by.manifest, &secret, header, &body, clock::now())
         .map_err(|why| (StatusCode::UNAUTHORIZED, why.to_owned()))?;
-    if !seat.is_verified() {
+    if !slot.is_verified() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "its connection was closed for another");
     }
     Ok(Verified { by, signature, parts, body })
@@ -223,7 +223,7 @@ fn usable<'c>(config: Option<&'c Value>, key: &str) -> Option<&'c str> {
 }
 
 /// Reads a stranger's body: of `limit` bytes at most, and as fast as bodies must come.
-async fn read(seat: &Seat, body: Body, limit: usize) -> Result<Vec<u8>, Answer> {
+async fn read(slot: &Slot, body: Body, limit: usize) -> Result<Vec<u8>, Answer> {
     let too_large = || {
         let words = format!("the body is larger than {limit} bytes; `webhook_body_limit` sets the limit");
         refuse(StatusCode::PAYLOAD_TOO_LARGE, words)
@@ -237,7 +237,7 @@ async fn read(seat: &Seat, body: Body, limit: usize) -> Result<Vec<u8>, Answer> 
         match timeout_at(begin + next_by(bytes.len()), part).await {
             Ok(Some(Ok(part))) if part.len() > limit - bytes.len() => return too_large(),
             Ok(Some(Ok(part))) => {
-                seat.holds(part.len());
+                slot.holds(part.len());
                 bytes.extend_from_slice(&part);
             }
             Ok(Some(Err(_))) => return refuse(StatusCode::BAD_REQUEST, "the body was cut off"),

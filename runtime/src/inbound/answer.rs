@@ -45,7 +45,7 @@ pub async fn answer(
     let (answered, session) = context.central.write(work).await?;
     crash::point("answer: it is on record, its channel does not know");
     if let Some(session_id) = session {
-        context.ring(session_id);
+        context.wake(session_id);
     }
     Ok(answered)
 }

@@ -8,7 +8,7 @@ use crate::attachments::Limits;
 use crate::clock::Timestamp;
 use crate::drops::{NO_AGENT_ENGAGED, NO_AGENT_WIRED};
 use crate::ledger::{NewMessage, Written};
-use crate::questions::{self, Giver, Question, Verdict};
+use crate::questions::{self, Giver, Judgement, Question};
 use crate::sessions::SessionKey;
 use crate::wirings::{IgnoredPolicy, SessionMode, Wiring};
 use serde_json::Value;
@@ -83,7 +83,7 @@ fn answer(snapshot: &Snapshot, arrival: &Arrival, now: Timestamp) -> Option<Step
     let option = questions::named(&question.asked.options, &message.text)?;
     let giver = giver(at.channel_type.as_str(), at.account.as_str(), &at.platform_id, &message.sender);
     let verdict = questions::judge(question, option, &giver, now);
-    (verdict == Verdict::Take).then(|| Step::Answer { question: Box::new(question.clone()), option, giver })
+    (verdict == Judgement::Take).then(|| Step::Answer { question: Box::new(question.clone()), option, giver })
 }
 
 fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &Value, limits: Limits) -> Step {

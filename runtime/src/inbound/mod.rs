@@ -57,7 +57,7 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
     // Left out by its size, or heard by nobody after all.
     context.attachments.discard_unnamed(&context.central, stored).await;
     for session_id in sessions {
-        context.ring(session_id);
+        context.wake(session_id);
     }
     Ok(accepted)
 }
@@ -148,7 +148,7 @@ pub async fn conversation(
             messaging_groups::describe(db, &group.id, title.as_deref(), said.is_group)?;
             ledger::chat_changed(db, &group.id)
         };
-        context.central.write(write).await?.into_iter().for_each(|session_id| context.ring_later(session_id));
+        context.central.write(write).await?.into_iter().for_each(|session_id| context.wake_later(session_id));
     }
     Ok(Known { wired })
 }

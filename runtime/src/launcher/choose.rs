@@ -1,7 +1,7 @@
 //! Which sandbox runners live in, chosen once, with the reason.
 
 use super::user::{self, Named};
-use crate::config::{Config, SandboxWanted};
+use crate::config::{Config, SandboxSetting};
 use crate::error::{Error, IoContext, Result};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use vestibule_keeper::wire::Bubblewrap;
 
 /// A chosen sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct ChosenSandbox {
     /// The box.
     pub kind: Kind,
     /// What it is and why, for `status`.
@@ -50,44 +50,46 @@ struct Found {
 ///
 /// # Errors
 /// The one that is wanted does not work here, or none does, and nobody allowed to run without.
-pub async fn choose(program: &Path, file: &Path, config: &Config, folder: &Path) -> Result<Choice> {
+pub async fn choose(program: &Path, file: &Path, config: &Config, folder: &Path) -> Result<ChosenSandbox> {
     let root = rustix::process::geteuid().is_root();
     let user = if root { Some(runners_user(config)?) } else { None };
     let found = look(program, file, config.sandbox, folder, user).await?;
     let (kind, words) = decide(config.sandbox, found)?;
     let limits = limits(&kind, config, root);
-    Ok(Choice { kind, words, limits })
+    Ok(ChosenSandbox { kind, words, limits })
 }
 
 /// Tries what the decision needs to know.
 async fn look(
     program: &Path,
     file: &Path,
-    wanted: SandboxWanted,
+    wanted: SandboxSetting,
     folder: &Path,
     user: Option<Named>,
 ) -> Result<Found> {
     let untried = || "it was not tried".to_owned();
     let bwrap = match wanted {
-        SandboxWanted::Bwrap | SandboxWanted::Auto => try_bwrap(program, file, folder, user.as_ref()).await?,
-        SandboxWanted::Process | SandboxWanted::None => Err(untried()),
+        SandboxSetting::Bwrap | SandboxSetting::Auto => {
+            try_bwrap(program, file, folder, user.as_ref()).await?
+        }
+        SandboxSetting::Process | SandboxSetting::None => Err(untried()),
     };
     let kernel = match wanted {
-        SandboxWanted::Process => try_kernel(program).await,
-        SandboxWanted::Auto if bwrap.is_err() => try_kernel(program).await,
-        SandboxWanted::Auto | SandboxWanted::Bwrap | SandboxWanted::None => Err(untried()),
+        SandboxSetting::Process => try_kernel(program).await,
+        SandboxSetting::Auto if bwrap.is_err() => try_kernel(program).await,
+        SandboxSetting::Auto | SandboxSetting::Bwrap | SandboxSetting::None => Err(untried()),
     };
     Ok(Found { bwrap, user, kernel })
 }
 
 /// Which sandbox, and what `status` says of it. Pure.
-fn decide(wanted: SandboxWanted, found: Found) -> Result<(Kind, String)> {
+fn decide(wanted: SandboxSetting, found: Found) -> Result<(Kind, String)> {
     let as_whom = found.user.map_or_else(String::new, |named| format!("; as the user {}", named.name));
     match (wanted, found.bwrap, found.kernel) {
-        (SandboxWanted::None, _, _) => {
+        (SandboxSetting::None, _, _) => {
             Ok((Kind::None, "none (the config says so: an agent can do what your user can)".to_owned()))
         }
-        (SandboxWanted::Bwrap | SandboxWanted::Auto, Ok(bwrap), _) => {
+        (SandboxSetting::Bwrap | SandboxSetting::Auto, Ok(bwrap), _) => {
             let sized =
                 if bwrap.sized { "" } else { "; no /dev/shm, for which it needs version 0.7, not setuid" };
             let words = format!(
@@ -95,20 +97,20 @@ fn decide(wanted: SandboxWanted, found: Found) -> Result<(Kind, String)> {
             );
             Ok((Kind::Bwrap(bwrap), words))
         }
-        (SandboxWanted::Bwrap, Err(why), _) => Err(Error::Setup(format!(
+        (SandboxSetting::Bwrap, Err(why), _) => Err(Error::Setup(format!(
             "sandbox = \"bwrap\" does not work here: {why}; mend that, or write sandbox = \"auto\" in vestibule.toml"
         ))),
-        (SandboxWanted::Process, _, Ok(kernel)) => Ok((Kind::Process, process(kernel))),
-        (SandboxWanted::Process, _, Err(why)) => Err(unconfined(&why)),
-        (SandboxWanted::Auto, Err(no_bwrap), Ok(kernel)) if kernel.keeps_signals => {
+        (SandboxSetting::Process, _, Ok(kernel)) => Ok((Kind::Process, process(kernel))),
+        (SandboxSetting::Process, _, Err(why)) => Err(unconfined(&why)),
+        (SandboxSetting::Auto, Err(no_bwrap), Ok(kernel)) if kernel.keeps_signals => {
             Ok((Kind::Process, format!("{}, because there is no bwrap: {no_bwrap}", process(kernel))))
         }
-        (SandboxWanted::Auto, Err(no_bwrap), Ok(kernel)) => Err(Error::Setup(format!(
+        (SandboxSetting::Auto, Err(no_bwrap), Ok(kernel)) => Err(Error::Setup(format!(
             "no bwrap: {no_bwrap}; and {}, so no runner is started; make bwrap work (install bubblewrap), \
              or accept it with sandbox = \"process\" in vestibule.toml",
             open(kernel)
         ))),
-        (SandboxWanted::Auto, Err(no_bwrap), Err(why)) => {
+        (SandboxSetting::Auto, Err(no_bwrap), Err(why)) => {
             Err(unconfined(&format!("{why}; and no bwrap: {no_bwrap}")))
         }
     }
@@ -230,7 +232,7 @@ mod tests {
         Bubblewrap { program: "/usr/bin/bwrap".into(), sized: true, user: None }
     }
 
-    fn decided(wanted: SandboxWanted, bwrap: bool, kernel: Option<Confinement>) -> Tried<(Kind, String)> {
+    fn decided(wanted: SandboxSetting, bwrap: bool, kernel: Option<Confinement>) -> Tried<(Kind, String)> {
         let found = Found {
             bwrap: bwrap.then(bubblewrap).ok_or_else(|| "BWRAP".to_owned()),
             user: None,
@@ -241,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_sandbox_is_what_the_operator_wants_or_what_keeps_everything_inside() {
-        use SandboxWanted::{Auto, Bwrap, None as Nothing, Process};
+        use SandboxSetting::{Auto, Bwrap, None as Nothing, Process};
         let bwrap = || Some(Kind::Bwrap(bubblewrap()));
         let open = "Landlock version 4";
         for (wanted, works, kernel, want, says) in [

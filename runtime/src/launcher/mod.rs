@@ -11,7 +11,7 @@ mod starved;
 mod user;
 mod weight;
 
-pub use choose::{Choice, Kind};
+pub use choose::{ChosenSandbox, Kind};
 pub use keeper::{Heard, Keeper};
 pub use memory::runs_low;
 pub use orphans::adopt_orphans;
@@ -52,7 +52,7 @@ pub struct Launched {
 }
 
 /// Which keeper is to be started.
-pub struct Wanted {
+pub struct LaunchRequest {
     /// Its session.
     pub session_id: String,
     /// Whose session it is.
@@ -70,7 +70,7 @@ pub struct Launcher {
     /// The program that runs as `keeper` and as `runner`.
     program: PathBuf,
     /// Which sandbox runners live in, once it was asked for.
-    sandbox: OnceCell<Choice>,
+    sandbox: OnceCell<ChosenSandbox>,
 }
 
 impl Launcher {
@@ -83,7 +83,7 @@ impl Launcher {
     ///
     /// # Errors
     /// Runners cannot be confined, and the config allows none without.
-    pub async fn sandbox(&self) -> Result<&Choice> {
+    pub async fn sandbox(&self) -> Result<&ChosenSandbox> {
         let choose = || async {
             let file = self.program_file()?;
             choose::choose(&self.program, &file, &self.config, &self.home.cache()).await
@@ -95,14 +95,14 @@ impl Launcher {
     ///
     /// # Errors
     /// The process cannot be started, or its folders cannot be made.
-    pub async fn launch(&self, wanted: &Wanted) -> Result<Launched> {
-        let agent = &wanted.agent;
-        let dir = SessionDir::new(resolved(self.home.session(&agent.id, &wanted.session_id).root())?);
+    pub async fn launch(&self, request: &LaunchRequest) -> Result<Launched> {
+        let agent = &request.agent;
+        let dir = SessionDir::new(resolved(self.home.session(&agent.id, &request.session_id).root())?);
         mend_mode(&dir.out())?;
-        let runner = if wanted.with_runner { Some(self.runner(agent, &dir).await?) } else { None };
+        let runner = if request.with_runner { Some(self.runner(agent, &dir).await?) } else { None };
         let spec = LaunchSpec {
             session_dir: dir.root().to_owned(),
-            after_seq: wanted.after_seq,
+            after_seq: request.after_seq,
             files_bytes_max: Limits::of(&self.config).message_bytes,
             runner,
         };

@@ -45,7 +45,7 @@ const LOOK_UP_AFTER_MS: i64 = 2_000;
 
 /// What can be done about an attempt of which nobody knows whether it has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
+pub enum InDoubtPolicy {
     /// The channel shows one message for one id: it is sent again.
     SendAgain,
     /// The channel can look it up first.
@@ -213,10 +213,10 @@ pub fn try_later(
     delivery: &Delivery,
     at: Option<Timestamp>,
     why: &str,
-    in_doubt: Option<Doubt>,
+    in_doubt: Option<InDoubtPolicy>,
 ) -> Result<()> {
     let state = if at.is_some() { "pending" } else { "parked" };
-    let wait = if in_doubt == Some(Doubt::LookUp) { LOOK_UP_AFTER_MS } else { 0 };
+    let wait = if in_doubt == Some(InDoubtPolicy::LookUp) { LOOK_UP_AFTER_MS } else { 0 };
     let at = at.map_or(0, |at| after(at, wait).0);
     db.prepare_cached(
         "UPDATE deliveries SET state = ?3, next_attempt_at = ?4, last_error = ?5, \
@@ -228,8 +228,8 @@ pub fn try_later(
         state,
         at,
         words::reason(why),
-        in_doubt == Some(Doubt::MayDouble),
-        in_doubt == Some(Doubt::LookUp),
+        in_doubt == Some(InDoubtPolicy::MayDouble),
+        in_doubt == Some(InDoubtPolicy::LookUp),
     ])?;
     Ok(())
 }
@@ -291,7 +291,7 @@ pub fn unpark(
     db: &Connection,
     channel: &str,
     account: &str,
-    can: Doubt,
+    can: InDoubtPolicy,
     now: Timestamp,
 ) -> Result<Vec<Address>> {
     let sql = format!(
@@ -305,8 +305,8 @@ pub fn unpark(
         params![
             channel,
             account,
-            can == Doubt::MayDouble,
-            can == Doubt::LookUp,
+            can == InDoubtPolicy::MayDouble,
+            can == InDoubtPolicy::LookUp,
             after(now, LOOK_UP_AFTER_MS).0
         ],
     )?;

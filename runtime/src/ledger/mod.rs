@@ -24,8 +24,9 @@ mod turns;
 pub use adopted::{adopt_change, adopt_message, adopt_settled};
 pub use answers::{NewAnswer, post_answer};
 pub use deliveries::{
-    Delivery, Doubt, delivery_counts, mark_taken, mark_unknown, may_double, next_deferred, open_addresses,
-    record_reply, settle, sources, taken_up_to, try_later, unclaim, unpark, waiting_for_adapter,
+    Delivery, InDoubtPolicy, delivery_counts, mark_taken, mark_unknown, may_double, next_deferred,
+    open_addresses, record_reply, settle, sources, taken_up_to, try_later, unclaim, unpark,
+    waiting_for_adapter,
 };
 pub use files::{Direction, files_of, forget_files, record_files, session_bytes};
 pub use messages::{

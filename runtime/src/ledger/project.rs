@@ -48,7 +48,7 @@ pub struct Projected {
     pub seen: Seen,
 }
 
-pub(super) struct Wanted {
+pub(super) struct SessionRow {
     agent_group_id: String,
     pub(super) change: i64,
     /// As it was before this process changed it.
@@ -65,7 +65,7 @@ pub(super) struct Wanted {
     quarantined: bool,
 }
 
-impl Wanted {
+impl SessionRow {
     /// What its file is to show.
     fn target(&self) -> Applied {
         Applied { change: self.change, destinations: self.destinations, is_current: true }
@@ -117,7 +117,7 @@ impl Ledger {
         dir: &SessionDir,
         attachments: &Store,
         session_id: &str,
-        wanted: &Wanted,
+        wanted: &SessionRow,
         first: bool,
     ) -> Result<Option<Newer>> {
         // What an operating system left unflushed is made again, never checked and trusted.
@@ -200,7 +200,7 @@ pub fn trust_files(db: &Connection) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>> {
+pub(super) fn wanted(db: &Connection, session_id: &str) -> Result<Option<SessionRow>> {
     let mut statement = db.prepare_cached(
         "SELECT s.agent_group_id, s.change, s.routing_change, s.rebuild, s.running OR s.set_back, \
          s.quarantined IS NOT NULL, CASE WHEN s.changed_by = ?2 THEN s.change_before ELSE s.change END, s.projected, \
@@ -208,7 +208,7 @@ pub(super) fn wanted(db: &Connection, session_id: &str) -> Result<Option<Wanted>
          WHERE s.id = ?1",
     )?;
     let row = statement.query_row([session_id, crate::id::process_id()], |r| {
-        Ok(Wanted {
+        Ok(SessionRow {
             agent_group_id: r.get(0)?,
             change: r.get(1)?,
             routing_change: r.get(2)?,
@@ -228,7 +228,7 @@ pub(super) fn changes(
     db: &Connection,
     session_id: &str,
     applied: Applied,
-    wanted: &Wanted,
+    wanted: &SessionRow,
 ) -> Result<Projection> {
     let since = applied.change;
     let shown = Shown::of(db, session_id)?;

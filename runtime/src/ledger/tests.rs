@@ -81,7 +81,7 @@ fn deeds() -> Vec<Deed> {
         ("start: other boots", |db| assert_eq!(distrust_other_boots(db).expect("it answers"), 0)),
         ("start: which sessions", |db| assert_eq!(seen_at_start(db).expect("it answers"), [""; 0])),
         ("start: an adapter is live", |db| {
-            drop(unpark(db, "x", "main", Doubt::LookUp, NOW).expect("it answers"));
+            drop(unpark(db, "x", "main", InDoubtPolicy::LookUp, NOW).expect("it answers"));
         }),
         ("take an event", |db| assert!(take_event(db, "x", "main", "new", NOW).expect("it answers"))),
         ("accept", |db| accept(db, "s", &message(), NOW).expect("it is taken")),

@@ -174,7 +174,7 @@ pub fn pending_of(db: &Connection, session_id: &str, replies_max: i64) -> Result
 #[cfg(test)]
 mod tests {
     use super::super::deliveries::tests::{address, ledger, reply};
-    use super::super::{Doubt, record_reply, settle, try_later};
+    use super::super::{InDoubtPolicy, record_reply, settle, try_later};
     use super::*;
     use rusqlite::StatementStatus;
 
@@ -237,7 +237,8 @@ mod tests {
                     let before = if session_id == "a" { "b" } else { "a" };
                     let head = claimed(&db, Some(before)).expect("its head");
                     assert_eq!(head.message_out_id, format!("{session_id}1"));
-                    try_later(&db, &head, at.map(Timestamp), "away", None::<Doubt>).expect("on record");
+                    try_later(&db, &head, at.map(Timestamp), "away", None::<InDoubtPolicy>)
+                        .expect("on record");
                 }
                 let told = match claim_next(&db, &address(), after, Timestamp(1_000)).expect("it answers") {
                     Claim::Deliver(delivery) => delivery.message_out_id,

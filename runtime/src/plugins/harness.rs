@@ -1,7 +1,7 @@
 //! One plugin file in one tier, without a runtime: what `vestibule bench plugin` measures and `vestibule
 //! plugin conform` examines.
 
-use crate::config::TierWanted;
+use crate::config::TierSetting;
 use crate::plugins::file::describe;
 use crate::plugins::file::load;
 use crate::plugins::process::{Life, Spec};
@@ -22,15 +22,15 @@ const LINES_MAX: u64 = 10_000;
 const LINE_CHARS_MAX: usize = 10_000;
 
 /// A plugin that takes calls.
-pub struct Rig {
+pub struct Harness {
     /// Who it is.
     pub manifest: Manifest,
-    seat: Seat,
+    backend: Backend,
     events: Arc<AtomicU64>,
     dead: Arc<AtomicBool>,
 }
 
-enum Seat {
+enum Backend {
     InProcess(PluginRootRef),
     Process { conn: Arc<crate::plugins::process::Conn>, pid: Option<u32>, life: Box<Mutex<Life>> },
 }
@@ -87,14 +87,19 @@ impl RuntimeCalls for Taker {
     fn log(&self, _: u32, _: &str) {}
 }
 
-impl Rig {
+impl Harness {
     /// Opens a plugin file before a runtime that takes every event at once and hears no log. `program` is
     /// run as `program plugin-host`; the private copy is written to `copies`.
     ///
     /// # Errors
     /// Why it cannot be opened, in a sentence.
-    pub async fn open(program: &Path, file: &Path, copies: &Path, tier: TierWanted) -> Result<Rig, String> {
-        Rig::open_before(program, file, copies, tier, Arc::new(Taker), 0).await
+    pub async fn open(
+        program: &Path,
+        file: &Path,
+        copies: &Path,
+        tier: TierSetting,
+    ) -> Result<Harness, String> {
+        Harness::open_before(program, file, copies, tier, Arc::new(Taker), 0).await
     }
 
     /// The same before a runtime of the caller's, which hears the log up to `log_level` (0 nothing, 5
@@ -106,26 +111,26 @@ impl Rig {
         program: &Path,
         file: &Path,
         copies: &Path,
-        tier: TierWanted,
+        tier: TierSetting,
         calls: Arc<dyn RuntimeCalls>,
         log_level: u32,
-    ) -> Result<Rig, String> {
+    ) -> Result<Harness, String> {
         let checked = load::read(file)?;
         let copy = load::copy(&checked, copies)?;
         let (manifest, entry) = (checked.inspected.manifest.clone(), checked.inspected.entry.clone());
         let events = Arc::new(AtomicU64::new(0));
         let dead = Arc::new(AtomicBool::new(false));
         let calls = Counting { events: events.clone(), calls, lines: AtomicU64::new(0) };
-        let seat = match tier {
-            TierWanted::InProcess => {
+        let backend = match tier {
+            TierSetting::InProcess => {
                 load::fits_in_process(&checked)?;
                 let root = load::open_copy(&copy, &entry)?;
                 match (root.init())(RuntimeSide::new(calls), log_level) {
-                    status::OK => Seat::InProcess(root),
+                    status::OK => Backend::InProcess(root),
                     code => return Err(format!("its start failed with status {code}")),
                 }
             }
-            TierWanted::Process => {
+            TierSetting::Process => {
                 let spec =
                     Spec { file: copy, entry, log_level, memory_bytes: 1024 * 1024 * 1024, open_files: 1024 };
                 let life = Life::start(program, &spec, Arc::new(calls)).await;
@@ -137,10 +142,10 @@ impl Rig {
                     died.store(true, Ordering::Release);
                     watched.close(); // nobody answers any more
                 });
-                Seat::Process { conn, pid, life: Box::new(Mutex::new(life)) }
+                Backend::Process { conn, pid, life: Box::new(Mutex::new(life)) }
             }
         };
-        Ok(Rig { manifest, seat, events, dead })
+        Ok(Harness { manifest, backend, events, dead })
     }
 
     /// Opens the local socket of an account, as the runtime does before it starts one.
@@ -148,9 +153,9 @@ impl Rig {
     /// # Errors
     /// It cannot be opened.
     pub fn open_socket(&self, path: &Path) -> std::io::Result<()> {
-        match &self.seat {
-            Seat::InProcess(_) => Ok(()),
-            Seat::Process { conn, .. } => conn.hand_over_socket(path),
+        match &self.backend {
+            Backend::InProcess(_) => Ok(()),
+            Backend::Process { conn, .. } => conn.hand_over_socket(path),
         }
     }
 
@@ -158,18 +163,18 @@ impl Rig {
     pub fn begin(&self, frame: Frame) -> Begun {
         let (answered, answer) = oneshot::channel();
         let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
-        let id = match &self.seat {
-            Seat::InProcess(root) => (root.call())(frame, done),
-            Seat::Process { conn, .. } => conn.call(frame, done),
+        let id = match &self.backend {
+            Backend::InProcess(root) => (root.call())(frame, done),
+            Backend::Process { conn, .. } => conn.call(frame, done),
         };
         Begun { id, answer }
     }
 
     /// Withdraws a call, as the runtime does with one that is late.
     pub fn cancel(&self, begun: Begun) {
-        match &self.seat {
-            Seat::InProcess(root) => (root.cancel())(begun.id),
-            Seat::Process { conn, .. } => conn.cancel(begun.id),
+        match &self.backend {
+            Backend::InProcess(root) => (root.cancel())(begun.id),
+            Backend::Process { conn, .. } => conn.cancel(begun.id),
         }
     }
 
@@ -196,9 +201,9 @@ impl Rig {
 
     /// The plugin's process, where it has one.
     pub fn pid(&self) -> Option<u32> {
-        match &self.seat {
-            Seat::InProcess(_) => None,
-            Seat::Process { pid, .. } => *pid,
+        match &self.backend {
+            Backend::InProcess(_) => None,
+            Backend::Process { pid, .. } => *pid,
         }
     }
 
@@ -209,7 +214,7 @@ impl Rig {
 
     /// Why its process has ended, if it has.
     pub async fn ended(&self) -> Option<String> {
-        let Seat::Process { life, .. } = &self.seat else { return None };
+        let Backend::Process { life, .. } = &self.backend else { return None };
         let mut life = life.lock().await;
         // What ended a call may be known a moment before the process is gone.
         tokio::time::timeout(Duration::from_millis(200), life.ended()).await.ok()
@@ -217,19 +222,19 @@ impl Rig {
 
     /// Ends its process at once, as a crash would; false where it has none.
     pub async fn kill(&self) -> bool {
-        let Seat::Process { life, .. } = &self.seat else { return false };
+        let Backend::Process { life, .. } = &self.backend else { return false };
         life.lock().await.kill().await;
         true
     }
 
     /// Ends it; answers how many calls were left.
     pub async fn close(self) -> u64 {
-        match self.seat {
-            Seat::InProcess(root) => {
+        match self.backend {
+            Backend::InProcess(root) => {
                 let ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(0);
                 tokio::task::spawn_blocking(move || (root.shutdown())(ms)).await.map_or(0, u64::from)
             }
-            Seat::Process { life, .. } => life.into_inner().shutdown(PATIENCE).await,
+            Backend::Process { life, .. } => life.into_inner().shutdown(PATIENCE).await,
         }
     }
 }

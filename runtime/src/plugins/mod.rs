@@ -18,16 +18,16 @@ pub use file::examine::{Report, Source, examine};
 pub use file::folder::{reload, watch};
 pub use file::pins::Pin;
 pub use file::trust::{trust, untrust};
-pub use harness::{Begun, Rig};
+pub use harness::{Begun, Harness};
 pub use live::accounts::{AccountState, start_accounts, stop_all, without_plugin};
 pub use live::link::{CallError, Link, Origin};
 pub use live::registry::{Registry, slot};
 pub use live::services::{Outcome, Services};
 pub use live::stations::{Said, Words, bounded, read as read_verdict, review, screen};
 pub use live::tier::Tier;
-pub use process::{SeatState, host_main};
+pub use process::{ProcessState, host_main};
 
-use crate::config::{Config, TierWanted};
+use crate::config::{Config, TierSetting};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use file::load;
@@ -102,7 +102,7 @@ pub fn start_bundled(plugins: &Arc<Plugins>, wanted: impl Fn(&Manifest) -> bool)
             continue;
         }
         let name = manifest.name.clone();
-        if plugins.config.plugin(&name).tier == Some(TierWanted::Process) {
+        if plugins.config.plugin(&name).tier == Some(TierSetting::Process) {
             tracing::warn!(plugin = name, "it is built in, so it runs in-process whatever `tier` says");
         }
         let added = load::check(bundled.header)

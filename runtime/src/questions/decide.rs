@@ -146,7 +146,7 @@ pub struct Giver {
 
 /// What an answer is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Judgement {
     /// It is the answer.
     Take,
     /// It is the answer already, and comes once more.
@@ -160,17 +160,17 @@ pub enum Verdict {
 }
 
 /// Judges an answer with one of the options: people may answer what was asked in their chat, once, while it is open.
-pub fn decide(question: &Question, option: usize, giver: &Giver, now: Timestamp) -> Verdict {
+pub fn decide(question: &Question, option: usize, giver: &Giver, now: Timestamp) -> Judgement {
     let at = &question.address;
     let asked_in = (at.channel_type.0.clone(), at.account.0.clone(), at.platform_id.0.clone());
     if giver.is_bot || giver.chat.as_ref().is_some_and(|chat| *chat != asked_in) {
-        return Verdict::NotYours;
+        return Judgement::NotYours;
     }
     match &question.answer {
-        Some((chosen, by)) if *chosen == option && *by == giver.handle => Verdict::Again,
-        Some(_) => Verdict::Already,
-        None if question.expires_at <= now => Verdict::Closed,
-        None => Verdict::Take,
+        Some((chosen, by)) if *chosen == option && *by == giver.handle => Judgement::Again,
+        Some(_) => Judgement::Already,
+        None if question.expires_at <= now => Judgement::Closed,
+        None => Judgement::Take,
     }
 }
 
@@ -284,16 +284,16 @@ mod tests {
         let other_account =
             Giver { chat: Some(("x".into(), "second".into(), "c".into())), ..from("ann", "c") };
         for (answer, option, giver, now, want) in [
-            (None, 1, from("ann", "c"), 99, Verdict::Take),
-            (None, 1, operator, 99, Verdict::Take),
-            (None, 1, from("ann", "c"), 100, Verdict::Closed),
-            (None, 1, from("ann", "d"), 99, Verdict::NotYours),
-            (None, 1, other_account, 99, Verdict::NotYours),
-            (None, 1, bot, 99, Verdict::NotYours),
-            (Some((1, "ann")), 1, from("ann", "c"), 200, Verdict::Again),
-            (Some((1, "ann")), 0, from("ann", "c"), 99, Verdict::Already),
-            (Some((1, "ann")), 1, from("ben", "c"), 99, Verdict::Already),
-            (Some((1, "ann")), 1, from("ann", "d"), 99, Verdict::NotYours),
+            (None, 1, from("ann", "c"), 99, Judgement::Take),
+            (None, 1, operator, 99, Judgement::Take),
+            (None, 1, from("ann", "c"), 100, Judgement::Closed),
+            (None, 1, from("ann", "d"), 99, Judgement::NotYours),
+            (None, 1, other_account, 99, Judgement::NotYours),
+            (None, 1, bot, 99, Judgement::NotYours),
+            (Some((1, "ann")), 1, from("ann", "c"), 200, Judgement::Again),
+            (Some((1, "ann")), 0, from("ann", "c"), 99, Judgement::Already),
+            (Some((1, "ann")), 1, from("ben", "c"), 99, Judgement::Already),
+            (Some((1, "ann")), 1, from("ann", "d"), 99, Judgement::NotYours),
         ] {
             let told = decide(&question(answer), option, &giver, Timestamp(now));
             assert_eq!(told, want, "{answer:?} {option} {giver:?} {now}");

@@ -6,7 +6,7 @@
 
 mod decide;
 
-pub use decide::{Asked, Choosable, Giver, Question, Verdict, decide as judge, named};
+pub use decide::{Asked, Choosable, Giver, Judgement, Question, decide as judge, named};
 
 use crate::clock::{Timestamp, after};
 use crate::error::{Error, Result};
@@ -178,14 +178,14 @@ pub fn choose(
     let verdict = answer(db, &question, option, giver, now)?;
     let shown = |option: usize| question.asked.options[option].selected_label.clone();
     Ok(match verdict {
-        Verdict::Take => (Answered::Taken { shown: shown(option) }, Some(question.session_id)),
-        Verdict::Again => (Answered::Taken { shown: shown(option) }, None),
-        Verdict::Already => {
+        Judgement::Take => (Answered::Taken { shown: shown(option) }, Some(question.session_id)),
+        Judgement::Again => (Answered::Taken { shown: shown(option) }, None),
+        Judgement::Already => {
             let counts = question.answer.as_ref().map_or(option, |(counts, _)| *counts);
             (Answered::Already { shown: shown(counts) }, None)
         }
-        Verdict::Closed => (Answered::Closed, None),
-        Verdict::NotYours => (Answered::NotYours, None),
+        Judgement::Closed => (Answered::Closed, None),
+        Judgement::NotYours => (Answered::NotYours, None),
     })
 }
 
@@ -196,9 +196,9 @@ pub fn answer(
     option: usize,
     giver: &Giver,
     now: Timestamp,
-) -> Result<Verdict> {
+) -> Result<Judgement> {
     let verdict = decide::decide(question, option, giver, now);
-    if verdict != Verdict::Take {
+    if verdict != Judgement::Take {
         return Ok(verdict);
     }
     db.prepare_cached(
@@ -217,7 +217,7 @@ pub fn answer(
         address: question.address.clone(),
     };
     ledger::post_answer(db, &question.session_id, &new, now)?;
-    Ok(Verdict::Take)
+    Ok(Judgement::Take)
 }
 
 /// Forgets the questions that nobody asks about any more.

@@ -164,7 +164,7 @@ impl State {
                 run.excused = true;
                 self.failed(why, now, steps);
             }
-            Event::Spoilt(why) => self.quarantine(why, now, steps),
+            Event::Corrupt(why) => self.quarantine(why, now, steps),
             Event::HandedOver => {
                 run.active = now;
                 steps.push(Step::Take);

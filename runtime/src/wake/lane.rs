@@ -11,7 +11,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::delivery;
 use crate::error::Error;
-use crate::lanes::Bell;
+use crate::lanes::Waker;
 use crate::launcher::{self, Heard, Keeper};
 use crate::ledger::{self, Looked};
 use crate::places::Place;
@@ -29,8 +29,8 @@ const CLAIMS_MAX: usize = 10_000;
 const FULL_BELOW: u64 = 1024 * 1024;
 
 /// Serves a session until nothing is left to do in it.
-pub async fn serve(context: Arc<Context>, session_id: String, bell: Bell<String>) {
-    let mut lane = Lane::new(context, session_id, bell);
+pub async fn serve(context: Arc<Context>, session_id: String, waker: Waker<String>) {
+    let mut lane = Lane::new(context, session_id, waker);
     lane.woken();
     while let Some(event) = lane.next().await {
         lane.decide(event).await;
@@ -40,7 +40,7 @@ pub async fn serve(context: Arc<Context>, session_id: String, bell: Bell<String>
 struct Lane {
     context: Arc<Context>,
     session_id: String,
-    bell: Bell<String>,
+    waker: Waker<String>,
     state: State,
     /// What steps reported: it comes before anything else.
     reports: VecDeque<Event>,
@@ -71,10 +71,10 @@ struct Hand {
 }
 
 impl Lane {
-    fn new(context: Arc<Context>, session_id: String, bell: Bell<String>) -> Lane {
+    fn new(context: Arc<Context>, session_id: String, waker: Waker<String>) -> Lane {
         Lane {
             session_id,
-            bell,
+            waker,
             state: State::new(Instant::now()),
             reports: VecDeque::new(),
             keeper: None,
@@ -111,7 +111,7 @@ impl Lane {
         let (facts, now) = (self.facts(), Instant::now());
         if self.state.is_over(&facts, now) {
             self.context.ledger.forget(&self.session_id);
-            if self.bell.close() {
+            if self.waker.close() {
                 return None;
             }
             self.woken();
@@ -128,7 +128,7 @@ impl Lane {
                 self.stopping = true;
                 Event::RuntimeStops
             }
-            Happened::Rung => {
+            Happened::Woken => {
                 self.woken();
                 self.reports.pop_front().unwrap_or(Event::Woken)
             }
@@ -139,10 +139,10 @@ impl Lane {
         })
     }
 
-    /// What the lane was rung for.
+    /// What the lane was woken for.
     fn woken(&mut self) {
-        self.bell.heard();
-        let changed = self.context.take_renewal(&self.session_id);
+        self.waker.heard();
+        let changed = self.context.take_restart(&self.session_id);
         self.reports.push_back(if changed { Event::AgentChanged } else { Event::Woken });
     }
 
@@ -172,7 +172,7 @@ impl Lane {
             frame = frame => Happened::Frame(frame),
             () = clock => Happened::Clock,
             () = stopping => Happened::Stopping,
-            () = self.bell.rung() => Happened::Rung,
+            () = self.waker.woken() => Happened::Woken,
             () = place => Happened::PlaceNews,
         }
     }
@@ -225,7 +225,7 @@ impl Lane {
                 Event::HandedOver
             }
             FromKeeper::Drained => Event::Drained,
-            FromKeeper::Spoilt { reason } => Event::Spoilt(reason),
+            FromKeeper::Corrupt { reason } => Event::Corrupt(reason),
             FromKeeper::Failed { reason } => Event::KeeperFailed(reason),
         }
     }
@@ -343,12 +343,12 @@ impl Lane {
         }
         let started = async {
             let prepared = launch::prepare(&self.context, &self.session_id, with_runner).await?;
-            // From here on a change of them rings this lane; one just before did not.
+            // From here on a change of them wakes this lane; one just before did not.
             if !self.context.ledger.shows(&self.session_id, prepared.destinations) {
                 self.reports.push_back(Event::Woken);
             }
             crash::point("launch: the run is on record, nobody runs");
-            self.context.launcher.launch(&prepared.wanted).await
+            self.context.launcher.launch(&prepared.request).await
         };
         match started.await {
             Ok(launcher::Launched { keeper, provider_silence }) => {
@@ -445,7 +445,7 @@ impl Lane {
             );
         }
         delivery::go_on(&self.context, died.told_at);
-        died.woken.into_iter().for_each(|session_id| self.context.ring(session_id));
+        died.woken.into_iter().for_each(|session_id| self.context.wake(session_id));
         None
     }
 
@@ -507,7 +507,7 @@ enum Happened {
     Frame(Option<Heard>),
     Clock,
     Stopping,
-    Rung,
+    Woken,
     PlaceNews,
 }
 

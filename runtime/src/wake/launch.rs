@@ -4,7 +4,7 @@
 use crate::agents::{self, AgentGroup};
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
-use crate::launcher::Wanted;
+use crate::launcher::LaunchRequest;
 use crate::{id, ledger, sessions};
 use rusqlite::Connection;
 use vestibule_session::crash;
@@ -12,7 +12,7 @@ use vestibule_session::crash;
 /// A run that is on record.
 pub struct Prepared {
     /// Which keeper is to be started for it.
-    pub wanted: Wanted,
+    pub request: LaunchRequest,
     /// The change of its agent's destinations from which on this session's lane is woken for the next ones.
     pub destinations: i64,
 }
@@ -32,14 +32,17 @@ pub async fn prepare(context: &Context, session_id: &str, with_runner: bool) -> 
         let destinations = ledger::destinations_of(db, &named)?;
         let wants_new_out = ledger::wants_new_out(db, &named)?;
         Ok((
-            Prepared { wanted: Wanted { session_id: named, agent, after_seq, with_runner }, destinations },
+            Prepared {
+                request: LaunchRequest { session_id: named, agent, after_seq, with_runner },
+                destinations,
+            },
             wants_new_out,
         ))
     };
     let (mut prepared, wants_new_out) = context.central.write(record).await?;
     if wants_new_out {
-        make_new_out(context, &prepared.wanted.agent, session_id).await?;
-        prepared.wanted.after_seq = 0;
+        make_new_out(context, &prepared.request.agent, session_id).await?;
+        prepared.request.after_seq = 0;
     }
     Ok(prepared)
 }

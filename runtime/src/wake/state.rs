@@ -228,7 +228,7 @@ pub enum Event {
     /// The keeper failed, and says that its agent is not to blame.
     KeeperFailed(String),
     /// The keeper cannot read what its agent wrote.
-    Spoilt(String),
+    Corrupt(String),
     /// The keeper has handed everything over.
     Drained,
     /// A batch of the keeper's has come, or a part of a file ahead of it.

@@ -41,6 +41,6 @@ async fn look(context: &Arc<Context>) -> crate::error::Result<()> {
         tracing::warn!(step_ms, "the clock was set; what waits goes on as if it had not been");
     }
     delivery::go_on(context, shifted.addresses);
-    shifted.sessions.into_iter().for_each(|session_id| context.ring(session_id));
+    shifted.sessions.into_iter().for_each(|session_id| context.wake(session_id));
     Ok(())
 }

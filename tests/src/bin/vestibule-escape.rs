@@ -27,15 +27,15 @@ fn main() {
     }
     match args[3..] {
         [] => {}
-        [ref seat, ref on, ref own] if seat == "reader" => {
+        [ref position, ref on, ref own] if position == "reader" => {
             vestibule_keeper::confine::reader(on.as_ref(), Some(own.as_ref())).expect("the door shuts");
         }
-        [ref seat, ref on] if seat == "plugin" => {
+        [ref position, ref on] if position == "plugin" => {
             let grants =
                 PluginGrants { file: on.into(), memory_bytes: 1 << 30, open_files: 256, file_bytes: 1 << 20 };
             vestibule_keeper::confine::plugin(&grants).expect("the door shuts");
         }
-        _ => panic!("there is no such seat"),
+        _ => panic!("there is no such position"),
     }
     match attempt(&args[1], &args[2]) {
         Ok(()) => println!("escaped"),

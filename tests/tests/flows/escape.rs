@@ -344,14 +344,14 @@ fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
                 .map(|(what, name)| (what, folder.join(name).to_str().unwrap().to_owned())),
         );
         let mut wrong = Vec::new();
-        for seat in [Seat::Reader, Seat::Plugin] {
-            wrong.extend(got_out(&target, &out, seat, &attempts));
+        for position in [Position::Reader, Position::Plugin] {
+            wrong.extend(got_out(&target, &out, position, &attempts));
         }
         // The destructive ones come last in the list.
         let harm = ["signal-by-file", "truncate", "rename", "remove"];
         attempts.sort_by_key(|(what, _)| harm.contains(what));
         for (what, on) in &attempts {
-            let said = from_seat(&target, &out, None, what, on);
+            let said = from_position(&target, &out, None, what, on);
             if not_escaped(user, what, on, &said) {
                 wrong.push(format!("outside: {what} {on}: {said}"));
             }
@@ -363,46 +363,51 @@ fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Seat {
+enum Position {
     Reader,
     Plugin,
 }
 
-/// What one attempt answers that is made from this seat, or from none, in a session's `out/`.
-fn from_seat(target: &Target, out: &Path, seat: Option<Seat>, what: &str, on: &str) -> String {
+/// What one attempt answers that is made from this position, or from none, in a session's `out/`.
+fn from_position(target: &Target, out: &Path, position: Option<Position>, what: &str, on: &str) -> String {
     let hostile = program_for(target.user, hostile());
     let mut command = command_of(target.user, &hostile);
     command.args([what, on]).current_dir(out).stdin(Stdio::null());
-    match seat {
+    match position {
         None => {}
-        Some(Seat::Reader) => drop(command.arg("reader").arg(out).arg(target.agent_folder())),
-        Some(Seat::Plugin) => drop(command.arg("plugin").arg(&hostile)),
+        Some(Position::Reader) => drop(command.arg("reader").arg(out).arg(target.agent_folder())),
+        Some(Position::Plugin) => drop(command.arg("plugin").arg(&hostile)),
     }
     String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
 }
 
 /// Which attempts are not refused, and what is refused that is needed.
-fn got_out(target: &Target, out: &Path, seat: Seat, attempts: &[(&'static str, String)]) -> Vec<String> {
+fn got_out(
+    target: &Target,
+    out: &Path,
+    position: Position,
+    attempts: &[(&'static str, String)],
+) -> Vec<String> {
     let only_reader = [("list", "/usr"), ("list", "/proc")];
     let only_reader = only_reader.map(|(what, on)| (what, on.to_owned()));
     let internet = ["connect-tcp", "send-udp"];
     let mut wrong = Vec::new();
-    let more = if seat == Seat::Reader { &only_reader[..] } else { &[] };
+    let more = if position == Position::Reader { &only_reader[..] } else { &[] };
     for (what, on) in attempts.iter().chain(more) {
-        let may = seat == Seat::Plugin && internet.contains(what);
-        let said = from_seat(target, out, Some(seat), what, on);
+        let may = position == Position::Plugin && internet.contains(what);
+        let said = from_position(target, out, Some(position), what, on);
         if said.starts_with("refused: ") == may {
-            wrong.push(format!("{seat:?}: {what} {on}: {said}"));
+            wrong.push(format!("{position:?}: {what} {on}: {said}"));
         }
     }
-    let needed = match seat {
-        Seat::Reader => vec![("create", PathBuf::from("harmless")), ("list", target.agent_folder())],
-        Seat::Plugin => vec![("read", program_for(target.user, hostile()))],
+    let needed = match position {
+        Position::Reader => vec![("create", PathBuf::from("harmless")), ("list", target.agent_folder())],
+        Position::Plugin => vec![("read", program_for(target.user, hostile()))],
     };
     for (what, on) in needed {
-        let said = from_seat(target, out, Some(seat), what, on.to_str().unwrap());
+        let said = from_position(target, out, Some(position), what, on.to_str().unwrap());
         if said != "escaped" {
-            wrong.push(format!("{seat:?} may {what} {}: {said}", on.display()));
+            wrong.push(format!("{position:?} may {what} {}: {said}", on.display()));
         }
     }
     wrong

@@ -478,7 +478,7 @@ fn report(seed: u64, cases: &[Case]) {
         println!("  slow: {}: {}: {} in {:?}", case.shape, case.damage, case.ended, case.slowest);
     }
     // A fuzzer that is refused at the door finds nothing.
-    for end in ["drained", "spoilt"] {
+    for end in ["drained", "corrupt"] {
         assert!(ends.get(end).is_some_and(|count| count * 10 > cases.len()), "{end} is rare: {ends:?}");
     }
 }

@@ -78,7 +78,7 @@ fn fifo(path: &Path) {
 type Attack = (&'static str, fn(&Victim));
 
 /// What must end in quarantine, or in the death of this keeper.
-const SPOILT: &[Attack] = &[
+const CORRUPT: &[Attack] = &[
     ("0 bytes", |v| v.truncate(0)),
     ("text", |v| fs::write(v.db(), "SELECT 1;".repeat(100)).unwrap()),
     ("cut in the header", |v| v.truncate(50)),
@@ -205,11 +205,11 @@ const READ: &[Harmless] = &[
 
 #[test]
 fn a_keeper_survives_or_dies_alone() {
-    for (name, attack) in SPOILT {
+    for (name, attack) in CORRUPT {
         let victim = Victim::new();
         attack(&victim);
         let (word, _) = keep(&victim.dir);
-        assert!(word.starts_with("spoilt: ") || word == "died", "{name}: {word}");
+        assert!(word.starts_with("corrupt: ") || word == "died", "{name}: {word}");
         assert!(word.len() < 2_100 && !word.contains(char::is_control), "{name}: {} bytes", word.len());
         assert_eq!(fs::read_to_string(victim.home.path().join("treasure")).unwrap(), "untouched", "{name}");
     }
@@ -337,7 +337,7 @@ pub fn running(program: &str, runtime: u32) -> Vec<String> {
     of_ours.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Only what the agent wrote is spoilt: the runtime would quarantine its session for that.
+/// Only what the agent wrote is corrupt: the runtime would quarantine its session for that.
 #[test]
 fn a_bad_frame_of_the_runtimes_is_not_put_down_to_the_agent() {
     for (answer, word) in [(&b"\x04\0\0\0what"[..], "expected value"), (b"\xff\xff\xff\x7f", "too large")] {

@@ -431,7 +431,7 @@ pub const KEEPER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a keeper without a runner did.
 pub struct Kept {
-    /// How it ended: `drained`, `spoilt: …`, `failed: …`, `died` or `hung`.
+    /// How it ended: `drained`, `corrupt: …`, `failed: …`, `died` or `hung`.
     pub word: String,
     /// What it handed over.
     pub replies: Vec<MessageOut>,
@@ -470,7 +470,7 @@ pub fn keep_and_answer(dir: &SessionDir, answer: &[u8]) -> Kept {
         FromKeeper::Batch { messages, .. } => Heard::Rows(messages),
         FromKeeper::File(frame) => Heard::file(frame),
         FromKeeper::Drained => Heard::End("drained".to_owned()),
-        FromKeeper::Spoilt { reason } => Heard::End(format!("spoilt: {reason}")),
+        FromKeeper::Corrupt { reason } => Heard::End(format!("corrupt: {reason}")),
         FromKeeper::Failed { reason } => Heard::End(format!("failed: {reason}")),
         _ => Heard::Nothing,
     })
@@ -492,7 +492,7 @@ pub fn adopt(folder: &Path, scratch: &Path) -> Kept {
         }
         FromForeign::File(frame) => Heard::file(frame),
         FromForeign::Done { .. } => Heard::End("drained".to_owned()),
-        FromForeign::Spoilt { reason } => Heard::End(format!("spoilt: {reason}")),
+        FromForeign::Corrupt { reason } => Heard::End(format!("corrupt: {reason}")),
         FromForeign::Failed { reason } => Heard::End(format!("failed: {reason}")),
         FromForeign::Pulse => Heard::Nothing,
     })

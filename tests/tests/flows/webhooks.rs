@@ -176,7 +176,7 @@ fn begin(at: SocketAddr, body: &[u8]) -> TcpStream {
 }
 
 /// All come from one address, as behind a reverse proxy: strangers with bodies that never end, more than there
-/// are seats, and the platform.
+/// are slots, and the platform.
 #[test]
 fn bodies_that_never_end_keep_no_signed_webhook_out() {
     const HONEST: usize = 16;

@@ -183,7 +183,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("doors to other programs", &["launcher", "plugins"]),
-    ("what the loops share", &["runtime"]),
+    ("what the loops share", &["context"]),
     ("loops", &["backup", "delivery", "http", "inbound"]),
     ("loops above loops", &["adopt", "housekeeping", "wake"]),
 ];

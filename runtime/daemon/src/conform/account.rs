@@ -122,9 +122,9 @@ async fn stop_while_busy(trial: &Trial) -> Result<Outcome, String> {
 async fn silence(trial: &Trial) -> Result<Outcome, String> {
     // A second stop is harmless, and the account may have been started anew after a check that hung.
     trial.stop().await.words()?;
-    let before = trial.rig().events();
+    let before = trial.harness().events();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let after = trial.rig().events();
+    let after = trial.harness().events();
     if after > before {
         return Err(format!(
             "it handed over {} events after it was stopped: stop() must end its tasks",

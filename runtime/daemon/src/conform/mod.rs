@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use trial::Trial;
 use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
-use vestibule_runtime::config::{self, TierWanted};
+use vestibule_runtime::config::{self, TierSetting};
 use vestibule_runtime::private::TemporaryFolder;
 
 /// How long a call may take.
@@ -81,8 +81,8 @@ pub enum TierWord {
 /// Examines a file, prints the report, and fails when a check did.
 pub async fn conform(args: ConformArgs) -> anyhow::Result<()> {
     let tier = match args.tier {
-        TierWord::Process => TierWanted::Process,
-        TierWord::InProcess => TierWanted::InProcess,
+        TierWord::Process => TierSetting::Process,
+        TierWord::InProcess => TierSetting::InProcess,
     };
     let copies = TemporaryFolder::new("conform")?;
     let report = examine(&args, tier, copies.path().to_owned()).await?;
@@ -101,7 +101,7 @@ pub async fn conform(args: ConformArgs) -> anyhow::Result<()> {
     }
 }
 
-async fn examine(args: &ConformArgs, tier: TierWanted, copies: PathBuf) -> anyhow::Result<report::Report> {
+async fn examine(args: &ConformArgs, tier: TierSetting, copies: PathBuf) -> anyhow::Result<report::Report> {
     let file = std::fs::canonicalize(&args.file)
         .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", args.file.display()))?;
     let shown = !args.output.json;

@@ -7,7 +7,7 @@ use vestibule_plugin_api::{ConfigKey, KeyType};
 
 /// Runs these checks.
 pub async fn examine(trial: &mut Trial) {
-    let described = trial.rig().describe().await;
+    let described = trial.harness().describe().await;
     trial.schema = described.as_ref().ok().cloned().flatten();
     trial
         .check("schema", async |_| {

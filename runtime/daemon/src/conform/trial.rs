@@ -15,8 +15,8 @@ use vestibule_plugin_api::{
     Account, Address, ChannelType, Content, Manifest, OutboundMessage, PlatformId, PluginError, PluginKind,
     Receipt, Schema, ThreadId, Timestamp,
 };
-use vestibule_runtime::config::TierWanted;
-use vestibule_runtime::plugins::{Begun, Rig};
+use vestibule_runtime::config::TierSetting;
+use vestibule_runtime::plugins::{Begun, Harness};
 use vestibule_seam::{Frame, status};
 
 /// The level of the log that is heard: debug.
@@ -31,7 +31,7 @@ pub struct Place {
     /// Where its private copies go.
     pub copies: PathBuf,
     /// Where it runs.
-    pub tier: TierWanted,
+    pub tier: TierSetting,
     /// The account's name.
     pub account: String,
     /// How long one call may take.
@@ -114,7 +114,7 @@ pub struct Trial {
     /// How many deliveries were answered, and how many of them were done.
     pub deliveries: Deliveries,
     at: Mutex<At>,
-    rig: Rig,
+    harness: Harness,
     report: Report,
     stuck: AtomicBool,
     heard_before_start: AtomicUsize,
@@ -137,13 +137,14 @@ impl Trial {
     pub async fn open(place: Place, at: At) -> Result<Trial, String> {
         let begin = Instant::now();
         let runtime = ScriptedRuntime::new();
-        let rig = open(&place, &runtime).await?;
-        let runtime = if rig.manifest.kind == PluginKind::Module { runtime.for_module() } else { runtime };
+        let harness = open(&place, &runtime).await?;
+        let runtime =
+            if harness.manifest.kind == PluginKind::Module { runtime.for_module() } else { runtime };
         let tier = match place.tier {
-            TierWanted::InProcess => "in-process",
-            TierWanted::Process => "process",
+            TierSetting::InProcess => "in-process",
+            TierSetting::Process => "process",
         };
-        let mut report = Report::new(&rig.manifest, tier, place.shown);
+        let mut report = Report::new(&harness.manifest, tier, place.shown);
         if place.choice.has("file") {
             report.begin("file");
             let words = "the loader opens it and its machinery starts";
@@ -161,7 +162,7 @@ impl Trial {
             at: Mutex::new(at),
             peer: tokio::sync::Mutex::default(),
             deliveries: Deliveries::default(),
-            rig,
+            harness,
             report,
             stuck: AtomicBool::new(false),
             heard_before_start: AtomicUsize::new(0),
@@ -170,12 +171,12 @@ impl Trial {
 
     /// Who is examined.
     pub fn manifest(&self) -> &Manifest {
-        &self.rig.manifest
+        &self.harness.manifest
     }
 
     /// The plugin as it takes calls.
-    pub fn rig(&self) -> &Rig {
-        &self.rig
+    pub fn harness(&self) -> &Harness {
+        &self.harness
     }
 
     /// Notes the config's secrets.
@@ -244,7 +245,7 @@ impl Trial {
 
     /// Whether nobody answers any more: its process is dead, or a call hangs.
     pub fn is_gone(&self) -> bool {
-        self.stuck.load(Ordering::Relaxed) || self.rig.is_dead()
+        self.stuck.load(Ordering::Relaxed) || self.harness.is_dead()
     }
 
     /// After a check that killed or hung the plugin, the next one gets a new one.
@@ -253,7 +254,7 @@ impl Trial {
             return;
         }
         *self.stuck.get_mut() = false;
-        if self.rig.pid().is_none() {
+        if self.harness.pid().is_none() {
             self.live = false; // what hangs in this process stays there
         } else if self.live {
             self.live = self.again().await.is_ok() && self.start(self.config.clone()).await.words().is_ok();
@@ -270,10 +271,10 @@ impl Trial {
     /// # Errors
     /// The loader's sentence.
     pub async fn again(&mut self) -> Result<bool, String> {
-        if !self.rig.kill().await {
+        if !self.harness.kill().await {
             return Ok(false);
         }
-        self.rig = open(&self.place, &self.runtime).await?;
+        self.harness = open(&self.place, &self.runtime).await?;
         Ok(true)
     }
 
@@ -282,12 +283,12 @@ impl Trial {
         if self.live {
             let _ = self.stop().await;
         }
-        let Trial { rig, mut report, place, .. } = self;
+        let Trial { harness, mut report, place, .. } = self;
         let begun = Instant::now();
         if place.choice.has("end") {
             report.begin("end");
         }
-        let left = rig.close().await;
+        let left = harness.close().await;
         let outcome = match left {
             0 => Outcome::Ok(format!("its machinery ended after {} ms", begun.elapsed().as_millis())),
             left => Outcome::Failed(format!("{left} calls were still open 2 s after it was told to end")),
@@ -304,7 +305,7 @@ impl Trial {
         OutboundMessage {
             id: id.to_owned(),
             address: Address {
-                channel_type: ChannelType::from(self.rig.manifest.channel_type.as_str()),
+                channel_type: ChannelType::from(self.harness.manifest.channel_type.as_str()),
                 account: Account::from(self.place.account.as_str()),
                 platform_id: PlatformId::from(at.chat.as_str()),
                 thread_id: at.thread.as_deref().map(ThreadId::from),
@@ -318,7 +319,7 @@ impl Trial {
 
     /// Asks, and reads the answer.
     pub async fn ask<T: DeserializeOwned>(&self, frame: Frame) -> Said<T> {
-        let begun = self.rig.begin(frame);
+        let begun = self.harness.begin(frame);
         self.hear(begun, self.place.deadline).await
     }
 
@@ -330,7 +331,7 @@ impl Trial {
         };
         let said = read(code, &frame);
         if code == status::CANCELLED
-            && let Some(why) = self.rig.ended().await
+            && let Some(why) = self.harness.ended().await
         {
             return Said::Bug(format!("its process ended: {why}"));
         }
@@ -362,7 +363,7 @@ impl Trial {
     pub async fn start(&self, config: Value) -> Said<Empty> {
         self.heard_before_start.store(self.runtime.messages().len(), Ordering::Relaxed);
         if let Some(socket) = self.manifest().local_socket(&config)
-            && let Err(error) = self.rig.open_socket(socket)
+            && let Err(error) = self.harness.open_socket(socket)
         {
             let why = format!("the socket {} cannot be opened: {error}", socket.display());
             return Said::Error(PluginError::broken(why));
@@ -373,13 +374,13 @@ impl Trial {
     /// Stops the account.
     pub async fn stop(&self) -> Said<Empty> {
         let stop = wire::frame(&Request::Stop { account: self.place.account.clone() });
-        self.hear(self.rig.begin(stop), STOP_DEADLINE).await
+        self.hear(self.harness.begin(stop), STOP_DEADLINE).await
     }
 }
 
-async fn open(place: &Place, runtime: &ScriptedRuntime) -> Result<Rig, String> {
+async fn open(place: &Place, runtime: &ScriptedRuntime) -> Result<Harness, String> {
     let program = crate::up::program();
-    Rig::open_before(&program, &place.file, &place.copies, place.tier, runtime.calls(), LOG_LEVEL).await
+    Harness::open_before(&program, &place.file, &place.copies, place.tier, runtime.calls(), LOG_LEVEL).await
 }
 
 /// Reads an answer by its status. Pure.

@@ -52,7 +52,7 @@ impl Trial {
             Some(row) => row.question(self, &id, text),
             None => Request::Deliver { message: self.message(&id, text) },
         };
-        Working { begun: self.rig().begin(wire::frame(&request)), row }
+        Working { begun: self.harness().begin(wire::frame(&request)), row }
     }
 
     /// Waits for it, and reads what came of it.
@@ -101,7 +101,7 @@ async fn in_flight(trial: &Trial) -> Result<Outcome, String> {
 
 async fn withdrawn(trial: &Trial) -> Result<Outcome, String> {
     for number in 0..IN_FLIGHT {
-        trial.rig().cancel(trial.begin_work("withdrawn", number, "withdrawn").begun);
+        trial.harness().cancel(trial.begin_work("withdrawn", number, "withdrawn").begun);
     }
     let words = trial.work("after", "after the withdrawn ones").await.words()?;
     Ok(Outcome::Ok(format!("{IN_FLIGHT} are withdrawn; the next call: {words}")))
@@ -118,7 +118,7 @@ fn holdings(pid: &str) -> (u64, u64) {
 
 /// The first quarter of the calls warms it up; the growth over the others is judged.
 async fn memory(trial: &Trial) -> Result<Outcome, String> {
-    let pid = trial.rig().pid().map_or("self".to_owned(), |pid| pid.to_string());
+    let pid = trial.harness().pid().map_or("self".to_owned(), |pid| pid.to_string());
     let quarter = trial.place.calls / 4;
     let mut seen = Vec::new();
     let mut last = String::new();

@@ -81,7 +81,7 @@ fn change(db: &Connection, mut agent: agents::AgentGroup, args: Args) -> Result<
     }
     agents::update(db, &agent)?;
     let touched = sessions::of_agent(db, &agent.id)?;
-    Ok(Outcome { renew: true, ..answer(&agent, touched)? })
+    Ok(Outcome { restart_runners: true, ..answer(&agent, touched)? })
 }
 
 /// Removes one with its wirings, destinations and records. Its folders stay.

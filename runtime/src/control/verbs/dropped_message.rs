@@ -12,7 +12,7 @@ const SHOWN: i64 = 1000;
 
 /// Shows them, the most recent first.
 pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
-    let row = |drop: drops::Drop| {
+    let row = |drop: drops::DroppedMessage| {
         json!({
             "channel": drop.channel_type,
             "account": drop.account,

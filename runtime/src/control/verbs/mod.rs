@@ -32,7 +32,7 @@ pub struct Outcome {
     /// Sessions whose files must follow.
     pub touched: Vec<String>,
     /// Whether their runners must start anew, too.
-    pub renew: bool,
+    pub restart_runners: bool,
     /// Where there is something to deliver.
     pub deliver_to: Vec<Address>,
     /// Blobs that nothing names any more.

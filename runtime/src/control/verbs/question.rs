@@ -2,7 +2,7 @@
 
 use super::{Outcome, answer, args};
 use crate::error::{Error, Result};
-use crate::questions::{self, Giver, Verdict};
+use crate::questions::{self, Giver, Judgement};
 use crate::{agents, clock, sessions};
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -60,10 +60,10 @@ pub fn answer_one(db: &Connection, value: Value) -> Result<Outcome> {
     };
     let operator = Giver { handle: OPERATOR.into(), name: OPERATOR.into(), is_bot: false, chat: None };
     match questions::answer(db, &question, option, &operator, clock::now())? {
-        Verdict::Take | Verdict::Again => {
+        Judgement::Take | Judgement::Again => {
             answer(&json!({ "id": question.token, "answer": labels[option] }), vec![question.session_id])
         }
-        Verdict::Already => Err(Error::refused("it was answered before")),
-        Verdict::Closed | Verdict::NotYours => Err(Error::refused("it is too old to be answered")),
+        Judgement::Already => Err(Error::refused("it was answered before")),
+        Judgement::Closed | Judgement::NotYours => Err(Error::refused("it is too old to be answered")),
     }
 }

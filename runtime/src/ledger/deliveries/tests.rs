@@ -139,20 +139,21 @@ fn who_was_in_doubt_stays_in_doubt_until_it_is_settled() {
     let db = ledger();
     record_reply(&db, "s", &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
     let first = claim(&db).expect("it is sent");
-    try_later(&db, &first, Some(Timestamp(-5_000)), "no answer", Some(Doubt::LookUp)).expect("on record");
+    try_later(&db, &first, Some(Timestamp(-5_000)), "no answer", Some(InDoubtPolicy::LookUp))
+        .expect("on record");
     let second = claim(&db).expect("it is looked up");
     assert!(second.look_up);
     try_later(&db, &second, None, "not live", None).expect("it is parked");
-    unpark(&db, "x", "main", Doubt::LookUp, Timestamp(0)).expect("the adapter");
+    unpark(&db, "x", "main", InDoubtPolicy::LookUp, Timestamp(0)).expect("the adapter");
     assert!(claim(&db).expect("it goes on").look_up);
 }
 
 #[test]
 fn what_a_crash_cut_off_is_marked_by_what_the_channel_can() {
     let cases = [
-        (Doubt::SendAgain, "a sending 0", false),
-        (Doubt::MayDouble, "a sending 1", false),
-        (Doubt::LookUp, "a sending 0", true),
+        (InDoubtPolicy::SendAgain, "a sending 0", false),
+        (InDoubtPolicy::MayDouble, "a sending 1", false),
+        (InDoubtPolicy::LookUp, "a sending 0", true),
     ];
     for (can, want, look_up) in cases {
         let db = ledger();

@@ -4,7 +4,7 @@
 use super::fit;
 use crate::config;
 use crate::plugins::live::link::{CallError, Link};
-use crate::plugins::process::SeatState;
+use crate::plugins::process::ProcessState;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -80,8 +80,8 @@ pub async fn schema(link: &Link) -> Result<Option<&Schema>, String> {
             Err(CallError::Late) => Err(late()),
             Err(error) => Err(refusal(&error.to_string())),
         };
-        match link.tier.seat_state() {
-            Some(SeatState::Restarting(why) | SeatState::Quarantined(why)) if answer.is_err() => {
+        match link.tier.process_state() {
+            Some(ProcessState::Restarting(why) | ProcessState::Quarantined(why)) if answer.is_err() => {
                 Err(ended(&why))
             }
             _ => answer,

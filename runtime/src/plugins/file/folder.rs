@@ -42,13 +42,13 @@ pub async fn watch(plugins: Arc<Plugins>) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-    let (mut bell, mut deaf) = (None, false);
+    let (mut watch, mut deaf) = (None, false);
     // What may mend a refusal besides the file itself: trust, and the config.
     let words = || [plugins.home.plugins_lock(), plugins.home.config()].map(|path| stamp(&path));
     let (mut seen, mut said) = (BTreeMap::new(), words());
     loop {
-        if bell.is_none() {
-            bell = listen(&plugins, &mut deaf); // before the scan, so that no change is missed
+        if watch.is_none() {
+            watch = listen(&plugins, &mut deaf); // before the scan, so that no change is missed
         }
         let now = words();
         if std::mem::replace(&mut said, now) != now {
@@ -63,29 +63,29 @@ pub async fn watch(plugins: Arc<Plugins>) {
                 tracing::error!(%error, "what waited for modules could not be woken");
             }
         }
-        let wait = match bell {
+        let wait = match watch {
             _ if unsettled => SETTLED / 4,
             Some(_) => SAFETY_NET,
             None => UNWATCHED,
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = rung(bell.as_mut()) => {}
+            () = changed(watch.as_mut()) => {}
             () = plugins.stopping() => return,
         }
     }
 }
 
-type Doorbell = EventStream<[u8; 4096]>;
+type FolderWatch = EventStream<[u8; 4096]>;
 
-/// The folder's doorbell, if the kernel gives one now. That it gives none is told once.
-fn listen(plugins: &Plugins, deaf: &mut bool) -> Option<Doorbell> {
-    match doorbell(plugins.home.root(), &plugins.home.plugins()) {
-        Ok(bell) => {
+/// The folder's watch, if the kernel gives one now. That it gives none is told once.
+fn listen(plugins: &Plugins, deaf: &mut bool) -> Option<FolderWatch> {
+    match folder_watch(plugins.home.root(), &plugins.home.plugins()) {
+        Ok(watch) => {
             if std::mem::take(deaf) {
                 tracing::info!("the plugins folder is watched again");
             }
-            Some(bell)
+            Some(watch)
         }
         Err(error) => {
             if !std::mem::replace(deaf, true) {
@@ -96,7 +96,7 @@ fn listen(plugins: &Plugins, deaf: &mut bool) -> Option<Doorbell> {
     }
 }
 
-fn doorbell(home: &Path, folder: &Path) -> std::io::Result<Doorbell> {
+fn folder_watch(home: &Path, folder: &Path) -> std::io::Result<FolderWatch> {
     let inotify = Inotify::init()?;
     // `plugins.lock` is renamed into place; `vestibule.toml` is written as its editor does it.
     inotify.watches().add(home, WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE | WatchMask::DELETE)?;
@@ -113,12 +113,12 @@ fn doorbell(home: &Path, folder: &Path) -> std::io::Result<Doorbell> {
     inotify.into_event_stream([0; 4096])
 }
 
-/// Waits for the folder to change; for ever without a doorbell. Only that something happened
+/// Waits for the folder to change; for ever without a watch. Only that something happened
 /// matters: what did, the scan sees.
-async fn rung(doorbell: Option<&mut Doorbell>) {
-    match doorbell {
-        Some(doorbell) => {
-            std::future::poll_fn(|context| Pin::new(&mut *doorbell).poll_next(context)).await;
+async fn changed(folder_watch: Option<&mut FolderWatch>) {
+    match folder_watch {
+        Some(folder_watch) => {
+            std::future::poll_fn(|context| Pin::new(&mut *folder_watch).poll_next(context)).await;
         }
         None => std::future::pending().await,
     }

@@ -5,7 +5,7 @@ use super::fit;
 use super::load::{self, Checked};
 use super::pins::Pins;
 use super::rehearsal::rehearse;
-use crate::config::{Config, TierWanted};
+use crate::config::{Config, TierSetting};
 use crate::home::Home;
 use crate::plugins::Plugins;
 use crate::plugins::live::link::{Link, Origin};
@@ -99,7 +99,7 @@ pub fn check(home: &Home, config: &Config, file: &Path) -> Result<Checked, Strin
 
 /// Whether the operator wants this plugin's file inside the runtime.
 pub fn in_process(config: &Config, name: &str) -> bool {
-    config.plugin(name).tier == Some(TierWanted::InProcess)
+    config.plugin(name).tier == Some(TierSetting::InProcess)
 }
 
 /// What the process of a plugin is told.

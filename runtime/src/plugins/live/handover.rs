@@ -4,7 +4,7 @@
 use super::accounts::{self, AccountState, DRAIN_PATIENCE};
 use super::link::{CallError, Link};
 use crate::plugins::Plugins;
-use crate::plugins::process::SeatState;
+use crate::plugins::process::ProcessState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use vestibule_plugin_api::Handover;
@@ -28,7 +28,8 @@ pub async fn hand_over(plugins: &Arc<Plugins>, old: &Arc<Link>, new: &Arc<Link>)
         accounts::halt(old, DRAIN_PATIENCE).await;
     }
     let tried = accounts::trial(plugins, new).await;
-    let ended = matches!(new.tier.seat_state(), Some(SeatState::Restarting(_) | SeatState::Quarantined(_)));
+    let ended =
+        matches!(new.tier.process_state(), Some(ProcessState::Restarting(_) | ProcessState::Quarantined(_)));
     let swapped = match broken(&new.manifest.name, &live, &tried, ended) {
         // A file that has become another channel has no account in common with what it was.
         Some(why) if old.manifest.channel_type == new.manifest.channel_type => Err(why),

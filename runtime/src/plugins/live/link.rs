@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::lock::locked;
 use crate::plugins::Plugins;
 use crate::plugins::file::opening;
-use crate::plugins::process::{self, Seat};
+use crate::plugins::process::{self, Supervisor};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -124,12 +124,12 @@ impl Link {
         entry: String,
     ) -> Result<Arc<Link>, String> {
         let spec = opening::spec(config, &manifest.name, file, entry);
-        let seat = Arc::new(Seat::new(spec, config.plugin(&manifest.name).deadline()));
-        let link = Link::new(config, manifest, origin, Tier::Process(seat.clone()));
-        match process::supervise(plugins, &link, &seat).await {
+        let supervisor = Arc::new(Supervisor::new(spec, config.plugin(&manifest.name).deadline()));
+        let link = Link::new(config, manifest, origin, Tier::Process(supervisor.clone()));
+        match process::supervise(plugins, &link, &supervisor).await {
             Ok(()) => Ok(link),
             Err(why) => {
-                let _ = std::fs::remove_file(&seat.spec().file);
+                let _ = std::fs::remove_file(&supervisor.spec().file);
                 Err(why)
             }
         }
@@ -165,8 +165,8 @@ impl Link {
         let home = tempfile::tempdir().expect("a folder");
         let config = Config::load(&crate::home::Home::at(home.path().to_owned())).expect("a config");
         let spec = opening::spec(&config, channel_type, PathBuf::new(), String::new());
-        let seat = Arc::new(Seat::new(spec, ACCOUNT_DEADLINE));
-        let link = Link::new(&config, manifest, Origin::Bundled, Tier::Process(seat));
+        let supervisor = Arc::new(Supervisor::new(spec, ACCOUNT_DEADLINE));
+        let link = Link::new(&config, manifest, Origin::Bundled, Tier::Process(supervisor));
         link.accounts().insert(ACCOUNT_MAIN.to_owned(), state);
         link
     }

@@ -1,6 +1,6 @@
 //! Where a plugin runs. Callers see no difference: frames go in, answers come out.
 
-use crate::plugins::process::{Seat, SeatState};
+use crate::plugins::process::{ProcessState, Supervisor};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub enum Tier {
     /// Inside the runtime.
     InProcess(PluginRootRef),
     /// In a process of its own.
-    Process(Arc<Seat>),
+    Process(Arc<Supervisor>),
 }
 
 impl Tier {
@@ -27,7 +27,7 @@ impl Tier {
     pub fn call(&self, frame: Frame, done: Done) -> u64 {
         match self {
             Tier::InProcess(root) => (root.call())(frame, done),
-            Tier::Process(seat) => seat.call(frame, done),
+            Tier::Process(supervisor) => supervisor.call(frame, done),
         }
     }
 
@@ -39,7 +39,7 @@ impl Tier {
     pub fn open_socket(&self, path: &Path) -> std::io::Result<()> {
         match self {
             Tier::InProcess(_) => Ok(()),
-            Tier::Process(seat) => seat.hand_over_socket(path),
+            Tier::Process(supervisor) => supervisor.hand_over_socket(path),
         }
     }
 
@@ -47,7 +47,7 @@ impl Tier {
     pub fn cancel(&self, id: u64) {
         match self {
             Tier::InProcess(root) => (root.cancel())(id),
-            Tier::Process(seat) => seat.cancel(id),
+            Tier::Process(supervisor) => supervisor.cancel(id),
         }
     }
 
@@ -61,22 +61,22 @@ impl Tier {
                 let left = tokio::task::spawn_blocking(move || (root.shutdown())(ms)).await;
                 left.map_or(0, u64::from)
             }
-            Tier::Process(seat) => seat.shutdown().await,
+            Tier::Process(supervisor) => supervisor.shutdown().await,
         }
     }
 
     /// A call was answered, or was not in time.
     pub fn note(&self, in_time: bool) {
-        if let Tier::Process(seat) = self {
-            seat.note(in_time);
+        if let Tier::Process(supervisor) = self {
+            supervisor.note(in_time);
         }
     }
 
     /// How the plugin's process is, where it has one.
-    pub fn seat_state(&self) -> Option<SeatState> {
+    pub fn process_state(&self) -> Option<ProcessState> {
         match self {
             Tier::InProcess(_) => None,
-            Tier::Process(seat) => Some(seat.state()),
+            Tier::Process(supervisor) => Some(supervisor.state()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::conn::Conn;
 use super::hog::{Step, put_behind, spins, step, wanted};
-use super::seat::Seat;
+use super::supervisor::Supervisor;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_seam::{Done, Frame};
@@ -19,16 +19,16 @@ const BUSY_FACTOR: u32 = 10;
 const LATE_MAX: u32 = 3;
 
 /// Returns when the process of a plugin must be ended, and says why.
-pub async fn watch(plugin: &str, seat: &Seat, conn: &Arc<Conn>, pid: Option<u32>) -> String {
+pub async fn watch(plugin: &str, supervisor: &Supervisor, conn: &Arc<Conn>, pid: Option<u32>) -> String {
     tokio::select! {
-        why = holdings(seat, pid) => why,
+        why = holdings(supervisor, pid) => why,
         why = hogging(plugin, conn, pid) => why,
-        why = pings(seat, conn) => why,
+        why = pings(supervisor, conn) => why,
     }
 }
 
-async fn holdings(seat: &Seat, pid: Option<u32>) -> String {
-    let spec = seat.spec();
+async fn holdings(supervisor: &Supervisor, pid: Option<u32>) -> String {
+    let spec = supervisor.spec();
     let open_max = spec.open_files - spec.open_files / 10;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -100,13 +100,13 @@ fn open_files(pid: u32) -> Option<u64> {
 }
 
 /// Asks from time to time whether the plugin still answers.
-async fn pings(seat: &Seat, conn: &Arc<Conn>) -> String {
-    let deadline = seat.deadline();
+async fn pings(supervisor: &Supervisor, conn: &Arc<Conn>) -> String {
+    let deadline = supervisor.deadline();
     let every = (deadline / 4).min(PING_EVERY_MAX);
     loop {
         let patience = tokio::select! {
             () = tokio::time::sleep(every) => deadline,
-            () = seat.late() => deadline.min(LATE_PATIENCE),
+            () = supervisor.late() => deadline.min(LATE_PATIENCE),
         };
         let (answered, mut answer) = tokio::sync::oneshot::channel();
         let (begin, silence) = (Instant::now(), conn.silence());
@@ -117,7 +117,7 @@ async fn pings(seat: &Seat, conn: &Arc<Conn>) -> String {
                 return format!("it answered nothing for {} s", begin.elapsed().as_secs());
             }
         }
-        if seat.late_in_a_row() >= LATE_MAX {
+        if supervisor.late_in_a_row() >= LATE_MAX {
             return format!("{LATE_MAX} calls in a row were not answered in time");
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 /// How much time each thread of a process, by its number, has wanted on processors.
-pub type Wanted = HashMap<i32, Duration>;
+pub type ProcessorTime = HashMap<i32, Duration>;
 
 /// What comes of a look at a process.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn step(spins: bool, owes: bool) -> Step {
 
 /// Whether one thread always wanted a processor between two looks so far apart, and the process was silent.
 /// One that speaks meanwhile is at work, and what it says has a bound of its own. Pure.
-pub fn spins(before: &Wanted, now: &Wanted, quiet: Duration, span: Duration) -> bool {
+pub fn spins(before: &ProcessorTime, now: &ProcessorTime, quiet: Duration, span: Duration) -> bool {
     let most = span * 9 / 10;
     let grew = |(thread, wanted): (&i32, &Duration)| {
         before.get(thread).is_some_and(|before| wanted.saturating_sub(*before) >= most)
@@ -40,7 +40,7 @@ pub fn spins(before: &Wanted, now: &Wanted, quiet: Duration, span: Duration) -> 
 
 /// How much time each thread of a process has had on a processor, or has waited for one. The wait counts, for
 /// on a busy machine a hog has only its share. Nothing when the process is gone.
-pub fn wanted(pid: u32) -> Wanted {
+pub fn wanted(pid: u32) -> ProcessorTime {
     // Time on a processor and time waiting for one, in ns (proc(5)); a thread may end meanwhile.
     let of = |thread: i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).ok()?;
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_hog_has_one_thread_that_is_busy_and_is_silent_for_a_whole_look() {
-        let threads = |wanted: &[(i32, u64)]| -> Wanted {
+        let threads = |wanted: &[(i32, u64)]| -> ProcessorTime {
             wanted.iter().map(|(thread, ms)| (*thread, Duration::from_millis(*ms))).collect()
         };
         let before = threads(&[(1, 7), (2, 5000), (3, 7)]);

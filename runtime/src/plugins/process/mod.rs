@@ -15,13 +15,13 @@ mod hog;
 mod host;
 mod listen;
 mod packet;
-mod seat;
 mod socket;
 mod spec;
 mod starter;
+mod supervisor;
 
 pub use child::{Life, OPEN_PATIENCE, StartError, not_ready};
 pub use conn::Conn;
 pub use host::main as host_main;
-pub use seat::{Seat, SeatState, supervise};
 pub use spec::Spec;
+pub use supervisor::{ProcessState, Supervisor, supervise};

@@ -55,7 +55,7 @@ fn event(dice: &mut Dice, world: &mut World) -> Event {
         7 => Event::Drained,
         8 | 9 => Event::KeeperGone,
         10 => Event::KeeperFailed("no descriptors".into()),
-        11 if dice.one_in(4) => Event::Spoilt("bad".into()),
+        11 if dice.one_in(4) => Event::Corrupt("bad".into()),
         12 => Event::NotTaken(match dice.below(3) {
             0 => Refusal::BrokeARule("too long".into()),
             1 => Refusal::Trouble("no space".into()),

@@ -566,7 +566,7 @@ fn what_a_keeper_or_the_runtime_could_not_do_is_no_death() {
 #[test]
 fn what_the_agent_spoilt_is_quarantined_at_once() {
     let mut world = World::running();
-    world.hear(Event::Spoilt("messages_out is not a table".into()));
+    world.hear(Event::Corrupt("messages_out is not a table".into()));
     assert_eq!(world.quarantine(), Some("messages_out is not a table"));
     assert!(!world.keeper);
 }
@@ -574,7 +574,7 @@ fn what_the_agent_spoilt_is_quarantined_at_once() {
 #[test]
 fn a_quarantine_that_is_not_recorded_is_tried_again() {
     let mut world = World::running();
-    world.hear(Event::Spoilt("bad".into()));
+    world.hear(Event::Corrupt("bad".into()));
     world.seen.quarantined = false;
     world.hear(Event::NotRecorded("the disk is full".into()));
     assert!(world.is_over() || !world.keeper);

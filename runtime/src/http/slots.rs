@@ -1,6 +1,6 @@
-//! The listener's seats: who has one, and who makes room for the next.
+//! The listener's slots: who has one, and who makes room for the next.
 //!
-//! A connection is a stranger's until the request it has sent is verified. When the seats, or the bytes that
+//! A connection is a stranger's until the request it has sent is verified. When the slots, or the bytes that
 //! strangers' bodies may hold, run out, the source that has most of them gives way: of its strangers the
 //! one that has waited longest is closed. So a source can keep out only itself, and one that is alone, as a
 //! reverse proxy is, has everything.
@@ -22,8 +22,8 @@ const CLOSE_EVERY: Duration = Duration::from_millis(100);
 /// Of an IPv6 address, the part that a network gives to one customer.
 const NETWORK_BITS: u32 = 64;
 
-/// The seats of a listener.
-pub struct Seats {
+/// The slots of a listener.
+pub struct Slots {
     free: Arc<Semaphore>,
     body_bytes_max: u64,
     strangers: Mutex<Strangers>,
@@ -43,14 +43,14 @@ struct Stranger {
     leave: Arc<Notify>,
 }
 
-impl Seats {
-    /// Free seats, for strangers whose bodies may hold so many bytes together.
-    pub fn new(body_bytes_max: u64) -> Seats {
-        Seats { free: Arc::new(Semaphore::new(OPEN_MAX)), body_bytes_max, strangers: Mutex::default() }
+impl Slots {
+    /// Free slots, for strangers whose bodies may hold so many bytes together.
+    pub fn new(body_bytes_max: u64) -> Slots {
+        Slots { free: Arc::new(Semaphore::new(OPEN_MAX)), body_bytes_max, strangers: Mutex::default() }
     }
 
-    /// A seat for a new connection, as soon as there is one.
-    pub async fn seat(self: &Arc<Seats>, from: IpAddr) -> Option<Arc<Seat>> {
+    /// A slot for a new connection, as soon as there is one.
+    pub async fn slot(self: &Arc<Slots>, from: IpAddr) -> Option<Arc<Slot>> {
         let mut free = pin!(self.free.clone().acquire_owned());
         let permit = loop {
             match tokio::time::timeout(Duration::ZERO, free.as_mut()).await {
@@ -61,10 +61,10 @@ impl Seats {
                 break permit.ok()?;
             }
         };
-        let (seats, source, turn) = (self.clone(), source(from), AtomicU64::default());
-        let seat = Seat { seats, source, leave: Arc::default(), turn, _permit: permit };
-        seat.waits();
-        Some(Arc::new(seat))
+        let (slots, source, turn) = (self.clone(), source(from), AtomicU64::default());
+        let slot = Slot { slots, source, leave: Arc::default(), turn, _permit: permit };
+        slot.waits();
+        Some(Arc::new(slot))
     }
 
     fn strangers(&self) -> MutexGuard<'_, Strangers> {
@@ -85,9 +85,9 @@ impl Strangers {
     }
 }
 
-/// A connection's seat. Dropped, it is free.
-pub struct Seat {
-    seats: Arc<Seats>,
+/// A connection's slot. Dropped, it is free.
+pub struct Slot {
+    slots: Arc<Slots>,
     source: IpAddr,
     leave: Arc<Notify>,
     /// Its place among the strangers; 0 while it is none.
@@ -95,11 +95,11 @@ pub struct Seat {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Seat {
+impl Slot {
     /// From now on it is the stranger that has waited least: it was just opened, has just begun a request,
     /// or was just answered.
     pub fn waits(&self) {
-        let mut strangers = self.seats.strangers();
+        let mut strangers = self.slots.strangers();
         strangers.last += 1;
         let turn = strangers.last;
         strangers.by_turn.remove(&self.turn.swap(turn, Ordering::Relaxed));
@@ -109,18 +109,18 @@ impl Seat {
 
     /// So many more bytes of its body are held. Where that is too much for all, one of them leaves.
     pub fn holds(&self, bytes: usize) {
-        let mut strangers = self.seats.strangers();
+        let mut strangers = self.slots.strangers();
         if let Some(stranger) = strangers.by_turn.get_mut(&self.turn.load(Ordering::Relaxed)) {
             stranger.body_bytes += bytes as u64;
         }
-        while strangers.body_bytes() > self.seats.body_bytes_max {
+        while strangers.body_bytes() > self.slots.body_bytes_max {
             strangers.close(|stranger| stranger.body_bytes);
         }
     }
 
     /// Its request is verified: it is not closed for another until it waits again. False when it makes room already.
     pub fn is_verified(&self) -> bool {
-        self.seats.strangers().by_turn.remove(&self.turn.swap(0, Ordering::Relaxed)).is_some()
+        self.slots.strangers().by_turn.remove(&self.turn.swap(0, Ordering::Relaxed)).is_some()
     }
 
     /// Returns when it has to make room.
@@ -129,7 +129,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.is_verified();
     }
@@ -176,7 +176,7 @@ mod tests {
             makes_room(&strangers, |stranger| if by_bytes { stranger.body_bytes } else { 1 })
         };
         let (a, b, c) = ("10.0.0.1", "10.0.0.2", "10.0.0.3");
-        for (strangers, seats, bytes) in [
+        for (strangers, slots, bytes) in [
             (&[][..], None, None),
             (&[(a, 0)], Some(1), None),
             (&[(a, 1), (a, 9), (a, 1)], Some(1), Some(1)),
@@ -185,7 +185,7 @@ mod tests {
             (&[(a, 9), (b, 1), (c, 1), (b, 1)], Some(2), Some(1)),
             (&[(a, 0), (b, 3), (a, 5), (b, 3)], Some(1), Some(2)),
         ] {
-            assert_eq!((turn(strangers, false), turn(strangers, true)), (seats, bytes), "{strangers:?}");
+            assert_eq!((turn(strangers, false), turn(strangers, true)), (slots, bytes), "{strangers:?}");
         }
     }
 
@@ -205,19 +205,19 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
     }
 
-    async fn is_leaving(seat: &Seat) -> bool {
-        tokio::time::timeout(Duration::ZERO, seat.makes_room()).await.is_ok()
+    async fn is_leaving(slot: &Slot) -> bool {
+        tokio::time::timeout(Duration::ZERO, slot.makes_room()).await.is_ok()
     }
 
     #[test]
     fn the_bodies_of_strangers_are_bounded_together_and_those_of_others_are_not() {
         threads().block_on(async {
-            let seats = Arc::new(Seats::new(100));
+            let slots = Arc::new(Slots::new(100));
             let [many, more, few, ours] = [
-                seats.seat(ip("10.0.0.1")).await.expect("a seat"),
-                seats.seat(ip("10.0.0.1")).await.expect("a seat"),
-                seats.seat(ip("10.0.0.2")).await.expect("a seat"),
-                seats.seat(ip("10.0.0.1")).await.expect("a seat"),
+                slots.slot(ip("10.0.0.1")).await.expect("a slot"),
+                slots.slot(ip("10.0.0.1")).await.expect("a slot"),
+                slots.slot(ip("10.0.0.2")).await.expect("a slot"),
+                slots.slot(ip("10.0.0.1")).await.expect("a slot"),
             ];
             ours.holds(60);
             assert!(ours.is_verified());
@@ -237,31 +237,31 @@ mod tests {
             );
             more.holds(1);
             assert!(is_leaving(&few).await && !is_leaving(&more).await);
-            assert_eq!(seats.strangers().by_turn.len(), 1, "the one that is left");
+            assert_eq!(slots.strangers().by_turn.len(), 1, "the one that is left");
             drop(more);
-            assert_eq!(seats.strangers().by_turn.len(), 0);
+            assert_eq!(slots.strangers().by_turn.len(), 0);
         });
     }
 
     #[test]
     fn the_source_that_holds_most_seats_makes_room() {
         threads().block_on(async {
-            let seats = Arc::new(Seats::new(100));
-            let one = seats.seat(ip("10.0.0.2")).await.expect("a seat");
+            let slots = Arc::new(Slots::new(100));
+            let one = slots.slot(ip("10.0.0.2")).await.expect("a slot");
             let mut others = Vec::new();
             while others.len() + 1 < OPEN_MAX {
-                others.push(seats.seat(ip("10.0.0.1")).await.expect("a seat"));
+                others.push(slots.slot(ip("10.0.0.1")).await.expect("a slot"));
             }
             assert!(others[0].is_verified(), "it makes no room");
-            let next = seats.seat(ip("10.0.0.3"));
+            let next = slots.slot(ip("10.0.0.3"));
             let leaves = async {
                 others[1].makes_room().await;
                 others.remove(1);
             };
             let (next, ()) = tokio::join!(next, leaves);
-            let next = next.expect("a seat");
-            for seat in [&one, &others[0], &others[1], &next] {
-                assert!(!is_leaving(seat).await);
+            let next = next.expect("a slot");
+            for slot in [&one, &others[0], &others[1], &next] {
+                assert!(!is_leaving(slot).await);
             }
         });
     }

@@ -20,7 +20,7 @@ use vestibule_seam::{Done, Frame, status};
 
 /// How the plugin's process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SeatState {
+pub enum ProcessState {
     /// It runs.
     Running,
     /// It ended, for this reason, and is started again in a moment.
@@ -29,30 +29,30 @@ pub enum SeatState {
     Quarantined(String),
 }
 
-/// What ends a seat: where to say how many calls were left.
+/// What ends a supervisor: where to say how many calls were left.
 type Farewell = oneshot::Sender<u64>;
 
 /// The place of a plugin's process.
-pub struct Seat {
+pub struct Supervisor {
     spec: Spec,
     deadline: Duration,
     conn: Mutex<Option<Arc<Conn>>>,
-    state: Mutex<SeatState>,
+    state: Mutex<ProcessState>,
     late: Notify,
     late_in_a_row: AtomicU32,
     leave: Mutex<Option<oneshot::Sender<Farewell>>>,
     asked_to_leave: Mutex<Option<oneshot::Receiver<Farewell>>>,
 }
 
-impl Seat {
-    /// An empty seat. A plugin that answers nothing for `deadline` is ended.
-    pub fn new(spec: Spec, deadline: Duration) -> Seat {
+impl Supervisor {
+    /// A supervisor without a process. A plugin that answers nothing for `deadline` is ended.
+    pub fn new(spec: Spec, deadline: Duration) -> Supervisor {
         let (leave, asked_to_leave) = oneshot::channel();
-        Seat {
+        Supervisor {
             spec,
             deadline,
             conn: Mutex::default(),
-            state: Mutex::new(SeatState::Running),
+            state: Mutex::new(ProcessState::Running),
             late: Notify::new(),
             late_in_a_row: AtomicU32::new(0),
             leave: Mutex::new(Some(leave)),
@@ -71,7 +71,7 @@ impl Seat {
     }
 
     /// How its process is.
-    pub fn state(&self) -> SeatState {
+    pub fn state(&self) -> ProcessState {
         locked(&self.state).clone()
     }
 
@@ -136,7 +136,7 @@ impl Seat {
         left.await.unwrap_or(0)
     }
 
-    fn sits(&self, conn: Option<Arc<Conn>>, state: SeatState) {
+    fn set(&self, conn: Option<Arc<Conn>>, state: ProcessState) {
         self.late_in_a_row.store(0, Ordering::Relaxed);
         *locked(&self.conn) = conn;
         *locked(&self.state) = state;
@@ -147,20 +147,28 @@ impl Seat {
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:". Nothing is tried again.
-pub async fn supervise(plugins: &Arc<Plugins>, link: &Arc<Link>, seat: &Arc<Seat>) -> Result<(), String> {
-    let life = start(plugins, link, seat).await.map_err(StartError::sentence)?;
-    seat.sits(Some(life.conn.clone()), SeatState::Running);
-    tokio::spawn(keep(plugins.clone(), link.clone(), seat.clone(), life));
+pub async fn supervise(
+    plugins: &Arc<Plugins>,
+    link: &Arc<Link>,
+    supervisor: &Arc<Supervisor>,
+) -> Result<(), String> {
+    let life = start(plugins, link, supervisor).await.map_err(StartError::sentence)?;
+    supervisor.set(Some(life.conn.clone()), ProcessState::Running);
+    tokio::spawn(keep(plugins.clone(), link.clone(), supervisor.clone(), life));
     Ok(())
 }
 
-async fn start(plugins: &Arc<Plugins>, link: &Arc<Link>, seat: &Seat) -> Result<Life, StartError> {
-    Life::start(&plugins.program, &seat.spec, Arc::new(Port::new(plugins, link))).await
+async fn start(
+    plugins: &Arc<Plugins>,
+    link: &Arc<Link>,
+    supervisor: &Supervisor,
+) -> Result<Life, StartError> {
+    Life::start(&plugins.program, &supervisor.spec, Arc::new(Port::new(plugins, link))).await
 }
 
 /// One process after another, until the plugin is taken out.
-async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, seat: Arc<Seat>, first: Life) {
-    let Some(mut leave) = locked(&seat.asked_to_leave).take() else { return };
+async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, supervisor: Arc<Supervisor>, first: Life) {
+    let Some(mut leave) = locked(&supervisor.asked_to_leave).take() else { return };
     let (born, mut ends, mut now) = (Instant::now(), Vec::new(), Ok(first));
     let plugin = &link.manifest.name;
     loop {
@@ -170,8 +178,8 @@ async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, seat: Arc<Seat>, first: Li
                 let (conn, pid) = (life.conn.clone(), life.pid());
                 let why = tokio::select! {
                     why = life.ended() => why,
-                    why = health::watch(plugin, &seat, &conn, pid) => why,
-                    farewell = &mut leave => return farewell_to(&seat, Some(life), farewell.ok()).await,
+                    why = health::watch(plugin, &supervisor, &conn, pid) => why,
+                    farewell = &mut leave => return farewell_to(&supervisor, Some(life), farewell.ok()).await,
                 };
                 (Some(life), why)
             }
@@ -181,7 +189,7 @@ async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, seat: Arc<Seat>, first: Li
         // First nobody new is let in, then those who wait hear of it.
         match next {
             Next::Again(wait) => {
-                seat.sits(None, SeatState::Restarting(why.clone()));
+                supervisor.set(None, ProcessState::Restarting(why.clone()));
                 accounts::pause(&link, AccountState::Waiting(format!("the plugin's process ended: {why}")));
                 let ms = wait.as_millis();
                 tracing::warn!(plugin, %why, wait_ms = ms, "the plugin's process ended; it is started again");
@@ -189,7 +197,7 @@ async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, seat: Arc<Seat>, first: Li
             Next::Quarantine => {
                 let remedy = format!("once that is mended, run `vestibule plugin reload {plugin}`");
                 let reason = format!("quarantined, its process ended too often: {why}; {remedy}");
-                seat.sits(None, SeatState::Quarantined(reason.clone()));
+                supervisor.set(None, ProcessState::Quarantined(reason.clone()));
                 accounts::pause(&link, AccountState::Broken(reason));
                 tracing::error!(plugin, %why, "the plugin is quarantined, its process ended too often; {remedy}");
             }
@@ -200,11 +208,11 @@ async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, seat: Arc<Seat>, first: Li
             Next::Quarantine => Some((&mut leave).await),
         };
         if let Some(farewell) = farewell {
-            return farewell_to(&seat, None, farewell.ok()).await;
+            return farewell_to(&supervisor, None, farewell.ok()).await;
         }
-        now = start(&plugins, &link, &seat).await.map_err(StartError::into_words);
+        now = start(&plugins, &link, &supervisor).await.map_err(StartError::into_words);
         if let Ok(life) = &now {
-            seat.sits(Some(life.conn.clone()), SeatState::Running);
+            supervisor.set(Some(life.conn.clone()), ProcessState::Running);
             tracing::info!(plugin, "the plugin's process runs again");
             start_accounts(&plugins, &link);
         }
@@ -212,13 +220,13 @@ async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, seat: Arc<Seat>, first: Li
 }
 
 /// The plugin is taken out: its process ends, and nothing of it stays.
-async fn farewell_to(seat: &Seat, life: Option<Life>, farewell: Option<Farewell>) {
+async fn farewell_to(supervisor: &Supervisor, life: Option<Life>, farewell: Option<Farewell>) {
     let left = match life {
         Some(mut life) => life.shutdown(SHUTDOWN_TIME).await,
         None => 0,
     };
-    seat.sits(None, SeatState::Restarting("it was taken out".to_owned()));
-    let _ = std::fs::remove_file(&seat.spec.file);
+    supervisor.set(None, ProcessState::Restarting("it was taken out".to_owned()));
+    let _ = std::fs::remove_file(&supervisor.spec.file);
     if let Some(farewell) = farewell {
         let _ = farewell.send(left);
     }

@@ -1,4 +1,4 @@
-//! The reader's doorbell: it rings when the runner may have committed.
+//! The reader's watch: it wakes when the runner may have committed.
 
 use inotify::{Inotify, WatchMask};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -14,18 +14,18 @@ const LOOKS: Duration = Duration::from_millis(100);
 
 /// A watch on `out/`, or none: a user has only so many instances and watches of inotify, and one program
 /// of the user's can hold them all.
-pub struct Doorbell(Option<Inotify>);
+pub struct CommitWatch(Option<Inotify>);
 
-impl Doorbell {
-    /// Watches `out/`. Where the kernel gives no watch, the bell never rings, and it stays so for the life
+impl CommitWatch {
+    /// Watches `out/`. Where the kernel gives no watch, it never wakes, and that stays so for the life
     /// of this reader: behind its shut door it could not make another.
-    pub fn open(out: &Path) -> Doorbell {
+    pub fn open(out: &Path) -> CommitWatch {
         let watch = || -> Result<Inotify> {
             let inotify = Inotify::init()?;
             inotify.watches().add(out, WatchMask::DELETE)?;
             Ok(inotify)
         };
-        Doorbell(watch().ok())
+        CommitWatch(watch().ok())
     }
 
     /// How long to wait for it at most, before the file is looked at all the same.
@@ -33,7 +33,7 @@ impl Doorbell {
         if self.0.is_some() { SAFETY_NET } else { LOOKS }
     }
 
-    /// What is readable when it rings.
+    /// What is readable when it wakes.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.0.as_ref().map(AsFd::as_fd)
     }
@@ -66,14 +66,14 @@ mod tests {
     #[test]
     fn without_a_watch_the_file_is_looked_at_more_often() {
         let folder = tempfile::tempdir().unwrap();
-        let mut bell = Doorbell::open(folder.path());
-        assert_eq!(bell.patience(), SAFETY_NET);
-        for (name, rings) in [("other", false), (SessionDir::outbound_journal_name(), true)] {
+        let mut watch = CommitWatch::open(folder.path());
+        assert_eq!(watch.patience(), SAFETY_NET);
+        for (name, seen) in [("other", false), (SessionDir::outbound_journal_name(), true)] {
             std::fs::write(folder.path().join(name), "").unwrap();
             std::fs::remove_file(folder.path().join(name)).unwrap();
-            assert_eq!(bell.commits_seen().unwrap(), rings, "{name}");
+            assert_eq!(watch.commits_seen().unwrap(), seen, "{name}");
         }
-        let mut deaf = Doorbell::open(&folder.path().join("nothing"));
+        let mut deaf = CommitWatch::open(&folder.path().join("nothing"));
         assert_eq!(deaf.patience(), LOOKS);
         assert!(deaf.fd().is_none() && !deaf.commits_seen().unwrap());
     }
