@@ -82,7 +82,7 @@ const WORDS: [(&str, &str, &str, &str); 16] = [
     ("KeyType", "frames.json", "description", "type"),
     ("PluginKind", "manifests.json", "", "kind"),
     ("Capability", "manifests.json", "", "capabilities"),
-    ("Station", "manifests.json", "", "stations"),
+    ("Hook", "manifests.json", "", "stations"),
     ("OnFailure", "manifests.json", "", "on_failure"),
     ("WebhookScheme", "manifests.json", "", "webhook"),
     ("Handover", "manifests.json", "", "handover"),

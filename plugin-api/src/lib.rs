@@ -51,7 +51,7 @@ pub use message::{
     ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp,
 };
 pub use module::{
-    Action, Agent, Asking, AskingOption, EFFECTS_MAX, Effect, Forwarded, OnFailure, REASON_BYTES_MAX,
+    Action, Agent, Asking, AskingOption, EFFECTS_MAX, Effect, Forwarded, Hook, OnFailure, REASON_BYTES_MAX,
     Reviewed, Screened, SessionRef, Station, Tick, Verdict,
 };
 pub use question::{Answered, Choice, Offer, TOKEN_BYTES_MAX};

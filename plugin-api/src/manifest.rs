@@ -1,7 +1,7 @@
 //! Who a plugin is and what it can do: static facts, readable in the file before it is opened.
 
 use crate::HmacScheme;
-use crate::module::{OnFailure, Station};
+use crate::module::{Hook, OnFailure};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 pub enum PluginKind {
     /// An adapter for a chat platform.
     Channel,
-    /// What listens at stations of the runtime.
+    /// What listens at hooks of the runtime.
     Module,
     /// A kind of a newer vocabulary.
     #[serde(other)]
@@ -104,13 +104,13 @@ pub struct Manifest {
     /// The platform it speaks, for a channel; a module has none.
     #[serde(default)]
     pub channel_type: String,
-    /// Where a module is asked.
-    #[serde(default)]
-    pub stations: Vec<Station>,
-    /// The actions that a module takes at the station `action`.
+    /// Where a module is asked: `stations` in the JSON, the word of the first versions.
+    #[serde(default, rename = "stations", alias = "hooks")]
+    pub hooks: Vec<Hook>,
+    /// The actions that a module takes at the hook `action`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<String>,
-    /// How often a module is asked at the station `tick`, in seconds.
+    /// How often a module is asked at the hook `tick`, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tick_seconds: Option<u32>,
     /// What happens to a message when a module that screens or reviews it fails.
@@ -149,14 +149,14 @@ fn closed() -> OnFailure {
 }
 
 impl Manifest {
-    /// Whether it is a module that listens at this station.
-    pub fn listens(&self, station: Station) -> bool {
-        self.kind == PluginKind::Module && self.stations.contains(&station)
+    /// Whether it is a module that listens at this hook.
+    pub fn listens(&self, hook: Hook) -> bool {
+        self.kind == PluginKind::Module && self.hooks.contains(&hook)
     }
 
     /// Whether it is the module that takes this action.
     pub fn takes(&self, action: &str) -> bool {
-        self.listens(Station::Action) && self.actions.iter().any(|one| one == action)
+        self.listens(Hook::Action) && self.actions.iter().any(|one| one == action)
     }
 
     /// How often it is asked at `tick`: a minute, unless it says something else.
@@ -201,8 +201,8 @@ impl Manifest {
                     manifest.channel_type
                 ));
             }
-            PluginKind::Module if manifest.listens(Station::Action) == manifest.actions.is_empty() => {
-                return Err("the station `action` and the list `actions` go together".to_owned());
+            PluginKind::Module if manifest.listens(Hook::Action) == manifest.actions.is_empty() => {
+                return Err("the hook `action` and the list `actions` go together".to_owned());
             }
             _ => {}
         }

@@ -12,10 +12,13 @@ pub const REASON_BYTES_MAX: usize = 1024;
 /// The most effects one answer may hold.
 pub const EFFECTS_MAX: usize = 8;
 
-/// Where a module is asked. One that lists no station is never called.
+/// The word of the first versions for [`Hook`].
+pub type Station = Hook;
+
+/// Where a module is asked. One that lists no hook is never called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Station {
+pub enum Hook {
     /// An agent writes to another agent. One module takes them all.
     Forward,
     /// A message has come in, and nothing is decided yet.
@@ -26,7 +29,7 @@ pub enum Station {
     Action,
     /// Some time has passed.
     Tick,
-    /// A station of a newer vocabulary: this runtime never asks there.
+    /// A hook of a newer vocabulary: this runtime never asks there.
     #[serde(other)]
     Unknown,
 }
@@ -285,7 +288,7 @@ impl Verdict {
     }
 }
 
-/// What a module asks the runtime to do. The runtime checks each against its station.
+/// What a module asks the runtime to do. The runtime checks each against its hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {

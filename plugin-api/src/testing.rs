@@ -1,5 +1,5 @@
 //! A runtime for tests: it writes down what a plugin says and answers as it is told, so that `start`,
-//! `deliver`, `webhook` and a module's stations are tested without a running Vestibule.
+//! `deliver`, `webhook` and a module's hooks are tested without a running Vestibule.
 //!
 //! ```ignore
 //! let runtime = ScriptedRuntime::new();

@@ -95,7 +95,7 @@ export_module! {
     module: SieveModule,
     name: "sieve",
     description: "No forbidden word comes in, no key goes out",
-    stations: ["screen", "review"],
+    hooks: ["screen", "review"],
     on_failure: "closed",
 }
 

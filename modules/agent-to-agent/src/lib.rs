@@ -63,7 +63,7 @@ export_module! {
     module: AgentToAgent,
     name: "agent-to-agent",
     description: "Agents write to each other",
-    stations: ["forward"],
+    hooks: ["forward"],
 }
 
 #[cfg(test)]

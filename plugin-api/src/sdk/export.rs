@@ -54,12 +54,12 @@ macro_rules! export_channel {
 ///     module: Polite,
 ///     name: "polite",
 ///     description: "Lets no rude word in",
-///     stations: ["screen"],
+///     hooks: ["screen"],
 ///     on_failure: "closed",
 /// }
 /// ```
 ///
-/// `module`, `name`, `description` and `stations` are required. With the station `action` come
+/// `module`, `name`, `description` and `hooks` are required. With the hook `action` come
 /// `actions: ["roll"]`, those it takes; with `tick` may come `tick_seconds: 60`. `on_failure` is `open` or `closed` (the
 /// default): what becomes of a message when the module fails at `screen` or `review`.
 #[macro_export]
@@ -68,7 +68,7 @@ macro_rules! export_module {
         module: $module:ty,
         name: $name:literal,
         description: $description:literal,
-        stations: [$($station:literal),* $(,)?]
+        hooks: [$($hook:literal),* $(,)?]
         $(, actions: [$($action:literal),* $(,)?])?
         $(, tick_seconds: $tick_seconds:literal)?
         $(, on_failure: $on_failure:literal)?
@@ -79,12 +79,21 @@ macro_rules! export_module {
         $crate::__export_plugin! {
             OfModule, $module, $name, [$($($secret),*)?],
             .raw(",\"kind\":\"module\",\"description\":").string($description)
-            .raw(",\"stations\":").strings(&[$($station),*])
+            .raw(",\"stations\":").strings(&[$($hook),*])
             $(.raw(",\"actions\":").strings(&[$($action),*]))?
             $(.raw(concat!(",\"tick_seconds\":", stringify!($tick_seconds))))?
             $(.raw(",\"on_failure\":").string($on_failure))?
             $(.raw(",\"handover\":").string($handover))?
         }
+    };
+    // The word of the first versions for `hooks`.
+    (
+        module: $module:ty,
+        name: $name:literal,
+        description: $description:literal,
+        stations: $hooks:tt $($rest:tt)*
+    ) => {
+        $crate::export_module! { module: $module, name: $name, description: $description, hooks: $hooks $($rest)* }
     };
 }
 

@@ -5,10 +5,10 @@ use crate::{Action, Effect, Forwarded, PluginError, Result, Reviewed, Screened, 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
-/// A plugin that is no channel. It is asked at the stations that its manifest lists, and answers with
+/// A plugin that is no channel. It is asked at the hooks that its manifest lists, and answers with
 /// effects or a verdict: data, which the runtime checks and performs. It is never called back.
 ///
-/// A station may be asked twice about one message (a crash, a retry): answer the same, and keep nothing
+/// A hook may be asked twice about one message (a crash, a retry): answer the same, and keep nothing
 /// that counts calls. A panic is caught and ends that call only.
 #[async_trait]
 pub trait Module: Send + Sync + Sized + 'static {

@@ -314,7 +314,7 @@ fn plugin(link: &Link) -> Value {
         "name": link.manifest.name,
         "version": link.manifest.version,
         "kind": link.manifest.kind,
-        "stations": link.manifest.stations,
+        "stations": link.manifest.hooks,
         "channel": link.manifest.channel_type,
         "api": link.manifest.api,
         "tier": link.tier.word(),

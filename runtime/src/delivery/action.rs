@@ -1,7 +1,7 @@
 //! What an agent asks for that is no message: the module that lists the action is asked outside every
 //! transaction, and what it answers is performed in the one that settles the delivery.
 
-use super::effects::{self, Answer, Hook};
+use super::effects::{self, Answer, EffectsHook};
 use super::lane::give_up;
 use super::note;
 use crate::agents;
@@ -28,7 +28,7 @@ pub async fn ask(
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.ok_or_else(|| CallError::Plugin(PluginError::refused("its session is gone")))?;
     let hops = facts.hops;
-    let effects = effects::read(Hook::Action, link.action(facts).await?);
+    let effects = effects::read(EffectsHook::Action, link.action(facts).await?);
     Ok(Answer { effects: effects.map_err(|why| note::wrong_answer(link, "action", &why))?, hops })
 }
 
@@ -117,7 +117,7 @@ mod tests {
             let asked = facts(&db, &delivery).expect("it is read").expect("its session is there");
             assert_eq!((asked.name.as_str(), asked.agent.name.as_str(), asked.hops), ("roll", "ann", 2));
             assert_eq!(asked.content["sides"], 6);
-            let effects = effects::read(Hook::Action, effects).expect("a good answer");
+            let effects = effects::read(EffectsHook::Action, effects).expect("a good answer");
             let answer = Answer { effects, hops: asked.hops };
             let touched = perform(&db, &delivery, &answer, 0, Timestamp(6)).expect("it is performed");
             assert_eq!(touched, vec!["s"; usize::from(notes > 0)]);

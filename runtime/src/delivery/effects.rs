@@ -5,7 +5,7 @@ use vestibule_plugin_api::{EFFECTS_MAX, Effect, TEXT_BYTES_MAX};
 
 /// Where a module was asked, and answers with effects.
 #[derive(Debug, Clone, Copy)]
-pub enum Hook<'a> {
+pub enum EffectsHook<'a> {
     /// About a message between agents: one `post` or one `refuse`, and notes.
     Forward,
     /// About what an agent wants done: notes, and one `refuse`.
@@ -52,28 +52,28 @@ pub struct Answer {
 ///
 /// # Errors
 /// It has an effect that this hook does not have, or more than one may have. Then none of them is performed.
-pub fn read(hook: Hook, effects: Vec<Effect>) -> Result<Effects, String> {
+pub fn read(hook: EffectsHook, effects: Vec<Effect>) -> Result<Effects, String> {
     if effects.len() > EFFECTS_MAX {
         return Err(format!("it asks for {} effects, the limit is {EFFECTS_MAX}", effects.len()));
     }
     let mut read = Effects::default();
     for effect in effects {
         match (hook, effect) {
-            (Hook::Forward, Effect::Post { .. } | Effect::Refuse { .. })
-            | (Hook::Action, Effect::Refuse { .. })
+            (EffectsHook::Forward, Effect::Post { .. } | Effect::Refuse { .. })
+            | (EffectsHook::Action, Effect::Refuse { .. })
                 if read.has_outcome() =>
             {
                 return Err(hook.twice());
             }
-            (Hook::Forward, Effect::Post { session, text }) => {
+            (EffectsHook::Forward, Effect::Post { session, text }) => {
                 read.post = Some(Post { session, text: checked(text)? });
             }
-            (Hook::Forward | Hook::Action, Effect::Refuse { reason }) => {
+            (EffectsHook::Forward | EffectsHook::Action, Effect::Refuse { reason }) => {
                 read.refusal = Some(bounded(&reason))
             }
-            (Hook::Forward, Effect::Note { text }) => read.notes.push(bounded(&checked(text)?)),
-            (Hook::Action, Effect::Note { text }) => read.notes.push(checked(text)?),
-            (Hook::Tick { granted }, Effect::Tell { agent, text }) => {
+            (EffectsHook::Forward, Effect::Note { text }) => read.notes.push(bounded(&checked(text)?)),
+            (EffectsHook::Action, Effect::Note { text }) => read.notes.push(checked(text)?),
+            (EffectsHook::Tick { granted }, Effect::Tell { agent, text }) => {
                 if granted.is_some_and(|granted| !granted.contains(&agent)) {
                     return Err(not_granted(&agent));
                 }
@@ -82,14 +82,14 @@ pub fn read(hook: Hook, effects: Vec<Effect>) -> Result<Effects, String> {
             _ => return Err(hook.others()),
         }
     }
-    if matches!(hook, Hook::Forward) && !read.has_outcome() {
+    if matches!(hook, EffectsHook::Forward) && !read.has_outcome() {
         return Err("neither `post` nor `refuse`".to_owned());
     }
     Ok(read)
 }
 
 /// Why the runtime would refuse such an answer, if it would.
-pub fn fault(hook: Hook, effects: Vec<Effect>) -> Option<String> {
+pub fn fault(hook: EffectsHook, effects: Vec<Effect>) -> Option<String> {
     read(hook, effects).err()
 }
 
@@ -99,20 +99,20 @@ impl Effects {
     }
 }
 
-impl Hook<'_> {
+impl EffectsHook<'_> {
     fn others(self) -> String {
         let allowed = match self {
-            Hook::Forward => "is none of `post`, `refuse` and `note`",
-            Hook::Action => "is neither `note` nor `refuse`",
-            Hook::Tick { .. } => "is not `tell`",
+            EffectsHook::Forward => "is none of `post`, `refuse` and `note`",
+            EffectsHook::Action => "is neither `note` nor `refuse`",
+            EffectsHook::Tick { .. } => "is not `tell`",
         };
         format!("an effect that {allowed}")
     }
 
     fn twice(self) -> String {
         match self {
-            Hook::Forward => "more than one `post` or `refuse`".to_owned(),
-            Hook::Action | Hook::Tick { .. } => "more than one `refuse`".to_owned(),
+            EffectsHook::Forward => "more than one `post` or `refuse`".to_owned(),
+            EffectsHook::Action | EffectsHook::Tick { .. } => "more than one `refuse`".to_owned(),
         }
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     /// In words: what is wrong, or what the module wants.
-    fn told(hook: Hook, effects: &[Effect]) -> String {
+    fn told(hook: EffectsHook, effects: &[Effect]) -> String {
         match read(hook, effects.to_vec()) {
             Err(why) => {
                 assert_eq!(fault(hook, effects.to_vec()), Some(why.clone()));
@@ -161,36 +161,36 @@ mod tests {
         let tell = |agent: &str| Effect::Tell { agent: agent.into(), text: "x".into() };
         let long = |bytes| "x".repeat(bytes);
         let granted = ["a".to_owned()];
-        let (a, any) = (Hook::Tick { granted: Some(&granted) }, Hook::Tick { granted: None });
+        let (a, any) = (EffectsHook::Tick { granted: Some(&granted) }, EffectsHook::Tick { granted: None });
         for (hook, effects, want) in [
-            (Hook::Forward, vec![post()], "post notes=0 told=0"),
-            (Hook::Forward, vec![note(), post(), note()], "post notes=2 told=0"),
-            (Hook::Forward, vec![refuse(), note()], "refuse no more notes=1 told=0"),
-            (Hook::Forward, vec![], "wrong: neither `post` nor `refuse`"),
-            (Hook::Forward, vec![note()], "wrong: neither `post` nor `refuse`"),
-            (Hook::Forward, vec![post(), refuse()], "wrong: more than one `post` or `refuse`"),
-            (Hook::Forward, vec![post(), post()], "wrong: more than one `post` or `refuse`"),
+            (EffectsHook::Forward, vec![post()], "post notes=0 told=0"),
+            (EffectsHook::Forward, vec![note(), post(), note()], "post notes=2 told=0"),
+            (EffectsHook::Forward, vec![refuse(), note()], "refuse no more notes=1 told=0"),
+            (EffectsHook::Forward, vec![], "wrong: neither `post` nor `refuse`"),
+            (EffectsHook::Forward, vec![note()], "wrong: neither `post` nor `refuse`"),
+            (EffectsHook::Forward, vec![post(), refuse()], "wrong: more than one `post` or `refuse`"),
+            (EffectsHook::Forward, vec![post(), post()], "wrong: more than one `post` or `refuse`"),
             (
-                Hook::Forward,
+                EffectsHook::Forward,
                 vec![Effect::Post { session: None, text: long(TEXT_BYTES_MAX) }],
                 "post notes=0 told=0",
             ),
-            (Hook::Forward, vec![post(), Effect::Unknown], "wrong: an effect that is none of"),
-            (Hook::Forward, vec![post(), tell("a")], "wrong: an effect that is none of"),
-            (Hook::Forward, vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9 effects"),
+            (EffectsHook::Forward, vec![post(), Effect::Unknown], "wrong: an effect that is none of"),
+            (EffectsHook::Forward, vec![post(), tell("a")], "wrong: an effect that is none of"),
+            (EffectsHook::Forward, vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9 effects"),
             (
-                Hook::Forward,
+                EffectsHook::Forward,
                 vec![Effect::Note { text: long(TEXT_BYTES_MAX + 1) }],
                 "wrong: a text has 1048577 bytes",
             ),
-            (Hook::Action, vec![], "done notes=0 told=0"),
-            (Hook::Action, vec![note(), note()], "done notes=2 told=0"),
-            (Hook::Action, vec![note(), refuse()], "refuse no more notes=1 told=0"),
-            (Hook::Action, vec![refuse(), refuse()], "wrong: more than one `refuse`"),
-            (Hook::Action, vec![post()], "wrong: an effect that is neither"),
-            (Hook::Action, vec![tell("a")], "wrong: an effect that is neither"),
-            (Hook::Action, vec![Effect::Unknown], "wrong: an effect that is neither"),
-            (Hook::Action, vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9"),
+            (EffectsHook::Action, vec![], "done notes=0 told=0"),
+            (EffectsHook::Action, vec![note(), note()], "done notes=2 told=0"),
+            (EffectsHook::Action, vec![note(), refuse()], "refuse no more notes=1 told=0"),
+            (EffectsHook::Action, vec![refuse(), refuse()], "wrong: more than one `refuse`"),
+            (EffectsHook::Action, vec![post()], "wrong: an effect that is neither"),
+            (EffectsHook::Action, vec![tell("a")], "wrong: an effect that is neither"),
+            (EffectsHook::Action, vec![Effect::Unknown], "wrong: an effect that is neither"),
+            (EffectsHook::Action, vec![note(); EFFECTS_MAX + 1], "wrong: it asks for 9"),
             (a, vec![], "done notes=0 told=0"),
             (a, vec![tell("a"), tell("a")], "done notes=0 told=2"),
             (a, vec![tell("a"), tell("b")], "wrong: it tells the agent `b` something, and `agents`"),

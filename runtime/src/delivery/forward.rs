@@ -2,7 +2,7 @@
 //! answers is checked, and performed in the one that settles the delivery.
 
 use super::decide::text_of;
-use super::effects::{self, Answer, Hook, Post};
+use super::effects::{self, Answer, EffectsHook, Post};
 use super::lane::give_up;
 use super::note;
 use crate::agents;
@@ -31,7 +31,7 @@ pub async fn ask(
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.map_err(|why| CallError::Plugin(PluginError::refused(why)))?;
     let hops = facts.hops;
-    let effects = effects::read(Hook::Forward, link.forward(facts).await?);
+    let effects = effects::read(EffectsHook::Forward, link.forward(facts).await?);
     Ok(Answer { effects: effects.map_err(|why| note::wrong_answer(link, "forward", &why))?, hops })
 }
 
@@ -223,7 +223,7 @@ mod tests {
                 look_up: false,
             };
             let post = Effect::Post { session: session.map(str::to_owned), text: "hi".into() };
-            let effects = effects::read(Hook::Forward, vec![post]).expect("a good answer");
+            let effects = effects::read(EffectsHook::Forward, vec![post]).expect("a good answer");
             let answer = Answer { effects, hops: 0 };
             db.execute_batch(meanwhile).expect("it is SQL");
             let touched = perform(&db, &delivery, &answer, 0, Timestamp(1)).expect("it is performed");

@@ -24,7 +24,7 @@ mod snapshot;
 mod tick;
 
 pub use died::{Died, run_died};
-pub use effects::{Hook, fault as effects_fault};
+pub use effects::{EffectsHook, fault as effects_fault};
 pub use lane::give_up_parked;
 pub use operator::{drop_one, replay};
 
@@ -41,7 +41,7 @@ use note::Undelivered;
 use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
-use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, PluginKind, Station};
+use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, Hook, PluginKind};
 use vestibule_session::{Ack, MessageOut};
 
 /// What became of what a keeper handed over.
@@ -186,13 +186,13 @@ pub fn go_on(context: &Arc<Context>, addresses: Vec<Address>) {
 /// # Errors
 /// The central database failed.
 pub async fn account_is_live(context: &Arc<Context>, link: &Arc<Link>, account: String) -> Result<()> {
-    if link.manifest.listens(Station::Tick) {
+    if link.manifest.listens(Hook::Tick) {
         tokio::spawn(tick::serve(context.clone(), link.clone()));
     }
     let channels = match link.manifest.kind {
         PluginKind::Module => {
-            let at = [(Station::Forward, AGENT), (Station::Action, ACTION)];
-            let at = at.into_iter().filter(|(station, _)| link.manifest.listens(*station));
+            let at = [(Hook::Forward, AGENT), (Hook::Action, ACTION)];
+            let at = at.into_iter().filter(|(hook, _)| link.manifest.listens(*hook));
             at.map(|(_, channel)| channel.to_owned()).collect()
         }
         PluginKind::Channel | PluginKind::Unknown => vec![link.manifest.channel_type.clone()],

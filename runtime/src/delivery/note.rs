@@ -21,13 +21,11 @@ const TOLD_MAX: usize = 5;
 /// How much of a message is quoted, in characters.
 const QUOTED_CHARS_MAX: usize = 60;
 
-/// A module's answer has effects that its station does not have: it is refused whole, and reported.
-pub fn wrong_answer(link: &Link, station: &str, why: &str) -> CallError {
+/// A module's answer has effects that its hook does not have: it is refused whole, and reported.
+pub fn wrong_answer(link: &Link, hook: &str, why: &str) -> CallError {
     let module = &link.manifest.name;
-    tracing::error!(module, station, %why, "a module's answer was refused");
-    CallError::Plugin(PluginError::refused(format!(
-        "the module {module} answered `{station}` wrongly: {why}"
-    )))
+    tracing::error!(module, hook, %why, "a module's answer was refused");
+    CallError::Plugin(PluginError::refused(format!("the module {module} answered `{hook}` wrongly: {why}")))
 }
 
 /// A row for a session's agent from nobody. What it answers goes to the session's chat, if it has one.

@@ -10,7 +10,7 @@ use crate::plugins::{self, CallError, Said};
 use crate::questions::Asked;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use vestibule_plugin_api::{Asking, AskingOption, PluginError, Reviewed, Station};
+use vestibule_plugin_api::{Asking, AskingOption, Hook, PluginError, Reviewed};
 
 /// The delivery with the text that the modules want; `None` when it stays as it is. The record keeps what
 /// the agent wrote, and every attempt asks anew.
@@ -18,7 +18,7 @@ use vestibule_plugin_api::{Asking, AskingOption, PluginError, Reviewed, Station}
 /// # Errors
 /// A module refused it, or failed and lets nothing pass then.
 pub async fn reviewed(context: &Context, delivery: &Delivery) -> Result<Option<Delivery>, CallError> {
-    if context.plugins.registry.at(Station::Review).is_empty() {
+    if context.plugins.registry.at(Hook::Review).is_empty() {
         return Ok(None);
     }
     let refused = |why| CallError::Plugin(PluginError::refused(why));

@@ -1,7 +1,7 @@
 //! Modules that want to be asked from time to time. What one answers is performed in the commit that notes
 //! when it was asked: a tick is performed once, whenever the runtime ends.
 
-use super::effects::{self, Hook};
+use super::effects::{self, EffectsHook};
 use super::note;
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
@@ -65,7 +65,7 @@ async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), Cal
     let now = clock::now();
     let effects = link.tick(Tick { last, now }).await?;
     let granted = context.config.plugin(&link.manifest.name).agents;
-    let effects = effects::read(Hook::Tick { granted: Some(&granted) }, effects);
+    let effects = effects::read(EffectsHook::Tick { granted: Some(&granted) }, effects);
     let told = effects.map_err(|why| note::wrong_answer(link, "tick", &why))?.told;
     let (name, limit) = (link.manifest.name.clone(), context.attachments.limits().session_bytes);
     let write = move |db: &Connection| {

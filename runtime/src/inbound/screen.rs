@@ -7,7 +7,7 @@ use crate::messaging_groups::{self, MessagingGroup};
 use crate::plugins::{self, Said};
 use crate::questions;
 use vestibule_plugin_api::{
-    Address, Attachment, Choice, Conversation, InboundMessage, Screened, Sender, Station, Timestamp,
+    Address, Attachment, Choice, Conversation, Hook, InboundMessage, Screened, Sender, Timestamp,
 };
 
 /// What became of a message that the modules were asked about.
@@ -23,7 +23,7 @@ pub enum Screening {
 /// # Errors
 /// SQLite fails.
 pub async fn message(context: &Context, mut arrival: Arrival) -> Result<Screening> {
-    if context.plugins.registry.at(Station::Screen).is_empty() {
+    if context.plugins.registry.at(Hook::Screen).is_empty() {
         return Ok(Screening::Passed(arrival));
     }
     let title = chat_at(context, &arrival.address).await?.and_then(|chat| chat.title);
@@ -85,7 +85,7 @@ pub async fn choice(
     choice: &Choice,
     now: Timestamp,
 ) -> Result<Option<String>> {
-    if context.plugins.registry.at(Station::Screen).is_empty() {
+    if context.plugins.registry.at(Hook::Screen).is_empty() {
         return Ok(None);
     }
     let token = choice.token.clone();
@@ -114,7 +114,7 @@ pub async fn title(
     said: &Conversation,
     now: Timestamp,
 ) -> std::result::Result<Option<String>, String> {
-    let Some(name) = said.name.clone().filter(|_| !context.plugins.registry.at(Station::Screen).is_empty())
+    let Some(name) = said.name.clone().filter(|_| !context.plugins.registry.at(Hook::Screen).is_empty())
     else {
         return Ok(said.name.clone());
     };

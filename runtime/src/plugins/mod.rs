@@ -20,10 +20,10 @@ pub use file::pins::Pin;
 pub use file::trust::{trust, untrust};
 pub use harness::{Begun, Harness};
 pub use live::accounts::{AccountState, start_accounts, stop_all, without_plugin};
+pub use live::hooks::{Said, Words, bounded, read as read_verdict, review, screen};
 pub use live::link::{CallError, Link, Origin};
 pub use live::registry::{Registry, slot};
 pub use live::services::{Outcome, Services};
-pub use live::stations::{Said, Words, bounded, read as read_verdict, review, screen};
 pub use live::tier::Tier;
 pub use process::{ProcessState, host_main};
 

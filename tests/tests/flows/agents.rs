@@ -290,7 +290,7 @@ fn a_module_that_fails_open_lets_messages_pass() {
             assert_eq!(runtime.chat(text), text, "{tier}");
         }
         let log = runtime.log();
-        assert_eq!(log.matches("a module failed at its station").count(), 5, "{log}");
+        assert_eq!(log.matches("a module failed at its hook").count(), 5, "{log}");
         assert!(log.contains("goes_on=true"), "{log}");
         // What it does not fail at is refused as ever.
         let mut terminal = Terminal::connect(&runtime, false);

@@ -381,7 +381,7 @@ fn a_modules_bug_fails_the_check_that_is_there_for_it() {
         ("slices", "long text", "it panicked: "),
         ("adds", "long text", "the limit is 1048576"),
         ("first file", "files", "it panicked: index out of bounds"),
-        ("unlisted", "other stations", "add \"forward\" to its stations"),
+        ("unlisted", "other hooks", "add \"forward\" to its hooks"),
         ("keeps", "memory and descriptors", "it keeps something"),
         ("keeps files", "memory and descriptors", "it does not close them"),
         ("panic at the stop", "stop while busy", "it panicked: told to"),

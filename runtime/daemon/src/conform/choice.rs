@@ -27,7 +27,7 @@ const CHECKS: [&str; 37] = [
     "webhook",
     "another account",
     "delivery",
-    "other stations",
+    "other hooks",
     "what channels do",
     "many in flight",
     "withdrawn calls",

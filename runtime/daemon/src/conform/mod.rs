@@ -5,12 +5,12 @@
 mod account;
 mod choice;
 mod deliver;
+mod hooks;
 mod module;
 mod peer;
 mod report;
 mod schema;
 mod seam;
-mod stations;
 mod trial;
 mod work;
 
@@ -25,7 +25,7 @@ use vestibule_runtime::private::TemporaryFolder;
 
 /// How long a call may take.
 const DEADLINE_SECONDS: u64 = 30;
-/// How long a module may take at a station: as long as the runtime waits.
+/// How long a module may take at a hook: as long as the runtime waits.
 const MODULE_DEADLINE_SECONDS: u64 = 10;
 
 /// What `conform` is told.

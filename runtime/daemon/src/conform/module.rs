@@ -1,8 +1,8 @@
 //! What a module does when it is asked. An error of the vocabulary is a good answer; one that the runtime
 //! would refuse, a panic and a lost call never are.
 
+use super::hooks::{Question, ROWS, listed};
 use super::report::Outcome;
-use super::stations::{Question, ROWS, listed};
 use super::trial::{Said, Trial};
 use super::work::{ODD_TEXTS, long_text};
 use serde_json::{Value, json};
@@ -21,11 +21,11 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("odd text", async |trial| each(trial, &ODD_TEXTS).await).await;
     trial.check_live("unknown fields", unknown_fields).await;
     trial.check_live("files", files).await;
-    trial.check_live("other stations", other_stations).await;
+    trial.check_live("other hooks", other_hooks).await;
     trial.check_live("what channels do", of_channels).await;
 }
 
-/// Asks at every station it lists, each case; answers what it said there. Where one fails the others are
+/// Asks at every hook it lists, each case; answers what it said there. Where one fails the others are
 /// asked all the same, unless nobody is there any more.
 async fn all(
     trial: &Trial,
@@ -133,16 +133,16 @@ async fn files(trial: &Trial) -> Result<Outcome, String> {
 }
 
 /// One that it does not list is never asked: an answer there is a line that was forgotten.
-async fn other_stations(trial: &Trial) -> Result<Outcome, String> {
+async fn other_hooks(trial: &Trial) -> Result<Outcome, String> {
     let mut silent = Vec::new();
-    for row in ROWS.iter().filter(|row| !trial.manifest().listens(row.station)) {
+    for row in ROWS.iter().filter(|row| !trial.manifest().listens(row.hook)) {
         let request = row.question(trial, "msg-conform-other", "text");
         match trial.ask::<Value>(wire::frame(&request)).await {
             Said::Unsupported(_) => silent.push(row.verb),
             Said::Done(_) => {
                 return Err(format!(
                     "it answers `{0}` and does not list it, so the runtime never asks it there: add \"{0}\" to its \
-                     stations",
+                     hooks",
                     row.verb
                 ));
             }
@@ -156,7 +156,7 @@ async fn other_stations(trial: &Trial) -> Result<Outcome, String> {
         }
     }
     Ok(Outcome::Ok(match silent.len() {
-        0 => "it lists every station".into(),
+        0 => "it lists every hook".into(),
         _ => format!("it says `unsupported` to {}, which it does not list", silent.join(", ")),
     }))
 }

@@ -53,7 +53,7 @@ impl Report {
             plugin: json!({
                 "name": name, "version": version, "kind": manifest.kind, "channel": channel,
                 "api": manifest.api, "tier": tier, "capabilities": manifest.capabilities,
-                "stations": manifest.stations,
+                "stations": manifest.hooks,
             }),
             checks: vec![],
         }

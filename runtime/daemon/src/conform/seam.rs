@@ -5,7 +5,7 @@ use super::trial::{Said, Trial};
 use serde_json::Value;
 use vestibule_plugin_api::wire::{self, Request};
 use vestibule_plugin_api::{
-    API_LEVEL, Attachment, Blob, Capability, Manifest, OnFailure, PluginKind, Station, WebhookScheme,
+    API_LEVEL, Attachment, Blob, Capability, Hook, Manifest, OnFailure, PluginKind, WebhookScheme,
 };
 use vestibule_runtime::http::webhook_key;
 use vestibule_seam::Frame;
@@ -61,17 +61,17 @@ fn of_channel(manifest: &Manifest) -> Result<String, String> {
 }
 
 fn of_module(manifest: &Manifest) -> Result<String, String> {
-    if manifest.stations.is_empty() {
-        return Err("it lists no station, so it is never asked: name them in export_module!".into());
+    if manifest.hooks.is_empty() {
+        return Err("it lists no hook, so it is never asked: name them in export_module!".into());
     }
-    let unknown = manifest.stations.contains(&Station::Unknown);
+    let unknown = manifest.hooks.contains(&Hook::Unknown);
     if (unknown || manifest.on_failure == OnFailure::Unknown) && manifest.api == API_LEVEL {
         return Err(format!(
-            "one of its stations, or its on_failure, is no word of vocabulary {API_LEVEL}: look for a typo in \
+            "one of its hooks, or its on_failure, is no word of vocabulary {API_LEVEL}: look for a typo in \
              export_module!"
         ));
     }
-    Ok(format!("its stations are {}", words(&manifest.stations)))
+    Ok(format!("its hooks are {}", words(&manifest.hooks)))
 }
 
 /// How the vocabulary spells them.
@@ -145,8 +145,8 @@ mod tests {
             assert!(told.contains(want), "{more}: {told}");
         }
         for (more, want) in [
-            (r#","stations":["review","screen"]"#, "its stations are review, screen"),
-            ("", "it lists no station"),
+            (r#","stations":["review","screen"]"#, "its hooks are review, screen"),
+            ("", "it lists no hook"),
             (r#","stations":["screem"]"#, "look for a typo"),
             (r#","stations":["screen"],"on_failure":"opne""#, "look for a typo"),
         ] {

@@ -1,8 +1,8 @@
 //! What a plugin does all day, whatever its kind: a channel delivers, a module is asked. Much of it at once,
 //! withdrawn, and so often that what is kept shows.
 
+use super::hooks::Row;
 use super::report::Outcome;
-use super::stations::Row;
 use super::trial::{Said, Trial};
 use serde_json::Value;
 use vestibule_plugin_api::wire::{self, Request};
@@ -43,10 +43,10 @@ pub struct Working {
 }
 
 impl Trial {
-    /// Begins one piece: a delivery, or a question at one of the module's stations in turn.
+    /// Begins one piece: a delivery, or a question at one of the module's hooks in turn.
     pub fn begin_work(&self, name: &str, number: u32, text: &str) -> Working {
         let id = format!("msg-conform-{name}-{number}");
-        let rows: Vec<_> = super::stations::listed(self.manifest()).collect();
+        let rows: Vec<_> = super::hooks::listed(self.manifest()).collect();
         let row = rows.get(number as usize % rows.len().max(1)).copied();
         let request = match row {
             Some(row) => row.question(self, &id, text),

@@ -149,7 +149,7 @@ async fn listen(plugins: &Arc<Plugins>, link: &Link) -> Result<(), String> {
 }
 
 /// An account of a channel says that it has given up: it is ended, and started again with back-off. A module is asked
-/// all the same: what passes its stations would be refused meanwhile.
+/// all the same: what passes its hooks would be refused meanwhile.
 pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, reason: String) {
     if link.manifest.kind != PluginKind::Channel {
         return;

@@ -3,9 +3,9 @@
 pub(super) mod accounts;
 pub(super) mod condition;
 pub(super) mod handover;
+pub(super) mod hooks;
 pub(super) mod link;
 pub(super) mod port;
 pub(super) mod registry;
 pub(super) mod services;
-pub(super) mod stations;
 pub(super) mod tier;

@@ -1,4 +1,4 @@
-//! Who answers for which channel, who listens at which station, and which files were refused.
+//! Who answers for which channel, who listens at which hook, and which files were refused.
 
 use super::accounts::AccountState;
 use super::link::{Link, Origin};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use vestibule_plugin_api::{ACTION, AGENT, Address, Manifest, PluginKind, Station};
+use vestibule_plugin_api::{ACTION, AGENT, Address, Hook, Manifest, PluginKind};
 
 /// The live plugins.
 #[derive(Default)]
@@ -42,7 +42,7 @@ fn clash(one: &Manifest, other: &Manifest) -> Option<String> {
     if let Some(action) = one.actions.iter().find(|action| other.actions.contains(action)) {
         return Some(format!("the action `{}` is taken already by", action.escape_debug()));
     }
-    (one.listens(Station::Forward) && other.listens(Station::Forward))
+    (one.listens(Hook::Forward) && other.listens(Hook::Forward))
         .then(|| "messages between agents are taken already by".to_owned())
 }
 
@@ -65,11 +65,11 @@ impl Registry {
         if let Some(why) = self.taken(&link.manifest, None) {
             return Err(why);
         }
-        if link.manifest.stations.contains(&Station::Unknown) {
+        if link.manifest.hooks.contains(&Hook::Unknown) {
             let module = &link.manifest.name;
             tracing::warn!(
                 module,
-                "it listens at a station that this runtime does not have; nobody asks it there"
+                "it listens at a hook that this runtime does not have; nobody asks it there"
             );
         }
         locked(&self.links).insert(slot(&link.manifest), link.clone());
@@ -93,7 +93,7 @@ impl Registry {
         locked(&self.links).remove(&slot(&link.manifest))
     }
 
-    /// Takes a plugin's place: the other is out at once, and nothing passes a module's station unseen in
+    /// Takes a plugin's place: the other is out at once, and nothing passes a module's hook unseen in
     /// between.
     ///
     /// # Errors
@@ -108,15 +108,15 @@ impl Registry {
         Ok(())
     }
 
-    /// The modules that listen at a station, in the order of their names.
-    pub fn at(&self, station: Station) -> Vec<Arc<Link>> {
-        locked(&self.links).values().filter(|link| link.manifest.listens(station)).cloned().collect()
+    /// The modules that listen at a hook, in the order of their names.
+    pub fn at(&self, hook: Hook) -> Vec<Arc<Link>> {
+        locked(&self.links).values().filter(|link| link.manifest.listens(hook)).cloned().collect()
     }
 
     /// The plugin of a channel type; for `agent` the module that takes messages between agents.
     pub fn channel(&self, channel_type: &str) -> Option<Arc<Link>> {
         if channel_type == AGENT {
-            return self.at(Station::Forward).pop();
+            return self.at(Hook::Forward).pop();
         }
         locked(&self.links).get(channel_type).cloned()
     }
@@ -125,7 +125,7 @@ impl Registry {
     pub fn of(&self, address: &Address) -> Option<Arc<Link>> {
         if address.channel_type.as_str() == ACTION {
             let name = address.platform_id.as_str();
-            return self.at(Station::Action).into_iter().find(|link| link.manifest.takes(name));
+            return self.at(Hook::Action).into_iter().find(|link| link.manifest.takes(name));
         }
         self.channel(address.channel_type.as_str())
     }

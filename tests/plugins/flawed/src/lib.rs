@@ -76,5 +76,5 @@ export_module! {
     module: Flawed,
     name: "flawed",
     description: "Every bug a module can have",
-    stations: ["screen"],
+    stations: ["screen"], // the word of the first versions is read for ever
 }

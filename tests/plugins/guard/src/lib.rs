@@ -110,7 +110,7 @@ export_module! {
     module: Guard,
     name: "guard",
     description: "Refuses, replaces, fails",
-    stations: ["screen", "review", "forward", "action", "tick", "teleport"],
+    hooks: ["screen", "review", "forward", "action", "tick", "teleport"],
     actions: ["repeat", "deny", "wrong", "keep"],
     tick_seconds: 1,
     on_failure: "closed",

@@ -1,14 +1,14 @@
-//! The stations: what a module is asked at each, and what it may answer there. A new station is one more row.
+//! The hooks: what a module is asked at each, and what it may answer there. A new hook is one more row.
 
 use super::trial::{Said, Trial};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{Effects, Request};
 use vestibule_plugin_api::{
-    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Effect, Forwarded, Manifest, ReplyTo,
-    Reviewed, Screened, Sender, SessionRef, Station, Tick, Timestamp,
+    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Effect, Forwarded, Hook, Manifest,
+    ReplyTo, Reviewed, Screened, Sender, SessionRef, Tick, Timestamp,
 };
-use vestibule_runtime::delivery::{Hook, effects_fault};
+use vestibule_runtime::delivery::{EffectsHook, effects_fault};
 use vestibule_runtime::plugins;
 
 /// A session that no message may be posted to: the writer's own.
@@ -23,9 +23,9 @@ pub struct Question<'a> {
     pub files: &'a [String],
 }
 
-/// A station: how a module is asked there, and what it may answer.
+/// A hook: how a module is asked there, and what it may answer.
 pub struct Row {
-    pub station: Station,
+    pub hook: Hook,
     /// The verb, which is also the method of `Module`.
     pub verb: &'static str,
     /// All cases of one question; the first is the ordinary one.
@@ -36,16 +36,16 @@ pub struct Row {
 
 /// All that this program knows.
 pub const ROWS: [Row; 5] = [
-    Row { station: Station::Screen, verb: "screen", ask: screen, read: verdict },
-    Row { station: Station::Review, verb: "review", ask: review, read: verdict },
-    Row { station: Station::Forward, verb: "forward", ask: forward, read: forward_effects },
-    Row { station: Station::Action, verb: "action", ask: action, read: action_effects },
-    Row { station: Station::Tick, verb: "tick", ask: tick, read: tick_effects },
+    Row { hook: Hook::Screen, verb: "screen", ask: screen, read: verdict },
+    Row { hook: Hook::Review, verb: "review", ask: review, read: verdict },
+    Row { hook: Hook::Forward, verb: "forward", ask: forward, read: forward_effects },
+    Row { hook: Hook::Action, verb: "action", ask: action, read: action_effects },
+    Row { hook: Hook::Tick, verb: "tick", ask: tick, read: tick_effects },
 ];
 
-/// The stations that a manifest lists and this program knows.
+/// The hooks that a manifest lists and this program knows.
 pub fn listed(manifest: &Manifest) -> impl Iterator<Item = &'static Row> {
-    const { &ROWS }.iter().filter(|row| manifest.listens(row.station))
+    const { &ROWS }.iter().filter(|row| manifest.listens(row.hook))
 }
 
 impl Row {
@@ -68,8 +68,8 @@ impl Row {
         match said {
             Said::Done(answer) => self.read(answer),
             Said::Unsupported(_) => Err(format!(
-                "it lists this station and answers `unsupported`: write `async fn {}` of `Module`, or take it off \
-                 its stations",
+                "it lists this hook and answers `unsupported`: write `async fn {}` of `Module`, or take it off \
+                 its hooks",
                 self.verb
             )),
             said => said.words(),
@@ -240,18 +240,18 @@ fn verdict(answer: Value) -> Result<String, String> {
 }
 
 fn forward_effects(answer: Value) -> Result<String, String> {
-    effects(answer, Hook::Forward)
+    effects(answer, EffectsHook::Forward)
 }
 
 fn action_effects(answer: Value) -> Result<String, String> {
-    effects(answer, Hook::Action)
+    effects(answer, EffectsHook::Action)
 }
 
 fn tick_effects(answer: Value) -> Result<String, String> {
-    effects(answer, Hook::Tick { granted: None })
+    effects(answer, EffectsHook::Tick { granted: None })
 }
 
-fn effects(answer: Value, hook: Hook) -> Result<String, String> {
+fn effects(answer: Value, hook: EffectsHook) -> Result<String, String> {
     let Effects { effects } = read(answer)?;
     if let Some(why) = effects_fault(hook, effects.clone()) {
         return Err(why);
@@ -263,7 +263,7 @@ fn effects(answer: Value, hook: Hook) -> Result<String, String> {
     Ok(kinds?.join(" and "))
 }
 
-/// The kind of an effect that its station may have.
+/// The kind of an effect that its hook may have.
 fn effect(effect: Effect) -> Result<&'static str, String> {
     Ok(match effect {
         Effect::Post { session: Some(id), .. } if id == WRITERS => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::wire::Request;
 use vestibule_plugin_api::{
-    ACCOUNT_MAIN, OnFailure, REASON_BYTES_MAX, ReplyTo, Reviewed, Screened, Station, TEXT_BYTES_MAX, Verdict,
+    ACCOUNT_MAIN, Hook, OnFailure, REASON_BYTES_MAX, ReplyTo, Reviewed, Screened, TEXT_BYTES_MAX, Verdict,
 };
 use vestibule_session::words;
 
@@ -17,7 +17,7 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has started.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What the modules of a station said together.
+/// What the modules of a hook said together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     /// It goes on, with these words if they were changed.
@@ -48,7 +48,7 @@ impl Words {
 
 /// Asks about a message that came in.
 pub async fn screen(registry: &Registry, message: Screened) -> Said {
-    ask(registry, Station::Screen, "screen", |words| {
+    ask(registry, Hook::Screen, "screen", |words| {
         let mut message = message.clone();
         if let Some(words) = words {
             message.reply_to = words.requoted(message.reply_to);
@@ -61,7 +61,7 @@ pub async fn screen(registry: &Registry, message: Screened) -> Said {
 
 /// Asks about a message that goes out.
 pub async fn review(registry: &Registry, message: Reviewed) -> Said {
-    ask(registry, Station::Review, "review", |words| {
+    ask(registry, Hook::Review, "review", |words| {
         let mut message = message.clone();
         if let Some(words) = words {
             message.question = None; // it goes out as words
@@ -75,15 +75,14 @@ pub async fn review(registry: &Registry, message: Reviewed) -> Said {
 /// Asks one module after another, each with the words that the one before it changed, until one stops it.
 async fn ask(
     registry: &Registry,
-    station: Station,
+    hook: Hook,
     word: &str,
     request: impl Fn(Option<&Words>) -> Request,
 ) -> Said {
     let mut changed: Option<Words> = None;
-    let modules = registry.at(station);
+    let modules = registry.at(hook);
     for name in modules.iter().map(|link| &link.manifest.name) {
-        let Some((link, verdict)) = verdict(registry, station, name, || request(changed.as_ref())).await
-        else {
+        let Some((link, verdict)) = verdict(registry, hook, name, || request(changed.as_ref())).await else {
             continue;
         };
         match judge(&link, word, verdict) {
@@ -99,13 +98,13 @@ async fn ask(
 /// when it was taken out.
 async fn verdict(
     registry: &Registry,
-    station: Station,
+    hook: Hook,
     name: &str,
     request: impl Fn() -> Request,
 ) -> Option<(Arc<Link>, Result<Verdict, CallError>)> {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
-        let link = registry.at(station).into_iter().find(|link| link.manifest.name == name)?;
+        let link = registry.at(hook).into_iter().find(|link| link.manifest.name == name)?;
         let state = link.accounts().get(ACCOUNT_MAIN).cloned();
         let hopeless = matches!(state, Some(AccountState::Broken(_))) || Instant::now() >= deadline;
         let asked = match state {
@@ -120,7 +119,7 @@ async fn verdict(
 }
 
 /// What one module's answer means. A failure is what its manifest says.
-fn judge(link: &Link, station: &str, answer: Result<Verdict, CallError>) -> Said {
+fn judge(link: &Link, hook: &str, answer: Result<Verdict, CallError>) -> Said {
     let module = &link.manifest.name;
     let failed = match answer.map_err(|error| error.to_string()).and_then(read) {
         Ok(Said::Stop(reason)) => {
@@ -130,11 +129,11 @@ fn judge(link: &Link, station: &str, answer: Result<Verdict, CallError>) -> Said
         Err(why) => why,
     };
     let goes_on = link.manifest.on_failure == OnFailure::Open;
-    tracing::warn!(module, station, why = %failed, goes_on, "a module failed at its station");
+    tracing::warn!(module, hook, why = %failed, goes_on, "a module failed at its hook");
     if goes_on {
         Said::Pass(None)
     } else {
-        Said::Stop(format!("the module {module} failed at `{station}`, and lets nothing pass then"))
+        Said::Stop(format!("the module {module} failed at `{hook}`, and lets nothing pass then"))
     }
 }
 
