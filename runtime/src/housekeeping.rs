@@ -2,10 +2,10 @@
 
 use crate::clock::{self, Timestamp, after};
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::ledger::{self, After, Pruned};
 use crate::{delivery, drops, questions};
-use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn pass(context: &Arc<Context>, now: Timestamp) -> Result<usize> {
 async fn give_up_parked(context: &Arc<Context>, now: Timestamp) -> Result<usize> {
     let (before, mut rows) = (after(now, -DAY_MS * PARKED_DAYS), 0);
     loop {
-        let work = move |db: &Connection| delivery::give_up_parked(db, before, ledger::SLICE, now);
+        let work = move |db: &WriteTxn| delivery::give_up_parked(db, before, ledger::SLICE, now);
         let given_up = context.central.write(work).await?;
         context.attachments.discard(given_up.blobs);
         given_up.sessions.into_iter().for_each(|session_id| context.wake_later(session_id));
@@ -82,7 +82,7 @@ async fn give_up_parked(context: &Arc<Context>, now: Timestamp) -> Result<usize>
 /// Forgets slice after slice until one was not full.
 async fn slices(
     context: &Arc<Context>,
-    forget: impl Fn(&Connection) -> Result<usize> + Clone + Send + 'static,
+    forget: impl Fn(&WriteTxn<'_>) -> Result<usize> + Clone + Send + 'static,
 ) -> Result<usize> {
     let mut rows = 0;
     loop {
@@ -98,7 +98,7 @@ async fn slices(
 /// Prunes one slice; afterwards the files follow.
 async fn slice(
     context: &Arc<Context>,
-    prune: impl FnOnce(&Connection) -> Result<Pruned> + Send + 'static,
+    prune: impl FnOnce(&WriteTxn<'_>) -> Result<Pruned> + Send + 'static,
 ) -> Result<Pruned> {
     let mut pruned = context.central.write(prune).await?;
     context.attachments.discard(pruned.blobs.drain(..));

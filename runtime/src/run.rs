@@ -4,6 +4,7 @@ use crate::attachments::{self, Limits, Store};
 use crate::config::Config;
 use crate::context::Context;
 use crate::db::Central;
+use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::home::{Home, HomeLock};
 use crate::lanes::Lanes;
@@ -17,7 +18,7 @@ use crate::{
     agents, backup, clock, control, destinations, housekeeping, launcher, ledger, messaging_groups, wake,
     wirings,
 };
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::OptionalExtension;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -126,7 +127,7 @@ impl Running {
         if matches!(flushed.await, Ok(Ok(()))) {
             crash::point("stop: every file is flushed, not trusted");
             let marks = context.clone();
-            let trust = move |db: &Connection| {
+            let trust = move |db: &WriteTxn| {
                 marks.ledger.write_marks(db)?;
                 ledger::trust_files(db)
             };
@@ -196,7 +197,7 @@ async fn until(done: impl Fn() -> bool) {
 
 /// Mends what an earlier life left, in one commit; wires a new home.
 async fn prepare(central: &Central) -> Result<()> {
-    let mend = |db: &Connection| {
+    let mend = |db: &WriteTxn| {
         let unknown = ledger::mark_unknown(db)?;
         if unknown > 0 {
             tracing::warn!(
@@ -220,7 +221,7 @@ async fn prepare(central: &Central) -> Result<()> {
 }
 
 /// The first start: an agent that echoes, and the terminal wired to it.
-fn wire_itself(db: &Connection) -> Result<()> {
+fn wire_itself(db: &WriteTxn) -> Result<()> {
     let now = clock::now();
     let agent = agents::create(db, "assistant", now)?;
     let chat =
@@ -297,7 +298,7 @@ async fn know_what_is_newer(context: &Arc<Context>) -> Result<()> {
         };
         if let Ok(Ok(Looked::Newer(newer))) = tokio::task::spawn_blocking(look).await {
             tracing::warn!(session = session_id, "the central database is older than this session's files");
-            let take = move |db: &Connection| ledger::take_newer(db, &session_id, &newer, clock::now());
+            let take = move |db: &WriteTxn| ledger::take_newer(db, &session_id, &newer, clock::now());
             context.central.write(take).await?;
         }
     }

@@ -3,10 +3,10 @@
 use super::{AdoptionRequest, decide, files};
 use crate::attachments::StoredFile;
 use crate::clock;
+use crate::db::WriteTxn;
 use crate::error::{Error, Result};
 use crate::ledger::Direction;
 use crate::{agents, delivery, destinations, ledger, messaging_groups, sessions};
-use rusqlite::Connection;
 use std::collections::HashSet;
 use vestibule_session::{ForeignOut, MessageIn};
 
@@ -18,7 +18,7 @@ type Opened = (sessions::Adoption, Option<(String, String, String)>);
 /// # Errors
 /// Its chat has a session already, or was named otherwise before.
 pub fn open_session(
-    db: &Connection,
+    db: &WriteTxn,
     wanted: &AdoptionRequest,
     source: &str,
     highest_in: i64,
@@ -87,7 +87,7 @@ pub struct Recorded {
 /// # Errors
 /// SQLite fails, or the session is gone.
 pub fn messages(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     rows: Vec<(MessageIn, Vec<StoredFile>)>,
     session_bytes_max: u64,
@@ -117,7 +117,7 @@ pub fn messages(
 /// # Errors
 /// SQLite fails, or the session is gone.
 pub fn replies(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     rows: Vec<(ForeignOut, Vec<StoredFile>)>,
     session_bytes_max: u64,

@@ -6,9 +6,9 @@ use super::{AdoptionRequest, LeftOut, Report, TaskLoss};
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock;
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::error::{Error, Result};
 use crate::{delivery, ledger, sessions};
-use rusqlite::Connection;
 use std::sync::Arc;
 use vestibule_session::{
     ForeignIn, ForeignOut, ForeignState, MessageIn, MessageOut, OutboundDraft, crash, words,
@@ -89,7 +89,7 @@ impl Taking {
             rows.iter().filter_map(|(row, _)| Some((row.id.clone(), loss_of(row)?))).collect();
         let (id, limit) = (self.session_id.clone(), self.context.attachments.limits().session_bytes);
         crash::point("adopt: files are on disk, no commit names them");
-        let work = move |db: &Connection| record::messages(db, &id, rows, limit);
+        let work = move |db: &WriteTxn| record::messages(db, &id, rows, limit);
         let (new, files) = self.context.central.write(work).await?;
         crash::point("adopt: rows and files are on record, the session is not whole");
         self.report.inbound += new.len();
@@ -183,7 +183,7 @@ impl Taking {
         let Some(draft) = self.draft else { return Err(Error::Stopping) };
         blocking(move || draft.place()).await?;
         let (source, id, floor) = (self.source, self.session_id.clone(), self.highest_out);
-        let done = move |db: &Connection| {
+        let done = move |db: &WriteTxn| {
             ledger::bump_routing(db, &id)?;
             sessions::finish_adoption(db, &source, &id, floor, clock::now())?;
             ledger::open_addresses(db, &id)

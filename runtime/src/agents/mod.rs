@@ -3,8 +3,9 @@
 //! Invariant: `id` and `folder` are minted here and safe as path segments.
 
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
 /// One agent identity.
@@ -45,14 +46,14 @@ fn of(row: &Row<'_>) -> rusqlite::Result<AgentGroup> {
 }
 
 /// All agent groups, by name.
-pub fn list(db: &Connection) -> Result<Vec<AgentGroup>> {
+pub fn list(db: &ReadTxn) -> Result<Vec<AgentGroup>> {
     let mut statement = db.prepare(&format!("SELECT {COLUMNS} FROM agent_groups ORDER BY name"))?;
     let rows = statement.query_map([], of)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The agent group with this id.
-pub fn by_id(db: &Connection, id: &str) -> Result<Option<AgentGroup>> {
+pub fn by_id(db: &ReadTxn, id: &str) -> Result<Option<AgentGroup>> {
     let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM agent_groups WHERE id = ?1"))?;
     Ok(statement.query_row([id], of).optional()?)
 }
@@ -61,7 +62,7 @@ pub fn by_id(db: &Connection, id: &str) -> Result<Option<AgentGroup>> {
 ///
 /// # Errors
 /// There is none: the error names those there are.
-pub fn named(db: &Connection, name: &str) -> Result<AgentGroup> {
+pub fn named(db: &ReadTxn, name: &str) -> Result<AgentGroup> {
     let sql = format!("SELECT {COLUMNS} FROM agent_groups WHERE name = ?1 OR id = ?1");
     if let Some(agent) = db.query_row(&sql, [name], of).optional()? {
         return Ok(agent);
@@ -72,7 +73,7 @@ pub fn named(db: &Connection, name: &str) -> Result<AgentGroup> {
 }
 
 /// Adds an agent group; its id and folder are minted here.
-pub fn create(db: &Connection, name: &str, now: Timestamp) -> Result<AgentGroup> {
+pub fn create(db: &WriteTxn, name: &str, now: Timestamp) -> Result<AgentGroup> {
     if name.trim().is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
         return Err(Error::refused("an agent's name is 1 to 64 characters on one line"));
     }
@@ -100,7 +101,7 @@ pub fn create(db: &Connection, name: &str, now: Timestamp) -> Result<AgentGroup>
 }
 
 /// Stores every changeable field.
-pub fn update(db: &Connection, agent: &AgentGroup) -> Result<()> {
+pub fn update(db: &WriteTxn, agent: &AgentGroup) -> Result<()> {
     let env = serde_json::to_string(&agent.env).unwrap_or_else(|_| "[]".into());
     db.execute(
         "UPDATE agent_groups SET name = ?2, provider = ?3, command = ?4, env = ?5, time_limit_ms = ?6, \
@@ -117,7 +118,7 @@ pub fn update(db: &Connection, agent: &AgentGroup) -> Result<()> {
 }
 
 /// Removes an agent group with its wirings, destinations and sessions' records.
-pub fn delete(db: &Connection, id: &str) -> Result<()> {
+pub fn delete(db: &WriteTxn, id: &str) -> Result<()> {
     db.execute("DELETE FROM agent_groups WHERE id = ?1", [id])?;
     Ok(())
 }

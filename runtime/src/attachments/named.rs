@@ -2,8 +2,8 @@
 
 use super::Store;
 use crate::db::Central;
+use crate::db::ReadTxn;
 use crate::error::Result;
-use rusqlite::Connection;
 use std::collections::HashSet;
 
 impl Store {
@@ -21,7 +21,7 @@ impl Store {
 }
 
 /// Those of these blobs that no message names.
-pub fn unnamed(db: &Connection, mut blobs: Vec<String>) -> Result<Vec<String>> {
+pub fn unnamed(db: &ReadTxn, mut blobs: Vec<String>) -> Result<Vec<String>> {
     let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM files WHERE blob = ?1)")?;
     let mut left = Vec::new();
     for blob in blobs.drain(..) {
@@ -33,7 +33,7 @@ pub fn unnamed(db: &Connection, mut blobs: Vec<String>) -> Result<Vec<String>> {
 }
 
 /// Every blob that a message names.
-pub fn named_blobs(db: &Connection) -> Result<HashSet<String>> {
+pub fn named_blobs(db: &ReadTxn) -> Result<HashSet<String>> {
     let mut statement = db.prepare("SELECT DISTINCT blob FROM files WHERE blob IS NOT NULL")?;
     let rows = statement.query_map([], |r| r.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

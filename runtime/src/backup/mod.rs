@@ -11,7 +11,7 @@ pub use restore::{Restored, expect_restored, restore};
 
 use crate::attachments::{Store, named_blobs};
 use crate::context::Context;
-use crate::db;
+use crate::db::DatabaseCopy;
 use crate::error::{Error, IoContext, Result};
 use crate::home::Home;
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ fn claim(folder: &Path) -> Result<()> {
 
 /// All but the database, which is copied already; the manifest last.
 fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
-    let blobs = named_blobs(&db::open_copy(&folder.join(DATABASE))?)?;
+    let blobs = DatabaseCopy::open(&folder.join(DATABASE))?.read(named_blobs)?;
     let at = folder.join(BLOBS);
     DirBuilder::new().mode(0o700).create(&at).context(|| format!("cannot make {}", at.display()))?;
     let (mut count, mut blob_bytes, mut missing) = (0, 0, Vec::new());

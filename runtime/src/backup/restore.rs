@@ -3,11 +3,10 @@
 use super::{BLOBS, DATABASE, MANIFEST, Manifest, OPERATORS, copy_if_there, copy_private, flush};
 use crate::attachments::{Limits, Store};
 use crate::clock;
-use crate::db;
+use crate::db::{DatabaseCopy, WriteTxn};
 use crate::error::{Error, IoContext, Result};
 use crate::home::Home;
 use crate::ledger;
-use rusqlite::Connection;
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -157,23 +156,22 @@ fn take(home: &Home, database: &Path, blobs: &Path) -> Result<(usize, usize)> {
 
 /// Marks the sessions of a copy; answers the blobs that it names, with their sizes in bytes.
 fn marked(home: &Home, database: &Path) -> Result<Vec<(String, u64)>> {
-    let mut db = db::open_copy(database)?;
-    let commit = db.transaction()?;
-    mark(&commit, home)?;
-    commit.commit()?;
-    let mut statement =
-        db.prepare("SELECT blob, MAX(size_bytes) FROM files WHERE blob IS NOT NULL GROUP BY blob")?;
-    let rows = statement
-        .query_map([], |r| Ok((r.get(0)?, u64::try_from(r.get::<_, i64>(1)?).unwrap_or_default())))?;
-    let named = rows.collect::<rusqlite::Result<_>>()?;
-    drop(statement);
-    db.close().map_err(|(_, error)| error)?;
+    let mut db = DatabaseCopy::open(database)?;
+    db.write(|db| mark(db, home))?;
+    let named = db.read(|db| {
+        let sql = "SELECT blob, MAX(size_bytes) FROM files WHERE blob IS NOT NULL GROUP BY blob";
+        let mut statement = db.prepare(sql)?;
+        let size = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, size(r.get(1)?))))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    })?;
+    db.close()?;
     Ok(named)
 }
 
 /// What was on its way at the backup may have arrived since, and is held; so is what the sessions' runners wrote since,
 /// when it is read.
-fn mark(db: &Connection, home: &Home) -> Result<()> {
+fn mark(db: &WriteTxn, home: &Home) -> Result<()> {
     let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
     let sessions = statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
     for session in sessions {

@@ -15,10 +15,10 @@ pub use socket::listen;
 use crate::adopt;
 use crate::backup;
 use crate::context::Context;
+use crate::db::ReadTxn;
 use crate::delivery;
 use crate::error::{Error, Result};
 use crate::{messaging_groups, plugins};
-use rusqlite::Connection;
 use serde_json::Value;
 use std::sync::Arc;
 use vestibule_plugin_api::{ACCOUNT_MAIN, Capability};
@@ -51,16 +51,19 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
     let Some(verb) = verbs::ALL.iter().find(|verb| verb.name == name) else {
         return Err(Error::Refused(format!("there is no verb `{}`", name.escape_debug())));
     };
-    let (run, mut args) = (verb.run, args);
+    let mut args = args;
     let channel = args["channel"].as_str().and_then(|channel| context.plugins.registry.channel(channel));
     let ignores_case = channel.is_some_and(|link| link.manifest.can(Capability::IgnoresCase));
-    let work = move |db: &Connection| {
+    let mut args_as_known = move |db: &ReadTxn| {
         if ignores_case {
             respell(db, &mut args)?;
         }
-        run(db, args)
+        Ok::<_, Error>(std::mem::take(&mut args))
     };
-    let outcome = context.central.write(work).await?;
+    let outcome = match verb.run {
+        verbs::Run::Read(run) => context.central.read(move |db| run(db, args_as_known(db)?)).await?,
+        verbs::Run::Write(run) => context.central.write(move |db| run(db, args_as_known(db)?)).await?,
+    };
     context.attachments.discard(outcome.unnamed);
     delivery::go_on(context, outcome.deliver_to);
     for session_id in outcome.touched {
@@ -74,7 +77,7 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
 }
 
 /// Gives the chat that the operator names the spelling by which it is known: it would else become a second one.
-fn respell(db: &Connection, args: &mut Value) -> Result<()> {
+fn respell(db: &ReadTxn, args: &mut Value) -> Result<()> {
     let word = |key: &str| args[key].as_str();
     let (Some(channel), Some(chat)) = (word("channel"), word("chat")) else { return Ok(()) };
     let account = word("account").unwrap_or(ACCOUNT_MAIN);

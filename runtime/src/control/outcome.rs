@@ -6,10 +6,11 @@ mod decide;
 use super::verbs;
 use crate::clock;
 use crate::context::Context;
+use crate::db::ReadTxn;
 use crate::error::{Error, Result};
 use crate::ledger::State;
 use decide::{Heard, Outcome, Reply, To, decide};
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ async fn settled(context: &Context, asked: &Asked) -> Result<Outcome> {
 
 /// What the ledger knows of a message. A row's id is made of the platform's and the agent's, so each session is
 /// asked by its primary key.
-fn load(db: &Connection, asked: &Asked) -> Result<Vec<Heard>> {
+fn load(db: &ReadTxn, asked: &Asked) -> Result<Vec<Heard>> {
     let mut statement = db.prepare_cached(
         "SELECT s.id, a.name, s.quarantined, m.\"trigger\", m.status IN ('pending', 'paused'), m.failure, m.seq, m.change \
          FROM messaging_groups g JOIN wirings w ON w.messaging_group_id = g.id \
@@ -102,12 +103,7 @@ fn load(db: &Connection, asked: &Asked) -> Result<Vec<Heard>> {
 
 /// The replies after a message: those to where it was written, and those that answer a row which was settled
 /// together with it, wherever they go. What holds one that waits behind another is why that one has not gone out.
-fn replies(
-    db: &Connection,
-    session_id: &str,
-    asked: &Asked,
-    (seq, change): (i64, i64),
-) -> Result<Vec<Reply>> {
+fn replies(db: &ReadTxn, session_id: &str, asked: &Asked, (seq, change): (i64, i64)) -> Result<Vec<Reply>> {
     let mut statement = db.prepare_cached(
         "SELECT here, state, why, channel_type, platform_id, taken_at FROM (SELECT d.state, d.channel_type, d.platform_id, d.taken_at, \
          CASE WHEN d.state = 'pending' AND d.last_error IS NULL THEN (SELECT h.last_error FROM deliveries h \

@@ -2,12 +2,12 @@
 
 use super::scarce;
 use crate::context::Context;
+use crate::db::ReadTxn;
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::lock::locked;
 use crate::plugins::{self, AccountState, Link, Origin, ProcessState};
 use crate::{agents, clock, launcher, ledger, listener, places, sessions};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const START_LOOK: Duration = Duration::from_millis(10);
 
 /// Everything at once.
 pub async fn status(context: &Context) -> Result<Value> {
-    let rows = |db: &Connection| {
+    let rows = |db: &ReadTxn| {
         Ok((
             with_wired(db, drops::recent(db, SHOWN)?)?,
             drops::totals(db)?,
@@ -88,7 +88,7 @@ pub async fn status(context: &Context) -> Result<Value> {
 
 /// Whether an agent is wired to the chat of each by now. What was left out before stays on record.
 fn with_wired(
-    db: &Connection,
+    db: &ReadTxn,
     dropped: Vec<drops::DroppedMessage>,
 ) -> Result<Vec<(drops::DroppedMessage, bool)>> {
     let mut statement = db.prepare_cached(
@@ -152,7 +152,7 @@ fn webhooks_refused(context: &Context) -> Vec<Value> {
 }
 
 /// The sessions that are not well, and why.
-fn in_trouble(db: &Connection) -> Result<Vec<Value>> {
+fn in_trouble(db: &ReadTxn) -> Result<Vec<Value>> {
     let one = |session: sessions::Session| {
         let (state, reason) = session.condition();
         let agent = agents::by_id(db, &session.agent_group_id)?.map(|agent| agent.name);

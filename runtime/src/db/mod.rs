@@ -2,6 +2,9 @@
 //! readers beside it.
 
 pub mod migrate;
+mod txn;
+
+pub use txn::{ReadTxn, WriteTxn};
 
 use crate::error::{Error, Result};
 use crate::lock::locked;
@@ -73,10 +76,10 @@ fn empty_in_memory() -> Connection {
 
 /// A central database of a unit test.
 #[cfg(test)]
-pub fn in_memory() -> Connection {
+pub fn in_memory() -> WriteTxn<'static> {
     let mut db = empty_in_memory();
     migrate::to_latest(&mut db).expect("all migrations apply");
-    db
+    WriteTxn::of_test(db)
 }
 
 impl Central {
@@ -124,12 +127,13 @@ impl Central {
     /// The file is there already, or the disk fails.
     pub async fn copy_to(&self, file: &Path) -> Result<()> {
         let file = file.to_owned();
+        let readers = self.readers.clone();
         let copy = move |db: &Connection| {
             let path = file.to_str().ok_or_else(|| Error::refused("its path is no UTF-8"))?;
             db.execute("VACUUM INTO ?1", [path])?;
             Ok(())
         };
-        self.read(copy).await
+        tokio::task::spawn_blocking(move || readers.with(copy)).await.map_err(|_| Error::Stopping)?
     }
 
     /// Changes with each commit.
@@ -144,12 +148,12 @@ impl Central {
     /// What `work` answers, or the failure of the commit: then nothing of it happened.
     pub async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&WriteTxn<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |db| {
             // Without a transaction the commit's error is the answer.
-            let result = db.map_err(|()| Error::Stopping).and_then(work);
+            let result = db.map_err(|()| Error::Stopping).and_then(|db| work(&WriteTxn::of(db)));
             Answer {
                 stands: result.is_ok(),
                 full: matches!(&result, Err(Error::Db(error)) if is_full(error)),
@@ -173,18 +177,20 @@ impl Central {
     /// What `work` answers.
     pub async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&ReadTxn<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let readers = self.readers.clone();
-        tokio::task::spawn_blocking(move || readers.with(work)).await.map_err(|_| Error::Stopping)?
+        tokio::task::spawn_blocking(move || readers.with(|db| work(&ReadTxn::of(db))))
+            .await
+            .map_err(|_| Error::Stopping)?
     }
 
     /// Runs `work` on a reading connection, on this thread.
     ///
     /// # Errors
     /// What `work` answers.
-    pub fn read_here<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.readers.with(work)
+    pub fn read_here<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
+        self.readers.with(|db| work(&ReadTxn::of(db)))
     }
 }
 
@@ -213,17 +219,49 @@ impl Readers {
 }
 
 /// A database that is no runtime's: a copy, to look at it and to change it.
-///
-/// # Errors
-/// It is not there, is none, or was written by a newer version.
-pub fn open_copy(path: &Path) -> Result<Connection> {
-    let mut db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let sound: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
-    if sound != "ok" {
-        return Err(Error::Refused(format!("{} is damaged: {sound}", path.display())));
+pub struct DatabaseCopy(Connection);
+
+impl DatabaseCopy {
+    /// Opens it and brings it up to date.
+    ///
+    /// # Errors
+    /// It is not there, is none, or was written by a newer version.
+    pub fn open(path: &Path) -> Result<DatabaseCopy> {
+        let mut db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let sound: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
+        if sound != "ok" {
+            return Err(Error::Refused(format!("{} is damaged: {sound}", path.display())));
+        }
+        migrate::to_latest(&mut db)?;
+        Ok(DatabaseCopy(db))
     }
-    migrate::to_latest(&mut db)?;
-    Ok(db)
+
+    /// Runs `work` on what it holds.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub fn read<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
+        work(&ReadTxn::of(&self.0))
+    }
+
+    /// Runs `work` in one transaction.
+    ///
+    /// # Errors
+    /// What `work` returns, or the failure of the commit: then nothing of it happened.
+    pub fn write<T>(&mut self, work: impl FnOnce(&WriteTxn<'_>) -> Result<T>) -> Result<T> {
+        let transaction = self.0.transaction()?;
+        let result = work(&WriteTxn::of(&transaction))?;
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    /// Closes it: all that was written is in its file.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn close(self) -> Result<()> {
+        Ok(self.0.close().map_err(|(_, error)| error)?)
+    }
 }
 
 /// The writer: whoever waits when a transaction begins shares its commit. Ends when nobody is left who could write,

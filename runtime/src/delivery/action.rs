@@ -7,11 +7,11 @@ use super::note;
 use crate::agents;
 use crate::clock::Timestamp;
 use crate::context::Context;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::ledger::{self, Delivery};
 use crate::plugins::{CallError, Link};
 use crate::sessions;
-use rusqlite::Connection;
 use vestibule_plugin_api::{Action, Agent, PluginError};
 
 /// Asks the module.
@@ -32,7 +32,7 @@ pub async fn ask(
     Ok(Answer { effects: effects.map_err(|why| note::wrong_answer(link, "action", &why))?, hops })
 }
 
-fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
+fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Action>> {
     let Some(session) = sessions::by_id(db, &delivery.session_id)? else { return Ok(None) };
     let Some(agent) = agents::by_id(db, &session.agent_group_id)? else { return Ok(None) };
     Ok(Some(Action {
@@ -52,7 +52,7 @@ fn facts(db: &Connection, delivery: &Delivery) -> Result<Option<Action>> {
 /// # Errors
 /// SQLite fails.
 pub fn perform(
-    db: &Connection,
+    db: &WriteTxn,
     delivery: &Delivery,
     answer: &Answer,
     session_bytes_max: u64,

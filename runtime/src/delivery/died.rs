@@ -2,10 +2,10 @@
 
 use super::note;
 use crate::clock::{self, Timestamp};
+use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::ledger::{self, GivenUp};
 use crate::sessions;
-use rusqlite::Connection;
 use serde_json::json;
 use std::collections::HashSet;
 use vestibule_plugin_api::{AGENT, Address};
@@ -33,7 +33,7 @@ pub struct Died {
 /// # Errors
 /// SQLite fails.
 pub fn run_died(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     claims: &HashSet<String>,
     why: &str,
@@ -61,7 +61,7 @@ pub fn run_died(
 
 /// The chat in which it was written gets an answer of the runtime's.
 fn tell_chat(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     message: &GivenUp,
     (address, words): (&Address, &str),
@@ -87,7 +87,7 @@ fn tell_chat(
 
 /// The agent that wrote it gets a note; the session that has it.
 fn tell_agent(
-    db: &Connection,
+    db: &WriteTxn,
     message: &GivenUp,
     words: &str,
     session_bytes_max: u64,

@@ -8,12 +8,12 @@ use super::note;
 use crate::agents;
 use crate::clock::Timestamp;
 use crate::context::Context;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::destinations;
 use crate::error::{Error, Result};
 use crate::ledger::{self, Delivery, Direction, NewAttachment, NewMessage, Written};
 use crate::plugins::{CallError, Link};
 use crate::sessions;
-use rusqlite::Connection;
 use serde_json::json;
 use vestibule_plugin_api::{AGENT, Agent, Forwarded, PluginError, SessionRef};
 
@@ -35,7 +35,7 @@ pub async fn ask(
     Ok(Answer { effects: effects.map_err(|why| note::wrong_answer(link, "forward", &why))?, hops })
 }
 
-fn facts(db: &Connection, delivery: &Delivery) -> Result<std::result::Result<Forwarded, String>> {
+fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<std::result::Result<Forwarded, String>> {
     let to = delivery.address.platform_id.as_str();
     let Some(source) = sessions::by_id(db, &delivery.session_id)? else {
         return Ok(Err("its session is gone".into()));
@@ -69,7 +69,7 @@ fn facts(db: &Connection, delivery: &Delivery) -> Result<std::result::Result<For
     }))
 }
 
-fn usable(db: &Connection, session_id: &str, agent_group_id: &str) -> Result<bool> {
+fn usable(db: &ReadTxn, session_id: &str, agent_group_id: &str) -> Result<bool> {
     let session = sessions::by_id(db, session_id)?;
     Ok(session.is_some_and(|s| s.agent_group_id == agent_group_id && s.quarantined.is_none()))
 }
@@ -80,7 +80,7 @@ fn usable(db: &Connection, session_id: &str, agent_group_id: &str) -> Result<boo
 /// # Errors
 /// SQLite fails.
 pub fn perform(
-    db: &Connection,
+    db: &WriteTxn,
     delivery: &Delivery,
     answer: &Answer,
     session_bytes_max: u64,

@@ -6,12 +6,12 @@ use super::send::{Sent, send};
 use super::{action, forward, in_doubt_policy};
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::lanes::Waker;
 use crate::ledger::{self, Claim, Delivery, Direction, InDoubtPolicy};
 use crate::plugins::{CallError, Registry};
 use crate::sessions;
-use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, wake
     while !context.is_stopping() {
         waker.heard();
         let (at, after) = (address.clone(), last.clone());
-        let next = move |db: &Connection| ledger::claim_next(db, &at, after.as_deref(), clock::now());
+        let next = move |db: &WriteTxn| ledger::claim_next(db, &at, after.as_deref(), clock::now());
         match context.central.write(next).await {
             Ok(Claim::Deliver(delivery)) => {
                 last = Some(delivery.session_id.clone());
@@ -104,7 +104,7 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
         (delivery.session_id.clone(), Arc::new(delivery), Arc::new(outcome));
     loop {
         let (lanes, delivery, outcome) = (context.clone(), delivery.clone(), outcome.clone());
-        let record = move |db: &Connection| {
+        let record = move |db: &WriteTxn| {
             record_outcome(db, &lanes.plugins.registry, &delivery, &outcome, (can, limit), now)
         };
         match context.central.write(record).await {
@@ -126,7 +126,7 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
 /// Records how a delivery went; answers the blobs that nothing names any more, and the sessions with
 /// something new.
 fn record_outcome(
-    db: &Connection,
+    db: &WriteTxn,
     registry: &Registry,
     delivery: &Delivery,
     outcome: &std::result::Result<Sent, CallError>,
@@ -164,7 +164,7 @@ fn record_outcome(
 }
 
 /// It is never tried again, and its agent is told.
-pub fn give_up(db: &Connection, delivery: &Delivery, why: &str, now: Timestamp) -> Result<()> {
+pub fn give_up(db: &WriteTxn, delivery: &Delivery, why: &str, now: Timestamp) -> Result<()> {
     ledger::settle(db, delivery, Err(why), now)?;
     match sessions::by_id(db, &delivery.session_id)? {
         Some(session) => {
@@ -176,7 +176,7 @@ pub fn give_up(db: &Connection, delivery: &Delivery, why: &str, now: Timestamp) 
 }
 
 /// What waited for its adapter since before a time waits no longer; answers what became of at most `limit`.
-pub fn give_up_parked(db: &Connection, before: Timestamp, limit: u32, now: Timestamp) -> Result<GivenUp> {
+pub fn give_up_parked(db: &WriteTxn, before: Timestamp, limit: u32, now: Timestamp) -> Result<GivenUp> {
     let mut given_up = GivenUp::default();
     for delivery in ledger::parked_before(db, before, limit)? {
         let at = &delivery.address;
@@ -200,7 +200,7 @@ pub struct GivenUp {
     pub sessions: BTreeSet<String>,
 }
 
-fn forget_files(db: &Connection, delivery: &Delivery) -> Result<Vec<String>> {
+fn forget_files(db: &WriteTxn, delivery: &Delivery) -> Result<Vec<String>> {
     ledger::forget_files(db, &delivery.session_id, Direction::Out, &delivery.message_out_id)
 }
 
@@ -222,7 +222,7 @@ mod tests {
     }
 
     /// A ledger in which one reply for this channel is being sent.
-    fn sending(channel: &str) -> (Connection, Delivery) {
+    fn sending(channel: &str) -> (WriteTxn<'static>, Delivery) {
         let db = crate::db::in_memory();
         db.execute_batch(
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
@@ -249,7 +249,7 @@ mod tests {
         }
     }
 
-    fn story(db: &Connection) -> (String, Option<String>) {
+    fn story(db: &WriteTxn) -> (String, Option<String>) {
         db.query_row("SELECT state, last_error FROM deliveries", [], |r| Ok((r.get(0)?, r.get(1)?)))
             .expect("a row")
     }

@@ -31,6 +31,7 @@ pub use operator::{drop_one, replay};
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::ledger::{self, Claim, Direction, InDoubtPolicy};
 use crate::plugins::Link;
@@ -38,7 +39,6 @@ use crate::{questions, sessions};
 use decide::{Decision, decide};
 use lane::wake;
 use note::Undelivered;
-use rusqlite::Connection;
 use snapshot::Snapshot;
 use std::sync::Arc;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, Hook, PluginKind};
@@ -69,7 +69,7 @@ pub async fn take(
     let session_id = session_id.to_owned();
     let lanes = context.clone();
     let stored: Vec<String> = files.iter().filter_map(|file| file.file.blob.clone().ok()).collect();
-    let work = move |db: &Connection| {
+    let work = move |db: &WriteTxn| {
         if !messages.is_empty() && !ledger::has_room(db, &session_id)? {
             return Ok(None);
         }
@@ -95,7 +95,7 @@ pub async fn take(
 
 /// Puts replies and acknowledgements on record; answers where there is something to deliver.
 fn record(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     messages: &[MessageOut],
     acks: &[Ack],
@@ -144,7 +144,7 @@ pub enum Recorded {
 /// # Errors
 /// SQLite fails.
 pub fn record_one(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     reply: &MessageOut,
     (files, session_bytes_max): (Vec<StoredFile>, u64),

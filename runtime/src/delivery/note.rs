@@ -2,12 +2,12 @@
 
 use super::decide::{agent_address, text_of};
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::ledger::{self, Delivery, NewMessage, Written};
 use crate::plugins::{CallError, Link};
 use crate::sessions::Session;
 use crate::{destinations, messaging_groups};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use vestibule_plugin_api::{ACTION, Address, PluginError};
 use vestibule_session::{DELIVERY, MessageOut, words};
@@ -30,7 +30,7 @@ pub fn wrong_answer(link: &Link, hook: &str, why: &str) -> CallError {
 
 /// A row for a session's agent from nobody. What it answers goes to the session's chat, if it has one.
 pub fn to_agent(
-    db: &Connection,
+    db: &ReadTxn,
     session: &Session,
     words: &str,
     session_bytes_max: u64,
@@ -138,12 +138,7 @@ fn beginning(content: &str) -> String {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn tell_undelivered(
-    db: &Connection,
-    session: &Session,
-    all: &[Undelivered],
-    now: Timestamp,
-) -> Result<()> {
+pub fn tell_undelivered(db: &WriteTxn, session: &Session, all: &[Undelivered], now: Timestamp) -> Result<()> {
     let all: Vec<&Undelivered> = all.iter().filter(|one| one.seq > 0).collect();
     let Some(first) = all.first() else { return Ok(()) };
     if ledger::unread(db, &session.id, UNDELIVERED, UNREAD_MAX)? {
@@ -216,7 +211,7 @@ mod tests {
     }
 
     /// An agent in the chat `home`, whose question came from the chat `c`.
-    fn asked() -> (Connection, Session) {
+    fn asked() -> (WriteTxn<'static>, Session) {
         let db = crate::db::in_memory();
         db.execute_batch(
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
@@ -230,7 +225,7 @@ mod tests {
         (db, session)
     }
 
-    fn notes(db: &Connection) -> Vec<String> {
+    fn notes(db: &ReadTxn) -> Vec<String> {
         let sql = "SELECT platform_id || ' ' || IFNULL(thread_id, '') || ' ' || \"trigger\" || ' ' || \
                    json_extract(content, '$.text') FROM messages_in WHERE id <> 'q' ORDER BY seq";
         let mut statement = db.prepare(sql).expect("it is SQL");

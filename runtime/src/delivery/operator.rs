@@ -5,10 +5,10 @@ use super::note::{self, Undelivered};
 use super::snapshot::Snapshot;
 use crate::attachments::StoredFile;
 use crate::clock::Timestamp;
+use crate::db::WriteTxn;
 use crate::error::{Error, Result};
 use crate::ledger::{self, Direction, Record, Request, State};
 use crate::{questions, sessions};
-use rusqlite::Connection;
 use vestibule_plugin_api::Address;
 
 /// Why the files of a delivery are not sent with its replay.
@@ -19,7 +19,7 @@ const FILES_GONE: &str = "it was removed when its message could not be delivered
 ///
 /// # Errors
 /// It is not in a state to be replayed, its words are not on record, or it is refused as before.
-pub fn replay(db: &Connection, record: &Record, now: Timestamp) -> Result<Address> {
+pub fn replay(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<Address> {
     record.state.allows(Request::Replay).map_err(|why| refused(record, why))?;
     if !record.has_content() {
         return Err(refused(
@@ -47,7 +47,7 @@ fn refused(record: &Record, why: &str) -> Error {
 }
 
 /// The files of a delivery that was given up are gone; its text will name each of them.
-fn tell_of_files(db: &Connection, record: &Record) -> Result<()> {
+fn tell_of_files(db: &WriteTxn, record: &Record) -> Result<()> {
     if !ledger::files_of(db, &record.session_id, Direction::Out, &record.reply.id)?.is_empty() {
         return Ok(()); // it was held, with its files
     }
@@ -68,7 +68,7 @@ fn tell_of_files(db: &Connection, record: &Record) -> Result<()> {
 ///
 /// # Errors
 /// It is not in a state to be dropped.
-pub fn drop_one(db: &Connection, record: &Record, now: Timestamp) -> Result<Vec<String>> {
+pub fn drop_one(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<Vec<String>> {
     record.state.allows(Request::Drop).map_err(|why| refused(record, why))?;
     ledger::drop_one(db, record, now)?;
     if record.state != State::Failed
@@ -88,7 +88,7 @@ mod tests {
     use vestibule_session::MessageOut;
 
     /// An agent whose session belongs to no chat, and a chat that it may not send to.
-    fn ledger() -> (Connection, String) {
+    fn ledger() -> (WriteTxn<'static>, String) {
         let db = crate::db::in_memory();
         db.execute_batch(
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
@@ -116,11 +116,11 @@ mod tests {
         }
     }
 
-    fn only(db: &Connection) -> Record {
+    fn only(db: &WriteTxn) -> Record {
         with_id(db, "o").expect("it answers").pop().expect("it is there")
     }
 
-    fn refuse(db: &Connection, content: &str) {
+    fn refuse(db: &WriteTxn, content: &str) {
         record_reply(db, "s", &reply(content), Err("no destination"), Timestamp(1)).expect("it is new");
     }
 

@@ -4,11 +4,11 @@ use super::decide::{question_of, text_of};
 use super::outgoing::attachment;
 use crate::attachments::StoredFile;
 use crate::context::Context;
+use crate::db::ReadTxn;
 use crate::error::Error;
 use crate::ledger::{self, Delivery, Direction};
 use crate::plugins::{self, CallError, Said};
 use crate::questions::Asked;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use vestibule_plugin_api::{Asking, AskingOption, Hook, PluginError, Reviewed};
 
@@ -23,7 +23,7 @@ pub async fn reviewed(context: &Context, delivery: &Delivery) -> Result<Option<D
     }
     let refused = |why| CallError::Plugin(PluginError::refused(why));
     let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
-    let read = move |db: &Connection| ledger::files_of(db, &session_id, Direction::Out, &id);
+    let read = move |db: &ReadTxn| ledger::files_of(db, &session_id, Direction::Out, &id);
     let files = context.central.read(read).await;
     let files = files.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let message = question(delivery, files).map_err(refused)?;

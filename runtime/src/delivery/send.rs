@@ -5,11 +5,11 @@ use super::outgoing::{self, OutgoingFile};
 use super::{action, decide, forward, review};
 use crate::attachments::StoredFile;
 use crate::context::Context;
+use crate::db::ReadTxn;
 use crate::error::Error;
 use crate::ledger::{self, Delivery, Direction};
 use crate::plugins::{CallError, Link};
 use crate::questions;
-use rusqlite::Connection;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use vestibule_plugin_api::{ACTION, Capability, OutboundMessage, PluginError, PluginKind, Receipt};
@@ -103,7 +103,7 @@ async fn message(
 async fn files(context: &Context, delivery: &Delivery) -> std::result::Result<Vec<OutgoingFile>, CallError> {
     let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
     let store = context.attachments.clone();
-    let read = move |db: &Connection| {
+    let read = move |db: &ReadTxn| {
         let files = ledger::files_of(db, &session_id, Direction::Out, &id)?;
         let bytes = |file: StoredFile| {
             let bytes = file.blob.as_ref().ok().map(|blob| store.read(blob)).transpose()?;

@@ -1,9 +1,9 @@
 //! The rows that the decision about one reply needs.
 
+use crate::db::ReadTxn;
 use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
 use crate::{agents, destinations, sessions};
-use rusqlite::Connection;
 use vestibule_plugin_api::AGENT;
 use vestibule_session::MessageOut;
 
@@ -24,7 +24,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn load(db: &Connection, session_id: &str, reply: &MessageOut) -> Result<Option<Snapshot>> {
+    pub fn load(db: &ReadTxn, session_id: &str, reply: &MessageOut) -> Result<Option<Snapshot>> {
         let Some(session) = sessions::by_id(db, session_id)? else { return Ok(None) };
         let (mut chats, mut agent) = (Vec::new(), None);
         if let (Some(AGENT), Some(to)) = (reply.channel_type.as_deref(), &reply.platform_id) {

@@ -5,10 +5,10 @@ use super::effects::{self, EffectsHook};
 use super::note;
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::plugins::{CallError, Link};
 use crate::{agents, ledger, plugin_state, sessions};
-use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::{ACCOUNT_MAIN, Manifest, PluginError, StateWrite, Tick};
@@ -53,7 +53,7 @@ async fn due_in(context: &Context, manifest: &Manifest) -> Result<Duration> {
     Ok(since.map_or(Duration::ZERO, |since| every.saturating_sub(since)))
 }
 
-fn last(db: &Connection, module: &str) -> Result<Option<Timestamp>> {
+fn last(db: &ReadTxn, module: &str) -> Result<Option<Timestamp>> {
     let kept = plugin_state::get(db, &place(module), ACCOUNT_MAIN, LAST)?;
     Ok(kept.and_then(|kept| kept.parse().ok()).map(Timestamp))
 }
@@ -68,7 +68,7 @@ async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), Cal
     let effects = effects::read(EffectsHook::Tick { granted: Some(&granted) }, effects);
     let told = effects.map_err(|why| note::wrong_answer(link, "tick", &why))?.told;
     let (name, limit) = (link.manifest.name.clone(), context.attachments.limits().session_bytes);
-    let write = move |db: &Connection| {
+    let write = move |db: &WriteTxn| {
         plugin_state::apply(db, &place(&name), ACCOUNT_MAIN, &[StateWrite::set(LAST, now.0.to_string())])?;
         told.iter().map(|(agent, words)| tell(db, agent, words, limit, now)).collect::<Result<Vec<_>>>()
     };
@@ -78,7 +78,7 @@ async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), Cal
 }
 
 /// Writes into the agent's newest session, or a new one; answers which.
-fn tell(db: &Connection, agent: &str, words: &str, session_bytes_max: u64, now: Timestamp) -> Result<String> {
+fn tell(db: &WriteTxn, agent: &str, words: &str, session_bytes_max: u64, now: Timestamp) -> Result<String> {
     let agent = agents::named(db, agent)?;
     let session_id = match sessions::newest_usable(db, &agent.id)? {
         Some(id) => id,

@@ -4,8 +4,9 @@
 //! only by a row here.
 
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
 /// A name local to one agent.
@@ -22,7 +23,7 @@ pub struct DestinationRow {
 }
 
 /// All destinations of all agents.
-pub fn list(db: &Connection) -> Result<Vec<DestinationRow>> {
+pub fn list(db: &ReadTxn) -> Result<Vec<DestinationRow>> {
     let mut statement = db.prepare(
         "SELECT agent_group_id, local_name, target_type, target_id FROM destinations ORDER BY agent_group_id, local_name",
     )?;
@@ -38,7 +39,7 @@ pub fn list(db: &Connection) -> Result<Vec<DestinationRow>> {
 }
 
 /// Whether an agent may send to this chat.
-pub fn allows(db: &Connection, agent_group_id: &str, messaging_group_id: &str) -> Result<bool> {
+pub fn allows(db: &ReadTxn, agent_group_id: &str, messaging_group_id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM destinations WHERE agent_group_id = ?1 AND target_type = 'channel' \
          AND target_id = ?2)",
@@ -47,7 +48,7 @@ pub fn allows(db: &Connection, agent_group_id: &str, messaging_group_id: &str) -
 }
 
 /// Whether an agent may send to another agent. To itself it always may.
-pub fn allows_agent(db: &Connection, agent_group_id: &str, target_id: &str) -> Result<bool> {
+pub fn allows_agent(db: &ReadTxn, agent_group_id: &str, target_id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM destinations WHERE agent_group_id = ?1 AND target_type = 'agent' \
          AND target_id = ?2)",
@@ -58,7 +59,7 @@ pub fn allows_agent(db: &Connection, agent_group_id: &str, target_id: &str) -> R
 /// What an agent calls a place: a chat by its channel and id there, on any account where none is named, or another
 /// agent.
 pub fn name_of(
-    db: &Connection,
+    db: &ReadTxn,
     agent_group_id: &str,
     (channel, account, id): (&str, Option<&str>, &str),
 ) -> Result<Option<String>> {
@@ -77,7 +78,7 @@ pub fn name_of(
 /// # Errors
 /// As [`create`].
 pub fn create_to_agent(
-    db: &Connection,
+    db: &WriteTxn,
     agent_group_id: &str,
     name: &str,
     target_id: &str,
@@ -87,7 +88,7 @@ pub fn create_to_agent(
 }
 
 /// Withdraws the destinations that lead to an agent; answers whose they were.
-pub fn withdraw_agent(db: &Connection, target_id: &str) -> Result<Vec<String>> {
+pub fn withdraw_agent(db: &WriteTxn, target_id: &str) -> Result<Vec<String>> {
     let mut statement = db.prepare(
         "DELETE FROM destinations WHERE target_type = 'agent' AND target_id = ?1 RETURNING agent_group_id",
     )?;
@@ -99,18 +100,12 @@ pub fn withdraw_agent(db: &Connection, target_id: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// The agent uses the name already, or the name cannot stand in an attribute.
-pub fn create(
-    db: &Connection,
-    agent_group_id: &str,
-    name: &str,
-    chat_id: &str,
-    now: Timestamp,
-) -> Result<()> {
+pub fn create(db: &WriteTxn, agent_group_id: &str, name: &str, chat_id: &str, now: Timestamp) -> Result<()> {
     insert(db, (agent_group_id, name), ("channel", chat_id), now)
 }
 
 fn insert(
-    db: &Connection,
+    db: &WriteTxn,
     (agent_group_id, name): (&str, &str),
     (target_type, target_id): (&str, &str),
     now: Timestamp,
@@ -129,7 +124,7 @@ fn insert(
 
 /// Grants a chat under a free name like `wanted`, unless a name leads there already.
 pub fn ensure(
-    db: &Connection,
+    db: &WriteTxn,
     agent_group_id: &str,
     wanted: &str,
     chat_id: &str,
@@ -154,7 +149,7 @@ pub fn ensure(
 ///
 /// # Errors
 /// There is no such destination, or the new name is taken.
-pub fn rename(db: &Connection, agent_group_id: &str, from: &str, to: &str) -> Result<()> {
+pub fn rename(db: &WriteTxn, agent_group_id: &str, from: &str, to: &str) -> Result<()> {
     check_name(to)?;
     let renamed = db.execute(
         "UPDATE OR IGNORE destinations SET local_name = ?3 WHERE agent_group_id = ?1 AND local_name = ?2",
@@ -170,7 +165,7 @@ pub fn rename(db: &Connection, agent_group_id: &str, from: &str, to: &str) -> Re
 ///
 /// # Errors
 /// There is none of this name.
-pub fn delete(db: &Connection, agent_group_id: &str, name: &str) -> Result<()> {
+pub fn delete(db: &WriteTxn, agent_group_id: &str, name: &str) -> Result<()> {
     let deleted = db.execute(
         "DELETE FROM destinations WHERE agent_group_id = ?1 AND local_name = ?2",
         [agent_group_id, name],
@@ -195,7 +190,7 @@ fn check_name(name: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn granted() -> Connection {
+    fn granted() -> WriteTxn<'static> {
         let db = crate::db::in_memory();
         db.execute_batch(
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('a', 'a', 'a', 0), ('b', 'b', 'b', 0)",
@@ -206,7 +201,7 @@ mod tests {
         db
     }
 
-    fn names(db: &Connection) -> Vec<String> {
+    fn names(db: &ReadTxn) -> Vec<String> {
         let told = |row: DestinationRow| {
             format!("{} {} {}:{}", row.agent_group_id, row.local_name, row.target_type, row.target_id)
         };

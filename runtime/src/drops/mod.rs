@@ -3,8 +3,9 @@
 //! Invariant: nothing the runtime was handed vanishes without a row here or in the ledger.
 
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde::Serialize;
 use vestibule_plugin_api::ID_BYTES_MAX;
 use vestibule_session::words;
@@ -36,7 +37,7 @@ pub struct DroppedMessage {
 /// Counts one. Reason and sender, whom strangers name, are kept as one bounded line each: of the sender at most
 /// [`ID_BYTES_MAX`] bytes.
 pub fn record(
-    db: &Connection,
+    db: &WriteTxn,
     (channel, account, chat): (&str, &str, &str),
     reason: &str,
     sender: Option<&str>,
@@ -54,7 +55,7 @@ pub fn record(
 }
 
 /// The newest drops, at most `limit`.
-pub fn recent(db: &Connection, limit: i64) -> Result<Vec<DroppedMessage>> {
+pub fn recent(db: &ReadTxn, limit: i64) -> Result<Vec<DroppedMessage>> {
     let mut statement = db.prepare(
         "SELECT channel_type, account, platform_id, reason, message_count, last_sender, last_seen \
          FROM drops ORDER BY last_seen DESC LIMIT ?1",
@@ -74,14 +75,14 @@ pub fn recent(db: &Connection, limit: i64) -> Result<Vec<DroppedMessage>> {
 }
 
 /// How many messages were left out, and in how many chats.
-pub fn totals(db: &Connection) -> Result<(i64, i64)> {
+pub fn totals(db: &ReadTxn) -> Result<(i64, i64)> {
     let sql = "SELECT COALESCE(SUM(message_count), 0), COUNT(DISTINCT channel_type || ' ' || account || ' ' || platform_id) \
                FROM drops";
     Ok(db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?)
 }
 
 /// Forgets what was last seen before a time, at most so many rows; answers how many.
-pub fn forget(db: &Connection, before: Timestamp, limit: u32) -> Result<usize> {
+pub fn forget(db: &WriteTxn, before: Timestamp, limit: u32) -> Result<usize> {
     let mut statement = db.prepare_cached(
         "DELETE FROM drops WHERE (channel_type, account, platform_id, reason) IN (SELECT channel_type, account, \
          platform_id, reason FROM drops INDEXED BY drops_age WHERE last_seen < ?1 LIMIT ?2)",

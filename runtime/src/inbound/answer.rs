@@ -4,10 +4,10 @@ use super::screen;
 use super::snapshot::name_of;
 use crate::clock;
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::questions::{self, Giver};
 use crate::{drops, plugin_state};
-use rusqlite::Connection;
 use std::sync::Arc;
 use vestibule_plugin_api::{Answered, Choice, PlatformId, Sender, StateWrite};
 use vestibule_session::crash;
@@ -26,7 +26,7 @@ pub async fn answer(
     let now = clock::now();
     let marks = context.clone();
     let refused = screen::choice(context, &channel, &account, &choice, now).await?;
-    let work = move |db: &Connection| {
+    let work = move |db: &WriteTxn| {
         marks.ledger.write_marks(db)?;
         plugin_state::apply(db, &channel, &account, &state)?;
         let giver = giver(&channel, &account, &choice.platform_id, &choice.sender);

@@ -2,6 +2,7 @@
 
 use super::{Arrival, answer, conversation, ignored, route};
 use crate::context::Context;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::plugins::{self, Link};
 use crate::{messaging_groups, plugin_state};
@@ -29,11 +30,11 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
             Ok(wire::frame(&Empty {}))
         }
         Event::StateGet { account, key } => {
-            let read = move |db: &_| plugin_state::get(db, &channel_type, &account, &key);
+            let read = move |db: &ReadTxn| plugin_state::get(db, &channel_type, &account, &key);
             Ok(wire::frame(&StateValue { value: context.central.read(read).await? }))
         }
         Event::StateSet { account, state } => {
-            let write = move |db: &_| plugin_state::apply(db, &channel_type, &account, &state);
+            let write = move |db: &WriteTxn| plugin_state::apply(db, &channel_type, &account, &state);
             context.central.write(write).await?;
             Ok(wire::frame(&Empty {}))
         }

@@ -5,6 +5,7 @@ use super::snapshot::{Arrival, Snapshot};
 use crate::attachments::{Store, StoredFile};
 use crate::clock;
 use crate::context::Context;
+use crate::db::ReadTxn;
 use crate::error::{Error, Result};
 use vestibule_plugin_api::{Attachment, Blob};
 use vestibule_session::{crash, name};
@@ -34,7 +35,7 @@ pub async fn store(context: &Context, mut arrival: Arrival) -> Result<Arrival> {
 async fn is_heard(context: &Context, arrival: &Arrival) -> Result<bool> {
     let (limits, now) = (context.attachments.limits(), clock::now());
     let arrival = arrival.clone();
-    let look = move |db: &rusqlite::Connection| {
+    let look = move |db: &ReadTxn| {
         let plan = decide(&Snapshot::load(db, &arrival, now)?, &arrival, limits, now);
         Ok(plan.iter().any(|step| matches!(step, Step::Post { .. })))
     };

@@ -20,10 +20,10 @@ pub use snapshot::{Arrival, Snapshot};
 
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::error::{Error, Result};
 use crate::messaging_groups;
 use crate::{drops, ledger, plugin_state, questions, sessions, wirings};
-use rusqlite::Connection;
 use std::sync::Arc;
 use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, StateWrite};
 
@@ -73,7 +73,7 @@ async fn refused(
     let (at, message) = (arrival.address.clone(), &arrival.message);
     let event_id = message.event_id.clone();
     let sender = name_of(&message.sender).to_owned();
-    let record = move |db: &Connection| {
+    let record = move |db: &WriteTxn| {
         let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
         plugin_state::apply(db, chat.0, chat.1, &state)?;
         if !ledger::take_event(db, chat.0, chat.1, &event_id, now)? {
@@ -97,7 +97,7 @@ pub async fn ignored(
     state: Vec<StateWrite>,
 ) -> Result<()> {
     let now = clock::now();
-    let record = move |db: &Connection| {
+    let record = move |db: &WriteTxn| {
         plugin_state::apply(db, &channel, &account, &state)?;
         if ledger::take_event(db, &channel, &account, &ignored.event_id, now)? {
             // What no message could name is no chat; whoever caused it is for display.
@@ -136,7 +136,7 @@ pub async fn conversation(
         if title.is_err() && context.is_stopping() {
             return Err(Error::Stopping);
         }
-        let write = move |db: &Connection| {
+        let write = move |db: &WriteTxn| {
             if let Err(reason) = &title {
                 let chat = (group.channel_type.as_str(), group.account.as_str(), group.platform_id.as_str());
                 drops::record(db, chat, reason, None, now)?;
@@ -154,12 +154,7 @@ pub async fn conversation(
 }
 
 /// Performs a plan; answers what the adapter hears and which sessions have something new.
-fn perform(
-    db: &Connection,
-    plan: Plan,
-    arrival: &Arrival,
-    now: Timestamp,
-) -> Result<(Accepted, Vec<String>)> {
+fn perform(db: &WriteTxn, plan: Plan, arrival: &Arrival, now: Timestamp) -> Result<(Accepted, Vec<String>)> {
     let at = &arrival.address;
     if matches!(plan[..], [Step::Duplicate]) {
         return Ok((Accepted::Duplicate, Vec::new()));

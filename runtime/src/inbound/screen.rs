@@ -2,6 +2,7 @@
 
 use super::snapshot::Arrival;
 use crate::context::Context;
+use crate::db::ReadTxn;
 use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
 use crate::plugins::{self, Said};
@@ -160,7 +161,7 @@ fn address(channel: &str, account: &str, chat: &str) -> Address {
 
 async fn chat_at(context: &Context, at: &Address) -> Result<Option<MessagingGroup>> {
     let at = at.clone();
-    let read = move |db: &rusqlite::Connection| {
+    let read = move |db: &ReadTxn| {
         messaging_groups::at(db, at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str())
     };
     context.central.read(read).await

@@ -2,10 +2,10 @@
 
 use crate::attachments::StoredFile;
 use crate::clock::Timestamp;
+use crate::db::ReadTxn;
 use crate::error::Result;
 use crate::questions::{self, Question};
 use crate::{agents, ledger, messaging_groups, wirings};
-use rusqlite::Connection;
 use vestibule_plugin_api::{Address, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender};
 
 /// So much of what a message quotes is kept, in bytes: more than Telegram's longest text has.
@@ -77,7 +77,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn load(db: &Connection, arrival: &Arrival, now: Timestamp) -> Result<Snapshot> {
+    pub fn load(db: &ReadTxn, arrival: &Arrival, now: Timestamp) -> Result<Snapshot> {
         let (at, message) = (&arrival.address, &arrival.message);
         let (channel, account) = (at.channel_type.as_str(), at.account.as_str());
         if ledger::was_taken(db, (channel, account, &message.event_id))? {
@@ -87,7 +87,7 @@ impl Snapshot {
         Ok(Snapshot { question, wirings: Snapshot::wirings(db, at)?, was_taken: false })
     }
 
-    fn wirings(db: &Connection, at: &Address) -> Result<Vec<wirings::Wiring>> {
+    fn wirings(db: &ReadTxn, at: &Address) -> Result<Vec<wirings::Wiring>> {
         let chat =
             messaging_groups::at(db, at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str())?;
         let Some(chat) = chat else { return Ok(Vec::new()) };

@@ -3,22 +3,23 @@
 use super::bump;
 use super::deliveries::count_delivered;
 use crate::clock::Timestamp;
+use crate::db::WriteTxn;
 use crate::error::{Error, Result};
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use vestibule_session::{MessageIn, MessageOut, Settled, next_even};
 
 /// The change number of what is taken over next; one for a whole batch.
 ///
 /// # Errors
 /// The session is gone.
-pub fn adopt_change(db: &Connection, session_id: &str) -> Result<i64> {
+pub fn adopt_change(db: &WriteTxn, session_id: &str) -> Result<i64> {
     bump(db, session_id)?.ok_or_else(|| Error::refused("the session was deleted while it was taken over"))
 }
 
 /// Writes an inbound row that is taken over now; a `seq` of 0 is replaced by the session's next. False when it was here
 /// already.
 pub fn adopt_message(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     change: i64,
     m: &MessageIn,
@@ -67,7 +68,7 @@ pub fn adopt_message(
 
 /// Records a reply whose outcome was final, at `at`, before it was taken over now. False when it was on record already.
 pub fn adopt_settled(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     change: i64,
     reply: &MessageOut,

@@ -7,8 +7,9 @@
 
 use super::bump;
 use crate::clock::{Timestamp, after};
+use crate::db::WriteTxn;
 use crate::error::Result;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde_json::json;
 use vestibule_plugin_api::Address;
 use vestibule_session::next_even;
@@ -37,7 +38,7 @@ pub struct NewAnswer {
 }
 
 /// Writes an answer into a session's rows.
-pub fn post_answer(db: &Connection, session_id: &str, new: &NewAnswer, now: Timestamp) -> Result<()> {
+pub fn post_answer(db: &WriteTxn, session_id: &str, new: &NewAnswer, now: Timestamp) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let (last_seq, is_running): (i64, bool) = db
         .prepare_cached("SELECT last_seq, running FROM sessions WHERE id = ?1")?
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
     use vestibule_session::{Ack, AckStatus};
 
-    fn story(db: &Connection) -> Vec<String> {
+    fn story(db: &WriteTxn) -> Vec<String> {
         let sql = "SELECT id || ' ' || kind || ' ' || status || ' ' || \"trigger\" || ' ' || COALESCE(process_after, '-') \
                    FROM messages_in ORDER BY seq";
         let mut statement = db.prepare(sql).expect("it is SQL");

@@ -4,8 +4,9 @@ use super::bump;
 use super::records::State;
 use super::turns::{OPEN, address_params};
 use crate::clock::{Timestamp, after};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeMap;
 use vestibule_plugin_api::Address;
 use vestibule_session::{MessageOut, Settled, parse_time, words};
@@ -55,7 +56,7 @@ pub enum InDoubtPolicy {
 }
 
 /// Replies up to `seq` were taken in this boot: the next keeper need not hand them over again.
-pub fn mark_taken(db: &Connection, session_id: &str, seq: i64) -> Result<()> {
+pub fn mark_taken(db: &WriteTxn, session_id: &str, seq: i64) -> Result<()> {
     db.prepare_cached(
         "UPDATE sessions SET outbound_seq = MAX(?3, CASE WHEN outbound_boot_id = ?2 THEN outbound_seq ELSE 0 END), \
          outbound_boot_id = ?2 WHERE id = ?1",
@@ -67,7 +68,7 @@ pub fn mark_taken(db: &Connection, session_id: &str, seq: i64) -> Result<()> {
 /// The number up to which a session's replies are on record. A power cut can take replies back out of the runner's
 /// file, and the next ones may get their numbers: across a boot everything above the floor is looked at again.
 /// `None` for a session that is gone.
-pub fn taken_up_to(db: &Connection, session_id: &str) -> Result<Option<i64>> {
+pub fn taken_up_to(db: &ReadTxn, session_id: &str) -> Result<Option<i64>> {
     let sql = "SELECT CASE WHEN outbound_boot_id = ?2 THEN MAX(outbound_floor, outbound_seq) ELSE outbound_floor END \
                FROM sessions WHERE id = ?1";
     Ok(db.query_row(sql, [session_id, crate::id::boot_id()], |r| r.get(0)).optional()?)
@@ -78,7 +79,7 @@ fn size(text: &str) -> i64 {
 }
 
 /// Whether what was refused may still be kept, counted with what is kept of the session already.
-fn keeps_refused(db: &Connection, session_id: &str, reply: &MessageOut) -> Result<bool> {
+fn keeps_refused(db: &WriteTxn, session_id: &str, reply: &MessageOut) -> Result<bool> {
     let fields =
         [&reply.in_reply_to, &reply.channel_type, &reply.account, &reply.platform_id, &reply.thread_id];
     let fields = fields.into_iter().flatten().map(|field| size(field)).sum::<i64>();
@@ -111,7 +112,7 @@ fn without_words(reply: &MessageOut) -> MessageOut {
 /// number, its size and the reason. What a session wrote that was set back is held instead of delivered. False when it
 /// was on record already, or is below the floor: then it was settled and forgotten.
 pub fn record_reply(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     reply: &MessageOut,
     verdict: std::result::Result<&Address, &str>,
@@ -183,7 +184,7 @@ pub fn record_reply(
 
 /// Records the final outcome, and with it the row that the session's `delivered` will show.
 pub fn settle(
-    db: &Connection,
+    db: &WriteTxn,
     delivery: &Delivery,
     outcome: std::result::Result<Option<&str>, &str>,
     now: Timestamp,
@@ -209,7 +210,7 @@ pub fn settle(
 /// Records a failure that is not final: `at` when to try again, or parked until the adapter is there.
 /// `in_doubt` says what the channel can do when the platform may have the message all the same.
 pub fn try_later(
-    db: &Connection,
+    db: &WriteTxn,
     delivery: &Delivery,
     at: Option<Timestamp>,
     why: &str,
@@ -235,7 +236,7 @@ pub fn try_later(
 }
 
 /// A lookup did not find it, and it is sent again: what was on its way meanwhile may still arrive.
-pub fn may_double(db: &Connection, delivery: &Delivery) -> Result<()> {
+pub fn may_double(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     db.execute(
         "UPDATE deliveries SET possible_duplicate = 1 WHERE session_id = ?1 AND message_out_id = ?2",
         [&delivery.session_id, &delivery.message_out_id],
@@ -245,7 +246,7 @@ pub fn may_double(db: &Connection, delivery: &Delivery) -> Result<()> {
 
 /// Which sessions of the agent that is written to are behind a message: the one whose message it answers,
 /// and the one that wrote here last.
-pub fn sources(db: &Connection, delivery: &Delivery) -> Result<(Option<String>, Option<String>)> {
+pub fn sources(db: &ReadTxn, delivery: &Delivery) -> Result<(Option<String>, Option<String>)> {
     let to = delivery.address.platform_id.as_str();
     let answers = db
         .prepare_cached(
@@ -267,7 +268,7 @@ pub fn sources(db: &Connection, delivery: &Delivery) -> Result<(Option<String>, 
 }
 
 /// Gives a claim back untried.
-pub fn unclaim(db: &Connection, delivery: &Delivery) -> Result<()> {
+pub fn unclaim(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     db.execute(
         "UPDATE deliveries SET state = 'pending', attempts = attempts - 1 WHERE session_id = ?1 AND message_out_id = ?2",
         [&delivery.session_id, &delivery.message_out_id],
@@ -277,7 +278,7 @@ pub fn unclaim(db: &Connection, delivery: &Delivery) -> Result<()> {
 
 /// After a crash nobody knows whether what was being sent has arrived. It waits for its adapter, which
 /// knows what to do about that.
-pub fn mark_unknown(db: &Connection) -> Result<usize> {
+pub fn mark_unknown(db: &WriteTxn) -> Result<usize> {
     Ok(db.execute(
         "UPDATE deliveries INDEXED BY deliveries_unsettled SET state = 'unknown' \
          WHERE settled_at IS NULL AND state = 'sending'",
@@ -288,7 +289,7 @@ pub fn mark_unknown(db: &Connection) -> Result<usize> {
 /// An adapter is there: what was parked goes on, and what is unknown is sent once more or, a little later,
 /// looked up first, by what the channel can do. Answers the addresses with something to deliver.
 pub fn unpark(
-    db: &Connection,
+    db: &WriteTxn,
     channel: &str,
     account: &str,
     can: InDoubtPolicy,
@@ -329,7 +330,7 @@ pub fn unpark(
 }
 
 /// The addresses for which a session has something that nobody delivers yet.
-pub fn open_addresses(db: &Connection, session_id: &str) -> Result<Vec<Address>> {
+pub fn open_addresses(db: &ReadTxn, session_id: &str) -> Result<Vec<Address>> {
     let mut statement = db.prepare_cached(
         "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries INDEXED BY deliveries_unsettled \
          WHERE session_id = ?1 AND settled_at IS NULL AND channel_type IS NOT NULL AND account IS NOT NULL \
@@ -347,7 +348,7 @@ pub fn open_addresses(db: &Connection, session_id: &str) -> Result<Vec<Address>>
 }
 
 /// How many deliveries are in each state; of those that went well also the forgotten ones.
-pub fn delivery_counts(db: &Connection) -> Result<BTreeMap<String, i64>> {
+pub fn delivery_counts(db: &ReadTxn) -> Result<BTreeMap<String, i64>> {
     let mut statement = db.prepare_cached(
         "SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled WHERE settled_at IS NULL GROUP BY state \
          UNION ALL SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_set_aside \
@@ -359,7 +360,7 @@ pub fn delivery_counts(db: &Connection) -> Result<BTreeMap<String, i64>> {
 }
 
 /// What waits for its adapter, counted by channel and account, with what waits behind it.
-pub fn waiting_for_adapter(db: &Connection) -> Result<Vec<(String, String, i64)>> {
+pub fn waiting_for_adapter(db: &ReadTxn) -> Result<Vec<(String, String, i64)>> {
     let mut statement = db.prepare_cached(
         "SELECT channel_type, account, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled \
          WHERE settled_at IS NULL AND state IN ('parked', 'unknown', 'pending') AND channel_type IS NOT NULL \
@@ -370,7 +371,7 @@ pub fn waiting_for_adapter(db: &Connection) -> Result<Vec<(String, String, i64)>
 }
 
 /// When the next of the deliveries goes out whose agents named a time.
-pub fn next_deferred(db: &Connection) -> Result<Option<Timestamp>> {
+pub fn next_deferred(db: &ReadTxn) -> Result<Option<Timestamp>> {
     let mut statement = db.prepare_cached(
         "SELECT MIN(due_at) FROM deliveries INDEXED BY deliveries_set_aside \
          WHERE state IN ('deferred', 'held', 'failed', 'dropped') AND state = 'deferred'",
@@ -379,7 +380,7 @@ pub fn next_deferred(db: &Connection) -> Result<Option<Timestamp>> {
 }
 
 /// Counts deliveries that went well.
-pub(super) fn count_delivered(db: &Connection, settled: Settled) -> Result<()> {
+pub(super) fn count_delivered(db: &WriteTxn, settled: Settled) -> Result<()> {
     if settled == Settled::Delivered {
         db.prepare_cached("UPDATE totals SET count = count + 1 WHERE name = 'delivered'")?.execute([])?;
     }

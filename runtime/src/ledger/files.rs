@@ -1,8 +1,9 @@
 //! Which files belong to which message.
 
 use crate::attachments::{StoredFile, unnamed};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ impl Direction {
 
 /// Records the files of a message. `folder` is theirs below `inbox/`, for those on their way in.
 pub fn record_files(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     direction: Direction,
     message_id: &str,
@@ -53,7 +54,7 @@ pub fn record_files(
 
 /// The files of a message, in order.
 pub fn files_of(
-    db: &Connection,
+    db: &ReadTxn,
     session_id: &str,
     direction: Direction,
     message_id: &str,
@@ -80,7 +81,7 @@ fn file(r: &rusqlite::Row<'_>) -> rusqlite::Result<StoredFile> {
 }
 
 /// The files that a session's inbox shows of the rows that changed since: each folder with its own.
-pub fn inbox_since(db: &Connection, session_id: &str, since: i64) -> Result<Vec<(String, Vec<StoredFile>)>> {
+pub fn inbox_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(String, Vec<StoredFile>)>> {
     let mut statement = db.prepare_cached(
         "SELECT f.position, f.name, f.size_bytes, f.blob, f.left_out, f.folder FROM files f \
          JOIN messages_in m ON m.session_id = f.session_id AND m.id = f.message_id \
@@ -100,7 +101,7 @@ pub fn inbox_since(db: &Connection, session_id: &str, since: i64) -> Result<Vec<
 }
 
 /// How many bytes the files of a session hold.
-pub fn session_bytes(db: &Connection, session_id: &str) -> Result<u64> {
+pub fn session_bytes(db: &ReadTxn, session_id: &str) -> Result<u64> {
     let mut statement = db.prepare_cached(
         "SELECT COALESCE(SUM(size_bytes), 0) FROM files WHERE session_id = ?1 AND blob IS NOT NULL",
     )?;
@@ -110,7 +111,7 @@ pub fn session_bytes(db: &Connection, session_id: &str) -> Result<u64> {
 
 /// Forgets the files of a message; answers the blobs that nothing names any more.
 pub fn forget_files(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     direction: Direction,
     message_id: &str,

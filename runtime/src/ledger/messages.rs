@@ -7,8 +7,9 @@ use super::retention::hash;
 use super::suspects::after_settling;
 use crate::attachments::StoredFile;
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 use std::collections::HashSet;
 use vestibule_plugin_api::Address;
@@ -62,7 +63,7 @@ pub struct NewAttachment {
 
 /// Takes an event id; false when it was taken before.
 pub fn take_event(
-    db: &Connection,
+    db: &WriteTxn,
     channel: &str,
     account: &str,
     event_id: &str,
@@ -75,7 +76,7 @@ pub fn take_event(
 }
 
 /// Whether an event id, on a channel and an account, was taken before.
-pub fn was_taken(db: &Connection, event: (&str, &str, &str)) -> Result<bool> {
+pub fn was_taken(db: &ReadTxn, event: (&str, &str, &str)) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM event_ids WHERE channel_type = ?1 AND account = ?2 AND event_id = ?3)",
     )?;
@@ -84,7 +85,7 @@ pub fn was_taken(db: &Connection, event: (&str, &str, &str)) -> Result<bool> {
 
 /// Writes a message into a session's rows. Its number comes from the session's counter, never from
 /// the highest row: pruning would use numbers twice.
-pub fn accept(db: &Connection, session_id: &str, new: &NewMessage, now: Timestamp) -> Result<()> {
+pub fn accept(db: &WriteTxn, session_id: &str, new: &NewMessage, now: Timestamp) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let last_seq = db
         .prepare_cached("SELECT last_seq FROM sessions WHERE id = ?1")?
@@ -125,13 +126,13 @@ pub fn accept(db: &Connection, session_id: &str, new: &NewMessage, now: Timestam
 }
 
 /// How many messages between agents led to what a session heard last.
-pub fn hops(db: &Connection, session_id: &str) -> Result<u32> {
+pub fn hops(db: &ReadTxn, session_id: &str) -> Result<u32> {
     let mut statement = db.prepare_cached("SELECT hops FROM sessions WHERE id = ?1")?;
     Ok(statement.query_row([session_id], |r| r.get(0))?)
 }
 
 /// The content of a row, its files on record and named where the agent will find them.
-fn with_files(db: &Connection, session_id: &str, id: &str, seq: i64, new: &NewMessage) -> Result<String> {
+fn with_files(db: &WriteTxn, session_id: &str, id: &str, seq: i64, new: &NewMessage) -> Result<String> {
     if new.attachments.is_empty() {
         return Ok(new.content.to_string());
     }
@@ -178,7 +179,7 @@ fn free_name(name: &str, taken: &mut HashSet<String>) -> String {
 /// `<platform message id>:<agent group id>`; an edit, or another chat's message with the same id, gets a number, so
 /// that nothing is lost to the primary key, nor to a runner that remembers a pruned row's id.
 fn free_id(
-    db: &Connection,
+    db: &ReadTxn,
     session_id: &str,
     platform_message_id: &str,
     agent_group_id: &str,
@@ -198,7 +199,7 @@ fn free_id(
 
 /// Takes over what the runner acknowledged. Only rows that still wait change; a stranger's ids
 /// match nothing.
-pub fn acknowledge(db: &Connection, session_id: &str, acks: &[Ack], now: Timestamp) -> Result<()> {
+pub fn acknowledge(db: &WriteTxn, session_id: &str, acks: &[Ack], now: Timestamp) -> Result<()> {
     let settled = |ack: &&Ack| ack.status != AckStatus::Processing;
     if !acks.iter().any(|ack| settled(&ack)) {
         return Ok(());
@@ -218,7 +219,7 @@ pub fn acknowledge(db: &Connection, session_id: &str, acks: &[Ack], now: Timesta
 }
 
 /// Where a session's words go by default changed.
-pub fn bump_routing(db: &Connection, session_id: &str) -> Result<()> {
+pub fn bump_routing(db: &WriteTxn, session_id: &str) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     db.prepare_cached("UPDATE sessions SET routing_change = ?2 WHERE id = ?1")?
         .execute(params![session_id, change])?;
@@ -227,7 +228,7 @@ pub fn bump_routing(db: &Connection, session_id: &str) -> Result<()> {
 
 /// The destinations of an agent changed: answers its sessions in which a runner lives. The files of the others follow
 /// when they are needed next.
-pub fn destinations_changed(db: &Connection, agent_group_id: &str) -> Result<Vec<String>> {
+pub fn destinations_changed(db: &WriteTxn, agent_group_id: &str) -> Result<Vec<String>> {
     db.prepare_cached(
         "UPDATE agent_groups SET destinations_version = destinations_version + 1 WHERE id = ?1",
     )?
@@ -240,7 +241,7 @@ pub fn destinations_changed(db: &Connection, agent_group_id: &str) -> Result<Vec
 }
 
 /// The last change of the destinations of a session's agent.
-pub fn destinations_of(db: &Connection, session_id: &str) -> Result<i64> {
+pub fn destinations_of(db: &ReadTxn, session_id: &str) -> Result<i64> {
     let mut statement = db.prepare_cached(
         "SELECT a.destinations_version FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.id = ?1",
     )?;
@@ -248,7 +249,7 @@ pub fn destinations_of(db: &Connection, session_id: &str) -> Result<i64> {
 }
 
 /// A chat has another name: [`destinations_changed`] for each agent that may send there.
-pub fn chat_changed(db: &Connection, messaging_group_id: &str) -> Result<Vec<String>> {
+pub fn chat_changed(db: &WriteTxn, messaging_group_id: &str) -> Result<Vec<String>> {
     let mut statement = db.prepare_cached(
         "SELECT DISTINCT agent_group_id FROM destinations WHERE target_type = 'channel' AND target_id = ?1",
     )?;
@@ -262,7 +263,7 @@ pub fn chat_changed(db: &Connection, messaging_group_id: &str) -> Result<Vec<Str
 
 /// The sessions that need a look when the runtime starts: a runner's end is not on record, rows are
 /// not known to be in the file, or rows wait for an answer.
-pub fn seen_at_start(db: &Connection) -> Result<Vec<String>> {
+pub fn seen_at_start(db: &ReadTxn) -> Result<Vec<String>> {
     let mut statement = db.prepare(
         "SELECT id FROM sessions WHERE running UNION SELECT id FROM sessions WHERE change > projected \
          UNION SELECT session_id FROM messages_in WHERE status = 'pending' AND \"trigger\"",

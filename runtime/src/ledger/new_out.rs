@@ -1,17 +1,18 @@
 //! A new `out/` for a session whose own cannot be read any more.
 
 use super::bump;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::OptionalExtension;
 
 /// Has the next launch set the session's `out/` aside and make a new one.
-pub fn want_new_out(db: &Connection, session_id: &str) -> Result<()> {
+pub fn want_new_out(db: &WriteTxn, session_id: &str) -> Result<()> {
     db.execute("UPDATE sessions SET new_out = 1 WHERE id = ?1", [session_id])?;
     Ok(())
 }
 
 /// Whether the next launch is to make a new one. False for a session that is gone.
-pub fn wants_new_out(db: &Connection, session_id: &str) -> Result<bool> {
+pub fn wants_new_out(db: &ReadTxn, session_id: &str) -> Result<bool> {
     let wants = db
         .prepare_cached("SELECT new_out FROM sessions WHERE id = ?1")?
         .query_row([session_id], |r| r.get(0));
@@ -19,7 +20,7 @@ pub fn wants_new_out(db: &Connection, session_id: &str) -> Result<bool> {
 }
 
 /// The new one is in its place, and empty: its replies are numbered anew, so that nothing counts as read.
-pub fn out_is_new(db: &Connection, session_id: &str) -> Result<()> {
+pub fn out_is_new(db: &WriteTxn, session_id: &str) -> Result<()> {
     bump(db, session_id)?;
     db.execute(
         "UPDATE sessions SET new_out = 0, outbound_floor = 0, outbound_seq = 0, pruned_floor = 0 WHERE id = ?1",

@@ -7,10 +7,11 @@ use super::suspects::{self, Seen, Shown};
 use crate::attachments::Store;
 use crate::clock::Timestamp;
 use crate::db::Central;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{IoContext, Result};
 use crate::home::Home;
 use crate::lock::locked;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use vestibule_session::{
@@ -113,7 +114,7 @@ impl Ledger {
     /// Answers what the file knows and the ledger does not; then nothing was written.
     fn write(
         &self,
-        db: &Connection,
+        db: &ReadTxn,
         dir: &SessionDir,
         attachments: &Store,
         session_id: &str,
@@ -164,7 +165,7 @@ impl Ledger {
     ///
     /// # Errors
     /// SQLite fails; the marks are lost, and the files are looked at again at the next start.
-    pub fn write_marks(&self, db: &Connection) -> Result<()> {
+    pub fn write_marks(&self, db: &WriteTxn) -> Result<()> {
         let marks = std::mem::take(&mut *locked(&self.unwritten));
         let mut statement = db.prepare_cached(
             "UPDATE sessions SET projected = ?2, rebuild = 0, boot_id = ?3 WHERE id = ?1 AND projected <= ?2",
@@ -187,7 +188,7 @@ impl Ledger {
 }
 
 /// A file last written under another boot, without a clean stop since, is not trusted.
-pub fn distrust_other_boots(db: &Connection) -> Result<usize> {
+pub fn distrust_other_boots(db: &WriteTxn) -> Result<usize> {
     Ok(db.execute(
         "UPDATE sessions SET rebuild = 1, projected = 0, boot_id = ?1 WHERE boot_id IS NOT NULL AND boot_id <> ?1",
         [crate::id::boot_id()],
@@ -195,12 +196,12 @@ pub fn distrust_other_boots(db: &Connection) -> Result<usize> {
 }
 
 /// Every file is flushed: the next boot may trust them.
-pub fn trust_files(db: &Connection) -> Result<()> {
+pub fn trust_files(db: &WriteTxn) -> Result<()> {
     db.execute("UPDATE sessions SET boot_id = NULL WHERE boot_id IS NOT NULL", [])?;
     Ok(())
 }
 
-pub(super) fn wanted(db: &Connection, session_id: &str) -> Result<Option<SessionRow>> {
+pub(super) fn wanted(db: &ReadTxn, session_id: &str) -> Result<Option<SessionRow>> {
     let mut statement = db.prepare_cached(
         "SELECT s.agent_group_id, s.change, s.routing_change, s.rebuild, s.running OR s.set_back, \
          s.quarantined IS NOT NULL, CASE WHEN s.changed_by = ?2 THEN s.change_before ELSE s.change END, s.projected, \
@@ -225,7 +226,7 @@ pub(super) fn wanted(db: &Connection, session_id: &str) -> Result<Option<Session
 }
 
 pub(super) fn changes(
-    db: &Connection,
+    db: &ReadTxn,
     session_id: &str,
     applied: Applied,
     wanted: &SessionRow,
@@ -308,7 +309,7 @@ pub(super) fn changes(
 }
 
 /// Destinations and default routing are derived from the central rows, never stored twice.
-fn routing(db: &Connection, session_id: &str) -> Result<(Vec<Destination>, Routing)> {
+fn routing(db: &ReadTxn, session_id: &str) -> Result<(Vec<Destination>, Routing)> {
     let mut statement = db.prepare_cached(
         "SELECT d.local_name, COALESCE(g.name, g.title, a.name, d.local_name), d.target_type, g.channel_type, g.platform_id, \
          CASE d.target_type WHEN 'agent' THEN d.target_id END, g.account \

@@ -3,8 +3,9 @@
 use super::bump;
 use super::turns::{OPEN, address_params};
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::Address;
 use vestibule_session::MessageOut;
 
@@ -185,7 +186,7 @@ fn of(r: &Row<'_>) -> rusqlite::Result<Record> {
 
 /// The deliveries in one of these states, the newest first, at most `limit`. Those that were delivered are not
 /// looked for: there may be any number of them.
-pub fn undelivered(db: &Connection, states: &[State], limit: usize) -> Result<Vec<Record>> {
+pub fn undelivered(db: &ReadTxn, states: &[State], limit: usize) -> Result<Vec<Record>> {
     // In words by which SQLite knows each index.
     let set_aside = "state IN ('deferred', 'held', 'failed', 'dropped')";
     let mut found = Vec::new();
@@ -205,7 +206,7 @@ pub fn undelivered(db: &Connection, states: &[State], limit: usize) -> Result<Ve
 }
 
 /// The deliveries with this id: an agent names its replies itself, so several sessions may have one.
-pub fn with_id(db: &Connection, message_out_id: &str) -> Result<Vec<Record>> {
+pub fn with_id(db: &ReadTxn, message_out_id: &str) -> Result<Vec<Record>> {
     // By session: the id alone has no index, which every reply would pay for.
     let sql = format!(
         "SELECT {COLUMNS} FROM sessions s CROSS JOIN deliveries d ON d.session_id = s.id AND d.message_out_id = ?1"
@@ -217,7 +218,7 @@ pub fn with_id(db: &Connection, message_out_id: &str) -> Result<Vec<Record>> {
 
 /// Opens a delivery again: it goes to `address`, in its old place among its session's, not before the time that its agent
 /// named, and is tried for as long as a new one. False when its session is gone.
-pub fn reopen(db: &Connection, record: &Record, address: &Address, now: Timestamp) -> Result<bool> {
+pub fn reopen(db: &WriteTxn, record: &Record, address: &Address, now: Timestamp) -> Result<bool> {
     let Some(change) = bump(db, &record.session_id)? else { return Ok(false) };
     let [channel, account, chat, thread] = address_params(address);
     db.prepare_cached(
@@ -231,7 +232,7 @@ pub fn reopen(db: &Connection, record: &Record, address: &Address, now: Timestam
 }
 
 /// Drops a delivery. What it had failed of stays on record.
-pub fn drop_one(db: &Connection, record: &Record, now: Timestamp) -> Result<()> {
+pub fn drop_one(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<()> {
     let Some(change) = bump(db, &record.session_id)? else { return Ok(()) };
     db.prepare_cached(
         "UPDATE deliveries SET state = 'dropped', settled_at = COALESCE(settled_at, ?3), change = ?4, \
@@ -243,7 +244,7 @@ pub fn drop_one(db: &Connection, record: &Record, now: Timestamp) -> Result<()> 
 }
 
 /// The address of the message that a reply on record answers, if its session has that message.
-pub fn asked_at(db: &Connection, session_id: &str, message_out_id: &str) -> Result<Option<Address>> {
+pub fn asked_at(db: &ReadTxn, session_id: &str, message_out_id: &str) -> Result<Option<Address>> {
     let mut statement = db.prepare_cached(
         "SELECT m.channel_type, m.account, m.platform_id, m.thread_id FROM deliveries d \
          JOIN messages_in m ON m.session_id = d.session_id AND m.id = d.in_reply_to \
@@ -263,7 +264,7 @@ pub fn asked_at(db: &Connection, session_id: &str, message_out_id: &str) -> Resu
 
 /// Whether a session has this many notes of this kind, whose ids begin with `prefix`, that its agent has not read.
 /// The ids sort by age, so only the newest are looked at.
-pub fn unread(db: &Connection, session_id: &str, prefix: &str, count: usize) -> Result<bool> {
+pub fn unread(db: &ReadTxn, session_id: &str, prefix: &str, count: usize) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT status = 'pending' FROM messages_in WHERE session_id = ?1 AND id >= ?2 AND id < ?2 || '~' \
          ORDER BY id DESC LIMIT ?3",
@@ -301,14 +302,14 @@ mod tests {
         assert_eq!(State::named("dead"), None);
     }
 
-    fn next(db: &Connection) -> Option<String> {
+    fn next(db: &WriteTxn) -> Option<String> {
         match claim_next(db, &address(), None, Timestamp(1_000)).expect("it answers") {
             Claim::Deliver(delivery) => Some(delivery.message_out_id),
             Claim::Nothing | Claim::Later(_) => None,
         }
     }
 
-    fn only(db: &Connection, id: &str) -> Record {
+    fn only(db: &ReadTxn, id: &str) -> Record {
         let found = with_id(db, id).expect("it answers");
         <[Record; 1]>::try_from(found).map(|[record]| record).expect("one of this id")
     }

@@ -9,8 +9,9 @@
 use super::bump;
 use super::files::{Direction, forget_files};
 use crate::clock::{Timestamp, after};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
@@ -42,7 +43,7 @@ pub struct After {
 }
 
 /// Forgets the event ids that no platform sends again; answers how many.
-pub fn forget_events(db: &Connection, now: Timestamp) -> Result<usize> {
+pub fn forget_events(db: &WriteTxn, now: Timestamp) -> Result<usize> {
     let mut statement = db.prepare_cached(
         "DELETE FROM event_ids WHERE (channel_type, account, event_id) IN (SELECT channel_type, account, event_id \
          FROM event_ids INDEXED BY event_ids_age WHERE seen_at < ?1 LIMIT ?2)",
@@ -51,7 +52,7 @@ pub fn forget_events(db: &Connection, now: Timestamp) -> Result<usize> {
 }
 
 /// The sessions with deliveries that were settled before a time.
-pub fn sessions_to_prune(db: &Connection, before: Timestamp) -> Result<Vec<String>> {
+pub fn sessions_to_prune(db: &ReadTxn, before: Timestamp) -> Result<Vec<String>> {
     let mut statement = db.prepare_cached(
         "SELECT DISTINCT session_id FROM deliveries INDEXED BY deliveries_settled \
          WHERE settled_at IS NOT NULL AND settled_at < ?1",
@@ -62,7 +63,7 @@ pub fn sessions_to_prune(db: &Connection, before: Timestamp) -> Result<Vec<Strin
 
 /// Forgets deliveries of a session that were settled before a time, up to the first that was not, and raises the floor.
 /// Call it again while it answers [`SLICE`] rows.
-pub fn prune_deliveries(db: &Connection, session_id: &str, before: Timestamp) -> Result<Pruned> {
+pub fn prune_deliveries(db: &WriteTxn, session_id: &str, before: Timestamp) -> Result<Pruned> {
     let oldest = db
         .prepare_cached(
             // What was taken over was settled before it came here; what is held waits for an operator.
@@ -88,7 +89,7 @@ pub fn prune_deliveries(db: &Connection, session_id: &str, before: Timestamp) ->
 }
 
 /// Forgets messages that were settled before a time, with their files.
-pub fn prune_messages(db: &Connection, before: Timestamp, begin: Option<&After>) -> Result<Pruned> {
+pub fn prune_messages(db: &WriteTxn, before: Timestamp, begin: Option<&After>) -> Result<Pruned> {
     let looked_at = settled(db, before, begin)?;
     let mut pruned = Pruned::default();
     if looked_at.len() == SLICE as usize {
@@ -114,7 +115,7 @@ pub fn prune_messages(db: &Connection, before: Timestamp, begin: Option<&After>)
     Ok(pruned)
 }
 
-fn settled(db: &Connection, before: Timestamp, begin: Option<&After>) -> Result<Vec<After>> {
+fn settled(db: &ReadTxn, before: Timestamp, begin: Option<&After>) -> Result<Vec<After>> {
     let mut statement = db.prepare_cached(
         "SELECT settled_at, session_id, id FROM messages_in INDEXED BY messages_in_settled \
          WHERE settled_at IS NOT NULL AND settled_at < ?1 AND (settled_at, session_id, id) > (?2, ?3, ?4) \
@@ -131,7 +132,7 @@ fn settled(db: &Connection, before: Timestamp, begin: Option<&After>) -> Result<
 }
 
 /// Whether it is the session's last, or a kept row points to it: a reply, or what waits in its series.
-fn is_needed(db: &Connection, session_id: &str, id: &str) -> Result<bool> {
+fn is_needed(db: &ReadTxn, session_id: &str, id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT m.seq >= s.last_seq \
          OR EXISTS (SELECT 1 FROM deliveries d WHERE d.session_id = ?1 AND d.in_reply_to = ?2) \
@@ -143,7 +144,7 @@ fn is_needed(db: &Connection, session_id: &str, id: &str) -> Result<bool> {
 }
 
 /// Forgets a message and its files, and notes what its session's files still show.
-fn forget_message(db: &Connection, session_id: &str, id: &str, change: i64) -> Result<Vec<String>> {
+fn forget_message(db: &WriteTxn, session_id: &str, id: &str, change: i64) -> Result<Vec<String>> {
     let folder = db
         .prepare_cached(
             "SELECT folder FROM files WHERE session_id = ?1 AND direction = 'in' AND message_id = ?2 \
@@ -163,7 +164,7 @@ fn forget_message(db: &Connection, session_id: &str, id: &str, change: i64) -> R
     Ok(blobs)
 }
 
-fn note(db: &Connection, session_id: &str, change: i64, what: &str, name: &str) -> Result<()> {
+fn note(db: &WriteTxn, session_id: &str, change: i64, what: &str, name: &str) -> Result<()> {
     db.prepare_cached(
         "INSERT OR IGNORE INTO pruned (session_id, change, what, name) VALUES (?1, ?2, ?3, ?4)",
     )?
@@ -172,7 +173,7 @@ fn note(db: &Connection, session_id: &str, change: i64, what: &str, name: &str) 
 }
 
 /// What a session's files still show of what was pruned since a change: a name each of what it is.
-pub fn pruned_since(db: &Connection, session_id: &str, since: i64) -> Result<Vec<(String, String)>> {
+pub fn pruned_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(String, String)>> {
     let mut statement =
         db.prepare_cached("SELECT what, name FROM pruned WHERE session_id = ?1 AND change > ?2")?;
     let rows = statement.query_map(params![session_id, since], |r| Ok((r.get(0)?, r.get(1)?)))?;
@@ -180,7 +181,7 @@ pub fn pruned_since(db: &Connection, session_id: &str, since: i64) -> Result<Vec
 }
 
 /// Forgets what was pruned once the files are known to follow; answers how many rows.
-pub fn forget_pruned(db: &Connection) -> Result<usize> {
+pub fn forget_pruned(db: &WriteTxn) -> Result<usize> {
     let mut statement = db.prepare_cached(
         "DELETE FROM pruned WHERE (session_id, change, what, name) IN (SELECT p.session_id, p.change, p.what, p.name \
          FROM pruned p CROSS JOIN sessions s ON s.id = p.session_id WHERE s.projected >= p.change LIMIT ?1)",

@@ -1,8 +1,8 @@
 //! How much a session may have pending.
 
 use super::{Pending, pending_of};
+use crate::db::ReadTxn;
 use crate::error::Result;
-use rusqlite::Connection;
 
 /// How many replies of one session may wait for their channels: what is more stays in the agent's file.
 const PENDING_REPLIES_MAX: i64 = 1_000;
@@ -13,7 +13,7 @@ const PENDING_BYTES_MAX: i64 = 16 * 1024 * 1024;
 ///
 /// # Errors
 /// SQLite fails.
-pub fn has_room(db: &Connection, session_id: &str) -> Result<bool> {
+pub fn has_room(db: &ReadTxn, session_id: &str) -> Result<bool> {
     Ok(is_room(pending_of(db, session_id, PENDING_REPLIES_MAX)?))
 }
 

@@ -10,8 +10,9 @@ use super::deliveries::HELD;
 use super::suspects::NOT_SHOWN;
 use super::turns::OPEN;
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use vestibule_session::{InboundWriter, MessageIn};
 
 /// What a session's file knows and the database does not.
@@ -34,12 +35,7 @@ impl Newer {
     ///
     /// # Errors
     /// The database fails.
-    pub(super) fn read(
-        db: &Connection,
-        session_id: &str,
-        file: &InboundWriter,
-        change: i64,
-    ) -> Result<Newer> {
+    pub(super) fn read(db: &ReadTxn, session_id: &str, file: &InboundWriter, change: i64) -> Result<Newer> {
         let mut statement =
             db.prepare("SELECT id FROM messages_in WHERE session_id = ?1 AND status = 'pending'")?;
         let waiting = statement.query_map([session_id], |r| r.get::<_, String>(0))?;
@@ -67,7 +63,7 @@ impl Newer {
 
 /// Takes over what a session's file knows, and marks the session; answers how many messages the database did not have.
 /// They were acknowledged to their platforms, and no agent has answered them.
-pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer, now: Timestamp) -> Result<usize> {
+pub fn take_newer(db: &WriteTxn, session_id: &str, newer: &Newer, now: Timestamp) -> Result<usize> {
     // From here on the database is as new as the file, which is made again.
     db.execute(
         "UPDATE sessions SET set_back = 1, rebuild = 1, projected = 0, change = MAX(change, ?2), \
@@ -101,7 +97,7 @@ pub fn take_newer(db: &Connection, session_id: &str, newer: &Newer, now: Timesta
 }
 
 /// What was on its way when the database was saved may have arrived since.
-fn hold_what_is_under_way(db: &Connection, session_id: &str, now: Timestamp) -> Result<()> {
+fn hold_what_is_under_way(db: &WriteTxn, session_id: &str, now: Timestamp) -> Result<()> {
     let sql = format!(
         "UPDATE deliveries SET state = 'held', settled_at = ?2, last_error = ?3 WHERE session_id = ?1 \
          AND ({OPEN} OR (state = 'deferred' AND due_at <= ?2))"
@@ -112,7 +108,7 @@ fn hold_what_is_under_way(db: &Connection, session_id: &str, now: Timestamp) -> 
 
 /// The sessions that have something on its way, or to be sent later: before that goes on, it is to be known whether their
 /// files are newer.
-pub fn with_deliveries(db: &Connection) -> Result<Vec<String>> {
+pub fn with_deliveries(db: &ReadTxn) -> Result<Vec<String>> {
     let sql = format!(
         "SELECT session_id FROM deliveries INDEXED BY deliveries_open WHERE {OPEN} \
          UNION SELECT session_id FROM deliveries INDEXED BY deliveries_deferred WHERE state = 'deferred'"
@@ -124,7 +120,7 @@ pub fn with_deliveries(db: &Connection) -> Result<Vec<String>> {
 
 /// Marks a session of a database that is put back. Without `has_out` its runner's file is gone, and its next one begins
 /// to count anew.
-pub fn mark_set_back(db: &Connection, session_id: &str, has_out: bool, now: Timestamp) -> Result<()> {
+pub fn mark_set_back(db: &WriteTxn, session_id: &str, has_out: bool, now: Timestamp) -> Result<()> {
     hold_what_is_under_way(db, session_id, now)?;
     db.prepare_cached(
         "UPDATE sessions SET set_back = 1, outbound_floor = CASE WHEN ?2 THEN outbound_floor ELSE 0 END, \
@@ -136,7 +132,7 @@ pub fn mark_set_back(db: &Connection, session_id: &str, has_out: bool, now: Time
 }
 
 /// The marked sessions that can run, at most `limit` after the one named, by id.
-pub fn set_back_sessions(db: &Connection, after: &str, limit: i64) -> Result<Vec<String>> {
+pub fn set_back_sessions(db: &ReadTxn, after: &str, limit: i64) -> Result<Vec<String>> {
     let mut statement = db.prepare(
         "SELECT id FROM sessions WHERE set_back AND quarantined IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
     )?;
@@ -181,7 +177,7 @@ mod tests {
 
         fn write<T: Send + 'static>(
             &self,
-            work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+            work: impl FnOnce(&WriteTxn<'_>) -> Result<T> + Send + 'static,
         ) -> T {
             self.threads.block_on(self.central.write(work)).expect("it commits")
         }
@@ -258,14 +254,14 @@ mod tests {
         );
         let ledger = Ledger::default();
         let Looked::Newer(newer) = context.look(&ledger) else { panic!("the file shows more") };
-        assert_eq!(context.write(with_deliveries), ["s"]);
+        assert_eq!(context.write(|db| with_deliveries(db)), ["s"]);
         let taken = context.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
         assert_eq!(taken, 1, "one was only in the file");
         let sent = "SELECT group_concat(message_out_id || ' ' || state) FROM (SELECT * FROM deliveries ORDER BY seq)";
         let sent = context.write(|db| Ok(db.query_row(sent, [], |r| r.get::<_, String>(0))?));
         assert_eq!(sent, "went delivered,perhaps held,due held,later deferred");
         context.sql("UPDATE deliveries SET state = 'dropped' WHERE state = 'deferred'");
-        assert_eq!(context.write(with_deliveries), [""; 0], "nothing of it goes out");
+        assert_eq!(context.write(|db| with_deliveries(db)), [""; 0], "nothing of it goes out");
         let rows = "SELECT group_concat(id || ' ' || status || ' ' || seq) FROM (SELECT * FROM messages_in ORDER BY seq)";
         let rows = context.write(|db| Ok(db.query_row(rows, [], |r| r.get::<_, String>(0))?));
         assert_eq!(rows, "old completed 2,new pending 6", "no number is given twice");

@@ -5,8 +5,9 @@
 use super::bump;
 use super::turns::OPEN;
 use crate::clock::{Timestamp, after};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::Address;
 
 /// A smaller difference is no step, in milliseconds.
@@ -65,7 +66,7 @@ pub struct Shifted {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn was_set(db: &Connection, standing: &Standing) -> Result<bool> {
+pub fn was_set(db: &ReadTxn, standing: &Standing) -> Result<bool> {
     Ok(change(last(db)?.as_ref(), standing) != Change::Nothing)
 }
 
@@ -73,7 +74,7 @@ pub fn was_set(db: &Connection, standing: &Standing) -> Result<bool> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn note_clock(db: &Connection, standing: &Standing, now: Timestamp) -> Result<Shifted> {
+pub fn note_clock(db: &WriteTxn, standing: &Standing, now: Timestamp) -> Result<Shifted> {
     let before = last(db)?;
     let change = change(before.as_ref(), standing);
     // What is less than a step is not noted: many of them would be one.
@@ -104,7 +105,7 @@ pub fn note_clock(db: &Connection, standing: &Standing, now: Timestamp) -> Resul
     Ok(Shifted { step_ms, addresses: waiting_addresses(db)?, sessions })
 }
 
-fn last(db: &Connection) -> Result<Option<Standing>> {
+fn last(db: &ReadTxn) -> Result<Option<Standing>> {
     let kept: Option<String> = db
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([KEY], |r| r.get(0))
@@ -117,7 +118,7 @@ fn last(db: &Connection) -> Result<Option<Standing>> {
 }
 
 /// Gives the messages that wait for a while another time; that of a task that has not failed is a time of the wall.
-fn shift_messages(db: &Connection, process_after: &str) -> Result<Vec<String>> {
+fn shift_messages(db: &WriteTxn, process_after: &str) -> Result<Vec<String>> {
     let waits = "status = 'pending' AND process_after IS NOT NULL AND (kind <> 'task' OR tries > 0)";
     let mut statement = db.prepare(&format!("SELECT DISTINCT session_id FROM messages_in WHERE {waits}"))?;
     let sessions = statement.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
@@ -132,7 +133,7 @@ fn shift_messages(db: &Connection, process_after: &str) -> Result<Vec<String>> {
     Ok(sessions)
 }
 
-fn waiting_addresses(db: &Connection) -> Result<Vec<Address>> {
+fn waiting_addresses(db: &ReadTxn) -> Result<Vec<Address>> {
     let of = |which: &str| {
         format!(
             "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries WHERE {which} \
@@ -181,7 +182,7 @@ mod tests {
     }
 
     /// Two replies that wait for their next attempt, one that is deferred, and messages with every kind of time.
-    fn waiting(now: i64) -> Connection {
+    fn waiting(now: i64) -> WriteTxn<'static> {
         let db = ledger();
         for (id, seq) in [("first", 1), ("again", 3), ("at", 5), ("gone", 7)] {
             record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(now - HOUR))
@@ -204,7 +205,7 @@ mod tests {
     }
 
     /// The times of what waits, from `now` on.
-    fn times(db: &Connection, now: i64) -> Vec<(String, Option<i64>, Option<i64>)> {
+    fn times(db: &ReadTxn, now: i64) -> Vec<(String, Option<i64>, Option<i64>)> {
         let sql = "SELECT message_out_id, NULLIF(next_attempt_at, 0) - ?1, due_at - ?1 FROM deliveries \
                    UNION ALL SELECT id, process_after - ?1, NULL FROM messages_in";
         let mut statement = db.prepare(sql).expect("it is SQL");

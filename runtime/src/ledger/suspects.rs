@@ -8,8 +8,9 @@
 use super::bump;
 use super::room::has_room;
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use std::collections::HashSet;
 use vestibule_plugin_api::Address;
 
@@ -63,7 +64,7 @@ pub struct Shown(Option<i64>);
 
 impl Shown {
     /// Of a session.
-    pub fn of(db: &Connection, session_id: &str) -> Result<Shown> {
+    pub fn of(db: &ReadTxn, session_id: &str) -> Result<Shown> {
         if !any_suspect(db, session_id)? {
             return Ok(Shown(None));
         }
@@ -90,7 +91,7 @@ impl Shown {
 }
 
 /// What is due in a session. `running` and `quarantined` are its row's.
-pub fn seen(db: &Connection, session_id: &str, running: bool, quarantined: bool) -> Result<Seen> {
+pub fn seen(db: &ReadTxn, session_id: &str, running: bool, quarantined: bool) -> Result<Seen> {
     let shown = Shown::of(db, session_id)?;
     let (due, due_while_running): (Option<i64>, Option<i64>) = db
         .prepare_cached(
@@ -110,7 +111,7 @@ pub fn seen(db: &Connection, session_id: &str, running: bool, quarantined: bool)
 }
 
 /// Whether a suspect is pending.
-fn any_suspect(db: &Connection, session_id: &str) -> Result<bool> {
+fn any_suspect(db: &ReadTxn, session_id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_suspects \
          WHERE session_id = ?1 AND suspect AND status = 'pending')",
@@ -121,7 +122,7 @@ fn any_suspect(db: &Connection, session_id: &str) -> Result<bool> {
 /// A run failed, and `why`. Each message under way counts a try, waits before the next, and is given up after
 /// the last. Under way is what was shown and due, narrowed by what the runner had claimed, if any of it was.
 pub fn count_tries(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     claims: &HashSet<String>,
     why: &str,
@@ -149,7 +150,7 @@ pub fn count_tries(
 }
 
 fn under_way(
-    db: &Connection,
+    db: &ReadTxn,
     session_id: &str,
     claims: &HashSet<String>,
     now: Timestamp,
@@ -167,7 +168,7 @@ fn under_way(
 
 /// The message goes to no runner any more, nor does the context that went with it.
 fn give_up(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     id: String,
     (why, change, now): (&str, i64, Timestamp),
@@ -198,7 +199,7 @@ fn give_up(
 }
 
 /// Messages were settled with this change: if there are suspects, the next is shown; if there were until now, all are.
-pub fn after_settling(db: &Connection, session_id: &str, change: i64) -> Result<()> {
+pub fn after_settling(db: &WriteTxn, session_id: &str, change: i64) -> Result<()> {
     db.prepare_cached("UPDATE sessions SET failing = NULL WHERE id = ?1 AND failing IS NOT NULL")?
         .execute([session_id])?;
     let mut statement = db.prepare_cached(
@@ -212,7 +213,7 @@ pub fn after_settling(db: &Connection, session_id: &str, change: i64) -> Result<
 }
 
 /// What made messages fail may be mended: none is a suspect any more.
-pub fn forgive(db: &Connection, session_id: &str) -> Result<()> {
+pub fn forgive(db: &WriteTxn, session_id: &str) -> Result<()> {
     if !any_suspect(db, session_id)? {
         return Ok(());
     }
@@ -226,13 +227,13 @@ pub fn forgive(db: &Connection, session_id: &str) -> Result<()> {
 }
 
 /// Whether they are due is written anew for all messages that wait.
-fn show_anew(db: &Connection, session_id: &str, change: i64) -> Result<()> {
+fn show_anew(db: &WriteTxn, session_id: &str, change: i64) -> Result<()> {
     show_up_to(db, session_id, change, Shown(None))
 }
 
 /// The same up to the one that is shown. While messages are shown one at a time, that one comes later and later:
 /// what comes after it was not shown before either.
-fn show_up_to(db: &Connection, session_id: &str, change: i64, shown: Shown) -> Result<()> {
+fn show_up_to(db: &WriteTxn, session_id: &str, change: i64, shown: Shown) -> Result<()> {
     db.prepare_cached(
         "UPDATE messages_in SET change = ?2 \
          WHERE session_id = ?1 AND status = 'pending' AND (?3 IS NULL OR seq <= ?3)",
@@ -257,7 +258,7 @@ pub struct SessionCounts {
 }
 
 /// Counts the sessions, each in one state but for the total.
-pub fn session_counts(db: &Connection, now: Timestamp) -> Result<SessionCounts> {
+pub fn session_counts(db: &ReadTxn, now: Timestamp) -> Result<SessionCounts> {
     let one = |sql: &str| db.prepare_cached(sql)?.query_row([], |r| r.get(0));
     let waiting = "SELECT COUNT(DISTINCT m.session_id) FROM messages_in m JOIN sessions s ON s.id = m.session_id \
          WHERE m.status = 'pending' AND m.\"trigger\" AND COALESCE(m.process_after, 0) <= ?1 \
@@ -274,7 +275,7 @@ pub fn session_counts(db: &Connection, now: Timestamp) -> Result<SessionCounts> 
 }
 
 /// How often the oldest suspect was tried, and when it is tried again.
-pub fn next_try(db: &Connection, session_id: &str) -> Result<Option<(i64, Timestamp)>> {
+pub fn next_try(db: &ReadTxn, session_id: &str) -> Result<Option<(i64, Timestamp)>> {
     let mut statement = db.prepare_cached(
         "SELECT tries, COALESCE(process_after, 0) FROM messages_in INDEXED BY messages_in_suspects \
          WHERE session_id = ?1 AND suspect AND status = 'pending' ORDER BY seq LIMIT 1",

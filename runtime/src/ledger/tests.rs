@@ -5,7 +5,8 @@ use super::deliveries::tests::{address, ledger, reply};
 use super::project::{changes, wanted};
 use super::*;
 use crate::clock::Timestamp;
-use rusqlite::{Connection, ffi};
+use crate::db::{ReadTxn, WriteTxn};
+use rusqlite::ffi;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ const NOW: Timestamp = Timestamp(1_000_000_000);
 
 /// A ledger that has kept this much: so many settled messages and replies in the session that is used, and so many
 /// sessions beside it, each with as much as it ever has.
-fn kept(rows: i64) -> Connection {
+fn kept(rows: i64) -> WriteTxn<'static> {
     let db = ledger();
     let numbers =
         format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT");
@@ -42,7 +43,7 @@ fn kept(rows: i64) -> Connection {
     db
 }
 
-fn pages(db: &Connection) -> u64 {
+fn pages(db: &ReadTxn) -> u64 {
     let mut sum = 0;
     for what in [ffi::SQLITE_DBSTATUS_CACHE_HIT, ffi::SQLITE_DBSTATUS_CACHE_MISS] {
         let (mut now, mut most) = (0, 0);
@@ -53,11 +54,11 @@ fn pages(db: &Connection) -> u64 {
     sum
 }
 
-type Deed = (&'static str, fn(&Connection));
+type Deed = (&'static str, fn(&WriteTxn<'_>));
 
 /// What is done with a message, at the start and for `status`, in this order.
 fn deeds() -> Vec<Deed> {
-    fn claimed(db: &Connection) -> Delivery {
+    fn claimed(db: &WriteTxn) -> Delivery {
         match claim_next(db, &address(), None, NOW).expect("it answers") {
             Claim::Deliver(delivery) => *delivery,
             _ => panic!("there is one"),

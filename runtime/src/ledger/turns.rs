@@ -7,8 +7,9 @@
 
 use super::deliveries::Delivery;
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::Address;
 
 /// A delivery whose outcome is not final. In these words SQLite knows it by the indexes of such rows.
@@ -53,7 +54,7 @@ pub(super) fn address_params(address: &Address) -> [Option<&str>; 4] {
 
 /// The next reply for an address, recorded as `sending`: committed before the channel is called. In a ring of
 /// the sessions it is the turn of the next after the one named; one whose head cannot go now is passed over.
-pub fn claim_next(db: &Connection, address: &Address, after: Option<&str>, now: Timestamp) -> Result<Claim> {
+pub fn claim_next(db: &WriteTxn, address: &Address, after: Option<&str>, now: Timestamp) -> Result<Claim> {
     let mut later = due_next(db, address, now)?;
     let after = after.unwrap_or_default();
     for (mut last, end) in [(after.to_owned(), None), (String::new(), Some(after))] {
@@ -75,7 +76,7 @@ const DUE_NEXT: &str = "SELECT MIN(due_at) FROM deliveries WHERE channel_type = 
                         AND thread_id IS ?4 AND state = 'deferred'";
 
 /// Lets what was deferred until now take its place; answers when the next one does.
-fn due_next(db: &Connection, address: &Address, now: Timestamp) -> Result<Option<Timestamp>> {
+fn due_next(db: &WriteTxn, address: &Address, now: Timestamp) -> Result<Option<Timestamp>> {
     let at = address_params(address);
     let next = db.prepare_cached(DUE_NEXT)?.query_row(at, |r| r.get::<_, Option<i64>>(0))?.map(Timestamp);
     if next.is_none_or(|next| next > now) {
@@ -93,7 +94,7 @@ const NEXT_HEAD: &str = "SELECT session_id, message_out_id, CASE state WHEN 'pen
                          ORDER BY session_id, position LIMIT 1";
 
 /// The head of the first session after `last`, up to and with `end`.
-fn next_head(db: &Connection, address: &Address, last: &str, end: Option<&str>) -> Result<Option<Head>> {
+fn next_head(db: &ReadTxn, address: &Address, last: &str, end: Option<&str>) -> Result<Option<Head>> {
     let [channel, account, chat, thread] = address_params(address);
     let head =
         db.prepare_cached(NEXT_HEAD)?.query_row(params![channel, account, chat, thread, last, end], |r| {
@@ -106,7 +107,7 @@ fn next_head(db: &Connection, address: &Address, last: &str, end: Option<&str>) 
     Ok(head.optional()?)
 }
 
-fn claim(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
+fn claim(db: &WriteTxn, address: &Address, head: &Head) -> Result<Delivery> {
     let id = [&head.session_id, &head.message_out_id];
     db.prepare_cached(
         "UPDATE deliveries SET state = 'sending', attempts = attempts + 1 WHERE session_id = ?1 AND message_out_id = ?2",
@@ -116,7 +117,7 @@ fn claim(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
 }
 
 /// The delivery with this head, as it is on record.
-fn one(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
+fn one(db: &ReadTxn, address: &Address, head: &Head) -> Result<Delivery> {
     let id = [&head.session_id, &head.message_out_id];
     let mut statement = db.prepare_cached(
         "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
@@ -141,7 +142,7 @@ fn one(db: &Connection, address: &Address, head: &Head) -> Result<Delivery> {
 }
 
 /// Deliveries that are parked and were due before a time, at most `limit`.
-pub fn parked_before(db: &Connection, before: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
+pub fn parked_before(db: &ReadTxn, before: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
     let mut statement = db.prepare_cached(
         "SELECT session_id, message_out_id, channel_type, account, platform_id, thread_id FROM deliveries \
          INDEXED BY deliveries_unsettled WHERE settled_at IS NULL AND state = 'parked' AND due_at < ?1 LIMIT ?2",
@@ -163,7 +164,7 @@ const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM 
                           INDEXED BY deliveries_unsettled WHERE session_id = ?1 AND settled_at IS NULL LIMIT ?2)";
 
 /// What a session has open, counted up to `replies_max`: that many index entries are looked at.
-pub fn pending_of(db: &Connection, session_id: &str, replies_max: i64) -> Result<Pending> {
+pub fn pending_of(db: &ReadTxn, session_id: &str, replies_max: i64) -> Result<Pending> {
     let mut statement = db.prepare_cached(PENDING_OF)?;
     let pending = statement.query_row(params![session_id, replies_max], |r| {
         Ok(Pending { replies: r.get(0)?, content_bytes: r.get(1)? })
@@ -179,7 +180,7 @@ mod tests {
     use rusqlite::StatementStatus;
 
     /// A ledger with these replies for one address: session and number.
-    fn filled(replies: &[(&str, i64)]) -> Connection {
+    fn filled(replies: &[(&str, i64)]) -> WriteTxn<'static> {
         let db = ledger();
         for (session_id, seq) in replies {
             let sql = "INSERT OR IGNORE INTO sessions (id, agent_group_id, created_at, last_active) VALUES (?1, 'ag', 0, 0)";
@@ -191,7 +192,7 @@ mod tests {
         db
     }
 
-    fn claimed(db: &Connection, after: Option<&str>) -> Option<Delivery> {
+    fn claimed(db: &WriteTxn, after: Option<&str>) -> Option<Delivery> {
         match claim_next(db, &address(), after, Timestamp(1_000)).expect("it answers") {
             Claim::Deliver(delivery) => Some(*delivery),
             Claim::Nothing | Claim::Later(_) => None,

@@ -3,8 +3,9 @@
 //! Invariant: `platform_id` is byte for byte what the adapter hands over.
 
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
 /// One chat known to the runtime.
@@ -41,7 +42,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<MessagingGroup> {
 }
 
 /// All messaging groups.
-pub fn list(db: &Connection) -> Result<Vec<MessagingGroup>> {
+pub fn list(db: &ReadTxn) -> Result<Vec<MessagingGroup>> {
     let sql = format!("SELECT {COLUMNS} FROM messaging_groups ORDER BY channel_type, account, platform_id");
     let mut statement = db.prepare(&sql)?;
     let rows = statement.query_map([], of)?;
@@ -49,7 +50,7 @@ pub fn list(db: &Connection) -> Result<Vec<MessagingGroup>> {
 }
 
 /// The chat at this place.
-pub fn at(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<Option<MessagingGroup>> {
+pub fn at(db: &ReadTxn, channel: &str, account: &str, chat: &str) -> Result<Option<MessagingGroup>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM messaging_groups WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3"
     );
@@ -57,7 +58,7 @@ pub fn at(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<O
 }
 
 /// How a chat is spelled here whose id compares without case; nothing when it is not known, or is known so.
-pub fn spelling(db: &Connection, channel: &str, account: &str, chat: &str) -> Result<Option<String>> {
+pub fn spelling(db: &ReadTxn, channel: &str, account: &str, chat: &str) -> Result<Option<String>> {
     let sql = "SELECT platform_id FROM messaging_groups WHERE channel_type = ?1 AND account = ?2 \
                AND platform_id = ?3 COLLATE NOCASE ORDER BY platform_id = ?3 DESC, created_at, id LIMIT 1";
     let known: Option<String> =
@@ -66,7 +67,7 @@ pub fn spelling(db: &Connection, channel: &str, account: &str, chat: &str) -> Re
 }
 
 /// The chat with this id.
-pub fn by_id(db: &Connection, id: &str) -> Result<Option<MessagingGroup>> {
+pub fn by_id(db: &ReadTxn, id: &str) -> Result<Option<MessagingGroup>> {
     let mut statement =
         db.prepare_cached(&format!("SELECT {COLUMNS} FROM messaging_groups WHERE id = ?1"))?;
     Ok(statement.query_row([id], of).optional()?)
@@ -76,7 +77,7 @@ pub fn by_id(db: &Connection, id: &str) -> Result<Option<MessagingGroup>> {
 ///
 /// # Errors
 /// There is none, or more than one.
-pub fn named(db: &Connection, name: &str) -> Result<MessagingGroup> {
+pub fn named(db: &ReadTxn, name: &str) -> Result<MessagingGroup> {
     let sql = format!("SELECT {COLUMNS} FROM messaging_groups WHERE id = ?1 OR platform_id = ?1 LIMIT 2");
     let mut statement = db.prepare(&sql)?;
     let found: Vec<MessagingGroup> = statement.query_map([name], of)?.collect::<rusqlite::Result<_>>()?;
@@ -93,7 +94,7 @@ pub fn named(db: &Connection, name: &str) -> Result<MessagingGroup> {
 
 /// The chat at this place, made if it is new.
 pub fn find_or_create(
-    db: &Connection,
+    db: &WriteTxn,
     channel: &str,
     account: &str,
     chat: &str,
@@ -128,13 +129,13 @@ pub fn find_or_create(
 }
 
 /// Stores the name.
-pub fn rename(db: &Connection, id: &str, name: Option<&str>) -> Result<()> {
+pub fn rename(db: &WriteTxn, id: &str, name: Option<&str>) -> Result<()> {
     db.execute("UPDATE messaging_groups SET name = ?2 WHERE id = ?1", params![id, name])?;
     Ok(())
 }
 
 /// Stores what its channel says of it; what it does not say stays.
-pub fn describe(db: &Connection, id: &str, title: Option<&str>, is_group: Option<bool>) -> Result<()> {
+pub fn describe(db: &WriteTxn, id: &str, title: Option<&str>, is_group: Option<bool>) -> Result<()> {
     db.prepare_cached(
         "UPDATE messaging_groups SET title = COALESCE(?2, title), is_group = COALESCE(?3, is_group) WHERE id = ?1",
     )?
@@ -143,13 +144,13 @@ pub fn describe(db: &Connection, id: &str, title: Option<&str>, is_group: Option
 }
 
 /// Removes a chat with its wirings.
-pub fn delete(db: &Connection, id: &str) -> Result<()> {
+pub fn delete(db: &WriteTxn, id: &str) -> Result<()> {
     db.execute("DELETE FROM messaging_groups WHERE id = ?1", [id])?;
     Ok(())
 }
 
 /// The chats with this platform id, one for each account that knows it.
-pub fn on_any_account(db: &Connection, channel: &str, chat: &str) -> Result<Vec<MessagingGroup>> {
+pub fn on_any_account(db: &ReadTxn, channel: &str, chat: &str) -> Result<Vec<MessagingGroup>> {
     let sql = format!("SELECT {COLUMNS} FROM messaging_groups WHERE channel_type = ?1 AND platform_id = ?2");
     let mut statement = db.prepare_cached(&sql)?;
     let rows = statement.query_map([channel, chat], of)?;

@@ -2,12 +2,13 @@
 //!
 //! Invariant: what comes with a message is written in that message's commit, or not at all.
 
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::{STATE_KEYS_MAX, StateWrite};
 
 /// What a key holds.
-pub fn get(db: &Connection, channel: &str, account: &str, key: &str) -> Result<Option<String>> {
+pub fn get(db: &ReadTxn, channel: &str, account: &str, key: &str) -> Result<Option<String>> {
     let mut statement = db.prepare_cached(
         "SELECT value FROM plugin_state WHERE channel_type = ?1 AND account = ?2 AND key = ?3",
     )?;
@@ -18,7 +19,7 @@ pub fn get(db: &Connection, channel: &str, account: &str, key: &str) -> Result<O
 ///
 /// # Errors
 /// [`Error::Refused`]: the account would hold more than [`STATE_KEYS_MAX`] keys.
-pub fn apply(db: &Connection, channel: &str, account: &str, writes: &[StateWrite]) -> Result<()> {
+pub fn apply(db: &WriteTxn, channel: &str, account: &str, writes: &[StateWrite]) -> Result<()> {
     let mut is_new = false;
     for StateWrite { key, value } in writes {
         let Some(value) = value else {
@@ -59,10 +60,10 @@ pub fn apply(db: &Connection, channel: &str, account: &str, writes: &[StateWrite
 mod tests {
     use super::*;
 
-    fn db() -> Connection {
-        let db = Connection::open_in_memory().expect("memory");
+    fn db() -> WriteTxn<'static> {
+        let db = rusqlite::Connection::open_in_memory().expect("memory");
         db.execute_batch(include_str!("migrations/0014_plugin_state.sql")).expect("it fits");
-        db
+        WriteTxn::of_test(db)
     }
 
     #[test]

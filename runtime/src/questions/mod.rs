@@ -9,9 +9,10 @@ mod decide;
 pub use decide::{Asked, Choosable, Giver, Judgement, Question, decide as judge, named};
 
 use crate::clock::{Timestamp, after};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::ledger::{self, NewAnswer};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::{Address, Answered, Content};
 
 /// A question can be answered for this long, in milliseconds: 24 hours.
@@ -52,13 +53,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Question> {
 ///
 /// # Errors
 /// The system gives no random bytes, or SQLite fails.
-pub fn ask(
-    db: &Connection,
-    session_id: &str,
-    asked: &Asked,
-    address: &Address,
-    now: Timestamp,
-) -> Result<()> {
+pub fn ask(db: &WriteTxn, session_id: &str, asked: &Asked, address: &Address, now: Timestamp) -> Result<()> {
     let token = crate::id::mint_token().map_err(Error::refused)?;
     let options = serde_json::to_string(&asked.options).map_err(Error::refused)?;
     db.prepare_cached(
@@ -89,7 +84,7 @@ pub fn ask(
 /// # Errors
 /// As [`ask`].
 pub fn ask_again(
-    db: &Connection,
+    db: &WriteTxn,
     session_id: &str,
     asked: &Asked,
     address: &Address,
@@ -103,13 +98,13 @@ pub fn ask_again(
 }
 
 /// What a channel with buttons is handed for a reply that asks.
-pub fn content(db: &Connection, session_id: &str, message_out_id: &str) -> Result<Option<Content>> {
+pub fn content(db: &ReadTxn, session_id: &str, message_out_id: &str) -> Result<Option<Content>> {
     let sql = format!("SELECT {COLUMNS} FROM questions WHERE session_id = ?1 AND message_out_id = ?2");
     let found = db.prepare_cached(&sql)?.query_row([session_id, message_out_id], of).optional()?;
     Ok(found.map(|question| question.asked.content(&question.token)))
 }
 
-fn by_token(db: &Connection, token: &str) -> Result<Option<Question>> {
+fn by_token(db: &ReadTxn, token: &str) -> Result<Option<Question>> {
     let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM questions WHERE token = ?1"))?;
     Ok(statement.query_row([token], of).optional()?)
 }
@@ -118,7 +113,7 @@ fn by_token(db: &Connection, token: &str) -> Result<Option<Question>> {
 ///
 /// # Errors
 /// There is none.
-pub fn with_token(db: &Connection, token: &str) -> Result<Question> {
+pub fn with_token(db: &ReadTxn, token: &str) -> Result<Question> {
     by_token(db, token)?.ok_or_else(|| {
         Error::Refused(format!("there is no question `{token}`; `vestibule question list` shows them"))
     })
@@ -130,7 +125,7 @@ const OPEN: &str = "answered_at IS NULL AND expires_at > ?1 AND NOT EXISTS (SELE
                     AND d.state IN ('failed', 'dropped'))";
 
 /// The open ones, the oldest first, at most `limit`.
-pub fn open(db: &Connection, now: Timestamp, limit: i64) -> Result<Vec<Question>> {
+pub fn open(db: &ReadTxn, now: Timestamp, limit: i64) -> Result<Vec<Question>> {
     let sql = format!("SELECT {COLUMNS} FROM questions WHERE {OPEN} ORDER BY asked_at LIMIT ?2");
     let mut statement = db.prepare(&sql)?;
     let rows = statement.query_map(params![now.0, limit], of)?;
@@ -140,7 +135,7 @@ pub fn open(db: &Connection, now: Timestamp, limit: i64) -> Result<Vec<Question>
 /// The one question that is open in a conversation, if exactly one is. A question that was asked outside
 /// every thread is heard of everywhere in a direct chat; in a group a thread is a conversation of its own.
 pub fn only_one_open(
-    db: &Connection,
+    db: &ReadTxn,
     address: &Address,
     is_group: bool,
     now: Timestamp,
@@ -160,7 +155,7 @@ pub fn only_one_open(
 }
 
 /// The question of an offer, and which of its options is offered.
-pub fn offered(db: &Connection, token: &str) -> Result<Option<(Question, usize)>> {
+pub fn offered(db: &ReadTxn, token: &str) -> Result<Option<(Question, usize)>> {
     let Some((token, number)) = token.split_once('.') else { return Ok(None) };
     let Ok(option) = number.parse() else { return Ok(None) };
     let question = by_token(db, token)?;
@@ -169,7 +164,7 @@ pub fn offered(db: &Connection, token: &str) -> Result<Option<(Question, usize)>
 
 /// Takes the choice of an offer; what its channel is told, and the session that got an answer.
 pub fn choose(
-    db: &Connection,
+    db: &WriteTxn,
     token: &str,
     giver: &Giver,
     now: Timestamp,
@@ -191,7 +186,7 @@ pub fn choose(
 
 /// Answers a question with one of its options, if that may be; the session then has something new.
 pub fn answer(
-    db: &Connection,
+    db: &WriteTxn,
     question: &Question,
     option: usize,
     giver: &Giver,
@@ -221,7 +216,7 @@ pub fn answer(
 }
 
 /// Forgets the questions that nobody asks about any more.
-pub fn forget(db: &Connection, now: Timestamp) -> Result<()> {
+pub fn forget(db: &WriteTxn, now: Timestamp) -> Result<()> {
     db.execute("DELETE FROM questions WHERE expires_at < ?1", [after(now, -KEPT_MS).0])?;
     Ok(())
 }
@@ -243,7 +238,7 @@ mod tests {
     }
 
     /// A ledger in which these questions were asked and delivered at time 0: id and thread.
-    fn asked(questions: &[(&str, Option<&str>)]) -> Connection {
+    fn asked(questions: &[(&str, Option<&str>)]) -> WriteTxn<'static> {
         let db = crate::db::in_memory();
         db.execute_batch(
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
@@ -270,7 +265,7 @@ mod tests {
         Giver { handle: handle.into(), name: handle.to_uppercase(), is_bot: false, chat: Some(chat) }
     }
 
-    fn token(db: &Connection) -> String {
+    fn token(db: &ReadTxn) -> String {
         open(db, Timestamp(0), 1).expect("rows").remove(0).token
     }
 

@@ -2,8 +2,9 @@
 
 use super::{Session, by_id};
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 /// One folder that is, or was, taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Adoption {
 }
 
 /// What became of this folder so far.
-pub fn adoption_of(db: &Connection, source: &str) -> Result<Option<Adoption>> {
+pub fn adoption_of(db: &ReadTxn, source: &str) -> Result<Option<Adoption>> {
     let row = db
         .query_row(
             "SELECT session_id, highest_in, done_at IS NOT NULL FROM adoptions WHERE source = ?1",
@@ -36,7 +37,7 @@ pub fn adoption_of(db: &Connection, source: &str) -> Result<Option<Adoption>> {
 /// # Errors
 /// The agent already has a session for this chat.
 pub fn begin_adoption(
-    db: &Connection,
+    db: &WriteTxn,
     source: &str,
     agent_group_id: &str,
     messaging_group_id: Option<&str>,
@@ -76,7 +77,7 @@ pub fn begin_adoption(
 
 /// Everything of the folder is here: the session may run. Replies up to `floor` are all on record.
 pub fn finish_adoption(
-    db: &Connection,
+    db: &WriteTxn,
     source: &str,
     session_id: &str,
     floor: i64,
@@ -91,7 +92,7 @@ pub fn finish_adoption(
 }
 
 /// Whether a session is still being taken over.
-pub fn is_being_adopted(db: &Connection, session_id: &str) -> Result<bool> {
+pub fn is_being_adopted(db: &ReadTxn, session_id: &str) -> Result<bool> {
     Ok(db.query_row(
         "SELECT EXISTS (SELECT 1 FROM adoptions WHERE session_id = ?1 AND done_at IS NULL)",
         [session_id],

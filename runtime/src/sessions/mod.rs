@@ -9,8 +9,9 @@ mod adoption;
 pub use adoption::{Adoption, adoption_of, begin_adoption, finish_adoption, is_being_adopted};
 
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use vestibule_session::words;
 
@@ -63,13 +64,13 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Session> {
 }
 
 /// The session with this id.
-pub fn by_id(db: &Connection, id: &str) -> Result<Option<Session>> {
+pub fn by_id(db: &ReadTxn, id: &str) -> Result<Option<Session>> {
     let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM sessions WHERE id = ?1"))?;
     Ok(statement.query_row([id], of).optional()?)
 }
 
 /// All sessions, the most recently active first, at most `limit`.
-pub fn recent(db: &Connection, limit: i64) -> Result<Vec<Session>> {
+pub fn recent(db: &ReadTxn, limit: i64) -> Result<Vec<Session>> {
     let mut statement =
         db.prepare(&format!("SELECT {COLUMNS} FROM sessions ORDER BY last_active DESC LIMIT ?1"))?;
     let rows = statement.query_map([limit], of)?;
@@ -77,7 +78,7 @@ pub fn recent(db: &Connection, limit: i64) -> Result<Vec<Session>> {
 }
 
 /// The sessions that are quarantined or failing, at most `limit`.
-pub fn in_trouble(db: &Connection, limit: i64) -> Result<Vec<Session>> {
+pub fn in_trouble(db: &ReadTxn, limit: i64) -> Result<Vec<Session>> {
     let of_one = |which: &str| format!("SELECT {COLUMNS} FROM sessions WHERE {which}");
     let (quarantined, failing) =
         (of_one("quarantined IS NOT NULL"), of_one("failing IS NOT NULL AND quarantined IS NULL"));
@@ -88,7 +89,7 @@ pub fn in_trouble(db: &Connection, limit: i64) -> Result<Vec<Session>> {
 
 /// The session of this key, opened if there is none.
 pub fn open_or_create(
-    db: &Connection,
+    db: &WriteTxn,
     agent_group_id: &str,
     messaging_group_id: &str,
     key: &SessionKey,
@@ -130,7 +131,7 @@ pub fn open_or_create(
 }
 
 /// The newest session of an agent group that is not in quarantine.
-pub fn newest_usable(db: &Connection, agent_group_id: &str) -> Result<Option<String>> {
+pub fn newest_usable(db: &ReadTxn, agent_group_id: &str) -> Result<Option<String>> {
     let mut statement = db.prepare_cached(
         "SELECT id FROM sessions WHERE agent_group_id = ?1 AND quarantined IS NULL \
          ORDER BY created_at DESC, id DESC LIMIT 1",
@@ -139,7 +140,7 @@ pub fn newest_usable(db: &Connection, agent_group_id: &str) -> Result<Option<Str
 }
 
 /// A new session that belongs to no chat.
-pub fn open_for_agent(db: &Connection, agent_group_id: &str, now: Timestamp) -> Result<String> {
+pub fn open_for_agent(db: &WriteTxn, agent_group_id: &str, now: Timestamp) -> Result<String> {
     let id = crate::id::mint("sess");
     db.prepare_cached(
         "INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES (?1, ?2, ?3, ?3)",
@@ -161,7 +162,7 @@ impl Session {
 }
 
 /// Records that a runner was started, or that its end is known and all that it wrote was read.
-pub fn set_running(db: &Connection, id: &str, running: bool) -> Result<()> {
+pub fn set_running(db: &WriteTxn, id: &str, running: bool) -> Result<()> {
     db.prepare_cached("UPDATE sessions SET running = ?2, set_back = set_back AND ?2 WHERE id = ?1")?
         .execute(params![id, running])?;
     Ok(())
@@ -169,7 +170,7 @@ pub fn set_running(db: &Connection, id: &str, running: bool) -> Result<()> {
 
 /// Puts a session into quarantine with a reason, or releases it. The reason is kept as one bounded line: an
 /// agent may have a hand in it.
-pub fn set_quarantined(db: &Connection, id: &str, why: Option<&str>) -> Result<()> {
+pub fn set_quarantined(db: &WriteTxn, id: &str, why: Option<&str>) -> Result<()> {
     db.execute("UPDATE sessions SET quarantined = ?2 WHERE id = ?1", params![id, why.map(words::reason)])?;
     Ok(())
 }
@@ -178,14 +179,14 @@ pub fn set_quarantined(db: &Connection, id: &str, why: Option<&str>) -> Result<(
 ///
 /// # Errors
 /// There is none.
-pub fn named(db: &Connection, id: &str) -> Result<Session> {
+pub fn named(db: &ReadTxn, id: &str) -> Result<Session> {
     by_id(db, id)?.ok_or_else(|| {
         Error::Refused(format!("there is no session `{id}`; `vestibule session list` shows them"))
     })
 }
 
 /// The sessions of an agent group.
-pub fn of_agent(db: &Connection, agent_group_id: &str) -> Result<Vec<String>> {
+pub fn of_agent(db: &ReadTxn, agent_group_id: &str) -> Result<Vec<String>> {
     let mut statement = db.prepare_cached("SELECT id FROM sessions WHERE agent_group_id = ?1")?;
     let rows = statement.query_map([agent_group_id], |r| r.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -9,6 +9,7 @@ use super::state::{
 use crate::attachments::Parts;
 use crate::clock;
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::delivery;
 use crate::error::Error;
 use crate::lanes::Waker;
@@ -287,7 +288,7 @@ impl Lane {
     /// A change of the session's rows, in a commit.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&rusqlite::Connection, &str) -> crate::error::Result<T> + Send + 'static,
+        work: impl FnOnce(&WriteTxn<'_>, &str) -> crate::error::Result<T> + Send + 'static,
     ) -> Result<T, String> {
         let id = self.session_id.clone();
         self.context.central.write(move |db| work(db, &id)).await.map_err(|error| error.to_string())

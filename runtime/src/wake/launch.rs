@@ -3,10 +3,10 @@
 
 use crate::agents::{self, AgentGroup};
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::error::{Error, IoContext, Result};
 use crate::launcher::LaunchRequest;
 use crate::{id, ledger, sessions};
-use rusqlite::Connection;
 use vestibule_session::crash;
 
 /// A run that is on record.
@@ -23,7 +23,7 @@ pub struct Prepared {
 /// The session is gone, the central database fails, or a folder cannot be moved or made.
 pub async fn prepare(context: &Context, session_id: &str, with_runner: bool) -> Result<Prepared> {
     let named = session_id.to_owned();
-    let record = move |db: &Connection| {
+    let record = move |db: &WriteTxn| {
         sessions::set_running(db, &named, true)?;
         let gone = || Error::Refused(format!("the session {named} is gone"));
         let session = sessions::by_id(db, &named)?.ok_or_else(gone)?;

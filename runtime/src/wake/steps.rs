@@ -1,9 +1,9 @@
 //! Whether the wall's clock was set: what waits then waits as long as it was meant to.
 
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::ledger::{self, Standing};
 use crate::{clock, delivery, id};
-use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn look(context: &Arc<Context>) -> crate::error::Result<()> {
     if !context.central.read(move |db| ledger::was_set(db, &looked)).await? {
         return Ok(());
     }
-    let shift = move |db: &Connection| ledger::note_clock(db, &now, clock::now());
+    let shift = move |db: &WriteTxn| ledger::note_clock(db, &now, clock::now());
     let shifted = context.central.write(shift).await?;
     if let Some(step_ms) = shifted.step_ms {
         tracing::warn!(step_ms, "the clock was set; what waits goes on as if it had not been");

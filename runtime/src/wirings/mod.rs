@@ -3,8 +3,9 @@
 //! Invariant: at most one wiring for each pair.
 
 use crate::clock::Timestamp;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 /// When a wiring wants a message.
@@ -92,14 +93,14 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Wiring> {
 }
 
 /// All wirings.
-pub fn list(db: &Connection) -> Result<Vec<Wiring>> {
+pub fn list(db: &ReadTxn) -> Result<Vec<Wiring>> {
     let mut statement = db.prepare(&format!("SELECT {COLUMNS} FROM wirings ORDER BY created_at, id"))?;
     let rows = statement.query_map([], of)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The wirings of a chat, highest priority first.
-pub fn of_chat(db: &Connection, messaging_group_id: &str) -> Result<Vec<Wiring>> {
+pub fn of_chat(db: &ReadTxn, messaging_group_id: &str) -> Result<Vec<Wiring>> {
     let sql =
         format!("SELECT {COLUMNS} FROM wirings WHERE messaging_group_id = ?1 ORDER BY priority DESC, id");
     let mut statement = db.prepare_cached(&sql)?;
@@ -111,7 +112,7 @@ pub fn of_chat(db: &Connection, messaging_group_id: &str) -> Result<Vec<Wiring>>
 ///
 /// # Errors
 /// There is none.
-pub fn by_id(db: &Connection, id: &str) -> Result<Wiring> {
+pub fn by_id(db: &ReadTxn, id: &str) -> Result<Wiring> {
     let sql = format!("SELECT {COLUMNS} FROM wirings WHERE id = ?1");
     db.query_row(&sql, [id], of).optional()?.ok_or_else(|| {
         Error::Refused(format!("there is no wiring `{id}`; `vestibule wiring list` shows them"))
@@ -119,7 +120,7 @@ pub fn by_id(db: &Connection, id: &str) -> Result<Wiring> {
 }
 
 /// Adds a wiring; the id is minted here.
-pub fn create(db: &Connection, mut wiring: Wiring, now: Timestamp) -> Result<Wiring> {
+pub fn create(db: &WriteTxn, mut wiring: Wiring, now: Timestamp) -> Result<Wiring> {
     check(&wiring)?;
     wiring.id = crate::id::mint("mga");
     let inserted = db.execute(
@@ -146,7 +147,7 @@ pub fn create(db: &Connection, mut wiring: Wiring, now: Timestamp) -> Result<Wir
 }
 
 /// Stores every changeable field.
-pub fn update(db: &Connection, wiring: &Wiring) -> Result<()> {
+pub fn update(db: &WriteTxn, wiring: &Wiring) -> Result<()> {
     check(wiring)?;
     db.execute(
         "UPDATE wirings SET engage_mode = ?2, engage_pattern = ?3, session_mode = ?4, ignored_message_policy = ?5, \
@@ -174,7 +175,7 @@ fn check(wiring: &Wiring) -> Result<()> {
 }
 
 /// Removes a wiring.
-pub fn delete(db: &Connection, id: &str) -> Result<()> {
+pub fn delete(db: &WriteTxn, id: &str) -> Result<()> {
     db.execute("DELETE FROM wirings WHERE id = ?1", [id])?;
     Ok(())
 }

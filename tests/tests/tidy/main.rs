@@ -323,3 +323,82 @@ fn the_functions_of_the_walks_exist() {
     }
     assert!(seen > 20, "the walks name {seen} functions");
 }
+
+/// The functions of a file with their lines: by the brace that stands under their first letter, as rustfmt writes it.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some(place) = words.iter().position(|word| *word == "fn") else { continue };
+        let opens = words[..place]
+            .iter()
+            .all(|word| word.starts_with("pub") || ["async", "const", "unsafe"].contains(word));
+        let name = words.get(place + 1).map(|word| word.split(['(', '<']).next().unwrap_or_default());
+        let (true, Some(name)) = (opens, name) else { continue };
+        let ends = |line: &&str| {
+            line.len() > indent && line[indent..].starts_with('}') && line.trim_end().len() == indent + 1
+        };
+        let rest = lines[at..].iter().position(ends);
+        let is_declared = lines[at..]
+            .iter()
+            .take(12)
+            .find(|line| line.ends_with(';') || line.ends_with('{') || line.ends_with('}'));
+        if let Some(length) = rest.filter(|_| is_declared.is_some_and(|line| line.ends_with('{'))) {
+            found.push((name.to_owned(), length + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_are_measured() {
+    let text = "fn a() {\n    b();\n}\n\nimpl C {\n    pub async fn d(\n        e: u8,\n    ) -> u8 {\n        f()\n    }\n\n    fn g();\n}\n";
+    assert_eq!(functions(text), [("a".to_owned(), 3), ("d".to_owned(), 5)]);
+}
+
+#[test]
+fn no_function_is_longer_than_a_page() {
+    const LINES_MAX: usize = 70;
+    let mut long = Vec::new();
+    for (path, text) in sources() {
+        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(&text);
+        let over = functions(code).into_iter().filter(|(_, lines)| *lines > LINES_MAX);
+        long.extend(over.map(|(name, lines)| format!("{path}: {name} has {lines} lines")));
+    }
+    assert_eq!(long, [""; 0], "a function has {LINES_MAX} lines at most");
+}
+
+/// A crash point that stands at two places would be reached at the first of them only.
+#[test]
+fn a_crash_point_stands_at_one_place() {
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, text) in sources() {
+        for part in code(&text).split("crash::point(\"").skip(1) {
+            *places.entry(part.split('"').next().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    assert!(places.len() > 20, "{places:?}");
+    let twice: Vec<String> =
+        places.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect();
+    assert_eq!(twice, [""; 0]);
+}
+
+/// A comment names who acts: the runner, the plugin, the operator.
+#[test]
+fn comments_name_the_actor() {
+    let mut vague = Vec::new();
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let Some((_, comment)) = line.split_once("//") else { continue };
+            // The system's user of that name.
+            let comment = comment.replace("`nobody`", "").replace("user nobody", "");
+            let words = comment.split(|c: char| !c.is_alphabetic()).map(str::to_lowercase);
+            let of = ["somebody", "someone", "whoever", "nobody", "anybody", "anyone"];
+            let found = words.filter(|word| of.contains(&word.as_str()));
+            vague.extend(found.map(|word| format!("{path}:{}: {word}", number + 1)));
+        }
+    }
+    assert_eq!(vague, [""; 0]);
+}

@@ -1,9 +1,9 @@
 //! `agent`: agent groups.
 
 use super::{Outcome, answer, args};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::{agents, clock, destinations, ledger, sessions};
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -29,25 +29,25 @@ struct Named {
 }
 
 /// Shows all.
-pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     answer(&agents::list(db)?, vec![])
 }
 
 /// Adds one.
-pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Args = args(value)?;
     let agent = agents::create(db, &args.name, clock::now())?;
     change(db, agent, args)
 }
 
 /// Changes one. Its runners are ended; a turn under way is taken up again with the new settings.
-pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Args = args(value)?;
     let agent = agents::named(db, &args.name)?;
     change(db, agent, args)
 }
 
-fn change(db: &Connection, mut agent: agents::AgentGroup, args: Args) -> Result<Outcome> {
+fn change(db: &WriteTxn, mut agent: agents::AgentGroup, args: Args) -> Result<Outcome> {
     agent.name = args.rename.unwrap_or(agent.name);
     // Who names a program wants it to answer.
     let provider = args.provider.or_else(|| args.command.is_some().then(|| "command".to_owned()));
@@ -85,7 +85,7 @@ fn change(db: &Connection, mut agent: agents::AgentGroup, args: Args) -> Result<
 }
 
 /// Removes one with its wirings, destinations and records. Its folders stay.
-pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let named: Named = args(value)?;
     let agent = agents::named(db, &named.name)?;
     let mut touched = sessions::of_agent(db, &agent.id)?;

@@ -2,10 +2,10 @@
 
 use super::{Outcome, answer, args};
 use crate::clock::{self, Timestamp, format_time};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::ledger::{self, Direction, Record, State};
 use crate::{agents, delivery, sessions};
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ struct Chosen {
 }
 
 /// Shows those that were not delivered, the newest first.
-pub fn list(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn list(db: &ReadTxn, value: Value) -> Result<Outcome> {
     let args: List = args(value)?;
     let states = match args.state.as_deref() {
         Some(word) => vec![state(word)?],
@@ -40,7 +40,7 @@ pub fn list(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Shows one, with its text.
-pub fn show(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn show(db: &ReadTxn, value: Value) -> Result<Outcome> {
     let chosen: Chosen = args(value)?;
     let [id] = &chosen.ids[..] else { return Err(Error::refused("name one delivery")) };
     let record = one(db, id, chosen.session.as_deref())?;
@@ -64,7 +64,7 @@ pub fn show(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Sends some anew.
-pub fn replay(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn replay(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let now = clock::now();
     each(db, args(value)?, |record, outcome| {
         outcome.deliver_to.push(delivery::replay(db, record, now)?);
@@ -73,7 +73,7 @@ pub fn replay(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Drops some: they are never sent, and what waits behind one goes on.
-pub fn drop_them(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn drop_them(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let now = clock::now();
     each(db, args(value)?, |record, outcome| {
         outcome.unnamed.extend(delivery::drop_one(db, record, now)?);
@@ -85,7 +85,7 @@ pub fn drop_them(db: &Connection, value: Value) -> Result<Outcome> {
 /// Does it to each that was chosen: all of those named, or none; of those in a state, the ones with which it can be
 /// done.
 fn each(
-    db: &Connection,
+    db: &ReadTxn,
     chosen: Chosen,
     mut work: impl FnMut(&Record, &mut Outcome) -> Result<()>,
 ) -> Result<Outcome> {
@@ -106,7 +106,7 @@ fn each(
     Ok(outcome)
 }
 
-fn records(db: &Connection, chosen: &Chosen) -> Result<Vec<Record>> {
+fn records(db: &ReadTxn, chosen: &Chosen) -> Result<Vec<Record>> {
     let Some(word) = &chosen.state else {
         if chosen.ids.is_empty() {
             return Err(Error::refused("name a delivery, or a state; `vestibule delivery list` shows them"));
@@ -128,7 +128,7 @@ fn state(word: &str) -> Result<State> {
     })
 }
 
-fn one(db: &Connection, id: &str, session: Option<&str>) -> Result<Record> {
+fn one(db: &ReadTxn, id: &str, session: Option<&str>) -> Result<Record> {
     let mut found = ledger::with_id(db, id)?;
     found.retain(|record| session.is_none_or(|session| session == record.session_id));
     if found.len() > 1 {
@@ -146,7 +146,7 @@ fn one(db: &Connection, id: &str, session: Option<&str>) -> Result<Record> {
     })
 }
 
-fn row(db: &Connection, record: &Record) -> Result<Value> {
+fn row(db: &ReadTxn, record: &Record) -> Result<Value> {
     let session = sessions::by_id(db, &record.session_id)?;
     let agent = session.map(|session| agents::by_id(db, &session.agent_group_id)).transpose()?.flatten();
     let next = match record.state {

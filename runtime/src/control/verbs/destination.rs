@@ -1,9 +1,9 @@
 //! `destination`: the names an agent may send to.
 
 use super::{Outcome, answer, args};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::{agents, clock, destinations, ledger, messaging_groups};
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ struct Named {
 }
 
 /// Shows all.
-pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let mut rows = Vec::new();
     for row in destinations::list(db)? {
         let agent = agents::by_id(db, &row.agent_group_id)?.map(|agent| agent.name);
@@ -51,7 +51,7 @@ pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
 }
 
 /// Grants a known chat, or another agent, under a name.
-pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Create = args(value)?;
     let agent = agents::named(db, &args.agent)?;
     let told = match (&args.to, &args.to_agent) {
@@ -71,7 +71,7 @@ pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Gives one another name.
-pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let agent = agents::named(db, &args.agent)?;
     destinations::rename(db, &agent.id, &args.name, &args.rename)?;
@@ -79,7 +79,7 @@ pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Withdraws one.
-pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Named = args(value)?;
     let agent = agents::named(db, &args.agent)?;
     destinations::delete(db, &agent.id, &args.name)?;

@@ -2,16 +2,16 @@
 
 use super::{Outcome, answer};
 use crate::clock::{Timestamp, format_time};
+use crate::db::ReadTxn;
 use crate::drops;
 use crate::error::Result;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
 /// How many are shown.
 const SHOWN: i64 = 1000;
 
 /// Shows them, the most recent first.
-pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let row = |drop: drops::DroppedMessage| {
         json!({
             "channel": drop.channel_type,

@@ -1,9 +1,9 @@
 //! `messaging-group`: chats.
 
 use super::{Outcome, answer, args};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::{clock, destinations, ledger, messaging_groups};
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -24,12 +24,12 @@ struct Update {
 }
 
 /// Shows all.
-pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     answer(&messaging_groups::list(db)?, vec![])
 }
 
 /// Adds one.
-pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Create = args(value)?;
     let name = args.name.as_deref();
     let group =
@@ -38,7 +38,7 @@ pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Renames one.
-pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let group = messaging_groups::named(db, &args.id)?;
     messaging_groups::rename(db, &group.id, args.name.as_deref())?;
@@ -47,7 +47,7 @@ pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Removes one with its wirings and the destinations that lead there.
-pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let group = messaging_groups::named(db, &args.id)?;
     let mut touched = Vec::new();

@@ -10,8 +10,9 @@ mod question;
 mod session;
 mod wiring;
 
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use rusqlite::Connection;
+use Run::{Read, Write};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vestibule_plugin_api::Address;
@@ -20,8 +21,17 @@ use vestibule_plugin_api::Address;
 pub struct Verb {
     /// `room.verb`.
     pub name: &'static str,
-    /// Runs it inside a transaction.
-    pub run: fn(&Connection, Value) -> Result<Outcome>,
+    /// What it does.
+    pub run: Run,
+}
+
+/// What a verb does, in one transaction.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// It only looks.
+    Read(fn(&ReadTxn<'_>, Value) -> Result<Outcome>),
+    /// It changes rows.
+    Write(fn(&WriteTxn<'_>, Value) -> Result<Outcome>),
 }
 
 /// What a verb did.
@@ -41,31 +51,31 @@ pub struct Outcome {
 
 /// All of them.
 pub const ALL: &[Verb] = &[
-    Verb { name: "agent.list", run: agent::list },
-    Verb { name: "agent.create", run: agent::create },
-    Verb { name: "agent.update", run: agent::update },
-    Verb { name: "agent.delete", run: agent::delete },
-    Verb { name: "messaging-group.list", run: messaging_group::list },
-    Verb { name: "messaging-group.create", run: messaging_group::create },
-    Verb { name: "messaging-group.update", run: messaging_group::update },
-    Verb { name: "messaging-group.delete", run: messaging_group::delete },
-    Verb { name: "session.list", run: session::list },
-    Verb { name: "session.release", run: session::release },
-    Verb { name: "wiring.list", run: wiring::list },
-    Verb { name: "wiring.create", run: wiring::create },
-    Verb { name: "wiring.update", run: wiring::update },
-    Verb { name: "wiring.delete", run: wiring::delete },
-    Verb { name: "delivery.list", run: delivery::list },
-    Verb { name: "delivery.show", run: delivery::show },
-    Verb { name: "delivery.replay", run: delivery::replay },
-    Verb { name: "delivery.drop", run: delivery::drop_them },
-    Verb { name: "dropped-message.list", run: dropped_message::list },
-    Verb { name: "destination.list", run: destination::list },
-    Verb { name: "destination.create", run: destination::create },
-    Verb { name: "destination.update", run: destination::update },
-    Verb { name: "destination.delete", run: destination::delete },
-    Verb { name: "question.list", run: question::list },
-    Verb { name: "question.answer", run: question::answer_one },
+    Verb { name: "agent.list", run: Read(agent::list) },
+    Verb { name: "agent.create", run: Write(agent::create) },
+    Verb { name: "agent.update", run: Write(agent::update) },
+    Verb { name: "agent.delete", run: Write(agent::delete) },
+    Verb { name: "messaging-group.list", run: Read(messaging_group::list) },
+    Verb { name: "messaging-group.create", run: Write(messaging_group::create) },
+    Verb { name: "messaging-group.update", run: Write(messaging_group::update) },
+    Verb { name: "messaging-group.delete", run: Write(messaging_group::delete) },
+    Verb { name: "session.list", run: Read(session::list) },
+    Verb { name: "session.release", run: Write(session::release) },
+    Verb { name: "wiring.list", run: Read(wiring::list) },
+    Verb { name: "wiring.create", run: Write(wiring::create) },
+    Verb { name: "wiring.update", run: Write(wiring::update) },
+    Verb { name: "wiring.delete", run: Write(wiring::delete) },
+    Verb { name: "delivery.list", run: Read(delivery::list) },
+    Verb { name: "delivery.show", run: Read(delivery::show) },
+    Verb { name: "delivery.replay", run: Write(delivery::replay) },
+    Verb { name: "delivery.drop", run: Write(delivery::drop_them) },
+    Verb { name: "dropped-message.list", run: Read(dropped_message::list) },
+    Verb { name: "destination.list", run: Read(destination::list) },
+    Verb { name: "destination.create", run: Write(destination::create) },
+    Verb { name: "destination.update", run: Write(destination::update) },
+    Verb { name: "destination.delete", run: Write(destination::delete) },
+    Verb { name: "question.list", run: Read(question::list) },
+    Verb { name: "question.answer", run: Write(question::answer_one) },
 ];
 
 /// The arguments of a verb.

@@ -1,10 +1,10 @@
 //! `question`: what agents ask people with a choice of answers.
 
 use super::{Outcome, answer, args};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::questions::{self, Giver, Judgement};
 use crate::{agents, clock, sessions};
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_session::words;
@@ -22,7 +22,7 @@ struct Answer {
 }
 
 /// Shows the open ones, the oldest first.
-pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let mut rows = Vec::new();
     for question in questions::open(db, clock::now(), SHOWN)? {
         let session = sessions::by_id(db, &question.session_id)?;
@@ -47,7 +47,7 @@ pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
 }
 
 /// Answers one in the place of those who were asked.
-pub fn answer_one(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn answer_one(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let given: Answer = args(value)?;
     let question = questions::with_token(db, &given.id)?;
     let labels: Vec<&str> = question.asked.options.iter().map(|option| option.label.as_str()).collect();

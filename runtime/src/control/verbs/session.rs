@@ -1,9 +1,9 @@
 //! `session`: mailboxes.
 
 use super::{Outcome, answer, args};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::{agents, ledger, messaging_groups, sessions};
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const SHOWN: i64 = 1000;
 
 /// Shows them, the most recently active first.
-pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let mut rows = Vec::new();
     for session in sessions::recent(db, SHOWN)? {
         let agent = agents::by_id(db, &session.agent_group_id)?.map(|agent| agent.name);
@@ -43,7 +43,7 @@ struct Release {
 }
 
 /// Lets a quarantined session run again, on request with a new `out/`.
-pub fn release(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn release(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let named: Release = args(value)?;
     let session = sessions::named(db, &named.id)?;
     if sessions::is_being_adopted(db, &session.id)? {

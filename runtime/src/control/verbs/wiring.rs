@@ -1,10 +1,10 @@
 //! `wiring`: which agent listens where.
 
 use super::{Outcome, answer, args};
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{agents, clock, destinations, ledger, messaging_groups, wirings};
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -41,12 +41,12 @@ struct Named {
 }
 
 /// Shows all, with the names of both ends.
-pub fn list(db: &Connection, _: Value) -> Result<Outcome> {
+pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let rows: Result<Vec<Value>> = wirings::list(db)?.iter().map(|wiring| described(db, wiring)).collect();
     answer(&rows?, vec![])
 }
 
-fn described(db: &Connection, wiring: &Wiring) -> Result<Value> {
+fn described(db: &ReadTxn, wiring: &Wiring) -> Result<Value> {
     let agent = agents::by_id(db, &wiring.agent_group_id)?;
     let chat = messaging_groups::by_id(db, &wiring.messaging_group_id)?;
     let mut value = json!({
@@ -65,7 +65,7 @@ fn described(db: &Connection, wiring: &Wiring) -> Result<Value> {
 }
 
 /// Wires an agent to a chat, makes the chat known, and gives the agent a name for it.
-pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Create = args(value)?;
     let now = clock::now();
     let agent = agents::named(db, &args.agent)?;
@@ -93,7 +93,7 @@ pub fn create(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Changes one.
-pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let mut wiring = wirings::by_id(db, &args.id)?;
     wiring.engage_mode = args.engage.unwrap_or(wiring.engage_mode);
@@ -108,7 +108,7 @@ pub fn update(db: &Connection, value: Value) -> Result<Outcome> {
 }
 
 /// Removes one. The agent keeps its name for the chat.
-pub fn delete(db: &Connection, value: Value) -> Result<Outcome> {
+pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let named: Named = args(value)?;
     let wiring = wirings::by_id(db, &named.id)?;
     let described = described(db, &wiring)?;

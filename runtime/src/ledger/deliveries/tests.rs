@@ -1,7 +1,8 @@
 use super::super::{Claim, claim_next};
 use super::*;
+use crate::db::{ReadTxn, WriteTxn};
 
-pub fn ledger() -> Connection {
+pub fn ledger() -> WriteTxn<'static> {
     let db = crate::db::in_memory();
     db.execute_batch(
         "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
@@ -31,14 +32,14 @@ pub fn address() -> Address {
     Address { channel_type: "x".into(), account: "main".into(), platform_id: "c".into(), thread_id: None }
 }
 
-fn claim(db: &Connection) -> Option<Delivery> {
+fn claim(db: &WriteTxn) -> Option<Delivery> {
     match claim_next(db, &address(), None, Timestamp(1_000)).expect("it answers") {
         Claim::Deliver(delivery) => Some(*delivery),
         Claim::Nothing | Claim::Later(_) => None,
     }
 }
 
-fn story(db: &Connection) -> Vec<String> {
+fn story(db: &ReadTxn) -> Vec<String> {
     let sql =
         "SELECT message_out_id || ' ' || state || ' ' || possible_duplicate FROM deliveries ORDER BY seq";
     let mut statement = db.prepare(sql).expect("it is SQL");

@@ -1,6 +1,7 @@
 use super::super::deliveries::tests::{address, ledger, reply};
 use super::super::{acknowledge, record_reply, settle};
 use super::*;
+use crate::db::{ReadTxn, WriteTxn};
 use vestibule_session::{Ack, AckStatus};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -9,24 +10,24 @@ const OLD: Timestamp = Timestamp(DAY_MS);
 const BEFORE: Timestamp = Timestamp(10 * DAY_MS);
 const NEW: Timestamp = Timestamp(20 * DAY_MS);
 
-fn message(db: &Connection, seq: i64, status: &str, settled_at: Option<Timestamp>) {
+fn message(db: &WriteTxn, seq: i64, status: &str, settled_at: Option<Timestamp>) {
     let sql = "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", series_id, content, \
                change, settled_at) VALUES ('s', 'm' || ?1, ?1, 'chat', 0, ?2, 1, 'm' || ?1, '{}', 1, ?3)";
     db.execute(sql, params![seq, status, settled_at.map(|at| at.0)]).expect("a row");
     db.execute("UPDATE sessions SET last_seq = MAX(last_seq, ?1)", [seq]).expect("its number");
 }
 
-fn left(db: &Connection, sql: &str) -> String {
+fn left(db: &ReadTxn, sql: &str) -> String {
     let mut statement = db.prepare(sql).expect("it is SQL");
     let rows = statement.query_map([], |r| r.get::<_, String>(0)).expect("it runs");
     rows.collect::<rusqlite::Result<Vec<_>>>().expect("rows").join(" ")
 }
 
-fn messages(db: &Connection) -> String {
+fn messages(db: &ReadTxn) -> String {
     left(db, "SELECT id FROM messages_in ORDER BY seq")
 }
 
-fn prune(db: &Connection) -> usize {
+fn prune(db: &WriteTxn) -> usize {
     let (mut begin, mut rows) = (None, 0);
     loop {
         let pruned = prune_messages(db, BEFORE, begin.as_ref()).expect("a slice");
@@ -132,7 +133,7 @@ fn an_id_is_never_given_again() {
         session_bytes_max: 0,
         hops: 0,
     };
-    let said = |db: &Connection| {
+    let said = |db: &WriteTxn| {
         accept(db, "s", &new(), OLD).expect("it is taken");
         let id = left(db, "SELECT id FROM messages_in WHERE status = 'pending'");
         let ack = Ack { message_id: id.clone(), status: AckStatus::Completed };

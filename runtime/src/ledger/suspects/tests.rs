@@ -1,12 +1,13 @@
 use super::*;
 use crate::db::migrate;
+use crate::db::{ReadTxn, WriteTxn};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
 /// A session `s`, and rows of it: number, whether it wakes, and from when.
-fn session(rows: &[(i64, bool, Option<i64>)]) -> Connection {
+fn session(rows: &[(i64, bool, Option<i64>)]) -> WriteTxn<'static> {
     #[allow(clippy::disallowed_methods, reason = "a test's own database")]
-    let mut db = Connection::open_in_memory().expect("it opens");
+    let mut db = rusqlite::Connection::open_in_memory().expect("it opens");
     migrate::to_latest(&mut db).expect("it migrates");
     db.execute_batch(
         "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
@@ -19,7 +20,7 @@ fn session(rows: &[(i64, bool, Option<i64>)]) -> Connection {
                    VALUES ('s', ?1, ?2, 'chat', 0, 'pending', ?3, ?4, 'x', 'main', 'c', '{}', 1)";
         db.execute(sql, params![format!("m{seq}"), seq, process_after, trigger]).expect("a row");
     }
-    db
+    WriteTxn::of_test(db)
 }
 
 fn message(seq: i64) -> (i64, bool, Option<i64>) {
@@ -27,7 +28,7 @@ fn message(seq: i64) -> (i64, bool, Option<i64>) {
 }
 
 /// The numbers of the rows that a runner is shown and that are due at this time.
-fn shown(db: &Connection, now: Timestamp) -> Vec<i64> {
+fn shown(db: &ReadTxn, now: Timestamp) -> Vec<i64> {
     let shown = Shown::of(db, "s").expect("it answers");
     let sql = "SELECT seq, \"trigger\", process_after FROM messages_in WHERE status = 'pending' ORDER BY seq";
     let mut statement = db.prepare(sql).expect("it is SQL");
@@ -41,13 +42,13 @@ fn shown(db: &Connection, now: Timestamp) -> Vec<i64> {
     rows.iter().filter(|row| is_due(row)).map(|(seq, ..)| *seq).collect()
 }
 
-fn fail(db: &Connection, claims: &[i64], now: Timestamp) -> Tried {
+fn fail(db: &WriteTxn, claims: &[i64], now: Timestamp) -> Tried {
     let claims = claims.iter().map(|seq| format!("m{seq}")).collect();
     count_tries(db, "s", &claims, "it died", now).expect("it counts")
 }
 
 /// The runner answers a message.
-fn answer(db: &Connection, seq: i64) {
+fn answer(db: &WriteTxn, seq: i64) {
     let change = bump(db, "s").expect("it answers").expect("the session");
     let sql =
         "UPDATE messages_in SET status = 'completed', change = ?2 WHERE seq = ?1 AND status = 'pending'";
@@ -55,7 +56,7 @@ fn answer(db: &Connection, seq: i64) {
     after_settling(db, "s", change).expect("it runs");
 }
 
-fn one<T: rusqlite::types::FromSql>(db: &Connection, sql: &str) -> T {
+fn one<T: rusqlite::types::FromSql>(db: &ReadTxn, sql: &str) -> T {
     db.query_row(sql, [], |r| r.get(0)).expect("one value")
 }
 
@@ -71,7 +72,7 @@ fn after_an_answer_only_what_is_shown_next_is_written_anew() {
     rows.insert(2, (5, false, None)); // context of the third
     let db = session(&rows);
     fail(&db, &[], NOW);
-    let written = |db: &Connection| {
+    let written = |db: &ReadTxn| {
         let sql = "SELECT group_concat(seq) FROM (SELECT seq FROM messages_in \
                    WHERE status = 'pending' AND change = (SELECT change FROM sessions) ORDER BY seq)";
         one::<Option<String>>(db, sql).unwrap_or_default()
@@ -237,7 +238,7 @@ fn another_agent_begins_anew() {
 #[test]
 fn a_session_is_counted_in_one_state() {
     let db = session(&[message(2)]);
-    let counts = |db: &Connection| session_counts(db, NOW).expect("it counts");
+    let counts = |db: &WriteTxn| session_counts(db, NOW).expect("it counts");
     let want = SessionCounts { total: 1, running: 0, waiting: 0, failing: 0, quarantined: 0 };
     assert_eq!(counts(&db), SessionCounts { waiting: 1, ..want });
     db.execute("UPDATE sessions SET running = 1", []).expect("it runs");
