@@ -32,7 +32,7 @@ impl From<u32> for State {
 }
 
 impl From<State> for u32 {
-    /// Bytes that nobody moved beside the head have no number: the reader will not find them.
+    /// Bytes that the writer did not move beside the head have no number: the reader will not find them.
     fn from(state: State) -> u32 {
         match state {
             State::Here(_) => u32::MAX,
@@ -54,7 +54,7 @@ impl Blob {
         }
     }
 
-    /// The bytes; copied only while somebody else holds them, too.
+    /// The bytes; copied only while another `Blob` shares them.
     pub(crate) fn into_rvec(self) -> RVec<u8> {
         match self.0 {
             State::Here(bytes) => Arc::try_unwrap(bytes).unwrap_or_else(|shared| (*shared).clone()),
@@ -88,7 +88,7 @@ impl From<RVec<u8>> for Blob {
     }
 }
 
-/// What a file says is nobody's business in a log.
+/// Shows the length only: a file's contents do not belong in a log.
 impl fmt::Debug for Blob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.len())

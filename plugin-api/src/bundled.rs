@@ -3,11 +3,11 @@
 
 use abi_stable::library::LibHeader;
 
-/// One linked-in plugin.
+/// One plugin that is linked into the binary.
 pub struct Bundled {
-    /// Its manifest, as JSON.
+    /// The plugin's manifest, as JSON.
     pub manifest: &'static [u8],
-    /// Its exported root, the same static that a `.so` of the crate exports.
+    /// The plugin's exported root, the same static that a `.so` of the crate exports.
     pub header: &'static LibHeader,
 }
 

@@ -1,4 +1,4 @@
-//! What a channel knows of a chat beside its messages.
+//! A chat's name and kind, which a channel reports beside its messages.
 
 use crate::address::{ID_BYTES_MAX, PlatformId, fault};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Why the runtime would refuse it, if it would.
+    /// Why the runtime would refuse this conversation, if it would.
     pub fn fault(&self) -> Option<String> {
         self.platform_id.fault().or_else(|| self.name.as_ref().and_then(|name| fault("name", name)))
     }

@@ -1,4 +1,4 @@
-//! What went wrong on a platform, by what the runtime should do next.
+//! The errors of a plugin, sorted by what the runtime should do next.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub type Result<T> = std::result::Result<T, PluginError>;
 
 /// An error a plugin answers with. Any `std::error::Error` converts into [`PluginError::Retry`], so
-/// `?` works: a failure nobody classified is taken to be temporary, and in doubt.
+/// `?` works: a failure that the plugin does not classify is taken to be temporary, and in doubt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "error", rename_all = "snake_case")]
 pub enum PluginError {
@@ -17,7 +17,7 @@ pub enum PluginError {
         /// The wait the platform asked for, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_ms: Option<u64>,
-        /// Whether it may have happened all the same: the request was sent, and its answer was lost.
+        /// Whether the platform may have done it all the same: the request was sent, and its answer was lost.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         in_doubt: bool,
         /// Whether the account, or its whole platform, is in trouble, and not one chat or message alone.
@@ -51,7 +51,7 @@ impl PluginError {
         PluginError::Retry { reason: reason.into(), after_ms: None, in_doubt: false, account: false }
     }
 
-    /// Try again, with back-off, although it may have happened: the platform was asked, and its answer
+    /// Try again, with back-off, although the platform may have done it: it was asked, and its answer
     /// was lost. The runtime then does what the channel's capabilities allow: it looks the message up, or
     /// sends it again and has it on record as a possible duplicate.
     pub fn in_doubt(reason: impl Into<String>) -> Self {
@@ -69,17 +69,17 @@ impl PluginError {
         PluginError::Refused { reason: reason.into() }
     }
 
-    /// Not something this plugin does.
+    /// This plugin cannot do what it was asked.
     pub fn unsupported(reason: impl Into<String>) -> Self {
         PluginError::Unsupported { reason: reason.into() }
     }
 
-    /// The account does not work.
+    /// The account does not work until its operator mends it.
     pub fn broken(reason: impl Into<String>) -> Self {
         PluginError::Broken { reason: reason.into() }
     }
 
-    /// The reason in words.
+    /// The reason in words; for an error of a newer vocabulary words that say so.
     pub fn reason(&self) -> &str {
         match self {
             PluginError::Retry { reason, .. }

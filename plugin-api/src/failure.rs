@@ -1,18 +1,18 @@
-//! What a failed call to a platform means, the same for every channel. Pure.
+//! Classes failed calls to a platform, the same for every channel. Pure.
 //!
-//! There are three classes: the network; the platform, for now; the platform, for good. And what fails is either the
-//! account, or one chat or message of it. From both follows what the channel answers the runtime
+//! There are three classes: the network; the platform, for now; the platform, for good. What fails is either the
+//! account, or one chat or message of it. Class and subject together say what the channel answers the runtime
 //! ([`Failure::error`]). One answer is never a verdict on an account: [`Standing`] says when several are.
 
 use crate::{Health, PluginError};
 use std::time::{Duration, Instant};
 
-/// So many answers in a row must say that an account does not work before that is believed …
+/// So many answers in a row must say that an account does not work before the runtime believes it …
 const REFUSALS_MIN: u32 = 3;
 /// … and so much time must lie between the first and the last of them.
 const REFUSED_FOR_MIN: Duration = Duration::from_secs(30);
 
-/// What went wrong when a platform was called.
+/// The class of a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// The network: the platform was not reached, or no whole answer of it came back.
@@ -22,7 +22,7 @@ pub enum Class {
     },
     /// The platform, for now: later it may do it.
     ForNow {
-        /// The wait that it asked for.
+        /// The wait that the platform asked for.
         after: Option<Duration>,
         /// Whether it may have done as it was asked all the same.
         in_doubt: bool,
@@ -31,7 +31,7 @@ pub enum Class {
     ForGood,
 }
 
-/// What it is that fails.
+/// The subject of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
     /// The account, or its whole platform: any other call would fail, too.
@@ -43,9 +43,9 @@ pub enum About {
 /// A failed call: its class, and what it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// What went wrong.
+    /// The class of the failure.
     pub class: Class,
-    /// What it is that fails.
+    /// Whether the account fails, or one chat or message.
     pub about: About,
 }
 
@@ -65,9 +65,9 @@ impl Failure {
         Failure { class: Class::ForGood, about }
     }
 
-    /// What an HTTP answer means that is no success, or is one but cannot be read. `is_own`: whether it is written as
-    /// this platform's are; a page of a proxy between us and it decides nothing. What a platform means by a
-    /// status of its own (a limit told by 403, a token told by 404), its channel says before it asks here.
+    /// The failure that an HTTP answer means which is no success, or is one but cannot be read. `is_own`: whether the
+    /// answer is written as this platform's are; a page of a proxy in between decides nothing. A channel whose platform
+    /// gives a status a meaning of its own (a limit told by 403, a token told by 404) decides that before it asks here.
     pub fn of_http(status: u16, is_own: bool) -> Failure {
         let later = |in_doubt| Class::ForNow { after: None, in_doubt };
         let (class, about) = match status {
@@ -114,7 +114,7 @@ impl Failure {
     }
 }
 
-/// What the answers so far say about one account.
+/// The state of one account, as its platform's answers so far show it.
 #[derive(Debug, Default, Clone)]
 pub struct Standing {
     refusals: u32,
@@ -219,7 +219,7 @@ mod tests {
             (vec![(&bad, 0), (&bad, 60)], degraded("b")),
             (vec![(&bad, 0), (&bad, 1), (&bad, 2), (&bad, 29)], degraded("b")),
             (vec![(&bad, 0), (&bad, 1), (&bad, 30)], stopped()),
-            // What does not reach the platform takes nothing back, and adds nothing.
+            // A call that does not reach the platform takes nothing back, and adds nothing.
             (vec![(&bad, 0), (&later, 9), (&bad, 20), (&later, 40)], degraded("n")),
             (vec![(&bad, 0), (&later, 9), (&bad, 20), (&bad, 40)], stopped()),
         ] {

@@ -60,7 +60,7 @@ fn the_frames_of_every_level_mean_what_they_meant() {
                     "description" => both_ways::<Description>(&head),
                     "answered" => both_ways::<Answered>(&head),
                     "error" => both_ways::<PluginError>(&head),
-                    _ => Err("nobody reads this kind of frame".to_owned()),
+                    _ => Err("this test does not know the kind of frame".to_owned()),
                 };
                 same.unwrap_or_else(|why| panic!("{}: {kind} {head}: {why}", file.display()));
             }
@@ -123,13 +123,13 @@ fn enums(source: &str) -> Vec<(String, Vec<String>)> {
     each.collect()
 }
 
-/// Every word of the vocabulary is in a golden: who adds one, adds it there, too. And every enum has a
+/// Every word of the vocabulary is in a golden: an author who adds a word adds it there, too. And every enum has a
 /// word for what a newer side says.
 #[test]
 fn no_word_is_without_its_golden() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let sources = std::fs::read_dir(folder).expect("it is there").flatten().map(|entry| entry.path());
-    // What authors test with never crosses, nor do the classes from which they choose a word.
+    // The types that authors test with never cross, nor do the classes from which they choose a word.
     let inside = |file: &PathBuf| file.ends_with("testing.rs") || file.ends_with("failure.rs");
     let sources = sources.filter(|file| file.is_file() && !inside(file));
     let mut seen = BTreeSet::new();

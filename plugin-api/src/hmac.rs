@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 pub struct HmacScheme {
     /// The header that carries the signature.
     pub header: String,
-    /// What stands before the signature in it.
+    /// The text that stands before the signature in the header.
     #[serde(default)]
     pub prefix: String,
-    /// `sha256`.
+    /// The hash of the HMAC: `sha256`.
     #[serde(default = "sha256")]
     pub algorithm: String,
     /// How the signature is written: `hex` or `base64`.
@@ -28,7 +28,7 @@ pub struct HmacScheme {
     /// The header that says when it was signed, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp_header: Option<String>,
-    /// How far that may be from the runtime's clock, in seconds.
+    /// How far that time may be from the runtime's clock, in seconds.
     #[serde(default = "five_minutes")]
     pub window_seconds: u64,
     /// Fields of a newer vocabulary.

@@ -1,10 +1,10 @@
-//! What a plugin author sees.
+//! The interface for authors of plugins.
 //!
 //! - The **vocabulary**: plain types that both sides speak ([`Address`], [`InboundMessage`],
 //!   [`OutboundMessage`] …). No input or output happens here.
 //! - The **SDK** (feature `sdk`, the default): [`Channel`], [`Runtime`], [`config!`] and [`export_channel!`].
 //!   An author writes plain async Rust and sees no FFI type.
-//! - **Testing** (feature `testing`): a runtime that takes notes and answers as it is told.
+//! - **Testing** (feature `testing`): a runtime that notes all calls and answers as the test says.
 //! - The **wire** (feature `abi`): how the vocabulary travels in the frames of `vestibule-seam`.
 //!
 //! The seam's shape is frozen; the vocabulary grows by new verbs and optional fields only.
@@ -64,7 +64,7 @@ pub use async_trait::async_trait;
 #[cfg(feature = "sdk")]
 pub use sdk::{Channel, ConfigValue, Module, Runtime, Secret, local_socket};
 
-/// What [`export_channel!`] and [`export_module!`] expand to; not for authors.
+/// The items that [`export_channel!`] and [`export_module!`] expand to; not for authors.
 #[doc(hidden)]
 #[cfg(feature = "sdk")]
 pub mod __export {

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Opens a local socket that only its owner reaches, in place of a dead one that lies there.
 ///
 /// # Errors
-/// It cannot be made, or something else lies there: that is left alone.
+/// The socket cannot be made, or something else lies at the path, which is left alone.
 pub fn open_socket(path: &Path) -> Result<UnixListener> {
     if symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
         remove_file(path)?;

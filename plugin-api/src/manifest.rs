@@ -1,4 +1,4 @@
-//! Who a plugin is and what it can do: static facts, readable in the file before it is opened.
+//! The manifest: what a plugin is and can do. Static facts, readable in the file before it is opened.
 
 use crate::HmacScheme;
 use crate::module::{Hook, OnFailure};
@@ -11,7 +11,7 @@ pub const API_LEVEL: &str = "0.1";
 /// The channel type of messages between agents: no platform has it.
 pub const AGENT: &str = "agent";
 
-/// The channel type of what agents ask for that is no message: no platform has it.
+/// The channel type of actions, which agents ask for: no platform has it.
 pub const ACTION: &str = "action";
 
 /// The longest manifest, in bytes.
@@ -23,7 +23,7 @@ pub const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 pub enum PluginKind {
     /// An adapter for a chat platform.
     Channel,
-    /// What listens at hooks of the runtime.
+    /// A plugin that listens at hooks of the runtime.
     Module,
     /// A kind of a newer vocabulary.
     #[serde(other)]
@@ -90,9 +90,9 @@ pub enum Handover {
 pub struct Manifest {
     /// The plugin's name: lower-case letters, digits and `-`.
     pub name: String,
-    /// Its own version.
+    /// The plugin's own version.
     pub version: String,
-    /// What it is, in a few words.
+    /// A few words for the operator.
     #[serde(default)]
     pub description: String,
     /// What kind of plugin it is.
@@ -116,13 +116,13 @@ pub struct Manifest {
     /// What happens to a message when a module that screens or reviews it fails.
     #[serde(default = "closed")]
     pub on_failure: OnFailure,
-    /// What it can do.
+    /// What a channel can do beyond starting and delivering.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
-    /// How its webhooks are verified.
+    /// How the runtime verifies its webhooks.
     #[serde(default = "no_scheme")]
     pub webhook: WebhookScheme,
-    /// What the scheme `hmac` is, for this channel.
+    /// How webhooks of the scheme `hmac` are signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hmac: Option<HmacScheme>,
     /// The config keys that hold secrets.
@@ -177,7 +177,7 @@ impl Manifest {
     /// Reads a manifest from its JSON text.
     ///
     /// # Errors
-    /// Says what is wrong with it, in words for the person who built the plugin.
+    /// A sentence, for the person who built the plugin, that says what is wrong with the manifest.
     pub fn parse(text: &[u8]) -> Result<Manifest, String> {
         if text.len() > MANIFEST_BYTES_MAX {
             return Err(format!("it has {} bytes, the limit is {MANIFEST_BYTES_MAX}", text.len()));

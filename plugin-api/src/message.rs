@@ -35,7 +35,7 @@ pub struct Sender {
     pub is_bot: bool,
 }
 
-/// The message that this one answers.
+/// The message that another one answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyTo {
     /// The platform's id of the quoted message; empty when the platform does not say it.
@@ -92,7 +92,7 @@ pub struct InboundMessage {
     pub sender: Sender,
     /// What it says. At most [`TEXT_BYTES_MAX`] bytes.
     pub text: String,
-    /// What it answers.
+    /// The message that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<ReplyTo>,
     /// The files that came with it.
@@ -129,7 +129,7 @@ impl InboundMessage {
     }
 }
 
-/// What the runtime did with a message it was handed. Whatever it is, it is on disk: the platform
+/// The outcome of a message that was handed over. It is on disk in any case: the platform
 /// may be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -138,7 +138,7 @@ pub enum Accepted {
     Committed,
     /// This event id was taken before; nothing happened.
     Duplicate,
-    /// Nobody hears it, and the reason is on record.
+    /// No agent hears it, and the reason is on record.
     Dropped {
         /// Why, as one word of the `drops` table.
         reason: String,
@@ -164,7 +164,7 @@ pub struct Ignored {
 }
 
 impl Ignored {
-    /// Why it cannot be put on record, if it cannot.
+    /// Why the runtime cannot put the event on record, if it cannot.
     pub fn fault(&self) -> Option<String> {
         let is_bounded = |text: &str| (1..=ID_BYTES_MAX).contains(&text.len());
         let fits = is_bounded(&self.event_id) && is_bounded(&self.reason);

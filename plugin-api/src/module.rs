@@ -1,4 +1,4 @@
-//! What a module is asked and what it may answer: facts go in, effects or a verdict come out.
+//! The questions that the runtime asks a module, and its answers: facts go in, effects or a verdict come out.
 //!
 //! A module changes nothing itself. It is asked outside every transaction, and may be asked the same
 //! again after a crash or a retry: ids are stable.
@@ -90,7 +90,7 @@ pub struct Forwarded {
     /// The newest usable session of `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<String>,
-    /// How many messages between agents led here since somebody on a channel last spoke. The runtime
+    /// How many messages between agents led here since a person last wrote on a channel. The runtime
     /// counts; no agent can.
     #[serde(default)]
     pub hops: u32,
@@ -100,7 +100,7 @@ pub struct Forwarded {
 
 /// A message that has come in, before anything is decided about it: all of it that an agent can come to see.
 ///
-/// What stands after `files` is empty when an older runtime asks.
+/// The fields after `files` are empty when an older runtime asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Screened {
     /// The event's id: the same when it is asked again.
@@ -117,7 +117,7 @@ pub struct Screened {
     /// The same files with all that is known of them, but without their bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
-    /// What it answers, with the words of that: the agent reads them, too.
+    /// The message that it answers, with that one's words: the agent reads them, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<ReplyTo>,
     /// The platform's id of the message.
@@ -138,7 +138,7 @@ pub struct Screened {
 }
 
 impl Screened {
-    /// All words in it that people chose, the quoted ones and names included: who screens words screens these.
+    /// All words in it that people chose, quoted ones and names included: a module that screens words screens these.
     /// Empty ones are left out. The ids that platforms make are not among them.
     pub fn texts(&self) -> Vec<&str> {
         let Screened { sender, text, files, attachments, reply_to, chat, .. } = self;
@@ -154,7 +154,7 @@ impl Screened {
 
 /// A message that is about to go out: all of it that a person, or another agent, can come to see.
 ///
-/// What stands after `files` is empty when an older runtime asks.
+/// The fields after `files` are empty when an older runtime asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reviewed {
     /// The reply's id: the same when it is asked again.
@@ -183,7 +183,7 @@ pub struct Reviewed {
 }
 
 impl Reviewed {
-    /// All words in it that the agent chose: who looks for words looks at these. Empty ones are left out.
+    /// All words in it that the agent chose: a module that looks for words looks at these. Empty ones are left out.
     pub fn texts(&self) -> Vec<&str> {
         let Reviewed { text, files, attachments, question, .. } = self;
         let mut texts = vec![text.as_str()];
@@ -198,7 +198,7 @@ impl Reviewed {
     }
 }
 
-/// The words of a file, but for what is in it.
+/// The words that describe a file; not its contents.
 fn words_of(file: &Attachment) -> impl Iterator<Item = &str> {
     let Attachment { name, kind, mime_type, size_bytes: _, url, bytes: _ } = file;
     [Some(name), kind.as_ref(), mime_type.as_ref(), url.as_ref()].into_iter().flatten().map(String::as_str)
@@ -237,8 +237,8 @@ pub struct Action {
     pub session: String,
     /// All that it wrote, the action's name included. Every word is the agent's.
     pub content: serde_json::Value,
-    /// How many messages between agents, and notes that answered actions, led here since somebody on a
-    /// channel last spoke. The runtime counts; no agent can.
+    /// How many messages between agents, and notes that answered actions, led here since a person last wrote on a
+    /// channel. The runtime counts; no agent can.
     #[serde(default)]
     pub hops: u32,
     /// When the runtime took it from the agent, by the runtime's clock.
@@ -294,7 +294,7 @@ impl Verdict {
 pub enum Effect {
     /// At `forward`: write the message, with its files, into a session of the agent it is for.
     Post {
-        /// Which session; a new one without.
+        /// The session's id; without it the runtime opens a new one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<String>,
         /// What is written.

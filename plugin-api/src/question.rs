@@ -1,4 +1,4 @@
-//! A question with a choice of answers, and the choice that somebody made.
+//! A question with a choice of answers, and the choice that a person made.
 
 use crate::address::{PlatformId, fault};
 use crate::message::Sender;
@@ -17,7 +17,7 @@ pub struct Offer {
     pub token: String,
 }
 
-/// Somebody chose one of the offers, as a channel hands it over.
+/// A person's choice among the offers, as a channel hands it over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// The token of the offer.
@@ -37,7 +37,7 @@ impl Choice {
     }
 }
 
-/// What became of a choice. Whatever it is, it is on disk: the platform may be acknowledged.
+/// The outcome of a choice. It is on disk in any case: the platform may be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Answered {
@@ -46,7 +46,7 @@ pub enum Answered {
         /// What to show in place of the buttons.
         shown: String,
     },
-    /// The question was answered before, otherwise or by somebody else.
+    /// The question was answered before, otherwise or by another person.
     Already {
         /// The answer that counts, to show in place of the buttons.
         shown: String,

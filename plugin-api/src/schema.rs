@@ -1,4 +1,4 @@
-//! What a plugin's config may hold: the plugin describes it, and the runtime checks a section of
+//! The schema of a plugin's config: the plugin describes what it may hold, and the runtime checks a section of
 //! `vestibule.toml` against it before it starts the account.
 
 use crate::Manifest;
@@ -16,20 +16,20 @@ pub const HELP_BYTES_MAX: usize = 512;
 /// The keys of one account's section.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Schema {
-    /// What the plugin knows.
+    /// The keys that the plugin knows.
     #[serde(default)]
     pub keys: Vec<ConfigKey>,
-    /// Whether it takes keys beside these.
+    /// Whether the plugin takes keys beside these.
     #[serde(default, skip_serializing_if = "is_false")]
     pub open: bool,
 }
 
-/// One key.
+/// One key of a section, as the plugin describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfigKey {
     /// Its name: letters, digits, `_` and `-`, at most [`KEY_BYTES_MAX`] bytes.
     pub key: String,
-    /// What its value is.
+    /// The type of its value.
     #[serde(rename = "type")]
     pub kind: KeyType,
     /// Whether an account cannot be started without it.
@@ -38,7 +38,7 @@ pub struct ConfigKey {
     /// Whether the operator must name where it is kept, and not write it down.
     #[serde(default, skip_serializing_if = "is_false")]
     pub secret: bool,
-    /// What it is when it is not there, at most [`HELP_BYTES_MAX`] bytes as JSON.
+    /// The value of a key that is left out, at most [`HELP_BYTES_MAX`] bytes as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// One line for the operator, at most [`HELP_BYTES_MAX`] bytes.
@@ -46,7 +46,7 @@ pub struct ConfigKey {
     pub help: String,
 }
 
-/// What a value is. What lies inside a list or a table is for the plugin's start to judge.
+/// The type of a value. The plugin's start judges what lies inside a list or a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyType {
@@ -83,7 +83,7 @@ impl KeyType {
         }
     }
 
-    /// The word for it in the frames.
+    /// The word for this type in the frames.
     pub fn word(self) -> &'static str {
         match self {
             KeyType::String => "string",
@@ -98,12 +98,12 @@ impl KeyType {
 }
 
 impl Schema {
-    /// The key of this name.
+    /// The key with this name, if the plugin describes it.
     pub fn key(&self, name: &str) -> Option<&ConfigKey> {
         self.keys.iter().find(|key| key.key == name)
     }
 
-    /// What is wrong with it, if anything is, in words for the plugin's author.
+    /// What is wrong with the schema, if anything is, in words for the plugin's author.
     pub fn fault(&self, manifest: &Manifest) -> Option<String> {
         if self.keys.len() > CONFIG_KEYS_MAX {
             return Some(format!("it has {} keys, the limit is {CONFIG_KEYS_MAX}", self.keys.len()));

@@ -1,4 +1,4 @@
-//! What a plugin keeps with the runtime: small values that survive restarts, and how it feels.
+//! What a plugin leaves with the runtime: small values that survive restarts, and the health of its accounts.
 
 use crate::address::fault;
 use serde::{Deserialize, Serialize};
@@ -15,18 +15,18 @@ pub const STATE_KEYS_MAX: usize = 1_024;
 pub struct StateWrite {
     /// The key: 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes without control characters.
     pub key: String,
-    /// What it holds from now on, at most [`STATE_VALUE_BYTES_MAX`] bytes; nothing forgets the key.
+    /// The new value, at most [`STATE_VALUE_BYTES_MAX`] bytes; `None` removes the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }
 
 impl StateWrite {
-    /// The key holds this from now on.
+    /// Writes a value; it replaces the one that the key holds.
     pub fn set(key: impl Into<String>, value: impl Into<String>) -> Self {
         StateWrite { key: key.into(), value: Some(value.into()) }
     }
 
-    /// The key is forgotten.
+    /// Removes a key.
     pub fn forget(key: impl Into<String>) -> Self {
         StateWrite { key: key.into(), value: None }
     }
@@ -48,7 +48,7 @@ impl StateWrite {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Health {
-    /// It is not connected yet, or no longer, and works on it.
+    /// It is not connected yet, or no longer, and tries to be.
     Connecting,
     /// It takes and delivers messages.
     Live,
@@ -57,7 +57,7 @@ pub enum Health {
         /// What does not work, in words for the operator.
         reason: String,
     },
-    /// It has given up until somebody mends something.
+    /// It has given up until the operator mends something.
     Stopped {
         /// What must be mended.
         reason: String,

@@ -1,4 +1,4 @@
-//! A runtime for tests: it writes down what a plugin says and answers as it is told, so that `start`,
+//! A runtime for tests: it notes what a plugin says and answers as the test says, so that `start`,
 //! `deliver`, `webhook` and a module's hooks are tested without a running Vestibule.
 //!
 //! ```ignore
@@ -39,7 +39,7 @@ pub enum Answer {
     AsUsual,
     /// Taken before.
     Duplicate,
-    /// Nobody hears it; this is why.
+    /// No agent hears it; this is why.
     Dropped(String),
     /// It is not on disk: the platform must not be acknowledged. This is why.
     Retry(String),
@@ -47,7 +47,7 @@ pub enum Answer {
     Refused(String),
 }
 
-/// A runtime that takes notes. Cheap to clone; clones share their notes.
+/// A runtime that notes all that a plugin says. Cheap to clone; clones share their notes.
 #[derive(Clone)]
 pub struct ScriptedRuntime {
     notes: Arc<Mutex<Notes>>,
@@ -108,7 +108,7 @@ impl ScriptedRuntime {
         ScriptedRuntime { notes, heard: port.heard.clone(), side: RuntimeSide::new(port) }
     }
 
-    /// The same as a module meets it: it keeps state, and refuses whatever a module hands over, which is a fault.
+    /// The same runtime for a module: it keeps state, and refuses all that a module hands over, which is a fault.
     #[must_use]
     pub fn for_module(self) -> ScriptedRuntime {
         locked(&self.notes).module = true;
@@ -120,12 +120,12 @@ impl ScriptedRuntime {
         Runtime { side: self.side, account: account.to_owned() }
     }
 
-    /// The same over the seam, for who drives a whole plugin.
+    /// The same over the seam, for a test that drives a whole plugin.
     pub fn calls(&self) -> Arc<dyn RuntimeCalls> {
         Arc::new(Port { notes: self.notes.clone(), heard: self.heard.clone() })
     }
 
-    /// What every message is answered from now on.
+    /// Answers every message like this from now on.
     pub fn answer(&self, answer: Answer) {
         locked(&self.notes).answer = answer;
     }
@@ -135,12 +135,12 @@ impl ScriptedRuntime {
         locked(&self.notes).state.get(&(account.to_owned(), key.to_owned())).cloned()
     }
 
-    /// What the channel said of its accounts, in order.
+    /// The health that the plugin reported, with its account, in order.
     pub fn health(&self) -> Vec<(String, Health)> {
         locked(&self.notes).health.clone()
     }
 
-    /// What the channel told of its chats, in order. Each is answered as one that is wired.
+    /// The chats that the channel reported, in order. Each is answered as one that is wired.
     pub fn conversations(&self) -> Vec<Conversation> {
         locked(&self.notes).conversations.clone()
     }
@@ -156,7 +156,7 @@ impl ScriptedRuntime {
         locked(&self.notes).messages.iter().map(|(_, message)| message.clone()).collect()
     }
 
-    /// The next message that nobody read yet.
+    /// The next message that this method has not returned yet.
     ///
     /// # Panics
     /// None comes within 10 s.
@@ -183,13 +183,13 @@ impl ScriptedRuntime {
         Some(message)
     }
 
-    /// What was left out on purpose.
+    /// The events that the channel left out on purpose, in order.
     pub fn ignored(&self) -> Vec<Ignored> {
         locked(&self.notes).ignored.clone()
     }
 
-    /// Why a real runtime would have refused what was said: limits that were broken, calls that make no
-    /// sense. Empty for a channel without such bugs.
+    /// Why a real runtime would have refused what the plugin said: limits that it broke, calls that make no
+    /// sense. Empty for a plugin without such bugs.
     pub fn faults(&self) -> Vec<String> {
         locked(&self.notes).faults.clone()
     }
@@ -208,7 +208,7 @@ impl ScriptedRuntime {
     }
 }
 
-/// Keeps [`ScriptedRuntime::hear_log`] listening.
+/// Notes the log of [`ScriptedRuntime::hear_log`] until it is dropped.
 pub struct LogGuard {
     _guard: tracing::subscriber::DefaultGuard,
 }
@@ -420,7 +420,7 @@ pub fn forwarded(text: &str) -> Forwarded {
     }
 }
 
-/// What the agent `boss` asks for with some words, as a module is asked about it at `action`.
+/// An action with some words, which the agent `boss` asks for, as a module is asked about it at `action`.
 pub fn action(name: &str, text: &str) -> Action {
     Action {
         id: "msg-test-1".to_owned(),

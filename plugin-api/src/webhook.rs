@@ -21,7 +21,7 @@ impl WebhookRequest {
     }
 }
 
-/// What the platform is answered.
+/// The answer to the platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookResponse {
     /// The HTTP status.

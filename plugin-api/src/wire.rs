@@ -1,4 +1,4 @@
-//! What the frames say. Only this file knows how the vocabulary is written as JSON heads.
+//! The contents of the frames. Only this file knows how the vocabulary is written as JSON heads.
 //!
 //! The enums are internally tagged, so that a verb of a newer vocabulary reads as `Unknown`, and
 //! the callee answers `unsupported`.
@@ -34,7 +34,7 @@ pub enum Request {
         /// The message.
         message: OutboundMessage,
     },
-    /// Find out whether an earlier delivery of this message has arrived: nobody knows. Answered by
+    /// Find out whether an earlier delivery of this message has arrived, which the runtime does not know. Answered by
     /// [`Found`].
     Find {
         /// The message as it was handed over, without its attachments.
@@ -73,7 +73,7 @@ pub enum Request {
     },
     /// Tell a module that time has passed. Answered by [`Effects`].
     Tick {
-        /// How much.
+        /// The runtime's clock, and the last tick that was performed.
         tick: Tick,
     },
     /// Stop an account. Answered by `{}`.
@@ -81,7 +81,7 @@ pub enum Request {
         /// The account's name.
         account: String,
     },
-    /// Say what cannot be read in the file: asked once, before any account is started. Answered by
+    /// Describe what the manifest does not hold: asked once, before any account is started. Answered by
     /// [`Description`].
     Describe,
     /// A verb of a newer vocabulary.
@@ -129,9 +129,9 @@ pub enum Event {
     },
     /// How the account is. Answered by `{}`.
     Health {
-        /// The account.
+        /// The account that it is about.
         account: String,
-        /// How it is.
+        /// The account's health.
         health: Health,
     },
     /// What the platform calls a chat. Answered by a `Known` after that is on disk.
@@ -141,11 +141,11 @@ pub enum Event {
         /// The chat.
         conversation: Conversation,
     },
-    /// Somebody chose an answer to a question. Answered by an `Answered` after it is on disk.
+    /// A person chose an answer to a question. Answered by an `Answered` after it is on disk.
     Answer {
         /// The account it came by.
         account: String,
-        /// Who chose what.
+        /// The choice, and the person who made it.
         choice: Choice,
         /// Written in the same commit, whatever becomes of the choice.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -159,7 +159,7 @@ pub enum Event {
 /// The answer to [`Request::Describe`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Description {
-    /// What an account's config may hold; without it the start of each account is the check.
+    /// The schema of an account's config; without it only the start of each account checks the config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Schema>,
 }
@@ -185,7 +185,7 @@ impl Event {
         }
     }
 
-    /// Why no runtime takes it, if it breaks a limit or a rule of what it carries.
+    /// Why no runtime takes this event, if it breaks a limit or a rule.
     pub fn fault(&self) -> Option<String> {
         match self {
             Event::Message { message, state, .. } => message.fault().or_else(|| StateWrite::fault(state)),
@@ -201,7 +201,7 @@ impl Event {
 /// The answer to [`Request::Find`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// What delivering it would have returned, if it has arrived.
+    /// The receipt that its delivery would have returned, if the message has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
 }
@@ -216,7 +216,7 @@ pub struct Effects {
 /// The answer to [`Event::StateGet`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateValue {
-    /// What the key holds, if it holds anything.
+    /// The key's value, if it holds one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }
@@ -239,8 +239,8 @@ pub trait Carries {
     /// The attachments it holds, in order.
     fn attachments(&mut self) -> &mut [Attachment];
 
-    /// How many blobs may come that no attachment names. What a verb or a content of a newer vocabulary
-    /// brings is not known: any number, and it is dropped.
+    /// How many blobs may come that no attachment names. A verb or a content of a newer vocabulary may bring any
+    /// number, which the reader drops.
     fn unnamed_max(&self) -> usize;
 }
 
@@ -293,7 +293,7 @@ pub fn frame_with_blobs<T: Serialize + Carries>(mut head: T) -> Frame {
 /// Reads a head, and gives its attachments their bytes. Nothing large is copied.
 ///
 /// # Errors
-/// Says in words why the head cannot be read, or how it and the blobs disagree.
+/// A sentence that says why the head cannot be read, or how it and the blobs disagree.
 pub fn read_with_blobs<T: DeserializeOwned + Carries>(frame: &mut Frame) -> Result<T, String> {
     let mut head: T = read(frame)?;
     let mut blobs: Vec<Option<RVec<u8>>> = std::mem::take(&mut frame.blobs).into_iter().map(Some).collect();
@@ -322,7 +322,7 @@ pub fn frame<T: Serialize>(head: &T) -> Frame {
 /// Reads a head.
 ///
 /// # Errors
-/// Says in words why the head cannot be read.
+/// A sentence that says why the head cannot be read.
 pub fn read<T: DeserializeOwned>(frame: &Frame) -> Result<T, String> {
     if frame.head.len() > HEAD_BYTES_MAX {
         return Err(format!(
@@ -379,7 +379,7 @@ mod tests {
         assert!(frame.blobs.is_empty(), "they are taken");
     }
 
-    /// Bytes that nobody else holds are handed on where they lie.
+    /// Bytes that have one holder are handed on where they lie.
     #[test]
     fn nothing_large_is_copied() {
         let bytes = vec![7; 1 << 20];
@@ -457,7 +457,10 @@ mod tests {
                 Ok(_) => read_with_blobs::<Event>(&mut frame).map(drop),
             };
             assert_eq!(told.is_ok(), taken, "{head} and {more} more: {told:?}");
-            assert!(!taken || frame.blobs == brought, "{head}: what nobody names is left to its reader");
+            assert!(
+                !taken || frame.blobs == brought,
+                "{head}: a blob that no attachment names is left to its reader"
+            );
         }
         let mut event = newer();
         event.blobs.push(vec![1].into());

@@ -1,4 +1,4 @@
-//! Pure. Which pending rows are answered together.
+//! Decides which pending rows are answered together. Pure.
 //!
 //! The oldest row that wakes the agent decides the conversation: channel, login, chat and thread.
 //! With it go the other waking rows of the same conversation, and the context rows of the same chat,
@@ -9,7 +9,7 @@ use crate::format;
 use std::ops::ControlFlow;
 use vestibule_session::{MessageIn, Waiting};
 
-/// Rows answered together. Not empty, and at least one of them wakes the agent.
+/// Rows that are answered together. At least one of them wakes the agent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
     rows: Vec<MessageIn>,
@@ -23,7 +23,7 @@ const ECHO: &str = "session-echo";
 /// How many rows after the deciding one are looked at: in a session of many chats all others may be another chat's.
 const LOOKED_AT_MAX: usize = 500;
 
-/// Picks the next batch out of pending rows, which it hears of in order of `seq`.
+/// Picks the next batch out of pending rows, which its caller shows in the order of `seq`.
 ///
 /// At most `max` rows: the deciding row, before it as much of the newest context as there is room
 /// for, and after it whatever still fits. What comes later stays pending. Context older than that is
@@ -38,22 +38,22 @@ pub struct Picker {
     passed_over: Vec<String>,
 }
 
-/// The ids of a batch's rows.
+/// A batch before its rows are read: their ids.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Picked {
-    /// To show, in order.
+    /// The rows that the prompt shows, oldest first.
     pub shown: Vec<String>,
-    /// To settle without being shown.
+    /// The rows that are settled without being shown.
     pub passed_over: Vec<String>,
 }
 
 impl Picker {
-    /// For batches of at most `max` rows.
+    /// Picks at most `max` rows, and one at least.
     pub fn new(max: usize) -> Picker {
         Picker { max: max.max(1), rows: vec![], deciding: None, looked_at: 0, passed_over: vec![] }
     }
 
-    /// Hears of the next row that is due. After a break no other can belong to the batch.
+    /// Takes up the next row that is due. After a break no other can belong to the batch.
     pub fn hear(&mut self, row: Waiting) -> ControlFlow<()> {
         if row.kind == "system" {
             return ControlFlow::Continue(());
@@ -80,7 +80,7 @@ impl Picker {
         self.deciding = Some(row);
     }
 
-    /// What goes together; `None` when no row wakes the agent.
+    /// The rows that go together; `None` when no row wakes the agent.
     pub fn picked(self) -> Option<Picked> {
         self.deciding?;
         let shown = self.rows.into_iter().map(|row| row.id).collect();
@@ -96,7 +96,7 @@ fn belongs(row: &Waiting, deciding: &Waiting) -> bool {
 }
 
 impl Batch {
-    /// Of these rows, as they were picked; `None` when none of them wakes the agent.
+    /// The batch of these rows, as they were picked; `None` when none of them wakes the agent.
     pub fn of(rows: Vec<MessageIn>, passed_over: Vec<String>) -> Option<Batch> {
         let asked = rows.iter().rposition(|row| row.trigger)?;
         Some(Batch { rows, passed_over, asked })
@@ -117,7 +117,7 @@ impl Batch {
         self.rows.iter().map(|row| &row.id).chain(&self.passed_over).cloned().collect()
     }
 
-    /// Takes out the rows that ask for a new start; `None` is left when nobody asked anything else.
+    /// Takes out the rows that ask for a new start; `None` is left when no other row wakes the agent.
     /// Only rows that wake the agent count: context may come from people who may not command.
     pub fn split_clears(self) -> (Vec<MessageIn>, Option<Batch>) {
         let (clears, rows) = self.rows.into_iter().partition(is_clear);
@@ -153,7 +153,7 @@ pub(crate) mod tests {
     use super::*;
     use vestibule_plugin_api::Timestamp;
 
-    /// A row of the chat `slack:C1`.
+    /// A row from the chat `slack:C1`.
     pub fn row(seq: i64, trigger: bool, thread: Option<&str>) -> MessageIn {
         MessageIn {
             id: format!("m{seq}"),

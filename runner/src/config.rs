@@ -10,7 +10,7 @@ use vestibule_session::SessionDir;
 /// The longest time that a provider's program can be given.
 const TIME_LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the file says. Keys of other programs are ignored.
+/// The file's keys, as written. Keys of other programs are ignored.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
@@ -31,11 +31,11 @@ pub struct Settings {
     pub path: PathBuf,
     /// The provider's name, in lower case.
     pub provider: String,
-    /// What the agent is called; may be empty.
+    /// The agent's name; may be empty.
     pub assistant_name: String,
     /// How many rows one prompt may hold; at least 1.
     pub max_messages: usize,
-    /// Where the provider works.
+    /// The folder in which the provider works.
     pub agent_dir: PathBuf,
     /// The program and arguments of the provider `command`, as written.
     pub command: Option<String>,

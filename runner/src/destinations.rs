@@ -1,4 +1,4 @@
-//! Pure. The names an agent may send to: by name, by address, and as the agent is told of them.
+//! The names an agent may send to: by name, by address, and as the agent is told of them. Pure.
 
 use vestibule_session::{Destination, MessageIn};
 
@@ -7,7 +7,7 @@ use vestibule_session::{Destination, MessageIn};
 pub struct Destinations(pub Vec<Destination>);
 
 impl Destinations {
-    /// The destination of this name.
+    /// The destination with this name, which is compared byte for byte.
     pub fn by_name(&self, name: &str) -> Option<&Destination> {
         self.0.iter().find(|destination| destination.name == name)
     }
@@ -82,7 +82,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::batch::tests::row;
 
-    /// A chat by name.
     pub fn chat(name: &str, platform_id: &str, account: Option<&str>) -> Destination {
         Destination {
             name: name.to_owned(),
@@ -95,7 +94,6 @@ pub(crate) mod tests {
         }
     }
 
-    /// An agent by name.
     pub fn agent(name: &str, group: &str) -> Destination {
         Destination {
             kind: "agent".to_owned(),

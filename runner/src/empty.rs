@@ -64,8 +64,8 @@ fn clear(top: Folder) {
     }
 }
 
-/// Opens a folder. Programs leave some that may not be written, and even their owner removes nothing
-/// there: the right to is taken back first, where the sandbox lets it.
+/// Opens a folder. Programs leave some that may not be written, from which not even their owner removes anything:
+/// the runner gives itself that right first, where the sandbox allows it.
 fn enter(above: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<(OwnedFd, Dir)> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = openat(above, name, flags | OFlags::PATH, Mode::empty())?;
@@ -97,7 +97,7 @@ mod tests {
         }
         make(&folder).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-        // Something else in its place.
+        // Something else lies in its place.
         fs::remove_dir(&folder).unwrap();
         symlink(outside.path(), &folder).unwrap();
         make(&folder).unwrap();

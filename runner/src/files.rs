@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use vestibule_plugin_api::ATTACHMENTS_MAX;
 use vestibule_session::{MessageIn, MessageOut, SessionDir, crash, name};
 
-/// Where a provider puts files, empty.
+/// Makes the folder into which a provider puts files, empty.
 ///
 /// # Errors
-/// It cannot be made.
+/// The folder cannot be made.
 pub fn fresh(dir: &SessionDir) -> Result<PathBuf> {
     // Beside the folders of replies in NanoClaw's layout and in ours, so that moving is renaming.
     let folder = dir.outbox_of(".reply-files");
@@ -22,8 +22,8 @@ pub fn fresh(dir: &SessionDir) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Removes what programs have left in the folder for temporary files: of no use to a later one, and
-/// weighed with all else that the session holds. NanoClaw's layout has none.
+/// Removes what programs have left in the folder for temporary files: no later program has use for it, and it
+/// counts towards the session's limit. NanoClaw's layout has no such folder.
 pub fn forget_temporary(dir: &SessionDir) {
     if dir.out().is_dir()
         && let Err(error) = empty::make(&dir.temporary())
@@ -43,7 +43,7 @@ pub fn of_rows(dir: &SessionDir, rows: &[MessageIn]) -> Vec<PathBuf> {
     files
 }
 
-/// The names of what a provider has put there, in order. More than a message may carry stay behind.
+/// The names of the files that a provider has put there, sorted. Those beyond what a message may carry stay behind.
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let regular = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
@@ -54,10 +54,10 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Moves files to a reply, on disk before the row that names them.
+/// Moves files to a reply's folder. They are on disk before the row that names them.
 ///
 /// # Errors
-/// One cannot be moved.
+/// A file cannot be moved.
 pub fn attach(dir: &SessionDir, folder: &Path, names: Vec<String>, reply: &mut MessageOut) -> Result<()> {
     let outbox = dir.outbox_of(&reply.id);
     fs::create_dir_all(&outbox)?;

@@ -1,4 +1,4 @@
-//! Pure. Rows to prompt, in NanoClaw's words, so that an agent's instructions serve both.
+//! Makes the prompt of rows, in NanoClaw's words, so that an agent's instructions serve both. Pure.
 
 use crate::destinations::Destinations;
 use jiff::tz::TimeZone;
@@ -34,7 +34,7 @@ pub fn text(content_text: &str) -> String {
     string(&content(content_text), "text").unwrap_or_default().to_owned()
 }
 
-/// Content is what other programs wrote, in more shapes than a type could list: read with patience.
+/// Reads a row's content. Other programs wrote it, in more shapes than a type could list; what is no JSON is a text.
 fn content(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| serde_json::json!({ "text": text }))
 }
@@ -93,8 +93,7 @@ impl Element<'_> {
         format!("<webhook{} source=\"{source}\" event=\"{event}\">{body}</webhook>", self.from())
     }
 
-    /// The attribute `from`, with the space before it: the name to answer to. Nothing for a row from
-    /// nowhere.
+    /// The attribute `from`, with the space before it: the name to answer to. Empty for a row without an address.
     fn from(&self) -> String {
         let row = self.row;
         let name = match self.destinations.name_of(row) {
@@ -144,7 +143,7 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}")
 }
 
-/// A string that is there and not empty.
+/// The value of a key, if it is a string and not empty.
 fn string<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value[key].as_str().filter(|text| !text.is_empty())
 }
@@ -177,7 +176,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Takes back [`escape`].
+/// The inverse of [`escape`].
 pub fn unescape(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
 }
@@ -199,7 +198,7 @@ mod tests {
         prompt(rows, &known, &TimeZone::get(zone).unwrap())
     }
 
-    /// The element alone, of a row at the epoch.
+    /// The element of a row at the epoch, without the prompt around it.
     fn element(kind: &str, content: &str) -> String {
         let row = MessageIn { kind: kind.to_owned(), ..says(2, "1970-01-01T00:00:00Z", content) };
         shown(&[row], "UTC").replace("<context timezone=\"UTC\" />\n", "")

@@ -1,4 +1,4 @@
-//! Ids are minted here.
+//! The ids of replies.
 
 /// A new id of a reply. Later ids sort after earlier ones.
 #[allow(clippy::disallowed_methods, reason = "this is the mint")]

@@ -1,19 +1,19 @@
 //! The runner: the program inside the sandbox. It reads messages from a session's folder, asks a
-//! provider, and writes replies. It speaks to nobody else.
+//! provider, and writes replies. It speaks to no other program.
 //!
 //! ```text
-//! config        the settings of this session
-//! watch         sleep until the runtime has written
+//! config        the session's settings
+//! watch         sleeps until the runtime has written
 //! poll          the loop: next batch, one turn, again
 //! batch         which rows are answered together
 //! turn          claim → prompt → query → replies and acknowledgements, in one transaction
-//! format        rows to prompt
-//! provider      who answers: `echo`, `command`
-//! parse         agent text to blocks
-//! reply         block to row: the one thread rule
+//! format        makes the prompt of rows
+//! provider      what answers: `echo`, `command`
+//! parse         takes the agent's text apart into blocks
+//! reply         makes a row of a block: the one rule for threads
 //! files         what comes with messages and goes with answers; what programs leave behind
 //! destinations  by name, by address; what the agent is told about sending
-//! id            ids are minted here
+//! id            the ids of replies
 //! ```
 //!
 //! A runner may be killed at any moment: a turn is one transaction, and a claim without its turn is
@@ -52,25 +52,25 @@ The runtime starts runners by itself. Start one by hand to see why a session doe
 It runs until it is stopped, and can be stopped at any moment.
 ";
 
-/// What a runner must be told to start.
+/// The arguments of a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The session's folder.
     pub workspace: PathBuf,
 }
 
-/// Why a runner cannot start or go on. Each says what to do next.
+/// Why a runner cannot start or go on. Each text says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line makes no sense.
+    /// The command line cannot be read; the text says which part of it.
     #[error("{0}; see --help")]
     Usage(String),
     /// The settings cannot be used.
     #[error("{}: {reason}", path.display())]
     Settings {
-        /// The file to correct.
+        /// The file that the operator must correct.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file, and how to mend it.
         reason: String,
     },
     /// The runner's own file cannot be opened.
@@ -81,13 +81,13 @@ pub enum Error {
     Open {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be opened.
         reason: vestibule_session::Error,
     },
-    /// The runner's own file cannot be written. Nothing was half-written.
+    /// The runner's own file cannot be written. No part of the transaction was.
     #[error("cannot write replies: {0}; look for a full disk, then start the session again")]
     Write(#[from] vestibule_session::Error),
-    /// The files of an answer cannot be moved to it.
+    /// The files of an answer cannot be moved to the reply's folder.
     #[error("cannot write an answer's files: {0}; look for a full disk, then start the session again")]
     Files(std::io::Error),
 }

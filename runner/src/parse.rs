@@ -1,4 +1,4 @@
-//! Pure. What the agent wrote, taken apart into blocks and the rest.
+//! Takes what the agent wrote apart into blocks and the rest. Pure.
 
 use regex::Regex;
 use std::sync::LazyLock;
@@ -28,8 +28,8 @@ pub struct Answer<'a> {
     pub rest: String,
 }
 
-/// What an agent wrote, without what it marked as internal: also in a block, nested, and from a mark without an end
-/// to the end of the text, where an answer was cut off. An end without a mark goes, too.
+/// Removes what an agent marked as internal: also in a block, nested, and from a mark without an end to the end of the
+/// text, where an answer was cut off. An end without a mark goes, too.
 pub fn without_internal(text: &str) -> String {
     let (mut shown, mut depth, mut end) = (String::new(), 0_usize, 0);
     for found in INTERNAL.captures_iter(text) {

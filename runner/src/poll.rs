@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
 use vestibule_session::{Error, InboundReader, Result, SessionDir, Waiting};
 
-/// How long to sleep at most: mounts exist that do not tell of changes, and rows fall due.
+/// The longest sleep: some mounts do not tell of changes, and rows fall due.
 const SLOW_POLL: Duration = Duration::from_secs(1);
-/// How often, and after what pause, to try again at once while the runtime writes.
+/// How many times, and after which pause, a look is tried again while the runtime writes.
 const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 /// So many rows are read under one lock: the runtime writes between two such reads, however many wait.
@@ -20,15 +20,15 @@ const AT_ONCE: usize = 100;
 /// So many rows are remembered before those that the runtime knows to be settled are forgotten.
 const FORGET_AT: usize = 500;
 
-/// What one look at the runtime's file gave. It holds no lock.
+/// What the runner saw when it looked at the runtime's file. It holds no lock.
 pub struct Look {
-    /// The file, for questions about single rows.
+    /// The file, to look up single rows.
     pub reader: InboundReader,
     /// Where the agent may send.
     pub destinations: Destinations,
     /// The file's highest number.
     pub highest_seq: i64,
-    /// When this was.
+    /// When the runner looked.
     pub at: Instant,
 }
 
@@ -85,7 +85,7 @@ struct Eyes {
     /// The highest number at the first poll; `None` before it. Rows for a starting runner count up
     /// to here: a later one is meant for the next runner.
     start: Option<i64>,
-    /// The last complaint, so that a lasting trouble is told once.
+    /// The last trouble that was logged, so that a lasting one is logged once.
     complaint: String,
 }
 
@@ -121,7 +121,7 @@ impl Eyes {
         Ok(picker.picked())
     }
 
-    /// The first look at the file: what an earlier runner did and the runtime knows, or has forgotten, is forgotten.
+    /// At the first look at the file: forgets what an earlier runner did and the runtime knows, or has forgotten.
     fn first(&mut self, reader: &InboundReader, runner: &mut Runner) -> Result<i64> {
         forget_settled(reader, runner)?;
         Ok(*self.start.insert(reader.highest_seq()?))
@@ -136,7 +136,7 @@ impl Eyes {
     }
 }
 
-/// The rows of a batch. One that is not pending any more is not answered.
+/// The rows of a batch, without those that are not pending any more.
 fn fetch(reader: &InboundReader, picked: Picked) -> Result<Option<Batch>> {
     let mut rows = Vec::new();
     for id in &picked.shown {
@@ -145,8 +145,8 @@ fn fetch(reader: &InboundReader, picked: Picked) -> Result<Option<Batch>> {
     Ok(Batch::of(rows, picked.passed_over))
 }
 
-/// Forgets the rows that the runtime knows to be settled: it does not ask for them again. What is pending is read,
-/// not what was taken: there may be any number of those. Replies that the runtime has forgotten go as well.
+/// Forgets the rows that the runtime knows to be settled: it does not ask for them again. The pending rows are read,
+/// not the settled ones, of which there may be any number. Replies that the runtime has forgotten go as well.
 fn forget_settled(reader: &InboundReader, runner: &mut Runner) -> Result<()> {
     let mut pending = HashSet::new();
     each_waiting(reader, |row| {
@@ -157,7 +157,7 @@ fn forget_settled(reader: &InboundReader, runner: &mut Runner) -> Result<()> {
     runner.prune(reader.pruned_floor()?)
 }
 
-/// Shows the pending rows in order, until it breaks. The file is locked for some of them at a time.
+/// Shows the pending rows in order, until `hear` breaks. The file is locked for some of them at a time.
 fn each_waiting(reader: &InboundReader, mut show: impl FnMut(Waiting) -> ControlFlow<()>) -> Result<()> {
     let mut above = i64::MIN;
     loop {

@@ -1,4 +1,4 @@
-//! Pure. The one thread rule: where a block goes, and which row it answers.
+//! The one rule for threads: where a block goes, and which row it answers. Pure.
 
 use crate::batch::Batch;
 use vestibule_plugin_api::Timestamp;
@@ -16,7 +16,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Where a destination is.
+    /// The address of a destination, without a thread.
     pub fn of_destination(destination: &Destination) -> Address {
         if destination.kind == "agent" {
             let platform_id = destination.agent_group_id.clone();
@@ -35,13 +35,13 @@ impl Address {
     }
 }
 
-/// A block on its way: what it says, and what it answers.
+/// A block that becomes a reply.
 pub struct Draft<'a> {
-    /// The id it will have.
+    /// The id that the reply will have.
     pub id: String,
-    /// What it says.
+    /// The reply's text.
     pub text: &'a str,
-    /// When it was written.
+    /// When the agent wrote it.
     pub now: Timestamp,
 }
 
@@ -64,8 +64,7 @@ pub fn to_destination(
     }
 }
 
-/// A reply to wherever a row came from, whether or not that place has a name; to `home` for a row
-/// from nowhere.
+/// A reply to where a row came from, whether or not that place has a name; to `home` for a row without an address.
 pub fn to_row(draft: Draft<'_>, row: &MessageIn, home: impl FnOnce() -> Routing) -> MessageOut {
     if row.channel_type.is_some() {
         let to = Address {
@@ -81,7 +80,7 @@ pub fn to_row(draft: Draft<'_>, row: &MessageIn, home: impl FnOnce() -> Routing)
     draft.written(to, home.thread_id, Some(row.id.clone()))
 }
 
-/// A reply to a name that no destination has. The runtime refuses it.
+/// A reply to a name that no destination has. The runtime refuses such a reply.
 pub fn to_no_destination(draft: Draft<'_>, name: &str, row: &MessageIn) -> MessageOut {
     let to = Address {
         channel_type: Some(NO_DESTINATION.to_owned()),
@@ -162,7 +161,7 @@ mod tests {
         let there = chat("there", "slack:C2", None);
         let old = MessageIn { platform_id: Some("slack:C2".to_owned()), ..row(1, true, Some("old")) };
 
-        // Later context from another thread does not pull the answer away from who asked.
+        // Later context from another thread does not pull the answer away from the thread that asked.
         let rows = vec![row(2, true, Some("t")), row(4, true, Some("t")), row(6, false, Some("u"))];
         assert_eq!(route(&to(&here, rows.clone(), None)), (Some("t"), None, Some("m4")));
         assert_eq!(route(&to(&there, rows.clone(), Some(old.clone()))), (Some("old"), None, Some("m1")));

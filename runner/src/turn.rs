@@ -14,18 +14,17 @@ use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
 use vestibule_session::{AckStatus, Destination, MessageIn, MessageOut, OutboundWriter, SessionDir};
 
-/// What the conversation is told of a task whose script would say whether it runs.
+/// The words to the conversation about a task whose script would say whether it runs.
 const NOT_RUN: &str = "Error: a task was not run. It has a script that decides whether it runs, and scripts of tasks \
                        cannot be run yet.";
-/// How long to wait for an event of a provider before waiting again.
+/// How long one wait for a provider's event lasts.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A turn of a provider that answers at once claims its rows when it takes longer than this all the same.
 const CLAIM_AFTER: Duration = Duration::from_millis(20);
-/// A look at the runtime's file serves this long; then an answer's destinations are looked up anew.
+/// So long the runner relies on its last look at the runtime's file; then it looks up an answer's destinations anew.
 const LOOK_AGE_MAX: Duration = Duration::from_secs(1);
 /// Signs of life come at most this often, so that a fast turn does not pay for several.
 const BEAT_MIN: Duration = Duration::from_secs(1);
-/// A full disk is tried again this often.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// A runner at work: its pen, its provider, and what it remembers.
@@ -40,7 +39,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Opens the runner's own file. Claims of a runner that died are dropped by this.
+    /// Opens the runner's own file. This drops the claims of a runner that died.
     ///
     /// # Errors
     /// [`Error::Open`].
@@ -65,7 +64,7 @@ impl Runner {
         &self.settings
     }
 
-    /// Rows that are not to be answered again.
+    /// The ids of rows that are not to be answered again.
     pub fn taken(&self) -> &HashSet<String> {
         &self.taken
     }
@@ -91,7 +90,7 @@ impl Runner {
         self.write(|outbound| outbound.prune(floor))
     }
 
-    /// Answers a batch. `look` is the look that found it.
+    /// Takes a batch through one turn. `look` is the look that found it.
     ///
     /// # Errors
     /// The runner's own file cannot be written; the batch will be answered by the next runner.
@@ -134,7 +133,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Answers each of these rows with the same words, and settles them; `all` are the rows to settle when nothing
+    /// Replies to each of these rows with the same words, and settles them; `all` are the rows to settle when nothing
     /// else was asked.
     fn answer_alike(
         &mut self,
@@ -163,8 +162,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Writes to the runner's own file, once there is space for it: an answer that was paid for is not
-    /// thrown away because a disk is full for a while.
+    /// Writes to the runner's own file, as soon as the disk has space: an answer that was paid for is not thrown away
+    /// because a disk is full for a while.
     fn write(
         &mut self,
         mut work: impl FnMut(&mut OutboundWriter) -> vestibule_session::Result<()>,
@@ -173,7 +172,7 @@ impl Runner {
     }
 
     /// Shows that the provider did something, unless that was shown a moment ago. A sign that cannot be written is
-    /// left out: the keeper will say what it thinks of that.
+    /// left out: the keeper judges a runner that shows none.
     fn beat(&mut self) {
         if self.beaten.is_none_or(|last| last.elapsed() >= BEAT_MIN) {
             let _ = vestibule_session::touch_heartbeat(&self.dir);
@@ -219,7 +218,7 @@ struct Turn<'a> {
     reply_files: PathBuf,
     /// Whether the claim is on disk.
     claimed: bool,
-    /// Whether the provider was told already that its answer reached nobody.
+    /// Whether the provider was told already that its answer reached no destination.
     nudged: bool,
 }
 
@@ -254,7 +253,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Shows that the rows are being answered. A turn that is over before is acknowledged at once, and saves a
+    /// Shows that the rows are being answered. A turn that is over before that is acknowledged at once, which saves a
     /// commit.
     fn claim(&mut self) -> Result<(), Error> {
         self.claimed = true;
@@ -263,7 +262,7 @@ impl Turn<'_> {
         Ok(self.runner.write(|outbound| outbound.claim(ids, Timestamp::now()))?)
     }
 
-    /// Sends what the provider wrote. When it wrote only what reaches nobody, it is told so, once.
+    /// Sends what the provider wrote. A provider whose answer reaches no destination is told so, once.
     fn answer(&mut self, text: &str, query: &mut dyn Query) -> Result<(), Error> {
         self.look_again();
         let text = &parse::without_internal(text);
@@ -298,7 +297,7 @@ impl Turn<'_> {
             return Ok(());
         }
         if !plain_is_sent {
-            // The runtime refuses them: they are on record, and the agent is told.
+            // The runtime refuses these replies: they are on record, and the agent is told.
             replies.extend(lost.iter().map(|block| self.reply_to_no_destination(block.body, block.to)));
         }
         if replies.is_empty() && reached_nobody {
@@ -317,7 +316,7 @@ impl Turn<'_> {
         self.post(vec![reply], AckStatus::Failed)
     }
 
-    /// Writes replies, and settles the batch if that is still to do.
+    /// Writes replies, and settles the batch unless that is done.
     fn post(&mut self, mut replies: Vec<MessageOut>, status: AckStatus) -> Result<(), Error> {
         if !replies.is_empty() || !self.unsettled.is_empty() {
             let (ids, now) = (&self.unsettled, Timestamp::now());
@@ -371,7 +370,6 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use vestibule_session::{Ack, InboundWriter, OutboundReader, Projection, Routing};
 
-    /// What a script says, and what it was told.
     #[derive(Default)]
     struct Script {
         events: VecDeque<ProviderEvent>,
@@ -483,7 +481,7 @@ mod tests {
         let mut it = fixture();
         let text = "hm <message to=\"general\">a</message><message to=\"nobody\">b</message>\
                     <message to=\"general\"> </message>";
-        // What is for nobody goes to the runtime, which refuses it and says so.
+        // A block for a name that no destination has goes to the runtime, which refuses it and says so.
         assert_eq!(it.turn(&["x"], &[result(text)]), [r#"{"text":"a"}"#, r#"{"text":"b"}"#]);
         assert_eq!(it.acks(), [ack("m2", AckStatus::Completed)]);
         assert_eq!(it.script.0.lock().unwrap().pushed, [""; 0], "one good block is enough");
@@ -521,7 +519,7 @@ mod tests {
     #[test]
     fn what_is_internal_is_sent_by_no_way() {
         for (text, plain_is_reply, want) in [
-            // Its one block names nobody: a plain program's whole text goes out, but for what is internal.
+            // Its one block names no destination: a plain program's whole text goes out, but for what is internal.
             (
                 "<internal>secret</internal>see <message to=\"nobody\">x</message>",
                 true,
@@ -585,7 +583,7 @@ mod tests {
         assert!(it.acks().iter().all(|ack| ack.status == AckStatus::Completed));
     }
 
-    /// The time that it declared is not this runner's: a turn of this one that hangs would not end for so long.
+    /// A dead runner's declared time is not this runner's: one of its turns that hangs would last that long.
     #[test]
     fn the_tool_of_a_runner_that_died_is_forgotten() {
         let it = fixture();

@@ -10,7 +10,7 @@ use vestibule_session::SessionDir;
 /// Without a watch the file is looked at this often.
 const LOOKS: Duration = Duration::from_millis(100);
 
-/// Rings when the runtime closes its file after a change, or moves a new one into its place. Some
+/// Wakes the runner when the runtime closes its file after a change, or moves a new one into its place. Some
 /// mounts give no event, so the runner also polls now and then.
 pub struct InboundWatch {
     inotify: Option<Inotify>,
@@ -66,12 +66,12 @@ impl InboundWatch {
 #[derive(PartialEq, Eq)]
 enum Changed {
     Yes,
-    /// Something else in the folder changed.
+    /// Something changed that does not count.
     NotThis,
     No,
 }
 
-/// Takes what waits, one buffer full.
+/// Takes the events that wait, up to one buffer.
 fn changed(inotify: &mut Inotify) -> Changed {
     let mut buffer = [0; 4096];
     match inotify.read_events(&mut buffer) {
@@ -86,7 +86,7 @@ fn changed(inotify: &mut Inotify) -> Changed {
     }
 }
 
-/// An overflow may have swallowed the event that counts.
+/// An overflow counts, too: it may have swallowed an event that does.
 fn counts(event: &Event<&OsStr>) -> bool {
     event.mask.contains(EventMask::Q_OVERFLOW)
         || event.name.is_some_and(|name| name == OsStr::new(SessionDir::inbound_name()))

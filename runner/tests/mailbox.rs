@@ -17,7 +17,7 @@ use vestibule_session::{
     Routing, SessionDir,
 };
 
-/// Nothing here takes long; a busy machine may.
+/// Nothing here takes long, except on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Session {
@@ -116,7 +116,6 @@ impl Session {
         }
     }
 
-    /// Runs a runner that cannot start.
     fn refused(&self) -> Output {
         let mut runner = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let until = Instant::now() + PATIENCE;
@@ -161,7 +160,7 @@ impl Session {
         }
     }
 
-    /// Posts a question, waits, and gives the outcome with the last reply's text.
+    /// Posts a question, waits, and returns the outcome with the last reply's text.
     fn ask(&mut self, seq: i64, text: &str) -> (AckStatus, Option<String>) {
         self.post(vec![message(seq, text)]);
         if self.runner.is_none() {
@@ -292,7 +291,7 @@ fn a_new_runner_answers_nothing_twice_and_drops_claims() {
     assert_eq!(session.settled("m4"), AckStatus::Completed);
     assert_eq!(session.replies().len(), 2);
 
-    // What the runtime has settled, the next runner forgets.
+    // The next runner forgets the rows that the runtime has settled.
     session.stop();
     session.post(vec![MessageIn { status: "completed".to_owned(), ..message(2, "a") }]);
     session.ask(6, "c");

@@ -1,4 +1,4 @@
-//! `vestibule.toml`: optional, and a key nobody knows is refused with a suggestion.
+//! `vestibule.toml`: optional, and an unknown key is refused with a suggestion.
 
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -14,7 +14,7 @@ use toml::Table;
 pub struct Config {
     /// Where webhooks are taken.
     pub listen: SocketAddr,
-    /// What platforms call the listener, when a proxy stands before it.
+    /// The URL at which platforms reach the listener, when a proxy stands before it.
     pub public_url: Option<String>,
     /// The largest webhook body, in bytes.
     pub webhook_body_limit: usize,
@@ -24,7 +24,7 @@ pub struct Config {
     pub runner_idle_seconds: u64,
     /// A turn whose provider shows nothing for this long, in seconds, is stuck, unless a longer time is declared.
     pub turn_silence_seconds: u64,
-    /// What is settled is kept for so many days.
+    /// Settled records are kept for so many days.
     pub retention_days: u32,
     /// How many runners may run at once.
     pub runners_max: usize,
@@ -32,7 +32,7 @@ pub struct Config {
     pub sandbox: SandboxSetting,
     /// What runners may read and run besides the system's folders.
     pub sandbox_read: Vec<PathBuf>,
-    /// In a runtime of root: the user that runners in `bwrap` are, by name or number.
+    /// In a runtime that root started: the user that runners in `bwrap` are, by name or number.
     pub sandbox_user: Option<String>,
     /// How much memory a run may hold, each of its processes and all together, in MiB.
     pub sandbox_memory_mb: u64,
@@ -46,11 +46,11 @@ pub struct Config {
     pub sandbox_processes: u64,
     /// How large a session's `out/` may become, in MiB.
     pub sandbox_out_mb: u64,
-    /// How many files and folders it may hold.
+    /// How many files and folders a session's `out/` may hold.
     pub sandbox_out_files: u64,
     /// How large an agent's own folder may become, in MiB.
     pub sandbox_agent_mb: u64,
-    /// How many files and folders it may hold.
+    /// How many files and folders an agent's own folder may hold.
     pub sandbox_agent_files: u64,
     /// Whether a plugin file must be in `plugins.lock`.
     pub require_trusted: bool,
@@ -67,7 +67,7 @@ pub struct Config {
 pub struct PluginSettings {
     /// Where it runs; without a word, a file from the plugins folder has a process of its own.
     pub tier: Option<TierSetting>,
-    /// Whether the one that is linked in is started; a file of the same name can take its place.
+    /// Whether the linked-in plugin of this name is started; a file of the same name can take its place.
     pub built_in: bool,
     /// How much memory its process may hold, in MiB.
     pub memory_mb: u64,
@@ -160,12 +160,12 @@ impl Config {
     /// The config of a home; the defaults where it has no file.
     ///
     /// # Errors
-    /// The file cannot be read or says something nobody knows.
+    /// The file cannot be read, or says something that Vestibule does not know.
     pub fn load(home: &Home) -> Result<Config> {
         Config::load_from(home, &home.config())
     }
 
-    /// The config that a home would have with this file; only its own may be missing.
+    /// The config that a home would have with this file; only the home's own file may be missing.
     ///
     /// # Errors
     /// See [`Config::load`].
@@ -283,7 +283,7 @@ pub fn resolve(section: &Table, secrets: &[String]) -> std::result::Result<Value
     Ok(Value::Object(out))
 }
 
-/// The sentence about a secret that is written down, if one is.
+/// The sentence about a secret that is written in plain text, if one is.
 pub fn plain_secret(section: &Table, secrets: &[String]) -> Option<String> {
     let plain = |value: &toml::Value| !value.as_table().is_some_and(is_reference);
     let (key, _) = section.iter().find(|(key, value)| secrets.contains(key) && plain(value))?;
@@ -323,7 +323,7 @@ fn known(key: &str, keys: &[&str]) -> std::result::Result<(), String> {
     }
 }
 
-/// The word among these that somebody who wrote another may have meant.
+/// The word among these that an operator who wrote another may have meant.
 pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = words.map(|known| (strsim::jaro_winkler(known, word), known)).filter(|(like, _)| *like > 0.7);
     near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, known)| known)

@@ -1,4 +1,4 @@
-//! What the loops share: the doors, and the wakers of the lanes.
+//! What the loops share: the database, the plugins, the launcher, and the wakers of the lanes.
 
 use crate::attachments::Store;
 use crate::config::Config;
@@ -20,14 +20,15 @@ use vestibule_plugin_api::Address;
 /// How much later [`Context::wake_later`] wakes.
 const LATER: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// What a session's lane does from its opening to its end. The top says it, so that nothing here names a loop.
+/// What a session's lane does from its opening to its end. The code that starts the runtime sets it, so that nothing
+/// here names a loop.
 pub type ServeSession = fn(Arc<Context>, String, Waker<String>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One installation, while it runs.
 pub struct Context {
     /// Its folder.
     pub home: Home,
-    /// Its config, as it was when the runtime started; what is loaded later has that of then.
+    /// Its config, as it was when the runtime started; a plugin loaded later has the config of that moment.
     pub config: Arc<Config>,
     /// The central database.
     pub central: Central,
@@ -41,7 +42,7 @@ pub struct Context {
     pub sessions: Lanes<String>,
     /// One lane for each address with something to deliver.
     pub deliveries: Lanes<Address>,
-    /// What starts keepers.
+    /// Starts keepers, and knows the sandbox.
     pub launcher: Launcher,
     /// Where webhooks are taken, once an account wants them.
     pub listener: Listener,
@@ -75,7 +76,7 @@ impl Context {
         let context = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LATER).await;
-            // Under the lock: a runtime that stops wakes whoever waits still, and then counts the lanes.
+            // Under the lock: a runtime that stops wakes the sessions that still wait, and then counts the lanes.
             let mut waiting = context.waiting();
             if !context.is_stopping() && waiting.remove(&session_id) {
                 context.wake(session_id);
@@ -83,7 +84,7 @@ impl Context {
         });
     }
 
-    /// Wakes now whom [`Context::wake_later`] would wake later: the runtime stops.
+    /// Wakes now the lanes that [`Context::wake_later`] would wake later: the runtime stops.
     pub fn wake_all_waiting(self: &Arc<Self>) {
         let waiting = std::mem::take(&mut *self.waiting());
         waiting.into_iter().for_each(|session_id| self.wake(session_id));

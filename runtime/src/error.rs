@@ -9,7 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// An error of the runtime. Its text is for the operator and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What was asked cannot be done as asked; ask differently.
+    /// The request cannot be done as it was asked; ask differently.
     #[error("{0}")]
     Refused(String),
     /// The config or the home is not usable as it is; mend it.
@@ -18,7 +18,7 @@ pub enum Error {
     /// Another runtime holds the home.
     #[error("{0}")]
     Locked(String),
-    /// The central database failed; what was asked did not happen.
+    /// The central database failed; the request was not carried out.
     #[error("the central database failed: {0}")]
     Db(#[from] rusqlite::Error),
     /// A session's files failed; the session is behind until a retry.

@@ -18,8 +18,8 @@ use vestibule_session::SessionDir;
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_STEP: Duration = Duration::from_millis(5);
 
-/// What holds secrets, or words of people. `plugins/` is not among them: who could change it is told, and
-/// nothing in it loaded.
+/// The files that hold secrets, or words of people. `plugins/` is not shut: where others could change it, the
+/// operator is told, and nothing in it is loaded.
 const FILES: [&str; 5] =
     ["vestibule.db", "vestibule.db-wal", "vestibule.db-shm", "control.token", "plugins.lock"];
 const FOLDERS: [&str; 4] = ["sessions", "groups", "attachments", "cache"];
@@ -27,7 +27,7 @@ const FOLDERS: [&str; 4] = ["sessions", "groups", "attachments", "cache"];
 /// The folder of an installation.
 #[derive(Debug, Clone)]
 pub struct Home {
-    /// As it was named. What is opened by a short path, as sockets must be, is opened by this one.
+    /// As the operator named it. Sockets, which need a short path, are opened by this one.
     named: PathBuf,
     /// Where that leads.
     root: PathBuf,
@@ -43,8 +43,8 @@ impl Home {
     /// The home named by `$VESTIBULE_HOME`, else `vestibule` in the XDG data folder.
     ///
     /// # Errors
-    /// Neither variable nor a home directory is set, the path is no UTF-8, or the folder is another user's: what
-    /// root made in it, its owner could not open.
+    /// Neither variable nor a home directory is set, the path is no UTF-8, or the folder is another user's: its owner
+    /// could not open what root made in it.
     pub fn from_env() -> Result<Home> {
         let named = check::named(|name| std::env::var_os(name)).map_err(Error::Setup)?;
         let home = Home::at(std::path::absolute(&named).unwrap_or(named));
@@ -55,11 +55,11 @@ impl Home {
     /// The home at this folder, or where a link of this name leads.
     pub fn at(named: impl Into<PathBuf>) -> Home {
         let named = named.into();
-        // One that is not there yet is looked for once more when it is made.
+        // A folder that is not there yet is looked for once more when it is made.
         Home { root: fs::canonicalize(&named).unwrap_or_else(|_| named.clone()), named }
     }
 
-    /// The folder, by no link.
+    /// The folder's path, without a link in it.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -99,7 +99,7 @@ impl Home {
         self.root.join("plugins.lock")
     }
 
-    /// What may be deleted while the runtime is stopped.
+    /// Files that may be deleted while the runtime is stopped.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
     }
@@ -190,7 +190,7 @@ impl Home {
 
     /// Takes the folder for the home, if that may be; one that is open to others is shut first.
     fn mend(&self) -> Result<()> {
-        self.is_ours()?; // another user's cannot always be looked into
+        self.is_ours()?; // another user's folder cannot always be looked into
         let at = self.root.display();
         let (folder, found) = look(&self.root).context(|| format!("cannot look at the home {at}"))?;
         if check::judge(&self.root, &found, us()).map_err(Error::Setup)? == Verdict::Mend {
@@ -201,8 +201,8 @@ impl Home {
         Ok(())
     }
 
-    /// What an earlier version left open to others in a home that was, and what a link leads to. The agents' own
-    /// files stay as they are.
+    /// Shuts what an earlier version left open to others in a home that was open, and what a link leads to. The
+    /// agents' own files stay as they are.
     fn mend_parts(&self) -> Result<()> {
         for name in FOLDERS.iter().chain(&FILES) {
             let part = self.root.join(name);

@@ -9,9 +9,8 @@ use crate::{delivery, drops, questions};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it looks.
 const EVERY: Duration = Duration::from_secs(3600);
-/// Between two slices others write.
+/// The pause between two slices, in which other tasks write.
 const PAUSE: Duration = Duration::from_millis(20);
 /// A reply waits for its account for so many days.
 const PARKED_DAYS: i64 = 30;
@@ -22,9 +21,9 @@ pub async fn serve(context: Arc<Context>) {
     loop {
         match pass(&context, clock::now()).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "what was kept long enough is forgotten"),
+            Ok(rows) => tracing::info!(rows, "records kept long enough are forgotten"),
             Err(error) => {
-                tracing::warn!(%error, "what was kept long enough cannot be forgotten; trying again in an hour")
+                tracing::warn!(%error, "records kept long enough cannot be forgotten; trying again in an hour")
             }
         }
         tokio::select! {
@@ -34,7 +33,7 @@ pub async fn serve(context: Arc<Context>) {
     }
 }
 
-/// Forgets all that was kept long enough at this time, and gives up what waited long enough; answers how many rows.
+/// Forgets all that was kept long enough at this time, and gives up what waited long enough. Returns how many rows.
 async fn pass(context: &Arc<Context>, now: Timestamp) -> Result<usize> {
     let mut rows = 0;
     rows += slices(context, move |db| ledger::forget_events(db, now)).await?;
@@ -95,7 +94,7 @@ async fn slices(
     }
 }
 
-/// Prunes one slice; afterwards the files follow.
+/// Prunes one slice; afterwards its blobs go, and the files of its sessions follow.
 async fn slice(
     context: &Arc<Context>,
     prune: impl FnOnce(&WriteTxn<'_>) -> Result<Pruned> + Send + 'static,

@@ -1,7 +1,7 @@
 //! Every id that the runtime makes is made here.
 
 /// A new id: `<prefix>-<uuid v7>`, so ids sort by age. Safe as a path segment.
-#[allow(clippy::disallowed_methods, reason = "this is the door")]
+#[allow(clippy::disallowed_methods, reason = "ids are made here only")]
 pub fn mint(prefix: &str) -> String {
     format!("{prefix}-{}", uuid::Uuid::now_v7().simple())
 }

@@ -1,5 +1,5 @@
-//! One lane per key: what belongs to one session, or to one address, happens in order; what does
-//! not, happens side by side. A lane exists while it has work.
+//! One lane per key: the work of one session, or of one address, happens in order; that of different ones happens
+//! side by side. A lane exists while it has work.
 
 use crate::lock::locked;
 use std::collections::HashMap;
@@ -34,8 +34,8 @@ impl<K> Default for Lanes<K> {
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
-    /// Tells the lane of `key` that there may be work, opening it with `lane` if it is not open: then
-    /// it answers true.
+    /// Tells the lane of `key` that there may be work, opening it with `lane` if it is not open: then it returns
+    /// true.
     pub fn wake<F>(&self, key: K, lane: impl FnOnce(Waker<K>) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
@@ -65,7 +65,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> Lanes<K> {
 }
 
 impl<K: Clone + Eq + Hash> Waker<K> {
-    /// Waits until somebody wakes.
+    /// Waits until a caller wakes the lane.
     pub async fn woken(&self) {
         self.shared.notify.notified().await;
     }

@@ -1,7 +1,7 @@
 //! The program outside the sandbox.
 //!
-//! Data enters by one door, walks one road, and leaves by one door; every loop reads, decides,
-//! performs. A module imports from the layers below its own only:
+//! Data enters in one place, takes one way, and leaves in one place; every loop reads, decides, performs. A module
+//! imports from the layers below its own only:
 //!
 //! ```text
 //! control           what operators ask: one table of verbs, `status`
@@ -10,7 +10,7 @@
 //!
 //! wake              the lane of each session: projects, starts runners, hears keepers
 //! housekeeping      forgets what was kept long enough
-//! adopt             session folders of others become sessions of ours
+//! adopt             session folders of other installations become sessions here
 //! inbound           from a platform's message to a row in a session
 //! delivery          from a reply to its platform, or to another agent
 //! http              the listener for webhooks
@@ -22,7 +22,7 @@
 //! launcher          starts keepers, and chooses the sandbox
 //!
 //! agents            agent identities          messaging_groups  chats
-//! wirings           who listens where         destinations      where an agent may send
+//! wirings           which agent listens where destinations      where an agent may send
 //! sessions          which mailbox             questions         what agents asked people
 //! drops             what was left out, why    plugin_state      what channels keep
 //!
@@ -30,7 +30,7 @@
 //! attachments       the bytes of files
 //! db                the central database: one writer, many readers
 //!
-//! config home private   settings; the home's folders; files that nobody else may read
+//! config home private   settings; the home's folders; files that no other user may read
 //! lanes places listener one lane a key; places for runners; what is known of the listener
 //! clock error id lock   time; what can go wrong; new names; mutexes
 //! ```

@@ -1,4 +1,4 @@
-//! The places for runners: how many run at once, who waits, and who goes first when there are too few.
+//! The places for runners: how many run at once, which sessions wait, and which goes first when there are too few.
 //!
 //! A place is given to the agent that holds the fewest, and among its sessions to the one that has waited
 //! longest. When none is free, the runner that has had nothing to do for longest is asked to end.
@@ -19,7 +19,7 @@ struct Shared {
     places: Mutex<Book>,
 }
 
-/// Who has a place, and who waits, by the number under which they asked: the lower asked first.
+/// Which sessions have a place, and which wait, by the number under which they asked: the lower asked first.
 #[derive(Default)]
 struct Book {
     asked: u64,
@@ -51,7 +51,7 @@ pub struct Place {
 /// How many places are taken, and how many sessions wait for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
-    /// How many there are.
+    /// How many places there are.
     pub most: usize,
     /// How many are taken.
     pub taken: usize,
@@ -60,7 +60,7 @@ pub struct Count {
 }
 
 impl Places {
-    /// So many.
+    /// So many places, at least one.
     pub fn new(most: usize) -> Places {
         Places { shared: Arc::new(Shared { most: most.max(1), places: Mutex::default() }) }
     }
@@ -95,8 +95,8 @@ impl Shared {
 }
 
 impl Book {
-    /// Gives what is free to those who wait; asks for more when that is not enough. `asking` sees by itself whether it
-    /// was given one: told of it later, it would take that for a wish of another session's.
+    /// Gives the free places to the sessions that wait; asks for more when that is not enough. `asking` sees by
+    /// itself whether it was given one: told of it later, it would take that for a wish of another session's.
     fn give(&mut self, most: usize, asking: Option<u64>) {
         while self.held.len() < most {
             let Some(number) = self.next() else { return };
@@ -112,7 +112,7 @@ impl Book {
         }
     }
 
-    /// Whose turn it is.
+    /// The number of the session whose turn it is.
     fn next(&self) -> Option<u64> {
         let holds = |agent: &str| self.held.values().filter(|holder| holder.agent == agent).count();
         let least = self.waiting.iter().min_by_key(|(number, waiter)| (holds(&waiter.agent), **number));

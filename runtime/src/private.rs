@@ -1,4 +1,4 @@
-//! What the program makes is its user's alone, whatever the umask it was started with.
+//! Whatever the program makes is its user's alone, whatever the umask it was started with.
 
 use rustix::fs::Mode;
 use std::fs::DirBuilder;
@@ -14,9 +14,9 @@ pub const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
-/// Shuts other users out of whatever this process and its children make from now on: of what SQLite makes,
-/// too. Answers the umask that the operator started the program with, which runners get back: what an agent
-/// makes is the agent's. The first call counts; make it before there is a second thread.
+/// Shuts other users out of whatever this process and its children make from now on: of what SQLite makes, too.
+/// Returns the umask that the operator started the program with, which runners get back: what an agent makes is the
+/// agent's. The first call counts; make it before there is a second thread.
 pub fn take_umask() -> u32 {
     static OPERATORS: OnceLock<u32> = OnceLock::new();
     *OPERATORS.get_or_init(|| rustix::process::umask(Mode::from_raw_mode(OTHERS)).as_raw_mode())
@@ -67,7 +67,7 @@ impl Drop for TemporaryFolder {
     }
 }
 
-/// Why others could put their own in the place of what `us` makes in a folder, if they could.
+/// Why others could put files of their own in the place of those that `us` makes in a folder, if they could.
 fn fault(owner: u32, mode: u32, us: u32) -> Option<&'static str> {
     match (owner == us || owner == 0, mode & OTHERS_WRITE == 0 || mode & STICKY != 0) {
         (true, true) => None,

@@ -1,4 +1,5 @@
-//! Starting a runtime and stopping it: what an earlier life left goes on first, what is under way ends first.
+//! Starting a runtime and stopping it: at the start the work of an earlier life goes on first, at the stop the work
+//! under way ends first.
 
 use crate::attachments::{self, Limits, Store};
 use crate::config::Config;
@@ -65,7 +66,7 @@ impl Running {
         know_what_is_newer(&context).await?;
         let prepared = begin.elapsed();
         control::listen(&context)?;
-        // What an earlier life left goes on before anything new comes in.
+        // The work that an earlier life left goes on before anything new comes in.
         for session_id in context.central.read(ledger::seen_at_start).await? {
             context.wake(session_id);
         }
@@ -83,7 +84,7 @@ impl Running {
         tokio::spawn(sweep_attachments(context.clone()));
         tokio::spawn(wake::watch_clock(context.clone()));
         tokio::spawn(housekeeping::serve(context.clone()));
-        // Tried now, beside everything else: the first message finds it chosen.
+        // The sandbox is tried now, beside everything else: the first message finds it chosen.
         let chooser = context.clone();
         tokio::spawn(async move {
             match chooser.launcher.sandbox().await {
@@ -104,20 +105,20 @@ impl Running {
         Ok(Running { context, _lock: lock })
     }
 
-    /// The runtime.
+    /// What the loops of this runtime share.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
     }
 
-    /// Stops: what is being delivered arrives, then no new messages and no runners, then every file is
-    /// flushed and trusted.
+    /// Stops: deliveries under way arrive, then no new messages and no runners, then every file is flushed and
+    /// trusted.
     ///
     /// # Errors
     /// The last commit failed; the next start looks at every file again.
     pub async fn stop(self) -> Result<()> {
         let context = &self.context;
         context.stop.send_replace(true);
-        // What is being delivered is waited for: cut off, it would be sent twice.
+        // Deliveries under way are waited for: cut off, they would be sent twice.
         until(|| context.deliveries.open() == 0).await;
         plugins::stop_all(&context.plugins).await;
         context.wake_all_waiting();
@@ -133,7 +134,7 @@ impl Running {
             };
             context.central.write(trust).await?;
         }
-        // Waited for: a copy of `vestibule.db` alone is all of it from here on.
+        // The runtime waits for this: a copy of `vestibule.db` alone is all of it from here on.
         if let Err(error) = context.central.close().await {
             tracing::warn!(%error, "vestibule.db-wal is a part of the database until the next stop: copy both");
         }
@@ -145,7 +146,6 @@ impl Running {
     }
 }
 
-/// Puts together what the loops share.
 fn assemble(
     home: Home,
     config: Config,
@@ -240,7 +240,7 @@ fn wire_itself(db: &WriteTxn) -> Result<()> {
     destinations::ensure(db, &agent.id, "terminal", &chat.id, now)
 }
 
-/// Files that an earlier life took in and did not get to record.
+/// Removes files that an earlier life took in and did not get to record.
 async fn sweep_attachments(context: Arc<Context>) {
     let store = context.attachments.clone();
     match context.central.read(move |db| store.sweep(&attachments::named_blobs(db)?)).await {
@@ -250,7 +250,7 @@ async fn sweep_attachments(context: Arc<Context>) {
     }
 }
 
-/// A session's file that somebody deleted is made again, also when nothing is due in it.
+/// Makes a session's file again that was deleted, also when nothing is due in it.
 async fn restore_missing_files(context: Arc<Context>) {
     let home = context.home.clone();
     let missing = context.central.read(move |db| {
@@ -286,8 +286,8 @@ async fn read_what_is_held(context: Arc<Context>) {
     }
 }
 
-/// Before anything goes out: a session's file may tell that the database was put back, and that what is on its way in it
-/// arrived long ago. A file that cannot be looked at now is left to its session's lane.
+/// Before anything goes out: a session's file may tell that the database was put back, and that the deliveries that
+/// are on their way in it arrived long ago. A file that cannot be looked at now is left to its session's lane.
 async fn know_what_is_newer(context: &Arc<Context>) -> Result<()> {
     for session_id in context.central.read(ledger::with_deliveries).await? {
         let (looking, id) = (context.clone(), session_id.clone());

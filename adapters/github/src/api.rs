@@ -10,7 +10,7 @@ use vestibule_plugin_api::{About, Failure, PluginError, Result, Secret, Timestam
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
-/// More than any answer we read. What follows is not read.
+/// More than any answer has, in bytes. The rest of a longer one is not read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Comments in one page of a list: the most GitHub gives.
 const PAGE: usize = 100;
@@ -31,12 +31,12 @@ pub struct Api {
     base: String,
 }
 
-/// Whose token it is.
+/// The user that the token belongs to.
 #[derive(Debug, Deserialize)]
 pub struct OwnUser {
     /// The numeric id, which never changes.
     pub id: u64,
-    /// The login, which may.
+    /// The login, which may change.
     pub login: String,
 }
 
@@ -76,7 +76,7 @@ impl Api {
         Ok(Api { client, base })
     }
 
-    /// Asks whose token this is.
+    /// Asks which user the token belongs to.
     pub async fn own_user(&self) -> Result<OwnUser> {
         let answer = self.send(Method::GET, "/user", None).await?;
         if answer.status.is_success() {
@@ -97,8 +97,8 @@ impl Api {
         })
     }
 
-    /// Posts a comment; answers its id, if GitHub says it. Whether it was posted is in doubt when no whole answer of
-    /// GitHub's comes back: then it is looked for before it is posted again.
+    /// Posts a comment; returns its id, if GitHub says it. Whether it was posted is in doubt when no whole answer of
+    /// GitHub's comes back: then the runtime asks for it before it is posted again.
     pub async fn comment(&self, target: &Target, text: &str) -> Result<Option<String>> {
         let answer = self.send(Method::POST, &target.path, Some(&json!({ "body": text }))).await?;
         if answer.status.is_success() {
@@ -108,7 +108,7 @@ impl Api {
         Err(answer.refusal(target))
     }
 
-    /// Looks for a comment of this user that holds `mark`, among those since `since`; answers its id.
+    /// Looks for a comment of this user that holds `mark`, among those since `since`; returns its id.
     pub async fn find(
         &self,
         target: &Target,
@@ -139,7 +139,7 @@ impl Api {
         Err(PluginError::retry("there are too many comments to look through"))
     }
 
-    /// Asks `path`, and where GitHub says that it is now: a repository that was renamed keeps its old name for that.
+    /// Asks `path`, then the place to which GitHub redirects; a renamed repository keeps its old name for that.
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
         let mut url = Url::parse(&format!("{}{path}", self.base))?;
         let mut answer = self.ask(&method, &url, body).await?;
@@ -191,7 +191,7 @@ fn not_github(failure: Failure) -> PluginError {
     failure.error("what answers there is not GitHub's API: if that lasts, check `api_url` and GITHUB_API_URL")
 }
 
-/// The body, and whether that is all of it.
+/// The body, and whether it is whole.
 async fn body_of(mut response: Response) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     while body.len() < ANSWER_BYTES_MAX {
@@ -216,12 +216,12 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether it is an answer of GitHub's, and not a page of a proxy before it: its refusals are JSON with words.
+    /// Whether GitHub itself answered, and not a proxy before it: GitHub's refusals are JSON with words.
     fn is_own(&self) -> bool {
         self.json()["message"].is_string()
     }
 
-    /// What it means that an answer cannot be read.
+    /// The error for an answer that cannot be read.
     fn unreadable(&self) -> PluginError {
         if self.is_whole {
             not_github(Failure::of_http(self.status.as_u16(), false))
@@ -234,7 +234,7 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The status and GitHub's own words, made fit to be shown.
+    /// The status and GitHub's own words, on one clean line.
     fn words(&self) -> String {
         let json = self.json();
         let words = json["message"].as_str().unwrap_or_default();
@@ -264,7 +264,8 @@ impl Answer {
         Some(wait.clamp(1000, WAIT_MS_MAX))
     }
 
-    /// Later GitHub may do it. A limit is the account's; a proxy before GitHub may have passed on what failed.
+    /// The error for what GitHub may do later. A limit is the account's; a proxy before GitHub may have passed the
+    /// failed call on.
     fn later(&self) -> PluginError {
         let failure = Failure::of_http(self.status.as_u16(), true).of_account();
         match self.limit_ms() {
@@ -275,7 +276,7 @@ impl Answer {
         }
     }
 
-    /// What it means that a comment was not taken.
+    /// The error for a comment that GitHub did not take.
     fn refusal(&self, target: &Target) -> PluginError {
         let words = self.words();
         match self.status.as_u16() {

@@ -1,6 +1,6 @@
 //! The `github` channel: comments and new issues come in by webhook, replies go out by the REST API.
 //!
-//! [`map`] says what a payload or an address means and [`mention`] who is called in a text, without input or output;
+//! [`map`] reads payloads and addresses and [`mention`] finds mentions in a text, both without input or output;
 //! [`api`] talks to GitHub; this file joins them to the runtime.
 
 mod api;
@@ -92,7 +92,7 @@ impl Channel for Github {
     }
 }
 
-/// What GitHub's page of deliveries shows when the runtime did not take an event.
+/// The answer that GitHub's page of deliveries shows when the runtime did not take an event.
 fn not_taken(error: &PluginError) -> WebhookResponse {
     let reason = error.reason();
     match error {

@@ -1,8 +1,8 @@
-//! What GitHub's payloads and our addresses mean. Pure.
+//! Reads GitHub's payloads and our addresses. Pure.
 //!
-//! A payload is read field by field, so that what does not fit is named. Everything that ends in an
-//! id or a URL is checked against GitHub's own alphabet first: a signature proves who sent a payload,
-//! not what is in it.
+//! A payload is read field by field, so that the error names the field that does not fit. Everything that ends in an
+//! id or a URL is checked against GitHub's own alphabet first: a signature proves that GitHub sent a payload,
+//! not that its contents are harmless.
 
 use crate::mention;
 use serde_json::Value;
@@ -13,9 +13,9 @@ use vestibule_plugin_api::{
 
 /// The longest comment, in characters, that GitHub takes.
 const COMMENT_CHARS_MAX: usize = 65_536;
-/// What is left of it for the text: our mark comes after it.
+/// The part of a comment that the text may take, in characters: our mark comes after it.
 const TEXT_CHARS_MAX: usize = COMMENT_CHARS_MAX - 600;
-/// What a comment that was cut ends with.
+/// The end of a comment that was cut.
 const CUT_NOTE: &str = "\n\n*(The rest is left out: GitHub takes no longer comments.)*";
 /// How far back a cut looks for the end of a line or word, in bytes.
 const CUT_SEARCH_BYTES: usize = 2_000;
@@ -23,13 +23,13 @@ const CUT_SEARCH_BYTES: usize = 2_000;
 const HUNK_BYTES_MAX: usize = 4_096;
 /// The longest login or repository name that is believed. GitHub's own limits are 39 and 100.
 const NAME_BYTES_MAX: usize = 100;
-/// The roles that may speak to the agent unless `anyone = true`.
+/// The roles that may speak to the agent, where the account's config does not open it to all people.
 const ROLES: [&str; 3] = ["OWNER", "MEMBER", "COLLABORATOR"];
 
-/// Who we are, and who may speak to us.
+/// The agent's own account, and the people who may speak to it.
 #[derive(Debug)]
 pub struct Rules {
-    /// Our own numeric id: what we wrote ourselves is not a message.
+    /// Our own numeric id: our own comments are no messages.
     pub own_id: u64,
     /// The login that counts as a mention.
     pub mention: String,
@@ -37,14 +37,14 @@ pub struct Rules {
     pub anyone: bool,
 }
 
-/// What a webhook's request turned out to be.
+/// The meaning of a webhook's request.
 #[derive(Debug, PartialEq)]
 pub enum Reading {
     /// GitHub tries the webhook out.
     Pong,
-    /// Somebody wrote something.
+    /// A person or a program wrote a comment or an issue.
     Message(Box<InboundMessage>),
-    /// Something that is left out on purpose.
+    /// An event that is left out on purpose.
     Ignored {
         /// For the record.
         ignored: Ignored,
@@ -98,14 +98,14 @@ fn read_event(event: &str, delivery: Option<&str>, payload: &Value, rules: &Rule
     weigh(event, action, written, rules)
 }
 
-/// What somebody wrote, before anybody asks who they are.
+/// A comment or an issue, before its author is looked at.
 struct Written<'a> {
     /// The comment or issue, for what all kinds have in common.
     object: Field<'a>,
     repo: String,
     thread: String,
     message_id: String,
-    /// Plain words, which an issue has above its text.
+    /// An issue's title, in plain words.
     title: Option<&'a str>,
     /// Markdown.
     body: &'a str,
@@ -159,7 +159,8 @@ fn review_comment<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
     })
 }
 
-/// What a review comment stands under: GitHub shows people the end of it, too. The place in the file is who says it.
+/// The code that a review comment stands under: GitHub shows people the end of it, too. The place in the file is
+/// given as the sender.
 fn code(comment: &Field) -> Option<ReplyTo> {
     let hunk = comment.value["diff_hunk"].as_str().filter(|hunk| !hunk.is_empty())?;
     let path = comment.value["path"].as_str().filter(|path| !path.is_empty());
@@ -190,7 +191,7 @@ fn opened_issue<'a>(payload: &Field<'a>) -> Result<Written<'a>, Fault> {
     })
 }
 
-/// Decides whether what somebody wrote is a message.
+/// Decides whether a comment or an issue is a message.
 fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<Reading, Fault> {
     let (text, is_mention) = (written.text(), written.mentions(&rules.mention));
     let Written { object, repo, thread, message_id, code, .. } = written;
@@ -216,7 +217,7 @@ fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<R
     if !rules.anyone && !ROLES.contains(&role) {
         let sentence = format!(
             "ignored: {login} is no owner, member or collaborator of {repo}; set `anyone = true` in the \
-             account's config to hear everybody"
+             account's config to hear people without a role, too"
         );
         return Ok(left_out("author_not_allowed", sentence));
     }
@@ -257,7 +258,7 @@ fn transferred(event: &str, action: &str, payload: &Field) -> Result<Reading, Fa
     Ok(Reading::Ignored { ignored, sentence: "ignored: the issue was moved here, it is no new one".into() })
 }
 
-/// An event or action that nobody asked for. Its payload may have any shape, so what it lacks is
+/// An event or action that the setup does not ask for. Its payload may have any shape, so a missing field is
 /// left out, not refused.
 fn unsupported(
     event: &str,
@@ -290,7 +291,7 @@ fn unsupported(
     })
 }
 
-/// Object, action, revision. The object's numeric id is unique on the whole of GitHub.
+/// The id of an event: object, action, revision. The object's numeric id is unique on the whole of GitHub.
 fn event_id(event: &str, action: &str, id: u64, revision: &str) -> String {
     format!("{event}/{action}/{id}/{revision}")
 }
@@ -425,8 +426,7 @@ fn decode(chat: &str, thread: &str) -> Option<Target> {
     Some(Target { path, list, permission })
 }
 
-/// What marks a comment as this message, unseen by people: by it a comment is found again whose
-/// posting was cut off.
+/// The unseen mark in the comment that shows this message: by it a comment is found again whose posting was cut off.
 pub fn mark(message_id: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     format!("<!-- vestibule:{} -->", message_id.chars().map(plain).collect::<String>())
@@ -461,7 +461,7 @@ pub fn fit(text: String) -> String {
     format!("{}{CUT_NOTE}", &head[..boundary.unwrap_or(end)])
 }
 
-/// What GitHub's page of deliveries shows for a message that was taken.
+/// The sentence that GitHub's page of deliveries shows for a message that was taken.
 pub fn outcome(accepted: &Accepted) -> String {
     match accepted {
         Accepted::Committed => "committed".into(),

@@ -3,7 +3,7 @@
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-/// Elements of HTML whose text calls nobody, to the end of the block that they begin in …
+/// Elements of HTML whose text mentions no one, to the end of the block that they begin in …
 const SILENT_WORDS: [&str; 3] = ["code", "samp", "tt"];
 /// … and those that go on until they are closed.
 const SILENT_BLOCKS: [&str; 4] = ["blockquote", "pre", "script", "style"];
@@ -13,7 +13,7 @@ pub fn in_plain(text: &str, login: &str) -> bool {
     let (text, login) = (text.as_bytes(), login.as_bytes());
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let joins = |b: u8| is_word(b) || matches!(b, b'-' | b'/' | b'@');
-    // `@login/team` is a team, and `@login.example` somebody else's address; a dot that ends a sentence is neither.
+    // `@login/team` is a team, and `@login.example` part of another address; a dot that ends a sentence is neither.
     let goes_on = |rest: &[u8]| match rest.first() {
         Some(b'.') => rest.iter().find(|b| **b != b'.').is_some_and(|b| is_word(*b)),
         Some(b) => is_word(*b) || matches!(b, b'-' | b'/'),
@@ -32,13 +32,13 @@ pub fn in_markdown(text: &str, login: &str) -> bool {
     text.contains('@') && in_plain(&Heard::of(text).words, login)
 }
 
-/// What of a text can mention a login. Words that markup parts stay parted.
+/// The part of a text that can mention a login. Words that markup separates stay separate.
 #[derive(Default)]
 struct Heard {
     words: String,
-    /// How deep it lies in quotations and code.
+    /// How many quotations and pieces of code are open around the current place.
     silent: usize,
-    /// The same by elements of HTML that were opened: words, and blocks.
+    /// The same for elements of HTML: words, and blocks.
     silent_words: usize,
     silent_blocks: usize,
     in_comment: bool,
@@ -77,7 +77,7 @@ impl Heard {
         }
     }
 
-    /// A piece of HTML: its text is said, its tags and comments are not.
+    /// Takes up a piece of HTML: its text counts, its tags and comments do not.
     fn html(&mut self, html: &str) {
         let mut rest = html;
         loop {
@@ -113,7 +113,7 @@ impl Heard {
     }
 }
 
-/// Where a tag ends: at its `>`, which in quotes is none.
+/// Where a tag ends: at the first `>` outside quotes.
 fn tag_end(tag: &str) -> usize {
     let mut quote = None;
     for (at, c) in tag.char_indices() {

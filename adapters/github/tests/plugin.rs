@@ -11,7 +11,7 @@ use vestibule_plugin_api::wire::{self, Event, Request, WebhookHead};
 use vestibule_plugin_api::*;
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
 
-/// What the plugin handed over, of all accounts.
+/// The events that the plugin handed over, of all accounts.
 static HANDED: Mutex<Vec<Event>> = Mutex::new(Vec::new());
 
 struct Notes;
@@ -106,7 +106,7 @@ async fn webhook(account: &str, event: &str, body: &str) -> (u16, String) {
     (head.status, head.body)
 }
 
-/// A GitHub whose `GET /user` works and whose every other path gets `answer`. Answers its URL and
+/// A GitHub whose `GET /user` works and whose every other path gets `answer`. Returns its URL and
 /// the requests as they came.
 async fn github(answer: &'static str) -> (String, tokio::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -216,7 +216,7 @@ async fn what_each_status_of_a_comment_means() {
     }
 }
 
-/// A renamed repository answers with where it is now: asked there the same way, with the token, on the same host only.
+/// A renamed repository answers with a redirect: it is followed with the same call and token, on the same host only.
 #[tokio::test]
 async fn a_repository_that_moved_is_followed_on_the_same_host_only() {
     let (elsewhere, mut strangers) = github("HTTP/1.1 201 Created|{\"id\":1}").await;
@@ -224,7 +224,7 @@ async fn a_repository_that_moved_is_followed_on_the_same_host_only() {
     let (url, mut requests) = github(moved).await;
     start("moved", &url, "ghp_secret").await.expect("it starts");
     requests.recv().await.expect("who it is");
-    // What is there answers the same: in the end it is given up.
+    // The new place redirects, too: in the end the call is given up.
     deliver("moved", "github:o/r", Some("github:o/r:issue:1")).await.expect_err("it only moves");
     assert!(requests.recv().await.expect("asked").starts_with("POST /repos/o/r/issues/1/comments "));
     for _ in 0..3 {
@@ -243,7 +243,7 @@ async fn a_repository_that_moved_is_followed_on_the_same_host_only() {
     assert!(strangers.try_recv().is_err(), "another host, which is another port, hears nothing");
 }
 
-/// It may have been posted: the runtime asks whether it was before it is posted again.
+/// A comment may have been posted: the runtime asks for it before it is posted again.
 #[tokio::test]
 async fn a_success_that_cannot_be_read_leaves_a_comment_in_doubt() {
     for (number, (answer, named)) in [
@@ -266,7 +266,7 @@ async fn a_success_that_cannot_be_read_leaves_a_comment_in_doubt() {
     assert_eq!(deliver("terse", "github:o/r", Some("github:o/r:1")).await, Ok(Receipt::default()));
 }
 
-/// The classes of all channels: what is about the account moves its state, what is about one issue does not.
+/// The classes of all channels: a failure of the account moves its state, one about an issue does not.
 #[tokio::test]
 async fn which_answers_are_about_the_account() {
     for (number, (answer, about_the_account)) in [

@@ -8,20 +8,20 @@ use std::time::Duration;
 use vestibule_plugin_api::{About, Attachment, Failure, PluginError, Result, Secret};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a call may take; a file has to go through in it.
+/// How long a call may take, with the file that it carries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(50);
-/// How long Telegram holds an empty answer back at most.
+/// The longest time that Telegram holds an empty answer back.
 pub const POLL: Duration = Duration::from_secs(30);
 const POLL_TIMEOUT: Duration = POLL.saturating_add(Duration::from_secs(15));
-/// More than any answer we read. What follows is not read.
+/// More than any answer has, in bytes. The rest of a longer one is not read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest file a bot may download from Telegram.
 const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// The longest part of Telegram's own words that is passed on, in characters.
 const WORDS_CHARS_MAX: usize = 300;
-/// What Telegram says when the topic of a forum is not there any more.
+/// Telegram's words for a topic of a forum that is not there any more.
 const TOPIC_GONE: [&str; 3] = ["message thread not found", "TOPIC_DELETED", "TOPIC_ID_INVALID"];
-/// Telegram asks for minutes at most; a longer wait is something else.
+/// The longest wait that is believed, in seconds: Telegram asks for minutes at most.
 const WAIT_SECONDS_MAX: u64 = 3_600;
 
 /// One account's access to the API. Cheap to clone.
@@ -60,7 +60,7 @@ impl Api {
         Ok(Api { client, methods: format!("{root}/bot{token}"), files: format!("{root}/file/bot{token}") })
     }
 
-    /// Asks whose token this is.
+    /// Asks which bot the token belongs to.
     pub async fn own_user(&self) -> Result<Own> {
         let own = self.call("getMe", &json!({})).await.map_err(|error| match error {
             PluginError::Refused { .. } => not_telegram(Failure::for_now(About::Account)),
@@ -69,7 +69,7 @@ impl Api {
         serde_json::from_value(own).map_err(|_| not_telegram(Failure::for_now(About::Account)))
     }
 
-    /// Takes a webhook away that somebody set; the updates that wait for it stay.
+    /// Removes a webhook, if one is set; the updates that wait for it stay.
     pub async fn delete_webhook(&self) -> Result<()> {
         self.call("deleteWebhook", &json!({ "drop_pending_updates": false })).await.map(drop)
     }
@@ -88,7 +88,7 @@ impl Api {
         }
     }
 
-    /// Sends a text, perhaps with buttons under it; answers the message's number.
+    /// Sends a text, perhaps with buttons under it; returns the message's number.
     pub async fn send_text(
         &self,
         to: &Target,
@@ -114,7 +114,7 @@ impl Api {
         Ok(sent?["message_id"].as_i64())
     }
 
-    /// Sends a file; answers the message's number.
+    /// Sends a file; returns the message's number.
     pub async fn send_file(&self, to: &Target, file: &Attachment, quote: Option<i64>) -> Result<Option<i64>> {
         let mut sent = self.send_document(to, file, quote).await;
         if is_topic_gone(to, &sent) {
@@ -134,7 +134,7 @@ impl Api {
         self.send(request.header(CONTENT_TYPE, kind).body(body).timeout(CALL_TIMEOUT)).await
     }
 
-    /// Tells somebody who tapped a button how it went: their button stops waiting.
+    /// Tells the person who tapped a button what came of it: their button stops waiting.
     pub async fn answer_tap(&self, query: &str, note: &str) -> Result<()> {
         let body = json!({ "callback_query_id": query, "text": note });
         self.call("answerCallbackQuery", &body).await.map(drop)
@@ -153,7 +153,7 @@ impl Api {
         self.call(method, &body).await.map(drop)
     }
 
-    /// Fetches a file that somebody sent.
+    /// Fetches a file that came with a message.
     pub async fn file(&self, file_id: &str) -> Result<Vec<u8>> {
         let file = self.call("getFile", &json!({ "file_id": file_id })).await?;
         let path = file["file_path"].as_str().unwrap_or_default();
@@ -169,7 +169,7 @@ impl Api {
             200 if whole => Ok(bytes),
             200 if bytes.len() > FILE_BYTES_MAX => Err(PluginError::refused("it is larger than 20 MiB")),
             200 => Err(Failure::network(true).error("the download broke off")),
-            // Files come from another server than answers do; what one of its pages says decides nothing.
+            // Files come from another server than answers do; its error pages decide nothing.
             code => {
                 Err(Failure::of_http(code, false).error(format!("Telegram does not hand it out ({code})")))
             }
@@ -189,13 +189,13 @@ impl Api {
     }
 }
 
-/// What an answer says was done, or why it was not.
+/// The result in an answer, or why the call was not done.
 fn outcome(status: u16, body: &[u8], whole: bool) -> Result<Value> {
     let mut answer: Value = serde_json::from_slice(body).unwrap_or_default();
     match answer["ok"].as_bool() {
         Some(true) => Ok(answer["result"].take()),
         Some(false) => Err(meaning(status, &answer)),
-        // What broke off may have said that it was done.
+        // The part that is missing may have said that the call was done.
         None if !whole => Err(Failure::network(true).error("Telegram's answer broke off")),
         None if status >= 500 => Err(Failure::of_http(status, false)
             .error(format!("Telegram, or what stands before it, has a problem ({status})"))),
@@ -207,7 +207,7 @@ fn not_telegram(failure: Failure) -> PluginError {
     failure.error("what answers there is not Telegram's Bot API: if that lasts, check `api_root`")
 }
 
-/// Whether it was not sent because its topic is gone: then it goes to the chat itself, once more.
+/// Whether a message was not sent because its topic is gone: then it is sent once more, to the chat itself.
 fn is_topic_gone(to: &Target, sent: &Result<Value>) -> bool {
     let gone = |reason: &str| TOPIC_GONE.iter().any(|words| reason.contains(words));
     to.topic.is_some() && matches!(sent, Err(PluginError::Refused { reason }) if gone(reason))
@@ -242,7 +242,7 @@ async fn body_of(mut response: Response, most: usize) -> (Vec<u8>, bool) {
     }
 }
 
-/// What it means that a call was not done.
+/// The error for a call that was not done.
 fn meaning(status: u16, answer: &Value) -> PluginError {
     let code = answer["error_code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(status);
     let words = answer["description"].as_str().unwrap_or_default();
@@ -274,8 +274,8 @@ fn meaning(status: u16, answer: &Value) -> PluginError {
     }
 }
 
-/// A form with a file in it: its boundary and its bytes. The boundary occurs nowhere in the file: whoever
-/// wrote it could otherwise add fields of his own, another chat's number say.
+/// A form with a file in it: its boundary and its bytes. The boundary occurs nowhere in the file: the author of the
+/// file could otherwise add fields, such as another chat's number.
 fn form(fields: &[(&str, String)], name: &str, file: &[u8]) -> (String, Vec<u8>) {
     let name: String =
         name.chars().map(|c| if c.is_control() || c == '"' || c == '\\' { '_' } else { c }).collect();
@@ -333,7 +333,7 @@ mod tests {
             (429, with(429, json!({ "retry_after": 999_999 })), "retry", Some(3_600_000), "wait"),
             (429, told(429, "x"), "retry", Some(1_000), "wait 1 s"),
             (500, told(500, "Internal Server Error"), "account, in doubt", None, "500"),
-            // What is not Telegram's own answer is no verdict, and may come from a proxy that passed the call on.
+            // An answer that is not Telegram's own is no verdict, and may come from a proxy that passed the call on.
             (502, html(), "account, in doubt", None, "502"),
             (200, html(), "account, in doubt", None, "`api_root`"),
             (200, cut(), "account, in doubt", None, "broke off"),

@@ -1,8 +1,8 @@
 //! Updates whose file is still coming. Each is kept with the runtime, in the commit that moves the cursor past it, and
-//! handed over when its file is here. What the same chat says meanwhile waits behind it; other chats do not.
+//! handed over when its file is here. Later messages of the same chat wait behind it; other chats do not.
 //!
-//! The parts of an album, or of a text that was too long for one message, become one message: they wait until no more
-//! of them comes, too.
+//! The parts of an album, or of a text that was too long for one message, become one message: they, too, wait, until no
+//! further part comes.
 
 use crate::map::{self, Own, Piece, Reading};
 use serde_json::Value;
@@ -11,19 +11,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::{Blob, PlatformId, Result, Runtime, STATE_VALUE_BYTES_MAX, StateWrite};
 
-/// Parts come one right after the other. So long after the last, none comes any more.
+/// The quiet time after which no further part is expected: parts come one right after the other.
 pub const PARTS_QUIET: Duration = Duration::from_secs(1);
-/// Two parts were written at most so many seconds apart.
+/// The most seconds between the times at which two parts were written.
 const PARTS_APART_MAX: i64 = 5;
-/// More Telegram puts into no album; a longer text is cut into several messages after all.
+/// The most parts of one message. Telegram puts no more into an album; a longer text becomes several messages.
 const PARTS_MAX: usize = 10;
-/// So many bytes of one album's files are kept: a runtime takes no more with one message unless it is told to.
+/// The most bytes of one album's files that are kept: by default a runtime takes no more with one message.
 const PARTS_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Where the numbers of the updates are kept, in order; each update has a key of its own.
+/// The key of the updates' numbers, in order; each update has a key of its own.
 const INDEX: &str = "held";
-/// So many wait at most: an account of the runtime's keeps 1,024 keys. Then no more are asked for.
+/// The most updates that wait: an account keeps 1,024 keys. At this number the channel asks for no more.
 const HELD_MAX: usize = 200;
-/// So many files come at once.
+/// The most files that are fetched at once.
 const LOADING_MAX: usize = 4;
 
 /// The file of an update that waits.
@@ -36,7 +36,6 @@ enum File {
     Here(Option<Blob>),
 }
 
-/// An update that waits.
 struct Part {
     number: i64,
     update: Value,
@@ -47,18 +46,18 @@ struct Part {
 struct Waiting {
     chat: PlatformId,
     parts: Vec<Part>,
-    /// What its last part is a part of, if another may follow.
+    /// What the last part belongs to, if another part may follow.
     open: Option<Piece>,
     /// Since when no part came; nothing once no more is expected.
     quiet_since: Option<Instant>,
 }
 
-/// What waits, in the order in which it came.
+/// The messages that wait, in the order in which they came.
 #[derive(Default)]
 pub struct Held(VecDeque<Waiting>);
 
 impl Held {
-    /// Reads what was kept before the last end.
+    /// Reads the updates that were kept before the channel last ended.
     pub async fn load(runtime: &Runtime, own: &Own) -> Result<Held> {
         let index = runtime.state_get(INDEX).await?.unwrap_or_default();
         let numbers: Vec<i64> = serde_json::from_str(&index).unwrap_or_default();
@@ -72,12 +71,12 @@ impl Held {
         Ok(held)
     }
 
-    /// Whether something of this chat waits.
+    /// Whether a message of this chat waits.
     pub fn has(&self, chat: &PlatformId) -> bool {
         self.0.iter().any(|waiting| waiting.chat == *chat)
     }
 
-    /// Whether one more can wait.
+    /// Whether one more update can wait.
     pub fn has_room(&self) -> bool {
         self.0.iter().map(|waiting| waiting.parts.len()).sum::<usize>() < HELD_MAX
     }
@@ -87,14 +86,14 @@ impl Held {
         update.to_string().len() <= STATE_VALUE_BYTES_MAX
     }
 
-    /// One more waits. Answers what must be written for it.
+    /// Keeps one more update. Returns the writes that record it.
     pub fn push(&mut self, number: i64, update: Value, own: &Own) -> Vec<StateWrite> {
         let kept = StateWrite::set(key(number), update.to_string());
         self.add(number, update, own);
         vec![kept, self.index()]
     }
 
-    /// Nothing is added of what is no message: nothing else ever waits.
+    /// Adds an update, if it is a message: nothing else ever waits.
     fn add(&mut self, number: i64, update: Value, own: &Own) {
         let Reading::Message(message, _, file_id) = map::read(&update, own) else { return };
         let chat = message.platform_id;
@@ -112,12 +111,12 @@ impl Held {
         }
     }
 
-    /// Whether another part may come of something.
+    /// Whether a message that waits expects another part.
     pub fn expects_parts(&self) -> bool {
         self.0.iter().any(|waiting| waiting.quiet_since.is_some())
     }
 
-    /// All that Telegram had at this time is here: what had no further part for a while before is complete.
+    /// All that Telegram had at this time is here: a message without a further part for a while before it is complete.
     pub fn complete(&mut self, answered: Instant) {
         for waiting in &mut self.0 {
             waiting.quiet_since =
@@ -125,12 +124,12 @@ impl Held {
         }
     }
 
-    /// Telegram was not heard for a while: what it has of parts may still come.
+    /// Starts the quiet time anew, because Telegram was not heard for a while and may have further parts.
     pub fn expect_parts_from(&mut self, now: Instant) {
         self.0.iter_mut().filter_map(|waiting| waiting.quiet_since.as_mut()).for_each(|since| *since = now);
     }
 
-    /// Nothing can wait for another part any longer.
+    /// Completes all messages: none waits for another part any longer.
     pub fn expect_no_parts(&mut self) {
         self.0.iter_mut().for_each(|waiting| waiting.quiet_since = None);
     }
@@ -151,7 +150,7 @@ impl Held {
         }
     }
 
-    /// A file is here, or cannot be had.
+    /// Takes a file that was fetched; `None`: it cannot be had.
     pub fn loaded(&mut self, number: i64, bytes: Option<Blob>) {
         let is_it = |part: &Part| part.number == number;
         let Some(waiting) = self.0.iter_mut().find(|waiting| waiting.parts.iter().any(is_it)) else { return };
@@ -162,7 +161,7 @@ impl Held {
         }
     }
 
-    /// Fetching ended without an answer: those files cannot be had.
+    /// Gives up the files that are being fetched: their task ended without an answer.
     pub fn none_loaded(&mut self) {
         let parts = self.0.iter_mut().flat_map(|waiting| &mut waiting.parts);
         for part in parts.filter(|part| matches!(part.file, File::Loading)) {
@@ -170,8 +169,8 @@ impl Held {
         }
     }
 
-    /// The next message that is whole and the first of its chat, the number of its first update, and what must be
-    /// written when it is handed over.
+    /// The next message that is whole and the first of its chat, the number of its first update, and the writes that
+    /// belong to its hand-over.
     pub fn next_whole(&mut self, own: &Own) -> Option<(i64, Reading, Vec<StateWrite>)> {
         let is_here = |part: &Part| matches!(part.file, File::Here(_));
         let at = self.first(|waiting| waiting.parts.iter().all(is_here))?;
@@ -189,7 +188,7 @@ impl Held {
         Some((number, reading, state))
     }
 
-    /// The first that is the first of its chat, expects no more parts, and is as wanted.
+    /// The first message that is the first of its chat, expects no more parts, and is as wanted.
     fn first(&self, wanted: impl Fn(&Waiting) -> bool) -> Option<usize> {
         let mut chats = HashSet::new();
         let may_go = |waiting: &Waiting| waiting.quiet_since.is_none() && wanted(waiting);
@@ -204,7 +203,7 @@ impl Held {
 }
 
 impl Waiting {
-    /// Whether this is its next part.
+    /// Whether this is the message's next part.
     fn takes(&self, piece: &Piece) -> bool {
         let follows = |open: &Piece| {
             open.of == piece.of && (0..=PARTS_APART_MAX).contains(&piece.date.saturating_sub(open.date))
@@ -214,7 +213,7 @@ impl Waiting {
 }
 
 impl File {
-    /// How many bytes of it are here.
+    /// How many bytes of the message's files are here.
     fn bytes(&self) -> usize {
         match self {
             File::Here(Some(bytes)) => bytes.len(),

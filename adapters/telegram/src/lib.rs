@@ -1,8 +1,8 @@
 //! The `telegram` channel: updates come in by long polling, replies go out by the Bot API.
 //!
-//! [`map`] says what an update or an address means, without input or output; [`api`] talks to
-//! Telegram; [`poll`] takes updates one by one, [`held`] keeps those whose file is still coming; [`send`] delivers a message part by part; [`tap`] is about
-//! questions and their buttons.
+//! [`map`] reads updates and addresses, without input or output; [`api`] talks to
+//! Telegram; [`poll`] takes updates one by one, [`held`] keeps those whose file is still coming; [`send`] delivers a
+//! message part by part; [`tap`] is about questions and their buttons.
 
 mod api;
 mod held;
@@ -43,7 +43,7 @@ impl Channel for Telegram {
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
         let api = Api::new(&config.api_root, &config.token)?;
         let own: Own = api.own_user().await?;
-        // A webhook that is set keeps `getUpdates` from working. What waits stays.
+        // A webhook that is set keeps `getUpdates` from working. The updates that wait stay.
         api.delete_webhook().await?;
         tracing::info!(bot = own.username, "signed in to Telegram");
         let progress = Progress::load(&runtime).await?;
@@ -58,7 +58,7 @@ impl Channel for Telegram {
     async fn stop(&self) {
         let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(polling) = polling {
-            // Whatever it was about to take was not acknowledged, and comes again.
+            // An update that it was about to take was not acknowledged, and comes again.
             polling.abort();
             let _ = polling.await;
         }

@@ -1,4 +1,4 @@
-//! What an update of Telegram means, and what an address of ours means to Telegram. Pure.
+//! Reads Telegram's updates, and makes Telegram's numbers of our addresses. Pure.
 
 use crate::tap::{self, Tap};
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use vestibule_plugin_api::{
     Address, Attachment, Conversation, Ignored, InboundMessage, ReplyTo, Sender, ThreadId, Timestamp,
 };
 
-/// The kinds of update we ask for.
+/// The kinds of update that the channel asks for.
 pub const KINDS: [&str; 5] =
     ["message", "edited_message", "channel_post", "edited_channel_post", "callback_query"];
 
@@ -16,7 +16,7 @@ const TEXT_UNITS_MAX: usize = 4_096;
 /// A part of a longer text ends with a line or a word, so it may be a little shorter.
 const CUT_UNITS_MIN: usize = 3_900;
 
-/// Whose token it is.
+/// The bot that the token belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Own {
     /// The numeric id, which never changes.
@@ -25,16 +25,16 @@ pub struct Own {
     pub username: String,
 }
 
-/// What becomes of one update.
+/// One update, as it is read.
 #[derive(Debug, PartialEq)]
 pub enum Reading {
-    /// Somebody says something in this chat, perhaps with a file that Telegram keeps.
+    /// A person or a program writes in this chat, perhaps with a file that Telegram keeps.
     Message(Box<InboundMessage>, Conversation, Option<String>),
-    /// A person presses START, or writes what that writes, in this chat.
+    /// A person presses START, or writes the command that START sends, in this chat.
     Start(Box<InboundMessage>, Conversation),
-    /// Somebody tapped a button.
+    /// A person tapped a button.
     Tap(Box<Tap>),
-    /// It is left out, with the reason.
+    /// The update is left out, with the reason.
     Ignored(Ignored),
 }
 
@@ -77,7 +77,7 @@ struct Files {
     sticker: Option<File>,
 }
 
-/// The words that a person marked in the message that they answer.
+/// The words that a person marked in the message to which they reply.
 #[derive(Deserialize)]
 struct Quote {
     #[serde(default)]
@@ -95,7 +95,7 @@ struct External {
     files: Files,
 }
 
-/// Who wrote a message of another chat: each kind of origin has one of these.
+/// The author of a message of another chat: each kind of origin has one of these.
 #[derive(Default, Deserialize)]
 struct Origin {
     sender_user: Option<User>,
@@ -112,11 +112,11 @@ struct Chat {
     title: Option<String>,
 }
 
-/// Somebody, or a program.
+/// An account on Telegram: a person's, or a program's.
 #[derive(Deserialize)]
 pub struct User {
     id: i64,
-    /// Whether it is a program.
+    /// Whether the account is a program's.
     #[serde(default)]
     pub is_bot: bool,
     #[serde(default)]
@@ -150,7 +150,7 @@ pub fn update_id(update: &Value) -> Option<i64> {
 /// A part of a message that Telegram sends as several: of an album, or of a text that was too long for one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// What all its parts have in common, within their chat.
+    /// The key that all its parts share, within their chat.
     pub of: String,
     /// When it was written, in seconds.
     pub date: i64,
@@ -158,8 +158,8 @@ pub struct Piece {
     pub goes_on: bool,
 }
 
-/// What an update is a part of, or could be. Clients cut a long text themselves, and nothing marks the parts: they have
-/// the length, and the same person writes them one right after the other.
+/// The message that an update is a part of, or could be. Clients cut a long text themselves, and nothing marks the
+/// parts: they have the length, and the same person writes them one right after the other.
 pub fn piece(update: &Value) -> Option<Piece> {
     let message = &update["message"];
     let date = message["date"].as_i64()?;
@@ -224,22 +224,22 @@ pub fn read(update: &Value, own: &Own) -> Reading {
     }
 }
 
-/// Why a new message is not for an agent, if it is not.
+/// Why a new message is not handed over, if it is not.
 fn unheard(message: &Message, own: &Own) -> Option<&'static str> {
     if message.from.as_ref().is_some_and(|from| from.id == own.id) {
         Some("own_message")
     } else if message.migrate_to_chat_id.is_some() {
         Some("group_has_a_new_id")
     } else if message.text.is_none() && message.caption.is_none() && file(&message.files).is_none() {
-        // Somebody joined, a poll, a place …
+        // A person joined, a poll, a place …
         Some("no_text")
     } else {
         None
     }
 }
 
-/// Whether it is the command `/start`, alone or with the one word that a link to the bot may bring along. In a group it
-/// must name the bot: several may be there.
+/// Whether a message is the command `/start`, alone or with the one word that a link to the bot may bring along. In a
+/// group it must name the bot, because several bots may be there.
 fn starts(message: &Message, own: &Own) -> bool {
     let mut words = message.text.as_deref().unwrap_or_default().split_whitespace();
     let ours = match words.next().and_then(|word| word.strip_prefix("/start")) {
@@ -269,8 +269,8 @@ fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachmen
     }
 }
 
-/// A text whose first word is a command for the bot by its name, as `/clear@our_bot`, without the name: what the bot is
-/// called, an agent need not know. A command for another bot keeps that one's name, in a private chat, too.
+/// A text whose first word is a command for the bot by its name, as `/clear@our_bot`, without the name: an agent need
+/// not know how the bot is called. A command for another bot keeps that one's name, in a private chat, too.
 fn to_us(text: String, own: &Own) -> String {
     let word = text.split_whitespace().next().unwrap_or_default();
     let named = word.split_once('@').filter(|(command, name)| {
@@ -282,7 +282,7 @@ fn to_us(text: String, own: &Own) -> String {
     }
 }
 
-/// The chat, as people see it: a private one has the name of who writes there.
+/// The chat, as people see it: a private one has the name of the person who writes there.
 fn conversation(message: &Message) -> Conversation {
     let is_private = message.chat.kind == "private";
     let name = if is_private { Some(sender(message)) } else { message.chat.title.clone() };
@@ -293,7 +293,7 @@ fn conversation(message: &Message) -> Conversation {
     }
 }
 
-/// Names the event for ever: update numbers start anew after a quiet week, so they do not.
+/// Names the event for ever, which an update's number does not: these start anew after a quiet week.
 fn event_id(kind: &str, message: &Message) -> String {
     let revision = message.edit_date.unwrap_or(message.date);
     format!("{kind}/{}/{}/{revision}", message.chat.id, message.message_id)
@@ -309,18 +309,18 @@ pub fn message_name(chat: i64, message: i64) -> String {
     format!("{chat}:{message}")
 }
 
-/// Only in a topic the thread's number means a conversation of its own: elsewhere it is the message at
+/// The topic of a message. Outside of topics a thread's number is no conversation of its own: it is the message at
 /// the head of a chain of replies.
 fn topic(message: &Message) -> Option<i64> {
     message.message_thread_id.filter(|_| message.is_topic_message)
 }
 
-/// The message it answers. In a topic everything answers the note that opened it.
+/// The message that this one answers; none for the note that opened the topic, which every message in it answers.
 fn quoted(message: &Message) -> Option<&Message> {
     message.reply_to_message.as_deref().filter(|quoted| quoted.forum_topic_created.is_none())
 }
 
-/// What it quotes, and who wrote that: the words that a person marked there, or else all that it says.
+/// The message that this one answers, with its author: the words that a person marked there, or else all of them.
 fn reply_to(message: &Message) -> Option<ReplyTo> {
     let marked = || message.quote.as_ref().map(|quote| quote.text.clone()).filter(|text| !text.is_empty());
     if let Some(quoted) = quoted(message) {
@@ -381,7 +381,7 @@ fn mentions(message: &Message, own: &Own) -> bool {
     })
 }
 
-/// Who wrote it: handle, name, whether it is a program. Who speaks in the name of a group or channel is
+/// The author: handle, name, whether it is a program. A person who speaks in the name of a group or channel is
 /// that group or channel.
 fn identity(message: &Message) -> (String, String, bool) {
     match (&message.sender_chat, &message.from) {
@@ -396,7 +396,7 @@ fn identity(message: &Message) -> (String, String, bool) {
     }
 }
 
-/// The handle and the name of somebody.
+/// The handle and the name of an account.
 pub fn person(user: &User) -> (String, String) {
     let full = [Some(user.first_name.as_str()), user.last_name.as_deref()];
     let full = full.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
@@ -405,7 +405,6 @@ pub fn person(user: &User) -> (String, String) {
     (user.id.to_string(), name)
 }
 
-/// Who wrote it, for display.
 fn sender(message: &Message) -> String {
     identity(message).1
 }
@@ -442,7 +441,7 @@ fn file(files: &Files) -> Option<(Attachment, String)> {
     Some((attachment, file.file_id.clone()))
 }
 
-/// Where a message goes.
+/// The place on Telegram to which a message goes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
     /// The chat.
@@ -454,7 +453,7 @@ pub struct Target {
 /// Reads an address.
 ///
 /// # Errors
-/// Says why it is none of Telegram's.
+/// A sentence that says why it is no address on Telegram.
 pub fn target(address: &Address) -> Result<Target, String> {
     let number = |text: &str| text.parse::<i64>().ok();
     let chat = address.platform_id.as_str().strip_prefix("telegram:").and_then(number);
@@ -465,7 +464,7 @@ pub fn target(address: &Address) -> Result<Target, String> {
     Ok(Target { chat, topic: Some(topic) })
 }
 
-/// Where what answers this message goes.
+/// Where an answer to this message goes.
 ///
 /// # Errors
 /// As [`target`].

@@ -1,5 +1,5 @@
 //! Long polling: each update is handed over, and its number noted in the same commit, before the next
-//! call tells Telegram to forget it. One whose file, or whose next part, is still coming is kept instead, in that
+//! call tells Telegram to forget it. An update whose file, or whose next part, is still coming is kept instead, in that
 //! commit.
 
 use crate::api::{Api, POLL};
@@ -16,26 +16,26 @@ use vestibule_plugin_api::{
     Standing, StateWrite,
 };
 
-/// Where the number of the next update is kept.
+/// The state key of the next update's number.
 const OFFSET: &str = "offset";
 /// The first wait after a failure; it doubles up to the last.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_LAST: Duration = Duration::from_secs(30);
 /// An empty answer that comes sooner is no long poll, and is not asked for at once again.
 const EMPTY_AFTER: Duration = Duration::from_secs(1);
-/// Of how many chats it is kept what the runtime knows.
+/// How many chats' names and wirings are remembered.
 const CHATS_MAX: usize = 1_000;
-/// Who taps a button or presses START is shown what came of it within this, or not at all.
+/// A person who taps a button or presses START is shown what came of it within this time, or not at all.
 const SHOW_PATIENCE: Duration = Duration::from_secs(10);
-/// So much is shown at once at most; what is more is not shown.
+/// The most of these that are shown at once; any further one is not shown.
 const SHOWING_MAX: usize = 64;
 /// How often a file's download is tried.
 const DOWNLOADS: u32 = 3;
-/// What is on record when START was pressed.
+/// The reason on record for a START that was greeted.
 const GREETED: &str = "greeted";
 
-/// Polls until it is aborted. No answer ends it: a token that is refused for a while is said to the runtime, which
-/// starts the account anew.
+/// Polls until it is aborted. No answer ends it: it tells the runtime of a token that is refused for a while, and the
+/// runtime starts the account anew.
 pub async fn run(api: Api, own: Own, runtime: Runtime) {
     let mut pace = Pace::new(&runtime);
     let (held, offset) = loop {
@@ -48,13 +48,13 @@ pub async fn run(api: Api, own: Own, runtime: Runtime) {
     Poller { api, own, runtime: &runtime, pace, chats, held, downloads, showing, offset }.run().await;
 }
 
-/// What waits for its file, and the number of the next update.
+/// The updates that wait for their files, and the number of the next update.
 async fn kept(runtime: &Runtime, own: &Own) -> Result<(Held, Option<i64>)> {
     let offset = runtime.state_get(OFFSET).await?.and_then(|kept| kept.parse().ok());
     Ok((Held::load(runtime, own).await?, offset))
 }
 
-/// One account's polling. What it started ends with it.
+/// One account's polling. The tasks that it started end with it.
 struct Poller<'a> {
     api: Api,
     own: Own,
@@ -65,7 +65,6 @@ struct Poller<'a> {
     /// The files that are coming, each with the number of its update.
     downloads: JoinSet<(i64, Option<Blob>)>,
     showing: JoinSet<()>,
-    /// The number of the next update.
     offset: Option<i64>,
 }
 
@@ -101,7 +100,7 @@ impl Poller<'_> {
         }
     }
 
-    /// The next updates. What has its file meanwhile is handed over.
+    /// The next updates. Meanwhile, messages whose files arrive are handed over.
     async fn updates(&mut self, patience: Duration) -> Result<Vec<Value>> {
         let (api, offset) = (self.api.clone(), self.offset);
         let mut poll = std::pin::pin!(api.updates(offset, patience));
@@ -158,7 +157,7 @@ impl Poller<'_> {
             }
             return self.pace.works().await;
         }
-        // Too large to be kept: it waits here, behind what its chat has waiting.
+        // Too large to be kept: it waits here, behind the messages of its chat that wait.
         while self.held.has(at) {
             self.wait().await;
         }
@@ -169,7 +168,7 @@ impl Poller<'_> {
         self.hand_over(number, Reading::Message(message, chat, file_id), vec![cursor]).await;
     }
 
-    /// Fetches what may be fetched.
+    /// Starts the downloads that may run now.
     fn load(&mut self) {
         while let Some((number, file_id)) = self.held.next_to_load() {
             let api = self.api.clone();
@@ -177,8 +176,8 @@ impl Poller<'_> {
         }
     }
 
-    /// Waits until one more file is here. With none to wait for, what is in the way waits for parts, which cannot
-    /// come meanwhile.
+    /// Waits until one more file is here. When no file is being fetched, the messages in the way wait for parts, which
+    /// cannot come meanwhile: they are completed.
     async fn wait(&mut self) {
         self.load();
         match self.downloads.join_next().await {
@@ -228,7 +227,7 @@ impl Poller<'_> {
             };
             match (done, &reading) {
                 (Ok(()), _) => return self.pace.works().await,
-                // It never will be taken: on record, so that it does not hold up what follows.
+                // The runtime will never take it: it goes on record, so that it does not hold up what follows.
                 (Err(PluginError::Refused { reason }), Reading::Message(message, ..)) => {
                     tracing::warn!(%reason, "a message was refused");
                     reading = Reading::Ignored(Ignored {
@@ -238,7 +237,7 @@ impl Poller<'_> {
                         sender: message.sender.name.clone(),
                     });
                 }
-                // An older runtime has asked nothing, so the button is somebody else's.
+                // An older runtime asks no questions, so the button belongs to another program.
                 (Err(PluginError::Refused { .. } | PluginError::Unsupported { .. }), Reading::Tap(tap)) => {
                     reading = Reading::Ignored(Ignored {
                         event_id: format!("callback_query/{}", tap.query),
@@ -252,8 +251,8 @@ impl Poller<'_> {
         }
     }
 
-    /// START was pressed: that is greeted, and no message for an agent. In a chat without a wiring it is handed over
-    /// all the same, so that the operator sees the chat.
+    /// Greets a person who pressed START, which is no message for an agent. In a chat without a wiring it is handed
+    /// over all the same, so that the operator sees the chat.
     async fn start(&mut self, message: Box<InboundMessage>, chat: Conversation) -> Reading {
         let wired = self.chats.tell(self.runtime, &chat, true).await;
         if let Ok(target) = map::target_of(&message) {
@@ -289,7 +288,7 @@ impl Poller<'_> {
     }
 }
 
-/// What who presses START is told.
+/// The words for a person who presses START.
 fn greeting(wired: bool) -> &'static str {
     match wired {
         true => "Hello! Write to me, and I answer here.",
@@ -330,12 +329,13 @@ async fn fetch(api: &Api, file_id: &str) -> Option<Blob> {
     None
 }
 
-/// What the runtime was told of the chats.
+/// The names and wirings of chats that the runtime was asked about.
 #[derive(Default)]
 struct Chats(HashMap<PlatformId, Conversation>);
 
 impl Chats {
-    /// Tells what is new of a chat; answers whether anybody hears it, if `asks` or if that is unknown.
+    /// Tells the runtime a chat's name, if it is new; returns whether an agent is wired to the chat, asking anew if
+    /// `asks` or if that is unknown.
     async fn tell(&mut self, runtime: &Runtime, chat: &Conversation, asks: bool) -> bool {
         if !asks && self.0.get(&chat.platform_id) == Some(chat) {
             return true;
@@ -379,7 +379,7 @@ impl<'a> Pace<'a> {
     }
 
     async fn failed(&mut self, error: &PluginError) {
-        // Whatever fails here is the account: without its updates it hears no message.
+        // Every failure here is the account's: without its updates it hears no message.
         let in_part = || Health::Degraded { reason: error.reason().to_owned() };
         let health = self.standing.failed(error, std::time::Instant::now()).unwrap_or_else(in_part);
         self.is_degraded = true;
@@ -389,7 +389,6 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// The wait that Telegram asked for.
 fn asked_for(error: &PluginError) -> Option<Duration> {
     match error {
         PluginError::Retry { after_ms, .. } => after_ms.map(Duration::from_millis),

@@ -1,4 +1,4 @@
-//! Delivering: a long text and files become several messages. How far a message came is kept, so that a
+//! Delivering: a long text and files become several messages. The number of parts that were sent is kept, so that a
 //! second attempt goes on where the first one broke off.
 
 use crate::api::Api;
@@ -11,7 +11,7 @@ use vestibule_plugin_api::{
     Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, StateWrite,
 };
 
-/// Where it is kept.
+/// The state key of the progress.
 const SENT: &str = "sent";
 /// How many messages are remembered: more than are ever under way at once.
 const REMEMBERED: usize = 64;
@@ -27,7 +27,7 @@ struct Sent {
 }
 
 impl Progress {
-    /// Reads what is kept.
+    /// Reads the progress from the account's state.
     pub async fn load(runtime: &Runtime) -> Result<Progress> {
         let kept = runtime.state_get(SENT).await?;
         Ok(Progress(Mutex::new(kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default())))
@@ -60,7 +60,7 @@ enum Part {
     File(Attachment),
 }
 
-/// Sends what has not been sent of a message.
+/// Sends the parts of a message that have not been sent.
 pub async fn deliver(
     api: &Api,
     runtime: &Runtime,

@@ -1,4 +1,4 @@
-//! How a long text becomes several messages. Pure.
+//! Cuts a long text into several messages. Pure.
 
 /// The longest text of one message. Telegram counts UTF-16 units.
 const UNITS_MAX: usize = 4_096;

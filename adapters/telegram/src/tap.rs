@@ -1,4 +1,4 @@
-//! Questions: the buttons under a message, and what it means that somebody tapped one. Pure.
+//! Questions: the buttons under a message, and what a tap on one of them means. Pure.
 
 use crate::map::{User, chat_name, person};
 use crate::split::fits;
@@ -6,21 +6,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_plugin_api::{Answered, Choice, Offer, Sender};
 
-/// The longest note that Telegram shows to who tapped, in characters.
+/// The longest note that Telegram shows to the person who tapped, in characters.
 const NOTE_CHARS_MAX: usize = 200;
 
 /// A tapped button.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tap {
-    /// Telegram's id of it, by which it is answered.
+    /// Telegram's id of the tap, by which it is answered.
     pub query: String,
-    /// What was chosen, where and by whom.
+    /// The choice: token, chat and person.
     pub choice: Choice,
     /// The message with the buttons: its chat, its number, and its text if Telegram still says it.
     pub message: (i64, i64, Option<String>),
 }
 
-/// What Telegram calls a callback query.
+/// A tap as Telegram sends it, a callback query.
 #[derive(Deserialize)]
 struct Query {
     id: String,
@@ -41,7 +41,7 @@ struct Chat {
     id: i64,
 }
 
-/// Reads a tap. `None`: it is of a button that is not ours (a game's, or one under an inline message).
+/// Reads a tap. `None`: the button is not ours (a game's, or one under an inline message).
 pub fn read(query: &Value) -> Option<Tap> {
     let query = Query::deserialize(query).ok()?;
     let (message, token) = (query.message?, query.data?);
@@ -62,7 +62,7 @@ pub fn keyboard(options: &[Offer]) -> Value {
     json!({ "inline_keyboard": options.iter().map(button).collect::<Vec<_>>() })
 }
 
-/// What becomes of the message with the buttons.
+/// The change of the message with the buttons.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     /// It stays.
@@ -73,7 +73,7 @@ pub enum Change {
     Text(String),
 }
 
-/// What who tapped is told, and what becomes of the message.
+/// The note for the person who tapped, and the change of the message.
 pub fn shown(tap: &Tap, answered: &Answered) -> (String, Change) {
     let (note, chosen) = match answered {
         Answered::Taken { shown } => (shown.clone(), Some(shown)),

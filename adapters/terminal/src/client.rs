@@ -21,28 +21,28 @@ const FILES_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const FILE_PATIENCE: Duration = Duration::from_secs(60);
 /// How many clients may be connected.
 const CLIENTS_MAX: usize = 64;
-/// What is written at a time, in bytes.
+/// The most bytes of one write.
 const PIECE_BYTES: usize = 64 * 1024;
-/// How many lines may wait for a client that writes and does not read: further lines of its own are not read
-/// meanwhile.
+/// How many lines may wait for a client that writes and does not read; at this number the channel reads no further
+/// line of that client.
 const WAITING_LINES_MAX: usize = 4096;
 /// A client that takes no line for this long, and writes none, is stuck.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
-/// A client shows its token within this time, or goes.
+/// A client that does not show its token within this time is disconnected.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A line on its way to a client, and the files that follow it.
 struct Outgoing {
     line: serde_json::Value,
     files: Vec<Attachment>,
-    /// Is told when the client's socket has all of it; dropped when it never will.
+    /// Fires when the client's socket has all of it; dropped when it never will.
     written: oneshot::Sender<()>,
 }
 
-/// Where a client's lines wait: its socket is read whatever is still to be written.
+/// The queue of lines for a client. Its socket is read while they wait.
 type Lines = mpsc::Sender<Outgoing>;
 
-/// Who is connected.
+/// The connected clients, by thread.
 #[derive(Default)]
 pub struct Clients {
     open: Mutex<HashMap<String, Client>>,
@@ -81,11 +81,11 @@ impl Clients {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows a reply to the client that asked; when it has gone, or when nobody asked, to whoever
-    /// sits at an interactive one.
+    /// Shows a reply to the client that asked; when that one has gone, or the reply answers no client, to every
+    /// interactive client.
     ///
     /// # Errors
-    /// Nobody is there. What nobody asked for waits for somebody.
+    /// No such client is connected. A reply that answers no client waits for one.
     pub async fn show(
         &self,
         thread: Option<&str>,
@@ -162,7 +162,7 @@ pub async fn serve(
     if entered {
         clients.open().remove(&name);
     }
-    // What was said last is still written.
+    // The last lines are still written.
     drop(lines);
     let _ = writer.await;
 }
@@ -250,7 +250,7 @@ async fn take(
     };
     match runtime.message(message).await {
         Ok(Accepted::Dropped { reason }) => {
-            serde_json::json!({ "error": format!("nobody heard it ({reason}); `vestibule status` says what to do") })
+            serde_json::json!({ "error": format!("no agent heard it ({reason}); `vestibule status` says what to do") })
         }
         Ok(_) => serde_json::json!({ "taken": id }),
         Err(error) => serde_json::json!({ "error": format!("it was not taken: {}", error.reason()) }),
@@ -269,7 +269,7 @@ async fn read(from: &mut BufReader<OwnedReadHalf>) -> Option<std::result::Result
         return None;
     }
     drop(line);
-    // What follows it is heard.
+    // The lines that follow it are read.
     loop {
         let piece = from.fill_buf().await.ok().filter(|piece| !piece.is_empty())?;
         let end = piece.iter().position(|byte| *byte == b'\n');
@@ -281,7 +281,7 @@ async fn read(from: &mut BufReader<OwnedReadHalf>) -> Option<std::result::Result
     }
 }
 
-/// Puts a line where it waits for the client; false when the client has gone, or is stuck.
+/// Queues a line for the client; false when the client has gone, or is stuck.
 async fn say(lines: &Lines, line: serde_json::Value) -> bool {
     lines.send(Outgoing { line, files: vec![], written: oneshot::channel().0 }).await.is_ok()
 }
@@ -296,8 +296,8 @@ fn bytes(file: &Attachment) -> &[u8] {
     file.bytes.as_deref().unwrap_or_default()
 }
 
-/// Writes a client's lines one after another, each with its files. Ends when the client has gone or is stuck,
-/// which is told by what still waits. `heard` counts the client's own lines.
+/// Writes a client's lines one after another, each with its files. Ends when the client has gone or is stuck, which
+/// drops the lines that still wait. `heard` counts the client's own lines.
 async fn write_all(mut to: OwnedWriteHalf, mut waiting: mpsc::Receiver<Outgoing>, heard: Arc<AtomicU64>) {
     while let Some(next) = waiting.recv().await {
         let line = format!("{}\n", next.line);

@@ -8,7 +8,7 @@
 //! {"text":"hello"}                    →
 //!                                     ←   {"taken":"<message id>"}   it is on disk
 //!                                     ←   {"text":"hello","in_reply_to":"<message id>"}
-//!                                     ←   {"error":"…"}              what went wrong, in words
+//!                                     ←   {"error":"…"}              a sentence that says what went wrong
 //! ```
 //!
 //! Either side may write without waiting for the other: its socket is read all the same.
@@ -46,7 +46,7 @@ impl Channel for Terminal {
     type Config = Config;
 
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
-        // The runtime holds the home's lock, so a socket that lies there is a dead one's.
+        // The runtime holds the home's lock, so a socket that lies there is a dead runtime's.
         let listener = local_socket(&config.socket).map_err(|error| {
             PluginError::broken(format!("cannot open the socket {}: {error}", config.socket.display()))
         })?;

@@ -1,4 +1,4 @@
-//! Somebody who calls, says hello and listens, again and again: for `vestibule plugin conform --peer`.
+//! A caller that says hello and listens, again and again: for `vestibule plugin conform --peer`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -48,7 +48,7 @@ impl Channel for EchoChannel {
         let Content::Text { text } = message.content else {
             return Err(PluginError::unsupported("only text can be sent as a line"));
         };
-        // The thread is the caller's connection. Who hung up cannot be reached any more.
+        // The thread is the caller's connection. A caller who hung up cannot be reached any more.
         let caller = message.address.thread_id.map(|thread| thread.0).unwrap_or_default();
         let writer = self.writers.lock().unwrap_or_else(PoisonError::into_inner).get(&caller).cloned();
         let writer = writer.ok_or_else(|| PluginError::refused("the caller has hung up"))?;
@@ -95,7 +95,7 @@ async fn serve(stream: TcpStream, writers: Writers, runtime: Runtime) {
     if let Err(error) = read_lines(BufReader::new(reader).lines(), &caller, &runtime).await {
         tracing::warn!(reason = error.reason(), "a call ended early");
     }
-    // Who has said everything may still listen.
+    // A caller who has sent the last line may still listen.
     tokio::time::sleep(LISTENING).await;
     remember().remove(&caller);
 }

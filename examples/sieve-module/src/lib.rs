@@ -1,8 +1,8 @@
-//! A complete module in one file: a message with a forbidden word is not heard, be it in its text, in what it
-//! quotes or in a name, and what looks like a key is taken out of every reply.
+//! A complete module in one file: it refuses a message with a forbidden word, be it in its text, in its quote or in a
+//! name, and takes everything that looks like a key out of each reply.
 //!
-//! It stops a slip, not somebody who means it: whoever spells a key backwards gets it past, and the bytes
-//! of files are not shown to modules.
+//! It stops a slip, not an intent: an agent that spells a key backwards gets it past, and the bytes of files are not
+//! shown to modules.
 
 use vestibule_plugin_api::*;
 
@@ -18,7 +18,7 @@ config! {
 
 /// A shorter word is no key, whatever it begins with.
 const KEY_BYTES_MIN: usize = 16;
-/// What stands in a key's place.
+/// The words in a key's place.
 const REMOVED: &str = "[a key was removed]";
 
 struct SieveModule {

@@ -1,17 +1,17 @@
-//! Agents write to each other: which session hears a message, and how long they may go on alone.
+//! Messages between agents: the module chooses the session that hears one, and how long agents may go on alone.
 //!
-//! Who may write to whom is none of its business: the runtime asks only about what it has allowed.
+//! The runtime decides which agent may write to which: it asks only about messages that it has allowed.
 
 use vestibule_plugin_api::{Effect, Forwarded, Module, Result, Runtime, async_trait, config, export_module};
 
-/// So many messages may agents send each other before somebody on a channel must speak again. A question
+/// How many messages agents may send each other before a person must write on a channel again. A question
 /// and its answer are two; the rest is for a chain of helpers, and stops two that only thank each other.
 const HOPS_MAX: u32 = 8;
 
 config! {
     /// The section `[modules.agent-to-agent]`.
     struct Config {
-        /// So many messages may agents send each other before somebody else must speak
+        /// How many messages agents may send each other before a person must write
         hops_max: u32 = HOPS_MAX,
     }
 }
@@ -38,7 +38,7 @@ fn effects(message: Forwarded, hops_max: u32) -> Vec<Effect> {
         let to = &message.to.name;
         let note = format!(
             "Your message to the agent \"{to}\" was not delivered: {hops_max} messages between agents have passed \
-             without anybody else speaking. It goes on when somebody writes to you."
+             without a message from a person. It goes on when a person writes to you."
         );
         let reason = format!(
             "{hops_max} messages between agents have passed without a person in between (`hops_max` in \
@@ -49,8 +49,8 @@ fn effects(message: Forwarded, hops_max: u32) -> Vec<Effect> {
     vec![Effect::Post { session: session(&message), text: message.text }]
 }
 
-/// Back to the session whose message it answers, or else that wrote here last; where there is none, or
-/// it cannot be used any more, the newest; else a new one.
+/// The session whose message this one answers, or else the one that wrote here last; where there is none, or
+/// it cannot be used any more, the newest; `None` is a new one.
 fn session(message: &Forwarded) -> Option<String> {
     let way_back = message.answers.as_ref().or(message.heard_last.as_ref());
     way_back

@@ -8,7 +8,7 @@
 //! Rules of the seam:
 //! - A `call` returns at once; the answer arrives through its [`Done`], on any thread.
 //! - No panic crosses. Each side catches its own and answers [`status::PANIC`].
-//! - A frame is owned by whoever received it.
+//! - The side that receives a frame owns it.
 
 // The derive of abi_stable 0.11 expands to impls inside constants; it is the only user here.
 #![allow(non_local_definitions)]
@@ -32,7 +32,7 @@ pub const NOTE_NAME: &str = "vestibule";
 /// The type number of the manifest's note.
 pub const NOTE_TYPE: u32 = 1;
 
-/// What a completion says. An unknown number is read as [`status::ERROR`].
+/// The status of a completion. An unknown number is read as [`status::ERROR`].
 pub mod status {
     /// The head is the answer.
     pub const OK: u32 = 0;
@@ -86,7 +86,7 @@ impl Done {
         Done { ctx: Box::into_raw(boxed).cast(), complete: run_completion }
     }
 
-    /// Answers the call.
+    /// Completes the call with this answer.
     pub fn complete(self, status: u32, frame: Frame) {
         let this = std::mem::ManuallyDrop::new(self);
         (this.complete)(this.ctx, status, frame);
@@ -161,7 +161,7 @@ impl RuntimeSide {
         (self.call)(self.ctx, frame, done)
     }
 
-    /// Withdraws a question.
+    /// Withdraws the call with this id: its answer is no longer wanted.
     pub fn cancel(&self, id: u64) {
         (self.cancel)(self.ctx, id);
     }
@@ -195,13 +195,13 @@ extern "C" fn runtime_log(ctx: *mut (), level: u32, line: RStr<'_>) {
 #[sabi(kind(Prefix(prefix_ref = PluginRootRef)))]
 pub struct PluginRoot {
     /// Starts the plugin's own machinery; `log_level` is the highest level the runtime wants.
-    /// Answers [`status::OK`] or [`status::ERROR`].
+    /// Returns [`status::OK`] or [`status::ERROR`].
     pub init: extern "C" fn(runtime: RuntimeSide, log_level: u32) -> u32,
     /// Asks the plugin something. Returns at once with an id that `cancel` understands.
     pub call: extern "C" fn(frame: Frame, done: Done) -> u64,
     /// The runtime no longer wants the answer of this call.
     pub cancel: extern "C" fn(id: u64),
-    /// Ends the plugin's machinery within `timeout_ms`; answers how many calls were left.
+    /// Ends the plugin's machinery within `timeout_ms`; returns how many calls were left.
     #[sabi(last_prefix_field)]
     pub shutdown: extern "C" fn(timeout_ms: u64) -> u32,
 }
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// What abi_stable says about a type and those inside it: what the loader compares.
+    /// The description by abi_stable of a type and those inside it, which the loader compares.
     fn describe(layout: &'static abi_stable::type_layout::TypeLayout, text: &mut String) {
         let head = format!(
             "\n{} {} {}: size {}, alignment {}, {:?}\n",
@@ -288,7 +288,7 @@ mod tests {
     }
 
     /// The promise that a plugin built today loads for ever. If this fails, take the change back: no
-    /// plugin file that anybody has would be loaded any more.
+    /// plugin file that was built before it would be loaded any more.
     #[test]
     fn the_seam_is_frozen() {
         let offsets = [

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 #[async_trait]
 pub trait Channel: Send + Sync + Sized + 'static {
     /// The account's section of the config, best made by [`config!`](crate::config): then the runtime
-    /// answers a typo before it starts the account.
+    /// finds a typo before it starts the account.
     type Config: DeserializeOwned + Send;
 
     /// Connects. Return [`PluginError::Retry`] for a platform that cannot be reached: the runtime
@@ -30,7 +30,7 @@ pub trait Channel: Send + Sync + Sized + 'static {
         Err(PluginError::unsupported("this channel cannot look messages up"))
     }
 
-    /// Answers a webhook whose signature the runtime has verified. Answer with a success status
+    /// Takes a webhook whose signature the runtime has verified. Answer with a success status
     /// only after [`Runtime::message`] has returned.
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
         let _ = request;

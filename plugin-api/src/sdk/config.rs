@@ -103,14 +103,14 @@ macro_rules! __default {
     };
 }
 
-/// What the value of a key can be. For a type of your own that is read with serde:
+/// A type that the value of a key can have. For a type of your own that is read with serde:
 /// `impl ConfigValue for Mode { const TYPE: KeyType = KeyType::String; }`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key's value yet",
     note = "say what the operator writes: `impl ConfigValue for {Self} {{ const TYPE: KeyType = KeyType::String; }}`"
 )]
 pub trait ConfigValue: DeserializeOwned {
-    /// What the operator writes.
+    /// The type of the value that the operator writes.
     const TYPE: KeyType;
     /// Whether the key must be there; else it is read from `null`.
     const REQUIRED: bool = true;
@@ -198,7 +198,7 @@ impl KeyText {
     }
 }
 
-/// Documentation may be longer than what an operator is shown of it.
+/// Cuts documentation to the length that an operator is shown.
 fn cut(mut help: String) -> String {
     if help.len() > HELP_BYTES_MAX {
         help.truncate(help.floor_char_boundary(HELP_BYTES_MAX - '…'.len_utf8()));
@@ -237,7 +237,7 @@ impl<T: Described> ConfigOf<T> {
     pub const KEYS: Option<&'static [KeyText]> = Some(T::KEYS);
 }
 
-/// What crosses the seam.
+/// The schema as it crosses the seam.
 pub fn schema(keys: &[KeyText]) -> Schema {
     Schema { keys: keys.iter().map(KeyText::describe).collect(), open: false }
 }
@@ -287,7 +287,7 @@ mod tests {
     const DOZEN: u32 = 12;
 
     config! {
-        /// All that a config may hold.
+        /// A config of every kind of key.
         struct Whole {
             /// Shown to the operator,
             /// in one line.

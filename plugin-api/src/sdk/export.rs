@@ -97,7 +97,7 @@ macro_rules! export_module {
     };
 }
 
-/// What both macros make.
+/// The part that both macros share.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_plugin {

@@ -1,4 +1,4 @@
-//! What an author may call.
+//! The handle by which an author calls the runtime.
 
 use super::account;
 use crate::wire::{self, Empty, Event, StateValue};
@@ -30,7 +30,7 @@ impl Runtime {
     }
 
     /// The same, and writes to this account's state in the same commit, also when the message is a
-    /// duplicate or nobody hears it. Carry a cursor here, and it never runs ahead of its message.
+    /// duplicate or no agent hears it. Carry a cursor here, and it never runs ahead of its message.
     ///
     /// # Errors
     /// As [`Runtime::message`]; then nothing was written.
@@ -55,7 +55,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// Hands over a choice that somebody made (see `Content::Question`). Returns **after** it is on disk:
+    /// Hands over a choice that a person made (see `Content::Question`). Returns **after** it is on disk:
     /// only then may the platform be acknowledged, and the buttons taken away.
     ///
     /// # Errors

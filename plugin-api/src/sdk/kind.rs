@@ -9,16 +9,16 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use vestibule_seam::Frame;
 
-/// What a started plugin of some kind does.
+/// The work of a started plugin of one kind.
 #[async_trait]
 pub trait Kind: Send + Sync + Sized + 'static {
-    /// Its section of the config.
+    /// The section of the config that the plugin reads.
     type Config: DeserializeOwned + Send;
 
     /// Starts one account.
     async fn start(config: Self::Config, runtime: Runtime) -> Result<Self>;
 
-    /// Answers what is neither starting nor stopping.
+    /// Serves a request that is neither a start nor a stop.
     async fn ask(&self, request: Request, frame: Frame) -> Result<Frame>;
 
     /// Stops the account.

@@ -15,7 +15,7 @@ use tokio::net::UnixListener;
 /// The socket cannot be opened, or the runtime has opened none at this path.
 pub fn local_socket(path: &Path) -> Result<UnixListener> {
     let listener = match open_socket(path) {
-        // What a process that is confined may not do.
+        // A confined process may open no socket.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => handed_over(path).ok_or(error)?,
         opened => opened?,
     };

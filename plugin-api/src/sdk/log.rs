@@ -1,4 +1,4 @@
-//! What a plugin logs with `tracing` ends in the runtime's log.
+//! Brings what a plugin logs with `tracing` into the runtime's log.
 //!
 //! A plugin file has its own copy of `tracing`, without a subscriber; this one forwards each event
 //! as a line. A linked-in plugin shares the runtime's subscriber, and this one is never installed.
@@ -15,8 +15,8 @@ struct Forward {
     level: u32,
 }
 
-/// Forwards this library's events, unless something already listens to them. Answers whether it does: then
-/// this library is a plugin file, alone with its copies of `tracing` and of the standard library.
+/// Forwards this library's events, unless another subscriber already takes them. Returns whether it forwards them:
+/// then this library is a plugin file, alone with its copies of `tracing` and of the standard library.
 pub(super) fn install(side: RuntimeSide, level: u32) -> bool {
     tracing::subscriber::set_global_default(Forward { side, level }).is_ok()
 }

@@ -15,7 +15,7 @@ pub trait Module: Send + Sync + Sized + 'static {
     /// The section `[modules.NAME]` of the config, best made by [`config!`](crate::config).
     type Config: DeserializeOwned + Send;
 
-    /// Starts the module. Return [`PluginError::Retry`] for something that is only away for a while.
+    /// Starts the module. Return [`PluginError::Retry`] when something it needs is away for a while.
     async fn start(config: Self::Config, runtime: Runtime) -> Result<Self>;
 
     /// An agent writes to another agent, and may. Answer one `Post` or one `Refuse`, and notes besides.
@@ -24,7 +24,7 @@ pub trait Module: Send + Sync + Sized + 'static {
         Err(PluginError::unsupported("this module does not listen to `forward`"))
     }
 
-    /// A message has come in. Nobody hears it before this answers.
+    /// A message has come in. No agent hears it before the module answers.
     async fn screen(&self, message: Screened) -> Result<Verdict> {
         let _ = message;
         Err(PluginError::unsupported("this module does not listen to `screen`"))
@@ -49,6 +49,6 @@ pub trait Module: Send + Sync + Sized + 'static {
         Err(PluginError::unsupported("this module does not listen to `tick`"))
     }
 
-    /// Ends it. Tasks that the module spawned must end here.
+    /// Ends the module. Tasks that it spawned must end here.
     async fn stop(&self) {}
 }

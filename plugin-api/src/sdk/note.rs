@@ -71,7 +71,7 @@ impl ManifestText {
                 out = out.string(keys[i].key);
                 assert!(
                     written.is_empty() || among(keys[i].key, written),
-                    "`secrets` lacks a key that config! makes a Secret: leave `secrets` out, config! says it"
+                    "`secrets` lacks a key that config! makes a Secret: leave `secrets` out, config! writes it"
                 );
                 count += 1;
             }
@@ -79,7 +79,7 @@ impl ManifestText {
         }
         assert!(
             written.is_empty() || written.len() == count,
-            "`secrets` names what config! makes no Secret: leave `secrets` out, config! says it"
+            "`secrets` names a key that config! makes no Secret: leave `secrets` out, config! writes it"
         );
         out.raw("]")
     }

@@ -1,20 +1,20 @@
 //! A panic is told once: by the answer of the call it ended, or else as a line in the runtime's log.
 //!
 //! A plugin file has its own copy of the standard library, and with it a panic hook of its own, in either tier.
-//! What is linked in shares the program's hook, and leaves it alone.
+//! A linked-in plugin shares the program's hook, and leaves it alone.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use vestibule_seam::RuntimeSide;
 
-/// How much of a panic's message is told, in characters.
+/// The longest part of a panic's message that is told, in characters.
 const MESSAGE_CHARS_MAX: usize = 500;
 /// How the threads of plugins' runtimes are named.
 pub(super) const THREAD_PREFIX: &str = "vst-";
 
 thread_local! {
-    /// In a call of the runtime's: the last panic of it, which its answer may yet tell.
+    /// While this thread serves a call of the runtime: the call's last panic, which its answer may yet tell.
     static IN_CALL: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
 }
 
@@ -44,7 +44,7 @@ pub(super) fn in_call<T>(side: RuntimeSide, body: impl FnOnce() -> T) -> Result<
     done
 }
 
-/// Keeps a line until its call ends, if there is one. Answers the line that is to be told now: this one, or
+/// Keeps a line until its call ends, if there is one. Returns the line that is to be told now: this one, or
 /// the one that was kept before it.
 fn keep(line: String) -> Option<String> {
     if cfg!(panic = "abort") {

@@ -26,7 +26,7 @@ struct Machinery<K: Kind> {
     keys: Option<&'static [KeyText]>,
     threads: Mutex<Option<tokio::runtime::Runtime>>,
     accounts: Mutex<HashMap<String, Arc<K>>>,
-    /// Those under way; without a handle until they are spawned.
+    /// The calls under way, by id; without a handle until they are spawned.
     calls: Mutex<HashMap<u64, Option<AbortHandle>>>,
     next_call: AtomicU64,
 }
@@ -36,7 +36,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<K: Kind> State<K> {
-    /// Nothing runs yet.
+    /// The state before the first `init`.
     #[allow(clippy::new_without_default, reason = "it is a static's initialiser")]
     pub const fn new() -> Self {
         State { machinery: Mutex::new(None), keys: None }
@@ -239,7 +239,7 @@ mod tests {
             Ok(Mute)
         }
 
-        /// Answers where the bytes of its file lie.
+        /// Returns the address in memory of its file's bytes.
         async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
             let bytes = message.attachments.first().and_then(|file| file.bytes.as_ref());
             Ok(Receipt { platform_message_id: bytes.map(place) })
@@ -260,14 +260,14 @@ mod tests {
         fn log(&self, _: u32, _: &str) {}
     }
 
-    /// What a newer runtime asks an older plugin.
+    /// A newer runtime asks an older plugin with a verb that it does not know.
     #[test]
     fn a_verb_of_a_newer_level_is_answered_unsupported() {
         static STATE: State<OfChannel<Mute>> = State::new();
         assert_eq!(serve_init(&STATE, "mute", RuntimeSide::new(Nobody), 0), status::OK);
         let ask = |head: &str| {
             let (tx, rx) = std::sync::mpsc::channel();
-            let done = Done::new(move |code, _| tx.send(code).expect("somebody waits"));
+            let done = Done::new(move |code, _| tx.send(code).expect("the test waits"));
             serve_call(&STATE, Frame::from_head(head.as_bytes().to_vec()), done);
             rx.recv_timeout(Duration::from_secs(20)).expect("it is answered")
         };
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(serve_init(&STATE, "mute", RuntimeSide::new(Nobody), 0), status::OK);
         let ask = |frame: Frame| {
             let (tx, rx) = std::sync::mpsc::channel();
-            let done = Done::new(move |code, frame| tx.send((code, frame)).expect("somebody waits"));
+            let done = Done::new(move |code, frame| tx.send((code, frame)).expect("the test waits"));
             serve_call(&STATE, frame, done);
             rx.recv_timeout(Duration::from_secs(20)).expect("it is answered")
         };

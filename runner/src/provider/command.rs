@@ -23,15 +23,15 @@ const ENV_ALWAYS: [&str; 5] = ["PATH", "HOME", "TMPDIR", "TZ", "LANG"];
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// How much of the end of the program's errors is kept, in bytes.
 const ERRORS_BYTES_MAX: usize = 2 * 1024;
-/// How long, after the program ended, to wait for the end of its output: something it started may
+/// How long the runner waits, after the program ended, for the end of its output: something it started may
 /// hold that open.
 const GRACE: Duration = Duration::from_millis(200);
 /// How much nicer a program is than its runner. By five steps the kernel gives it a third of the weight.
 const STEPS_BEHIND: i32 = 5;
-/// Pieces of output on their way to the turn.
+/// How many pieces of output may wait for the turn.
 const QUEUE_MAX: usize = 16;
 
-/// The provider `command`.
+/// The provider `command`: one program, run once a turn.
 pub struct Command {
     program: String,
     args: Vec<String>,
@@ -124,13 +124,11 @@ fn spawn_behind(command: &mut std::process::Command) -> std::io::Result<Child> {
     thread::scope(|threads| threads.spawn(behind).join().unwrap_or_else(died))
 }
 
-/// What the threads around a program report.
 enum Part {
     Output(Vec<u8>),
     Errors(Vec<u8>),
     /// One of the two streams has ended.
     Closed,
-    /// The program has ended.
     Ended,
 }
 
@@ -178,7 +176,6 @@ fn pid(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
-/// One run of the program.
 struct Run {
     program: String,
     time_limit: Duration,
@@ -189,7 +186,6 @@ struct Run {
     errors: Vec<u8>,
     /// How many of the two streams are open.
     open: u8,
-    /// When the program ended.
     ended: Option<Instant>,
     is_over: bool,
 }
@@ -236,7 +232,7 @@ impl Query for Run {
 }
 
 impl Run {
-    /// The last word on this run. Whatever is left of the group is stopped.
+    /// The outcome of this run. Ends what is left of the process group.
     fn finish(&mut self) -> ProviderEvent {
         let ended = self.ended.is_some();
         let status = self.stop();
@@ -258,7 +254,7 @@ impl Run {
         ProviderEvent::Error { message, retryable: false }
     }
 
-    /// The end of what the program said about its trouble, with a colon before it.
+    /// The end of the program's standard error, with a colon before it.
     fn said(&self) -> String {
         let errors = String::from_utf8_lossy(&self.errors);
         let errors = errors.trim().trim_start_matches(char::REPLACEMENT_CHARACTER);

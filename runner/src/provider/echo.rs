@@ -1,5 +1,5 @@
-//! Says what it was told, to whoever said it, and sends the files back. It reads the prompt as an agent would, so whoever
-//! talks to it sees the whole way work.
+//! Repeats each message to the chat or agent that it came from, and sends the files back. It reads the prompt as an
+//! agent would, so a person who talks to it sees that the whole way works.
 
 use super::{Provider, ProviderError, ProviderEvent, Query, QueryInput};
 use crate::format::unescape;
@@ -19,7 +19,7 @@ static FROM: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#" from="([^"]*)""#)
 static QUOTE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^\n  <quoted_message [^>]*>[\s\S]*?</quoted_message>\n").unwrap());
 
-/// The provider `echo`.
+/// The provider `echo`; it needs no settings.
 pub struct Echo;
 
 impl Provider for Echo {
@@ -62,7 +62,7 @@ fn echo(prompt: &str) -> String {
     for found in MESSAGE.captures_iter(prompt) {
         let attributes = found.get(1).map_or("", |m| m.as_str());
         if attributes.contains(&format!(" sender=\"{DELIVERY}\"")) {
-            continue; // what was not delivered would not be the second time
+            continue; // what was not delivered once would not be delivered the second time
         }
         let from = FROM.captures(attributes).map(|from| unescape(&from[1]));
         let Some(to) = from.filter(|from| !from.starts_with("unknown:") && !from.contains('"')) else {
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Else each answer would be one more that is not delivered.
+    /// Otherwise each answer would be one more that is not delivered.
     #[test]
     fn says_nothing_of_what_was_not_delivered() {
         let told = |seq, sender: &str| MessageIn {

@@ -1,4 +1,4 @@
-//! Who answers. A provider is one file here, and one line in [`open`].
+//! What answers a prompt. A provider is one file here, and one line in [`open`].
 
 mod command;
 mod echo;
@@ -8,7 +8,7 @@ use crate::config::Settings;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The names a session's settings can choose from.
+/// The names of providers that a session's settings can choose from.
 pub(crate) const KNOWN: [&str; 2] = ["command", "echo"];
 
 /// A model, a program, or whatever else answers.
@@ -29,7 +29,7 @@ pub trait Provider {
         false
     }
 
-    /// Whether an answer without any block is a reply to whoever asked. A program that knows nothing
+    /// Whether an answer without any block is a reply to the conversation that asked. A program that knows nothing
     /// of blocks can then still answer.
     fn plain_text_is_reply(&self) -> bool {
         false
@@ -43,10 +43,10 @@ pub trait Provider {
 
 /// A turn of a provider under way. Dropping it stops it.
 pub trait Query {
-    /// The next event; `None` when nothing happened within `patience`.
+    /// The provider's next event; `None` when none came within `patience`.
     fn next(&mut self, patience: Duration) -> Option<ProviderEvent>;
 
-    /// Says one thing more. `true`: another [`ProviderEvent::Result`] will answer it.
+    /// Says one thing more to the provider. `true`: another [`ProviderEvent::Result`] will answer it.
     fn push(&mut self, text: &str) -> bool;
 }
 
@@ -55,41 +55,41 @@ pub trait Query {
 pub struct QueryInput {
     /// What the agent is told before any message.
     pub system: String,
-    /// The messages.
+    /// The messages, as one text.
     pub prompt: String,
-    /// What the provider said last to find the conversation again.
+    /// The provider's last token by which it finds the conversation again.
     pub continuation: Option<String>,
-    /// Where the provider works. May not exist.
+    /// The folder in which the provider works. It may not exist.
     pub cwd: PathBuf,
     /// The files that came with the messages.
     pub files: Vec<PathBuf>,
-    /// Files that the provider puts here go with its answer. It is there, and empty.
+    /// Files that the provider puts into this folder go with its answer. The folder exists, and is empty.
     pub reply_files: PathBuf,
 }
 
-/// What happens during a turn.
+/// What a provider reports during a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderEvent {
-    /// The conversation can be found again by this token. It is kept at once.
+    /// The provider finds the conversation again by this token. The runner keeps it at once.
     Init {
-        /// Opaque to everybody else.
+        /// Only the provider knows what it means.
         continuation: String,
     },
-    /// An answer, whole. Its blocks are sent.
+    /// A whole answer. Its blocks are sent.
     Result {
         /// What was written, if anything.
         text: Option<String>,
     },
-    /// Something went wrong.
+    /// The provider failed.
     Error {
         /// Told to the conversation, unless the provider tries again.
         message: String,
         /// The provider tries again by itself. If not, the turn is over.
         retryable: bool,
     },
-    /// The provider is alive.
+    /// The provider is at work: a sign of life.
     Activity,
-    /// The turn is over.
+    /// The turn is over; no event follows.
     End,
 }
 
@@ -98,7 +98,7 @@ pub enum ProviderEvent {
 #[error("{0}")]
 pub struct ProviderError(pub String);
 
-/// The provider that the settings name.
+/// Opens the provider that the settings name.
 pub(crate) fn open(settings: &Settings) -> Result<Box<dyn Provider>, Error> {
     match settings.provider.as_str() {
         "command" => Ok(Box::new(command::Command::open(settings)?)),

@@ -18,12 +18,12 @@ use vestibule_seam::Frame;
 const ACCOUNT: &str = "bench";
 /// How many calls are in flight when throughput is measured.
 const IN_FLIGHT: u32 = 64;
-/// How often throughput is measured.
+/// How many times throughput is measured.
 const ROUNDS: usize = 5;
 /// The large attachment, in bytes.
 const ATTACHMENT_BYTES: usize = 50 * 1024 * 1024;
 
-/// What a direct call costs: the same trait, in this binary.
+/// The same trait in this binary, to measure a direct call.
 struct Direct;
 
 #[vestibule_plugin_api::async_trait]
@@ -40,7 +40,7 @@ impl Channel for Direct {
     }
 }
 
-/// Runs it.
+/// Measures the plugin in each tier and prints the medians.
 pub async fn plugin(args: BenchArgs) -> anyhow::Result<()> {
     let file = std::fs::canonicalize(&args.file)?;
     let config: Value = serde_json::from_str(&args.config)?;
@@ -80,8 +80,8 @@ fn deliver(text: &str) -> Frame {
     wire::frame(&Request::Deliver { message: message(text) })
 }
 
-/// The same with a large file, as delivery makes it: nobody else holds the bytes. The words are for the
-/// plugin `faulty`, which refuses it if they did not come.
+/// The same with a large file, as delivery makes it: the message alone holds the bytes. The words are for the
+/// plugin `faulty`, which refuses the message if the bytes did not come.
 fn with_file() -> OutboundMessage {
     let attachment = Attachment {
         name: "a.bin".into(),
@@ -114,7 +114,7 @@ async fn direct(calls: u32) -> Value {
     for _ in 0..ROUNDS {
         let message = with_file();
         let begin = Instant::now();
-        // All that a callee of the same program costs is giving the memory back.
+        // A callee in the same program costs the return of the memory, and nothing else.
         let receipt = Direct.deliver(message).await;
         attachment.push(begin.elapsed());
         let _ = std::hint::black_box(receipt);
@@ -180,7 +180,7 @@ fn answered((code, frame): (u32, Frame)) -> std::result::Result<(), String> {
     }
 }
 
-/// From the words to the receipt, one at a time.
+/// Measures from the words to the receipt, one call at a time.
 async fn round_trips(
     harness: &Harness,
     text: &str,

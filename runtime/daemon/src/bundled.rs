@@ -1,4 +1,4 @@
-//! The one list of plugins that are linked in. A crate that nobody names is not linked at all.
+//! The one list of plugins that are linked in. A crate that no line names is not linked at all.
 
 use vestibule_agent_to_agent as _;
 use vestibule_github as _;

@@ -18,17 +18,17 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use vestibule_runtime::{Config, Home, Running, Scope, words};
 
-/// How long a runtime that starts, or one that stops, is waited for.
+/// How long `chat` waits for a runtime that starts, or one that stops.
 const OPEN_PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked for.
+/// The pause between two looks for the runtime.
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
-/// A wait that is longer than this is told.
+/// The longest wait of which the person is not told.
 const WAIT_UNTOLD: Duration = Duration::from_secs(1);
 
 /// The longest line about a file, in characters: a path has 4,095 bytes at most.
 const FILE_LINE_CHARS_MAX: usize = 4_200;
 
-/// Says one thing, or keeps talking.
+/// Sends one message and prints its replies, or keeps talking.
 pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let home = Home::from_env()?;
     let interactive = args.text.is_empty() && args.files.is_empty();
@@ -51,14 +51,14 @@ struct Terminal {
     to: OwnedWriteHalf,
 }
 
-/// What is heard of the runtime.
+/// The receiving end of the connection to the runtime.
 struct Ears {
     from: Lines<BufReader<OwnedReadHalf>>,
-    /// What the runtime calls this connection.
+    /// The runtime's name for this connection.
     thread: Option<String>,
     /// Where the files of replies are saved.
     save: Option<PathBuf>,
-    /// Messages of earlier rounds: a reply that names one is no answer to this one.
+    /// Messages of earlier rounds: a reply that names one of them does not answer the current message.
     earlier: HashSet<String>,
 }
 
@@ -89,8 +89,8 @@ fn read_file(path: &Path) -> anyhow::Result<(String, Vec<u8>)> {
     Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes))
 }
 
-/// The running runtime's terminal, or that of a runtime started here. One that is starting or stopping is waited
-/// for.
+/// Connects to the running runtime's terminal, or to that of a runtime started here. Waits for a runtime that is
+/// starting or stopping.
 async fn connect(home: &Home, interactive: bool) -> anyhow::Result<(Terminal, Option<Running>)> {
     let (begin, mut told, mut inner) = (Instant::now(), false, None);
     loop {
@@ -132,7 +132,7 @@ async fn greet(home: &Home, stream: UnixStream, interactive: bool) -> anyhow::Re
     Ok(Some(terminal))
 }
 
-/// One line of the runtime; what it answers with an error is one here.
+/// Reads one line of the runtime; a line that reports an error becomes an error.
 fn heard(line: &str) -> anyhow::Result<Value> {
     let line = parsed(line)?;
     match line["error"].as_str() {
@@ -145,7 +145,7 @@ fn parsed(line: &str) -> anyhow::Result<Value> {
     serde_json::from_str(line).context("the runtime said something strange")
 }
 
-/// The end of a wait in which no reply came.
+/// The error after a wait in which no reply came.
 fn late(patience: Duration) -> anyhow::Error {
     let seconds = patience.as_secs();
     anyhow::anyhow!("no reply came within {seconds} s; `vestibule status` says how the runtime is")
@@ -156,7 +156,8 @@ impl Terminal {
         Ok(self.to.write_all(format!("{line}\n").as_bytes()).await?)
     }
 
-    /// Says something and waits until it is taken and has a reply; `None` when none comes, which is told.
+    /// Sends a message and waits until it is taken and has a reply; `None` when there is none, which the person is
+    /// told.
     async fn round(
         &mut self,
         home: &Home,
@@ -184,7 +185,7 @@ impl Terminal {
             let line = tokio::select! {
                 line = self.ears.from.next_line() => heard(&line?.context("the runtime has hung up")?)?,
                 outcome = outcome => match outcome {
-                    // It is on its way here.
+                    // The reply is on its way here.
                     Outcome::Answered => { following = None; continue }
                     Outcome::Silent(why) => { eprintln!("{why}"); return Ok(None) }
                     Outcome::Failed(why) => bail!(why),
@@ -198,7 +199,7 @@ impl Terminal {
         }
     }
 
-    /// Hears the further replies of the same turn; returns when there are no more.
+    /// Shows the further replies of the same turn; returns when there are no more.
     async fn rest(
         &mut self,
         home: &Home,
@@ -210,7 +211,7 @@ impl Terminal {
         while wanted.is_none_or(|wanted| had < wanted) {
             tokio::select! {
                 line = self.ears.from.next_line() => {
-                    // Where the runtime stops, no more come.
+                    // A runtime that stops sends no more.
                     let Some(line) = line? else { return Ok(()) };
                     had += usize::from(self.ears.reply(&parsed(&line)?, &show).await?);
                 }
@@ -225,7 +226,7 @@ impl Terminal {
 }
 
 impl Ears {
-    /// Shows what a line says, if it is a reply, with a line for each of its files; whether it answers this round.
+    /// Shows a line, if it is a reply, with a line for each of its files; returns whether it answers this round.
     async fn reply(&mut self, line: &Value, show: impl Fn(&str)) -> anyhow::Result<bool> {
         let Some(text) = line["text"].as_str() else { return Ok(false) };
         let files = self.files(line).await?;
@@ -236,7 +237,7 @@ impl Ears {
         Ok(true)
     }
 
-    /// Takes the files that follow a line, saves them if they are wanted, and says what became of
+    /// Takes the files that follow a line, saves them if the person wants that, and returns a sentence about
     /// each.
     async fn files(&mut self, line: &Value) -> anyhow::Result<Vec<String>> {
         let mut said = Vec::new();
@@ -254,7 +255,7 @@ impl Ears {
                 None => format!("[file: {name}, {size} bytes; --save FOLDER keeps it]"),
                 Some(path) => format!("[file: {}, {size} bytes]", path.display()),
             };
-            // A name of several lines would be text of its own.
+            // The other lines of a name with line breaks would pass for text.
             said.push(words::line(line, FILE_LINE_CHARS_MAX));
         }
         Ok(said)

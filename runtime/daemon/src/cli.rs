@@ -47,19 +47,19 @@ pub enum Command {
     /// Which agent listens in which chat, and how
     #[command(subcommand)]
     Wiring(WiringVerb),
-    /// Mailboxes, and those in quarantine
+    /// Sessions: the mailboxes of agents, and those in quarantine
     #[command(subcommand)]
     Session(SessionVerb),
     /// The names under which an agent may send to chats
     #[command(subcommand)]
     Destination(DestinationVerb),
-    /// What agents ask people with a choice of answers
+    /// Questions that agents ask people with a choice of answers
     #[command(subcommand)]
     Question(QuestionVerb),
-    /// What agents wrote and no channel has yet, and what was given up
+    /// Deliveries: replies that no channel has taken yet, and those that were given up
     #[command(subcommand)]
     Delivery(DeliveryVerb),
-    /// Messages that reached no agent, and why
+    /// Dropped messages: those that reached no agent, and why
     #[command(subcommand)]
     DroppedMessage(DroppedMessageVerb),
     /// Copy what cannot be made again into a new folder, while it runs
@@ -141,9 +141,9 @@ pub struct Output {
 pub enum PluginVerb {
     /// Show what is loaded, and what was refused and why
     List(Output),
-    /// Load the file of one again, with the config as it is now: also the way out of quarantine
+    /// Load a plugin's file again, with the config as it is now: also the way out of quarantine
     Reload(Name),
-    /// Say whether a file would be loaded, what its config may hold, and whether it does; no runtime is needed
+    /// Say whether a file would be loaded, which keys its config may have, and whether it fits; no runtime is needed
     Check(PluginFile),
     /// Trust a file with the bytes it has now; any other bytes of it are refused from then on
     Trust(TrustArgs),
@@ -403,7 +403,7 @@ pub enum DestinationVerb {
 pub enum QuestionVerb {
     /// Show the open ones, the oldest first
     List(Output),
-    /// Answer one in the place of those who were asked
+    /// Answer one in place of the people who were asked
     Answer {
         /// Its id
         id: String,

@@ -37,8 +37,7 @@ pub fn restore(args: RestoreArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was done is an error where it is not what was meant: a plugin that is loaded, with an account that is not
-/// started.
+/// The error in an answer that reports success: a plugin was loaded, and one of its accounts is not started.
 fn failed(answer: &Value) -> anyhow::Result<()> {
     match answer["broken"].as_array().filter(|broken| !broken.is_empty()) {
         Some(broken) => bail!(
@@ -68,7 +67,10 @@ pub async fn ask(home: &Home, verb: &str, args: Value) -> anyhow::Result<Value> 
     }
 }
 
-fn request(command: Command) -> (&'static str, Value, Output) {
+/// A verb, its arguments, and how its answer is shown.
+type Asked = (&'static str, Value, Output);
+
+fn request(command: Command) -> Asked {
     match command {
         Command::Status(output) => ("status", Value::Null, output),
         Command::Plugin(PluginVerb::List(output)) => ("plugin.list", Value::Null, output),
@@ -81,33 +83,8 @@ fn request(command: Command) -> (&'static str, Value, Output) {
             AgentVerb::Update(args) => agent("agent.update", args),
             AgentVerb::Delete(name) => ("agent.delete", json!({ "name": name.name }), name.output),
         },
-        Command::MessagingGroup(verb) => match verb {
-            MessagingGroupVerb::List(output) => ("messaging-group.list", Value::Null, output),
-            MessagingGroupVerb::Create { chat, output } => {
-                ("messaging-group.create", Value::Object(place(chat)), output)
-            }
-            MessagingGroupVerb::Update { id, name, output } => {
-                ("messaging-group.update", json!({ "id": id, "name": name }), output)
-            }
-            MessagingGroupVerb::Delete(name) => {
-                ("messaging-group.delete", json!({ "id": name.name }), name.output)
-            }
-        },
-        Command::Wiring(verb) => match verb {
-            WiringVerb::List(output) => ("wiring.list", Value::Null, output),
-            WiringVerb::Create { agent, chat, how: way, output } => {
-                let mut args = place(chat);
-                args.insert("agent".into(), json!(agent));
-                args.extend(how(way));
-                ("wiring.create", Value::Object(args), output)
-            }
-            WiringVerb::Update { id, how: way, output } => {
-                let mut args = how(way);
-                args.insert("id".into(), json!(id));
-                ("wiring.update", Value::Object(args), output)
-            }
-            WiringVerb::Delete(name) => ("wiring.delete", json!({ "id": name.name }), name.output),
-        },
+        Command::MessagingGroup(verb) => messaging_group(verb),
+        Command::Wiring(verb) => wiring(verb),
         Command::Session(verb) => match verb {
             SessionVerb::List(output) => ("session.list", Value::Null, output),
             SessionVerb::Adopt(args) => adopt(args),
@@ -115,19 +92,7 @@ fn request(command: Command) -> (&'static str, Value, Output) {
                 ("session.release", json!({ "id": name, "new_out": new_out }), output)
             }
         },
-        Command::Destination(verb) => match verb {
-            DestinationVerb::List(output) => ("destination.list", Value::Null, output),
-            DestinationVerb::Create { agent, name, to, to_agent, output } => {
-                let args = json!({ "agent": agent, "name": name, "to": to, "to_agent": to_agent });
-                ("destination.create", args, output)
-            }
-            DestinationVerb::Update { agent, name, rename, output } => {
-                ("destination.update", json!({ "agent": agent, "name": name, "rename": rename }), output)
-            }
-            DestinationVerb::Delete { agent, name, output } => {
-                ("destination.delete", json!({ "agent": agent, "name": name }), output)
-            }
-        },
+        Command::Destination(verb) => destination(verb),
         Command::Question(verb) => match verb {
             QuestionVerb::List(output) => ("question.list", Value::Null, output),
             QuestionVerb::Answer { id, value, output } => {
@@ -163,7 +128,56 @@ fn request(command: Command) -> (&'static str, Value, Output) {
     }
 }
 
-fn agent(verb: &'static str, args: AgentArgs) -> (&'static str, Value, Output) {
+fn messaging_group(verb: MessagingGroupVerb) -> Asked {
+    match verb {
+        MessagingGroupVerb::List(output) => ("messaging-group.list", Value::Null, output),
+        MessagingGroupVerb::Create { chat, output } => {
+            ("messaging-group.create", Value::Object(place(chat)), output)
+        }
+        MessagingGroupVerb::Update { id, name, output } => {
+            ("messaging-group.update", json!({ "id": id, "name": name }), output)
+        }
+        MessagingGroupVerb::Delete(name) => {
+            ("messaging-group.delete", json!({ "id": name.name }), name.output)
+        }
+    }
+}
+
+fn wiring(verb: WiringVerb) -> Asked {
+    match verb {
+        WiringVerb::List(output) => ("wiring.list", Value::Null, output),
+        WiringVerb::Create { agent, chat, how: way, output } => {
+            let mut args = place(chat);
+            args.insert("agent".into(), json!(agent));
+            args.extend(how(way));
+            ("wiring.create", Value::Object(args), output)
+        }
+        WiringVerb::Update { id, how: way, output } => {
+            let mut args = how(way);
+            args.insert("id".into(), json!(id));
+            ("wiring.update", Value::Object(args), output)
+        }
+        WiringVerb::Delete(name) => ("wiring.delete", json!({ "id": name.name }), name.output),
+    }
+}
+
+fn destination(verb: DestinationVerb) -> Asked {
+    match verb {
+        DestinationVerb::List(output) => ("destination.list", Value::Null, output),
+        DestinationVerb::Create { agent, name, to, to_agent, output } => {
+            let args = json!({ "agent": agent, "name": name, "to": to, "to_agent": to_agent });
+            ("destination.create", args, output)
+        }
+        DestinationVerb::Update { agent, name, rename, output } => {
+            ("destination.update", json!({ "agent": agent, "name": name, "rename": rename }), output)
+        }
+        DestinationVerb::Delete { agent, name, output } => {
+            ("destination.delete", json!({ "agent": agent, "name": name }), output)
+        }
+    }
+}
+
+fn agent(verb: &'static str, args: AgentArgs) -> Asked {
     let env = args.env.map(|names| names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>());
     let value = json!({
         "name": args.name,
@@ -177,11 +191,11 @@ fn agent(verb: &'static str, args: AgentArgs) -> (&'static str, Value, Output) {
     (verb, value, args.output)
 }
 
-fn deliveries(verb: &'static str, args: Deliveries) -> (&'static str, Value, Output) {
+fn deliveries(verb: &'static str, args: Deliveries) -> Asked {
     (verb, json!({ "ids": args.ids, "state": args.state, "session": args.session }), args.output)
 }
 
-fn adopt(args: AdoptArgs) -> (&'static str, Value, Output) {
+fn adopt(args: AdoptArgs) -> Asked {
     let value = json!({
         "folder": std::path::absolute(&args.folder).unwrap_or(args.folder),
         "agent": args.agent,

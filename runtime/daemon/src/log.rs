@@ -23,9 +23,9 @@ use vestibule_runtime::{clock, words};
 /// The longest message of a line, and the longest value of a field, in characters.
 const MESSAGE_CHARS_MAX: usize = 2_000;
 const FIELD_CHARS_MAX: usize = 600;
-/// The fields that say who an event is about: each of them is a source of its own.
+/// The fields that name the subject of an event: each value is a source of its own.
 const NAMES_SOURCE: [&str; 3] = ["plugin", "module", "session"];
-/// How much of such a name tells sources apart, in characters.
+/// The part of such a name by which sources are told apart, in characters.
 const SOURCE_CHARS_MAX: usize = 80;
 
 /// Logs to standard error, from this level on.
@@ -63,7 +63,7 @@ impl<S: Subscriber> Layer<S> for Log {
         if passes {
             self.head(&mut text, event.metadata());
             event.record(&mut Fields(&mut text));
-            // What is built in logs here itself; a plugin file has said it by now.
+            // A built-in plugin logs here itself; the line of a plugin file names its account by now.
             if event.metadata().fields().field("account").is_none()
                 && let Some(account) = account_in_scope()
             {
@@ -71,8 +71,8 @@ impl<S: Subscriber> Layer<S> for Log {
             }
             text.push('\n');
         }
-        // A log that cannot be written, on a full disk say, must not take the thread with it that had
-        // something to say. One write for a line: other programs may write there, too.
+        // A log that cannot be written, on a full disk say, must not end the thread that logs.
+        // One write for a line: other programs may write there, too.
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }
@@ -111,7 +111,7 @@ struct Fields<'a>(&'a mut String);
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // A line that ends early shows it by its last character.
+        // A line that was cut shows it by its last character.
         let _ = if field.name() == "message" {
             write!(words::Line::new(self.0, MESSAGE_CHARS_MAX), "{value:?}")
         } else {
@@ -125,7 +125,7 @@ impl Visit for Fields<'_> {
 mod tests {
     use super::*;
 
-    /// What a line of the log says, without its time.
+    /// The text of a log line, without its time.
     struct Said<'a>(&'a Mutex<Vec<String>>);
 
     impl<S: Subscriber> Layer<S> for Said<'static> {

@@ -1,6 +1,6 @@
 //! `vestibule`: `up` runs the runtime, `chat` talks to it, any other word is a verb for it.
 
-// First: in what follows `println!` and `eprintln!` are its own.
+// First: the modules below use its `println!` and `eprintln!`.
 #[macro_use]
 mod print;
 
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use vestibule_runtime::Error;
 
 fn main() -> ExitCode {
-    // The inner programs start without the machinery that only people need.
+    // The inner programs, keeper and runner, start without the machinery for people.
     let mut args = std::env::args_os().skip(1);
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("keeper") => return vestibule_keeper::main(args),
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     let cli = cli::Cli::parse();
-    // What `plugin new` makes is its author's source, and no secret.
+    // `plugin new` makes its author's source, which is no secret.
     if !matches!(cli.command, cli::Command::Plugin(cli::PluginVerb::New(_))) {
         vestibule_runtime::private::take_umask();
     }
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("vestibule: {error:#}");
             let setup = error.downcast_ref::<Error>();
-            // 2: mend the config or the home first; 1: it failed.
+            // 2: the operator must mend the config or the home first; 1: the command failed.
             ExitCode::from(if matches!(setup, Some(Error::Setup(_) | Error::Locked(_))) { 2 } else { 1 })
         }
     }
@@ -63,7 +63,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
             other => client::verb(other).await,
         }
     });
-    // A read of standard input may still block; nobody waits for it.
+    // A read of standard input may still block; the program does not wait for it.
     threads.shutdown_background();
     outcome
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What `new` is told.
+/// The arguments of `new`.
 #[derive(Args)]
 pub struct NewArgs {
     /// The plugin's name: a-z, 0-9 and `-`, beginning with a letter
@@ -26,15 +26,15 @@ pub struct NewArgs {
     pub git: Option<String>,
 }
 
-/// An example, and what the crate needs besides its source.
+/// An example, and the files that the crate needs besides its source.
 struct Template {
     /// The example's name, which gives way to the author's.
     name: &'static str,
-    /// How its type's name ends, and what kind of plugin it is.
+    /// The end of its type's name, which is the kind of plugin.
     kind: &'static str,
     source: &'static str,
     tests: &'static str,
-    /// Somebody on its platform, for `conform`; a module has none.
+    /// The source of the peer for `conform`; a module has none.
     peer: Option<&'static str>,
     manifest: &'static str,
     readme: &'static str,
@@ -126,7 +126,7 @@ fn name_fault(name: &str) -> Option<&'static str> {
     if !name.chars().all(fits) || name.ends_with('-') || name.contains("--") {
         return Some("is no name of a plugin");
     }
-    // Its crate could not be named, or would shadow what it depends on.
+    // The crate could not have this name, or would shadow one that it depends on.
     let taken = ["core", "std", "alloc", "test", "proc-macro", "serde", "tokio", "tracing"];
     (name.len() > 60 || taken.contains(&name)).then_some("cannot be the name of a crate")
 }
@@ -140,12 +140,12 @@ fn type_name(name: &str) -> String {
     name.split('-').map(word).collect()
 }
 
-/// What cargo calls the library.
+/// Cargo's name for the library.
 fn lib_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// Where a new channel listens: not where the example does, and two of different names seldom at one port.
+/// The port of a new channel: not the example's, and seldom the same for two names.
 fn port_of(name: &str) -> u32 {
     7100 + name.bytes().map(u32::from).sum::<u32>() % 800
 }

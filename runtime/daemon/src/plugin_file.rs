@@ -8,12 +8,12 @@ use vestibule_plugin_api::{ConfigKey, PluginKind, Schema};
 use vestibule_runtime::plugins::{self, Report, Source};
 use vestibule_runtime::{Config, Home, config};
 
-/// Says whether a file would be loaded and fits its config; an error when not.
+/// Prints whether a file would be loaded and fits its config; an error when not.
 pub async fn check(args: PluginFile) -> anyhow::Result<()> {
     let home = Home::from_env()?;
     let is_named = args.config.is_some();
     let config_file = args.config.unwrap_or_else(|| home.config());
-    // A home may do without one; a file that was named is meant to be there.
+    // A home may do without a config; a file that the operator named must be there.
     if is_named && let Err(error) = std::fs::metadata(&config_file) {
         return Err(anyhow!("cannot read {}: {error}; name the config with --config", config_file.display()));
     }
@@ -74,7 +74,7 @@ fn show(report: &Report) {
     }
 }
 
-/// What a config may hold, a line for each key. The loader has looked at every word.
+/// Prints the keys of a config, a line for each. The loader has checked every word.
 fn keys(schema: &Schema) {
     if schema.keys.is_empty() && !schema.open {
         return println!("  its config has no keys");

@@ -1,14 +1,14 @@
-//! Answers, for a person: a table for a list, a sentence for a change.
+//! Prints answers for a person: a table for a list, a sentence for a change.
 //!
-//! Invariant: everything that this program says to a person goes through [`out`] or [`err`]. What a terminal is
-//! shown does nothing to it but add text; a file or a pipe gets the bytes as they are.
+//! Invariant: everything that this program says to a person goes through [`out`] or [`err`]. A terminal gets text only
+//! and no control characters; a file or a pipe gets the bytes as they are.
 
 use serde_json::Value;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, IsTerminal, Write};
 use vestibule_runtime::words;
 
-/// The exit code where nobody reads on: the one a shell shows for a program that a closed pipe ended.
+/// The exit code when standard output is closed: the one a shell shows for a program that a closed pipe ended.
 const UNREAD: i32 = 141;
 
 /// How wide a column gets, in characters.
@@ -34,7 +34,7 @@ macro_rules! println {
     ($($text:tt)*) => { print!("{}\n", format_args!($($text)*)) };
 }
 
-/// Writes to standard output. Where nobody reads on, as in `vestibule status | head -1`, the program ends
+/// Writes to standard output. When its reader has gone, as in `vestibule status | head -1`, the program ends
 /// without a word: the standard library's `println!` would panic. The signal that ends other programs then
 /// stays ignored: it would also end this one when a running runtime hangs up.
 pub fn out(text: Arguments<'_>) {
@@ -48,7 +48,7 @@ pub fn out(text: Arguments<'_>) {
     }
 }
 
-/// Writes to standard error. Where that is closed, too, the exit code says it.
+/// Writes to standard error. When that is closed, too, only the exit code tells.
 pub fn err(text: Arguments<'_>) {
     let _ = write(&mut std::io::stderr().lock(), text);
 }
@@ -60,7 +60,7 @@ fn write(to: &mut (impl Write + IsTerminal), text: Arguments<'_>) -> std::io::Re
     to.write_fmt(text)
 }
 
-/// Which fields of a list are shown, in which order.
+/// The fields of a list that are shown, in their order.
 fn columns(verb: &str) -> &'static [&'static str] {
     match verb {
         "agent.list" => &["name", "provider", "command", "env", "network", "folder", "id"],
@@ -236,7 +236,7 @@ fn backup(value: &Value) {
     if !left.is_empty() {
         println!("  not in it: {left}");
     }
-    println!("  what agents write (groups, out) is copied by you, at best while nothing runs");
+    println!("  copy the files that agents write (groups, out) yourself, at best while nothing runs");
     let missing = value["missing"].as_array().map_or(0, Vec::len);
     if missing > 0 {
         println!("  {missing} files of messages are on record and were missing already");
@@ -317,20 +317,7 @@ fn status(value: &Value) {
         println!("\nsessions whose folders fill up: at the limit they are quarantined");
         table(&["what", "id"], &filling);
     }
-    let unwired = rows("unwired");
-    if !unwired.is_empty() {
-        println!("\nchats that nobody is wired to");
-        for chat in unwired {
-            println!(
-                "  {} on {}: {} so far, the last by {}\n    {}",
-                word(&chat["chat"]),
-                word(&chat["channel"]),
-                chat["messages"],
-                word(&chat["last_sender"]),
-                words::line(chat["wire_with"].as_str().unwrap_or_default(), COMMAND_CHARS_MAX)
-            );
-        }
-    }
+    unwired(&rows("unwired"));
     let dropped = rows("dropped");
     if !dropped.is_empty() {
         println!("\nleft out");
@@ -341,7 +328,25 @@ fn status(value: &Value) {
     }
 }
 
-/// How many deliveries are how, and what shows more of those that do not go out by themselves at once.
+/// Shows the chats that wait for a wiring, each with the command that makes one.
+fn unwired(chats: &[Value]) {
+    if chats.is_empty() {
+        return;
+    }
+    println!("\nchats that no agent is wired to");
+    for chat in chats {
+        println!(
+            "  {} on {}: {} so far, the last by {}\n    {}",
+            word(&chat["chat"]),
+            word(&chat["channel"]),
+            chat["messages"],
+            word(&chat["last_sender"]),
+            words::line(chat["wire_with"].as_str().unwrap_or_default(), COMMAND_CHARS_MAX)
+        );
+    }
+}
+
+/// Counts the deliveries by state, and names the command that shows those that do not go out by themselves at once.
 fn on_their_way(status: &Value) -> String {
     let counts = status["deliveries"].as_object().filter(|counts| !counts.is_empty());
     let Some(counts) = counts else { return "none".to_owned() };
@@ -375,8 +380,8 @@ fn reasons_in_words(rows: Vec<Value>) -> Vec<Value> {
     rows.into_iter().map(in_words).collect()
 }
 
-/// Why a message was left out, for people: of a plugin's own code the words of its name. What is no code, as a module's
-/// reason, stays as it is.
+/// Why a message was left out, for people: a plugin's own code becomes words. A reason that is no code, as a module's,
+/// stays as it is.
 fn why_left_out(reason: &str) -> String {
     match reason {
         "no_agent_wired" => "no agent was wired to the chat".to_owned(),
@@ -417,7 +422,7 @@ fn rendered(columns: &[&str], rows: &[Value]) -> String {
     text
 }
 
-/// A value as a part of one line. The whole of it, as it is, comes with `--json`.
+/// A value as a part of one line, cut; `--json` prints it whole.
 fn word(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use vestibule_runtime::{Config, Error, Home, Running, Scope};
 
-/// How long the program that holds the home is waited for: a `vestibule chat` that was a little faster, or a runtime that stops.
+/// How long `up` waits for the program that holds the home: a `vestibule chat` that was a little faster, or a
+/// runtime that stops.
 const HOME_PATIENCE: Duration = Duration::from_secs(5);
 
 /// This very file, also after an upgrade has replaced it on disk.

@@ -1,4 +1,4 @@
-//! What the binary says for itself. This test also makes `cargo test` build the binary, which the
+//! The words of the binary about itself. This test also makes `cargo test` build the binary, which the
 //! flows in `tests/` run.
 
 use std::process::Command;

@@ -1,7 +1,7 @@
-//! Taking over a session folder that somebody else made: copy, recover, read, hand over.
+//! Taking over a session folder that another program made: copy, recover, read, hand over.
 //!
-//! The folder is only read; SQLite works on private copies, so that a journal in it, left or planted,
-//! does its work in a folder that is thrown away.
+//! The folder is only read. SQLite works on private copies, so that a journal in it, left or planted, does its work in
+//! a folder that is thrown away.
 
 use crate::confine;
 use crate::fault::{self, Fault};
@@ -19,7 +19,7 @@ use vestibule_session::{
     open_beneath,
 };
 
-/// Between two signs of life.
+/// The time between two signs of life.
 const PULSE: Duration = Duration::from_secs(1);
 /// The most bytes in one batch. As JSON they may become six times as many, and must fit a frame.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -30,7 +30,7 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> fault::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = openat(CWD, &spec.folder, flags, Mode::empty())?;
     let scratch = SessionDir::new(&spec.scratch);
-    // The door shuts before the first byte is read.
+    // Confined before the first byte is read.
     confine::adopter(&spec.folder, &spec.scratch)?;
 
     let mut pulsed = Instant::now();
@@ -63,7 +63,7 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> fault::Result<()> {
     let mut batch = Batch::new(|rows| FromForeign::Outbound { rows });
     left_out += reader
         .outbound(|row| {
-            // What was settled has no use for them.
+            // Files of a settled reply are of no use any more.
             let named = if row.settled.is_none() { names(&row.reply.content) } else { Vec::new() };
             if named.is_empty() {
                 return Ok(batch.add(runtime, row.reply.content.len(), row)?);
@@ -98,10 +98,10 @@ fn hand_over(runtime: &mut UnixStream, frame: &FromForeign) -> Result<()> {
     }
 }
 
-/// The files of a foreign folder, and how much of them may still be handed over.
+/// The files of a foreign folder, and how many of them may still be handed over.
 struct Files<'a> {
     folder: &'a OwnedFd,
-    /// The folder of replies' files, where it is one.
+    /// The folder of replies' files, if it is one.
     outbox: Option<OwnedFd>,
     row_bytes_max: u64,
     session_room: u64,
@@ -155,7 +155,7 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    /// What the session has room for.
+    /// Counts a file against what the folder and the session may hold.
     fn counted(&mut self, opened: Opened) -> Opened {
         let (file, size) = opened?;
         self.left = self
@@ -191,7 +191,7 @@ impl<T> Batch<T> {
         Ok(())
     }
 
-    /// A row with files goes by itself: what the runtime stores ahead of a batch stays bounded.
+    /// Hands a row with files over by itself: what the runtime stores ahead of a batch stays bounded.
     fn alone(&mut self, runtime: &mut UnixStream, row: T) -> Result<()> {
         self.rows.push(row);
         self.flush(runtime)

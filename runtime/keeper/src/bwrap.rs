@@ -1,4 +1,4 @@
-//! How `bwrap` is called.
+//! The arguments with which `bwrap` is called.
 
 use crate::confine::{DEVICES, SYSTEM};
 use crate::wire::{Bubblewrap, Grants, RunnerSpec, User, inside};
@@ -8,14 +8,14 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use vestibule_session::SessionDir;
 
-/// Where `bwrap` says which process is the first inside.
+/// The option of the descriptor on which `bwrap` says which process is the first inside.
 pub const INFO: &str = "--info-fd";
 
-/// What a folder in memory may hold, in bytes: 64 MiB, as in most containers.
+/// How much a folder in memory may hold, in bytes: 64 MiB, as in most containers.
 const IN_MEMORY_BYTES_MAX: &str = "67108864";
 
-/// The arguments, up to and with the program. `filters` are descriptors of seccomp filters, `info` one
-/// to write to. A source of a writable mount is a name that only the runtime can change.
+/// The arguments, up to and with the program. `filters` are descriptors of seccomp filters, `info` is one to write to.
+/// A source of a writable mount must be a name that only the runtime can change.
 pub fn args(
     spec: &RunnerSpec,
     bubblewrap: &Bubblewrap,
@@ -30,16 +30,16 @@ pub fn args(
     let ends = ["--die-with-parent", "--new-session", "--cap-drop", "ALL"];
     let user: &[&str] = match bubblewrap.user {
         None => &["--unshare-user"],
-        // Root needs no user namespace, and inside one of its own it could become nobody else.
+        // Root needs no user namespace, and inside one of its own it could become no other user.
         Some(_) => &["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"],
     };
     own.iter().chain(&ends).chain(user).for_each(|word| add(&[word.as_ref()]));
-    // bubblewrap covers what it believes to be writable there, and as root believes too little.
+    // bubblewrap covers what it believes to be writable there, and when it runs as root it covers too little.
     add(&["--proc".as_ref(), "/proc".as_ref(), "--remount-ro".as_ref(), "/proc".as_ref()]);
     if !grants.network {
         add(&["--unshare-net".as_ref()]);
     }
-    // What `bwrap` makes by itself above a mount is for its own user only, who need not be the runner.
+    // The folders that `bwrap` makes by itself above a mount are for its own user only, which need not be the runner's.
     for folder in above(SYSTEM.iter().chain(&DEVICES).map(Path::new)) {
         add(&["--dir".as_ref(), folder.as_ref()]);
     }
@@ -55,7 +55,7 @@ pub fn args(
     }
     let temporary = SessionDir::new(inside::WORKSPACE).temporary();
     match tmp(&grants.read) {
-        // Inside, so that it leads nowhere else whatever the agent makes of it.
+        // A link inside, so that it leads nowhere else whatever the agent makes of the folder.
         Tmp::Temporary => add(&["--symlink".as_ref(), temporary.as_ref(), "/tmp".as_ref()]),
         Tmp::OfItsOwn if bubblewrap.sized => add(&in_memory("/tmp")),
         Tmp::OfItsOwn | Tmp::Granted => {}
@@ -75,7 +75,7 @@ pub fn args(
     add(&["--ro-bind".as_ref(), session.root().as_ref(), inside::WORKSPACE.as_ref()]);
     add(&["--bind".as_ref(), session.out().as_ref(), out.as_ref()]);
     add(&["--bind".as_ref(), spec.agent_folder.as_ref(), inside::AGENT.as_ref()]);
-    // The agent's folder may be entered by the runner only.
+    // Only the runner may enter the agent's folder.
     let at = if bubblewrap.user.is_some() { inside::WORKSPACE } else { inside::AGENT };
     add(&["--remount-ro".as_ref(), "/".as_ref(), "--chdir".as_ref(), at.as_ref()]);
     for filter in filters {
@@ -85,26 +85,25 @@ pub fn args(
     args
 }
 
-/// The arguments of the first program inside, which becomes a user and then the runner; `environment` is a
-/// descriptor of the runner's.
+/// The arguments of the first program inside, which becomes a user and then the runner; `environment` is a descriptor
+/// from which the runner's environment is read.
 pub fn becoming(user: User, environment: RawFd) -> [String; 6] {
     let [uid, gid, environment] = [user.uid.to_string(), user.gid.to_string(), environment.to_string()];
     ["keeper".to_owned(), crate::AS.to_owned(), uid, gid, environment, inside::PROGRAM.to_owned()]
 }
 
-/// The folders above these.
 fn above<'a>(paths: impl Iterator<Item = &'a Path>) -> BTreeSet<&'a Path> {
     paths.filter_map(Path::parent).filter(|folder| *folder != Path::new("/")).collect()
 }
 
-/// What `/tmp` is.
+/// What `/tmp` is inside.
 #[derive(Debug, PartialEq, Eq)]
 enum Tmp {
     /// The folder for temporary files in `out/`.
     Temporary,
-    /// A small one of its own: what is granted below it needs a place that no agent has made.
+    /// A small folder of its own: a grant below it needs a place that no agent has made.
     OfItsOwn,
-    /// What the grants say.
+    /// A folder that the grants name.
     Granted,
 }
 
@@ -123,12 +122,12 @@ fn in_memory(at: &str) -> [&OsStr; 6] {
     ["--perms", "1777", "--size", IN_MEMORY_BYTES_MAX, "--tmpfs", at].map(OsStr::new)
 }
 
-/// Files of `/proc` that nothing inside may open for writing: the machine's, which only root may write
-/// outside, and one of the process's own, which tells also an ordinary user whether all is read-only.
+/// Files of `/proc` that nothing inside may open for writing: the machine's, which only root may write outside, and one
+/// of the process's own, which shows an ordinary user, too, whether all is read-only.
 const PROC_FILES: [&str; 5] =
     ["sys/kernel/core_pattern", "sys/kernel/hostname", "sysrq-trigger", "mtrr", "self/comm"];
 
-/// Inside a sandbox that is being tried: whether it confines.
+/// Run inside a sandbox that is being tried: fails if it does not confine.
 pub fn probe_inside() -> std::io::Result<()> {
     let workspace = SessionDir::new(inside::WORKSPACE);
     let fault = |what: &str| Err(std::io::Error::other(format!("bubblewrap is there, and {what}")));
@@ -154,7 +153,7 @@ pub fn probe_inside() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Opening alone writes nothing.
+/// Whether a file can be opened for writing. The opening alone writes nothing.
 fn opens_for_writing(file: &str) -> bool {
     std::fs::File::options().write(true).open(Path::new("/proc").join(file)).is_ok()
 }

@@ -1,4 +1,4 @@
-//! The reader's watch: it wakes when the runner may have committed.
+//! The reader's watch: it wakes the reader when the runner may have committed.
 
 use inotify::{Inotify, WatchMask};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use vestibule_session::SessionDir;
 
-/// A mount that does not notify is looked at this often.
+/// On a mount that does not notify, the file is looked at this often.
 const SAFETY_NET: Duration = Duration::from_secs(1);
 /// Without a watch the file is looked at this often. A look takes a fraction of a millisecond.
 const LOOKS: Duration = Duration::from_millis(100);
@@ -17,8 +17,8 @@ const LOOKS: Duration = Duration::from_millis(100);
 pub struct CommitWatch(Option<Inotify>);
 
 impl CommitWatch {
-    /// Watches `out/`. Where the kernel gives no watch, it never wakes, and that stays so for the life
-    /// of this reader: behind its shut door it could not make another.
+    /// Watches `out/`. Where the kernel gives no watch, this one never wakes, for as long as this reader lives: a
+    /// confined reader could not make another.
     pub fn open(out: &Path) -> CommitWatch {
         let watch = || -> Result<Inotify> {
             let inotify = Inotify::init()?;
@@ -28,18 +28,18 @@ impl CommitWatch {
         CommitWatch(watch().ok())
     }
 
-    /// How long to wait for it at most, before the file is looked at all the same.
+    /// How long to wait for the watch before the file is looked at all the same.
     pub fn patience(&self) -> Duration {
         if self.0.is_some() { SAFETY_NET } else { LOOKS }
     }
 
-    /// What is readable when it wakes.
+    /// The descriptor that is readable when the watch wakes; `None` without a watch.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.0.as_ref().map(AsFd::as_fd)
     }
 
-    /// Empties it: whether any of it may be a commit of the runner. SQLite commits by removing the journal;
-    /// a runner that commits in another way is noticed by the safety net.
+    /// Empties the watch; whether any event may be a commit of the runner. SQLite commits by removing the journal; the
+    /// safety net notices a runner that commits in another way.
     pub fn commits_seen(&mut self) -> Result<bool> {
         let Some(inotify) = &mut self.0 else { return Ok(false) };
         let mut buffer = [0; 4096];
@@ -48,7 +48,7 @@ impl CommitWatch {
             match inotify.read_events(&mut buffer) {
                 Ok(events) => {
                     for event in events {
-                        // Without a name the queue overflowed: look, to be sure.
+                        // An event without a name: the queue overflowed, so look to be sure.
                         seen |= event.name.is_none_or(|name| name == SessionDir::outbound_journal_name());
                     }
                 }

@@ -1,17 +1,17 @@
-//! Why a keeper cannot go on, and whose doing that is.
+//! Why a keeper cannot go on, and who is to blame.
 
 use std::io;
 
 /// Why a keeper cannot go on.
 #[derive(Debug)]
 pub enum Fault {
-    /// The agent's files are such that they cannot be read: the agent's doing.
+    /// The agent's files cannot be read, and the agent is to blame.
     Corrupt(String),
-    /// Anything else: the machine's, the runtime's, the warden's.
+    /// Any other reason: the machine, the runtime or the warden is to blame.
     Failed(io::Error),
 }
 
-/// What most of a keeper returns.
+/// The result of most of a keeper's functions.
 pub type Result<T> = std::result::Result<T, Fault>;
 
 impl From<io::Error> for Fault {
@@ -35,7 +35,7 @@ impl From<Fault> for io::Error {
     }
 }
 
-/// What went wrong while the agent's file was read is the agent's doing.
+/// Blames the agent for an error that came while the agent's file was read.
 pub fn corrupt(error: impl std::fmt::Display) -> Fault {
     Fault::Corrupt(error.to_string())
 }

@@ -1,5 +1,5 @@
-//! A file on its way to the runtime: opened beneath a handle, and sent in parts. Every name, link and
-//! size is the agent's.
+//! A file on its way to the runtime: opened beneath a handle, and sent in parts. The agent chose every name, link and
+//! size.
 
 use crate::wire::{self, FileFrame, PART_BYTES_MAX};
 use rustix::fd::AsFd;
@@ -10,10 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use vestibule_session::open_regular;
 
-/// Whose file it is.
+/// The row to which a file belongs, and the file's place in it.
 #[derive(Clone, Copy)]
 pub struct Of<'a> {
-    /// The row.
+    /// The row's id.
     pub message_id: &'a str,
     /// The file's place among those of the row.
     pub position: usize,
@@ -21,10 +21,10 @@ pub struct Of<'a> {
     pub name: &'a str,
 }
 
-/// A file that may be read, and its size; else why not.
+/// A file that may be read, and its size; else why it may not.
 pub type Opened = std::result::Result<(File, u64), String>;
 
-/// Opens a file of a row whose files may still hold `room` bytes, and takes its size off.
+/// Opens a file of a row whose files may still hold `room` bytes, and takes its size off that.
 pub fn open(above: impl AsFd, path: &Path, room: &mut u64) -> Opened {
     let found = open_regular(above, path).map_err(|fault| format!("it {fault}"))?;
     let (file, stat) = found.ok_or("it is not there")?;
@@ -52,7 +52,7 @@ pub fn hand_over<F: Serialize>(
     wire::send(runtime, &frame(left_out))
 }
 
-/// Sends a file in parts. The inner error is the agent's doing.
+/// Sends a file in parts. The inner error is the agent's fault.
 fn send<F: Serialize>(
     runtime: &mut UnixStream,
     of: Of<'_>,

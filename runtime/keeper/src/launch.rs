@@ -1,4 +1,4 @@
-//! Starting a runner and the reader beside it, and ending a runner with everything it started.
+//! Starts a runner and the reader beside it, and ends a runner with everything it started.
 
 use crate::confine::{self, RunnerCalls};
 use crate::survivors::Mark;
@@ -16,19 +16,19 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use vestibule_session::SessionDir;
 
-/// How long the end of everything is waited for, in rounds of a millisecond.
+/// For how many rounds of a millisecond the end of all processes is waited for.
 const END_ROUNDS: u32 = 2000;
 
 /// A runner that was started.
 pub struct Started {
     /// The runner, or the `bwrap` around it.
     pub child: Child,
-    /// Where `bwrap` says which process is the first inside.
+    /// The pipe on which `bwrap` says which process is the first inside.
     pub info: Option<PipeReader>,
 }
 
-/// Starts the runner in a session of its own, with less weight than the runtime, and with nothing but the environment it is given.
-/// Its descendants become this process's children when their parents end, so none gets away.
+/// Starts the runner in a session of its own, with less weight than the runtime, and with only the environment it is
+/// given. Its descendants become this process's children when their parents end, so none gets away.
 pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio) -> Result<Started> {
     rustix::process::set_child_subreaper(Some(Pid::INIT))?;
     let mut passed_on: Vec<OwnedFd> = Vec::new();
@@ -59,7 +59,7 @@ pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio)
             command
         }
     };
-    // The environment is not in the arguments of `bwrap`, which others can read. What runs as root, even
+    // The environment is not in the arguments of `bwrap`, which other users can read. A process that runs as root, even
     // for a moment, gets none of it.
     let becomes_another =
         matches!(&spec.sandbox, Sandbox::Bwrap { bubblewrap, .. } if bubblewrap.user.is_some());
@@ -90,7 +90,7 @@ pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio)
     Ok(Started { child: command.spawn()?, info })
 }
 
-/// Bytes as a file that can be read once and changed never.
+/// Makes a file of these bytes that can be read once and never changed.
 fn sealed(bytes: &[u8]) -> Result<OwnedFd> {
     let fd = memfd_create("sealed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(fd);
@@ -100,7 +100,7 @@ fn sealed(bytes: &[u8]) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Whether `bwrap` confines a runner here: a whole one is started in a folder of its own.
+/// Whether `bwrap` confines a runner here: a whole sandbox is started in a folder of its own.
 pub fn probe_bwrap(bubblewrap: &str, program: &Path, folder: &Path) -> Result<()> {
     let bubblewrap: crate::wire::Bubblewrap = serde_json::from_str(bubblewrap)?;
     let session = SessionDir::new(folder.join("session"));
@@ -135,20 +135,19 @@ pub fn probe_bwrap(bubblewrap: &str, program: &Path, folder: &Path) -> Result<()
     Err(std::io::Error::other(if said.is_empty() { in_words(output.status) } else { said.to_owned() }))
 }
 
-/// `fcntl` command that chooses the signal of a descriptor: the same number on every architecture.
+/// The `fcntl` command that chooses the signal of a descriptor: the same number on every architecture.
 const F_SETSIG: i32 = 10;
 
-/// Which process this is after [`split`].
+/// Which of the two processes this one is after [`split`].
 pub enum Side {
     /// The child.
     Reader,
-    /// The parent, with its child, and what the child lives by: when this is closed, the kernel ends it.
+    /// The parent, with its child, and the pipe by which the child lives: when it is closed, the kernel ends the child.
     Warden(Pid, PipeWriter),
 }
 
-/// Makes a second process of this one. The child ends when the parent does, also when it is stopped or
-/// hangs. A signal on the parent's death would not do: a parent that may signal its runner only cannot
-/// send that either.
+/// Makes a second process of this one. The child ends when the parent does, also when the child is stopped or hangs. A
+/// signal on the parent's death would not do: a parent that may signal only its runner cannot send that either.
 pub fn split() -> Result<Side> {
     let parent = rustix::process::getpid();
     let (life, held) = std::io::pipe()?;
@@ -178,23 +177,23 @@ pub fn split() -> Result<Side> {
     Ok(Side::Reader)
 }
 
-/// The kernel's list of our children.
+/// The kernel's list of this process's children.
 pub struct Children {
     list: File,
-    /// Not a part of the run.
+    /// The reader, which is no part of the run.
     reader: Pid,
-    /// The kernel lets this process signal its descendants and nobody else.
+    /// Whether the kernel lets this process signal only its descendants.
     scoped: bool,
 }
 
 impl Children {
-    /// Of this process, but for the reader. `scoped`: what [`confine::signals`] answered.
+    /// The children of this process, except the reader. `scoped` is what [`confine::signals`] returned.
     pub fn open(reader: Pid, scoped: bool) -> Result<Children> {
         let list = File::open(format!("/proc/self/task/{}/children", std::process::id()))?;
         Ok(Children { list, reader, scoped })
     }
 
-    /// Those that are there now.
+    /// The children that are there now.
     pub fn pids(&self) -> Vec<Pid> {
         let mut text = vec![0; 256 * 1024];
         let length = self.list.read_at(&mut text, 0).unwrap_or(0);
@@ -203,15 +202,15 @@ impl Children {
         pids
     }
 
-    /// Forgets those that have ended, but for one.
+    /// Reaps the children that have ended, except one.
     pub fn reap(&self, but: Option<Pid>) {
         for pid in self.pids().into_iter().filter(|pid| Some(*pid) != but) {
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
 
-    /// Ends them and all their descendants. A killed parent hands its children to us, so this goes on
-    /// until there are none, or for a bounded time.
+    /// Ends the children and all their descendants. The children of a killed parent become this process's, so this goes
+    /// on until there are none, or for a bounded time.
     pub fn end(&self) {
         for round in 0..END_ROUNDS {
             if self.pids().is_empty() {
@@ -225,7 +224,7 @@ impl Children {
         }
     }
 
-    /// Signals them and, where that is safe, all their descendants at once: who forks faster than a
+    /// Signals the children and, where that is safe, all their descendants at once: a program that forks faster than a
     /// list can be read does not outrun this.
     pub fn kill(&self) {
         if self.reaches_only_its_own() {
@@ -237,8 +236,8 @@ impl Children {
         }
     }
 
-    /// Proof, before everybody within reach is signalled, that the scope holds: our own parent, a
-    /// process of our own user, is out of reach.
+    /// Proves, before every process within reach is signalled, that the scope holds: this process's own parent, a
+    /// process of the same user, must be out of reach.
     fn reaches_only_its_own(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         let Some(parent) = rustix::process::getppid().filter(|_| self.scoped) else { return false };
@@ -256,7 +255,7 @@ pub fn ask_to_end(runner: Pid) {
     }
 }
 
-/// How a process ended, in words.
+/// How a process ended, as a sentence.
 pub fn in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("it ended with status {code}"),
@@ -265,7 +264,7 @@ pub fn in_words(status: ExitStatus) -> String {
     }
 }
 
-/// The first process inside a `bwrap`, from what that says; it may not have said all yet.
+/// The first process inside a `bwrap`, from its output; `None` while that is incomplete.
 pub fn first_inside(info: &[u8]) -> Option<Pid> {
     let said: serde_json::Value = serde_json::from_slice(info).ok()?;
     Pid::from_raw(i32::try_from(said["child-pid"].as_i64()?).ok()?)
@@ -277,7 +276,7 @@ pub fn pid_of(child: &Child) -> Result<Pid> {
     pid.ok_or_else(|| std::io::Error::other("the runner ended at once"))
 }
 
-/// Waits a little for the reader, whose warden ends: nobody else would.
+/// Waits a little for the reader, when its warden ends: no other process would.
 pub fn see_off(reader: Pid) {
     for _ in 0..1000 {
         match rustix::process::waitpid(Some(reader), rustix::process::WaitOptions::NOHANG) {

@@ -1,12 +1,12 @@
 //! The keeper: the one process that touches what an agent can write.
 //!
-//! Beside each running runner stands one keeper, which is two processes. The **warden** starts the
-//! runner, watches what it uses, ends it, and reads no byte of the agent's. The **reader** shuts the door
-//! behind itself, reads `outbound.db`, and hands what it reads to the runtime as frames over a socket.
-//! Whatever a hostile file does to whoever reads it happens to the reader, and to no other: it can
-//! neither signal nor delay its warden. The runtime checks each frame as it would a stranger's.
+//! Beside each running runner stands one keeper, which is two processes. The **warden** starts the runner, watches what
+//! it uses, ends it, and reads no byte of the agent's. The **reader** confines itself, reads `outbound.db`, and hands
+//! what it reads to the runtime as frames over a socket. Whatever a hostile file does, it does to the reader and to no
+//! other process: the reader can neither signal nor delay its warden. The runtime checks each frame as it would a
+//! stranger's.
 //!
-//! [`wire`] is what both sides say; [`main`] is the process.
+//! [`wire`] has the frames of both sides; [`main`] is the process.
 
 mod adopt;
 mod bwrap;
@@ -42,12 +42,12 @@ const AS: &str = "--as";
 
 /// How long a keeper waits for the one before it to let go of the session.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a keeper that does something long says that it lives.
+/// How often a keeper that is busy with a long step says that it lives.
 const PULSE: Duration = Duration::from_secs(1);
 
-/// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep.
-/// With `--probe` it only says how well this kernel confines a runner (a [`confine::Confinement`]), with
-/// `--probe-bwrap JSON PROGRAM FOLDER` whether that [`wire::Bubblewrap`] does, tried in that folder.
+/// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep. With `--probe` it
+/// only says how well this kernel confines a runner (a [`confine::Confinement`]), with `--probe-bwrap JSON PROGRAM
+/// FOLDER` whether that [`wire::Bubblewrap`] does, tried in that folder.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let words: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
@@ -88,21 +88,21 @@ fn run() -> std::io::Result<()> {
         hand_over(&mut runtime, &dir, runner)
             .or_else(|error| watch::say(&mut runtime, Fault::Failed(error)))?;
     } else {
-        // It reads what an earlier run left: first, that run must be over.
+        // The reader reads what an earlier run left: first, that run must be over.
         mark.end_all().or_else(|error| watch::say(&mut runtime, Fault::Failed(error)))?;
     }
     let (stderr, stderr_of_runner) = std::io::pipe()?;
     let (link, link_of_reader) = UnixStream::pair()?;
     match launch::split()? {
         launch::Side::Reader => {
-            // Through this descriptor a reader that was taken over could let go of the lock.
+            // Through this descriptor a reader that an agent took over could let go of the lock.
             drop((link, stderr_of_runner, lock));
             let outcome = watch::serve(
                 watch::Ends { runtime: &mut runtime, link: link_of_reader, stderr },
                 &dir,
                 &spec,
             );
-            // The parent's tasks are not this process's.
+            // What follows here is the parent's work, not this process's.
             std::process::exit(i32::from(outcome.is_err()));
         }
         launch::Side::Warden(reader, life) => {
@@ -116,7 +116,7 @@ fn run() -> std::io::Result<()> {
     }
 }
 
-/// Gives the runner what it may write, and says meanwhile that the keeper lives.
+/// Gives the runner the files that it may write, and says meanwhile that the keeper lives.
 fn hand_over(runtime: &mut UnixStream, dir: &SessionDir, runner: &wire::RunnerSpec) -> std::io::Result<()> {
     let mut pulsed = Instant::now();
     let pulse = || {
@@ -131,7 +131,7 @@ fn hand_over(runtime: &mut UnixStream, dir: &SessionDir, runner: &wire::RunnerSp
     })
 }
 
-/// Reads a foreign folder out and goes.
+/// Reads a foreign folder, hands over what it holds, and goes.
 fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()> {
     confine::signals(true);
     let outcome = adopt::serve(runtime, spec);
@@ -140,13 +140,13 @@ fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()
         Err(Fault::Corrupt(reason)) => FromForeign::Corrupt { reason: words::reason(reason) },
         Err(Fault::Failed(error)) => FromForeign::Failed { reason: words::reason(error) },
     };
-    // The runtime may be gone already; then nobody needs to know.
+    // The runtime may be gone already; then it does not need to know.
     let _ = wire::send(runtime, &frame);
     Ok(outcome?)
 }
 
-/// One keeper a session: held until this process has ended. Its run has no descriptor of it, through which it could
-/// be let go: what outlives a killed keeper is found by its [`Mark`].
+/// The lock of the one keeper of a session: held until this process has ended. The run has no descriptor of it, through
+/// which the lock could be let go: what outlives a killed keeper is found by its [`Mark`].
 fn lock(dir: &SessionDir) -> std::io::Result<OwnedFd> {
     use rustix::fs::{CWD, Mode, OFlags, openat};
     let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -4,14 +4,14 @@ use rustix::process::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader};
 
-/// The most watches (of epoll and inotify) and locks of a run together. One takes some hundred bytes of the
-/// kernel's memory, which is nobody's.
+/// The most watches (of epoll and inotify) and locks of a run together. One takes some hundred bytes of the kernel's
+/// memory, which counts for no process.
 pub const OBJECTS_MAX: u64 = 64 * 1024;
 
-/// How each is told in `/proc/PID/fdinfo`, one a line (proc(5)).
+/// The line that stands for each kind in `/proc/PID/fdinfo` (proc(5)).
 const MARKS: [&[u8]; 3] = [b"tfd:", b"inotify ", b"lock:"];
 
-/// Counts those of these processes, until there are more than [`OBJECTS_MAX`].
+/// Counts the watches and locks of these processes, until there are more than [`OBJECTS_MAX`].
 pub fn count(pids: &[Pid]) -> u64 {
     let mut objects = 0;
     for pid in pids {
@@ -28,7 +28,7 @@ pub fn count(pids: &[Pid]) -> u64 {
 
 fn lines(mut info: impl BufRead) -> u64 {
     let (mut objects, mut line) = (0, Vec::new());
-    // One that ends meanwhile is an error, and nothing more to count.
+    // A process that ends meanwhile is an error, and has nothing more to count.
     while objects <= OBJECTS_MAX && info.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
         objects += u64::from(MARKS.iter().any(|mark| line.starts_with(mark)));
         line.clear();

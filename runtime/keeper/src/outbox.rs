@@ -1,5 +1,5 @@
-//! The files of replies: read beneath a handle of `out/`, handed over as bytes, cleared away. Every
-//! name, link and size in there is the agent's.
+//! The files of replies: read beneath a handle of `out/`, handed over as bytes, cleared away. The agent chose every
+//! name, link and size in there.
 
 use crate::files::{self, Of, Opened};
 use crate::wire::FromKeeper;
@@ -13,21 +13,21 @@ use vestibule_session::{ATTACHMENTS_MAX, FIELD_BYTES_MAX, MessageOut, SessionDir
 /// How many entries of a reply's folder are cleared away.
 const ENTRIES_MAX: usize = 4 * ATTACHMENTS_MAX;
 
-/// The agent's folder, and what may be read of it.
+/// The agent's folder, and how many bytes of files may be read from it.
 pub struct Outbox {
     out: OwnedFd,
     files_bytes_max: u64,
 }
 
 impl Outbox {
-    /// Opens `out/`.
+    /// Opens the folder `out/` of a session.
     pub fn open(dir: &SessionDir, files_bytes_max: u64) -> Result<Outbox> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Outbox { out: openat(CWD, dir.out(), flags, Mode::empty())?, files_bytes_max })
     }
 
-    /// Hands over the files of a reply. What is wrong with one is told, and the reply goes on
-    /// without it.
+    /// Hands over the files of a reply. A file that cannot be handed over is reported, and the reply goes on without
+    /// it.
     pub fn hand_over(&self, runtime: &mut UnixStream, reply: &MessageOut) -> Result<()> {
         let mut room = self.files_bytes_max;
         for (position, name) in names(&reply.content).iter().enumerate() {
@@ -45,8 +45,8 @@ impl Outbox {
         files::open(&self.out, &SessionDir::outbox_in_out(of.message_id).join(of.name), room)
     }
 
-    /// Removes the files of a reply that the runtime has. What cannot be removed stays: it is the
-    /// agent's own space.
+    /// Removes the files of a reply that the runtime has. A file that cannot be removed stays: the space is the agent's
+    /// own.
     pub fn clear(&self, message_id: &str) {
         if !name::is_safe_segment(message_id) {
             return;
@@ -64,8 +64,7 @@ impl Outbox {
     }
 }
 
-/// The names in a reply's `files`. More than a message may have, and those no file can have, are left
-/// out.
+/// The names in a reply's `files`. Names above the limit of a message, and names that no file can have, are left out.
 pub fn names(content: &str) -> Vec<String> {
     if !content.contains("\"files\"") {
         return Vec::new();

@@ -1,6 +1,6 @@
-//! What outlived a keeper that was killed. Every process of a run bears a mark of its session, which it inherits and
-//! cannot change: the hard limit of a resource that the kernel has not counted since Linux 2.4. A process may lower
-//! such a limit, so the filter of system calls refuses that.
+//! The processes that outlived a keeper that was killed. Every process of a run bears a mark of its session, which it
+//! inherits and cannot change: the hard limit of a resource that the kernel has not counted since Linux 2.4. A process
+//! may lower such a limit, so the filter of system calls refuses that.
 
 use rustix::fd::AsFd;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, setrlimit};
@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Error, Result};
 use std::time::Duration;
 
-/// How often the processes are looked at until none is left, and how long between.
+/// How often the processes are looked at until none is left.
 const ROUNDS: u32 = 2000;
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -17,15 +17,15 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub struct Mark(u64);
 
 impl Mark {
-    /// Of the session with this lock: no two files of a machine have the same numbers.
+    /// The mark of the session with this lock: no two files of a machine have the same numbers.
     pub fn of(lock: impl AsFd) -> Result<Mark> {
         let lock = rustix::fs::fstat(lock)?;
-        // FNV-1a: the next version of this program must find the same.
+        // FNV-1a: the next version of this program must compute the same mark.
         let bytes = [lock.st_dev.to_le_bytes(), lock.st_ino.to_le_bytes()].concat();
         let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        // Never the limit that every other process has: none.
+        // Never "unlimited", the limit that every other process has.
         Ok(Mark(hash >> 1))
     }
 
@@ -37,7 +37,7 @@ impl Mark {
         })
     }
 
-    /// Ends every process that bears it, and returns when none is left.
+    /// Ends every process that bears the mark, and returns when none is left.
     ///
     /// # Errors
     /// The list of processes cannot be read, or one does not end.
@@ -48,16 +48,16 @@ impl Mark {
             }
             std::thread::sleep(PAUSE);
         }
-        Err(Error::other("what an earlier run of this session left does not end"))
+        Err(Error::other("a process that an earlier run of this session left does not end"))
     }
 
-    /// Signals all there are; whether there were any.
+    /// Signals every process that bears the mark; returns whether there were any.
     fn kill_all(self) -> Result<bool> {
         let mut any = false;
         for entry in fs::read_dir("/proc")?.flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
             let Some(pid) = pid.filter(|pid| self.is_on(*pid)) else { continue };
-            // Looked at again by a handle: the number may be another process's by now.
+            // The process is looked at again by a handle: the number may be another process's by now.
             let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
             if self.is_on(pid) {
                 any |= pidfd_send_signal(process, Signal::KILL).is_ok();
@@ -72,7 +72,8 @@ impl Mark {
     }
 }
 
-/// The mark in the kernel's table of a process's limits. One that has ended and waits for its parent has no table.
+/// The mark in the kernel's table of a process's limits. A process that has ended and waits for its parent has no
+/// table.
 fn mark_in(limits: &str) -> Option<Mark> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
     let [_, hard, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };

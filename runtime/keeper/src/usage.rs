@@ -1,4 +1,4 @@
-//! What a run uses, by the kernel's own figures: of its processes nothing but numbers is read.
+//! How much a run uses, by the kernel's own figures: only numbers are read about its processes.
 
 use crate::objects::OBJECTS_MAX;
 use crate::wire::Limits;
@@ -13,29 +13,29 @@ use std::path::PathBuf;
 /// The most open files of a run together.
 const OPEN_FILES_MAX: u64 = 16 * 1024;
 
-/// So many looks in a row that find a process hiding what it has open are no accident. One may be: a program
+/// When this many looks in a row find a process that hides what it has open, it is no accident. One look may: a program
 /// that may be executed and not read, as `sudo` is on some systems, hides it until it ends.
 const HIDDEN_MAX: u32 = 2;
 
-/// What the processes of a run use together.
+/// How much the processes of a run use together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Processes, each thread counted as one.
     pub processes: u64,
-    /// Memory that is not a copy of a file, with the tables of its pages, in bytes; what several share may be
-    /// counted several times.
+    /// Memory that is not a copy of a file, with the tables of its pages, in bytes; memory that several processes share
+    /// may be counted several times.
     pub memory_bytes: u64,
     /// Open files.
     pub open_files: u64,
-    /// Open files without a name, and not in memory, in bytes.
+    /// Bytes in open files that have no name and are not in memory.
     pub unnamed_bytes: u64,
-    /// Watches and locks, as of the last time they were counted.
+    /// Watches and locks, as they were last counted.
     pub objects: u64,
-    /// How often in a row a process was there that let nobody see what it has open.
+    /// How often in a row a process was there that hid what it has open.
     pub hidden: u32,
 }
 
-/// Why a run must end, if it must. Pure.
+/// Why a run must end; `None` when it need not. Pure.
 pub fn verdict(usage: &Usage, limits: &Limits) -> Option<String> {
     let mib = |bytes: u64| bytes / (1024 * 1024);
     if usage.processes > limits.processes {
@@ -69,17 +69,17 @@ pub fn verdict(usage: &Usage, limits: &Limits) -> Option<String> {
 
 /// The processes of a run.
 pub struct Run {
-    /// Those that were found before there were too many. One whose first thread has ended is there by another:
-    /// the kernel shows nothing of it by its own number.
+    /// The processes that were found before there were too many. A process whose first thread has ended stands here by
+    /// another thread: the kernel shows nothing of it by its own number.
     pub pids: Vec<Pid>,
-    /// Of those the ones that are there by another thread.
+    /// Those of them that stand here by another thread.
     headless: Vec<Pid>,
-    /// How many there are, each thread counted as one.
+    /// How many processes there are, each thread counted as one.
     pub tasks: u64,
 }
 
-/// Finds all descendants of `roots`, themselves included. Stops where there are more than `most`: the
-/// cost has a bound.
+/// Finds all descendants of `roots`, themselves included. Stops where there are more than `most`, so that the cost is
+/// bounded.
 pub fn find(roots: Vec<Pid>, most: u64) -> Run {
     let (mut todo, mut seen) = (roots, HashSet::new());
     let mut run = Run { pids: vec![], headless: vec![], tasks: 0 };
@@ -104,8 +104,7 @@ pub fn find(roots: Vec<Pid>, most: u64) -> Run {
     run
 }
 
-/// Measures a run. Stops counting where a limit is passed: the cost has a bound. `disk` is the device of
-/// `out/`.
+/// Measures a run. Stops counting where a limit is passed, so that the cost is bounded. `disk` is the device of `out/`.
 pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
     let mut usage = Usage { processes: run.tasks, ..Usage::default() };
     if usage.processes > limits.processes {
@@ -119,11 +118,12 @@ pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
         shared += kib(&status, "RssShmem:");
         tables += kib(&status, "VmPTE:");
     }
-    // Threads that end faster than they are looked at hide as well as anything does.
+    // Threads that end faster than they are looked at count as hiding.
     usage.hidden |= u32::from(run.headless.iter().any(|thread| !lives(*thread)));
     usage.memory_bytes = own + unnamed_memory.max(shared) + tables;
     if usage.memory_bytes > limits.memory_bytes {
-        // After a fork both have the same pages: only now, because it is slow, each page once.
+        // After a fork both processes have the same pages. The exact count, each page once, is slow, so it is made only
+        // now.
         let exact = pids.iter().map(|pid| {
             let text = fs::read(of(*pid, "smaps_rollup")).unwrap_or_default();
             (kib(&text, "Pss_Anon:") + kib(&text, "SwapPss:"), kib(&text, "Pss_Shmem:"))
@@ -136,8 +136,8 @@ pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
     usage
 }
 
-/// Files that nobody can see any more but who has them open: those in memory, as the sum; those on
-/// the disk, in `usage`.
+/// Files that only the processes that have them open can see: returns the bytes of those in memory, and adds those on
+/// the disk to `usage`.
 fn unnamed(pids: &[Pid], disk: u64, usage: &mut Usage) -> u64 {
     let (mut known, mut in_memory) = (HashSet::new(), 0);
     for pid in pids {
@@ -181,7 +181,7 @@ fn numbers(folder: &std::path::Path) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The process ids in a list of them.
+/// The process ids in a list that the kernel gives.
 pub fn pids(text: &[u8]) -> Vec<Pid> {
     let words = text.split(|byte| byte.is_ascii_whitespace());
     words.filter_map(|word| Pid::from_raw(std::str::from_utf8(word).ok()?.parse().ok()?)).collect()

@@ -1,6 +1,6 @@
-//! The runners of a runtime of root are another user: outside, where the kernel asks who may change a
-//! device's mode, and inside, where programs refuse to work as root. What an agent may write is that user's,
-//! and so is the reader, who writes there, too, when it rolls a journal back.
+//! Under a runtime that root started, the runners are another user: outside, where the kernel asks who may change a
+//! device's mode, and inside, where programs refuse to work as root. That user owns what an agent may write, and is
+//! also the reader's, which writes there, too, when it rolls a journal back.
 
 use crate::wire::{RunnerSpec, Sandbox, User, inside};
 use rustix::fd::OwnedFd;
@@ -22,17 +22,17 @@ use vestibule_session::{SessionDir, open_beneath};
 /// How deep folders are entered.
 const DEPTH_MAX: usize = 256;
 
-/// The user that owns a folder, if this process is root's and that is another one.
+/// The user that owns a folder, if this process is root's and the owner is another user.
 pub fn owner(folder: &Path) -> Result<Option<User>> {
     let found = std::fs::symlink_metadata(folder)?;
     let other = rustix::process::geteuid().is_root() && found.uid() != 0;
     Ok(other.then(|| User { uid: found.uid(), gid: found.gid() }))
 }
 
-/// Before a run, while nothing of the session runs: what the agent may write becomes its runner's. In a
-/// runtime of root that is the user of its sandbox, or root again where the sandbox gives none.
+/// Before a run, while nothing of the session runs: gives what the agent may write to its runner. Under a runtime that
+/// root started that is the user of its sandbox, or root again where the sandbox gives none.
 ///
-/// `out/` is looked through each time, the agent's own folder when it is not its runner's yet.
+/// `out/` is looked through each time, the agent's own folder only while it is not yet its runner's.
 pub fn hand_over(dir: &SessionDir, runner: &RunnerSpec, pulse: impl FnMut() -> Result<()>) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -50,17 +50,16 @@ pub fn hand_over(dir: &SessionDir, runner: &RunnerSpec, pulse: impl FnMut() -> R
     Ok(())
 }
 
-/// Gives folders to a user.
 struct Giving<P> {
     to: User,
-    /// Shows the runtime that this goes on.
+    /// Shows the runtime that the work goes on.
     pulse: P,
 }
 
 impl<P: FnMut() -> Result<()>> Giving<P> {
-    /// A folder with what is in it, itself last: one whose giving was cut short is given again. No link is
-    /// followed and nothing that is mounted there entered. A file with several names stays whose it is: one
-    /// of them may lie elsewhere.
+    /// Gives a folder with what is in it, itself last: one whose giving was cut short is given again. No link is
+    /// followed, and no mount in there is entered. A file with several names keeps its owner: one of the names may lie
+    /// elsewhere.
     fn give(&mut self, folder: &Path) -> Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut open = vec![enter(openat(CWD, folder, flags, Mode::empty())?)?];
@@ -104,7 +103,7 @@ impl<P: FnMut() -> Result<()>> Giving<P> {
     }
 }
 
-/// Whether what is found becomes that user's. Pure.
+/// Whether a file that is found is given to that user. Pure.
 fn is_to_give(found: &Stat, to: User) -> bool {
     let one_name = match FileType::from_raw_mode(found.st_mode) {
         FileType::Directory => true,
@@ -120,8 +119,8 @@ fn enter(found: OwnedFd) -> Result<(OwnedFd, Dir)> {
     Ok((found, entries))
 }
 
-/// Whether this root can give files to another user, and watch and end that user's processes: in a container
-/// it may not.
+/// Fails when this root cannot give files to another user, or watch and end that user's processes: in a container it
+/// may not.
 pub fn may_have_runners() -> Result<()> {
     let needed = CapabilitySet::CHOWN
         | CapabilitySet::DAC_OVERRIDE
@@ -137,7 +136,7 @@ pub fn may_have_runners() -> Result<()> {
     )))
 }
 
-/// Becomes this user, with no group but its own. The calling process must have one thread, and the right.
+/// Becomes this user, with no group but its own. The calling process must have one thread, and the right to do so.
 pub fn become_user(user: User) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     rustix::thread::set_thread_groups(&[])?;
@@ -145,9 +144,9 @@ pub fn become_user(user: User) -> Result<()> {
     Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
 }
 
-/// The first program inside a `bwrap` of root: becomes the runner's user, and then the program that the
-/// rest of the arguments names. Until then nothing of the agent's is looked at: not even its environment,
-/// which could name libraries, and which is read from a descriptor.
+/// The first program inside a `bwrap` that root started: becomes the runner's user, and then the program that the rest
+/// of the arguments names. Until then nothing of the agent's is looked at: not even its environment, which could name
+/// libraries, and which is read from a descriptor.
 ///
 /// Returns only with an error.
 pub fn run_as(args: &[OsString]) -> Result<()> {
@@ -164,7 +163,7 @@ pub fn run_as(args: &[OsString]) -> Result<()> {
     unsafe { File::from_raw_fd(environment) }.read_to_end(&mut text)?;
     let environment: Vec<(String, String)> = serde_json::from_slice(&text)?;
     become_user(user)?;
-    // What bubblewrap kept for this step.
+    // The capabilities that bubblewrap kept for this step.
     crate::confine::no_capabilities()?;
     std::env::set_current_dir(inside::AGENT)?;
     Err(Command::new(program).args(args).env_clear().envs(environment).exec())

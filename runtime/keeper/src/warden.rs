@@ -1,6 +1,6 @@
-//! The warden: the half of a keeper that reads no byte of the agent's. It starts the runner, watches
-//! what it uses, and ends it with everything it started: when the reader or the runtime says so, when
-//! a limit is passed, and when the reader or the runtime is gone.
+//! The warden: the half of a keeper that reads no byte of the agent's. It starts the runner, watches what it uses, and
+//! ends it with everything it started: when the reader or the runtime says so, when a limit is passed, and when the
+//! reader or the runtime is gone.
 
 use crate::launch::{self, Children};
 use crate::survivors::Mark;
@@ -18,41 +18,41 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use vestibule_session::SessionDir;
 
-/// How often the run is measured. Who forks as fast as it can makes thousands in this time.
+/// How often the run is measured. A program that forks as fast as it can makes thousands of processes in this time.
 const ROUND: Duration = Duration::from_millis(250);
 /// How often the reader is told that the warden lives.
 const TICK: Duration = Duration::from_secs(1);
-/// How long after watches and locks were counted they are counted again. What is counted has a bound.
+/// How long after watches and locks were counted they are counted again. A count has a bound.
 const OBJECTS_PAUSE: Duration = Duration::from_secs(1);
-/// How often, at first, a `bwrap` is looked at for the runner inside.
+/// How often a `bwrap` is looked at, at first, for the runner inside.
 const RUNNER_ROUND: Duration = Duration::from_millis(1);
-/// How long that may take.
+/// How long a `bwrap` may take until its runner runs.
 const RUNNER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the warden tells the reader.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum FromWarden {
-    /// It lives.
+    /// The warden lives.
     Tick,
     /// The runner runs, as this process.
     Started {
-        /// Its id.
+        /// The process id of the runner.
         pid: u32,
     },
     /// The runner has ended, with everything it started.
     Ended {
-        /// How, in words.
+        /// How it ended, as a sentence.
         how: String,
     },
     /// The runner could not be started.
     Failed {
-        /// Why.
+        /// Why not.
         reason: String,
     },
 }
 
-/// What the reader asks of the warden, each as one byte: a reader may have been taken over.
+/// The reader's requests to the warden, each as one byte: an agent may have taken the reader over.
 pub mod order {
     /// Ask the runner to end.
     pub const ASK: u8 = b'a';
@@ -62,13 +62,13 @@ pub mod order {
 
 /// The warden's ends of what it shares.
 pub struct Ends<'a> {
-    /// The runtime's socket: only looked at, to see when it is gone.
+    /// The runtime's socket: the warden only looks at it, to see when it is gone.
     pub runtime: &'a UnixStream,
     /// The reader's process.
     pub reader: Pid,
     /// The socket to the reader.
     pub link: UnixStream,
-    /// The runner's standard error, which the reader reads.
+    /// The runner's standard error; the reader reads the other end.
     pub stderr: PipeWriter,
 }
 
@@ -77,16 +77,16 @@ struct Runner {
     exit: OwnedFd,
     /// The runner itself, once it is known.
     itself: Option<Pid>,
-    /// What `bwrap` says of the first process inside, as it comes, and until when it must have come.
+    /// The output of `bwrap` about the first process inside, as it comes, and until when it must have come.
     inside: Option<(PipeReader, Vec<u8>, Instant)>,
     limits: Limits,
-    /// What it used when it was last measured.
+    /// What the run used when it was last measured.
     used: Usage,
-    /// When its watches and locks are counted next.
+    /// When the run's watches and locks are counted next.
     objects_at: Instant,
-    /// Its user's processes are counted for this run alone: an ordinary user's are, in each user namespace.
+    /// Whether its user's processes are counted for this run alone: an ordinary user's are, in each user namespace.
     alone: bool,
-    /// Why it was ended, if it passed a limit.
+    /// Why the run was ended, if it passed a limit.
     over: Option<String>,
 }
 
@@ -104,7 +104,7 @@ struct Warden<'a> {
 pub fn guard(mut ends: Ends, dir: &SessionDir, spec: Option<(RunnerSpec, Mark)>) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     ends.link.set_nonblocking(true)?;
-    // A runner without a sandbox can do what its user can, and would inherit this.
+    // A runner without a sandbox can do everything that its user can, and would inherit this limit.
     let scoped = spec.as_ref().is_some_and(|(spec, _)| match spec.sandbox {
         Sandbox::None => false,
         Sandbox::Process { .. } => confine::signals(true),
@@ -166,7 +166,7 @@ fn start(
 }
 
 fn tell(link: &mut UnixStream, event: &FromWarden) {
-    // Few and small; a reader that takes none of them hangs, and its runtime ends us all.
+    // The events are few and small; a reader that takes none of them hangs, and the runtime ends the keeper.
     let _ = wire::send(link, event);
 }
 
@@ -178,7 +178,7 @@ impl Warden<'_> {
                 &FromWarden::Started { pid: pid.as_raw_nonzero().get().cast_unsigned() },
             );
         }
-        self.measure(); // it gets its weight at once
+        self.measure(); // the run gets its weight at once
         loop {
             let ready = self.wait()?;
             if ready.runtime_gone || ready.reader_gone {
@@ -230,7 +230,7 @@ impl Warden<'_> {
         for order in &orders[..count] {
             match (*order, self.runner.as_ref().and_then(|runner| runner.itself)) {
                 (order::ASK, Some(itself)) => launch::ask_to_end(itself),
-                // Before it is known there is nobody to ask.
+                // Before the runner is known there is no process to ask.
                 (order::ASK, None) | (order::END, _) => self.children.kill(),
                 _ => {}
             }
@@ -241,14 +241,14 @@ impl Warden<'_> {
         let Some(runner) = self.runner.take() else { return Ok(()) };
         let pid = launch::pid_of(&runner.child)?;
         let status = waitpid(Some(pid), WaitOptions::empty())?;
-        self.children.end(); // what it left behind
+        self.children.end(); // the processes that the runner left behind
         let status = ExitStatus::from_raw(status.map_or(0, |(_, status)| status.as_raw()));
         let how = runner.over.unwrap_or_else(|| launch::in_words(status));
         tell(&mut self.ends.link, &FromWarden::Ended { how });
         Ok(())
     }
 
-    /// In a `bwrap`: which process is the runner.
+    /// Finds, inside a `bwrap`, the process that is the runner.
     fn find_itself(&mut self) {
         let Some(runner) = &mut self.runner else { return };
         let Some((info, said, until)) = &mut runner.inside else { return };
@@ -299,7 +299,7 @@ impl Warden<'_> {
     }
 }
 
-/// What happened.
+/// Which ends had something.
 struct Ready {
     runtime_gone: bool,
     reader_gone: bool,

@@ -18,19 +18,19 @@ use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir, crash
 
 /// How often the runtime is told that the keeper lives.
 const PULSE: Duration = Duration::from_secs(1);
-/// The runner was writing: look again after this.
+/// When the runner was writing, the reader looks again after this time.
 const BUSY_RETRY: Duration = Duration::from_micros(100);
 /// A runner that was asked to end has this long before it is killed.
 const END_GRACE: Duration = Duration::from_secs(2);
-/// A file that stays locked for this long is told to the runtime, which ends the runner: a commit takes milliseconds.
+/// After a file stayed locked for this long the runtime is told, and ends the runner: a commit takes milliseconds.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
-/// How often it is read in one go.
+/// How often the runner's standard error is read in one go.
 const STDERR_READS: usize = 64;
-/// How many acknowledgements are looked at: a runner forgets those that were taken over.
+/// How many acknowledgements are looked at: a runner forgets those that the runtime has taken over.
 const ACKS_MAX: usize = 10_000;
 /// The most bytes in one batch. As JSON they may become six times as many, and must fit a frame.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// What another field than the content counts, in bytes: its limit.
+/// How many bytes each field other than the content counts: its limit.
 const FIELD_BYTES: usize = vestibule_session::FIELD_BYTES_MAX;
 
 /// A warden that says nothing for this long hangs.
@@ -51,7 +51,7 @@ struct Runner {
     stderr_tail: Vec<u8>,
     kill_at: Option<Instant>,
     weigher: Weigher,
-    /// Which of its folders the runtime was told of.
+    /// Which of the agent's folders the runtime was told is filling.
     filling: Option<String>,
 }
 
@@ -61,7 +61,7 @@ struct Watch<'a> {
     runner: Option<Runner>,
     after_seq: i64,
     handed_over: HashMap<String, AckStatus>,
-    /// A batch is with the runtime; the next waits for its `Taken`.
+    /// Whether a batch is with the runtime; the next one waits for its `Taken`.
     in_flight: bool,
     look_again: bool,
     heartbeat: Option<i128>,
@@ -71,16 +71,16 @@ struct Watch<'a> {
     handed_files: Vec<String>,
     /// When the warden was last heard of.
     ticked: Instant,
-    /// The runner failed: damage that only its writing meets may be the reason.
+    /// Whether the runner failed: damage that only its writing meets may be the reason.
     suspicious: bool,
-    /// What the runner last declared of its tool.
+    /// The silence that the runner last declared for its tool.
     tool_silence_ms: Option<u64>,
-    /// The runtime was told that the runner keeps its file locked.
+    /// Whether the runtime was told that the runner keeps its file locked.
     lock_told: bool,
 }
 
-/// Reads one session until its runner has ended and everything it wrote is handed over, or until the
-/// runtime is gone. An error is the last that the runtime hears.
+/// Reads one session until its runner has ended and everything it wrote is handed over, or until the runtime is gone.
+/// An error is the last thing that the runtime gets to hear.
 pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> std::io::Result<()> {
     let now = Instant::now();
     let runner = spec.runner.as_ref().map(|runner| Runner {
@@ -113,7 +113,7 @@ pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> std::io::Result
     })
 }
 
-/// What the agent can write, and how much of it.
+/// The folders that the agent can write, and how much they may hold.
 fn weighed(dir: &SessionDir, runner: &RunnerSpec) -> Vec<Folder> {
     let (limits, agent_folder) = (&runner.limits, &runner.agent_folder);
     let name = agent_folder.file_name().unwrap_or_default().to_string_lossy();
@@ -134,7 +134,7 @@ fn weighed(dir: &SessionDir, runner: &RunnerSpec) -> Vec<Folder> {
     vec![out, own]
 }
 
-/// Tells the runtime why its keeper goes; the same as an error.
+/// Tells the runtime why its keeper goes; returns the same as an error.
 pub fn say<T>(runtime: &mut UnixStream, fault: Fault) -> std::io::Result<T> {
     let frame = match &fault {
         Fault::Corrupt(reason) => FromKeeper::Corrupt { reason: words::reason(reason) },
@@ -147,10 +147,10 @@ pub fn say<T>(runtime: &mut UnixStream, fault: Fault) -> std::io::Result<T> {
 
 impl Watch<'_> {
     fn begin(&mut self) -> Result<()> {
-        // Watch first, look second: nothing the runner writes goes unseen.
+        // Watch first, look second: no write of the runner goes unseen.
         let mut commits = CommitWatch::open(&self.dir.out());
         rustix::io::ioctl_fionbio(&self.ends.stderr, true)?;
-        // The door shuts: what follows reads the agent's file.
+        // Confined from here on: what follows reads the agent's file.
         confine::reader(&self.dir.out(), self.runner.as_ref().map(|runner| runner.agent_folder.as_path()))?;
         self.serve(&mut commits)
     }
@@ -199,7 +199,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Shows that the keeper lives, both halves of it, and whether the runner does.
+    /// Shows that both halves of the keeper live, and whether the runner does.
     fn pulse(&mut self) -> Result<()> {
         if self.pulsed.elapsed() < PULSE || self.ticked.elapsed() > WARDEN_DEADLINE {
             return Ok(());
@@ -214,7 +214,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Waits for the runtime, the file or the runner: which of them has something.
+    /// Waits for the runtime, the file or the runner; returns which of them has something.
     fn wait(&mut self, commits: &CommitWatch, patience: Duration) -> Result<(bool, bool, bool)> {
         let due = self.runner.as_ref().map(|runner| {
             let weighing = runner.weigher.next();
@@ -247,7 +247,7 @@ impl Watch<'_> {
         Ok((from_runtime, from_file, from_warden))
     }
 
-    /// One frame of the runtime; false when it is gone.
+    /// Reads one frame of the runtime; false when the runtime is gone.
     fn hear(&mut self) -> Result<bool> {
         match wire::receive::<ToKeeper>(self.ends.runtime) {
             Ok(Some(ToKeeper::Taken)) => {
@@ -297,7 +297,7 @@ impl Watch<'_> {
         ) {}
     }
 
-    /// Whether the agent fills its folders.
+    /// Looks whether the agent fills its folders.
     fn weigh(&mut self) -> Result<()> {
         let Some(runner) = &mut self.runner else { return Ok(()) };
         if let Some(why) = runner.weigher.step().map_err(corrupt)? {
@@ -330,7 +330,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Looks once; false when the file was busy. An error means that the agent has corrupt its file.
+    /// Looks once; false when the file was busy. An error means that the agent has corrupted its file.
     fn look(&mut self) -> Result<bool> {
         let (batch, tool_silence_ms) = match self.read_batch() {
             Ok(batch) => batch,
@@ -393,7 +393,7 @@ impl Watch<'_> {
     }
 }
 
-/// How many of these replies make one batch: what fits a frame, and at most one with files, so that what the
+/// How many of these replies make one batch: as many as fit a frame, and at most one with files, so that what the
 /// runtime stores ahead of a batch stays bounded.
 fn batch_len(messages: &[MessageOut]) -> usize {
     let mut bytes = 0;
@@ -408,7 +408,7 @@ fn batch_len(messages: &[MessageOut]) -> usize {
 
 fn read_stderr(stderr: &mut PipeReader, runner: &mut Runner) {
     let mut buffer = [0; 4096];
-    // A runner that writes without end does not keep us here.
+    // A runner that writes without end does not keep the reader here.
     for _ in 0..STDERR_READS {
         let Ok(count @ 1..) = stderr.read(&mut buffer) else { return };
         runner.stderr_tail.extend_from_slice(&buffer[..count]);

@@ -1,4 +1,4 @@
-//! How much lies in the folders that an agent can write. The reader's work: the names there are the agent's.
+//! How much lies in the folders that an agent can write. The reader counts it, because the agent chose the names there.
 
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
@@ -12,36 +12,36 @@ use std::time::{Duration, Instant};
 const DEPTH_MAX: usize = 100;
 /// How long one step may take: the agent's replies wait meanwhile.
 const STEP: Duration = Duration::from_millis(20);
-/// Steps may take this part of the time.
+/// Steps may take one part in this many of the time.
 const PART: u32 = 50;
-/// A count begins this long after the one before ended, at least.
+/// A count begins at least this long after the one before ended.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The clock is asked once for so many entries.
+/// The clock is asked once for this many entries.
 const ENTRIES: u32 = 64;
 
-/// A folder, and what it may hold.
+/// A folder, and how much it may hold.
 #[derive(Debug)]
 pub struct Folder {
     /// Where it lies.
     pub path: PathBuf,
-    /// What people call it.
+    /// The name that people know it by.
     pub name: String,
-    /// All files together, in bytes.
+    /// How many bytes all files may hold together.
     pub bytes_max: u64,
-    /// Files and folders.
+    /// How many files and folders there may be.
     pub files_max: u64,
-    /// The keys of the config that say so, of bytes and of files.
+    /// The keys of the config that set these limits, of bytes and of files.
     pub keys: [&'static str; 2],
 }
 
 /// Counts folders one after the other, for ever, a step at a time.
 pub struct Weigher {
     folders: Vec<Folder>,
-    /// Which of them is being counted.
+    /// Which folder is being counted.
     at: usize,
     count: Count,
     next: Instant,
-    /// The fullest of this round, in tenths of what it may hold.
+    /// The fullest folder of this round, in tenths of its limit.
     fullest: Option<(u64, usize)>,
     filling: Option<String>,
 }
@@ -56,7 +56,7 @@ struct Count {
 }
 
 impl Weigher {
-    /// Begins at once, with the first.
+    /// Begins at once, with the first folder.
     pub fn new(folders: Vec<Folder>) -> Weigher {
         Weigher {
             folders,
@@ -68,7 +68,7 @@ impl Weigher {
         }
     }
 
-    /// Which folder is half full or more, as the last round found it.
+    /// The folder that is half full or more, by the last round; `None`: there is none.
     pub fn filling(&self) -> Option<&str> {
         self.filling.as_deref()
     }
@@ -78,8 +78,8 @@ impl Weigher {
         self.next
     }
 
-    /// Counts a while, if it is time; why it is too much, as soon as it is. What moves or vanishes meanwhile may
-    /// not be counted.
+    /// Counts a while, if it is time; returns why the folders hold too much, as soon as they do. Files that move or
+    /// vanish meanwhile may not be counted.
     ///
     /// # Errors
     /// One of the folders cannot be read.
@@ -124,7 +124,7 @@ impl Weigher {
 enum Outcome {
     Fine,
     TooMuch(String),
-    /// There is more to count than there was time.
+    /// There is more to count than there was time for.
     Late,
 }
 
@@ -145,7 +145,7 @@ impl Count {
                         return Ok(Outcome::TooMuch(why));
                     }
                 }
-                // It also ends where the folder was removed meanwhile.
+                // The count also ends where the folder was removed meanwhile.
                 None => drop(self.open.pop()),
                 Some(Err(error)) => return Err(error.into()),
             }
@@ -153,13 +153,13 @@ impl Count {
         Ok(Outcome::Fine)
     }
 
-    /// How full the folder is, in tenths, by what it has more of.
+    /// How full the folder is, in tenths of the limit that is nearer.
     fn tenths(&self, folder: &Folder) -> u64 {
         let part = |has: u64, may: u64| has.saturating_mul(10) / may.max(1);
         part(self.bytes, folder.bytes_max).max(part(self.known.len() as u64, folder.files_max))
     }
 
-    /// Adds an entry of the innermost open folder; why it is too much, if it is.
+    /// Adds an entry of the innermost open folder; returns why it is too much, if it is.
     fn add(&mut self, folder: &Folder, entry: &std::ffi::CStr) -> Result<Option<String>> {
         let (name, [bytes_key, files_key]) = (&folder.name, folder.keys);
         let above = self.open.last().ok_or_else(|| Error::other("no folder is open"))?.fd()?;
@@ -206,7 +206,7 @@ mod tests {
         Folder { path: path.to_owned(), name: "out/".to_owned(), bytes_max: 1 << 20, files_max: 130, keys }
     }
 
-    /// What the first count finds, in as many steps as it takes.
+    /// The result of the first count, in as many steps as it takes.
     fn weigh(folders: Vec<Folder>) -> Option<String> {
         let mut weigher = Weigher::new(folders);
         loop {

@@ -1,8 +1,8 @@
 //! How much of the processors a run gets beside the runtime and the other runs.
 //!
-//! Where the kernel shares processors between sessions first (`sched_autogroup`), the weight is the
-//! session's; elsewhere it is each process's, its `nice`. A run gets both, lower than the runtime's. It cannot
-//! raise either: the first is written in `/proc`, which it may not write, the second needs a privilege.
+//! Where the kernel shares processors between sessions first (`sched_autogroup`), the weight is the session's;
+//! elsewhere it is each process's `nice`. A run gets both, lower than the runtime's. It cannot raise either: the first
+//! is written in `/proc`, which a run may not write, the second needs a privilege.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, getsid, nice, setsid};
@@ -10,22 +10,21 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Result;
 
-/// How much nicer a run is than the runtime. By five steps the kernel gives it a third of the weight. Its runner
-/// starts the agent's programs nicer still.
+/// By how many steps a run is nicer than the runtime. For five steps the kernel gives it a third of the weight. Its
+/// runner starts the agent's programs nicer still.
 const STEPS: i32 = 5;
-/// The nicest that there is.
 const NICEST: i32 = 19;
 
-/// Before a run executes its program: a session of its own, and less weight.
+/// Called before a run executes its program: gives it a session of its own, and less weight.
 pub fn step_back() -> Result<()> {
     setsid()?;
     nice(STEPS)?;
     Ok(())
 }
 
-/// Gives the sessions of a run their weight: the one that this runtime began, `first`, that of a run, and all
-/// that its programs began the same again, divided among them. Without a privilege the kernel takes ten such
-/// changes a second, of all users together; what it does not take now is for the next call.
+/// Gives the sessions of a run their weight: `first`, in which its runner was started, the weight of a run, and all
+/// sessions that its programs began the same once more, divided among them. Without a privilege the kernel takes ten
+/// such changes a second, of all users together; the next call repeats what it does not take now.
 pub fn lower_sessions(run: &[Pid], first: Pid) {
     let Some(ours) = nice_of_session(std::process::id()) else { return };
     let members: HashMap<Pid, Pid> =
@@ -43,12 +42,13 @@ pub fn lower_sessions(run: &[Pid], first: Pid) {
     }
 }
 
-/// How much nicer each of so many is that have one's weight together: a step is a factor of 1.25. Pure.
+/// How many steps nicer each of `many` sessions is that together have the weight of one: a step is a factor of 1.25.
+/// Pure.
 fn steps(many: usize) -> i32 {
     (1..=NICEST).take_while(|step| 1.25_f64.powi(*step) <= many as f64 * 1.1).count() as i32
 }
 
-/// The weight of a process's session, as a `nice`; nothing where sessions have none.
+/// The weight of a process's session, as a `nice`; `None` where sessions have none.
 fn nice_of_session(pid: impl std::fmt::Display) -> Option<i32> {
     read_nice(&fs::read_to_string(format!("/proc/{pid}/autogroup")).ok()?)
 }

@@ -1,4 +1,4 @@
-//! What runtime and keeper say to each other: a length, and that many bytes of JSON.
+//! The frames between runtime and keeper: a length, and that many bytes of JSON.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use vestibule_session::{
     STATE_BYTES_MAX, TOOL_SILENCE_MS_MAX, words,
 };
 
-/// The largest frame, in bytes, either side accepts.
+/// The largest frame that either side accepts, in bytes.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The most replies, and the most acknowledgements, in one batch.
@@ -21,50 +21,50 @@ pub const PART_BYTES_MAX: usize = 256 * 1024;
 /// The most files that are taken from one foreign folder.
 pub const ADOPTED_FILES_MAX: usize = 50_000;
 
-/// What the runtime says.
+/// A frame of the runtime's.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum ToKeeper {
     /// Keep this session. The first frame, and only the first.
     Launch(LaunchSpec),
-    /// Read a session folder that somebody else made. The first frame, and only the first.
+    /// Read a session folder that another program made. The first frame, and only the first.
     Adopt(AdoptSpec),
     /// The last batch is on disk; the next may come.
     Taken,
     /// End the runner, hand over what is left, and go.
     Stop {
-        /// The runner failed: its file is checked whole.
+        /// Whether the runner failed: then its file is checked whole.
         suspicious: bool,
     },
 }
 
-/// What to keep.
+/// The session that a keeper keeps, and how.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LaunchSpec {
     /// The session's folder.
     pub session_dir: PathBuf,
     /// Replies up to this sequence number are on record already.
     pub after_seq: i64,
-    /// The files of one reply together may hold this much, in bytes.
+    /// How much the files of one reply may hold together, in bytes.
     pub files_bytes_max: u64,
-    /// The runner to start; without one, what a dead runner left is handed over.
+    /// The runner to start; without one, the keeper hands over what a dead runner left.
     pub runner: Option<RunnerSpec>,
 }
 
-/// What to read out.
+/// The foreign folder that a keeper reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AdoptSpec {
     /// The foreign folder. It is only read.
     pub folder: PathBuf,
     /// An empty private folder for copies.
     pub scratch: PathBuf,
-    /// The files of one row together may hold this much, in bytes.
+    /// How much the files of one row may hold together, in bytes.
     pub files_bytes_max: u64,
-    /// The files of all rows together may hold this much, in bytes.
+    /// How much the files of all rows may hold together, in bytes.
     pub session_bytes_max: u64,
 }
 
-/// How to start a runner.
+/// The runner that a keeper starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunnerSpec {
     /// The program.
@@ -75,15 +75,15 @@ pub struct RunnerSpec {
     pub env: Vec<(String, String)>,
     /// The agent's own folder: its working directory, which it may write.
     pub agent_folder: PathBuf,
-    /// Its umask: the operator's, for what an agent makes is the agent's.
+    /// Its umask: the operator's, for the agent owns the files that it makes.
     pub umask: u32,
-    /// The box it lives in.
+    /// The sandbox it lives in.
     pub sandbox: Sandbox,
-    /// What it and everything it starts may use together.
+    /// How much it and everything it starts may use together.
     pub limits: Limits,
 }
 
-/// What one run may use; whoever goes over it is ended within about two seconds.
+/// How much one run may use; a run that exceeds it is ended within about two seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Processes, each thread counted as one.
@@ -96,12 +96,12 @@ pub struct Limits {
     pub out_files: u64,
     /// The size of the agent's own folder, in bytes.
     pub agent_bytes: u64,
-    /// Files and folders in it.
+    /// How many files and folders there may be in the agent's own folder.
     pub agent_files: u64,
 }
 
 impl Limits {
-    /// Nothing may be used: for who starts no run, or names what may.
+    /// Nothing may be used: for a caller that starts no run, or that names the limits itself.
     pub const NONE: Limits =
         Limits { processes: 0, memory_bytes: 0, out_bytes: 0, out_files: 0, agent_bytes: 0, agent_files: 0 };
 }
@@ -110,7 +110,7 @@ impl Limits {
 /// agents first. It also tells an orphan of a dead keeper from any other child of the runtime.
 pub const RUNNER_OOM_SCORE: i32 = 600;
 
-/// The box a runner lives in.
+/// The sandbox that a runner lives in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "sandbox", rename_all = "snake_case")]
 pub enum Sandbox {
@@ -118,14 +118,14 @@ pub enum Sandbox {
     None,
     /// An ordinary process behind Landlock and seccomp, without capabilities.
     Process {
-        /// What it gets all the same.
+        /// What it may do all the same.
         grants: Grants,
     },
     /// bubblewrap: namespaces of its own, the session at [`inside::WORKSPACE`], and the same seccomp filter.
     Bwrap {
-        /// How it is made.
+        /// The `bwrap`, and what it can do.
         bubblewrap: Box<Bubblewrap>,
-        /// What it gets all the same.
+        /// What it may do all the same.
         grants: Grants,
     },
 }
@@ -135,23 +135,23 @@ pub enum Sandbox {
 pub struct Bubblewrap {
     /// The `bwrap` program.
     pub program: PathBuf,
-    /// It makes folders in memory of a bounded size: version 0.7 and later, where it is not setuid. Without
-    /// there is no `/dev/shm` inside, nor a `/tmp` above what is granted.
+    /// Whether it makes folders in memory of a bounded size: version 0.7 and later, where it is not setuid. Without
+    /// them there is no `/dev/shm` inside, nor a `/tmp` above what is granted.
     pub sized: bool,
-    /// In a runtime of root: the user that runners are, outside and inside.
+    /// Under a runtime that root started: the user that runners are, outside and inside.
     pub user: Option<User>,
 }
 
-/// A user of this machine, by numbers, with its only group.
+/// A user of the machine, by numbers, with its only group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// Its id.
+    /// The user's id.
     pub uid: u32,
-    /// The id of its group.
+    /// The group's id.
     pub gid: u32,
 }
 
-/// Where things are inside `bwrap`: NanoClaw's places.
+/// The paths inside `bwrap`: NanoClaw's places.
 pub mod inside {
     /// The session's folder, to read.
     pub const WORKSPACE: &str = "/workspace";
@@ -164,7 +164,7 @@ pub mod inside {
 /// What a sandbox lets through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
-    /// Besides the system: what it may read and run.
+    /// The files and folders, besides the system, that it may read and run.
     pub read: Vec<PathBuf>,
     /// Whether it may use the internet.
     pub network: bool,
@@ -172,7 +172,7 @@ pub struct Grants {
     pub memory_bytes: u64,
 }
 
-/// What the keeper says.
+/// A frame of the keeper's.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum FromKeeper {
@@ -181,9 +181,9 @@ pub enum FromKeeper {
         /// Its process id.
         pid: u32,
     },
-    /// Of a file of a reply that the next batch brings.
+    /// About a file of a reply that the next batch brings.
     File(FileFrame),
-    /// What one look at `outbound.db` found: one snapshot of both tables.
+    /// The result of one look at `outbound.db`: one snapshot of both tables.
     Batch {
         /// New replies, in order.
         messages: Vec<MessageOut>,
@@ -198,18 +198,18 @@ pub enum FromKeeper {
         /// At most a day.
         silence_ms: Option<u64>,
     },
-    /// Which of the agent's folders is half full or more; none says that none is any more. Comes when it changes.
+    /// Which of the agent's folders is half full or more; `None`: none is any more. Comes when it changes.
     Filling {
-        /// In words.
+        /// The folder and its limit, in words.
         what: Option<String>,
     },
     /// The runner keeps `outbound.db` locked, so that it cannot be read. Comes once a run.
     Locked,
-    /// The keeper itself lives. One comes at least every two seconds.
+    /// The keeper itself lives. A pulse comes at least every two seconds.
     Pulse,
     /// The runner ended.
     Exited {
-        /// How, in words.
+        /// How it ended, as a sentence.
         how: String,
         /// The end of what it wrote to standard error.
         stderr_tail: String,
@@ -218,23 +218,23 @@ pub enum FromKeeper {
     Drained,
     /// The agent's files cannot be read; the runner was stopped.
     Corrupt {
-        /// Why.
+        /// Why they cannot.
         reason: String,
     },
     /// The keeper could not do its work, and the agent is not to blame.
     Failed {
-        /// Why.
+        /// Why it could not.
         reason: String,
     },
 }
 
-/// What a keeper says of a file of a row that its next batch brings.
+/// A keeper's frame about a file of a row that its next batch brings.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "file", rename_all = "snake_case")]
 pub enum FileFrame {
-    /// A part of it. Files come whole, one after the other, and `bytes` raw bytes follow the frame.
+    /// A part of the file. Files come whole, one after the other, and `bytes` raw bytes follow the frame.
     Part {
-        /// The row.
+        /// The row's id.
         message_id: String,
         /// The file's place among those of the row.
         position: usize,
@@ -245,21 +245,21 @@ pub enum FileFrame {
         /// Whether the file is complete with them.
         last: bool,
     },
-    /// It cannot be handed over; what came of it is void.
+    /// The file cannot be handed over; the parts that came of it are void.
     LeftOut {
-        /// The row.
+        /// The row's id.
         message_id: String,
         /// The file's place among those of the row.
         position: usize,
         /// Its name, as the agent wrote it.
         name: String,
-        /// Why.
+        /// Why it cannot.
         reason: String,
     },
 }
 
-/// What a keeper hands over of a session folder that somebody else made. Each frame but the pulse and
-/// those of files is answered with `Taken`.
+/// A frame of a keeper that hands over a session folder that another program made. Each frame but the pulse and those
+/// of files is answered with `Taken`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum FromForeign {
@@ -272,7 +272,7 @@ pub enum FromForeign {
         /// The highest number of `messages_out`.
         highest_out: i64,
     },
-    /// Of a file of a row that the next batch brings.
+    /// About a file of a row that the next batch brings.
     File(FileFrame),
     /// Rows of `messages_in`, by number.
     Inbound {
@@ -289,19 +289,19 @@ pub enum FromForeign {
         /// At most [`BATCH_ROWS_MAX`].
         rows: Vec<ForeignState>,
     },
-    /// That was all; the keeper goes.
+    /// Everything is handed over; the keeper goes.
     Done {
         /// How many rows had no usable id.
         left_out: usize,
     },
     /// The folder holds no session that can be read.
     Corrupt {
-        /// Why.
+        /// Why it cannot.
         reason: String,
     },
     /// The keeper could not do its work, and the folder is not to blame.
     Failed {
-        /// Why.
+        /// Why it could not.
         reason: String,
     },
 }
@@ -309,23 +309,22 @@ pub enum FromForeign {
 /// The longest reason that a keeper gives, in bytes.
 const REASON_BYTES_MAX: usize = 4 * words::REASON_CHARS_MAX;
 
-/// How much of a runner's standard error a keeper keeps, in bytes. What is no text of it becomes three times
-/// as long.
+/// How much of a runner's standard error a keeper keeps, in bytes. Bytes that are no text become three times as long.
 pub const STDERR_BYTES_MAX: usize = 4096;
 
-/// What a keeper may say. Whoever listens asks of every frame what is wrong with it, as of a stranger's.
+/// A frame that a keeper may send. The runtime asks of every frame what is wrong with it, as of a stranger's.
 pub trait Frame: DeserializeOwned + Send + 'static {
-    /// The rule it breaks, in words.
+    /// The rule that the frame breaks, in words; `None`: it breaks none.
     fn fault(&self) -> Option<String>;
 
-    /// How many raw bytes follow it.
+    /// How many raw bytes follow the frame.
     fn bytes_beside(&self) -> usize {
         0
     }
 }
 
 fn wordy() -> String {
-    "a word of a keeper is longer than any it may say".to_owned()
+    "a text of a keeper is longer than it may be".to_owned()
 }
 
 fn long(text: &Option<String>) -> bool {
@@ -342,7 +341,7 @@ fn too_long(m: &MessageOut) -> bool {
 
 fn fault_of_rows(rows: usize, any_too_long: bool) -> Option<String> {
     if any_too_long {
-        return Some("a row is longer than any a keeper may hand over".to_owned());
+        return Some("a row is longer than a keeper may hand over".to_owned());
     }
     (rows > BATCH_ROWS_MAX).then(|| format!("a batch holds more than {BATCH_ROWS_MAX} rows"))
 }
@@ -364,7 +363,7 @@ impl Frame for FromKeeper {
             }
             FromKeeper::Tool { silence_ms } => {
                 let long = silence_ms.is_some_and(|ms| ms > TOOL_SILENCE_MS_MAX);
-                return long.then(|| "a tool is declared to take longer than any may".to_owned());
+                return long.then(|| "a tool is declared to take longer than a tool may".to_owned());
             }
             FromKeeper::Started { .. }
             | FromKeeper::Alive
@@ -393,7 +392,7 @@ impl FileFrame {
             FileFrame::Part { message_id, name, bytes, .. } => {
                 let long = message_id.len().max(name.len()) > FIELD_BYTES_MAX;
                 let long = long || *bytes as usize > PART_BYTES_MAX;
-                long.then(|| "a part of a file is longer than any a keeper may hand over".to_owned())
+                long.then(|| "a part of a file is longer than a keeper may hand over".to_owned())
             }
             FileFrame::LeftOut { message_id, name, reason, .. } => {
                 let long = message_id.len().max(name.len()).max(reason.len()) > FIELD_BYTES_MAX;
@@ -463,7 +462,7 @@ fn inbound_too_long(m: &ForeignIn) -> bool {
 
 /// Writes one frame.
 ///
-/// # Errors
+/// The socket fails.
 /// An error of the socket.
 pub fn send<T: Serialize>(to: &mut impl Write, frame: &T) -> Result<()> {
     to.write_all(&encode(frame)?)
@@ -487,7 +486,7 @@ pub fn encode<T: Serialize>(frame: &T) -> Result<Vec<u8>> {
 /// Reads one frame; `None` when the other side has gone.
 ///
 /// # Errors
-/// An error of the socket, or a frame that is too large or no JSON.
+/// The socket fails, or the frame is too large or no JSON.
 pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>> {
     let mut len = [0; 4];
     match from.read_exact(&mut len) {
@@ -503,7 +502,7 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>> {
 /// The length that a frame's first four bytes announce.
 ///
 /// # Errors
-/// It is larger than [`FRAME_BYTES_MAX`].
+/// The length is larger than [`FRAME_BYTES_MAX`].
 pub fn frame_len(header: [u8; 4]) -> Result<usize> {
     let len = u32::from_le_bytes(header) as usize;
     if len > FRAME_BYTES_MAX {
@@ -515,7 +514,7 @@ pub fn frame_len(header: [u8; 4]) -> Result<usize> {
 /// Reads the JSON of one frame.
 ///
 /// # Errors
-/// It is not a frame.
+/// The bytes are no frame of this kind.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error))
 }
@@ -560,11 +559,11 @@ mod tests {
             (batch(vec![], vec![ack(1); BATCH_ROWS_MAX + 1]), "more than"),
             (batch((0..=256).map(|seq| reply(seq, "id", 1)).collect(), vec![]), "more than"),
             (batch(vec![reply(3, "id", 1), reply(3, "id", 1)], vec![]), "do not rise"),
-            (exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX + 1), "a word of a keeper is longer"),
-            (exited(REASON_BYTES_MAX + 1, 0), "a word of a keeper is longer"),
-            (gone("corrupt", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
-            (tool(TOOL_SILENCE_MS_MAX + 1), "longer than any may"),
-            (gone("failed", REASON_BYTES_MAX + 1), "a word of a keeper is longer"),
+            (exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX + 1), "a text of a keeper is longer"),
+            (exited(REASON_BYTES_MAX + 1, 0), "a text of a keeper is longer"),
+            (gone("corrupt", REASON_BYTES_MAX + 1), "a text of a keeper is longer"),
+            (tool(TOOL_SILENCE_MS_MAX + 1), "longer than a tool may"),
+            (gone("failed", REASON_BYTES_MAX + 1), "a text of a keeper is longer"),
         ] {
             assert!(told.contains(want), "{want}: {told}");
         }

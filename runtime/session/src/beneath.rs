@@ -1,20 +1,20 @@
-//! Opening what somebody else may have put there: beneath a handle, by no link, and never waiting.
+//! Opening what another program may have put there: beneath a handle, by no link, and never waiting.
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io::Errno;
 use std::path::Path;
 
-/// Nothing below the handle leads anywhere else.
+/// No path below the handle leads out of it.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
-/// Opens a path beneath a folder. No part of it may be a link, or lie on another file system.
+/// Opens a path beneath a folder. No part of the path may be a link, or lie on another file system.
 ///
 /// # Errors
-/// It is not there, or leads elsewhere.
+/// The path is not there, or leads elsewhere.
 pub fn open_beneath(above: impl AsFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     openat2(above, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), BENEATH)
 }

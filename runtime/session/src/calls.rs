@@ -1,15 +1,14 @@
-//! What SQLite asks of the operating system, changed in one respect: it never waits for somebody
-//! else's lease.
+//! The calls of SQLite to the operating system, changed in one respect: they never wait for another program's lease.
 //!
-//! Whoever may read a file may take a lease on it, and then an `open` for writing sleeps for 45
-//! seconds. With `O_NONBLOCK` it fails at once, and SQLite says that the file is locked.
+//! Every program that may read a file may take a lease on it, and then an `open` for writing sleeps for 45 seconds.
+//! With `O_NONBLOCK` it fails at once, and SQLite says that the file is locked.
 
 use libc::{c_char, c_int};
 use rusqlite::ffi;
 use std::sync::Once;
 
-/// Makes every later `open` of SQLite in this process one that does not wait. Call it before the
-/// first database is opened. `role` names this process in the crash points of SQLite's own steps.
+/// Makes every later `open` of SQLite in this process one that does not wait. Call it before the first database is
+/// opened. `role` names this process in the crash points of SQLite's own steps.
 pub fn never_wait(role: &'static str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -22,8 +21,8 @@ pub fn never_wait(role: &'static str) {
 }
 
 fn replace(name: &std::ffi::CStr, with: *const ()) {
-    // SAFETY: SQLite's default VFS lives for ever; the new function has the type that SQLite
-    // documents for a call of this name; and nobody calls through the table yet, see `never_wait`.
+    // SAFETY: SQLite's default VFS lives for ever; the new function has the type that SQLite documents for a call of
+    // this name; and no thread calls through the table yet, see `never_wait`.
     unsafe {
         let vfs = ffi::sqlite3_vfs_find(std::ptr::null());
         let Some(set) = vfs.as_ref().and_then(|vfs| vfs.xSetSystemCall) else { return };
@@ -37,7 +36,7 @@ extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
     unsafe { libc::open(path, flags | libc::O_NONBLOCK, mode) }
 }
 
-/// Each write, cut and removal by SQLite is a crash point, so that a commit can be cut in its middle.
+/// Each write, cut and removal by SQLite is a crash point, so that a test can end a commit in its middle.
 #[cfg(debug_assertions)]
 mod steps {
     use super::{c_char, c_int, replace};

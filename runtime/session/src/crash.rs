@@ -3,9 +3,9 @@
 //! A point is one line, `crash::point("room: what is done, and what is not")`, beside the step it names. The
 //! walk in `tests/tests/flows/points.rs` finds every such line by itself.
 //!
-//! In a release build a point is an empty function. In a debug build, which is what `cargo test`
-//! builds anyway, it is one look at a value that is set once from `VESTIBULE_CRASH_POINT`
-//! (`<name>#<which time>`). A cargo feature would have cost a second build of everything.
+//! In a release build a point is an empty function. In a debug build, which is what `cargo test` builds anyway, it is
+//! one look at a value that is set once from `VESTIBULE_CRASH_POINT` (`<name>#<which time>`). A cargo feature would
+//! cost a second build of everything.
 
 /// Ends the process here when a test asks for it.
 #[inline]
@@ -16,8 +16,8 @@ pub fn point(name: &str) {
     let _ = name;
 }
 
-/// The variable that arms a point, for the first process that is started with a cleared environment:
-/// a later one would die at the same place for ever.
+/// The variable that arms a point, for the first process that is started with a cleared environment: a later one would
+/// die at the same place every time.
 pub fn hand_on() -> Option<(String, String)> {
     #[cfg(debug_assertions)]
     return armed::hand_on();
@@ -35,7 +35,7 @@ mod armed {
     struct Armed {
         whole: String,
         name: String,
-        /// How many times more it is passed alive.
+        /// How many more times the point is passed alive.
         left: AtomicU32,
         handed_on: AtomicBool,
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with a session's files, by what the caller should do next.
+//! The errors of a session's files, by what the caller should do next.
 
 use rusqlite::ErrorCode;
 use std::io;
@@ -9,13 +9,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// An error of a session's files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody holds a lock, or a crashed writer's journal waits for its owner. Try again soon.
+    /// Another program holds a lock, or a crashed writer's journal waits for its owner. Try again soon.
     #[error("the session's file is busy: {0}")]
     Busy(rusqlite::Error),
-    /// A keeper holds the session: the file can be made again when it has gone.
+    /// A keeper holds the session: the file can be made again when the keeper has gone.
     #[error("its keeper must end before the session's file can be made again")]
     Kept,
-    /// The file is damaged or is not what it should be.
+    /// The file is damaged, or is no such file.
     #[error("the session's file is damaged: {0}")]
     Damaged(String),
     /// The file is not there.
@@ -32,7 +32,7 @@ pub enum Error {
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            // A hot journal that a reader may not roll back answers `ReadOnly` or `CannotOpen`.
+            // SQLite says `ReadOnly` or `CannotOpen` of a hot journal that a reader may not roll back.
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::ReadOnly) => {
                 Error::Busy(error)
             }
@@ -45,7 +45,7 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
-    /// Whether it is for want of space: what failed works again when there is some.
+    /// Whether space ran out: the same step works again when there is some.
     pub fn is_full(&self) -> bool {
         match self {
             Error::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
@@ -56,7 +56,7 @@ impl Error {
         }
     }
 
-    /// Why a file could not be opened. SQLite says "cannot open" of a missing file and of much else.
+    /// The error for a file that could not be opened. SQLite says "cannot open" of a missing file and of much else.
     pub(crate) fn of_open(error: rusqlite::Error, path: &std::path::Path) -> Error {
         match std::fs::metadata(path) {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => Error::Missing,

@@ -1,16 +1,16 @@
-//! A session folder that somebody else made: what a keeper copies out of it and reads from the copies.
+//! A session folder that another program made: what a keeper copies out of it and reads from the copies.
 //!
-//! Its agent could write all of it, so nothing is believed: not a name, not a size, not a schema. The
-//! folder itself is only read. What is read is a private copy, because a journal that a dead writer left
-//! must be rolled back, and that writes.
+//! Its agent could write all of it, so nothing is believed: not a name, not a size, not a schema. The folder itself is
+//! only read. SQLite reads a private copy, because a journal that a dead writer left must be rolled back, and that
+//! writes.
 
 use crate::{AckStatus, MessageOut};
 use serde::{Deserialize, Serialize};
 
-/// A row of a foreign `messages_in`, as it is spelled there.
+/// A row of a foreign `messages_in`, spelled as it is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignIn {
-    /// Its id.
+    /// The row's id.
     pub id: String,
     /// Its number, if it has one.
     pub seq: Option<i64>,
@@ -42,11 +42,11 @@ pub struct ForeignIn {
     pub source_session_id: Option<String>,
     /// Absent in older layouts.
     pub on_wake: bool,
-    /// Only in files of ours.
+    /// The login on the channel; only in files that this runtime made.
     pub account: Option<String>,
-    /// Only in files of ours.
+    /// The platform's own id; only in files that this runtime made.
     pub platform_message_id: Option<String>,
-    /// What `processing_ack` says of it.
+    /// What `processing_ack` says of the row.
     pub ack: Option<AckStatus>,
 }
 
@@ -55,14 +55,14 @@ pub struct ForeignIn {
 pub struct ForeignOut {
     /// The row; its `seq` is 0 where it has none.
     pub reply: MessageOut,
-    /// What `delivered` says of it.
+    /// What `delivered` says of the reply.
     pub settled: Option<ForeignSettled>,
 }
 
 /// A row of a foreign `delivered`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignSettled {
-    /// False: it never will be delivered.
+    /// Whether it was delivered; false: it never will be.
     pub delivered: bool,
     /// Absent in older layouts.
     pub platform_message_id: Option<String>,
@@ -79,11 +79,11 @@ pub struct ForeignState {
     pub value: String,
 }
 
-/// The longest value of `session_state`, in bytes, that is taken over.
+/// The longest value of `session_state` that is taken over, in bytes.
 pub const STATE_BYTES_MAX: usize = 64 * 1024;
 
-/// The files that the content of an inbound row names: the place of each among its attachments, and its
-/// path seen from the session's folder, as it is written there.
+/// The files that the content of an inbound row names: the place of each among the row's attachments, and its path from
+/// the session's folder, as it is written there.
 pub fn inbox_files(content: &str) -> Vec<(usize, String)> {
     if !content.contains("\"localPath\"") {
         return Vec::new();

@@ -1,5 +1,4 @@
-//! The runner's sign of life: a byte written, never a mode or time set, because sandboxes refuse
-//! those.
+//! The runner's sign of life: a byte is written, and never a mode or a time set, because sandboxes refuse that.
 
 #[cfg(any(feature = "runner", feature = "keeper"))]
 use crate::SessionDir;
@@ -7,14 +6,14 @@ use crate::SessionDir;
 /// Shows that the runner lives.
 ///
 /// # Errors
-/// An error of the file system; a runner that cannot write it goes on.
+/// The file system fails; a runner that cannot write the heartbeat goes on.
 #[cfg(feature = "runner")]
 pub fn touch(dir: &SessionDir) -> std::io::Result<()> {
     std::fs::write(dir.heartbeat(), b".")
 }
 
-/// When the heartbeat last changed, in nanoseconds by the file's own clock: only a *difference*
-/// means life. Links are not followed; anything but a regular file is no heartbeat.
+/// When the heartbeat last changed, in nanoseconds by the file's own clock: only a *difference* means life. Links are
+/// not followed; a file that is not regular is no heartbeat.
 #[cfg(feature = "keeper")]
 pub fn look(dir: &SessionDir) -> Option<i128> {
     use std::os::unix::fs::MetadataExt;

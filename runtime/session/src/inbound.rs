@@ -7,8 +7,8 @@ use std::time::Duration;
 #[cfg(feature = "ledger")]
 pub use writer::{Applied, InboundWriter, Projection, Pruned};
 
-/// Opens without creating. This and its twin in `outbound.rs` are the doors to session databases.
-#[allow(clippy::disallowed_methods, reason = "this is the door")]
+/// Opens without creating. Only this and its twin in `outbound.rs` open session databases.
+#[allow(clippy::disallowed_methods, reason = "this module opens the database")]
 fn open(path: &std::path::Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
     let opened = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
     let db = opened.map_err(|error| crate::Error::of_open(error, path))?;
@@ -50,47 +50,48 @@ mod writer {
     use rusqlite::{OptionalExtension, params};
     use std::fs;
 
-    /// A writer never waits long for a lock: whoever holds one costs its own session only.
+    /// A writer never waits long for a lock: a program that holds one costs its own session only.
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    /// The layout that `inbound.sql` makes. A file of another one is made again: count it up with every change there.
+    /// The layout that `inbound.sql` makes. A file of another layout is made again: count this up with every change
+    /// there.
     const LAYOUT: i64 = 1;
 
-    /// What a file shows.
+    /// What a file shows of its session.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub struct Applied {
-        /// The session's last change.
+        /// The session's last change number.
         pub change: i64,
-        /// The last change of its agent's destinations.
+        /// The last change number of its agent's destinations.
         pub destinations: i64,
-        /// Whether it has the layout of this version; one with another is made again.
+        /// Whether it has the layout of this version; a file with another one is made again.
         pub is_current: bool,
     }
 
     impl Applied {
-        /// Whether something is to be written until it shows `wanted`.
+        /// Whether something must be written before the file shows `wanted`.
         pub fn is_behind(self, wanted: Applied) -> bool {
             self.change < wanted.change || self.destinations != wanted.destinations
         }
     }
 
-    /// What is to go from the file and its folder.
+    /// What must go from the file and its folder.
     #[derive(Debug, Default)]
     pub struct Pruned {
-        /// The ids of messages.
+        /// The ids of the messages that go.
         pub messages: Vec<String>,
-        /// The ids of replies; an outcome goes also when it is open again.
+        /// The ids of the replies whose outcome goes; it goes also when the reply is open again.
         pub delivered: Vec<String>,
-        /// Folders of `inbox/`.
+        /// The folders of `inbox/` that go.
         pub inbox: Vec<String>,
     }
 
-    /// What the ledger says changed in one session since a change number.
+    /// The ledger's changes in one session since a change number.
     #[derive(Debug, Default)]
     pub struct Projection {
-        /// The ledger's change number after all of this.
+        /// The session's change number after all of this.
         pub change: i64,
-        /// The same of the agent's destinations.
+        /// The change number of its agent's destinations.
         pub destinations: i64,
         /// Replies up to this number are settled and forgotten: their runner may delete them.
         pub pruned_floor: i64,
@@ -104,20 +105,19 @@ mod writer {
         pub routing: Option<(Vec<Destination>, Routing)>,
     }
 
-    /// The only pen of `inbound.db`. Opened, used and dropped for each projection.
+    /// The only writer of `inbound.db`. Opened, used and dropped for each projection.
     pub struct InboundWriter {
         db: Connection,
     }
 
     impl InboundWriter {
-        /// Opens the file. A hot journal of a crashed writer is rolled back by this.
+        /// Opens the file. This rolls back a hot journal of a crashed writer.
         ///
         /// # Errors
-        /// [`crate::Error::Missing`] and [`crate::Error::Damaged`] both call for
-        /// [`InboundWriter::rebuild`].
+        /// [`crate::Error::Missing`] and [`crate::Error::Damaged`] both call for [`InboundWriter::rebuild`].
         pub fn open(dir: &SessionDir) -> Result<InboundWriter> {
             let db = open(&dir.inbound_db(), OpenFlags::SQLITE_OPEN_READ_WRITE, PATIENCE);
-            // What is there and cannot be opened is held by a lease.
+            // A file that is there and cannot be opened is held by a lease.
             let db = db.map_err(|error| match error {
                 crate::Error::Sqlite(error)
                     if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) =>
@@ -132,20 +132,20 @@ mod writer {
         /// Opens the file to look at it before it is made again: nothing in its folder changes.
         ///
         /// # Errors
-        /// It cannot be read as it is.
+        /// The file cannot be read as it is.
         pub fn look(dir: &SessionDir) -> Result<InboundWriter> {
             let db = open(&dir.inbound_db(), OpenFlags::SQLITE_OPEN_READ_ONLY, PATIENCE)?;
             db.execute_batch("PRAGMA mmap_size = 0")?;
             Ok(InboundWriter { db })
         }
 
-        /// Starts an empty file in place of whatever is there. A stale journal beside a new file would
-        /// take rows back, and an old file without its journal would show half a commit: so the old file
-        /// goes, then its journal, and only then comes the new one.
+        /// Puts an empty file in the place of whatever is there. A stale journal beside a new file would take rows
+        /// back, and an old file without its journal would show half a commit: so the old file goes, then its journal,
+        /// and only then comes the new one.
         ///
         /// # Errors
-        /// [`crate::Error::Kept`] while a keeper lives, and with it perhaps a runner that would go on
-        /// reading the old file. Else an error of the file system or of SQLite.
+        /// [`crate::Error::Kept`] while a keeper lives, and with it perhaps a runner that would go on reading the old
+        /// file. Else the file system or SQLite fails.
         pub fn rebuild(dir: &SessionDir) -> Result<InboundWriter> {
             dir.create()?;
             let _no_keeper = hold(dir)?;
@@ -178,14 +178,13 @@ mod writer {
             InboundWriter::open(dir)
         }
 
-        /// The durability is the ledger's; the file is a projection that can be made again, so it
-        /// pays for no sync.
+        /// The ledger is what lasts; the file is a projection that can be made again, so it pays for no sync.
         fn prepare(db: Connection) -> Result<InboundWriter> {
             db.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA mmap_size = 0")?;
             Ok(InboundWriter { db })
         }
 
-        /// What the file shows.
+        /// Which change the file shows.
         ///
         /// # Errors
         /// [`crate::Error::Damaged`] when the file was not written by a ledger.
@@ -201,7 +200,7 @@ mod writer {
             let unknown = |error: &rusqlite::Error| {
                 matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::Unknown) | None)
             };
-            // An older file of ours has not all of these columns.
+            // An older file of this runtime does not have all of these columns.
             let read = match read {
                 Err(error) if unknown(&error) => {
                     self.db.query_row("SELECT change FROM vestibule_projection WHERE id = 1", [], |r| {
@@ -216,7 +215,7 @@ mod writer {
             })
         }
 
-        /// What became of a message, as the file shows it; `None` when it does not.
+        /// The status of a message, as the file shows it; `None` when the file does not have the message.
         ///
         /// # Errors
         /// As [`InboundWriter::open`].
@@ -244,7 +243,7 @@ mod writer {
             Ok(self.db.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_in", [], |r| r.get(0))?)
         }
 
-        /// The messages that wait in the file, oldest first. It was written by a ledger, so it has every column.
+        /// The messages that wait in the file, oldest first. A ledger wrote the file, so it has every column.
         ///
         /// # Errors
         /// As [`InboundWriter::open`].
@@ -323,7 +322,7 @@ mod writer {
         }
     }
 
-    /// Held while the file is made again: no keeper starts meanwhile, and none lives.
+    /// The keeper's lock, held while the file is made again: no keeper starts meanwhile, and none lives.
     fn hold(dir: &SessionDir) -> Result<fs::File> {
         use rustix::fs::{FlockOperation, flock};
         let file = fs::File::options().create(true).truncate(false).write(true).open(dir.keeper_lock())?;
@@ -364,7 +363,8 @@ mod writer {
     mod tests {
         use super::LAYOUT;
 
-        /// Who changes the tables without counting up stops the sessions of every home that was there before.
+        /// A change of the tables that does not count up `LAYOUT` would stop the sessions of every home that was there
+        /// before.
         #[test]
         fn a_changed_layout_has_a_new_number() {
             let sql = include_str!("inbound.sql");
@@ -385,7 +385,7 @@ mod reader {
     use std::collections::HashSet;
     use vestibule_plugin_api::Timestamp;
 
-    /// A pending row without its content: what says when its turn is, and with which others.
+    /// A pending row without its content: what says when its turn is, and which rows it goes with.
     #[derive(Debug, Clone, PartialEq, Eq)]
     #[allow(missing_docs, reason = "as in `MessageIn`")]
     pub struct Waiting {
@@ -401,7 +401,7 @@ mod reader {
         pub thread_id: Option<String>,
     }
 
-    /// What a runner sees of `inbound.db`: one connection for one poll.
+    /// A runner's view of `inbound.db`: one connection for one poll.
     pub struct InboundReader {
         db: Connection,
         columns: HashSet<String>,
@@ -411,8 +411,8 @@ mod reader {
         /// Opens the file for one poll.
         ///
         /// # Errors
-        /// [`crate::Error::Busy`]: the runtime is writing, or its crash left a journal that only it
-        /// can roll back. Poll again.
+        /// [`crate::Error::Busy`]: the runtime is writing, or its crash left a journal that only it can roll back. Poll
+        /// again.
         pub fn open(dir: &SessionDir) -> Result<InboundReader> {
             let db = open(&dir.inbound_db(), OpenFlags::SQLITE_OPEN_READ_ONLY, Duration::from_secs(5))?;
             db.execute_batch("PRAGMA mmap_size = 0")?;
@@ -423,8 +423,8 @@ mod reader {
             Ok(InboundReader { db, columns })
         }
 
-        /// Pending rows above a number, in order, at most `limit`, without their content. The file is locked
-        /// for the writer only while this reads.
+        /// Pending rows above a number, in order, at most `limit`, without their content. The writer is locked out only
+        /// while this reads.
         ///
         /// # Errors
         /// As [`InboundReader::open`].
@@ -453,7 +453,7 @@ mod reader {
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         }
 
-        /// A row, while it is pending.
+        /// The row with this id, if it is pending.
         ///
         /// # Errors
         /// As [`InboundReader::open`].
@@ -482,7 +482,7 @@ mod reader {
             Ok(self.db.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_in", [], |r| r.get(0))?)
         }
 
-        /// Replies up to this number are settled and forgotten. In a file of another maker none are.
+        /// The number up to which replies are settled and forgotten. In a file that another program made it is 0.
         ///
         /// # Errors
         /// As [`InboundReader::open`].
@@ -494,7 +494,7 @@ mod reader {
             Ok(self.db.query_row(sql, [], |r| r.get(0)).optional()?.unwrap_or_default())
         }
 
-        /// The names the agent may send to.
+        /// The names that the agent may send to.
         ///
         /// # Errors
         /// As [`InboundReader::open`].
@@ -523,7 +523,7 @@ mod reader {
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         }
 
-        /// Where the session's words go by default.
+        /// The place where the session's words go by default.
         ///
         /// # Errors
         /// As [`InboundReader::open`].
@@ -547,7 +547,7 @@ mod reader {
             Ok(read.optional()?.unwrap_or_default())
         }
 
-        /// Every column this crate knows, with a stand-in for each that an older layout lacks.
+        /// A query of every column that this crate knows, with a stand-in for each that an older layout lacks.
         fn select(&self) -> String {
             let or = |name: &str, absent: &str| {
                 if self.columns.contains(name) {

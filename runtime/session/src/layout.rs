@@ -22,7 +22,7 @@ const INBOX: &str = "inbox";
 const OUTBOX: &str = "outbox";
 const TEMPORARY: &str = "tmp";
 
-/// One session's folder. Holding one touches nothing.
+/// One session's folder. The value is only a path: making one touches nothing on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionDir {
     root: PathBuf,
@@ -34,12 +34,12 @@ impl SessionDir {
         SessionDir { root: root.into() }
     }
 
-    /// The folder.
+    /// The path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The runtime's file.
+    /// The file that the runtime writes.
     pub fn inbound_db(&self) -> PathBuf {
         self.root.join(INBOUND)
     }
@@ -49,18 +49,18 @@ impl SessionDir {
         INBOUND
     }
 
-    /// The runner's file, by the name both layouts have: ours is a link into `out/`, NanoClaw's is
-    /// the file itself.
+    /// The file that the runner writes, by the name that both layouts have: in this runtime's it is a link into `out/`,
+    /// in NanoClaw's the file itself.
     pub fn outbound_db(&self) -> PathBuf {
         self.root.join(OUTBOUND)
     }
 
-    /// The runner's file without the link.
+    /// The file that the runner writes, without the link.
     pub fn outbound_db_real(&self) -> PathBuf {
         self.out().join(OUTBOUND)
     }
 
-    /// Where `outbound.db` may lie in a folder that somebody else made: our layout, NanoClaw's.
+    /// Where `outbound.db` may lie in a folder that another program made: this runtime's layout, then NanoClaw's.
     pub fn outbound_names() -> [&'static str; 2] {
         ["out/outbound.db", OUTBOUND]
     }
@@ -75,19 +75,20 @@ impl SessionDir {
         INBOX
     }
 
-    /// A file in `inbox/` as the agent is told of it: seen from the session's folder.
+    /// The path of a file in `inbox/` as the agent is told it: from the session's folder.
     pub fn inbox_file(folder: &str, name: &str) -> String {
         format!("{INBOX}/{folder}/{name}")
     }
 
-    /// What [`SessionDir::inbox_file`] was made of, if a path is one.
+    /// The folder and the name of which [`SessionDir::inbox_file`] made a path; `None` for any other path.
     pub fn in_inbox(path: &str) -> Option<(&str, &str)> {
         let (folder, name) = path.strip_prefix(INBOX)?.strip_prefix('/')?.split_once('/')?;
         let safe = crate::name::is_safe_segment(folder) && crate::name::is_safe_segment(name);
         safe.then_some((folder, name))
     }
 
-    /// Where the files of replies may lie in a folder that somebody else made: our layout, NanoClaw's.
+    /// Where the files of replies may lie in a folder that another program made: this runtime's layout, then
+    /// NanoClaw's.
     pub fn outbox_names() -> [&'static str; 2] {
         ["out/outbox", OUTBOX]
     }
@@ -102,7 +103,7 @@ impl SessionDir {
         Path::new(OUTBOX).join(message_id)
     }
 
-    /// The agent's part.
+    /// The folder that the agent can write.
     pub fn out(&self) -> PathBuf {
         self.root.join(OUT)
     }
@@ -117,39 +118,39 @@ impl SessionDir {
         self.out().join(HEARTBEAT)
     }
 
-    /// The runner's temporary files.
+    /// The folder of the runner's temporary files.
     pub fn temporary(&self) -> PathBuf {
         self.out().join(TEMPORARY)
     }
 
-    /// The runner's settings.
+    /// The file of the runner's settings.
     pub fn run_config(&self) -> PathBuf {
         self.root.join("run.json")
     }
 
-    /// NanoClaw's place for the runner's settings.
+    /// Where NanoClaw has the runner's settings.
     pub fn foreign_run_config(&self) -> PathBuf {
         self.root.join("agent/container.json")
     }
 
-    /// The runtime's folders: of inbound files, and where something may be mounted.
+    /// The folders that the runtime makes: for inbound files, and for mounts.
     pub(crate) fn folders(&self) -> [PathBuf; 4] {
         [INBOX, "agent", "global", "extra"].map(|name| self.root.join(name))
     }
 
-    /// Held by the one keeper of the session.
+    /// The lock that the one keeper of the session holds.
     pub fn keeper_lock(&self) -> PathBuf {
         self.root.join("keeper.lock")
     }
 
-    /// Where the agent's part of a session that is taken over is built before it takes its place.
+    /// Where the agent's part of an adopted session is built before it takes its place.
     #[cfg(feature = "ledger")]
     pub(crate) fn draft(&self) -> PathBuf {
         self.root.join("out.adopted")
     }
 
-    /// Puts the agent's part that was built in private in the place of what is there. No runner ever
-    /// ran in this session.
+    /// Puts the agent's part that was built in private in the place of the one that is there. No runner may ever have run
+    /// in this session.
     #[cfg(feature = "ledger")]
     pub(crate) fn place_draft(&self) -> crate::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -163,11 +164,11 @@ impl SessionDir {
         Ok(fs::remove_dir_all(draft)?)
     }
 
-    /// Moves the agent's part, whatever it is, out of the way under a name of its own: `create` makes a new one. No keeper
-    /// of the session may live.
+    /// Moves the agent's part, whatever it is, out of the way under a name of its own: `create` makes a new one. No
+    /// keeper of the session may live.
     ///
     /// # Errors
-    /// An error of the file system; that there is none is no error.
+    /// The file system fails; a missing part is no error.
     #[cfg(feature = "ledger")]
     pub fn set_out_aside(&self, name: &str) -> std::io::Result<()> {
         match std::fs::rename(self.out(), self.root.join(format!("out.{name}"))) {
@@ -176,11 +177,11 @@ impl SessionDir {
         }
     }
 
-    /// Makes whatever of the runtime's part is missing. The agent's part is built in private and
-    /// moved in whole, once; afterwards it is never touched.
+    /// Makes whatever is missing of the runtime's part. The agent's part is built in private and moved in whole, once;
+    /// afterwards it is never touched.
     ///
     /// # Errors
-    /// An error of the file system, or of SQLite while it builds the new `outbound.db`.
+    /// The file system fails, or SQLite while it builds the new `outbound.db`.
     #[cfg(feature = "ledger")]
     pub fn create(&self) -> crate::Result<()> {
         use std::fs;
@@ -204,7 +205,7 @@ impl SessionDir {
         Ok(())
     }
 
-    /// Builds the agent's part of a new session; answers where its file is.
+    /// Builds the agent's part of a new session; returns where its file is.
     #[cfg(feature = "ledger")]
     pub(crate) fn build_out(at: &Path) -> crate::Result<PathBuf> {
         use std::fs;

@@ -1,15 +1,15 @@
-//! The mailbox that the runtime and the runner share: one folder, two SQLite files, each with
-//! exactly one writer. Nothing else passes between the two programs.
+//! The mailbox that the runtime and the runner share: one folder, two SQLite files, each with exactly one writer.
+//! Nothing else passes between the two programs.
 //!
-//! The format is NanoClaw v2's, so that its runner works in our folders and ours in its.
+//! The format is NanoClaw v2's, so that its runner works in this runtime's folders, and this runtime's runner in its.
 //!
 //! What must stay true:
 //! - `journal_mode = DELETE` on both files: WAL's shared memory does not cross a mount.
-//! - `inbound.db` is opened, written and closed for each change; the runner opens it anew for each
-//!   poll. A connection kept open shows stale pages across some mounts.
-//! - One writer per file. Who may hold which pen is a type and a feature: `ledger` gives
-//!   [`InboundWriter`], `keeper` gives [`OutboundReader`], `runner` gives [`InboundReader`] and
-//!   [`OutboundWriter`]. The ledger drafts an `outbound.db` for a session that never ran.
+//! - `inbound.db` is opened, written and closed for each change; the runner opens it anew for each poll. A connection
+//!   that is kept open shows stale pages across some mounts.
+//! - One writer per file. A type and a feature say which program may write or read one: `ledger` gives
+//!   [`InboundWriter`], `keeper` gives [`OutboundReader`], `runner` gives [`InboundReader`] and [`OutboundWriter`]. The
+//!   ledger drafts an `outbound.db` for a session that never ran.
 //! - Nothing the agent can write lies beside `inbound.db`: the agent's part is the folder `out/`.
 
 #[cfg(any(feature = "ledger", feature = "keeper"))]

@@ -1,6 +1,6 @@
-//! Names that strangers gave, and what of them may become part of a path. Pure.
+//! Names that strangers chose, and which of them may become part of a path. Pure.
 
-/// The longest path segment, in bytes, that file systems take.
+/// The longest path segment that file systems take, in bytes.
 const SEGMENT_BYTES_MAX: usize = 255;
 
 /// Whether a name can be one segment of a path as it is.
@@ -11,9 +11,8 @@ pub fn is_safe_segment(name: &str) -> bool {
         && !name.contains(char::is_control)
 }
 
-/// The name under which a file lies. Its own, if that is safe; `attachment-<ms>` instead of an
-/// unsafe one; with an extension told from the media type or the platform's word for it where there
-/// is no name at all.
+/// The name under which a file is stored: its own, if that is safe; instead of an unsafe one `attachment-<ms>`; where
+/// there is no name at all, with an extension by the media type or the platform's word for it.
 pub fn file_name(name: &str, mime_type: Option<&str>, kind: Option<&str>, now_ms: i64) -> String {
     if is_safe_segment(name) {
         return name.to_owned();
@@ -36,7 +35,7 @@ pub fn numbered(name: &str, number: usize) -> String {
     while !stem.is_char_boundary(keep) {
         keep -= 1;
     }
-    // An extension that is longer than a name may be is none.
+    // An extension that is longer than a name may be is no extension.
     if tail.len() < SEGMENT_BYTES_MAX {
         format!("{}{tail}", &stem[..keep])
     } else {
@@ -82,7 +81,7 @@ fn extension(mime_type: Option<&str>, kind: Option<&str>) -> Option<&'static str
     })
 }
 
-/// The media type that a name's extension tells.
+/// The media type by the extension of a name.
 pub fn mime_type(name: &str) -> Option<&'static str> {
     let extension = name.rsplit_once('.')?.1.to_ascii_lowercase();
     TYPES.iter().find(|(_, ext)| *ext == extension).map(|(mime, _)| *mime)

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
 
-#[allow(clippy::disallowed_methods, reason = "this is the door")]
+#[allow(clippy::disallowed_methods, reason = "this module opens the database")]
 pub(crate) fn open(path: &Path, flags: OpenFlags, patience: Duration) -> Result<Connection> {
     let opened = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
     let db = opened.map_err(|error| Error::of_open(error, path))?;
@@ -57,8 +57,7 @@ mod draft {
     use rusqlite::params;
     use vestibule_plugin_api::Timestamp;
 
-    /// The `outbound.db` of a session that is taken over, built in private. Once it is placed, the file is
-    /// the runner's.
+    /// The `outbound.db` of an adopted session, built in private. Once it is placed, the file is the runner's.
     pub struct OutboundDraft {
         db: Connection,
         dir: SessionDir,
@@ -68,7 +67,7 @@ mod draft {
         /// Begins anew, whatever an earlier attempt left.
         ///
         /// # Errors
-        /// An error of the file system or of SQLite.
+        /// The file system or SQLite fails.
         pub fn begin(dir: &SessionDir) -> Result<OutboundDraft> {
             dir.create()?;
             let file = SessionDir::build_out(&dir.draft())?;
@@ -77,10 +76,10 @@ mod draft {
             Ok(OutboundDraft { db, dir: dir.clone() })
         }
 
-        /// Adds replies, whose numbers are odd and rise. A second one with the same id is left out.
+        /// Adds replies, whose numbers are odd and rise. A second reply with the same id is left out.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn replies(&mut self, replies: &[MessageOut]) -> Result<()> {
             let tx = self.db.transaction()?;
             for m in replies {
@@ -89,10 +88,10 @@ mod draft {
             Ok(tx.commit()?)
         }
 
-        /// Sets what the runner remembers.
+        /// Sets the values that the runner remembers.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn states(&mut self, states: &[ForeignState], now: Timestamp) -> Result<()> {
             let tx = self.db.transaction()?;
             for state in states {
@@ -104,10 +103,10 @@ mod draft {
             Ok(tx.commit()?)
         }
 
-        /// Puts it in its place, flushed. No runner may ever have run in this session.
+        /// Puts the file in its place, flushed. No runner may ever have run in this session.
         ///
         /// # Errors
-        /// An error of the file system.
+        /// The file system fails.
         pub fn place(self) -> Result<()> {
             let OutboundDraft { db, dir } = self;
             drop(db);
@@ -127,11 +126,12 @@ mod writer {
     use std::collections::HashSet;
     use vestibule_plugin_api::Timestamp;
 
-    /// So many rows are deleted in one transaction: one that is larger than SQLite's cache locks the keeper out until it
-    /// ends.
+    /// This many rows are deleted in one transaction: one that is larger than SQLite's cache locks the keeper out until
+    /// it ends.
     const AT_ONCE: usize = 500;
 
-    /// The runner's pen. It keeps its connection: nobody else writes the file.
+    /// The only writer of `outbound.db`, the runner's. It keeps its connection, because no other program writes the
+    /// file.
     pub struct OutboundWriter {
         db: Connection,
     }
@@ -141,7 +141,7 @@ mod writer {
         /// runner that died.
         ///
         /// # Errors
-        /// An error of SQLite; without its file a runner cannot work.
+        /// SQLite fails; without its file a runner cannot work.
         pub fn open(dir: &SessionDir) -> Result<OutboundWriter> {
             crate::never_wait("runner");
             let db = open(&dir.outbound_db(), OpenFlags::SQLITE_OPEN_READ_WRITE, Duration::from_secs(5))?;
@@ -154,15 +154,16 @@ mod writer {
             add_column(&db, "messages_out", "account", "TEXT")?;
             add_column(&db, "session_state", "updated_at", "TEXT NOT NULL DEFAULT ''")?;
             db.execute("DELETE FROM processing_ack WHERE status = 'processing'", [])?;
-            // Its tool is over as well: the time that it declared would excuse this runner's silence, too.
+            // The tool of the dead runner is over as well: the time that it declared would excuse this runner's
+            // silence, too.
             db.execute("DELETE FROM container_state", [])?;
             Ok(OutboundWriter { db })
         }
 
-        /// Every row that was ever claimed and is not forgotten.
+        /// The ids of all rows that were ever claimed and are not forgotten.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn taken(&self) -> Result<HashSet<String>> {
             let mut statement = self.db.prepare_cached("SELECT message_id FROM processing_ack")?;
             let ids = statement.query_map([], |r| r.get(0))?;
@@ -172,7 +173,7 @@ mod writer {
         /// Forgets acknowledgements that the runtime has taken over.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn forget(&mut self, ids: &[String]) -> Result<()> {
             for ids in ids.chunks(AT_ONCE) {
                 let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -184,11 +185,11 @@ mod writer {
             Ok(())
         }
 
-        /// Deletes replies up to a number, which the runtime has settled and forgotten; never the highest, above
+        /// Deletes replies up to a number, which the runtime has settled and forgotten; never the highest one, above
         /// which the next is numbered.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn prune(&mut self, floor: i64) -> Result<()> {
             let sql = format!(
                 "DELETE FROM messages_out WHERE seq IN (SELECT seq FROM messages_out WHERE seq <= ?1 \
@@ -201,7 +202,7 @@ mod writer {
         /// Claims rows: they will be answered together.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn claim(&mut self, ids: &[String], now: Timestamp) -> Result<()> {
             self.post(&mut [], ids, AckStatus::Processing, 0, now)
         }
@@ -210,7 +211,7 @@ mod writer {
         /// acknowledged without its reply. Gives each reply its `seq`, above `highest_inbound_seq`.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn post(
             &mut self,
             replies: &mut [MessageOut],
@@ -243,7 +244,7 @@ mod writer {
         /// A value of `session_state`.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn state(&self, key: &str) -> Result<Option<String>> {
             let read =
                 self.db.query_row("SELECT value FROM session_state WHERE key = ?1", [key], |r| r.get(0));
@@ -253,7 +254,7 @@ mod writer {
         /// Sets or, with `None`, deletes a value of `session_state`.
         ///
         /// # Errors
-        /// An error of SQLite.
+        /// SQLite fails.
         pub fn set_state(&mut self, key: &str, value: Option<&str>, now: Timestamp) -> Result<()> {
             match value {
                 Some(value) => self.db.execute(
@@ -266,8 +267,8 @@ mod writer {
         }
     }
 
-    /// A keeper's look is over within a tenth of a millisecond, and an answer waits for it. SQLite's own
-    /// handler would sleep ten times as long, and longer each time. Gives up after five seconds.
+    /// Waits for a keeper that looks at the file: it is done within a tenth of a millisecond, and an answer waits for
+    /// it. SQLite's own handler would sleep ten times as long, and longer each time. Gives up after five seconds.
     fn wait_for_keeper(times: i32) -> bool {
         let pause = if times < 100 { Duration::from_micros(50) } else { Duration::from_millis(5) };
         std::thread::sleep(pause);
@@ -301,13 +302,13 @@ mod reader {
     use rusqlite::limits::Limit;
     use rusqlite::{ErrorCode, OptionalExtension};
 
-    /// The longest value, in bytes, that SQLite makes of the agent's file.
+    /// The longest value that SQLite makes of the agent's file, in bytes.
     const VALUE_BYTES_MAX: i32 = 4 * 1024 * 1024;
-    /// How long a whole file is checked.
+    /// For how long a whole file is checked at most.
     const CHECK_MAX: Duration = Duration::from_secs(5);
 
-    /// Opening a FIFO waits for ever. One that is put there after this look costs this keeper its
-    /// deadline.
+    /// Refuses a file that is not regular: opening a FIFO waits for ever. A FIFO that is put there after this look
+    /// costs the keeper its deadline.
     fn expect_regular(path: &Path, beside: &str) -> Result<()> {
         let mut name = path.as_os_str().to_owned();
         name.push(beside);
@@ -319,7 +320,7 @@ mod reader {
         }
     }
 
-    /// Whether it is an ordinary table: no view, nothing virtual.
+    /// Whether the name is that of an ordinary table: no view, nothing virtual.
     fn is_table(db: &Connection, name: &str) -> Result<bool> {
         Ok(db.query_row(
             "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 AND type = 'table' \
@@ -329,8 +330,8 @@ mod reader {
         )?)
     }
 
-    /// What a keeper sees of `outbound.db`: one connection for one look. The file is the agent's, so
-    /// nothing in it is believed: not its schema, not its sizes.
+    /// A keeper's view of `outbound.db`: one connection for one look. The file is the agent's, so nothing in it is
+    /// believed: not its schema, not its sizes.
     pub struct OutboundReader {
         db: Connection,
         has_account: bool,
@@ -338,12 +339,11 @@ mod reader {
     }
 
     impl OutboundReader {
-        /// Opens the file for one look. While a runner lives the look is read-only; with
-        /// `runner_alive` false a journal that a dead runner left is rolled back.
+        /// Opens the file for one look. While a runner lives the look is read-only; with `runner_alive` false a journal
+        /// that a dead runner left is rolled back.
         ///
         /// # Errors
-        /// [`Error::Busy`]: the runner is writing; look again. Anything else: the agent has corrupt
-        /// its file.
+        /// [`Error::Busy`]: the runner is writing; look again. Anything else: the agent has corrupted its file.
         pub fn open(dir: &SessionDir, runner_alive: bool) -> Result<OutboundReader> {
             let mode = if runner_alive {
                 OpenFlags::SQLITE_OPEN_READ_ONLY
@@ -358,7 +358,7 @@ mod reader {
             let db = open(&path, mode | OpenFlags::SQLITE_OPEN_NOFOLLOW, Duration::ZERO)?;
             db.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-            // Behind its shut door a keeper has no place for what it sorts but its memory.
+            // A confined keeper has no place but its memory for what it sorts.
             db.execute_batch(
                 "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; \
                  PRAGMA temp_store = MEMORY; BEGIN",
@@ -383,7 +383,7 @@ mod reader {
         /// As [`OutboundReader::open`].
         pub fn replies(&self, after_seq: i64, limit: usize) -> Result<Vec<MessageOut>> {
             let account = if self.has_account { "account" } else { "NULL" };
-            // What is too long is left out without being read; a content says how long it was.
+            // A field that is too long is left out without being read; for a content its length is given.
             let field =
                 |name: &str| format!("CASE WHEN octet_length({name}) <= {FIELD_BYTES_MAX} THEN {name} END");
             let words = |name: &str| format!("COALESCE({}, '')", field(name));
@@ -428,7 +428,7 @@ mod reader {
                 }))
             })?;
             let found = rows.map(|row| row?.map_err(without_id)).collect::<Result<Vec<MessageOut>>>()?;
-            // A damaged index leads back and forth, and its reader in circles.
+            // A damaged index may lead back, and its reader in circles.
             let mut last = after_seq;
             for reply in &found {
                 if reply.seq <= last {
@@ -443,11 +443,11 @@ mod reader {
             Ok(found)
         }
 
-        /// Looks at the whole file for damage that only writing meets: pages in two places, a list of free pages
+        /// Looks through the whole file for damage that only writing meets: pages in two places, a list of free pages
         /// without end. A file that takes longer than [`CHECK_MAX`] is not judged.
         ///
         /// # Errors
-        /// [`Error::Damaged`] with the first thing found, or as [`OutboundReader::open`].
+        /// [`Error::Damaged`] with the first fault found, or as [`OutboundReader::open`].
         pub fn check(&self) -> Result<()> {
             let until = std::time::Instant::now() + CHECK_MAX;
             self.db.progress_handler(1_000, Some(move || std::time::Instant::now() > until))?;
@@ -461,8 +461,8 @@ mod reader {
             }
         }
 
-        /// How long the tool in flight may be silent, in milliseconds, as the runner declared it in
-        /// `container_state`. What makes no sense there declares nothing.
+        /// How long the tool in flight may be silent, in milliseconds, as the runner declared it in `container_state`.
+        /// A value that makes no sense declares nothing.
         ///
         /// # Errors
         /// As [`OutboundReader::open`].
@@ -486,7 +486,7 @@ mod reader {
         /// # Errors
         /// As [`OutboundReader::open`].
         pub fn acks(&self, limit: usize) -> Result<Vec<Ack>> {
-            // No message has a longer id, and no status a longer word.
+            // No message has a longer id, and no status is a longer word.
             let mut statement = self.db.prepare(&format!(
                 "SELECT message_id, status FROM processing_ack WHERE octet_length(message_id) <= {FIELD_BYTES_MAX} \
                  AND octet_length(status) <= {FIELD_BYTES_MAX} ORDER BY status_changed DESC LIMIT ?1"

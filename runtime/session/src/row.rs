@@ -3,16 +3,17 @@
 use serde::{Deserialize, Serialize};
 use vestibule_plugin_api::Timestamp;
 
-/// Who tells an agent that something it wrote was not delivered, as its prompt names the sender.
+/// The sender, in an agent's prompt, of notes that something it wrote was not delivered.
 pub const DELIVERY: &str = "delivery";
-/// What stands for the channel of a reply to a name that no destination has; the name stands for the chat.
+/// The word in the place of the channel, in a reply to a name that no destination has; the name is in the place of the
+/// chat.
 pub const NO_DESTINATION: &str = "destination";
-/// The longest content of a reply, in bytes, that a keeper hands over.
+/// The longest content of a reply that a keeper hands over, in bytes.
 pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
-/// The longest other field of a reply, in bytes, that a keeper hands over.
+/// The longest other field of a reply that a keeper hands over, in bytes.
 pub const FIELD_BYTES_MAX: usize = 1024;
 
-/// The longest silence, in milliseconds, that may be declared for a tool: a day.
+/// The longest silence that may be declared for a tool, in milliseconds: a day.
 pub const TOOL_SILENCE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// A message at rest in `inbound.db`.
@@ -20,7 +21,7 @@ pub const TOOL_SILENCE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 pub struct MessageIn {
     /// `<platform message id>:<agent group id>` for a message from a channel.
     pub id: String,
-    /// Even. The number agents see and quote.
+    /// The number that agents see and quote; even.
     pub seq: i64,
     /// `chat`, `chat-sdk`, `task`, `webhook` or `system`.
     pub kind: String,
@@ -28,13 +29,13 @@ pub struct MessageIn {
     pub timestamp: Timestamp,
     /// `pending`, `completed`, `failed` or `paused`.
     pub status: String,
-    /// Not before this time.
+    /// It is not due before this time; `None`: it is due at once.
     pub process_after: Option<Timestamp>,
     /// The cron expression of a recurring row.
     pub recurrence: Option<String>,
     /// The stable id of a recurring chain.
     pub series_id: Option<String>,
-    /// How often a runner died over it.
+    /// How often a runner died of it.
     pub tries: i64,
     /// Whether it wakes the agent; else it is context only.
     pub trigger: bool,
@@ -48,11 +49,11 @@ pub struct MessageIn {
     pub content: String,
     /// The session that sent it, for agent-to-agent rows.
     pub source_session_id: Option<String>,
-    /// Only a runner's very first poll may take it.
+    /// Whether only the first poll of a runner may take it.
     pub on_wake: bool,
-    /// The login on the channel it came by. Ours; absent in foreign files.
+    /// The login on the channel by which it came; absent in files that another program made.
     pub account: Option<String>,
-    /// The platform's own id. Ours; absent in foreign files.
+    /// The platform's own id of the message; absent in files that another program made.
     pub platform_message_id: Option<String>,
 }
 
@@ -61,13 +62,13 @@ pub struct MessageIn {
 pub struct MessageOut {
     /// The row's id: the idempotency key of its delivery.
     pub id: String,
-    /// Odd.
+    /// Its number; odd.
     pub seq: i64,
     /// The inbound row it answers.
     pub in_reply_to: Option<String>,
     /// When it was written, as the runner spelled it.
     pub timestamp: String,
-    /// Not before this time, as the runner spelled it.
+    /// It does not go out before this time, as the runner spelled it.
     pub deliver_after: Option<String>,
     /// `chat`, `chat-sdk` or `system`.
     pub kind: String,
@@ -79,7 +80,7 @@ pub struct MessageOut {
     pub thread_id: Option<String>,
     /// JSON: `text`, `markdown`, `files` …
     pub content: String,
-    /// The login on the channel it goes by. Ours; absent in foreign files.
+    /// The login on the channel by which it goes; absent in files that another program made.
     pub account: Option<String>,
 }
 
@@ -87,16 +88,16 @@ pub struct MessageOut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AckStatus {
-    /// Claimed.
+    /// The runner has claimed it.
     Processing,
-    /// Answered, or needs no answer.
+    /// It is answered, or needs no answer.
     Completed,
-    /// Could not be answered; the chat was told why.
+    /// It could not be answered; the chat was told why.
     Failed,
 }
 
 impl AckStatus {
-    /// The word on disk.
+    /// The word that stands in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             AckStatus::Processing => "processing",
@@ -105,8 +106,8 @@ impl AckStatus {
         }
     }
 
-    /// Reads the word on disk. What NanoClaw's runners of 2.1 and later say of a task whose script failed is a
-    /// failure, too.
+    /// Reads the word in the file. The word with which NanoClaw's runners of 2.1 and later say that a task's script
+    /// failed is a failure, too.
     pub fn parse(word: &str) -> Option<AckStatus> {
         if word == "script-skip:error" {
             return Some(AckStatus::Failed);
@@ -120,7 +121,7 @@ impl AckStatus {
 /// A row of `processing_ack`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// The row of `inbound.db`.
+    /// The id of the row of `inbound.db`.
     pub message_id: String,
     /// How far the runner is with it.
     pub status: AckStatus,
@@ -136,7 +137,7 @@ pub enum Settled {
 }
 
 impl Settled {
-    /// The word on disk.
+    /// The word that stands in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Settled::Delivered => "delivered",
@@ -145,12 +146,12 @@ impl Settled {
     }
 }
 
-/// A row of `delivered`: what became of a row of `outbound.db`, once that is final.
+/// A row of `delivered`: the final outcome of a row of `outbound.db`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// The row of `outbound.db`.
+    /// The id of the row of `outbound.db`.
     pub message_out_id: String,
-    /// The id under which the platform knows it.
+    /// The platform's id of it.
     pub platform_message_id: Option<String>,
     /// The outcome.
     pub status: Settled,
@@ -163,7 +164,7 @@ pub struct Delivered {
 pub struct Destination {
     /// The name the agent uses.
     pub name: String,
-    /// What people call it.
+    /// The name that people know it by.
     pub display_name: Option<String>,
     /// `channel` or `agent`.
     pub kind: String,
@@ -173,11 +174,11 @@ pub struct Destination {
     pub platform_id: Option<String>,
     /// The agent group, for an agent.
     pub agent_group_id: Option<String>,
-    /// The login on the channel. Ours; absent in foreign files.
+    /// The login on the channel; absent in files that another program made.
     pub account: Option<String>,
 }
 
-/// The single row of `session_routing`: where the session's words go by default.
+/// The single row of `session_routing`: the place where the session's words go by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routing {
     /// The kind of platform.

@@ -1,7 +1,7 @@
 //! Sequence numbers: even for the runtime, odd for the runner, so that a bare `#7` names exactly one
 //! row across both files.
 
-/// The highest number that a file may hold: the last that every language's numbers hold whole, with room above it.
+/// The highest number that a file may hold: every language's numbers hold it exactly, with room above it.
 pub const SEQ_MAX: i64 = 1 << 52;
 
 /// The runtime's next number after its own last one.

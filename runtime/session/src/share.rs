@@ -1,5 +1,5 @@
-//! Letting a runner of another user read its session: by the group of what it may read, and no bit for
-//! anybody else.
+//! Lets a runner of another user read its session: by the group of the files that it may read, and no bit for any other
+//! user.
 
 use crate::SessionDir;
 use std::fs::{self, Permissions};
@@ -7,23 +7,23 @@ use std::io::Result;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-/// Of a folder: what is made in it has its group, too.
+/// The mode of a folder: files that are made in it get its group.
 const FOLDER: u32 = 0o2750;
-/// Of the runtime's files.
+/// The mode of the runtime's files.
 const FILE: u32 = 0o640;
-/// Of a file that came in, which is never written again.
+/// The mode of a file that came in, which is never written again.
 const INBOUND_FILE: u32 = 0o440;
 
 impl SessionDir {
-    /// Lets a group read the session, but for `out/`, which is its owner's. What is put into a folder later
-    /// has the group by itself, and whoever puts it there gives it the mode. To be called by root before each
-    /// run: files may have been made anew.
+    /// Lets a group read the session, except `out/`, which stays its owner's. A file that is put into a folder later
+    /// gets the group by itself, and its mode from the program that puts it there. Root calls this before each run:
+    /// files may have been made anew.
     ///
     /// # Errors
-    /// An error of the file system.
+    /// The file system fails.
     pub fn share_with(&self, group: u32) -> Result<()> {
         let inbox = self.root().join(SessionDir::inbox_name());
-        // Its own group is set last, so that what was cut short is done again.
+        // The group of the session's folder is set last, so that a call that was cut short is done again.
         if fs::metadata(self.root())?.gid() != group && inbox.is_dir() {
             for folder in fs::read_dir(&inbox)? {
                 let folder = folder?.path();

@@ -1,4 +1,4 @@
-//! What a row of the kind `task` holds.
+//! The content of a row of the kind `task`.
 
 /// Whether a task's content names a script that decides whether it runs.
 pub fn has_script(content: &str) -> bool {
@@ -6,7 +6,7 @@ pub fn has_script(content: &str) -> bool {
     match &content["script"] {
         serde_json::Value::Null => false,
         serde_json::Value::String(script) => !script.trim().is_empty(),
-        // Whatever it is, it was to decide.
+        // Whatever the script is, it was meant to decide.
         _ => true,
     }
 }

@@ -1,5 +1,5 @@
-//! How time is spelled on disk: ISO 8601, UTC, milliseconds, `Z`. Inside it is a [`Timestamp`], and
-//! comparisons never happen on text.
+//! How time is spelled on disk: ISO 8601, UTC, milliseconds, `Z`. In memory it is a [`Timestamp`], and times are never
+//! compared as text.
 
 use vestibule_plugin_api::Timestamp;
 

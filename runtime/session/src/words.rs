@@ -1,15 +1,15 @@
-//! Words of strangers, made fit to be kept, logged and shown. Pure.
+//! Strangers' words, made fit to be kept, logged and shown. Pure.
 
 use std::fmt::{self, Write};
 
-/// The longest reason that is kept, in characters: why something was refused, failed or was left out. In bytes
-/// it is four times as many at most.
+/// The longest reason that is kept, in characters: why something was refused, failed or was left out. In bytes it is at
+/// most four times as many.
 pub const REASON_CHARS_MAX: usize = 500;
 
-/// What is shown in the place of a character that could do harm.
+/// The character that is shown in the place of one that could do harm.
 const HIDDEN: char = '\u{fffd}';
 
-/// Whether a character does more on a terminal than to take its own place: it controls it (C0, DEL, C1), turns
+/// Whether a character does more on a terminal than take its own place: it controls the terminal (C0, DEL, C1), turns
 /// the direction of the text around it, or ends a line without being a line feed.
 pub fn is_harmful(c: char) -> bool {
     let turns =
@@ -17,26 +17,26 @@ pub fn is_harmful(c: char) -> bool {
     c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Words as one line of so many characters at most; where it ends early, its last is `…`.
+/// Words as one line of at most `chars` characters; where the words are cut, the last one is `…`.
 pub fn line(words: impl fmt::Display, chars: usize) -> String {
     let mut line = String::new();
-    // It ends early by an error; the line is there all the same.
+    // A full line ends the writing with an error; the line is there all the same.
     let _ = write!(Line::new(&mut line, chars), "{words}");
     line
 }
 
-/// A reason as it is kept: one line of [`REASON_CHARS_MAX`] characters at most.
+/// A reason as it is kept: one line of at most [`REASON_CHARS_MAX`] characters.
 pub fn reason(words: impl fmt::Display) -> String {
     line(words, REASON_CHARS_MAX)
 }
 
-/// Text for a terminal: its lines and tabs stay, and nothing else moves the cursor.
+/// Text for a terminal: its lines and tabs stay, and no other character moves the cursor.
 pub fn for_terminal(text: &str) -> String {
     let clean = |c| if is_harmful(c) && !matches!(c, '\n' | '\t') { HIDDEN } else { c };
     text.replace("\r\n", "\n").chars().map(clean).collect()
 }
 
-/// Takes what is written as one line, and no more of it than fits: what is longer is not even formatted.
+/// Takes what is written as one line, and no more of it than fits: the rest is not even formatted.
 pub struct Line<'a> {
     to: &'a mut String,
     /// How many characters still fit.
@@ -46,7 +46,7 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// A line of so many characters at most, at the end of `to`.
+    /// A line of at most `chars` characters, at the end of `to`.
     pub fn new(to: &mut String, chars: usize) -> Line<'_> {
         let begin = to.len();
         Line { to, left: chars, begin, is_full: false }
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(long.chars().count(), REASON_CHARS_MAX);
     }
 
-    /// What is written in parts is cut where the whole would be.
+    /// Words that are written in parts are cut where the whole would be cut.
     #[test]
     fn a_line_in_parts() {
         assert_eq!(line(format_args!("{}{}{}", "abc", "def", "ghi"), 5), "abcd…");

@@ -1,4 +1,4 @@
-//! What becomes of a foreign row. Pure. Every word of it is a stranger's.
+//! What becomes of a foreign row. Pure. Every word of it is untrusted.
 
 use crate::clock::Timestamp;
 use vestibule_session::{
@@ -7,7 +7,7 @@ use vestibule_session::{
 
 /// The kind of a row that is no message: what the agent is to do at a time.
 const TASK: &str = "task";
-/// No honest session counts this far; what claims more is numbered anew.
+/// No honest session counts this far; a row that claims more is numbered anew.
 pub const SEQ_MAX: i64 = 1 << 48;
 /// A row that died this often with its runner is given up, wherever it died.
 const TRIES_MAX: i64 = 1000;
@@ -18,7 +18,7 @@ pub struct Chat<'a> {
     pub channel_type: &'a str,
     /// The login on it.
     pub account: &'a str,
-    /// The chat.
+    /// The chat's id on the platform.
     pub platform_id: &'a str,
 }
 
@@ -95,7 +95,7 @@ pub fn inbound(row: ForeignIn, chat: Option<&Chat<'_>>, numbers: &mut Numbers) -
     }
 }
 
-/// A claim of a runner that is no more is none; what it finished is finished.
+/// The claim of a dead runner counts no more; what the runner finished is finished.
 fn status(word: Option<&str>, ack: Option<AckStatus>) -> &'static str {
     match (word, ack) {
         (None | Some("pending" | "processing"), Some(AckStatus::Completed)) => "completed",
@@ -109,8 +109,8 @@ fn status(word: Option<&str>, ack: Option<AckStatus>) -> &'static str {
     }
 }
 
-/// What will not go on of a task, in a sentence; `None` where all of it does, and for what is no task. The row is as
-/// [`inbound`] has made it.
+/// What of a task will not go on, in a sentence; `None` where all of it does, and for a row that is no task. The row
+/// is as [`inbound`] has made it.
 pub fn task_loss(row: &MessageIn) -> Option<String> {
     if row.kind != TASK {
         return None;

@@ -1,4 +1,4 @@
-//! What becomes of the files that a foreign row names. Pure. Every word of it is a stranger's.
+//! What becomes of the files that a foreign row names. Pure. Every word of the row is untrusted.
 
 use crate::attachments::StoredFile;
 use serde_json::Value;
@@ -14,8 +14,8 @@ pub struct Taken {
     pub left_out: Vec<(String, String)>,
 }
 
-/// Finds the files of an inbound row among those that were handed over, as far as there is `room`. What
-/// is left out is no longer named by the content as if it were there.
+/// Finds the files of an inbound row among those that were handed over, as far as there is `room`. The content no
+/// longer names those left out as if they were there.
 pub fn of_message(content: &mut String, mut handed: Vec<StoredFile>, mut room: u64) -> Taken {
     let mut taken = Taken::default();
     let mut gone = Vec::new();

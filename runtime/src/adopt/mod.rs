@@ -1,8 +1,8 @@
-//! Taking over a session folder that somebody else made. Its agent could write all of it, so a keeper
-//! reads it, and each of its frames is a stranger's.
+//! Taking over a session folder that another program made. Its agent could write all of it, so a keeper reads it, and
+//! each of the keeper's frames is untrusted.
 //!
 //! Invariants:
-//! - The folder is never opened here, and never written by anybody.
+//! - The folder is never opened here, and never written at all.
 //! - The session is in quarantine until everything is here; each row is taken once. Interrupted at any
 //!   moment, taking the folder over again completes it.
 
@@ -36,7 +36,7 @@ const CONTEXT_BYTES_MAX: u64 = 64 * 1024;
 /// The most rows that are taken from one folder.
 const ROWS_MAX: usize = 2_000_000;
 
-/// What is to be taken over, and whose it becomes.
+/// The folder to be taken over, and the agent and chat that get it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdoptionRequest {
@@ -48,18 +48,18 @@ pub struct AdoptionRequest {
     pub channel: Option<String>,
     /// The login on it.
     pub account: String,
-    /// The chat.
+    /// The chat's id on the platform.
     pub chat: Option<String>,
-    /// The thread.
+    /// The thread's id on the platform.
     pub thread: Option<String>,
 }
 
 /// What was taken over.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// The session.
+    /// The session's id.
     pub id: String,
-    /// The folder.
+    /// The folder that was taken over.
     pub folder: String,
     /// It was here already, all of it.
     pub already: bool,
@@ -71,7 +71,7 @@ pub struct Report {
     pub undelivered: usize,
     /// Of those, how many may go nowhere.
     pub refused: usize,
-    /// What the runner remembers.
+    /// Rows of what the runner remembers.
     pub state: usize,
     /// Rows without a usable id.
     pub left_out: usize,
@@ -79,11 +79,11 @@ pub struct Report {
     pub files: usize,
     /// Files of new rows that stayed behind.
     pub files_left_out: usize,
-    /// The first of those.
+    /// The first of those, each with the reason.
     pub files_named: Vec<LeftOut>,
     /// Tasks that are new here and do not go on as they did.
     pub tasks: usize,
-    /// The first of those.
+    /// The first of those, each with what is lost.
     pub tasks_named: Vec<TaskLoss>,
 }
 
@@ -101,7 +101,7 @@ pub struct TaskLoss {
 pub struct LeftOut {
     /// Its name, as its row has it.
     pub file: String,
-    /// Why.
+    /// Why it stayed behind.
     pub reason: String,
 }
 
@@ -139,7 +139,7 @@ pub async fn adopt(context: &Arc<Context>, wanted: AdoptionRequest) -> Result<Re
         }
         Err(error) => Err(error),
     };
-    // The keeper is gone; its copies hold messages.
+    // The keeper is gone, and its copies hold messages.
     let _ = fs::remove_dir_all(&scratch);
     outcome
 }

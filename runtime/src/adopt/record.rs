@@ -1,4 +1,4 @@
-//! What is taken of a foreign folder, put on record: each function is a part of one transaction.
+//! Puts on record what is taken of a foreign folder: each function is a part of one transaction.
 
 use super::{AdoptionRequest, decide, files};
 use crate::attachments::StoredFile;
@@ -59,7 +59,7 @@ pub fn open_session(
     Ok((adoption, chat.map(|chat| (chat.channel_type, chat.account, chat.platform_id))))
 }
 
-/// What became of files.
+/// What became of the files of some rows.
 #[derive(Default)]
 pub struct Files {
     /// How many are here.
@@ -68,7 +68,7 @@ pub struct Files {
     pub left_out: Vec<(String, String)>,
 }
 
-/// What became of replies.
+/// What became of some replies.
 #[derive(Default)]
 pub struct Recorded {
     /// How many are new here.
@@ -81,7 +81,7 @@ pub struct Recorded {
     pub files: Files,
 }
 
-/// Puts inbound rows on record with their files; answers the ids of those that were new, and what became of their
+/// Puts inbound rows on record with their files. Returns the ids of those that were new, and what became of their
 /// files.
 ///
 /// # Errors

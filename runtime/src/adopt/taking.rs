@@ -18,7 +18,7 @@ use vestibule_session::{
 const NAMED_MAX: usize = 50;
 /// How much of a file's name a report shows, in characters.
 const NAME_SHOWN: usize = 200;
-/// How much of what a task loses, in characters: its recurrence is a stranger's.
+/// How much of what a task loses, in characters: its recurrence is untrusted text.
 const LOSS_SHOWN: usize = 400;
 
 /// One folder on its way in.
@@ -66,7 +66,7 @@ impl Taking {
         })
     }
 
-    /// Takes inbound rows and their files; answers how many rows there were.
+    /// Takes inbound rows and their files. Returns how many rows there were.
     ///
     /// # Errors
     /// They are not on record.
@@ -106,7 +106,7 @@ impl Taking {
         Ok(count)
     }
 
-    /// Takes replies, and the files of those that were never delivered; answers how many there were.
+    /// Takes replies, and the files of those that were never delivered. Returns how many there were.
     ///
     /// # Errors
     /// They are not on record.
@@ -139,7 +139,7 @@ impl Taking {
         Ok(count)
     }
 
-    /// Takes what the runner remembers; answers how many rows there were.
+    /// Takes what the runner remembers. Returns how many rows there were.
     ///
     /// # Errors
     /// They are not in the draft.
@@ -150,7 +150,7 @@ impl Taking {
         Ok(count)
     }
 
-    /// Reports files, and removes the bytes of those that no row names: it was taken before, or there is
+    /// Reports files, and removes the bytes of those that no row names, because the row was taken before or there is
     /// no room.
     async fn count(&mut self, files: Files, stored: Vec<String>) {
         self.report.files += files.taken;
@@ -175,7 +175,7 @@ impl Taking {
         Ok(())
     }
 
-    /// The file first, then the commit that lets the session run.
+    /// Puts the file in its place first, then commits what lets the session run.
     ///
     /// # Errors
     /// It is not whole yet.

@@ -11,13 +11,13 @@ use serde::Serialize;
 /// One agent identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AgentGroup {
-    /// Minted by the runtime.
+    /// Its id, minted by the runtime.
     pub id: String,
-    /// Unique; what operators and the agent itself call it.
+    /// Its unique name, for operators and for the agent itself.
     pub name: String,
-    /// Its folder under `groups/`.
+    /// Its folder under `groups/`, minted by the runtime.
     pub folder: String,
-    /// What answers: `echo` or `command`.
+    /// The provider that answers: `echo` or `command`.
     pub provider: String,
     /// The program of provider `command`, as a shell would split it.
     pub command: Option<String>,

@@ -1,4 +1,4 @@
-//! A session's `inbox/`: what the agent sees of the files that came in.
+//! A session's `inbox/`: the files that came in, as the agent sees them.
 
 use super::{Store, StoredFile};
 use rustix::fd::{AsFd, OwnedFd};
@@ -12,8 +12,8 @@ use std::path::Path;
 use vestibule_session::{SessionDir, crash, open_beneath};
 
 impl Store {
-    /// Shows files in a folder of the session's `inbox/`, under their names. What is there already
-    /// stays; a file of another content under such a name is replaced.
+    /// Shows files in a folder of the session's `inbox/`, under their names. A file that is there already stays; one
+    /// with another content under such a name is replaced.
     ///
     /// # Errors
     /// The folder cannot be made or written, or something else lies in its place.
@@ -42,7 +42,7 @@ impl Store {
 }
 
 impl Store {
-    /// Removes a folder of the session's `inbox/` with its files. One that is not there is removed.
+    /// Removes a folder of the session's `inbox/` with its files. A folder that is not there counts as removed.
     ///
     /// # Errors
     /// It cannot be removed.
@@ -65,12 +65,12 @@ impl Store {
     }
 }
 
-/// Of a blob that a session's group may read.
+/// The mode of a blob that a session's group may read.
 const BLOB_MODE: u32 = 0o440;
 /// An inbox with this bit is shared with its group ([`SessionDir::share_with`]).
 const SHARED: u32 = 0o2000;
 
-/// Lets those who may read an inbox read also what is shown in it.
+/// Lets every user who may read an inbox read also what is shown in it.
 fn let_read(above: &OwnedFd, name: &str, inbox: &Stat, mode: u32) -> Result<()> {
     if inbox.st_mode & SHARED == 0 {
         return Ok(());
@@ -91,7 +91,7 @@ fn beneath(above: impl AsFd, name: &str) -> Result<OwnedFd> {
     open_beneath(above, Path::new(name), OFlags::PATH | OFlags::DIRECTORY)
 }
 
-/// A link to the blob: no byte is copied, and a name that exists is never written through.
+/// Makes a link to the blob: no byte is copied, and a name that exists is never written through.
 fn show(blobs: &OwnedFd, blob: &str, folder: &OwnedFd, name: &str) -> Result<()> {
     match linkat(blobs, blob, folder, name, AtFlags::empty()) {
         Err(Errno::XDEV) => return copy(blobs, blob, folder, name),
@@ -110,8 +110,8 @@ fn show(blobs: &OwnedFd, blob: &str, folder: &OwnedFd, name: &str) -> Result<()>
     linkat(blobs, blob, folder, name, AtFlags::empty())
 }
 
-/// A copy of the blob in the place of whatever has the name: the sessions lie on another disk than the blobs. It
-/// comes there whole, and with the mode and the group of the blob.
+/// Puts a copy of the blob in the place of whatever has the name: the sessions lie on another disk than the blobs. The
+/// copy appears whole, with the mode and the group of the blob.
 fn copy(blobs: &OwnedFd, blob: &str, folder: &OwnedFd, name: &str) -> Result<()> {
     const PART: &str = "\\part"; // no file has such a name: see `is_safe_segment`
     match unlinkat(folder, PART, AtFlags::empty()) {

@@ -1,9 +1,8 @@
-//! The attachments room: the bytes of files, both ways. A file lies here once, as a blob that the
-//! ledger names; what a session's `inbox/` shows is a projection of it, like `inbound.db`.
+//! The bytes of files, both ways. A file lies here once, as a blob that the ledger names; what a session's `inbox/`
+//! shows is a projection of it, like `inbound.db`.
 //!
 //! Invariants:
-//! - A blob and its folder are synced before the commit that names it. One that no commit names is
-//!   removed.
+//! - A blob and its folder are synced before the commit that names it. A blob that no commit names is removed.
 //! - Names come from strangers and never become part of a path unchecked; a folder is walked beneath
 //!   a handle, and no link is followed.
 //! - Limits are checked before a byte is written.
@@ -19,19 +18,19 @@ pub use store::{Hold, Incoming, Store};
 
 use crate::config::Config;
 
-/// What may lie here, in bytes.
+/// The limits on stored files, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The files of one message together.
+    /// How much the files of one message may hold together.
     pub message_bytes: u64,
-    /// The files of one session together.
+    /// How much the files of one session may hold together.
     pub session_bytes: u64,
-    /// What stays free on the disk.
+    /// How much stays free on the disk.
     pub reserve_bytes: u64,
 }
 
 impl Limits {
-    /// Those that the config sets.
+    /// The limits that the config sets.
     pub fn of(config: &Config) -> Limits {
         let bytes = |mb: u64| mb * 1024 * 1024;
         Limits {

@@ -1,4 +1,4 @@
-//! Which blobs a commit of the ledger names, and the end of those that none does.
+//! Which blobs the ledger names, and the removal of those that it does not.
 
 use super::Store;
 use crate::db::Central;
@@ -7,15 +7,15 @@ use crate::error::Result;
 use std::collections::HashSet;
 
 impl Store {
-    /// Removes those of these blobs that no message names: what a commit left out, or took before. One
-    /// that stays goes at the next start.
+    /// Removes those of these blobs that no message names: a commit left them out, or took them before. A blob that
+    /// stays goes at the next start.
     pub async fn discard_unnamed(&self, central: &Central, blobs: Vec<String>) {
         if blobs.is_empty() {
             return;
         }
         match central.read(move |db| unnamed(db, blobs)).await {
             Ok(unnamed) => self.discard(unnamed),
-            Err(error) => tracing::debug!(%error, "files nobody names stay until the next start"),
+            Err(error) => tracing::debug!(%error, "files that no message names stay until the next start"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The files that a keeper hands over ahead of the batch whose rows they belong to. Every word of it
-//! is a stranger's.
+//! The files that a keeper hands over ahead of the batch whose rows they belong to. Every word of a frame is a
+//! stranger's.
 
 use super::{Incoming, Store, StoredFile};
 use crate::error::{Error, Result};
@@ -12,11 +12,11 @@ use vestibule_session::crash;
 pub struct MessageFile {
     /// The row's id.
     pub message_id: String,
-    /// The file.
+    /// The file itself.
     pub file: StoredFile,
 }
 
-/// What was handed over and no commit names yet. Dropped, it is removed.
+/// The files that were handed over and that no commit names yet. They are removed when this is dropped.
 pub struct Parts {
     store: Store,
     open: Option<(String, usize, Incoming)>,
@@ -25,13 +25,13 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Nothing yet.
+    /// No parts yet.
     pub fn new(store: Store) -> Parts {
         let room = store.limits().message_bytes;
         Parts { store, open: None, done: Vec::new(), room }
     }
 
-    /// Takes a frame about a file, and the bytes that came with it. It writes to the disk.
+    /// Takes a frame about a file, and the bytes that came with it, and writes to the disk.
     ///
     /// # Errors
     /// [`Error::Refused`]: the keeper broke a rule. Else the disk fails or is too full.
@@ -82,7 +82,7 @@ impl Parts {
         Ok(())
     }
 
-    /// What is complete, synced: the batch that it belongs to has come.
+    /// The files that are complete, synced: the batch that they belong to has come.
     ///
     /// # Errors
     /// The disk fails.
@@ -94,7 +94,7 @@ impl Parts {
         Ok(std::mem::take(&mut self.done))
     }
 
-    /// What was taken and came to be in no commit: it is taken again.
+    /// Puts files back that were taken and came to be in no commit: they are taken again.
     pub fn put_back(&mut self, files: Vec<MessageFile>) {
         self.done = files;
     }

@@ -17,19 +17,19 @@ const BLOB: &str = "blob";
 pub struct Store {
     root: PathBuf,
     limits: Limits,
-    /// Names sort by time: those below this one are from an earlier life.
+    /// Names sort by time: those below this one are from before this start.
     opened: String,
     held: Arc<Mutex<Held>>,
 }
 
-/// Who wants all blobs to stay, and those that are to go afterwards.
+/// How many holders want all blobs to stay, and the blobs that go afterwards.
 #[derive(Debug, Default)]
 struct Held {
     holders: usize,
     waiting: Vec<String>,
 }
 
-/// While it lives, no blob goes.
+/// While it lives, no blob is removed.
 #[derive(Debug)]
 pub struct Hold {
     store: Store,
@@ -56,10 +56,10 @@ pub struct Incoming {
 }
 
 impl Store {
-    /// Opens the folder, made if it is missing.
+    /// Opens the folder of blobs, and makes it if it is missing.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be made.
     pub fn open(root: PathBuf, limits: Limits) -> Result<Store> {
         DirBuilder::new()
             .recursive(true)
@@ -70,7 +70,7 @@ impl Store {
         Ok(Store { root, limits, opened, held: Arc::default() })
     }
 
-    /// Lets no blob go until what is answered is dropped: a backup copies them.
+    /// Lets no blob go until the returned hold is dropped: a backup copies the blobs.
     pub fn hold(&self) -> Hold {
         self.held().holders += 1;
         Hold { store: self.clone() }
@@ -80,7 +80,7 @@ impl Store {
         locked(&self.held)
     }
 
-    /// Whether a blob has to stay for now; it goes when it need not any more.
+    /// Whether a blob has to stay for now; it is removed when the last hold is dropped.
     fn stays(&self, blob: &str) -> bool {
         let mut held = self.held();
         if held.holders > 0 {
@@ -89,7 +89,7 @@ impl Store {
         held.holders > 0
     }
 
-    /// Copies a blob into a folder, and puts the copy on disk; answers its size in bytes.
+    /// Copies a blob into a folder, and puts the copy on disk; returns its size in bytes.
     ///
     /// # Errors
     /// There is no such blob, or a disk fails.
@@ -97,8 +97,8 @@ impl Store {
         copy(&self.path(blob), &folder.join(blob))
     }
 
-    /// Takes a blob from a folder that [`Store::copy_to`] has filled, unless it is here. Call [`Store::sync`] before the
-    /// database that names it is in its place.
+    /// Takes a blob from a folder that [`Store::copy_to`] has filled, unless it is here. Call [`Store::sync`] before
+    /// the database that names it is in its place.
     ///
     /// # Errors
     /// As [`Store::copy_to`].
@@ -106,7 +106,7 @@ impl Store {
         copy(&folder.join(blob), &self.path(blob))
     }
 
-    /// What may lie here.
+    /// The limits that this store keeps.
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -165,24 +165,24 @@ impl Store {
     /// The bytes of a blob.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The blob cannot be read.
     pub fn read(&self, blob: &str) -> Result<Vec<u8>> {
         fs::read(self.path(blob)).context(|| format!("cannot read {}", self.path(blob).display()))
     }
 
-    /// Removes blobs that no commit names. One that stays all the same goes at the next start.
+    /// Removes blobs that no commit names. A blob that cannot be removed goes at the next start.
     pub fn discard(&self, blobs: impl IntoIterator<Item = String>) {
         for blob in blobs {
             if self.stays(&blob) {
                 continue;
             }
             if let Err(error) = fs::remove_file(self.path(&blob)) {
-                tracing::debug!(blob, %error, "a blob nobody names could not be removed");
+                tracing::debug!(blob, %error, "a blob that no commit names could not be removed");
             }
         }
     }
 
-    /// Removes what an earlier life wrote and no commit names; answers how many there were.
+    /// Removes the blobs from before this start that no commit names; returns how many there were.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -199,24 +199,22 @@ impl Store {
         Ok(removed)
     }
 
-    /// Where a blob lies.
     pub(super) fn path(&self, blob: &str) -> PathBuf {
         self.root.join(blob)
     }
 
-    /// The folder.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 }
 
 impl Incoming {
-    /// Its name.
+    /// The name of the blob.
     pub fn blob(&self) -> &str {
         &self.blob
     }
 
-    /// How much was written, in bytes.
+    /// How many bytes were written.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
@@ -231,7 +229,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Puts it on disk; answers the blob and its size.
+    /// Puts the blob on disk; returns its name and its size.
     ///
     /// # Errors
     /// The disk fails.
@@ -290,7 +288,7 @@ mod tests {
         let store = open(LIMITS);
         let (kept, lost) = (store.put(b"kept").expect("a disk"), store.put(b"lost").expect("a disk"));
         let named = HashSet::from([kept.clone()]);
-        assert_eq!(store.sweep(&named).expect("it sweeps"), 0, "this life's are left alone");
+        assert_eq!(store.sweep(&named).expect("it sweeps"), 0, "those of this start are left alone");
         std::thread::sleep(std::time::Duration::from_millis(2));
         let next = open(LIMITS);
         assert_eq!(next.sweep(&named).expect("it sweeps"), 1);

@@ -1,4 +1,5 @@
-//! A backup: a copy of what nothing can be made again from, taken while the runtime runs; and a home made of one.
+//! A backup: a copy of what cannot be made again from anything else, taken while the runtime runs; and a home made of
+//! one.
 //!
 //! Invariants:
 //! - The database is copied first, then every blob that the copy names; no blob goes meanwhile.
@@ -25,7 +26,7 @@ use std::sync::Arc;
 const DATABASE: &str = "vestibule.db";
 const BLOBS: &str = "attachments";
 const MANIFEST: &str = "backup.json";
-/// What the operator wrote: copied where it is there.
+/// The operator's files: copied where they are there.
 const OPERATORS: [&str; 2] = ["vestibule.toml", "plugins.lock"];
 
 /// What a backup says of itself.
@@ -33,11 +34,11 @@ const OPERATORS: [&str; 2] = ["vestibule.toml", "plugins.lock"];
 pub struct Manifest {
     /// The Vestibule that made it.
     pub version: String,
-    /// When, as ISO 8601.
+    /// When it was made, as ISO 8601.
     pub made_at: String,
     /// The size of the database, in bytes.
     pub database_bytes: u64,
-    /// How many files of messages.
+    /// How many files of messages it holds.
     pub blobs: usize,
     /// Their size together, in bytes.
     pub blob_bytes: u64,
@@ -72,7 +73,7 @@ fn make(home: &Home, folder: &Path) -> Result<()> {
     }
     let above = folder.parent().and_then(|above| fs::canonicalize(above).ok());
     let above = above.ok_or_else(|| refused("the folder above it is not there"))?;
-    // What is there may be a link that leads into the home.
+    // The folder may be a link that leads into the home.
     let at = fs::canonicalize(folder).unwrap_or(above);
     if home.places().iter().any(|place| at.starts_with(place)) {
         return Err(refused("it lies in the home, and would be lost with it"));
@@ -92,7 +93,8 @@ fn make(home: &Home, folder: &Path) -> Result<()> {
     claim(folder)
 }
 
-/// Takes a folder for one backup: SQLite fills a database that is there and empty, and of two backups one makes it.
+/// Takes a folder for one backup: SQLite would fill a database that is there and empty, and of two backups only one
+/// makes this file.
 fn claim(folder: &Path) -> Result<()> {
     match File::options().write(true).create_new(true).mode(0o600).open(folder.join(DATABASE)) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::Refused(format!(
@@ -141,14 +143,14 @@ fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// Copies a file, whose copy is its owner's alone whatever the mode it had; how many bytes it has.
+/// Copies a file; the copy is its owner's alone, whatever mode the file had. Returns how many bytes it has.
 fn copy_private(from: &Path, to: &Path) -> std::io::Result<u64> {
     let bytes = fs::copy(from, to)?;
     fs::set_permissions(to, Permissions::from_mode(0o600))?;
     Ok(bytes)
 }
 
-/// Copies a file; false when it is not there.
+/// Copies a file. Returns false when it is not there.
 fn copy_if_there(from: &Path, to: &Path) -> Result<bool> {
     match copy_private(from, to) {
         Ok(_) => Ok(true),

@@ -14,7 +14,7 @@ use vestibule_session::crash;
 
 /// The database while it is made ready.
 const RESTORING: &str = "vestibule.db.restoring";
-/// The same once it is ready: while it is there, what lies in its place is not whole.
+/// The same once it is ready: while it is there, the database in its place is not whole.
 const RESTORED: &str = "vestibule.db.restored";
 /// What SQLite may have left beside a database.
 const BESIDE: [&str; 4] = ["", "-journal", "-wal", "-shm"];
@@ -30,9 +30,9 @@ pub struct Restored {
     pub blobs: usize,
     /// How many are on record and not in the backup, or not whole.
     pub missing: usize,
-    /// Of what the operator wrote: what was taken, because the home had none.
+    /// The operator's files that were taken, because the home had none.
     pub taken: Vec<String>,
-    /// Where the database lies that was there before.
+    /// Where the previous database lies now.
     pub set_aside: Option<PathBuf>,
 }
 
@@ -89,7 +89,8 @@ pub fn expect_restored(home: &Home) -> Result<()> {
     }
 }
 
-/// Removes what a restore that was cut off, or failed, left: SQLite would take its journal for the next one's.
+/// Removes what a restore that was cut off, or failed, left: SQLite would take a left journal for the next
+/// database's.
 fn forget_rests(home: &Home) -> Result<()> {
     for name in [RESTORING, RESTORED] {
         for beside in BESIDE {
@@ -125,8 +126,8 @@ fn manifest(from: &Path) -> Result<Manifest> {
     serde_json::from_slice(&text).map_err(|error| no_backup(&error))
 }
 
-/// Checks the copy of the database, marks its sessions, and takes the files that it names; how many, and how many
-/// the backup has not.
+/// Checks the copy of the database, marks its sessions, and takes the files that it names. Returns how many it took,
+/// and how many the backup lacks.
 fn take(home: &Home, database: &Path, blobs: &Path) -> Result<(usize, usize)> {
     let named = marked(home, database).map_err(|error| match error {
         Error::Db(error) => {
@@ -154,7 +155,7 @@ fn take(home: &Home, database: &Path, blobs: &Path) -> Result<(usize, usize)> {
     Ok((named.len() - missing, missing))
 }
 
-/// Marks the sessions of a copy; answers the blobs that it names, with their sizes in bytes.
+/// Marks the sessions of a copy. Returns the blobs that it names, with their sizes in bytes.
 fn marked(home: &Home, database: &Path) -> Result<Vec<(String, u64)>> {
     let mut db = DatabaseCopy::open(database)?;
     db.write(|db| mark(db, home))?;
@@ -169,8 +170,8 @@ fn marked(home: &Home, database: &Path) -> Result<Vec<(String, u64)>> {
     Ok(named)
 }
 
-/// What was on its way at the backup may have arrived since, and is held; so is what the sessions' runners wrote since,
-/// when it is read.
+/// Holds the deliveries that were on their way at the backup: they may have arrived since. What the sessions' runners
+/// wrote since is held, too, when it is read.
 fn mark(db: &WriteTxn, home: &Home) -> Result<()> {
     let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
     let sessions = statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
@@ -182,7 +183,7 @@ fn mark(db: &WriteTxn, home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// Moves the home's database out of the way, with what belongs to it; where to.
+/// Moves the home's database out of the way, with what belongs to it. Returns where to.
 fn set_aside(home: &Home) -> Result<Option<PathBuf>> {
     // The log goes first: beside another database it would be taken for that one's.
     let names = ["vestibule.db-wal", "vestibule.db-shm", DATABASE];

@@ -11,14 +11,14 @@ pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 pub struct Request {
     /// The home's token.
     pub token: String,
-    /// `room.verb`.
+    /// Such as `agent.list`.
     pub verb: String,
     /// The verb's arguments.
     #[serde(default)]
     pub args: Value,
 }
 
-/// What it is answered: one of the two.
+/// The answer to a client: one of the two.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {

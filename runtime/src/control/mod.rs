@@ -76,7 +76,7 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
     Ok(outcome.value)
 }
 
-/// Gives the chat that the operator names the spelling by which it is known: it would else become a second one.
+/// Gives the chat that the operator names the spelling by which it is known: otherwise it would become a second chat.
 fn respell(db: &ReadTxn, args: &mut Value) -> Result<()> {
     let word = |key: &str| args[key].as_str();
     let (Some(channel), Some(chat)) = (word("channel"), word("chat")) else { return Ok(()) };

@@ -101,8 +101,8 @@ fn load(db: &ReadTxn, asked: &Asked) -> Result<Vec<Heard>> {
     Ok(heard)
 }
 
-/// The replies after a message: those to where it was written, and those that answer a row which was settled
-/// together with it, wherever they go. What holds one that waits behind another is why that one has not gone out.
+/// The replies after a message: those to where it was written, and those that answer a row which was settled together
+/// with it, wherever they go. For a reply that waits behind another, the reason is that of the other.
 fn replies(db: &ReadTxn, session_id: &str, asked: &Asked, (seq, change): (i64, i64)) -> Result<Vec<Reply>> {
     let mut statement = db.prepare_cached(
         "SELECT here, state, why, channel_type, platform_id, taken_at FROM (SELECT d.state, d.channel_type, d.platform_id, d.taken_at, \

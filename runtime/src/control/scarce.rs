@@ -1,4 +1,4 @@
-//! What a user has only so many of, all of its programs together, and how much of it is in use.
+//! Resources of which a user has only so many, for all programs together, and how much of each is in use.
 
 use rustix::process::{Resource, getrlimit, getuid};
 use serde::Serialize;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 const MIB: u64 = 1024 * 1024;
 
-/// One of these things.
+/// One such resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Scarce {
     /// Its name, in the plural.
     pub what: &'static str,
-    /// So many are in use. Of a process that does not let itself be read nothing is known.
+    /// How many are in use. A process that does not let itself be read counts for none.
     pub used: u64,
-    /// So many there may be; without a number the kernel sets no limit.
+    /// How many there may be; `None` where the kernel sets no limit.
     pub most: Option<u64>,
 }
 
@@ -24,7 +24,7 @@ impl Scarce {
         self.most.is_some_and(|most| self.used.saturating_mul(5) >= most.saturating_mul(4))
     }
 
-    /// So many of so many, in words.
+    /// How many of how many are in use, in words.
     pub fn in_words(&self) -> String {
         match self.most {
             Some(most) => format!("{} of {most} {}", self.used, self.what),
@@ -37,21 +37,20 @@ impl Scarce {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Used {
     processes: u64,
-    /// Of the process that has most: the limit is for each.
+    /// Of the process that has most: the limit is for each process.
     locked_kib: u64,
     inotify_instances: u64,
     inotify_watches: u64,
 }
 
-/// Measures it for the user of this process. It looks at all processes there are, which takes some
-/// milliseconds.
+/// Measures them for the user of this process. Looks at all processes there are, which takes some milliseconds.
 pub fn measure() -> Vec<Scarce> {
     let mut used = Used::default();
     for process in processes() {
         add(&process, getuid().as_raw(), &mut used);
     }
     let soft = |resource| getrlimit(resource).current;
-    // Neither binds root.
+    // These two limits do not bind root.
     let of_others = |resource| soft(resource).filter(|_| !getuid().is_root());
     let open = entries(Path::new("/proc/self/fd")).count() as u64;
     let scarce = |what, used, most| Scarce { what, used, most };
@@ -68,11 +67,11 @@ pub fn measure() -> Vec<Scarce> {
     ]
 }
 
-/// Measures it and tells what is low.
+/// Measures them, and logs which are low.
 pub fn tell() {
     let scarce = measure();
     let all: Vec<String> = scarce.iter().map(Scarce::in_words).collect();
-    tracing::info!(in_use = all.join(", "), "what this user has only so many of");
+    tracing::info!(in_use = all.join(", "), "resources of which this user has only so many");
     for low in scarce.iter().filter(|one| one.is_low()) {
         tracing::warn!("little is left: this user's programs have {}", low.in_words());
     }

@@ -1,5 +1,5 @@
-//! The unix socket of the home, mode 0600. The token keeps out what shares our user id and can
-//! reach the socket, but cannot read the token: sandboxes and plugin children.
+//! The unix socket of the home, mode 0600. The token keeps out processes that share our user id and can reach the
+//! socket, but cannot read the token: sandboxes and plugin children.
 
 use super::frame::{LINE_BYTES_MAX, Request, Response};
 use crate::context::Context;
@@ -13,8 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 /// A connection that could not be taken is tried again after this.
 const ACCEPT_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Opens the socket and serves it until the runtime stops. The home's lock is held, so a socket that
-/// lies there is a dead one's.
+/// Opens the socket and serves it until the runtime stops. The home's lock is held, so a socket that lies there is
+/// one of a dead runtime.
 ///
 /// # Errors
 /// The socket cannot be made.
@@ -36,7 +36,7 @@ pub fn listen(context: &Arc<Context>) -> Result<()> {
                         Ok((stream, _)) => {
                             tokio::spawn(serve(context.clone(), stream, token.clone()));
                         }
-                        // Out of descriptors, say: the next try waits for one to come free.
+                        // Out of descriptors, for example: the next try waits for one to come free.
                         Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
                     }
                 }

@@ -1,4 +1,4 @@
-//! How the runtime is, for a person.
+//! The runtime's state, for an operator.
 
 use super::scarce;
 use crate::context::Context;
@@ -22,7 +22,7 @@ const NO_PLUGIN: &str = "no plugin speaks it: `vestibule plugin list` shows thos
 const START_PATIENCE: Duration = Duration::from_secs(5);
 const START_LOOK: Duration = Duration::from_millis(10);
 
-/// Everything at once.
+/// The whole state, as one JSON object.
 pub async fn status(context: &Context) -> Result<Value> {
     let rows = |db: &ReadTxn| {
         Ok((
@@ -86,7 +86,7 @@ pub async fn status(context: &Context) -> Result<Value> {
     }))
 }
 
-/// Whether an agent is wired to the chat of each by now. What was left out before stays on record.
+/// Whether an agent is wired to the chat of each by now. Messages that were left out before stay on record.
 fn with_wired(
     db: &ReadTxn,
     dropped: Vec<drops::DroppedMessage>,
@@ -103,7 +103,7 @@ fn with_wired(
     dropped.into_iter().map(&mut one).collect()
 }
 
-/// Says of each account how many replies wait for it, also of one that is no account here: what was sent to it waits all
+/// Says of each account how many replies wait for it, also of one that is no account here: the replies to it wait all
 /// the same. Pure.
 fn tell_waiting(
     channels: &mut Vec<Value>,
@@ -133,7 +133,7 @@ fn tell_waiting(
     }
 }
 
-/// The sessions with a folder that is half full or more: beyond its limit it ends their runs.
+/// The sessions with a folder that is half full or more: a folder beyond its limit ends their runs.
 fn filling(context: &Context) -> Vec<Value> {
     let filling = locked(&context.filling);
     filling.iter().map(|(id, what)| json!({ "id": id, "what": what })).collect()
@@ -174,7 +174,7 @@ fn runners(context: &Context) -> Value {
     json!({ "most": most, "running": taken, "waiting": waiting, "reason": reason })
 }
 
-/// What a person types to connect the chat.
+/// The command that an operator types to connect the chat.
 fn wiring_command(agent: &str, drop: &drops::DroppedMessage) -> String {
     // A zero byte has no place in a command, quoted or not.
     let word =
@@ -215,8 +215,8 @@ fn account_state(link: &Link, account: &str, state: &AccountState) -> (&'static 
     }
 }
 
-/// How a plugin is that runs. A module is as its one account is; a channel is loaded, however its accounts
-/// are, and what is broken in the first of them is said.
+/// The state of a running plugin. A module's is that of its one account; a channel is loaded, whatever its accounts
+/// are, and the reason says what is broken in the first of them.
 fn running_state(link: &Link) -> (&'static str, Option<String>) {
     let accounts = link.accounts();
     if link.manifest.kind == PluginKind::Module {
@@ -258,7 +258,7 @@ pub fn plugins(context: &Context) -> Value {
     Value::Array(loaded.chain(refused).collect())
 }
 
-/// One plugin, once its accounts have started or have not, and which of them is not live: whoever asks for a
+/// One plugin, once its accounts have started or have not, and which of them is not live: a caller that asks for a
 /// start wants to know.
 pub async fn started(context: &Context, name: &str) -> Value {
     let deadline = Instant::now() + START_PATIENCE;
@@ -293,7 +293,7 @@ fn not_live(link: &Link) -> Option<String> {
     })
 }
 
-/// That an account is not live, and why. Pure.
+/// The sentence that an account is not live, and why. Pure.
 fn sentence(account: &str, word: &str, why: Option<&str>) -> String {
     let still = if word == "connecting" { "still " } else { "" };
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();

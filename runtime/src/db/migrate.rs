@@ -1,5 +1,4 @@
-//! All rooms' migrations, in the order in which they were written. Each is applied once; none is
-//! ever changed.
+//! The migrations of all modules, in the order in which they were written. Each is applied once; none is ever changed.
 
 use crate::error::{Error, Result};
 use rusqlite::Connection;
@@ -32,7 +31,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0025_new_out.sql")),
 ];
 
-/// Applies what is missing.
+/// Applies the migrations that are missing.
 ///
 /// # Errors
 /// The database was written by a newer version, or SQLite fails.

@@ -1,5 +1,5 @@
-//! The central database: one writer thread that takes everybody who waits into one commit, and a few
-//! readers beside it.
+//! The central database: one writer thread that takes every waiting caller into one commit, and a few readers beside
+//! it.
 
 pub mod migrate;
 mod txn;
@@ -17,26 +17,26 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use vestibule_session::crash;
 
-/// How many may wait for a commit before the next one is held back.
+/// How many callers may wait for a commit before the next one is held back.
 const QUEUE_MAX: usize = 1024;
-/// How many share one commit.
+/// The most callers that share one commit.
 const GROUP_MAX: usize = 256;
-/// How often a lasting trouble is told.
+/// How often the log tells of a lasting trouble.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Idle reading connections that are kept.
 const READERS_KEPT: usize = 4;
 
-/// Runs its part of the transaction; answers after the commit, or after its failure.
+/// Runs a caller's part of the transaction; the caller is answered after the commit, or after its failure.
 type Job = Box<dyn FnOnce(std::result::Result<&Connection, ()>) -> Answer + Send>;
-/// True from the job when its part stands.
+/// How a caller's part of a transaction went, and how the caller is told of the commit.
 struct Answer {
     stands: bool,
-    /// It failed for want of space.
+    /// The part failed for want of space.
     full: bool,
     after: Box<dyn FnOnce(std::result::Result<(), Arc<rusqlite::Error>>) + Send>,
 }
 
-/// The door to the central database. Cheap to clone.
+/// The one way into the central database. Cheap to clone.
 #[derive(Clone)]
 pub struct Central {
     queue: mpsc::Sender<Job>,
@@ -45,7 +45,7 @@ pub struct Central {
     writer: Arc<Writer>,
 }
 
-/// The writer's thread, and whether it is to end with its next commit.
+/// The writer's thread, and whether it ends with its next commit.
 struct Writer {
     closing: AtomicBool,
     thread: Mutex<Option<JoinHandle<rusqlite::Result<()>>>>,
@@ -53,11 +53,11 @@ struct Writer {
 
 struct Readers {
     path: std::path::PathBuf,
-    /// Nothing once the database is closed.
+    /// `None` once the database is closed.
     idle: Mutex<Option<Vec<Connection>>>,
 }
 
-#[allow(clippy::disallowed_methods, reason = "this is the door")]
+#[allow(clippy::disallowed_methods, reason = "this module opens the database")]
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(Duration::from_secs(5))?;
@@ -65,16 +65,16 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     Ok(db)
 }
 
-/// A database of a unit test, with no table in it.
+/// An empty database of a unit test, without a table.
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "this is the door")]
+#[allow(clippy::disallowed_methods, reason = "this module opens the database")]
 fn empty_in_memory() -> Connection {
     let db = Connection::open_in_memory().expect("memory is there");
     db.execute_batch("PRAGMA foreign_keys = ON").expect("it is set");
     db
 }
 
-/// A central database of a unit test.
+/// A central database of a unit test, with all tables.
 #[cfg(test)]
 pub fn in_memory() -> WriteTxn<'static> {
     let mut db = empty_in_memory();
@@ -104,14 +104,14 @@ impl Central {
         Ok(Central { queue, readers, commits, writer })
     }
 
-    /// Writes all into the one file, and ends the writer: the file alone is the whole database then. What comes later
-    /// is not written.
+    /// Writes everything into the one file, and ends the writer: the file alone is the whole database then. A write
+    /// that comes later is refused.
     ///
     /// # Errors
-    /// SQLite fails, or a reader goes on for too long: the file beside it, `-wal`, belongs to the database still.
+    /// SQLite fails, or a reader goes on for too long: the file beside it, `-wal`, still belongs to the database.
     pub async fn close(&self) -> Result<()> {
         self.writer.closing.store(true, Ordering::Release);
-        // The writer waits for the next part; one that has gone needs none.
+        // The writer waits for the next part, so it is woken with an empty one; a writer that has gone needs none.
         let _ = self.write(|_| Ok(())).await;
         *locked(&self.readers.idle) = None;
         let Some(thread) = locked(&self.writer.thread).take() else { return Ok(()) };
@@ -121,7 +121,7 @@ impl Central {
         }
     }
 
-    /// Copies the database, as it is between two commits, into a new file. Nobody else waits for it.
+    /// Copies the database, as it is between two commits, into a new file. No writer waits for it.
     ///
     /// # Errors
     /// The file is there already, or the disk fails.
@@ -136,16 +136,16 @@ impl Central {
         tokio::task::spawn_blocking(move || readers.with(copy)).await.map_err(|_| Error::Stopping)?
     }
 
-    /// Changes with each commit.
+    /// A receiver that is notified of each commit.
     pub fn commits(&self) -> watch::Receiver<()> {
         self.commits.clone()
     }
 
-    /// Runs `work` in the next transaction and returns after it is on disk. When `work` fails, its
-    /// part is undone and the others' stands.
+    /// Runs `work` in the next transaction and returns after it is on disk. When `work` fails, its part is undone and
+    /// the other callers' parts stand.
     ///
     /// # Errors
-    /// What `work` answers, or the failure of the commit: then nothing of it happened.
+    /// The error of `work`, or the failure of the commit: then nothing of it happened.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&WriteTxn<'_>) -> Result<T> + Send + 'static,
@@ -162,7 +162,7 @@ impl Central {
                         (Ok(_) | Err(Error::Stopping), Err(error)) => Err(commit_failed(&error)),
                         (result, _) => result,
                     };
-                    // Nobody waits any more: the caller was cancelled.
+                    // No caller waits any more: it was cancelled.
                     let _ = answer.send(result);
                 }),
             }
@@ -174,7 +174,7 @@ impl Central {
     /// Runs `work` on a reading connection, off the async threads.
     ///
     /// # Errors
-    /// What `work` answers.
+    /// The error of `work`.
     pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&ReadTxn<'_>) -> Result<T> + Send + 'static,
@@ -188,7 +188,7 @@ impl Central {
     /// Runs `work` on a reading connection, on this thread.
     ///
     /// # Errors
-    /// What `work` answers.
+    /// The error of `work`.
     pub fn read_here<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
         self.readers.with(|db| work(&ReadTxn::of(db)))
     }
@@ -225,7 +225,7 @@ impl DatabaseCopy {
     /// Opens it and brings it up to date.
     ///
     /// # Errors
-    /// It is not there, is none, or was written by a newer version.
+    /// The file is not there, is no database, or was written by a newer version.
     pub fn open(path: &Path) -> Result<DatabaseCopy> {
         let mut db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let sound: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
@@ -264,8 +264,8 @@ impl DatabaseCopy {
     }
 }
 
-/// The writer: whoever waits when a transaction begins shares its commit. Ends when nobody is left who could write,
-/// or when it is told to.
+/// The writer: all callers that wait when a transaction begins share its commit. Ends when no caller is left that could
+/// write, or when it is told to.
 fn serve(
     db: &Connection,
     mut jobs: mpsc::Receiver<Job>,
@@ -291,7 +291,7 @@ fn serve(
         }
     }
     jobs.close();
-    // The last one out leaves one file behind.
+    // The last connection leaves one file behind.
     let busy: bool = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))?;
     match busy {
         true => {
@@ -305,8 +305,8 @@ fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
-/// Whether the database could commit last time: a lasting trouble is told once a minute, not once for
-/// each message that meets it.
+/// Whether the database could commit last time: the log tells of a lasting trouble once a minute, not once for each
+/// message that meets it.
 #[derive(Default)]
 struct Trouble {
     told: Option<Instant>,
@@ -331,7 +331,7 @@ impl Trouble {
                  taken before is safe. Free some space; nothing needs to be restarted"
             );
         } else if let Err(error) = committed {
-            tracing::error!(%error, "the central database could not commit; what was to be written is refused");
+            tracing::error!(%error, "the central database could not commit, and refuses the writes");
         }
     }
 }

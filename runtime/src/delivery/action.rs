@@ -1,5 +1,5 @@
-//! What an agent asks for that is no message: the module that lists the action is asked outside every
-//! transaction, and what it answers is performed in the one that settles the delivery.
+//! Requests of an agent that are no messages: the module that lists the action is asked outside every transaction, and
+//! its answer is performed in the one that settles the delivery.
 
 use super::effects::{self, Answer, EffectsHook};
 use super::lane::give_up;
@@ -14,10 +14,10 @@ use crate::plugins::{CallError, Link};
 use crate::sessions;
 use vestibule_plugin_api::{Action, Agent, PluginError};
 
-/// Asks the module.
+/// Asks the module that takes the action.
 ///
 /// # Errors
-/// It did not answer, or with what it may not.
+/// The module did not answer, or with an effect that it may not have.
 pub async fn ask(
     context: &Context,
     link: &Link,
@@ -46,8 +46,8 @@ fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Action>> {
     }))
 }
 
-/// Performs a answer and settles the delivery: answers the sessions with something new. The agent waits for
-/// an answer, so a note wakes it.
+/// Performs an answer and settles the delivery; returns the sessions with something new. The agent waits for an answer,
+/// so a note wakes it.
 ///
 /// # Errors
 /// SQLite fails.

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-/// The words of a card: what its agent wrote for those who cannot see it, else what stands on it, one part on each line
-/// and a link behind each button that has one. `None` when it says nothing.
+/// The words of a card: the text that its agent wrote for channels that cannot show it, else what stands on it, one
+/// part on each line and a link behind each button that has one. `None` when it says nothing.
 pub fn words(content: &Value) -> Option<String> {
     let text =
         |value: &Value| value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);

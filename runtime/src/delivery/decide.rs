@@ -7,7 +7,7 @@ use serde_json::Value;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, ThreadId};
 use vestibule_session::{CONTENT_BYTES_MAX, MessageOut, NO_DESTINATION};
 
-/// How much of a word of the agent's is shown in a reason, in characters.
+/// How many characters of a word of the agent's a reason shows.
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// What becomes of a reply.
@@ -19,7 +19,7 @@ pub enum Decision {
     Refuse(String),
 }
 
-/// The agent's own chat, or a destination it was granted; anything else is refused.
+/// Allows the agent's own chat, or a destination it was granted; anything else is refused.
 pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Decision {
     let fits = |address: Address| {
         text_of(&reply.content)?;
@@ -27,7 +27,7 @@ pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Decision {
             Some(_) if address.channel_type.as_str() == AGENT => {
                 Err("an agent is asked in words, without options".to_owned())
             }
-            // The answer is found by it, so it may be no other question's.
+            // The answer is found by this id, so it may be no other question's.
             Some(asked) if asked.id != reply.id => {
                 Err("the question's `questionId` is not the id of its row".to_owned())
             }
@@ -102,7 +102,7 @@ fn shown(word: &str) -> String {
     shown
 }
 
-/// What an agent asks for goes to the module that takes it, in a lane for each session.
+/// An agent's request goes to the module that takes it, in a lane for each session.
 fn action(snapshot: &Snapshot, content: &str) -> Result<Address, String> {
     let name = json_of(content)?["action"].as_str().unwrap_or_default().to_owned();
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
@@ -117,7 +117,7 @@ fn action(snapshot: &Snapshot, content: &str) -> Result<Address, String> {
     })
 }
 
-/// Where an agent is, as messages between agents name it.
+/// The address of an agent, as messages between agents name it.
 pub fn agent_address(agent_group_id: &str) -> Address {
     Address {
         channel_type: AGENT.into(),
@@ -136,10 +136,10 @@ fn json_of(content: &str) -> Result<Value, String> {
     }
 }
 
-/// The words of a reply; none beside files.
+/// The words of a reply; empty when it has only files.
 ///
 /// # Errors
-/// Its content is nothing that can be delivered.
+/// Its content cannot be delivered.
 pub fn text_of(content: &str) -> Result<String, String> {
     let content = json_of(content)?;
     if let Some(asked) = Asked::read(&content) {
@@ -174,9 +174,9 @@ pub fn text_of(content: &str) -> Result<String, String> {
         .ok_or_else(|| "the reply is empty".to_owned())
 }
 
-/// The question that a reply asks, if it asks one as one can be asked.
+/// The question that a reply asks, if it is one that can be asked.
 pub fn question_of(content: &str) -> Option<Asked> {
-    // Nearly every reply is none, and is not read twice for that.
+    // Nearly every reply asks none, and is not read twice for that.
     let content: Value = content.contains("ask_question").then(|| serde_json::from_str(content).ok())??;
     Asked::read(&content)?.ok()
 }
@@ -222,7 +222,7 @@ mod tests {
         format!(r#"{{"type":"ask_question","questionId":"{id}","title":"Deploy","options":["Yes"]}}"#)
     }
 
-    /// A reason is kept for each reply that is refused, however many there are.
+    /// A reason is kept for each refused reply, however many there are.
     #[test]
     fn a_reason_is_short_whatever_was_named() {
         for (word, want) in [

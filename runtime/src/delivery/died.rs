@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use vestibule_plugin_api::{AGENT, Address};
 use vestibule_session::MessageOut;
 
-/// The longest reason, in characters, that is kept: its end may be a runner's own words.
+/// The longest reason that is kept, in characters: its end may be a runner's own words.
 const REASON_CHARS_MAX: usize = 300;
 
 /// What became of the messages that were under way.
@@ -27,7 +27,7 @@ pub struct Died {
     pub woken: Vec<String>,
 }
 
-/// Counts a try for what was under way in a session, in the transaction that records the end of its run.
+/// Counts a try for the messages under way in a session, in the transaction that records the end of its run.
 /// `session_bytes_max` bounds the files of a session that is told.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub fn run_died(
     Ok(died)
 }
 
-/// The chat in which it was written gets an answer of the runtime's.
+/// The chat in which the message was written gets an answer of the runtime's.
 fn tell_chat(
     db: &WriteTxn,
     session_id: &str,
@@ -69,7 +69,7 @@ fn tell_chat(
 ) -> Result<()> {
     let answer = MessageOut {
         id: crate::id::mint("sys"),
-        // It stands in no file of the agent's, and has none of its numbers.
+        // The answer stands in no file of the agent's, and has none of its numbers.
         seq: 0,
         in_reply_to: Some(message.id.clone()),
         timestamp: String::new(),
@@ -85,7 +85,7 @@ fn tell_chat(
     Ok(())
 }
 
-/// The agent that wrote it gets a note; the session that has it.
+/// The agent that wrote the message gets a note; returns the session that has the note.
 fn tell_agent(
     db: &WriteTxn,
     message: &GivenUp,

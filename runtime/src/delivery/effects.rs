@@ -3,7 +3,7 @@
 use crate::plugins::bounded;
 use vestibule_plugin_api::{EFFECTS_MAX, Effect, TEXT_BYTES_MAX};
 
-/// Where a module was asked, and answers with effects.
+/// The hook at which a module was asked, and answers with effects.
 #[derive(Debug, Clone, Copy)]
 pub enum EffectsHook<'a> {
     /// About a message between agents: one `post` or one `refuse`, and notes.
@@ -12,7 +12,7 @@ pub enum EffectsHook<'a> {
     Action,
     /// From time to time: words for agents.
     Tick {
-        /// The agents that the operator lets it tell something; `None`: any.
+        /// The agents to which the operator lets the module write; `None`: any.
         granted: Option<&'a [String]>,
     },
 }
@@ -22,36 +22,36 @@ pub enum EffectsHook<'a> {
 pub struct Post {
     /// The session; `None`: the agent's newest, or a new one.
     pub session: Option<String>,
-    /// What it hears.
+    /// The text for the agent.
     pub text: String,
 }
 
-/// What a module wants, by kind.
+/// The effects that a module wants, by kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Effects {
     /// Words for another agent.
     pub post: Option<Post>,
     /// Why it refuses.
     pub refusal: Option<String>,
-    /// Words for the agent that it was asked about.
+    /// Words for the agent that the module was asked about.
     pub notes: Vec<String>,
-    /// Words for agents by name.
+    /// Words for other agents: name and text.
     pub told: Vec<(String, String)>,
 }
 
 /// A module's answer about one delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// What it wants.
+    /// The effects that it wants.
     pub effects: Effects,
-    /// How many programs have written in a row before it.
+    /// How many programs have written in a row before this answer.
     pub hops: u32,
 }
 
 /// Sorts a module's answer.
 ///
 /// # Errors
-/// It has an effect that this hook does not have, or more than one may have. Then none of them is performed.
+/// It has an effect that this hook does not have, or too many of one kind. Then none of them is performed.
 pub fn read(hook: EffectsHook, effects: Vec<Effect>) -> Result<Effects, String> {
     if effects.len() > EFFECTS_MAX {
         return Err(format!("it asks for {} effects, the limit is {EFFECTS_MAX}", effects.len()));
@@ -88,7 +88,7 @@ pub fn read(hook: EffectsHook, effects: Vec<Effect>) -> Result<Effects, String> 
     Ok(read)
 }
 
-/// Why the runtime would refuse such an answer, if it would.
+/// Why the runtime would refuse such an answer; `None` when it would not.
 pub fn fault(hook: EffectsHook, effects: Vec<Effect>) -> Option<String> {
     read(hook, effects).err()
 }

@@ -1,5 +1,5 @@
-//! Messages between agents. Facts are read and the module is asked outside every transaction; what it
-//! answers is checked, and performed in the one that settles the delivery.
+//! Messages between agents. Facts are read and the module is asked outside every transaction; its answer is checked,
+//! and performed in the one that settles the delivery.
 
 use super::decide::text_of;
 use super::effects::{self, Answer, EffectsHook, Post};
@@ -20,7 +20,7 @@ use vestibule_plugin_api::{AGENT, Agent, Forwarded, PluginError, SessionRef};
 /// Asks the module about a message.
 ///
 /// # Errors
-/// It did not answer, or with what it may not.
+/// The module did not answer, or with an effect that it may not have.
 pub async fn ask(
     context: &Context,
     link: &Link,
@@ -74,8 +74,8 @@ fn usable(db: &ReadTxn, session_id: &str, agent_group_id: &str) -> Result<bool> 
     Ok(session.is_some_and(|s| s.agent_group_id == agent_group_id && s.quarantined.is_none()))
 }
 
-/// Performs a answer and settles the delivery: answers the sessions with something new. The permission
-/// is looked at once more, for it may have been withdrawn meanwhile.
+/// Performs an answer and settles the delivery; returns the sessions with something new. The permission is looked at
+/// once more, because it may have been withdrawn meanwhile.
 ///
 /// # Errors
 /// SQLite fails.
@@ -98,7 +98,7 @@ pub fn perform(
             Err("it is no destination of this agent any more")
         }
         Some(Post { session: Some(id), .. }) if !usable(db, id, to)? => {
-            Err("the session it was meant for is none of that agent's, or in quarantine")
+            Err("the session it was meant for is not one of that agent's, or is in quarantine")
         }
         Some(post) => Ok(post),
     };
@@ -146,7 +146,7 @@ pub fn perform(
     Ok(touched)
 }
 
-/// A row for an agent, that an agent wrote.
+/// A row for an agent, written by an agent.
 fn inside(reader: &str, writer: &str, now: Timestamp, session_bytes_max: u64) -> NewMessage {
     NewMessage {
         written: Written::Inside { id: String::new(), source_session_id: None },
@@ -188,14 +188,14 @@ mod tests {
             (
                 "UPDATE sessions SET quarantined = 'x' WHERE id = 'there'",
                 there,
-                "none of that agent's, or in",
+                "not one of that agent's, or is in",
             ),
             (
                 "UPDATE sessions SET agent_group_id = 'other' WHERE id = 'there'",
                 there,
-                "none of that agent's",
+                "not one of that agent's",
             ),
-            ("DELETE FROM sessions WHERE id = 'there'", there, "none of that agent's"),
+            ("DELETE FROM sessions WHERE id = 'there'", there, "not one of that agent's"),
             ("UPDATE sessions SET quarantined = 'x' WHERE id = 'there'", None, fine),
         ] {
             let db = crate::db::in_memory();

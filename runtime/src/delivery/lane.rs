@@ -1,4 +1,4 @@
-//! The lane of one address: claims, has sent and records, one reply after the other. Sessions take turns.
+//! The lane of one address: it claims, sends and records one reply after the other. Sessions take turns.
 
 use super::note::{self, Undelivered};
 use super::retry::{self, Next, after_failure};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::Address;
 
-/// The central database failed: it is asked again after this.
+/// When the central database fails, it is asked again after this.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep of a lane: a clock that was set back must not stop it for long.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ pub fn wake(context: &Arc<Context>, address: Address, claim: Claim) {
     let opened =
         context.deliveries.wake(address.clone(), |waker| serve(lane_context, address.clone(), claim, waker));
     if !opened && let Some(delivery) = claimed {
-        // Somebody opened the lane between the commit and here: the claim goes back, the lane takes it.
+        // Another thread opened the lane between the commit and here: the claim goes back, and that lane takes it.
         let context = context.clone();
         tokio::spawn(async move {
             match context.central.write(move |db| ledger::unclaim(db, &delivery)).await {
@@ -46,9 +46,9 @@ pub fn wake(context: &Arc<Context>, address: Address, claim: Claim) {
     }
 }
 
-/// The lane of one address.
+/// Serves the lane of one address until nothing waits for it.
 pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, waker: Waker<Address>) {
-    // Whose reply was the last: the next turn is another session's, if one waits.
+    // The session of the last reply: the next turn is another session's, if one waits.
     let mut last = None;
     if let Claim::Deliver(delivery) = claimed {
         last = Some(delivery.session_id.clone());
@@ -113,7 +113,7 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
                 sessions.into_iter().for_each(|session_id| context.wake(session_id));
                 return context.wake_later(session_id);
             }
-            // The record says `sending`, and must not stay so: the lane waits until it is told.
+            // The record says `sending`, and must not stay so: the lane waits until the outcome is recorded.
             Err(error) => tracing::debug!(%error, "the outcome of a delivery could not be recorded yet"),
         }
         tokio::select! {
@@ -123,8 +123,8 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
     }
 }
 
-/// Records how a delivery went; answers the blobs that nothing names any more, and the sessions with
-/// something new.
+/// Records the outcome of a delivery; returns the blobs that no message names any more, and the sessions with something
+/// new.
 fn record_outcome(
     db: &WriteTxn,
     registry: &Registry,
@@ -150,7 +150,7 @@ fn record_outcome(
     };
     let why = error.to_string();
     let in_doubt = retry::in_doubt(error).then_some(can);
-    // Asked in this transaction: an adapter that comes to life later looks, in one of its own, for what is parked.
+    // Asked in this transaction: an adapter that comes to life later looks for parked deliveries in one of its own.
     let is_there = registry.is_there(&delivery.address);
     match after_failure(error, is_there, delivery.attempts, delivery.due_at, now) {
         Next::At(at) => ledger::try_later(db, delivery, Some(at), &why, in_doubt)?,
@@ -163,7 +163,7 @@ fn record_outcome(
     Ok((Vec::new(), Vec::new()))
 }
 
-/// It is never tried again, and its agent is told.
+/// Records that a delivery is never tried again, and tells its agent.
 pub fn give_up(db: &WriteTxn, delivery: &Delivery, why: &str, now: Timestamp) -> Result<()> {
     ledger::settle(db, delivery, Err(why), now)?;
     match sessions::by_id(db, &delivery.session_id)? {
@@ -175,12 +175,13 @@ pub fn give_up(db: &WriteTxn, delivery: &Delivery, why: &str, now: Timestamp) ->
     }
 }
 
-/// What waited for its adapter since before a time waits no longer; answers what became of at most `limit`.
+/// Gives up deliveries that have waited for their adapter since before a time, at most `limit`; returns what was given
+/// up.
 pub fn give_up_parked(db: &WriteTxn, before: Timestamp, limit: u32, now: Timestamp) -> Result<GivenUp> {
     let mut given_up = GivenUp::default();
     for delivery in ledger::parked_before(db, before, limit)? {
         let at = &delivery.address;
-        let why = format!("the account {} of {} was not there for so long", at.account, at.channel_type);
+        let why = format!("the account {} of {} was away for too long", at.account, at.channel_type);
         give_up(db, &delivery, &why, now)?;
         given_up.blobs.extend(forget_files(db, &delivery)?);
         given_up.rows += 1;
@@ -189,14 +190,14 @@ pub fn give_up_parked(db: &WriteTxn, before: Timestamp, limit: u32, now: Timesta
     Ok(given_up)
 }
 
-/// What was given up.
+/// The outcome of a round of giving up.
 #[derive(Debug, Default)]
 pub struct GivenUp {
-    /// How many deliveries.
+    /// How many deliveries were given up.
     pub rows: usize,
-    /// What nothing names any more.
+    /// The blobs that no message names any more.
     pub blobs: Vec<String>,
-    /// Whose agents were told.
+    /// The sessions whose agents were told.
     pub sessions: BTreeSet<String>,
 }
 
@@ -254,8 +255,8 @@ mod tests {
             .expect("a row")
     }
 
-    /// Its adapter may come to life, or all modules become known, between an attempt and its record. Whoever
-    /// looks for what is parked has looked then.
+    /// Its adapter may come to life, or all modules become known, between an attempt and its record. The search for
+    /// parked deliveries is over by then.
     #[test]
     fn what_could_not_be_handed_over_is_parked_unless_it_can_be_now() {
         let registry = |state: Option<AccountState>, is_complete: bool| {
@@ -286,7 +287,7 @@ mod tests {
         }
     }
 
-    /// The time for which it is tried begins when it is due, however long before that it was taken.
+    /// The time for which a reply is tried begins when it is due, however long before that it was taken.
     #[test]
     fn a_deferred_reply_is_tried_for_as_long_as_any() {
         let day = 24 * 3600 * 1000;

@@ -1,10 +1,9 @@
-//! The delivery road: what a keeper read goes on record, then to its channel, in order for each
-//! address.
+//! The delivery road: what a keeper read goes on record, then to its channel, in order for each address.
 //!
 //! Invariants:
 //! - `sending` is committed before the adapter is called.
-//! - At an address sessions take turns. A message that fails holds what follows it from its session to that
-//!   address, and nobody else's.
+//! - At an address sessions take turns. A message that fails holds what follows it from its session to that address,
+//!   and no other session's.
 //! - What one session has pending is bounded.
 
 mod action;
@@ -44,21 +43,21 @@ use std::sync::Arc;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, Hook, PluginKind};
 use vestibule_session::{Ack, MessageOut};
 
-/// What became of what a keeper handed over.
+/// What became of a batch that a keeper handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// It is on record.
     OnRecord,
-    /// Nothing of it is: its session has too much pending. It is to be handed over again when a delivery of the
-    /// session has been settled.
+    /// None of it is: its session has too much pending. The keeper hands it over again when a delivery of the session
+    /// has been settled.
     NoRoom,
 }
 
-/// Takes what a keeper read in one snapshot into one commit, so that a turn is never complete while
-/// its reply is gone; or nothing of it, while what its session has pending is at its limit.
+/// Takes what a keeper read in one snapshot into one commit, so that a turn is never complete while its reply is gone;
+/// or takes none of it, while what its session has pending is at its limit.
 ///
 /// # Errors
-/// It is not on disk; the keeper must hand it over again.
+/// The batch is not on disk; the keeper must hand it over again.
 pub async fn take(
     context: &Arc<Context>,
     session_id: &str,
@@ -76,7 +75,7 @@ pub async fn take(
         let limit = lanes.attachments.limits().session_bytes;
         let mut addresses = record(db, &session_id, &messages, &acks, (files, limit))?;
         addresses.dedup();
-        // A lane that is not open would claim its first reply in a commit of its own: it joins this one.
+        // A lane that is not open would claim its first reply in a commit of its own: the claim joins this one.
         let claim = |address: Address| {
             let idle = !lanes.deliveries.is_open(&address) && !lanes.is_stopping();
             let now = clock::now();
@@ -93,7 +92,7 @@ pub async fn take(
     Ok(Taken::OnRecord)
 }
 
-/// Puts replies and acknowledgements on record; answers where there is something to deliver.
+/// Puts replies and acknowledgements on record; returns the addresses with something to deliver.
 fn record(
     db: &WriteTxn,
     session_id: &str,
@@ -132,14 +131,14 @@ fn record(
 pub enum Recorded {
     /// It was on record already, or its session is gone.
     Known,
-    /// It goes there.
+    /// It goes to this address.
     To(Address),
     /// It goes nowhere, for this reason.
     Refused(String),
 }
 
-/// Decides about one reply and puts it on record, with its files if it goes anywhere. The session's may
-/// hold `session_bytes_max` bytes.
+/// Decides about one reply and puts it on record, with its files if it goes anywhere. The files of its session may hold
+/// `session_bytes_max` bytes.
 ///
 /// # Errors
 /// SQLite fails.
@@ -174,14 +173,14 @@ pub fn record_one(
     })
 }
 
-/// What is on record for these addresses goes out.
+/// Sends what is on record for these addresses.
 pub fn go_on(context: &Arc<Context>, addresses: Vec<Address>) {
     for address in addresses {
         wake(context, address, Claim::Nothing);
     }
 }
 
-/// An adapter has come to life: what waited for it goes on.
+/// An adapter has come to life: the deliveries that waited for it go on.
 ///
 /// # Errors
 /// The central database failed.
@@ -203,8 +202,8 @@ pub async fn account_is_live(context: &Arc<Context>, link: &Arc<Link>, account: 
     Ok(())
 }
 
-/// Every plugin that was there at the start has been looked at: what agents ask for, and no module takes,
-/// waits no longer.
+/// Every plugin that was there at the start has been looked at: a request of an agent that no module takes waits no
+/// longer.
 ///
 /// # Errors
 /// The central database failed.
@@ -221,9 +220,9 @@ async fn unpark(context: &Arc<Context>, channel: String, account: String, can: I
     Ok(())
 }
 
-/// What a channel can do about a delivery of which nobody knows whether it has arrived.
+/// What a channel can do about a delivery that may or may not have arrived.
 fn in_doubt_policy(link: &Link) -> InDoubtPolicy {
-    // A message between agents is written in the transaction that settles it: before that, nothing was.
+    // A message between agents is written in the transaction that settles it: before that, nothing was written.
     if link.manifest.can(Capability::Idempotent) || link.manifest.kind == PluginKind::Module {
         InDoubtPolicy::SendAgain
     } else if link.manifest.can(Capability::Reconcilable) {

@@ -1,4 +1,4 @@
-//! What agents are told by modules, and by the runtime itself: rows that the runtime writes.
+//! What modules and the runtime itself tell agents: rows that the runtime writes.
 
 use super::decide::{agent_address, text_of};
 use crate::clock::Timestamp;
@@ -14,21 +14,22 @@ use vestibule_session::{DELIVERY, MessageOut, words};
 
 /// How the ids of notes about what was not delivered begin.
 const UNDELIVERED: &str = "undelivered-";
-/// So many notes about that wait to be read; an agent that writes on is told no more until it reads.
+/// At most this many notes about that wait to be read; an agent that writes on is told no more until it reads.
 const UNREAD_MAX: usize = 10;
-/// So many failures are told one by one in a note.
+/// At most this many failures are told one by one in a note.
 const TOLD_MAX: usize = 5;
-/// How much of a message is quoted, in characters.
+/// How many characters of a message are quoted.
 const QUOTED_CHARS_MAX: usize = 60;
 
-/// A module's answer has effects that its hook does not have: it is refused whole, and reported.
+/// Refuses a module's answer whole, because it has effects that its hook does not have, and reports it.
 pub fn wrong_answer(link: &Link, hook: &str, why: &str) -> CallError {
     let module = &link.manifest.name;
     tracing::error!(module, hook, %why, "a module's answer was refused");
     CallError::Plugin(PluginError::refused(format!("the module {module} answered `{hook}` wrongly: {why}")))
 }
 
-/// A row for a session's agent from nobody. What it answers goes to the session's chat, if it has one.
+/// A row for a session's agent that no person and no agent wrote. A reply to it goes to the session's chat, if there is
+/// one.
 pub fn to_agent(
     db: &ReadTxn,
     session: &Session,
@@ -74,12 +75,12 @@ pub struct Undelivered {
 enum What {
     /// A message, and how its text begins.
     Message(String),
-    /// What a module was asked for.
+    /// The action that a module was asked for.
     Action(String),
 }
 
 impl Undelivered {
-    /// A reply as its agent wrote it.
+    /// A reply as its agent wrote it, and why it is not delivered.
     pub fn of(reply: &MessageOut, why: &str) -> Undelivered {
         let to = reply.channel_type.clone().zip(reply.platform_id.clone());
         let to = to.map(|(channel, chat)| (channel, reply.account.clone(), chat));
@@ -93,7 +94,7 @@ impl Undelivered {
         Undelivered { id: reply.id.clone(), seq: reply.seq, to, what, why: words::reason(why) }
     }
 
-    /// A delivery that is given up.
+    /// A delivery that is given up, and why.
     pub fn given_up(delivery: &Delivery, why: &str) -> Undelivered {
         let at = &delivery.address;
         let what = match at.channel_type.as_str() {
@@ -105,7 +106,7 @@ impl Undelivered {
         Undelivered { id, seq, to: Some(to), what, why: words::reason(why) }
     }
 
-    /// In a sentence. `name` is what its agent calls the place it was for. Pure.
+    /// As a sentence. `name` is what its agent calls the place it was for. Pure.
     fn sentence(&self, name: Option<&str>) -> String {
         let place = match (name, &self.to) {
             (Some(name), _) => format!(" to `{name}`"),
@@ -132,9 +133,9 @@ fn beginning(content: &str) -> String {
     text_of(content).map_or_else(|_| String::new(), |text| words::line(text, QUOTED_CHARS_MAX))
 }
 
-/// Tells an agent that something it wrote is given up, in one note that wakes no runner: it is read with whatever
-/// wakes the agent next, in the conversation in which it was written. Of an agent that does not read, the first
-/// [`UNREAD_MAX`] notes are kept. What the runtime itself wrote in its place is not told.
+/// Tells an agent that something it wrote is given up, in one note that wakes no runner: the agent reads it with
+/// whatever wakes it next, in the conversation in which it was written. Of an agent that does not read, the first
+/// [`UNREAD_MAX`] notes are kept. Words that the runtime wrote in the agent's place are not told.
 ///
 /// # Errors
 /// SQLite fails.
@@ -157,7 +158,7 @@ pub fn tell_undelivered(db: &WriteTxn, session: &Session, all: &[Undelivered], n
         told.push(one.sentence(name.as_deref()));
     }
     if all.len() > TOLD_MAX {
-        told.push(format!("So it went with {} more.", all.len() - TOLD_MAX));
+        told.push(format!("{} more failed as well.", all.len() - TOLD_MAX));
     }
     let mut note = to_agent(db, session, &told.join("\n"), 0, now)?; // it has no files
     note.content["sender"] = DELIVERY.into();
@@ -246,7 +247,7 @@ mod tests {
         tell_undelivered(&db, &session, &[told(1), told(3)], Timestamp(2)).expect("on record");
         let both = "Your message 1 to x:c, “hi”, was not delivered: no.\nYour message 3 to x:c, “hi”, was not delivered: no.";
         assert_eq!(notes(&db), [format!("c t 0 {both}")]);
-        // One that answers no message is told at home.
+        // A reply that answers no message is told at home.
         let own = MessageOut { in_reply_to: None, ..reply(9, "chat", "{}") };
         ledger::record_reply(&db, "s", &own, Err("no"), Timestamp(1)).expect("it is new");
         tell_undelivered(&db, &session, &[Undelivered::of(&own, "no")], Timestamp(2)).expect("on record");
@@ -261,7 +262,7 @@ mod tests {
             tell_undelivered(&db, &session, &many, Timestamp(2)).expect("on record");
         }
         assert_eq!(notes(&db).len(), UNREAD_MAX);
-        assert!(notes(&db)[0].ends_with("So it went with 3 more."), "{:?}", notes(&db));
+        assert!(notes(&db)[0].ends_with("3 more failed as well."), "{:?}", notes(&db));
         db.execute("UPDATE messages_in SET status = 'completed'", []).expect("it reads");
         tell_undelivered(&db, &session, &many, Timestamp(2)).expect("on record");
         assert_eq!(notes(&db).len(), UNREAD_MAX + 1);

@@ -1,4 +1,4 @@
-//! What an operator does with one delivery: it is sent anew, or dropped.
+//! What an operator may do with one delivery: send it anew, or drop it.
 
 use super::decide::{Decision, decide, question_of};
 use super::note::{self, Undelivered};
@@ -14,8 +14,7 @@ use vestibule_plugin_api::Address;
 /// Why the files of a delivery are not sent with its replay.
 const FILES_GONE: &str = "it was removed when its message could not be delivered";
 
-/// Decides anew about a delivery and opens it again: a destination may have been granted since. Answers where it
-/// goes.
+/// Decides anew about a delivery and opens it again: a destination may have been granted since. Returns where it goes.
 ///
 /// # Errors
 /// It is not in a state to be replayed, its words are not on record, or it is refused as before.
@@ -63,7 +62,7 @@ fn tell_of_files(db: &WriteTxn, record: &Record) -> Result<()> {
     ledger::record_files(db, &record.session_id, Direction::Out, &record.reply.id, None, &files)
 }
 
-/// Drops a delivery; answers the blobs that nothing names any more. The agent is told, unless it was told of a
+/// Drops a delivery; returns the blobs that no message names any more. The agent is told, unless it was told of a
 /// failure before.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! From the record of a delivery to what its channel is handed. Pure.
+//! From the record of a delivery to the message that its channel is handed. Pure.
 
 use super::decide;
 use crate::attachments::StoredFile;
@@ -12,8 +12,7 @@ use vestibule_session::name;
 /// A file of a reply, and its bytes if it has any.
 pub type OutgoingFile = (StoredFile, Option<Vec<u8>>);
 
-/// Gives the files of a reply names that are safe and differ; leaves out what the session has no
-/// room for.
+/// Gives the files of a reply names that are safe and differ; leaves out the files that its session has no room for.
 pub fn named(files: Vec<StoredFile>, mut room: u64, now: Timestamp) -> Vec<StoredFile> {
     let mut names = HashSet::new();
     let name = |mut file: StoredFile| {
@@ -34,11 +33,11 @@ pub fn named(files: Vec<StoredFile>, mut room: u64, now: Timestamp) -> Vec<Store
     files.into_iter().map(name).collect()
 }
 
-/// The message a channel is handed. What it cannot carry, or what could not be read, is named in the
-/// text, so that people know of it.
+/// The message that a channel is handed. A file that the channel cannot carry, or that could not be read, is named in
+/// the text, so that people know of it.
 ///
 /// # Errors
-/// There is nothing that could be delivered.
+/// The reply has nothing that could be delivered.
 pub fn message(
     delivery: &Delivery,
     files: Vec<OutgoingFile>,
@@ -164,7 +163,7 @@ mod tests {
             assert_eq!(message.attachments.len(), count, "{content}");
             assert!(message.attachments.iter().all(|a| a.mime_type.as_deref() == Some("application/pdf")));
         }
-        // What was read from the store is what crosses: no copy on the way.
+        // The bytes that were read from the store are the ones that cross: no copy on the way.
         let bytes = vec![7; 1 << 20];
         let begin = bytes.as_ptr();
         let files = vec![(stored(0, "a.pdf", Ok("1")), Some(bytes))];

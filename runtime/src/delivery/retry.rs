@@ -1,10 +1,10 @@
-//! A failed attempt becomes when-again, or give up. Pure.
+//! From a failed attempt to the time of the next one, or to giving up. Pure.
 
 use crate::clock::{Timestamp, after};
 use crate::plugins::CallError;
 use vestibule_plugin_api::PluginError;
 
-/// A message is tried for this long from when it was due, in milliseconds: 24 hours.
+/// A message is tried for this many milliseconds from when it was due: 24 hours.
 const BUDGET_MS: i64 = 24 * 3600 * 1000;
 /// The first wait, in milliseconds; it doubles with each attempt.
 const FIRST_WAIT_MS: i64 = 1_000;
@@ -22,8 +22,7 @@ pub enum Next {
     GiveUp,
 }
 
-/// Whether the platform may have the message all the same: the call was made, and nobody knows how it
-/// went.
+/// Whether the platform may have the message all the same: the call was made, and its outcome is unknown.
 pub fn in_doubt(error: &CallError) -> bool {
     matches!(
         error,
@@ -35,7 +34,7 @@ pub fn in_doubt(error: &CallError) -> bool {
 }
 
 /// What comes after the failure of attempt number `attempts` of a message that was due at `due_at`. `is_there` says
-/// whether the adapter is there by now, also if it was not when it was to be called.
+/// whether the adapter is live by now, even if it was not when it was to be called.
 pub fn after_failure(
     error: &CallError,
     is_there: bool,
@@ -110,7 +109,7 @@ mod tests {
             (plugin(PluginError::broken("no")), false),
             (plugin(PluginError::retry("not sent")), false),
             (plugin(PluginError::in_doubt("no answer")), true),
-            (plugin(PluginError::from(std::io::Error::other("nobody classified it"))), true),
+            (plugin(PluginError::from(std::io::Error::other("no adapter classified it"))), true),
             (plugin(PluginError::Unknown), true),
             (CallError::Late, true),
             (CallError::Cancelled, true),

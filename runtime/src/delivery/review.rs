@@ -1,4 +1,4 @@
-//! Asking the modules that review, before anything leaves.
+//! Asks the modules that review, before anything leaves.
 
 use super::decide::{question_of, text_of};
 use super::outgoing::attachment;
@@ -12,11 +12,11 @@ use crate::questions::Asked;
 use serde_json::{Value, json};
 use vestibule_plugin_api::{Asking, AskingOption, Hook, PluginError, Reviewed};
 
-/// The delivery with the text that the modules want; `None` when it stays as it is. The record keeps what
-/// the agent wrote, and every attempt asks anew.
+/// The delivery with the text that the modules want; `None` when it stays as it is. The record keeps what the agent
+/// wrote, and every attempt asks anew.
 ///
 /// # Errors
-/// A module refused it, or failed and lets nothing pass then.
+/// A module refused it, or failed and then lets nothing pass.
 pub async fn reviewed(context: &Context, delivery: &Delivery) -> Result<Option<Delivery>, CallError> {
     if context.plugins.registry.at(Hook::Review).is_empty() {
         return Ok(None);
@@ -36,10 +36,10 @@ pub async fn reviewed(context: &Context, delivery: &Delivery) -> Result<Option<D
     }
 }
 
-/// What the modules are asked: all that a channel, or another agent, is handed.
+/// What the modules are asked about: everything that a channel, or another agent, is handed.
 ///
 /// # Errors
-/// There is nothing that could be delivered.
+/// The delivery has nothing that could be delivered.
 fn question(delivery: &Delivery, files: Vec<StoredFile>) -> Result<Reviewed, String> {
     Ok(Reviewed {
         id: delivery.message_out_id.clone(),
@@ -66,8 +66,8 @@ fn asking(asked: Asked) -> Asking {
     }
 }
 
-/// Another text in place of all that the content says, its files as they are. What was a question or a card goes out
-/// as words only: the rest of it may say what the module took out.
+/// Puts another text in place of all that the content says, and keeps its files. A question or a card goes out as words
+/// only: the rest of it may say what the module took out.
 fn with_text(content: &str, text: &str) -> String {
     let mut content: Value = serde_json::from_str(content).unwrap_or_default();
     let mut plain = json!({ "text": text });
@@ -103,8 +103,8 @@ mod tests {
         }
     }
 
-    /// What a channel is handed that the modules were not shown. Every field of a message stands here: what is
-    /// added to one is shown to the modules, too.
+    /// What a channel is handed and the modules were not shown. Every field of a message stands here: a new one must be
+    /// shown to the modules, too.
     fn unseen(message: OutboundMessage, seen: &Reviewed) -> Vec<&'static str> {
         let OutboundMessage { id, address, content, taken_at, in_reply_to, attachments } = message;
         let content_is_seen = match content {
@@ -174,7 +174,7 @@ mod tests {
             let carried = files.into_iter().map(|file| (file, Some(vec![1, 2, 3]))).collect();
             let message = outgoing::message(&delivery, carried, true).expect("it can be delivered");
             assert_eq!(unseen(message.clone(), &seen), [""; 0], "{content}");
-            // And the words of a question where there are buttons.
+            // And the words of a question where the channel has buttons.
             let Some(asked) = question_of(content) else { continue };
             let message = OutboundMessage { content: asked.content("token"), ..message };
             assert_eq!(unseen(message, &seen), [""; 0], "{content}");

@@ -1,4 +1,4 @@
-//! One attempt at one delivery: whoever it is for is asked, with what it can show.
+//! One attempt at one delivery: its channel or module is called, with what that can show.
 
 use super::effects::Answer;
 use super::outgoing::{self, OutgoingFile};
@@ -15,23 +15,23 @@ use std::time::Duration;
 use vestibule_plugin_api::{ACTION, Capability, OutboundMessage, PluginError, PluginKind, Receipt};
 use vestibule_session::crash;
 
-/// How long a channel may take over one message.
+/// How long a channel may take for one message.
 const DELIVER_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How a delivery went well.
+/// How a delivery succeeded.
 pub enum Sent {
     /// Its platform has it.
     Out(Receipt),
-    /// It is for another agent, and this is to be done about it.
+    /// It is for another agent, and the module answered this.
     Inside(Answer),
-    /// An agent asked for it, and this is to be done about it.
+    /// An agent asked for it, and the module answered this.
     Done(Answer),
 }
 
 /// Makes one attempt.
 ///
 /// # Errors
-/// It has not arrived, or nobody knows.
+/// It has not arrived, or its outcome is unknown.
 pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result<Sent, CallError> {
     if delivery.address.channel_type.as_str() == ACTION {
         return act(context, delivery).await;
@@ -42,10 +42,7 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     let link = context.plugins.registry.live(address.channel_type.as_str(), address.account.as_str());
     let Some(link) = link else { return Err(CallError::NotThere) };
     if link.manifest.kind == PluginKind::Module {
-        crash::point("delivery: `sending` is on record, nobody was called");
-        let plan = forward::ask(context, &link, delivery).await?;
-        crash::point("delivery: the platform has it, nothing is on record");
-        return Ok(Sent::Inside(plan));
+        return Ok(Sent::Inside(attempt(forward::ask(context, &link, delivery)).await?));
     }
     if delivery.look_up {
         // A lookup that fails says nothing about the message: it stays in doubt.
@@ -63,10 +60,15 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     }
     let files = files(context, delivery).await?;
     let message = message(context, &link, delivery, files).await?;
+    attempt(link.deliver(message, DELIVER_DEADLINE)).await.map(Sent::Out)
+}
+
+/// The one call of an attempt.
+async fn attempt<T>(call: impl Future<Output = T>) -> T {
     crash::point("delivery: `sending` is on record, nobody was called");
-    let outcome = link.deliver(message, DELIVER_DEADLINE).await;
+    let outcome = call.await;
     crash::point("delivery: the platform has it, nothing is on record");
-    outcome.map(Sent::Out)
+    outcome
 }
 
 /// Has a module do what an agent asks for.
@@ -76,10 +78,7 @@ async fn act(context: &Context, delivery: &Delivery) -> std::result::Result<Sent
         let nobody = || CallError::Plugin(PluginError::refused("no module takes this action"));
         return Err(if complete { nobody() } else { CallError::NotThere });
     };
-    crash::point("delivery: `sending` is on record, nobody was called");
-    let plan = action::ask(context, &link, delivery).await?;
-    crash::point("delivery: the platform has it, nothing is on record");
-    Ok(Sent::Done(plan))
+    Ok(Sent::Done(attempt(action::ask(context, &link, delivery)).await?))
 }
 
 /// The message as this channel can show it.

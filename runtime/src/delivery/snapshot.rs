@@ -7,7 +7,7 @@ use crate::{agents, destinations, sessions};
 use vestibule_plugin_api::AGENT;
 use vestibule_session::MessageOut;
 
-/// What the decision sees.
+/// The rows that the decision sees.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The session it was written in.
@@ -20,7 +20,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads it; `None` when the session is gone.
+    /// Reads the rows; `None` when the session is gone.
     ///
     /// # Errors
     /// SQLite fails.

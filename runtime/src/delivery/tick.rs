@@ -1,5 +1,5 @@
-//! Modules that want to be asked from time to time. What one answers is performed in the commit that notes
-//! when it was asked: a tick is performed once, whenever the runtime ends.
+//! Modules that want to be asked from time to time. The answer is performed in the commit that notes when the module
+//! was asked: a tick is performed once, whenever the runtime ends.
 
 use super::effects::{self, EffectsHook};
 use super::note;
@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::{ACCOUNT_MAIN, Manifest, PluginError, StateWrite, Tick};
 
-/// Where it is kept when a module was asked last. No channel type has a `:`.
+/// The key of when a module was asked last. No channel type has a `:`.
 const LAST: &str = "last";
 
 fn place(module: &str) -> String {
     format!("tick:{module}")
 }
 
-/// Asks a module for as long as this life of it lasts.
+/// Asks a module from time to time, for as long as this instance of it runs.
 pub async fn serve(context: Arc<Context>, link: Arc<Link>) {
     let (generation, every) = (link.generation(), link.manifest.tick_every());
     while link.generation() == generation {
@@ -44,7 +44,7 @@ pub async fn serve(context: Arc<Context>, link: Arc<Link>) {
     }
 }
 
-/// How long it is until a module is asked; a clock that was set back does not make it wait longer.
+/// How long it is until a module is asked; a clock that was set back does not delay it.
 async fn due_in(context: &Context, manifest: &Manifest) -> Result<Duration> {
     let name = manifest.name.clone();
     let last = context.central.read(move |db| last(db, &name)).await?;
@@ -77,7 +77,7 @@ async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), Cal
     Ok(())
 }
 
-/// Writes into the agent's newest session, or a new one; answers which.
+/// Writes into the agent's newest session, or a new one; returns which.
 fn tell(db: &WriteTxn, agent: &str, words: &str, session_bytes_max: u64, now: Timestamp) -> Result<String> {
     let agent = agents::named(db, agent)?;
     let session_id = match sessions::newest_usable(db, &agent.id)? {

@@ -1,7 +1,7 @@
 //! Destinations: the names an agent may send to. Address book and permission list in one.
 //!
-//! Invariant: an agent reaches a chat only by the chat of its session or by a row here, and another agent
-//! only by a row here.
+//! Invariant: an agent reaches a chat only by the chat of its session or by a row here, and another agent only by a row
+//! here.
 
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
@@ -9,16 +9,16 @@ use crate::error::{Error, Result};
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-/// A name local to one agent.
+/// A name that one agent has for a chat or another agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DestinationRow {
-    /// Whose name it is.
+    /// The agent whose name it is.
     pub agent_group_id: String,
-    /// The name.
+    /// The name, as the agent writes it.
     pub local_name: String,
     /// `channel` or `agent`.
     pub target_type: String,
-    /// The messaging group or the agent group.
+    /// The id of the messaging group or of the agent group.
     pub target_id: String,
 }
 
@@ -47,7 +47,7 @@ pub fn allows(db: &ReadTxn, agent_group_id: &str, messaging_group_id: &str) -> R
     Ok(statement.query_row([agent_group_id, messaging_group_id], |r| r.get(0))?)
 }
 
-/// Whether an agent may send to another agent. To itself it always may.
+/// Whether an agent may send to another agent. It may always send to itself.
 pub fn allows_agent(db: &ReadTxn, agent_group_id: &str, target_id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM destinations WHERE agent_group_id = ?1 AND target_type = 'agent' \
@@ -56,8 +56,8 @@ pub fn allows_agent(db: &ReadTxn, agent_group_id: &str, target_id: &str) -> Resu
     Ok(agent_group_id == target_id || statement.query_row([agent_group_id, target_id], |r| r.get(0))?)
 }
 
-/// What an agent calls a place: a chat by its channel and id there, on any account where none is named, or another
-/// agent.
+/// The name that an agent has for a place: for a chat by its channel and id there, on any account where none is named,
+/// or for another agent.
 pub fn name_of(
     db: &ReadTxn,
     agent_group_id: &str,
@@ -87,7 +87,7 @@ pub fn create_to_agent(
     insert(db, (agent_group_id, name), ("agent", target_id), now)
 }
 
-/// Withdraws the destinations that lead to an agent; answers whose they were.
+/// Withdraws the destinations that lead to an agent; returns the agents that had them.
 pub fn withdraw_agent(db: &WriteTxn, target_id: &str) -> Result<Vec<String>> {
     let mut statement = db.prepare(
         "DELETE FROM destinations WHERE target_type = 'agent' AND target_id = ?1 RETURNING agent_group_id",
@@ -122,7 +122,7 @@ fn insert(
     Ok(())
 }
 
-/// Grants a chat under a free name like `wanted`, unless a name leads there already.
+/// Grants a chat under a free name like `wanted`, unless the agent has a name for it already.
 pub fn ensure(
     db: &WriteTxn,
     agent_group_id: &str,

@@ -1,4 +1,4 @@
-//! Drops: what was left out, and why, counted by chat and reason.
+//! Drops: messages that were left out, and why, counted by chat and reason.
 //!
 //! Invariant: nothing the runtime was handed vanishes without a row here or in the ledger.
 
@@ -15,7 +15,7 @@ pub const NO_AGENT_WIRED: &str = "no_agent_wired";
 /// Wirings listen, and none wanted the message.
 pub const NO_AGENT_ENGAGED: &str = "no_agent_engaged";
 
-/// One chat and one reason.
+/// The drops of one chat for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DroppedMessage {
     /// The kind of platform.
@@ -26,16 +26,16 @@ pub struct DroppedMessage {
     pub platform_id: String,
     /// Why, in one word.
     pub reason: String,
-    /// How many.
+    /// How many messages were dropped.
     pub message_count: i64,
-    /// Who sent the last one, for display.
+    /// The sender of the last one, for display.
     pub last_sender: Option<String>,
     /// When the last one came, in milliseconds since 1970.
     pub last_seen: i64,
 }
 
-/// Counts one. Reason and sender, whom strangers name, are kept as one bounded line each: of the sender at most
-/// [`ID_BYTES_MAX`] bytes.
+/// Counts one drop. Strangers choose the reason and the sender, so both are kept as one bounded line: of the sender at
+/// most [`ID_BYTES_MAX`] bytes.
 pub fn record(
     db: &WriteTxn,
     (channel, account, chat): (&str, &str, &str),
@@ -81,7 +81,7 @@ pub fn totals(db: &ReadTxn) -> Result<(i64, i64)> {
     Ok(db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?)
 }
 
-/// Forgets what was last seen before a time, at most so many rows; answers how many.
+/// Forgets drops that were last seen before a time, at most `limit` rows; returns how many.
 pub fn forget(db: &WriteTxn, before: Timestamp, limit: u32) -> Result<usize> {
     let mut statement = db.prepare_cached(
         "DELETE FROM drops WHERE (channel_type, account, platform_id, reason) IN (SELECT channel_type, account, \

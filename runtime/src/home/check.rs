@@ -10,7 +10,7 @@ const OTHERS_WRITE: u32 = 0o022;
 /// What may lie in a home before there is a database in it: an operator's preparations, and what a fresh disk
 /// has.
 const PREPARED: [&str; 4] = ["vestibule.toml", "plugins", "plugins.lock", "lost+found"];
-/// What makes a folder a home.
+/// The file that makes a folder a home.
 const DATABASE: &str = "vestibule.db";
 
 /// A folder, as it is found where the home should be.
@@ -57,7 +57,7 @@ pub fn name_fault(home: &Path) -> Option<String> {
     })
 }
 
-/// Why what a link in the home leads to cannot be a part of it, if it cannot.
+/// Why the target of a link in the home cannot be a part of the home, if it cannot.
 pub fn part_fault(link: &Path, owner: u32, us: u32) -> Option<String> {
     (owner != us).then(|| {
         format!(
@@ -73,7 +73,7 @@ pub fn part_fault(link: &Path, owner: u32, us: u32) -> Option<String> {
 /// Whether `us` may take this folder for the home.
 ///
 /// # Errors
-/// They may not: why, and what to do.
+/// The user may not: why, and what to do.
 pub fn judge(home: &Path, found: &Found, us: u32) -> Result<Verdict, String> {
     owner_fault(home, found.owner, us).map_or(Ok(()), Err)?;
     if found.mode & OTHERS == 0 {
@@ -102,8 +102,8 @@ pub fn judge(home: &Path, found: &Found, us: u32) -> Result<Verdict, String> {
     ))
 }
 
-/// Why `us` may not use a home that belongs to `owner`, if they may not. Root may not either: what root
-/// makes there, its owner can no longer open.
+/// Why `us` may not use a home that belongs to `owner`, if they may not. Root may not either: the owner could no
+/// longer open what root makes there.
 pub fn owner_fault(home: &Path, owner: u32, us: u32) -> Option<String> {
     (owner != us).then(|| {
         let name = name_of(owner).unwrap_or_else(|| format!("'#{owner}'"));
@@ -118,7 +118,7 @@ pub fn owner_fault(home: &Path, owner: u32, us: u32) -> Option<String> {
     })
 }
 
-/// A user for a person.
+/// A user's name and number, for an error.
 fn user(id: u32) -> String {
     name_of(id).map_or_else(|| format!("user {id}"), |name| format!("{name} (user {id})"))
 }
@@ -169,7 +169,7 @@ mod tests {
             (US, 0o755, &mine, US, "mend"),
             (US, 0o755, &[("vestibule.toml", US), ("plugins", 0), ("lost+found", 0)], US, "mend"),
             (US, 0o755, &[("notes.txt", US)], US, "is open to other users"),
-            (US, 0o755, &[("vestibule.toml", OTHER)], US, "mend"), // nobody else could put it there
+            (US, 0o755, &[("vestibule.toml", OTHER)], US, "mend"), // no other user could put it there
             (US, 0o777, &[("vestibule.toml", OTHER)], US, "`vestibule.toml` in it belongs to user 4321"),
             (US, 0o770, &[("vestibule.db", US), ("plugins", OTHER)], US, "`plugins` in it belongs to"),
             (OTHER, 0o700, &[], US, "belongs to user 4321, and this runs as user 1234"),

@@ -19,14 +19,14 @@ use tokio::net::{TcpListener, TcpStream};
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// How much of a head is waited for, in bytes. The read that passes this may bring as much again.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// What the bodies of strangers may hold together, in bytes; more where one may be longer.
+/// How many bytes the bodies of strangers may hold together; more where one body may be longer.
 const STRANGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// So many bodies of the longest kind have room at least.
 const STRANGE_BODIES: u64 = 4;
-/// What cannot be accepted, for want of descriptors say, is tried again after this.
+/// A connection that cannot be accepted, for want of descriptors say, is tried again after this.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Serves connections until the runtime stops; what is being answered then is answered.
+/// Serves connections until the runtime stops; a request that is being answered then is still answered.
 pub async fn serve(context: Arc<Context>, listener: TcpListener, routes: Router) {
     let longest = context.config.webhook_body_limit as u64;
     let slots = Arc::new(Slots::new(STRANGE_BYTES_MAX.max(longest.saturating_mul(STRANGE_BODIES))));
@@ -69,7 +69,7 @@ async fn converse(context: Arc<Context>, slot: Arc<Slot>, stream: TcpStream, rou
     let mut talk = pin!(http.serve_connection(TokioIo::new(stream), answer));
     let ended = tokio::select! {
         ended = talk.as_mut() => ended,
-        // A request that was on its way is sent again by a platform that does so.
+        // A platform that repeats requests sends again the one that was on its way.
         () = slot.makes_room() => return,
         () = context.stopping() => {
             talk.as_mut().graceful_shutdown();

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Nothing of a request reaches a plugin before its signature is verified on the raw body.
-//! - A stranger keeps no verified request out: at no stage does one hold what others need.
+//! - A stranger keeps no verified request out: at no stage does a stranger hold what others need.
 //! - It listens where the config says or not at all: a proxy or a platform knows no other port.
 
 mod connections;
@@ -23,8 +23,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// A port that is taken is tried for so long, and so often: a runtime that was killed lets go of it when the
-/// last process that it was just starting has begun.
+/// A port that is taken is tried for so long, and so often: a runtime that was killed lets go of the port only when
+/// the last process that it was just starting has begun.
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 const BIND_STEP: Duration = Duration::from_millis(20);
 

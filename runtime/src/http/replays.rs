@@ -1,18 +1,18 @@
-//! Signed requests that were taken: whoever has recorded one and posts it again reaches no plugin.
+//! Signed requests that were taken: one that was recorded and is posted again reaches no plugin.
 
 use super::signature::Signature;
 use crate::lock::locked;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// So many are remembered, the newest. Of a scheme that says when a request was signed, an older one is out
-/// of its window long before; of the others the event's id tells a repetition for longer.
+/// So many are remembered, the newest. With a scheme that says when a request was signed, an older one is out
+/// of its window long before; with the others the event's id tells a repetition for longer.
 const REMEMBERED_MAX: usize = 20_000;
 
 /// Which account a request was posted to, and how it was signed.
 type Key = (String, String, Signature);
 
-/// The requests of this run.
+/// The signed requests since the runtime started: those that were taken, and those being served.
 #[derive(Clone, Default)]
 pub struct Replays(Arc<Mutex<Known>>);
 
@@ -60,7 +60,7 @@ impl Replays {
 }
 
 impl Serving {
-    /// It was taken, and is taken no more.
+    /// The plugin took it: the same request is not taken again.
     pub fn taken(self) {
         let mut known = self.replays.known();
         known.requests.insert(self.key.clone(), true);

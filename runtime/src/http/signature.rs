@@ -9,7 +9,7 @@ use vestibule_plugin_api::{HmacScheme, Manifest, WebhookScheme};
 /// An HMAC with SHA-256.
 pub type Signature = [u8; 32];
 
-/// Whoever signs wrongly hears this, whatever is wrong.
+/// The answer to every wrong signature, whatever is wrong with it.
 const WRONG: &str = "the signature does not match; the webhook's secret and the account's differ";
 
 /// The config key of an account's secret.
@@ -20,13 +20,13 @@ pub fn key(manifest: &Manifest) -> &str {
     }
 }
 
-/// Whether what is verified by the scheme of one is verified by that of the other.
+/// Whether a request verified by the scheme of one is verified by that of the other, too.
 pub fn same_scheme(one: &Manifest, other: &Manifest) -> bool {
     (one.webhook, &one.hmac) == (other.webhook, &other.hmac)
 }
 
-/// Verifies a request by the scheme that the manifest declares. `header` answers a header's value, by its
-/// name in whatever case. Answers the signature: the same for the same request, and for no other.
+/// Verifies a request by the scheme that the manifest declares. `header` returns a header's value, by its name in
+/// whatever case. Returns the signature: the same for the same request, and for no other.
 ///
 /// # Errors
 /// Says what is wrong, in words that give nothing away.
@@ -73,7 +73,7 @@ fn declared<'h>(
     let own = mac(secret, &[before.as_bytes(), body, after.as_bytes()])?;
     matches(claimed, &hmac.encoding, own)?;
     if hmac.timestamp_header.is_some() {
-        // Only now: it is the platform's own word.
+        // Only after the check: now the time is the platform's own word.
         let signed_at: i64 = stamp.parse().map_err(|_| "it does not say when it was signed")?;
         if (now.0 / 1000).abs_diff(signed_at) > hmac.window_seconds {
             return Err("it was signed too long ago, or the clocks differ");
@@ -90,7 +90,7 @@ fn mac(secret: &str, parts: &[&[u8]]) -> Result<Signature, &'static str> {
     Ok(mac.finalize().into_bytes().into())
 }
 
-/// Our own is written down as the platform writes its, and the two are compared.
+/// Writes our own signature as the platform writes its, and compares the two.
 fn matches(claimed: &str, encoding: &str, own: Signature) -> Result<(), &'static str> {
     let (claimed, own) = match encoding {
         "hex" => (claimed.to_ascii_lowercase(), own.iter().map(|byte| format!("{byte:02x}")).collect()),

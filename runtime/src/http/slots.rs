@@ -1,4 +1,4 @@
-//! The listener's slots: who has one, and who makes room for the next.
+//! The listener's slots: which connections have one, and which makes room for the next.
 //!
 //! A connection is a stranger's until the request it has sent is verified. When the slots, or the bytes that
 //! strangers' bodies may hold, run out, the source that has most of them gives way: of its strangers the
@@ -17,7 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// How many connections are open at once.
 pub const OPEN_MAX: usize = 256;
-/// Between two looks for a connection that can be closed.
+/// The time between two looks for a connection that can be closed.
 const CLOSE_EVERY: Duration = Duration::from_millis(100);
 /// Of an IPv6 address, the part that a network gives to one customer.
 const NETWORK_BITS: u32 = 64;
@@ -38,7 +38,7 @@ struct Strangers {
 
 struct Stranger {
     source: IpAddr,
-    /// What of its body is held.
+    /// How many bytes of its body are held.
     body_bytes: u64,
     leave: Arc<Notify>,
 }
@@ -73,7 +73,7 @@ impl Slots {
 }
 
 impl Strangers {
-    /// Has the stranger leave that makes room.
+    /// Has the stranger leave whose turn it is.
     fn close(&mut self, weight: impl Fn(&Stranger) -> u64) -> Option<u64> {
         let turn = makes_room(&self.by_turn, weight)?;
         self.by_turn.remove(&turn).inspect(|stranger| stranger.leave.notify_one())?;
@@ -107,7 +107,7 @@ impl Slot {
         strangers.by_turn.insert(turn, stranger);
     }
 
-    /// So many more bytes of its body are held. Where that is too much for all, one of them leaves.
+    /// So many more bytes of its body are held. Where all hold too much together, one of them leaves.
     pub fn holds(&self, bytes: usize) {
         let mut strangers = self.slots.strangers();
         if let Some(stranger) = strangers.by_turn.get_mut(&self.turn.load(Ordering::Relaxed)) {

@@ -1,4 +1,4 @@
-//! `/webhook/<channel>/<account>`: bounded, verified, then the plugin's.
+//! `/webhook/<channel>/<account>`: bounded, verified, then handed to the plugin.
 
 use super::replays::{Replays, Seen, Serving};
 use super::signature;
@@ -65,12 +65,12 @@ fn refuse<T>(status: StatusCode, words: impl Into<String>) -> Result<T, Answer> 
     Err((status, words.into()))
 }
 
-/// Any other path.
+/// The answer to any other path.
 pub async fn nothing_here() -> impl IntoResponse {
     (StatusCode::NOT_FOUND, "nothing is here; webhooks go to /webhook/<channel>/<account>\n")
 }
 
-/// One request of a platform.
+/// Takes one request of a platform.
 pub async fn webhook(
     State(webhooks): State<Webhooks>,
     Extension(slot): Extension<Arc<Slot>>,
@@ -152,7 +152,7 @@ async fn serve(
     // Not every platform sends again: while a plugin is being replaced, its events wait a little.
     let begin = Instant::now();
     let link = webhooks.context.plugins.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
-    // What was verified by one scheme says nothing to a channel of another.
+    // A request verified by one scheme means nothing to a channel of another.
     let Some(link) = link.filter(|link| signature::same_scheme(&link.manifest, &verified.by.manifest)) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the channel is not live yet; send it again");
     };
@@ -161,7 +161,7 @@ async fn serve(
     answered(channel, account, serving, answer)
 }
 
-/// One of the places for what is served at once.
+/// One of the places for the requests that are served at once.
 fn place(webhooks: &Webhooks) -> Result<OwnedSemaphorePermit, Answer> {
     webhooks
         .at_once
@@ -182,7 +182,7 @@ fn handed_over(parts: Parts, body: Vec<u8>) -> WebhookRequest {
     }
 }
 
-/// What the platform is told of what its channel has answered.
+/// The answer to the platform, from what its channel has answered.
 fn answered(
     channel: &str,
     account: &str,

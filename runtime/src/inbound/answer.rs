@@ -1,4 +1,4 @@
-//! Answers to questions that a channel hands over: a button that was tapped.
+//! Answers to questions that a channel hands over: a person tapped a button.
 
 use super::screen;
 use super::snapshot::name_of;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use vestibule_plugin_api::{Answered, Choice, PlatformId, Sender, StateWrite};
 use vestibule_session::crash;
 
-/// Takes the choice that a channel hands over, and what it keeps with it, in one commit.
+/// Takes the choice that a channel hands over, and the state that the channel keeps with it, in one commit.
 ///
 /// # Errors
-/// It is not on disk: the adapter must not acknowledge its platform.
+/// The choice is not on disk: the adapter must not acknowledge its platform.
 pub async fn answer(
     context: &Arc<Context>,
     channel: String,
@@ -50,7 +50,7 @@ pub async fn answer(
     Ok(answered)
 }
 
-/// Who gives an answer in a chat.
+/// The person who gives an answer in a chat.
 pub fn giver(channel: &str, account: &str, chat: &PlatformId, sender: &Sender) -> Giver {
     Giver {
         handle: sender.handle.clone(),

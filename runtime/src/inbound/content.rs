@@ -1,11 +1,11 @@
-//! The JSON in which a message lies in `inbound.db`: the fields that the prompt format reads. Pure.
+//! The JSON of a message in `inbound.db`: the fields that the prompt format reads. Pure.
 
 use super::snapshot::{Arrival, name_of};
 use crate::ledger::NewAttachment;
 use serde_json::{Value, json};
 use vestibule_session::words;
 
-/// Who wrote words that are quoted when a channel does not say it: the name that runners show for that.
+/// The writer of a quote when the channel names none: the name that runners show for that.
 const UNKNOWN: &str = "Unknown";
 
 /// Writes the content of a row, all but its attachments.
@@ -27,7 +27,7 @@ pub fn content(arrival: &Arrival) -> Value {
     content
 }
 
-/// A name as it is kept. It was cut before.
+/// A name on one line. It was bounded before.
 fn one_line(name: &str) -> String {
     words::line(name, usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! What becomes of a message: who hears it, or which question it answers. Pure.
+//! What becomes of a message: which agents get it, or which question it answers. Pure.
 
 use super::answer::giver;
 use super::content::{attachments, content};
@@ -13,7 +13,7 @@ use crate::sessions::SessionKey;
 use crate::wirings::{IgnoredPolicy, SessionMode, Wiring};
 use serde_json::Value;
 
-/// What will be done, in order.
+/// The steps to do, in order.
 pub type Plan = Vec<Step>;
 
 /// One thing to do.
@@ -23,27 +23,27 @@ pub enum Step {
     Duplicate,
     /// Its words are the answer to the question that is open where it was written.
     Answer {
-        /// The question.
+        /// The question that is answered.
         question: Box<Question>,
-        /// Which of its options is chosen.
+        /// The number of the chosen option, from 0.
         option: usize,
-        /// Who chose it.
+        /// The person who chose it.
         giver: Giver,
     },
     /// Write the message into the session of this key, opened if need be.
     Post {
-        /// Who hears it.
+        /// The agent that gets it.
         agent_group_id: String,
-        /// Where it came from.
+        /// The chat it came from.
         messaging_group_id: String,
-        /// Which session.
+        /// Which of the agent's sessions.
         key: SessionKey,
-        /// What is written.
+        /// The row to write.
         message: Box<NewMessage>,
     },
-    /// Nobody hears it; record why.
+    /// No agent gets it; record why.
     Drop {
-        /// A word of the drops room.
+        /// One of the reasons that `drops` knows.
         reason: &'static str,
     },
 }
@@ -73,7 +73,7 @@ pub fn decide(snapshot: &Snapshot, arrival: &Arrival, limits: Limits, now: Times
     plan
 }
 
-/// The answer that a message gives, if its words are one that may be given: anything else is a message like any other.
+/// The answer that a message gives, if its words may be one: anything else is a message like any other.
 fn answer(snapshot: &Snapshot, arrival: &Arrival, now: Timestamp) -> Option<Step> {
     let (message, at) = (&arrival.message, &arrival.address);
     if arrival.has_buttons || message.text.is_empty() || !message.attachments.is_empty() {
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    /// In words: who hears it, where, and whether it wakes.
+    /// As words: which agent gets it, in which session, and whether it wakes.
     fn told(snapshot: &Snapshot, arrival: &Arrival) -> Vec<String> {
         let words = |step: Step| match step {
             Step::Post { key, message, .. } => format!("{key:?} wakes={}", message.trigger),

@@ -1,4 +1,4 @@
-//! Does this wiring want this message? Pure.
+//! Whether a wiring wants a message. Pure.
 
 use crate::wirings::{EngageMode, Wiring};
 use regex::Regex;
@@ -20,7 +20,7 @@ pub fn engages(wiring: &Wiring, message: &InboundMessage) -> bool {
     }
 }
 
-/// A pattern that does not compile finds everything, so that its operator notices.
+/// A pattern that does not compile matches every text, so that its operator notices.
 fn found(pattern: &str, text: &str) -> bool {
     thread_local! {
         static COMPILED: RefCell<HashMap<String, Option<Regex>>> = RefCell::default();
@@ -53,7 +53,7 @@ mod tests {
         }
     }
 
-    /// Compiled ones are kept, and not without end.
+    /// Compiled patterns are kept, up to a limit.
     #[test]
     fn more_patterns_than_are_kept_find_the_same() {
         for round in 0..2 {

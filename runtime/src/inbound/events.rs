@@ -1,4 +1,4 @@
-//! What a plugin says, and what is done about it. Its port has checked that it may say so.
+//! The events of a plugin, and what is done about them. Its port has checked that the plugin may send them.
 
 use super::{Arrival, answer, conversation, ignored, route};
 use crate::context::Context;
@@ -14,7 +14,7 @@ use vestibule_seam::Frame;
 /// Does what an event asks for; returns the frame of its answer.
 ///
 /// # Errors
-/// Nothing of it is on disk.
+/// Nothing of the event is on disk.
 pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Result<Frame> {
     spell(context, link, &mut event).await?;
     let channel_type = plugins::slot(&link.manifest);
@@ -44,14 +44,12 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
         Event::Answer { account, choice, state } => {
             Ok(wire::frame(&answer(context, channel_type, account, choice, state).await?))
         }
-        // How an account is concerns its plugin alone; what is unknown was answered before.
-        Event::Health { .. } | Event::Unknown => {
-            Err(Error::refused("the runtime's top does not take this event"))
-        }
+        // The health of an account concerns its plugin alone; an unknown event was answered before.
+        Event::Health { .. } | Event::Unknown => Err(Error::refused("the runtime does not take this event")),
     }
 }
 
-/// Spells the chat of an event as it is known, if that differs in case only and its channel says that this means
+/// Spells the chat of an event as it is known, if that differs in case only and its channel says that case means
 /// nothing.
 async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> {
     let (account, chat) = match event {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use vestibule_plugin_api::{Attachment, Blob};
 use vestibule_session::{crash, name};
 
-/// Stores the files of a message that somebody will hear. What nobody hears never reaches the disk.
+/// Stores the files of a message that an agent will get. Those of a message that no agent gets never reach the disk.
 ///
 /// # Errors
 /// The disk fails or is too full: the message is not taken, and comes again.
@@ -31,7 +31,7 @@ pub async fn store(context: &Context, mut arrival: Arrival) -> Result<Arrival> {
     Ok(arrival)
 }
 
-/// A look ahead of the transaction that decides.
+/// Whether an agent will get the message: a look ahead of the transaction that decides.
 async fn is_heard(context: &Context, arrival: &Arrival) -> Result<bool> {
     let (limits, now) = (context.attachments.limits(), clock::now());
     let arrival = arrival.clone();
@@ -70,7 +70,7 @@ fn store_all(store: &Store, carried: &[(usize, Attachment, Blob)]) -> Result<Vec
     Ok(files)
 }
 
-/// The blobs of files.
+/// The blobs of the files that were stored.
 pub fn blobs(files: &[StoredFile]) -> Vec<String> {
     files.iter().filter_map(|file| file.blob.clone().ok()).collect()
 }

@@ -27,17 +27,17 @@ use crate::{drops, ledger, plugin_state, questions, sessions, wirings};
 use std::sync::Arc;
 use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, StateWrite};
 
-/// Takes one message from a channel, and what the channel keeps with it: whatever becomes of the
-/// message, `state` is written in the same commit.
+/// Takes one message from a channel, and the state that the channel keeps with it: whatever becomes of the message,
+/// `state` is written in the same commit.
 ///
 /// # Errors
-/// It is not on disk: the adapter must not acknowledge its platform.
+/// The message is not on disk: the adapter must not acknowledge its platform.
 pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWrite>) -> Result<Accepted> {
     let now = clock::now();
     let marks = context.clone();
     let arrival = match screen::message(context, arrival).await? {
         Screening::Passed(arrival) => arrival,
-        // Modules end with the runtime: what they leave unsaid is no refusal.
+        // Modules end with the runtime: an answer that is missing because of that is no refusal.
         Screening::Refused(..) if context.is_stopping() => return Err(Error::Stopping),
         Screening::Refused(arrival, reason) => return refused(context, &arrival, reason, state, now).await,
     };
@@ -54,7 +54,7 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
             perform(db, decide(&snapshot, &arrival, marks.attachments.limits(), now), &arrival, now)
         })
         .await?;
-    // Left out by its size, or heard by nobody after all.
+    // Left out by their size, or no agent gets the message after all.
     context.attachments.discard_unnamed(&context.central, stored).await;
     for session_id in sessions {
         context.wake(session_id);
@@ -62,7 +62,7 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
     Ok(accepted)
 }
 
-/// Puts on record that a module let a message go no further.
+/// Puts on record that a module refused a message.
 async fn refused(
     context: &Context,
     arrival: &Arrival,
@@ -88,7 +88,7 @@ async fn refused(
 /// Puts on record that an adapter left an event out.
 ///
 /// # Errors
-/// It is not on disk.
+/// The record is not on disk.
 pub async fn ignored(
     context: &Context,
     channel: String,
@@ -100,7 +100,7 @@ pub async fn ignored(
     let record = move |db: &WriteTxn| {
         plugin_state::apply(db, &channel, &account, &state)?;
         if ledger::take_event(db, &channel, &account, &ignored.event_id, now)? {
-            // What no message could name is no chat; whoever caused it is for display.
+            // A chat that no message could name is none; the sender is for display only.
             let chat = ignored.platform_id.as_ref().filter(|chat| chat.fault().is_none());
             let chat = chat.map_or("", |chat| chat.as_str());
             drops::record(db, (&channel, &account, chat), &ignored.reason, ignored.sender.as_deref(), now)?;
@@ -110,8 +110,8 @@ pub async fn ignored(
     context.central.write(record).await
 }
 
-/// Takes what a channel says of a chat. Strangers can make any number of chats: only one that the operator
-/// made known keeps it.
+/// Takes what a channel says about a chat. Strangers can make any number of chats: only one that the operator made
+/// known keeps it.
 ///
 /// # Errors
 /// It is not on disk.
@@ -153,7 +153,7 @@ pub async fn conversation(
     Ok(Known { wired })
 }
 
-/// Performs a plan; answers what the adapter hears and which sessions have something new.
+/// Performs a plan; returns what the adapter is told and which sessions have something new.
 fn perform(db: &WriteTxn, plan: Plan, arrival: &Arrival, now: Timestamp) -> Result<(Accepted, Vec<String>)> {
     let at = &arrival.address;
     if matches!(plan[..], [Step::Duplicate]) {

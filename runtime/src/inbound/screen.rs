@@ -1,4 +1,4 @@
-//! What modules that screen are asked: all that an agent can come to see of what came in.
+//! What modules that screen are asked about: everything of an incoming message that an agent can come to see.
 
 use super::snapshot::Arrival;
 use crate::context::Context;
@@ -11,7 +11,7 @@ use vestibule_plugin_api::{
     Address, Attachment, Choice, Conversation, Hook, InboundMessage, Screened, Sender, Timestamp,
 };
 
-/// What became of a message that the modules were asked about.
+/// The outcome of asking the modules about a message.
 pub enum Screening {
     /// It goes on, perhaps with other words.
     Passed(Arrival),
@@ -39,7 +39,7 @@ pub async fn message(context: &Context, mut arrival: Arrival) -> Result<Screenin
     })
 }
 
-/// The question. Every field of a message stands here: what is added to one is added to this, too.
+/// What the modules are asked. Every field of a message stands here: a new field is added to this, too.
 fn question(arrival: &Arrival, title: Option<String>) -> Screened {
     let InboundMessage {
         event_id,
@@ -74,8 +74,8 @@ fn without_bytes(file: &Attachment) -> Attachment {
     Attachment { bytes: None, ..file.clone() }
 }
 
-/// Why a module lets a choice go no further, if one does. It is asked as if the words of the button had been
-/// written; other words in their place it cannot choose.
+/// Why a module refuses a choice, if one does. It is asked as if the person had written the words of the button; it
+/// cannot put other words in their place.
 ///
 /// # Errors
 /// SQLite fails.
@@ -106,8 +106,8 @@ pub async fn choice(
     })
 }
 
-/// The name of a chat as agents may see it, or why a module lets it go no further. It is asked as if the chat
-/// itself had written its name.
+/// The name of a chat as agents may see it, or why a module refuses it. The module is asked as if the chat itself had
+/// written its name.
 pub async fn title(
     context: &Context,
     channel: &str,
@@ -132,7 +132,7 @@ pub async fn title(
     }
 }
 
-/// A message of nothing but words.
+/// A message that has only words.
 fn plain(event_id: String, address: Address, sender: Sender, text: String, now: Timestamp) -> Screened {
     Screened {
         event_id,
@@ -177,7 +177,7 @@ mod tests {
     use std::collections::BTreeSet;
     use vestibule_plugin_api::{Blob, ReplyTo};
 
-    /// A message in which every field says something, each something else.
+    /// A message in which every field has a value, and each a different one.
     fn full() -> Arrival {
         let message = InboundMessage {
             event_id: "w-event".into(),
@@ -208,8 +208,8 @@ mod tests {
         Arrival::new("w-channel", "w-account", true, message)
     }
 
-    /// What a value holds: each word that begins with `w-` and each number that begins with 777, and the names
-    /// of what is true.
+    /// Collects what a value holds: each word that begins with `w-`, each number that begins with 777, and the names of
+    /// fields that are true.
     fn said(value: &Value, found: &mut BTreeSet<String>) {
         match value {
             Value::String(text) => {
@@ -263,7 +263,7 @@ mod tests {
         ]
     }
 
-    /// Whoever adds a field to a message shows it to the modules, too, before an agent can see it.
+    /// A field that is added to a message must be shown to the modules before an agent can see it.
     #[test]
     fn modules_are_shown_all_that_a_message_says_and_all_that_an_agent_reads() {
         let arrival = full();
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(read.difference(&shown).collect::<Vec<_>>(), [""; 0], "read by agents, and not shown");
     }
 
-    /// Who screens words by [`Screened::texts`] misses none of those that people chose.
+    /// A module that screens words by [`Screened::texts`] misses none that people chose.
     #[test]
     fn all_words_are_among_the_texts() {
         let shown = question(&full(), Some("w-title".into()));

@@ -8,7 +8,7 @@ use crate::questions::{self, Question};
 use crate::{agents, ledger, messaging_groups, wirings};
 use vestibule_plugin_api::{Address, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender};
 
-/// So much of what a message quotes is kept, in bytes: more than Telegram's longest text has.
+/// This much of a quoted message is kept, in bytes: more than Telegram's longest text has.
 pub const QUOTE_BYTES_MAX: usize = 16 * 1024;
 
 /// A message that has arrived, stamped by the runtime.
@@ -16,11 +16,11 @@ pub const QUOTE_BYTES_MAX: usize = 16 * 1024;
 pub struct Arrival {
     /// Where it came from; the channel type is the plugin's, never the message's.
     pub address: Address,
-    /// What came, without its files' bytes.
+    /// The message, without its files' bytes.
     pub message: InboundMessage,
     /// The files whose bytes came, once they are stored.
     pub files: Vec<StoredFile>,
-    /// Whether its channel shows questions with buttons: then words are no answer to one.
+    /// Whether its channel shows questions with buttons: then words answer none.
     pub has_buttons: bool,
 }
 
@@ -38,7 +38,7 @@ impl Arrival {
     }
 }
 
-/// What is quoted, cut: a message is not refused for the length of another one.
+/// Cuts a quote: a message is not refused for the length of another one.
 fn bounded(ReplyTo { mut id, sender, text }: ReplyTo) -> ReplyTo {
     id.truncate(id.floor_char_boundary(ID_BYTES_MAX));
     let cut = |mut text: String| {
@@ -51,8 +51,8 @@ fn bounded(ReplyTo { mut id, sender, text }: ReplyTo) -> ReplyTo {
     ReplyTo { id, sender: sender.map(|name| short(&name).to_owned()), text: text.map(cut) }
 }
 
-/// What people call a sender, for display: their handle where they have no name. A stranger chooses it, so it is
-/// cut after [`ID_BYTES_MAX`] bytes.
+/// The name of a sender for display: their handle where they have no name. A stranger chooses it, so it is cut after
+/// [`ID_BYTES_MAX`] bytes.
 pub fn name_of(sender: &Sender) -> &str {
     short(sender.name.as_deref().unwrap_or(&sender.handle))
 }
@@ -61,19 +61,19 @@ fn short(name: &str) -> &str {
     &name[..name.floor_char_boundary(ID_BYTES_MAX)]
 }
 
-/// What the decision sees.
+/// The rows that the decision sees.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Its event was taken before.
+    /// The message's event was taken before.
     pub was_taken: bool,
-    /// The one question that is open where it was written.
+    /// The one question that is open where the message was written.
     pub question: Option<Question>,
     /// The wirings of the chat, highest priority first, whose agent group exists.
     pub wirings: Vec<wirings::Wiring>,
 }
 
 impl Snapshot {
-    /// Reads it.
+    /// Reads the rows, in the caller's transaction.
     ///
     /// # Errors
     /// SQLite fails.

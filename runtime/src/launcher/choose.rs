@@ -13,7 +13,7 @@ use vestibule_keeper::wire::Bubblewrap;
 /// A chosen sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChosenSandbox {
-    /// The box.
+    /// The kind of sandbox.
     pub kind: Kind,
     /// What it is and why, for `status`.
     pub words: String,
@@ -39,17 +39,17 @@ type Tried<T> = std::result::Result<T, String>;
 struct Found {
     /// The `bwrap` that confines a runner.
     bwrap: Tried<Bubblewrap>,
-    /// In a runtime of root: whom its runners in `bwrap` are.
+    /// In a runtime that root started: the user that its runners in `bwrap` are.
     user: Option<Named>,
     /// How well the kernel does.
     kernel: Tried<Confinement>,
 }
 
-/// Chooses what the config wants, or the best that works here. `program` is the
-/// keeper, `file` the same as others can open it, and `folder` where a sandbox is tried.
+/// Chooses what the config wants, or the best that works here. `program` is the keeper's program, `file` the same by
+/// a path that others can open, and `folder` where a sandbox is tried.
 ///
 /// # Errors
-/// The one that is wanted does not work here, or none does, and nobody allowed to run without.
+/// The wanted one does not work here, or none does and the config does not allow to run without one.
 pub async fn choose(program: &Path, file: &Path, config: &Config, folder: &Path) -> Result<ChosenSandbox> {
     let root = rustix::process::geteuid().is_root();
     let user = if root { Some(runners_user(config)?) } else { None };
@@ -59,7 +59,7 @@ pub async fn choose(program: &Path, file: &Path, config: &Config, folder: &Path)
     Ok(ChosenSandbox { kind, words, limits })
 }
 
-/// Tries what the decision needs to know.
+/// Tries out what the decision needs to know.
 async fn look(
     program: &Path,
     file: &Path,
@@ -130,7 +130,7 @@ fn open(kernel: Confinement) -> String {
     )
 }
 
-/// The user that the runners of a runtime of root are.
+/// The user that runners are when root started the runtime.
 fn runners_user(config: &Config) -> Result<Named> {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     user::find(&passwd, config.sandbox_user.as_deref()).map_err(Error::Setup)
@@ -192,7 +192,7 @@ async fn probe_bwrap(
     folder: &Path,
     bubblewrap: &Bubblewrap,
 ) -> Result<Tried<Vec<u8>>> {
-    // Its own each time: two of these may run at once.
+    // A folder of its own each time: two of these may run at once.
     let folder = folder.join(crate::id::mint("probe"));
     std::fs::create_dir_all(&folder).context(|| format!("cannot make {}", folder.display()))?;
     let wanted = serde_json::to_string(bubblewrap).map_err(std::io::Error::from);

@@ -1,4 +1,4 @@
-//! The runtime's end of a keeper's socket. Every frame is a stranger's.
+//! The runtime's end of a keeper's socket. Every frame is untrusted.
 
 use super::orphans;
 use super::starved::Starved;
@@ -34,8 +34,8 @@ pub struct Keeper<F = FromKeeper> {
 
 impl<F> Drop for Keeper<F> {
     fn drop(&mut self) {
-        // Both halves of the socket go: its warden sees that, and ends everything. One that does not,
-        // because somebody stopped it, is killed, and its orphans with it.
+        // Both halves of the socket go: the keeper's warden sees that, and ends everything. A keeper that does not,
+        // because a signal stopped it, is killed, and its orphans with it.
         self.listening.abort();
         let Some(mut child) = self.child.take() else { return };
         let Ok(threads) = tokio::runtime::Handle::try_current() else { return };
@@ -54,7 +54,7 @@ impl<F: Frame> Keeper<F> {
         let (ours, theirs) = UnixStream::pair().context(|| "cannot make a socket for a keeper".into())?;
         let theirs = theirs.into_std().context(|| "cannot make a socket for a keeper".into())?;
         theirs.set_nonblocking(false).context(|| "cannot make a socket for a keeper".into())?;
-        #[allow(clippy::disallowed_methods, reason = "this is the door")]
+        #[allow(clippy::disallowed_methods, reason = "keepers are started here only")]
         let mut command = Command::new(program);
         command.as_std_mut().env_clear();
         if let ToKeeper::Launch(LaunchSpec { runner: Some(runner), .. }) = &mut first
@@ -86,7 +86,7 @@ impl<F: Frame> Keeper<F> {
         self.frames.recv().await
     }
 
-    /// Something was heard of it: what it waited for a processor before is over.
+    /// The keeper was heard: how long it waited for a processor before counts no more.
     pub fn was_heard(&mut self) {
         self.starved.reset();
     }

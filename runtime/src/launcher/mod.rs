@@ -1,6 +1,6 @@
-//! The launcher: what starts keepers, and through them runners.
+//! The launcher: it starts keepers, and through them runners.
 //!
-//! Invariant: the runtime opens nothing that the agent can write; it hears of it through a keeper.
+//! Invariant: the runtime opens nothing that the agent can write; a keeper reads that and tells the runtime.
 
 mod choose;
 mod keeper;
@@ -53,17 +53,17 @@ pub struct Launched {
 
 /// Which keeper is to be started.
 pub struct LaunchRequest {
-    /// Its session.
+    /// The session's id.
     pub session_id: String,
-    /// Whose session it is.
+    /// The agent group that the session belongs to.
     pub agent: AgentGroup,
     /// The replies up to this number are on record.
     pub after_seq: i64,
-    /// With a runner; else it only reads what a dead one left.
+    /// Whether it starts a runner; else it only reads what a dead one left.
     pub with_runner: bool,
 }
 
-/// What starts keepers.
+/// Starts keepers, all with one program and one config.
 pub struct Launcher {
     home: Home,
     config: Arc<Config>,
@@ -74,7 +74,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// One that runs `program keeper`.
+    /// A launcher that runs `program keeper`.
     pub fn new(home: Home, config: Arc<Config>, program: PathBuf) -> Launcher {
         Launcher { home, config, program, sandbox: OnceCell::new() }
     }
@@ -82,7 +82,7 @@ impl Launcher {
     /// The sandbox that runners live in here; chosen the first time it is asked for.
     ///
     /// # Errors
-    /// Runners cannot be confined, and the config allows none without.
+    /// Runners cannot be confined, and the config does not allow to run them unconfined.
     pub async fn sandbox(&self) -> Result<&ChosenSandbox> {
         let choose = || async {
             let file = self.program_file()?;
@@ -147,7 +147,7 @@ impl Launcher {
         Keeper::start(&self.program, ToKeeper::Adopt(spec)).await
     }
 
-    /// The program by a path that others can open: `/proc/self/exe` is another file for each of them. A
+    /// The program by a path that other processes can open: `/proc/self/exe` is another file for each of them. A
     /// program that was replaced on disk gets a copy of its own.
     fn program_file(&self) -> Result<PathBuf> {
         let program = &self.program;
@@ -169,13 +169,13 @@ impl Launcher {
     }
 }
 
-/// A folder of the home by a path without a link: above what an agent can write, links are its operator's, and
-/// the keeper follows none.
+/// A folder of the home by a path without a link: above the folders that an agent can write, links are the
+/// operator's, and the keeper follows none.
 fn resolved(folder: &Path) -> Result<PathBuf> {
     fs::canonicalize(folder).context(|| format!("cannot open {}", folder.display()))
 }
 
-/// An agent that locked everybody out of its `out/` is quarantined; once released it starts with a folder
+/// An agent that locked all others out of its `out/` is quarantined; once released it starts with a folder
 /// that can be entered. The name is the runtime's; nothing inside is looked at, and no link followed.
 fn mend_mode(out: &Path) -> Result<()> {
     const OWNER: Mode = Mode::RWXU;

@@ -1,8 +1,8 @@
-//! What a keeper that was killed left behind.
+//! The processes that a killed keeper left behind.
 //!
-//! A keeper ends everything its runner started. One that is itself ended with `kill -9` cannot: its
-//! runner goes with it, and what that had started becomes a child of the runtime. It is told from any
-//! other child by its score, which every process of a run has and none can lower.
+//! A keeper ends everything its runner started. One that is itself ended with `kill -9` cannot: its runner goes with
+//! it, and the processes that the runner had started become children of the runtime. They are told from any other
+//! child by their score, which every process of a run has and none can lower.
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::time::Duration;
@@ -17,7 +17,7 @@ const REAPED_BY: Duration = Duration::from_secs(1);
 /// From now on orphans of keepers become children of this process.
 pub fn adopt_orphans() {
     if let Err(error) = rustix::process::set_child_subreaper(Some(Pid::INIT)) {
-        tracing::warn!(%error, "what a killed keeper leaves behind cannot be ended");
+        tracing::warn!(%error, "the processes that a killed keeper leaves behind cannot be ended");
     }
 }
 
@@ -28,7 +28,7 @@ pub fn look() {
         for _ in 0..ROUNDS {
             let orphans = orphans();
             if orphans.is_empty() {
-                // What this process started itself is reaped by then.
+                // The children that this process started itself are reaped by then.
                 std::thread::sleep(REAPED_BY);
                 for pid in ended {
                     let _ = waitpid(Some(pid), WaitOptions::NOHANG);
@@ -41,7 +41,7 @@ pub fn look() {
             }
             std::thread::sleep(PAUSE);
         }
-        tracing::error!("what a killed keeper left behind cannot be ended");
+        tracing::error!("the processes that a killed keeper left behind cannot be ended");
     });
 }
 

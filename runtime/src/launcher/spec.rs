@@ -24,7 +24,7 @@ pub struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// As a runner in this box sees them.
+    /// As a runner in this sandbox sees them.
     pub fn seen_in(&self, kind: &Kind) -> Places<'a> {
         match kind {
             Kind::Bwrap(_) => Places {
@@ -37,7 +37,7 @@ impl<'a> Places<'a> {
     }
 }
 
-/// The runner's settings: NanoClaw's keys, and ours for the command provider.
+/// The runner's settings: NanoClaw's keys, and those of the command provider.
 pub fn run_config(agent: &AgentGroup, agent_folder: &Path) -> String {
     json!({
         "provider": agent.provider,

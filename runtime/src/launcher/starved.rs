@@ -21,7 +21,7 @@ struct Seen {
 }
 
 impl Starved {
-    /// Of the keeper whose warden is this process.
+    /// Watches the keeper whose warden is this process.
     pub fn of(warden: Option<u32>) -> Starved {
         Starved { warden, last: Vec::new(), looked: Instant::now(), sum: Duration::ZERO }
     }

@@ -1,4 +1,4 @@
-//! Which user the runners of a runtime of root are.
+//! Which user the runners are when root started the runtime.
 
 use vestibule_keeper::wire::User;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// What is real here: it is up to how this machine's kernel is set up.
+/// What holds here: that depends on how this machine's kernel is set up.
 pub fn words() -> &'static str {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let enabled = read("/proc/sys/kernel/sched_autogroup_enabled").trim() == "1";

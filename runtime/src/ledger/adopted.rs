@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use rusqlite::params;
 use vestibule_session::{MessageIn, MessageOut, Settled, next_even};
 
-/// The change number of what is taken over next; one for a whole batch.
+/// The change number of the rows that are taken over next; one for a whole batch.
 ///
 /// # Errors
 /// The session is gone.
@@ -16,8 +16,8 @@ pub fn adopt_change(db: &WriteTxn, session_id: &str) -> Result<i64> {
     bump(db, session_id)?.ok_or_else(|| Error::refused("the session was deleted while it was taken over"))
 }
 
-/// Writes an inbound row that is taken over now; a `seq` of 0 is replaced by the session's next. False when it was here
-/// already.
+/// Writes an inbound row that is taken over now; a `seq` of 0 is replaced by the session's next. False when the row was
+/// here already.
 pub fn adopt_message(
     db: &WriteTxn,
     session_id: &str,
@@ -66,7 +66,8 @@ pub fn adopt_message(
     Ok(inserted > 0)
 }
 
-/// Records a reply whose outcome was final, at `at`, before it was taken over now. False when it was on record already.
+/// Records a reply whose outcome was already final, at `at`, before it was taken over. False when it was on record
+/// already.
 pub fn adopt_settled(
     db: &WriteTxn,
     session_id: &str,

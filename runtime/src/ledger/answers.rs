@@ -1,9 +1,8 @@
 //! Answers to questions, as rows of the session that asked.
 //!
-//! An answer is two rows, and the agent needs one of them. The first is what a tool that waits looks for:
-//! kind `system`, and it wakes nobody. The second says the same to the agent as a message, for when nobody
-//! waits any more: the tool has given up, or its runner has gone. Whichever is acknowledged first completes
-//! the other.
+//! An answer is two rows, and the agent needs one of them. A tool that waits looks for the first: its kind is `system`,
+//! and it wakes no runner. The second says the same to the agent as a message, in case the tool has given up or its
+//! runner has gone. The row that is acknowledged first completes the other.
 
 use super::bump;
 use crate::clock::{Timestamp, after};
@@ -14,10 +13,9 @@ use serde_json::json;
 use vestibule_plugin_api::Address;
 use vestibule_session::next_even;
 
-/// A tool that waits looks every second. The message comes so much later, in milliseconds, while a runner
-/// lives.
+/// A waiting tool looks every second. While a runner lives, the message is due this many milliseconds later.
 const TOOL_FIRST_MS: i64 = 30_000;
-/// How the message's id ends; before that it is the other row's.
+/// How the message's id ends; the other row's id stands before it.
 const LATE: &str = "-late";
 
 /// An answer to a question.
@@ -25,11 +23,11 @@ const LATE: &str = "-late";
 pub struct NewAnswer {
     /// The agent's name of the question.
     pub question_id: String,
-    /// What was chosen, as the agent calls it.
+    /// The chosen option, as the agent calls it.
     pub selected: String,
-    /// Who chose it: the platform's handle.
+    /// The platform's handle of the person who chose.
     pub user_id: String,
-    /// What people call them.
+    /// What people call that person.
     pub sender: String,
     /// The same in words, for the message.
     pub words: String,
@@ -37,7 +35,7 @@ pub struct NewAnswer {
     pub address: Address,
 }
 
-/// Writes an answer into a session's rows.
+/// Writes an answer into the rows of the session that asked.
 pub fn post_answer(db: &WriteTxn, session_id: &str, new: &NewAnswer, now: Timestamp) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let (last_seq, is_running): (i64, bool) = db
@@ -76,13 +74,13 @@ pub fn post_answer(db: &WriteTxn, session_id: &str, new: &NewAnswer, now: Timest
             change,
         ])?;
     }
-    // Somebody spoke: what agents say to each other because of it is counted anew.
+    // A person spoke: messages between agents that follow from it are counted anew.
     db.prepare_cached("UPDATE sessions SET last_seq = ?2, last_active = ?3, hops = 0 WHERE id = ?1")?
         .execute(params![session_id, seq, now.0])?;
     Ok(())
 }
 
-/// The other row of the answer that this row is one of, by their ids.
+/// The id of the other row of an answer, from the id of one; `None` for an id of any other row.
 pub fn other_row(id: &str) -> Option<String> {
     id.strip_prefix("qr-")?;
     Some(id.strip_suffix(LATE).map_or_else(|| format!("{id}{LATE}"), str::to_owned))
@@ -132,7 +130,7 @@ mod tests {
                 ["qr-q-500 system pending 0 -".to_owned(), format!("qr-q-500-late chat pending 1 {late}")]
             );
             let hops: i64 = db.query_row("SELECT hops FROM sessions", [], |r| r.get(0)).expect("a row");
-            assert_eq!(hops, 0, "somebody spoke");
+            assert_eq!(hops, 0, "a person spoke");
             let ack = |status| [Ack { message_id: acked.into(), status }];
             acknowledge(&db, "s", &ack(AckStatus::Processing), Timestamp(9)).expect("it is claimed");
             assert!(story(&db).iter().all(|row| row.contains("pending")), "a claim settles nothing");

@@ -14,7 +14,7 @@ use vestibule_session::{MessageOut, Settled, parse_time, words};
 /// A reply on its way to its channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Whose reply it is.
+    /// The session whose reply it is.
     pub session_id: String,
     /// The row's id: the idempotency key.
     pub message_out_id: String,
@@ -24,7 +24,7 @@ pub struct Delivery {
     pub in_reply_to: Option<String>,
     /// Where it goes.
     pub address: Address,
-    /// What it says, as JSON.
+    /// Its content, as JSON.
     pub content: String,
     /// How often it was tried, this time included.
     pub attempts: i64,
@@ -39,12 +39,12 @@ pub struct Delivery {
 /// How much of a session's refused replies is kept, in bytes: enough to see what its agent tried, and no way to
 /// fill the disk.
 const REFUSED_BYTES_MAX: i64 = 256 * 1024;
-/// Why a reply is held that a database has not, because it was put back to an earlier state.
+/// Why a reply is held: the database was put back to an earlier state and did not have it.
 pub(super) const HELD: &str = "the database is older than this reply, which may have gone out already";
-/// A message in doubt is looked up no sooner than this, in milliseconds: it may still be on its way.
+/// A message in doubt is looked up no sooner than this many milliseconds later: it may still be on its way.
 const LOOK_UP_AFTER_MS: i64 = 2_000;
 
-/// What can be done about an attempt of which nobody knows whether it has arrived.
+/// What a channel can do about an attempt that may or may not have arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InDoubtPolicy {
     /// The channel shows one message for one id: it is sent again.
@@ -55,7 +55,7 @@ pub enum InDoubtPolicy {
     MayDouble,
 }
 
-/// Replies up to `seq` were taken in this boot: the next keeper need not hand them over again.
+/// Notes that replies up to `seq` were taken in this boot: the next keeper need not hand them over again.
 pub fn mark_taken(db: &WriteTxn, session_id: &str, seq: i64) -> Result<()> {
     db.prepare_cached(
         "UPDATE sessions SET outbound_seq = MAX(?3, CASE WHEN outbound_boot_id = ?2 THEN outbound_seq ELSE 0 END), \
@@ -78,7 +78,7 @@ fn size(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
 
-/// Whether what was refused may still be kept, counted with what is kept of the session already.
+/// Whether a refused reply may still be kept, together with what is kept of its session already.
 fn keeps_refused(db: &WriteTxn, session_id: &str, reply: &MessageOut) -> Result<bool> {
     let fields =
         [&reply.in_reply_to, &reply.channel_type, &reply.account, &reply.platform_id, &reply.thread_id];
@@ -90,7 +90,6 @@ fn keeps_refused(db: &WriteTxn, session_id: &str, reply: &MessageOut) -> Result<
     Ok(statement.execute(params![session_id, bytes, REFUSED_BYTES_MAX])? == 1)
 }
 
-/// The same reply without a word of its agent's.
 fn without_words(reply: &MessageOut) -> MessageOut {
     MessageOut {
         id: reply.id.clone(),
@@ -108,9 +107,9 @@ fn without_words(reply: &MessageOut) -> MessageOut {
 }
 
 /// Records a reply as it was read: to be delivered to `address`, not before the time that it names, or refused with a
-/// reason. Of what is refused the first [`REFUSED_BYTES_MAX`] bytes of a session are kept; of a later one its id, its
-/// number, its size and the reason. What a session wrote that was set back is held instead of delivered. False when it
-/// was on record already, or is below the floor: then it was settled and forgotten.
+/// reason. Of refused replies the first [`REFUSED_BYTES_MAX`] bytes of a session are kept; of a later one its id, its
+/// number, its size and the reason. A reply of a session that was set back is held instead of delivered. False when the
+/// reply was on record already, or is below the floor: then it was settled and forgotten.
 pub fn record_reply(
     db: &WriteTxn,
     session_id: &str,
@@ -147,7 +146,7 @@ pub fn record_reply(
         .query_row([session_id], |r| Ok((r.get(0)?, r.get(1)?)))?;
     let due_at = reply.deliver_after.as_deref().and_then(parse_time).map_or(now, |at| at.max(now));
     let (state, settled_at, change) = match verdict {
-        // Nothing waits behind it, and it takes no room of what is on its way: so it has a time as if it were settled.
+        // No reply waits behind a held one, and it does not count as pending: so it has a time as if it were settled.
         Ok(_) if set_back => (State::Held, Some(now.0), 0),
         Ok(_) if due_at > now => (State::Deferred, None, 0),
         Ok(_) => (State::Pending, None, 0),
@@ -207,8 +206,8 @@ pub fn settle(
     count_delivered(db, status)
 }
 
-/// Records a failure that is not final: `at` when to try again, or parked until the adapter is there.
-/// `in_doubt` says what the channel can do when the platform may have the message all the same.
+/// Records a failure that is not final: `at` is when to try again; without it the delivery is parked until its adapter
+/// is there. `in_doubt` says what the channel can do when the platform may have the message all the same.
 pub fn try_later(
     db: &WriteTxn,
     delivery: &Delivery,
@@ -235,7 +234,7 @@ pub fn try_later(
     Ok(())
 }
 
-/// A lookup did not find it, and it is sent again: what was on its way meanwhile may still arrive.
+/// A lookup did not find the message, and it is sent again: the earlier attempt may still arrive.
 pub fn may_double(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     db.execute(
         "UPDATE deliveries SET possible_duplicate = 1 WHERE session_id = ?1 AND message_out_id = ?2",
@@ -244,8 +243,8 @@ pub fn may_double(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     Ok(())
 }
 
-/// Which sessions of the agent that is written to are behind a message: the one whose message it answers,
-/// and the one that wrote here last.
+/// The sessions of the receiving agent that are behind a message: the one whose message it answers, and the one that
+/// wrote here last.
 pub fn sources(db: &ReadTxn, delivery: &Delivery) -> Result<(Option<String>, Option<String>)> {
     let to = delivery.address.platform_id.as_str();
     let answers = db
@@ -267,7 +266,7 @@ pub fn sources(db: &ReadTxn, delivery: &Delivery) -> Result<(Option<String>, Opt
     Ok((answers, heard_last))
 }
 
-/// Gives a claim back untried.
+/// Gives a claim back: the message was not sent.
 pub fn unclaim(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     db.execute(
         "UPDATE deliveries SET state = 'pending', attempts = attempts - 1 WHERE session_id = ?1 AND message_out_id = ?2",
@@ -276,7 +275,7 @@ pub fn unclaim(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     Ok(())
 }
 
-/// After a crash nobody knows whether what was being sent has arrived. It waits for its adapter, which
+/// After a crash no record says whether a message that was being sent has arrived. It waits for its adapter, which
 /// knows what to do about that.
 pub fn mark_unknown(db: &WriteTxn) -> Result<usize> {
     Ok(db.execute(
@@ -286,8 +285,8 @@ pub fn mark_unknown(db: &WriteTxn) -> Result<usize> {
     )?)
 }
 
-/// An adapter is there: what was parked goes on, and what is unknown is sent once more or, a little later,
-/// looked up first, by what the channel can do. Answers the addresses with something to deliver.
+/// An adapter is live: parked deliveries go on, and unknown ones are sent once more or, a little later, looked up
+/// first, by what the channel can do. Returns the addresses with something to deliver.
 pub fn unpark(
     db: &WriteTxn,
     channel: &str,
@@ -329,7 +328,7 @@ pub fn unpark(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The addresses for which a session has something that nobody delivers yet.
+/// The addresses for which a session has replies that wait, for their turn or for their time.
 pub fn open_addresses(db: &ReadTxn, session_id: &str) -> Result<Vec<Address>> {
     let mut statement = db.prepare_cached(
         "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries INDEXED BY deliveries_unsettled \
@@ -347,7 +346,7 @@ pub fn open_addresses(db: &ReadTxn, session_id: &str) -> Result<Vec<Address>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// How many deliveries are in each state; of those that went well also the forgotten ones.
+/// How many deliveries are in each state; the delivered ones include those that were forgotten.
 pub fn delivery_counts(db: &ReadTxn) -> Result<BTreeMap<String, i64>> {
     let mut statement = db.prepare_cached(
         "SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled WHERE settled_at IS NULL GROUP BY state \
@@ -359,7 +358,7 @@ pub fn delivery_counts(db: &ReadTxn) -> Result<BTreeMap<String, i64>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// What waits for its adapter, counted by channel and account, with what waits behind it.
+/// How many deliveries wait for their adapter, or behind one that does, by channel and account.
 pub fn waiting_for_adapter(db: &ReadTxn) -> Result<Vec<(String, String, i64)>> {
     let mut statement = db.prepare_cached(
         "SELECT channel_type, account, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled \
@@ -370,7 +369,7 @@ pub fn waiting_for_adapter(db: &ReadTxn) -> Result<Vec<(String, String, i64)>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// When the next of the deliveries goes out whose agents named a time.
+/// When the next delivery goes out whose agent named a time.
 pub fn next_deferred(db: &ReadTxn) -> Result<Option<Timestamp>> {
     let mut statement = db.prepare_cached(
         "SELECT MIN(due_at) FROM deliveries INDEXED BY deliveries_set_aside \

@@ -80,7 +80,7 @@ fn file(r: &rusqlite::Row<'_>) -> rusqlite::Result<StoredFile> {
     })
 }
 
-/// The files that a session's inbox shows of the rows that changed since: each folder with its own.
+/// The files that a session's inbox shows for the rows that changed after `since`: each folder with its files.
 pub fn inbox_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(String, Vec<StoredFile>)>> {
     let mut statement = db.prepare_cached(
         "SELECT f.position, f.name, f.size_bytes, f.blob, f.left_out, f.folder FROM files f \
@@ -100,7 +100,7 @@ pub fn inbox_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(St
     Ok(folders)
 }
 
-/// How many bytes the files of a session hold.
+/// How many bytes the files of a session hold together.
 pub fn session_bytes(db: &ReadTxn, session_id: &str) -> Result<u64> {
     let mut statement = db.prepare_cached(
         "SELECT COALESCE(SUM(size_bytes), 0) FROM files WHERE session_id = ?1 AND blob IS NOT NULL",
@@ -109,7 +109,7 @@ pub fn session_bytes(db: &ReadTxn, session_id: &str) -> Result<u64> {
     Ok(u64::try_from(bytes).unwrap_or_default())
 }
 
-/// Forgets the files of a message; answers the blobs that nothing names any more.
+/// Forgets the files of a message; returns the blobs that no message names any more.
 pub fn forget_files(
     db: &WriteTxn,
     session_id: &str,

@@ -20,7 +20,7 @@ use vestibule_session::{Ack, AckStatus, SessionDir, name, next_even};
 pub struct NewMessage {
     /// Where it was written.
     pub written: Written,
-    /// Whose session it is; part of the row's id.
+    /// The agent whose session it is; part of the row's id.
     pub agent_group_id: String,
     /// When it was written.
     pub timestamp: Timestamp,
@@ -75,7 +75,7 @@ pub fn take_event(
     Ok(statement.execute(params![channel, account, event_id, now.0])? == 1)
 }
 
-/// Whether an event id, on a channel and an account, was taken before.
+/// Whether an event id (channel, account, id) was taken before.
 pub fn was_taken(db: &ReadTxn, event: (&str, &str, &str)) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM event_ids WHERE channel_type = ?1 AND account = ?2 AND event_id = ?3)",
@@ -83,8 +83,8 @@ pub fn was_taken(db: &ReadTxn, event: (&str, &str, &str)) -> Result<bool> {
     Ok(statement.query_row([event.0, event.1, event.2], |r| r.get(0))?)
 }
 
-/// Writes a message into a session's rows. Its number comes from the session's counter, never from
-/// the highest row: pruning would use numbers twice.
+/// Writes a message into a session's rows. Its number comes from the session's counter, never from the highest row:
+/// after pruning, a number would be used twice.
 pub fn accept(db: &WriteTxn, session_id: &str, new: &NewMessage, now: Timestamp) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let last_seq = db
@@ -125,13 +125,13 @@ pub fn accept(db: &WriteTxn, session_id: &str, new: &NewMessage, now: Timestamp)
     Ok(())
 }
 
-/// How many messages between agents led to what a session heard last.
+/// How many messages between agents led to the last message that a session got.
 pub fn hops(db: &ReadTxn, session_id: &str) -> Result<u32> {
     let mut statement = db.prepare_cached("SELECT hops FROM sessions WHERE id = ?1")?;
     Ok(statement.query_row([session_id], |r| r.get(0))?)
 }
 
-/// The content of a row, its files on record and named where the agent will find them.
+/// The content of a row, once its files are on record and named where the agent will find them.
 fn with_files(db: &WriteTxn, session_id: &str, id: &str, seq: i64, new: &NewMessage) -> Result<String> {
     if new.attachments.is_empty() {
         return Ok(new.content.to_string());
@@ -197,8 +197,8 @@ fn free_id(
     Ok(id)
 }
 
-/// Takes over what the runner acknowledged. Only rows that still wait change; a stranger's ids
-/// match nothing.
+/// Takes over the runner's acknowledgements. Only rows that still wait change; ids that the ledger never gave match
+/// nothing.
 pub fn acknowledge(db: &WriteTxn, session_id: &str, acks: &[Ack], now: Timestamp) -> Result<()> {
     let settled = |ack: &&Ack| ack.status != AckStatus::Processing;
     if !acks.iter().any(|ack| settled(&ack)) {
@@ -218,7 +218,7 @@ pub fn acknowledge(db: &WriteTxn, session_id: &str, acks: &[Ack], now: Timestamp
     after_settling(db, session_id, change)
 }
 
-/// Where a session's words go by default changed.
+/// Notes that the place where a session's words go by default has changed.
 pub fn bump_routing(db: &WriteTxn, session_id: &str) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     db.prepare_cached("UPDATE sessions SET routing_change = ?2 WHERE id = ?1")?
@@ -226,8 +226,8 @@ pub fn bump_routing(db: &WriteTxn, session_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The destinations of an agent changed: answers its sessions in which a runner lives. The files of the others follow
-/// when they are needed next.
+/// Notes that the destinations of an agent have changed; returns its sessions in which a runner lives. The files of the
+/// others follow when they are needed next.
 pub fn destinations_changed(db: &WriteTxn, agent_group_id: &str) -> Result<Vec<String>> {
     db.prepare_cached(
         "UPDATE agent_groups SET destinations_version = destinations_version + 1 WHERE id = ?1",
@@ -240,7 +240,7 @@ pub fn destinations_changed(db: &WriteTxn, agent_group_id: &str) -> Result<Vec<S
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The last change of the destinations of a session's agent.
+/// The change number of the destinations of a session's agent.
 pub fn destinations_of(db: &ReadTxn, session_id: &str) -> Result<i64> {
     let mut statement = db.prepare_cached(
         "SELECT a.destinations_version FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.id = ?1",
@@ -248,7 +248,7 @@ pub fn destinations_of(db: &ReadTxn, session_id: &str) -> Result<i64> {
     Ok(statement.query_row([session_id], |r| r.get(0)).optional()?.unwrap_or_default())
 }
 
-/// A chat has another name: [`destinations_changed`] for each agent that may send there.
+/// Notes that a chat has another name: [`destinations_changed`] for each agent that may send there.
 pub fn chat_changed(db: &WriteTxn, messaging_group_id: &str) -> Result<Vec<String>> {
     let mut statement = db.prepare_cached(
         "SELECT DISTINCT agent_group_id FROM destinations WHERE target_type = 'channel' AND target_id = ?1",

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A row is on disk here before any file has it, and before its platform is acknowledged.
-//! - It keeps state, not history: each row carries the session's change number that last touched it.
+//! - It keeps state, not history: each row carries the change number of its session that last touched it.
 //! - It is the only user of `InboundWriter`. Delete every `inbound.db` while the runtime is stopped,
 //!   and nothing is lost.
 

@@ -5,13 +5,13 @@ use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use rusqlite::OptionalExtension;
 
-/// Has the next launch set the session's `out/` aside and make a new one.
+/// Notes that the next launch sets the session's `out/` aside and makes a new one.
 pub fn want_new_out(db: &WriteTxn, session_id: &str) -> Result<()> {
     db.execute("UPDATE sessions SET new_out = 1 WHERE id = ?1", [session_id])?;
     Ok(())
 }
 
-/// Whether the next launch is to make a new one. False for a session that is gone.
+/// Whether the next launch makes a new `out/`. False for a session that is gone.
 pub fn wants_new_out(db: &ReadTxn, session_id: &str) -> Result<bool> {
     let wants = db
         .prepare_cached("SELECT new_out FROM sessions WHERE id = ?1")?
@@ -19,7 +19,7 @@ pub fn wants_new_out(db: &ReadTxn, session_id: &str) -> Result<bool> {
     Ok(wants.optional()?.unwrap_or(false))
 }
 
-/// The new one is in its place, and empty: its replies are numbered anew, so that nothing counts as read.
+/// Notes that the new `out/` is in place, and empty: its replies are numbered anew, so none counts as read.
 pub fn out_is_new(db: &WriteTxn, session_id: &str) -> Result<()> {
     bump(db, session_id)?;
     db.execute(

@@ -19,8 +19,8 @@ use vestibule_session::{
     Routing, SessionDir, Settled, crash,
 };
 
-/// The ledger's own memory: which changes are known to be in their files. It is written down with
-/// the next commit that happens anyway; forgetting it costs a look at the file.
+/// Which changes are known to be in their files, in memory. It is written down with the next commit that happens
+/// anyway; forgetting it costs a look at the file.
 #[derive(Default)]
 pub struct Ledger {
     known: Mutex<HashMap<String, Applied>>,
@@ -29,7 +29,7 @@ pub struct Ledger {
     looked_at: Mutex<HashSet<String>>,
 }
 
-/// What a look at a session has found.
+/// The result of a look at a session.
 #[derive(Debug)]
 pub enum Looked {
     /// There is no such session.
@@ -40,10 +40,10 @@ pub enum Looked {
     Newer(Newer),
 }
 
-/// What a projection found.
+/// The result of a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projected {
-    /// Whose session it is.
+    /// The agent whose session it is.
     pub agent_group_id: String,
     /// What is due in it.
     pub seen: Seen,
@@ -67,13 +67,12 @@ pub(super) struct SessionRow {
 }
 
 impl SessionRow {
-    /// What its file is to show.
     fn target(&self) -> Applied {
         Applied { change: self.change, destinations: self.destinations, is_current: true }
     }
 
-    /// Whether a file that shows this can be brought up to date. What was pruned is no longer noted for one that is
-    /// older than the ledger knows.
+    /// Whether a file that shows this can be brought up to date. For a file that is older than the ledger knows, pruned
+    /// rows are no longer noted.
     fn can_follow(&self, applied: Applied) -> bool {
         applied.is_current && (self.projected..=self.change).contains(&applied.change)
     }
@@ -111,7 +110,7 @@ impl Ledger {
         })
     }
 
-    /// Answers what the file knows and the ledger does not; then nothing was written.
+    /// Returns what the file knows and the ledger does not; then nothing was written.
     fn write(
         &self,
         db: &ReadTxn,
@@ -121,7 +120,7 @@ impl Ledger {
         wanted: &SessionRow,
         first: bool,
     ) -> Result<Option<Newer>> {
-        // What an operating system left unflushed is made again, never checked and trusted.
+        // A file that an operating system left unflushed is made again, never checked and trusted.
         let made_again = wanted.rebuild && first;
         let opened = if made_again { InboundWriter::look(dir) } else { InboundWriter::open(dir) };
         let opened = opened.and_then(|writer| Ok((writer.applied()?, writer)));
@@ -149,7 +148,7 @@ impl Ledger {
                     .context(|| format!("cannot show files in {}", dir.root().display()))?;
             }
             let projection = changes(db, session_id, applied, wanted)?;
-            // First: after the file shows it, no later look would find them.
+            // Before the file is written: once it shows the change, no later look would find these folders.
             for folder in &projection.pruned.inbox {
                 attachments
                     .remove_from_inbox(dir, folder)
@@ -195,7 +194,7 @@ pub fn distrust_other_boots(db: &WriteTxn) -> Result<usize> {
     )?)
 }
 
-/// Every file is flushed: the next boot may trust them.
+/// Notes that every file is flushed: the next boot may trust them.
 pub fn trust_files(db: &WriteTxn) -> Result<()> {
     db.execute("UPDATE sessions SET boot_id = NULL WHERE boot_id IS NOT NULL", [])?;
     Ok(())
@@ -232,6 +231,19 @@ pub(super) fn changes(
     wanted: &SessionRow,
 ) -> Result<Projection> {
     let since = applied.change;
+    let is_routed_anew = wanted.routing_change > since || wanted.destinations != applied.destinations;
+    Ok(Projection {
+        change: wanted.change,
+        destinations: wanted.destinations,
+        pruned_floor: wanted.pruned_floor,
+        messages: messages_since(db, session_id, since)?,
+        delivered: delivered_since(db, session_id, since)?,
+        pruned: gone_since(db, session_id, since)?,
+        routing: if is_routed_anew { Some(routing(db, session_id)?) } else { None },
+    })
+}
+
+fn messages_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<MessageIn>> {
     let shown = Shown::of(db, session_id)?;
     let mut statement = db.prepare_cached(
         "SELECT id, seq, kind, timestamp, status, process_after, recurrence, series_id, tries, \"trigger\", platform_id, \
@@ -266,7 +278,10 @@ pub(super) fn changes(
             platform_message_id: r.get(17)?,
         })
     })?;
-    let messages = messages.collect::<rusqlite::Result<_>>()?;
+    Ok(messages.collect::<rusqlite::Result<_>>()?)
+}
+
+fn delivered_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<Delivered>> {
     let mut statement = db.prepare_cached(
         "SELECT message_out_id, platform_message_id, state, settled_at FROM deliveries \
          WHERE session_id = ?1 AND change > ?2 AND state IN ('delivered', 'failed', 'dropped')",
@@ -280,7 +295,11 @@ pub(super) fn changes(
             delivered_at: Timestamp(r.get::<_, Option<i64>>(3)?.unwrap_or_default()),
         })
     })?;
-    let delivered = delivered.collect::<rusqlite::Result<_>>()?;
+    Ok(delivered.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The rows that the file must lose: pruned ones, and deliveries that are open again.
+fn gone_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Pruned> {
     // A delivery that is open has a change only when an operator opened it again.
     let mut statement = db.prepare_cached(
         "SELECT message_out_id FROM deliveries WHERE session_id = ?1 AND change > ?2 AND change > 0 \
@@ -288,8 +307,6 @@ pub(super) fn changes(
     )?;
     let reopened = statement.query_map(params![session_id, since], |r| r.get(0))?;
     let mut pruned = Pruned { delivered: reopened.collect::<rusqlite::Result<_>>()?, ..Pruned::default() };
-    let is_routed_anew = wanted.routing_change > since || wanted.destinations != applied.destinations;
-    let routing = if is_routed_anew { Some(routing(db, session_id)?) } else { None };
     for (what, name) in pruned_since(db, session_id, since)? {
         match what.as_str() {
             "message" => pruned.messages.push(name),
@@ -297,15 +314,7 @@ pub(super) fn changes(
             _ => pruned.inbox.push(name),
         }
     }
-    Ok(Projection {
-        change: wanted.change,
-        destinations: wanted.destinations,
-        pruned_floor: wanted.pruned_floor,
-        messages,
-        delivered,
-        pruned,
-        routing,
-    })
+    Ok(pruned)
 }
 
 /// Destinations and default routing are derived from the central rows, never stored twice.

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::Address;
 use vestibule_session::MessageOut;
 
-/// How a delivery is.
+/// The state of a delivery, as an operator sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Its agent named a time before which it does not go out.
@@ -32,7 +32,7 @@ pub enum State {
     Dropped,
 }
 
-/// What an operator asks for.
+/// What an operator may ask for about a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// Decide about it anew, and send it.
@@ -42,7 +42,7 @@ pub enum Request {
 }
 
 impl State {
-    /// All of them.
+    /// Every state there is.
     pub const ALL: [State; 9] = [
         State::Deferred,
         State::Held,
@@ -55,7 +55,7 @@ impl State {
         State::Dropped,
     ];
 
-    /// As it is kept.
+    /// The word that the database keeps.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Deferred => "deferred",
@@ -70,7 +70,7 @@ impl State {
         }
     }
 
-    /// The state of this name.
+    /// The state that this word names; `None` for any other word.
     pub fn named(word: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.as_str() == word)
     }
@@ -102,16 +102,16 @@ impl State {
     }
 }
 
-/// All that is known of one delivery.
+/// All that is on record about one delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Whose reply it is.
+    /// The session whose reply it is.
     pub session_id: String,
     /// The reply as it was read, with the address that was decided.
     pub reply: MessageOut,
     /// How many bytes its content had; more than it has now where only its size was kept.
     pub content_bytes: Option<i64>,
-    /// How it is.
+    /// Its state.
     pub state: State,
     /// How often it was tried.
     pub attempts: i64,
@@ -121,7 +121,7 @@ pub struct Record {
     pub last_error: Option<String>,
     /// Whether its platform may show it twice.
     pub possible_duplicate: bool,
-    /// The platform's id of it.
+    /// The platform's id of the message.
     pub platform_message_id: Option<String>,
     /// When the runtime took it.
     pub taken_at: Timestamp,
@@ -142,7 +142,7 @@ impl Record {
         })
     }
 
-    /// Whether its words are on record: of refused replies a session's first ones are.
+    /// Whether its words are on record: of refused replies, only a session's first ones are.
     pub fn has_content(&self) -> bool {
         let length = i64::try_from(self.reply.content.len()).unwrap_or(i64::MAX);
         self.content_bytes.is_none_or(|bytes| bytes <= length)
@@ -184,10 +184,10 @@ fn of(r: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-/// The deliveries in one of these states, the newest first, at most `limit`. Those that were delivered are not
-/// looked for: there may be any number of them.
+/// The deliveries in one of these states, the newest first, at most `limit`. Delivered ones are not looked for: there
+/// may be any number of them.
 pub fn undelivered(db: &ReadTxn, states: &[State], limit: usize) -> Result<Vec<Record>> {
-    // In words by which SQLite knows each index.
+    // Worded as the conditions of the indexes, so that SQLite uses them.
     let set_aside = "state IN ('deferred', 'held', 'failed', 'dropped')";
     let mut found = Vec::new();
     for (index, which, order) in
@@ -205,9 +205,9 @@ pub fn undelivered(db: &ReadTxn, states: &[State], limit: usize) -> Result<Vec<R
     Ok(found)
 }
 
-/// The deliveries with this id: an agent names its replies itself, so several sessions may have one.
+/// The deliveries with this id: agents name their replies themselves, so several sessions may have one.
 pub fn with_id(db: &ReadTxn, message_out_id: &str) -> Result<Vec<Record>> {
-    // By session: the id alone has no index, which every reply would pay for.
+    // Session by session: an index of the ids would cost every reply something.
     let sql = format!(
         "SELECT {COLUMNS} FROM sessions s CROSS JOIN deliveries d ON d.session_id = s.id AND d.message_out_id = ?1"
     );
@@ -216,8 +216,8 @@ pub fn with_id(db: &ReadTxn, message_out_id: &str) -> Result<Vec<Record>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Opens a delivery again: it goes to `address`, in its old place among its session's, not before the time that its agent
-/// named, and is tried for as long as a new one. False when its session is gone.
+/// Opens a delivery again: it goes to `address`, in its old place among its session's, not before the time that its
+/// agent named, and is tried for as long as a new one. False when its session is gone.
 pub fn reopen(db: &WriteTxn, record: &Record, address: &Address, now: Timestamp) -> Result<bool> {
     let Some(change) = bump(db, &record.session_id)? else { return Ok(false) };
     let [channel, account, chat, thread] = address_params(address);
@@ -231,7 +231,7 @@ pub fn reopen(db: &WriteTxn, record: &Record, address: &Address, now: Timestamp)
     Ok(true)
 }
 
-/// Drops a delivery. What it had failed of stays on record.
+/// Drops a delivery. The last error of one that had failed stays on record.
 pub fn drop_one(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<()> {
     let Some(change) = bump(db, &record.session_id)? else { return Ok(()) };
     db.prepare_cached(
@@ -262,8 +262,8 @@ pub fn asked_at(db: &ReadTxn, session_id: &str, message_out_id: &str) -> Result<
     Ok(found.optional()?)
 }
 
-/// Whether a session has this many notes of this kind, whose ids begin with `prefix`, that its agent has not read.
-/// The ids sort by age, so only the newest are looked at.
+/// Whether a session has this many notes whose ids begin with `prefix` and that its agent has not read. The ids sort by
+/// age, so only the newest are looked at.
 pub fn unread(db: &ReadTxn, session_id: &str, prefix: &str, count: usize) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT status = 'pending' FROM messages_in WHERE session_id = ?1 AND id >= ?2 AND id < ?2 || '~' \
@@ -314,7 +314,7 @@ mod tests {
         <[Record; 1]>::try_from(found).map(|[record]| record).expect("one of this id")
     }
 
-    /// Every state but `delivered` is found, by the indexes in which only such rows are.
+    /// Every state but `delivered` is found by the indexes that hold only such rows.
     #[test]
     fn what_was_not_delivered_is_found() {
         let db = ledger();
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(
             (open.settled_at, open.last_error.as_deref()),
             (None, Some("no")),
-            "what it failed of is kept"
+            "the reason of the failure is kept"
         );
         assert_eq!(next(&db).as_deref(), Some("a"));
     }

@@ -1,10 +1,11 @@
-//! What is forgotten, and what must not be.
+//! Which rows are forgotten, and which must not be.
 //!
 //! Invariants:
-//! - What waits is never pruned, nor a message that a kept row points to, nor a session's last: numbers are given above it.
+//! - A row that waits is never pruned, nor a message that a kept row points to, nor a session's last: numbers are given
+//!   above it.
 //! - The id of a pruned message is never given again: a runner may remember that it has answered it.
-//! - Deliveries go in the order of their numbers, and what is below the floor was settled: it is never taken again.
-//! - All is pruned in slices, so that a commit with one of them is a short one.
+//! - Deliveries go in the order of their numbers, and all below the floor were settled: none is ever taken again.
+//! - Everything is pruned in slices, so that a commit with one of them is short.
 
 use super::bump;
 use super::files::{Direction, forget_files};
@@ -15,22 +16,22 @@ use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
-/// So many rows at most are looked at in one commit.
+/// At most this many rows are looked at in one commit.
 pub const SLICE: u32 = 500;
 /// Event ids are remembered for this long, in milliseconds, whatever else is forgotten: 30 days. No platform in use
 /// sends an event again after that.
 const EVENT_ID_AGE_MS: i64 = 30 * 24 * 3600 * 1000;
 
-/// What one slice did.
+/// The outcome of one slice.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// How many rows were forgotten.
     pub rows: usize,
     /// Where the next slice begins; `None`: this was the last.
     pub next: Option<After>,
-    /// Whose files are to follow.
+    /// The sessions whose files must follow.
     pub sessions: Vec<String>,
-    /// What no message names any more.
+    /// The blobs that no message names any more.
     pub blobs: Vec<String>,
 }
 
@@ -42,7 +43,7 @@ pub struct After {
     id: String,
 }
 
-/// Forgets the event ids that no platform sends again; answers how many.
+/// Forgets the event ids that no platform sends again; returns how many.
 pub fn forget_events(db: &WriteTxn, now: Timestamp) -> Result<usize> {
     let mut statement = db.prepare_cached(
         "DELETE FROM event_ids WHERE (channel_type, account, event_id) IN (SELECT channel_type, account, event_id \
@@ -62,11 +63,11 @@ pub fn sessions_to_prune(db: &ReadTxn, before: Timestamp) -> Result<Vec<String>>
 }
 
 /// Forgets deliveries of a session that were settled before a time, up to the first that was not, and raises the floor.
-/// Call it again while it answers [`SLICE`] rows.
+/// Call it again while it returns [`SLICE`] rows.
 pub fn prune_deliveries(db: &WriteTxn, session_id: &str, before: Timestamp) -> Result<Pruned> {
     let oldest = db
         .prepare_cached(
-            // What was taken over was settled before it came here; what is held waits for an operator.
+            // Adopted rows were settled before they came here; held ones wait for an operator.
             "SELECT message_out_id, seq, CASE WHEN state <> 'held' THEN MAX(settled_at, taken_at) END FROM deliveries INDEXED BY deliveries_seq \
              WHERE session_id = ?1 ORDER BY seq, message_out_id LIMIT ?2",
         )?
@@ -131,7 +132,7 @@ fn settled(db: &ReadTxn, before: Timestamp, begin: Option<&After>) -> Result<Vec
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Whether it is the session's last, or a kept row points to it: a reply, or what waits in its series.
+/// Whether it is the session's last message, or a kept row points to it: a reply, or a waiting row of its series.
 fn is_needed(db: &ReadTxn, session_id: &str, id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT m.seq >= s.last_seq \
@@ -143,7 +144,7 @@ fn is_needed(db: &ReadTxn, session_id: &str, id: &str) -> Result<bool> {
     Ok(statement.query_row([session_id, id], |r| r.get(0)).optional()?.unwrap_or(true))
 }
 
-/// Forgets a message and its files, and notes what its session's files still show.
+/// Forgets a message and its files, and notes what its session's `inbound.db` and `inbox/` still show.
 fn forget_message(db: &WriteTxn, session_id: &str, id: &str, change: i64) -> Result<Vec<String>> {
     let folder = db
         .prepare_cached(
@@ -172,7 +173,7 @@ fn note(db: &WriteTxn, session_id: &str, change: i64, what: &str, name: &str) ->
     Ok(())
 }
 
-/// What a session's files still show of what was pruned since a change: a name each of what it is.
+/// What was pruned after a change and may still stand in a session's files: its kind, and its name.
 pub fn pruned_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(String, String)>> {
     let mut statement =
         db.prepare_cached("SELECT what, name FROM pruned WHERE session_id = ?1 AND change > ?2")?;
@@ -180,7 +181,7 @@ pub fn pruned_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(S
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Forgets what was pruned once the files are known to follow; answers how many rows.
+/// Forgets the notes about pruned rows once the files are known to follow; returns how many.
 pub fn forget_pruned(db: &WriteTxn) -> Result<usize> {
     let mut statement = db.prepare_cached(
         "DELETE FROM pruned WHERE (session_id, change, what, name) IN (SELECT p.session_id, p.change, p.what, p.name \
@@ -189,7 +190,7 @@ pub fn forget_pruned(db: &WriteTxn) -> Result<usize> {
     Ok(statement.execute([SLICE])?)
 }
 
-/// An id of a session as a number. Two that share one cost nothing but a number in the second's id.
+/// An id of a session as a number. Two ids may share one: that costs only a number in the second id.
 pub fn hash(session_id: &str, id: &str) -> i64 {
     let digest = Sha256::new().chain_update(session_id).chain_update([0]).chain_update(id).finalize();
     digest.iter().take(8).fold(0, |hash, byte| (hash << 8) | i64::from(*byte))

@@ -4,12 +4,12 @@ use super::{Pending, pending_of};
 use crate::db::ReadTxn;
 use crate::error::Result;
 
-/// How many replies of one session may wait for their channels: what is more stays in the agent's file.
+/// How many replies of one session may wait for their channels: any more stay in the agent's file.
 const PENDING_REPLIES_MAX: i64 = 1_000;
-/// How many bytes they may hold.
+/// How many bytes these replies may hold.
 const PENDING_BYTES_MAX: i64 = 16 * 1024 * 1024;
 
-/// Whether one more batch of a session is taken. It may lead beyond the limit once, by its own size.
+/// Whether one more batch of a session is taken. A batch may exceed the limit once, by its own size.
 ///
 /// # Errors
 /// SQLite fails.

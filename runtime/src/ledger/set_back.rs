@@ -1,9 +1,8 @@
-//! The database was put back to an earlier state: a session's files know what it does not.
+//! The database was put back to an earlier state: a session's files know more than it does.
 //!
-//! A session's file never shows a change that the ledger has not on disk. One that does was written by a ledger that was
-//! newer: the operator restored a backup, or copied the database. What the session's runner wrote since then is not on record,
-//! and would go out once more; so would what was on its way. Both are held, until an operator says what is to become of
-//! them.
+//! A session's file never shows a change that the ledger does not have on disk. A file that does was written by a newer
+//! ledger: the operator restored a backup, or copied the database. What the session's runner wrote since then is not on
+//! record and would go out once more; so would what was on its way. Both are held until an operator decides.
 
 use super::adopted::{adopt_change, adopt_message};
 use super::deliveries::HELD;
@@ -20,18 +19,19 @@ use vestibule_session::{InboundWriter, MessageIn};
 pub struct Newer {
     /// The change that the file shows.
     change: i64,
-    /// The highest number it gives.
+    /// The highest number that the file gives.
     highest_seq: i64,
-    /// Of the messages that wait in the database: those that are settled in the file, and how.
+    /// Messages that wait in the database and are settled in the file, and how.
     settled: Vec<(String, String)>,
-    /// What waits in the file.
+    /// Messages that wait in the file.
     pending: Vec<MessageIn>,
-    /// Of the replies that are on their way in the database: those whose outcome is in the file, and the platform's id.
+    /// Replies on their way in the database whose outcome is in the file, and the platform's id.
     outcomes: Vec<(String, String, Option<String>)>,
 }
 
 impl Newer {
-    /// Reads it, before the file is made again. What cannot be read of a file of another version is left out.
+    /// Reads a session's file before it is made again. Parts that cannot be read, of a file of another version, are
+    /// left out.
     ///
     /// # Errors
     /// The database fails.
@@ -61,7 +61,7 @@ impl Newer {
     }
 }
 
-/// Takes over what a session's file knows, and marks the session; answers how many messages the database did not have.
+/// Takes over what a session's file knows, and marks the session; returns how many messages the database did not have.
 /// They were acknowledged to their platforms, and no agent has answered them.
 pub fn take_newer(db: &WriteTxn, session_id: &str, newer: &Newer, now: Timestamp) -> Result<usize> {
     // From here on the database is as new as the file, which is made again.
@@ -96,7 +96,7 @@ pub fn take_newer(db: &WriteTxn, session_id: &str, newer: &Newer, now: Timestamp
     Ok(taken)
 }
 
-/// What was on its way when the database was saved may have arrived since.
+/// A reply that was on its way when the database was saved may have arrived since.
 fn hold_what_is_under_way(db: &WriteTxn, session_id: &str, now: Timestamp) -> Result<()> {
     let sql = format!(
         "UPDATE deliveries SET state = 'held', settled_at = ?2, last_error = ?3 WHERE session_id = ?1 \
@@ -106,8 +106,8 @@ fn hold_what_is_under_way(db: &WriteTxn, session_id: &str, now: Timestamp) -> Re
     Ok(())
 }
 
-/// The sessions that have something on its way, or to be sent later: before that goes on, it is to be known whether their
-/// files are newer.
+/// The sessions with deliveries on their way, or to be sent later: before these go on, the runtime looks whether the
+/// sessions' files are newer.
 pub fn with_deliveries(db: &ReadTxn) -> Result<Vec<String>> {
     let sql = format!(
         "SELECT session_id FROM deliveries INDEXED BY deliveries_open WHERE {OPEN} \
@@ -118,8 +118,8 @@ pub fn with_deliveries(db: &ReadTxn) -> Result<Vec<String>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Marks a session of a database that is put back. Without `has_out` its runner's file is gone, and its next one begins
-/// to count anew.
+/// Marks a session of a database that is put back. Without `has_out` its runner's file is gone, and the next file
+/// counts anew.
 pub fn mark_set_back(db: &WriteTxn, session_id: &str, has_out: bool, now: Timestamp) -> Result<()> {
     hold_what_is_under_way(db, session_id, now)?;
     db.prepare_cached(

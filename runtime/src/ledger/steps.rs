@@ -1,6 +1,6 @@
-//! What waits for a while is kept as a time of the wall's clock. When that clock is set, the times go with it: what would
-//! wait too long, or not at all, waits as long as it was meant to. What an agent or a person wants at a time of the wall
-//! (`deliver_after`, tasks) stays there.
+//! A row that waits for a while is kept with a time of the wall clock. When that clock is set, these times are shifted
+//! with it: else a row would wait too long, or not at all. A time that an agent or a person named (`deliver_after`,
+//! tasks) stays as it is.
 
 use super::bump;
 use super::turns::OPEN;
@@ -10,30 +10,29 @@ use crate::error::Result;
 use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::Address;
 
-/// A smaller difference is no step, in milliseconds.
+/// A difference below this many milliseconds is no step.
 const STEP_MIN_MS: i64 = 1_000;
-/// No pause of the runtime's own making is longer, in milliseconds: it bounds what waits when nothing is known about
-/// the clock's way, because the machine was started anew.
+/// The longest pause that the runtime itself makes, in milliseconds: it bounds every wait after a start of the machine,
+/// when it is unknown what the clock did.
 const PAUSE_MAX_MS: i64 = 80_000;
-/// Where it is kept how the clock stood, in `meta`: the boot, and the offset of that boot.
+/// The key in `meta` of how the clock stood: the boot, and the offset in that boot.
 const KEY: &str = "clock";
 
-/// How the wall's clock stands: in which boot of the machine, and how far from the time since that boot, in
-/// milliseconds.
+/// How the wall clock stands: in which boot of the machine, and how far from the time since that boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The boot.
     pub boot_id: String,
-    /// The wall's time less the time since the boot.
+    /// The wall clock's time less the time since the boot, in milliseconds.
     pub offset_ms: i64,
 }
 
-/// What happened to the clock since it was looked at last.
+/// What happened to the clock since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     /// It went on.
     Nothing,
-    /// It was set, by so many milliseconds.
+    /// It was set, by this many milliseconds.
     Step(i64),
     /// It cannot be known: the machine was started since.
     Unknown,
@@ -51,18 +50,18 @@ fn change(before: Option<&Standing>, now: &Standing) -> Change {
     }
 }
 
-/// What has another time now.
+/// The rows that got another time.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Shifted {
     /// By how many milliseconds the clock was set, if it was.
     pub step_ms: Option<i64>,
-    /// Where something waits to be delivered.
+    /// The addresses for which a delivery waits.
     pub addresses: Vec<Address>,
     /// The sessions in which a message waits.
     pub sessions: Vec<String>,
 }
 
-/// Whether the clock was set since [`note_clock`].
+/// Whether the clock was set since the last [`note_clock`].
 ///
 /// # Errors
 /// SQLite fails.
@@ -70,14 +69,14 @@ pub fn was_set(db: &ReadTxn, standing: &Standing) -> Result<bool> {
     Ok(change(last(db)?.as_ref(), standing) != Change::Nothing)
 }
 
-/// Notes how the clock stands, and lets what waits go with it if it was set since the last note.
+/// Notes how the clock stands, and shifts the times of what waits if the clock was set since the last note.
 ///
 /// # Errors
 /// SQLite fails.
 pub fn note_clock(db: &WriteTxn, standing: &Standing, now: Timestamp) -> Result<Shifted> {
     let before = last(db)?;
     let change = change(before.as_ref(), standing);
-    // What is less than a step is not noted: many of them would be one.
+    // A difference below a step is not noted: many of them add up to one.
     if before.is_none() || change != Change::Nothing {
         db.execute(
             "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
@@ -117,7 +116,7 @@ fn last(db: &ReadTxn) -> Result<Option<Standing>> {
     Ok(kept.and_then(standing))
 }
 
-/// Gives the messages that wait for a while another time; that of a task that has not failed is a time of the wall.
+/// Gives waiting messages another time; a task that has not failed keeps its own.
 fn shift_messages(db: &WriteTxn, process_after: &str) -> Result<Vec<String>> {
     let waits = "status = 'pending' AND process_after IS NOT NULL AND (kind <> 'task' OR tries > 0)";
     let mut statement = db.prepare(&format!("SELECT DISTINCT session_id FROM messages_in WHERE {waits}"))?;
@@ -260,6 +259,6 @@ mod tests {
         assert_eq!(at("again"), Some((Some(PAUSE_MAX_MS), Some(0))));
         assert_eq!(at("first"), Some((None, Some(0))));
         assert_eq!(at("tried"), Some((Some(PAUSE_MAX_MS), None)));
-        assert_eq!(at("at"), Some((None, Some(now + HOUR))), "its time is one of the wall");
+        assert_eq!(at("at"), Some((None, Some(now + HOUR))), "its time is one of the wall clock");
     }
 }

@@ -14,11 +14,12 @@ use rusqlite::{OptionalExtension, params};
 use std::collections::HashSet;
 use vestibule_plugin_api::Address;
 
-/// A message that failed its run this often, and once more, is given up.
+/// A message that has failed its run this often is given up at the next failure.
 const TRIES_MAX: i64 = 5;
 /// The wait before the first retry, in milliseconds; it doubles with each.
 const RETRY_MS: i64 = 5_000;
-/// When what is not shown is due, as its runner is told: the year 9999, as late as every reader of times can read.
+/// When messages that are not shown are due, as the runner is told: the year 9999, the latest that every reader of
+/// times can read.
 pub(super) const NOT_SHOWN: Timestamp = Timestamp(253_370_764_800_000);
 
 /// What is due in a session.
@@ -26,7 +27,7 @@ pub(super) const NOT_SHOWN: Timestamp = Timestamp(253_370_764_800_000);
 pub struct Seen {
     /// When the earliest message that wakes the agent is due.
     pub due: Option<Timestamp>,
-    /// The same of the messages that a runner takes while it runs.
+    /// The same, of the messages that a runner takes while it runs.
     pub due_while_running: Option<Timestamp>,
     /// A runner was started, and its end is not on record.
     pub running: bool,
@@ -34,7 +35,7 @@ pub struct Seen {
     pub quarantined: bool,
     /// Messages are shown one at a time.
     pub one_at_a_time: bool,
-    /// What it has pending leaves room for more replies.
+    /// Whether what the session has pending leaves room for more replies.
     pub has_room: bool,
 }
 
@@ -63,7 +64,7 @@ pub struct GivenUp {
 pub struct Shown(Option<i64>);
 
 impl Shown {
-    /// Of a session.
+    /// Which message a session's runner is shown, by its suspects.
     pub fn of(db: &ReadTxn, session_id: &str) -> Result<Shown> {
         if !any_suspect(db, session_id)? {
             return Ok(Shown(None));
@@ -110,7 +111,6 @@ pub fn seen(db: &ReadTxn, session_id: &str, running: bool, quarantined: bool) ->
     })
 }
 
-/// Whether a suspect is pending.
 fn any_suspect(db: &ReadTxn, session_id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_suspects \
@@ -119,8 +119,9 @@ fn any_suspect(db: &ReadTxn, session_id: &str) -> Result<bool> {
     Ok(statement.query_row([session_id], |r| r.get(0))?)
 }
 
-/// A run failed, and `why`. Each message under way counts a try, waits before the next, and is given up after
-/// the last. Under way is what was shown and due, narrowed by what the runner had claimed, if any of it was.
+/// Counts a try, for the reason `why`, for each message that was under way when a run failed: it waits before the next
+/// try, and is given up after the last. Under way were the messages that were shown and due; if the runner had claimed
+/// any of them, only those.
 pub fn count_tries(
     db: &WriteTxn,
     session_id: &str,
@@ -166,7 +167,7 @@ fn under_way(
     Ok(if claimed.is_empty() { due } else { claimed })
 }
 
-/// The message goes to no runner any more, nor does the context that went with it.
+/// Sends the message to no runner any more, nor the context that went with it.
 fn give_up(
     db: &WriteTxn,
     session_id: &str,
@@ -198,7 +199,8 @@ fn give_up(
     Ok(GivenUp { id, address, source_session_id })
 }
 
-/// Messages were settled with this change: if there are suspects, the next is shown; if there were until now, all are.
+/// Messages were settled with this change: if suspects are left, the next is shown; if the last one was settled, all
+/// messages are.
 pub fn after_settling(db: &WriteTxn, session_id: &str, change: i64) -> Result<()> {
     db.prepare_cached("UPDATE sessions SET failing = NULL WHERE id = ?1 AND failing IS NOT NULL")?
         .execute([session_id])?;
@@ -212,7 +214,7 @@ pub fn after_settling(db: &WriteTxn, session_id: &str, change: i64) -> Result<()
     Ok(())
 }
 
-/// What made messages fail may be mended: none is a suspect any more.
+/// Clears the suspects of a session: what made the messages fail may be mended.
 pub fn forgive(db: &WriteTxn, session_id: &str) -> Result<()> {
     if !any_suspect(db, session_id)? {
         return Ok(());
@@ -226,13 +228,13 @@ pub fn forgive(db: &WriteTxn, session_id: &str) -> Result<()> {
     show_anew(db, session_id, change)
 }
 
-/// Whether they are due is written anew for all messages that wait.
+/// Has the times of all waiting messages written anew.
 fn show_anew(db: &WriteTxn, session_id: &str, change: i64) -> Result<()> {
     show_up_to(db, session_id, change, Shown(None))
 }
 
-/// The same up to the one that is shown. While messages are shown one at a time, that one comes later and later:
-/// what comes after it was not shown before either.
+/// Has the times up to the message that is shown written anew. While messages are shown one at a time, each shown one
+/// comes later than the one before: what comes after it was not shown before either.
 fn show_up_to(db: &WriteTxn, session_id: &str, change: i64, shown: Shown) -> Result<()> {
     db.prepare_cached(
         "UPDATE messages_in SET change = ?2 \
@@ -242,10 +244,10 @@ fn show_up_to(db: &WriteTxn, session_id: &str, change: i64, shown: Shown) -> Res
     Ok(())
 }
 
-/// How sessions are, in numbers.
+/// How many sessions are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct SessionCounts {
-    /// All of them.
+    /// All sessions.
     pub total: i64,
     /// Those with a runner.
     pub running: i64,

@@ -1,5 +1,5 @@
 //! What the ledger does costs the same however much it has kept. Counted in steps of SQLite's machine and in pages it
-//! looks at: no other work on this machine disturbs that.
+//! looks at: other programs do not disturb that.
 
 use super::deliveries::tests::{address, ledger, reply};
 use super::project::{changes, wanted};

@@ -12,7 +12,7 @@ use crate::error::Result;
 use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::Address;
 
-/// A delivery whose outcome is not final. In these words SQLite knows it by the indexes of such rows.
+/// A delivery whose outcome is not final. Worded as the conditions of the indexes, so that SQLite uses them.
 pub(super) const OPEN: &str = "state IN ('pending', 'sending', 'unknown', 'parked')";
 
 /// What a lane should do next.
@@ -39,7 +39,7 @@ pub struct Pending {
 struct Head {
     session_id: String,
     message_out_id: String,
-    /// When it can go; nothing while it is being sent, or waits for its adapter.
+    /// When it can go; `None` while it is being sent, or waits for its adapter.
     next_attempt_at: Option<Timestamp>,
 }
 
@@ -52,8 +52,8 @@ pub(super) fn address_params(address: &Address) -> [Option<&str>; 4] {
     ]
 }
 
-/// The next reply for an address, recorded as `sending`: committed before the channel is called. In a ring of
-/// the sessions it is the turn of the next after the one named; one whose head cannot go now is passed over.
+/// The next reply for an address, recorded as `sending`: committed before the channel is called. Sessions take turns in
+/// a ring: next is the one after `after`; a session whose head cannot go now is passed over.
 pub fn claim_next(db: &WriteTxn, address: &Address, after: Option<&str>, now: Timestamp) -> Result<Claim> {
     let mut later = due_next(db, address, now)?;
     let after = after.unwrap_or_default();
@@ -75,7 +75,7 @@ const DUE: &str = "UPDATE deliveries SET state = 'pending' WHERE channel_type = 
 const DUE_NEXT: &str = "SELECT MIN(due_at) FROM deliveries WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 \
                         AND thread_id IS ?4 AND state = 'deferred'";
 
-/// Lets what was deferred until now take its place; answers when the next one does.
+/// Lets deferred replies whose time has come take their place; returns when the next one does.
 fn due_next(db: &WriteTxn, address: &Address, now: Timestamp) -> Result<Option<Timestamp>> {
     let at = address_params(address);
     let next = db.prepare_cached(DUE_NEXT)?.query_row(at, |r| r.get::<_, Option<i64>>(0))?.map(Timestamp);
@@ -116,7 +116,6 @@ fn claim(db: &WriteTxn, address: &Address, head: &Head) -> Result<Delivery> {
     one(db, address, head)
 }
 
-/// The delivery with this head, as it is on record.
 fn one(db: &ReadTxn, address: &Address, head: &Head) -> Result<Delivery> {
     let id = [&head.session_id, &head.message_out_id];
     let mut statement = db.prepare_cached(
@@ -163,7 +162,7 @@ pub fn parked_before(db: &ReadTxn, before: Timestamp, limit: u32) -> Result<Vec<
 const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM (SELECT content_bytes FROM deliveries \
                           INDEXED BY deliveries_unsettled WHERE session_id = ?1 AND settled_at IS NULL LIMIT ?2)";
 
-/// What a session has open, counted up to `replies_max`: that many index entries are looked at.
+/// The replies that a session has open, counted up to `replies_max`: that many index entries are looked at.
 pub fn pending_of(db: &ReadTxn, session_id: &str, replies_max: i64) -> Result<Pending> {
     let mut statement = db.prepare_cached(PENDING_OF)?;
     let pending = statement.query_row(params![session_id, replies_max], |r| {
@@ -205,7 +204,7 @@ mod tests {
         for (after, want) in [
             (None, "a1 b1 c9 a3 b3 b5 b7"),
             (Some("a"), "b1 c9 a1 b3 a3 b5 b7"),
-            // Its session may have nothing any more, or be gone.
+            // The session named may have nothing any more, or be gone.
             (Some("bb"), "c9 a1 b1 a3 b3 b5 b7"),
             (Some("zzz"), "a1 b1 c9 a3 b3 b5 b7"),
         ] {
@@ -222,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_head_that_cannot_go_holds_its_own_session_only() {
-        // What the head of `a` waits for, what of `b`, and what is to be done.
+        // When the heads of `a` and `b` may go next, if they wait, and what the lane is told.
         let cases: [(Option<i64>, Option<i64>, &str); 6] = [
             (Some(5_000), Some(0), "b1"),
             (Some(0), Some(5_000), "a1"),
@@ -325,7 +324,7 @@ mod tests {
         assert_eq!(of("a"), (1, 2));
     }
 
-    /// Counted in steps of SQLite, which no other work on this machine disturbs.
+    /// Counted in steps of SQLite, which other programs do not disturb.
     #[test]
     fn neither_turn_nor_count_costs_more_with_a_backlog_or_a_history() {
         let steps = |rows: i64| {

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 pub struct Listener {
     opening: Mutex<()>,
     open: OnceLock<SocketAddr>,
-    /// What it has refused.
+    /// The webhooks it has refused, counted.
     pub refusals: Refusals,
 }
 
@@ -23,12 +23,12 @@ impl Listener {
         self.open.get().copied()
     }
 
-    /// Held while it is opened.
+    /// Held while the listener is opened.
     pub async fn opening(&self) -> MutexGuard<'_, ()> {
         self.opening.lock().await
     }
 
-    /// It listens there from now on.
+    /// Notes where it listens from now on.
     pub fn opened(&self, at: SocketAddr) {
         let _ = self.open.set(at);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use vestibule_plugin_api::Timestamp;
 
-/// What was refused since the runtime started. It is bounded by the accounts and the answers there are.
+/// The webhooks refused since the runtime started: at most one count for each account and HTTP status.
 #[derive(Default)]
 pub struct Refusals {
     counted: Mutex<BTreeMap<Kind, Count>>,
@@ -33,7 +33,7 @@ impl Refusals {
         *kind = Count { count: kind.count + 1, reason: reason.to_owned(), at };
     }
 
-    /// All of them, by account.
+    /// All refusals, ordered by account and status.
     pub fn all(&self) -> Vec<(Kind, Count)> {
         let counted = locked(&self.counted);
         counted.iter().map(|(kind, count)| (kind.clone(), count.clone())).collect()

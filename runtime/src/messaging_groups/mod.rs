@@ -11,17 +11,17 @@ use serde::Serialize;
 /// One chat known to the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MessagingGroup {
-    /// Minted by the runtime.
+    /// Its id, minted by the runtime.
     pub id: String,
     /// The kind of platform.
     pub channel_type: String,
-    /// The login on it.
+    /// The login on that platform.
     pub account: String,
     /// The chat, as the adapter spells it.
     pub platform_id: String,
-    /// What the operator calls it.
+    /// The operator's name for it.
     pub name: Option<String>,
-    /// What its platform calls it.
+    /// The platform's name for it.
     pub title: Option<String>,
     /// Whether more than two take part, where its channel says so.
     pub is_group: Option<bool>,
@@ -57,7 +57,8 @@ pub fn at(db: &ReadTxn, channel: &str, account: &str, chat: &str) -> Result<Opti
     Ok(db.prepare_cached(&sql)?.query_row([channel, account, chat], of).optional()?)
 }
 
-/// How a chat is spelled here whose id compares without case; nothing when it is not known, or is known so.
+/// The known spelling of a chat whose id compares without case; `None` when the chat is not known, or is spelled so
+/// already.
 pub fn spelling(db: &ReadTxn, channel: &str, account: &str, chat: &str) -> Result<Option<String>> {
     let sql = "SELECT platform_id FROM messaging_groups WHERE channel_type = ?1 AND account = ?2 \
                AND platform_id = ?3 COLLATE NOCASE ORDER BY platform_id = ?3 DESC, created_at, id LIMIT 1";
@@ -92,7 +93,7 @@ pub fn named(db: &ReadTxn, name: &str) -> Result<MessagingGroup> {
     }
 }
 
-/// The chat at this place, made if it is new.
+/// The chat at this place; made if it is new.
 pub fn find_or_create(
     db: &WriteTxn,
     channel: &str,
@@ -128,13 +129,13 @@ pub fn find_or_create(
     Ok(group)
 }
 
-/// Stores the name.
+/// Stores the operator's name of a chat.
 pub fn rename(db: &WriteTxn, id: &str, name: Option<&str>) -> Result<()> {
     db.execute("UPDATE messaging_groups SET name = ?2 WHERE id = ?1", params![id, name])?;
     Ok(())
 }
 
-/// Stores what its channel says of it; what it does not say stays.
+/// Stores what the channel says of a chat; a field that it leaves out stays.
 pub fn describe(db: &WriteTxn, id: &str, title: Option<&str>, is_group: Option<bool>) -> Result<()> {
     db.prepare_cached(
         "UPDATE messaging_groups SET title = COALESCE(?2, title), is_group = COALESCE(?3, is_group) WHERE id = ?1",

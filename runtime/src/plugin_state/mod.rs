@@ -1,13 +1,13 @@
-//! Plugin state: what a channel keeps for each of its accounts, by key.
+//! Plugin state: the values that a channel keeps for each of its accounts, by key.
 //!
-//! Invariant: what comes with a message is written in that message's commit, or not at all.
+//! Invariant: state that comes with a message is written in that message's commit, or not at all.
 
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::{STATE_KEYS_MAX, StateWrite};
 
-/// What a key holds.
+/// The value of a key, if there is one.
 pub fn get(db: &ReadTxn, channel: &str, account: &str, key: &str) -> Result<Option<String>> {
     let mut statement = db.prepare_cached(
         "SELECT value FROM plugin_state WHERE channel_type = ?1 AND account = ?2 AND key = ?3",
@@ -15,7 +15,7 @@ pub fn get(db: &ReadTxn, channel: &str, account: &str, key: &str) -> Result<Opti
     Ok(statement.query_row([channel, account, key], |r| r.get(0)).optional()?)
 }
 
-/// Performs writes whose sizes were checked, in order.
+/// Performs writes, in order, whose sizes were checked before.
 ///
 /// # Errors
 /// [`Error::Refused`]: the account would hold more than [`STATE_KEYS_MAX`] keys.
@@ -87,7 +87,7 @@ mod tests {
         }
         let one_more = apply(&db, "t", "a", &[StateWrite::set("more", "v")]);
         assert!(matches!(one_more, Err(Error::Refused(words)) if words.contains("1025 keys")));
-        // The caller's transaction takes it back; here there is none.
+        // The caller's transaction would undo it; here there is none.
         apply(&db, "t", "a", &[StateWrite::forget("more")]).expect("less is fine");
         apply(&db, "t", "a", &[StateWrite::set("0", "w")]).expect("an old key may change");
         apply(&db, "t", "b", &[StateWrite::set("0", "v")]).expect("another account has its own room");

@@ -23,7 +23,7 @@ const LINE_CHARS_MAX: usize = 10_000;
 
 /// A plugin that takes calls.
 pub struct Harness {
-    /// Who it is.
+    /// Its name, its kind, and what it can do.
     pub manifest: Manifest,
     backend: Backend,
     events: Arc<AtomicU64>,
@@ -42,14 +42,13 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// Its status and frame.
+    /// The call's status and frame, once they are there.
     pub async fn answer(self) -> (u32, Frame) {
         // A `Done` fires whatever happens to it.
         self.answer.await.unwrap_or((status::CANCELLED, Frame::default()))
     }
 }
 
-/// A runtime that counts the events.
 struct Counting {
     events: Arc<AtomicU64>,
     calls: Arc<dyn RuntimeCalls>,
@@ -88,8 +87,8 @@ impl RuntimeCalls for Taker {
 }
 
 impl Harness {
-    /// Opens a plugin file before a runtime that takes every event at once and hears no log. `program` is
-    /// run as `program plugin-host`; the private copy is written to `copies`.
+    /// Opens a plugin file for a runtime that takes every event at once and keeps no log. `program` is run as
+    /// `program plugin-host`; the private copy is written to `copies`.
     ///
     /// # Errors
     /// Why it cannot be opened, in a sentence.
@@ -102,8 +101,7 @@ impl Harness {
         Harness::open_before(program, file, copies, tier, Arc::new(Taker), 0).await
     }
 
-    /// The same before a runtime of the caller's, which hears the log up to `log_level` (0 nothing, 5
-    /// everything).
+    /// The same for a runtime of the caller's, which gets the log up to `log_level` (0 nothing, 5 everything).
     ///
     /// # Errors
     /// Why it cannot be opened, in a sentence.
@@ -140,7 +138,7 @@ impl Harness {
                 tokio::spawn(async move {
                     watched.broken().await;
                     died.store(true, Ordering::Release);
-                    watched.close(); // nobody answers any more
+                    watched.close(); // the plugin answers no more
                 });
                 Backend::Process { conn, pid, life: Box::new(Mutex::new(life)) }
             }
@@ -183,7 +181,7 @@ impl Harness {
         self.begin(frame).answer().await
     }
 
-    /// What its config may hold, if it says so.
+    /// The schema of its config, if the plugin describes it.
     ///
     /// # Errors
     /// The loader's sentence.
@@ -194,7 +192,7 @@ impl Harness {
         }
     }
 
-    /// How many events came in.
+    /// How many events came in since it was opened.
     pub fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
@@ -216,7 +214,7 @@ impl Harness {
     pub async fn ended(&self) -> Option<String> {
         let Backend::Process { life, .. } = &self.backend else { return None };
         let mut life = life.lock().await;
-        // What ended a call may be known a moment before the process is gone.
+        // A call may end a moment before the process is gone.
         tokio::time::timeout(Duration::from_millis(200), life.ended()).await.ok()
     }
 
@@ -227,7 +225,7 @@ impl Harness {
         true
     }
 
-    /// Ends it; answers how many calls were left.
+    /// Ends the plugin. Returns how many calls were left.
     pub async fn close(self) -> u64 {
         match self.backend {
             Backend::InProcess(root) => {

@@ -1,10 +1,10 @@
-//! Plugins: the door to foreign code. Linked-in ones and files go through one path.
+//! Plugins: where foreign code enters. Linked-in ones and files go through one path.
 //!
 //! Invariants:
 //! - A file is read and checked before it is opened; what is opened is a private copy.
 //! - Code that is to run in-process was opened before in a process that was thrown away.
 //! - A plugin says what its config may hold before any account of it is started.
-//! - A replacement takes over only when what was live is live in it.
+//! - A replacement takes over only when every account that was live is live in it.
 //! - A file from the folder runs in a process of its own unless the config says otherwise.
 //! - A plugin speaks for its own channel type only; the runtime stamps it.
 //! - Nothing a plugin does stops the runtime from starting: a refusal is a sentence in the list.
@@ -40,7 +40,7 @@ use vestibule_plugin_api::bundled::Bundled;
 
 /// What the plugins of one runtime share.
 pub struct Plugins {
-    /// The live ones.
+    /// The live plugins, and the refused files.
     pub registry: Registry,
     home: Home,
     config: Arc<Config>,
@@ -51,7 +51,7 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    /// None yet. `program` is run as `program plugin-host`; when `stop` is true, nothing is started any more.
+    /// No plugins yet. `program` is run as `program plugin-host`; when `stop` is true, nothing is started any more.
     pub fn new(
         home: Home,
         config: Arc<Config>,
@@ -62,7 +62,7 @@ impl Plugins {
         Plugins { registry: Registry::default(), home, config, program, runtime, stop }
     }
 
-    /// Every plugin that was there at the start is known: what waited for that goes on.
+    /// Every plugin that was there at the start is known: the work that waited for that goes on.
     ///
     /// # Errors
     /// The central database fails.
@@ -75,14 +75,13 @@ impl Plugins {
         self.runtime.upgrade().ok_or(Error::Stopping)
     }
 
-    /// Returns when the runtime stops.
     async fn stopping(&self) {
         // An error means that the runtime itself is gone.
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
     }
 }
 
-/// What is linked in and not left out by the config.
+/// The linked-in plugins that the config does not leave out.
 fn built_in(config: &Config) -> impl Iterator<Item = (&'static Bundled, Manifest)> {
     let read = |bundled: &'static Bundled| match Manifest::parse(bundled.manifest) {
         Ok(manifest) => Some((bundled, manifest)),

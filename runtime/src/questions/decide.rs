@@ -1,11 +1,11 @@
-//! What a question says, and what an answer to it is worth. Pure.
+//! Reading a question, and judging an answer to it. Pure.
 
 use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vestibule_plugin_api::{Address, Content, ID_BYTES_MAX, Offer, PlatformId};
 
-/// The most options of one question: no platform shows more in one message.
+/// The most options that one question may have: no platform shows more in one message.
 const OPTIONS_MAX: usize = 25;
 /// The longest question, in bytes, its title included.
 const WORDS_BYTES_MAX: usize = 16 * 1024;
@@ -13,13 +13,13 @@ const WORDS_BYTES_MAX: usize = 16 * 1024;
 /// A question as an agent asks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// Its name in the session's files, by which the agent finds the answer: the id of the reply that asks.
+    /// Its name in the session's files, by which the agent finds the answer: the id of the reply that asks it.
     pub id: String,
-    /// What it is about.
+    /// The title, which says what it is about.
     pub title: String,
-    /// The question.
+    /// The text of the question.
     pub question: String,
-    /// What can be chosen; never empty.
+    /// The options to choose from; never empty.
     pub options: Vec<Choosable>,
 }
 
@@ -27,11 +27,11 @@ pub struct Asked {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Choosable {
-    /// What people read.
+    /// The text that people read.
     pub label: String,
-    /// What they read once it is chosen.
+    /// The text that people read once it is chosen.
     pub selected_label: String,
-    /// What the agent gets.
+    /// The value that the agent gets.
     pub value: String,
 }
 
@@ -39,7 +39,7 @@ impl Asked {
     /// Reads the content of a reply; `None` when it asks no question.
     ///
     /// # Errors
-    /// It asks one, and not as one can be asked.
+    /// The reply asks a question that cannot be asked.
     pub fn read(content: &Value) -> Option<Result<Asked, String>> {
         (content["type"] == "ask_question").then(|| asked(content))
     }
@@ -86,7 +86,7 @@ fn asked(content: &Value) -> Result<Asked, String> {
     Ok(Asked { id: content["questionId"].as_str().unwrap_or_default().to_owned(), title, question, options })
 }
 
-/// An option is a text, or an object whose other texts are its label unless it names them.
+/// An option is a text, or an object whose other texts equal its label unless it names them.
 fn choosable(option: &Value) -> Option<Choosable> {
     let label = option.as_str().or_else(|| option["label"].as_str())?;
     let or_label = |key: &str| option[key].as_str().filter(|text| !text.is_empty()).unwrap_or(label);
@@ -103,7 +103,7 @@ fn choosable(option: &Value) -> Option<Choosable> {
 pub fn named(options: &[Choosable], words: &str) -> Option<usize> {
     let words = words.trim();
     let same = |text: &str| text.to_lowercase() == words.to_lowercase();
-    // A label may itself be a number: then it means what people read.
+    // A label may itself be a number: then the label that people read counts.
     let by = |text: fn(&Choosable) -> &String| options.iter().position(|option| same(text(option)));
     let by_number = || (1..=options.len()).find(|number| number.to_string() == words);
     by(|option| &option.label)
@@ -114,52 +114,52 @@ pub fn named(options: &[Choosable], words: &str) -> Option<usize> {
 /// A question on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Minted by the runtime: who answers names it.
+    /// Minted by the runtime: an answer names the question by it.
     pub token: String,
-    /// Who asked.
+    /// The session whose agent asked.
     pub session_id: String,
-    /// What was asked; `id` is the reply's id, too.
+    /// The question; its `id` is the reply's id, too.
     pub asked: Asked,
     /// Where it was asked.
     pub address: Address,
     /// When it was asked.
     pub asked_at: Timestamp,
-    /// From when on nobody may answer it.
+    /// From when on it cannot be answered any more.
     pub expires_at: Timestamp,
-    /// The number of the option that was chosen, and who chose it.
+    /// The number of the chosen option, from 0, and the handle of the person who chose it.
     pub answer: Option<(usize, String)>,
 }
 
-/// Who gives an answer.
+/// The person who gives an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Giver {
-    /// The platform's handle of them.
+    /// Their handle on the platform.
     pub handle: String,
-    /// What people call them.
+    /// The name that people see.
     pub name: String,
     /// Whether they are a program.
     pub is_bot: bool,
-    /// The chat they answer in: channel, account and platform id; nothing for an operator, who may answer
-    /// everything.
+    /// The chat they answer in: channel, account and platform id; `None` for an operator, who may answer everything.
     pub chat: Option<(String, String, String)>,
 }
 
-/// What an answer is worth.
+/// The verdict on an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
-    /// It is the answer.
+    /// It is taken as the answer.
     Take,
     /// It is the answer already, and comes once more.
     Again,
-    /// Another answer counts.
+    /// Another answer was taken before.
     Already,
-    /// Nobody can answer it any more, or with that.
+    /// The question cannot be answered any more, or not with this option.
     Closed,
-    /// They may not answer it.
+    /// The person may not answer it.
     NotYours,
 }
 
-/// Judges an answer with one of the options: people may answer what was asked in their chat, once, while it is open.
+/// Judges an answer with one of the options: people may answer a question that was asked in their chat, once, while it
+/// is open.
 pub fn decide(question: &Question, option: usize, giver: &Giver, now: Timestamp) -> Judgement {
     let at = &question.address;
     let asked_in = (at.channel_type.0.clone(), at.account.0.clone(), at.platform_id.0.clone());

@@ -1,7 +1,7 @@
-//! Questions: what agents asked people with a choice of answers, and what was answered.
+//! Questions that agents asked people with a choice of answers, and the answers.
 //!
 //! Invariants:
-//! - A question is on record, with a token that nobody can guess, before its channel is called.
+//! - A question is on record, with a token that cannot be guessed, before its channel is called.
 //! - It is answered once: the commit that says so is the one in which the agent gets the answer.
 
 mod decide;
@@ -15,9 +15,10 @@ use crate::ledger::{self, NewAnswer};
 use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::{Address, Answered, Content};
 
-/// A question can be answered for this long, in milliseconds: 24 hours.
+/// A question can be answered for this many milliseconds: 24 hours.
 const OPEN_MS: i64 = 24 * 3600 * 1000;
-/// It is remembered for this long after that, so that a late answer is told what became of it: 30 days.
+/// It is remembered for this many milliseconds after that, so that a person who answers late is told what became of it:
+/// 30 days.
 const KEPT_MS: i64 = 30 * 24 * 3600 * 1000;
 
 const COLUMNS: &str = "token, session_id, message_out_id, channel_type, account, platform_id, thread_id, title, \
@@ -34,7 +35,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Question> {
             id: row.get(2)?,
             title: row.get(7)?,
             question: row.get(8)?,
-            // Written by `ask`; without options nothing can be chosen.
+            // Written by `ask`; a question without options cannot be answered.
             options: serde_json::from_str(&options).unwrap_or_default(),
         },
         address: Address {
@@ -49,7 +50,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Question> {
     })
 }
 
-/// Puts a question on record.
+/// Puts a question on record, in the transaction that records the reply.
 ///
 /// # Errors
 /// The system gives no random bytes, or SQLite fails.
@@ -79,7 +80,7 @@ pub fn ask(db: &WriteTxn, session_id: &str, asked: &Asked, address: &Address, no
     Ok(())
 }
 
-/// Puts a question on record that is asked once more: unless it was answered, it can be for as long as a new one.
+/// Puts a question on record that is asked once more: unless it was answered, it is open for as long as a new one.
 ///
 /// # Errors
 /// As [`ask`].
@@ -97,7 +98,7 @@ pub fn ask_again(
     ask(db, session_id, asked, address, now)
 }
 
-/// What a channel with buttons is handed for a reply that asks.
+/// The question as a channel with buttons is handed it, for a reply that asks one.
 pub fn content(db: &ReadTxn, session_id: &str, message_out_id: &str) -> Result<Option<Content>> {
     let sql = format!("SELECT {COLUMNS} FROM questions WHERE session_id = ?1 AND message_out_id = ?2");
     let found = db.prepare_cached(&sql)?.query_row([session_id, message_out_id], of).optional()?;
@@ -119,12 +120,12 @@ pub fn with_token(db: &ReadTxn, token: &str) -> Result<Question> {
     })
 }
 
-/// A question that is open: nobody answered it, it is not too old, and its delivery has not failed.
+/// A question that is open: it has no answer, it is not too old, and its delivery has not failed.
 const OPEN: &str = "answered_at IS NULL AND expires_at > ?1 AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE \
                     d.session_id = questions.session_id AND d.message_out_id = questions.message_out_id \
                     AND d.state IN ('failed', 'dropped'))";
 
-/// The open ones, the oldest first, at most `limit`.
+/// The open questions, the oldest first, at most `limit`.
 pub fn open(db: &ReadTxn, now: Timestamp, limit: i64) -> Result<Vec<Question>> {
     let sql = format!("SELECT {COLUMNS} FROM questions WHERE {OPEN} ORDER BY asked_at LIMIT ?2");
     let mut statement = db.prepare(&sql)?;
@@ -132,8 +133,8 @@ pub fn open(db: &ReadTxn, now: Timestamp, limit: i64) -> Result<Vec<Question>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The one question that is open in a conversation, if exactly one is. A question that was asked outside
-/// every thread is heard of everywhere in a direct chat; in a group a thread is a conversation of its own.
+/// The one question that is open in a conversation, if exactly one is. A question that was asked outside every thread
+/// is open everywhere in a direct chat; in a group a thread is a conversation of its own.
 pub fn only_one_open(
     db: &ReadTxn,
     address: &Address,
@@ -162,7 +163,7 @@ pub fn offered(db: &ReadTxn, token: &str) -> Result<Option<(Question, usize)>> {
     Ok(question.filter(|question| option < question.asked.options.len()).map(|question| (question, option)))
 }
 
-/// Takes the choice of an offer; what its channel is told, and the session that got an answer.
+/// Takes the choice of an offer; returns what its channel is told, and the session that got an answer.
 pub fn choose(
     db: &WriteTxn,
     token: &str,
@@ -184,7 +185,7 @@ pub fn choose(
     })
 }
 
-/// Answers a question with one of its options, if that may be; the session then has something new.
+/// Answers a question with one of its options, if that is allowed; the session then has something new.
 pub fn answer(
     db: &WriteTxn,
     question: &Question,
@@ -215,7 +216,7 @@ pub fn answer(
     Ok(Judgement::Take)
 }
 
-/// Forgets the questions that nobody asks about any more.
+/// Forgets the questions that are too old for a late answer.
 pub fn forget(db: &WriteTxn, now: Timestamp) -> Result<()> {
     db.execute("DELETE FROM questions WHERE expires_at < ?1", [after(now, -KEPT_MS).0])?;
     Ok(())
@@ -278,7 +279,7 @@ mod tests {
             (one, "", None, false, 0, true),
             (one, "", None, true, DAY - 1, true),
             (one, "", None, true, DAY, false),
-            // Outside every thread: heard of everywhere in a direct chat, not in a group.
+            // Outside every thread: open everywhere in a direct chat, not in a group.
             (one, "", Some("t"), false, 0, true),
             (one, "", Some("t"), true, 0, false),
             (in_thread, "", Some("t"), true, 0, true),

@@ -1,4 +1,4 @@
-//! Session folders that somebody else made, and the sessions they became.
+//! Session folders that another program made, and the sessions they became.
 
 use super::{Session, by_id};
 use crate::clock::Timestamp;
@@ -6,18 +6,18 @@ use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use rusqlite::{OptionalExtension, params};
 
-/// One folder that is, or was, taken over.
+/// A folder that is being, or was, taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adoption {
     /// The session it becomes.
     pub session: Session,
-    /// The highest inbound number when it began.
+    /// The highest inbound number when the adoption began.
     pub highest_in: i64,
-    /// Whether everything of it is here.
+    /// Whether everything of the folder is here.
     pub done: bool,
 }
 
-/// What became of this folder so far.
+/// The adoption of this folder, as far as it has come; `None` when none began.
 pub fn adoption_of(db: &ReadTxn, source: &str) -> Result<Option<Adoption>> {
     let row = db
         .query_row(
@@ -30,9 +30,9 @@ pub fn adoption_of(db: &ReadTxn, source: &str) -> Result<Option<Adoption>> {
     Ok(by_id(db, &id)?.map(|session| Adoption { session, highest_in, done }))
 }
 
-/// Opens the session that a folder becomes. It stays in quarantine until [`finish_adoption`]; what comes
-/// in meanwhile is numbered after the folder's rows. One that belongs to no chat is the agent's session for all that it
-/// hears, unless it has one.
+/// Opens the session that a folder becomes. It stays in quarantine until [`finish_adoption`]; messages that come
+/// meanwhile are numbered after the folder's rows. A session that belongs to no chat becomes the one that its agent has
+/// for everything, unless there is one.
 ///
 /// # Errors
 /// The agent already has a session for this chat.
@@ -75,7 +75,7 @@ pub fn begin_adoption(
     adoption_of(db, source)?.ok_or_else(|| Error::refused("the session is gone"))
 }
 
-/// Everything of the folder is here: the session may run. Replies up to `floor` are all on record.
+/// Notes that everything of the folder is here: the session may run. Replies up to `floor` are all on record.
 pub fn finish_adoption(
     db: &WriteTxn,
     source: &str,

@@ -1,8 +1,8 @@
-//! Sessions: which mailbox a message belongs to.
+//! Sessions: to which mailbox a message belongs.
 //!
 //! Invariants:
 //! - A session belongs to one agent group for ever; several agents in one chat never share one.
-//! - An agent group has one session for all that it hears, at most, and that never changes.
+//! - An agent group has at most one session for everything that it gets, and that one never changes.
 
 mod adoption;
 
@@ -15,20 +15,20 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use vestibule_session::words;
 
-/// One mailbox.
+/// One mailbox of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Session {
-    /// Minted by the runtime; its folder's name.
+    /// Minted by the runtime; also the name of its folder.
     pub id: String,
-    /// Whose mailbox it is.
+    /// The agent whose mailbox it is.
     pub agent_group_id: String,
-    /// The chat it was opened for.
+    /// The chat it was opened for; `None`: it belongs to no chat.
     pub messaging_group_id: Option<String>,
-    /// The thread it was opened for.
+    /// The thread it was opened for, if any.
     pub thread_id: Option<String>,
     /// Whether a runner was started and its end is not on record.
     pub running: bool,
-    /// Why nothing runs in it until an operator releases it.
+    /// Why nothing runs in it until an operator releases it; `None`: it may run.
     pub quarantined: Option<String>,
     /// Why its last run failed the messages under way; `None` since one was answered.
     pub failing: Option<String>,
@@ -36,14 +36,14 @@ pub struct Session {
     pub last_active: i64,
 }
 
-/// How a session is found.
+/// Which of an agent's sessions a message goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionKey {
-    /// One for the chat.
+    /// The session of the chat.
     Shared,
-    /// One for the thread of the chat.
+    /// The session of this thread of the chat.
     PerThread(String),
-    /// One for all the agent group hears.
+    /// The session for everything that the agent group gets.
     AgentShared,
 }
 
@@ -87,7 +87,7 @@ pub fn in_trouble(db: &ReadTxn, limit: i64) -> Result<Vec<Session>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The session of this key, opened if there is none.
+/// The session of this key; opened if there is none.
 pub fn open_or_create(
     db: &WriteTxn,
     agent_group_id: &str,
@@ -150,7 +150,7 @@ pub fn open_for_agent(db: &WriteTxn, agent_group_id: &str, now: Timestamp) -> Re
 }
 
 impl Session {
-    /// How it is, in a word, and why that is so.
+    /// Its condition as a word, and the reason for it.
     pub fn condition(&self) -> (&'static str, Option<&str>) {
         match (&self.quarantined, &self.failing, self.running) {
             (Some(why), ..) => ("quarantined", Some(why)),
@@ -168,8 +168,8 @@ pub fn set_running(db: &WriteTxn, id: &str, running: bool) -> Result<()> {
     Ok(())
 }
 
-/// Puts a session into quarantine with a reason, or releases it. The reason is kept as one bounded line: an
-/// agent may have a hand in it.
+/// Puts a session into quarantine with a reason, or releases it. The reason is kept as one bounded line: an agent may
+/// have chosen its words.
 pub fn set_quarantined(db: &WriteTxn, id: &str, why: Option<&str>) -> Result<()> {
     db.execute("UPDATE sessions SET quarantined = ?2 WHERE id = ?1", params![id, why.map(words::reason)])?;
     Ok(())
@@ -185,7 +185,7 @@ pub fn named(db: &ReadTxn, id: &str) -> Result<Session> {
     })
 }
 
-/// The sessions of an agent group.
+/// The ids of an agent group's sessions.
 pub fn of_agent(db: &ReadTxn, agent_group_id: &str) -> Result<Vec<String>> {
     let mut statement = db.prepare_cached("SELECT id FROM sessions WHERE agent_group_id = ?1")?;
     let rows = statement.query_map([agent_group_id], |r| r.get(0))?;
@@ -228,7 +228,7 @@ mod tests {
         let shared = open("ag", "one", &SessionKey::Shared, 1);
         let all = open("ag", "one", &SessionKey::AgentShared, 2);
         assert_ne!(all, shared, "a chat's own session is not for all");
-        // Newer ones, of any kind, and a quarantine move nothing.
+        // Newer sessions, of any kind, and a quarantine change nothing.
         let newer = [
             open("ag", "two", &SessionKey::Shared, 3),
             open("ag", "one", &SessionKey::PerThread("t".into()), 4),

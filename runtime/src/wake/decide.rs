@@ -1,7 +1,7 @@
 //! What a lane does next. Pure: the same state, event, facts and time give the same answer.
 //!
-//! Everything that can end a run is here: [`End`] names what the lane asks for, [`State::over`] says what the
-//! end of a run means, and [`State::quarantine`] when nothing runs any more.
+//! Everything that can end a run is here: [`End`] names why the lane asks for it, [`State::over`] says what the end of
+//! a run means, and [`State::quarantine`] when nothing runs any more.
 
 use super::state::{
     BURST, BYTES_A_SECOND, Backoff, Batch, Behind, CEILING, DEATHS_MAX, END_PATIENCE, EXCUSE_MAX, End, Event,
@@ -24,7 +24,7 @@ pub fn decide(mut state: State, event: Event, facts: &Facts, now: Instant) -> (S
 }
 
 impl State {
-    /// A lane that has just opened.
+    /// The state of a lane that has just opened.
     pub fn new(now: Instant) -> State {
         State {
             phase: Phase::Resting,
@@ -39,7 +39,7 @@ impl State {
         }
     }
 
-    /// Nothing is left to do until the lane is woken.
+    /// Whether nothing is left to do until the lane is woken.
     pub fn is_over(&self, facts: &Facts, now: Instant) -> bool {
         matches!(self.phase, Phase::Resting) && self.wake_at(facts, now).is_none()
     }
@@ -61,7 +61,7 @@ impl State {
 
     fn run_wakes_at(&self, run: &Run, facts: &Facts, now: Instant) -> Instant {
         let due = self.seen.and_then(|seen| seen.due_while_running).map(|due| now + until(due, facts));
-        // While the runtime makes it wait, nothing else is asked of it.
+        // While the runtime makes the keeper wait, nothing else is asked of the keeper.
         let own = match (earlier(run.take_at, run.answer_at), self.stuck_at(run, facts, now)) {
             (Some(at), _) | (None, Some((at, _))) => at,
             (None, None) => run.active + facts.idle_after,
@@ -70,7 +70,7 @@ impl State {
         earlier(Some(at), due.filter(|due| *due > now)).unwrap_or(at)
     }
 
-    /// Since when the runner has nothing to do; `None`: there is none, or it has.
+    /// Since when the runner has nothing to do; `None`: there is no runner, or it has something to do.
     pub fn idle_since(&self, facts: &Facts, now: Instant) -> Option<Instant> {
         match &self.phase {
             Phase::Running(run) if self.has_nothing_to_do(run, facts, now) => Some(run.active),
@@ -78,7 +78,7 @@ impl State {
         }
     }
 
-    /// When the next keeper may start, if one must. One that only reads what is left is of no use without room for
+    /// When the next keeper may start, if one must. A keeper that only reads what is left is of no use without room for
     /// that: the lane is woken when there is room.
     fn launch_at(&self, facts: &Facts, now: Instant) -> Option<Instant> {
         let seen = self.seen.filter(|seen| !seen.quarantined)?;
@@ -93,8 +93,8 @@ impl State {
 
     // ---- what happened
 
-    /// When the lane decides too late, the runtime stood still: it was stopped, say, or had no processor. What a
-    /// keeper said meanwhile is not read yet, so this time counts against no run.
+    /// When the lane decides too late, the runtime stood still: it was stopped, say, or had no processor. The keeper's
+    /// frames of that time are not read yet, so it counts against no run.
     fn excuse_absence(&mut self, now: Instant) {
         let Some(late) = self.wakes_at.and_then(|at| now.checked_duration_since(at)) else { return };
         self.behind_since = self.behind_since.map(|since| since + late);
@@ -147,7 +147,6 @@ impl State {
         }
     }
 
-    /// What the keeper says, and what became of it.
     fn hear_keeper(&mut self, event: Event, now: Instant, steps: &mut Vec<Step>) {
         let was_asked_to_end = matches!(self.phase, Phase::Ending(..));
         let Some(run) = self.run_mut() else { return };
@@ -187,13 +186,13 @@ impl State {
         if now >= run.heard + KEEPER_SILENCE_MAX + excuse(facts) {
             return self.quarantine("its keeper hung on what it read".to_owned(), now, steps);
         }
-        // Until it is answered it cannot end.
+        // Until the keeper is answered it cannot end.
         if let Phase::Ending(run, _, by) = &mut self.phase
             && now >= *by + excuse(facts)
             && run.answer_at.is_none()
         {
             run.excused |= run.take_at.is_some();
-            self.over(now, steps); // asked to end, and it did not: it is killed with everything it started
+            self.over(now, steps); // it was asked to end and did not: it is killed with everything it started
         }
     }
 
@@ -224,7 +223,7 @@ impl State {
                     self.end(End::KeptLocked, now, steps);
                 }
             }
-            // Under a runner's eyes nothing is made again: it would go on reading the old file.
+            // While a runner lives the file is not made again: the runner would go on reading the old one.
             Behind::Kept => self.end(End::InboundLost, now, steps),
             Behind::Trouble(why) => {
                 self.project_at = Some(now + TROUBLE_RETRY);
@@ -232,7 +231,7 @@ impl State {
             }
         }
         if self.stopping && self.run().is_none() {
-            self.project_at = None; // what cannot be projected now is at the next start
+            self.project_at = None; // a projection that fails now is made at the next start
         }
     }
 
@@ -285,7 +284,7 @@ impl State {
         run.had_event &= !batch.claimed;
         run.claims = batch.claims;
         if batch.settled {
-            run.due_since = None; // until the next projection says what is left
+            run.due_since = None; // until the next projection shows what is left
         }
     }
 
@@ -309,7 +308,7 @@ impl State {
 
     fn go_on(&mut self, facts: &Facts, now: Instant, steps: &mut Vec<Step>) {
         if self.project_at.is_some_and(|at| at <= now) {
-            steps.push(Step::Project); // what it finds decides the rest
+            steps.push(Step::Project); // its result decides the rest
             self.project_at = Some(now + SLEEP_MAX);
             return;
         }
@@ -332,7 +331,7 @@ impl State {
     fn answer(&mut self, now: Instant, steps: &mut Vec<Step>) {
         steps.push(Step::Answer);
         if let Some(run) = self.run_mut() {
-            // While the runtime made it wait, it had nothing to say.
+            // While the runtime made the keeper wait, the keeper had nothing to say.
             (run.answer_at, run.heard) = (None, now);
         }
         if let Phase::Ending(_, _, by) = &mut self.phase {
@@ -340,7 +339,7 @@ impl State {
         }
     }
 
-    /// A batch waits until some of what came before it is delivered. When its runner has ended, its keeper does not
+    /// A batch waits until some of the replies before it are delivered. When its runner has ended, its keeper does not
     /// wait: another one reads the rest when there is room.
     fn take_if_there_is_room(&mut self, now: Instant, steps: &mut Vec<Step>) {
         let has_room = self.seen.is_some_and(|seen| seen.has_room);
@@ -360,7 +359,7 @@ impl State {
             Some((at, _)) if now < at => {}
             Some(_) if facts.disk_is_full => {
                 if let Some(run) = self.run_mut() {
-                    run.progress = now; // it may wait for space: no session is to blame
+                    run.progress = now; // the provider may wait for space: no session is to blame
                 }
             }
             Some((_, why)) => self.end(End::Stuck(why), now, steps),
@@ -369,8 +368,8 @@ impl State {
         }
     }
 
-    /// When the run is stuck if nothing more is heard of its provider, and what is said then. `None`: nothing is
-    /// under way.
+    /// When the run is stuck if nothing more is heard of its provider, and the reason that is given then. `None`:
+    /// nothing is under way.
     fn stuck_at(&self, run: &Run, facts: &Facts, now: Instant) -> Option<(Instant, String)> {
         if !run.with_runner || run.exited.is_some() {
             return None;
@@ -381,7 +380,7 @@ impl State {
             return Some((run.progress + silence, why));
         }
         if self.behind_since.is_some() {
-            return None; // it cannot take what it is not shown
+            return None; // the runner cannot take what it is not shown
         }
         let due = self.seen?.due_while_running.filter(|due| *due <= facts.wall)?;
         let overdue = Duration::from_millis(u64::try_from(facts.wall.0.saturating_sub(due.0)).unwrap_or(0));
@@ -400,8 +399,8 @@ impl State {
             && self.stuck_at(run, facts, now).is_none()
     }
 
-    /// Whether a message is due that the runner takes, as far as is known: what was settled since is known with the
-    /// next projection.
+    /// Whether a message is due that the runner takes, as far as is known: the next projection shows what was settled
+    /// since.
     fn is_due(&self, facts: &Facts) -> bool {
         self.seen.and_then(|seen| seen.due_while_running).is_some_and(|due| due <= facts.wall)
     }
@@ -419,7 +418,7 @@ impl State {
             self.phase = Phase::Queued;
             steps.push(Step::AskForPlace);
         } else {
-            // After a crash of the runtime a runner may have written what was not read.
+            // After a crash of the runtime a runner may have written something that was not read.
             self.phase = Phase::Starting { with_runner: false };
             steps.push(Step::Launch { with_runner: false });
         }
@@ -427,7 +426,7 @@ impl State {
 
     // ---- how a run ends
 
-    /// Asks the keeper to end; it has some time to hand over what is left.
+    /// Asks the keeper to end; it has [`END_PATIENCE`] to hand over what is left.
     fn end(&mut self, why: End, now: Instant, steps: &mut Vec<Step>) {
         if !matches!(self.phase, Phase::Running(_)) {
             return;
@@ -437,7 +436,7 @@ impl State {
         self.phase = Phase::Ending(run, why, now + END_PATIENCE);
     }
 
-    /// The keeper has gone, or is killed now: what that means.
+    /// Draws the conclusions when the keeper has gone, or is killed now.
     fn over(&mut self, now: Instant, steps: &mut Vec<Step>) {
         let (run, why) = match std::mem::replace(&mut self.phase, Phase::Resting) {
             Phase::Running(run) => (run, None),
@@ -453,7 +452,7 @@ impl State {
             self.failed("it ended before it had handed everything over".to_owned(), now, steps);
         }
         if why == Some(End::KeptLocked) {
-            // The next may hold it again: it waits longer each time, however well this one ended.
+            // The next runner may hold the file again: the wait grows each time, however well this run ended.
             self.backoff.failures = self.backoff.failures.max(self.backoff.locks);
             self.backoff.locks += 1;
             self.failed("its runner kept a file locked".to_owned(), now, steps);
@@ -488,7 +487,7 @@ impl State {
         steps.push(Step::Tell(Told::Failed(why, wait)));
     }
 
-    /// No session is to blame: it is told once, and tried until it works.
+    /// Trouble that no session is to blame for: the operator is told once, and the lane tries until it works.
     fn trouble(&mut self, why: String, steps: &mut Vec<Step>) {
         if !std::mem::replace(&mut self.trouble_told, true) {
             steps.push(Step::Tell(Told::Trouble(why)));
@@ -515,7 +514,7 @@ fn excuse(facts: &Facts) -> Duration {
     facts.starved.min(EXCUSE_MAX)
 }
 
-/// When the kernel is asked why a keeper says nothing, or the keeper has been silent for too long.
+/// When the lane asks the kernel why a keeper says nothing, or finds that it has been silent for too long.
 fn keeper_looked_at(run: &Run, facts: &Facts) -> Instant {
     let look = (run.heard + LOOK_AT_KEEPER).max(run.looked + LOOK_AGAIN);
     look.min((run.heard + KEEPER_SILENCE_MAX + excuse(facts)).max(run.looked + LOOK_AGAIN))
@@ -529,12 +528,12 @@ fn tolerance(run: &Run, facts: &Facts) -> Duration {
     usual.max(declared.unwrap_or_default())
 }
 
-/// How long until the wall's clock shows this time, as far as it is waited for in one go.
+/// How long until the wall clock shows this time, as far as the lane sleeps in one go.
 fn until(due: Timestamp, facts: &Facts) -> Duration {
     Duration::from_millis(u64::try_from(due.0.saturating_sub(facts.wall.0)).unwrap_or(0)).min(SLEEP_MAX)
 }
 
-/// The earlier of two moments that may not be.
+/// The earlier of two moments, each of which may be missing.
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),

@@ -1,4 +1,4 @@
-//! The lane of one session: waits for what happens, asks `decide`, performs the steps.
+//! The lane of one session: it waits for events, asks `decide`, and performs the steps.
 
 use super::decide::decide;
 use super::launch;
@@ -26,7 +26,7 @@ use vestibule_session::{Ack, AckStatus, Error as SessionError, MessageOut, crash
 
 /// How many claims of a run are remembered; a runner claims ten at a time.
 const CLAIMS_MAX: usize = 10_000;
-/// A disk with less than this, in bytes, is full.
+/// A disk with fewer free bytes than this is full.
 const FULL_BELOW: u64 = 1024 * 1024;
 
 /// Serves a session until nothing is left to do in it.
@@ -43,25 +43,25 @@ struct Lane {
     session_id: String,
     waker: Waker<String>,
     state: State,
-    /// What steps reported: it comes before anything else.
+    /// Events that steps reported: they come before anything else.
     reports: VecDeque<Event>,
     keeper: Option<Keeper>,
-    /// The place of its runner, or the one in the queue.
+    /// The place of its runner, or its place in the queue.
     place: Option<Place>,
-    /// What the keeper handed over and is not on record.
+    /// What the keeper handed over and is not on record yet.
     hand: Hand,
-    /// What the run has claimed and not acknowledged.
+    /// The rows that the run has claimed and not acknowledged.
     claims: HashSet<String>,
-    /// Whose session it is, once a projection has told.
+    /// The agent whose session it is, once a projection has told.
     agent_group_id: String,
-    /// For how long the keeper got no processor, when that was last asked.
+    /// For how long the keeper got no processor, by the last look.
     starved: Duration,
     disk_is_full: bool,
     /// The lane has heard that the runtime stops.
     stopping: bool,
 }
 
-/// What the keeper handed over and is not on record.
+/// What the keeper handed over and is not on record yet.
 struct Hand {
     files: Parts,
     /// A frame about a file, with its bytes.
@@ -101,7 +101,7 @@ impl Lane {
         }
     }
 
-    /// What happens next; `None` when nothing will until the lane is opened again.
+    /// The next event; `None` when there is none until the lane is opened again.
     async fn next(&mut self) -> Option<Event> {
         if let Some(report) = self.reports.pop_front() {
             return Some(report);
@@ -140,14 +140,14 @@ impl Lane {
         })
     }
 
-    /// What the lane was woken for.
+    /// Reports why the lane was woken.
     fn woken(&mut self) {
         self.waker.heard();
         let changed = self.context.take_restart(&self.session_id);
         self.reports.push_back(if changed { Event::AgentChanged } else { Event::Woken });
     }
 
-    /// Frames come first: a keeper is silent only when none waits.
+    /// Waits, for frames first: a keeper is silent only when no frame waits.
     async fn wait(&mut self, until: Option<Instant>) -> Happened {
         let frame = async {
             match &mut self.keeper {
@@ -189,7 +189,7 @@ impl Lane {
         self.disk_is_full = self.context.home.free_bytes().is_some_and(|bytes| bytes < FULL_BELOW);
     }
 
-    /// What the keeper says, as an event.
+    /// Turns a frame of the keeper's into an event.
     fn hear(&mut self, heard: Option<Heard>) -> Event {
         self.starved = Duration::ZERO;
         let Some((frame, bytes)) = heard else { return Event::KeeperGone };
@@ -259,7 +259,7 @@ impl Lane {
             Step::Answer => {
                 crash::point("hand-over: a batch is on record, its keeper was not told");
                 if let Some(keeper) = &mut self.keeper {
-                    let _ = keeper.taken().await; // one that has gone is heard of as such
+                    let _ = keeper.taken().await; // the lane hears of a keeper that has gone
                 }
                 None
             }
@@ -285,7 +285,7 @@ impl Lane {
         }
     }
 
-    /// A change of the session's rows, in a commit.
+    /// Writes a change of the session's rows, in a commit.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&WriteTxn<'_>, &str) -> crate::error::Result<T> + Send + 'static,
@@ -320,7 +320,8 @@ impl Lane {
         }
     }
 
-    /// The database was put back to an earlier state, and the session's file was not.
+    /// Takes over what the session's file knows when the database was put back to an earlier state and the file was
+    /// not.
     async fn take_newer(&self, newer: ledger::Newer) -> Result<(), String> {
         let messages = self.write(move |db, id| ledger::take_newer(db, id, &newer, clock::now())).await?;
         tracing::warn!(
@@ -344,7 +345,7 @@ impl Lane {
         }
         let started = async {
             let prepared = launch::prepare(&self.context, &self.session_id, with_runner).await?;
-            // From here on a change of them wakes this lane; one just before did not.
+            // A change of the destinations wakes this lane from here on; one just before did not.
             if !self.context.ledger.shows(&self.session_id, prepared.destinations) {
                 self.reports.push_back(Event::Woken);
             }
@@ -356,7 +357,7 @@ impl Lane {
                 crash::point("launch: the keeper was started");
                 (self.keeper, self.starved) = (Some(keeper), Duration::ZERO);
                 self.claims.clear();
-                // Its keeper weighs anew.
+                // The new keeper weighs anew.
                 self.context.note_filling(&self.session_id, None);
                 Event::Started { provider_silence }
             }
@@ -382,7 +383,7 @@ impl Lane {
         };
         let content = |message: &MessageOut| message.content.len();
         let (rows, bytes) = (messages.len() + acks.len(), messages.iter().map(content).sum::<usize>());
-        // However long the central database cannot: the keeper holds it, and reads on afterwards.
+        // However long the central database is away: the keeper holds the batch, and reads on afterwards.
         let once =
             || delivery::take(&self.context, &self.session_id, messages.clone(), acks.clone(), files.clone());
         let taken = loop {
@@ -503,7 +504,7 @@ impl Lane {
     }
 }
 
-/// What a lane waits for.
+/// What a lane waits for, and which of these came first.
 enum Happened {
     Frame(Option<Heard>),
     Clock,

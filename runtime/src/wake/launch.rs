@@ -1,5 +1,5 @@
-//! What comes before a keeper starts: the run goes on record, and a session whose `out/` its operator gave up gets a new
-//! one.
+//! What comes before a keeper starts: the run goes on record, and a session whose `out/` the operator gave up gets a
+//! new one.
 
 use crate::agents::{self, AgentGroup};
 use crate::context::Context;
@@ -11,9 +11,9 @@ use vestibule_session::crash;
 
 /// A run that is on record.
 pub struct Prepared {
-    /// Which keeper is to be started for it.
+    /// The keeper that is to be started for it.
     pub request: LaunchRequest,
-    /// The change of its agent's destinations from which on this session's lane is woken for the next ones.
+    /// The change number of its agent's destinations: later changes wake this session's lane.
     pub destinations: i64,
 }
 

@@ -10,7 +10,7 @@
 //! decide  from state and event to state and steps; pure
 //! lane    waits, asks `decide`, performs
 //! launch  what comes before a keeper starts
-//! steps   looks whether the wall's clock was set
+//! steps   looks whether the wall clock was set
 //! ```
 
 mod decide;

@@ -1,14 +1,14 @@
-//! What the lane of a session knows between two events. Plain data; `decide` makes the next of it.
+//! What the lane of a session knows between two events. Plain data; `decide` turns it into the next state.
 
 use crate::clock::Timestamp;
 use crate::ledger::Seen;
 use std::time::{Duration, Instant};
 
-/// What the runner does not wait for (outcomes, acknowledgements) is projected after this, in one go.
+/// Rows that no runner waits for (outcomes, acknowledgements) are projected after this time, in one go.
 pub const PROJECT_LATER: Duration = Duration::from_millis(50);
-/// A file that is locked is tried again after this.
+/// A locked file is tried again after this time.
 pub const LOCKED_RETRY: Duration = Duration::from_millis(50);
-/// What fails for want of space, or because the central database does, is tried again after this.
+/// A step that failed for want of space, or because the central database failed, is tried again after this time.
 pub const TROUBLE_RETRY: Duration = Duration::from_secs(1);
 /// A runner that keeps `inbound.db` locked for this long is ended.
 pub const LOCKED_MAX: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub const KEEPER_SILENCE_MAX: Duration = Duration::from_secs(10);
 pub const EXCUSE_MAX: Duration = Duration::from_secs(60);
 /// A keeper pulses each second; when it has not for this long, the lane asks the kernel why.
 pub const LOOK_AT_KEEPER: Duration = Duration::from_secs(2);
-/// And again after this.
+/// While it stays silent, the kernel is asked again after this time.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Keepers that die this often in a row die of what the agent wrote.
 pub const DEATHS_MAX: u32 = 2;
@@ -35,7 +35,7 @@ pub const SLEEP_MAX: Duration = Duration::from_secs(60);
 pub const FIRST_EVENT_MAX: Duration = Duration::from_secs(60);
 /// A runner takes what is due within this time.
 pub const UNTAKEN_MAX: Duration = Duration::from_secs(60);
-/// What finds no room is tried again after this, should no lane be woken for it.
+/// A batch that finds no room is tried again after this time, should no lane be woken for it.
 pub const ROOM_RETRY: Duration = Duration::from_secs(1);
 /// No turn is silent for longer than this, whatever the config says, unless it is declared. NanoClaw's ceiling.
 pub const CEILING: Duration = Duration::from_secs(30 * 60);
@@ -43,86 +43,86 @@ pub const CEILING: Duration = Duration::from_secs(30 * 60);
 pub const ROWS_A_SECOND: f64 = 2_000.0;
 /// See [`ROWS_A_SECOND`].
 pub const BYTES_A_SECOND: f64 = 16.0 * 1024.0 * 1024.0;
-/// So much of what it did not hand over before may come at once.
+/// A session that was quiet may hand over as much at once as in this time.
 pub const BURST: Duration = Duration::from_secs(2);
 
 /// All that a lane knows.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// What is there of a keeper.
+    /// The state of the session's keeper.
     pub phase: Phase,
-    /// What the last projection found. `None`: there was none since the last change that the lane itself made,
-    /// or the session is gone.
+    /// The result of the last projection. `None`: there was none since the last change that the lane itself made, or
+    /// the session is gone.
     pub seen: Option<Seen>,
-    /// When `inbound.db` is brought up to date next; `None`: it is.
+    /// When `inbound.db` is brought up to date next; `None`: it is up to date.
     pub project_at: Option<Instant>,
-    /// Since when `inbound.db` cannot be written.
+    /// Since when `inbound.db` cannot be written; `None`: it can.
     pub behind_since: Option<Instant>,
-    /// The operator was told that something is wrong that no session is to blame for.
+    /// Whether the operator was told of trouble that no session is to blame for.
     pub trouble_told: bool,
-    /// The wait after failures.
+    /// The wait after failures, and their counts.
     pub backoff: Backoff,
-    /// Until when what was handed over so far is paid for: the next answer comes no earlier.
+    /// The lane answers the keeper no earlier than this: so the session keeps to its rate.
     pub pace: Instant,
-    /// The runtime stops.
+    /// Whether the runtime stops.
     pub stopping: bool,
     /// When the lane decides again at the latest; `None`: when it is woken.
     pub wakes_at: Option<Instant>,
 }
 
-/// What is there of a keeper.
+/// The state of a session's keeper.
 #[derive(Debug, Clone)]
 pub enum Phase {
-    /// None: nothing is due, or it waits for a time, or the session is quarantined.
+    /// No keeper: nothing is due, or it is due later, or the session is quarantined.
     Resting,
-    /// None: a message is due, and all places for runners are taken.
+    /// No keeper: a message is due, and all places for runners are taken.
     Queued,
-    /// One is being started.
+    /// A keeper is being started.
     Starting {
-        /// With a runner; else it only reads what a dead one left.
+        /// Whether it starts a runner; else it only reads what a dead one left.
         with_runner: bool,
     },
-    /// One works.
+    /// A keeper works.
     Running(Run),
-    /// One was asked to end, and has until then.
+    /// A keeper was asked to end, for this reason, and has until then.
     Ending(Run, End, Instant),
 }
 
-/// One life of a keeper.
+/// One run of a keeper, from its start to its end.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// It started a runner; else it only reads what a dead one left.
+    /// Whether it started a runner; else it only reads what a dead one left.
     pub with_runner: bool,
-    /// When it was last heard, or the runtime last made it wait.
+    /// When the keeper was last heard, or the runtime last made it wait.
     pub heard: Instant,
     /// When the session last did anything: a start, a claim, an answer, an event of the provider.
     pub active: Instant,
-    /// The claim, or the event after it, from which the provider's silence is counted.
+    /// The time of the claim, or of the event after it, from which the provider's silence is counted.
     pub progress: Instant,
-    /// The provider had an event since the claim.
+    /// Whether the provider had an event since the claim.
     pub had_event: bool,
     /// How many rows are claimed.
     pub claims: usize,
-    /// Since when the runner is shown what it should take, if it is due.
+    /// Since when the runner is shown a due message that it should take; `None`: there is none.
     pub due_since: Option<Instant>,
     /// How long the provider may be silent, by its own settings.
     pub provider_silence: Option<Duration>,
     /// How long the tool in flight may be silent, as the runner declared it.
     pub tool_silence: Option<Duration>,
-    /// A batch of its has come, and the session has as much pending as it may: it is taken then, or when there is
-    /// room.
+    /// When a batch is taken that has come while the session has as much pending as it may: then, or as soon as there
+    /// is room.
     pub take_at: Option<Instant>,
-    /// Its last batch is on record, and is answered then.
+    /// When the keeper is answered about its last batch, which is on record.
     pub answer_at: Option<Instant>,
-    /// How its runner has ended, if it has: then only what it wrote is left.
+    /// How its runner has ended, if it has: then only what the runner wrote is left.
     pub exited: Option<String>,
-    /// It did so before it was asked to: whatever its keeper is asked afterwards, this is what counts.
+    /// Whether the runner ended before it was asked to: then that counts, whatever its keeper is asked afterwards.
     pub exited_by_itself: bool,
-    /// When the kernel was last asked why it says nothing.
+    /// When the kernel was last asked why the keeper says nothing.
     pub looked: Instant,
-    /// It has handed everything over.
+    /// Whether the keeper has handed everything over.
     pub drained: bool,
-    /// It said that it failed, or the runtime did: its end is no death.
+    /// Whether the keeper said that it failed, or the runtime failed: then its end is no death.
     pub excused: bool,
 }
 
@@ -130,11 +130,11 @@ pub struct Run {
 /// the quarantine of its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// It has nothing to do.
+    /// The runner has nothing to do.
     Idle,
-    /// Another session needs its place, and it has nothing to do.
+    /// Another session needs the runner's place, and the runner has nothing to do.
     GivesWay,
-    /// Its agent was changed.
+    /// The session's agent was changed.
     AgentChanged,
     /// The runtime stops.
     RuntimeStops,
@@ -142,14 +142,14 @@ pub enum End {
     SessionGone,
     /// `inbound.db` is damaged or gone, and is made again when no runner reads it.
     InboundLost,
-    /// It kept `inbound.db` from being written, or `outbound.db` from being read.
+    /// The runner kept `inbound.db` from being written, or `outbound.db` from being read.
     KeptLocked,
-    /// Its turn is stuck, for this reason.
+    /// The turn is stuck, for this reason.
     Stuck(String),
 }
 
 impl End {
-    /// Whether the messages under way count a try, and what is said of them: the run did something wrong.
+    /// Why the messages under way count a try: the run did something wrong. `None`: they count none.
     pub fn blame(&self) -> Option<String> {
         match self {
             End::KeptLocked => Some("its runner kept a file of the session locked".to_owned()),
@@ -173,12 +173,12 @@ pub struct Backoff {
     pub deaths: u32,
     /// How many runs were ended for a lock, one after the other.
     pub locks: u32,
-    /// No keeper is started before.
+    /// No keeper is started before this time.
     pub not_before: Option<Instant>,
 }
 
 impl Backoff {
-    /// One more failure: the wait that follows.
+    /// Counts one more failure; returns the wait that follows.
     pub fn fail(&mut self, now: Instant) -> Duration {
         let wait = FAILED_FIRST.saturating_mul(1 << self.failures.min(10)).min(FAILED_LAST);
         self.failures += 1;
@@ -187,12 +187,12 @@ impl Backoff {
     }
 }
 
-/// What happened.
+/// What happened, to the lane or in its session.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// There may be something to do.
+    /// The lane was woken: there may be something to do.
     Woken,
-    /// Its agent was changed: what made it fail may be mended.
+    /// The session's agent was changed: what made it fail may be mended.
     AgentChanged,
     /// Another session needs the place of this one's runner.
     PlaceWanted,
@@ -202,28 +202,28 @@ pub enum Event {
     RuntimeStops,
     /// `inbound.db` is up to date.
     Projected(Seen),
-    /// It could not be brought up to date.
+    /// `inbound.db` could not be brought up to date.
     NotProjected(Behind),
     /// There is a place for a runner.
     PlaceGiven,
     /// All places are taken.
     NoPlace,
-    /// The keeper was started. How long its provider may be silent, by its settings.
+    /// The keeper was started.
     Started {
-        /// See [`Run::provider_silence`].
+        /// How long its provider may be silent, by its settings; see [`Run::provider_silence`].
         provider_silence: Option<Duration>,
     },
     /// The keeper was not started.
     NotStarted(Trouble),
-    /// A frame of the keeper's that changes nothing.
+    /// The keeper sent a frame that changes nothing.
     Heard,
     /// The heartbeat changed: the provider showed an event.
     Progress,
     /// How long the tool in flight may be silent; `None`: no tool has declared anything.
     ToolDeclared(Option<Duration>),
-    /// Its runner keeps `outbound.db` locked.
+    /// The runner keeps `outbound.db` locked.
     KeptLocked,
-    /// Its runner has ended, in this way.
+    /// The runner has ended, in this way.
     RunnerExited(String),
     /// The keeper failed, and says that its agent is not to blame.
     KeeperFailed(String),
@@ -233,11 +233,11 @@ pub enum Event {
     Drained,
     /// A batch of the keeper's has come, or a part of a file ahead of it.
     HandedOver,
-    /// What was handed over is on record.
+    /// The batch is on record.
     Taken(Batch),
-    /// What was handed over stays where it is: the session has as much pending as it may.
+    /// The batch stays with the keeper: the session has as much pending as it may.
     NoRoom,
-    /// What was handed over could not be recorded.
+    /// The batch could not be recorded.
     NotTaken(Refusal),
     /// The keeper has gone.
     KeeperGone,
@@ -245,16 +245,16 @@ pub enum Event {
     NotRecorded(String),
 }
 
-/// What a batch held.
+/// The contents of a batch, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Batch {
     /// How many rows.
     pub rows: usize,
     /// How many bytes, its files included.
     pub bytes: usize,
-    /// It had a claim that was new.
+    /// Whether it had a claim that was new.
     pub claimed: bool,
-    /// It had an acknowledgement of a row.
+    /// Whether it had an acknowledgement of a row.
     pub settled: bool,
     /// How many rows are claimed after it.
     pub claims: usize,
@@ -265,29 +265,29 @@ pub struct Batch {
 pub enum Behind {
     /// The session was deleted.
     Gone,
-    /// It is locked.
+    /// The file is locked, for this reason.
     Locked(String),
-    /// It must be made again, and a keeper may live.
+    /// The file must be made again, and a keeper may live.
     Kept,
     /// Neither the runner nor its agent is to blame: the disk is full, say.
     Trouble(String),
 }
 
-/// Why a keeper was not started.
+/// Why a keeper was not started, for this reason each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// There is no space, no memory, no process left: no session is to blame.
+    /// There is no space, no memory or no process left: no session is to blame.
     Scarce(String),
-    /// Anything else.
+    /// Any other failure.
     Failed(String),
 }
 
 /// Why a batch was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// It broke a rule.
+    /// The batch broke a rule.
     BrokeARule(String),
-    /// The runtime could not.
+    /// The runtime could not record it.
     Trouble(String),
     /// The runtime stops.
     RuntimeStops,
@@ -304,7 +304,7 @@ pub enum Step {
     LeavePlace,
     /// Start a keeper. Reports [`Event::Started`] or [`Event::NotStarted`].
     Launch {
-        /// With a runner.
+        /// Whether it starts a runner.
         with_runner: bool,
     },
     /// Put on record what the keeper handed over. Reports [`Event::Taken`], [`Event::NoRoom`] or [`Event::NotTaken`].
@@ -317,14 +317,14 @@ pub enum Step {
     Kill,
     /// Record the end of the run.
     RecordEnd {
-        /// Everything was handed over: no runner is left behind.
+        /// Whether everything was handed over, so that no runner is left behind.
         drained: bool,
         /// Why the messages under way count a try.
         blame: Option<String>,
     },
     /// Let no keeper start until an operator releases the session.
     Quarantine(String),
-    /// Forget the tries of what waits: what made them fail may be mended.
+    /// Forget the tries of the waiting messages: what made them fail may be mended.
     Forgive,
     /// Tell the operator.
     Tell(Told),
@@ -335,9 +335,9 @@ pub enum Step {
 pub enum Told {
     /// The session's files cannot be written; tried until they can.
     Trouble(String),
-    /// They can be written again.
+    /// The session's files can be written again.
     TroubleIsOver,
-    /// Its replies wait until some of those before them are delivered.
+    /// The session's replies wait until some of those before them are delivered.
     NoRoom,
     /// The session is behind, for now.
     Behind(String),
@@ -347,17 +347,17 @@ pub enum Told {
     NotTaken(String),
 }
 
-/// What else counts.
+/// The facts outside the lane that a decision needs.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The wall's clock: messages are due by it.
+    /// The time of the wall clock: messages are due by it.
     pub wall: Timestamp,
     /// A runner with nothing to do for this long is ended.
     pub idle_after: Duration,
     /// A turn that shows no event for this long is stuck, unless a longer time is declared.
     pub silence_max: Duration,
-    /// For how long the keeper could run and got no processor, since it was last heard.
+    /// For how long the keeper was ready to run and got no processor, since it was last heard.
     pub starved: Duration,
-    /// The disk is full: what waits for it is not stuck.
+    /// Whether the disk is full: a turn that waits for space is not stuck.
     pub disk_is_full: bool,
 }

@@ -1,4 +1,4 @@
-//! Whether the wall's clock was set: what waits then waits as long as it was meant to.
+//! Looks whether the wall clock was set: pauses that are under way then last as long as they were meant to.
 
 use crate::context::Context;
 use crate::db::WriteTxn;
@@ -7,10 +7,9 @@ use crate::{clock, delivery, id};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How the wall's clock stands, compared with one that no program sets; `None` where the system has none.
+/// How the wall clock stands, compared with one that no program sets; `None` where the system has none.
 pub fn standing() -> Option<Standing> {
     let since_boot = i64::try_from(clock::since_boot()?.as_millis()).ok()?;
     Some(Standing { boot_id: id::boot_id().to_owned(), offset_ms: clock::now().0.saturating_sub(since_boot) })
@@ -24,7 +23,7 @@ pub async fn watch(context: Arc<Context>) {
             () = context.stopping() => return,
         }
         if let Err(error) = look(&context).await {
-            tracing::debug!(%error, "whether the clock was set could not be looked at");
+            tracing::debug!(%error, "cannot find out whether the clock was set");
         }
     }
 }
@@ -38,7 +37,7 @@ async fn look(context: &Arc<Context>) -> crate::error::Result<()> {
     let shift = move |db: &WriteTxn| ledger::note_clock(db, &now, clock::now());
     let shifted = context.central.write(shift).await?;
     if let Some(step_ms) = shifted.step_ms {
-        tracing::warn!(step_ms, "the clock was set; what waits goes on as if it had not been");
+        tracing::warn!(step_ms, "the clock was set; pauses last as long as they were meant to");
     }
     delivery::go_on(context, shifted.addresses);
     shifted.sessions.into_iter().for_each(|session_id| context.wake(session_id));

@@ -18,15 +18,15 @@ pub enum EngageMode {
     Mention,
 }
 
-/// What a conversation is to a wiring.
+/// What a session is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionMode {
-    /// The chat.
+    /// For the chat.
     Shared,
-    /// Each thread of the chat.
+    /// For each thread of the chat.
     PerThread,
-    /// Everything the agent group hears.
+    /// For everything that the agent group gets.
     AgentShared,
 }
 
@@ -34,9 +34,9 @@ pub enum SessionMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IgnoredPolicy {
-    /// Nothing.
+    /// It is left out; the drops count a message that no wiring wants.
     Drop,
-    /// It is kept as context and wakes nobody.
+    /// It is kept as context and wakes no agent.
     Accumulate,
 }
 
@@ -45,26 +45,26 @@ pub enum IgnoredPolicy {
 pub struct Wiring {
     /// Minted by the runtime.
     pub id: String,
-    /// The chat.
+    /// The chat in which the agent listens.
     pub messaging_group_id: String,
-    /// The agent.
+    /// The agent that listens.
     pub agent_group_id: String,
     /// When it wants a message.
     pub engage_mode: EngageMode,
-    /// A regular expression, searched in the text.
+    /// A regular expression that is searched for in the text.
     pub engage_pattern: Option<String>,
-    /// What a conversation is.
+    /// Which of the agent's sessions a message goes to.
     pub session_mode: SessionMode,
-    /// What becomes of the rest.
+    /// Its policy for the messages that it does not want.
     pub ignored_message_policy: IgnoredPolicy,
-    /// Higher ones hear a message first.
+    /// Wirings with a higher number get a message first.
     pub priority: i64,
 }
 
 const COLUMNS: &str = "id, messaging_group_id, agent_group_id, engage_mode, engage_pattern, session_mode, \
                        ignored_message_policy, priority";
 
-/// A word of a fixed set, from a column that SQL has checked.
+/// Reads a word of a fixed set, from a column that SQL has checked.
 fn word<T: for<'de> Deserialize<'de>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(&text)).map_err(
@@ -74,7 +74,7 @@ fn word<T: for<'de> Deserialize<'de>>(row: &Row<'_>, column: usize) -> rusqlite:
     )
 }
 
-/// The word of a fixed set, as SQL and JSON write it.
+/// Writes a word of a fixed set as SQL and JSON have it.
 fn text<T: Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

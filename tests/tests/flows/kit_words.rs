@@ -150,7 +150,7 @@ fn the_readme_is_followed_literally() {
     let script = format!("vestibule up & settle\n{script}");
     let printed = Reader::new().follow(&script, &fresh_folder_for("readme"));
     assert!(
-        printed.contains("chats that nobody is wired to") && printed.ends_with("and now?\n"),
+        printed.contains("chats that no agent is wired to") && printed.ends_with("and now?\n"),
         "{printed}"
     );
 }

@@ -12,7 +12,7 @@
 //! - the boot ids on record become those of another boot.
 
 use crate::support::{Runtime, Terminal, rows, until};
-use crate::traffic::{Dice, Traffic, children, in_full};
+use crate::traffic::{Dice, Traffic, in_full, processes_in};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::collections::HashMap;
@@ -142,16 +142,15 @@ fn cut_power(
     dice: &mut Dice,
     seen: &mut HashMap<&'static str, usize>,
 ) {
-    let runtime = traffic.runtime.pid();
-    let keepers = children(runtime);
-    let runners: Vec<u32> = keepers.iter().flat_map(|keeper| children(*keeper)).collect();
-    let all = [&[runtime][..], &keepers, &runners].concat();
-    let _ = Command::new("kill").arg("-9").args(all.iter().map(u32::to_string)).output().unwrap();
-    traffic.runtime.kill();
-    let lives = |pid: &u32| Path::new(&format!("/proc/{pid}/cwd")).read_link().is_ok();
-    until("everything has ended", || (!all.iter().any(lives)).then_some(()));
-
     let home = traffic.runtime.home.path().to_owned();
+    // Once more until none is left: a runner in `bwrap` is no child of its keeper's, and would write on while its file is
+    // read here.
+    until("everything has ended", || {
+        let all = processes_in(&home);
+        let _ = Command::new("kill").arg("-9").args(all.iter().map(u32::to_string)).output().unwrap();
+        all.is_empty().then_some(())
+    });
+    traffic.runtime.kill();
     if cut_central(&home, dice) {
         *seen.entry("the log had bytes that were not flushed").or_default() += 1;
     }

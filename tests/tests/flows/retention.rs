@@ -152,7 +152,7 @@ fn what_waits_for_its_account_for_a_month_is_given_up_and_its_agent_told() {
     runtime.start();
     until("it is given up", || (runtime.json(&["status"])["deliveries"]["failed"] == 1).then_some(()));
     let told: Vec<String> = runtime.query("SELECT content ->> 'text' FROM messages_in WHERE NOT \"trigger\"");
-    assert!(told[0].contains("the account main of gone was not there"), "{told:?}");
+    assert!(told[0].contains("the account main of gone was away for too long"), "{told:?}");
 }
 
 #[test]

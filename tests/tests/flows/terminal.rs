@@ -149,7 +149,7 @@ fn a_client_may_write_long_before_it_reads() {
     for number in 0..MANY {
         let line = client.read();
         assert!(
-            line["error"].as_str().is_some_and(|error| error.contains("nobody heard it")),
+            line["error"].as_str().is_some_and(|error| error.contains("no agent heard it")),
             "{number}: {line}"
         );
     }
@@ -302,7 +302,7 @@ fn a_refused_line_in_a_pipe_is_an_exit_status() {
     runtime.ok(&["wiring", "update", id, "--pattern", "^heard"]);
     let (output, words) = chat(&runtime, None, "heard\nunheard\n");
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b"heard\n"[..]), "{words}");
-    assert!(words.contains("nobody heard it") && words.contains("1 of the lines"), "{words}");
+    assert!(words.contains("no agent heard it") && words.contains("1 of the lines"), "{words}");
 }
 
 #[test]

@@ -314,7 +314,7 @@ fn bytes_that_break_the_rules_end_the_process_that_sent_them() {
         ("garbage", "a packet of"),
         ("huge", "a packet of"),
         ("sum", "do not add up"),
-        ("unknown-answer", "which nobody made"),
+        ("unknown-answer", "which the runtime did not make"),
         ("unsealed", "not sealed"),
         ("truncated", "whose memory file has 10"),
         ("no-file", "did not come"),

@@ -1,4 +1,4 @@
-//! What payloads and addresses mean, in tables over GitHub's own examples.
+//! How payloads and addresses are read, in tables over GitHub's own examples.
 
 use super::*;
 use serde_json::json;
@@ -209,7 +209,7 @@ fn other_events_are_ignored_with_a_stable_id() {
     assert!(record.event_id.ends_with("/2019-05-15T15:20:22Z"), "the edit's time: {}", record.event_id);
     assert_eq!(record.platform_id, Some("github:Codertocat/Hello-World".into()));
 
-    // Whatever the payload holds, the record is sound.
+    // The record keeps its limits, whatever the payload holds.
     let hostile = json!({ "action": "deleted", "comment": { "id": 5, "updated_at": "x\n\0".repeat(999) },
         "repository": { "full_name": "../..", "name": "..", "owner": { "login": ".." } }, "sender": [] });
     let (record, _) = ignored(read("issue_comment", &hostile, &rules()));

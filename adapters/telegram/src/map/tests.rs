@@ -1,4 +1,4 @@
-//! Updates, as the Bot API documents them, and what is made of them.
+//! How updates are read, as the Bot API documents them.
 
 use super::*;
 use serde_json::json;

@@ -1,27 +1,27 @@
-//! What became of a message, asked of the runtime: its terminal tells of replies only.
+//! Asks the runtime for the outcome of a message: the terminal channel tells of replies only.
 
 use crate::client::ask;
 use serde_json::{Value, json};
 use std::time::Duration;
 use vestibule_runtime::{Home, words};
 
-/// A reply that comes within this time is not asked about: the runtime would look after each commit, beside its work.
+/// How long a reply may take before `chat` asks: the runtime would look after each commit, beside its work.
 const FIRST_ASKED: Duration = Duration::from_millis(200);
 /// The longest reason that is shown, in characters.
 const REASON_CHARS_MAX: usize = 1_000;
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A reply has been written to the terminal.
     Answered,
-    /// All is done, and there is no reply, for this reason.
+    /// The turn is over without a reply, for this reason, and nothing went wrong.
     Silent(String),
-    /// There is no reply, for this reason.
+    /// There is no reply because something went wrong: this.
     Failed(String),
 }
 
-/// Returns when it is known what became of a message. A runtime that cannot say it, such as an older one, is not
+/// Returns when the outcome of a message is known. A runtime that cannot tell it, such as an older one, is not
 /// asked again: then this never returns, and only the reply tells.
 pub async fn follow(home: Home, thread: Option<String>, id: String) -> Outcome {
     tokio::time::sleep(FIRST_ASKED).await;
@@ -34,8 +34,8 @@ pub async fn follow(home: Home, thread: Option<String>, id: String) -> Outcome {
     std::future::pending().await
 }
 
-/// How many replies the turn of a message has for its terminal, once `had` of them have been heard; `None` where it
-/// cannot be said, as by an older runtime. Its answer comes when that many have been handed over, or none is on its way.
+/// How many replies the turn of a message has for its terminal, once `had` of them have come; `None` where the runtime
+/// cannot tell, as an older one. It answers when that many have been handed over, or none is on its way.
 pub async fn replies(home: Home, thread: Option<String>, id: String, had: usize) -> Option<usize> {
     let asked =
         json!({ "channel": "terminal", "chat": "local", "thread": thread, "message": id, "had": had });

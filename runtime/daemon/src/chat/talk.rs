@@ -18,7 +18,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use vestibule_plugin_api::TEXT_BYTES_MAX;
 use vestibule_runtime::Home;
 
-/// Nothing more comes after this long without a line.
+/// After this long without a line `chat` expects no further part of an answer.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// Keeps talking until standard input ends and all is answered, or nothing has come for `patience` since.
@@ -31,7 +31,7 @@ pub async fn talk(home: &Home, terminal: Terminal, patience: Duration) -> anyhow
     screen.say(Said::Prompt);
     let Terminal { ears, to } = terminal;
     let outcome = Talk::new(home, ears, &screen).go_on(to, patience).await;
-    // What was heard last is still shown.
+    // The last lines are still shown.
     screen.say(Said::End);
     let _ = tokio::task::spawn_blocking(|| writer.join()).await;
     match outcome? {
@@ -50,7 +50,7 @@ struct Talk<'a> {
     sent: Arc<AtomicUsize>,
     /// Messages that wait for a reply, the oldest first.
     asked: VecDeque<String>,
-    /// What becomes of the oldest.
+    /// The question to the runtime about the oldest of them.
     following: Option<Following>,
     /// How many lines went wrong.
     failed: usize,
@@ -77,7 +77,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Answers how many lines went wrong.
+    /// Returns how many lines went wrong.
     async fn go_on(mut self, to: OwnedWriteHalf, patience: Duration) -> anyhow::Result<usize> {
         let mut input = tokio::spawn(pass_on(to, self.sent.clone(), self.screen.clone()));
         // The writing half, once the input has ended: dropped, it would hang up.
@@ -105,7 +105,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// One line of the runtime: what was sent is taken, answered, or went wrong. A reply answers the message it
+    /// Takes one line of the runtime: a message was taken, was answered, or went wrong. A reply answers the message it
     /// names and all before it.
     async fn hear(&mut self, line: &str) -> anyhow::Result<()> {
         let line: Value = parsed(line)?;
@@ -135,7 +135,7 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    /// What became of the oldest message is known.
+    /// Takes the outcome of the oldest message.
     fn settle(&mut self, outcome: Outcome) {
         let why = match outcome {
             Outcome::Answered => None,
@@ -154,7 +154,7 @@ impl<'a> Talk<'a> {
         self.follow_next(Duration::ZERO);
     }
 
-    /// Asks what becomes of the oldest message, unless its reply comes before `pause` is over.
+    /// Asks for the outcome of the oldest message, unless its reply comes before `pause` is over.
     fn follow_next(&mut self, pause: Duration) {
         let Some(id) = self.asked.front() else {
             self.following = None;
@@ -178,7 +178,7 @@ async fn outcome(following: &mut Option<Following>) -> Outcome {
     }
 }
 
-/// Passes standard input on, line by line; gives the writing half back when it ends, and how many lines were not sent.
+/// Passes standard input on, line by line; at its end returns the writing half, and how many lines were not sent.
 async fn pass_on(
     mut to: OwnedWriteHalf,
     sent: Arc<AtomicUsize>,
@@ -212,7 +212,7 @@ async fn line(input: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option
         let end = piece.iter().position(|byte| *byte == b'\n');
         let piece = &piece[..end.map_or(piece.len(), |at| at + 1)];
         let used = piece.len();
-        // Of a longer one nothing more is kept.
+        // The rest of a longer line is not kept.
         if whole <= TEXT_BYTES_MAX {
             line.extend_from_slice(piece);
         }
@@ -238,7 +238,7 @@ async fn line(input: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option
     Ok(Some(text.map_err(|_| "it is no UTF-8; convert it, or send it as a file, with --file".to_owned())))
 }
 
-/// What is shown, in order, by a thread of its own: where nobody reads on for a while, as in a pipe to a pager, the
+/// Shows lines in order, by a thread of its own: while the reader of standard output pauses, as a pager does, the
 /// runtime is heard all the same.
 #[derive(Clone)]
 struct Screen {
@@ -259,7 +259,7 @@ impl Screen {
     }
 
     fn say(&self, what: Said) {
-        // The thread ends with the last sender, so there is always one who hears it.
+        // The thread ends with the last sender, so it still hears this one.
         let _ = self.to.send(what);
     }
 
@@ -291,7 +291,7 @@ fn show(said: &mpsc::Receiver<Said>, person: bool) {
 mod tests {
     use super::*;
 
-    /// However the pieces fall.
+    /// A line is read whole, however its pieces arrive.
     #[tokio::test]
     async fn a_line_that_can_be_no_message_is_left_out_and_the_next_is_read() {
         let most = "x".repeat(TEXT_BYTES_MAX);

@@ -11,7 +11,7 @@ const BUSY: u32 = 32;
 /// A key that no plugin has.
 const TYPO: &str = "conform_no_such_key";
 
-/// From nothing to a started account.
+/// Runs the checks up to a started account.
 pub async fn start(trial: &mut Trial) {
     trial.check("before the start", before).await;
     trial.check("config of another shape", shape).await;
@@ -74,13 +74,13 @@ async fn typo(trial: &Trial) -> Result<Outcome, String> {
     Ok(Outcome::Ok("it names the key".into()))
 }
 
-/// From a busy account to its end.
+/// Runs the checks from a busy account to its end.
 pub async fn end(trial: &mut Trial) {
     trial.check_live("stop while busy", stop_while_busy).await;
     trial.check_live("silence after the stop", silence).await;
     trial
         .check_live("restart", async |trial| {
-            // It is stopped already, unless that check was left out.
+            // The account is stopped already, unless that check was left out.
             trial.stop().await.words()?;
             let config = trial.config.clone();
             match trial.start(config).await {

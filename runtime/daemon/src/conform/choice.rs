@@ -41,17 +41,17 @@ const CHECKS: [&str; 37] = [
     "end",
 ];
 
-/// The operator's choice. What a check needs, such as a started account, is made all the same.
+/// The author's choice of checks. The needs of a check, such as a started account, are made all the same.
 pub struct Choice {
     only: Vec<String>,
     skip: Vec<String>,
 }
 
 impl Choice {
-    /// Takes what `--only` and `--skip` say.
+    /// Makes the choice of `--only` and `--skip`.
     ///
     /// # Errors
-    /// There is no such check.
+    /// A name is no check's.
     pub fn new(only: &[String], skip: &[String]) -> Result<Choice, String> {
         match only.iter().chain(skip).find(|name| !CHECKS.contains(&name.as_str())) {
             None => Ok(Choice { only: only.to_vec(), skip: skip.to_vec() }),

@@ -1,5 +1,5 @@
-//! What a channel does with messages and webhooks. Without its platform an error of the vocabulary is a
-//! good answer; a panic, a lost call and an answer nobody can read never are.
+//! How a channel handles messages and webhooks. Without its platform an error of the vocabulary is a
+//! good answer; a panic, a lost call and an answer that the runtime cannot read never are.
 
 use super::report::Outcome;
 use super::trial::{Said, Trial};
@@ -29,7 +29,7 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("delivery", delivery).await;
 }
 
-/// Whether any of it arrived: what is answered with errors alone was not tried.
+/// Whether any message arrived: errors alone do not show that the channel works.
 async fn delivery(trial: &Trial) -> Result<Outcome, String> {
     let (answered, done) =
         (trial.deliveries.answered.load(Ordering::Relaxed), trial.deliveries.done.load(Ordering::Relaxed));
@@ -55,7 +55,7 @@ async fn text(trial: &Trial) -> Result<Outcome, String> {
     }
 }
 
-/// The id of the first text: it was just sent.
+/// Sends a message with the id of the first text, which was just sent.
 async fn same_id(trial: &Trial) -> Result<Outcome, String> {
     let once = || trial.message("msg-conform-twice", "Sent twice, to be shown once if the channel can.");
     let (first, second) = (trial.deliver(once()).await, trial.deliver(once()).await);
@@ -201,7 +201,7 @@ fn offer(number: u32, label: &str) -> Offer {
 
 async fn find(trial: &Trial) -> Result<Outcome, String> {
     let sent = trial.message("msg-conform-1", "Hello from `vestibule plugin conform`.");
-    let never = trial.message("msg-conform-never-sent", "Nobody ever sent this.");
+    let never = trial.message("msg-conform-never-sent", "This was never sent.");
     let ask = async |message| trial.ask::<Found>(wire::frame(&Request::Find { message })).await;
     let (sent, never) = (ask(sent).await, ask(never).await);
     let (found, other) = (sent.words()?, never.words()?);
@@ -216,7 +216,7 @@ async fn find(trial: &Trial) -> Result<Outcome, String> {
     match (sent, never) {
         (Said::Unsupported(_), _) => Err("it lists `reconcilable` and does not support `find`".into()),
         (_, Said::Done(Found { receipt: Some(_) })) => {
-            Err("it found a message that nobody sent: the runtime would take it for delivered".into())
+            Err("it found a message that was never sent: the runtime would take it for delivered".into())
         }
         (Said::Done(Found { receipt }), _) => Ok(Outcome::Ok(match receipt {
             Some(_) => "it finds what was sent, and not what was never sent".into(),

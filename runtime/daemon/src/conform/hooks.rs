@@ -1,4 +1,4 @@
-//! The hooks: what a module is asked at each, and what it may answer there. A new hook is one more row.
+//! The hooks: the questions to a module at each, and the answers that it may give. A new hook is one more row.
 
 use super::trial::{Said, Trial};
 use serde::de::DeserializeOwned;
@@ -13,10 +13,10 @@ use vestibule_runtime::plugins;
 
 /// A session that no message may be posted to: the writer's own.
 const WRITERS: &str = "session-conform-writer";
-/// Another one: the question says that it cannot be used.
+/// Another such session: the question says that it cannot be used.
 const UNUSABLE: &str = "session-conform-unusable";
 
-/// What a module is asked about.
+/// The words and ids of which a question is made.
 pub struct Question<'a> {
     pub id: &'a str,
     pub text: &'a str,
@@ -30,11 +30,11 @@ pub struct Row {
     pub verb: &'static str,
     /// All cases of one question; the first is the ordinary one.
     pub ask: fn(&Trial, &Question) -> Vec<Request>,
-    /// The kind of an answer, such as `allow`; an error is what is wrong with it.
+    /// The kind of an answer, such as `allow`; the error says what is wrong with it.
     read: fn(Value) -> Result<String, String>,
 }
 
-/// All that this program knows.
+/// All hooks that this program knows.
 pub const ROWS: [Row; 5] = [
     Row { hook: Hook::Screen, verb: "screen", ask: screen, read: verdict },
     Row { hook: Hook::Review, verb: "review", ask: review, read: verdict },
@@ -58,12 +58,12 @@ impl Row {
     /// The kind of an answer.
     ///
     /// # Errors
-    /// What is wrong with it: mostly, why the runtime would refuse it.
+    /// What is wrong with the answer: mostly, why the runtime would refuse it.
     pub fn read(&self, answer: Value) -> Result<String, String> {
         (self.read)(answer).map_err(|why| format!("its answer is wrong: {why}"))
     }
 
-    /// What came of a question, in words; an error is a failed check.
+    /// The outcome of a question, in words; an error is a failed check.
     pub fn words(&self, said: Said<Value>) -> Result<String, String> {
         match said {
             Said::Done(answer) => self.read(answer),
@@ -81,7 +81,7 @@ fn address(trial: &Trial, channel_type: &str) -> Address {
     Address { channel_type: channel_type.into(), ..trial.message("", "").address }
 }
 
-/// The words in all places where a person can put some, and in the text alone, as an older runtime asks.
+/// Asks with the words in all places where a person can put some, and in the text alone, as an older runtime does.
 fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
     let plain = Screened {
         event_id: question.id.to_owned(),
@@ -188,7 +188,7 @@ fn forward(_: &Trial, question: &Question) -> Vec<Request> {
     ]
 }
 
-/// Each action that it takes, and content as only an agent writes it.
+/// Asks for each action that the module takes, and with content as only an agent writes it.
 fn action(trial: &Trial, question: &Question) -> Vec<Request> {
     let ask = |name: &String, content, hops| Request::Action {
         action: Action {
@@ -215,7 +215,7 @@ fn action(trial: &Trial, question: &Question) -> Vec<Request> {
     }
 }
 
-/// The first, one in time, one after a long while, and one after the clock was set back.
+/// The first tick, one in time, one after a long while, and one after the clock was set back.
 fn tick(_: &Trial, _: &Question) -> Vec<Request> {
     let now = Timestamp::now();
     let ask = |last| Request::Tick { tick: Tick { last, now } };

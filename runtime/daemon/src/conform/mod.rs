@@ -1,6 +1,6 @@
-//! `vestibule plugin conform FILE.so`: a channel or a module before a scripted runtime, and a report of what
+//! `vestibule plugin conform FILE.so`: examines a channel or a module before a scripted runtime, and reports what
 //! it does. No runtime is needed. A platform is needed only as far as the channel insists on one: a delivery
-//! is judged by its answer, and an error of the vocabulary is one.
+//! is judged by its answer, and an error of the vocabulary is an answer.
 
 mod account;
 mod choice;
@@ -28,7 +28,7 @@ const DEADLINE_SECONDS: u64 = 30;
 /// How long a module may take at a hook: as long as the runtime waits.
 const MODULE_DEADLINE_SECONDS: u64 = 10;
 
-/// What `conform` is told.
+/// The arguments of `conform`.
 #[derive(Args)]
 pub struct ConformArgs {
     /// The plugin's `.so`
@@ -51,8 +51,8 @@ pub struct ConformArgs {
     /// The platform's id of a thread in it
     #[arg(long, value_name = "ID")]
     pub thread: Option<String>,
-    /// Somebody on the platform: a program that makes the channel hand over a message once its account is started,
-    /// and again whenever it is started again. The test messages then go to where that came from
+    /// A program in the place of a person on the platform: it makes the channel hand over a message once its account
+    /// is started, and again whenever it is started again. The test messages then go to where that came from
     #[arg(long, value_name = "COMMAND", conflicts_with = "thread")]
     pub peer: Option<String>,
     /// Make this check only; repeat for more
@@ -208,7 +208,7 @@ mod tests {
         config_of(&Words::parse_from(words).args, &["channels", "acme", "main"], &["token".into()])
     }
 
-    /// Field by field, as the vocabulary has them.
+    /// Field by field, in the words of the vocabulary.
     #[test]
     fn the_page_for_authors_names_every_field() {
         use vestibule_plugin_api::{

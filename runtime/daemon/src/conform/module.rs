@@ -1,4 +1,4 @@
-//! What a module does when it is asked. An error of the vocabulary is a good answer; one that the runtime
+//! How a module answers. An error of the vocabulary is a good answer; an answer that the runtime
 //! would refuse, a panic and a lost call never are.
 
 use super::hooks::{Question, ROWS, listed};
@@ -25,8 +25,8 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("what channels do", of_channels).await;
 }
 
-/// Asks at every hook it lists, each case; answers what it said there. Where one fails the others are
-/// asked all the same, unless nobody is there any more.
+/// Asks each case at every hook that the module lists; returns its answers. When one fails the others are
+/// asked all the same, unless the plugin's process has died or hangs.
 async fn all(
     trial: &Trial,
     question: &Question<'_>,
@@ -55,7 +55,7 @@ async fn all(
     if failed.is_empty() { Ok(found) } else { Err(failed.join("; ")) }
 }
 
-/// The same, each answer named once: `screen: allow, refuse; review: allow`.
+/// The answers in words, each named once: `screen: allow, refuse; review: allow`.
 fn summary(found: Vec<(&'static str, Vec<String>)>) -> Outcome {
     let line = |(verb, mut words): (&str, Vec<String>)| {
         words.dedup();
@@ -76,8 +76,8 @@ async fn each(trial: &Trial, texts: &[&str]) -> Result<Outcome, String> {
     Ok(summary(last))
 }
 
-/// Each case several times in a row: one that answers every other time differently would be in step again
-/// after all of them. An error may be gone, or there, at any time.
+/// Asks each case several times in a row: a module that answers every other time differently would be in step again
+/// after all of them. An error may come and go at any time.
 async fn again(trial: &Trial) -> Result<Outcome, String> {
     let question = Question { id: "msg-conform-again", text: "Asked again, as after a crash.", files: &[] };
     for row in listed(trial.manifest()) {
@@ -132,7 +132,7 @@ async fn files(trial: &Trial) -> Result<Outcome, String> {
     Ok(summary(last))
 }
 
-/// One that it does not list is never asked: an answer there is a line that was forgotten.
+/// The runtime never asks at a hook that the module does not list: an answer there means that its export lacks a line.
 async fn other_hooks(trial: &Trial) -> Result<Outcome, String> {
     let mut silent = Vec::new();
     for row in ROWS.iter().filter(|row| !trial.manifest().listens(row.hook)) {

@@ -1,5 +1,5 @@
-//! Somebody on the platform, who makes the channel hand a message over: without one many a channel has nobody to
-//! deliver to.
+//! A program in the place of a person on the platform. It makes the channel hand a message over: without one many a
+//! channel has no chat to deliver to.
 
 use super::report::Outcome;
 use super::trial::{At, Trial};
@@ -7,17 +7,17 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
-/// How long its message may take.
+/// How long the peer's message may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked for.
+/// The pause between two looks for the message.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Starts it, and waits for its first message.
+/// Starts the peer, and waits for its first message.
 pub async fn start(trial: &mut Trial, command: &str) {
     if !trial.live {
         return trial.skip("peer");
     }
-    // Replaced by the command: what is ended is the peer itself, not its shell.
+    // The command replaces the shell, so that the trial ends the peer itself, not its shell.
     let shell = ["-c", &format!("exec {command}")];
     let started = Command::new("sh")
         .args(shell)
@@ -48,7 +48,7 @@ pub async fn start(trial: &mut Trial, command: &str) {
 /// from. Without a peer they go where the command line says.
 ///
 /// # Errors
-/// None comes; why, in a sentence.
+/// No message comes; a sentence that says why.
 pub async fn meet(trial: &Trial) -> Result<Outcome, String> {
     let mut peer = trial.peer.lock().await;
     let Some(peer) = peer.as_mut() else { return Ok(Outcome::Skipped("there is no peer".into())) };

@@ -1,4 +1,4 @@
-//! What was found, for a person and for a program.
+//! The report of an examination, for a person and for a program.
 
 use serde_json::{Value, json};
 use std::io::Write;
@@ -12,18 +12,18 @@ const NAME_CHARS: usize = 23;
 /// The longest sentence about a check that is shown, in characters.
 const WORDS_CHARS_MAX: usize = 2_000;
 
-/// What one check found, in a sentence.
+/// The result of one check, in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is as it should be; the words say what was seen.
+    /// The plugin passed; the words say what was seen.
     Ok(String),
-    /// It is not; the words say what to do.
+    /// The plugin failed; the words say what to do.
     Failed(String),
-    /// It was not looked at; the words say why.
+    /// The check was not made; the words say why.
     Skipped(String),
 }
 
-/// All of it; for a person each line is shown as soon as there is something to say.
+/// All results; to a person each line is shown as soon as it is known.
 pub struct Report {
     plugin: Value,
     shown: bool,
@@ -37,7 +37,7 @@ struct Check {
 }
 
 impl Report {
-    /// An empty one, shown to a person or not.
+    /// An empty report, shown to a person or not.
     pub fn new(manifest: &Manifest, tier: &str, shown: bool) -> Report {
         let (name, version, channel) = (&manifest.name, &manifest.version, &manifest.channel_type);
         let kind = match manifest.kind {
@@ -70,7 +70,7 @@ impl Report {
         report
     }
 
-    /// Says which check is under way.
+    /// Shows which check is under way.
     pub fn begin(&self, check: &'static str) {
         if self.shown {
             print!("{check:NAME_CHARS$}  ");
@@ -78,7 +78,7 @@ impl Report {
         }
     }
 
-    /// Adds what the check found that was under way, and how long it took.
+    /// Adds the result of the check that was under way, and how long it took.
     pub fn add(&mut self, name: &'static str, outcome: Outcome, took: Duration) {
         if self.shown {
             let (outcome, said) = parts(&outcome);
@@ -102,7 +102,7 @@ impl Report {
         self.checks.iter().filter(|check| of(&check.outcome)).count()
     }
 
-    /// For programs.
+    /// The whole report for programs.
     pub fn json(&self) -> Value {
         let checks = self.checks.iter().map(|check| {
             let (outcome, words) = parts(&check.outcome);
@@ -112,7 +112,7 @@ impl Report {
         json!({ "plugin": self.plugin, "checks": checks.collect::<Vec<_>>(), "failed": self.failed() })
     }
 
-    /// The sum of it, for people.
+    /// Prints how many checks passed, failed and were skipped, for a person.
     pub fn print_sum(&self) {
         let ok = self.count(|outcome| matches!(outcome, Outcome::Ok(_)));
         let skipped = self.count(|outcome| matches!(outcome, Outcome::Skipped(_)));

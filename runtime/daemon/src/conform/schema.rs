@@ -1,4 +1,4 @@
-//! What the plugin describes, and whether its start holds to it: the runtime looks at the description only.
+//! The schema that the plugin describes, and whether its start holds to it: the runtime looks at the schema only.
 
 use super::report::Outcome;
 use super::trial::{Said, Trial};
@@ -27,7 +27,7 @@ pub async fn examine(trial: &mut Trial) {
     trial.check("schema and start", agree).await;
 }
 
-/// What the schema does not allow, the start refuses, and names the key.
+/// The start must refuse what the schema does not allow, and name the key.
 async fn agree(trial: &Trial) -> Result<Outcome, String> {
     let Some(schema) = &trial.schema else {
         return Ok(Outcome::Skipped("it does not describe its config".into()));

@@ -1,4 +1,4 @@
-//! What every plugin must do, whatever its platform: its manifest, and frames that nobody should send.
+//! The checks of every plugin, whatever its platform: its manifest, and frames that no runtime sends.
 
 use super::report::Outcome;
 use super::trial::{Said, Trial};
@@ -17,7 +17,7 @@ pub async fn examine(trial: &mut Trial) {
     trial.check("damaged frames", damaged).await;
 }
 
-/// Words that the loader lets pass and that do not fit together. Pure.
+/// Looks for words in the manifest that the loader lets pass and that do not fit together. Pure.
 fn manifest(manifest: &Manifest) -> Result<Outcome, String> {
     let words = match manifest.kind {
         PluginKind::Module => of_module(manifest)?,
@@ -74,7 +74,7 @@ fn of_module(manifest: &Manifest) -> Result<String, String> {
     Ok(format!("its hooks are {}", words(&manifest.hooks)))
 }
 
-/// How the vocabulary spells them.
+/// These words as the vocabulary spells them.
 fn words<T: serde::Serialize>(items: &[T]) -> String {
     let word = |item| serde_json::to_value(item).ok()?.as_str().map(str::to_owned);
     items.iter().filter_map(word).collect::<Vec<_>>().join(", ")
@@ -88,7 +88,7 @@ async fn unknown_verb(trial: &Trial) -> Result<Outcome, String> {
     }
 }
 
-/// Frames no runtime sends: each must be answered, and none must be done.
+/// Sends frames that no runtime sends: the plugin must answer each, and do none.
 async fn damaged(trial: &Trial) -> Result<Outcome, String> {
     let half = wire::frame(&Request::Deliver { message: trial.message("msg-conform-damaged", "text") });
     let half = Frame::from_head(half.head.into_iter().take(40).collect());

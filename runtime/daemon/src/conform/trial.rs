@@ -1,4 +1,4 @@
-//! A plugin under examination: how it is asked, and how its answers are read.
+//! A plugin under examination: asks it, and reads its answers.
 
 use super::choice::Choice;
 use super::peer;
@@ -19,18 +19,18 @@ use vestibule_runtime::config::TierSetting;
 use vestibule_runtime::plugins::{Begun, Harness};
 use vestibule_seam::{Frame, status};
 
-/// The level of the log that is heard: debug.
+/// The level up to which the plugin's log is noted: debug.
 const LOG_LEVEL: u32 = 4;
 /// How long a stop may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What is examined, and with what.
+/// The subject of an examination, and its conditions.
 pub struct Place {
     /// The file.
     pub file: PathBuf,
-    /// Where its private copies go.
+    /// The folder for private copies of the file.
     pub copies: PathBuf,
-    /// Where it runs.
+    /// The tier in which the plugin runs.
     pub tier: TierSetting,
     /// The account's name.
     pub account: String,
@@ -40,30 +40,30 @@ pub struct Place {
     pub calls: u32,
     /// Which checks are made.
     pub choice: Choice,
-    /// Whether a person looks on.
+    /// Whether the report is shown to a person as it grows.
     pub shown: bool,
 }
 
-/// Where the test messages go.
+/// The chat to which the test messages go.
 pub struct At {
     /// The platform's id of the chat.
     pub chat: String,
-    /// That of a thread in it.
+    /// The platform's id of a thread in the chat.
     pub thread: Option<String>,
 }
 
 /// An answer, as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said<T> {
-    /// What was asked for.
+    /// The plugin did it.
     Done(T),
     /// An error of the vocabulary.
     Error(PluginError),
-    /// It does not do that.
+    /// The plugin does not do that.
     Unsupported(String),
-    /// It could not read the frame.
+    /// The plugin could not read the frame.
     BadFrame(String),
-    /// Nothing a runtime could use: why, in a sentence.
+    /// The runtime could not use the answer; a sentence that says why.
     Bug(String),
 }
 
@@ -91,25 +91,25 @@ fn kind(error: &PluginError) -> &'static str {
     }
 }
 
-/// The examination.
+/// One examination of a plugin.
 pub struct Trial {
-    /// What is examined, and with what.
+    /// The file, and the conditions.
     pub place: Place,
     /// The account's config.
     pub config: Value,
-    /// What it says that its config may hold.
+    /// The schema of its config, if the plugin describes one.
     pub schema: Option<Schema>,
-    /// What the plugin said.
+    /// The scripted runtime, which notes all that the plugin says.
     pub runtime: ScriptedRuntime,
     /// Whether the account is started.
     pub live: bool,
-    /// Why it is not, where that is not in the report.
+    /// Why the account is not started, where the report does not say it.
     pub not_started: Option<String>,
-    /// Values that must appear nowhere.
+    /// The secrets, by key: they must appear in no answer and no log line.
     pub hidden: Vec<(String, String)>,
     /// Every reason the plugin gave.
     pub reasons: Mutex<Vec<String>>,
-    /// Somebody on the platform; ended with the trial.
+    /// The peer's process; ended with the trial.
     pub peer: tokio::sync::Mutex<Option<tokio::process::Child>>,
     /// How many deliveries were answered, and how many of them were done.
     pub deliveries: Deliveries,
@@ -120,17 +120,17 @@ pub struct Trial {
     heard_before_start: AtomicUsize,
 }
 
-/// What came of what was to be delivered.
+/// Counts of the deliveries so far.
 #[derive(Default)]
 pub struct Deliveries {
-    /// Those that were answered.
+    /// The deliveries that were answered.
     pub answered: AtomicU32,
-    /// Those that were done.
+    /// The deliveries that were done.
     pub done: AtomicU32,
 }
 
 impl Trial {
-    /// Opens the file.
+    /// Opens the file as the loader does.
     ///
     /// # Errors
     /// The loader's sentence.
@@ -169,12 +169,12 @@ impl Trial {
         })
     }
 
-    /// Who is examined.
+    /// The manifest of the plugin under examination.
     pub fn manifest(&self) -> &Manifest {
         &self.harness.manifest
     }
 
-    /// The plugin as it takes calls.
+    /// The loaded plugin, which takes calls.
     pub fn harness(&self) -> &Harness {
         &self.harness
     }
@@ -233,17 +233,17 @@ impl Trial {
         }
     }
 
-    /// Where the test messages go.
+    /// The chat to which the test messages go, locked.
     pub fn at(&self) -> MutexGuard<'_, At> {
         self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many messages it had handed over when it was last started.
+    /// How many messages the plugin had handed over when its account was last started.
     pub fn heard_before_start(&self) -> usize {
         self.heard_before_start.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody answers any more: its process is dead, or a call hangs.
+    /// Whether the plugin answers no more: its process is dead, or a call hangs.
     pub fn is_gone(&self) -> bool {
         self.stuck.load(Ordering::Relaxed) || self.harness.is_dead()
     }
@@ -255,11 +255,11 @@ impl Trial {
         }
         *self.stuck.get_mut() = false;
         if self.harness.pid().is_none() {
-            self.live = false; // what hangs in this process stays there
+            self.live = false; // a call that hangs in this process stays there
         } else if self.live {
             self.live = self.again().await.is_ok() && self.start(self.config.clone()).await.words().is_ok();
             if self.live {
-                let _ = peer::meet(self).await; // who stays away shows in what cannot be delivered
+                let _ = peer::meet(self).await; // a peer that stays away shows in what cannot be delivered
             }
         } else {
             let _ = self.again().await;

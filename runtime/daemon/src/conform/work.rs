@@ -1,5 +1,5 @@
-//! What a plugin does all day, whatever its kind: a channel delivers, a module is asked. Much of it at once,
-//! withdrawn, and so often that what is kept shows.
+//! The daily work of a plugin, whatever its kind: a channel delivers, a module answers. Many calls at once, calls that
+//! are withdrawn, and so many that a leak shows.
 
 use super::hooks::Row;
 use super::report::Outcome;
@@ -11,13 +11,13 @@ use vestibule_runtime::plugins::Begun;
 
 /// How many calls are in flight at once.
 const IN_FLIGHT: u32 = 256;
-/// How many while memory is watched.
+/// How many calls are in flight while memory is watched.
 const IN_FLIGHT_WATCHED: u32 = 8;
-/// How long the text of each is, so that one that is kept shows.
+/// The length of each call's text: long enough that one that is kept shows.
 const WATCHED_TEXT_BYTES: usize = 16 * 1024;
-/// Growth up to this is no leak: a whole run, in KiB.
+/// The growth over a whole run that is no leak, in KiB.
 const GROWTH_KIB: u64 = 1024;
-/// So many more open descriptors are no leak.
+/// The growth in open descriptors that is no leak.
 const GROWTH_DESCRIPTORS: u64 = 16;
 
 /// Texts that a program stumbles over.
@@ -55,7 +55,7 @@ impl Trial {
         Working { begun: self.harness().begin(wire::frame(&request)), row }
     }
 
-    /// Waits for it, and reads what came of it.
+    /// Waits for a piece of work, and reads its answer.
     pub async fn hear_work(&self, work: Working) -> Said<()> {
         let said = self.hear::<Value>(work.begun, self.place.deadline).await;
         let read = |answer: Value| match work.row {
@@ -71,7 +71,7 @@ impl Trial {
         }
     }
 
-    /// One piece, begun and heard.
+    /// Begins one piece and waits for it.
     pub async fn work(&self, name: &str, text: &str) -> Said<()> {
         self.hear_work(self.begin_work(name, 0, text)).await
     }
@@ -107,7 +107,7 @@ async fn withdrawn(trial: &Trial) -> Result<Outcome, String> {
     Ok(Outcome::Ok(format!("{IN_FLIGHT} are withdrawn; the next call: {words}")))
 }
 
-/// What a process holds: memory in KiB, and descriptors.
+/// The memory of a process in KiB, and its open descriptors.
 fn holdings(pid: &str) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -116,7 +116,7 @@ fn holdings(pid: &str) -> (u64, u64) {
     (memory, open)
 }
 
-/// The first quarter of the calls warms it up; the growth over the others is judged.
+/// The first quarter of the calls warms the plugin up; the growth over the others is judged.
 async fn memory(trial: &Trial) -> Result<Outcome, String> {
     let pid = trial.harness().pid().map_or("self".to_owned(), |pid| pid.to_string());
     let quarter = trial.place.calls / 4;
@@ -139,7 +139,7 @@ async fn memory(trial: &Trial) -> Result<Outcome, String> {
     }
 }
 
-/// What is held after each quarter, and how many calls lie between the first and the last. Pure.
+/// Judges the holdings after each quarter; `calls` lie between the first and the last. Pure.
 fn leak(seen: &[(u64, u64)], calls: u64) -> Option<String> {
     let (&(memory, open), &(memory_last, open_last)) = (seen.first()?, seen.last()?);
     let grown = memory_last.saturating_sub(memory);
@@ -155,7 +155,7 @@ fn leak(seen: &[(u64, u64)], calls: u64) -> Option<String> {
         .then(|| format!("{opened} more descriptors are open after {calls} calls: it does not close them"))
 }
 
-/// So many calls, some at a time; answers what the last was answered.
+/// Makes so many calls, some at a time; returns the words of the last answer.
 async fn calls(trial: &Trial, round: u32, count: u32) -> Result<String, String> {
     let text = "x".repeat(WATCHED_TEXT_BYTES);
     let mut last = String::new();

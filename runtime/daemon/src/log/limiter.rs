@@ -1,18 +1,18 @@
-//! How much of the log one source may write. Pure: the time is the caller's.
+//! Limits how much of the log one source may write. Pure: the caller gives the time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tracing::Metadata;
 
-/// So many lines of a source are written at once.
+/// How many lines of a source are written at once.
 const AT_ONCE: u64 = 200;
-/// So many more with each second after.
+/// How many more are written in each second after.
 const A_SECOND: u64 = 20;
-/// So many sources are told apart; those that are too many share what one has.
+/// How many sources are told apart; those beyond share the limit of one.
 const SOURCES_MAX: usize = 1_000;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Where a line comes from: a line of code, and whom it is about.
+/// Where a line comes from: a line of code, and the subject of its event.
 #[derive(Clone)]
 pub struct Source {
     /// The line of code.
@@ -21,7 +21,7 @@ pub struct Source {
     pub name: String,
 }
 
-/// What each source has written.
+/// The share that each source has left.
 #[derive(Default)]
 pub struct Limiter {
     sources: HashMap<(tracing::callsite::Identifier, String), Share>,
@@ -29,7 +29,7 @@ pub struct Limiter {
     looked: Option<Instant>,
 }
 
-/// What a source may still write.
+/// The number of lines that a source may still write.
 struct Share {
     source: Source,
     since: Instant,
@@ -42,7 +42,7 @@ impl Share {
         Share { source, since: now, left: AT_ONCE, left_out: 0 }
     }
 
-    /// The seconds that have passed are made up for.
+    /// Adds the lines of the seconds that have passed.
     fn refill(&mut self, now: Instant) {
         let seconds = now.saturating_duration_since(self.since).as_secs();
         self.left = self.left.saturating_add(seconds.saturating_mul(A_SECOND)).min(AT_ONCE);
@@ -59,8 +59,8 @@ impl Share {
 }
 
 impl Limiter {
-    /// One more line, at this time: whether it is written, and ahead of it how many were left out of each source
-    /// since that was last told. It is told once a second, with the next line of whatever source.
+    /// Counts one more line, at this time. Returns whether it is written, and how many lines of each source were left
+    /// out since that was last told. That is told once a second, ahead of the next line of any source.
     pub fn count(&mut self, source: Source, now: Instant) -> (bool, Vec<(Source, u64)>) {
         let told = self.tell(now);
         let key = (source.of.callsite(), source.name.clone());
@@ -86,7 +86,7 @@ impl Limiter {
                 told.push((share.source.clone(), std::mem::take(&mut share.left_out)));
             }
         }
-        // One that has its whole share is as one that was never heard of.
+        // A source that has its whole share need not be remembered.
         self.sources.retain(|_, share| share.left < AT_ONCE);
         told
     }
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(count(one, "b", 1), (true, vec![]), "another name");
         assert_eq!(count(other, "a", 1), (true, vec![]), "another line of code");
         assert_eq!(count(one, "a", 999), (false, vec![]));
-        // The next line of any source tells how many those were; once.
+        // The next line of any source tells how many were left out, once.
         assert_eq!(count(one, "b", 1_001), (true, vec![("a".to_owned(), 801)]));
         assert_eq!((0..1_000).filter(|_| count(one, "a", 1_002).0).count() as u64, A_SECOND);
         assert_eq!(count(one, "b", 1_003), (true, vec![]));

@@ -1,4 +1,4 @@
-//! Landlock: which files can be reached, whom signals reach.
+//! Landlock: which files can be reached, and which processes signals reach.
 
 use crate::wire::Grants;
 use landlock::{
@@ -8,11 +8,12 @@ use landlock::{
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// What is asked for. An older kernel gives less; without any Landlock the process does not start.
+/// The version of Landlock that is asked for. An older kernel gives less; without any Landlock the process does not
+/// start.
 const LEVEL: ABI = ABI::V6;
 
-/// What every program reads, besides `/proc`. Of a folder that also holds private keys only what is
-/// public is named: Debian's, Fedora's, Arch's, Alpine's and SUSE's places.
+/// The paths that every program reads, besides `/proc`. Of a folder that also holds private keys only the public parts
+/// are named: Debian's, Fedora's, Arch's, Alpine's and SUSE's places.
 pub const SYSTEM: [&str; 30] = [
     "/bin",
     "/lib",
@@ -46,8 +47,8 @@ pub const SYSTEM: [&str; 30] = [
     "/var/lib/ca-certificates",
 ];
 
-/// What the libraries of a plugin read: code, names and certificates. Nothing of a user's home, and of
-/// a folder that also holds private keys only what is public.
+/// The paths that a plugin's libraries read: code, names and certificates. Nothing of a user's home, and of a folder
+/// that also holds private keys only the public parts.
 const LIBRARIES: [&str; 35] = [
     "/lib",
     "/lib32",
@@ -100,9 +101,9 @@ fn enforced(status: RestrictionStatus) -> Result<()> {
     }
 }
 
-/// A domain that limits signals and nothing else; whether this kernel has it. Beneath a domain that does
-/// not speak of moving files from folder to folder, every domain for files refuses that; beneath one that
-/// speaks of it, nobody can mount.
+/// Makes a domain that limits signals and nothing else; returns whether this kernel has it. Beneath a domain that does
+/// not speak of moving files from folder to folder, every domain for files refuses that; beneath one that speaks of it,
+/// no process can mount.
 pub fn signals_only(for_domains: bool) -> bool {
     let make = || {
         let domain = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
@@ -117,15 +118,15 @@ pub fn signals_only(for_domains: bool) -> bool {
     status.is_ok_and(|status| status.ruleset == RulesetStatus::FullyEnforced)
 }
 
-/// Whether this kernel's Landlock sees to it that a file that may not be written is not cut either: since
-/// its third version, Linux 6.2.
+/// Whether this kernel's Landlock also keeps files that may not be written from being cut: since its third version,
+/// Linux 6.2.
 pub fn length_is_guarded() -> bool {
     let domain = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     domain.handle_access(AccessFs::Truncate).and_then(|domain| domain.create()).is_ok()
 }
 
-/// The system and its grants to read, its session to read, `out/` and the agent's folder to write. Returns
-/// the version of this kernel's Landlock.
+/// Confines a runner: the system and its grants to read, its session to read, `out/` and the agent's folder to write.
+/// Returns the version of this kernel's Landlock.
 pub fn runner(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) -> Result<u32> {
     let read: Vec<PathBuf> =
         SYSTEM.iter().chain(&["/proc"]).map(PathBuf::from).chain(grants.read.iter().cloned()).collect();
@@ -162,7 +163,7 @@ fn version(status: LandlockStatus) -> u32 {
     }
 }
 
-/// `out/`, the names in the agent's folder, and nothing else.
+/// Confines a reader: `out/`, the names in the agent's folder, and nothing else.
 pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
     let make = || {
         Ruleset::default()
@@ -178,7 +179,7 @@ pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
     enforced(make().map_err(failed)?)
 }
 
-/// A foreign folder to read, a private one to write, and nothing else.
+/// Confines a keeper that adopts: a foreign folder to read, a private one to write, and nothing else.
 pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
     let make = || {
         Ruleset::default()
@@ -194,7 +195,8 @@ pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
     enforced(make().map_err(failed)?)
 }
 
-/// Its file, what its libraries need, and its own entry in `/proc`; nothing to write.
+/// Confines a plugin's process: its file, what its libraries need, and its own entry in `/proc` to read; nothing to
+/// write.
 pub fn plugin(file: &Path) -> Result<()> {
     let reading = AccessFs::from_read(LEVEL);
     let make = || {

@@ -1,8 +1,8 @@
 //! What a runner, the reader beside it, and a plugin's process can no longer do.
 //!
-//! Landlock says which files, seccomp says which calls; neither alone is enough: Landlock lets modes,
-//! times and attributes of files outside be changed, UDP be sent and unix sockets be reached.
-//! Capabilities go altogether, so that running as root gives no more than owning files does.
+//! Landlock says which files, seccomp says which calls; neither alone is enough: Landlock lets a process change modes,
+//! times and attributes of files outside, send UDP and reach unix sockets. All capabilities are dropped, so that
+//! running as root gives no more than owning files does.
 
 mod calls;
 mod files;
@@ -22,34 +22,34 @@ use std::path::{Path, PathBuf};
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How many files a runner may have open.
 const OPEN_FILES_MAX: u64 = 1024;
-/// A process that may have fewer files open than its user has descriptors on their way through sockets can
-/// send none. Runners of the user can have 1024 and 253 there, so a plugin's process may have more.
+/// A process that may have fewer files open than its user has descriptors on their way through sockets can send none.
+/// Runners of the user can have 1024 and 253 there, so a plugin's process may have more.
 pub const IN_FLIGHT_MIN: u64 = 2 * OPEN_FILES_MAX;
-/// How many processes the user of a runner may have. Root is not counted by the kernel.
+/// How many processes the user of a runner may have. The kernel does not count root's.
 const PROCESSES_MAX: u64 = 4096;
-/// How many timers and queued signals the user of a runner may have for the runner to get one more: others
-/// of the same user have more to go.
+/// The runner gets one more timer or queued signal only while its user has fewer than this: other processes of the user
+/// have a higher limit.
 const PENDING_MAX: u64 = 1024;
-/// The largest copy, in bytes, that a keeper may make of a foreign file: what it takes, and room for a
+/// The largest copy of a foreign file that a keeper may make, in bytes: as much as it takes over, and room for a
 /// journal that is played back.
 const COPY_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
-/// How long, in seconds of computing, a keeper may read a foreign folder, should nobody be left to end it.
+/// How long a keeper may read a foreign folder, in seconds of computing, should no runtime be left to end it.
 const COPY_SECONDS_MAX: u64 = 600;
-/// The most memory, in bytes, a reader may map: four times the largest batch, and some.
+/// The most memory that a reader may map, in bytes: four times the largest batch, and some more.
 const READER_MEMORY_MAX: u64 = 512 * 1024 * 1024;
 
-/// Before anything is started: neither this process nor what it starts can signal anybody else.
-/// Whether the kernel sees to that.
+/// Called before anything is started: neither this process nor what it starts can signal any other process. Returns
+/// whether the kernel sees to that.
 ///
-/// Beneath it either mounts can be made, as `bwrap` does, or domains for files that allow moving files
-/// from folder to folder: `for_domains` says which.
+/// Beneath this either mounts can be made, as `bwrap` does, or domains for files that allow moving files from folder to
+/// folder: `for_domains` says which.
 pub(crate) fn signals(for_domains: bool) -> bool {
     files::signals_only(for_domains)
 }
 
 /// Confines the calling process, which is about to become a runner, or the `bwrap` that confines one.
 pub(crate) fn runner(sandbox: &Sandbox, session: &Path, agent_folder: &Path, program: &Path) -> Result<()> {
-    // The first to go when memory runs out. Without the rights to say so it is the kernel's choice.
+    // It is the first to go when memory runs out. Without the right to say so the kernel chooses.
     let _ = std::fs::write("/proc/self/oom_score_adj", RUNNER_OOM_SCORE.to_string());
     limit(Resource::Core, 0)?;
     let (Sandbox::Process { grants } | Sandbox::Bwrap { grants, .. }) = sandbox else { return Ok(()) };
@@ -68,7 +68,7 @@ fn limit_runner(grants: &Grants) -> Result<()> {
     limit(Resource::Data, grants.memory_bytes)
 }
 
-/// Shuts a runner's door; the version of Landlock that holds it.
+/// Confines a runner by Landlock and seccomp; returns the version of Landlock that is enforced.
 fn shut(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) -> Result<u32> {
     no_capabilities()?;
     let length_guarded = files::length_is_guarded();
@@ -77,9 +77,9 @@ fn shut(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) ->
     Ok(version)
 }
 
-/// Shuts the door behind the reader: from now on it reaches this session's `out/` and what it has
-/// open, lists the names in the agent's own folder, starts nothing, and signals nobody. In a runtime of root
-/// it becomes the user that owns `out/`.
+/// Confines the calling process, a reader: from now on it reaches this session's `out/` and what it has open, lists the
+/// names in the agent's own folder, starts nothing, and signals no process. Under a runtime that root started it
+/// becomes the user that owns `out/`.
 ///
 /// # Errors
 /// The kernel refuses one of the limits; then the process must not go on.
@@ -88,47 +88,46 @@ pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
     limit(Resource::As, READER_MEMORY_MAX)?;
     match user::owner(out)? {
         None => no_capabilities()?,
-        // `out/` lies below folders that only root may enter. Landlock says where that right ends.
+        // `out/` lies below folders that only root may enter. Landlock limits where that right holds.
         Some(owner) => capabilities(CapabilitySet::DAC_READ_SEARCH, Some(owner))?,
     }
     files::reader(out, agent_folder)?;
     calls::reader()
 }
 
-/// Shuts the door behind a keeper that reads a foreign folder: it reads that, writes its private copies,
-/// and starts nothing.
+/// Confines a keeper that reads a foreign folder: it reads that folder, writes its private copies, and starts nothing.
 pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::As, READER_MEMORY_MAX)?;
     limit(Resource::Fsize, COPY_BYTES_MAX)?;
     limit(Resource::Cpu, COPY_SECONDS_MAX)?;
-    // The folder, or a part of it, may be another user's. Landlock says where that right ends.
+    // The folder, or a part of it, may be another user's. Landlock limits where that right holds.
     let may = rustix::thread::capabilities(None)?.permitted;
     capabilities(may & CapabilitySet::DAC_READ_SEARCH, None)?;
     files::adopter(folder, scratch)?;
     calls::reader()
 }
 
-/// What a plugin's process may do.
+/// The limits of a plugin's process.
 #[derive(Debug, Clone)]
 pub struct PluginGrants {
     /// The file it opens.
     pub file: PathBuf,
     /// How much memory of its own it may map, in bytes.
     pub memory_bytes: u64,
-    /// How many descriptors it may have open. The kernel enforces no fewer than [`IN_FLIGHT_MIN`]: fewer than
-    /// that is for the runtime to watch.
+    /// How many descriptors it may have open. The kernel enforces no fewer than [`IN_FLIGHT_MIN`]: the runtime watches
+    /// a lower limit.
     pub open_files: u64,
     /// The largest memory file it may make, in bytes.
     pub file_bytes: u64,
 }
 
-/// Confines the calling process, which is about to open a plugin's file. It must have one thread:
-/// those it starts later inherit this. It reads its file and what libraries need, writes nothing,
-/// reaches the internet, and starts nothing.
+/// Confines the calling process, which is about to open a plugin's file. The process must have one thread: threads that
+/// it starts later inherit this. It reads its file and what libraries need, writes nothing, reaches the internet, and
+/// starts nothing.
 ///
 /// # Errors
-/// This kernel cannot do that; then the file must not be opened.
+/// This kernel cannot confine it; then the file must not be opened.
 pub fn plugin(grants: &PluginGrants) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, grants.file_bytes)?;
@@ -145,12 +144,12 @@ pub fn plugin(grants: &PluginGrants) -> Result<()> {
 pub struct Confinement {
     /// The version of its Landlock, from 1 on.
     pub landlock: u32,
-    /// A runner can signal no process outside, since version 6.
+    /// Whether a runner can signal no process outside: since version 6.
     pub keeps_signals: bool,
 }
 
-/// How well this kernel confines a runner: tried on the calling process, whose parent must be a process of
-/// the same user.
+/// How well this kernel confines a runner. Tried on the calling process, whose parent must be a process of the same
+/// user.
 pub(crate) fn probe() -> Result<Confinement> {
     let grants = Grants { read: vec![], network: false, memory_bytes: READER_MEMORY_MAX };
     let nowhere = Path::new("/nonexistent");
@@ -174,12 +173,13 @@ fn limit(resource: Resource, most: u64) -> Result<()> {
     Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
 }
 
-/// No capability now, and none by executing anything.
+/// Drops all capabilities, also for every program that is executed later.
 pub(crate) fn no_capabilities() -> Result<()> {
     capabilities(CapabilitySet::empty(), None)
 }
 
-/// These capabilities alone, and none by executing anything; as another user, if one is named.
+/// Keeps these capabilities alone, and none for a program that is executed later; becomes another user, if one is
+/// named.
 fn capabilities(kept: CapabilitySet, user: Option<User>) -> Result<()> {
     rustix::thread::set_no_new_privs(true)?;
     for number in 0..64 {

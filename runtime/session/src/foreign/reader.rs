@@ -1,4 +1,4 @@
-//! The rows of the copies. Every layout of NanoClaw 2.0.x is read by asking which columns are there.
+//! Reads the rows of the copies. Every layout of NanoClaw 2.0.x is read, by asking which columns are there.
 
 use super::{ForeignIn, ForeignOut, ForeignSettled, ForeignState, STATE_BYTES_MAX};
 use crate::{AckStatus, CONTENT_BYTES_MAX, Error, FIELD_BYTES_MAX, MessageOut, Result, SessionDir};
@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// The longest value, in bytes, that SQLite makes of the foreign file.
+/// The longest value that SQLite makes of the foreign file, in bytes.
 const VALUE_BYTES_MAX: i32 = 4 * 1024 * 1024;
 /// The most rows of `session_state` that are taken over.
 const STATES_MAX: usize = 1000;
@@ -17,7 +17,7 @@ const STATES_MAX: usize = 1000;
 /// Both copies, recovered and checked.
 pub struct ForeignReader {
     inbound: Connection,
-    /// A session whose runner never ran may have none.
+    /// `None`: a session whose runner never ran may have no such file.
     outbound: Option<Connection>,
 }
 
@@ -26,7 +26,7 @@ impl ForeignReader {
     /// whole, so that no damaged index hides that a reply was delivered.
     ///
     /// # Errors
-    /// [`Error::Damaged`]: they are no session's files.
+    /// [`Error::Damaged`]: the copies are no session's files.
     pub fn open(scratch: &SessionDir) -> Result<ForeignReader> {
         let inbound = open(&scratch.inbound_db())?;
         let outbound = match open(&scratch.outbound_db()) {
@@ -42,10 +42,10 @@ impl ForeignReader {
         Ok(reader)
     }
 
-    /// The highest numbers: inbound, outbound.
+    /// The highest numbers, inbound and outbound.
     ///
     /// # Errors
-    /// An error of SQLite.
+    /// SQLite fails.
     pub fn highest(&self) -> Result<(i64, i64)> {
         let of = |db: &Connection, table: &str| -> Result<i64> {
             if !columns(db, table)?.contains("seq") {
@@ -58,10 +58,10 @@ impl ForeignReader {
         Ok((of(&self.inbound, "messages_in")?, outbound.transpose()?.unwrap_or_default()))
     }
 
-    /// Hands each row of `messages_in` to `each`, by number; answers how many had no usable id.
+    /// Hands each row of `messages_in` to `each`, by number; returns how many had no usable id.
     ///
     /// # Errors
-    /// An error of SQLite, or of `each`.
+    /// SQLite or `each` fails.
     pub fn inbound(&self, mut each: impl FnMut(ForeignIn) -> Result<()>) -> Result<usize> {
         let there = columns(&self.inbound, "messages_in")?;
         let sql = Select::new(&there)
@@ -129,10 +129,10 @@ impl ForeignReader {
         Ok(left_out)
     }
 
-    /// Hands each row of `messages_out` to `each`, by number; answers how many had no usable id.
+    /// Hands each row of `messages_out` to `each`, by number; returns how many had no usable id.
     ///
     /// # Errors
-    /// An error of SQLite, or of `each`.
+    /// SQLite or `each` fails.
     pub fn outbound(&self, mut each: impl FnMut(ForeignOut) -> Result<()>) -> Result<usize> {
         let Some(outbound) = &self.outbound else { return Ok(0) };
         let sql = Select::new(&columns(outbound, "messages_out")?)
@@ -202,7 +202,7 @@ impl ForeignReader {
     /// The rows of `session_state`.
     ///
     /// # Errors
-    /// An error of SQLite.
+    /// SQLite fails.
     pub fn states(&self) -> Result<Vec<ForeignState>> {
         let Some(outbound) = &self.outbound else { return Ok(vec![]) };
         if !columns(outbound, "session_state")?.contains("value") {
@@ -228,8 +228,8 @@ fn open(path: &std::path::Path) -> Result<Connection> {
     let db = crate::outbound::open(path, flags, Duration::ZERO)?;
     db.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    // Exclusive: a copy has no other reader, so a write-ahead log needs no shared memory. Nowhere is a
-    // temporary file allowed.
+    // Exclusive: a copy has no other reader, so a write-ahead log needs no shared memory. No temporary files: there is
+    // no place where they are allowed.
     db.execute_batch(
         "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; \
          PRAGMA locking_mode = EXCLUSIVE; PRAGMA temp_store = MEMORY",
@@ -249,8 +249,7 @@ fn need(db: &Connection, table: &str) -> Result<()> {
     Err(Error::Damaged(format!("it has no table {table} of a session")))
 }
 
-/// The columns of an ordinary table; none when it is a view or something else. Generated columns are
-/// not among them.
+/// The columns of an ordinary table, without generated ones; none when it is a view or something else.
 fn columns(db: &Connection, table: &str) -> Result<HashSet<String>> {
     let is_table: bool = db.query_row(
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 AND type = 'table' \
@@ -266,7 +265,7 @@ fn columns(db: &Connection, table: &str) -> Result<HashSet<String>> {
     Ok(names.collect::<rusqlite::Result<_>>()?)
 }
 
-/// A query that stands in for what an older layout lacks, and leaves out unread what is too long.
+/// A query with a stand-in for each column that an older layout lacks; it leaves out values that are too long, unread.
 struct Select<'a> {
     there: &'a HashSet<String>,
     terms: Vec<String>,
@@ -309,7 +308,7 @@ impl Select<'_> {
     }
 }
 
-/// A cell as words, whatever it is.
+/// A cell as text, whatever its type.
 fn text(row: &Row<'_>, at: usize) -> Option<String> {
     match row.get_ref(at).ok()? {
         ValueRef::Null => None,

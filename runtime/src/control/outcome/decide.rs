@@ -9,8 +9,8 @@ use serde::Serialize;
 pub enum Outcome {
     /// Not known yet.
     Waiting,
-    /// A reply has arrived where it was asked; once one was heard there: so many have, or are on their way, and no
-    /// more are.
+    /// A reply has arrived where the message was written; once one was heard there: so many have arrived, or are on
+    /// their way, and no more will come.
     Answered { replies: usize },
     /// All is done, and no reply comes.
     Silent { reasons: Vec<String> },
@@ -158,7 +158,7 @@ fn on_its_way(agent: &str, reply: &Reply) -> Outcome {
             "{agent} has answered {place}, at a later time; `vestibule delivery list` shows when"
         )),
         State::Delivered if is_elsewhere => silent(format!("{agent} has answered {place}, and not here")),
-        // What went to another agent, say, may lead to a reply here.
+        // A reply that went to another agent, for example, may lead to one here.
         _ => Outcome::Waiting,
     }
 }

@@ -46,7 +46,7 @@ fn what_one_session_says() {
     for (case, one, want) in [
         ("it is worked on", Heard { pending: true, ..heard() }, "waiting"),
         ("nothing came", heard(), "silent"),
-        ("nobody is woken", Heard { pending: true, wakes: false, ..heard() }, "silent"),
+        ("no agent is woken", Heard { pending: true, wakes: false, ..heard() }, "silent"),
         ("in quarantine", Heard { pending: true, quarantined: Some("why".into()), ..heard() }, "failed"),
         ("in quarantine later", Heard { quarantined: Some("why".into()), ..heard() }, "silent"),
         ("given up", Heard { failure: Some("why".into()), ..heard() }, "failed"),

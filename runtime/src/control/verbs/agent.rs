@@ -28,19 +28,19 @@ struct Named {
     name: String,
 }
 
-/// Shows all.
+/// Shows all agent groups.
 pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     answer(&agents::list(db)?, vec![])
 }
 
-/// Adds one.
+/// Adds an agent group.
 pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Args = args(value)?;
     let agent = agents::create(db, &args.name, clock::now())?;
     change(db, agent, args)
 }
 
-/// Changes one. Its runners are ended; a turn under way is taken up again with the new settings.
+/// Changes an agent group. Its runners are ended; a turn under way is taken up again with the new settings.
 pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Args = args(value)?;
     let agent = agents::named(db, &args.name)?;
@@ -49,7 +49,7 @@ pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
 
 fn change(db: &WriteTxn, mut agent: agents::AgentGroup, args: Args) -> Result<Outcome> {
     agent.name = args.rename.unwrap_or(agent.name);
-    // Who names a program wants it to answer.
+    // An operator who names a program wants it to answer.
     let provider = args.provider.or_else(|| args.command.is_some().then(|| "command".to_owned()));
     agent.command = args.command.or(agent.command);
     agent.env = args.env.unwrap_or(agent.env);
@@ -84,7 +84,7 @@ fn change(db: &WriteTxn, mut agent: agents::AgentGroup, args: Args) -> Result<Ou
     Ok(Outcome { restart_runners: true, ..answer(&agent, touched)? })
 }
 
-/// Removes one with its wirings, destinations and records. Its folders stay.
+/// Removes an agent group with its wirings, destinations and records. Its folders stay.
 pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let named: Named = args(value)?;
     let agent = agents::named(db, &named.name)?;

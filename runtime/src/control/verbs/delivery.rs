@@ -9,7 +9,7 @@ use crate::{agents, delivery, sessions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How many are shown, and how many one verb replays or drops.
+/// How many deliveries are shown, and how many one verb replays or drops.
 const MOST: usize = 1000;
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ struct Chosen {
     session: Option<String>,
 }
 
-/// Shows those that were not delivered, the newest first.
+/// Shows the replies that were not delivered, the newest first.
 pub fn list(db: &ReadTxn, value: Value) -> Result<Outcome> {
     let args: List = args(value)?;
     let states = match args.state.as_deref() {
@@ -39,7 +39,7 @@ pub fn list(db: &ReadTxn, value: Value) -> Result<Outcome> {
     answer(&rows, vec![])
 }
 
-/// Shows one, with its text.
+/// Shows one delivery, with its text.
 pub fn show(db: &ReadTxn, value: Value) -> Result<Outcome> {
     let chosen: Chosen = args(value)?;
     let [id] = &chosen.ids[..] else { return Err(Error::refused("name one delivery")) };
@@ -63,7 +63,7 @@ pub fn show(db: &ReadTxn, value: Value) -> Result<Outcome> {
     answer(&shown, vec![])
 }
 
-/// Sends some anew.
+/// Sends the chosen deliveries anew.
 pub fn replay(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let now = clock::now();
     each(db, args(value)?, |record, outcome| {
@@ -72,7 +72,7 @@ pub fn replay(db: &WriteTxn, value: Value) -> Result<Outcome> {
     })
 }
 
-/// Drops some: they are never sent, and what waits behind one goes on.
+/// Drops the chosen deliveries: they are never sent, and those that wait behind one go on.
 pub fn drop_them(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let now = clock::now();
     each(db, args(value)?, |record, outcome| {
@@ -82,8 +82,8 @@ pub fn drop_them(db: &WriteTxn, value: Value) -> Result<Outcome> {
     })
 }
 
-/// Does it to each that was chosen: all of those named, or none; of those in a state, the ones with which it can be
-/// done.
+/// Does it to each chosen delivery: to all of those that were named, or to none; of those in a state, to the ones
+/// with which it can be done.
 fn each(
     db: &ReadTxn,
     chosen: Chosen,

@@ -31,7 +31,7 @@ struct Named {
     name: String,
 }
 
-/// Shows all.
+/// Shows all destinations of all agents.
 pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let mut rows = Vec::new();
     for row in destinations::list(db)? {
@@ -70,7 +70,7 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     answer(&told, ledger::destinations_changed(db, &agent.id)?)
 }
 
-/// Gives one another name.
+/// Gives a destination another name.
 pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let agent = agents::named(db, &args.agent)?;
@@ -78,7 +78,7 @@ pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     answer(&json!({ "agent": agent.name, "name": args.rename }), ledger::destinations_changed(db, &agent.id)?)
 }
 
-/// Withdraws one.
+/// Withdraws a destination.
 pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Named = args(value)?;
     let agent = agents::named(db, &args.agent)?;

@@ -1,4 +1,4 @@
-//! `dropped-message`: what was left out, counted by chat and reason.
+//! `dropped-message`: messages that were left out, counted by chat and reason.
 
 use super::{Outcome, answer};
 use crate::clock::{Timestamp, format_time};
@@ -7,10 +7,9 @@ use crate::drops;
 use crate::error::Result;
 use serde_json::{Value, json};
 
-/// How many are shown.
 const SHOWN: i64 = 1000;
 
-/// Shows them, the most recent first.
+/// Shows the counts, the most recent first.
 pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let row = |drop: drops::DroppedMessage| {
         json!({

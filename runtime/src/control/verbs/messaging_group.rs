@@ -23,12 +23,12 @@ struct Update {
     name: Option<String>,
 }
 
-/// Shows all.
+/// Shows all chats.
 pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     answer(&messaging_groups::list(db)?, vec![])
 }
 
-/// Adds one.
+/// Adds a chat.
 pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Create = args(value)?;
     let name = args.name.as_deref();
@@ -37,7 +37,7 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     answer(&group, vec![])
 }
 
-/// Renames one.
+/// Renames a chat.
 pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let group = messaging_groups::named(db, &args.id)?;
@@ -46,7 +46,7 @@ pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     answer(&messaging_groups::named(db, &group.id)?, touched)
 }
 
-/// Removes one with its wirings and the destinations that lead there.
+/// Removes a chat with its wirings and the destinations that lead there.
 pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let group = messaging_groups::named(db, &args.id)?;

@@ -1,5 +1,5 @@
-//! The table of verbs. Each handler changes central rows in one transaction and names the sessions
-//! whose files must follow. A verb may join rooms, so verbs live here and not in the rooms.
+//! The table of verbs. Each handler changes central rows in one transaction and names the sessions whose files must
+//! follow. A verb may join the tables of several modules, so verbs live here and not in those modules.
 
 mod agent;
 mod delivery;
@@ -19,7 +19,7 @@ use vestibule_plugin_api::Address;
 
 /// One verb.
 pub struct Verb {
-    /// `room.verb`.
+    /// Such as `agent.list`.
     pub name: &'static str,
     /// What it does.
     pub run: Run,
@@ -37,19 +37,19 @@ pub enum Run {
 /// What a verb did.
 #[derive(Default)]
 pub struct Outcome {
-    /// The answer.
+    /// The answer to the operator.
     pub value: Value,
     /// Sessions whose files must follow.
     pub touched: Vec<String>,
     /// Whether their runners must start anew, too.
     pub restart_runners: bool,
-    /// Where there is something to deliver.
+    /// The addresses to which there is something to deliver.
     pub deliver_to: Vec<Address>,
-    /// Blobs that nothing names any more.
+    /// Blobs that no row names any more.
     pub unnamed: Vec<String>,
 }
 
-/// All of them.
+/// All verbs.
 pub const ALL: &[Verb] = &[
     Verb { name: "agent.list", run: Read(agent::list) },
     Verb { name: "agent.create", run: Write(agent::create) },

@@ -9,9 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_session::words;
 
-/// How many are shown.
 const SHOWN: i64 = 1000;
-/// Who answers, when an operator does.
+/// The name under which an operator answers.
 const OPERATOR: &str = "operator";
 
 #[derive(Deserialize)]
@@ -21,7 +20,7 @@ struct Answer {
     value: String,
 }
 
-/// Shows the open ones, the oldest first.
+/// Shows the open questions, the oldest first.
 pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let mut rows = Vec::new();
     for question in questions::open(db, clock::now(), SHOWN)? {
@@ -46,7 +45,7 @@ pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     answer(&rows, vec![])
 }
 
-/// Answers one in the place of those who were asked.
+/// Answers a question in the place of the people who were asked.
 pub fn answer_one(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let given: Answer = args(value)?;
     let question = questions::with_token(db, &given.id)?;

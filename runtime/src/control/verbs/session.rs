@@ -7,10 +7,9 @@ use crate::{agents, ledger, messaging_groups, sessions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How many are shown.
 const SHOWN: i64 = 1000;
 
-/// Shows them, the most recently active first.
+/// Shows the sessions, the most recently active first.
 pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let mut rows = Vec::new();
     for session in sessions::recent(db, SHOWN)? {

@@ -40,7 +40,7 @@ struct Named {
     id: String,
 }
 
-/// Shows all, with the names of both ends.
+/// Shows all wirings, with the names of both ends.
 pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let rows: Result<Vec<Value>> = wirings::list(db)?.iter().map(|wiring| described(db, wiring)).collect();
     answer(&rows?, vec![])
@@ -92,7 +92,7 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     answer(&described(db, &wiring)?, ledger::destinations_changed(db, &agent.id)?)
 }
 
-/// Changes one.
+/// Changes a wiring.
 pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let mut wiring = wirings::by_id(db, &args.id)?;
@@ -107,7 +107,7 @@ pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     answer(&described(db, &wiring)?, vec![])
 }
 
-/// Removes one. The agent keeps its name for the chat.
+/// Removes a wiring. The agent keeps its name for the chat.
 pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let named: Named = args(value)?;
     let wiring = wirings::by_id(db, &named.id)?;

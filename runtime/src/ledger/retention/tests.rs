@@ -5,7 +5,7 @@ use crate::db::{ReadTxn, WriteTxn};
 use vestibule_session::{Ack, AckStatus};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
-/// What was settled on day 1 is old on day 10.
+/// A row that was settled on day 1 is old on day 10.
 const OLD: Timestamp = Timestamp(DAY_MS);
 const BEFORE: Timestamp = Timestamp(10 * DAY_MS);
 const NEW: Timestamp = Timestamp(20 * DAY_MS);
@@ -56,7 +56,7 @@ fn of_messages_goes_what_is_settled_old_and_not_needed() {
           state, taken_at) VALUES ('s', 'r', 3, 'm2', 'chat', '{}', 'parked', 0)",
             false,
         ),
-        // What waits belongs to its series.
+        // A row that waits belongs to its series.
         (
             "completed",
             Some(OLD),

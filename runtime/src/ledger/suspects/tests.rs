@@ -47,7 +47,6 @@ fn fail(db: &WriteTxn, claims: &[i64], now: Timestamp) -> Tried {
     count_tries(db, "s", &claims, "it died", now).expect("it counts")
 }
 
-/// The runner answers a message.
 fn answer(db: &WriteTxn, seq: i64) {
     let change = bump(db, "s").expect("it answers").expect("the session");
     let sql =
@@ -218,12 +217,12 @@ fn the_end_of_time_can_be_read() {
     assert_eq!(vestibule_session::parse_time(&written), Some(NOT_SHOWN), "{written}");
 }
 
-/// As of a folder that was taken over: what was tried elsewhere says nothing about a run here.
+/// As in a folder that was taken over: tries elsewhere say nothing about a run here.
 #[test]
 fn tries_that_were_counted_elsewhere_make_no_suspect() {
     let db = session(&[(2, true, Some(later(NOW).0)), message(4)]);
     db.execute("UPDATE messages_in SET tries = 1", []).expect("it runs");
-    assert_eq!(shown(&db, NOW), [4], "a task of next year keeps nobody waiting");
+    assert_eq!(shown(&db, NOW), [4], "a task of next year keeps no message waiting");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What a plugin says of itself once it is opened: asked once, read as a stranger's words, and held
-//! against the config before an account is started.
+//! A plugin's description of its config: asked for once the file is opened, read as untrusted input, and held against
+//! the config before an account is started.
 
 use super::fit;
 use crate::config;
@@ -16,15 +16,16 @@ use vestibule_session::words;
 
 /// How long a plugin may take to describe itself.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// How much of its words on why it does not is kept, in characters.
+/// How much of a plugin's reason for not describing itself is kept, in characters.
 const WORDS_MAX: usize = 300;
 
-/// The question.
+/// The call that asks a plugin to describe itself.
 pub fn question() -> Frame {
     wire::frame(&Request::Describe)
 }
 
-/// Reads the answer: the schema of its config, if it describes it. An older plugin does not know the verb.
+/// Reads the answer: the schema of the plugin's config, if the plugin describes it. An older plugin does not know the
+/// verb.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
@@ -53,12 +54,12 @@ pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Option<Sche
     Err(refusal(&why))
 }
 
-/// The sentence about a plugin that does not answer.
+/// The refusal of a plugin that does not answer within [`PATIENCE`].
 pub fn late() -> String {
     refusal(&format!("it did not answer within {} s", PATIENCE.as_secs()))
 }
 
-/// The sentence about a plugin whose process does not live to answer.
+/// The refusal of a plugin whose process ended before it answered.
 pub fn ended(why: &str) -> String {
     refusal(&format!("its process ended: {why}"))
 }
@@ -69,7 +70,7 @@ fn refusal(why: &str) -> String {
     format!("it does not describe its config ({why}). Its author can say more. [DESCRIBE]")
 }
 
-/// The schema of a plugin's config, if it has one. It is asked once.
+/// The schema of a plugin's config, if it has one. The plugin is asked once.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
@@ -93,7 +94,7 @@ pub async fn schema(link: &Link) -> Result<Option<&Schema>, String> {
 /// An account's section as the plugin gets it. `file` is the config's, for the sentence.
 ///
 /// # Errors
-/// The section is not what the plugin describes, or a secret in it cannot be read: which, and what to do.
+/// The section is not what the plugin describes, or a secret in it cannot be read. Says which, and what to do.
 pub async fn settings(file: &Path, link: &Link, account: &str, section: &Table) -> Result<Value, String> {
     let (manifest, file) = (&link.manifest, file.display());
     let place = fit::place(manifest, account);

@@ -20,12 +20,12 @@ const NOT_A_PLUGIN: &str = "it is a shared library but not a Vestibule plugin (n
 const NO_ENTRY: &str = "it carries a Vestibule manifest but not the entry point. Build it again without stripping exports. [NO_ENTRY]";
 const TWO_PLUGINS: &str = "it holds more than one plugin. Build each as a file of its own. [TWO_PLUGINS]";
 
-/// What the file says.
+/// What a plugin file says of itself.
 #[derive(Debug)]
 pub struct Inspected {
-    /// Who it is.
+    /// The manifest in its note.
     pub manifest: Manifest,
-    /// The name of its entry symbol.
+    /// The name of the symbol through which it is entered.
     pub entry: String,
 }
 
@@ -76,7 +76,7 @@ fn check_machine(machine: u16) -> Result<(), String> {
     }
 }
 
-/// Every part that the headers promise must lie inside the file: opening a cut file kills the
+/// Every part that the headers promise must lie inside the file: opening a file that was cut off kills the
 /// process that opens it.
 fn check_whole(header: &Header, endian: Endianness, bytes: &[u8]) -> Result<(), String> {
     let len = bytes.len() as u64;
@@ -112,7 +112,7 @@ fn manifest(
     while !rest.is_empty() {
         let note = note(rest, endian).ok_or_else(|| bad("the note is damaged".into()))?;
         if note.name != NOTE_NAME.as_bytes() || note.kind != NOTE_TYPE {
-            return Err(bad("the note is another's".into()));
+            return Err(bad("the note is not Vestibule's".into()));
         }
         if found.replace(note.text).is_some() {
             return Err(TWO_PLUGINS.into());

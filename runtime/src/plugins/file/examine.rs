@@ -2,7 +2,7 @@
 
 use super::fit;
 use super::folder;
-use super::load;
+use super::load::{self, Checked};
 use super::opening;
 use super::pins::Pins;
 use super::rehearsal::{Rehearsed, rehearse};
@@ -18,46 +18,46 @@ use std::time::Instant;
 use toml::Table;
 use vestibule_plugin_api::{ACCOUNT_MAIN, Manifest, Schema};
 
-/// What came of one check.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 pub struct Check {
     /// What was checked: `folder` where that is at fault, `file`, `trust`, `place`, `process`, `in_process`, and `config`
     /// for each account.
     pub what: &'static str,
-    /// Whether it would be loaded, as far as this goes; nothing where it could not be tried.
+    /// Whether the file would be loaded, as far as this check goes; `None` where it could not be tried.
     pub ok: Option<bool>,
-    /// The fact, or the sentence of the refusal.
+    /// The fact that was found, or the sentence of the refusal.
     pub words: String,
 }
 
-/// What `plugin check` says about a file.
+/// The report of `plugin check` on one file.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The file.
+    /// The file, as the operator named it.
     pub file: PathBuf,
     /// Whether a runtime with this home would load it.
     pub loads: bool,
-    /// Whether the config is what it describes, as far as that can be told.
+    /// Whether the config is what the plugin describes, as far as that can be told.
     pub fits: bool,
     /// The SHA-256 of its bytes, in hexadecimal.
     pub sha256: Option<String>,
-    /// Its manifest.
+    /// Its manifest, where the file could be read.
     pub manifest: Option<Manifest>,
-    /// What its config may hold, if it says so.
+    /// The schema of its config, if the plugin describes it.
     pub schema: Option<Schema>,
     /// Each check in its order.
     pub checks: Vec<Check>,
-    /// What it logged while it was opened.
+    /// The lines that the plugin logged while it was opened.
     pub log: Vec<String>,
 }
 
 /// Where the accounts' sections come from.
 pub struct Source<'a> {
-    /// The file.
+    /// The config file.
     pub file: &'a Path,
     /// The keys of one account, where the file holds them alone.
     pub alone: Option<Table>,
-    /// Whether the operator named the file for this plugin: then it must say something of it.
+    /// Whether the operator named the file for this plugin: then it must have a section for it.
     pub is_named: bool,
 }
 
@@ -102,14 +102,7 @@ pub async fn examine(
         Some(true),
         "a whole shared library of this machine, with a manifest and one entry point",
     );
-    match Pins::load(&home.plugins_lock()).and_then(|pins| {
-        pins.allow(&name, file, &sha256, config.require_trusted)?;
-        Ok(pins.of(&name).is_some_and(|pin| pin.sha256 == sha256))
-    }) {
-        Ok(true) => report.note("trust", Some(true), "in plugins.lock"),
-        Ok(false) => report.note("trust", Some(true), "not in plugins.lock, and need not be"),
-        Err(why) => report.note("trust", Some(false), why),
-    }
+    report.note_trust(home, config, &checked);
     match taken(home, config, file, manifest) {
         None => report.note("place", Some(true), "no other plugin has what it would be"),
         Some(why) => report.note("place", Some(false), why),
@@ -119,7 +112,7 @@ pub async fn examine(
             report.note("process", Some(true), format!("opened and started in {ms} ms"));
             (report.schema, report.log) = (rehearsed.schema, rehearsed.log);
         }
-        // Not the file's fault; in-process it may load all the same.
+        // The file is not at fault; in-process it may load all the same.
         Err(why) if why.ends_with("[CONFINE]") => report.note("process", None, why),
         Err(why) => report.note("process", Some(false), why),
     }
@@ -138,6 +131,19 @@ pub async fn examine(
 }
 
 impl Report {
+    fn note_trust(&mut self, home: &Home, config: &Config, checked: &Checked) {
+        let (name, sha256) = (&checked.inspected.manifest.name, &checked.sha256);
+        let in_lock = Pins::load(&home.plugins_lock()).and_then(|pins| {
+            pins.allow(name, &self.file, sha256, config.require_trusted)?;
+            Ok(pins.of(name).is_some_and(|pin| pin.sha256 == *sha256))
+        });
+        match in_lock {
+            Ok(true) => self.note("trust", Some(true), "in plugins.lock"),
+            Ok(false) => self.note("trust", Some(true), "not in plugins.lock, and need not be"),
+            Err(why) => self.note("trust", Some(false), why),
+        }
+    }
+
     /// Checks each account's section of a config against what the plugin describes.
     fn hold_against(&mut self, config: &Config, source: Source<'_>, manifest: &Manifest) {
         let file = source.file.display();
@@ -189,8 +195,8 @@ impl Report {
     }
 }
 
-/// Why there is no place for it beside what is built in and the files of the plugins folder. It would replace a file
-/// of its own name; every other file is there before it.
+/// Why this plugin has no place beside the built-in plugins and those in the plugins folder, if so. It would replace
+/// a file of its own name; every other file is there before it.
 fn taken(home: &Home, config: &Config, file: &Path, manifest: &Manifest) -> Option<String> {
     let bundled =
         crate::plugins::built_in(config).map(|(_, manifest)| (registry::built_in(&manifest), manifest));
@@ -201,7 +207,7 @@ fn taken(home: &Home, config: &Config, file: &Path, manifest: &Manifest) -> Opti
     let folder = home.plugins();
     let files = if folder::folder_fault(&folder).is_none() { folder::files(&folder) } else { vec![] };
     for other in files.iter().filter(|other| other.file_name() != file.file_name()) {
-        // What would itself be refused takes no place.
+        // A file that would itself be refused takes no place.
         let Ok(checked) = opening::check(home, config, other) else { continue };
         let other_manifest = checked.inspected.manifest;
         if refusal(&other_manifest, &placed).is_none() {
@@ -217,14 +223,14 @@ fn lies_in(file: &Path, folder: &Path) -> bool {
     file.parent().and_then(real).is_some_and(|parent| real(folder) == Some(parent))
 }
 
-/// Milliseconds until it was open and ended, and what it did.
+/// How many milliseconds it took to open it and end it, and what the plugin did meanwhile.
 async fn copy_and_rehearse(
     home: &Home,
     config: &Config,
     program: &Path,
     checked: &load::Checked,
 ) -> Result<(u128, Rehearsed), String> {
-    // Where there is no home yet, a folder of its own.
+    // Where there is no home yet, the copy goes to a folder of its own.
     let theirs = home.plugin_copies();
     let made = (!theirs.is_dir()).then(|| TemporaryFolder::new("check")).transpose();
     let made = made.map_err(|error| format!("it cannot be copied ({error}). [COPY]"))?;

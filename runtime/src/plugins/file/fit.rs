@@ -19,8 +19,8 @@ pub fn place(manifest: &Manifest, account: &str) -> String {
     }
 }
 
-/// What is wrong with a section, and what to do: what follows its place in a sentence. Values are never
-/// said, they may be secrets.
+/// What is wrong with a section, and what to do, in words that follow its place in a sentence. Values are never said:
+/// they may be secrets.
 pub fn fault(schema: &Schema, plugin: &str, section: &Table) -> Option<String> {
     let unknown = section.keys().find(|name| !schema.open && schema.key(name).is_none());
     if let Some(name) = unknown {
@@ -67,7 +67,7 @@ fn remedy(schema: &Schema, name: &str) -> String {
     }
 }
 
-/// How a key is written, with a value nobody would take for a real one.
+/// How a key is written, with a value that is plainly not a real one.
 fn example(key: &ConfigKey) -> String {
     let value = match key.kind {
         _ if key.secret => "{ env = \"NAME\" }",

@@ -36,14 +36,14 @@ struct Seen {
 
 /// Watches the folder until the runtime stops.
 pub async fn watch(plugins: Arc<Plugins>) {
-    // Private copies of an earlier run are nobody's any more.
+    // No plugin uses the private copies of an earlier run any more.
     if let Ok(entries) = std::fs::read_dir(plugins.home.plugin_copies()) {
         for entry in entries.flatten() {
             let _ = std::fs::remove_file(entry.path());
         }
     }
     let (mut watch, mut deaf) = (None, false);
-    // What may mend a refusal besides the file itself: trust, and the config.
+    // A refusal may be mended by a change of the file, but also by one of the trust or the config.
     let words = || [plugins.home.plugins_lock(), plugins.home.config()].map(|path| stamp(&path));
     let (mut seen, mut said) = (BTreeMap::new(), words());
     loop {
@@ -60,7 +60,7 @@ pub async fn watch(plugins: Arc<Plugins>) {
                 tracing::warn!(channel, account, "no plugin speaks this channel of vestibule.toml");
             }
             if let Err(error) = plugins.are_complete().await {
-                tracing::error!(%error, "what waited for modules could not be woken");
+                tracing::error!(%error, "the work that waited for modules could not be woken");
             }
         }
         let wait = match watch {
@@ -78,7 +78,7 @@ pub async fn watch(plugins: Arc<Plugins>) {
 
 type FolderWatch = EventStream<[u8; 4096]>;
 
-/// The folder's watch, if the kernel gives one now. That it gives none is told once.
+/// The folder's watch, if the kernel gives one now. The log says once that it gives none.
 fn listen(plugins: &Plugins, deaf: &mut bool) -> Option<FolderWatch> {
     match folder_watch(plugins.home.root(), &plugins.home.plugins()) {
         Ok(watch) => {
@@ -113,8 +113,8 @@ fn folder_watch(home: &Path, folder: &Path) -> std::io::Result<FolderWatch> {
     inotify.into_event_stream([0; 4096])
 }
 
-/// Waits for the folder to change; for ever without a watch. Only that something happened
-/// matters: what did, the scan sees.
+/// Waits for the folder to change; for ever without a watch. Only that something happened matters: the scan sees what
+/// it was.
 async fn changed(folder_watch: Option<&mut FolderWatch>) {
     match folder_watch {
         Some(folder_watch) => {
@@ -140,7 +140,7 @@ async fn scan(plugins: &Arc<Plugins>, seen: &mut BTreeMap<PathBuf, Seen>) -> boo
         removed(plugins, &path).await;
     }
     if any_gone {
-        // What was a duplicate may be none any more.
+        // A file that was refused as a duplicate may be none any more.
         retry_refused(plugins, seen);
     }
     let mut unsettled = false;
@@ -168,7 +168,7 @@ fn retry_refused(plugins: &Plugins, seen: &mut BTreeMap<PathBuf, Seen>) {
     seen.iter_mut().filter(|(path, _)| refused.contains(path)).for_each(|(_, file)| file.done = false);
 }
 
-/// Why no file of this folder is read: others than us and root decide what lies in it.
+/// Why no file of this folder is read, if so: users other than Vestibule's and root can change what lies in it.
 pub fn folder_fault(folder: &Path) -> Option<String> {
     let meta = std::fs::metadata(folder).ok()?;
     if let Some(owner) = load::stranger(&meta) {
@@ -222,7 +222,7 @@ async fn removed(plugins: &Arc<Plugins>, path: &Path) {
     }
 }
 
-/// A new or changed file. A broken one leaves what runs as it is.
+/// Loads a new or changed file. If that fails, the running plugin stays as it is.
 async fn appeared(plugins: &Arc<Plugins>, path: &Path) {
     if let Err(why) = load_file(plugins, path).await {
         let sentence = format!("Plugin {} was not loaded: {why}", file_name(path));
@@ -231,11 +231,11 @@ async fn appeared(plugins: &Arc<Plugins>, path: &Path) {
     }
 }
 
-/// Loads the file of a running plugin once more, with the config as it is now; whatever happened to it is
-/// forgotten. What is built in only starts its accounts again.
+/// Loads the file of a running plugin once more, with the config as it is now; whatever happened to the plugin before
+/// is forgotten. A built-in plugin only starts its accounts again.
 ///
 /// # Errors
-/// There is no such plugin, its file cannot be loaded, or the config does not fit: then what runs stays.
+/// There is no such plugin, its file cannot be loaded, or the config does not fit: then the running plugin stays.
 pub async fn reload(plugins: &Arc<Plugins>, name: &str) -> Result<(), String> {
     let Some(link) = plugins.registry.named(name) else {
         return Err(format!(
@@ -274,7 +274,7 @@ async fn load_file(plugins: &Arc<Plugins>, path: &Path) -> Result<(), String> {
         return Err(why);
     }
     match &running {
-        // What ran goes on until the new one has come to life.
+        // The old plugin runs on until the new one has come to life.
         Some(old) => handover::hand_over(plugins, old, &link).await?,
         None => {
             if let Err(why) = plugins.registry.add(link.clone()) {

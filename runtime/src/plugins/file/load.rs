@@ -13,13 +13,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use vestibule_seam::{ABI_MAJOR, PluginRootRef};
 
-/// The largest plugin file, in bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// A file that was read and checked, and not opened yet.
 #[derive(Debug)]
 pub struct Checked {
-    /// What it says.
+    /// Its manifest, and the symbol through which it is entered.
     pub inspected: Inspected,
     /// The SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
@@ -77,7 +76,7 @@ pub fn read(path: &Path) -> Result<Checked, String> {
     Ok(Checked { inspected, sha256, bytes })
 }
 
-/// Whose it is, in words, if that is neither the user Vestibule runs as nor root.
+/// The owner of a file, in words, if that is neither the user Vestibule runs as nor root.
 pub fn stranger(meta: &std::fs::Metadata) -> Option<String> {
     let (owner, me) = (meta.uid(), rustix::process::getuid().as_raw());
     (owner != me && owner != 0)

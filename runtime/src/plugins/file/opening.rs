@@ -13,7 +13,7 @@ use crate::plugins::process::{OPEN_PATIENCE, Spec, not_ready};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Opens a file beside what runs, with the config as it is now, and asks it to describe itself; `replaced`
+/// Opens a file beside the running plugins, with the config as it is now, and asks it to describe itself; `replaced`
 /// is the plugin whose place it is to take.
 ///
 /// # Errors
@@ -57,7 +57,7 @@ async fn opened(
     }
     let spec = spec(&config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
     if let Err(why) = rehearse(&plugins.program, &spec, &inspected.manifest).await
-        // Where nothing can be confined, in-process is what is left.
+        // Where no process can be confined, only in-process is left.
         && !why.ends_with("[CONFINE]")
     {
         let _ = std::fs::remove_file(&copy);
@@ -74,7 +74,7 @@ async fn opened(
     }
 }
 
-/// The config as it is now: what an operator has mended holds from the next load on.
+/// The config as it is now: what an operator has changed holds from the next load on.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
@@ -102,7 +102,7 @@ pub fn in_process(config: &Config, name: &str) -> bool {
     config.plugin(name).tier == Some(TierSetting::InProcess)
 }
 
-/// What the process of a plugin is told.
+/// What a plugin's process is told when it starts.
 pub fn spec(config: &Config, name: &str, file: PathBuf, entry: String) -> Spec {
     let wanted = config.plugin(name);
     Spec {

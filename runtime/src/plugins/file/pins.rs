@@ -8,11 +8,11 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// One trusted file.
+/// A plugin file that the operator trusts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
-    /// The plugin's name.
+    /// The plugin's name, as its manifest has it.
     pub name: String,
     /// The file's name when it was trusted.
     pub file: String,
@@ -34,7 +34,7 @@ impl Pins {
     /// Reads the pins of a home; none where it has no such file.
     ///
     /// # Errors
-    /// The sentence after "Plugin FILE was not loaded:": who cannot be told apart is not trusted.
+    /// The sentence after "Plugin FILE was not loaded:": while the pins cannot be read, no file is trusted.
     pub fn load(path: &Path) -> Result<Pins, String> {
         let bad = |why: String| {
             format!(
@@ -91,7 +91,7 @@ impl Pins {
         Err(format!("{fact}. If you trust this file, run `vestibule plugin trust {}`. [{code}]", word(file)))
     }
 
-    /// The pin of a plugin.
+    /// The pin of the plugin of this name.
     pub fn of(&self, name: &str) -> Option<&Pin> {
         self.plugin.iter().find(|pin| pin.name == name)
     }
@@ -103,14 +103,14 @@ impl Pins {
         self.plugin.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
-    /// Forgets a plugin; whether it was there.
+    /// Forgets a plugin. Returns whether it was pinned.
     pub fn untrust(&mut self, name: &str) -> bool {
         let before = self.plugin.len();
         self.plugin.retain(|pin| pin.name != name);
         self.plugin.len() != before
     }
 
-    /// Writes them: aside, synced, and renamed, so that no reader sees half a file.
+    /// Writes the pins: aside, synced, and renamed, so that no reader sees half a file.
     ///
     /// # Errors
     /// It cannot be written.
@@ -126,8 +126,8 @@ impl Pins {
     }
 
     fn text(&self) -> String {
-        // A JSON string is a TOML string: the control character TOML forbids besides is in no file name
-        // that is taken (`trust` refuses it).
+        // A JSON string is a TOML string: the one control character that only TOML forbids is in no file name that is
+        // taken (`trust` refuses it).
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let entry = |pin: &Pin| {
             format!(

@@ -1,4 +1,4 @@
-//! Opening a file in a process that is thrown away: whatever it does there, it does to itself.
+//! Opening a file in a process that is thrown away: whatever the plugin does there, it does to that process.
 
 use super::describe;
 use crate::lock::locked;
@@ -17,9 +17,9 @@ const LINES_MAX: usize = 20;
 
 /// What a plugin did while it was opened.
 pub struct Rehearsed {
-    /// What its config may hold, if it says so.
+    /// The schema of its config, if the plugin describes it.
     pub schema: Option<Schema>,
-    /// What it logged.
+    /// The lines that it logged.
     pub log: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Resul
     Ok(Rehearsed { schema: described?, log: std::mem::take(&mut *lines) })
 }
 
-/// Listens, and takes nothing.
+/// Keeps what the plugin logs, and takes none of its events.
 #[derive(Default)]
 struct Listener(Mutex<Vec<String>>);
 

@@ -1,5 +1,5 @@
-//! `vestibule plugin trust` and `untrust`: what an operator says about files. No runtime is needed; one
-//! that runs hears of it.
+//! `vestibule plugin trust` and `untrust`: what an operator says about files. No runtime is needed; a running one
+//! sees the change.
 
 use super::load;
 use super::pins::{Pin, Pins};
@@ -46,7 +46,7 @@ fn change(home: &Home, how: impl FnOnce(&mut Pins)) -> Result<(), String> {
     pins.save(&lock).map_err(|error| format!("cannot write {}: {error}", lock.display()))
 }
 
-/// The file that a person means.
+/// The file that the operator means.
 fn find(home: &Home, what: &str) -> Result<PathBuf, String> {
     let path = Path::new(what);
     if path.is_file() {

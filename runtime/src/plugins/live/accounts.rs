@@ -1,5 +1,5 @@
-//! The accounts of a plugin: started with their config, and started again, with back-off, while they do not live:
-//! one answer of a platform is never a verdict.
+//! The accounts of a plugin: started with their config, and started again, with back-off, while they are not live:
+//! one answer of a platform is never final.
 
 use super::link::{CallError, Link};
 use crate::config::{Config, nearest};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::{ACCOUNT_MAIN, Capability, Manifest, PluginError, PluginKind};
 
-/// How an account is.
+/// Where an account of a plugin stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountState {
     /// It is being started.
@@ -23,13 +23,13 @@ pub enum AccountState {
     Waiting(String),
     /// Its operator must mend something first. It is tried again all the same.
     Broken(String),
-    /// It is being stopped. What it still hands over is taken.
+    /// It is being stopped. The messages it still hands over are taken.
     Stopping,
 }
 
 /// How long the calls under way are waited for, before an account is stopped.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
-/// How long an account of a replacement is tried again, and how long between.
+/// How long the start of a replacement's account is tried again, and how long between two tries.
 const LET_GO_PATIENCE: Duration = Duration::from_secs(2);
 const LET_GO_STEP: Duration = Duration::from_millis(50);
 /// How long an account of a replacement may take to start, while those before it wait.
@@ -131,7 +131,7 @@ async fn keep_started(
         if state == AccountState::Live {
             return lives(&plugins, &link, account).await;
         }
-        // A port that is taken locks nobody out: it is tried as often as a platform that is away.
+        // A port that is taken locks no account out: it is tried as often as a platform that is away.
         let wait = link.wait(&account, listens.is_ok() && matches!(state, AccountState::Broken(_)));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -149,7 +149,7 @@ async fn listen(plugins: &Arc<Plugins>, link: &Link) -> Result<(), String> {
 }
 
 /// An account of a channel says that it has given up: it is ended, and started again with back-off. A module is asked
-/// all the same: what passes its hooks would be refused meanwhile.
+/// all the same: else the messages that pass its hooks would be refused meanwhile.
 pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, reason: String) {
     if link.manifest.kind != PluginKind::Channel {
         return;
@@ -173,16 +173,16 @@ pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, reason
     });
 }
 
-/// What waits for an account goes on.
+/// The work that waits for an account goes on.
 async fn lives(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String) {
     link.lives(&account);
     let go_on = async { plugins.runtime()?.account_is_live(link.clone(), account).await };
     if let Err(error) = go_on.await {
-        tracing::error!(%error, "what waited for the channel could not be woken");
+        tracing::error!(%error, "the work that waited for the channel could not be woken");
     }
 }
 
-/// The log hears how the start of an account went.
+/// Logs how the start of an account went.
 fn tell(link: &Link, account: &str, state: &AccountState) {
     let (module, channel) = (&link.manifest.name, &link.manifest.channel_type);
     match state {
@@ -225,7 +225,7 @@ pub async fn misfit(
     new: &Link,
     sections: &BTreeMap<String, toml::Table>,
 ) -> Option<String> {
-    // A file that has become another channel has no account in common with what it was.
+    // A file that has become another channel has no account in common with its predecessor.
     if old.manifest.channel_type != new.manifest.channel_type {
         return None;
     }
@@ -248,8 +248,8 @@ pub fn pause(link: &Link, state: AccountState) {
     }
 }
 
-/// Starts every account of a plugin, side by side. One that asks to be tried again is, for a moment: what
-/// its predecessor held, such as a port, may be let go of a little later.
+/// Starts every account of a plugin, side by side. One that asks to be tried again is tried again for a moment: its
+/// predecessor may let go of what it held, such as a port, a little later.
 pub async fn trial(plugins: &Arc<Plugins>, link: &Arc<Link>) -> BTreeMap<String, Result<(), CallError>> {
     let mut starting = tokio::task::JoinSet::new();
     let sections = link.sections().clone();
@@ -277,7 +277,7 @@ pub async fn trial(plugins: &Arc<Plugins>, link: &Arc<Link>) -> BTreeMap<String,
     starting.join_all().await.into_iter().collect()
 }
 
-/// The accounts of a tried plugin come to life; those that did not start are started as ever.
+/// The accounts of a tried plugin come to life; those that did not start are started as usual.
 pub async fn settle(
     plugins: &Arc<Plugins>,
     link: &Arc<Link>,
@@ -299,7 +299,7 @@ pub async fn settle(
     }
 }
 
-/// Starts the accounts of a plugin again that was only halted.
+/// Starts the accounts again of a plugin that was only halted.
 pub fn resume(plugins: &Arc<Plugins>, link: &Arc<Link>) {
     link.accounts().clear();
     start_accounts(plugins, link);
@@ -330,8 +330,8 @@ pub async fn halt(link: &Arc<Link>, patience: Duration) {
     }
 }
 
-/// Stops every plugin: first the channels, so that no message comes in when the modules are gone that would
-/// screen it.
+/// Stops every plugin: first the channels, so that no message comes in when the modules that would screen it are
+/// gone.
 pub async fn stop_all(plugins: &Plugins) {
     let (modules, channels): (Vec<_>, Vec<_>) =
         plugins.registry.all().into_iter().partition(|link| link.manifest.kind == PluginKind::Module);

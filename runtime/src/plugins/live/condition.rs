@@ -37,12 +37,12 @@ impl Condition {
         self.live_since = Some(now);
     }
 
-    /// Its plugin says how it is.
+    /// Its plugin says how the account is.
     pub fn says(&mut self, health: Health) {
         self.said = Some(health);
     }
 
-    /// A delivery, or the lookup of one, was answered. Only what is about the account changes anything.
+    /// A delivery, or the lookup of one, was answered. Only an answer about the account itself changes anything.
     pub fn answers<T>(&mut self, answer: &Result<T, CallError>, now: Instant) {
         match answer {
             Ok(_) => {
@@ -56,7 +56,7 @@ impl Condition {
         }
     }
 
-    /// How it is, by the worse of both; nothing when nothing was said.
+    /// How it is, by the worse of what was said and what was answered; `None` when neither was.
     pub fn health(&self) -> Option<Health> {
         let (said, answered) = (self.said.as_ref(), self.answered.as_ref());
         let worse = if rank(answered) > rank(said) { answered } else { said };

@@ -31,7 +31,7 @@ pub async fn hand_over(plugins: &Arc<Plugins>, old: &Arc<Link>, new: &Arc<Link>)
     let ended =
         matches!(new.tier.process_state(), Some(ProcessState::Restarting(_) | ProcessState::Quarantined(_)));
     let swapped = match broken(&new.manifest.name, &live, &tried, ended) {
-        // A file that has become another channel has no account in common with what it was.
+        // A file that has become another channel has no account in common with its predecessor.
         Some(why) if old.manifest.channel_type == new.manifest.channel_type => Err(why),
         _ => plugins.registry.exchange(old, new),
     };
@@ -50,7 +50,7 @@ pub async fn hand_over(plugins: &Arc<Plugins>, old: &Arc<Link>, new: &Arc<Link>)
     Ok(())
 }
 
-/// Why the next instance cannot take over, if it cannot: what was live must be live.
+/// Why the next instance cannot take over, if it cannot: every account that was live must be live again.
 fn broken(
     name: &str,
     live: &[String],

@@ -1,4 +1,4 @@
-//! Asking the modules that screen or review: each hears what the one before it left of the words.
+//! Asking the modules that screen or review: each gets the words as the one before it left them.
 
 use super::accounts::AccountState;
 use super::link::{CallError, Link};
@@ -14,7 +14,7 @@ use vestibule_session::words;
 
 /// A module that is starting, or being replaced, is waited for as long as for an answer of it.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked whether it has started.
+/// How often the runtime looks whether the module has started.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What the modules of a hook said together.
@@ -31,12 +31,13 @@ pub enum Said {
 pub struct Words {
     /// Its text.
     pub text: String,
-    /// What it quotes; nothing when that goes no further.
+    /// The text it quotes; `None` when that goes no further.
     pub quote: Option<String>,
 }
 
 impl Words {
-    /// What a message answers, with these words of it; without any, only which message it is.
+    /// What a message replies to, with the quote as these words have it; without a quote, only the id of that
+    /// message.
     pub fn requoted(&self, reply_to: Option<ReplyTo>) -> Option<ReplyTo> {
         let ReplyTo { id, sender, text: _ } = reply_to?;
         Some(match &self.quote {
@@ -94,8 +95,8 @@ async fn ask(
     Said::Pass(changed)
 }
 
-/// Asks one module, once it is live: it may be starting, or another instance be taking its place. Nothing
-/// when it was taken out.
+/// Asks one module, once it is live: it may be starting, or another instance be taking its place. Returns `None` when
+/// it was taken out.
 async fn verdict(
     registry: &Registry,
     hook: Hook,
@@ -118,7 +119,7 @@ async fn verdict(
     }
 }
 
-/// What one module's answer means. A failure is what its manifest says.
+/// What one module's answer means. A failure counts as its manifest says.
 fn judge(link: &Link, hook: &str, answer: Result<Verdict, CallError>) -> Said {
     let module = &link.manifest.name;
     let failed = match answer.map_err(|error| error.to_string()).and_then(read) {
@@ -137,10 +138,10 @@ fn judge(link: &Link, hook: &str, answer: Result<Verdict, CallError>) -> Said {
     }
 }
 
-/// What a verdict says; an error is why it is taken for a failure.
+/// What a verdict says. An error says why the verdict counts as a failure.
 ///
 /// # Errors
-/// The new words are too long, or the verdict is none of this vocabulary.
+/// The new words are too long, or this runtime does not know the verdict.
 pub fn read(verdict: Verdict) -> Result<Said, String> {
     match verdict {
         Verdict::Allow => Ok(Said::Pass(None)),
@@ -156,7 +157,7 @@ pub fn read(verdict: Verdict) -> Result<Said, String> {
     }
 }
 
-/// A module's words as they are kept.
+/// A module's words as they are kept: one line, cut to the limit.
 pub fn bounded(said: &str) -> String {
     words::line(&said[..said.floor_char_boundary(REASON_BYTES_MAX)], REASON_BYTES_MAX)
 }

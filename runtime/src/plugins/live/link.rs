@@ -28,7 +28,7 @@ use vestibule_session::words;
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a plugin may take to stop an account.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a module may take over one message: somebody waits for it.
+/// How long a module may take over one message, which waits for it.
 const STATION_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an ending plugin's threads are waited for.
 pub(in crate::plugins) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ pub enum CallError {
 
 /// One live plugin.
 pub struct Link {
-    /// Who it is.
+    /// Its name, its kind, and what it can do.
     pub manifest: Manifest,
     /// Where it came from.
     pub origin: Origin,
@@ -240,14 +240,14 @@ impl Link {
         Ok(())
     }
 
-    /// Stops an account.
+    /// Tells the plugin to stop an account.
     pub async fn stop_account(&self, account: &str) -> Result<(), CallError> {
         let request = Request::Stop { account: account.to_owned() };
         let Empty {} = self.ask(wire::frame(&request), STOP_DEADLINE).await?;
         Ok(())
     }
 
-    /// Ends the plugin's machinery.
+    /// Ends the plugin's machinery, and logs when calls were still open.
     pub async fn shutdown(&self) {
         let left = self.tier.shutdown(SHUTDOWN_TIME).await;
         if left > 0 {
@@ -255,12 +255,12 @@ impl Link {
         }
     }
 
-    /// Which life of the plugin this is: what an earlier one was asked says nothing any more.
+    /// Which life of the plugin this is: the answers of an earlier life mean nothing any more.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// This life of the plugin is over.
+    /// Begins the next life of the plugin.
     pub fn next_generation(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
@@ -270,12 +270,12 @@ impl Link {
         locked(&self.sections)
     }
 
-    /// The accounts and how they are.
+    /// The accounts, each with its state.
     pub fn accounts(&self) -> MutexGuard<'_, BTreeMap<String, AccountState>> {
         locked(&self.accounts)
     }
 
-    /// Takes a plugin's word on how an account of it is; answers why it has given up, if it says so.
+    /// Takes a plugin's word on how an account of it is. Returns why the account has given up, if the plugin says so.
     pub fn heard(&self, account: &str, health: Health) -> Option<String> {
         let health = bounded(health);
         self.condition(account, |condition| condition.says(health.clone()));
@@ -300,7 +300,7 @@ impl Link {
         self.condition(account, |condition| condition.wait(is_broken, Instant::now()))
     }
 
-    /// Changes what is known of how an account is; the log hears when that makes a difference.
+    /// Changes what is known of how an account is, and logs it when that makes a difference.
     fn condition<T>(&self, account: &str, change: impl FnOnce(&mut Condition) -> T) -> T {
         let mut conditions = self.conditions();
         let condition = conditions.entry(account.to_owned()).or_default();
@@ -341,8 +341,8 @@ impl Link {
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
-    /// Asks for an account that is live. Who stops it first makes it stopping and then waits for
-    /// [`Link::quiet`], so no call slips in between.
+    /// Calls the plugin for an account that is live. The code that stops an account first marks it as stopping and
+    /// then waits for [`Link::quiet`], so no call slips in between.
     async fn ask_live<T: DeserializeOwned>(
         &self,
         account: &str,
@@ -401,7 +401,6 @@ impl Link {
     }
 }
 
-/// A call that is counted.
 struct UnderWay<'a>(&'a watch::Sender<usize>);
 
 impl Drop for UnderWay<'_> {
@@ -410,7 +409,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// A reason is one line for a person, however long and odd the plugin's was.
+/// A reason is one line for the operator, however long and odd the plugin's was.
 fn bounded(health: Health) -> Health {
     match health {
         Health::Degraded { reason } => Health::Degraded { reason: words::reason(reason) },
@@ -433,7 +432,7 @@ fn bounded_error(error: PluginError) -> PluginError {
     }
 }
 
-/// Cancels the call when nobody waits for it any more.
+/// Cancels the call when no caller waits for it any more.
 struct OpenCall<'a> {
     tier: &'a Tier,
     id: Option<u64>,

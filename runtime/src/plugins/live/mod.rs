@@ -1,4 +1,5 @@
-//! A live plugin: its accounts, its calls both ways, who is registered, and how one instance follows another.
+//! A live plugin: its accounts, its calls both ways, which plugins are registered, and how one instance follows
+//! another.
 
 pub(super) mod accounts;
 pub(super) mod condition;

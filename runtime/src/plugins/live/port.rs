@@ -14,14 +14,14 @@ use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How many events of one plugin are on their way at once; the next ones wait.
 const IN_FLIGHT_MAX: usize = 256;
-/// How much of what a plugin says may lie here unanswered, in KiB; what is more is answered at once: later.
-/// Never less than a plugin's process is let through, see `process/listen.rs`.
+/// How much of what a plugin says may lie here unanswered, in KiB; a call beyond that is told at once to come later.
+/// Never less than the process of a plugin may have on its way, see `process/listen.rs`.
 const UNANSWERED_KIB: u32 = 256 * 1024;
 /// What the smallest call counts, in KiB: so at most 4,096 of them lie here.
 const CALL_KIB_MIN: u32 = 64;
 /// When a call that was one too many may come again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often the operator hears that there are such.
+/// How often the operator is told that there are such calls.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// The runtime, as one plugin sees it.
@@ -78,14 +78,14 @@ impl RuntimeCalls for Port {
         self.threads.spawn(async move {
             let Ok(permit) = in_flight.acquire().await else { return };
             let (code, frame) = answer(&plugins, &link, frame).await;
-            // There is room for whoever hears the answer and goes on.
+            // There is space again before the plugin hears the answer and goes on.
             drop((permit, room));
             done.complete(code, frame);
         });
         0
     }
 
-    /// What is committed stays committed: an answer nobody waits for is dropped.
+    /// What is committed stays committed: an answer that no caller waits for is dropped.
     fn cancel(&self, _: u64) {}
 
     /// The log itself bounds the line, and how many of them a plugin may write.
@@ -101,7 +101,7 @@ impl RuntimeCalls for Port {
     }
 }
 
-/// What a call counts, in KiB. The largest one takes all the room.
+/// What a call counts, in KiB. The largest one takes all of [`UNANSWERED_KIB`].
 fn weight(frame: &Frame) -> u32 {
     let bytes = frame.head.len() + frame.blobs.iter().map(|blob| blob.len()).sum::<usize>();
     u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(CALL_KIB_MIN, UNANSWERED_KIB)
@@ -113,7 +113,7 @@ async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, mut frame: Frame) -> (
         Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
     };
     if let Some(why) = fault(link, &event) {
-        tracing::warn!(plugin = link.manifest.name, %why, "what a plugin said was refused");
+        tracing::warn!(plugin = link.manifest.name, %why, "an event of a plugin was refused");
         return (status::BAD_FRAME, wire::frame(&why));
     }
     match event {
@@ -144,7 +144,7 @@ fn answered(outcome: Result<Frame, Error>) -> (u32, Frame) {
         Ok(answer) => (status::OK, answer),
         Err(Error::Refused(why)) => (status::ERROR, wire::frame(&PluginError::refused(why))),
         Err(error) => {
-            // The database itself says, once, what its trouble is.
+            // The database's own code logs, once, what its trouble is.
             tracing::debug!(%error, "an event could not be committed; its platform is not acknowledged");
             (status::ERROR, wire::frame(&PluginError::retry("it could not be committed")))
         }

@@ -1,4 +1,4 @@
-//! Who answers for which channel, who listens at which hook, and which files were refused.
+//! Which plugin answers for which channel, which modules listen at which hook, and which files were refused.
 
 use super::accounts::AccountState;
 use super::link::{Link, Origin};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::{ACTION, AGENT, Address, Hook, Manifest, PluginKind};
 
-/// The live plugins.
+/// The live plugins, and the refused files.
 #[derive(Default)]
 pub struct Registry {
     /// By slot: a channel's is its channel type.
@@ -46,12 +46,12 @@ fn clash(one: &Manifest, other: &Manifest) -> Option<String> {
         .then(|| "messages between agents are taken already by".to_owned())
 }
 
-/// Why a plugin has no place beside another that has its own; `words` say who that is.
+/// Why a plugin has no place beside another that has its own; `words` name that other one.
 pub fn duplicate(one: &Manifest, other: &Manifest, words: impl FnOnce() -> String) -> Option<String> {
     Some(format!("{} {}. Remove one of the two. [DUPLICATE]", clash(one, other)?, words()))
 }
 
-/// What is linked in, for [`duplicate`].
+/// The words that name a linked-in plugin, for [`duplicate`].
 pub fn built_in(manifest: &Manifest) -> String {
     format!("{0}, which is built in unless [plugins.{0}] says `built_in = false`", manifest.name)
 }
@@ -69,14 +69,14 @@ impl Registry {
             let module = &link.manifest.name;
             tracing::warn!(
                 module,
-                "it listens at a hook that this runtime does not have; nobody asks it there"
+                "it listens at a hook that this runtime does not have; the runtime never asks it there"
             );
         }
         locked(&self.links).insert(slot(&link.manifest), link.clone());
         Ok(link)
     }
 
-    /// Why this plugin cannot be added, beside all that are there `except` the one it replaces.
+    /// Why this plugin cannot be added beside all others, `except` the one it replaces.
     pub fn taken(&self, manifest: &Manifest, except: Option<&Arc<Link>>) -> Option<String> {
         let others = self.all();
         let mut others = others.iter().filter(|link| except.is_none_or(|old| !Arc::ptr_eq(old, link)));
@@ -88,7 +88,7 @@ impl Registry {
         })
     }
 
-    /// Takes a plugin out.
+    /// Takes a plugin out, and returns it if it was there.
     pub fn remove(&self, link: &Link) -> Option<Arc<Link>> {
         locked(&self.links).remove(&slot(&link.manifest))
     }
@@ -121,7 +121,7 @@ impl Registry {
         locked(&self.links).get(channel_type).cloned()
     }
 
-    /// The plugin that what goes to this address is handed to.
+    /// The plugin that takes what goes to this address.
     pub fn of(&self, address: &Address) -> Option<Arc<Link>> {
         if address.channel_type.as_str() == ACTION {
             let name = address.platform_id.as_str();
@@ -130,7 +130,7 @@ impl Registry {
         self.channel(address.channel_type.as_str())
     }
 
-    /// Whether what goes to this address can be handed over, or is known to be for nobody.
+    /// Whether what goes to this address can be handed over, or is known to be for no plugin.
     pub fn is_there(&self, address: &Address) -> bool {
         match self.of(address) {
             Some(link) => link.is_live(address.account.as_str()),

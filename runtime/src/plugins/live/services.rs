@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vestibule_plugin_api::wire::Event;
 use vestibule_seam::Frame;
 
-/// What comes of a call.
+/// The future of a call's result.
 pub type Outcome<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What the runtime does for its plugins.
@@ -16,10 +16,10 @@ pub trait Services: Send + Sync {
     /// that nothing of it is on disk.
     fn hear(self: Arc<Self>, link: Arc<Link>, event: Event) -> Outcome<Result<Frame>>;
 
-    /// Lets go on what waited for an account that is live now.
+    /// Lets the work go on that waited for an account which is live now.
     fn account_is_live(self: Arc<Self>, link: Arc<Link>, account: String) -> Outcome<Result<()>>;
 
-    /// Lets go on what waited until every plugin that was there at the start is known.
+    /// Lets the work go on that waited until every plugin that was there at the start is known.
     fn plugins_are_complete(self: Arc<Self>) -> Outcome<Result<()>>;
 
     /// Takes webhooks from now on. An error is a sentence that says why it cannot.

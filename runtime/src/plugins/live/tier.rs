@@ -51,8 +51,8 @@ impl Tier {
         }
     }
 
-    /// Ends the plugin's machinery within `patience`; answers how many calls were left. Its code stays
-    /// mapped in-process, where unloading is unsound; a process is gone afterwards.
+    /// Ends the plugin's machinery within `patience`. Returns how many calls were left. Its code stays mapped
+    /// in-process, where unloading is unsound; a process is gone afterwards.
     pub async fn shutdown(&self, patience: Duration) -> u64 {
         match self {
             Tier::InProcess(root) => {

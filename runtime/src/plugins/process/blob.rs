@@ -1,5 +1,5 @@
-//! A large blob travels as a sealed memory file: nobody can change or cut it any more, and it is
-//! copied, never mapped.
+//! A large blob travels as a sealed memory file: no process can change or cut it any more, and it is copied, never
+//! mapped.
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
@@ -21,7 +21,7 @@ pub fn seal(bytes: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// The bytes of a memory file that somebody sent.
+/// The bytes of a memory file that the other side sent.
 ///
 /// # Errors
 /// It is no memory file, is not sealed, or is not `len` bytes long.

@@ -20,7 +20,7 @@ use vestibule_session::words;
 
 /// How long a plugin may take to be opened and to start its machinery.
 pub const OPEN_PATIENCE: Duration = Duration::from_secs(10);
-/// How much of what it printed last is kept, in bytes.
+/// How much of the process's last output is kept, in bytes.
 const LAST_WORDS_MAX: usize = 2 * 1024;
 
 /// The sentence about a plugin that does not become ready.
@@ -53,7 +53,7 @@ impl StartError {
         }
     }
 
-    /// Why.
+    /// The reason alone.
     pub fn into_words(self) -> String {
         match self {
             StartError::Refused(why) | StartError::Died(why) => why,
@@ -63,7 +63,7 @@ impl StartError {
 
 /// One life of a plugin's process. Dropping it ends the process.
 pub struct Life {
-    /// Its calls.
+    /// Its calls, in both directions.
     pub conn: Arc<Conn>,
     process: Child,
     last_words: Arc<Mutex<Vec<u8>>>,
@@ -162,7 +162,7 @@ impl Life {
         let _ = self.process.kill().await;
     }
 
-    /// Asks the plugin to end within `patience`, and ends its process. Answers how many calls were left.
+    /// Asks the plugin to end within `patience`, and ends its process. Returns how many calls were left.
     pub async fn shutdown(&mut self, patience: Duration) -> u64 {
         let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         if let Ok(packed) = pack(Kind::Shutdown, ms, 0, &Frame::default()) {
@@ -205,7 +205,7 @@ async fn keep_last(mut stderr: ChildStderr, last: Arc<Mutex<Vec<u8>>>) {
     }
 }
 
-/// The last line somebody printed, made safe for a log.
+/// The last line that the process printed, made safe for a log.
 fn last_line(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;

@@ -34,7 +34,7 @@ struct Out {
     sending: bool,
 }
 
-/// How long the process had nothing to say while somebody listened.
+/// How long the process had nothing to say while the runtime read its socket.
 #[derive(Default)]
 struct Silence {
     before: Duration,
@@ -47,7 +47,7 @@ struct Calls {
 }
 
 impl Conn {
-    /// Over this socket.
+    /// The calls over this socket.
     pub fn new(stream: UnixStream) -> Conn {
         Conn {
             stream,
@@ -108,7 +108,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Withdraws a call.
+    /// Withdraws a call: its answer is dropped, and the plugin hears of it.
     pub fn cancel(&self, id: u64) {
         if self.answered(id).is_some()
             && let Ok(packed) = pack(Kind::Cancel, id, 0, &Frame::default())
@@ -117,7 +117,7 @@ impl Conn {
         }
     }
 
-    /// Whom the answer of a call is for: nobody, when it was withdrawn or answered before.
+    /// Takes the receiver of a call's answer; `None` when the call was withdrawn or answered before.
     pub fn answered(&self, id: u64) -> Option<Done> {
         locked(&self.calls).open.as_mut()?.remove(&id)
     }
@@ -132,7 +132,7 @@ impl Conn {
         locked(&self.calls).open.as_ref().map_or(0, HashMap::len)
     }
 
-    /// Answers every open call: cancelled, since nobody knows how far it got.
+    /// Answers every open call: cancelled, since it is unknown how far it got.
     pub fn close(&self) {
         let open = locked(&self.calls).open.take();
         drop(open);
@@ -165,8 +165,8 @@ impl Conn {
         id < locked(&self.calls).next
     }
 
-    /// Whether its socket is listened at, from now on, and nothing comes. While it is not read, because what
-    /// it said is not dealt with yet, the process is not silent.
+    /// Notes whether the runtime reads the socket from now on, and nothing comes. While the runtime does not, because
+    /// it has not dealt with what the process said, the process is not silent.
     pub fn listens(&self, listens: bool) {
         let mut silence = locked(&self.silence);
         let ended = std::mem::replace(&mut silence.since, listens.then(Instant::now));
@@ -229,7 +229,7 @@ impl Conn {
                     .await;
                 locked(&self.out).queue.put_back(part);
                 if sent.is_err() {
-                    return; // it is gone; whoever reads says so
+                    return; // it is gone; the reading task says so
                 }
             }
         }

@@ -9,12 +9,12 @@ const WINDOW: Duration = Duration::from_secs(600);
 /// The first wait; it doubles with each end within the window.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-/// What comes next.
+/// What follows the end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Start it again after this time.
     Again(Duration),
-    /// Leave it off until somebody has looked.
+    /// Leave it off until an operator has looked.
     Quarantine,
 }
 

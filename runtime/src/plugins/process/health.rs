@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_seam::{Done, Frame};
 
-/// How often the process is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The longest time between two pings.
 const PING_EVERY_MAX: Duration = Duration::from_secs(10);
 /// How long a ping is waited for after a call was late.
 const LATE_PATIENCE: Duration = Duration::from_secs(5);
@@ -46,12 +44,12 @@ async fn holdings(supervisor: &Supervisor, pid: Option<u32>) -> String {
     }
 }
 
-/// Puts a process behind everybody else once it is a hog: at two looks in a row one of its threads always
-/// wanted a processor, it was silent, and what it was asked at the first it had not answered at the second.
+/// Puts a process behind all others once it is a hog: at two looks in a row one of its threads always wanted a
+/// processor, it was silent, and at the second it had not answered what it was asked at the first.
 ///
 /// If it never answers, [`pings`] ends it later; until then it takes next to nothing from the others. If it
-/// answers after all, it runs on, behind, until it is started again. One that answers while a thread beside
-/// its work spins is let be.
+/// answers after all, it runs on, behind, until it is started again. One that answers while a thread beside its work
+/// spins is left alone.
 async fn hogging(plugin: &str, conn: &Arc<Conn>, pid: Option<u32>) -> String {
     let Some(pid) = pid else { return std::future::pending().await };
     let (mut before, mut asked, mut hog) = (wanted(pid), None, false);

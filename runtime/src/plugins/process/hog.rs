@@ -1,4 +1,4 @@
-//! A plugin's process in which a thread wants a processor all the time: it goes behind everybody else.
+//! A plugin's process in which a thread wants a processor all the time: it goes behind all others.
 
 use std::collections::HashMap;
 use std::fs;
@@ -50,8 +50,8 @@ pub fn wanted(pid: u32) -> ProcessorTime {
     threads(pid).into_iter().filter_map(of).collect()
 }
 
-/// From now on these threads of a process, and those that they start, get next to nothing while others want
-/// their processor: the kernel's class for idle work. Answers whether that was done for any of them.
+/// From now on these threads of a process, and those that they start, get next to nothing while others want their
+/// processor: the kernel's class for idle work. Returns whether that was done for any of them.
 ///
 /// The runtime does not take it back: to leave this class needs CAP_SYS_NICE, or an RLIMIT_NICE that allows
 /// the thread's nice value (sched(7)), and it counts on neither.
@@ -83,7 +83,7 @@ mod tests {
             (&[(1, 507), (2, 5500), (3, 507)], 1000, false), // all of them wait for half of the time
             (&[(1, 1007), (2, 5000)], 300, false), // it speaks
             (&[(1, 7), (2, 5000)], 1000, false),
-            (&[(1, 7), (4, 950)], 1000, false), // nobody knows since when
+            (&[(1, 7), (4, 950)], 1000, false), // since when is unknown
             (&[], 1000, false),
         ] {
             let (quiet, span) = (Duration::from_millis(quiet), Duration::from_secs(1));
@@ -120,6 +120,6 @@ mod tests {
         assert_eq!(policy, Ok(libc::SCHED_IDLE));
         let (before, now) = (before.values().sum::<Duration>(), now.values().sum::<Duration>());
         assert!(now - before >= Duration::from_millis(50), "{before:?} {now:?}");
-        assert!(!put_behind(u32::MAX), "nobody is there");
+        assert!(!put_behind(u32::MAX), "no such process");
     }
 }

@@ -1,5 +1,5 @@
-//! `vestibule plugin-host`: a process that shuts its door, opens one plugin file, and passes frames
-//! between it and the runtime. Whatever the plugin does happens to this process.
+//! `vestibule plugin-host`: a process that confines itself, opens one plugin file, and passes frames between it and
+//! the runtime. Whatever the plugin does happens to this process.
 
 use super::packet::{Decoder, Kind, Packed, Packet, pack};
 use super::socket::{PART, Queue, receive};
@@ -164,7 +164,7 @@ impl Inbox {
     }
 }
 
-/// Sends from whatever thread has something to send. While one sends, the others add to what it
+/// Sends from any thread that has something to send. While one sends, the others add to what it
 /// sends next; when too much waits, they wait: a plugin that floods stops itself.
 struct Outbox {
     socket: OwnedFd,
@@ -180,7 +180,7 @@ struct Waiting {
 
 impl Outbox {
     fn send(&self, packed: Result<Packed, String>) {
-        // What cannot even be said in an error is left out; the call it was for is not answered.
+        // A frame that cannot be packed, not even as an error, is left out; its call is not answered.
         let Ok(packed) = packed else { return };
         let mut state = locked(&self.state);
         while state.sending && state.queue.bytes > WAITING_BYTES_MAX {

@@ -20,7 +20,7 @@ const WHY_CHARS_MAX: usize = 1_000;
 /// What is said when the socket ends.
 pub const GONE: &str = "it closed its socket";
 
-/// Who hears what a process says.
+/// The receivers of what a process says.
 pub struct Heard {
     calls: Arc<dyn RuntimeCalls>,
     opened: Option<oneshot::Sender<Result<(), String>>>,
@@ -73,9 +73,9 @@ async fn hear(
     match packet.kind {
         Kind::Answer => {
             if !conn.has_made(id) {
-                return Err(format!("it answered call {id}, which nobody made"));
+                return Err(format!("it answered call {id}, which the runtime did not make"));
             }
-            // Who was cancelled meanwhile, or answered before, has no entry any more.
+            // A call that was cancelled meanwhile, or answered before, has no entry any more.
             let done = conn.answered(id);
             let frame = frame_of(packet).await?;
             if let Some(done) = done {
@@ -118,8 +118,7 @@ async fn hear(
     Ok(())
 }
 
-/// Large memory files are copied aside: meanwhile this process's socket is not read, and nobody
-/// else waits.
+/// Large memory files are copied aside: meanwhile this process's socket is not read, and no other plugin waits.
 async fn frame_of(packet: Packet) -> Result<Frame, String> {
     if !packet.has_files() {
         return packet.into_frame();

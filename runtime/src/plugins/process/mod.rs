@@ -1,9 +1,9 @@
 //! The tier `process`: a plugin in a process of its own, behind the same frames.
 //!
 //! Invariants:
-//! - A plugin's process shuts its door before it opens the plugin's file.
-//! - Every byte from it is a stranger's, and what waits for it or from it is bounded.
-//! - However it ends, its calls are answered, nobody else notices, and it is started again, until
+//! - A plugin's process confines itself before it opens the plugin's file.
+//! - Every byte from it is untrusted, and what waits for it or from it is bounded.
+//! - However it ends, its calls are answered, no other plugin notices, and it is started again, until
 //!   it has ended too often.
 
 mod blob;

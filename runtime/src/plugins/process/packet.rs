@@ -1,5 +1,4 @@
-//! How a frame lies on the socket between the runtime and a plugin's process. Both ends read what
-//! comes as a stranger's.
+//! How a frame lies on the socket between the runtime and a plugin's process. Both ends read what comes as untrusted.
 //!
 //! A packet is a header of 24 bytes, one length for each blob, the head, and the small blobs. A
 //! large blob is a sealed memory file that travels beside the packet.
@@ -67,9 +66,9 @@ impl Kind {
 /// A packet, ready to be sent.
 #[derive(Debug)]
 pub struct Packed {
-    /// Its bytes.
+    /// All of it but the large blobs.
     pub bytes: Vec<u8>,
-    /// Its memory files.
+    /// The large blobs, as sealed memory files.
     pub files: Vec<OwnedFd>,
 }
 
@@ -81,7 +80,7 @@ pub fn is_large(frame: &Frame) -> bool {
 /// Packs a frame.
 ///
 /// # Errors
-/// It is larger than a packet can be; the words are for whoever made the frame.
+/// It is larger than a packet can be; the words are for the maker of the frame.
 pub fn pack(kind: Kind, id: u64, status: u32, frame: &Frame) -> Result<Packed, String> {
     if frame.blobs.len() > BLOBS_MAX {
         return Err(format!("the frame has {} blobs, the limit is {BLOBS_MAX}", frame.blobs.len()));

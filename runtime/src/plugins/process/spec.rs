@@ -20,7 +20,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// What the process may still do after it has shut its door.
+    /// What the process may still do after it has confined itself.
     pub fn grants(&self) -> PluginGrants {
         PluginGrants {
             file: self.file.clone(),

@@ -36,7 +36,7 @@ fn thread() -> &'static Mutex<Sender<Work>> {
     static THREAD: OnceLock<Mutex<Sender<Work>>> = OnceLock::new();
     THREAD.get_or_init(|| {
         let (sender, works) = channel::<Work>();
-        // Where no thread can be started, nobody takes what is sent, and the sender is told.
+        // Where the thread cannot be started, what is sent to it is lost, and the sender is told.
         let _ = std::thread::Builder::new()
             .name("vst-starter".to_owned())
             .spawn(move || works.into_iter().for_each(|work| work()));
@@ -48,7 +48,7 @@ fn thread() -> &'static Mutex<Sender<Work>> {
 mod tests {
     use super::*;
 
-    /// Asked from a runtime of its own, whose thread is gone afterwards.
+    /// Asks from a runtime of its own, whose thread is gone afterwards.
     fn where_it_is_done() -> std::thread::ThreadId {
         let asker = std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it is built");

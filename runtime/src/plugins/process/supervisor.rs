@@ -1,4 +1,4 @@
-//! The place of a plugin's process: who sits there now, and who comes next when it ends.
+//! The place of a plugin's process: which process runs there now, and which comes next when it ends.
 
 use super::child::{Life, StartError};
 use super::conn::Conn;
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use vestibule_plugin_api::{PluginError, wire};
 use vestibule_seam::{Done, Frame, status};
 
-/// How the plugin's process is.
+/// Whether a plugin's process runs, and why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessState {
     /// It runs.
@@ -32,7 +32,7 @@ pub enum ProcessState {
 /// What ends a supervisor: where to say how many calls were left.
 type Farewell = oneshot::Sender<u64>;
 
-/// The place of a plugin's process.
+/// The place of a plugin's process, from the first one to the plugin's end.
 pub struct Supervisor {
     spec: Spec,
     deadline: Duration,
@@ -60,7 +60,7 @@ impl Supervisor {
         }
     }
 
-    /// What its process is told.
+    /// What its process is told when it starts.
     pub fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -70,7 +70,7 @@ impl Supervisor {
         self.deadline
     }
 
-    /// How its process is.
+    /// Whether its process runs now, and why not.
     pub fn state(&self) -> ProcessState {
         locked(&self.state).clone()
     }
@@ -125,7 +125,7 @@ impl Supervisor {
         self.late_in_a_row.load(Ordering::Relaxed)
     }
 
-    /// Ends the plugin and its process; answers how many calls were left.
+    /// Ends the plugin and its process. Returns how many calls were left.
     pub async fn shutdown(&self) -> u64 {
         let leave = locked(&self.leave).take();
         let (left_tx, left) = oneshot::channel();
@@ -186,7 +186,7 @@ async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, supervisor: Arc<Supervisor
         };
         ends.push(born.elapsed());
         let next = after_end(&mut ends);
-        // First nobody new is let in, then those who wait hear of it.
+        // First no new call is let in, then those that wait hear of it.
         match next {
             Next::Again(wait) => {
                 supervisor.set(None, ProcessState::Restarting(why.clone()));

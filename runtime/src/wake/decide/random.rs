@@ -103,7 +103,7 @@ fn whatever_happens_there_is_one_keeper_and_every_message_gets_its_runner() {
             }
             let event = event(&mut dice, &mut world);
             if can_happen(&event, &world) {
-                world.hear(event); // fails when a second keeper is started, or one killed that is not there
+                world.hear(event); // fails when a second keeper is started, or a missing one is killed
             }
             let phase_has_keeper = matches!(world.state.phase, Phase::Running(_) | Phase::Ending(..));
             assert_eq!(phase_has_keeper, world.keeper, "seed {seed}: {:?}", world.state.phase);
@@ -113,7 +113,7 @@ fn whatever_happens_there_is_one_keeper_and_every_message_gets_its_runner() {
     }
 }
 
-/// Nothing more is heard of a keeper that was asked to end.
+/// A keeper that was asked to end is gone after its time.
 fn an_ending_ends(world: &mut World, seed: u64) {
     if matches!(world.state.phase, Phase::Ending(..)) {
         world.wait(END_PATIENCE + EXCUSE_MAX + KEEPER_SILENCE_MAX + BURST + Duration::from_secs(9));
@@ -121,7 +121,7 @@ fn an_ending_ends(world: &mut World, seed: u64) {
     }
 }
 
-/// Everything works again, and a message comes: nothing has fallen between two states, and the waker is not lost.
+/// Everything works again, and a message comes: no wake is lost, and no state is a dead end.
 fn a_due_message_gets_its_runner(mut world: World, seed: u64) {
     mend(&mut world);
     (world.seen.due, world.seen.due_while_running) = (Some(world.facts.wall), None);

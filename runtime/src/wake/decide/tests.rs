@@ -6,7 +6,7 @@ use crate::wake::state::{CEILING, FAILED_FIRST};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A lane in a world that works: projections find `seen`, places are free, keepers start. What it did is noted.
+/// A lane in a world that works: projections find `seen`, places are free, keepers start. The lane's steps are noted.
 pub struct World {
     pub state: State,
     pub facts: Facts,
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// One with a runner that is shown a message and has claimed it.
+    /// A lane with a runner that is shown a message and has claimed it.
     fn claimed() -> World {
         let mut world = World::running();
         world.takes(Batch { rows: 1, claimed: true, claims: 1, ..Batch::default() });
@@ -63,7 +63,7 @@ impl World {
         world
     }
 
-    /// One with a runner that is shown a message.
+    /// A lane with a runner that is shown a message.
     fn running() -> World {
         let mut world = World::new();
         world.is_due();
@@ -82,7 +82,7 @@ impl World {
         (self.seen.due, self.seen.due_while_running) = (None, None);
     }
 
-    /// An event, and everything that follows at once.
+    /// Hears an event, and performs everything that follows at once.
     pub fn hear(&mut self, event: Event) {
         let mut events = std::collections::VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    /// Time passes; the lane is told of it when it wants to be.
+    /// Lets time pass; the lane is told of it when it wants to be.
     pub fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         for _ in 0..100_000 {
@@ -151,7 +151,7 @@ impl World {
         self.facts.wall.0 += i64::try_from(time.as_millis()).unwrap();
     }
 
-    /// Time passes, and the keeper pulses each second.
+    /// Lets time pass, while the keeper pulses each second.
     fn live(&mut self, time: Duration) {
         for _ in 0..time.as_secs() {
             self.wait(SECOND);
@@ -173,7 +173,6 @@ impl World {
         }
     }
 
-    /// The keeper dies.
     fn dies(&mut self) {
         self.hear(Event::KeeperGone);
     }
@@ -201,7 +200,7 @@ impl World {
         launched.collect()
     }
 
-    /// What the ends of runs put on the messages' account.
+    /// The reasons for which the ends of runs counted against messages.
     fn blames(&self) -> Vec<Option<&str>> {
         let ends = self.did.iter().filter_map(|step| match step {
             Step::RecordEnd { blame, .. } => Some(blame.as_deref()),
@@ -227,7 +226,7 @@ fn a_message_starts_a_runner_and_nothing_else_does() {
     world.is_due();
     world.hear(Event::Woken);
     assert_eq!(world.launches(), [true]);
-    // Later: at its time, and a clock that is far ahead is looked at again and again.
+    // A message of later is due at its time, and a clock that is far ahead is looked at again and again.
     let mut world = World::new();
     world.seen.due = Some(Timestamp(world.facts.wall.0 + 90_000));
     world.hear(Event::Woken);
@@ -267,7 +266,8 @@ fn a_quarantined_session_rests_until_it_is_released() {
 #[test]
 fn how_long_a_provider_may_be_silent() {
     let s = Duration::from_secs;
-    // name, shown an event since the claim, by the provider's settings, by the tool, by the config, want
+    // name, whether an event was shown since the claim, the silence that the provider's settings, the tool and the
+    // config allow, want
     for (name, shown, provider, tool, config, want) in [
         ("nothing yet", false, None, None, s(600), s(60)),
         ("nothing yet, and a short config", false, None, None, s(5), s(5)),
@@ -335,7 +335,7 @@ fn a_runner_that_does_not_take_what_is_due_is_stuck() {
     assert_eq!(world.end(), None);
     world.live(2 * SECOND);
     assert!(stuck(world.end()));
-    // What falls due while it runs has its time from then on.
+    // A message that falls due during the run has its time from then on.
     let mut world = World::running();
     let later = Some(Timestamp(world.facts.wall.0 + 300_000));
     (world.seen.due, world.seen.due_while_running) = (later, later);
@@ -344,7 +344,7 @@ fn a_runner_that_does_not_take_what_is_due_is_stuck() {
     assert_eq!(world.end(), None);
     world.live(7 * SECOND);
     assert!(stuck(world.end()));
-    // What only the first look of a runner takes waits for the next runner.
+    // Messages that a runner takes only at its first look wait for the next runner.
     let mut world = World::running();
     world.seen.due_while_running = None;
     world.hear(Event::Woken);
@@ -403,7 +403,7 @@ fn time_in_which_the_runtime_stood_still_counts_against_nobody() {
         world.live(5 * SECOND);
         let did = (world.quarantine(), world.end());
         assert_eq!(did, (None, None), "{first:?}: neither its keeper's silence nor its provider's");
-        // The same of what it did not take, and of a lock.
+        // The same holds for messages that it did not take, and for a lock.
         let mut world = World::running();
         world.behind = Some(Behind::Locked("locked".into()));
         world.hear(Event::Woken);
@@ -412,14 +412,14 @@ fn time_in_which_the_runtime_stood_still_counts_against_nobody() {
         world.behind = None;
         world.live(5 * SECOND);
         assert_eq!((world.quarantine(), world.end()), (None, None), "{first:?}");
-        // And a keeper that was asked to end has its time for it.
+        // And a keeper that was asked to end has its time for that.
         let mut world = World::running();
         world.hear(Event::AgentChanged);
         world.pass(MINUTE);
         world.hear(first);
         assert!(world.keeper);
     }
-    // What is silent afterwards is.
+    // A silence that follows does count.
     let mut world = World::running();
     world.pass(MINUTE);
     world.hear(Event::Clock);
@@ -465,7 +465,7 @@ fn who_hands_over_too_fast_is_held_back() {
     for round in 0..100 {
         world.takes(Batch { rows: 256, bytes: 4096, ..Batch::default() });
         while answers(&world) <= round {
-            world.wait(Duration::from_millis(10)); // the keeper pulses, or does not: it waits for the answer
+            world.wait(Duration::from_millis(10)); // with or without a pulse: the keeper waits for the answer
             world.hear(Event::Heard);
         }
     }
@@ -501,7 +501,7 @@ fn without_room_nothing_is_answered_and_nothing_starts() {
     world.seen.has_room = true;
     world.hear(Event::Woken);
     assert_eq!(world.launches(), [false]);
-    // What waits for a channel keeps no message from being answered: its answer waits behind it.
+    // Replies that wait for a channel keep no message from being answered: its answer waits behind them.
     let mut world = World::new();
     world.seen.has_room = false;
     world.is_due();
@@ -543,7 +543,7 @@ fn what_a_keeper_or_the_runtime_could_not_do_is_no_death() {
         ("the runtime stops", Event::NotTaken(Refusal::RuntimeStops)),
     ] {
         let mut world = World::running();
-        world.seen.has_room = false; // what comes next waits
+        world.seen.has_room = false; // the next batch waits
         world.hear(event);
         if world.keeper {
             world.dies();
@@ -602,7 +602,7 @@ fn a_runner_that_keeps_a_file_locked_is_ended_and_the_next_waits_longer() {
         assert_eq!(world.launches(), [true], "{wait}");
         world.did.clear();
     }
-    // Another agent, and what the one before did is forgotten.
+    // Another agent: the failures before it are forgotten.
     world.hear(Event::AgentChanged);
     world.exits();
     world.wait(SECOND);
@@ -635,7 +635,7 @@ fn want_of_space_blames_nobody() {
     world.wait(2 * SECOND);
     assert_eq!(world.launches(), [true, true], "a second later, whatever came before");
     assert_eq!((world.state.backoff.failures, world.blames().len()), (0, 0));
-    // The same for the file that cannot be written: it is told once, and that it is over.
+    // The same for a file that cannot be written: the operator is told once, and again when it is over.
     let mut world = World::running();
     world.behind = Some(Behind::Trouble("no space left".into()));
     world.hear(Event::Woken);
@@ -677,7 +677,7 @@ fn who_was_asked_to_end_and_does_not_is_killed() {
     assert!(world.keeper);
     world.live(2 * SECOND);
     assert!(!world.keeper && world.state.backoff.deaths == 1);
-    // What is left is handed over in its own time, as long as it comes.
+    // The rest is handed over in its own time, as long as it keeps coming.
     let mut world = World::running();
     world.hear(Event::AgentChanged);
     for _ in 0..10 {
@@ -739,7 +739,7 @@ fn a_runner_that_has_ended_by_itself_does_not_give_way() {
     assert_eq!(world.state.idle_since(&world.facts, world.now), None);
     world.hear(Event::PlaceWanted);
     assert_eq!(world.end(), None);
-    // Nor does what its keeper is asked afterwards.
+    // Nor does anything that its keeper is asked afterwards.
     world.hear(Event::AgentChanged);
     assert_eq!(world.end(), Some(End::AgentChanged));
     for event in [Event::Drained, Event::KeeperGone] {
@@ -748,7 +748,8 @@ fn a_runner_that_has_ended_by_itself_does_not_give_way() {
     assert!(world.blames()[0].is_some_and(|why| why.contains("status 1")), "{:?}", world.blames());
 }
 
-/// A keeper begins with the acknowledgements that are in the file, old ones, too: they are no answer to what is due.
+/// A keeper begins with the acknowledgements that are in the file, old ones, too: these are no answer to messages that
+/// are due.
 #[test]
 fn a_runner_that_has_not_taken_its_message_does_not_give_way() {
     let mut world = World::running();
@@ -785,7 +786,7 @@ fn a_runtime_that_stops_ends_what_runs_and_starts_nothing() {
     assert!(world.is_over() && world.blames() == [None]);
     world.hear(Event::Woken);
     assert!(world.is_over() && world.launches().is_empty());
-    // What cannot be written now is written at the next start.
+    // A file that cannot be written now is written at the next start.
     let mut world = World::running();
     world.behind = Some(Behind::Trouble("no space left".into()));
     world.hear(Event::RuntimeStops);
@@ -804,6 +805,6 @@ fn messages_shown_one_at_a_time_follow_each_other_at_once() {
         world.takes(Batch { rows: 2, settled: true, ..Batch::default() });
         assert_eq!(world.did.contains(&Step::Project), at_once);
         world.wait(PROJECT_LATER);
-        assert!(world.did.contains(&Step::Project), "what nobody waits for comes a little later");
+        assert!(world.did.contains(&Step::Project), "what no runner waits for comes a little later");
     }
 }

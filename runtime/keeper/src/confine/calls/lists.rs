@@ -1,13 +1,13 @@
-//! The calls, by number.
+//! The system calls, by number.
 
 use libc::c_long;
 use std::ops::RangeInclusive;
 
-/// Refused to runners, readers and plugins, whatever the arguments.
+/// Calls that are refused to runners, readers and plugins, whatever the arguments.
 pub const REFUSED: [&[c_long]; 8] =
     [OWNERSHIP, ATTRIBUTES, OTHERS, MOUNTING, KERNEL_OBJECTS, ATTACK_SURFACE, ADMINISTRATION, OLD];
 
-/// Modes, owners and times, which Landlock does not guard.
+/// Calls that change modes, owners and times, which Landlock does not guard.
 const OWNERSHIP: &[c_long] = &[
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
@@ -17,7 +17,7 @@ const OWNERSHIP: &[c_long] = &[
     libc::SYS_utimensat,
 ];
 
-/// Attributes: neither does it guard them.
+/// Calls that change attributes, which Landlock does not guard either.
 pub const ATTRIBUTES: &[c_long] = &[
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
@@ -30,21 +30,21 @@ pub const ATTRIBUTES: &[c_long] = &[
     SYS_FILE_SETATTR,
 ];
 
-/// Changing a mode, and which argument is the new one.
+/// Calls that change a mode, and which argument is the new one.
 #[cfg(target_arch = "x86_64")]
 pub const MODES: &[(c_long, u8)] =
     &[(libc::SYS_chmod, 1), (libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (SYS_FCHMODAT2, 2)];
 #[cfg(not(target_arch = "x86_64"))]
 pub const MODES: &[(c_long, u8)] = &[(libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (SYS_FCHMODAT2, 2)];
 
-/// Changing times.
+/// Calls that change times.
 #[cfg(target_arch = "x86_64")]
 pub const TIMES: &[c_long] = &[libc::SYS_utimensat, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
 #[cfg(not(target_arch = "x86_64"))]
 pub const TIMES: &[c_long] = &[libc::SYS_utimensat];
 
-/// Making files and folders, and which argument is the mode. Of those that open a file ([`OPENING`]) it is
-/// the one after the flags.
+/// Calls that make files and folders, and which argument is the mode. In the calls that open a file ([`OPENING`]) the
+/// mode is the argument after the flags.
 #[cfg(target_arch = "x86_64")]
 pub const MAKING: &[(c_long, u8)] = &[
     (libc::SYS_creat, 1),
@@ -56,7 +56,7 @@ pub const MAKING: &[(c_long, u8)] = &[
 #[cfg(not(target_arch = "x86_64"))]
 pub const MAKING: &[(c_long, u8)] = &[(libc::SYS_mkdirat, 2), (libc::SYS_mknodat, 2)];
 
-/// Looking into another process, and changing it.
+/// Calls that look into another process, or change it.
 const OTHERS: &[c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -67,7 +67,7 @@ const OTHERS: &[c_long] = &[
     libc::SYS_kcmp,
 ];
 
-/// Mounts and namespaces.
+/// Calls that make mounts and namespaces.
 const MOUNTING: &[c_long] = &[
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -112,7 +112,7 @@ const KERNEL_OBJECTS: &[c_long] = &[
     libc::SYS_keyctl,
 ];
 
-/// Parts of the kernel in which faults are found often, and which programs do without.
+/// Parts of the kernel in which faults are found often, and which programs can do without.
 const ATTACK_SURFACE: &[c_long] = &[
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
@@ -124,7 +124,7 @@ const ATTACK_SURFACE: &[c_long] = &[
     libc::SYS_fanotify_mark,
 ];
 
-/// What only an administrator needs, and the kernel's log.
+/// Calls that only an administrator needs, and the kernel's log.
 const ADMINISTRATION: &[c_long] = &[
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
@@ -166,17 +166,17 @@ const OLD: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[c_long] = &[];
 
-/// They answer "not implemented", as on a kernel that is built without them, and programs do without:
-/// the flags of `clone3` lie in memory, where a filter cannot see them; secret memory is counted nowhere, nor is
-/// that of a process which it lends to a pipe: a byte there holds a whole huge page; of asynchronous reads and
-/// writes the whole machine has only so many.
+/// Calls that answer "not implemented", as on a kernel without them: programs do without. The flags of
+/// `clone3` lie in memory, where a filter cannot see them. Secret memory is counted nowhere, nor is the memory that a
+/// process lends to a pipe: a byte there holds a whole huge page. Of asynchronous reads and writes the whole machine
+/// has a limited number.
 pub const ABSENT: &[c_long] =
     &[libc::SYS_clone3, libc::SYS_memfd_secret, libc::SYS_vmsplice, libc::SYS_io_setup];
 
-/// How much waits in a socket: options of every kind of socket.
+/// How much may wait in a socket: options of every kind of socket.
 pub const BUFFERS: [i32; 2] = [libc::SO_SNDBUF, libc::SO_RCVBUF];
 
-/// How the processes that the first argument names are scheduled, and where their memory lies. 0 is the
+/// Calls that set how the processes that the first argument names are scheduled, and where their memory lies. 0 is the
 /// caller.
 pub const SCHEDULING: &[c_long] = &[
     libc::SYS_sched_setscheduler,
@@ -187,8 +187,8 @@ pub const SCHEDULING: &[c_long] = &[
     libc::SYS_move_pages,
 ];
 
-/// The kinds of socket that `socketpair` makes. One of any other kind can be given an address, and then
-/// sends to sockets outside.
+/// The kinds of socket that `socketpair` makes. A socket of any other kind can be given an address, and then sends to
+/// sockets outside.
 pub const PAIRS: [i32; 8] = [
     libc::SOCK_STREAM,
     libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
@@ -200,11 +200,10 @@ pub const PAIRS: [i32; 8] = [
     libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
 ];
 
-/// The `ioctl` commands that are let through: those of terminals, pipes and sockets, but for typing into a
-/// terminal (`TIOCSTI`, `TIOCLINUX`) and naming a process that is signalled (`FIOSETOWN`, `SIOCSPGRP`);
-/// and of files those that only read, or copy into a file that is open for writing. Others change
-/// attributes of files that are open for reading (`FS_IOC_SETFLAGS` and its kin, in each file system's own
-/// spelling): no Landlock rule sees them.
+/// The `ioctl` commands that are let through: those of terminals, pipes and sockets, except typing into a terminal
+/// (`TIOCSTI`, `TIOCLINUX`) and naming a process that is signalled (`FIOSETOWN`, `SIOCSPGRP`); of those of files the
+/// ones that only read, or copy into a file that is open for writing. Others change attributes of files that are open
+/// for reading (`FS_IOC_SETFLAGS` and its kin, in each file system's own spelling), and no Landlock rule sees them.
 pub const IOCTLS: [RangeInclusive<u32>; 12] = [
     0x2..=0x2,                 // FIGETBSZ
     0x5401..=0x5411,           // TCGETS to TIOCOUTQ
@@ -228,7 +227,7 @@ pub const FCNTLS: [RangeInclusive<u32>; 3] = [
     1027..=1038, // F_DUPFD_QUERY to F_SET_FILE_RW_HINT
 ];
 
-/// `fcntl` commands that choose who is signalled, and with what, when something happens on a descriptor.
+/// `fcntl` commands that choose which process is signalled, and with what, when something happens on a descriptor.
 pub const FCNTLS_THAT_SIGNAL: [i32; 3] = [8, 10, 15]; // F_SETOWN, F_SETSIG, F_SETOWN_EX
 
 /// The families of internet addresses.
@@ -254,15 +253,15 @@ pub const HIGHEST: u32 = SYS_FILE_SETATTR as u32;
 /// The numbers below it that no kernel had given to a call.
 pub const FREE: RangeInclusive<u32> = if cfg!(target_arch = "x86_64") { 337..=423 } else { 295..=423 };
 
-/// Starting processes and programs.
+/// Calls that start processes and programs.
 #[cfg(target_arch = "x86_64")]
 pub const STARTING: &[c_long] =
     &[libc::SYS_execve, libc::SYS_execveat, libc::SYS_clone, libc::SYS_fork, libc::SYS_vfork];
 #[cfg(not(target_arch = "x86_64"))]
 pub const STARTING: &[c_long] = &[libc::SYS_execve, libc::SYS_execveat, libc::SYS_clone];
 
-/// What a reader calls, whatever the arguments: on its files, on the sockets it has, memory, time, and
-/// ending itself. Found by watching readers work; besides, what the C library takes in their place.
+/// The calls of a reader, whatever the arguments: on its files, on the sockets it has, memory, time, and ending itself.
+/// Found by watching readers work; added are the calls that the C library takes in their place.
 pub const READER: &[c_long] = &[
     libc::SYS_close,
     libc::SYS_faccessat,

@@ -1,5 +1,5 @@
-//! Seccomp: which system calls are refused. A refused call answers "not permitted"; the few that
-//! programs fall back from, and those that this program does not know, answer "not implemented".
+//! Seccomp: which system calls are refused. A refused call answers "not permitted"; the few for which programs have
+//! another way, and those that this program does not know, answer "not implemented".
 
 mod lists;
 mod program;
@@ -14,25 +14,25 @@ use program::{AllowList, DenyList, any_bit, one_of, only, unless, when, when_all
 use seccompiler::{BpfProgram, SeccompCmpOp as Op, apply_filter};
 use std::io::{Error, Result};
 
-/// What differs between runners.
+/// The differences between runners.
 #[derive(Debug, Clone, Copy)]
 pub struct RunnerCalls {
-    /// It may open internet sockets.
+    /// Whether it may open internet sockets.
     pub network: bool,
-    /// Something else guards the length of files that it may not write: Landlock, since its third version,
-    /// or mounts.
+    /// Whether something else guards the length of files that it may not write: Landlock, since its third version, or
+    /// mounts.
     pub length_guarded: bool,
-    /// It may change modes and times of its own files. Only where mounts say which those are, and only
-    /// of another user than root, whose are also the devices.
+    /// Whether it may change modes and times of its own files. Only where mounts say which files those are, and only
+    /// for another user than root, which also owns the devices.
     pub own_files: bool,
 }
 
-/// For a runner.
+/// Refuses the calling process what a runner may not do.
 pub fn runner(calls: RunnerCalls) -> Result<()> {
     apply(&runner_filters(calls)?)
 }
 
-/// The same as the bytes that the kernel reads, for a program that applies them.
+/// The same filters as the bytes that the kernel reads, for a program that applies them.
 pub fn runner_bytes(calls: RunnerCalls) -> Result<Vec<Vec<u8>>> {
     Ok(runner_filters(calls)?.iter().map(program::bytes).collect())
 }
@@ -42,7 +42,7 @@ fn runner_filters(calls: RunnerCalls) -> Result<Vec<BpfProgram>> {
     if calls.network {
         list.refuse_when(libc::SYS_socket, unless(0, INTERNET.map(only))?);
     } else {
-        // One of a pair of sockets could still take a name that is everybody's.
+        // One of a pair of sockets could still take a name that every program can reach.
         list.refuse(&[libc::SYS_socket, libc::SYS_bind]);
     }
     list.refuse_when(libc::SYS_clone, any_bit(0, NAMESPACES)?);
@@ -54,12 +54,12 @@ fn runner_filters(calls: RunnerCalls) -> Result<Vec<BpfProgram>> {
     list.programs()
 }
 
-/// No file is made that lends its user or group to whoever runs it.
+/// No file is made that lends its user or group to the programs that run it.
 fn refuse_lending(list: &mut DenyList) -> Result<()> {
     for (call, mode) in MAKING {
         list.refuse_when(*call, any_bit(*mode, LENDING_MODES)?);
     }
-    // Without one of these flags the mode is whatever lay there.
+    // Without one of these flags the call has no mode: the argument is whatever lay there.
     let makes = [libc::O_CREAT, O_TMPFILE].map(|flag| u64::from(flag.cast_unsigned()));
     let lends = [libc::S_ISUID, libc::S_ISGID].map(u64::from);
     for (call, flags) in OPENING {
@@ -69,18 +69,18 @@ fn refuse_lending(list: &mut DenyList) -> Result<()> {
         let rules = makes.into_iter().flat_map(|makes| lends.map(|lends| both(makes, lends)));
         list.refuse_also(*call, rules.collect::<Result<_>>()?);
     }
-    // Its mode lies in memory, where a filter cannot see it; programs fall back to `openat`.
+    // The mode of `openat2` lies in memory, where a filter cannot see it; programs fall back to `openat`.
     list.answer(libc::ENOSYS, &[libc::SYS_openat2]);
     Ok(())
 }
 
-/// The bits of a mode that lend.
+/// The bits of a mode that lend a user or group.
 const LENDING_MODES: u32 = 0o6000;
 /// The one bit of `O_TMPFILE` that no other flag has.
 const O_TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
 
-/// What git, package managers, archivers and `cp -p` need. Attributes are answered as by a file system that
-/// has none.
+/// Allows what git, package managers, archivers and `cp -p` need. Calls on attributes are answered as by a file system
+/// that has none.
 fn allow_own_files(list: &mut DenyList) -> Result<()> {
     for (call, mode) in MODES {
         list.refuse_when(*call, any_bit(*mode, SPECIAL_MODES)?);
@@ -95,7 +95,7 @@ fn allow_own_files(list: &mut DenyList) -> Result<()> {
 /// The bits of a mode that mean more than who may read, write and run.
 const SPECIAL_MODES: u32 = 0o7000;
 
-/// For a reader: what it calls, and nothing else.
+/// Allows the calling process, a reader, the calls that a reader needs, and nothing else.
 pub fn reader() -> Result<()> {
     apply(&[reader_filter(std::process::id())?])
 }
@@ -113,13 +113,13 @@ fn reader_filter(itself: u32) -> Result<BpfProgram> {
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         list.allow_when(call, vec![when(2, Op::MaskedEq(libc::PROT_EXEC as u64), 0)?]);
     }
-    // It may abort.
+    // The reader may abort.
     list.allow_when(libc::SYS_tgkill, vec![when(0, Op::Eq, u64::from(itself))?]);
     list.program()
 }
 
-/// For a plugin's process: the internet and threads, and otherwise what a runner may. It signals
-/// nobody but itself, and stays bound to the life of the runtime.
+/// Refuses the calling process what a plugin's process may not do. It has the internet and threads, and otherwise what
+/// a runner has. It signals no process but itself, and stays bound to the life of the runtime.
 pub fn plugin(length_guarded: bool) -> Result<()> {
     apply(&plugin_filters(std::process::id(), length_guarded)?)
 }
@@ -142,25 +142,25 @@ fn plugin_filters(itself: u32, length_guarded: bool) -> Result<Vec<BpfProgram>> 
 const CLONE_THREAD: u64 = libc::CLONE_THREAD as u64;
 const CLONE_FILES: u64 = libc::CLONE_FILES as u64;
 const IOPRIO_WHO_PROCESS: u32 = 1;
-/// Whether reading waits: the same number wherever this runs.
+/// The command that says whether reading waits: the same number on every architecture.
 const FIONBIO: i32 = 0x5421;
 
-/// What neither a runner nor a plugin may.
+/// The calls that neither a runner nor a plugin may make.
 fn refused(length_guarded: bool) -> Result<DenyList> {
     let mut list = DenyList::default();
     REFUSED.into_iter().for_each(|calls| list.refuse(calls));
     list.answer(libc::ENOSYS, ABSENT);
     only_oneself(&mut list)?;
     list.refuse_when(libc::SYS_fcntl, unless(1, FCNTLS)?);
-    // As a file system answers that does not know the command.
+    // The answer of a file system that does not know the command.
     list.answer_when(libc::ENOTTY, libc::SYS_ioctl, unless(1, IOCTLS)?);
     let local = unless(0, [only(libc::AF_UNIX)])?;
     list.refuse_when(libc::SYS_socketpair, [local, unless(1, PAIRS.map(only))?].concat());
-    // Huge pages are of the whole machine, and count as no memory of a process. As where there are none.
+    // Huge pages belong to the whole machine, and count as no memory of a process. Answered as where there are none.
     let huge = |argument, flag: u64| Ok::<_, Error>(vec![when(argument, Op::MaskedEq(flag), flag)?]);
     list.answer_when(libc::ENOMEM, libc::SYS_mmap, huge(3, libc::MAP_HUGETLB as u64)?);
     list.answer_when(libc::ENOMEM, libc::SYS_memfd_create, huge(1, u64::from(libc::MFD_HUGETLB))?);
-    // Answered as done: the kernel, too, gives less than is asked for and does not say so.
+    // Answered as done: the kernel, too, gives less than is asked for without saying so.
     let buffers = BUFFERS.map(|option| {
         when_all(&[(1, Op::Eq, libc::SOL_SOCKET as u64), (2, Op::Eq, u64::from(option.cast_unsigned()))])
     });
@@ -171,10 +171,10 @@ fn refused(length_guarded: bool) -> Result<DenyList> {
     Ok(list)
 }
 
-/// The answer of a call that was made.
+/// The answer of a call that succeeded.
 const DONE: i32 = 0;
 
-/// The threads of a process have the same files open, which are those that the warden looks at: a thread with a
+/// Keeps all threads of a process on the same open files, which are those that the warden looks at: a thread with a
 /// table of its own would hold files that are counted nowhere.
 fn open_files_are_shown(list: &mut DenyList) -> Result<()> {
     let own_table = when(0, Op::MaskedEq(CLONE_THREAD | CLONE_FILES), CLONE_THREAD)?;
@@ -183,8 +183,8 @@ fn open_files_are_shown(list: &mut DenyList) -> Result<()> {
     Ok(())
 }
 
-/// The kernel lets any process of a user set the limits of any other, how it is scheduled, and which
-/// processor it shares: of the runtime, too.
+/// The kernel lets any process of a user change any other one, the runtime included: its limits, how it is scheduled,
+/// and which processor it shares. Here a process may change only itself.
 fn only_oneself(list: &mut DenyList) -> Result<()> {
     let of_another = |argument| when(argument, Op::Ne, 0);
     // The mark of a run is a limit of its own.
@@ -203,9 +203,9 @@ fn only_oneself(list: &mut DenyList) -> Result<()> {
     Ok(())
 }
 
-/// Where Landlock does not guard the length of files, one can be emptied by its path, or by opening it for
-/// reading, or for neither reading nor writing. The flags of `openat2` lie in memory, where a filter cannot
-/// see them; programs fall back to `openat`.
+/// Where Landlock does not guard the length of files, a file can be emptied by its path, or by opening it for reading,
+/// or for neither reading nor writing. The flags of `openat2` lie in memory, where a filter cannot see them; programs
+/// fall back to `openat`.
 fn no_truncation(list: &mut DenyList) -> Result<()> {
     list.refuse(&[libc::SYS_truncate]);
     list.answer(libc::ENOSYS, &[libc::SYS_openat2]);

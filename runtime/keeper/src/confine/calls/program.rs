@@ -1,4 +1,4 @@
-//! How a list of refused calls becomes what the kernel reads.
+//! From a list of refused calls to the program that the kernel reads.
 
 use super::lists::{FREE, HIGHEST};
 use libc::c_long;
@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{Error, Result};
 use std::ops::RangeInclusive;
 
-/// Calls that are refused, by what they answer. All others are allowed. What is said last about a call
-/// counts.
+/// Calls that are refused, by their answer. All others are allowed. The last rule about a call counts.
 #[derive(Default)]
 pub struct DenyList(BTreeMap<i32, BTreeMap<c_long, Vec<Rule>>>);
 
@@ -42,7 +41,7 @@ impl DenyList {
     /// This call answers "not permitted" also when one of these rules holds.
     pub fn refuse_also(&mut self, call: c_long, rules: Vec<Rule>) {
         let held = self.0.entry(libc::EPERM).or_default().entry(call);
-        // One without rules is refused always.
+        // A call without rules is refused always.
         held.and_modify(|held| {
             if !held.is_empty() {
                 held.extend(rules.clone())
@@ -66,23 +65,23 @@ impl DenyList {
     }
 }
 
-/// Calls that are allowed. All others answer "not implemented", as on a kernel that does not have them:
-/// from that a newer C library falls back.
+/// Calls that are allowed. All others answer "not implemented", as on a kernel that does not have them: a newer C
+/// library falls back from that.
 #[derive(Default)]
 pub struct AllowList(BTreeMap<c_long, Vec<Rule>>);
 
 impl AllowList {
-    /// These calls, whatever their arguments.
+    /// Allows these calls, whatever their arguments.
     pub fn allow(&mut self, calls: &[c_long]) {
         self.0.extend(calls.iter().map(|call| (*call, vec![])));
     }
 
-    /// This call, when one of the rules holds.
+    /// Allows this call when one of the rules holds.
     pub fn allow_when(&mut self, call: c_long, rules: Vec<Rule>) {
         self.0.insert(call, rules);
     }
 
-    /// As a program.
+    /// The list as a program of the kernel's.
     pub fn program(self) -> Result<BpfProgram> {
         program(self.0, answer(libc::ENOSYS), SeccompAction::Allow)
     }
@@ -102,8 +101,8 @@ fn program(
     filter.try_into().map_err(Error::other)
 }
 
-/// Answers "not implemented" to every number that the lists do not know. On x86-64 that is the second
-/// table, too (x32), whose numbers have a high bit set.
+/// Answers "not implemented" to every number that the lists do not know. On x86-64 this includes the second table
+/// (x32), whose numbers have a high bit set.
 fn unknown() -> BpfProgram {
     use libc::{BPF_ABS, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     let step = |code: u32, k: u32, jt: u8, jf: u8| sock_filter { code: code as u16, jt, jf, k };
@@ -127,13 +126,13 @@ pub fn bytes(program: &BpfProgram) -> Vec<u8> {
     words.collect()
 }
 
-/// When the lower 32 bits of this argument, which are all that the kernel looks at of a number or flags,
-/// compare so.
+/// A rule that holds when the lower 32 bits of this argument compare so with `value`. The kernel looks at no more of a
+/// number or of flags.
 pub fn when(argument: u8, op: Op, value: u64) -> Result<Rule> {
     when_all(&[(argument, op, value)])
 }
 
-/// When all of these hold.
+/// A rule that holds when all of these hold.
 pub fn when_all(conditions: &[(u8, Op, u64)]) -> Result<Rule> {
     let condition =
         |(argument, op, value): &(u8, Op, u64)| Condition::new(*argument, Len::Dword, op.clone(), *value);
@@ -141,32 +140,32 @@ pub fn when_all(conditions: &[(u8, Op, u64)]) -> Result<Rule> {
     all.and_then(Rule::new).map_err(Error::other)
 }
 
-/// When an argument is one of these values.
+/// Rules that hold when an argument is one of these values.
 pub fn one_of(argument: u8, values: &[i32]) -> Result<Vec<Rule>> {
     values.iter().map(|value| when(argument, Op::Eq, u64::from(value.cast_unsigned()))).collect()
 }
 
-/// When an argument has this value, and another one is a pointer that leads anywhere.
+/// A rule that holds when an argument has this value, and another one is a pointer that is not null.
 pub fn when_with_pointer(argument: u8, value: u64, pointer: u8) -> Result<Rule> {
     let is_value = Condition::new(argument, Len::Dword, Op::Eq, value);
-    // All of it: an address may end in zeros.
+    // All 64 bits: an address may end in zeros.
     let leads_anywhere = Condition::new(pointer, Len::Qword, Op::Ne, 0);
     let both = is_value.and_then(|value| leads_anywhere.map(|pointer| vec![value, pointer]));
     both.and_then(Rule::new).map_err(Error::other)
 }
 
-/// When one of these bits of an argument is set.
+/// Rules that hold when one of these bits of an argument is set.
 pub fn any_bit(argument: u8, bits: u32) -> Result<Vec<Rule>> {
     let each = (0..u32::BITS).map(|number| 1 << number).filter(|bit| bits & bit != 0);
     each.map(|bit: u32| when(argument, Op::MaskedEq(u64::from(bit)), u64::from(bit))).collect()
 }
 
-/// One value.
+/// The range of one value, for [`unless`].
 pub fn only(value: i32) -> RangeInclusive<u32> {
     value.cast_unsigned()..=value.cast_unsigned()
 }
 
-/// Unless an argument lies in one of these ranges: a rule for each gap between them.
+/// Rules that hold unless an argument lies in one of these ranges: one for each gap between them.
 pub fn unless(argument: u8, allowed: impl IntoIterator<Item = RangeInclusive<u32>>) -> Result<Vec<Rule>> {
     let mut allowed: Vec<_> = allowed.into_iter().collect();
     allowed.sort_by_key(|range| *range.start());

@@ -1,10 +1,10 @@
-//! What the filters answer, as tables. The programs are run here as the kernel runs them; that the kernel
-//! takes them, and that they keep what they say, is tried with real processes.
+//! The answers of the filters, as tables. The programs are run here as the kernel runs them; other tests try with real
+//! processes that the kernel takes them, and that they do what they say.
 
 use super::*;
 use libc::c_long;
 
-/// What the kernel would do: the strictest of all programs' answers, `0` for a call that is made.
+/// The kernel's answer: the strictest of all programs' answers, `0` for a call that is made.
 fn answer(filters: &[BpfProgram], call: c_long, arguments: &[u64]) -> i32 {
     let results: Vec<u32> = filters.iter().map(|filter| run(filter, call as u32, arguments)).collect();
     let errors = results.iter().filter(|result| **result != libc::SECCOMP_RET_ALLOW);
@@ -75,9 +75,9 @@ const fn minus(number: i64) -> u64 {
     number.cast_unsigned()
 }
 
-/// What runners and plugins answer alike.
+/// The calls to which runners and plugins get the same answer.
 const BOTH: &[(c_long, &[u64], i32)] = &[
-    // Scheduling: of oneself, not of another, not of all of a user's or a group's.
+    // Scheduling: a process may set its own, not another's, nor that of all processes of a user or a group.
     (libc::SYS_setpriority, &[0, 0, 19], MADE),
     (libc::SYS_setpriority, &[0, 1, 19], NOT_PERMITTED),
     (libc::SYS_setpriority, &[0, minus(-1), 19], NOT_PERMITTED),
@@ -166,7 +166,7 @@ const BOTH: &[(c_long, &[u64], i32)] = &[
     (libc::SYS_fcntl, &[3, 37], MADE),
     (libc::SYS_fcntl, &[3, 1030], MADE),
     (libc::SYS_fcntl, &[3, 1033], MADE),
-    // Others' processes.
+    // Processes of others.
     (libc::SYS_ptrace, &[], NOT_PERMITTED),
     (libc::SYS_process_madvise, &[], NOT_PERMITTED),
     (libc::SYS_process_mrelease, &[], NOT_PERMITTED),
@@ -174,20 +174,20 @@ const BOTH: &[(c_long, &[u64], i32)] = &[
     (libc::SYS_syslog, &[3], NOT_PERMITTED),
     (467, &[], NOT_PERMITTED), // open_tree_attr
     (libc::SYS_clone3, &[], NOT_IMPLEMENTED),
-    // Open files that are not the whole process's.
+    // A table of open files that the whole process does not share.
     (libc::SYS_clone, &[0x003d_0f00 & !0x400, 0], NOT_PERMITTED),
     (libc::SYS_clone, &[1 << 42 | 0x0001_0900, 0], NOT_PERMITTED),
     (libc::SYS_close_range, &[3, 9, 4], MADE), // CLOSE_RANGE_CLOEXEC
     (libc::SYS_close_range, &[3, 9, 2], NOT_IMPLEMENTED), // CLOSE_RANGE_UNSHARE
     (libc::SYS_close_range, &[3, 9, 6], NOT_IMPLEMENTED),
-    // What waits in sockets and pipes.
+    // How much waits in sockets and pipes.
     (libc::SYS_setsockopt, &[3, 1, 7], SAID_TO_BE_DONE), // SO_SNDBUF
     (libc::SYS_setsockopt, &[3, 1 << 32 | 1, 1 << 32 | 8], SAID_TO_BE_DONE),
     (libc::SYS_setsockopt, &[3, 1, 2], MADE), // SO_REUSEADDR
     (libc::SYS_setsockopt, &[3, 6, 7], MADE), // of TCP
     (libc::SYS_vmsplice, &[], NOT_IMPLEMENTED),
     (libc::SYS_splice, &[], MADE),
-    // Numbers that are not known.
+    // Numbers that the lists do not know.
     (470, &[], NOT_IMPLEMENTED),
     (900, &[], NOT_IMPLEMENTED),
     (400, &[], NOT_IMPLEMENTED),
@@ -200,7 +200,7 @@ const BOTH: &[(c_long, &[u64], i32)] = &[
     (libc::SYS_futex, &[], MADE),
     (libc::SYS_truncate, &[], MADE),
 ];
-/// The first of the numbers above a gap, `pidfd_send_signal`: a plugin signals none but itself.
+/// The first of the numbers above a gap, `pidfd_send_signal`: a plugin signals no process but itself.
 const MADE_BY_RUNNER: i32 = -1;
 
 #[test]
@@ -220,12 +220,12 @@ fn runners_and_plugins_are_refused_what_reaches_others() {
 #[test]
 fn what_differs_between_runners_and_plugins() {
     let (runner, online, plugin) = (of_runner(false), of_runner(true), of_plugin());
-    let thread = 0x003d_0f00; // what a C library makes threads with
+    let thread = 0x003d_0f00; // the flags with which a C library makes threads
     let one = u64::from(ITSELF);
     for (call, arguments, wants) in [
         (libc::SYS_socket, &[2, 1][..], [NOT_PERMITTED, MADE, MADE]),
         (libc::SYS_socket, &[10, 2], [NOT_PERMITTED, MADE, MADE]),
-        // Without a socket of the internet it could only take names of the machine's abstract sockets.
+        // Without an internet socket it could only take names of the machine's abstract sockets.
         (libc::SYS_bind, &[3], [NOT_PERMITTED, MADE, MADE]),
         (libc::SYS_clone, &[thread], [MADE, MADE, MADE]),
         (libc::SYS_clone, &[17], [MADE, MADE, NOT_PERMITTED]),
@@ -284,7 +284,7 @@ fn a_reader_calls_what_is_on_its_list_and_nothing_else() {
 
 #[test]
 fn a_call_of_another_architecture_ends_the_process() {
-    // 32-bit x86, which the kernel serves beside its own.
+    // A call of 32-bit x86, which the kernel serves beside its own.
     let of_another = |filter: &BpfProgram| run_as(0x4000_0003, filter, 20, &[]);
     for filters in [of_runner(true), of_plugin(), of_reader()] {
         let strictest = filters.iter().map(of_another).map(u32::cast_signed).min();
@@ -301,7 +301,7 @@ fn where_landlock_does_not_guard_the_length_of_files_the_calls_do() {
         (at, &[0, 0, read], [MADE, MADE]),
         (at, &[0, 0, read | empty], [MADE, NOT_PERMITTED]),
         (at, &[0, 0, neither | empty], [MADE, NOT_PERMITTED]),
-        // Landlock asks for the right to write.
+        // Landlock asks for the right to write for this one.
         (at, &[0, 0, write | empty | 0o100], [MADE, MADE]),
         (libc::SYS_ftruncate, &[], [MADE, MADE]),
     ] {
@@ -310,7 +310,7 @@ fn where_landlock_does_not_guard_the_length_of_files_the_calls_do() {
                 runner_filters(RunnerCalls { network: false, length_guarded, own_files: false }).unwrap();
             let plugin = plugin_filters(ITSELF, length_guarded).unwrap();
             for (who, filters) in [("runner", runner), ("plugin", plugin)] {
-                // A runner could make files with it that lend their user.
+                // A runner could make files with this call that lend their user.
                 let never = who == "runner" && call == libc::SYS_openat2;
                 let want = if never { NOT_IMPLEMENTED } else { want };
                 assert_eq!(answer(&filters, call, arguments), want, "{length_guarded} {call} {arguments:?}");
@@ -343,7 +343,7 @@ fn a_runner_changes_its_own_files_where_it_may_and_lends_itself_nowhere() {
         (libc::SYS_openat, &[0, 0, 0o102, 0o644], [MADE; 2]),
         (libc::SYS_openat, &[0, 0, 0o102, 0o4755], [NOT_PERMITTED; 2]),
         (libc::SYS_openat, &[0, 0, 0o20200002, 0o2755], [NOT_PERMITTED; 2]), // O_TMPFILE
-        (libc::SYS_openat, &[0, 0, 0o200000, 0o4755], [MADE; 2]),            // it makes nothing
+        (libc::SYS_openat, &[0, 0, 0o200000, 0o4755], [MADE; 2]),            // it makes no file
     ] {
         for (filters, want) in [&strict, &soft].into_iter().zip(wants) {
             assert_eq!(answer(filters, call, arguments), want, "{call} {arguments:?}");
