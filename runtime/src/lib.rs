@@ -32,13 +32,15 @@
 //!
 //! config home private   settings; the home's folders; files that no other user may read
 //! lanes places listener one lane a key; places for runners; what is known of the listener
-//! clock error id lock   time; what can go wrong; new names; mutexes
+//! chat_key clock        which chat; time
+//! error id lock         what can go wrong; new names; mutexes
 //! ```
 
 pub mod adopt;
 pub mod agents;
 pub mod attachments;
 pub mod backup;
+pub mod chat_key;
 pub mod clock;
 pub mod config;
 mod context;

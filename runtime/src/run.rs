@@ -2,6 +2,7 @@
 //! under way ends first.
 
 use crate::attachments::{self, Limits, Store};
+use crate::chat_key::ChatKey;
 use crate::config::Config;
 use crate::context::Context;
 use crate::db::Central;
@@ -224,8 +225,12 @@ async fn prepare(central: &Central) -> Result<()> {
 fn wire_itself(db: &WriteTxn) -> Result<()> {
     let now = clock::now();
     let agent = agents::create(db, "assistant", now)?;
-    let chat =
-        messaging_groups::find_or_create(db, "terminal", ACCOUNT_MAIN, "local", Some("terminal"), now)?;
+    let chat = messaging_groups::find_or_create(
+        db,
+        &ChatKey::new("terminal", ACCOUNT_MAIN, "local"),
+        Some("terminal"),
+        now,
+    )?;
     let wiring = Wiring {
         id: String::new(),
         messaging_group_id: chat.id.clone(),

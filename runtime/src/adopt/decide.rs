@@ -1,5 +1,6 @@
 //! What becomes of a foreign row. Pure. Every word of it is untrusted.
 
+use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use vestibule_session::{
     AckStatus, ForeignIn, ForeignSettled, MessageIn, Settled, has_script, next_odd, parse_time,
@@ -11,16 +12,6 @@ const TASK: &str = "task";
 pub const SEQ_MAX: i64 = 1 << 48;
 /// A row that died this often with its runner is given up, wherever it died.
 const TRIES_MAX: i64 = 1000;
-
-/// The chat of the session, with the account that foreign rows do not name.
-pub struct Chat<'a> {
-    /// The kind of platform.
-    pub channel_type: &'a str,
-    /// The login on it.
-    pub account: &'a str,
-    /// The chat's id on the platform.
-    pub platform_id: &'a str,
-}
 
 /// Keeps the numbers of rows that come in order, and says which get new ones.
 pub struct Numbers {
@@ -62,7 +53,7 @@ pub fn renumbered(highest: &mut i64) -> i64 {
 }
 
 /// An inbound row as the ledger keeps it; `seq` is 0 when it needs a new one.
-pub fn inbound(row: ForeignIn, chat: Option<&Chat<'_>>, numbers: &mut Numbers) -> MessageIn {
+pub fn inbound(row: ForeignIn, chat: Option<&ChatKey>, numbers: &mut Numbers) -> MessageIn {
     let seq = row.seq.filter(|seq| numbers.keeps(*seq)).unwrap_or_default();
     let status = match status(row.status.as_deref(), row.ack) {
         // Its script decides whether it runs, and no script is run here.
@@ -70,8 +61,8 @@ pub fn inbound(row: ForeignIn, chat: Option<&Chat<'_>>, numbers: &mut Numbers) -
         status => status,
     };
     let here = chat.filter(|chat| {
-        row.channel_type.as_deref() == Some(chat.channel_type)
-            && row.platform_id.as_deref() == Some(chat.platform_id)
+        row.channel_type.as_deref() == Some(chat.channel_type.as_str())
+            && row.platform_id.as_deref() == Some(chat.platform_id.as_str())
     });
     MessageIn {
         seq,
@@ -80,7 +71,7 @@ pub fn inbound(row: ForeignIn, chat: Option<&Chat<'_>>, numbers: &mut Numbers) -
         process_after: row.process_after.as_deref().and_then(parse_time),
         tries: row.tries.clamp(0, TRIES_MAX),
         series_id: row.series_id.or_else(|| Some(row.id.clone())),
-        account: row.account.or_else(|| here.map(|chat| chat.account.to_owned())),
+        account: row.account.or_else(|| here.map(|chat| chat.account.clone())),
         id: row.id,
         kind: row.kind,
         recurrence: row.recurrence,
@@ -165,7 +156,7 @@ mod tests {
 
     #[test]
     fn both_spellings_and_what_an_older_layout_lacks() {
-        let chat = Chat { channel_type: "x", account: "work", platform_id: "c" };
+        let chat = ChatKey::new("x", "work", "c");
         let taken = inbound(row(), Some(&chat), &mut Numbers::inbound(10));
         assert_eq!(
             (taken.timestamp, taken.process_after),

@@ -2,6 +2,7 @@
 
 use super::{AdoptionRequest, decide, files};
 use crate::attachments::StoredFile;
+use crate::chat_key::ChatKey;
 use crate::clock;
 use crate::db::WriteTxn;
 use crate::error::{Error, Result};
@@ -10,8 +11,8 @@ use crate::{agents, delivery, destinations, ledger, messaging_groups, sessions};
 use std::collections::HashSet;
 use vestibule_session::{ForeignOut, MessageIn};
 
-/// The session, and its chat: channel, account and platform id.
-type Opened = (sessions::Adoption, Option<(String, String, String)>);
+/// The session, and its chat.
+type Opened = (sessions::Adoption, Option<ChatKey>);
 
 /// Opens the session of a folder, or finds the one that an earlier attempt opened.
 ///
@@ -27,7 +28,8 @@ pub fn open_session(
     let agent = agents::named(db, &wanted.agent)?;
     let chat = match (&wanted.channel, &wanted.chat) {
         (Some(channel), Some(chat)) => {
-            Some(messaging_groups::find_or_create(db, channel, &wanted.account, chat, None, now)?)
+            let chat = ChatKey::new(channel, &wanted.account, chat);
+            Some(messaging_groups::find_or_create(db, &chat, None, now)?)
         }
         (None, None) if wanted.thread.is_none() => None,
         _ => return Err(Error::refused("a chat is named by --channel and --chat, and a thread with both")),
@@ -56,7 +58,7 @@ pub fn open_session(
         }
         None => sessions::begin_adoption(db, source, &agent.id, chat_id, thread, highest_in, now)?,
     };
-    Ok((adoption, chat.map(|chat| (chat.channel_type, chat.account, chat.platform_id))))
+    Ok((adoption, chat.map(|chat| chat.key())))
 }
 
 /// What became of the files of some rows.

@@ -1,9 +1,10 @@
 //! One folder on its way in: rows and files into the ledger, the agent's own part into a draft.
 
-use super::decide::{self, Chat, Numbers};
+use super::decide::{self, Numbers};
 use super::record::{self, Files};
 use super::{AdoptionRequest, LeftOut, Report, TaskLoss};
 use crate::attachments::{MessageFile, StoredFile};
+use crate::chat_key::ChatKey;
 use crate::clock;
 use crate::context::Context;
 use crate::db::WriteTxn;
@@ -26,7 +27,7 @@ pub struct Taking {
     context: Arc<Context>,
     source: String,
     session_id: String,
-    chat: Option<(String, String, String)>,
+    chat: Option<ChatKey>,
     even: Numbers,
     odd: Numbers,
     highest_out: i64,
@@ -71,18 +72,13 @@ impl Taking {
     /// # Errors
     /// They are not on record.
     pub async fn inbound(&mut self, rows: Vec<ForeignIn>, mut handed: Vec<MessageFile>) -> Result<usize> {
-        let chat = self.chat.as_ref().map(|(channel_type, account, platform_id)| Chat {
-            channel_type,
-            account,
-            platform_id,
-        });
         let count = rows.len();
         let stored = blobs(&handed);
         let named = rows.into_iter().filter(|row| !row.id.is_empty());
         let rows: Vec<(MessageIn, Vec<StoredFile>)> = named
             .map(|row| {
                 let theirs = files_of(&mut handed, &row.id);
-                (decide::inbound(row, chat.as_ref(), &mut self.even), theirs)
+                (decide::inbound(row, self.chat.as_ref(), &mut self.even), theirs)
             })
             .collect();
         let losses: Vec<(String, TaskLoss)> =

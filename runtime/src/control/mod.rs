@@ -14,6 +14,7 @@ pub use socket::listen;
 
 use crate::adopt;
 use crate::backup;
+use crate::chat_key::ChatKey;
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::delivery;
@@ -81,7 +82,7 @@ fn respell(db: &ReadTxn, args: &mut Value) -> Result<()> {
     let word = |key: &str| args[key].as_str();
     let (Some(channel), Some(chat)) = (word("channel"), word("chat")) else { return Ok(()) };
     let account = word("account").unwrap_or(ACCOUNT_MAIN);
-    if let Some(known) = messaging_groups::spelling(db, channel, account, chat)? {
+    if let Some(known) = messaging_groups::spelling(db, &ChatKey::new(channel, account, chat))? {
         args["chat"] = known.into();
     }
     Ok(())

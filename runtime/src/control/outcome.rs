@@ -118,15 +118,13 @@ fn replies(db: &ReadTxn, session_id: &str, asked: &Asked, (seq, change): (i64, i
     let rows = statement.query_map(
         params![session_id, seq, channel, account, chat, thread, change, REPLIES_MAX],
         |row| {
-            let (state, here): (String, Option<bool>) = (row.get(1)?, row.get(0)?);
+            let (state, here): (State, Option<bool>) = (row.get(1)?, row.get(0)?);
             let (channel, chat): (Option<String>, Option<String>) = (row.get(3)?, row.get(4)?);
             let to = match channel.as_deref() {
                 _ if here == Some(true) => To::Here,
                 Some(AGENT | ACTION) => To::Inside,
                 _ => To::Elsewhere { channel: channel.unwrap_or_default(), chat: chat.unwrap_or_default() },
             };
-            // The table holds no other word.
-            let state = State::named(&state).unwrap_or(State::Failed);
             let is_old = now.0.saturating_sub(row.get(5)?) > OLD_MS;
             Ok(Reply { to, state, error: row.get(2)?, is_old })
         },

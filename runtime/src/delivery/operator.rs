@@ -94,8 +94,13 @@ mod tests {
              INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
         )
         .expect("it fills");
-        let chat =
-            messaging_groups::find_or_create(&db, "x", "main", "c", None, Timestamp(0)).expect("a chat");
+        let chat = messaging_groups::find_or_create(
+            &db,
+            &crate::chat_key::ChatKey::new("x", "main", "c"),
+            None,
+            Timestamp(0),
+        )
+        .expect("a chat");
         (db, chat.id)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing the runtime was handed vanishes without a row here or in the ledger.
 
+use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
@@ -38,7 +39,7 @@ pub struct DroppedMessage {
 /// most [`ID_BYTES_MAX`] bytes.
 pub fn record(
     db: &WriteTxn,
-    (channel, account, chat): (&str, &str, &str),
+    chat: &ChatKey,
     reason: &str,
     sender: Option<&str>,
     now: Timestamp,
@@ -50,7 +51,14 @@ pub fn record(
          ON CONFLICT DO UPDATE SET message_count = message_count + 1, last_seen = excluded.last_seen, \
          last_sender = COALESCE(excluded.last_sender, last_sender)",
     )?
-    .execute(params![channel, account, chat, words::reason(reason), sender.map(words::reason), now.0])?;
+    .execute(params![
+        chat.channel_type,
+        chat.account,
+        chat.platform_id,
+        words::reason(reason),
+        sender.map(words::reason),
+        now.0
+    ])?;
     Ok(())
 }
 
@@ -98,7 +106,7 @@ mod tests {
     fn they_are_counted_and_a_senders_name_is_bounded() {
         let db = crate::db::in_memory();
         let record = |reason: &str, sender: Option<&str>, at| {
-            record(&db, ("x", "main", "c"), reason, sender, Timestamp(at)).expect("on record");
+            record(&db, &ChatKey::new("x", "main", "c"), reason, sender, Timestamp(at)).expect("on record");
         };
         record(NO_AGENT_WIRED, Some(&"ü".repeat(1 << 20)), 1);
         record(NO_AGENT_WIRED, None, 2);
@@ -120,7 +128,8 @@ mod tests {
         let db = crate::db::in_memory();
         let evil = format!("a\n\u{1b}[2J{}", "x".repeat(100_000));
         for _ in 0..2 {
-            record(&db, ("x", "main", "c"), &evil, Some(&evil), Timestamp(0)).expect("on record");
+            record(&db, &ChatKey::new("x", "main", "c"), &evil, Some(&evil), Timestamp(0))
+                .expect("on record");
         }
         let drops = recent(&db, 9).expect("it answers");
         let [DroppedMessage { reason, last_sender: Some(sender), message_count: 2, .. }] = &drops[..] else {

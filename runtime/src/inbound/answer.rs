@@ -2,6 +2,7 @@
 
 use super::screen;
 use super::snapshot::name_of;
+use crate::chat_key::ChatKey;
 use crate::clock;
 use crate::context::Context;
 use crate::db::WriteTxn;
@@ -9,7 +10,7 @@ use crate::error::Result;
 use crate::questions::{self, Giver};
 use crate::{drops, plugin_state};
 use std::sync::Arc;
-use vestibule_plugin_api::{Answered, Choice, PlatformId, Sender, StateWrite};
+use vestibule_plugin_api::{Answered, Choice, Sender, StateWrite};
 use vestibule_session::crash;
 
 /// Takes the choice that a channel hands over, and the state that the channel keeps with it, in one commit.
@@ -29,15 +30,10 @@ pub async fn answer(
     let work = move |db: &WriteTxn| {
         marks.ledger.write_marks(db)?;
         plugin_state::apply(db, &channel, &account, &state)?;
-        let giver = giver(&channel, &account, &choice.platform_id, &choice.sender);
+        let chat = ChatKey::new(channel, account, choice.platform_id.as_str());
+        let giver = giver(chat.clone(), &choice.sender);
         if let Some(reason) = refused {
-            drops::record(
-                db,
-                (&channel, &account, choice.platform_id.as_str()),
-                &reason,
-                Some(&giver.name),
-                now,
-            )?;
+            drops::record(db, &chat, &reason, Some(&giver.name), now)?;
             return Ok((Answered::NotYours, None));
         }
         questions::choose(db, &choice.token, &giver, now)
@@ -51,11 +47,11 @@ pub async fn answer(
 }
 
 /// The person who gives an answer in a chat.
-pub fn giver(channel: &str, account: &str, chat: &PlatformId, sender: &Sender) -> Giver {
+pub fn giver(chat: ChatKey, sender: &Sender) -> Giver {
     Giver {
         handle: sender.handle.clone(),
         name: name_of(sender).to_owned(),
         is_bot: sender.is_bot,
-        chat: Some((channel.to_owned(), account.to_owned(), chat.0.clone())),
+        chat: Some(chat),
     }
 }

@@ -5,6 +5,7 @@ use super::content::{attachments, content};
 use super::engage::engages;
 use super::snapshot::{Arrival, Snapshot};
 use crate::attachments::Limits;
+use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::drops::{NO_AGENT_ENGAGED, NO_AGENT_WIRED};
 use crate::ledger::{NewMessage, Written};
@@ -75,13 +76,13 @@ pub fn decide(snapshot: &Snapshot, arrival: &Arrival, limits: Limits, now: Times
 
 /// The answer that a message gives, if its words may be one: anything else is a message like any other.
 fn answer(snapshot: &Snapshot, arrival: &Arrival, now: Timestamp) -> Option<Step> {
-    let (message, at) = (&arrival.message, &arrival.address);
+    let message = &arrival.message;
     if arrival.has_buttons || message.text.is_empty() || !message.attachments.is_empty() {
         return None;
     }
     let question = snapshot.question.as_ref()?;
     let option = questions::named(&question.asked.options, &message.text)?;
-    let giver = giver(at.channel_type.as_str(), at.account.as_str(), &at.platform_id, &message.sender);
+    let giver = giver(ChatKey::from(&arrival.address), &message.sender);
     let verdict = questions::judge(question, option, &giver, now);
     (verdict == Judgement::Take).then(|| Step::Answer { question: Box::new(question.clone()), option, giver })
 }

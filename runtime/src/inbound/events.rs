@@ -1,6 +1,7 @@
 //! The events of a plugin, and what is done about them. Its port has checked that the plugin may send them.
 
 use super::{Arrival, answer, conversation, ignored, route};
+use crate::chat_key::ChatKey;
 use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
@@ -59,8 +60,8 @@ async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> 
         Event::Answer { account, choice, .. } => (account, &choice.platform_id),
         _ => return Ok(()),
     };
-    let at = (link.manifest.channel_type.clone(), account.clone(), chat.to_string());
-    let known = context.central.read(move |db| messaging_groups::spelling(db, &at.0, &at.1, &at.2)).await?;
+    let chat = ChatKey::new(&link.manifest.channel_type, account.as_str(), chat.as_str());
+    let known = context.central.read(move |db| messaging_groups::spelling(db, &chat)).await?;
     match (known.map(PlatformId), event) {
         (Some(known), Event::Message { message, .. }) => respell(message, known),
         (Some(known), Event::Conversation { conversation, .. }) => conversation.platform_id = known,

@@ -18,6 +18,7 @@ use screen::Screening;
 use snapshot::name_of;
 pub use snapshot::{Arrival, Snapshot};
 
+use crate::chat_key::ChatKey;
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::WriteTxn;
@@ -70,16 +71,15 @@ async fn refused(
     state: Vec<StateWrite>,
     now: Timestamp,
 ) -> Result<Accepted> {
-    let (at, message) = (arrival.address.clone(), &arrival.message);
+    let (chat, message) = (ChatKey::from(&arrival.address), &arrival.message);
     let event_id = message.event_id.clone();
     let sender = name_of(&message.sender).to_owned();
     let record = move |db: &WriteTxn| {
-        let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
-        plugin_state::apply(db, chat.0, chat.1, &state)?;
-        if !ledger::take_event(db, chat.0, chat.1, &event_id, now)? {
+        plugin_state::apply(db, &chat.channel_type, &chat.account, &state)?;
+        if !ledger::take_event(db, &chat.channel_type, &chat.account, &event_id, now)? {
             return Ok(Accepted::Duplicate);
         }
-        drops::record(db, chat, &reason, Some(&sender), now)?;
+        drops::record(db, &chat, &reason, Some(&sender), now)?;
         Ok(Accepted::Dropped { reason })
     };
     context.central.write(record).await
@@ -103,7 +103,8 @@ pub async fn ignored(
             // A chat that no message could name is none; the sender is for display only.
             let chat = ignored.platform_id.as_ref().filter(|chat| chat.fault().is_none());
             let chat = chat.map_or("", |chat| chat.as_str());
-            drops::record(db, (&channel, &account, chat), &ignored.reason, ignored.sender.as_deref(), now)?;
+            let chat = ChatKey::new(channel, account, chat);
+            drops::record(db, &chat, &ignored.reason, ignored.sender.as_deref(), now)?;
         }
         Ok(())
     };
@@ -121,9 +122,9 @@ pub async fn conversation(
     account: &str,
     said: Conversation,
 ) -> Result<Known> {
-    let at = (channel.to_owned(), account.to_owned(), said.platform_id.clone());
+    let chat = ChatKey::new(channel, account, said.platform_id.as_str());
     let known = context.central.read(move |db| {
-        let Some(group) = messaging_groups::at(db, &at.0, &at.1, at.2.as_str())? else { return Ok(None) };
+        let Some(group) = messaging_groups::at(db, &chat)? else { return Ok(None) };
         let wired = !wirings::of_chat(db, &group.id)?.is_empty();
         Ok(Some((group, wired)))
     });
@@ -138,8 +139,7 @@ pub async fn conversation(
         }
         let write = move |db: &WriteTxn| {
             if let Err(reason) = &title {
-                let chat = (group.channel_type.as_str(), group.account.as_str(), group.platform_id.as_str());
-                drops::record(db, chat, reason, None, now)?;
+                drops::record(db, &group.key(), reason, None, now)?;
             }
             let title = title.ok().flatten().filter(|title| Some(title) != group.title.as_ref());
             if title.is_none() && said.is_group.is_none_or(|is| group.is_group == Some(is)) {
@@ -177,8 +177,7 @@ fn perform(db: &WriteTxn, plan: Plan, arrival: &Arrival, now: Timestamp) -> Resu
                 touched.push(session_id);
             }
             Step::Drop { reason } => {
-                let chat = (at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str());
-                drops::record(db, chat, reason, Some(name_of(&arrival.message.sender)), now)?;
+                drops::record(db, &ChatKey::from(at), reason, Some(name_of(&arrival.message.sender)), now)?;
                 dropped = Some(reason.to_owned());
             }
         }

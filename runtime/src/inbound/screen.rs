@@ -1,8 +1,8 @@
 //! What modules that screen are asked about: everything of an incoming message that an agent can come to see.
 
 use super::snapshot::Arrival;
+use crate::chat_key::ChatKey;
 use crate::context::Context;
-use crate::db::ReadTxn;
 use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
 use crate::plugins::{self, Said};
@@ -160,11 +160,8 @@ fn address(channel: &str, account: &str, chat: &str) -> Address {
 }
 
 async fn chat_at(context: &Context, at: &Address) -> Result<Option<MessagingGroup>> {
-    let at = at.clone();
-    let read = move |db: &ReadTxn| {
-        messaging_groups::at(db, at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str())
-    };
-    context.central.read(read).await
+    let chat = ChatKey::from(at);
+    context.central.read(move |db| messaging_groups::at(db, &chat)).await
 }
 
 #[cfg(test)]

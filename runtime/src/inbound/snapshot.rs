@@ -1,6 +1,7 @@
 //! All rows that the decision about one message needs, read in one transaction.
 
 use crate::attachments::StoredFile;
+use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::db::ReadTxn;
 use crate::error::Result;
@@ -80,7 +81,7 @@ impl Snapshot {
     pub fn load(db: &ReadTxn, arrival: &Arrival, now: Timestamp) -> Result<Snapshot> {
         let (at, message) = (&arrival.address, &arrival.message);
         let (channel, account) = (at.channel_type.as_str(), at.account.as_str());
-        if ledger::was_taken(db, (channel, account, &message.event_id))? {
+        if ledger::was_taken(db, channel, account, &message.event_id)? {
             return Ok(Snapshot { was_taken: true, ..Snapshot::default() });
         }
         let question = questions::only_one_open(db, at, message.is_group, now)?;
@@ -88,8 +89,7 @@ impl Snapshot {
     }
 
     fn wirings(db: &ReadTxn, at: &Address) -> Result<Vec<wirings::Wiring>> {
-        let chat =
-            messaging_groups::at(db, at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str())?;
+        let chat = messaging_groups::at(db, &ChatKey::from(at))?;
         let Some(chat) = chat else { return Ok(Vec::new()) };
         let mut wirings = wirings::of_chat(db, &chat.id)?;
         let mut missing = Vec::new();

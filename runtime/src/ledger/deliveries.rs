@@ -170,7 +170,7 @@ pub fn record_reply(
         thread,
         reply.content,
         content_bytes,
-        state.as_str(),
+        state,
         why.map(words::reason),
         now.0,
         settled_at,
@@ -215,7 +215,7 @@ pub fn try_later(
     why: &str,
     in_doubt: Option<InDoubtPolicy>,
 ) -> Result<()> {
-    let state = if at.is_some() { "pending" } else { "parked" };
+    let state = if at.is_some() { State::Pending } else { State::Parked };
     let wait = if in_doubt == Some(InDoubtPolicy::LookUp) { LOOK_UP_AFTER_MS } else { 0 };
     let at = at.map_or(0, |at| after(at, wait).0);
     db.prepare_cached(

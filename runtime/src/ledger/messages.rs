@@ -76,11 +76,11 @@ pub fn take_event(
 }
 
 /// Whether an event id (channel, account, id) was taken before.
-pub fn was_taken(db: &ReadTxn, event: (&str, &str, &str)) -> Result<bool> {
+pub fn was_taken(db: &ReadTxn, channel: &str, account: &str, event_id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM event_ids WHERE channel_type = ?1 AND account = ?2 AND event_id = ?3)",
     )?;
-    Ok(statement.query_row([event.0, event.1, event.2], |r| r.get(0))?)
+    Ok(statement.query_row([channel, account, event_id], |r| r.get(0))?)
 }
 
 /// Writes a message into a session's rows. Its number comes from the session's counter, never from the highest row:

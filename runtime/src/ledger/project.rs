@@ -1,6 +1,7 @@
 //! From the ledger's rows to a session's `inbound.db`.
 
 use super::files::inbox_since;
+use super::records::State;
 use super::retention::pruned_since;
 use super::set_back::Newer;
 use super::suspects::{self, Seen, Shown};
@@ -287,11 +288,11 @@ fn delivered_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<Del
          WHERE session_id = ?1 AND change > ?2 AND state IN ('delivered', 'failed', 'dropped')",
     )?;
     let delivered = statement.query_map(params![session_id, since], |r| {
-        let state: String = r.get(2)?;
+        let state: State = r.get(2)?;
         Ok(Delivered {
             message_out_id: r.get(0)?,
             platform_message_id: r.get(1)?,
-            status: if state == "delivered" { Settled::Delivered } else { Settled::Failed },
+            status: if state == State::Delivered { Settled::Delivered } else { Settled::Failed },
             delivered_at: Timestamp(r.get::<_, Option<i64>>(3)?.unwrap_or_default()),
         })
     })?;

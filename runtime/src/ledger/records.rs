@@ -5,6 +5,7 @@ use super::turns::{OPEN, address_params};
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::Address;
 use vestibule_session::MessageOut;
@@ -30,6 +31,18 @@ pub enum State {
     Failed,
     /// An operator dropped it.
     Dropped,
+}
+
+impl ToSql for State {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for State {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<State> {
+        State::named(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
 }
 
 /// What an operator may ask for about a delivery.
@@ -154,7 +167,6 @@ const COLUMNS: &str = "d.session_id, d.message_out_id, d.seq, d.in_reply_to, d.k
                        d.last_error, d.possible_duplicate, d.platform_message_id, d.taken_at, d.due_at, d.settled_at";
 
 fn of(r: &Row<'_>) -> rusqlite::Result<Record> {
-    let state: String = r.get(11)?;
     Ok(Record {
         session_id: r.get(0)?,
         reply: MessageOut {
@@ -171,8 +183,7 @@ fn of(r: &Row<'_>) -> rusqlite::Result<Record> {
             content: r.get(9)?,
         },
         content_bytes: r.get(10)?,
-        // The table holds no other word.
-        state: State::named(&state).unwrap_or(State::Failed),
+        state: r.get(11)?,
         attempts: r.get(12)?,
         next_attempt_at: Timestamp(r.get(13)?),
         last_error: r.get(14)?,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: `platform_id` is byte for byte what the adapter hands over.
 
+use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
@@ -27,6 +28,13 @@ pub struct MessagingGroup {
     pub is_group: Option<bool>,
 }
 
+impl MessagingGroup {
+    /// Where it is.
+    pub fn key(&self) -> ChatKey {
+        ChatKey::new(&self.channel_type, &self.account, &self.platform_id)
+    }
+}
+
 const COLUMNS: &str = "id, channel_type, account, platform_id, name, title, is_group";
 
 fn of(row: &Row<'_>) -> rusqlite::Result<MessagingGroup> {
@@ -50,21 +58,25 @@ pub fn list(db: &ReadTxn) -> Result<Vec<MessagingGroup>> {
 }
 
 /// The chat at this place.
-pub fn at(db: &ReadTxn, channel: &str, account: &str, chat: &str) -> Result<Option<MessagingGroup>> {
+pub fn at(db: &ReadTxn, chat: &ChatKey) -> Result<Option<MessagingGroup>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM messaging_groups WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3"
     );
-    Ok(db.prepare_cached(&sql)?.query_row([channel, account, chat], of).optional()?)
+    Ok(db.prepare_cached(&sql)?.query_row(parts(chat), of).optional()?)
+}
+
+fn parts(chat: &ChatKey) -> [&str; 3] {
+    [&chat.channel_type, &chat.account, &chat.platform_id]
 }
 
 /// The known spelling of a chat whose id compares without case; `None` when the chat is not known, or is spelled so
 /// already.
-pub fn spelling(db: &ReadTxn, channel: &str, account: &str, chat: &str) -> Result<Option<String>> {
+pub fn spelling(db: &ReadTxn, chat: &ChatKey) -> Result<Option<String>> {
     let sql = "SELECT platform_id FROM messaging_groups WHERE channel_type = ?1 AND account = ?2 \
                AND platform_id = ?3 COLLATE NOCASE ORDER BY platform_id = ?3 DESC, created_at, id LIMIT 1";
     let known: Option<String> =
-        db.prepare_cached(sql)?.query_row([channel, account, chat], |row| row.get(0)).optional()?;
-    Ok(known.filter(|known| known != chat))
+        db.prepare_cached(sql)?.query_row(parts(chat), |row| row.get(0)).optional()?;
+    Ok(known.filter(|known| *known != chat.platform_id))
 }
 
 /// The chat with this id.
@@ -96,16 +108,14 @@ pub fn named(db: &ReadTxn, name: &str) -> Result<MessagingGroup> {
 /// The chat at this place; made if it is new.
 pub fn find_or_create(
     db: &WriteTxn,
-    channel: &str,
-    account: &str,
-    chat: &str,
+    chat: &ChatKey,
     name: Option<&str>,
     now: Timestamp,
 ) -> Result<MessagingGroup> {
-    if let Some(found) = at(db, channel, account, chat)? {
+    if let Some(found) = at(db, chat)? {
         return Ok(found);
     }
-    for (what, text) in [("channel", channel), ("account", account), ("chat", chat)] {
+    for (what, text) in ["channel", "account", "chat"].into_iter().zip(parts(chat)) {
         if text.is_empty() || text.len() > 512 || text.chars().any(char::is_control) {
             return Err(Error::Refused(format!(
                 "the {what} must be 1 to 512 bytes without control characters"
@@ -114,9 +124,9 @@ pub fn find_or_create(
     }
     let group = MessagingGroup {
         id: crate::id::mint("mg"),
-        channel_type: channel.into(),
-        account: account.into(),
-        platform_id: chat.into(),
+        channel_type: chat.channel_type.clone(),
+        account: chat.account.clone(),
+        platform_id: chat.platform_id.clone(),
         name: name.map(str::to_owned),
         title: None,
         is_group: None,
@@ -165,9 +175,12 @@ mod tests {
     #[test]
     fn a_chat_is_found_in_any_case_and_first_as_it_is_spelled() {
         let db = crate::db::in_memory();
-        let known = |chat: &str| find_or_create(&db, "x", "main", chat, None, Timestamp(0)).expect("made");
+        let known = |chat: &str| {
+            find_or_create(&db, &ChatKey::new("x", "main", chat), None, Timestamp(0)).expect("made")
+        };
         known("x:Acme/Widgets");
-        let spelled = |account: &str, chat: &str| spelling(&db, "x", account, chat).expect("read");
+        let spelled =
+            |account: &str, chat: &str| spelling(&db, &ChatKey::new("x", account, chat)).expect("read");
         assert_eq!(spelled("main", "x:acme/WIDGETS").as_deref(), Some("x:Acme/Widgets"));
         assert_eq!(spelled("main", "x:Acme/Widgets"), None, "it is so already");
         assert_eq!(spelled("main", "x:Acme/Widget"), None);

@@ -1,5 +1,6 @@
 //! Reading a question, and judging an answer to it. Pure.
 
+use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -140,7 +141,7 @@ pub struct Giver {
     /// Whether they are a program.
     pub is_bot: bool,
     /// The chat they answer in: channel, account and platform id; `None` for an operator, who may answer everything.
-    pub chat: Option<(String, String, String)>,
+    pub chat: Option<ChatKey>,
 }
 
 /// The verdict on an answer.
@@ -161,8 +162,7 @@ pub enum Judgement {
 /// Judges an answer with one of the options: people may answer a question that was asked in their chat, once, while it
 /// is open.
 pub fn decide(question: &Question, option: usize, giver: &Giver, now: Timestamp) -> Judgement {
-    let at = &question.address;
-    let asked_in = (at.channel_type.0.clone(), at.account.0.clone(), at.platform_id.0.clone());
+    let asked_in = ChatKey::from(&question.address);
     if giver.is_bot || giver.chat.as_ref().is_some_and(|chat| *chat != asked_in) {
         return Judgement::NotYours;
     }
@@ -277,12 +277,11 @@ mod tests {
             handle: handle.into(),
             name: handle.into(),
             is_bot: false,
-            chat: Some(("x".into(), "main".into(), chat.into())),
+            chat: Some(ChatKey::new("x", "main", chat)),
         };
         let bot = Giver { is_bot: true, ..from("ann", "c") };
         let operator = Giver { chat: None, ..from("operator", "c") };
-        let other_account =
-            Giver { chat: Some(("x".into(), "second".into(), "c".into())), ..from("ann", "c") };
+        let other_account = Giver { chat: Some(ChatKey::new("x", "second", "c")), ..from("ann", "c") };
         for (answer, option, giver, now, want) in [
             (None, 1, from("ann", "c"), 99, Judgement::Take),
             (None, 1, operator, 99, Judgement::Take),

@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn giver(handle: &str) -> Giver {
-        let chat = ("x".to_owned(), "main".to_owned(), "c".to_owned());
+        let chat = crate::chat_key::ChatKey::new("x", "main", "c");
         Giver { handle: handle.into(), name: handle.to_uppercase(), is_bot: false, chat: Some(chat) }
     }
 
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(no("ben", 7), (Answered::Already { shown: shown("Not now") }, None));
         let yes = choose(&db, &format!("{token}.0"), &giver("ann"), Timestamp(8)).expect("it answers");
         assert_eq!(yes, (Answered::Already { shown: shown("Not now") }, None));
-        let elsewhere = Giver { chat: Some(("x".into(), "main".into(), "d".into())), ..giver("ann") };
+        let elsewhere = Giver { chat: Some(crate::chat_key::ChatKey::new("x", "main", "d")), ..giver("ann") };
         let told = choose(&db, &format!("{token}.1"), &elsewhere, Timestamp(9)).expect("it answers");
         assert_eq!(told, (Answered::NotYours, None));
         assert_eq!(

@@ -161,7 +161,7 @@ fn crates_import_only_whom_they_may() {
 /// The modules of `runtime/src`, from the bottom up. A module imports from the layers below its own, and nothing else:
 /// neither from above, nor from beside it.
 const LAYERS: [(&str, &[&str]); 13] = [
-    ("the ground", &["clock", "error", "id", "lock"]),
+    ("the ground", &["chat_key", "clock", "error", "id", "lock"]),
     ("the floor", &["lanes", "listener", "places"]),
     ("private files", &["private"]),
     ("the home", &["home"]),

@@ -1,6 +1,7 @@
 //! `messaging-group`: chats.
 
 use super::{Outcome, answer, args};
+use crate::chat_key::ChatKey;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::{clock, destinations, ledger, messaging_groups};
@@ -32,8 +33,8 @@ pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
 pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Create = args(value)?;
     let name = args.name.as_deref();
-    let group =
-        messaging_groups::find_or_create(db, &args.channel, &args.account, &args.chat, name, clock::now())?;
+    let chat = ChatKey::new(args.channel, args.account, args.chat);
+    let group = messaging_groups::find_or_create(db, &chat, name, clock::now())?;
     answer(&group, vec![])
 }
 

@@ -1,6 +1,7 @@
 //! `wiring`: which agent listens where.
 
 use super::{Outcome, answer, args};
+use crate::chat_key::ChatKey;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
@@ -70,7 +71,8 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let now = clock::now();
     let agent = agents::named(db, &args.agent)?;
     let name = args.name.as_deref();
-    let chat = messaging_groups::find_or_create(db, &args.channel, &args.account, &args.chat, name, now)?;
+    let chat = ChatKey::new(args.channel, args.account, args.chat);
+    let chat = messaging_groups::find_or_create(db, &chat, name, now)?;
     let by_pattern = args.pattern.is_some();
     let wiring = Wiring {
         id: String::new(),
