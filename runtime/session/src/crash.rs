@@ -1,6 +1,6 @@
 //! Crash points: the moments at which a test may end this process, one by one.
 //!
-//! A point is one line, `crash::point("room: what is done, and what is not")`, beside the step it names. The
+//! A point is one line, `crash::point("module: what is done, and what is not")`, beside the step it names. The
 //! walk in `tests/tests/flows/points.rs` finds every such line by itself.
 //!
 //! In a release build a point is an empty function. In a debug build, which is what `cargo test` builds anyway, it is
