@@ -149,6 +149,14 @@ fn closed() -> OnFailure {
 }
 
 impl Manifest {
+    /// The config key of the secret with which an account's webhooks are signed.
+    pub fn webhook_secret_key(&self) -> &str {
+        match &self.hmac {
+            Some(hmac) if self.webhook == WebhookScheme::Hmac => &hmac.key,
+            _ => "webhook_secret",
+        }
+    }
+
     /// Whether it is a module that listens at this hook.
     pub fn listens(&self, hook: Hook) -> bool {
         self.kind == PluginKind::Module && self.hooks.contains(&hook)

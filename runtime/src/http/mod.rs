@@ -11,8 +11,6 @@ mod signature;
 mod slots;
 mod webhook;
 
-pub use signature::key as webhook_key;
-
 use crate::context::Context;
 use axum::Router;
 use axum::routing::any;

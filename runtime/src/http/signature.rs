@@ -12,14 +12,6 @@ pub type Signature = [u8; 32];
 /// The answer to every wrong signature, whatever is wrong with it.
 const WRONG: &str = "the signature does not match; the webhook's secret and the account's differ";
 
-/// The config key of an account's secret.
-pub fn key(manifest: &Manifest) -> &str {
-    match &manifest.hmac {
-        Some(hmac) if manifest.webhook == WebhookScheme::Hmac => &hmac.key,
-        _ => "webhook_secret",
-    }
-}
-
 /// Whether a request verified by the scheme of one is verified by that of the other, too.
 pub fn same_scheme(one: &Manifest, other: &Manifest) -> bool {
     (one.webhook, &one.hmac) == (other.webhook, &other.hmac)
@@ -147,7 +139,7 @@ mod tests {
             (r#""hmac","hmac":{"header":"X-Sign","key":"key"}"#, "key"),
             (r#""github_sha256","hmac":{"header":"X-Sign","key":"key"}"#, "webhook_secret"),
         ] {
-            assert_eq!(key(&manifest(webhook)), want, "{webhook}");
+            assert_eq!(manifest(webhook).webhook_secret_key(), want, "{webhook}");
         }
     }
 
@@ -175,7 +167,7 @@ mod tests {
             r#""hmac","hmac":{"header":"X-Slack-Signature","prefix":"v0=","signed":"v0:{timestamp}:{body}",
             "timestamp_header":"X-Slack-Request-Timestamp","key":"key"}"#,
         );
-        assert_eq!(key(&slack), "key");
+        assert_eq!(slack.webhook_secret_key(), "key");
         let secret = "8f742231b10e8888abcd99yyyzzz85a5";
         let body = b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&\
             channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&\

@@ -3,9 +3,9 @@
 use super::replays::{Replays, Seen, Serving};
 use super::signature;
 use super::slots::Slot;
+use crate::clock;
 use crate::context::Context;
 use crate::plugins::{CallError, Link};
-use crate::{clock, config};
 use axum::Extension;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
@@ -13,7 +13,6 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
-use serde_json::Value;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -122,7 +121,7 @@ async fn verified(
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted");
     }
-    let secret = secret(&by, account, signature::key(&by.manifest))?;
+    let secret = secret(&by, account)?;
     let (parts, body) = request.into_parts();
     let body = read(slot, body, context.config.webhook_body_limit).await?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
@@ -207,19 +206,13 @@ fn answered(
     }
 }
 
-fn secret(link: &Link, account: &str, key: &str) -> Result<String, Answer> {
-    let section = link.sections().get(account).cloned();
-    let config = section.and_then(|section| config::resolve(&section, &link.manifest.secrets).ok());
-    usable(config.as_ref(), key).map(str::to_owned).ok_or_else(|| {
-        let words = format!("this account has no {key}; set it in vestibule.toml");
+/// Without a secret nothing can be verified, so nothing is taken.
+fn secret(link: &Link, account: &str) -> Result<String, Answer> {
+    link.webhook_secret(account).ok_or_else(|| {
+        let key = link.manifest.webhook_secret_key();
+        let words = format!("this account was not started with a {key}; `vestibule status` shows why");
         (StatusCode::SERVICE_UNAVAILABLE, words)
     })
-}
-
-/// The secret of a config. Without one nothing can be verified, so nothing is taken: with an empty one every
-/// stranger could sign. Pure.
-fn usable<'c>(config: Option<&'c Value>, key: &str) -> Option<&'c str> {
-    config?.get(key)?.as_str().filter(|secret| !secret.is_empty())
 }
 
 /// Reads a stranger's body: of `limit` bytes at most, and as fast as bodies must come.
@@ -261,17 +254,6 @@ mod tests {
     fn the_page_for_authors_says_how_long_a_webhook_has() {
         let words = format!("a `webhook` {} s", ANSWER_DEADLINE.as_secs());
         assert!(include_str!("../../../docs/write-a-channel.md").contains(&words), "{words}");
-    }
-    use serde_json::json;
-
-    #[test]
-    fn what_can_verify_a_request() {
-        let config = json!({ "key": "x", "empty": "", "number": 7, "table": {} });
-        assert_eq!(usable(Some(&config), "key"), Some("x"));
-        for key in ["empty", "number", "table", "missing"] {
-            assert_eq!(usable(Some(&config), key), None, "{key}");
-        }
-        assert_eq!(usable(None, "key"), None);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use vestibule_plugin_api::wire::{self, Request};
 use vestibule_plugin_api::{
     API_LEVEL, Attachment, Blob, Capability, Hook, Manifest, OnFailure, PluginKind, WebhookScheme,
 };
-use vestibule_runtime::http::webhook_key;
 use vestibule_seam::Frame;
 
 /// Runs these checks.
@@ -49,7 +48,7 @@ fn of_channel(manifest: &Manifest) -> Result<String, String> {
     if !takes_webhooks && manifest.webhook != WebhookScheme::None {
         return Err("it names a scheme for webhooks and does not list the capability `webhook`".into());
     }
-    let key = webhook_key(manifest);
+    let key = manifest.webhook_secret_key();
     if takes_webhooks && !manifest.secrets.iter().any(|secret| secret == key) {
         let key = key.escape_debug();
         return Err(format!("its webhooks are verified with `{key}`, which is not among its secrets"));

@@ -84,6 +84,8 @@ pub struct Link {
     sections: Mutex<BTreeMap<String, toml::Table>>,
     accounts: Mutex<BTreeMap<String, AccountState>>,
     conditions: Mutex<BTreeMap<String, Condition>>,
+    /// By account: the secret with which its webhooks are signed, as it was when the account was started last.
+    webhook_secrets: Mutex<BTreeMap<String, String>>,
     generation: AtomicU64,
     /// How many calls are under way.
     open: watch::Sender<usize>,
@@ -150,6 +152,7 @@ impl Link {
             sections,
             accounts,
             conditions,
+            webhook_secrets: Mutex::default(),
             generation,
             open,
         })
@@ -229,6 +232,7 @@ impl Link {
     /// Starts an account. What it said before of how it is holds no longer.
     pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
         self.conditions().entry(account.to_owned()).or_default().starts();
+        self.keep_webhook_secret(account, &config);
         if let Some(socket) = self.manifest.local_socket(&config) {
             self.tier.open_socket(socket).map_err(|error| {
                 let why = format!("cannot open the socket {}: {error}", socket.display());
@@ -238,6 +242,21 @@ impl Link {
         let request = Request::Start { account: account.to_owned(), config };
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
         Ok(())
+    }
+
+    /// With an empty secret every stranger could sign: it counts as none.
+    fn keep_webhook_secret(&self, account: &str, config: &serde_json::Value) {
+        let secret = config.get(self.manifest.webhook_secret_key()).and_then(serde_json::Value::as_str);
+        let mut secrets = locked(&self.webhook_secrets);
+        match secret.filter(|secret| !secret.is_empty()) {
+            Some(secret) => drop(secrets.insert(account.to_owned(), secret.to_owned())),
+            None => drop(secrets.remove(account)),
+        }
+    }
+
+    /// The secret with which an account's webhooks are signed; `None` when it has none, or was never started.
+    pub fn webhook_secret(&self, account: &str) -> Option<String> {
+        locked(&self.webhook_secrets).get(account).cloned()
     }
 
     /// Tells the plugin to stop an account.
@@ -501,6 +520,24 @@ mod tests {
             };
             assert_eq!(reason.chars().count(), words::REASON_CHARS_MAX);
             assert!(!reason.contains(words::is_harmful));
+        }
+    }
+
+    #[test]
+    fn which_secret_can_verify_a_webhook() {
+        let link = Link::idle("x", AccountState::Live);
+        let secret = |config: serde_json::Value| {
+            link.keep_webhook_secret("main", &config);
+            link.webhook_secret("main")
+        };
+        assert_eq!(link.webhook_secret("main"), None, "it was never started");
+        assert_eq!(secret(serde_json::json!({ "webhook_secret": "x" })), Some("x".to_owned()));
+        for config in [
+            serde_json::json!({ "webhook_secret": "" }),
+            serde_json::json!({ "webhook_secret": 7 }),
+            serde_json::json!({ "another": "x" }),
+        ] {
+            assert_eq!(secret(config), None);
         }
     }
 }
