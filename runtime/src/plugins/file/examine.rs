@@ -10,6 +10,7 @@ use crate::config::{self, Config};
 use crate::home::Home;
 use crate::plugins::live::accounts;
 use crate::plugins::live::registry::{self, file_name};
+use crate::plugins::process::StartError;
 use crate::private::TemporaryFolder;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -113,8 +114,8 @@ pub async fn examine(
             (report.schema, report.log) = (rehearsed.schema, rehearsed.log);
         }
         // The file is not at fault; in-process it may load all the same.
-        Err(why) if why.ends_with("[CONFINE]") => report.note("process", None, why),
-        Err(why) => report.note("process", Some(false), why),
+        Err(StartError::Unconfined(why)) => report.note("process", None, why),
+        Err(why) => report.note("process", Some(false), why.sentence()),
     }
     let wanted = opening::in_process(config, &name);
     match load::fits_in_process(&checked) {
@@ -229,11 +230,11 @@ async fn copy_and_rehearse(
     config: &Config,
     program: &Path,
     checked: &load::Checked,
-) -> Result<(u128, Rehearsed), String> {
+) -> Result<(u128, Rehearsed), StartError> {
     // Where there is no home yet, the copy goes to a folder of its own.
     let theirs = home.plugin_copies();
     let made = (!theirs.is_dir()).then(|| TemporaryFolder::new("check")).transpose();
-    let made = made.map_err(|error| format!("it cannot be copied ({error}). [COPY]"))?;
+    let made = made.map_err(|error| StartError::Refused(format!("it cannot be copied ({error}). [COPY]")))?;
     let copy = load::copy(checked, made.as_ref().map_or(&theirs, TemporaryFolder::path));
     match &copy {
         Ok(copy) => {
@@ -244,6 +245,6 @@ async fn copy_and_rehearse(
             let _ = std::fs::remove_file(copy);
             rehearsed.map(|rehearsed| (begin.elapsed().as_millis(), rehearsed))
         }
-        Err(why) => Err(why.clone()),
+        Err(why) => Err(StartError::Refused(why.clone())),
     }
 }

@@ -9,7 +9,7 @@ use crate::config::{Config, TierSetting};
 use crate::home::Home;
 use crate::plugins::Plugins;
 use crate::plugins::live::link::{Link, Origin};
-use crate::plugins::process::{OPEN_PATIENCE, Spec, not_ready};
+use crate::plugins::process::{OPEN_PATIENCE, Spec, StartError, not_ready};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,12 +56,13 @@ async fn opened(
             .await;
     }
     let spec = spec(&config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
-    if let Err(why) = rehearse(&plugins.program, &spec, &inspected.manifest).await
+    match rehearse(&plugins.program, &spec, &inspected.manifest).await {
         // Where no process can be confined, only in-process is left.
-        && !why.ends_with("[CONFINE]")
-    {
-        let _ = std::fs::remove_file(&copy);
-        return Err(why);
+        Ok(_) | Err(StartError::Unconfined(_)) => {}
+        Err(why) => {
+            let _ = std::fs::remove_file(&copy);
+            return Err(why.sentence());
+        }
     }
     let plugins = plugins.clone();
     let opening = tokio::task::spawn_blocking(move || {

@@ -26,10 +26,10 @@ pub struct Rehearsed {
 /// Opens a private copy, starts the plugin's machinery, asks it to describe itself, and ends it again.
 ///
 /// # Errors
-/// The sentence after "Plugin FILE was not loaded:".
-pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Result<Rehearsed, String> {
+/// It was not opened, or did not describe itself.
+pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Result<Rehearsed, StartError> {
     let listener = Arc::new(Listener::default());
-    let mut life = Life::start(program, spec, listener.clone()).await.map_err(StartError::sentence)?;
+    let mut life = Life::start(program, spec, listener.clone()).await?;
     let (answered, answer) = tokio::sync::oneshot::channel();
     life.conn.call(describe::question(), Done::new(move |code, frame| drop(answered.send((code, frame)))));
     let described = tokio::select! {
@@ -44,7 +44,7 @@ pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Resul
     };
     life.shutdown(PATIENCE).await;
     let mut lines = locked(&listener.0);
-    Ok(Rehearsed { schema: described?, log: std::mem::take(&mut *lines) })
+    Ok(Rehearsed { schema: described.map_err(StartError::Refused)?, log: std::mem::take(&mut *lines) })
 }
 
 /// Keeps what the plugin logs, and takes none of its events.

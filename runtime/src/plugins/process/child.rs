@@ -1,7 +1,7 @@
 //! The runtime's end of one plugin process: from its start to its end.
 
-use super::conn::Conn;
-use super::listen::{GONE, Heard, listen};
+use super::conn::{Broken, Conn};
+use super::listen::{Heard, NotOpened, listen};
 use super::packet::{Kind, pack};
 use super::spec::Spec;
 use super::starter;
@@ -36,6 +36,8 @@ pub fn not_ready() -> String {
 pub enum StartError {
     /// It said why, in a sentence: trying again is no use.
     Refused(String),
+    /// It cannot be confined on this machine: the file is not to blame.
+    Unconfined(String),
     /// It ended, or said nothing.
     Died(String),
 }
@@ -44,7 +46,7 @@ impl StartError {
     /// The sentence after "Plugin FILE was not loaded:".
     pub fn sentence(self) -> String {
         match self {
-            StartError::Refused(why) => why,
+            StartError::Refused(why) | StartError::Unconfined(why) => why,
             StartError::Died(why) => {
                 format!(
                     "its process ended while the file was opened: {why}. Its author can say more. [CRASHED]"
@@ -56,7 +58,7 @@ impl StartError {
     /// The reason alone.
     pub fn into_words(self) -> String {
         match self {
-            StartError::Refused(why) | StartError::Died(why) => why,
+            StartError::Refused(why) | StartError::Unconfined(why) | StartError::Died(why) => why,
         }
     }
 }
@@ -125,7 +127,8 @@ impl Life {
         }
         match tokio::time::timeout(OPEN_PATIENCE, opened).await {
             Ok(Ok(Ok(()))) => Ok(life),
-            Ok(Ok(Err(why))) => Err(StartError::Refused(why)),
+            Ok(Ok(Err(NotOpened::Refused(why)))) => Err(StartError::Refused(why)),
+            Ok(Ok(Err(NotOpened::Unconfined(why)))) => Err(StartError::Unconfined(why)),
             Ok(Err(_)) => Err(StartError::Died(life.ended().await)),
             Err(_) => Err(StartError::Refused(not_ready())),
         }
@@ -138,18 +141,21 @@ impl Life {
 
     /// Returns when the process has ended, or must, and says why. Its calls are still open.
     pub async fn ended(&mut self) -> String {
-        let why = tokio::select! {
-            status = self.process.wait() => None.or_else(|| status.ok().map(in_words)),
-            why = self.conn.broken() => why,
+        let ended = tokio::select! {
+            status = self.process.wait() => status.ok(),
+            why = self.conn.broken() => match why {
+                Some(Broken::For(why)) => return self.with_last_words(why),
+                // A socket that ends is the end of the process: how it ended says more.
+                Some(Broken::Gone) | None => {
+                    let ended = tokio::time::timeout(Duration::from_millis(500), self.process.wait()).await;
+                    ended.ok().and_then(std::result::Result::ok)
+                }
+            },
         };
-        // A socket that ends is the end of the process: how it ended says more.
-        let why = match why {
-            Some(why) if why == GONE => {
-                let status = tokio::time::timeout(Duration::from_millis(500), self.process.wait()).await;
-                status.ok().and_then(std::result::Result::ok).map_or(why, in_words)
-            }
-            why => why.unwrap_or_else(|| "it ended".to_owned()),
-        };
+        self.with_last_words(ended.map_or_else(|| "it closed its socket".to_owned(), in_words))
+    }
+
+    fn with_last_words(&self, why: String) -> String {
         match last_line(&locked(&self.last_words)) {
             Some(line) => format!("{why}; the last it printed: {line}"),
             None => why,

@@ -25,7 +25,22 @@ pub struct Conn {
     more: Notify,
     calls: Mutex<Calls>,
     silence: Mutex<Silence>,
-    broken: watch::Sender<Option<String>>,
+    broken: watch::Sender<Option<Broken>>,
+}
+
+/// Why a process must end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broken {
+    /// Its socket has ended, and with it the process.
+    Gone,
+    /// It broke a rule.
+    For(String),
+}
+
+impl From<String> for Broken {
+    fn from(why: String) -> Broken {
+        Broken::For(why)
+    }
 }
 
 #[derive(Default)]
@@ -144,17 +159,17 @@ impl Conn {
             .or_else(|why| pack(Kind::Answer, id, status::ERROR, &wire::frame(&PluginError::refused(why))));
         let Ok(packed) = packed else { return };
         if locked(&self.out).queue.bytes > WAITING_BYTES_MAX {
-            return self.end("it does not read what it is sent");
+            return self.end(Broken::For("it does not read what it is sent".to_owned()));
         }
         self.send(packed);
     }
 
     /// Says why this process must end.
-    pub fn end(&self, why: impl Into<String>) {
+    pub fn end(&self, why: Broken) {
         self.broken.send_if_modified(|broken| {
             let first = broken.is_none();
             if first {
-                *broken = Some(why.into());
+                *broken = Some(why);
             }
             first
         });
@@ -185,7 +200,7 @@ impl Conn {
     }
 
     /// Returns when this process must end, and says why.
-    pub async fn broken(&self) -> Option<String> {
+    pub async fn broken(&self) -> Option<Broken> {
         self.broken.subscribe().wait_for(Option::is_some).await.ok()?.clone()
     }
 

@@ -47,7 +47,7 @@ fn run() -> std::io::Result<()> {
     let opened = |code: u32, why: &str| socket.send(pack(Kind::Opened, 0, code, &wire::frame(&why)));
     // From here on this process can do no more than the plugin may: opening a file runs its code.
     if let Err(error) = vestibule_keeper::confine::plugin(&spec.grants()) {
-        opened(status::ERROR, &format!("its process cannot be confined ({error}). [CONFINE]"));
+        opened(status::UNSUPPORTED, &format!("its process cannot be confined ({error}). [CONFINE]"));
         return Ok(());
     }
     let root = match load::open_copy(&spec.file, &spec.entry) {

@@ -1,6 +1,6 @@
 //! What a plugin's process says: read within limits, and handed on.
 
-use super::conn::Conn;
+use super::conn::{Broken, Conn};
 use super::packet::{Decoder, Kind, Packet};
 use super::socket::{PART, receive};
 use rustix::net::RecvFlags;
@@ -17,13 +17,18 @@ const IN_FLIGHT_KIB: u32 = 256 * 1024;
 const EVENT_KIB_MIN: u32 = 512;
 /// The longest sentence on why a file cannot be opened, in characters.
 const WHY_CHARS_MAX: usize = 1_000;
-/// What is said when the socket ends.
-pub const GONE: &str = "it closed its socket";
+/// Why a process did not open its file.
+pub enum NotOpened {
+    /// It cannot be confined on this machine.
+    Unconfined(String),
+    /// Anything else.
+    Refused(String),
+}
 
 /// The receivers of what a process says.
 pub struct Heard {
     calls: Arc<dyn RuntimeCalls>,
-    opened: Option<oneshot::Sender<Result<(), String>>>,
+    opened: Option<oneshot::Sender<Result<(), NotOpened>>>,
     ended: Option<oneshot::Sender<u64>>,
 }
 
@@ -32,7 +37,7 @@ impl Heard {
     /// with how many calls left.
     pub fn new(
         calls: Arc<dyn RuntimeCalls>,
-        opened: oneshot::Sender<Result<(), String>>,
+        opened: oneshot::Sender<Result<(), NotOpened>>,
         ended: oneshot::Sender<u64>,
     ) -> Heard {
         Heard { calls, opened: Some(opened), ended: Some(ended) }
@@ -40,7 +45,7 @@ impl Heard {
 }
 
 /// Reads packets until the process goes or breaks a rule; then says so.
-pub async fn listen(conn: &Arc<Conn>, mut heard: Heard) -> Result<std::convert::Infallible, String> {
+pub async fn listen(conn: &Arc<Conn>, mut heard: Heard) -> Result<std::convert::Infallible, Broken> {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize));
     let (mut decoder, mut part) = (Decoder::default(), vec![0; PART]);
     loop {
@@ -51,10 +56,10 @@ pub async fn listen(conn: &Arc<Conn>, mut heard: Heard) -> Result<std::convert::
         let read = read.await;
         conn.listens(false);
         let (read, files) = match read {
-            Ok((0, _)) => return Err(GONE.to_owned()),
+            Ok((0, _)) => return Err(Broken::Gone),
             Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(GONE.to_owned()),
-            Err(error) => return Err(format!("its socket failed: {error}")),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(Broken::Gone),
+            Err(error) => return Err(Broken::For(format!("its socket failed: {error}"))),
         };
         decoder.feed(&part[..read], files)?;
         while let Some(packet) = decoder.next()? {
@@ -103,8 +108,12 @@ async fn hear(
         Kind::Opened => {
             let Some(opened) = heard.opened.take() else { return Err("it was opened twice".to_owned()) };
             let why: String = serde_json::from_slice(&packet.head).unwrap_or_default();
-            let _ =
-                opened.send(if code == status::OK { Ok(()) } else { Err(words::line(why, WHY_CHARS_MAX)) });
+            let why = words::line(why, WHY_CHARS_MAX);
+            let _ = opened.send(match code {
+                status::OK => Ok(()),
+                status::UNSUPPORTED => Err(NotOpened::Unconfined(why)),
+                _ => Err(NotOpened::Refused(why)),
+            });
         }
         Kind::Ended => {
             if let Some(ended) = heard.ended.take() {
