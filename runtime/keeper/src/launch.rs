@@ -124,7 +124,10 @@ pub fn probe_bwrap(bubblewrap: &str, program: &Path, folder: &Path) -> Result<()
     };
     user::hand_over(&session, &spec, || Ok(()))?;
     confine::signals(false);
-    let mark = Mark::of(File::open(session.root())?)?;
+    // All probes of a home bear the mark of its cache folder: a crash can leave the process of one, which waits for its
+    // dead parent for ever, because `bwrap` lets it die with that parent only a moment later.
+    let mark = Mark::of(File::open(folder.parent().unwrap_or(folder))?)?;
+    mark.end_all()?;
     let started = start(&spec, mark, &session, Stdio::piped())?;
     let output = started.child.wait_with_output()?;
     if output.status.success() {

@@ -180,9 +180,7 @@ impl Central {
         work: impl FnOnce(&ReadTxn<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let readers = self.readers.clone();
-        tokio::task::spawn_blocking(move || readers.with(|db| work(&ReadTxn::of(db))))
-            .await
-            .map_err(|_| Error::Stopping)?
+        tokio::task::spawn_blocking(move || readers.read(work)).await.map_err(|_| Error::Stopping)?
     }
 
     /// Runs `work` on a reading connection, on this thread.
@@ -190,7 +188,7 @@ impl Central {
     /// # Errors
     /// The error of `work`.
     pub fn read_here<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
-        self.readers.with(|db| work(&ReadTxn::of(db)))
+        self.readers.read(work)
     }
 }
 
@@ -204,6 +202,14 @@ fn commit_failed(error: &Arc<rusqlite::Error>) -> Error {
 }
 
 impl Readers {
+    /// Runs `work` in one transaction: all that it reads is of the same commit, whatever is committed meanwhile.
+    fn read<T>(&self, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
+        self.with(|db| {
+            let snapshot = db.unchecked_transaction()?;
+            work(&ReadTxn::of(&snapshot))
+        })
+    }
+
     fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let idle = locked(&self.idle).as_mut().and_then(Vec::pop);
         let db = match idle {
@@ -368,4 +374,28 @@ fn group(
     crash::point("ledger: before a commit");
     db.prepare_cached("COMMIT")?.execute([])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message must not be seen without its files, because both were committed between two of a reader's queries.
+    #[test]
+    fn what_is_read_together_is_of_one_commit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let threads = tokio::runtime::Builder::new_current_thread().build().expect("threads");
+        let central = Central::open(&folder.path().join("vestibule.db")).expect("it opens");
+        let count = |db: &ReadTxn| db.query_row("SELECT COUNT(*) FROM meta", [], |r| r.get::<_, i64>(0));
+        let read = central.read_here(|db| {
+            let before = count(db)?;
+            let insert =
+                |db: &WriteTxn| Ok(db.execute("INSERT INTO meta (key, value) VALUES ('k', 'v')", [])?);
+            threads.block_on(central.write(insert))?;
+            Ok((before, count(db)?))
+        });
+        let (before, after) = read.expect("it reads");
+        assert_eq!(before, after);
+        assert_eq!(central.read_here(|db| Ok(count(db)?)).expect("it reads"), before + 1);
+    }
 }

@@ -192,7 +192,7 @@ async fn probe_bwrap(
     folder: &Path,
     bubblewrap: &Bubblewrap,
 ) -> Result<Tried<Vec<u8>>> {
-    // A folder of its own each time: two of these may run at once.
+    // A folder of its own each time: what a killed one left is in no other's way.
     let folder = folder.join(crate::id::mint("probe"));
     std::fs::create_dir_all(&folder).context(|| format!("cannot make {}", folder.display()))?;
     let wanted = serde_json::to_string(bubblewrap).map_err(std::io::Error::from);
