@@ -210,7 +210,10 @@ fn answered(
 fn secret(link: &Link, account: &str) -> Result<String, Answer> {
     link.webhook_secret(account).ok_or_else(|| {
         let key = link.manifest.webhook_secret_key();
-        let words = format!("this account was not started with a {key}; `vestibule status` shows why");
+        let words = match link.is_live(account) {
+            true => format!("this account has no {key}; set it in vestibule.toml"),
+            false => "this account is not started; `vestibule status` shows why".to_owned(),
+        };
         (StatusCode::SERVICE_UNAVAILABLE, words)
     })
 }
