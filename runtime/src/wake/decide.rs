@@ -202,7 +202,8 @@ impl State {
             steps.push(Step::Tell(Told::TroubleIsOver));
         }
         if let Some(run) = self.run_mut() {
-            run.due_since = run.due_since.or(Some(now));
+            // An idle runner has nothing to take: its time begins with the next message.
+            run.due_since = seen.due_while_running.and(run.due_since.or(Some(now)));
         }
     }
 

@@ -261,6 +261,16 @@ fn a_long_list_of_acknowledgements_is_read() {
     assert_eq!(condition(&runtime).0, "running");
 }
 
+/// The time in which a runner must take its message begins with the message, however long the runner was idle.
+#[test]
+fn a_message_after_a_long_pause_blames_no_runner() {
+    let runtime = Runtime::new("turn_silence_seconds = 1\n").up();
+    assert_eq!(runtime.chat("one"), "one");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(runtime.chat("two"), "two");
+    assert_eq!(runtime.query::<i64>("SELECT MAX(tries) FROM messages_in"), [0], "{}", runtime.log());
+}
+
 /// What only writing meets: the list of free pages runs in a circle.
 #[test]
 fn damage_that_only_the_runner_meets_is_a_reason_and_a_quarantine() {

@@ -344,6 +344,18 @@ fn a_runner_that_does_not_take_what_is_due_is_stuck() {
     assert_eq!(world.end(), None);
     world.live(7 * SECOND);
     assert!(stuck(world.end()));
+    // A runner that was idle for long has its time from the next message on, which has no time of its own.
+    let mut world = World::running();
+    world.nothing_is_due();
+    world.takes(Batch { rows: 1, settled: true, ..Batch::default() });
+    world.wait(SECOND);
+    world.live(5 * MINUTE);
+    (world.seen.due, world.seen.due_while_running) = (Some(Timestamp(0)), Some(Timestamp(0)));
+    world.hear(Event::Woken);
+    world.live(59 * SECOND);
+    assert_eq!(world.end(), None);
+    world.live(2 * SECOND);
+    assert!(stuck(world.end()));
     // Messages that a runner takes only at its first look wait for the next runner.
     let mut world = World::running();
     world.seen.due_while_running = None;
