@@ -168,6 +168,12 @@ pub fn set_running(db: &WriteTxn, id: &str, running: bool) -> Result<()> {
     Ok(())
 }
 
+/// Records why no runner of a session could be started. The next message that is settled ends it.
+pub fn set_failing(db: &WriteTxn, id: &str, why: &str) -> Result<()> {
+    db.execute("UPDATE sessions SET failing = ?2 WHERE id = ?1", params![id, words::reason(why)])?;
+    Ok(())
+}
+
 /// Puts a session into quarantine with a reason, or releases it. The reason is kept as one bounded line: an agent may
 /// have chosen its words.
 pub fn set_quarantined(db: &WriteTxn, id: &str, why: Option<&str>) -> Result<()> {

@@ -266,7 +266,10 @@ impl State {
                 self.trouble(why, steps);
                 self.backoff.not_before = Some(now + TROUBLE_RETRY);
             }
-            Trouble::Failed(why) => self.failed(why, now, steps),
+            Trouble::Failed(why) => {
+                steps.push(Step::RecordFailing(why.clone()));
+                self.failed(why, now, steps);
+            }
         }
     }
 

@@ -277,6 +277,10 @@ impl Lane {
             }
             Step::RecordEnd { drained, blame } => self.record_end(drained, blame).await,
             Step::Quarantine(why) => self.quarantine(why).await,
+            Step::RecordFailing(why) => {
+                let record = move |db: &WriteTxn, id: &str| sessions::set_failing(db, id, &why);
+                self.write(record).await.err().map(Event::NotRecorded)
+            }
             Step::Forgive => self.write(ledger::forgive).await.err().map(Event::NotRecorded),
             Step::Tell(told) => {
                 self.tell(told);

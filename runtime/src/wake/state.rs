@@ -322,6 +322,8 @@ pub enum Step {
         /// Why the messages under way count a try.
         blame: Option<String>,
     },
+    /// Record why no keeper can be started, for the operator: no message is to blame.
+    RecordFailing(String),
     /// Let no keeper start until an operator releases the session.
     Quarantine(String),
     /// Forget the tries of the waiting messages: what made them fail may be mended.

@@ -647,6 +647,7 @@ fn want_of_space_blames_nobody() {
     world.wait(2 * SECOND);
     assert_eq!(world.launches(), [true, true], "a second later, whatever came before");
     assert_eq!((world.state.backoff.failures, world.blames().len()), (0, 0));
+    assert!(!world.did.iter().any(|step| matches!(step, Step::RecordFailing(_))));
     // The same for a file that cannot be written: the operator is told once, and again when it is over.
     let mut world = World::running();
     world.behind = Some(Behind::Trouble("no space left".into()));
@@ -676,6 +677,7 @@ fn a_keeper_that_cannot_be_started_waits_longer_each_time() {
             world.wait(SECOND);
         }
         waits.push((world.now - begin).as_secs());
+        assert!(world.did.contains(&Step::RecordFailing("no bwrap".into())), "`status` shows why");
         world.did.clear();
     }
     assert_eq!(waits, [0, 5, 10, 20, 40, 80, 160, 320, 600]);
