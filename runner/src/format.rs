@@ -4,13 +4,15 @@ use crate::destinations::Destinations;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::path::Path;
 use vestibule_session::MessageIn;
 
-/// The prompt of a batch: the zone, then the chat together, then each task, then each webhook.
-pub fn prompt(rows: &[MessageIn], destinations: &Destinations, zone: &TimeZone) -> String {
+/// The prompt of a batch: the zone, then the chat together, then each task, then each webhook. `workspace` is the session's
+/// folder as the agent sees it: files lie below it.
+pub fn prompt(rows: &[MessageIn], destinations: &Destinations, zone: &TimeZone, workspace: &Path) -> String {
     let (mut chat, mut tasks, mut webhooks) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
-        let element = Element { row, content: content(&row.content), destinations, zone };
+        let element = Element { row, content: content(&row.content), destinations, zone, workspace };
         match row.kind.as_str() {
             "task" => tasks.push(element.task()),
             "webhook" => webhooks.push(element.webhook()),
@@ -44,6 +46,7 @@ struct Element<'a> {
     content: Value,
     destinations: &'a Destinations,
     zone: &'a TimeZone,
+    workspace: &'a Path,
 }
 
 impl Element<'_> {
@@ -66,7 +69,7 @@ impl Element<'_> {
         out.push_str(&escape(string(&self.content, "text").unwrap_or_default()));
         for attachment in self.content["attachments"].as_array().into_iter().flatten() {
             out.push('\n');
-            out.push_str(&attachment_line(attachment));
+            out.push_str(&attachment_line(attachment, self.workspace));
         }
         out.push_str("</message>");
         out
@@ -124,12 +127,13 @@ impl Element<'_> {
 }
 
 /// Names and addresses come from strangers, so all of it is escaped.
-fn attachment_line(attachment: &Value) -> String {
+fn attachment_line(attachment: &Value, workspace: &Path) -> String {
     let kind = escape(string(attachment, "type").unwrap_or("file"));
     let name = string(attachment, "name").or_else(|| string(attachment, "filename")).unwrap_or("attachment");
     let name = escape(name);
     if let Some(path) = string(attachment, "localPath") {
-        format!("[{kind}: {name} — saved to /workspace/{}]", escape(path))
+        let path = workspace.join(path).to_string_lossy().into_owned();
+        format!("[{kind}: {name} — saved to {}]", escape(&path))
     } else if let Some(why) = string(attachment, "leftOut") {
         format!("[{kind}: {name} — not saved: {}]", escape(why))
     } else if let Some(url) = string(attachment, "url") {
@@ -195,7 +199,7 @@ mod tests {
 
     fn shown(rows: &[MessageIn], zone: &str) -> String {
         let known = Destinations(vec![chat("general", "slack:C1", None)]);
-        prompt(rows, &known, &TimeZone::get(zone).unwrap())
+        prompt(rows, &known, &TimeZone::get(zone).unwrap(), Path::new("/workspace"))
     }
 
     /// The element of a row at the epoch, without the prompt around it.

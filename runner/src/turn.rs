@@ -117,7 +117,7 @@ impl Runner {
             Err(error) => return Err(Error::Files(error)),
         };
         let input = QueryInput {
-            prompt: format::prompt(batch.rows(), &look.destinations, &self.settings.zone),
+            prompt: format::prompt(batch.rows(), &look.destinations, &self.settings.zone, self.dir.root()),
             system: look.destinations.instructions(&self.settings.assistant_name),
             continuation: self.continuation.clone(),
             cwd: self.settings.agent_dir.clone(),

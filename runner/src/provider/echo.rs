@@ -83,6 +83,7 @@ mod tests {
     use crate::destinations::{Destinations, tests::chat};
     use crate::{format, parse};
     use jiff::tz::TimeZone;
+    use std::path::Path;
     use vestibule_session::MessageIn;
 
     #[test]
@@ -101,7 +102,7 @@ mod tests {
         let known = Destinations(vec![chat("R & D", "slack:C1", None)]);
         for (content, expected) in cases {
             let row = MessageIn { content: content.to_owned(), ..row(2, true, None) };
-            let answer = echo(&format::prompt(&[row], &known, &TimeZone::UTC));
+            let answer = echo(&format::prompt(&[row], &known, &TimeZone::UTC, Path::new("/workspace")));
             let blocks = parse::answer(&answer).blocks;
             assert_eq!(blocks, [parse::Block { to: "R & D", body: expected }], "{content}");
         }
@@ -117,7 +118,7 @@ mod tests {
         };
         let known = Destinations(vec![chat("one", "C1", None)]);
         let rows = [told(2, DELIVERY), told(4, "Ann"), told(6, "system")];
-        let answer = echo(&format::prompt(&rows, &known, &TimeZone::UTC));
+        let answer = echo(&format::prompt(&rows, &known, &TimeZone::UTC, Path::new("/workspace")));
         let bodies: Vec<_> = parse::answer(&answer).blocks.iter().map(|block| block.body).collect();
         assert_eq!(bodies, ["4", "6"]);
     }
@@ -131,7 +132,12 @@ mod tests {
         };
         let known = Destinations(vec![chat("one", "C1", None), chat("two", "C2", None)]);
         let rows = [from(2, "C2"), from(4, "C3"), from(6, "C1")];
-        let answer = parse::without_internal(&echo(&format::prompt(&rows, &known, &TimeZone::UTC)));
+        let answer = parse::without_internal(&echo(&format::prompt(
+            &rows,
+            &known,
+            &TimeZone::UTC,
+            Path::new("/workspace"),
+        )));
         let found = parse::answer(&answer);
         let pairs: Vec<_> = found.blocks.iter().map(|b| (b.to, b.body)).collect();
         assert_eq!(pairs, [("two", "2"), ("one", "6")]);

@@ -8,6 +8,7 @@ use crate::cli::{
 use crate::print;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
+use std::path::Path;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use vestibule_runtime::control::frame::{Request, Response};
@@ -15,7 +16,7 @@ use vestibule_runtime::{Home, backup};
 
 /// Runs one verb.
 pub async fn verb(command: Command) -> anyhow::Result<()> {
-    let (verb, args, output) = request(command);
+    let (verb, args, output) = request(command)?;
     let answer = ask(&Home::from_env()?, verb, args).await?;
     if output.json {
         print::json(&answer);
@@ -70,8 +71,8 @@ pub async fn ask(home: &Home, verb: &str, args: Value) -> anyhow::Result<Value> 
 /// A verb, its arguments, and how its answer is shown.
 type Asked = (&'static str, Value, Output);
 
-fn request(command: Command) -> Asked {
-    match command {
+fn request(command: Command) -> anyhow::Result<Asked> {
+    Ok(match command {
         Command::Status(output) => ("status", Value::Null, output),
         Command::Plugin(PluginVerb::List(output)) => ("plugin.list", Value::Null, output),
         Command::Plugin(PluginVerb::Reload(name)) => {
@@ -87,7 +88,7 @@ fn request(command: Command) -> Asked {
         Command::Wiring(verb) => wiring(verb),
         Command::Session(verb) => match verb {
             SessionVerb::List(output) => ("session.list", Value::Null, output),
-            SessionVerb::Adopt(args) => adopt(args),
+            SessionVerb::Adopt(args) => adopt(args)?,
             SessionVerb::Release { name, new_out, output } => {
                 ("session.release", json!({ "id": name, "new_out": new_out }), output)
             }
@@ -110,10 +111,7 @@ fn request(command: Command) -> Asked {
         Command::DroppedMessage(DroppedMessageVerb::List(output)) => {
             ("dropped-message.list", Value::Null, output)
         }
-        Command::Backup(args) => {
-            let folder = std::path::absolute(&args.folder).unwrap_or(args.folder);
-            ("backup", json!({ "folder": folder }), args.output)
-        }
+        Command::Backup(args) => ("backup", json!({ "folder": whole(&args.folder)? }), args.output),
         Command::Up
         | Command::Restore(_)
         | Command::Chat(_)
@@ -125,7 +123,7 @@ fn request(command: Command) -> Asked {
             | PluginVerb::Conform(_)
             | PluginVerb::New(_),
         ) => unreachable!("main runs these itself"),
-    }
+    })
 }
 
 fn messaging_group(verb: MessagingGroupVerb) -> Asked {
@@ -195,16 +193,23 @@ fn deliveries(verb: &'static str, args: Deliveries) -> Asked {
     (verb, json!({ "ids": args.ids, "state": args.state, "session": args.session }), args.output)
 }
 
-fn adopt(args: AdoptArgs) -> Asked {
+fn adopt(args: AdoptArgs) -> anyhow::Result<Asked> {
     let value = json!({
-        "folder": std::path::absolute(&args.folder).unwrap_or(args.folder),
+        "folder": whole(&args.folder)?,
         "agent": args.agent,
         "channel": args.channel,
         "account": args.account,
         "chat": args.chat,
         "thread": args.thread,
     });
-    ("session.adopt", value, args.output)
+    Ok(("session.adopt", value, args.output))
+}
+
+/// A path from the root, for a runtime that runs in another folder.
+fn whole(path: &Path) -> anyhow::Result<String> {
+    let path = std::path::absolute(path)?;
+    let text = path.to_str().with_context(|| format!("{} is no UTF-8: name another path", path.display()))?;
+    Ok(text.to_owned())
 }
 
 fn place(chat: ChatPlace) -> Map<String, Value> {

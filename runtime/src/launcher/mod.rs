@@ -20,9 +20,10 @@ pub use weight::words as processors;
 use crate::agents::AgentGroup;
 use crate::attachments::Limits;
 use crate::config::Config;
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::home::Home;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -188,7 +189,13 @@ fn mend_mode(out: &Path) -> Result<()> {
         }
         Ok(())
     };
-    mend().context(|| format!("cannot open {}", out.display()))
+    mend().map_err(|error| match Errno::from_io_error(&error) {
+        // No later try finds it otherwise: the agent, or a person, put something else in its place.
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+            Error::Session(vestibule_session::Error::Damaged(format!("its out/ cannot be opened: {error}")))
+        }
+        _ => Error::Io { what: format!("cannot open {}", out.display()), source: error },
+    })
 }
 
 /// Writes a file whole: a reader sees the old or the new, never a part.

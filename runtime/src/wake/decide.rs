@@ -266,6 +266,7 @@ impl State {
                 self.trouble(why, steps);
                 self.backoff.not_before = Some(now + TROUBLE_RETRY);
             }
+            Trouble::Damaged(why) => self.quarantine(why, now, steps),
             Trouble::Failed(why) => {
                 steps.push(Step::RecordFailing(why.clone()));
                 self.failed(why, now, steps);

@@ -369,6 +369,7 @@ impl Lane {
                 self.context.places.make_room();
                 Event::NotStarted(Trouble::Scarce(error.to_string()))
             }
+            Err(Error::Session(SessionError::Damaged(why))) => Event::NotStarted(Trouble::Damaged(why)),
             Err(error) => Event::NotStarted(Trouble::Failed(error.to_string())),
         }
     }
@@ -482,7 +483,7 @@ impl Lane {
                 "its inbound.db is damaged or gone: its runner is ended, and the file made again"
             ),
             End::KeptLocked => {
-                tracing::warn!(session, "its runner keeps inbound.db from being written and is ended")
+                tracing::warn!(session, "its runner keeps a file of the session locked and is ended")
             }
             End::Stuck(why) => tracing::warn!(session, %why, "its turn is stuck, and its runner is ended"),
         }

@@ -278,6 +278,8 @@ pub enum Behind {
 pub enum Trouble {
     /// There is no space, no memory or no process left: no session is to blame.
     Scarce(String),
+    /// The session's folder is not what a keeper needs, and no later try finds it otherwise.
+    Damaged(String),
     /// Any other failure.
     Failed(String),
 }

@@ -39,7 +39,15 @@ fn ends_the_numbers(outbound: &Path) {
 
 #[test]
 fn a_session_without_its_file_goes_on_with_a_new_one() {
-    for damage in [|file: &Path| std::fs::remove_file(file).unwrap(), ends_the_numbers] {
+    let removed = |file: &Path| std::fs::remove_file(file).unwrap();
+    let without_out = |file: &Path| std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    let linked = |file: &Path| {
+        without_out(file);
+        std::os::unix::fs::symlink("/tmp", file.parent().unwrap()).unwrap();
+    };
+    for (damage, aside) in
+        [(&removed as &dyn Fn(&Path), 1), (&ends_the_numbers, 1), (&without_out, 0), (&linked, 1)]
+    {
         let (runtime, id) = quarantined(damage);
         runtime.ok(&["session", "release", &id]);
         until("released as it is, it is quarantined again", || {
@@ -50,7 +58,7 @@ fn a_session_without_its_file_goes_on_with_a_new_one() {
         assert_eq!(runtime.chat("five"), "five");
         let session = runtime.sessions().remove(0);
         let names = std::fs::read_dir(&session).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("out.aside")).count(), 1);
+        assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("out.aside")).count(), aside);
         // One that can be read is kept, whatever is asked for.
         let refused = runtime.run(&["session", "release", &id, "--new-out"]);
         assert!(String::from_utf8_lossy(&refused.stderr).contains("it is not in quarantine"));

@@ -684,6 +684,18 @@ fn a_keeper_that_cannot_be_started_waits_longer_each_time() {
 }
 
 #[test]
+fn a_folder_that_no_later_try_finds_otherwise_is_a_quarantine() {
+    let mut world = World::new();
+    world.is_due();
+    world.not_started = Some(Trouble::Damaged("its out/ is gone".into()));
+    world.hear(Event::Woken);
+    assert!(world.did.contains(&Step::Quarantine("its out/ is gone".into())));
+    world.did.clear();
+    world.wait(MINUTE);
+    assert!(world.launches().is_empty());
+}
+
+#[test]
 fn who_was_asked_to_end_and_does_not_is_killed() {
     let mut world = World::running();
     world.hear(Event::AgentChanged);
