@@ -87,14 +87,19 @@ fn load(db: &ReadTxn, asked: &Asked) -> Result<Vec<Heard>> {
     let mut rows = statement.query(params![asked.channel, asked.account, asked.chat, asked.message])?;
     let mut heard = Vec::new();
     while let Some(row) = rows.next()? {
-        let session_id: String = row.get(0)?;
+        let (session_id, pending): (String, bool) = (row.get(0)?, row.get(4)?);
+        // Before the message is settled no reply is to it: behind a long queue this is asked again after every commit.
+        let replies = match pending {
+            true => Vec::new(),
+            false => replies(db, &session_id, asked, (row.get(6)?, row.get(7)?))?,
+        };
         heard.push(Heard {
-            replies: replies(db, &session_id, asked, (row.get(6)?, row.get(7)?))?,
+            replies,
             agent: row.get(1)?,
             session_id,
             quarantined: row.get(2)?,
             wakes: row.get(3)?,
-            pending: row.get(4)?,
+            pending,
             failure: row.get(5)?,
         });
     }
