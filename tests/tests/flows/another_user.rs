@@ -1,4 +1,4 @@
-//! A runtime of root, whose runners are another user in `bwrap`, and nobody else's files change hands.
+//! A runtime that root started: its runners are another user in `bwrap`, and no other user's files change hands.
 
 use crate::support::{Runtime, is_root, sandboxes, until};
 use std::os::unix::fs::{MetadataExt, symlink};

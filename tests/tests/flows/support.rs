@@ -766,7 +766,7 @@ fn serve(stream: TcpStream, notes: &Mutex<Vec<(String, Value)>>, answer: &Answer
     }
 }
 
-/// A port that nobody listens at, and that no connection is given by chance while its runtime is away.
+/// A port at which no program listens, and that no connection is given by chance while its runtime is away.
 pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let first = 10_000 + u64::from(std::process::id()) * 37 % 20_000;

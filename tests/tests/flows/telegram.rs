@@ -277,7 +277,7 @@ fn an_album_is_one_message_and_survives_a_kill() {
     say(part("2", "a"));
     say(json!({ "text": "look, in between" }));
     say(part("3", "a"));
-    // Of nobody's album.
+    // Of no album.
     say(part("4", "b"));
     runtime.start_with("telegram");
     let heard = "SELECT json_array(json_extract(content, '$.text'), \
@@ -299,7 +299,7 @@ fn an_album_is_one_message_and_survives_a_kill() {
     assert_eq!(runtime.query::<i64>(kept), [0], "nothing stays behind");
 }
 
-/// A client cuts a text that is too long: its second part names nobody.
+/// A client cuts a text that is too long: its second part names no agent.
 #[test]
 fn a_text_that_a_client_cut_is_one_message() {
     let api = BotApi::start();

@@ -29,7 +29,7 @@ const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a plugin may take to stop an account.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a module may take over one message, which waits for it.
-const STATION_DEADLINE: Duration = Duration::from_secs(10);
+const HOOK_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an ending plugin's threads are waited for.
 pub(in crate::plugins) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -206,27 +206,27 @@ impl Link {
     /// Asks a module where a message between agents goes.
     pub async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>, CallError> {
         let request = wire::frame(&Request::Forward { message });
-        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, HOOK_DEADLINE).await?;
         Ok(answer.effects)
     }
 
     /// Asks a module to do what an agent wants.
     pub async fn action(&self, action: Action) -> Result<Vec<Effect>, CallError> {
         let request = wire::frame(&Request::Action { action });
-        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, HOOK_DEADLINE).await?;
         Ok(answer.effects)
     }
 
     /// Tells a module that time has passed.
     pub async fn tick(&self, tick: Tick) -> Result<Vec<Effect>, CallError> {
         let request = wire::frame(&Request::Tick { tick });
-        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, STATION_DEADLINE).await?;
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, HOOK_DEADLINE).await?;
         Ok(answer.effects)
     }
 
     /// Asks a module that screens or reviews about one message.
     pub async fn verdict(&self, request: Request) -> Result<Verdict, CallError> {
-        self.ask_live(ACCOUNT_MAIN, wire::frame(&request), STATION_DEADLINE).await
+        self.ask_live(ACCOUNT_MAIN, wire::frame(&request), HOOK_DEADLINE).await
     }
 
     /// Starts an account. What it said before of how it is holds no longer.

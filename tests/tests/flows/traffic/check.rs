@@ -91,7 +91,7 @@ impl Traffic {
         }
     }
 
-    /// Stops the runtime: the files equal the ledger, and nobody is left behind.
+    /// Stops the runtime: the files equal the ledger, and no process is left behind.
     pub fn end(mut self) {
         self.runtime.stop();
         let home = self.runtime.home.path();
@@ -117,7 +117,7 @@ pub struct Outcome {
     pub asked_again: usize,
 }
 
-/// Whoever works in this home: the runtime itself apart.
+/// The processes that work in this home, the runtime itself apart.
 pub fn processes_in(home: &Path) -> Vec<u32> {
     let home = home.to_string_lossy().into_owned();
     let processes = fs::read_dir("/proc").unwrap().flatten();
