@@ -117,6 +117,10 @@ impl State {
                 steps.push(Step::Forgive);
                 self.end(End::AgentChanged, now, steps);
             }
+            // The next message is not to blame for the runs before it.
+            Event::GivenUp => {
+                (self.backoff.failures, self.backoff.locks, self.backoff.not_before) = (0, 0, None)
+            }
             Event::PlaceWanted => {
                 if self.run().is_some_and(|run| self.has_nothing_to_do(run, facts, now)) {
                     self.end(End::GivesWay, now, steps);

@@ -453,7 +453,7 @@ impl Lane {
         }
         delivery::go_on(&self.context, died.told_at);
         died.woken.into_iter().for_each(|session_id| self.context.wake(session_id));
-        None
+        (died.given_up > 0).then_some(Event::GivenUp)
     }
 
     async fn quarantine(&mut self, why: String) -> Option<Event> {

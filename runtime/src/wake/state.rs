@@ -241,6 +241,8 @@ pub enum Event {
     NotTaken(Refusal),
     /// The keeper has gone.
     KeeperGone,
+    /// The messages that failed the runs are given up.
+    GivenUp,
     /// The end of a run, or a quarantine, could not be recorded.
     NotRecorded(String),
 }

@@ -614,6 +614,19 @@ fn a_runner_that_keeps_a_file_locked_is_ended_and_the_next_waits_longer() {
         assert_eq!(world.launches(), [true], "{wait}");
         world.did.clear();
     }
+    // A message that was given up: the next one does not wait for what it did.
+    world.behind = Some(Behind::Locked("locked".into()));
+    world.hear(Event::Woken);
+    world.live(3 * SECOND);
+    world.behind = None;
+    world.exits();
+    world.did.clear();
+    world.wait(SECOND);
+    assert!(world.launches().is_empty());
+    world.hear(Event::GivenUp);
+    world.wait(SECOND);
+    assert_eq!(world.launches(), [true]);
+    world.did.clear();
     // Another agent: the failures before it are forgotten.
     world.hear(Event::AgentChanged);
     world.exits();
