@@ -71,12 +71,15 @@ fn make(home: &Home, folder: &Path) -> Result<()> {
     if !folder.is_absolute() {
         return Err(refused("name the folder by its absolute path"));
     }
-    let above = folder.parent().and_then(|above| fs::canonicalize(above).ok());
-    let above = above.ok_or_else(|| refused("the folder above it is not there"))?;
-    // The folder may be a link that leads into the home.
-    let at = fs::canonicalize(folder).unwrap_or(above);
-    if home.places().iter().any(|place| at.starts_with(place)) {
-        return Err(refused("it lies in the home, and would be lost with it"));
+    if !folder.parent().is_some_and(Path::is_dir) {
+        return Err(refused("the folder above it is not there"));
+    }
+    match overlap(&home.places(), &real(folder)) {
+        None => {}
+        Some(Overlap::InHome) => return Err(refused("it lies in the home, and would be lost with it")),
+        Some(Overlap::AroundHome) => {
+            return Err(refused("the home, or a part of it, lies in it; name another"));
+        }
     }
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -91,6 +94,30 @@ fn make(home: &Home, folder: &Path) -> Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o700))
         .context(|| format!("cannot shut {} to others", folder.display()))?;
     claim(folder)
+}
+
+/// How the folder of a backup and a home lie in one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overlap {
+    /// The folder is the home, or lies in it.
+    InHome,
+    /// The home, or a part of it to which a link leads, lies in the folder.
+    AroundHome,
+}
+
+/// How a folder and the places of a home lie in one another, if they do. All paths are without links. Pure.
+fn overlap(places: &[PathBuf], folder: &Path) -> Option<Overlap> {
+    if places.iter().any(|place| folder.starts_with(place)) {
+        return Some(Overlap::InHome);
+    }
+    places.iter().any(|place| place.starts_with(folder)).then_some(Overlap::AroundHome)
+}
+
+/// The path without a link in it, also of what is not there yet.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = |above: &Path| Some(fs::canonicalize(above).ok()?.join(path.strip_prefix(above).ok()?));
+    path.ancestors().find_map(there).unwrap_or_else(|| path.clone())
 }
 
 /// Takes a folder for one backup: SQLite would fill a database that is there and empty, and of two backups only one
@@ -175,4 +202,37 @@ fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
         File::open(folder)?.sync_all()
     };
     write().context(|| format!("cannot write to {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_a_backup_and_a_home_lie_apart() {
+        let places = ["/home", "/disk/sessions"].map(PathBuf::from);
+        for (folder, want) in [
+            ("/backup", None),
+            ("/homes", None),
+            ("/disk/other", None),
+            ("/home", Some(Overlap::InHome)),
+            ("/home/backup", Some(Overlap::InHome)),
+            ("/disk/sessions/backup", Some(Overlap::InHome)),
+            ("/disk", Some(Overlap::AroundHome)),
+            ("/", Some(Overlap::AroundHome)),
+        ] {
+            assert_eq!(overlap(&places, Path::new(folder)), want, "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_read_without_its_links() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = fs::canonicalize(folder.path()).expect("it is there");
+        fs::create_dir(root.join("a")).expect("a folder");
+        std::os::unix::fs::symlink("a", root.join("link")).expect("a link");
+        for (path, want) in [("a", "a"), ("link", "a"), ("link/new/one", "a/new/one"), ("new", "new")] {
+            assert_eq!(real(&root.join(path)), root.join(want), "{path}");
+        }
+    }
 }

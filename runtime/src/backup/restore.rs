@@ -1,6 +1,9 @@
 //! From a backup to a home.
 
-use super::{BLOBS, DATABASE, MANIFEST, Manifest, OPERATORS, copy_if_there, copy_private, flush};
+use super::{
+    BLOBS, DATABASE, MANIFEST, Manifest, OPERATORS, Overlap, copy_if_there, copy_private, flush, overlap,
+    real,
+};
 use crate::attachments::{Limits, Store};
 use crate::clock;
 use crate::db::{DatabaseCopy, WriteTxn};
@@ -16,6 +19,10 @@ use vestibule_session::crash;
 const RESTORING: &str = "vestibule.db.restoring";
 /// The same once it is ready: while it is there, the database in its place is not whole.
 const RESTORED: &str = "vestibule.db.restored";
+/// What is added to the name of a file of the operator's while it is copied: one that is cut short is never read.
+const COPYING: &str = ".restoring";
+/// What the folder of a database that was set aside begins with; the time follows.
+const ASIDE: &str = "replaced-";
 /// What SQLite may have left beside a database.
 const BESIDE: [&str; 4] = ["", "-journal", "-wal", "-shm"];
 
@@ -42,6 +49,7 @@ pub struct Restored {
 /// A runtime holds the home, the folder is no backup, or the home has a database and `replace` is not said.
 pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
     let manifest = manifest(from)?;
+    are_apart(&home, from)?;
     let (home, _lock) = home.open()?;
     if home.central_db().exists() && !replace {
         return Err(Error::Refused(format!(
@@ -58,7 +66,9 @@ pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
     let mut taken = Vec::new();
     for part in OPERATORS {
         let to = home.root().join(part);
-        if !to.exists() && copy_if_there(&from.join(part), &to)? {
+        let copy = home.root().join(format!("{part}{COPYING}"));
+        if !to.exists() && copy_if_there(&from.join(part), &copy)? {
+            fs::rename(&copy, &to).context(|| format!("cannot make {}", to.display()))?;
             taken.push(part.to_owned());
         }
     }
@@ -74,13 +84,31 @@ pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
     Ok(Restored { home: home.root().to_owned(), made_at: manifest.made_at, blobs, missing, taken, set_aside })
 }
 
-/// Refuses a home in which a restore was cut off while it exchanged the databases.
+/// Refuses a home and a backup that lie in one another: the restore would change the backup, or the home would hold it.
+fn are_apart(home: &Home, from: &Path) -> Result<()> {
+    let (at, backup) = (home.root().display(), from.display());
+    // The home may not be there yet.
+    let places: Vec<PathBuf> = home.places().iter().map(|place| real(place)).collect();
+    match overlap(&places, &real(from)) {
+        None => Ok(()),
+        Some(Overlap::InHome) => Err(Error::Refused(format!(
+            "the backup {backup} lies in the home {at}; move it out of the home, or choose another with VESTIBULE_HOME"
+        ))),
+        Some(Overlap::AroundHome) => Err(Error::Refused(format!(
+            "the home {at}, or a part of it, lies in the backup {backup}, which would be changed; choose another home \
+             with VESTIBULE_HOME"
+        ))),
+    }
+}
+
+/// Refuses a home in which a restore was cut off while it exchanged the databases; removes what one left that was cut off
+/// before that.
 ///
 /// # Errors
 /// Says what to do.
 pub fn expect_restored(home: &Home) -> Result<()> {
     match home.root().join(RESTORED).exists() {
-        false => Ok(()),
+        false => forget_rests(home),
         true => Err(Error::Setup(format!(
             "a restore was cut off in {}: run it again, as `vestibule restore BACKUP --replace`. The database that was \
              there before lies in the newest folder replaced-…",
@@ -92,18 +120,15 @@ pub fn expect_restored(home: &Home) -> Result<()> {
 /// Removes what a restore that was cut off, or failed, left: SQLite would take a left journal for the next
 /// database's.
 fn forget_rests(home: &Home) -> Result<()> {
-    for name in [RESTORING, RESTORED] {
-        for beside in BESIDE {
-            let rest = home.root().join(format!("{name}{beside}"));
-            match fs::remove_file(&rest) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).context(|| format!("cannot remove {}", rest.display()));
-                }
-                _ => {}
-            }
+    let of_database = |name: &'static str| BESIDE.map(|beside| format!("{name}{beside}"));
+    let copies = OPERATORS.map(|part| format!("{part}{COPYING}"));
+    let rests = [RESTORING, RESTORED].into_iter().flat_map(of_database).chain(copies);
+    rests.map(|name| home.root().join(name)).try_for_each(|rest| match fs::remove_file(&rest) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("cannot remove {}", rest.display()))
         }
-    }
-    Ok(())
+        _ => Ok(()),
+    })
 }
 
 /// Whether the backup's database has the size that it had when it was made.
@@ -192,11 +217,23 @@ fn set_aside(home: &Home) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let time = vestibule_session::format_time(clock::now()).replace(':', "-");
-    let aside = home.root().join(format!("replaced-{time}"));
+    let begun = begun_aside(home);
+    let aside = begun.clone().unwrap_or_else(|| home.root().join(format!("{ASIDE}{time}")));
     let move_all = || -> std::io::Result<()> {
-        fs::create_dir(&aside)?;
+        if begun.is_none() {
+            fs::create_dir(&aside)?;
+        }
         there.iter().try_for_each(|name| fs::rename(home.root().join(name), aside.join(name)))
     };
     move_all().context(|| format!("cannot move the database to {}", aside.display()))?;
     Ok(Some(aside))
+}
+
+/// The folder into which a restore that was cut off had begun to move the database: a log alone is of no use.
+fn begun_aside(home: &Home) -> Option<PathBuf> {
+    let is_aside = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ASIDE)) && path.is_dir()
+    };
+    let folders = fs::read_dir(home.root()).ok()?.flatten().map(|entry| entry.path()).filter(is_aside);
+    folders.max().filter(|newest| !newest.join(DATABASE).exists())
 }

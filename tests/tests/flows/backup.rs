@@ -155,6 +155,87 @@ fn of_two_backups_into_one_folder_one_is_refused_in_words() {
     }
 }
 
+/// The names in a home that a restore gives to what it has not completed.
+fn rests(runtime: &Runtime) -> Vec<String> {
+    let names = fs::read_dir(runtime.home.path()).unwrap().flatten().map(|entry| entry.file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.contains(".restor")).collect()
+}
+
+#[test]
+fn what_a_killed_restore_left_goes_at_the_next_start() {
+    let (_folder, to) = aside();
+    let mut runtime = Runtime::new("").up();
+    runtime.chat("hello");
+    runtime.ok(&["backup", &to]);
+    runtime.stop();
+    if cfg!(debug_assertions) {
+        let mut restore = runtime.command(&["restore", &to, "--replace"]);
+        let ended = restore.env("VESTIBULE_CRASH_POINT", format!("{}#1", CRASH_POINTS[1])).output().unwrap();
+        assert!(aborted(ended.status), "{}", ended.status);
+        assert_eq!(rests(&runtime), ["vestibule.db.restoring"]);
+    }
+    for name in ["vestibule.db.restoring-wal", "vestibule.db.restored-shm", "plugins.lock.restoring"] {
+        fs::write(runtime.home.path().join(name), "half").unwrap();
+    }
+    runtime.start();
+    assert_eq!(rests(&runtime), [""; 0]);
+    assert_eq!(runtime.chat("as before"), "as before");
+    runtime.stop();
+
+    // Killed between the two files of the old database: both go into one folder.
+    let begun = runtime.home.path().join("replaced-2026-01-01T00-00-00.000Z");
+    fs::create_dir(&begun).unwrap();
+    fs::write(begun.join("vestibule.db-wal"), "the log").unwrap();
+    fs::write(runtime.home.path().join("vestibule.db.restored"), "half").unwrap();
+    assert!(told(&runtime, &["up"], 2).contains("a restore was cut off"));
+    let restored = runtime.json(&["restore", &to, "--replace"]);
+    assert_eq!(restored["set_aside"], begun.to_str().unwrap());
+    assert!(begun.join("vestibule.db").exists() && rests(&runtime).is_empty());
+    // One that is whole is not added to.
+    let restored = runtime.json(&["restore", &to, "--replace"]);
+    assert_ne!(restored["set_aside"], begun.to_str().unwrap());
+}
+
+/// A restore would change the backup, or a backup be lost with the home.
+#[test]
+fn a_backup_and_a_home_lie_apart() {
+    let (folder, to) = aside();
+    let runtime = Runtime::new("").up();
+    runtime.chat("hello");
+    runtime.ok(&["backup", &to]);
+    let above = runtime.home.path().parent().unwrap().to_str().unwrap();
+    assert!(told(&runtime, &["backup", above], 1).contains("the home, or a part of it, lies in it"));
+    assert!(
+        told(&runtime, &["backup", runtime.home.path().to_str().unwrap()], 1).contains("lies in the home")
+    );
+    drop(runtime);
+
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&to, &link).unwrap();
+    let before = fs::read_dir(&to).unwrap().count();
+    for home in [Path::new(&to).to_owned(), Path::new(&to).join("home"), link.join("home"), link.clone()] {
+        for from in [Path::new(&to), &link] {
+            let nowhere = Runtime::at(new_home());
+            let mut restore = nowhere.command(&["restore", from.to_str().unwrap(), "--replace"]);
+            let output = restore.env("VESTIBULE_HOME", &home).output().unwrap();
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{home:?}: {words}");
+            let within = home == Path::new(&to) || home == link;
+            let want = if within { "lies in the home" } else { "lies in the backup" };
+            assert!(words.contains(want) && words.contains("VESTIBULE_HOME"), "{home:?}: {words}");
+        }
+    }
+    assert_eq!(fs::read_dir(&to).unwrap().count(), before, "nothing was made in it");
+
+    // A backup that was moved into the home.
+    let other = Runtime::at(new_home());
+    let inside = other.home.path().join("backup");
+    fs::rename(&to, &inside).unwrap();
+    let refused = told(&other, &["restore", inside.to_str().unwrap()], 1);
+    assert!(refused.contains("move it out of the home"), "{refused}");
+}
+
 /// A copy of the one file is a copy of the database.
 #[test]
 fn after_a_clean_stop_the_database_is_one_file() {
