@@ -1,15 +1,16 @@
 //! The rows of both files, as both programs see them.
 
 use serde::{Deserialize, Serialize};
-use vestibule_plugin_api::Timestamp;
+use vestibule_plugin_api::{TEXT_BYTES_MAX, Timestamp};
 
 /// The sender, in an agent's prompt, of notes that something it wrote was not delivered.
 pub const DELIVERY: &str = "delivery";
 /// The word in the place of the channel, in a reply to a name that no destination has; the name is in the place of the
 /// chat.
 pub const NO_DESTINATION: &str = "destination";
-/// The longest content of a reply that a keeper hands over, in bytes.
-pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
+/// The longest content of a row that a keeper hands over, in bytes. It is JSON: a text of [`TEXT_BYTES_MAX`] has room in it
+/// with every character escaped but those that no person writes, which take six bytes for one.
+pub const CONTENT_BYTES_MAX: usize = 3 * TEXT_BYTES_MAX + 64 * 1024;
 /// The longest other field of a reply that a keeper hands over, in bytes.
 pub const FIELD_BYTES_MAX: usize = 1024;
 

@@ -4,7 +4,7 @@ use super::card;
 use super::snapshot::Snapshot;
 use crate::questions::Asked;
 use serde_json::Value;
-use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, ThreadId};
+use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, TEXT_BYTES_MAX, ThreadId};
 use vestibule_session::{CONTENT_BYTES_MAX, MessageOut, NO_DESTINATION};
 
 /// How many characters of a word of the agent's a reason shows.
@@ -131,16 +131,28 @@ fn json_of(content: &str) -> Result<Value, String> {
     let content: Value =
         serde_json::from_str(content).map_err(|_| "the reply's content is no JSON".to_owned())?;
     match content.get("oversized").and_then(Value::as_u64) {
-        Some(bytes) => Err(format!("the reply has {bytes} bytes, the limit is {CONTENT_BYTES_MAX}")),
+        Some(bytes) => {
+            Err(format!("the reply is written in {bytes} bytes of JSON, the limit is {CONTENT_BYTES_MAX}"))
+        }
         None => Ok(content),
     }
 }
 
-/// The words of a reply; empty when it has only files.
+/// The words of a reply; empty when it has only files. A text that came in has as many bytes at most as one that goes out.
 ///
 /// # Errors
 /// Its content cannot be delivered.
 pub fn text_of(content: &str) -> Result<String, String> {
+    let text = words_of(content)?;
+    match text.len() {
+        ..=TEXT_BYTES_MAX => Ok(text),
+        bytes => Err(format!(
+            "the reply has {bytes} bytes, the limit is {TEXT_BYTES_MAX}; send it in parts, or as a file"
+        )),
+    }
+}
+
+fn words_of(content: &str) -> Result<String, String> {
     let content = json_of(content)?;
     if let Some(asked) = Asked::read(&content) {
         return asked.map(|asked| asked.words());
@@ -313,5 +325,15 @@ mod tests {
             };
             assert!(told.contains(want), "{reply:?}: {told}");
         }
+    }
+
+    #[test]
+    fn a_text_may_be_as_long_as_one_that_came_in() {
+        let long = |bytes: usize| serde_json::json!({ "text": "\"".repeat(bytes) }).to_string();
+        let most = long(TEXT_BYTES_MAX);
+        assert!(most.len() <= CONTENT_BYTES_MAX);
+        assert_eq!(text_of(&most).map(|text| text.len()), Ok(TEXT_BYTES_MAX));
+        let why = text_of(&long(TEXT_BYTES_MAX + 1)).expect_err("it is longer");
+        assert!(why.starts_with("the reply has 1048577 bytes, the limit is 1048576; send it"), "{why}");
     }
 }
