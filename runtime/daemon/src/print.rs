@@ -310,7 +310,8 @@ fn status(value: &Value) {
     let in_trouble = rows("in_trouble");
     if !in_trouble.is_empty() {
         println!("\nsessions in trouble");
-        table(&["agent", "state", "reason", "tries", "again_at", "id"], &in_trouble);
+        let rows: Vec<Value> = in_trouble.into_iter().map(with_next_try).collect();
+        table(&["agent", "state", "reason", "tries", "again_at", "id"], &rows);
     }
     let filling = rows("filling");
     if !filling.is_empty() {
@@ -326,6 +327,14 @@ fn status(value: &Value) {
             &reasons_in_words(renamed(dropped)),
         );
     }
+}
+
+/// Says when a session whose messages were all given up tries again.
+fn with_next_try(mut session: Value) -> Value {
+    if session["tries"].is_i64() && session["again_at"].is_null() {
+        session["again_at"] = "with the next message".into();
+    }
+    session
 }
 
 /// Shows the chats that wait for a wiring, each with the command that makes one.
@@ -520,6 +529,18 @@ mod tests {
         ] {
             let next = counts.get("deferred").map(|_| until);
             assert_eq!(on_their_way(&json!({ "deliveries": counts, "next_deferred": next })), want);
+        }
+    }
+
+    #[test]
+    fn when_a_session_tries_again_is_told() {
+        let at = "2030-01-01T00:00:00.000Z";
+        for (tries, again_at, want) in [
+            (json!(2), json!(at), json!(at)),
+            (json!(6), json!(null), json!("with the next message")),
+            (json!(null), json!(null), json!(null)),
+        ] {
+            assert_eq!(with_next_try(json!({ "tries": tries, "again_at": again_at }))["again_at"], want);
         }
     }
 

@@ -156,10 +156,12 @@ fn in_trouble(db: &ReadTxn) -> Result<Vec<Value>> {
     let one = |session: sessions::Session| {
         let (state, reason) = session.condition();
         let agent = agents::by_id(db, &session.agent_group_id)?.map(|agent| agent.name);
-        let (tries, again_at) = ledger::next_try(db, &session.id)?.unzip();
+        // With its next message a session in quarantine tries nothing.
+        let next = ledger::next_try(db, &session.id)?.filter(|(_, at)| state == "failing" || at.is_some());
+        let (tries, again_at) = next.unzip();
         Ok(json!({
             "agent": agent, "state": state, "reason": reason, "tries": tries,
-            "again_at": again_at.map(vestibule_session::format_time), "id": session.id,
+            "again_at": again_at.flatten().map(vestibule_session::format_time), "id": session.id,
         }))
     };
     sessions::in_trouble(db, SHOWN)?.into_iter().map(one).collect()

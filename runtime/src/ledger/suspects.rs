@@ -276,13 +276,18 @@ pub fn session_counts(db: &ReadTxn, now: Timestamp) -> Result<SessionCounts> {
     })
 }
 
-/// How often the oldest suspect was tried, and when it is tried again.
-pub fn next_try(db: &ReadTxn, session_id: &str) -> Result<Option<(i64, Timestamp)>> {
+/// How often the oldest suspect was tried, and when it is tried again. When all that woke the session was given up: how
+/// often the last one was tried, and no time, since nothing is tried before the next message.
+pub fn next_try(db: &ReadTxn, session_id: &str) -> Result<Option<(i64, Option<Timestamp>)>> {
     let mut statement = db.prepare_cached(
-        "SELECT tries, COALESCE(process_after, 0) FROM messages_in INDEXED BY messages_in_suspects \
-         WHERE session_id = ?1 AND suspect AND status = 'pending' ORDER BY seq LIMIT 1",
+        "SELECT tries, CASE WHEN status = 'pending' THEN COALESCE(process_after, 0) END \
+         FROM messages_in INDEXED BY messages_in_suspects WHERE session_id = ?1 AND suspect AND (status = 'pending' \
+         OR (status = 'failed' AND NOT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_pending \
+         WHERE session_id = ?1 AND status = 'pending' AND \"trigger\"))) \
+         ORDER BY status = 'pending' DESC, CASE status WHEN 'pending' THEN seq ELSE -seq END LIMIT 1",
     )?;
-    Ok(statement.query_row([session_id], |r| Ok((r.get(0)?, Timestamp(r.get(1)?)))).optional()?)
+    let at = |at: Option<i64>| at.map(Timestamp);
+    Ok(statement.query_row([session_id], |r| Ok((r.get(0)?, at(r.get(1)?)))).optional()?)
 }
 
 #[cfg(test)]

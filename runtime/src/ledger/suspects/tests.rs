@@ -244,7 +244,31 @@ fn a_session_is_counted_in_one_state() {
     assert_eq!(counts(&db), SessionCounts { running: 1, ..want });
     fail(&db, &[], NOW);
     assert_eq!(counts(&db), SessionCounts { failing: 1, ..want });
-    assert_eq!(next_try(&db, "s").expect("it answers"), Some((1, Timestamp(NOW.0 + RETRY_MS))));
+    assert_eq!(next_try(&db, "s").expect("it answers"), Some((1, Some(Timestamp(NOW.0 + RETRY_MS)))));
     db.execute("UPDATE sessions SET quarantined = 'x'", []).expect("it runs");
     assert_eq!(counts(&db), SessionCounts { quarantined: 1, ..want });
+}
+
+#[test]
+fn what_is_tried_next_is_told_also_after_one_was_given_up() {
+    let db = session(&[message(2), message(4)]);
+    let next = || next_try(&db, "s").expect("it answers");
+    let (mut now, mut given_up) = (NOW, 0);
+    fail(&db, &[], now);
+    while given_up == 0 {
+        now = later(now);
+        given_up = fail(&db, &[2], now).given_up.len();
+    }
+    assert_eq!(next(), Some((1, Some(Timestamp(NOW.0 + RETRY_MS)))), "the other one waits for its turn");
+    while one::<i64>(&db, "SELECT COUNT(*) FROM messages_in WHERE status = 'pending'") > 0 {
+        now = later(now);
+        fail(&db, &[4], now);
+    }
+    assert_eq!(next(), Some((6, None)), "nothing waits");
+    db.execute_batch(
+        "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) \
+         VALUES ('s', 'm6', 6, 'chat', 0, 'pending', 1, '{}', 1)",
+    )
+    .expect("a new one");
+    assert_eq!(next(), None, "it was not tried yet");
 }
