@@ -4,13 +4,15 @@
 mod follow;
 mod talk;
 
-use crate::cli::ChatArgs;
+use crate::cli::{ChatArgs, Cli};
 use crate::up::program;
 use anyhow::{Context, bail};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use follow::{Outcome, follow, replies};
 use serde_json::{Value, json};
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -31,11 +33,17 @@ const FILE_LINE_CHARS_MAX: usize = 4_200;
 /// Sends one message and prints its replies, or keeps talking.
 pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
     let home = Home::from_env()?;
-    let interactive = args.text.is_empty() && args.files.is_empty();
+    let keeps_talking = args.text.is_empty() && args.files.is_empty();
+    if !keeps_talking && is_empty(&args) {
+        let why = "the message is empty: say something, or send a file with --file; without TEXT chat keeps talking";
+        Cli::command().error(ErrorKind::InvalidValue, why).exit();
+    }
+    // What answers other clients late is for a person.
+    let interactive = keeps_talking && std::io::stdin().is_terminal();
     let files = args.files.iter().map(|path| read_file(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut terminal, inner) = connect(&home, interactive).await?;
     terminal.ears.save = args.save.clone();
-    let outcome = if interactive {
+    let outcome = if keeps_talking {
         talk::talk(&home, terminal, Duration::from_secs(args.timeout)).await
     } else {
         say(&home, terminal, &args, &files).await
@@ -44,6 +52,11 @@ pub async fn chat(args: ChatArgs) -> anyhow::Result<()> {
         running.stop().await?;
     }
     outcome
+}
+
+/// Whether there is nothing to say: a variable of a script may be empty.
+fn is_empty(args: &ChatArgs) -> bool {
+    args.files.is_empty() && args.text.iter().all(|word| word.trim().is_empty())
 }
 
 struct Terminal {

@@ -4,7 +4,7 @@
 mod decide;
 
 use super::verbs;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::{Error, Result};
@@ -110,7 +110,8 @@ fn load(db: &ReadTxn, asked: &Asked) -> Result<Vec<Heard>> {
 /// with it, wherever they go. For a reply that waits behind another, the reason is that of the other.
 fn replies(db: &ReadTxn, session_id: &str, asked: &Asked, (seq, change): (i64, i64)) -> Result<Vec<Reply>> {
     let mut statement = db.prepare_cached(
-        "SELECT here, state, why, channel_type, platform_id, taken_at FROM (SELECT d.state, d.channel_type, d.platform_id, d.taken_at, \
+        "SELECT here, state, why, channel_type, platform_id, taken_at, due_at FROM (SELECT d.state, d.channel_type, d.platform_id, \
+         d.taken_at, d.due_at, \
          CASE WHEN d.state = 'pending' AND d.last_error IS NULL THEN (SELECT h.last_error FROM deliveries h \
          WHERE h.channel_type = d.channel_type AND h.account = d.account AND h.platform_id = d.platform_id \
          AND h.thread_id IS d.thread_id AND h.session_id = d.session_id \
@@ -131,7 +132,8 @@ fn replies(db: &ReadTxn, session_id: &str, asked: &Asked, (seq, change): (i64, i
                 _ => To::Elsewhere { channel: channel.unwrap_or_default(), chat: chat.unwrap_or_default() },
             };
             let is_old = now.0.saturating_sub(row.get(5)?) > OLD_MS;
-            Ok(Reply { to, state, error: row.get(2)?, is_old })
+            let due_at = Some(Timestamp(row.get(6)?)).filter(|due_at| *due_at > now);
+            Ok(Reply { to, state, error: row.get(2)?, is_old, due_at })
         },
     )?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

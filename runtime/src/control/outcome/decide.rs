@@ -1,7 +1,9 @@
 //! What became of a message, from what the ledger knows of it. Pure.
 
+use crate::clock::Timestamp;
 use crate::ledger::State;
 use serde::Serialize;
+use vestibule_session::format_time;
 
 /// What became of it, in all sessions that heard it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -37,6 +39,8 @@ pub struct Reply {
     pub error: Option<String>,
     /// Whether it was taken long ago: a module may be starting, or be replaced by another.
     pub is_old: bool,
+    /// The time that its agent named for it, while that is yet to come.
+    pub due_at: Option<Timestamp>,
 }
 
 /// Where a reply goes.
@@ -147,6 +151,13 @@ fn on_its_way(agent: &str, reply: &Reply) -> Outcome {
             "the reply of {agent} goes {place}, and waits{why}; `vestibule status` says how that channel is"
         ))
     };
+    if let Some(due_at) = reply.due_at.filter(|_| reply.state == State::Deferred) {
+        let shown = match reply.to {
+            To::Here => "a `vestibule chat` that is open in a terminal then prints it",
+            _ => "`vestibule delivery list` shows it",
+        };
+        return silent(format!("the reply of {agent} goes {place} at {}; {shown}", format_time(due_at)));
+    }
     match reply.state {
         State::Held => failed(format!(
             "the reply of {agent} goes {place}, and is held: `vestibule delivery list` shows it, and `delivery replay` \
@@ -154,9 +165,6 @@ fn on_its_way(agent: &str, reply: &Reply) -> Outcome {
         )),
         State::Parked | State::Unknown if is_elsewhere || (reply.to == To::Inside && reply.is_old) => waits(),
         State::Pending if is_elsewhere && reply.error.is_some() => waits(),
-        State::Deferred if is_elsewhere => silent(format!(
-            "{agent} has answered {place}, at a later time; `vestibule delivery list` shows when"
-        )),
         State::Delivered if is_elsewhere => silent(format!("{agent} has answered {place}, and not here")),
         // A reply that went to another agent, for example, may lead to one here.
         _ => Outcome::Waiting,

@@ -24,7 +24,8 @@ fn to(word: &str) -> To {
 fn reply(place: &str, state: &str) -> Reply {
     let error = (state != "new").then(|| "too long".into());
     let state = if state == "new" { State::Pending } else { State::named(state).expect("a state") };
-    Reply { to: to(place), state, error, is_old: false }
+    let due_at = (state == State::Deferred).then_some(crate::clock::Timestamp(1_000));
+    Reply { to: to(place), state, error, is_old: false, due_at }
 }
 
 fn word(outcome: &Outcome) -> &'static str {
@@ -43,6 +44,7 @@ fn what_one_session_says() {
         ..heard()
     };
     let old = Reply { is_old: true, ..reply("inside", "parked") };
+    let due = Reply { due_at: None, ..reply("here", "deferred") };
     for (case, one, want) in [
         ("it is worked on", Heard { pending: true, ..heard() }, "waiting"),
         ("nothing came", heard(), "silent"),
@@ -56,7 +58,10 @@ fn what_one_session_says() {
         ("not delivered", with(&[("here", "failed")]), "failed"),
         ("refused", with(&[("away", "failed")]), "failed"),
         ("dropped", with(&[("here", "dropped")]), "failed"),
-        ("deferred", with(&[("here", "deferred")]), "waiting"),
+        ("later", with(&[("here", "deferred")]), "silent"),
+        ("later, and its time has come", Heard { replies: vec![due], ..heard() }, "waiting"),
+        ("later, to another agent", with(&[("inside", "deferred")]), "silent"),
+        ("one later, one now", with(&[("here", "deferred"), ("here", "sending")]), "waiting"),
         ("one of two arrived", with(&[("here", "failed"), ("here", "delivered")]), "answered"),
         ("one of two goes on", with(&[("here", "failed"), ("here", "pending")]), "waiting"),
         ("another agent was asked", with(&[("inside", "delivered")]), "waiting"),
@@ -76,6 +81,25 @@ fn what_one_session_says() {
         ("asked, then answered", with(&[("inside", "delivered"), ("here", "delivered")]), "answered"),
     ] {
         assert_eq!(word(&of_one(&one, 0)), want, "{case}");
+    }
+}
+
+#[test]
+fn the_time_of_a_later_reply_is_told() {
+    for (place, want) in [
+        (
+            "here",
+            "here at 1970-01-01T00:00:01.000Z; a `vestibule chat` that is open in a terminal then prints it",
+        ),
+        (
+            "inside",
+            "to another agent or a module at 1970-01-01T00:00:01.000Z; `vestibule delivery list` shows it",
+        ),
+        ("away", "to c on acme at 1970-01-01T00:00:01.000Z; `vestibule delivery list` shows it"),
+    ] {
+        let one = Heard { replies: vec![reply(place, "deferred")], ..heard() };
+        let want = format!("the reply of ann goes {want}");
+        assert_eq!(of_one(&one, 0), Outcome::Silent { reasons: vec![want] });
     }
 }
 
