@@ -152,7 +152,11 @@ pub fn text_of(content: &str) -> Result<String, String> {
     }
 }
 
-fn words_of(content: &str) -> Result<String, String> {
+/// The same, however many there are: a note quotes the first of them.
+///
+/// # Errors
+/// As [`text_of`].
+pub fn words_of(content: &str) -> Result<String, String> {
     let content = json_of(content)?;
     if let Some(asked) = Asked::read(&content) {
         return asked.map(|asked| asked.words());

@@ -1,6 +1,6 @@
 //! What modules and the runtime itself tell agents: rows that the runtime writes.
 
-use super::decide::{agent_address, text_of};
+use super::decide::{agent_address, words_of};
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
@@ -130,7 +130,7 @@ impl Undelivered {
 
 /// How the text of a reply begins, if it has one.
 fn beginning(content: &str) -> String {
-    text_of(content).map_or_else(|_| String::new(), |text| words::line(text, QUOTED_CHARS_MAX))
+    words_of(content).map_or_else(|_| String::new(), |text| words::line(text, QUOTED_CHARS_MAX))
 }
 
 /// Tells an agent that something it wrote is given up, in one note that wakes no runner: the agent reads it with
