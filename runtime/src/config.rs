@@ -1,6 +1,6 @@
 //! `vestibule.toml`: optional, and an unknown key is refused with a suggestion.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, if_there};
 use crate::home::Home;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -170,13 +170,10 @@ impl Config {
     /// # Errors
     /// See [`Config::load`].
     pub fn load_from(home: &Home, path: &Path) -> Result<Config> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == home.config() => {
-                String::new()
-            }
-            Err(error) => return Err(Error::Setup(format!("cannot read {}: {error}", path.display()))),
-        };
+        let read = std::fs::read_to_string(path);
+        let read = if path == home.config() { if_there(read) } else { read.map(Some) };
+        let text = read.map_err(|error| Error::Setup(format!("cannot read {}: {error}", path.display())))?;
+        let text = text.unwrap_or_default();
         let mut config =
             Config::parse(&text).map_err(|why| Error::Setup(format!("{}: {why}", path.display())))?;
         config.add_terminal(home);

@@ -1,6 +1,7 @@
 //! What can go wrong in the runtime, by what the caller should do next.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 /// The runtime's result.
@@ -56,6 +57,18 @@ pub trait IoContext<T> {
 impl<T, E: Into<std::io::Error>> IoContext<T> for std::result::Result<T, E> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|source| Error::Io { what: what(), source: source.into() })
+    }
+}
+
+/// What was done with a file; `None` when that is not there.
+///
+/// # Errors
+/// The file system failed in another way.
+pub fn if_there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

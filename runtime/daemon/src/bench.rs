@@ -134,7 +134,8 @@ async fn tiered(
     calls: u32,
 ) -> std::result::Result<Value, String> {
     let (begin, before) = (Instant::now(), memory_kib("self"));
-    let harness = Arc::new(Harness::open(&crate::up::program(), file, copies, tier).await?);
+    let opened = Harness::open(&crate::up::program(), file, copies, tier).await;
+    let harness = Arc::new(opened.map_err(|why| why.to_string())?);
     let start = wire::frame(&Request::Start { account: ACCOUNT.into(), config });
     answered(harness.call(start).await)?;
     let started = begin.elapsed();

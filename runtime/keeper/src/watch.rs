@@ -10,7 +10,7 @@ use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, RunnerSpec, STDE
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use std::collections::{HashMap, HashSet};
-use std::io::{Error, ErrorKind, PipeReader, Read, Write};
+use std::io::{Error, PipeReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -269,7 +269,6 @@ impl Watch<'_> {
                 return Err(Error::other("a keeper keeps one session").into());
             }
             Ok(None) => return Ok(false),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
             Err(error) => return Err(error.into()),
         }
         Ok(true)

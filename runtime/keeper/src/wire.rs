@@ -491,7 +491,10 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>> {
     let mut len = [0; 4];
     match from.read_exact(&mut len) {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        // A socket that was closed while something waited in it is reset.
+        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     }
     let mut bytes = vec![0; frame_len(len)?];

@@ -1,7 +1,7 @@
 //! The folder of blobs.
 
 use super::Limits;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, if_there};
 use crate::lock::locked;
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
@@ -89,11 +89,12 @@ impl Store {
         held.holders > 0
     }
 
-    /// Copies a blob into a folder, and puts the copy on disk; returns its size in bytes.
+    /// Copies a blob into a folder, and puts the copy on disk; returns its size in bytes, or `None` when there is no
+    /// such blob.
     ///
     /// # Errors
-    /// There is no such blob, or a disk fails.
-    pub fn copy_to(&self, blob: &str, folder: &Path) -> std::io::Result<u64> {
+    /// A disk fails, or the folder is not there.
+    pub fn copy_to(&self, blob: &str, folder: &Path) -> std::io::Result<Option<u64>> {
         copy(&self.path(blob), &folder.join(blob))
     }
 
@@ -102,7 +103,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::copy_to`].
-    pub fn take_from(&self, blob: &str, folder: &Path) -> std::io::Result<u64> {
+    pub fn take_from(&self, blob: &str, folder: &Path) -> std::io::Result<Option<u64>> {
         copy(&folder.join(blob), &self.path(blob))
     }
 
@@ -239,20 +240,19 @@ impl Incoming {
     }
 }
 
-/// Copies a file that no program changes; one of the same size that is there already stays.
-fn copy(from: &Path, to: &Path) -> std::io::Result<u64> {
-    let size = fs::metadata(from)?.len();
+/// Copies a file that no program changes; one of the same size that is there already stays. `None` when there is no
+/// file to copy.
+fn copy(from: &Path, to: &Path) -> std::io::Result<Option<u64>> {
+    let Some(mut from) = if_there(File::open(from))? else { return Ok(None) };
+    let size = from.metadata()?.len();
     if fs::metadata(to).is_ok_and(|there| there.len() == size) {
-        return Ok(size);
+        return Ok(Some(size));
     }
-    match fs::remove_file(to) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    if_there(fs::remove_file(to))?;
     let mut file = File::options().write(true).create_new(true).mode(0o400).open(to)?;
-    let copied = std::io::copy(&mut File::open(from)?, &mut file)?;
+    let copied = std::io::copy(&mut from, &mut file)?;
     file.sync_all()?;
-    Ok(copied)
+    Ok(Some(copied))
 }
 
 #[cfg(test)]
@@ -270,14 +270,19 @@ mod tests {
         let (first, second) = (store.hold(), store.clone().hold());
         store.discard([one.clone()]);
         drop(first);
-        assert_eq!(store.copy_to(&one, copies.path()).expect("it stays"), 3);
+        assert_eq!(store.copy_to(&one, copies.path()).expect("it stays"), Some(3));
         std::thread::sleep(std::time::Duration::from_millis(2));
         let next = Store { opened: crate::id::mint(BLOB), ..store.clone() };
         assert_eq!(next.sweep(&HashSet::new()).expect("it sweeps"), 0);
         assert!(store.read(&other).is_ok());
         drop(second);
         assert!(store.read(&one).is_err() && store.read(&other).is_err(), "both may go now");
-        assert_eq!(store.take_from(&one, copies.path()).expect("it is taken"), 3);
+        assert_eq!(store.take_from(&one, copies.path()).expect("it is taken"), Some(3));
+        assert_eq!(store.copy_to("no such blob", copies.path()).expect("it is looked for"), None);
+        assert!(
+            store.copy_to(&one, &copies.path().join("gone")).is_err(),
+            "the folder, not the blob, is missing"
+        );
         assert_eq!(store.read(&one).expect("it is there"), b"one");
     }
 

@@ -13,7 +13,7 @@ pub use restore::{Restored, expect_restored, restore};
 use crate::attachments::{Store, named_blobs};
 use crate::context::Context;
 use crate::db::DatabaseCopy;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, if_there};
 use crate::home::Home;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -140,8 +140,8 @@ fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
     let (mut count, mut blob_bytes, mut missing) = (0, 0, Vec::new());
     for blob in blobs {
         match store.copy_to(&blob, &at) {
-            Ok(bytes) => (count, blob_bytes) = (count + 1, blob_bytes + bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing.push(blob),
+            Ok(Some(bytes)) => (count, blob_bytes) = (count + 1, blob_bytes + bytes),
+            Ok(None) => missing.push(blob),
             Err(error) => return Err(error).context(|| format!("cannot copy a file to {}", at.display())),
         }
     }
@@ -171,19 +171,18 @@ fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
 }
 
 /// Copies a file; the copy is its owner's alone, whatever mode the file had. Returns how many bytes it has.
-fn copy_private(from: &Path, to: &Path) -> std::io::Result<u64> {
-    let bytes = fs::copy(from, to)?;
-    fs::set_permissions(to, Permissions::from_mode(0o600))?;
-    Ok(bytes)
+fn copy_private(mut from: File, to: &Path) -> std::io::Result<u64> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    // One that was there already keeps its mode.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    std::io::copy(&mut from, &mut file)
 }
 
 /// Copies a file. Returns false when it is not there.
 fn copy_if_there(from: &Path, to: &Path) -> Result<bool> {
-    match copy_private(from, to) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).context(|| format!("cannot copy {}", from.display())),
-    }
+    let copied =
+        if_there(File::open(from)).and_then(|from| from.map(|from| copy_private(from, to)).transpose());
+    Ok(copied.context(|| format!("cannot copy {}", from.display()))?.is_some())
 }
 
 /// Puts all that a file system holds on its disk.

@@ -7,11 +7,11 @@ use super::{
 use crate::attachments::{Limits, Store};
 use crate::clock;
 use crate::db::{DatabaseCopy, WriteTxn};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, if_there};
 use crate::home::Home;
 use crate::ledger;
 use serde::Serialize;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use vestibule_session::crash;
 
@@ -59,8 +59,8 @@ pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
     }
     let database = home.root().join(RESTORING);
     forget_rests(&home)?;
-    let copied = copy_private(&from.join(DATABASE), &database)
-        .context(|| format!("cannot copy {}", from.display()))?;
+    let copied = File::open(from.join(DATABASE)).and_then(|from| copy_private(from, &database));
+    let copied = copied.context(|| format!("cannot copy {}", from.display()))?;
     let taken = is_whole(from, &manifest, copied).and_then(|()| take(&home, &database, &from.join(BLOBS)));
     let (blobs, missing) = taken.inspect_err(|_| drop(forget_rests(&home)))?;
     let mut taken = Vec::new();
@@ -123,11 +123,8 @@ fn forget_rests(home: &Home) -> Result<()> {
     let of_database = |name: &'static str| BESIDE.map(|beside| format!("{name}{beside}"));
     let copies = OPERATORS.map(|part| format!("{part}{COPYING}"));
     let rests = [RESTORING, RESTORED].into_iter().flat_map(of_database).chain(copies);
-    rests.map(|name| home.root().join(name)).try_for_each(|rest| match fs::remove_file(&rest) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("cannot remove {}", rest.display()))
-        }
-        _ => Ok(()),
+    rests.map(|name| home.root().join(name)).try_for_each(|rest| {
+        if_there(fs::remove_file(&rest)).context(|| format!("cannot remove {}", rest.display())).map(drop)
     })
 }
 
@@ -171,8 +168,8 @@ fn take(home: &Home, database: &Path, blobs: &Path) -> Result<(usize, usize)> {
             continue;
         }
         match store.take_from(blob, blobs) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing += 1,
+            Ok(Some(_)) => {}
+            Ok(None) => missing += 1,
             Err(error) => return Err(error).context(|| format!("cannot take {blob} from the backup")),
         }
     }

@@ -14,7 +14,7 @@ mod snapshot;
 pub use answer::answer;
 pub use decide::{Plan, Step, decide};
 pub use events::hear;
-use screen::Screening;
+use screen::{Screening, Title};
 use snapshot::name_of;
 pub use snapshot::{Arrival, Snapshot};
 
@@ -134,14 +134,17 @@ pub async fn conversation(
     if is_news {
         let now = clock::now();
         let title = screen::title(context, channel, account, &said, now).await;
-        if title.is_err() && context.is_stopping() {
+        if matches!(title, Title::Refused(_)) && context.is_stopping() {
             return Err(Error::Stopping);
         }
         let write = move |db: &WriteTxn| {
-            if let Err(reason) = &title {
-                drops::record(db, &group.key(), reason, None, now)?;
-            }
-            let title = title.ok().flatten().filter(|title| Some(title) != group.title.as_ref());
+            let title = match title {
+                Title::Passed(title) => title.filter(|title| Some(title) != group.title.as_ref()),
+                Title::Refused(reason) => {
+                    drops::record(db, &group.key(), &reason, None, now)?;
+                    None
+                }
+            };
             if title.is_none() && said.is_group.is_none_or(|is| group.is_group == Some(is)) {
                 return Ok(Vec::new());
             }

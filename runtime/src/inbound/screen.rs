@@ -106,18 +106,25 @@ pub async fn choice(
     })
 }
 
-/// The name of a chat as agents may see it, or why a module refuses it. The module is asked as if the chat itself had
-/// written its name.
+/// What the modules say of a chat's name.
+pub enum Title {
+    /// The name as agents may see it, if it has one.
+    Passed(Option<String>),
+    /// A module refuses it, for this reason.
+    Refused(String),
+}
+
+/// Asks the modules about a chat's name, as if the chat itself had written it.
 pub async fn title(
     context: &Context,
     channel: &str,
     account: &str,
     said: &Conversation,
     now: Timestamp,
-) -> std::result::Result<Option<String>, String> {
+) -> Title {
     let Some(name) = said.name.clone().filter(|_| !context.plugins.registry.at(Hook::Screen).is_empty())
     else {
-        return Ok(said.name.clone());
+        return Title::Passed(said.name.clone());
     };
     let chat = &said.platform_id.0;
     let sender = Sender { handle: chat.clone(), name: Some(name.clone()), is_bot: false };
@@ -126,9 +133,9 @@ pub async fn title(
     message.is_group = said.is_group == Some(true);
     message.chat = Some(name.clone());
     match plugins::screen(&context.plugins.registry, message).await {
-        Said::Pass(None) => Ok(Some(name)),
-        Said::Pass(Some(words)) => Ok(Conversation::name_of(&words.text)),
-        Said::Stop(reason) => Err(reason),
+        Said::Pass(None) => Title::Passed(Some(name)),
+        Said::Pass(Some(words)) => Title::Passed(Conversation::name_of(&words.text)),
+        Said::Stop(reason) => Title::Refused(reason),
     }
 }
 

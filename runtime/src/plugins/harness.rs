@@ -5,6 +5,7 @@ use crate::config::TierSetting;
 use crate::plugins::file::describe;
 use crate::plugins::file::load;
 use crate::plugins::process::{Life, Spec};
+use crate::plugins::{LoadCode, LoadError};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -91,20 +92,20 @@ impl Harness {
     /// `program plugin-host`; the private copy is written to `copies`.
     ///
     /// # Errors
-    /// Why it cannot be opened, in a sentence.
+    /// It cannot be opened.
     pub async fn open(
         program: &Path,
         file: &Path,
         copies: &Path,
         tier: TierSetting,
-    ) -> Result<Harness, String> {
+    ) -> Result<Harness, LoadError> {
         Harness::open_before(program, file, copies, tier, Arc::new(Taker), 0).await
     }
 
     /// The same for a runtime of the caller's, which gets the log up to `log_level` (0 nothing, 5 everything).
     ///
     /// # Errors
-    /// Why it cannot be opened, in a sentence.
+    /// It cannot be opened.
     pub async fn open_before(
         program: &Path,
         file: &Path,
@@ -112,7 +113,7 @@ impl Harness {
         tier: TierSetting,
         calls: Arc<dyn RuntimeCalls>,
         log_level: u32,
-    ) -> Result<Harness, String> {
+    ) -> Result<Harness, LoadError> {
         let checked = load::read(file)?;
         let copy = load::copy(&checked, copies)?;
         let (manifest, entry) = (checked.inspected.manifest.clone(), checked.inspected.entry.clone());
@@ -125,14 +126,16 @@ impl Harness {
                 let root = load::open_copy(&copy, &entry)?;
                 match (root.init())(RuntimeSide::new(calls), log_level) {
                     status::OK => Backend::InProcess(root),
-                    code => return Err(format!("its start failed with status {code}")),
+                    code => {
+                        let words = format!("its start failed with status {code}.");
+                        return Err(LoadError::new(LoadCode::Init, words));
+                    }
                 }
             }
             TierSetting::Process => {
                 let spec =
                     Spec { file: copy, entry, log_level, memory_bytes: 1024 * 1024 * 1024, open_files: 1024 };
-                let life = Life::start(program, &spec, Arc::new(calls)).await;
-                let life = life.map_err(crate::plugins::process::StartError::into_words)?;
+                let life = Life::start(program, &spec, Arc::new(calls)).await?;
                 let (conn, pid) = (life.conn.clone(), life.pid());
                 let (watched, died) = (conn.clone(), dead.clone());
                 tokio::spawn(async move {
@@ -184,8 +187,8 @@ impl Harness {
     /// The schema of its config, if the plugin describes it.
     ///
     /// # Errors
-    /// The loader's sentence.
-    pub async fn describe(&self) -> Result<Option<Schema>, String> {
+    /// It does not describe it.
+    pub async fn describe(&self) -> Result<Option<Schema>, LoadError> {
         match tokio::time::timeout(describe::PATIENCE, self.call(describe::question())).await {
             Ok((code, frame)) => describe::read(code, &frame, &self.manifest),
             Err(_) => Err(describe::late()),

@@ -12,6 +12,7 @@
 mod file;
 mod harness;
 mod live;
+mod load_error;
 mod process;
 
 pub use file::examine::{Report, Source, examine};
@@ -25,6 +26,7 @@ pub use live::link::{CallError, Link, Origin};
 pub use live::registry::{Registry, slot};
 pub use live::services::{Outcome, Services};
 pub use live::tier::Tier;
+pub use load_error::{LoadCode, LoadError};
 pub use process::{ProcessState, host_main};
 
 use crate::config::{Config, TierSetting};

@@ -7,7 +7,7 @@ use vestibule_plugin_api::{ConfigKey, KeyType};
 
 /// Runs these checks.
 pub async fn examine(trial: &mut Trial) {
-    let described = trial.harness().describe().await;
+    let described = trial.harness().describe().await.map_err(|why| why.to_string());
     trial.schema = described.as_ref().ok().cloned().flatten();
     trial
         .check("schema", async |_| {

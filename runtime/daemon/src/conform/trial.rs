@@ -380,7 +380,9 @@ impl Trial {
 
 async fn open(place: &Place, runtime: &ScriptedRuntime) -> Result<Harness, String> {
     let program = crate::up::program();
-    Harness::open_before(&program, &place.file, &place.copies, place.tier, runtime.calls(), LOG_LEVEL).await
+    let opened =
+        Harness::open_before(&program, &place.file, &place.copies, place.tier, runtime.calls(), LOG_LEVEL);
+    opened.await.map_err(|why| why.to_string())
 }
 
 /// Reads an answer by its status. Pure.

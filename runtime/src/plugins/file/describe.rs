@@ -5,6 +5,7 @@ use super::fit;
 use crate::config;
 use crate::plugins::live::link::{CallError, Link};
 use crate::plugins::process::ProcessState;
+use crate::plugins::{LoadCode, LoadError};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub fn question() -> Frame {
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Option<Schema>, String> {
+pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Option<Schema>, LoadError> {
     let words = || wire::read::<String>(frame).unwrap_or_else(|_| "it did not say why".to_owned());
     let why = match code {
         status::UNSUPPORTED => return Ok(None),
@@ -55,26 +56,27 @@ pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Option<Sche
 }
 
 /// The refusal of a plugin that does not answer within [`PATIENCE`].
-pub fn late() -> String {
+pub fn late() -> LoadError {
     refusal(&format!("it did not answer within {} s", PATIENCE.as_secs()))
 }
 
 /// The refusal of a plugin whose process ended before it answered.
-pub fn ended(why: &str) -> String {
+pub fn ended(why: &str) -> LoadError {
     refusal(&format!("its process ended: {why}"))
 }
 
 /// The sentence about a plugin that does not describe itself.
-fn refusal(why: &str) -> String {
+fn refusal(why: &str) -> LoadError {
     let why = words::line(why, WORDS_MAX);
-    format!("it does not describe its config ({why}). Its author can say more. [DESCRIBE]")
+    let words = format!("it does not describe its config ({why}). Its author can say more.");
+    LoadError::new(LoadCode::Describe, words)
 }
 
 /// The schema of a plugin's config, if it has one. The plugin is asked once.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub async fn schema(link: &Link) -> Result<Option<&Schema>, String> {
+pub async fn schema(link: &Link) -> Result<Option<&Schema>, LoadError> {
     let ask = || async {
         let answer = match link.call(question(), PATIENCE).await {
             Ok((code, frame)) => read(code, &frame, &link.manifest),
@@ -98,7 +100,8 @@ pub async fn schema(link: &Link) -> Result<Option<&Schema>, String> {
 pub async fn settings(file: &Path, link: &Link, account: &str, section: &Table) -> Result<Value, String> {
     let (manifest, file) = (&link.manifest, file.display());
     let place = fit::place(manifest, account);
-    if let Some(why) = schema(link).await?.and_then(|schema| fit::fault(schema, &manifest.name, section)) {
+    let schema = schema(link).await.map_err(|why| why.to_string())?;
+    if let Some(why) = schema.and_then(|schema| fit::fault(schema, &manifest.name, section)) {
         return Err(format!("{file}: {place} {why}"));
     }
     config::resolve(section, &manifest.secrets).map_err(|why| format!("{file}: {place}: {why}"))
@@ -149,8 +152,9 @@ mod tests {
             match (told.map(|schema| schema.map(|schema| schema.keys.len())), want) {
                 (Ok(told), Ok(want)) => assert_eq!(told, want, "{head_said}"),
                 (Err(told), Err(want)) => {
-                    assert!(told.contains(want) && told.ends_with("[DESCRIBE]"), "{head_said}: {told}");
-                    assert!(told.len() < 600 && !told.contains(char::is_control), "{told}");
+                    assert_eq!(told.code, LoadCode::Describe);
+                    assert!(told.words.contains(want), "{head_said}: {told}");
+                    assert!(told.words.len() < 600 && !told.words.contains(char::is_control), "{told}");
                 }
                 (told, want) => panic!("{code} {head_said}: {told:?}, not {want:?}"),
             }

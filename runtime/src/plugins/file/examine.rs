@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::home::Home;
 use crate::plugins::live::accounts;
 use crate::plugins::live::registry::{self, file_name};
-use crate::plugins::process::StartError;
+use crate::plugins::{LoadCode, LoadError};
 use crate::private::TemporaryFolder;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -85,14 +85,14 @@ pub async fn examine(
     if lies_in(file, &home.plugins())
         && let Some(why) = folder::folder_fault(&home.plugins())
     {
-        report.note("folder", Some(false), why);
+        report.note("folder", Some(false), why.to_string());
         return report;
     }
     let read = load::read(file);
     let checked = match read {
         Ok(checked) => checked,
         Err(why) => {
-            report.note("file", Some(false), why);
+            report.note("file", Some(false), why.to_string());
             return report;
         }
     };
@@ -106,7 +106,7 @@ pub async fn examine(
     report.note_trust(home, config, &checked);
     match taken(home, config, file, manifest) {
         None => report.note("place", Some(true), "no other plugin has what it would be"),
-        Some(why) => report.note("place", Some(false), why),
+        Some(why) => report.note("place", Some(false), why.to_string()),
     }
     match copy_and_rehearse(home, config, program, &checked).await {
         Ok((ms, rehearsed)) => {
@@ -114,13 +114,13 @@ pub async fn examine(
             (report.schema, report.log) = (rehearsed.schema, rehearsed.log);
         }
         // The file is not at fault; in-process it may load all the same.
-        Err(StartError::Unconfined(why)) => report.note("process", None, why),
-        Err(why) => report.note("process", Some(false), why.sentence()),
+        Err(why) if why.code == LoadCode::Confine => report.note("process", None, why.to_string()),
+        Err(why) => report.note("process", Some(false), why.to_string()),
     }
     let wanted = opening::in_process(config, &name);
     match load::fits_in_process(&checked) {
         Ok(()) => report.note("in_process", Some(true), "built to unwind"),
-        Err(why) => report.note("in_process", if wanted { Some(false) } else { None }, why),
+        Err(why) => report.note("in_process", if wanted { Some(false) } else { None }, why.to_string()),
     }
     report.loads = report.checks.iter().all(|check| check.ok != Some(false));
     if report.loads {
@@ -141,7 +141,7 @@ impl Report {
         match in_lock {
             Ok(true) => self.note("trust", Some(true), "in plugins.lock"),
             Ok(false) => self.note("trust", Some(true), "not in plugins.lock, and need not be"),
-            Err(why) => self.note("trust", Some(false), why),
+            Err(why) => self.note("trust", Some(false), why.to_string()),
         }
     }
 
@@ -198,7 +198,7 @@ impl Report {
 
 /// Why this plugin has no place beside the built-in plugins and those in the plugins folder, if so. It would replace
 /// a file of its own name; every other file is there before it.
-fn taken(home: &Home, config: &Config, file: &Path, manifest: &Manifest) -> Option<String> {
+fn taken(home: &Home, config: &Config, file: &Path, manifest: &Manifest) -> Option<LoadError> {
     let bundled =
         crate::plugins::built_in(config).map(|(_, manifest)| (registry::built_in(&manifest), manifest));
     let mut placed: Vec<(String, Manifest)> = bundled.collect();
@@ -230,21 +230,17 @@ async fn copy_and_rehearse(
     config: &Config,
     program: &Path,
     checked: &load::Checked,
-) -> Result<(u128, Rehearsed), StartError> {
+) -> Result<(u128, Rehearsed), LoadError> {
     // Where there is no home yet, the copy goes to a folder of its own.
     let theirs = home.plugin_copies();
     let made = (!theirs.is_dir()).then(|| TemporaryFolder::new("check")).transpose();
-    let made = made.map_err(|error| StartError::Refused(format!("it cannot be copied ({error}). [COPY]")))?;
-    let copy = load::copy(checked, made.as_ref().map_or(&theirs, TemporaryFolder::path));
-    match &copy {
-        Ok(copy) => {
-            let inspected = &checked.inspected;
-            let spec = opening::spec(config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
-            let begin = Instant::now();
-            let rehearsed = rehearse(program, &spec, &inspected.manifest).await;
-            let _ = std::fs::remove_file(copy);
-            rehearsed.map(|rehearsed| (begin.elapsed().as_millis(), rehearsed))
-        }
-        Err(why) => Err(StartError::Refused(why.clone())),
-    }
+    let made =
+        made.map_err(|error| LoadError::new(LoadCode::Copy, format!("it cannot be copied ({error}).")))?;
+    let copy = load::copy(checked, made.as_ref().map_or(&theirs, TemporaryFolder::path))?;
+    let inspected = &checked.inspected;
+    let spec = opening::spec(config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
+    let begin = Instant::now();
+    let rehearsed = rehearse(program, &spec, &inspected.manifest).await;
+    let _ = std::fs::remove_file(copy);
+    Ok((begin.elapsed().as_millis(), rehearsed?))
 }

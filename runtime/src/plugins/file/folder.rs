@@ -7,6 +7,7 @@ use crate::plugins::live::accounts::{self, DRAIN_PATIENCE, start_accounts};
 use crate::plugins::live::handover;
 use crate::plugins::live::link::{Link, Origin};
 use crate::plugins::live::registry::file_name;
+use crate::plugins::{LoadCode, LoadError};
 use futures_core::Stream;
 use inotify::{EventStream, Inotify, WatchMask};
 use std::collections::BTreeMap;
@@ -128,7 +129,7 @@ async fn changed(folder_watch: Option<&mut FolderWatch>) {
 async fn scan(plugins: &Arc<Plugins>, seen: &mut BTreeMap<PathBuf, Seen>) -> bool {
     let folder = plugins.home.plugins();
     if let Some(why) = folder_fault(&folder) {
-        plugins.registry.refused().insert(folder, why);
+        plugins.registry.refused().insert(folder, why.to_string());
         return false;
     }
     plugins.registry.refused().remove(&folder);
@@ -169,19 +170,21 @@ fn retry_refused(plugins: &Plugins, seen: &mut BTreeMap<PathBuf, Seen>) {
 }
 
 /// Why no file of this folder is read, if so: users other than Vestibule's and root can change what lies in it.
-pub fn folder_fault(folder: &Path) -> Option<String> {
+pub fn folder_fault(folder: &Path) -> Option<LoadError> {
     let meta = std::fs::metadata(folder).ok()?;
     if let Some(owner) = load::stranger(&meta) {
-        return Some(format!(
-            "the plugins folder belongs to {owner}. If you trust what is in it, change its owner with chown. [DIR_OWNER]"
-        ));
+        let words = format!(
+            "the plugins folder belongs to {owner}. If you trust what is in it, change its owner with chown."
+        );
+        return Some(LoadError::new(LoadCode::DirOwner, words));
     }
     let mode = meta.mode();
     (mode & 0o022 != 0).then(|| {
-        format!(
-            "other users can change the plugins folder (mode {:o}). Run chmod 700 on it. [DIR_WRITABLE]",
+        let words = format!(
+            "other users can change the plugins folder (mode {:o}). Run chmod 700 on it.",
             mode & 0o777
-        )
+        );
+        LoadError::new(LoadCode::DirWritable, words)
     })
 }
 
@@ -247,10 +250,11 @@ pub async fn reload(plugins: &Arc<Plugins>, name: &str) -> Result<(), String> {
         Origin::Bundled => start_again(plugins, &link).await,
         Origin::File { path, .. } => load_file(plugins, path).await,
     }
+    .map_err(|why| why.to_string())
 }
 
 /// Starts the accounts of a plugin again, with the config as it is now.
-async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>) -> Result<(), String> {
+async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>) -> Result<(), LoadError> {
     let _one_at_a_time = plugins.registry.changing.lock().await;
     let sections = accounts::sections(&opening::fresh_config(&plugins.home)?, &link.manifest);
     if let Some(why) = accounts::misfit(plugins, link, link, &sections).await {
@@ -262,7 +266,7 @@ async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>) -> Result<(), Str
     Ok(())
 }
 
-async fn load_file(plugins: &Arc<Plugins>, path: &Path) -> Result<(), String> {
+async fn load_file(plugins: &Arc<Plugins>, path: &Path) -> Result<(), LoadError> {
     let _one_at_a_time = plugins.registry.changing.lock().await;
     let running = plugins.registry.from_file(path);
     let link = opening::open(plugins, path, running.as_ref()).await?;

@@ -1,6 +1,7 @@
 //! Opening a checked file. The runtime's only `unsafe`.
 
 use super::elf::{self, Inspected};
+use crate::plugins::{LoadCode, LoadError};
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{AbiHeaderRef, LibHeader};
@@ -14,6 +15,24 @@ use std::path::{Path, PathBuf};
 use vestibule_seam::{ABI_MAJOR, PluginRootRef};
 
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+const SYMLINK: LoadError = LoadError::fixed(
+    LoadCode::Symlink,
+    "it is a symbolic link. Copy the file itself into the plugins folder.",
+);
+const NOT_A_FILE: LoadError =
+    LoadError::fixed(LoadCode::NotAFile, "it is not a regular file. Remove it from the plugins folder.");
+const CHANGING: LoadError = LoadError::fixed(
+    LoadCode::Changing,
+    "it is still being written. It will be tried again as soon as it stops changing.",
+);
+const ENTRY_FAILED: LoadError =
+    LoadError::fixed(LoadCode::Init, "its entry point failed. Look at the log; its author can say more.");
+const STATIC_TLS: LoadError = LoadError::fixed(
+    LoadCode::StaticTls,
+    "it needs more static thread storage than a running program can give. This is usually an allocator inside it, such \
+     as jemalloc; build it without, or with that one's `disable_initial_exec_tls`.",
+);
 
 /// A file that was read and checked, and not opened yet.
 #[derive(Debug)]
@@ -29,47 +48,46 @@ pub struct Checked {
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn read(path: &Path) -> Result<Checked, String> {
+pub fn read(path: &Path) -> Result<Checked, LoadError> {
+    let unreadable =
+        |error: std::io::Error| LoadError::new(LoadCode::Unreadable, format!("it cannot be read ({error})."));
     let fd = rustix::fs::open(
         path,
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     )
     .map_err(|error| match error {
-        rustix::io::Errno::LOOP => {
-            "it is a symbolic link. Copy the file itself into the plugins folder. [SYMLINK]".to_owned()
-        }
-        error => format!("it cannot be read ({error}). Check its owner and mode. [UNREADABLE]"),
+        rustix::io::Errno::LOOP => SYMLINK,
+        error => LoadError::new(
+            LoadCode::Unreadable,
+            format!("it cannot be read ({error}). Check its owner and mode."),
+        ),
     })?;
     let mut file = File::from(fd);
-    let before = file.metadata().map_err(|error| format!("it cannot be read ({error}). [UNREADABLE]"))?;
+    let before = file.metadata().map_err(unreadable)?;
     if !before.is_file() {
-        return Err("it is not a regular file. Remove it from the plugins folder. [NOT_A_FILE]".into());
+        return Err(NOT_A_FILE);
     }
     if let Some(owner) = stranger(&before) {
-        return Err(format!("it belongs to {owner}. If you trust it, change its owner with chown. [OWNER]"));
+        let words = format!("it belongs to {owner}. If you trust it, change its owner with chown.");
+        return Err(LoadError::new(LoadCode::Owner, words));
     }
     if before.mode() & 0o022 != 0 {
-        return Err(format!(
-            "other users can change it (mode {:o}). If you trust it, run chmod 644 on it. [WRITABLE]",
-            before.mode() & 0o777
-        ));
+        let mode = before.mode() & 0o777;
+        let words =
+            format!("other users can change it (mode {mode:o}). If you trust it, run chmod 644 on it.");
+        return Err(LoadError::new(LoadCode::Writable, words));
     }
     if before.len() > FILE_BYTES_MAX {
-        return Err(format!("it has {} bytes and the limit is {FILE_BYTES_MAX}. [TOO_LARGE]", before.len()));
+        let words = format!("it has {} bytes and the limit is {FILE_BYTES_MAX}.", before.len());
+        return Err(LoadError::new(LoadCode::TooLarge, words));
     }
     let mut bytes = Vec::new();
-    (&mut file)
-        .take(FILE_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("it cannot be read ({error}). [UNREADABLE]"))?;
-    let after = file.metadata().map_err(|error| format!("it cannot be read ({error}). [UNREADABLE]"))?;
+    (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
+    let after = file.metadata().map_err(unreadable)?;
     let stamp = |meta: &std::fs::Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec());
     if stamp(&before) != stamp(&after) || bytes.len() as u64 != after.len() {
-        return Err(
-            "it is still being written. It will be tried again as soon as it stops changing. [CHANGING]"
-                .into(),
-        );
+        return Err(CHANGING);
     }
     let inspected = elf::inspect(&bytes)?;
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -87,13 +105,14 @@ pub fn stranger(meta: &std::fs::Metadata) -> Option<String> {
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn fits_in_process(checked: &Checked) -> Result<(), String> {
+pub fn fits_in_process(checked: &Checked) -> Result<(), LoadError> {
     if checked.inspected.manifest.panic == "abort" {
-        return Err(format!(
+        let words = format!(
             "it was built with panic = \"abort\", so one bug in it would stop all of Vestibule. Build it with the \
-             default panic setting, or take `tier` out of [plugins.{}]. [PANIC_ABORT]",
+             default panic setting, or take `tier` out of [plugins.{}].",
             checked.inspected.manifest.name
-        ));
+        );
+        return Err(LoadError::new(LoadCode::PanicAbort, words));
     }
     Ok(())
 }
@@ -102,9 +121,10 @@ pub fn fits_in_process(checked: &Checked) -> Result<(), String> {
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn copy(checked: &Checked, copies: &Path) -> Result<PathBuf, String> {
+pub fn copy(checked: &Checked, copies: &Path) -> Result<PathBuf, LoadError> {
     private_copy(checked, copies).map_err(|error| {
-        format!("its private copy cannot be written to {} ({error}). [COPY]", copies.display())
+        let words = format!("its private copy cannot be written to {} ({error}).", copies.display());
+        LoadError::new(LoadCode::Copy, words)
     })
 }
 
@@ -112,38 +132,39 @@ pub fn copy(checked: &Checked, copies: &Path) -> Result<PathBuf, String> {
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn open_copy(copy: &Path, entry: &str) -> Result<PluginRootRef, String> {
+pub fn open_copy(copy: &Path, entry: &str) -> Result<PluginRootRef, LoadError> {
     // SAFETY: running a plugin's constructors is what loading means; the file passed every check.
     let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) }.map_err(not_opened)?;
     // Never unloaded: its threads and thread-locals would outlive their code.
     let library = std::mem::ManuallyDrop::new(library);
     // SAFETY: `export_channel!` gives this symbol this type; what it points to is checked before use.
-    let header = unsafe { library.get::<AbiHeaderRef>(entry.as_bytes()) }
-        .map(|symbol| *symbol)
-        .map_err(|error| format!("its entry point cannot be found ({error}). Build it again. [NO_ENTRY]"))?;
+    let header = unsafe { library.get::<AbiHeaderRef>(entry.as_bytes()) }.map(|symbol| *symbol);
+    let header = header.map_err(|error| {
+        let words = format!("its entry point cannot be found ({error}). Build it again.");
+        LoadError::new(LoadCode::NoEntry, words)
+    })?;
     check(header.upgrade().map_err(|_| layout_differs())?)
 }
 
-fn not_opened(error: libloading::Error) -> String {
+/// The linker gives its errors no code: here, and here alone, one is read from its words.
+fn not_opened(error: libloading::Error) -> LoadError {
     // libloading puts the linker's own words into the source.
     let words = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
     if words.contains("static TLS") {
-        return "it needs more static thread storage than a running program can give. This is usually an allocator \
-                inside it, such as jemalloc; build it without, or with that one's `disable_initial_exec_tls`. \
-                [STATIC_TLS]"
-            .to_owned();
+        return STATIC_TLS;
     }
-    format!(
+    let words = format!(
         "the system could not load it ({words}). If a library or GLIBC version is named here, install it or use a \
-         build for this system. [DLOPEN]"
-    )
+         build for this system."
+    );
+    LoadError::new(LoadCode::Dlopen, words)
 }
 
 /// Checks a root's layout in both directions before anything of it is called.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn check(header: &'static LibHeader) -> Result<PluginRootRef, String> {
+pub fn check(header: &'static LibHeader) -> Result<PluginRootRef, LoadError> {
     let ours = <PluginRootRef as StableAbi>::LAYOUT;
     let theirs = header.layout().ok_or_else(layout_differs)?;
     if check_layout_compatibility(ours, theirs).is_err() && check_layout_compatibility(theirs, ours).is_err()
@@ -151,15 +172,15 @@ pub fn check(header: &'static LibHeader) -> Result<PluginRootRef, String> {
         return Err(layout_differs());
     }
     // SAFETY: the layouts were just compared.
-    unsafe { header.unchecked_layout::<PluginRootRef>() }
-        .map_err(|_| "its entry point failed. Look at the log; its author can say more. [INIT]".to_owned())
+    unsafe { header.unchecked_layout::<PluginRootRef>() }.map_err(|_| ENTRY_FAILED)
 }
 
-fn layout_differs() -> String {
-    format!(
+fn layout_differs() -> LoadError {
+    let words = format!(
         "it says it speaks interface {ABI_MAJOR} but its data layout differs. It was built with a modified or damaged \
-         vestibule-seam crate; build it again with the published one. [ABI_LAYOUT]"
-    )
+         vestibule-seam crate; build it again with the published one."
+    );
+    LoadError::new(LoadCode::AbiLayout, words)
 }
 
 /// The copy's name holds the hash and is never used for other bytes: the same path gives the old

@@ -7,9 +7,9 @@ use super::pins::Pins;
 use super::rehearsal::rehearse;
 use crate::config::{Config, TierSetting};
 use crate::home::Home;
-use crate::plugins::Plugins;
 use crate::plugins::live::link::{Link, Origin};
-use crate::plugins::process::{OPEN_PATIENCE, Spec, StartError, not_ready};
+use crate::plugins::process::{OPEN_PATIENCE, Spec, not_ready};
+use crate::plugins::{LoadCode, LoadError, Plugins};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub async fn open(
     plugins: &Arc<Plugins>,
     path: &Path,
     replaced: Option<&Arc<Link>>,
-) -> Result<Arc<Link>, String> {
+) -> Result<Arc<Link>, LoadError> {
     let link = opened(plugins, path, replaced).await?;
     if let Err(why) = describe::schema(&link).await {
         link.shutdown().await;
@@ -35,7 +35,7 @@ async fn opened(
     plugins: &Arc<Plugins>,
     path: &Path,
     replaced: Option<&Arc<Link>>,
-) -> Result<Arc<Link>, String> {
+) -> Result<Arc<Link>, LoadError> {
     let (asker, file, replaced) = (plugins.clone(), path.to_owned(), replaced.cloned());
     let checking = tokio::task::spawn_blocking(move || {
         let config = fresh_config(&asker.home)?;
@@ -48,8 +48,7 @@ async fn opened(
             }
         }
     });
-    let (config, copy, inspected, sha256) =
-        checking.await.map_err(|error| format!("its check failed ({error}). [CHECK]"))??;
+    let (config, copy, inspected, sha256) = checking.await.map_err(check_failed)??;
     let origin = Origin::File { path: path.to_owned(), sha256 };
     if !in_process(&config, &inspected.manifest.name) {
         return Link::in_own_process(plugins, &config, inspected.manifest, origin, copy, inspected.entry)
@@ -58,10 +57,11 @@ async fn opened(
     let spec = spec(&config, &inspected.manifest.name, copy.clone(), inspected.entry.clone());
     match rehearse(&plugins.program, &spec, &inspected.manifest).await {
         // Where no process can be confined, only in-process is left.
-        Ok(_) | Err(StartError::Unconfined(_)) => {}
+        Ok(_) => {}
+        Err(why) if why.code == LoadCode::Confine => {}
         Err(why) => {
             let _ = std::fs::remove_file(&copy);
-            return Err(why.sentence());
+            return Err(why);
         }
     }
     let plugins = plugins.clone();
@@ -70,25 +70,31 @@ async fn opened(
         Link::in_process(&plugins, &config, inspected.manifest, origin, root)
     });
     match tokio::time::timeout(OPEN_PATIENCE, opening).await {
-        Ok(opened) => opened.map_err(|error| format!("its check failed ({error}). [CHECK]"))?,
+        Ok(opened) => opened.map_err(check_failed)?,
         Err(_) => Err(not_ready()),
     }
+}
+
+fn check_failed(error: tokio::task::JoinError) -> LoadError {
+    LoadError::new(LoadCode::Check, format!("its check failed ({error})."))
 }
 
 /// The config as it is now: what an operator has changed holds from the next load on.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn fresh_config(home: &Home) -> Result<Config, String> {
-    Config::load(home)
-        .map_err(|error| format!("{} Mend that first. [CONFIG]", fit::sentence(&error.to_string())))
+pub fn fresh_config(home: &Home) -> Result<Config, LoadError> {
+    Config::load(home).map_err(|error| {
+        let words = format!("{} Mend that first.", fit::sentence(&error.to_string()));
+        LoadError::new(LoadCode::Config, words)
+    })
 }
 
 /// Reads a file and checks all that can be checked without running anything of it.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn check(home: &Home, config: &Config, file: &Path) -> Result<Checked, String> {
+pub fn check(home: &Home, config: &Config, file: &Path) -> Result<Checked, LoadError> {
     let checked = load::read(file)?;
     let name = &checked.inspected.manifest.name;
     Pins::load(&home.plugins_lock())?.allow(name, file, &checked.sha256, config.require_trusted)?;

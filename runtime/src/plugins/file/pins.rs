@@ -1,10 +1,11 @@
 //! `plugins.lock`: the files an operator trusts, each by its name and its bytes' SHA-256.
 
 use super::load;
-use crate::error::word;
+use crate::error::{if_there, word};
 use crate::plugins::live::registry::file_name;
+use crate::plugins::{LoadCode, LoadError};
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -35,18 +36,16 @@ impl Pins {
     ///
     /// # Errors
     /// The sentence after "Plugin FILE was not loaded:": while the pins cannot be read, no file is trusted.
-    pub fn load(path: &Path) -> Result<Pins, String> {
+    pub fn load(path: &Path) -> Result<Pins, LoadError> {
         let bad = |why: String| {
-            format!(
-                "{} cannot be used ({why}), so no plugin file is trusted. Mend it or remove it. [LOCK]",
+            let words = format!(
+                "{} cannot be used ({why}), so no plugin file is trusted. Mend it or remove it.",
                 path.display()
-            )
+            );
+            LoadError::new(LoadCode::Lock, words)
         };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Pins::default()),
-            Err(error) => return Err(bad(error.to_string())),
-        };
+        let text = if_there(std::fs::read_to_string(path)).map_err(|error| bad(error.to_string()))?;
+        let Some(text) = text else { return Ok(Pins::default()) };
         let meta = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?;
         if load::stranger(&meta).is_some() || meta.mode() & 0o022 != 0 {
             return Err(bad("other users can change it".into()));
@@ -67,7 +66,7 @@ impl Pins {
     ///
     /// # Errors
     /// The sentence after "Plugin FILE was not loaded:".
-    pub fn allow(&self, name: &str, file: &Path, sha256: &str, required: bool) -> Result<(), String> {
+    pub fn allow(&self, name: &str, file: &Path, sha256: &str, required: bool) -> Result<(), LoadError> {
         let file_name = file_name(file);
         if self.plugin.iter().any(|pin| pin.sha256.eq_ignore_ascii_case(sha256)) {
             return Ok(());
@@ -81,14 +80,15 @@ impl Pins {
                     pin.name,
                     start(&pin.sha256)
                 ),
-                "PIN",
+                LoadCode::Pin,
             ),
             None if required => {
-                (format!("its bytes ({}) are not in plugins.lock", start(sha256)), "NOT_TRUSTED")
+                (format!("its bytes ({}) are not in plugins.lock", start(sha256)), LoadCode::NotTrusted)
             }
             None => return Ok(()),
         };
-        Err(format!("{fact}. If you trust this file, run `vestibule plugin trust {}`. [{code}]", word(file)))
+        let remedy = format!("If you trust this file, run `vestibule plugin trust {}`.", word(file));
+        Err(LoadError::new(code, format!("{fact}. {remedy}")))
     }
 
     /// The pin of the plugin of this name.
@@ -160,21 +160,17 @@ mod tests {
         pins.trust(pin("echo", "echo.so", 'a'));
         // name, file, hash, required, the code
         for (name, file, digit, required, code) in [
-            ("echo", "echo.so", 'a', true, ""),
-            ("echo", "echo.so", 'A', true, ""),
-            ("echo", "renamed.so", 'a', true, ""),
-            ("echo", "echo.so", 'b', false, "[PIN]"),
-            ("echo", "renamed.so", 'b', false, "[PIN]"),
-            ("other", "echo.so", 'b', false, "[PIN]"),
-            ("other", "other.so", 'b', false, ""),
-            ("other", "other.so", 'b', true, "[NOT_TRUSTED]"),
+            ("echo", "echo.so", 'a', true, None),
+            ("echo", "echo.so", 'A', true, None),
+            ("echo", "renamed.so", 'a', true, None),
+            ("echo", "echo.so", 'b', false, Some(LoadCode::Pin)),
+            ("echo", "renamed.so", 'b', false, Some(LoadCode::Pin)),
+            ("other", "echo.so", 'b', false, Some(LoadCode::Pin)),
+            ("other", "other.so", 'b', false, None),
+            ("other", "other.so", 'b', true, Some(LoadCode::NotTrusted)),
         ] {
             let told = pins.allow(name, &Path::new("/p").join(file), &digit.to_string().repeat(64), required);
-            let told = told.err().unwrap_or_default();
-            assert!(
-                told.ends_with(code) && told.is_empty() == code.is_empty(),
-                "{name} {file} {digit}: {told}"
-            );
+            assert_eq!(told.err().map(|why| why.code), code, "{name} {file} {digit}");
         }
     }
 

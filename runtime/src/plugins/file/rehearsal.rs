@@ -2,7 +2,8 @@
 
 use super::describe;
 use crate::lock::locked;
-use crate::plugins::process::{Life, Spec, StartError};
+use crate::plugins::LoadError;
+use crate::plugins::process::{Life, Spec};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct Rehearsed {
 ///
 /// # Errors
 /// It was not opened, or did not describe itself.
-pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Result<Rehearsed, StartError> {
+pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Result<Rehearsed, LoadError> {
     let listener = Arc::new(Listener::default());
     let mut life = Life::start(program, spec, listener.clone()).await?;
     let (answered, answer) = tokio::sync::oneshot::channel();
@@ -44,7 +45,7 @@ pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Resul
     };
     life.shutdown(PATIENCE).await;
     let mut lines = locked(&listener.0);
-    Ok(Rehearsed { schema: described.map_err(StartError::Refused)?, log: std::mem::take(&mut *lines) })
+    Ok(Rehearsed { schema: described?, log: std::mem::take(&mut *lines) })
 }
 
 /// Keeps what the plugin logs, and takes none of its events.

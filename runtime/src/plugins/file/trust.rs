@@ -31,7 +31,7 @@ pub fn trust(home: &Home, what: &str) -> Result<Pin, String> {
 /// # Errors
 /// It was not trusted, or the pins cannot be read or written; a sentence.
 pub fn untrust(home: &Home, name: &str) -> Result<Pin, String> {
-    let Some(pin) = Pins::load(&home.plugins_lock())?.of(name).cloned() else {
+    let Some(pin) = Pins::load(&home.plugins_lock()).map_err(|why| why.to_string())?.of(name).cloned() else {
         let lock = home.plugins_lock();
         return Err(format!("{} has no plugin `{}`", lock.display(), name.escape_debug()));
     };
@@ -41,7 +41,7 @@ pub fn untrust(home: &Home, name: &str) -> Result<Pin, String> {
 
 fn change(home: &Home, how: impl FnOnce(&mut Pins)) -> Result<(), String> {
     let lock = home.plugins_lock();
-    let mut pins = Pins::load(&lock)?;
+    let mut pins = Pins::load(&lock).map_err(|why| why.to_string())?;
     how(&mut pins);
     pins.save(&lock).map_err(|error| format!("cannot write {}: {error}", lock.display()))
 }

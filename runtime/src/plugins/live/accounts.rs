@@ -3,9 +3,9 @@
 
 use super::link::{CallError, Link};
 use crate::config::{Config, nearest};
-use crate::plugins::Plugins;
 use crate::plugins::file::describe;
 use crate::plugins::file::fit;
+use crate::plugins::{LoadCode, LoadError, Plugins};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -224,7 +224,7 @@ pub async fn misfit(
     old: &Link,
     new: &Link,
     sections: &BTreeMap<String, toml::Table>,
-) -> Option<String> {
+) -> Option<LoadError> {
     // A file that has become another channel has no account in common with its predecessor.
     if old.manifest.channel_type != new.manifest.channel_type {
         return None;
@@ -232,9 +232,10 @@ pub async fn misfit(
     for (account, section) in sections.iter().filter(|(account, _)| old.is_live(account)) {
         if let Err(why) = describe::settings(&plugins.home.config(), new, account, section).await {
             let (why, name) = (fit::sentence(&why), &new.manifest.name);
-            return Some(format!(
-                "{why} What ran before runs on; once that is mended, run `vestibule plugin reload {name}`. [CONFIG]"
-            ));
+            let words = format!(
+                "{why} What ran before runs on; once that is mended, run `vestibule plugin reload {name}`."
+            );
+            return Some(LoadError::new(LoadCode::Config, words));
         }
     }
     None

@@ -3,8 +3,8 @@
 
 use super::accounts::{self, AccountState, DRAIN_PATIENCE};
 use super::link::{CallError, Link};
-use crate::plugins::Plugins;
 use crate::plugins::process::ProcessState;
+use crate::plugins::{LoadCode, LoadError, Plugins};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use vestibule_plugin_api::Handover;
@@ -14,7 +14,7 @@ use vestibule_plugin_api::Handover;
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:". Then `new` is gone and `old` runs as before.
-pub async fn hand_over(plugins: &Arc<Plugins>, old: &Arc<Link>, new: &Arc<Link>) -> Result<(), String> {
+pub async fn hand_over(plugins: &Arc<Plugins>, old: &Arc<Link>, new: &Arc<Link>) -> Result<(), LoadError> {
     let live: Vec<String> = {
         let accounts = old.accounts();
         accounts
@@ -56,7 +56,7 @@ fn broken(
     live: &[String],
     tried: &BTreeMap<String, Result<(), CallError>>,
     ended: bool,
-) -> Option<String> {
+) -> Option<LoadError> {
     let why = live.iter().find_map(|account| match tried.get(account) {
         Some(Ok(())) if ended => Some((account, "its process ended".to_owned())),
         Some(Ok(())) => None,
@@ -64,10 +64,11 @@ fn broken(
         None => Some((account, "it does not know the account".to_owned())),
     });
     why.map(|(account, why)| {
-        format!(
+        let words = format!(
             "its account {account} did not start: {why}. What ran before runs on; once that is mended, copy the file again \
-             or run `vestibule plugin reload {name}`. [START]"
-        )
+             or run `vestibule plugin reload {name}`."
+        );
+        LoadError::new(LoadCode::Start, words)
     })
 }
 
@@ -90,8 +91,8 @@ mod tests {
             (Err(CallError::Panicked("oh".into())), false, "panicked: oh"),
             (Ok(()), true, "its process ended"),
         ] {
-            let why = broken("x", &live, &tried(outcome), ended).unwrap_or_default();
-            assert!(why.contains(words) && why.ends_with("[START]"), "{why}");
+            let why = broken("x", &live, &tried(outcome), ended).expect(words);
+            assert!(why.words.contains(words) && why.code == LoadCode::Start, "{why}");
         }
         assert!(broken("x", &live, &BTreeMap::new(), false).is_some());
     }

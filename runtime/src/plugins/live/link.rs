@@ -6,9 +6,9 @@ use super::port::Port;
 use super::tier::Tier;
 use crate::config::Config;
 use crate::lock::locked;
-use crate::plugins::Plugins;
 use crate::plugins::file::opening;
 use crate::plugins::process::{self, Supervisor};
+use crate::plugins::{LoadCode, LoadError, Plugins};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -102,14 +102,16 @@ impl Link {
         manifest: Manifest,
         origin: Origin,
         root: PluginRootRef,
-    ) -> Result<Arc<Link>, String> {
+    ) -> Result<Arc<Link>, LoadError> {
         let link = Link::new(config, manifest, origin, Tier::InProcess(root));
         let port = RuntimeSide::new(Port::new(plugins, &link));
         match (root.init())(port, log_level()) {
             status::OK => Ok(link),
-            code => Err(format!(
-                "its start failed with status {code}. Look at the log; its author can say more. [INIT]"
-            )),
+            code => {
+                let words =
+                    format!("its start failed with status {code}. Look at the log; its author can say more.");
+                Err(LoadError::new(LoadCode::Init, words))
+            }
         }
     }
 
@@ -124,7 +126,7 @@ impl Link {
         origin: Origin,
         file: PathBuf,
         entry: String,
-    ) -> Result<Arc<Link>, String> {
+    ) -> Result<Arc<Link>, LoadError> {
         let spec = opening::spec(config, &manifest.name, file, entry);
         let supervisor = Arc::new(Supervisor::new(spec, config.plugin(&manifest.name).deadline()));
         let link = Link::new(config, manifest, origin, Tier::Process(supervisor.clone()));

@@ -3,6 +3,7 @@
 use super::accounts::AccountState;
 use super::link::{Link, Origin};
 use crate::lock::locked;
+use crate::plugins::{LoadCode, LoadError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,8 +48,9 @@ fn clash(one: &Manifest, other: &Manifest) -> Option<String> {
 }
 
 /// Why a plugin has no place beside another that has its own; `words` name that other one.
-pub fn duplicate(one: &Manifest, other: &Manifest, words: impl FnOnce() -> String) -> Option<String> {
-    Some(format!("{} {}. Remove one of the two. [DUPLICATE]", clash(one, other)?, words()))
+pub fn duplicate(one: &Manifest, other: &Manifest, words: impl FnOnce() -> String) -> Option<LoadError> {
+    let words = format!("{} {}. Remove one of the two.", clash(one, other)?, words());
+    Some(LoadError::new(LoadCode::Duplicate, words))
 }
 
 /// The words that name a linked-in plugin, for [`duplicate`].
@@ -61,7 +63,7 @@ impl Registry {
     ///
     /// # Errors
     /// Its place is taken: the sentence says by whom. The plugin is to be shut down.
-    pub fn add(&self, link: Arc<Link>) -> Result<Arc<Link>, String> {
+    pub fn add(&self, link: Arc<Link>) -> Result<Arc<Link>, LoadError> {
         if let Some(why) = self.taken(&link.manifest, None) {
             return Err(why);
         }
@@ -77,7 +79,7 @@ impl Registry {
     }
 
     /// Why this plugin cannot be added beside all others, `except` the one it replaces.
-    pub fn taken(&self, manifest: &Manifest, except: Option<&Arc<Link>>) -> Option<String> {
+    pub fn taken(&self, manifest: &Manifest, except: Option<&Arc<Link>>) -> Option<LoadError> {
         let others = self.all();
         let mut others = others.iter().filter(|link| except.is_none_or(|old| !Arc::ptr_eq(old, link)));
         others.find_map(|link| {
@@ -98,7 +100,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`Registry::add`].
-    pub fn exchange(&self, old: &Arc<Link>, new: &Arc<Link>) -> Result<(), String> {
+    pub fn exchange(&self, old: &Arc<Link>, new: &Arc<Link>) -> Result<(), LoadError> {
         if let Some(why) = self.taken(&new.manifest, Some(old)) {
             return Err(why);
         }

@@ -1,11 +1,12 @@
 //! The runtime's end of one plugin process: from its start to its end.
 
 use super::conn::{Broken, Conn};
-use super::listen::{Heard, NotOpened, listen};
+use super::listen::{Heard, listen};
 use super::packet::{Kind, pack};
 use super::spec::Spec;
 use super::starter;
 use crate::lock::locked;
+use crate::plugins::{LoadCode, LoadError};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -24,41 +25,33 @@ pub const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 const LAST_WORDS_MAX: usize = 2 * 1024;
 
 /// The sentence about a plugin that does not become ready.
-pub fn not_ready() -> String {
-    format!(
-        "it was not ready within {} s: opening it, or its `init`, does not return. Its author can say more. [INIT]",
+pub fn not_ready() -> LoadError {
+    let words = format!(
+        "it was not ready within {} s: opening it, or its `init`, does not return. Its author can say more.",
         OPEN_PATIENCE.as_secs()
-    )
+    );
+    LoadError::new(LoadCode::Init, words)
 }
 
 /// Why a process did not come to serve.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub enum StartError {
-    /// It said why, in a sentence: trying again is no use.
-    Refused(String),
-    /// It cannot be confined on this machine: the file is not to blame.
-    Unconfined(String),
+    /// It said why: trying again is no use.
+    Refused(LoadError),
     /// It ended, or said nothing.
     Died(String),
 }
 
-impl StartError {
-    /// The sentence after "Plugin FILE was not loaded:".
-    pub fn sentence(self) -> String {
-        match self {
-            StartError::Refused(why) | StartError::Unconfined(why) => why,
+impl From<StartError> for LoadError {
+    fn from(error: StartError) -> LoadError {
+        match error {
+            StartError::Refused(why) => why,
             StartError::Died(why) => {
-                format!(
-                    "its process ended while the file was opened: {why}. Its author can say more. [CRASHED]"
-                )
+                let words =
+                    format!("its process ended while the file was opened: {why}. Its author can say more.");
+                LoadError::new(LoadCode::Crashed, words)
             }
-        }
-    }
-
-    /// The reason alone.
-    pub fn into_words(self) -> String {
-        match self {
-            StartError::Refused(why) | StartError::Unconfined(why) | StartError::Died(why) => why,
         }
     }
 }
@@ -123,12 +116,11 @@ impl Life {
         let head = serde_json::to_vec(spec).unwrap_or_default();
         match pack(Kind::Open, 0, 0, &Frame::from_head(head)) {
             Ok(packed) => life.conn.send(packed),
-            Err(why) => return Err(StartError::Refused(why)),
+            Err(why) => return Err(StartError::Died(why)),
         }
         match tokio::time::timeout(OPEN_PATIENCE, opened).await {
             Ok(Ok(Ok(()))) => Ok(life),
-            Ok(Ok(Err(NotOpened::Refused(why)))) => Err(StartError::Refused(why)),
-            Ok(Ok(Err(NotOpened::Unconfined(why)))) => Err(StartError::Unconfined(why)),
+            Ok(Ok(Err(why))) => Err(StartError::Refused(why)),
             Ok(Err(_)) => Err(StartError::Died(life.ended().await)),
             Err(_) => Err(StartError::Refused(not_ready())),
         }

@@ -6,6 +6,7 @@ use super::socket::{PART, Queue, receive};
 use super::spec::Spec;
 use crate::lock::locked;
 use crate::plugins::file::load;
+use crate::plugins::{LoadCode, LoadError};
 use rustix::fd::OwnedFd;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Signal, getpid, kill_process};
@@ -44,24 +45,26 @@ fn run() -> std::io::Result<()> {
     }
     let spec: Spec = serde_json::from_slice(&first.head).map_err(std::io::Error::other)?;
     let socket = Arc::new(Outbox { socket, state: Mutex::default(), room: Condvar::new() });
-    let opened = |code: u32, why: &str| socket.send(pack(Kind::Opened, 0, code, &wire::frame(&why)));
+    let opened = |why: Option<LoadError>| socket.send(pack(Kind::Opened, 0, 0, &wire::frame(&why)));
     // From here on this process can do no more than the plugin may: opening a file runs its code.
     if let Err(error) = vestibule_keeper::confine::plugin(&spec.grants()) {
-        opened(status::UNSUPPORTED, &format!("its process cannot be confined ({error}). [CONFINE]"));
+        let words = format!("its process cannot be confined ({error}).");
+        opened(Some(LoadError::new(LoadCode::Confine, words)));
         return Ok(());
     }
     let root = match load::open_copy(&spec.file, &spec.entry) {
         Ok(root) => root,
         Err(why) => {
-            opened(status::ERROR, &why);
+            opened(Some(why));
             return Ok(());
         }
     };
     let relay = Arc::new(Relay { socket: socket.clone(), open: Mutex::default(), next: AtomicU64::new(1) });
     match (root.init())(RuntimeSide::new(Side(relay.clone())), spec.log_level) {
-        status::OK => opened(status::OK, ""),
+        status::OK => opened(None),
         code => {
-            opened(code, &format!("its start failed with status {code}. [INIT]"));
+            let words = format!("its start failed with status {code}.");
+            opened(Some(LoadError::new(LoadCode::Init, words)));
             return Ok(());
         }
     }

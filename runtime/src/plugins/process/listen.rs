@@ -3,12 +3,13 @@
 use super::conn::{Broken, Conn};
 use super::packet::{Decoder, Kind, Packet};
 use super::socket::{PART, receive};
+use crate::plugins::LoadError;
 use rustix::net::RecvFlags;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::sync::{Semaphore, oneshot};
-use vestibule_seam::{Done, Frame, RuntimeCalls, status};
+use vestibule_seam::{Done, Frame, RuntimeCalls};
 use vestibule_session::words;
 
 /// How much of a plugin's events is on its way at once, in KiB; then its socket is not read.
@@ -17,18 +18,11 @@ const IN_FLIGHT_KIB: u32 = 256 * 1024;
 const EVENT_KIB_MIN: u32 = 512;
 /// The longest sentence on why a file cannot be opened, in characters.
 const WHY_CHARS_MAX: usize = 1_000;
-/// Why a process did not open its file.
-pub enum NotOpened {
-    /// It cannot be confined on this machine.
-    Unconfined(String),
-    /// Anything else.
-    Refused(String),
-}
 
 /// The receivers of what a process says.
 pub struct Heard {
     calls: Arc<dyn RuntimeCalls>,
-    opened: Option<oneshot::Sender<Result<(), NotOpened>>>,
+    opened: Option<oneshot::Sender<Result<(), LoadError>>>,
     ended: Option<oneshot::Sender<u64>>,
 }
 
@@ -37,7 +31,7 @@ impl Heard {
     /// with how many calls left.
     pub fn new(
         calls: Arc<dyn RuntimeCalls>,
-        opened: oneshot::Sender<Result<(), NotOpened>>,
+        opened: oneshot::Sender<Result<(), LoadError>>,
         ended: oneshot::Sender<u64>,
     ) -> Heard {
         Heard { calls, opened: Some(opened), ended: Some(ended) }
@@ -107,13 +101,7 @@ async fn hear(
         Kind::Cancel => {} // what is committed stays committed
         Kind::Opened => {
             let Some(opened) = heard.opened.take() else { return Err("it was opened twice".to_owned()) };
-            let why: String = serde_json::from_slice(&packet.head).unwrap_or_default();
-            let why = words::line(why, WHY_CHARS_MAX);
-            let _ = opened.send(match code {
-                status::OK => Ok(()),
-                status::UNSUPPORTED => Err(NotOpened::Unconfined(why)),
-                _ => Err(NotOpened::Refused(why)),
-            });
+            let _ = opened.send(outcome(&packet.head)?);
         }
         Kind::Ended => {
             if let Some(ended) = heard.ended.take() {
@@ -127,6 +115,14 @@ async fn hear(
     Ok(())
 }
 
+/// How the opening of the file went: the process says why it was not opened, or `null`.
+fn outcome(head: &[u8]) -> Result<Result<(), LoadError>, String> {
+    let why: Option<LoadError> = serde_json::from_slice(head)
+        .map_err(|error| format!("it does not say whether it opened the file: {error}"))?;
+    let bounded = |LoadError { code, words }| LoadError::new(code, words::line(words, WHY_CHARS_MAX));
+    Ok(why.map_or(Ok(()), |why| Err(bounded(why))))
+}
+
 /// Large memory files are copied aside: meanwhile this process's socket is not read, and no other plugin waits.
 async fn frame_of(packet: Packet) -> Result<Frame, String> {
     if !packet.has_files() {
@@ -134,4 +130,31 @@ async fn frame_of(packet: Packet) -> Result<Frame, String> {
     }
     let copied = tokio::task::spawn_blocking(move || packet.into_frame()).await;
     copied.map_err(|error| error.to_string())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::LoadCode;
+
+    #[test]
+    fn how_the_opening_went_is_a_code_or_a_broken_rule() {
+        let code = |head: &str| outcome(head.as_bytes()).map(|opened| opened.map_err(|why| why.code));
+        assert_eq!(code("null"), Ok(Ok(())));
+        for (head, want) in [
+            // Whatever status an `init` ends with, it is not that no process can be confined.
+            (r#"{"code":"INIT","words":"its start failed with status 3."}"#, LoadCode::Init),
+            (r#"{"code":"INIT","words":"it cannot be confined. [CONFINE]"}"#, LoadCode::Init),
+            (r#"{"code":"CONFINE","words":""}"#, LoadCode::Confine),
+        ] {
+            assert_eq!(code(head), Ok(Err(want)), "{head}");
+        }
+        for head in ["", "7", "\"\"", r#"{"code":"FINE","words":""}"#, r#"{"words":"x"}"#] {
+            assert!(code(head).is_err(), "{head}");
+        }
+        let long = format!(r#"{{"code":"INIT","words":"{}\n"}}"#, "x".repeat(2 * WHY_CHARS_MAX));
+        let cut = outcome(long.as_bytes()).expect("it reads").expect_err("it failed");
+        assert_eq!(cut.words.chars().count(), WHY_CHARS_MAX);
+        assert!(!cut.words.contains('\n'));
+    }
 }

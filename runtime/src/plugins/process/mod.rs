@@ -20,7 +20,7 @@ mod spec;
 mod starter;
 mod supervisor;
 
-pub use child::{Life, OPEN_PATIENCE, StartError, not_ready};
+pub use child::{Life, OPEN_PATIENCE, not_ready};
 pub use conn::Conn;
 pub use host::main as host_main;
 pub use spec::Spec;

@@ -6,10 +6,10 @@ use super::crashes::{Next, after_end};
 use super::health;
 use super::spec::Spec;
 use crate::lock::locked;
-use crate::plugins::Plugins;
 use crate::plugins::live::accounts::{self, AccountState, start_accounts};
 use crate::plugins::live::link::{Link, SHUTDOWN_TIME};
 use crate::plugins::live::port::Port;
+use crate::plugins::{LoadError, Plugins};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -151,8 +151,8 @@ pub async fn supervise(
     plugins: &Arc<Plugins>,
     link: &Arc<Link>,
     supervisor: &Arc<Supervisor>,
-) -> Result<(), String> {
-    let life = start(plugins, link, supervisor).await.map_err(StartError::sentence)?;
+) -> Result<(), LoadError> {
+    let life = start(plugins, link, supervisor).await?;
     supervisor.set(Some(life.conn.clone()), ProcessState::Running);
     tokio::spawn(keep(plugins.clone(), link.clone(), supervisor.clone(), life));
     Ok(())
@@ -210,7 +210,7 @@ async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, supervisor: Arc<Supervisor
         if let Some(farewell) = farewell {
             return farewell_to(&supervisor, None, farewell.ok()).await;
         }
-        now = start(&plugins, &link, &supervisor).await.map_err(StartError::into_words);
+        now = start(&plugins, &link, &supervisor).await.map_err(|error| error.to_string());
         if let Ok(life) = &now {
             supervisor.set(Some(life.conn.clone()), ProcessState::Running);
             tracing::info!(plugin, "the plugin's process runs again");
