@@ -5,18 +5,21 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::time::timeout;
 use vestibule_plugin_api::{About, Attachment, Failure, PluginError, Result, Secret};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may take, with the file that it carries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(50);
+/// A file of which nothing comes for so long is given up.
+const STALLED_AFTER: Duration = Duration::from_secs(20);
 /// The longest time that Telegram holds an empty answer back.
 pub const POLL: Duration = Duration::from_secs(30);
 const POLL_TIMEOUT: Duration = POLL.saturating_add(Duration::from_secs(15));
 /// More than any answer has, in bytes. The rest of a longer one is not read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest file a bot may download from Telegram.
-const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
+pub const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// The longest part of Telegram's own words that is passed on, in characters.
 const WORDS_CHARS_MAX: usize = 300;
 /// Telegram's words for a topic of a forum that is not there any more.
@@ -31,6 +34,29 @@ pub struct Api {
     /// Both hold the token: neither may reach a log or an error.
     methods: String,
     files: String,
+}
+
+/// Why a call was not done.
+#[derive(Debug, PartialEq)]
+pub struct Failed {
+    error: PluginError,
+    /// The number that the group has now, if it became a supergroup.
+    pub moved_to: Option<i64>,
+}
+
+/// The outcome of a call.
+pub type Called<T> = std::result::Result<T, Failed>;
+
+impl From<PluginError> for Failed {
+    fn from(error: PluginError) -> Failed {
+        Failed { error, moved_to: None }
+    }
+}
+
+impl From<Failed> for PluginError {
+    fn from(failed: Failed) -> PluginError {
+        failed.error
+    }
 }
 
 impl Api {
@@ -62,7 +88,7 @@ impl Api {
 
     /// Asks which bot the token belongs to.
     pub async fn own_user(&self) -> Result<Own> {
-        let own = self.call("getMe", &json!({})).await.map_err(|error| match error {
+        let own = self.call("getMe", &json!({})).await.map_err(|failed| match failed.error {
             PluginError::Refused { .. } => not_telegram(Failure::for_now(About::Account)),
             error => error,
         })?;
@@ -71,7 +97,8 @@ impl Api {
 
     /// Removes a webhook, if one is set; the updates that wait for it stay.
     pub async fn delete_webhook(&self) -> Result<()> {
-        self.call("deleteWebhook", &json!({ "drop_pending_updates": false })).await.map(drop)
+        self.call("deleteWebhook", &json!({ "drop_pending_updates": false })).await?;
+        Ok(())
     }
 
     /// Fetches updates, and waits so long for some, at most [`POLL`]. Those before `offset` are gone for ever after this
@@ -95,7 +122,7 @@ impl Api {
         text: &str,
         buttons: Option<&Value>,
         quote: Option<i64>,
-    ) -> Result<Option<i64>> {
+    ) -> Called<Option<i64>> {
         let mut body = json!({ "chat_id": to.chat, "text": text });
         if let Some(topic) = to.topic {
             body["message_thread_id"] = topic.into();
@@ -115,7 +142,7 @@ impl Api {
     }
 
     /// Sends a file; returns the message's number.
-    pub async fn send_file(&self, to: &Target, file: &Attachment, quote: Option<i64>) -> Result<Option<i64>> {
+    pub async fn send_file(&self, to: &Target, file: &Attachment, quote: Option<i64>) -> Called<Option<i64>> {
         let mut sent = self.send_document(to, file, quote).await;
         if is_topic_gone(to, &sent) {
             sent = self.send_document(&Target { topic: None, ..*to }, file, quote).await;
@@ -123,13 +150,14 @@ impl Api {
         Ok(sent?["message_id"].as_i64())
     }
 
-    async fn send_document(&self, to: &Target, file: &Attachment, quote: Option<i64>) -> Result<Value> {
+    async fn send_document(&self, to: &Target, file: &Attachment, quote: Option<i64>) -> Called<Value> {
         let mut fields = vec![("chat_id", to.chat.to_string())];
         fields.extend(to.topic.map(|topic| ("message_thread_id", topic.to_string())));
         fields.extend(quote.map(|quote| ("reply_parameters", quoting(quote).to_string())));
         let bytes = file.bytes.as_deref().unwrap_or_default();
         let (boundary, body) = form(&fields, &file.name, bytes);
-        let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
+        let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"));
+        let kind = kind.map_err(PluginError::from)?;
         let request = self.client.post(format!("{}/sendDocument", self.methods));
         self.send(request.header(CONTENT_TYPE, kind).body(body).timeout(CALL_TIMEOUT)).await
     }
@@ -137,7 +165,8 @@ impl Api {
     /// Tells the person who tapped a button what came of it: their button stops waiting.
     pub async fn answer_tap(&self, query: &str, note: &str) -> Result<()> {
         let body = json!({ "callback_query_id": query, "text": note });
-        self.call("answerCallbackQuery", &body).await.map(drop)
+        self.call("answerCallbackQuery", &body).await?;
+        Ok(())
     }
 
     /// Takes the buttons of a message away, and gives it another text if there is one.
@@ -150,23 +179,26 @@ impl Api {
             }
             None => "editMessageReplyMarkup",
         };
-        self.call(method, &body).await.map(drop)
+        self.call(method, &body).await?;
+        Ok(())
     }
 
-    /// Fetches a file that came with a message.
+    /// Fetches a file that came with a message. It may take any time, as long as more of it comes.
     pub async fn file(&self, file_id: &str) -> Result<Vec<u8>> {
-        let file = self.call("getFile", &json!({ "file_id": file_id })).await?;
+        let body = json!({ "file_id": file_id });
+        let file = timeout(STALLED_AFTER, self.call("getFile", &body)).await.map_err(|_| stalled())??;
         let path = file["file_path"].as_str().unwrap_or_default();
         // A server of one's own may name a path on its disk instead.
         if path.is_empty() || path.starts_with('/') || path.contains("..") {
             return Err(PluginError::refused("Telegram names no place to fetch it from"));
         }
-        let request = self.client.get(format!("{}/{path}", self.files)).timeout(CALL_TIMEOUT);
-        let response = asked(request).await?;
+        let request = self.client.get(format!("{}/{path}", self.files));
+        let response = timeout(STALLED_AFTER, asked(request)).await.map_err(|_| stalled())??;
         let status = response.status();
-        let (bytes, whole) = body_of(response, FILE_BYTES_MAX).await;
+        let (bytes, end) = body_of(response, FILE_BYTES_MAX, STALLED_AFTER).await;
         match status.as_u16() {
-            200 if whole => Ok(bytes),
+            _ if end == End::Stalled => Err(stalled()),
+            200 if end == End::Whole => Ok(bytes),
             200 if bytes.len() > FILE_BYTES_MAX => Err(PluginError::refused("it is larger than 20 MiB")),
             200 => Err(Failure::network(true).error("the download broke off")),
             // Files come from another server than answers do; its error pages decide nothing.
@@ -176,31 +208,39 @@ impl Api {
         }
     }
 
-    async fn call(&self, method: &str, body: &Value) -> Result<Value> {
+    async fn call(&self, method: &str, body: &Value) -> Called<Value> {
         let request = self.client.post(format!("{}/{method}", self.methods)).json(body);
         self.send(request.timeout(CALL_TIMEOUT)).await
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Value> {
+    async fn send(&self, request: RequestBuilder) -> Called<Value> {
         let response = asked(request).await?;
         let status = response.status().as_u16();
-        let (body, whole) = body_of(response, ANSWER_BYTES_MAX).await;
-        outcome(status, &body, whole)
+        let (body, end) = body_of(response, ANSWER_BYTES_MAX, CALL_TIMEOUT).await;
+        outcome(status, &body, end == End::Whole)
     }
 }
 
 /// The result in an answer, or why the call was not done.
-fn outcome(status: u16, body: &[u8], whole: bool) -> Result<Value> {
+fn outcome(status: u16, body: &[u8], whole: bool) -> Called<Value> {
     let mut answer: Value = serde_json::from_slice(body).unwrap_or_default();
-    match answer["ok"].as_bool() {
-        Some(true) => Ok(answer["result"].take()),
-        Some(false) => Err(meaning(status, &answer)),
+    let error = match answer["ok"].as_bool() {
+        Some(true) => return Ok(answer["result"].take()),
+        Some(false) => {
+            let moved_to = answer["parameters"]["migrate_to_chat_id"].as_i64();
+            return Err(Failed { error: meaning(status, &answer), moved_to });
+        }
         // The part that is missing may have said that the call was done.
-        None if !whole => Err(Failure::network(true).error("Telegram's answer broke off")),
-        None if status >= 500 => Err(Failure::of_http(status, false)
-            .error(format!("Telegram, or what stands before it, has a problem ({status})"))),
-        None => Err(not_telegram(Failure::of_http(status, false))),
-    }
+        None if !whole => Failure::network(true).error("Telegram's answer broke off"),
+        None if status >= 500 => Failure::of_http(status, false)
+            .error(format!("Telegram, or what stands before it, has a problem ({status})")),
+        None => not_telegram(Failure::of_http(status, false)),
+    };
+    Err(error.into())
+}
+
+fn stalled() -> PluginError {
+    PluginError::refused(format!("nothing of it came for {} s", STALLED_AFTER.as_secs()))
 }
 
 fn not_telegram(failure: Failure) -> PluginError {
@@ -208,9 +248,10 @@ fn not_telegram(failure: Failure) -> PluginError {
 }
 
 /// Whether a message was not sent because its topic is gone: then it is sent once more, to the chat itself.
-fn is_topic_gone(to: &Target, sent: &Result<Value>) -> bool {
+fn is_topic_gone(to: &Target, sent: &Called<Value>) -> bool {
     let gone = |reason: &str| TOPIC_GONE.iter().any(|words| reason.contains(words));
-    to.topic.is_some() && matches!(sent, Err(PluginError::Refused { reason }) if gone(reason))
+    let refused = sent.as_ref().err().map(|failed| &failed.error);
+    to.topic.is_some() && matches!(refused, Some(PluginError::Refused { reason }) if gone(reason))
 }
 
 fn quoting(message: i64) -> Value {
@@ -227,17 +268,29 @@ async fn asked(request: RequestBuilder) -> Result<Response> {
     })
 }
 
-/// The body, up to one chunk more than `most`, and whether that is all of it.
-async fn body_of(mut response: Response, most: usize) -> (Vec<u8>, bool) {
+/// How the reading of a body ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    /// That is all of it.
+    Whole,
+    /// It broke off, or is too long.
+    Cut,
+    /// Nothing more came.
+    Stalled,
+}
+
+/// The body, up to one chunk more than `most`. It stalls when nothing comes for `patience`.
+async fn body_of(mut response: Response, most: usize, patience: Duration) -> (Vec<u8>, End) {
     let mut body = Vec::new();
     loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return (body, true),
-            Err(_) => return (body, false),
+        match timeout(patience, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
+            Ok(Ok(None)) => return (body, End::Whole),
+            Ok(Err(_)) => return (body, End::Cut),
+            Err(_) => return (body, End::Stalled),
         }
         if body.len() > most {
-            return (body, false);
+            return (body, End::Cut);
         }
     }
 }
@@ -267,7 +320,7 @@ fn meaning(status: u16, answer: &Value) -> PluginError {
         ..=399 => not_telegram(failure),
         _ => match more["migrate_to_chat_id"].as_i64() {
             Some(chat) => PluginError::refused(format!(
-                "the group has become a supergroup ({words}): wire telegram:{chat} instead"
+                "the group has become a supergroup ({words}): it is telegram:{chat} now"
             )),
             None => failure.error(format!("Telegram refused it ({words})")),
         },
@@ -303,6 +356,8 @@ fn form(fields: &[(&str, String)], name: &str, file: &[u8]) -> (String, Vec<u8>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
 
     #[test]
     fn what_each_answer_means() {
@@ -326,7 +381,7 @@ mod tests {
                 "blocked by the user",
             ),
             (400, told(400, "Bad Request: chat not found\u{7}"), "refused", None, "chat not found)"),
-            (400, with(400, json!({ "migrate_to_chat_id": -1002 })), "refused", None, "wire telegram:-1002"),
+            (400, with(400, json!({ "migrate_to_chat_id": -1002 })), "refused", None, "telegram:-1002"),
             (413, html(), "refused", None, "api_root"),
             (409, told(409, "Conflict"), "account", None, "another program"),
             (429, with(429, json!({ "retry_after": 7 })), "retry", Some(7_000), "wait 7 s"),
@@ -344,7 +399,9 @@ mod tests {
         ];
         for (status, answer, expected, after, named) in table {
             let whole = answer.ends_with(['}', '>']);
-            let error = outcome(status, answer.as_bytes(), whole).expect_err("it was not done");
+            let failed = outcome(status, answer.as_bytes(), whole).expect_err("it was not done");
+            assert_eq!(failed.moved_to, answer.contains("migrate_to").then_some(-1002), "{answer}");
+            let error = failed.error;
             let (kind, waits) = match &error {
                 PluginError::Retry { after_ms, in_doubt, account, .. } => {
                     let kind = match (account, in_doubt) {
@@ -364,6 +421,33 @@ mod tests {
         }
         let done = outcome(200, br#"{"ok":true,"result":7}"#, true);
         assert_eq!(done, Ok(json!(7)));
+    }
+
+    /// A file that comes slowly is read to its end, one that stops coming is not waited for.
+    #[tokio::test]
+    async fn a_body_may_be_slow_and_not_stall() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        std::thread::spawn(move || {
+            for stalls in [false, true] {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let _ = stream.read(&mut [0; 4096]);
+                stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 8\r\n\r\n").expect("it listens");
+                for _ in 0..if stalls { 7 } else { 8 } {
+                    std::thread::sleep(Duration::from_millis(100));
+                    stream.write_all(b"x").expect("it listens");
+                }
+                std::thread::sleep(Duration::from_secs(if stalls { 5 } else { 0 }));
+            }
+        });
+        let token = serde_json::from_value::<Secret>(json!("1:a")).expect("text");
+        let api = Api::new(&url, &token).expect("usable");
+        let patience = Duration::from_millis(600);
+        for want in [(8, End::Whole), (7, End::Stalled)] {
+            let response = api.client.get(&url).send().await.expect("an answer");
+            let (body, end) = body_of(response, 100, patience).await;
+            assert_eq!((body.len(), end), want);
+        }
     }
 
     #[test]

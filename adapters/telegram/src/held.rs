@@ -1,12 +1,16 @@
 //! Updates whose file is still coming. Each is kept with the runtime, in the commit that moves the cursor past it, and
-//! handed over when its file is here. Later messages of the same chat wait behind it; other chats do not.
+//! handed over when its file is here. Later messages of the same chat wait behind it; other chats do not: where there is
+//! no room for one more, or no place for one more file, a file that is still coming is given up, and its message goes on
+//! without it.
 //!
 //! The parts of an album, or of a text that was too long for one message, become one message: they, too, wait, until no
 //! further part comes.
 
-use crate::map::{self, Own, Piece, Reading};
+use crate::api::FILE_BYTES_MAX;
+use crate::groups::Reader;
+use crate::map::{self, Piece, Reading};
 use serde_json::Value;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::{Blob, PlatformId, Result, Runtime, STATE_VALUE_BYTES_MAX, StateWrite};
@@ -21,17 +25,25 @@ const PARTS_MAX: usize = 10;
 const PARTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The key of the updates' numbers, in order; each update has a key of its own.
 const INDEX: &str = "held";
-/// The most updates that wait: an account keeps 1,024 keys. At this number the channel asks for no more.
-const HELD_MAX: usize = 200;
+/// The most bytes of the updates that wait, each counted with [`EACH_BYTES`] besides.
+const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What an update counts besides its own bytes: at most 512 wait, for an account keeps 1,024 keys.
+const EACH_BYTES: usize = 8 * 1024;
 /// The most files that are fetched at once.
-const LOADING_MAX: usize = 4;
+const LOADING_MAX: usize = 32;
+/// The most bytes of files that are here or being fetched, by the sizes that Telegram names.
+const FILES_BYTES_MAX: usize = 160 * 1024 * 1024;
+/// A file that has been coming for so long gives its place up when another one waits for a place.
+const PLACE_KEPT: Duration = Duration::from_secs(20);
+/// When the operator is told that a message waits for its file.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
 
 /// The file of an update that waits.
 enum File {
     /// It is to be fetched, by this id.
-    Coming(String),
+    Coming { id: String, size: usize },
     /// It is being fetched.
-    Loading,
+    Loading { since: Instant, size: usize },
     /// It is here, or there is none, or it cannot be had.
     Here(Option<Blob>),
 }
@@ -39,12 +51,15 @@ enum File {
 struct Part {
     number: i64,
     update: Value,
+    /// How many bytes the update has.
+    bytes: usize,
     file: File,
 }
 
 /// A message that waits: one update, or several parts.
 struct Waiting {
     chat: PlatformId,
+    since: Instant,
     parts: Vec<Part>,
     /// What the last part belongs to, if another part may follow.
     open: Option<Piece>,
@@ -58,14 +73,14 @@ pub struct Held(VecDeque<Waiting>);
 
 impl Held {
     /// Reads the updates that were kept before the channel last ended.
-    pub async fn load(runtime: &Runtime, own: &Own) -> Result<Held> {
+    pub async fn load(runtime: &Runtime, reader: &Reader) -> Result<Held> {
         let index = runtime.state_get(INDEX).await?.unwrap_or_default();
         let numbers: Vec<i64> = serde_json::from_str(&index).unwrap_or_default();
         let mut held = Held::default();
         for number in numbers {
-            let update = runtime.state_get(&key(number)).await?;
-            if let Some(update) = update.and_then(|update| serde_json::from_str(&update).ok()) {
-                held.add(number, update, own);
+            let text = runtime.state_get(&key(number)).await?.unwrap_or_default();
+            if let Ok(update) = serde_json::from_str(&text) {
+                held.add(number, update, text.len(), reader);
             }
         }
         Ok(held)
@@ -76,29 +91,86 @@ impl Held {
         self.0.iter().any(|waiting| waiting.chat == *chat)
     }
 
-    /// Whether one more update can wait.
-    pub fn has_room(&self) -> bool {
-        self.0.iter().map(|waiting| waiting.parts.len()).sum::<usize>() < HELD_MAX
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// Whether an update is small enough to be kept.
-    pub fn fits(update: &Value) -> bool {
-        update.to_string().len() <= STATE_VALUE_BYTES_MAX
+    /// Whether one more update, of so many bytes, can wait.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.0.iter().map(Waiting::weight).sum::<usize>() + bytes + EACH_BYTES <= HELD_BYTES_MAX
     }
 
-    /// Keeps one more update. Returns the writes that record it.
-    pub fn push(&mut self, number: i64, update: Value, own: &Own) -> Vec<StateWrite> {
-        let kept = StateWrite::set(key(number), update.to_string());
-        self.add(number, update, own);
-        vec![kept, self.index()]
+    /// Whether an update, as text, is small enough to be kept.
+    pub fn fits(text: &str) -> bool {
+        text.len() <= STATE_VALUE_BYTES_MAX
+    }
+
+    /// Gives up what the first message of a chat waits for, in the chat that holds most: that one can go on then.
+    /// Returns the updates whose files are not to be fetched any longer.
+    pub fn make_room(&mut self) -> Vec<i64> {
+        let mut weights: HashMap<&PlatformId, usize> = HashMap::new();
+        for waiting in &self.0 {
+            *weights.entry(&waiting.chat).or_default() += waiting.weight();
+        }
+        let most = weights.values().max();
+        let chat = self.0.iter().map(|waiting| &waiting.chat).find(|chat| weights.get(chat) == most);
+        chat.cloned().map_or_else(Vec::new, |chat| self.give_up(&chat))
+    }
+
+    /// Gives up what the first message of this chat waits for, as [`Held::make_room`] does.
+    pub fn give_up(&mut self, chat: &PlatformId) -> Vec<i64> {
+        let first = self.0.iter_mut().find(|waiting| waiting.chat == *chat);
+        first.map_or_else(Vec::new, |first| first.give_up("too much waits behind it"))
+    }
+
+    /// Gives up the file that has been coming longest, if that is long and another one waits for a place. Returns as
+    /// [`Held::make_room`] does.
+    pub fn make_place(&mut self, now: Instant) -> Vec<i64> {
+        if self.next().is_none_or(|(_, size)| self.has_place(size)) {
+            return Vec::new();
+        }
+        let loading = self.0.iter_mut().filter_map(|waiting| Some((waiting.loading_since()?, waiting)));
+        match loading.min_by_key(|(since, _)| *since) {
+            Some((since, waiting)) if now.saturating_duration_since(since) >= PLACE_KEPT => {
+                waiting.give_up("other files wait for its place")
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the operator is told of the chats in which a message has been waiting long for its file.
+    pub fn delay(&self, now: Instant) -> Option<String> {
+        let mut chats = HashSet::new();
+        let first = self.0.iter().filter(|waiting| chats.insert(&waiting.chat));
+        let is_long = |waiting: &&Waiting| now.saturating_duration_since(waiting.since) >= TOLD_AFTER;
+        let mut late =
+            first.filter(is_long).filter(|waiting| !waiting.is_here()).map(|waiting| &waiting.chat);
+        let one = late.next()?;
+        let chats = match late.count() {
+            0 => format!("the chat {one}"),
+            more => format!("{} chats ({one} and others)", more + 1),
+        };
+        let seconds = TOLD_AFTER.as_secs();
+        Some(format!(
+            "in {chats} messages have been waiting for a file from Telegram for more than {seconds} s"
+        ))
+    }
+
+    /// Keeps one more update, whose text this is. Returns the writes that record it.
+    pub fn push(&mut self, number: i64, update: Value, text: String, reader: &Reader) -> Vec<StateWrite> {
+        self.add(number, update, text.len(), reader);
+        vec![StateWrite::set(key(number), text), self.index()]
     }
 
     /// Adds an update, if it is a message: nothing else ever waits.
-    fn add(&mut self, number: i64, update: Value, own: &Own) {
-        let Reading::Message(message, _, file_id) = map::read(&update, own) else { return };
+    fn add(&mut self, number: i64, update: Value, bytes: usize, reader: &Reader) {
+        let Reading::Message(message, _, file_id) = reader.read(&update) else { return };
         let chat = message.platform_id;
         let piece = map::piece(&update);
-        let part = Part { number, update, file: file_id.map_or(File::Here(None), File::Coming) };
+        let size = message.attachments.first().and_then(|file| file.size_bytes);
+        let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(FILE_BYTES_MAX);
+        let coming = |id| File::Coming { id, size: size.min(FILE_BYTES_MAX) };
+        let part = Part { number, update, bytes, file: file_id.map_or(File::Here(None), coming) };
         let mut same = self.0.iter_mut().filter(|waiting| waiting.chat == chat);
         let whole = piece.as_ref().and_then(|piece| same.find(|waiting| waiting.takes(piece)));
         let open = piece.filter(|piece| piece.goes_on);
@@ -107,7 +179,8 @@ impl Held {
             whole.parts.push(part);
             (whole.open, whole.quiet_since) = (open, quiet_since);
         } else {
-            self.0.push_back(Waiting { chat, parts: vec![part], open, quiet_since });
+            let since = Instant::now();
+            self.0.push_back(Waiting { chat, since, parts: vec![part], open, quiet_since });
         }
     }
 
@@ -129,34 +202,40 @@ impl Held {
         self.0.iter_mut().filter_map(|waiting| waiting.quiet_since.as_mut()).for_each(|since| *since = now);
     }
 
-    /// Completes all messages: none waits for another part any longer.
-    pub fn expect_no_parts(&mut self) {
-        self.0.iter_mut().for_each(|waiting| waiting.quiet_since = None);
-    }
-
     /// The next file to fetch: the number of its update, and its id. Only those of the first message of each chat are
     /// fetched, and only if it is complete, so that no bytes lie here that cannot be handed over.
-    pub fn next_to_load(&mut self) -> Option<(i64, String)> {
-        let files = self.0.iter().flat_map(|waiting| &waiting.parts);
-        if files.filter(|part| matches!(part.file, File::Loading)).count() >= LOADING_MAX {
-            return None;
+    pub fn next_to_load(&mut self, now: Instant) -> Option<(i64, String)> {
+        let (at, size) = self.next().filter(|(_, size)| self.has_place(*size))?;
+        let part = self.0.get_mut(at)?.parts.iter_mut().find(|part| part.file.is_coming())?;
+        match std::mem::replace(&mut part.file, File::Loading { since: now, size }) {
+            File::Coming { id, .. } => Some((part.number, id)),
+            File::Loading { .. } | File::Here(_) => None,
         }
-        let is_coming = |part: &Part| matches!(part.file, File::Coming(_));
-        let at = self.first(|waiting| waiting.parts.iter().any(is_coming))?;
-        let part = self.0.get_mut(at)?.parts.iter_mut().find(|part| is_coming(part))?;
-        match std::mem::replace(&mut part.file, File::Loading) {
-            File::Coming(id) => Some((part.number, id)),
-            File::Loading | File::Here(_) => None,
-        }
+    }
+
+    /// The message whose file is the next to be fetched, and the size of that.
+    fn next(&self) -> Option<(usize, usize)> {
+        let at = self.first(|waiting| waiting.next_size().is_some())?;
+        Some((at, self.0.get(at)?.next_size()?))
+    }
+
+    /// Whether a file of this size may be fetched now. One always may.
+    fn has_place(&self, size: usize) -> bool {
+        let files = || self.0.iter().flat_map(|waiting| &waiting.parts).map(|part| &part.file);
+        let loading = files().filter(|file| file.is_loading()).count();
+        let bytes: usize = files().map(File::bytes).sum();
+        loading == 0 || loading < LOADING_MAX && bytes + size <= FILES_BYTES_MAX
     }
 
     /// Takes a file that was fetched; `None`: it cannot be had.
     pub fn loaded(&mut self, number: i64, bytes: Option<Blob>) {
         let is_it = |part: &Part| part.number == number;
         let Some(waiting) = self.0.iter_mut().find(|waiting| waiting.parts.iter().any(is_it)) else { return };
-        let here: usize = waiting.parts.iter().map(|part| part.file.bytes()).sum();
+        let files = waiting.parts.iter().map(|part| &part.file).filter(|file| !file.is_loading());
+        let here: usize = files.map(File::bytes).sum();
         let bytes = bytes.filter(|bytes| here + bytes.len() <= PARTS_BYTES_MAX);
-        if let Some(part) = waiting.parts.iter_mut().find(|part| is_it(part)) {
+        let part = waiting.parts.iter_mut().find(|part| is_it(part) && part.file.is_loading());
+        if let Some(part) = part {
             part.file = File::Here(bytes);
         }
     }
@@ -164,22 +243,21 @@ impl Held {
     /// Gives up the files that are being fetched: their task ended without an answer.
     pub fn none_loaded(&mut self) {
         let parts = self.0.iter_mut().flat_map(|waiting| &mut waiting.parts);
-        for part in parts.filter(|part| matches!(part.file, File::Loading)) {
+        for part in parts.filter(|part| part.file.is_loading()) {
             part.file = File::Here(None);
         }
     }
 
     /// The next message that is whole and the first of its chat, the number of its first update, and the writes that
     /// belong to its hand-over.
-    pub fn next_whole(&mut self, own: &Own) -> Option<(i64, Reading, Vec<StateWrite>)> {
-        let is_here = |part: &Part| matches!(part.file, File::Here(_));
-        let at = self.first(|waiting| waiting.parts.iter().all(is_here))?;
+    pub fn next_whole(&mut self, reader: &Reader) -> Option<(i64, Reading, Vec<StateWrite>)> {
+        let at = self.first(Waiting::is_here)?;
         let Waiting { parts, .. } = self.0.remove(at)?;
         let mut state: Vec<StateWrite> =
             parts.iter().map(|part| StateWrite::forget(key(part.number))).collect();
         state.push(self.index());
         let number = parts.first()?.number;
-        let reading = parts.into_iter().map(|part| part.read(own)).reduce(|mut whole, part| {
+        let reading = parts.into_iter().map(|part| part.read(reader)).reduce(|mut whole, part| {
             if let (Reading::Message(whole, ..), Reading::Message(part, ..)) = (&mut whole, part) {
                 map::join(whole, *part);
             }
@@ -210,21 +288,76 @@ impl Waiting {
         };
         self.parts.len() < PARTS_MAX && self.open.as_ref().is_some_and(follows)
     }
+
+    /// What it takes of the room for updates, in bytes.
+    fn weight(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes + EACH_BYTES).sum()
+    }
+
+    /// Whether it waits for no file.
+    fn is_here(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part.file, File::Here(_)))
+    }
+
+    /// The size of its next file, if that may be fetched beside its other ones.
+    fn next_size(&self) -> Option<usize> {
+        let size = self.parts.iter().find_map(|part| match part.file {
+            File::Coming { size, .. } => Some(size),
+            File::Loading { .. } | File::Here(_) => None,
+        })?;
+        let others = || self.parts.iter().map(|part| &part.file);
+        let fits = others().map(File::bytes).sum::<usize>() + size <= PARTS_BYTES_MAX;
+        (fits || !others().any(File::is_loading)).then_some(size)
+    }
+
+    /// Since when the first of its files has been coming.
+    fn loading_since(&self) -> Option<Instant> {
+        let since = |part: &Part| match part.file {
+            File::Loading { since, .. } => Some(since),
+            File::Coming { .. } | File::Here(_) => None,
+        };
+        self.parts.iter().filter_map(since).min()
+    }
+
+    /// Waits for no file and no part any longer. Returns the updates whose files are not here.
+    fn give_up(&mut self, why: &str) -> Vec<i64> {
+        self.quiet_since = None;
+        let missing = self.parts.iter_mut().filter(|part| !matches!(part.file, File::Here(_)));
+        let given_up: Vec<i64> = missing
+            .map(|part| {
+                part.file = File::Here(None);
+                part.number
+            })
+            .collect();
+        if !given_up.is_empty() {
+            tracing::warn!(chat = %self.chat, files = given_up.len(), why, "files were given up");
+        }
+        given_up
+    }
 }
 
 impl File {
-    /// How many bytes of the message's files are here.
+    fn is_coming(&self) -> bool {
+        matches!(self, File::Coming { .. })
+    }
+
+    fn is_loading(&self) -> bool {
+        matches!(self, File::Loading { .. })
+    }
+
+    /// How many bytes of it are here, or will be at the end of its download.
     fn bytes(&self) -> usize {
         match self {
             File::Here(Some(bytes)) => bytes.len(),
-            File::Here(None) | File::Coming(_) | File::Loading => 0,
+            File::Loading { size, .. } => *size,
+            File::Here(None) | File::Coming { .. } => 0,
         }
     }
 }
 
 impl Part {
-    fn read(self, own: &Own) -> Reading {
-        let mut reading = map::read(&self.update, own);
+    fn read(self, reader: &Reader) -> Reading {
+        let mut reading = reader.read(&self.update);
         if let (Reading::Message(message, ..), File::Here(bytes)) = (&mut reading, self.file)
             && let Some(attachment) = message.attachments.first_mut()
         {
@@ -241,10 +374,21 @@ fn key(number: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::groups::Groups;
+    use crate::map::Own;
     use serde_json::json;
 
-    fn own() -> Own {
-        Own { id: 99, username: "bot".into() }
+    fn reader() -> Reader {
+        Reader { own: Own { id: 99, username: "bot".into() }, groups: Groups::default() }
+    }
+
+    fn push(held: &mut Held, number: i64, update: Value) -> Vec<StateWrite> {
+        let text = update.to_string();
+        held.push(number, update, text, &reader())
+    }
+
+    fn next_to_load(held: &mut Held) -> Option<(i64, String)> {
+        held.next_to_load(Instant::now())
     }
 
     fn update(number: i64, chat: i64, file: Option<&str>) -> Value {
@@ -257,7 +401,7 @@ mod tests {
     }
 
     fn numbers(held: &mut Held) -> Vec<i64> {
-        std::iter::from_fn(|| held.next_whole(&own()).map(|(number, ..)| number)).collect()
+        std::iter::from_fn(|| held.next_whole(&reader()).map(|(number, ..)| number)).collect()
     }
 
     #[test]
@@ -271,18 +415,18 @@ mod tests {
             (5, 8, None),
             (6, 7, None),
         ] {
-            held.push(number, update(number, chat, file), &own());
+            push(&mut held, number, update(number, chat, file));
         }
         assert!(held.has(&"telegram:7".into()) && !held.has(&"telegram:9".into()));
         assert_eq!(numbers(&mut held), [0; 0], "nothing is whole");
-        assert_eq!(held.next_to_load(), Some((1, "a".into())));
-        assert_eq!(held.next_to_load(), Some((3, "b".into())));
-        assert_eq!(held.next_to_load(), None, "one of each chat");
+        assert_eq!(next_to_load(&mut held), Some((1, "a".into())));
+        assert_eq!(next_to_load(&mut held), Some((3, "b".into())));
+        assert_eq!(next_to_load(&mut held), None, "one of each chat");
         held.loaded(3, Some(b"x".to_vec().into()));
         assert_eq!(numbers(&mut held), [3, 5]);
         held.loaded(1, None);
         assert_eq!(numbers(&mut held), [1, 2], "without its file, and what waited behind it");
-        assert_eq!(held.next_to_load(), Some((4, "c".into())));
+        assert_eq!(next_to_load(&mut held), Some((4, "c".into())));
         held.none_loaded();
         assert_eq!(numbers(&mut held), [4, 6]);
         assert!(held.0.is_empty());
@@ -305,30 +449,30 @@ mod tests {
             (4, part(4, 7, "a", Some("look"))),
             (5, part(5, 7, "b", Some("alone"))),
         ] {
-            let index = held.push(number, update, &own()).remove(1);
+            let index = push(&mut held, number, update).remove(1);
             assert_eq!(index.key, INDEX);
         }
         assert_eq!(held.index(), StateWrite::set(INDEX, "[1,4,2,3,5]"), "an album's parts stay together");
         let now = Instant::now();
         held.complete(now);
-        assert!(held.expects_parts() && held.next_to_load().is_none() && numbers(&mut held).is_empty());
+        assert!(held.expects_parts() && next_to_load(&mut held).is_none() && numbers(&mut held).is_empty());
         held.expect_parts_from(now + PARTS_QUIET);
         held.complete(now + PARTS_QUIET);
         assert!(held.expects_parts(), "Telegram was not heard in between");
         held.complete(now + 2 * PARTS_QUIET);
         assert!(!held.expects_parts());
         // A part that comes late is still in time, as long as the files are not here.
-        assert_eq!(held.next_to_load(), Some((1, "f1".into())));
-        held.push(6, part(6, 7, "a", Some("and this")), &own());
-        assert_eq!(held.next_to_load(), Some((3, "f3".into())), "of the other chat");
-        held.expect_no_parts();
-        assert_eq!(held.next_to_load(), Some((4, "f4".into())));
-        assert_eq!(held.next_to_load(), Some((6, "f6".into())));
+        assert_eq!(next_to_load(&mut held), Some((1, "f1".into())));
+        push(&mut held, 6, part(6, 7, "a", Some("and this")));
+        assert_eq!(next_to_load(&mut held), Some((3, "f3".into())), "of the other chat");
+        held.complete(Instant::now() + PARTS_QUIET);
+        assert_eq!(next_to_load(&mut held), Some((4, "f4".into())));
+        assert_eq!(next_to_load(&mut held), Some((6, "f6".into())));
         for number in [6, 1, 4] {
-            assert!(held.next_whole(&own()).is_none());
+            assert!(held.next_whole(&reader()).is_none());
             held.loaded(number, Some(vec![number as u8].into()));
         }
-        let (number, reading, writes) = held.next_whole(&own()).expect("it is whole");
+        let (number, reading, writes) = held.next_whole(&reader()).expect("it is whole");
         let Reading::Message(message, ..) = reading else { panic!("a message") };
         assert_eq!(
             (number, message.message_id.as_str(), message.text.as_str()),
@@ -369,10 +513,10 @@ mod tests {
         for (said, want) in table {
             let mut held = Held::default();
             for (number, (person, date, words)) in (1..).zip(said) {
-                held.push(number, text(number, person, date, words), &own());
+                push(&mut held, number, text(number, person, date, words));
             }
             held.complete(Instant::now() + PARTS_QUIET);
-            let heard: Vec<String> = std::iter::from_fn(|| held.next_whole(&own()))
+            let heard: Vec<String> = std::iter::from_fn(|| held.next_whole(&reader()))
                 .map(|(_, reading, _)| match reading {
                     Reading::Message(message, ..) => message.text,
                     other => panic!("{other:?}"),
@@ -388,26 +532,105 @@ mod tests {
         let set = |key: &str, value: &str| StateWrite::set(key, value);
         let first = update(1, 7, Some("a"));
         assert_eq!(
-            held.push(1, first.clone(), &own()),
+            push(&mut held, 1, first.clone()),
             [set("held/1", &first.to_string()), set("held", "[1]")]
         );
-        held.push(2, update(2, 7, None), &own());
-        held.next_to_load();
+        push(&mut held, 2, update(2, 7, None));
+        next_to_load(&mut held);
         held.loaded(1, Some(b"bytes".to_vec().into()));
-        let (number, reading, writes) = held.next_whole(&own()).expect("it is whole");
+        let (number, reading, writes) = held.next_whole(&reader()).expect("it is whole");
         let Reading::Message(message, ..) = reading else { panic!("a message") };
         assert_eq!((number, message.attachments[0].bytes.as_deref()), (1, Some(&b"bytes"[..])));
         assert_eq!(writes, [StateWrite::forget("held/1"), set("held", "[2]")]);
-        for number in 3..=201 {
-            assert!(held.has_room());
-            held.push(number, update(number, 1_000 + number, Some("x")), &own());
-        }
-        assert!(!held.has_room());
-        let loading = std::iter::from_fn(|| held.next_to_load()).count();
-        assert_eq!(loading, LOADING_MAX);
         let mut large = update(1, 7, None);
-        assert!(Held::fits(&large));
+        assert!(Held::fits(&large.to_string()));
         large["message"]["text"] = "x".repeat(STATE_VALUE_BYTES_MAX).into();
-        assert!(!Held::fits(&large));
+        assert!(!Held::fits(&large.to_string()));
+    }
+
+    #[test]
+    fn the_chat_that_holds_most_goes_on_without_its_file_when_there_is_no_room() {
+        let mut held = Held::default();
+        push(&mut held, 1, update(1, 7, Some("a")));
+        push(&mut held, 2, update(2, 8, Some("b")));
+        assert_eq!(next_to_load(&mut held).map(|(number, _)| number), Some(1));
+        let mut number = 2;
+        while held.has_room(200) {
+            number += 1;
+            push(&mut held, number, update(number, 8, None));
+        }
+        assert!((400..512).contains(&number), "{number}");
+        assert!(numbers(&mut held).is_empty());
+        assert_eq!(held.make_room(), [2], "of the other chat, although that came first");
+        assert_eq!(numbers(&mut held), (2..=number).collect::<Vec<_>>(), "all of it, in order");
+        assert!(held.has_room(200) && held.has(&"telegram:7".into()));
+        // Large ones are fewer.
+        let mut large = update(0, 9, None);
+        large["message"]["text"] = "x".repeat(60_000).into();
+        push(&mut held, 3, update(3, 9, Some("c")));
+        let many = (4..).take_while(|number| {
+            push(&mut held, *number, large.clone());
+            held.has_room(60_000)
+        });
+        assert!((50..70).contains(&many.count()));
+        assert_eq!(held.make_room(), [3]);
+        assert_eq!(held.give_up(&"telegram:7".into()), [1]);
+        held.loaded(1, Some(b"late".to_vec().into()));
+        let (_, reading, _) = held.next_whole(&reader()).expect("it goes on");
+        let Reading::Message(message, ..) = reading else { panic!("a message") };
+        assert_eq!(message.attachments.len(), 1, "the agent sees that there was a file");
+        assert_eq!(message.attachments[0].bytes, None);
+        assert_eq!(Held::default().make_room(), [0; 0]);
+    }
+
+    #[test]
+    fn files_have_places_and_one_that_comes_slowly_gives_its_own_up() {
+        let now = Instant::now();
+        let large = |number: i64| {
+            let mut update = update(number, number, Some("x"));
+            update["message"]["document"]["file_size"] = FILE_BYTES_MAX.into();
+            update
+        };
+        let small = |number: i64| {
+            let mut update = update(number, number, Some("x"));
+            update["message"]["document"]["file_size"] = 1_000.into();
+            update
+        };
+        let table: [(&dyn Fn(i64) -> Value, i64); 2] = [(&large, 8), (&small, 32)];
+        for (file, places) in table {
+            let mut held = Held::default();
+            (1..=places + 2).for_each(|number| drop(push(&mut held, number, file(number))));
+            let started = |held: &mut Held, now: Instant| {
+                std::iter::from_fn(|| held.next_to_load(now).map(|(number, _)| number)).collect::<Vec<_>>()
+            };
+            assert_eq!(started(&mut held, now), (1..=places).collect::<Vec<_>>());
+            let soon = now + PLACE_KEPT - Duration::from_millis(1);
+            assert_eq!(held.make_place(soon), [0; 0]);
+            assert_eq!(held.make_place(now + PLACE_KEPT), [1]);
+            assert_eq!(numbers(&mut held), [1]);
+            assert_eq!(started(&mut held, now + PLACE_KEPT), [places + 1]);
+            held.loaded(2, None);
+            held.loaded(3, None);
+            assert_eq!(numbers(&mut held), [2, 3]);
+            assert_eq!(started(&mut held, now + PLACE_KEPT), [places + 2]);
+            assert_eq!(held.make_place(now + 9 * PLACE_KEPT), [0; 0], "no file waits for a place");
+        }
+    }
+
+    #[test]
+    fn the_operator_is_told_of_messages_that_wait_long() {
+        let mut held = Held::default();
+        push(&mut held, 1, update(1, 7, Some("a")));
+        push(&mut held, 2, update(2, 7, None));
+        let (now, late) = (Instant::now(), Instant::now() + TOLD_AFTER);
+        assert_eq!(held.delay(now), None);
+        assert!(held.delay(late).is_some_and(|words| words.contains("the chat telegram:7")));
+        push(&mut held, 3, update(3, 8, Some("b")));
+        let words = held.delay(late + TOLD_AFTER).expect("both wait");
+        assert!(words.contains("2 chats (telegram:7 and others)"), "{words}");
+        held.give_up(&"telegram:8".into());
+        next_to_load(&mut held);
+        held.loaded(1, None);
+        assert_eq!(held.delay(late + TOLD_AFTER), None, "what is whole waits for nothing");
     }
 }

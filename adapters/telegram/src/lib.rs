@@ -2,9 +2,10 @@
 //!
 //! [`map`] reads updates and addresses, without input or output; [`api`] talks to
 //! Telegram; [`poll`] takes updates one by one, [`held`] keeps those whose file is still coming; [`send`] delivers a
-//! message part by part; [`tap`] is about questions and their buttons.
+//! message part by part; [`tap`] is about questions and their buttons; [`groups`] follows groups to another number.
 
 mod api;
+mod groups;
 mod held;
 mod map;
 mod poll;
@@ -13,6 +14,7 @@ mod split;
 mod tap;
 
 use api::Api;
+use groups::{Groups, Reader};
 use map::Own;
 use send::Progress;
 use std::sync::{Mutex, PoisonError};
@@ -32,6 +34,7 @@ config! {
 struct Telegram {
     api: Api,
     runtime: Runtime,
+    groups: Groups,
     progress: Progress,
     polling: Mutex<Option<JoinHandle<()>>>,
 }
@@ -47,12 +50,14 @@ impl Channel for Telegram {
         api.delete_webhook().await?;
         tracing::info!(bot = own.username, "signed in to Telegram");
         let progress = Progress::load(&runtime).await?;
-        let polling = tokio::spawn(runtime.named(poll::run(api.clone(), own, runtime.clone())));
-        Ok(Telegram { api, runtime, progress, polling: Mutex::new(Some(polling)) })
+        let groups = Groups::load(&runtime).await?;
+        let reader = Reader { own, groups: groups.clone() };
+        let polling = tokio::spawn(runtime.named(poll::run(api.clone(), reader, runtime.clone())));
+        Ok(Telegram { api, runtime, groups, progress, polling: Mutex::new(Some(polling)) })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        send::deliver(&self.api, &self.runtime, &self.progress, message).await
+        send::deliver(&self.api, &self.runtime, &self.groups, &self.progress, message).await
     }
 
     async fn stop(&self) {

@@ -4,7 +4,8 @@ use crate::tap::{self, Tap};
 use serde::Deserialize;
 use serde_json::Value;
 use vestibule_plugin_api::{
-    Address, Attachment, Conversation, Ignored, InboundMessage, ReplyTo, Sender, ThreadId, Timestamp,
+    Address, Attachment, Conversation, Ignored, InboundMessage, PlatformId, ReplyTo, Sender, ThreadId,
+    Timestamp,
 };
 
 /// The kinds of update that the channel asks for.
@@ -59,6 +60,7 @@ struct Message {
     external_reply: Option<External>,
     edit_date: Option<i64>,
     migrate_to_chat_id: Option<i64>,
+    migrate_from_chat_id: Option<i64>,
     forum_topic_created: Option<Value>,
     #[serde(flatten)]
     files: Files,
@@ -147,6 +149,19 @@ pub fn update_id(update: &Value) -> Option<i64> {
     update["update_id"].as_i64()
 }
 
+/// The names of a group before and after Telegram made it a supergroup, if an update says that. Telegram says it in both.
+pub fn moved(update: &Value) -> Option<(PlatformId, PlatformId)> {
+    let message = &update["message"];
+    let here = message["chat"]["id"].as_i64()?;
+    let (before, after) =
+        match (message["migrate_to_chat_id"].as_i64(), message["migrate_from_chat_id"].as_i64()) {
+            (Some(after), _) => (here, after),
+            (None, Some(before)) => (before, here),
+            (None, None) => return None,
+        };
+    Some((chat_name(before).into(), chat_name(after).into()))
+}
+
 /// A part of a message that Telegram sends as several: of an album, or of a text that was too long for one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -228,7 +243,7 @@ pub fn read(update: &Value, own: &Own) -> Reading {
 fn unheard(message: &Message, own: &Own) -> Option<&'static str> {
     if message.from.as_ref().is_some_and(|from| from.id == own.id) {
         Some("own_message")
-    } else if message.migrate_to_chat_id.is_some() {
+    } else if message.migrate_to_chat_id.or(message.migrate_from_chat_id).is_some() {
         Some("group_has_a_new_id")
     } else if message.text.is_none() && message.caption.is_none() && file(&message.files).is_none() {
         // A person joined, a poll, a place …
@@ -465,16 +480,13 @@ pub fn target(address: &Address) -> Result<Target, String> {
 }
 
 /// Where an answer to this message goes.
-///
-/// # Errors
-/// As [`target`].
-pub fn target_of(message: &InboundMessage) -> Result<Target, String> {
-    target(&Address {
+pub fn address_of(message: &InboundMessage) -> Address {
+    Address {
         channel_type: "telegram".into(),
         account: "".into(),
         platform_id: message.platform_id.clone(),
         thread_id: message.thread_id.clone(),
-    })
+    }
 }
 
 /// The message to quote: in a group, where it says whom an answer is for.

@@ -3,14 +3,15 @@
 //! commit.
 
 use crate::api::{Api, POLL};
+use crate::groups::{self, Reader};
 use crate::held::{Held, PARTS_QUIET};
-use crate::map::{self, Own, Reading};
+use crate::map::{self, Reading};
 use crate::tap::{self, Change, Tap};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use vestibule_plugin_api::{
     Answered, Blob, Conversation, Health, Ignored, InboundMessage, PlatformId, PluginError, Result, Runtime,
     Standing, StateWrite,
@@ -29,41 +30,60 @@ const CHATS_MAX: usize = 1_000;
 const SHOW_PATIENCE: Duration = Duration::from_secs(10);
 /// The most of these that are shown at once; any further one is not shown.
 const SHOWING_MAX: usize = 64;
-/// How often a file's download is tried.
+/// How often a file's download is tried, and how long all that may take.
 const DOWNLOADS: u32 = 3;
+const FILE_PATIENCE: Duration = Duration::from_secs(160);
+/// How often the messages that wait are looked at.
+const TEND_EVERY: Duration = Duration::from_secs(1);
 /// The reason on record for a START that was greeted.
 const GREETED: &str = "greeted";
 
 /// Polls until it is aborted. No answer ends it: it tells the runtime of a token that is refused for a while, and the
 /// runtime starts the account anew.
-pub async fn run(api: Api, own: Own, runtime: Runtime) {
+pub async fn run(api: Api, reader: Reader, runtime: Runtime) {
     let mut pace = Pace::new(&runtime);
     let (held, offset) = loop {
-        match kept(&runtime, &own).await {
+        match kept(&runtime, &reader).await {
             Ok(kept) => break kept,
             Err(error) => pace.failed(&error).await,
         }
     };
-    let (chats, downloads, showing) = (Chats::default(), JoinSet::new(), JoinSet::new());
-    Poller { api, own, runtime: &runtime, pace, chats, held, downloads, showing, offset }.run().await;
+    let poller = Poller {
+        api,
+        reader,
+        runtime: &runtime,
+        pace,
+        chats: Chats::default(),
+        held,
+        tended: Instant::now(),
+        downloads: JoinSet::new(),
+        running: HashMap::new(),
+        showing: JoinSet::new(),
+        offset,
+    };
+    poller.run().await;
 }
 
 /// The updates that wait for their files, and the number of the next update.
-async fn kept(runtime: &Runtime, own: &Own) -> Result<(Held, Option<i64>)> {
+async fn kept(runtime: &Runtime, reader: &Reader) -> Result<(Held, Option<i64>)> {
     let offset = runtime.state_get(OFFSET).await?.and_then(|kept| kept.parse().ok());
-    Ok((Held::load(runtime, own).await?, offset))
+    Ok((Held::load(runtime, reader).await?, offset))
 }
 
 /// One account's polling. The tasks that it started end with it.
 struct Poller<'a> {
     api: Api,
-    own: Own,
+    reader: Reader,
     runtime: &'a Runtime,
     pace: Pace<'a>,
     chats: Chats,
     held: Held,
+    /// When the messages that wait were last looked at.
+    tended: Instant,
     /// The files that are coming, each with the number of its update.
     downloads: JoinSet<(i64, Option<Blob>)>,
+    /// Ends the download for an update.
+    running: HashMap<i64, AbortHandle>,
     showing: JoinSet<()>,
     offset: Option<i64>,
 }
@@ -109,15 +129,34 @@ impl Poller<'_> {
             tokio::select! {
                 updates = &mut poll => return updates,
                 Some(loaded) = self.downloads.join_next() => self.loaded(loaded).await,
+                () = sleep_until(self.tended + TEND_EVERY), if self.has_to_tend() => self.tend().await,
             }
         }
+    }
+
+    fn has_to_tend(&self) -> bool {
+        !self.held.is_empty() || self.pace.delay.is_some()
+    }
+
+    /// Looks at the messages that wait: for files that have no place, and for what the operator is told.
+    async fn tend(&mut self) {
+        self.tended = Instant::now();
+        let given_up = self.held.make_place(self.tended);
+        self.go_on_without(&given_up).await;
+        self.pace.delayed(self.held.delay(self.tended)).await;
     }
 
     /// Takes one update: it is on disk when this returns, handed over or kept, and its number with it.
     async fn take(&mut self, update: Value) {
         let Some(number) = map::update_id(&update) else { return };
         self.offset = Some(number + 1);
-        let reading = match map::read(&update, &self.own) {
+        let mut reading = map::read(&update, &self.reader.own);
+        if let Some(chat) = groups::chat_of(&reading) {
+            self.reader.groups.look(self.runtime, chat).await;
+        }
+        let moved = self.moved(&update).await;
+        self.reader.groups.rename(&mut reading);
+        let reading = match reading {
             Reading::Message(message, chat, file_id) => {
                 let waits = file_id.is_some() || map::piece(&update).is_some_and(|piece| piece.goes_on);
                 let wired = self.chats.tell(self.runtime, &chat, waits).await;
@@ -130,39 +169,50 @@ impl Poller<'_> {
             Reading::Start(message, chat) => self.start(message, chat).await,
             other => other,
         };
-        let cursor = self.cursor();
-        self.hand_over(number, reading, vec![cursor]).await;
+        let state = moved.into_iter().chain([self.cursor()]).collect();
+        self.hand_over(number, reading, state).await;
+    }
+
+    /// Follows a group that has another number now, if an agent listens there. Returns the write that keeps it.
+    async fn moved(&self, update: &Value) -> Option<StateWrite> {
+        let (before, after) = map::moved(update)?;
+        let is_wired = groups::is_wired(self.runtime, &before).await.unwrap_or(true);
+        match is_wired {
+            true => Some(self.reader.groups.follow(self.runtime, before, after).await),
+            false => None,
+        }
     }
 
     fn cursor(&self) -> StateWrite {
         StateWrite::set(OFFSET, self.offset.unwrap_or_default().to_string())
     }
 
-    /// Keeps an update until its file is here and its chat has nothing else that waits.
+    /// Keeps an update until its file is here and its chat has nothing else that waits. It returns at once, whatever
+    /// the downloads do: where an update finds no room, a chat goes on without its file.
     async fn hold(
         &mut self,
         number: i64,
         update: Value,
         at: &PlatformId,
-        (mut message, chat, file_id): (Box<InboundMessage>, Conversation, Option<String>),
+        (message, chat, file_id): (Box<InboundMessage>, Conversation, Option<String>),
     ) {
-        if Held::fits(&update) {
-            while !self.held.has_room() {
-                self.wait().await;
+        let text = update.to_string();
+        if Held::fits(&text) {
+            while !self.held.has_room(text.len()) {
+                let given_up = self.held.make_room();
+                self.go_on_without(&given_up).await;
             }
-            let mut state = self.held.push(number, update, &self.own);
+            let mut state = self.held.push(number, update, text, &self.reader);
             state.push(self.cursor());
             while let Err(error) = self.runtime.state_set(state.clone()).await {
                 self.pace.failed(&error).await;
             }
             return self.pace.works().await;
         }
-        // Too large to be kept: it waits here, behind the messages of its chat that wait.
+        // Too large to be kept: it goes on now, without its file, and before it all that waits in its chat.
         while self.held.has(at) {
-            self.wait().await;
-        }
-        if let (Some(file_id), Some(file)) = (&file_id, message.attachments.first_mut()) {
-            file.bytes = fetch(&self.api, file_id).await;
+            let given_up = self.held.give_up(at);
+            self.go_on_without(&given_up).await;
         }
         let cursor = self.cursor();
         self.hand_over(number, Reading::Message(message, chat, file_id), vec![cursor]).await;
@@ -170,31 +220,33 @@ impl Poller<'_> {
 
     /// Starts the downloads that may run now.
     fn load(&mut self) {
-        while let Some((number, file_id)) = self.held.next_to_load() {
+        while let Some((number, file_id)) = self.held.next_to_load(Instant::now()) {
             let api = self.api.clone();
-            self.downloads.spawn(async move { (number, fetch(&api, &file_id).await) });
+            let download = self.downloads.spawn(async move { (number, fetch(&api, &file_id).await) });
+            self.running.insert(number, download);
         }
     }
 
-    /// Waits until one more file is here. When no file is being fetched, the messages in the way wait for parts, which
-    /// cannot come meanwhile: they are completed.
-    async fn wait(&mut self) {
-        self.load();
-        match self.downloads.join_next().await {
-            Some(loaded) => self.loaded(loaded).await,
-            None => {
-                self.held.expect_no_parts();
-                self.hand_over_whole().await;
-            }
-        }
+    /// Ends the downloads for updates whose files were given up, and hands over what is whole by that.
+    async fn go_on_without(&mut self, given_up: &[i64]) {
+        given_up
+            .iter()
+            .filter_map(|number| self.running.remove(number))
+            .for_each(|download| download.abort());
+        self.hand_over_whole().await;
     }
 
     async fn loaded(&mut self, loaded: std::result::Result<(i64, Option<Blob>), tokio::task::JoinError>) {
         match loaded {
-            Ok((number, bytes)) => self.held.loaded(number, bytes),
+            Ok((number, bytes)) => {
+                self.running.remove(&number);
+                self.held.loaded(number, bytes);
+            }
+            Err(error) if error.is_cancelled() => {}
             Err(error) => {
                 tracing::error!(%error, "a download ended without an answer");
                 self.downloads.abort_all();
+                self.running.clear();
                 self.held.none_loaded();
             }
         }
@@ -202,7 +254,7 @@ impl Poller<'_> {
     }
 
     async fn hand_over_whole(&mut self) {
-        while let Some((number, reading, state)) = self.held.next_whole(&self.own) {
+        while let Some((number, reading, state)) = self.held.next_whole(&self.reader) {
             self.hand_over(number, reading, state).await;
         }
     }
@@ -255,9 +307,12 @@ impl Poller<'_> {
     /// over all the same, so that the operator sees the chat.
     async fn start(&mut self, message: Box<InboundMessage>, chat: Conversation) -> Reading {
         let wired = self.chats.tell(self.runtime, &chat, true).await;
-        if let Ok(target) = map::target_of(&message) {
+        if let Ok(target) = map::target(&self.reader.groups.on_telegram(map::address_of(&message))) {
             let api = self.api.clone();
-            self.show(async move { api.send_text(&target, greeting(wired), None, None).await.map(drop) });
+            self.show(async move {
+                api.send_text(&target, greeting(wired), None, None).await?;
+                Ok(())
+            });
         }
         if !wired {
             return Reading::Message(message, chat, None);
@@ -312,6 +367,14 @@ async fn tapped(api: Api, tap: Tap, answered: Answered) -> Result<()> {
 
 /// A file's bytes. Without them the agent still sees that there was a file.
 async fn fetch(api: &Api, file_id: &str) -> Option<Blob> {
+    let fetched = timeout(FILE_PATIENCE, attempts(api, file_id)).await;
+    fetched.unwrap_or_else(|_| {
+        tracing::warn!(reason = "it took too long", "a file was not fetched");
+        None
+    })
+}
+
+async fn attempts(api: &Api, file_id: &str) -> Option<Blob> {
     for _ in 0..DOWNLOADS {
         match api.file(file_id).await {
             Ok(bytes) => return Some(bytes.into()),
@@ -362,20 +425,39 @@ struct Pace<'a> {
     runtime: &'a Runtime,
     wait: Duration,
     is_degraded: bool,
+    /// What the operator is told while polling works.
+    delay: Option<String>,
     standing: Standing,
 }
 
 impl<'a> Pace<'a> {
     fn new(runtime: &'a Runtime) -> Self {
-        Pace { runtime, wait: WAIT_FIRST, is_degraded: false, standing: Standing::default() }
+        Pace { runtime, wait: WAIT_FIRST, is_degraded: false, delay: None, standing: Standing::default() }
     }
 
     async fn works(&mut self) {
         self.wait = WAIT_FIRST;
         self.standing.works();
         if std::mem::take(&mut self.is_degraded) {
-            self.runtime.health(Health::Live).await;
+            self.tell_works().await;
         }
+    }
+
+    /// Takes what the operator is told of messages that wait, and tells it if it is new.
+    async fn delayed(&mut self, delay: Option<String>) {
+        if self.delay == delay {
+            return;
+        }
+        self.delay = delay;
+        if !self.is_degraded {
+            self.tell_works().await;
+        }
+    }
+
+    async fn tell_works(&self) {
+        let delay = self.delay.clone();
+        let health = delay.map_or(Health::Live, |reason| Health::Degraded { reason });
+        self.runtime.health(health).await;
     }
 
     async fn failed(&mut self, error: &PluginError) {

@@ -1,14 +1,16 @@
 //! Delivering: a long text and files become several messages. The number of parts that were sent is kept, so that a
 //! second attempt goes on where the first one broke off.
 
-use crate::api::Api;
+use crate::api::{Api, Called};
+use crate::groups::Groups;
+use crate::map::Target;
 use crate::{map, split, tap};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::VecDeque;
 use tokio::sync::Mutex;
 use vestibule_plugin_api::{
-    Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, StateWrite,
+    Address, Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, StateWrite,
 };
 
 /// The state key of the progress.
@@ -64,6 +66,7 @@ enum Part {
 pub async fn deliver(
     api: &Api,
     runtime: &Runtime,
+    groups: &Groups,
     progress: &Progress,
     message: OutboundMessage,
 ) -> Result<Receipt> {
@@ -76,7 +79,7 @@ pub async fn deliver(
             return Err(PluginError::unsupported("only text, questions and files can be sent"));
         }
     };
-    let target = map::target(&message.address).map_err(PluginError::refused)?;
+    let mut target = on_telegram(groups, &message.address)?;
     let files = message.attachments.into_iter().filter(|file| file.bytes.is_some()).map(Part::File);
     let mut texts: Vec<Part> = split::parts(&text).into_iter().map(|text| Part::Text(text, None)).collect();
     if let Some(Part::Text(_, under)) = texts.last_mut() {
@@ -86,15 +89,17 @@ pub async fn deliver(
     if parts.is_empty() {
         return Err(PluginError::refused("there is nothing to send: no text and no file"));
     }
-    let quote = map::quote(&target, message.in_reply_to.as_deref());
     let many = parts.len() > 1;
     let mut sent = progress.of(&message.id).await;
     for (number, part) in parts.iter().enumerate().skip(sent.parts) {
-        let quote = quote.filter(|_| number == 0);
-        let id = match part {
-            Part::Text(text, buttons) => api.send_text(&target, text, buttons.as_ref(), quote).await?,
-            Part::File(file) => api.send_file(&target, file, quote).await?,
-        };
+        let quoted = message.in_reply_to.as_deref().filter(|_| number == 0);
+        let mut done = send(api, &target, part, quoted).await;
+        if let Some(now) = done.as_ref().err().and_then(|failed| failed.moved_to) {
+            follow(runtime, groups, target.chat, now).await;
+            target = on_telegram(groups, &message.address)?;
+            done = send(api, &target, part, quoted).await;
+        }
+        let id = done?;
         if number == 0 {
             sent.first = id.map(|id| map::message_name(target.chat, id));
         }
@@ -104,4 +109,28 @@ pub async fn deliver(
         }
     }
     Ok(Receipt { platform_message_id: sent.first })
+}
+
+/// The place on Telegram for an address: its group may have another number now.
+fn on_telegram(groups: &Groups, address: &Address) -> Result<Target> {
+    // A wrong address is named as it was written.
+    map::target(address).map_err(PluginError::refused)?;
+    map::target(&groups.on_telegram(address.clone())).map_err(PluginError::refused)
+}
+
+async fn send(api: &Api, to: &Target, part: &Part, quoted: Option<&str>) -> Called<Option<i64>> {
+    let quote = map::quote(to, quoted);
+    match part {
+        Part::Text(text, buttons) => api.send_text(to, text, buttons.as_ref(), quote).await,
+        Part::File(file) => api.send_file(to, file, quote).await,
+    }
+}
+
+/// Follows a group to its new number, as Telegram named it in place of posting there. If that cannot be kept, the next
+/// post learns it anew.
+async fn follow(runtime: &Runtime, groups: &Groups, chat: i64, now: i64) {
+    let kept = groups.follow(runtime, map::chat_name(chat).into(), map::chat_name(now).into()).await;
+    if let Err(error) = runtime.state_set(vec![kept]).await {
+        tracing::warn!(reason = error.reason(), "that a group has another number could not be kept");
+    }
 }

@@ -60,6 +60,10 @@ pub struct Store {
     pub files: BTreeMap<String, Vec<u8>>,
     /// While it is set, files that are asked for do not come.
     pub files_stall: bool,
+    /// The files that never come.
+    pub stalled: BTreeSet<String>,
+    /// The groups that have another number now.
+    pub moved: BTreeMap<i64, i64>,
 }
 
 impl Store {
@@ -238,10 +242,16 @@ fn fail(code: u16, words: &str) -> (u16, Vec<u8>) {
     (code, json!({ "ok": false, "error_code": code, "description": words }).to_string().into_bytes())
 }
 
+fn has_moved(now: i64) -> (u16, Vec<u8>) {
+    let answer = json!({ "ok": false, "error_code": 400, "parameters": { "migrate_to_chat_id": now },
+        "description": "Bad Request: group chat was upgraded to a supergroup chat" });
+    (400, answer.to_string().into_bytes())
+}
+
 fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let mut store = shared.0.lock().unwrap();
     if let Some(file) = path.strip_prefix(&format!("/file/bot{TOKEN}/")) {
-        while store.files_stall {
+        while store.files_stall || store.stalled.contains(file) {
             store = shared.1.wait(store).unwrap();
         }
         return store.files.get(file).map_or_else(|| fail(404, "Not Found"), |bytes| (200, bytes.clone()));
@@ -273,6 +283,9 @@ fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8])
             let words = fields["text"].as_str().or(fields["document"].as_str()).unwrap().to_owned();
             if words.encode_utf16().count() > 4096 {
                 return fail(400, "Bad Request: message is too long");
+            }
+            if let Some(now) = store.moved.get(&fields["chat_id"].as_i64().unwrap()) {
+                return has_moved(*now);
             }
             let buttons = match buttons(&fields) {
                 Ok(buttons) => buttons,

@@ -249,6 +249,118 @@ fn a_slow_file_holds_up_its_own_chat_only() {
     assert_eq!(runtime.query::<i64>(kept), [0], "nothing stays behind");
 }
 
+fn photo(api: &BotApi, chat: i64) {
+    let file = json!([{ "file_id": format!("photos/{chat}.jpg"), "file_size": 11 }]);
+    let extra = json!({ "caption": format!("look {chat}"), "photo": file });
+    api.push("message", json!({ "id": chat, "type": "private" }), extra);
+}
+
+fn heard(runtime: &Runtime, chat: i64) -> Vec<String> {
+    let texts = "SELECT json_extract(content, '$.text') FROM messages_in";
+    runtime.query(&format!("{texts} WHERE platform_id = 'telegram:{chat}' ORDER BY seq"))
+}
+
+/// Several chats' files do not come at all: another chat's do. The operator is told, and after a while each message goes
+/// on without its file.
+#[test]
+fn files_that_never_come_hold_up_no_other_chat() {
+    let api = BotApi::start();
+    let stalled = ["1", "2", "3", "4", "5", "6"].map(|chat| format!("photos/{chat}.jpg"));
+    for name in stalled.iter().map(String::as_str).chain(["photos/8.jpg"]) {
+        api.store().files.insert(name.into(), b"the picture".to_vec());
+    }
+    api.store().stalled = stalled.into();
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    for chat in 1..=8 {
+        wire(&runtime, &format!("telegram:{chat}"), &[]);
+    }
+    (1..=6).for_each(|chat| photo(&api, chat));
+    photo(&api, 8);
+    until("the file of another chat comes", || {
+        api.store().sent.iter().any(|sent| sent.chat == 8 && sent.file == b"the picture").then_some(())
+    });
+    let told = "in 6 chats (telegram:1 and others) messages have been waiting for a file";
+    until("the operator is told", || runtime.log().contains(told).then_some(()));
+    until("files that do not come are given up", || {
+        (1..=6).all(|chat| heard(&runtime, chat) == [format!("look {chat}")]).then_some(())
+    });
+    let named = "SELECT json_array_length(content, '$.attachments') FROM messages_in WHERE platform_id = 'telegram:2'";
+    assert_eq!(runtime.query::<i64>(named), [1], "the agent sees that there was a file");
+    runtime.wait_live("telegram");
+}
+
+/// In one chat more is said behind a file than is kept: the others go on, and nothing is lost.
+#[test]
+fn a_chat_that_says_much_behind_a_file_holds_up_no_other() {
+    const BEHIND: usize = 700;
+    let api = BotApi::start();
+    api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
+    api.store().stalled = ["photos/1.jpg".to_owned()].into();
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    for chat in ["telegram:1", "telegram:7"] {
+        wire(&runtime, chat, &[]);
+    }
+    photo(&api, 1);
+    let behind: Vec<String> = (0..BEHIND).map(|number| format!("behind {number}")).collect();
+    for words in &behind {
+        api.say(1, words);
+    }
+    api.say(7, "elsewhere");
+    until("another chat is answered", || api.texts().contains(&"elsewhere".into()).then_some(()));
+    until("its own chat goes on without the file", || (heard(&runtime, 1).len() > BEHIND).then_some(()));
+    let heard = heard(&runtime, 1);
+    assert_eq!((heard[0].as_str(), &heard[1..]), ("look 1", &behind[..]), "all, and in order");
+    let kept = "SELECT COUNT(*) FROM plugin_state WHERE key LIKE 'held/%'";
+    assert_eq!(runtime.query::<i64>(kept), [0], "nothing stays behind");
+}
+
+/// A group gets another number when Telegram makes it a supergroup. Its agent goes on there, in the same session.
+#[test]
+fn a_group_that_becomes_a_supergroup_keeps_its_agent() {
+    let api = BotApi::start();
+    let mut runtime = runtime(&api);
+    runtime.start_with("telegram");
+    for chat in ["telegram:-5", "telegram:-6"] {
+        wire(&runtime, chat, &["--pattern", "."]);
+    }
+    let before = |chat: i64| json!({ "id": chat, "type": "group", "title": "Friends" });
+    let after = |chat: i64| json!({ "id": chat, "type": "supergroup", "title": "Friends", "is_forum": true });
+    api.push("message", before(-5), json!({ "text": "one" }));
+    last(&api, 1);
+    // Telegram tells it twice, in the old chat and in the new one.
+    api.store().moved.insert(-5, -1005);
+    api.push("message", before(-5), json!({ "migrate_to_chat_id": -1005 }));
+    api.push("message", after(-1005), json!({ "migrate_from_chat_id": -5 }));
+    api.push("message", after(-1005), json!({ "text": "two" }));
+    assert_eq!(last(&api, 2)[0].chat, -1005);
+    let failed = "SELECT COUNT(*) FROM deliveries WHERE state != 'delivered'";
+    until("all is delivered", || (runtime.query::<i64>(failed) == [0]).then_some(()));
+    runtime.kill();
+    runtime.start_with("telegram");
+    let topic = json!({ "text": "three", "message_thread_id": 12, "is_topic_message": true });
+    api.push("message", after(-1005), topic);
+    let reply = last(&api, 3).remove(0);
+    assert_eq!((reply.chat, reply.topic, reply.words.as_str()), (-1005, Some(12), "three"));
+
+    // Telegram told it while another program took the updates: the answer to a post says it.
+    api.store().moved.insert(-6, -1006);
+    api.push("message", before(-6), json!({ "text": "four" }));
+    assert_eq!(last(&api, 4)[0].chat, -1006);
+    api.push("message", after(-1006), json!({ "text": "five" }));
+    assert_eq!(last(&api, 5)[0].chat, -1006);
+    let places = "SELECT DISTINCT platform_id FROM messages_in ORDER BY platform_id";
+    assert_eq!(runtime.query::<String>(places), ["telegram:-5", "telegram:-6"], "the names they had");
+    until("all is delivered", || (runtime.query::<i64>(failed) == [0]).then_some(()));
+
+    // The operator wires the new number: that is what counts there from then on.
+    wire(&runtime, "telegram:-1006", &["--pattern", "."]);
+    api.push("message", after(-1006), json!({ "text": "six" }));
+    last(&api, 6);
+    assert_eq!(runtime.query::<String>(places), ["telegram:-1006", "telegram:-5", "telegram:-6"]);
+}
+
 /// Only one part of an album has the words that engage the agent, and each part is an update of its own.
 #[test]
 fn an_album_is_one_message_and_survives_a_kill() {

@@ -248,6 +248,11 @@ fn what_is_left_out_says_why() {
             "group_has_a_new_id",
             "message/-1001/5/1700000000",
         ),
+        (
+            update(group(), json!({ "migrate_from_chat_id": -2 })),
+            "group_has_a_new_id",
+            "message/-1001/5/1700000000",
+        ),
         (json!({ "update_id": 1000, "message": { "message_id": "x" } }), "unreadable", "update/1000"),
         (json!({ "update_id": 1000 }), "unsupported_update", "update/1000"),
         (json!({ "update_id": 1000, "callback_query": { "id": "7" } }), "unsupported_update", "update/1000"),
@@ -319,5 +324,18 @@ fn start_is_a_command_of_its_own() {
         let reading = read(&update(chat, json!({ "text": text })), &own());
         assert_eq!(matches!(reading, Reading::Start(..)), expected, "{text}: {reading:?}");
         assert!(matches!(reading, Reading::Start(..) | Reading::Message(..)), "{text}: {reading:?}");
+    }
+}
+
+#[test]
+fn both_chats_tell_of_a_group_that_became_a_supergroup() {
+    for (chat, extra, want) in [
+        (-2, json!({ "migrate_to_chat_id": -1001 }), Some(("telegram:-2", "telegram:-1001"))),
+        (-1001, json!({ "migrate_from_chat_id": -2 }), Some(("telegram:-2", "telegram:-1001"))),
+        (-1001, json!({ "text": "hi" }), None),
+        (-1001, json!({ "migrate_to_chat_id": "x" }), None),
+    ] {
+        let told = moved(&update(json!({ "id": chat, "type": "group" }), extra));
+        assert_eq!(told, want.map(|(before, after)| (before.into(), after.into())));
     }
 }
