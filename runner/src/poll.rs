@@ -17,8 +17,9 @@ const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 /// So many rows are read under one lock: the runtime writes between two such reads, however many wait.
 const AT_ONCE: usize = 100;
-/// So many rows are remembered before those that the runtime knows to be settled are forgotten.
-const FORGET_AT: usize = 500;
+/// After so many more rows were taken, those that the runtime knows to be settled are forgotten, also while more wait:
+/// the keeper reads their acknowledgements, and each look for the next batch passes them.
+const FORGET_AFTER: usize = 500;
 
 /// What the runner saw when it looked at the runtime's file. It holds no lock.
 pub struct Look {
@@ -85,6 +86,8 @@ struct Eyes {
     /// The highest number at the first poll; `None` before it. Rows for a starting runner count up
     /// to here: a later one is meant for the next runner.
     start: Option<i64>,
+    /// So many rows were taken, and not forgotten, when it last forgot.
+    kept: usize,
     /// The last trouble that was logged, so that a lasting one is logged once.
     complaint: String,
 }
@@ -97,15 +100,15 @@ impl Eyes {
             Some(start) => start,
             None => self.first(&reader, runner)?,
         };
+        if runner.taken().len() >= self.kept + FORGET_AFTER {
+            self.forget_settled(&reader, runner)?;
+        }
         let picked = self.pick(&reader, runner, start)?;
         self.complaint.clear();
         let batch = match picked {
             Some(picked) => fetch(&reader, picked)?,
             None => None,
         };
-        if batch.is_none() && runner.taken().len() >= FORGET_AT {
-            forget_settled(&reader, runner)?;
-        }
         batch.map(|batch| Ok((batch, Look::through(reader)?))).transpose()
     }
 
@@ -123,8 +126,21 @@ impl Eyes {
 
     /// At the first look at the file: forgets what an earlier runner did and the runtime knows, or has forgotten.
     fn first(&mut self, reader: &InboundReader, runner: &mut Runner) -> Result<i64> {
-        forget_settled(reader, runner)?;
+        self.forget_settled(reader, runner)?;
         Ok(*self.start.insert(reader.highest_seq()?))
+    }
+
+    /// Forgets the rows that the runtime knows to be settled: it does not ask for them again. Replies that the runtime
+    /// has forgotten go as well.
+    fn forget_settled(&mut self, reader: &InboundReader, runner: &mut Runner) -> Result<()> {
+        let taken: Vec<&String> = runner.taken().iter().collect();
+        let mut pending = HashSet::new();
+        for ids in taken.chunks(AT_ONCE) {
+            pending.extend(reader.pending_among(ids)?);
+        }
+        runner.keep(pending)?;
+        self.kept = runner.taken().len();
+        runner.prune(reader.pruned_floor()?)
     }
 
     fn complain(&mut self, error: &Error) {
@@ -145,18 +161,6 @@ fn fetch(reader: &InboundReader, picked: Picked) -> Result<Option<Batch>> {
     Ok(Batch::of(rows, picked.passed_over))
 }
 
-/// Forgets the rows that the runtime knows to be settled: it does not ask for them again. The pending rows are read,
-/// not the settled ones, of which there may be any number. Replies that the runtime has forgotten go as well.
-fn forget_settled(reader: &InboundReader, runner: &mut Runner) -> Result<()> {
-    let mut pending = HashSet::new();
-    each_waiting(reader, |row| {
-        pending.insert(row.id);
-        ControlFlow::Continue(())
-    })?;
-    runner.keep(&pending)?;
-    runner.prune(reader.pruned_floor()?)
-}
-
 /// Shows the pending rows in order, until `hear` breaks. The file is locked for some of them at a time.
 fn each_waiting(reader: &InboundReader, mut show: impl FnMut(Waiting) -> ControlFlow<()>) -> Result<()> {
     let mut above = i64::MIN;
@@ -172,5 +176,45 @@ fn each_waiting(reader: &InboundReader, mut show: impl FnMut(Waiting) -> Control
         if is_last {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::tests::row;
+    use crate::config::Settings;
+    use crate::provider;
+    use vestibule_session::{AckStatus, InboundWriter, OutboundWriter, Projection};
+
+    #[test]
+    fn a_runner_forgets_what_is_settled_also_while_more_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = SessionDir::new(folder.path());
+        let (settled, waiting) = (FORGET_AFTER as i64, FORGET_AFTER as i64 + 1);
+        let row = |number: i64| {
+            let status = if number <= settled { "completed" } else { "pending" };
+            vestibule_session::MessageIn { status: status.to_owned(), ..row(2 * number, true, None) }
+        };
+        let messages = (1..=waiting).map(row).collect();
+        InboundWriter::rebuild(&dir)
+            .unwrap()
+            .apply(&Projection { change: 1, messages, ..Default::default() })
+            .unwrap();
+        let ids: Vec<String> = (1..=settled).map(|number| row(number).id).collect();
+        let now = Timestamp::now();
+        OutboundWriter::open(&dir).unwrap().post(&mut [], &ids, AckStatus::Completed, 0, now).unwrap();
+        std::fs::write(dir.run_config(), r#"{"provider":"echo"}"#).unwrap();
+        let settings = Settings::read(&dir).unwrap();
+        let provider = provider::open(&settings).unwrap();
+        let mut runner = Runner::open(dir, settings, provider).unwrap();
+        let mut eyes = Eyes { start: Some(0), ..Eyes::default() };
+        for forgotten in [0, 0] {
+            let (batch, _) = eyes.look(&mut runner).unwrap().expect("one row waits");
+            assert_eq!(batch.ids(), [row(waiting).id]);
+            assert_eq!(runner.taken().len(), forgotten);
+        }
+        let left = OutboundWriter::open(runner.dir()).unwrap().taken().unwrap();
+        assert_eq!(left, HashSet::new());
     }
 }

@@ -73,11 +73,11 @@ impl Runner {
     ///
     /// # Errors
     /// An error of SQLite.
-    pub fn keep(&mut self, pending: &HashSet<String>) -> vestibule_session::Result<()> {
-        let settled: Vec<String> = self.taken.difference(pending).cloned().collect();
+    pub fn keep(&mut self, pending: HashSet<String>) -> vestibule_session::Result<()> {
+        let settled: Vec<String> = self.taken.difference(&pending).cloned().collect();
         if !settled.is_empty() {
             self.write(|outbound| outbound.forget(&settled))?;
-            self.taken.retain(|id| pending.contains(id));
+            self.taken = pending;
         }
         Ok(())
     }
@@ -454,7 +454,7 @@ mod tests {
         }
 
         fn acks(&self) -> Vec<Ack> {
-            let mut acks = self.outbound().acks(100).unwrap();
+            let mut acks = self.outbound().acks(i64::MAX, 100).unwrap().0;
             acks.sort_by(|a, b| a.message_id.cmp(&b.message_id));
             acks
         }

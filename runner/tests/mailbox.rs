@@ -144,7 +144,7 @@ impl Session {
     }
 
     fn status(&self, id: &str) -> Option<AckStatus> {
-        let acks = insist(|| OutboundReader::open(&self.dir, true)?.acks(1000));
+        let (acks, _) = insist(|| OutboundReader::open(&self.dir, true)?.acks(i64::MAX, 1000));
         acks.iter().find(|ack| ack.message_id == id).map(|ack| ack.status)
     }
 

@@ -8,6 +8,7 @@
 //!
 //! [`wire`] has the frames of both sides; [`main`] is the process.
 
+mod acks;
 mod adopt;
 mod bwrap;
 mod commits;

@@ -1,5 +1,6 @@
 //! The reader's loop: wait for the runner, its file or the runtime; look; hand over.
 
+use crate::acks::{self, Acks};
 use crate::commits::CommitWatch;
 use crate::confine;
 use crate::fault::{Fault, Result, corrupt};
@@ -9,12 +10,11 @@ use crate::weigh::{Folder, Weigher};
 use crate::wire::{self, BATCH_ROWS_MAX, FromKeeper, LaunchSpec, RunnerSpec, STDERR_BYTES_MAX, ToKeeper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
-use std::collections::{HashMap, HashSet};
 use std::io::{Error, PipeReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use vestibule_session::{AckStatus, MessageOut, OutboundReader, SessionDir, crash, words};
+use vestibule_session::{MessageOut, OutboundReader, SessionDir, crash, words};
 
 /// How often the runtime is told that the keeper lives.
 const PULSE: Duration = Duration::from_secs(1);
@@ -26,8 +26,6 @@ const END_GRACE: Duration = Duration::from_secs(2);
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 /// How often the runner's standard error is read in one go.
 const STDERR_READS: usize = 64;
-/// How many acknowledgements are looked at: a runner forgets those that the runtime has taken over.
-const ACKS_MAX: usize = 10_000;
 /// The most bytes in one batch. As JSON they may become six times as many, and must fit a frame.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How many bytes each field other than the content counts: its limit.
@@ -60,7 +58,7 @@ struct Watch<'a> {
     dir: &'a SessionDir,
     runner: Option<Runner>,
     after_seq: i64,
-    handed_over: HashMap<String, AckStatus>,
+    acks: Acks,
     /// Whether a batch is with the runtime; the next one waits for its `Taken`.
     in_flight: bool,
     look_again: bool,
@@ -95,7 +93,7 @@ pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> std::io::Result
         dir,
         runner,
         after_seq: spec.after_seq,
-        handed_over: HashMap::new(),
+        acks: Acks::default(),
         in_flight: false,
         look_again: true,
         heartbeat: None,
@@ -371,23 +369,15 @@ impl Watch<'_> {
         let tool_silence_ms = reader.tool_silence_ms()?;
         let mut messages = reader.replies(self.after_seq, BATCH_ROWS_MAX)?;
         messages.truncate(batch_len(&messages));
-        // A turn is never reported complete before its reply: acknowledgements go with the last part.
-        let mut acks = Vec::new();
-        let whole = reader.replies(messages.last().map_or(self.after_seq, |m| m.seq), 1)?.is_empty();
-        if whole {
-            acks = reader.acks(ACKS_MAX)?;
-            if self.handed_over.len() > 2 * acks.len() + BATCH_ROWS_MAX {
-                let there: HashSet<&str> = acks.iter().map(|ack| ack.message_id.as_str()).collect();
-                self.handed_over.retain(|id, _| there.contains(id.as_str()));
-            }
-            acks.retain(|ack| self.handed_over.get(&ack.message_id) != Some(&ack.status));
-            acks.truncate(BATCH_ROWS_MAX);
+        if self.acks.all_told() {
+            self.acks.read(reader.highest_seq()?, |below| reader.acks(below, acks::PAGE))?;
         }
+        // Without a reply left, those that were to come first are with the runtime, or the agent has deleted them.
+        let acks = self.acks.with_replies_to(messages.last().map_or(i64::MAX, |message| message.seq));
         if messages.is_empty() && acks.is_empty() {
             return Ok((None, tool_silence_ms));
         }
         self.after_seq = messages.last().map_or(self.after_seq, |message| message.seq);
-        self.handed_over.extend(acks.iter().map(|ack| (ack.message_id.clone(), ack.status)));
         Ok((Some(FromKeeper::Batch { messages, acks }), tool_silence_ms))
     }
 }

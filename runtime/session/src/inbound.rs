@@ -16,6 +16,20 @@ fn open(path: &std::path::Path, flags: OpenFlags, patience: Duration) -> Result<
     Ok(db)
 }
 
+/// A destination, from its columns in the order of the table.
+#[cfg(any(feature = "ledger", feature = "runner"))]
+fn destination_of(r: &rusqlite::Row<'_>) -> rusqlite::Result<crate::Destination> {
+    Ok(crate::Destination {
+        name: r.get(0)?,
+        display_name: r.get(1)?,
+        kind: r.get(2)?,
+        channel_type: r.get(3)?,
+        platform_id: r.get(4)?,
+        agent_group_id: r.get(5)?,
+        account: r.get(6)?,
+    })
+}
+
 /// A row with every column.
 #[cfg(any(feature = "ledger", feature = "runner"))]
 fn message_of(r: &rusqlite::Row<'_>) -> rusqlite::Result<crate::MessageIn> {
@@ -48,6 +62,7 @@ mod writer {
     use super::*;
     use crate::{Delivered, Destination, MessageIn, Routing, crash, format_time};
     use rusqlite::{OptionalExtension, params};
+    use std::collections::HashMap;
     use std::fs;
 
     /// A writer never waits long for a lock: a program that holds one costs its own session only.
@@ -343,13 +358,29 @@ mod writer {
     }
 
     fn replace_routing(tx: &Connection, destinations: &[Destination], routing: &Routing) -> Result<()> {
-        tx.execute("DELETE FROM destinations", [])?;
-        for d in destinations {
-            tx.execute(
-                "INSERT INTO destinations (name, display_name, type, channel_type, platform_id, agent_group_id, account) \
-                 VALUES (?1,?2,?3,?4,?5,?6,?7)",
-                params![d.name, d.display_name, d.kind, d.channel_type, d.platform_id, d.agent_group_id, d.account],
-            )?;
+        let mut there = tx.prepare_cached(
+            "SELECT name, display_name, type, channel_type, platform_id, agent_group_id, account FROM destinations",
+        )?;
+        let there = there.query_map([], destination_of)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut there: HashMap<&str, &Destination> = there.iter().map(|d| (d.name.as_str(), d)).collect();
+        // When one of many destinations comes or goes, the others stay as they are.
+        for d in destinations.iter().filter(|d| there.remove(d.name.as_str()) != Some(d)) {
+            tx.prepare_cached(
+                "INSERT OR REPLACE INTO destinations (name, display_name, type, channel_type, platform_id, \
+                 agent_group_id, account) VALUES (?1,?2,?3,?4,?5,?6,?7)",
+            )?
+            .execute(params![
+                d.name,
+                d.display_name,
+                d.kind,
+                d.channel_type,
+                d.platform_id,
+                d.agent_group_id,
+                d.account
+            ])?;
+        }
+        for name in there.keys() {
+            tx.prepare_cached("DELETE FROM destinations WHERE name = ?1")?.execute([name])?;
         }
         tx.execute(
             "INSERT OR REPLACE INTO session_routing (id, channel_type, platform_id, thread_id, account) \
@@ -361,7 +392,36 @@ mod writer {
 
     #[cfg(test)]
     mod tests {
-        use super::LAYOUT;
+        use super::*;
+
+        #[test]
+        fn a_new_destination_rewrites_no_other() {
+            let to = |name: &str, platform_id: &str| Destination {
+                name: name.to_owned(),
+                display_name: None,
+                kind: "channel".to_owned(),
+                channel_type: Some("test".to_owned()),
+                platform_id: Some(platform_id.to_owned()),
+                agent_group_id: None,
+                account: None,
+            };
+            let folder = tempfile::tempdir().expect("there is space");
+            let file = InboundWriter::rebuild(&SessionDir::new(folder.path())).expect("it is made");
+            for (wanted, changed) in [
+                (vec![to("a", "1"), to("b", "2"), to("c", "3")], 3),
+                (vec![to("a", "1"), to("b", "2"), to("c", "3"), to("d", "4")], 1),
+                (vec![to("a", "1"), to("b", "9"), to("d", "4")], 2),
+            ] {
+                let before = file.db.total_changes();
+                replace_routing(&file.db, &wanted, &Routing::default()).expect("it is written");
+                // One of the changes is the default routing.
+                assert_eq!(file.db.total_changes() - before, changed + 1, "{wanted:?}");
+                let mut rows =
+                    file.db.prepare("SELECT * FROM destinations ORDER BY name").expect("it is SQL");
+                let rows = rows.query_map([], destination_of).expect("it answers");
+                assert_eq!(rows.map(|row| row.expect("a row")).collect::<Vec<_>>(), wanted);
+            }
+        }
 
         /// A change of the tables that does not count up `LAYOUT` would stop the sessions of every home that was there
         /// before.
@@ -462,6 +522,20 @@ mod reader {
             Ok(self.db.prepare_cached(&sql)?.query_row([id], message_of).optional()?)
         }
 
+        /// Those of these ids whose rows are pending.
+        ///
+        /// # Errors
+        /// As [`InboundReader::open`].
+        pub fn pending_among(&self, ids: &[&String]) -> Result<Vec<String>> {
+            let ids = serde_json::Value::from_iter(ids.iter().map(|id| id.as_str()));
+            let mut statement = self.db.prepare_cached(
+                "SELECT m.id FROM json_each(?1) AS asked CROSS JOIN messages_in AS m ON m.id = asked.value \
+                 WHERE m.status = 'pending'",
+            )?;
+            let rows = statement.query_map([ids.to_string()], |r| r.get(0))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        }
+
         /// The newest row, of any status, that came from this chat.
         ///
         /// # Errors
@@ -509,17 +583,7 @@ mod reader {
                  FROM destinations ORDER BY name"
             );
             let mut statement = self.db.prepare(&sql)?;
-            let rows = statement.query_map([], |r| {
-                Ok(Destination {
-                    name: r.get(0)?,
-                    display_name: r.get(1)?,
-                    kind: r.get(2)?,
-                    channel_type: r.get(3)?,
-                    platform_id: r.get(4)?,
-                    agent_group_id: r.get(5)?,
-                    account: r.get(6)?,
-                })
-            })?;
+            let rows = statement.query_map([], destination_of)?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         }
 

@@ -481,27 +481,45 @@ mod reader {
             Ok(declared.and_then(|ms| u64::try_from(ms).ok()).map(|ms| ms.min(TOOL_SILENCE_MS_MAX)))
         }
 
-        /// The acknowledgements, at most `limit`, newest first.
+        /// The highest number of a reply, or 0.
         ///
         /// # Errors
         /// As [`OutboundReader::open`].
-        pub fn acks(&self, limit: usize) -> Result<Vec<Ack>> {
+        pub fn highest_seq(&self) -> Result<i64> {
+            Ok(self.db.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_out", [], |r| r.get(0))?)
+        }
+
+        /// The acknowledgements in rows below a `rowid`, at most `limit`, newest first; with the `rowid` of the last one
+        /// when more may follow.
+        ///
+        /// # Errors
+        /// As [`OutboundReader::open`].
+        pub fn acks(&self, below: i64, limit: usize) -> Result<(Vec<Ack>, Option<i64>)> {
             // No message has a longer id, and no status is a longer word.
+            let field =
+                |name: &str| format!("CASE WHEN octet_length({name}) <= {FIELD_BYTES_MAX} THEN {name} END");
             let mut statement = self.db.prepare(&format!(
-                "SELECT message_id, status FROM processing_ack WHERE octet_length(message_id) <= {FIELD_BYTES_MAX} \
-                 AND octet_length(status) <= {FIELD_BYTES_MAX} ORDER BY status_changed DESC LIMIT ?1"
+                "SELECT rowid, {}, {} FROM processing_ack WHERE rowid < ?1 ORDER BY rowid DESC LIMIT ?2",
+                field("message_id"),
+                field("status"),
             ))?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let rows =
-                statement.query_map([limit], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
-            let mut acks = Vec::new();
+            let rows = statement.query_map([below, i64::try_from(limit).unwrap_or(i64::MAX)], |r| {
+                Ok((r.get::<_, i64>(0)?, r.get::<_, Option<String>>(1)?, r.get::<_, Option<String>>(2)?))
+            })?;
+            let (mut acks, mut count, mut last) = (Vec::new(), 0, below);
             for row in rows {
-                let (message_id, word) = row?;
-                if let Some(status) = AckStatus::parse(&word) {
+                let (rowid, message_id, word) = row?;
+                // A damaged page may lead back, and its reader in circles.
+                if rowid >= last {
+                    return Err(Error::Damaged("the rows of processing_ack are not in order".to_owned()));
+                }
+                (count, last) = (count + 1, rowid);
+                let status = word.and_then(|word| AckStatus::parse(&word));
+                if let (Some(message_id), Some(status)) = (message_id, status) {
                     acks.push(Ack { message_id, status });
                 }
             }
-            Ok(acks)
+            Ok((acks, (count == limit).then_some(last)))
         }
     }
 }

@@ -198,22 +198,30 @@ fn free_id(
 }
 
 /// Takes over the runner's acknowledgements. Only rows that still wait change; ids that the ledger never gave match
-/// nothing.
+/// nothing. A keeper that has just started hands over many that are known: they cost no change.
 pub fn acknowledge(db: &WriteTxn, session_id: &str, acks: &[Ack], now: Timestamp) -> Result<()> {
-    let settled = |ack: &&Ack| ack.status != AckStatus::Processing;
-    if !acks.iter().any(|ack| settled(&ack)) {
+    let mut waits = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND id = ?2 AND status = 'pending')",
+    )?;
+    let mut settled = Vec::new();
+    for ack in acks.iter().filter(|ack| ack.status != AckStatus::Processing) {
+        let other = other_row(&ack.message_id).map(|id| (id, AckStatus::Completed));
+        for (id, status) in std::iter::once((ack.message_id.clone(), ack.status)).chain(other) {
+            if waits.query_row([session_id, &id], |r| r.get(0))? {
+                settled.push((id, status));
+            }
+        }
+    }
+    if settled.is_empty() {
         return Ok(());
     }
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
-    let mut statement = db.prepare_cached(
+    let mut settle = db.prepare_cached(
         "UPDATE messages_in SET status = ?3, change = ?4, settled_at = ?5 \
          WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
     )?;
-    for ack in acks.iter().filter(settled) {
-        statement.execute(params![session_id, ack.message_id, ack.status.as_str(), change, now.0])?;
-        if let Some(other) = other_row(&ack.message_id) {
-            statement.execute(params![session_id, other, AckStatus::Completed.as_str(), change, now.0])?;
-        }
+    for (id, status) in settled {
+        settle.execute(params![session_id, id, status.as_str(), change, now.0])?;
     }
     after_settling(db, session_id, change)
 }

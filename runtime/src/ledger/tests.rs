@@ -193,3 +193,19 @@ fn what_is_done_costs_the_same_with_a_history() {
         assert!(many.1 <= few.1 * 4 + 8, "{name}: {} pages, and then {}", few.1, many.1);
     }
 }
+
+#[test]
+fn an_acknowledgement_that_is_known_changes_nothing() {
+    let db = kept(3);
+    db.execute_batch("UPDATE messages_in SET status = 'pending' WHERE session_id = 's' AND id = 'm3'")
+        .expect("it waits again");
+    let acks = ["m1", "m2", "m3", "of no message"]
+        .map(|id| Ack { message_id: id.to_owned(), status: AckStatus::Completed });
+    let change = || -> i64 {
+        db.query_row("SELECT change FROM sessions WHERE id = 's'", [], |r| r.get(0)).expect("it is there")
+    };
+    for want in [4, 4] {
+        acknowledge(&db, "s", &acks, NOW).expect("on record");
+        assert_eq!(change(), want);
+    }
+}
