@@ -1,7 +1,12 @@
 //! `vestibule.toml`: optional, and an unknown key is refused with a suggestion.
 
+mod read;
+mod values;
+
 use crate::error::{Error, Result, if_there};
 use crate::home::Home;
+use read::read;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,101 +14,124 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Table;
 
-/// The config, read and checked. Channel sections are kept as they are: their plugins check them.
-#[derive(Debug, Clone)]
+/// The config, read and checked. Channel sections are kept as they are: their plugins check them. Each key stands here
+/// once, with its default and what it takes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where webhooks are taken.
+    #[serde(default = "values::this_machine", deserialize_with = "values::address")]
     pub listen: SocketAddr,
     /// The URL at which platforms reach the listener, when a proxy stands before it.
+    #[serde(default, deserialize_with = "values::url")]
     pub public_url: Option<String>,
-    /// The largest webhook body, in bytes.
-    pub webhook_body_limit: usize,
+    /// The largest webhook body, in bytes: what GitHub sends at most, and no platform with a channel here sends more.
+    #[serde(default = "values::of::<{ 25 * 1024 * 1024 }>", deserialize_with = "values::bytes")]
+    pub webhook_body_limit: u64,
     /// The IANA time zone that agents are told.
+    #[serde(default, deserialize_with = "values::time_zone")]
     pub time_zone: Option<String>,
     /// A runner with nothing to do for this long, in seconds, is ended.
+    #[serde(default = "values::of::<600>", deserialize_with = "values::seconds")]
     pub runner_idle_seconds: u64,
     /// A turn whose provider shows nothing for this long, in seconds, is stuck, unless a longer time is declared.
+    #[serde(default = "values::of::<600>", deserialize_with = "values::seconds")]
     pub turn_silence_seconds: u64,
     /// Settled records are kept for so many days.
-    pub retention_days: u32,
+    #[serde(default = "values::of::<90>", deserialize_with = "values::days")]
+    pub retention_days: u64,
     /// How many runners may run at once.
-    pub runners_max: usize,
+    #[serde(default = "values::of::<256>", deserialize_with = "values::runners")]
+    pub runners_max: u64,
     /// Which sandbox runners live in.
+    #[serde(default)]
     pub sandbox: SandboxSetting,
     /// What runners may read and run besides the system's folders.
+    #[serde(default, deserialize_with = "values::paths")]
     pub sandbox_read: Vec<PathBuf>,
     /// In a runtime that root started: the user that runners in `bwrap` are, by name or number.
+    #[serde(default, deserialize_with = "values::text")]
     pub sandbox_user: Option<String>,
     /// How much memory a run may hold, each of its processes and all together, in MiB.
+    #[serde(default = "values::of::<4096>", deserialize_with = "values::mebibytes")]
     pub sandbox_memory_mb: u64,
     /// The files of one message together may hold this much, in MiB.
+    #[serde(default = "values::of::<64>", deserialize_with = "values::mebibytes")]
     pub attachments_mb: u64,
     /// The files of one session together may hold this much, in MiB.
+    #[serde(default = "values::of::<2048>", deserialize_with = "values::mebibytes")]
     pub session_files_mb: u64,
     /// This much stays free on the disk, in MiB.
+    #[serde(default = "values::of::<256>", deserialize_with = "values::mebibytes")]
     pub disk_reserve_mb: u64,
     /// How many processes and threads a run may have.
+    #[serde(default = "values::of::<1024>", deserialize_with = "values::processes")]
     pub sandbox_processes: u64,
     /// How large a session's `out/` may become, in MiB.
+    #[serde(default = "values::of::<1024>", deserialize_with = "values::mebibytes")]
     pub sandbox_out_mb: u64,
     /// How many files and folders a session's `out/` may hold.
+    #[serde(default = "values::of::<10_000>", deserialize_with = "values::files")]
     pub sandbox_out_files: u64,
     /// How large an agent's own folder may become, in MiB.
+    #[serde(default = "values::of::<8192>", deserialize_with = "values::mebibytes")]
     pub sandbox_agent_mb: u64,
     /// How many files and folders an agent's own folder may hold.
+    #[serde(default = "values::of::<200_000>", deserialize_with = "values::files")]
     pub sandbox_agent_files: u64,
     /// Whether a plugin file must be in `plugins.lock`.
+    #[serde(default, deserialize_with = "values::flag")]
     pub require_trusted: bool,
     /// `[plugins.<name>]`: where a plugin runs, and within which limits.
+    #[serde(default, deserialize_with = "values::plugins")]
     pub plugins: BTreeMap<String, PluginSettings>,
     /// `[modules.<name>]`, secrets still references.
+    #[serde(default, deserialize_with = "values::modules")]
     pub modules: BTreeMap<String, Table>,
     /// `[channels.<type>.<account>]`, secrets still references.
+    #[serde(default, deserialize_with = "values::channels")]
     pub channels: BTreeMap<(String, String), Table>,
 }
 
 /// What the operator says about one plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section written [plugins.NAME], such as [plugins.echo]")]
 pub struct PluginSettings {
     /// Where it runs; without a word, a file from the plugins folder has a process of its own.
     pub tier: Option<TierSetting>,
     /// Whether the linked-in plugin of this name is started; a file of the same name can take its place.
+    #[serde(default = "values::yes", deserialize_with = "values::flag")]
     pub built_in: bool,
     /// How much memory its process may hold, in MiB.
+    #[serde(default = "values::of::<512>", deserialize_with = "values::mebibytes")]
     pub memory_mb: u64,
     /// How many descriptors its process may have open.
+    #[serde(default = "values::of::<1024>", deserialize_with = "values::descriptors")]
     pub open_files: u64,
     /// How long one call may take, in seconds; a process that answers nothing for so long is ended.
+    #[serde(
+        default = "values::of::<{ values::DEADLINE_SECONDS_MAX as u64 }>",
+        deserialize_with = "values::deadline"
+    )]
     pub deadline_seconds: u64,
     /// The agents that a module may tell something by itself.
+    #[serde(default, deserialize_with = "values::names")]
     pub agents: Vec<String>,
 }
 
 /// Where a plugin runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TierSetting {
-    /// Inside the runtime.
-    InProcess,
     /// In a process of its own.
     Process,
+    /// Inside the runtime.
+    InProcess,
 }
-
-/// The largest webhook body by default, in bytes: what GitHub sends at most, and no platform with a channel here
-/// sends more.
-const WEBHOOK_BODY_LIMIT: usize = 25 * 1024 * 1024;
-/// No call takes longer than this, in seconds.
-const DEADLINE_SECONDS_MAX: u64 = 60;
 
 impl Default for PluginSettings {
     fn default() -> Self {
-        PluginSettings {
-            tier: None,
-            built_in: true,
-            memory_mb: 512,
-            open_files: 1024,
-            deadline_seconds: DEADLINE_SECONDS_MAX,
-            agents: Vec::new(),
-        }
+        read(Table::new()).expect("no key has to be there")
     }
 }
 
@@ -115,9 +143,11 @@ impl PluginSettings {
 }
 
 /// Which sandbox the operator wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SandboxSetting {
     /// The best that works here; none is never chosen.
+    #[default]
     Auto,
     /// bubblewrap: namespaces and seccomp.
     Bwrap,
@@ -126,35 +156,6 @@ pub enum SandboxSetting {
     /// No confinement.
     None,
 }
-
-const KEYS: [&str; 24] = [
-    "listen",
-    "public_url",
-    "webhook_body_limit",
-    "time_zone",
-    "runner_idle_seconds",
-    "turn_silence_seconds",
-    "retention_days",
-    "runners_max",
-    "sandbox",
-    "sandbox_read",
-    "sandbox_user",
-    "sandbox_memory_mb",
-    "attachments_mb",
-    "session_files_mb",
-    "disk_reserve_mb",
-    "sandbox_processes",
-    "sandbox_out_mb",
-    "sandbox_out_files",
-    "sandbox_agent_mb",
-    "sandbox_agent_files",
-    "require_trusted",
-    "plugins",
-    "modules",
-    "channels",
-];
-
-const PLUGIN_KEYS: [&str; 6] = ["tier", "built_in", "memory_mb", "open_files", "deadline_seconds", "agents"];
 
 impl Config {
     /// The config of a home; the defaults where it has no file.
@@ -190,57 +191,7 @@ impl Config {
                 error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
             format!("line {line}: {}", error.message())
         })?;
-        for key in table.keys() {
-            known(key, &KEYS)?;
-        }
-        let config = Config {
-            listen: text_of(&table, "listen")?.unwrap_or("127.0.0.1:8787").parse().map_err(|_| {
-                "`listen` must be an address and a port, such as \"127.0.0.1:8787\"".to_owned()
-            })?,
-            public_url: text_of(&table, "public_url")?.map(|url| url.trim_end_matches('/').to_owned()),
-            webhook_body_limit: number_of(&table, "webhook_body_limit", WEBHOOK_BODY_LIMIT)?,
-            time_zone: text_of(&table, "time_zone")?.map(str::to_owned),
-            runner_idle_seconds: u64::from(number_of::<u32>(&table, "runner_idle_seconds", 600)?),
-            retention_days: number_of(&table, "retention_days", 90)?,
-            turn_silence_seconds: u64::from(number_of::<u32>(&table, "turn_silence_seconds", 600)?),
-            runners_max: number_of(&table, "runners_max", 256)?,
-            sandbox: match text_of(&table, "sandbox")?.unwrap_or("auto") {
-                "auto" => SandboxSetting::Auto,
-                "bwrap" => SandboxSetting::Bwrap,
-                "process" => SandboxSetting::Process,
-                "none" => SandboxSetting::None,
-                other => {
-                    return Err(format!(
-                        "`sandbox` is \"auto\", \"bwrap\", \"process\" or \"none\", not \"{other}\""
-                    ));
-                }
-            },
-            sandbox_read: paths_of(&table, "sandbox_read")?,
-            sandbox_user: text_of(&table, "sandbox_user")?.map(str::to_owned),
-            sandbox_memory_mb: u64::from(number_of::<u32>(&table, "sandbox_memory_mb", 4096)?),
-            attachments_mb: u64::from(number_of::<u32>(&table, "attachments_mb", 64)?),
-            session_files_mb: u64::from(number_of::<u32>(&table, "session_files_mb", 2048)?),
-            disk_reserve_mb: u64::from(number_of::<u32>(&table, "disk_reserve_mb", 256)?),
-            sandbox_processes: u64::from(number_of::<u32>(&table, "sandbox_processes", 1024)?),
-            sandbox_out_mb: u64::from(number_of::<u32>(&table, "sandbox_out_mb", 1024)?),
-            sandbox_out_files: u64::from(number_of::<u32>(&table, "sandbox_out_files", 10_000)?),
-            sandbox_agent_mb: u64::from(number_of::<u32>(&table, "sandbox_agent_mb", 8192)?),
-            sandbox_agent_files: u64::from(number_of::<u32>(&table, "sandbox_agent_files", 200_000)?),
-            require_trusted: match table.get("require_trusted") {
-                None => false,
-                Some(toml::Value::Boolean(wanted)) => *wanted,
-                Some(_) => return Err("`require_trusted` is true or false, without quotes".into()),
-            },
-            plugins: plugins_of(&table)?,
-            modules: modules_of(&table)?,
-            channels: channels_of(&table)?,
-        };
-        if let Some(zone) = &config.time_zone {
-            jiff::tz::TimeZone::get(zone).map_err(|_| {
-                format!("`time_zone` names no zone: \"{zone}\"; write one such as \"Europe/Berlin\"")
-            })?;
-        }
-        Ok(config)
+        read(table).map_err(|fault| fault.to_string())
     }
 
     /// What the operator says about a plugin, or the defaults.
@@ -310,98 +261,10 @@ fn secret(key: &str, reference: &Table) -> std::result::Result<String, String> {
     }
 }
 
-fn known(key: &str, keys: &[&str]) -> std::result::Result<(), String> {
-    if keys.contains(&key) {
-        return Ok(());
-    }
-    match nearest(key, keys.iter().copied()) {
-        Some(near) => Err(format!("`{key}` is not a key; did you mean `{near}`?")),
-        None => Err(format!("`{key}` is not a key; the keys are {}", keys.join(", "))),
-    }
-}
-
 /// The word among these that an operator who wrote another may have meant.
 pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = words.map(|known| (strsim::jaro_winkler(known, word), known)).filter(|(like, _)| *like > 0.7);
     near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, known)| known)
-}
-
-fn text_of<'a>(table: &'a Table, key: &str) -> std::result::Result<Option<&'a str>, String> {
-    match table.get(key) {
-        None => Ok(None),
-        Some(toml::Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("`{key}` must be a text in quotes")),
-    }
-}
-
-fn number_of<T: TryFrom<i64>>(table: &Table, key: &str, default: T) -> std::result::Result<T, String> {
-    match table.get(key) {
-        None => Ok(default),
-        Some(toml::Value::Integer(number)) if *number > 0 => {
-            T::try_from(*number).map_err(|_| format!("`{key}` is too large"))
-        }
-        Some(_) => Err(format!("`{key}` must be a whole number above 0")),
-    }
-}
-
-fn paths_of(table: &Table, key: &str) -> std::result::Result<Vec<PathBuf>, String> {
-    let shape = || format!("`{key}` must be a list of absolute paths");
-    let Some(value) = table.get(key) else { return Ok(vec![]) };
-    let paths = value.as_array().ok_or_else(shape)?.iter();
-    paths
-        .map(|path| path.as_str().filter(|path| path.starts_with('/')).map(PathBuf::from).ok_or_else(shape))
-        .collect()
-}
-
-fn modules_of(table: &Table) -> std::result::Result<BTreeMap<String, Table>, String> {
-    let shape = || "modules are written [modules.NAME], such as [modules.agent-to-agent]".to_owned();
-    let Some(modules) = table.get("modules") else { return Ok(BTreeMap::new()) };
-    let section = |(name, section): (&String, &toml::Value)| {
-        Ok((name.clone(), section.as_table().ok_or_else(shape)?.clone()))
-    };
-    modules.as_table().ok_or_else(shape)?.iter().map(section).collect()
-}
-
-fn plugins_of(table: &Table) -> std::result::Result<BTreeMap<String, PluginSettings>, String> {
-    let mut out = BTreeMap::new();
-    let Some(plugins) = table.get("plugins") else { return Ok(out) };
-    let shape = || "plugins are written [plugins.NAME], such as [plugins.echo]".to_owned();
-    for (name, section) in plugins.as_table().ok_or_else(shape)? {
-        let section = section.as_table().ok_or_else(shape)?;
-        for key in section.keys() {
-            known(key, &PLUGIN_KEYS).map_err(|why| format!("[plugins.{name}]: {why}"))?;
-        }
-        let tier = match text_of(section, "tier")? {
-            None => None,
-            Some("in-process") => Some(TierSetting::InProcess),
-            Some("process") => Some(TierSetting::Process),
-            Some(other) => {
-                return Err(format!(
-                    "[plugins.{name}]: `tier` is \"process\" or \"in-process\", not \"{other}\""
-                ));
-            }
-        };
-        let number = |key, default| number_of::<u32>(section, key, default).map(u64::from);
-        let built_in = match section.get("built_in") {
-            None => true,
-            Some(toml::Value::Boolean(word)) => *word,
-            Some(_) => return Err(format!("[plugins.{name}]: `built_in` is true or false")),
-        };
-        let agents = section.get("agents").cloned().map_or(Ok(Vec::new()), toml::Value::try_into);
-        let wanted = PluginSettings {
-            agents: agents.map_err(|_| format!("[plugins.{name}]: `agents` is a list of names of agents"))?,
-            tier,
-            built_in,
-            memory_mb: number("memory_mb", 512)?,
-            open_files: number("open_files", 1024)?,
-            deadline_seconds: number("deadline_seconds", 60)?,
-        };
-        if wanted.deadline_seconds > DEADLINE_SECONDS_MAX {
-            return Err(format!("[plugins.{name}]: `deadline_seconds` is {DEADLINE_SECONDS_MAX} at most"));
-        }
-        out.insert(name.clone(), wanted);
-    }
-    Ok(out)
 }
 
 /// Whether a file is a whole config, and not the keys of one account: it has sections of accounts, modules or plugins.
@@ -418,19 +281,6 @@ pub fn is_whole(file: &Table) -> bool {
     has("channels", &tables)
         || has("modules", &toml::Value::is_table)
         || has("plugins", &toml::Value::is_table)
-}
-
-fn channels_of(table: &Table) -> std::result::Result<BTreeMap<(String, String), Table>, String> {
-    let mut out = BTreeMap::new();
-    let Some(channels) = table.get("channels") else { return Ok(out) };
-    let shape = || "channels are written [channels.TYPE.ACCOUNT], such as [channels.github.main]".to_owned();
-    for (channel, accounts) in channels.as_table().ok_or_else(shape)? {
-        for (account, section) in accounts.as_table().ok_or_else(shape)? {
-            let section = section.as_table().ok_or_else(shape)?;
-            out.insert((channel.clone(), account.clone()), section.clone());
-        }
-    }
-    Ok(out)
 }
 
 #[cfg(test)]
@@ -465,13 +315,36 @@ mod tests {
             ("x = [", "line 1:"),
             ("[channels.github]\ntoken = \"x\"", "[channels.TYPE.ACCOUNT]"),
             ("time_zone = \"Mars\"", "names no zone"),
-            ("webhook_body_limit = 0", "above 0"),
-            ("sandbox = \"docker\"", "\"bwrap\""),
+            (
+                "webhook_body_limit = 0",
+                "`webhook_body_limit` must be a whole number of bytes, 1 to 4294967295",
+            ),
+            ("retention_days = -1", "a whole number of days, 1 to"),
+            ("runner_idle_seconds = 5000000000", "a whole number of seconds, 1 to 4294967295"),
+            ("attachments_mb = 1.5", "a whole number of MiB, 1 to"),
+            ("sandbox = 7", "`sandbox` must be a text in quotes"),
+            ("sandbox_read = [\"tools\"]", "`sandbox_read` must be a list of absolute paths"),
+            ("\"a\\nb\" = 1", "`a\\nb` is not a key; the keys are listen, public_url, "),
+            ("channels = 7", "`channels` must be written [channels.TYPE.ACCOUNT]"),
+            ("modules = [1]", "`modules` must be written [modules.NAME]"),
+            ("plugins = 7", "`plugins` must be written [plugins.NAME]"),
+            ("[plugins.echo]\nagents = 7", "[plugins.echo]: `agents` must be a list of names of agents"),
+            ("[plugins.echo]\nbuilt_in = \"no\"", "[plugins.echo]: `built_in` must be true or false"),
+            (
+                "sandbox = \"docker\"",
+                "`sandbox` is \"auto\", \"bwrap\", \"process\" or \"none\", not \"docker\"",
+            ),
             ("sandbox_proceses = 9", "did you mean `sandbox_processes`?"),
-            ("[plugins.echo]\ntier = \"inside\"", "`tier` is \"process\" or \"in-process\""),
-            ("[plugins.echo]\ntierr = \"process\"", "did you mean `tier`?"),
-            ("[plugins.echo]\ndeadline_seconds = 0", "must be a whole number above 0"),
-            ("[plugins.echo]\ndeadline_seconds = 61", "`deadline_seconds` is 60 at most"),
+            (
+                "[plugins.echo]\ntier = \"inside\"",
+                "[plugins.echo]: `tier` is \"process\" or \"in-process\", not \"inside\"",
+            ),
+            (
+                "[plugins.echo]\ntierr = \"process\"",
+                "[plugins.echo]: `tierr` is not a key; did you mean `tier`?",
+            ),
+            ("[plugins.echo]\ndeadline_seconds = 0", "must be a whole number of seconds, 1 to 60"),
+            ("[plugins.echo]\ndeadline_seconds = 61", "must be a whole number of seconds, 1 to 60"),
             ("require_trusted = \"yes\"", "true or false"),
             ("[plugins]\necho = 1", "[plugins.NAME]"),
         ] {
@@ -479,6 +352,55 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
             assert!(!error.contains('\n'), "{text}: {error}");
         }
+    }
+
+    /// The page for operators has every key, with its default where that is a number.
+    #[test]
+    fn the_page_names_each_key_and_its_default() {
+        let page = include_str!("../../docs/operating.md");
+        let example =
+            page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("it is there");
+        Config::parse(example).expect("its keys are known");
+        let named = |keys: &str| -> Vec<String> {
+            let (_, keys) = keys.split_once("the keys are ").expect("they are named");
+            keys.split(", ").map(str::to_owned).collect()
+        };
+        let top = named(&Config::parse("9 = 1").expect_err("no key"));
+        let of_plugin = named(&Config::parse("[plugins.x]\n9 = 1").expect_err("no key"));
+        assert!(top.len() > 20 && of_plugin.len() > 5, "{top:?} {of_plugin:?}");
+        for key in top.iter().chain(&of_plugin) {
+            let has =
+                |line: &str| line.starts_with(&format!("{key} = ")) || line.starts_with(&format!("[{key}."));
+            assert!(example.lines().any(has), "docs/operating.md says nothing about `{key}`");
+        }
+        let mut numbers: Table = example.parse().expect("TOML");
+        numbers.retain(|_, value| value.is_integer() || value.is_bool());
+        let told: Config = read(numbers).expect("they are whole numbers");
+        assert_eq!(format!("{told:?}"), format!("{:?}", Config::parse("").expect("nothing has to be there")));
+        let mut echo = Config::parse(example).expect("it is read").plugin("echo");
+        echo.tier = None;
+        assert_eq!(echo, PluginSettings::default());
+    }
+
+    #[test]
+    fn what_a_config_says() {
+        let said = "listen = '[::1]:9'\npublic_url = 'https://a/'\nsandbox = 'none'\nsandbox_read = ['/a', '/b']\n\
+                    [plugins.x]\ntier = 'in-process'\nagents = ['a']\n[modules.m]\nat = 2026-01-02\n\
+                    [channels.c.one]\nrate = 0.5\n[channels.c.two]\n[channels.d.one]";
+        let config = Config::parse(said).expect("it is read");
+        assert_eq!(config.listen.to_string(), "[::1]:9");
+        assert_eq!(config.public_url.as_deref(), Some("https://a"));
+        assert_eq!((config.sandbox, config.sandbox_read.len()), (SandboxSetting::None, 2));
+        let x = config.plugin("x");
+        assert_eq!(
+            (x.tier, x.agents, x.built_in),
+            (Some(TierSetting::InProcess), vec!["a".to_owned()], true)
+        );
+        assert!(config.modules["m"]["at"].is_datetime());
+        let accounts: Vec<String> =
+            config.channels.keys().map(|(of, account)| format!("{of}.{account}")).collect();
+        assert_eq!(accounts, ["c.one", "c.two", "d.one"]);
+        assert_eq!(config.channels[&("c".to_owned(), "one".to_owned())]["rate"].as_float(), Some(0.5));
     }
 
     #[test]

@@ -40,7 +40,7 @@ async fn pass(context: &Arc<Context>, now: Timestamp) -> Result<usize> {
     slices(context, ledger::forget_pruned).await?;
     context.central.write(move |db| questions::forget(db, now)).await?;
     rows += give_up_parked(context, now).await?;
-    let before = after(now, -DAY_MS * i64::from(context.config.retention_days));
+    let before = after(now, -DAY_MS * context.config.retention_days.cast_signed());
     rows += slices(context, move |db| drops::forget(db, before, ledger::SLICE)).await?;
     for session_id in context.central.read(move |db| ledger::sessions_to_prune(db, before)).await? {
         loop {

@@ -165,7 +165,7 @@ fn assemble(
             stop.subscribe(),
         )),
         launcher: Launcher::new(home.clone(), config.clone(), program),
-        places: Places::new(config.runners_max),
+        places: Places::new(usize::try_from(config.runners_max).unwrap_or(usize::MAX)),
         home,
         config,
         central,

@@ -28,7 +28,7 @@ const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 /// Serves connections until the runtime stops; a request that is being answered then is still answered.
 pub async fn serve(context: Arc<Context>, listener: TcpListener, routes: Router) {
-    let longest = context.config.webhook_body_limit as u64;
+    let longest = context.config.webhook_body_limit;
     let slots = Arc::new(Slots::new(STRANGE_BYTES_MAX.max(longest.saturating_mul(STRANGE_BODIES))));
     let serve = async {
         loop {
