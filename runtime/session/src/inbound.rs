@@ -425,6 +425,21 @@ mod writer {
 
         /// A change of the tables that does not count up `LAYOUT` would stop the sessions of every home that was there
         /// before.
+        /// Of both files of a session, without an exception.
+        #[test]
+        fn every_table_has_a_primary_key() {
+            let tables = "SELECT name, EXISTS (SELECT 1 FROM pragma_table_info(tables.name) WHERE pk > 0) FROM sqlite_schema tables \
+                          WHERE type = 'table'";
+            for (sql, want) in [(include_str!("inbound.sql"), 5), (include_str!("outbound.sql"), 4)] {
+                let db = Connection::open_in_memory().expect("memory is there");
+                db.execute_batch(sql).expect("it is SQL");
+                let mut statement = db.prepare(tables).expect("it is SQL");
+                let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).expect("it answers");
+                let rows: Vec<(String, bool)> = rows.collect::<rusqlite::Result<_>>().expect("rows");
+                assert!(rows.len() == want && rows.iter().all(|(_, has_key)| *has_key), "{rows:?}");
+            }
+        }
+
         #[test]
         fn a_changed_layout_has_a_new_number() {
             let sql = include_str!("inbound.sql");

@@ -122,4 +122,16 @@ mod tests {
         let db = upgraded("agent_shared", &format!("{AGENT} {}", chat("own", "shared")));
         assert_eq!(one::<String>(&db, all), None, "no wiring asks for one");
     }
+
+    /// Without an exception: what names a row is said by the table, not by the code that fills it.
+    #[test]
+    fn every_table_has_a_primary_key() {
+        let db = super::super::in_memory();
+        let tables = "SELECT name, EXISTS (SELECT 1 FROM pragma_table_info(tables.name) WHERE pk > 0) FROM sqlite_schema tables \
+                      WHERE type = 'table'";
+        let mut statement = db.prepare(tables).expect("it is SQL");
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).expect("it answers");
+        let rows: Vec<(String, bool)> = rows.collect::<rusqlite::Result<_>>().expect("rows");
+        assert!(rows.len() > 15 && rows.iter().all(|(_, has_key)| *has_key), "{rows:?}");
+    }
 }
