@@ -4,6 +4,7 @@ use crate::attachments::Store;
 use crate::config::Config;
 use crate::db::Central;
 use crate::home::Home;
+use crate::id::SessionId;
 use crate::lanes::{Lanes, Waker};
 use crate::launcher::Launcher;
 use crate::ledger::Ledger;
@@ -22,7 +23,8 @@ const LATER: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What a session's lane does from its opening to its end. The code that starts the runtime sets it, so that nothing
 /// here names a loop.
-pub type ServeSession = fn(Arc<Context>, String, Waker<String>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type ServeSession =
+    fn(Arc<Context>, SessionId, Waker<SessionId>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One installation, while it runs.
 pub struct Context {
@@ -39,7 +41,7 @@ pub struct Context {
     /// The plugins.
     pub plugins: Arc<Plugins>,
     /// One lane for each session with something to do.
-    pub sessions: Lanes<String>,
+    pub sessions: Lanes<SessionId>,
     /// One lane for each address with something to deliver.
     pub deliveries: Lanes<Address>,
     /// Starts keepers, and knows the sandbox.
@@ -51,17 +53,17 @@ pub struct Context {
     /// Held while a foreign session folder is taken over.
     pub adopting: tokio::sync::Mutex<()>,
     /// Of sessions that ran since the start: which of their agent's folders is half full or more.
-    pub filling: Mutex<BTreeMap<String, String>>,
+    pub filling: Mutex<BTreeMap<SessionId, String>>,
     /// What a session's lane does.
     pub(crate) serve_session: ServeSession,
-    pub(crate) restarts: Mutex<HashSet<String>>,
-    pub(crate) later: Mutex<HashSet<String>>,
+    pub(crate) restarts: Mutex<HashSet<SessionId>>,
+    pub(crate) later: Mutex<HashSet<SessionId>>,
     pub(crate) stop: watch::Sender<bool>,
 }
 
 impl Context {
     /// Tells a session's lane that there may be something to do.
-    pub fn wake(self: &Arc<Self>, session_id: String) {
+    pub fn wake(self: &Arc<Self>, session_id: SessionId) {
         let context = self.clone();
         let serve = self.serve_session;
         self.sessions.wake(session_id.clone(), |waker| serve(context, session_id, waker));
@@ -69,7 +71,7 @@ impl Context {
 
     /// Tells a session's lane that the record of a delivery changed. No runner waits for it, so it
     /// comes a little later, with whatever else came meanwhile.
-    pub fn wake_later(self: &Arc<Self>, session_id: String) {
+    pub fn wake_later(self: &Arc<Self>, session_id: SessionId) {
         if !self.waiting().insert(session_id.clone()) {
             return;
         }
@@ -91,30 +93,30 @@ impl Context {
     }
 
     /// Ends a session's runner once; the next message starts one with the settings of now.
-    pub fn restart_runner(self: &Arc<Self>, session_id: String) {
+    pub fn restart_runner(self: &Arc<Self>, session_id: SessionId) {
         self.restarting().insert(session_id.clone());
         self.wake(session_id);
     }
 
     /// Notes which of the agent's folders of a session is half full or more.
-    pub fn note_filling(&self, session_id: &str, what: Option<String>) {
+    pub fn note_filling(&self, session_id: &SessionId, what: Option<String>) {
         let mut filling = locked(&self.filling);
         match what {
-            Some(what) => drop(filling.insert(session_id.to_owned(), what)),
+            Some(what) => drop(filling.insert(session_id.clone(), what)),
             None => drop(filling.remove(session_id)),
         }
     }
 
     /// Whether the session's runner is to be ended, asked by its lane.
-    pub fn take_restart(&self, session_id: &str) -> bool {
+    pub fn take_restart(&self, session_id: &SessionId) -> bool {
         self.restarting().remove(session_id)
     }
 
-    fn restarting(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn restarting(&self) -> MutexGuard<'_, HashSet<SessionId>> {
         locked(&self.restarts)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn waiting(&self) -> MutexGuard<'_, HashSet<SessionId>> {
         locked(&self.later)
     }
 

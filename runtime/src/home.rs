@@ -3,6 +3,7 @@
 mod check;
 
 use crate::error::{Error, IoContext, Result};
+use crate::id::{AgentGroupId, SessionId};
 use crate::private::{self, OTHERS};
 use check::{Found, Verdict};
 use rustix::fs::{FlockOperation, Mode, fcntl_lock, statvfs};
@@ -125,8 +126,8 @@ impl Home {
     }
 
     /// A session's folder. Both ids are minted by the runtime.
-    pub fn session(&self, agent_group_id: &str, session_id: &str) -> SessionDir {
-        SessionDir::new(self.root.join("sessions").join(agent_group_id).join(session_id))
+    pub fn session(&self, agent_group_id: &AgentGroupId, session_id: &SessionId) -> SessionDir {
+        SessionDir::new(self.root.join("sessions").join(agent_group_id.as_str()).join(session_id.as_str()))
     }
 
     /// Every folder that holds a part of the home, by no link: the home itself, and where those in it lead.

@@ -3,6 +3,7 @@
 //! A place is given to the agent that holds the fewest, and among its sessions to the one that has waited
 //! longest. When none is free, the runner that has had nothing to do for longest is asked to end.
 
+use crate::id::AgentGroupId;
 use crate::lock::locked;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,7 +29,7 @@ struct Book {
 }
 
 struct Holder {
-    agent: String,
+    agent: AgentGroupId,
     /// Since when its runner has nothing to do.
     idle_since: Option<Instant>,
     /// It was asked to end its runner.
@@ -37,7 +38,7 @@ struct Holder {
 }
 
 struct Waiter {
-    agent: String,
+    agent: AgentGroupId,
     news: Arc<Notify>,
 }
 
@@ -66,12 +67,12 @@ impl Places {
     }
 
     /// Asks for a place for a runner of this agent. It may be given at once, without [`Place::news`].
-    pub fn ask(&self, agent: &str) -> Place {
+    pub fn ask(&self, agent: &AgentGroupId) -> Place {
         let news = Arc::new(Notify::new());
         let mut book = self.shared.book();
         book.asked += 1;
         let number = book.asked;
-        book.waiting.insert(number, Waiter { agent: agent.to_owned(), news: news.clone() });
+        book.waiting.insert(number, Waiter { agent: agent.clone(), news: news.clone() });
         book.give(self.shared.most, Some(number));
         Place { number, shared: self.shared.clone(), news }
     }
@@ -114,7 +115,7 @@ impl Book {
 
     /// The number of the session whose turn it is.
     fn next(&self) -> Option<u64> {
-        let holds = |agent: &str| self.held.values().filter(|holder| holder.agent == agent).count();
+        let holds = |agent: &AgentGroupId| self.held.values().filter(|holder| holder.agent == *agent).count();
         let least = self.waiting.iter().min_by_key(|(number, waiter)| (holds(&waiter.agent), **number));
         least.map(|(number, _)| *number)
     }
@@ -187,8 +188,8 @@ mod tests {
     #[test]
     fn a_place_is_given_in_the_order_of_asking() {
         let places = Places::new(1);
-        let first = places.ask("a");
-        let (second, third) = (places.ask("a"), places.ask("a"));
+        let first = places.ask(&"a".into());
+        let (second, third) = (places.ask(&"a".into()), places.ask(&"a".into()));
         assert!(first.is_given() && !hears(&first) && !second.is_given() && !third.is_given());
         assert_eq!(places.count(), Count { most: 1, taken: 1, waiting: 2 });
         drop(first);
@@ -201,8 +202,8 @@ mod tests {
     #[test]
     fn an_agent_with_many_sessions_does_not_keep_the_others_out() {
         let places = Places::new(2);
-        let (one, two) = (places.ask("many"), places.ask("many"));
-        let (three, other) = (places.ask("many"), places.ask("other"));
+        let (one, two) = (places.ask(&"many".into()), places.ask(&"many".into()));
+        let (three, other) = (places.ask(&"many".into()), places.ask(&"other".into()));
         drop(one);
         assert!(other.is_given() && !three.is_given(), "the agent with the fewest places is next");
         drop(two);
@@ -212,10 +213,10 @@ mod tests {
     #[test]
     fn one_that_waits_costs_one_idle_runner() {
         let places = Places::new(3);
-        let held = [places.ask("a"), places.ask("a"), places.ask("a")];
+        let held = [places.ask(&"a".into()), places.ask(&"a".into()), places.ask(&"a".into())];
         let now = Instant::now();
         held.iter().for_each(|place| place.set_idle(Some(now)));
-        let waits = places.ask("b");
+        let waits = places.ask(&"b".into());
         let [asked] = held.iter().filter(|place| place.is_wanted()).collect::<Vec<_>>()[..] else {
             panic!("one is asked")
         };
@@ -229,11 +230,11 @@ mod tests {
     fn the_runner_that_is_idle_for_longest_is_asked_first_and_once() {
         let places = Places::new(3);
         let now = Instant::now();
-        let held = [places.ask("a"), places.ask("a"), places.ask("a")];
+        let held = [places.ask(&"a".into()), places.ask(&"a".into()), places.ask(&"a".into())];
         assert!(!held.iter().any(hears));
         held[0].set_idle(Some(now));
         held[1].set_idle(Some(now - Duration::from_secs(5)));
-        let _waits = places.ask("a");
+        let _waits = places.ask(&"a".into());
         assert_eq!(held.each_ref().map(hears), [false, true, false]);
         // It has got something to do meanwhile: the next is asked.
         held[1].set_idle(None);

@@ -9,6 +9,7 @@ use crate::db::Central;
 use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::home::{Home, HomeLock};
+use crate::id::{AgentGroupId, SessionId};
 use crate::lanes::Lanes;
 use crate::launcher::Launcher;
 use crate::ledger::{Ledger, Looked};
@@ -263,7 +264,7 @@ async fn restore_missing_files(context: Arc<Context>) {
         let mut rows = statement.query([])?;
         let mut missing = Vec::new();
         while let Some(row) = rows.next()? {
-            let (session_id, agent): (String, String) = (row.get(0)?, row.get(1)?);
+            let (session_id, agent): (SessionId, AgentGroupId) = (row.get(0)?, row.get(1)?);
             if std::fs::symlink_metadata(home.session(&agent, &session_id).inbound_db()).is_err() {
                 missing.push(session_id);
             }
@@ -280,12 +281,13 @@ async fn restore_missing_files(context: Arc<Context>) {
 async fn read_what_is_held(context: Arc<Context>) {
     const AT_ONCE: i64 = 16;
     const PAUSE: Duration = Duration::from_millis(200);
-    let mut last = String::new();
+    let mut last: Option<SessionId> = None;
     while !context.is_stopping() {
         let after = last.clone();
-        let next = context.central.read(move |db| ledger::set_back_sessions(db, &after, AT_ONCE)).await;
+        let next =
+            context.central.read(move |db| ledger::set_back_sessions(db, after.as_ref(), AT_ONCE)).await;
         let Ok(Some(end)) = next.as_ref().map(|next| next.last().cloned()) else { return };
-        last = end;
+        last = Some(end);
         next.unwrap_or_default().into_iter().for_each(|session_id| context.wake(session_id));
         tokio::time::sleep(PAUSE).await;
     }
@@ -302,7 +304,10 @@ async fn know_what_is_newer(context: &Arc<Context>) -> Result<()> {
             looked
         };
         if let Ok(Ok(Looked::Newer(newer))) = tokio::task::spawn_blocking(look).await {
-            tracing::warn!(session = session_id, "the central database is older than this session's files");
+            tracing::warn!(
+                session = session_id.as_str(),
+                "the central database is older than this session's files"
+            );
             let take = move |db: &WriteTxn| ledger::take_newer(db, &session_id, &newer, clock::now());
             context.central.write(take).await?;
         }

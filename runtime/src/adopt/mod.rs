@@ -14,6 +14,7 @@ mod taking;
 use crate::attachments::Parts;
 use crate::context::Context;
 use crate::error::{Error, IoContext, Result};
+use crate::id::SessionId;
 use crate::launcher::{Heard, Keeper};
 use crate::sessions;
 use serde::{Deserialize, Serialize};
@@ -58,7 +59,7 @@ pub struct AdoptionRequest {
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// The session's id.
-    pub id: String,
+    pub id: SessionId,
     /// The folder that was taken over.
     pub folder: String,
     /// It was here already, all of it.

@@ -6,6 +6,7 @@ use crate::chat_key::ChatKey;
 use crate::clock;
 use crate::db::WriteTxn;
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::ledger::Direction;
 use crate::{agents, delivery, destinations, ledger, messaging_groups, sessions};
 use std::collections::HashSet;
@@ -40,13 +41,13 @@ pub fn open_session(
         destinations::ensure(db, &agent.id, &name, &chat.id, now)?;
         ledger::destinations_changed(db, &agent.id)?;
     }
-    let chat_id = chat.as_ref().map(|chat| chat.id.as_str());
+    let chat_id = chat.as_ref().map(|chat| &chat.id);
     let thread = wanted.thread.as_deref();
     let adoption = match sessions::adoption_of(db, source)? {
         Some(begun) => {
             let session = &begun.session;
             let same = session.agent_group_id == agent.id
-                && session.messaging_group_id.as_deref() == chat_id
+                && session.messaging_group_id.as_ref() == chat_id
                 && session.thread_id.as_deref() == thread;
             if !same {
                 return Err(Error::Refused(format!(
@@ -90,7 +91,7 @@ pub struct Recorded {
 /// SQLite fails, or the session is gone.
 pub fn messages(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     rows: Vec<(MessageIn, Vec<StoredFile>)>,
     session_bytes_max: u64,
 ) -> Result<(HashSet<String>, Files)> {
@@ -120,7 +121,7 @@ pub fn messages(
 /// SQLite fails, or the session is gone.
 pub fn replies(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     rows: Vec<(ForeignOut, Vec<StoredFile>)>,
     session_bytes_max: u64,
 ) -> Result<Recorded> {

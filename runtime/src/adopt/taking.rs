@@ -9,6 +9,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::{delivery, ledger, sessions};
 use std::sync::Arc;
 use vestibule_session::{
@@ -26,7 +27,7 @@ const LOSS_SHOWN: usize = 400;
 pub struct Taking {
     context: Arc<Context>,
     source: String,
-    session_id: String,
+    session_id: SessionId,
     chat: Option<ChatKey>,
     even: Numbers,
     odd: Numbers,
@@ -187,7 +188,7 @@ impl Taking {
         let undelivered = self.context.central.write(done).await?;
         delivery::go_on(&self.context, undelivered);
         self.context.wake(self.session_id);
-        tracing::info!(session = self.report.id, folder = self.report.folder, "taken over");
+        tracing::info!(session = self.report.id.as_str(), folder = self.report.folder, "taken over");
         Ok(self.report)
     }
 }

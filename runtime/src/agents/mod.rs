@@ -5,6 +5,7 @@
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::AgentGroupId;
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AgentGroup {
     /// Its id, minted by the runtime.
-    pub id: String,
+    pub id: AgentGroupId,
     /// Its unique name, for operators and for the agent itself.
     pub name: String,
     /// Its folder under `groups/`, minted by the runtime.
@@ -53,7 +54,7 @@ pub fn list(db: &ReadTxn) -> Result<Vec<AgentGroup>> {
 }
 
 /// The agent group with this id.
-pub fn by_id(db: &ReadTxn, id: &str) -> Result<Option<AgentGroup>> {
+pub fn by_id(db: &ReadTxn, id: &AgentGroupId) -> Result<Option<AgentGroup>> {
     let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM agent_groups WHERE id = ?1"))?;
     Ok(statement.query_row([id], of).optional()?)
 }
@@ -89,7 +90,7 @@ pub fn create(db: &WriteTxn, name: &str, now: Timestamp) -> Result<AgentGroup> {
         folder = format!("{slug}-{number}");
         number += 1;
     }
-    let id = crate::id::mint("ag");
+    let id = AgentGroupId::mint();
     let inserted = db.execute(
         "INSERT INTO agent_groups (id, name, folder, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
         params![id, name, folder, now.0],
@@ -118,7 +119,7 @@ pub fn update(db: &WriteTxn, agent: &AgentGroup) -> Result<()> {
 }
 
 /// Removes an agent group with its wirings, destinations and sessions' records.
-pub fn delete(db: &WriteTxn, id: &str) -> Result<()> {
+pub fn delete(db: &WriteTxn, id: &AgentGroupId) -> Result<()> {
     db.execute("DELETE FROM agent_groups WHERE id = ?1", [id])?;
     Ok(())
 }

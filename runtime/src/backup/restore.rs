@@ -9,6 +9,7 @@ use crate::clock;
 use crate::db::{DatabaseCopy, WriteTxn};
 use crate::error::{Error, IoContext, Result, if_there};
 use crate::home::Home;
+use crate::id::{AgentGroupId, SessionId};
 use crate::ledger;
 use serde::Serialize;
 use std::fs::{self, File};
@@ -196,9 +197,9 @@ fn marked(home: &Home, database: &Path) -> Result<Vec<(String, u64)>> {
 /// wrote since is held, too, when it is read.
 fn mark(db: &WriteTxn, home: &Home) -> Result<()> {
     let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
-    let sessions = statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
+    let sessions = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     for session in sessions {
-        let (id, agent) = session?;
+        let (id, agent): (SessionId, AgentGroupId) = session?;
         let has_out = fs::symlink_metadata(home.session(&agent, &id).out()).is_ok();
         ledger::mark_set_back(db, &id, has_out, clock::now())?;
     }

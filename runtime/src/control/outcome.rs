@@ -8,6 +8,7 @@ use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::ledger::State;
 use decide::{Heard, Outcome, Reply, To, decide};
 use rusqlite::params;
@@ -87,7 +88,7 @@ fn load(db: &ReadTxn, asked: &Asked) -> Result<Vec<Heard>> {
     let mut rows = statement.query(params![asked.channel, asked.account, asked.chat, asked.message])?;
     let mut heard = Vec::new();
     while let Some(row) = rows.next()? {
-        let (session_id, pending): (String, bool) = (row.get(0)?, row.get(4)?);
+        let (session_id, pending): (SessionId, bool) = (row.get(0)?, row.get(4)?);
         // Before the message is settled no reply is to it: behind a long queue this is asked again after every commit.
         let replies = match pending {
             true => Vec::new(),
@@ -108,7 +109,12 @@ fn load(db: &ReadTxn, asked: &Asked) -> Result<Vec<Heard>> {
 
 /// The replies after a message: those to where it was written, and those that answer a row which was settled together
 /// with it, wherever they go. For a reply that waits behind another, the reason is that of the other.
-fn replies(db: &ReadTxn, session_id: &str, asked: &Asked, (seq, change): (i64, i64)) -> Result<Vec<Reply>> {
+fn replies(
+    db: &ReadTxn,
+    session_id: &SessionId,
+    asked: &Asked,
+    (seq, change): (i64, i64),
+) -> Result<Vec<Reply>> {
     let mut statement = db.prepare_cached(
         "SELECT here, state, why, channel_type, platform_id, taken_at, due_at FROM (SELECT d.state, d.channel_type, d.platform_id, \
          d.taken_at, d.due_at, \

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::ledger::{self, Delivery};
 use crate::plugins::{CallError, Link};
 use crate::sessions;
@@ -38,9 +39,9 @@ fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Action>> {
     Ok(Some(Action {
         id: delivery.message_out_id.clone(),
         name: delivery.address.platform_id.0.clone(),
-        agent: Agent { id: agent.id, name: agent.name },
+        agent: Agent { id: agent.id.to_string(), name: agent.name },
         hops: ledger::hops(db, &session.id)?,
-        session: session.id,
+        session: session.id.to_string(),
         content: serde_json::from_str(&delivery.content).unwrap_or_default(),
         taken_at: delivery.taken_at,
     }))
@@ -57,7 +58,7 @@ pub fn perform(
     answer: &Answer,
     session_bytes_max: u64,
     now: Timestamp,
-) -> Result<Vec<String>> {
+) -> Result<Vec<SessionId>> {
     let Some(session) = sessions::by_id(db, &delivery.session_id)? else { return Ok(Vec::new()) };
     for words in &answer.effects.notes {
         let mut note = note::to_agent(db, &session, words, session_bytes_max, now)?;
@@ -67,7 +68,7 @@ pub fn perform(
     match answer.effects.refusal.as_deref() {
         None => ledger::settle(db, delivery, Ok(None), now)?,
         Some(why) => {
-            tracing::warn!(session = session.id, %why, "an action was refused");
+            tracing::warn!(session = session.id.as_str(), %why, "an action was refused");
             // A module that refuses may say more in a note of its own.
             if answer.effects.notes.is_empty() {
                 give_up(db, delivery, why, now)?;
@@ -106,7 +107,7 @@ mod tests {
                 session_id: "s".into(),
                 message_out_id: "o".into(),
                 in_reply_to: None,
-                address: crate::delivery::decide::agent_address("roll"),
+                address: crate::delivery::decide::agent_address(&"roll".into()),
                 content: r#"{"action":"roll","sides":6}"#.into(),
                 attempts: 1,
                 taken_at: Timestamp(5),
@@ -128,7 +129,7 @@ mod tests {
             let wake = "SELECT COUNT(*) FROM messages_in WHERE \"trigger\" AND content LIKE '%rolled a six%'";
             assert_eq!(db.query_row(wake, [], |r| r.get::<_, i64>(0)).expect("a row"), notes);
             let hops = if notes > 0 { 3 } else { 2 };
-            assert_eq!(ledger::hops(&db, "s").expect("it is counted"), hops);
+            assert_eq!(ledger::hops(&db, &"s".into()).expect("it is counted"), hops);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::card;
 use super::snapshot::Snapshot;
+use crate::id::AgentGroupId;
 use crate::questions::Asked;
 use serde_json::Value;
 use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, TEXT_BYTES_MAX, ThreadId};
@@ -113,16 +114,16 @@ fn action(snapshot: &Snapshot, content: &str) -> Result<Address, String> {
         channel_type: ACTION.into(),
         account: ACCOUNT_MAIN.into(),
         platform_id: name.into(),
-        thread_id: Some(snapshot.session_id.clone().into()),
+        thread_id: Some(snapshot.session_id.as_str().into()),
     })
 }
 
 /// The address of an agent, as messages between agents name it.
-pub fn agent_address(agent_group_id: &str) -> Address {
+pub fn agent_address(agent_group_id: &AgentGroupId) -> Address {
     Address {
         channel_type: AGENT.into(),
         account: ACCOUNT_MAIN.into(),
-        platform_id: agent_group_id.into(),
+        platform_id: agent_group_id.as_str().into(),
         thread_id: None,
     }
 }
@@ -204,7 +205,7 @@ mod tests {
 
     fn group(account: &str) -> MessagingGroup {
         MessagingGroup {
-            id: format!("mg-{account}"),
+            id: crate::id::MessagingGroupId::new(format!("mg-{account}")),
             channel_type: "x".into(),
             account: account.into(),
             platform_id: "c".into(),
@@ -266,7 +267,7 @@ mod tests {
     #[test]
     fn where_a_reply_may_go() {
         let seen = |chats, agent: Option<bool>| {
-            let agent = agent.map(|allowed| ("c".to_owned(), allowed));
+            let agent = agent.map(|allowed| ("c".into(), allowed));
             Snapshot { session_id: "s".into(), chats, agent }
         };
         let open = seen(vec![(group("a"), true)], Some(true));

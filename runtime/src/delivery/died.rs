@@ -4,6 +4,7 @@ use super::note;
 use crate::clock::{self, Timestamp};
 use crate::db::WriteTxn;
 use crate::error::Result;
+use crate::id::SessionId;
 use crate::ledger::{self, GivenUp};
 use crate::sessions;
 use serde_json::json;
@@ -24,7 +25,7 @@ pub struct Died {
     /// The chats that are told.
     pub told_at: Vec<Address>,
     /// The sessions whose agents are told.
-    pub woken: Vec<String>,
+    pub woken: Vec<SessionId>,
 }
 
 /// Counts a try for the messages under way in a session, in the transaction that records the end of its run.
@@ -34,7 +35,7 @@ pub struct Died {
 /// SQLite fails.
 pub fn run_died(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     claims: &HashSet<String>,
     why: &str,
     session_bytes_max: u64,
@@ -62,7 +63,7 @@ pub fn run_died(
 /// The chat in which the message was written gets an answer of the runtime's.
 fn tell_chat(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     message: &GivenUp,
     (address, words): (&Address, &str),
     now: Timestamp,
@@ -92,7 +93,7 @@ fn tell_agent(
     words: &str,
     session_bytes_max: u64,
     now: Timestamp,
-) -> Result<Option<String>> {
+) -> Result<Option<SessionId>> {
     let Some(source) = &message.source_session_id else { return Ok(None) };
     let Some(session) = sessions::by_id(db, source)? else { return Ok(None) };
     let note = note::to_agent(db, &session, words, session_bytes_max, now)?;

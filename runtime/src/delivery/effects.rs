@@ -1,5 +1,6 @@
 //! What a module may answer with: which effects each hook has, and how many. Pure.
 
+use crate::id::SessionId;
 use crate::plugins::bounded;
 use vestibule_plugin_api::{EFFECTS_MAX, Effect, TEXT_BYTES_MAX};
 
@@ -21,7 +22,7 @@ pub enum EffectsHook<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Post {
     /// The session; `None`: the agent's newest, or a new one.
-    pub session: Option<String>,
+    pub session: Option<SessionId>,
     /// The text for the agent.
     pub text: String,
 }
@@ -66,7 +67,7 @@ pub fn read(hook: EffectsHook, effects: Vec<Effect>) -> Result<Effects, String> 
                 return Err(hook.twice());
             }
             (EffectsHook::Forward, Effect::Post { session, text }) => {
-                read.post = Some(Post { session, text: checked(text)? });
+                read.post = Some(Post { session: session.map(SessionId::new), text: checked(text)? });
             }
             (EffectsHook::Forward | EffectsHook::Action, Effect::Refuse { reason }) => {
                 read.refusal = Some(bounded(&reason))

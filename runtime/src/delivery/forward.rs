@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::destinations;
 use crate::error::{Error, Result};
+use crate::id::{AgentGroupId, SessionId};
 use crate::ledger::{self, Delivery, Direction, NewAttachment, NewMessage, Written};
 use crate::plugins::{CallError, Link};
 use crate::sessions;
@@ -36,11 +37,11 @@ pub async fn ask(
 }
 
 fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<std::result::Result<Forwarded, String>> {
-    let to = delivery.address.platform_id.as_str();
+    let to = addressee(delivery);
     let Some(source) = sessions::by_id(db, &delivery.session_id)? else {
         return Ok(Err("its session is gone".into()));
     };
-    let (Some(from), Some(to)) = (agents::by_id(db, &source.agent_group_id)?, agents::by_id(db, to)?) else {
+    let (Some(from), Some(to)) = (agents::by_id(db, &source.agent_group_id)?, agents::by_id(db, &to)?) else {
         return Ok(Err("the agent it is for is gone".into()));
     };
     let text = match text_of(&delivery.content) {
@@ -48,30 +49,35 @@ fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<std::result::Result<Forwar
         Err(why) => return Ok(Err(why)),
     };
     let (answers, heard_last) = ledger::sources(db, delivery)?;
-    let reference = |id: Option<String>| -> Result<Option<SessionRef>> {
+    let reference = |id: Option<SessionId>| -> Result<Option<SessionRef>> {
         let Some(id) = id else { return Ok(None) };
         let usable = usable(db, &id, &to.id)?;
-        Ok(Some(SessionRef { id, usable }))
+        Ok(Some(SessionRef { id: id.to_string(), usable }))
     };
     let files = ledger::files_of(db, &delivery.session_id, Direction::Out, &delivery.message_out_id)?;
     Ok(Ok(Forwarded {
         id: delivery.message_out_id.clone(),
-        from: Agent { id: from.id, name: from.name },
-        from_session: source.id,
+        from: Agent { id: from.id.to_string(), name: from.name },
+        from_session: source.id.to_string(),
         text,
         files: files.into_iter().map(|file| file.name).collect(),
         answers: reference(answers)?,
         heard_last: reference(heard_last)?,
-        newest: sessions::newest_usable(db, &to.id)?,
+        newest: sessions::newest_usable(db, &to.id)?.map(|id| id.to_string()),
         hops: ledger::hops(db, &delivery.session_id)?,
         taken_at: delivery.taken_at,
-        to: Agent { id: to.id, name: to.name },
+        to: Agent { id: to.id.to_string(), name: to.name },
     }))
 }
 
-fn usable(db: &ReadTxn, session_id: &str, agent_group_id: &str) -> Result<bool> {
+/// The agent that a message between agents is for.
+fn addressee(delivery: &Delivery) -> AgentGroupId {
+    AgentGroupId::new(delivery.address.platform_id.as_str())
+}
+
+fn usable(db: &ReadTxn, session_id: &SessionId, agent_group_id: &AgentGroupId) -> Result<bool> {
     let session = sessions::by_id(db, session_id)?;
-    Ok(session.is_some_and(|s| s.agent_group_id == agent_group_id && s.quarantined.is_none()))
+    Ok(session.is_some_and(|s| s.agent_group_id == *agent_group_id && s.quarantined.is_none()))
 }
 
 /// Performs an answer and settles the delivery; returns the sessions with something new. The permission is looked at
@@ -85,19 +91,19 @@ pub fn perform(
     answer: &Answer,
     session_bytes_max: u64,
     now: Timestamp,
-) -> Result<Vec<String>> {
+) -> Result<Vec<SessionId>> {
     let mut touched = Vec::new();
     let Some(source) = sessions::by_id(db, &delivery.session_id)? else { return Ok(touched) };
     let Some(from) = agents::by_id(db, &source.agent_group_id)? else { return Ok(touched) };
-    let to = delivery.address.platform_id.as_str();
+    let to = addressee(delivery);
     let (refusal, notes) = (answer.effects.refusal.as_deref().unwrap_or_default(), &answer.effects.notes);
     let post = match &answer.effects.post {
         None => Err(refusal),
-        Some(_) if agents::by_id(db, to)?.is_none() => Err("the agent it is for is gone"),
-        Some(_) if !destinations::allows_agent(db, &from.id, to)? => {
+        Some(_) if agents::by_id(db, &to)?.is_none() => Err("the agent it is for is gone"),
+        Some(_) if !destinations::allows_agent(db, &from.id, &to)? => {
             Err("it is no destination of this agent any more")
         }
-        Some(Post { session: Some(id), .. }) if !usable(db, id, to)? => {
+        Some(Post { session: Some(id), .. }) if !usable(db, id, &to)? => {
             Err("the session it was meant for is not one of that agent's, or is in quarantine")
         }
         Some(post) => Ok(post),
@@ -106,7 +112,7 @@ pub fn perform(
         Ok(post) => {
             let target = match &post.session {
                 Some(id) => id.clone(),
-                None => sessions::open_for_agent(db, to, now)?,
+                None => sessions::open_for_agent(db, &to, now)?,
             };
             let id = crate::id::mint("a2a");
             let files = ledger::files_of(db, &source.id, Direction::Out, &delivery.message_out_id)?;
@@ -116,14 +122,14 @@ pub fn perform(
                     "senderId": format!("{AGENT}:{}", from.id) }),
                 attachments: files.into_iter().map(attachment).collect(),
                 hops: answer.hops.saturating_add(1),
-                ..inside(to, &from.id, now, session_bytes_max)
+                ..inside(&to, &from.id, now, session_bytes_max)
             };
             ledger::accept(db, &target, &message, now)?;
             ledger::settle(db, delivery, Ok(Some(&id)), now)?;
             touched.push(target);
         }
         Err(why) => {
-            tracing::warn!(session = source.id, %why, "a message between agents was refused");
+            tracing::warn!(session = source.id.as_str(), %why, "a message between agents was refused");
             // A module that refuses may say more in a note of its own.
             if notes.is_empty() {
                 give_up(db, delivery, why, now)?;
@@ -147,10 +153,15 @@ pub fn perform(
 }
 
 /// A row for an agent, written by an agent.
-fn inside(reader: &str, writer: &str, now: Timestamp, session_bytes_max: u64) -> NewMessage {
+fn inside(
+    reader: &AgentGroupId,
+    writer: &AgentGroupId,
+    now: Timestamp,
+    session_bytes_max: u64,
+) -> NewMessage {
     NewMessage {
         written: Written::Inside { id: String::new(), source_session_id: None },
-        agent_group_id: reader.to_owned(),
+        agent_group_id: reader.clone(),
         timestamp: now,
         trigger: true,
         address: super::decide::agent_address(writer),
@@ -214,7 +225,7 @@ mod tests {
                 session_id: "here".into(),
                 message_out_id: "o".into(),
                 in_reply_to: None,
-                address: super::super::decide::agent_address("to"),
+                address: super::super::decide::agent_address(&"to".into()),
                 content: "{}".into(),
                 attempts: 1,
                 taken_at: Timestamp(0),

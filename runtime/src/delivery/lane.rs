@@ -8,6 +8,7 @@ use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::Result;
+use crate::id::SessionId;
 use crate::lanes::Waker;
 use crate::ledger::{self, Claim, Delivery, Direction, InDoubtPolicy};
 use crate::plugins::{CallError, Registry};
@@ -57,7 +58,7 @@ pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, wake
     while !context.is_stopping() {
         waker.heard();
         let (at, after) = (address.clone(), last.clone());
-        let next = move |db: &WriteTxn| ledger::claim_next(db, &at, after.as_deref(), clock::now());
+        let next = move |db: &WriteTxn| ledger::claim_next(db, &at, after.as_ref(), clock::now());
         match context.central.write(next).await {
             Ok(Claim::Deliver(delivery)) => {
                 last = Some(delivery.session_id.clone());
@@ -94,10 +95,14 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
     let can = link.map_or(InDoubtPolicy::MayDouble, |link| in_doubt_policy(&link));
     let (now, limit) = (clock::now(), context.attachments.limits().session_bytes);
     match &outcome {
-        Ok(_) => tracing::debug!(session = delivery.session_id, reply = delivery.message_out_id, "delivered"),
+        Ok(_) => tracing::debug!(
+            session = delivery.session_id.as_str(),
+            reply = delivery.message_out_id,
+            "delivered"
+        ),
         Err(error) => {
             let channel = &delivery.address.channel_type;
-            tracing::warn!(session = delivery.session_id, %channel, %error, "not delivered");
+            tracing::warn!(session = delivery.session_id.as_str(), %channel, %error, "not delivered");
         }
     }
     let (session_id, delivery, outcome) =
@@ -132,7 +137,7 @@ fn record_outcome(
     outcome: &std::result::Result<Sent, CallError>,
     (can, session_bytes_max): (InDoubtPolicy, u64),
     now: Timestamp,
-) -> Result<(Vec<String>, Vec<String>)> {
+) -> Result<(Vec<String>, Vec<SessionId>)> {
     let error = match outcome {
         Ok(Sent::Out(receipt)) => {
             ledger::settle(db, delivery, Ok(receipt.platform_message_id.as_deref()), now)?;
@@ -198,7 +203,7 @@ pub struct GivenUp {
     /// The blobs that no message names any more.
     pub blobs: Vec<String>,
     /// The sessions whose agents were told.
-    pub sessions: BTreeSet<String>,
+    pub sessions: BTreeSet<SessionId>,
 }
 
 fn forget_files(db: &WriteTxn, delivery: &Delivery) -> Result<Vec<String>> {
@@ -243,7 +248,7 @@ mod tests {
             content: "{}".into(),
             account: None,
         };
-        record_reply(&db, "s", &reply, Ok(&address(channel)), Timestamp(1)).expect("it is new");
+        record_reply(&db, &"s".into(), &reply, Ok(&address(channel)), Timestamp(1)).expect("it is new");
         match claim_next(&db, &address(channel), None, Timestamp(2)).expect("it answers") {
             Claim::Deliver(delivery) => (db, *delivery),
             other => panic!("{other:?}"),

@@ -32,6 +32,7 @@ use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::Result;
+use crate::id::SessionId;
 use crate::ledger::{self, Claim, Direction, InDoubtPolicy};
 use crate::plugins::Link;
 use crate::{questions, sessions};
@@ -60,7 +61,7 @@ pub enum Taken {
 /// The batch is not on disk; the keeper must hand it over again.
 pub async fn take(
     context: &Arc<Context>,
-    session_id: &str,
+    session_id: &SessionId,
     messages: Vec<MessageOut>,
     acks: Vec<Ack>,
     files: Vec<MessageFile>,
@@ -95,7 +96,7 @@ pub async fn take(
 /// Puts replies and acknowledgements on record; returns the addresses with something to deliver.
 fn record(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     messages: &[MessageOut],
     acks: &[Ack],
     (mut files, session_bytes_max): (Vec<MessageFile>, u64),
@@ -115,7 +116,7 @@ fn record(
         }
     }
     if let Some(why) = why {
-        tracing::warn!(session = session_id, count = refused.len(), %why, "replies were refused");
+        tracing::warn!(session = session_id.as_str(), count = refused.len(), %why, "replies were refused");
         if let Some(session) = sessions::by_id(db, session_id)? {
             note::tell_undelivered(db, &session, &refused, now)?;
         }
@@ -144,7 +145,7 @@ pub enum Recorded {
 /// SQLite fails.
 pub fn record_one(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     reply: &MessageOut,
     (files, session_bytes_max): (Vec<StoredFile>, u64),
     now: Timestamp,

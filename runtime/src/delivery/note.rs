@@ -222,7 +222,7 @@ mod tests {
              account, platform_id, thread_id) VALUES ('s', 'q', 2, 'chat', 0, 'completed', 1, '{}', 1, 'x', 'main', 'c', 't')",
         )
         .expect("it fills");
-        let session = crate::sessions::by_id(&db, "s").expect("it answers").expect("it is there");
+        let session = crate::sessions::by_id(&db, &"s".into()).expect("it answers").expect("it is there");
         (db, session)
     }
 
@@ -238,8 +238,14 @@ mod tests {
     fn the_note_stands_in_the_conversation_that_was_answered_and_wakes_nobody() {
         let (db, session) = asked();
         for seq in [0, 1, 3] {
-            ledger::record_reply(&db, "s", &reply(seq, "chat", r#"{"text":"hi"}"#), Err("no"), Timestamp(1))
-                .expect("it is new");
+            ledger::record_reply(
+                &db,
+                &"s".into(),
+                &reply(seq, "chat", r#"{"text":"hi"}"#),
+                Err("no"),
+                Timestamp(1),
+            )
+            .expect("it is new");
         }
         let told = |seq| Undelivered::of(&reply(seq, "chat", r#"{"text":"hi"}"#), "no");
         tell_undelivered(&db, &session, &[told(0)], Timestamp(2)).expect("on record");
@@ -249,7 +255,7 @@ mod tests {
         assert_eq!(notes(&db), [format!("c t 0 {both}")]);
         // A reply that answers no message is told at home.
         let own = MessageOut { in_reply_to: None, ..reply(9, "chat", "{}") };
-        ledger::record_reply(&db, "s", &own, Err("no"), Timestamp(1)).expect("it is new");
+        ledger::record_reply(&db, &"s".into(), &own, Err("no"), Timestamp(1)).expect("it is new");
         tell_undelivered(&db, &session, &[Undelivered::of(&own, "no")], Timestamp(2)).expect("on record");
         assert!(notes(&db)[1].starts_with("home  0 Your message 9"), "{:?}", notes(&db));
     }

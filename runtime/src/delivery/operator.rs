@@ -82,12 +82,13 @@ pub fn drop_one(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::MessagingGroupId;
     use crate::ledger::{record_reply, with_id};
     use crate::{destinations, messaging_groups};
     use vestibule_session::MessageOut;
 
     /// An agent whose session belongs to no chat, and a chat that it may not send to.
-    fn ledger() -> (WriteTxn<'static>, String) {
+    fn ledger() -> (WriteTxn<'static>, MessagingGroupId) {
         let db = crate::db::in_memory();
         db.execute_batch(
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
@@ -125,7 +126,8 @@ mod tests {
     }
 
     fn refuse(db: &WriteTxn, content: &str) {
-        record_reply(db, "s", &reply(content), Err("no destination"), Timestamp(1)).expect("it is new");
+        record_reply(db, &"s".into(), &reply(content), Err("no destination"), Timestamp(1))
+            .expect("it is new");
     }
 
     #[test]
@@ -134,11 +136,11 @@ mod tests {
         refuse(&db, r#"{"text":"hi","files":["../a b.pdf"]}"#);
         let still = replay(&db, &only(&db), Timestamp(2)).expect_err("it is refused as before").to_string();
         assert!(still.contains("`o` is failed") && still.contains("no destination of this agent"), "{still}");
-        destinations::create(&db, "ag", "team", &chat, Timestamp(3)).expect("it is granted");
+        destinations::create(&db, &"ag".into(), "team", &chat, Timestamp(3)).expect("it is granted");
         let address = replay(&db, &only(&db), Timestamp(4)).expect("it goes out");
         assert_eq!((address.account.as_str(), address.platform_id.as_str()), ("main", "c"));
         assert_eq!((only(&db).state, only(&db).address()), (State::Pending, Some(address)));
-        let files = ledger::files_of(&db, "s", Direction::Out, "o").expect("they are read");
+        let files = ledger::files_of(&db, &"s".into(), Direction::Out, "o").expect("they are read");
         let told: Vec<_> = files.into_iter().map(|file| (file.name, file.blob)).collect();
         assert_eq!(told, [("attachment-1".to_owned(), Err(FILES_GONE.to_owned()))], "its text will say so");
         let again = replay(&db, &only(&db), Timestamp(5)).expect_err("it waits").to_string();
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn a_reply_of_which_only_the_size_is_known_is_not_replayed() {
         let (db, chat) = ledger();
-        destinations::create(&db, "ag", "team", &chat, Timestamp(3)).expect("it is granted");
+        destinations::create(&db, &"ag".into(), "team", &chat, Timestamp(3)).expect("it is granted");
         refuse(&db, &format!(r#"{{"text":"{}"}}"#, "x".repeat(300_000)));
         let why = replay(&db, &only(&db), Timestamp(4)).expect_err("there are no words").to_string();
         assert!(why.contains("not on record"), "{why}");
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn a_question_can_be_answered_for_as_long_again() {
         let (db, chat) = ledger();
-        destinations::create(&db, "ag", "team", &chat, Timestamp(3)).expect("it is granted");
+        destinations::create(&db, &"ag".into(), "team", &chat, Timestamp(3)).expect("it is granted");
         let asks = r#"{"type":"ask_question","questionId":"o","title":"Deploy","question":"Now?","options":["Yes"]}"#;
         refuse(&db, asks);
         let day = 24 * 3600 * 1000;

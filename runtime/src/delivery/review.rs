@@ -44,7 +44,7 @@ fn question(delivery: &Delivery, files: Vec<StoredFile>) -> Result<Reviewed, Str
     Ok(Reviewed {
         id: delivery.message_out_id.clone(),
         address: delivery.address.clone(),
-        session: delivery.session_id.clone(),
+        session: delivery.session_id.to_string(),
         text: text_of(&delivery.content)?,
         files: files.iter().map(|file| file.name.clone()).collect(),
         attachments: files.into_iter().map(|file| attachment(file, None)).collect(),

@@ -2,6 +2,7 @@
 
 use crate::db::ReadTxn;
 use crate::error::Result;
+use crate::id::{AgentGroupId, SessionId};
 use crate::messaging_groups::{self, MessagingGroup};
 use crate::{agents, destinations, sessions};
 use vestibule_plugin_api::AGENT;
@@ -11,12 +12,12 @@ use vestibule_session::MessageOut;
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The session it was written in.
-    pub session_id: String,
+    pub session_id: SessionId,
     /// The chats that the reply may mean: this channel type and platform id on some account, each
     /// with whether the session may send there.
     pub chats: Vec<(MessagingGroup, bool)>,
     /// The agent it names, if there is one, with whether the session may write to it.
-    pub agent: Option<(String, bool)>,
+    pub agent: Option<(AgentGroupId, bool)>,
 }
 
 impl Snapshot {
@@ -24,11 +25,11 @@ impl Snapshot {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn load(db: &ReadTxn, session_id: &str, reply: &MessageOut) -> Result<Option<Snapshot>> {
+    pub fn load(db: &ReadTxn, session_id: &SessionId, reply: &MessageOut) -> Result<Option<Snapshot>> {
         let Some(session) = sessions::by_id(db, session_id)? else { return Ok(None) };
         let (mut chats, mut agent) = (Vec::new(), None);
         if let (Some(AGENT), Some(to)) = (reply.channel_type.as_deref(), &reply.platform_id) {
-            if let Some(to) = agents::by_id(db, to)? {
+            if let Some(to) = agents::by_id(db, &AgentGroupId::new(to.as_str()))? {
                 let allowed = destinations::allows_agent(db, &session.agent_group_id, &to.id)?;
                 agent = Some((to.id, allowed));
             }

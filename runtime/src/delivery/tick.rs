@@ -7,6 +7,7 @@ use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use crate::plugins::{CallError, Link};
 use crate::{agents, ledger, plugin_state, sessions};
 use std::sync::Arc;
@@ -78,7 +79,13 @@ async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), Cal
 }
 
 /// Writes into the agent's newest session, or a new one; returns which.
-fn tell(db: &WriteTxn, agent: &str, words: &str, session_bytes_max: u64, now: Timestamp) -> Result<String> {
+fn tell(
+    db: &WriteTxn,
+    agent: &str,
+    words: &str,
+    session_bytes_max: u64,
+    now: Timestamp,
+) -> Result<SessionId> {
     let agent = agents::named(db, agent)?;
     let session_id = match sessions::newest_usable(db, &agent.id)? {
         Some(id) => id,

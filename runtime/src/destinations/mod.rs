@@ -6,20 +6,27 @@
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::{AgentGroupId, MessagingGroupId};
 use rusqlite::{OptionalExtension, params};
-use serde::Serialize;
 
 /// A name that one agent has for a chat or another agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationRow {
     /// The agent whose name it is.
-    pub agent_group_id: String,
+    pub agent_group_id: AgentGroupId,
     /// The name, as the agent writes it.
     pub local_name: String,
-    /// `channel` or `agent`.
-    pub target_type: String,
-    /// The id of the messaging group or of the agent group.
-    pub target_id: String,
+    /// Where it leads.
+    pub target: Target,
+}
+
+/// Where a destination leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To a chat.
+    Chat(MessagingGroupId),
+    /// To another agent.
+    Agent(AgentGroupId),
 }
 
 /// All destinations of all agents.
@@ -31,24 +38,30 @@ pub fn list(db: &ReadTxn) -> Result<Vec<DestinationRow>> {
         Ok(DestinationRow {
             agent_group_id: r.get(0)?,
             local_name: r.get(1)?,
-            target_type: r.get(2)?,
-            target_id: r.get(3)?,
+            target: match r.get::<_, String>(2)?.as_str() {
+                "agent" => Target::Agent(r.get(3)?),
+                _ => Target::Chat(r.get(3)?),
+            },
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Whether an agent may send to this chat.
-pub fn allows(db: &ReadTxn, agent_group_id: &str, messaging_group_id: &str) -> Result<bool> {
+pub fn allows(
+    db: &ReadTxn,
+    agent_group_id: &AgentGroupId,
+    messaging_group_id: &MessagingGroupId,
+) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM destinations WHERE agent_group_id = ?1 AND target_type = 'channel' \
          AND target_id = ?2)",
     )?;
-    Ok(statement.query_row([agent_group_id, messaging_group_id], |r| r.get(0))?)
+    Ok(statement.query_row(params![agent_group_id, messaging_group_id], |r| r.get(0))?)
 }
 
 /// Whether an agent may send to another agent. It may always send to itself.
-pub fn allows_agent(db: &ReadTxn, agent_group_id: &str, target_id: &str) -> Result<bool> {
+pub fn allows_agent(db: &ReadTxn, agent_group_id: &AgentGroupId, target_id: &AgentGroupId) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM destinations WHERE agent_group_id = ?1 AND target_type = 'agent' \
          AND target_id = ?2)",
@@ -60,7 +73,7 @@ pub fn allows_agent(db: &ReadTxn, agent_group_id: &str, target_id: &str) -> Resu
 /// or for another agent.
 pub fn name_of(
     db: &ReadTxn,
-    agent_group_id: &str,
+    agent_group_id: &AgentGroupId,
     (channel, account, id): (&str, Option<&str>, &str),
 ) -> Result<Option<String>> {
     let mut statement = db.prepare_cached(
@@ -79,16 +92,16 @@ pub fn name_of(
 /// As [`create`].
 pub fn create_to_agent(
     db: &WriteTxn,
-    agent_group_id: &str,
+    agent_group_id: &AgentGroupId,
     name: &str,
-    target_id: &str,
+    target_id: &AgentGroupId,
     now: Timestamp,
 ) -> Result<()> {
     insert(db, (agent_group_id, name), ("agent", target_id), now)
 }
 
 /// Withdraws the destinations that lead to an agent; returns the agents that had them.
-pub fn withdraw_agent(db: &WriteTxn, target_id: &str) -> Result<Vec<String>> {
+pub fn withdraw_agent(db: &WriteTxn, target_id: &AgentGroupId) -> Result<Vec<AgentGroupId>> {
     let mut statement = db.prepare(
         "DELETE FROM destinations WHERE target_type = 'agent' AND target_id = ?1 RETURNING agent_group_id",
     )?;
@@ -100,13 +113,19 @@ pub fn withdraw_agent(db: &WriteTxn, target_id: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// The agent uses the name already, or the name cannot stand in an attribute.
-pub fn create(db: &WriteTxn, agent_group_id: &str, name: &str, chat_id: &str, now: Timestamp) -> Result<()> {
+pub fn create(
+    db: &WriteTxn,
+    agent_group_id: &AgentGroupId,
+    name: &str,
+    chat_id: &MessagingGroupId,
+    now: Timestamp,
+) -> Result<()> {
     insert(db, (agent_group_id, name), ("channel", chat_id), now)
 }
 
 fn insert(
     db: &WriteTxn,
-    (agent_group_id, name): (&str, &str),
+    (agent_group_id, name): (&AgentGroupId, &str),
     (target_type, target_id): (&str, &str),
     now: Timestamp,
 ) -> Result<()> {
@@ -125,9 +144,9 @@ fn insert(
 /// Grants a chat under a free name like `wanted`, unless the agent has a name for it already.
 pub fn ensure(
     db: &WriteTxn,
-    agent_group_id: &str,
+    agent_group_id: &AgentGroupId,
     wanted: &str,
-    chat_id: &str,
+    chat_id: &MessagingGroupId,
     now: Timestamp,
 ) -> Result<()> {
     if allows(db, agent_group_id, chat_id)? {
@@ -149,7 +168,7 @@ pub fn ensure(
 ///
 /// # Errors
 /// There is no such destination, or the new name is taken.
-pub fn rename(db: &WriteTxn, agent_group_id: &str, from: &str, to: &str) -> Result<()> {
+pub fn rename(db: &WriteTxn, agent_group_id: &AgentGroupId, from: &str, to: &str) -> Result<()> {
     check_name(to)?;
     let renamed = db.execute(
         "UPDATE OR IGNORE destinations SET local_name = ?3 WHERE agent_group_id = ?1 AND local_name = ?2",
@@ -165,7 +184,7 @@ pub fn rename(db: &WriteTxn, agent_group_id: &str, from: &str, to: &str) -> Resu
 ///
 /// # Errors
 /// There is none of this name.
-pub fn delete(db: &WriteTxn, agent_group_id: &str, name: &str) -> Result<()> {
+pub fn delete(db: &WriteTxn, agent_group_id: &AgentGroupId, name: &str) -> Result<()> {
     let deleted = db.execute(
         "DELETE FROM destinations WHERE agent_group_id = ?1 AND local_name = ?2",
         [agent_group_id, name],
@@ -196,14 +215,18 @@ mod tests {
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('a', 'a', 'a', 0), ('b', 'b', 'b', 0)",
         )
         .expect("it fills");
-        create(&db, "a", "team", "chat", Timestamp(7)).expect("it is free");
-        create_to_agent(&db, "a", "helper", "b", Timestamp(7)).expect("it is free");
+        create(&db, &"a".into(), "team", &"chat".into(), Timestamp(7)).expect("it is free");
+        create_to_agent(&db, &"a".into(), "helper", &"b".into(), Timestamp(7)).expect("it is free");
         db
     }
 
     fn names(db: &ReadTxn) -> Vec<String> {
         let told = |row: DestinationRow| {
-            format!("{} {} {}:{}", row.agent_group_id, row.local_name, row.target_type, row.target_id)
+            let target = match row.target {
+                Target::Chat(id) => format!("channel:{id}"),
+                Target::Agent(id) => format!("agent:{id}"),
+            };
+            format!("{} {} {target}", row.agent_group_id, row.local_name)
         };
         list(db).expect("rows").into_iter().map(told).collect()
     }
@@ -212,30 +235,39 @@ mod tests {
     fn an_agent_reaches_what_it_was_granted_and_nothing_else() {
         let db = granted();
         for (agent, chat, want) in [("a", "chat", true), ("a", "b", false), ("b", "chat", false)] {
-            assert_eq!(allows(&db, agent, chat).expect("it answers"), want, "{agent} to the chat {chat}");
+            assert_eq!(
+                allows(&db, &agent.into(), &chat.into()).expect("it answers"),
+                want,
+                "{agent} to the chat {chat}"
+            );
         }
         for (agent, to, want) in
             [("a", "b", true), ("a", "a", true), ("b", "b", true), ("b", "a", false), ("a", "chat", false)]
         {
-            assert_eq!(allows_agent(&db, agent, to).expect("it answers"), want, "{agent} to the agent {to}");
+            assert_eq!(
+                allows_agent(&db, &agent.into(), &to.into()).expect("it answers"),
+                want,
+                "{agent} to the agent {to}"
+            );
         }
-        assert_eq!(withdraw_agent(&db, "chat").expect("it answers"), [""; 0], "that is a chat");
-        assert_eq!(withdraw_agent(&db, "b").expect("it answers"), ["a"]);
-        assert!(!allows_agent(&db, "a", "b").expect("it answers"));
+        assert_eq!(withdraw_agent(&db, &"chat".into()).expect("it answers"), [""; 0], "that is a chat");
+        assert_eq!(withdraw_agent(&db, &"b".into()).expect("it answers"), ["a"]);
+        assert!(!allows_agent(&db, &"a".into(), &"b".into()).expect("it answers"));
         assert_eq!(names(&db), ["a team channel:chat"]);
-        delete(&db, "a", "team").expect("there is one");
-        assert!(!allows(&db, "a", "chat").expect("it answers"));
-        assert!(delete(&db, "a", "team").is_err(), "there is none");
+        delete(&db, &"a".into(), "team").expect("there is one");
+        assert!(!allows(&db, &"a".into(), &"chat".into()).expect("it answers"));
+        assert!(delete(&db, &"a".into(), "team").is_err(), "there is none");
     }
 
     #[test]
     fn a_name_leads_to_one_place() {
         let db = granted();
-        assert!(create(&db, "a", "team", "another", Timestamp(7)).is_err(), "it is taken");
-        create(&db, "b", "team", "another", Timestamp(7)).expect("names are local to an agent");
-        ensure(&db, "a", "whatever", "chat", Timestamp(7)).expect("one leads there");
+        assert!(create(&db, &"a".into(), "team", &"another".into(), Timestamp(7)).is_err(), "it is taken");
+        create(&db, &"b".into(), "team", &"another".into(), Timestamp(7))
+            .expect("names are local to an agent");
+        ensure(&db, &"a".into(), "whatever", &"chat".into(), Timestamp(7)).expect("one leads there");
         for chat in ["second", "third"] {
-            ensure(&db, "a", "team", chat, Timestamp(7)).expect("a free one is found");
+            ensure(&db, &"a".into(), "team", &chat.into(), Timestamp(7)).expect("a free one is found");
         }
         let want = [
             "a helper agent:b",
@@ -245,16 +277,22 @@ mod tests {
             "b team channel:another",
         ];
         assert_eq!(names(&db), want);
-        assert!(rename(&db, "a", "team-2", "helper").is_err(), "it is taken");
-        assert!(rename(&db, "a", "nobody", "free").is_err(), "there is none");
-        rename(&db, "a", "team-2", "crew").expect("it is free");
+        assert!(rename(&db, &"a".into(), "team-2", "helper").is_err(), "it is taken");
+        assert!(rename(&db, &"a".into(), "nobody", "free").is_err(), "there is none");
+        rename(&db, &"a".into(), "team-2", "crew").expect("it is free");
         assert!(names(&db).contains(&"a crew channel:second".to_owned()), "{:?}", names(&db));
         for taken in 4..=1000 {
-            create(&db, "a", &format!("team-{taken}"), &format!("chat-{taken}"), Timestamp(7))
-                .expect("it is free");
+            create(
+                &db,
+                &"a".into(),
+                &format!("team-{taken}"),
+                &MessagingGroupId::new(format!("chat-{taken}")),
+                Timestamp(7),
+            )
+            .expect("it is free");
         }
-        create(&db, "a", "team-2", "chat-2", Timestamp(7)).expect("it is free again");
-        assert!(ensure(&db, "a", "team", "last", Timestamp(7)).is_err(), "the search ends");
+        create(&db, &"a".into(), "team-2", &"chat-2".into(), Timestamp(7)).expect("it is free again");
+        assert!(ensure(&db, &"a".into(), "team", &"last".into(), Timestamp(7)).is_err(), "the search ends");
     }
 
     #[test]
@@ -262,12 +300,12 @@ mod tests {
         let db = granted();
         let longest = "x".repeat(64);
         for name in ["Team 1", "ü", &longest] {
-            create(&db, "a", name, "chat", Timestamp(7)).expect(name);
+            create(&db, &"a".into(), name, &"chat".into(), Timestamp(7)).expect(name);
         }
         let too_long = "x".repeat(65);
         for name in ["", "a\"b", "a<b", "a>b", "a&b", "a\nb", &too_long] {
-            assert!(create(&db, "a", name, "chat", Timestamp(7)).is_err(), "{name:?}");
-            assert!(rename(&db, "a", "team", name).is_err(), "{name:?}");
+            assert!(create(&db, &"a".into(), name, &"chat".into(), Timestamp(7)).is_err(), "{name:?}");
+            assert!(rename(&db, &"a".into(), "team", name).is_err(), "{name:?}");
         }
     }
 }

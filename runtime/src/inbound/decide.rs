@@ -8,6 +8,7 @@ use crate::attachments::Limits;
 use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::drops::{NO_AGENT_ENGAGED, NO_AGENT_WIRED};
+use crate::id::{AgentGroupId, MessagingGroupId};
 use crate::ledger::{NewMessage, Written};
 use crate::questions::{self, Giver, Judgement, Question};
 use crate::sessions::SessionKey;
@@ -34,9 +35,9 @@ pub enum Step {
     /// Write the message into the session of this key, opened if need be.
     Post {
         /// The agent that gets it.
-        agent_group_id: String,
+        agent_group_id: AgentGroupId,
         /// The chat it came from.
-        messaging_group_id: String,
+        messaging_group_id: MessagingGroupId,
         /// Which of the agent's sessions.
         key: SessionKey,
         /// The row to write.

@@ -11,6 +11,7 @@ mod files;
 mod screen;
 mod snapshot;
 
+use crate::id::SessionId;
 pub use answer::answer;
 pub use decide::{Plan, Step, decide};
 pub use events::hear;
@@ -157,7 +158,12 @@ pub async fn conversation(
 }
 
 /// Performs a plan; returns what the adapter is told and which sessions have something new.
-fn perform(db: &WriteTxn, plan: Plan, arrival: &Arrival, now: Timestamp) -> Result<(Accepted, Vec<String>)> {
+fn perform(
+    db: &WriteTxn,
+    plan: Plan,
+    arrival: &Arrival,
+    now: Timestamp,
+) -> Result<(Accepted, Vec<SessionId>)> {
     let at = &arrival.address;
     if matches!(plan[..], [Step::Duplicate]) {
         return Ok((Accepted::Duplicate, Vec::new()));

@@ -22,6 +22,7 @@ use crate::attachments::Limits;
 use crate::config::Config;
 use crate::error::{Error, IoContext, Result};
 use crate::home::Home;
+use crate::id::SessionId;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs;
@@ -55,7 +56,7 @@ pub struct Launched {
 /// Which keeper is to be started.
 pub struct LaunchRequest {
     /// The session's id.
-    pub session_id: String,
+    pub session_id: SessionId,
     /// The agent group that the session belongs to.
     pub agent: AgentGroup,
     /// The replies up to this number are on record.

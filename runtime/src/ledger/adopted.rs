@@ -5,6 +5,7 @@ use super::deliveries::count_delivered;
 use crate::clock::Timestamp;
 use crate::db::WriteTxn;
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use rusqlite::params;
 use vestibule_session::{MessageIn, MessageOut, Settled, next_even};
 
@@ -12,7 +13,7 @@ use vestibule_session::{MessageIn, MessageOut, Settled, next_even};
 ///
 /// # Errors
 /// The session is gone.
-pub fn adopt_change(db: &WriteTxn, session_id: &str) -> Result<i64> {
+pub fn adopt_change(db: &WriteTxn, session_id: &SessionId) -> Result<i64> {
     bump(db, session_id)?.ok_or_else(|| Error::refused("the session was deleted while it was taken over"))
 }
 
@@ -20,7 +21,7 @@ pub fn adopt_change(db: &WriteTxn, session_id: &str) -> Result<i64> {
 /// here already.
 pub fn adopt_message(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     change: i64,
     m: &MessageIn,
     now: Timestamp,
@@ -70,7 +71,7 @@ pub fn adopt_message(
 /// already.
 pub fn adopt_settled(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     change: i64,
     reply: &MessageOut,
     (outcome, platform_message_id, at): (Settled, Option<&str>, Timestamp),

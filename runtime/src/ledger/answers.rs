@@ -8,6 +8,7 @@ use super::bump;
 use crate::clock::{Timestamp, after};
 use crate::db::WriteTxn;
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::params;
 use serde_json::json;
 use vestibule_plugin_api::Address;
@@ -36,7 +37,7 @@ pub struct NewAnswer {
 }
 
 /// Writes an answer into the rows of the session that asked.
-pub fn post_answer(db: &WriteTxn, session_id: &str, new: &NewAnswer, now: Timestamp) -> Result<()> {
+pub fn post_answer(db: &WriteTxn, session_id: &SessionId, new: &NewAnswer, now: Timestamp) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let (last_seq, is_running): (i64, bool) = db
         .prepare_cached("SELECT last_seq, running FROM sessions WHERE id = ?1")?
@@ -123,7 +124,7 @@ mod tests {
                     thread_id: None,
                 },
             };
-            post_answer(&db, "s", &new, Timestamp(500)).expect("it is written");
+            post_answer(&db, &"s".into(), &new, Timestamp(500)).expect("it is written");
             let late = if running { "30500" } else { "-" };
             assert_eq!(
                 story(&db),
@@ -132,9 +133,9 @@ mod tests {
             let hops: i64 = db.query_row("SELECT hops FROM sessions", [], |r| r.get(0)).expect("a row");
             assert_eq!(hops, 0, "a person spoke");
             let ack = |status| [Ack { message_id: acked.into(), status }];
-            acknowledge(&db, "s", &ack(AckStatus::Processing), Timestamp(9)).expect("it is claimed");
+            acknowledge(&db, &"s".into(), &ack(AckStatus::Processing), Timestamp(9)).expect("it is claimed");
             assert!(story(&db).iter().all(|row| row.contains("pending")), "a claim settles nothing");
-            acknowledge(&db, "s", &ack(AckStatus::Completed), Timestamp(9)).expect("it is read");
+            acknowledge(&db, &"s".into(), &ack(AckStatus::Completed), Timestamp(9)).expect("it is read");
             assert!(story(&db).iter().all(|row| row.contains("completed")), "{:?}", story(&db));
         }
     }

@@ -6,6 +6,7 @@ use super::turns::{OPEN, address_params};
 use crate::clock::{Timestamp, after};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeMap;
 use vestibule_plugin_api::Address;
@@ -15,7 +16,7 @@ use vestibule_session::{MessageOut, Settled, parse_time, words};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The session whose reply it is.
-    pub session_id: String,
+    pub session_id: SessionId,
     /// The row's id: the idempotency key.
     pub message_out_id: String,
     /// The number that its agent knows it by; 0 for the runtime's own words.
@@ -56,7 +57,7 @@ pub enum InDoubtPolicy {
 }
 
 /// Notes that replies up to `seq` were taken in this boot: the next keeper need not hand them over again.
-pub fn mark_taken(db: &WriteTxn, session_id: &str, seq: i64) -> Result<()> {
+pub fn mark_taken(db: &WriteTxn, session_id: &SessionId, seq: i64) -> Result<()> {
     db.prepare_cached(
         "UPDATE sessions SET outbound_seq = MAX(?3, CASE WHEN outbound_boot_id = ?2 THEN outbound_seq ELSE 0 END), \
          outbound_boot_id = ?2 WHERE id = ?1",
@@ -68,7 +69,7 @@ pub fn mark_taken(db: &WriteTxn, session_id: &str, seq: i64) -> Result<()> {
 /// The number up to which a session's replies are on record. A power cut can take replies back out of the runner's
 /// file, and the next ones may get their numbers: across a boot everything above the floor is looked at again.
 /// `None` for a session that is gone.
-pub fn taken_up_to(db: &ReadTxn, session_id: &str) -> Result<Option<i64>> {
+pub fn taken_up_to(db: &ReadTxn, session_id: &SessionId) -> Result<Option<i64>> {
     let sql = "SELECT CASE WHEN outbound_boot_id = ?2 THEN MAX(outbound_floor, outbound_seq) ELSE outbound_floor END \
                FROM sessions WHERE id = ?1";
     Ok(db.query_row(sql, [session_id, crate::id::boot_id()], |r| r.get(0)).optional()?)
@@ -79,7 +80,7 @@ fn size(text: &str) -> i64 {
 }
 
 /// Whether a refused reply may still be kept, together with what is kept of its session already.
-fn keeps_refused(db: &WriteTxn, session_id: &str, reply: &MessageOut) -> Result<bool> {
+fn keeps_refused(db: &WriteTxn, session_id: &SessionId, reply: &MessageOut) -> Result<bool> {
     let fields =
         [&reply.in_reply_to, &reply.channel_type, &reply.account, &reply.platform_id, &reply.thread_id];
     let fields = fields.into_iter().flatten().map(|field| size(field)).sum::<i64>();
@@ -112,7 +113,7 @@ fn without_words(reply: &MessageOut) -> MessageOut {
 /// reply was on record already, or is below the floor: then it was settled and forgotten.
 pub fn record_reply(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     reply: &MessageOut,
     verdict: std::result::Result<&Address, &str>,
     now: Timestamp,
@@ -238,14 +239,14 @@ pub fn try_later(
 pub fn may_double(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     db.execute(
         "UPDATE deliveries SET possible_duplicate = 1 WHERE session_id = ?1 AND message_out_id = ?2",
-        [&delivery.session_id, &delivery.message_out_id],
+        params![delivery.session_id, delivery.message_out_id],
     )?;
     Ok(())
 }
 
 /// The sessions of the receiving agent that are behind a message: the one whose message it answers, and the one that
 /// wrote here last.
-pub fn sources(db: &ReadTxn, delivery: &Delivery) -> Result<(Option<String>, Option<String>)> {
+pub fn sources(db: &ReadTxn, delivery: &Delivery) -> Result<(Option<SessionId>, Option<SessionId>)> {
     let to = delivery.address.platform_id.as_str();
     let answers = db
         .prepare_cached(
@@ -254,14 +255,14 @@ pub fn sources(db: &ReadTxn, delivery: &Delivery) -> Result<(Option<String>, Opt
              AND d.message_out_id = ?2 AND m.channel_type = 'agent' AND m.platform_id = ?3 \
              AND m.source_session_id IS NOT NULL",
         )?
-        .query_row([&delivery.session_id, &delivery.message_out_id, to], |r| r.get(0))
+        .query_row(params![delivery.session_id, delivery.message_out_id, to], |r| r.get(0))
         .optional()?;
     let heard_last = db
         .prepare_cached(
             "SELECT source_session_id FROM messages_in WHERE session_id = ?1 AND channel_type = 'agent' \
              AND platform_id = ?2 AND source_session_id IS NOT NULL ORDER BY seq DESC LIMIT 1",
         )?
-        .query_row([&delivery.session_id, to], |r| r.get(0))
+        .query_row(params![delivery.session_id, to], |r| r.get(0))
         .optional()?;
     Ok((answers, heard_last))
 }
@@ -270,7 +271,7 @@ pub fn sources(db: &ReadTxn, delivery: &Delivery) -> Result<(Option<String>, Opt
 pub fn unclaim(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     db.execute(
         "UPDATE deliveries SET state = 'pending', attempts = attempts - 1 WHERE session_id = ?1 AND message_out_id = ?2",
-        [&delivery.session_id, &delivery.message_out_id],
+        params![delivery.session_id, delivery.message_out_id],
     )?;
     Ok(())
 }
@@ -329,7 +330,7 @@ pub fn unpark(
 }
 
 /// The addresses for which a session has replies that wait, for their turn or for their time.
-pub fn open_addresses(db: &ReadTxn, session_id: &str) -> Result<Vec<Address>> {
+pub fn open_addresses(db: &ReadTxn, session_id: &SessionId) -> Result<Vec<Address>> {
     let mut statement = db.prepare_cached(
         "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries INDEXED BY deliveries_unsettled \
          WHERE session_id = ?1 AND settled_at IS NULL AND channel_type IS NOT NULL AND account IS NOT NULL \

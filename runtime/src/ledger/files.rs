@@ -3,6 +3,7 @@
 use crate::attachments::{StoredFile, unnamed};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::params;
 
 /// Which way a message goes.
@@ -26,7 +27,7 @@ impl Direction {
 /// Records the files of a message. `folder` is theirs below `inbox/`, for those on their way in.
 pub fn record_files(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     direction: Direction,
     message_id: &str,
     folder: Option<&str>,
@@ -55,7 +56,7 @@ pub fn record_files(
 /// The files of a message, in order.
 pub fn files_of(
     db: &ReadTxn,
-    session_id: &str,
+    session_id: &SessionId,
     direction: Direction,
     message_id: &str,
 ) -> Result<Vec<StoredFile>> {
@@ -81,7 +82,11 @@ fn file(r: &rusqlite::Row<'_>) -> rusqlite::Result<StoredFile> {
 }
 
 /// The files that a session's inbox shows for the rows that changed after `since`: each folder with its files.
-pub fn inbox_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(String, Vec<StoredFile>)>> {
+pub fn inbox_since(
+    db: &ReadTxn,
+    session_id: &SessionId,
+    since: i64,
+) -> Result<Vec<(String, Vec<StoredFile>)>> {
     let mut statement = db.prepare_cached(
         "SELECT f.position, f.name, f.size_bytes, f.blob, f.left_out, f.folder FROM files f \
          JOIN messages_in m ON m.session_id = f.session_id AND m.id = f.message_id \
@@ -101,7 +106,7 @@ pub fn inbox_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(St
 }
 
 /// How many bytes the files of a session hold together.
-pub fn session_bytes(db: &ReadTxn, session_id: &str) -> Result<u64> {
+pub fn session_bytes(db: &ReadTxn, session_id: &SessionId) -> Result<u64> {
     let mut statement = db.prepare_cached(
         "SELECT COALESCE(SUM(size_bytes), 0) FROM files WHERE session_id = ?1 AND blob IS NOT NULL",
     )?;
@@ -112,7 +117,7 @@ pub fn session_bytes(db: &ReadTxn, session_id: &str) -> Result<u64> {
 /// Forgets the files of a message; returns the blobs that no message names any more.
 pub fn forget_files(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     direction: Direction,
     message_id: &str,
 ) -> Result<Vec<String>> {

@@ -9,6 +9,7 @@ use crate::attachments::StoredFile;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
 use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -21,7 +22,7 @@ pub struct NewMessage {
     /// Where it was written.
     pub written: Written,
     /// The agent whose session it is; part of the row's id.
-    pub agent_group_id: String,
+    pub agent_group_id: AgentGroupId,
     /// When it was written.
     pub timestamp: Timestamp,
     /// Whether it wakes the agent.
@@ -48,7 +49,7 @@ pub enum Written {
         /// The row's id.
         id: String,
         /// The session of the agent that wrote it: the way back.
-        source_session_id: Option<String>,
+        source_session_id: Option<SessionId>,
     },
 }
 
@@ -85,7 +86,7 @@ pub fn was_taken(db: &ReadTxn, channel: &str, account: &str, event_id: &str) -> 
 
 /// Writes a message into a session's rows. Its number comes from the session's counter, never from the highest row:
 /// after pruning, a number would be used twice.
-pub fn accept(db: &WriteTxn, session_id: &str, new: &NewMessage, now: Timestamp) -> Result<()> {
+pub fn accept(db: &WriteTxn, session_id: &SessionId, new: &NewMessage, now: Timestamp) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     let last_seq = db
         .prepare_cached("SELECT last_seq FROM sessions WHERE id = ?1")?
@@ -126,13 +127,13 @@ pub fn accept(db: &WriteTxn, session_id: &str, new: &NewMessage, now: Timestamp)
 }
 
 /// How many messages between agents led to the last message that a session got.
-pub fn hops(db: &ReadTxn, session_id: &str) -> Result<u32> {
+pub fn hops(db: &ReadTxn, session_id: &SessionId) -> Result<u32> {
     let mut statement = db.prepare_cached("SELECT hops FROM sessions WHERE id = ?1")?;
     Ok(statement.query_row([session_id], |r| r.get(0))?)
 }
 
 /// The content of a row, once its files are on record and named where the agent will find them.
-fn with_files(db: &WriteTxn, session_id: &str, id: &str, seq: i64, new: &NewMessage) -> Result<String> {
+fn with_files(db: &WriteTxn, session_id: &SessionId, id: &str, seq: i64, new: &NewMessage) -> Result<String> {
     if new.attachments.is_empty() {
         return Ok(new.content.to_string());
     }
@@ -180,9 +181,9 @@ fn free_name(name: &str, taken: &mut HashSet<String>) -> String {
 /// that nothing is lost to the primary key, nor to a runner that remembers a pruned row's id.
 fn free_id(
     db: &ReadTxn,
-    session_id: &str,
+    session_id: &SessionId,
     platform_message_id: &str,
-    agent_group_id: &str,
+    agent_group_id: &AgentGroupId,
 ) -> Result<String> {
     let mut taken = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND id = ?2) \
@@ -199,7 +200,7 @@ fn free_id(
 
 /// Takes over the runner's acknowledgements. Only rows that still wait change; ids that the ledger never gave match
 /// nothing. A keeper that has just started hands over many that are known: they cost no change.
-pub fn acknowledge(db: &WriteTxn, session_id: &str, acks: &[Ack], now: Timestamp) -> Result<()> {
+pub fn acknowledge(db: &WriteTxn, session_id: &SessionId, acks: &[Ack], now: Timestamp) -> Result<()> {
     let mut waits = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND id = ?2 AND status = 'pending')",
     )?;
@@ -207,7 +208,7 @@ pub fn acknowledge(db: &WriteTxn, session_id: &str, acks: &[Ack], now: Timestamp
     for ack in acks.iter().filter(|ack| ack.status != AckStatus::Processing) {
         let other = other_row(&ack.message_id).map(|id| (id, AckStatus::Completed));
         for (id, status) in std::iter::once((ack.message_id.clone(), ack.status)).chain(other) {
-            if waits.query_row([session_id, &id], |r| r.get(0))? {
+            if waits.query_row(params![session_id, id], |r| r.get(0))? {
                 settled.push((id, status));
             }
         }
@@ -227,7 +228,7 @@ pub fn acknowledge(db: &WriteTxn, session_id: &str, acks: &[Ack], now: Timestamp
 }
 
 /// Notes that the place where a session's words go by default has changed.
-pub fn bump_routing(db: &WriteTxn, session_id: &str) -> Result<()> {
+pub fn bump_routing(db: &WriteTxn, session_id: &SessionId) -> Result<()> {
     let Some(change) = bump(db, session_id)? else { return Ok(()) };
     db.prepare_cached("UPDATE sessions SET routing_change = ?2 WHERE id = ?1")?
         .execute(params![session_id, change])?;
@@ -236,7 +237,7 @@ pub fn bump_routing(db: &WriteTxn, session_id: &str) -> Result<()> {
 
 /// Notes that the destinations of an agent have changed; returns its sessions in which a runner lives. The files of the
 /// others follow when they are needed next.
-pub fn destinations_changed(db: &WriteTxn, agent_group_id: &str) -> Result<Vec<String>> {
+pub fn destinations_changed(db: &WriteTxn, agent_group_id: &AgentGroupId) -> Result<Vec<SessionId>> {
     db.prepare_cached(
         "UPDATE agent_groups SET destinations_version = destinations_version + 1 WHERE id = ?1",
     )?
@@ -249,7 +250,7 @@ pub fn destinations_changed(db: &WriteTxn, agent_group_id: &str) -> Result<Vec<S
 }
 
 /// The change number of the destinations of a session's agent.
-pub fn destinations_of(db: &ReadTxn, session_id: &str) -> Result<i64> {
+pub fn destinations_of(db: &ReadTxn, session_id: &SessionId) -> Result<i64> {
     let mut statement = db.prepare_cached(
         "SELECT a.destinations_version FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.id = ?1",
     )?;
@@ -257,11 +258,11 @@ pub fn destinations_of(db: &ReadTxn, session_id: &str) -> Result<i64> {
 }
 
 /// Notes that a chat has another name: [`destinations_changed`] for each agent that may send there.
-pub fn chat_changed(db: &WriteTxn, messaging_group_id: &str) -> Result<Vec<String>> {
+pub fn chat_changed(db: &WriteTxn, messaging_group_id: &MessagingGroupId) -> Result<Vec<SessionId>> {
     let mut statement = db.prepare_cached(
         "SELECT DISTINCT agent_group_id FROM destinations WHERE target_type = 'channel' AND target_id = ?1",
     )?;
-    let agents = statement.query_map([messaging_group_id], |r| r.get::<_, String>(0))?;
+    let agents = statement.query_map([messaging_group_id], |r| r.get::<_, AgentGroupId>(0))?;
     let mut running = Vec::new();
     for agent in agents {
         running.extend(destinations_changed(db, &agent?)?);
@@ -271,7 +272,7 @@ pub fn chat_changed(db: &WriteTxn, messaging_group_id: &str) -> Result<Vec<Strin
 
 /// The sessions that need a look when the runtime starts: a runner's end is not on record, rows are
 /// not known to be in the file, or rows wait for an answer.
-pub fn seen_at_start(db: &ReadTxn) -> Result<Vec<String>> {
+pub fn seen_at_start(db: &ReadTxn) -> Result<Vec<SessionId>> {
     let mut statement = db.prepare(
         "SELECT id FROM sessions WHERE running UNION SELECT id FROM sessions WHERE change > projected \
          UNION SELECT session_id FROM messages_in WHERE status = 'pending' AND \"trigger\"",

@@ -47,11 +47,12 @@ pub use turns::{Claim, Pending, claim_next, parked_before, pending_of};
 
 use crate::db::WriteTxn;
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::OptionalExtension;
 
 /// The session's next change number; its file will be written under this boot. `None` when the
 /// session is gone, and with it everything that could change.
-fn bump(db: &WriteTxn, session_id: &str) -> Result<Option<i64>> {
+fn bump(db: &WriteTxn, session_id: &SessionId) -> Result<Option<i64>> {
     let mut statement = db.prepare_cached(
         "UPDATE sessions SET change_before = CASE WHEN changed_by IS ?3 THEN change_before ELSE change END, \
          changed_by = ?3, change = change + 1, boot_id = ?2 WHERE id = ?1 RETURNING change",

@@ -11,6 +11,7 @@ use crate::db::Central;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{IoContext, Result};
 use crate::home::Home;
+use crate::id::{AgentGroupId, SessionId};
 use crate::lock::locked;
 use rusqlite::{OptionalExtension, params};
 use std::collections::{HashMap, HashSet};
@@ -24,10 +25,10 @@ use vestibule_session::{
 /// anyway; forgetting it costs a look at the file.
 #[derive(Default)]
 pub struct Ledger {
-    known: Mutex<HashMap<String, Applied>>,
-    unwritten: Mutex<HashMap<String, i64>>,
+    known: Mutex<HashMap<SessionId, Applied>>,
+    unwritten: Mutex<HashMap<SessionId, i64>>,
     /// The sessions whose file was found to be no newer than the database.
-    looked_at: Mutex<HashSet<String>>,
+    looked_at: Mutex<HashSet<SessionId>>,
 }
 
 /// The result of a look at a session.
@@ -45,13 +46,13 @@ pub enum Looked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projected {
     /// The agent whose session it is.
-    pub agent_group_id: String,
+    pub agent_group_id: AgentGroupId,
     /// What is due in it.
     pub seen: Seen,
 }
 
 pub(super) struct SessionRow {
-    agent_group_id: String,
+    agent_group_id: AgentGroupId,
     pub(super) change: i64,
     /// As it was before this process changed it.
     change_before: i64,
@@ -89,7 +90,7 @@ impl Ledger {
         central: &Central,
         home: &Home,
         attachments: &Store,
-        session_id: &str,
+        session_id: &SessionId,
     ) -> Result<Looked> {
         central.read_here(|db| {
             let Some(wanted) = wanted(db, session_id)? else { return Ok(Looked::Gone) };
@@ -117,7 +118,7 @@ impl Ledger {
         db: &ReadTxn,
         dir: &SessionDir,
         attachments: &Store,
-        session_id: &str,
+        session_id: &SessionId,
         wanted: &SessionRow,
         first: bool,
     ) -> Result<Option<Newer>> {
@@ -177,12 +178,12 @@ impl Ledger {
     }
 
     /// Whether a session's file shows this change of its agent's destinations.
-    pub fn shows(&self, session_id: &str, destinations: i64) -> bool {
+    pub fn shows(&self, session_id: &SessionId, destinations: i64) -> bool {
         locked(&self.known).get(session_id).is_some_and(|known| known.destinations == destinations)
     }
 
     /// Forgets a session whose lane closes: its next lane looks at the file again.
-    pub fn forget(&self, session_id: &str) {
+    pub fn forget(&self, session_id: &SessionId) {
         locked(&self.known).remove(session_id);
     }
 }
@@ -201,7 +202,7 @@ pub fn trust_files(db: &WriteTxn) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn wanted(db: &ReadTxn, session_id: &str) -> Result<Option<SessionRow>> {
+pub(super) fn wanted(db: &ReadTxn, session_id: &SessionId) -> Result<Option<SessionRow>> {
     let mut statement = db.prepare_cached(
         "SELECT s.agent_group_id, s.change, s.routing_change, s.rebuild, s.running OR s.set_back, \
          s.quarantined IS NOT NULL, CASE WHEN s.changed_by = ?2 THEN s.change_before ELSE s.change END, s.projected, \
@@ -227,7 +228,7 @@ pub(super) fn wanted(db: &ReadTxn, session_id: &str) -> Result<Option<SessionRow
 
 pub(super) fn changes(
     db: &ReadTxn,
-    session_id: &str,
+    session_id: &SessionId,
     applied: Applied,
     wanted: &SessionRow,
 ) -> Result<Projection> {
@@ -244,7 +245,7 @@ pub(super) fn changes(
     })
 }
 
-fn messages_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<MessageIn>> {
+fn messages_since(db: &ReadTxn, session_id: &SessionId, since: i64) -> Result<Vec<MessageIn>> {
     let shown = Shown::of(db, session_id)?;
     let mut statement = db.prepare_cached(
         "SELECT id, seq, kind, timestamp, status, process_after, recurrence, series_id, tries, \"trigger\", platform_id, \
@@ -282,7 +283,7 @@ fn messages_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<Mess
     Ok(messages.collect::<rusqlite::Result<_>>()?)
 }
 
-fn delivered_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<Delivered>> {
+fn delivered_since(db: &ReadTxn, session_id: &SessionId, since: i64) -> Result<Vec<Delivered>> {
     let mut statement = db.prepare_cached(
         "SELECT message_out_id, platform_message_id, state, settled_at FROM deliveries \
          WHERE session_id = ?1 AND change > ?2 AND state IN ('delivered', 'failed', 'dropped')",
@@ -300,7 +301,7 @@ fn delivered_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<Del
 }
 
 /// The rows that the file must lose: pruned ones, and deliveries that are open again.
-fn gone_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Pruned> {
+fn gone_since(db: &ReadTxn, session_id: &SessionId, since: i64) -> Result<Pruned> {
     // A delivery that is open has a change only when an operator opened it again.
     let mut statement = db.prepare_cached(
         "SELECT message_out_id FROM deliveries WHERE session_id = ?1 AND change > ?2 AND change > 0 \
@@ -319,7 +320,7 @@ fn gone_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Pruned> {
 }
 
 /// Destinations and default routing are derived from the central rows, never stored twice.
-fn routing(db: &ReadTxn, session_id: &str) -> Result<(Vec<Destination>, Routing)> {
+fn routing(db: &ReadTxn, session_id: &SessionId) -> Result<(Vec<Destination>, Routing)> {
     let mut statement = db.prepare_cached(
         "SELECT d.local_name, COALESCE(g.name, g.title, a.name, d.local_name), d.target_type, g.channel_type, g.platform_id, \
          CASE d.target_type WHEN 'agent' THEN d.target_id END, g.account \

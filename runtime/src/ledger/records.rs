@@ -5,6 +5,7 @@ use super::turns::{OPEN, address_params};
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::Address;
@@ -119,7 +120,7 @@ impl State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The session whose reply it is.
-    pub session_id: String,
+    pub session_id: SessionId,
     /// The reply as it was read, with the address that was decided.
     pub reply: MessageOut,
     /// How many bytes its content had; more than it has now where only its size was kept.
@@ -255,7 +256,7 @@ pub fn drop_one(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<()> {
 }
 
 /// The address of the message that a reply on record answers, if its session has that message.
-pub fn asked_at(db: &ReadTxn, session_id: &str, message_out_id: &str) -> Result<Option<Address>> {
+pub fn asked_at(db: &ReadTxn, session_id: &SessionId, message_out_id: &str) -> Result<Option<Address>> {
     let mut statement = db.prepare_cached(
         "SELECT m.channel_type, m.account, m.platform_id, m.thread_id FROM deliveries d \
          JOIN messages_in m ON m.session_id = d.session_id AND m.id = d.in_reply_to \
@@ -275,7 +276,7 @@ pub fn asked_at(db: &ReadTxn, session_id: &str, message_out_id: &str) -> Result<
 
 /// Whether a session has this many notes whose ids begin with `prefix` and that its agent has not read. The ids sort by
 /// age, so only the newest are looked at.
-pub fn unread(db: &ReadTxn, session_id: &str, prefix: &str, count: usize) -> Result<bool> {
+pub fn unread(db: &ReadTxn, session_id: &SessionId, prefix: &str, count: usize) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT status = 'pending' FROM messages_in WHERE session_id = ?1 AND id >= ?2 AND id < ?2 || '~' \
          ORDER BY id DESC LIMIT ?3",
@@ -331,7 +332,8 @@ mod tests {
         let db = ledger();
         for (seq, state) in (1..).zip(State::ALL) {
             let id = state.as_str();
-            record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(seq)).expect("it is new");
+            record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(seq))
+                .expect("it is new");
             db.execute("UPDATE deliveries SET state = ?1 WHERE message_out_id = ?1", [id])
                 .expect("it is set");
         }
@@ -351,7 +353,7 @@ mod tests {
     fn one_that_failed_goes_out_again_before_what_was_written_later() {
         let db = ledger();
         for (id, seq) in [("a", 1), ("b", 3)] {
-            record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
+            record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
         }
         let Claim::Deliver(first) = claim_next(&db, &address(), None, Timestamp(2)).expect("it answers")
         else {
@@ -379,7 +381,7 @@ mod tests {
     fn one_for_later_that_was_dropped_is_for_later_again() {
         let db = ledger();
         let later = MessageOut { deliver_after: Some("1970-01-01 00:00:09".into()), ..reply("a", 1) };
-        record_reply(&db, "s", &later, Ok(&address()), Timestamp(1)).expect("it is new");
+        record_reply(&db, &"s".into(), &later, Ok(&address()), Timestamp(1)).expect("it is new");
         for (now, state, due_at) in [(500, State::Deferred, 9_000), (9_500, State::Pending, 9_500)] {
             drop_one(&db, &only(&db, "a"), Timestamp(now)).expect("it is dropped");
             assert!(reopen(&db, &only(&db, "a"), &address(), Timestamp(now)).expect("it is opened"));
@@ -391,7 +393,7 @@ mod tests {
     fn what_waits_behind_a_dropped_one_goes_on() {
         let db = ledger();
         for (id, seq) in [("a", 1), ("b", 3)] {
-            record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
+            record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
         }
         drop_one(&db, &only(&db, "a"), Timestamp(7)).expect("it is dropped");
         assert_eq!((only(&db, "a").state, only(&db, "a").settled_at), (State::Dropped, Some(Timestamp(7))));
@@ -409,7 +411,7 @@ mod tests {
             )
             .expect("a row");
         };
-        let unread = |count| unread(&db, "s", "note-", count).expect("it answers");
+        let unread = |count| unread(&db, &"s".into(), "note-", count).expect("it answers");
         assert!(!unread(2));
         ["note-1", "note-2"].into_iter().for_each(|id| add(id, "completed"));
         add("other", "pending");

@@ -12,6 +12,7 @@ use super::files::{Direction, forget_files};
 use crate::clock::{Timestamp, after};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -30,7 +31,7 @@ pub struct Pruned {
     /// Where the next slice begins; `None`: this was the last.
     pub next: Option<After>,
     /// The sessions whose files must follow.
-    pub sessions: Vec<String>,
+    pub sessions: Vec<SessionId>,
     /// The blobs that no message names any more.
     pub blobs: Vec<String>,
 }
@@ -39,7 +40,7 @@ pub struct Pruned {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct After {
     settled_at: i64,
-    session_id: String,
+    session_id: SessionId,
     id: String,
 }
 
@@ -53,7 +54,7 @@ pub fn forget_events(db: &WriteTxn, now: Timestamp) -> Result<usize> {
 }
 
 /// The sessions with deliveries that were settled before a time.
-pub fn sessions_to_prune(db: &ReadTxn, before: Timestamp) -> Result<Vec<String>> {
+pub fn sessions_to_prune(db: &ReadTxn, before: Timestamp) -> Result<Vec<SessionId>> {
     let mut statement = db.prepare_cached(
         "SELECT DISTINCT session_id FROM deliveries INDEXED BY deliveries_settled \
          WHERE settled_at IS NOT NULL AND settled_at < ?1",
@@ -64,7 +65,7 @@ pub fn sessions_to_prune(db: &ReadTxn, before: Timestamp) -> Result<Vec<String>>
 
 /// Forgets deliveries of a session that were settled before a time, up to the first that was not, and raises the floor.
 /// Call it again while it returns [`SLICE`] rows.
-pub fn prune_deliveries(db: &WriteTxn, session_id: &str, before: Timestamp) -> Result<Pruned> {
+pub fn prune_deliveries(db: &WriteTxn, session_id: &SessionId, before: Timestamp) -> Result<Pruned> {
     let oldest = db
         .prepare_cached(
             // Adopted rows were settled before they came here; held ones wait for an operator.
@@ -81,7 +82,7 @@ pub fn prune_deliveries(db: &WriteTxn, session_id: &str, before: Timestamp) -> R
     for (id, ..) in &old {
         blobs.extend(forget_files(db, session_id, Direction::Out, id)?);
         db.prepare_cached("DELETE FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2")?
-            .execute([session_id, id])?;
+            .execute(params![session_id, id])?;
         note(db, session_id, change, "delivered", id)?;
     }
     db.prepare_cached("UPDATE sessions SET pruned_floor = MAX(pruned_floor, ?2), outbound_floor = MAX(outbound_floor, ?2) WHERE id = ?1")?
@@ -133,7 +134,7 @@ fn settled(db: &ReadTxn, before: Timestamp, begin: Option<&After>) -> Result<Vec
 }
 
 /// Whether it is the session's last message, or a kept row points to it: a reply, or a waiting row of its series.
-fn is_needed(db: &ReadTxn, session_id: &str, id: &str) -> Result<bool> {
+fn is_needed(db: &ReadTxn, session_id: &SessionId, id: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT m.seq >= s.last_seq \
          OR EXISTS (SELECT 1 FROM deliveries d WHERE d.session_id = ?1 AND d.in_reply_to = ?2) \
@@ -145,7 +146,7 @@ fn is_needed(db: &ReadTxn, session_id: &str, id: &str) -> Result<bool> {
 }
 
 /// Forgets a message and its files, and notes what its session's `inbound.db` and `inbox/` still show.
-fn forget_message(db: &WriteTxn, session_id: &str, id: &str, change: i64) -> Result<Vec<String>> {
+fn forget_message(db: &WriteTxn, session_id: &SessionId, id: &str, change: i64) -> Result<Vec<String>> {
     let folder = db
         .prepare_cached(
             "SELECT folder FROM files WHERE session_id = ?1 AND direction = 'in' AND message_id = ?2 \
@@ -165,7 +166,7 @@ fn forget_message(db: &WriteTxn, session_id: &str, id: &str, change: i64) -> Res
     Ok(blobs)
 }
 
-fn note(db: &WriteTxn, session_id: &str, change: i64, what: &str, name: &str) -> Result<()> {
+fn note(db: &WriteTxn, session_id: &SessionId, change: i64, what: &str, name: &str) -> Result<()> {
     db.prepare_cached(
         "INSERT OR IGNORE INTO pruned (session_id, change, what, name) VALUES (?1, ?2, ?3, ?4)",
     )?
@@ -174,7 +175,7 @@ fn note(db: &WriteTxn, session_id: &str, change: i64, what: &str, name: &str) ->
 }
 
 /// What was pruned after a change and may still stand in a session's files: its kind, and its name.
-pub fn pruned_since(db: &ReadTxn, session_id: &str, since: i64) -> Result<Vec<(String, String)>> {
+pub fn pruned_since(db: &ReadTxn, session_id: &SessionId, since: i64) -> Result<Vec<(String, String)>> {
     let mut statement =
         db.prepare_cached("SELECT what, name FROM pruned WHERE session_id = ?1 AND change > ?2")?;
     let rows = statement.query_map(params![session_id, since], |r| Ok((r.get(0)?, r.get(1)?)))?;
@@ -191,8 +192,9 @@ pub fn forget_pruned(db: &WriteTxn) -> Result<usize> {
 }
 
 /// An id of a session as a number. Two ids may share one: that costs only a number in the second id.
-pub fn hash(session_id: &str, id: &str) -> i64 {
-    let digest = Sha256::new().chain_update(session_id).chain_update([0]).chain_update(id).finalize();
+pub fn hash(session_id: &SessionId, id: &str) -> i64 {
+    let digest =
+        Sha256::new().chain_update(session_id.as_str()).chain_update([0]).chain_update(id).finalize();
     digest.iter().take(8).fold(0, |hash, byte| (hash << 8) | i64::from(*byte))
 }
 

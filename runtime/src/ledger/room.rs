@@ -3,6 +3,7 @@
 use super::{Pending, pending_of};
 use crate::db::ReadTxn;
 use crate::error::Result;
+use crate::id::SessionId;
 
 /// How many replies of one session may wait for their channels: any more stay in the agent's file.
 const PENDING_REPLIES_MAX: i64 = 1_000;
@@ -13,7 +14,7 @@ const PENDING_BYTES_MAX: i64 = 16 * 1024 * 1024;
 ///
 /// # Errors
 /// SQLite fails.
-pub fn has_room(db: &ReadTxn, session_id: &str) -> Result<bool> {
+pub fn has_room(db: &ReadTxn, session_id: &SessionId) -> Result<bool> {
     Ok(is_room(pending_of(db, session_id, PENDING_REPLIES_MAX)?))
 }
 
@@ -36,14 +37,14 @@ mod tests {
              SELECT 's', i, i, 'chat', '', 0, 'parked', 0 FROM n",
         )
         .expect("it fills");
-        let room = |session_id: &str| has_room(&db, session_id).expect("it answers");
-        assert_eq!((room("s"), room("t")), (false, true));
+        let room = |session_id: &SessionId| has_room(&db, session_id).expect("it answers");
+        assert_eq!((room(&"s".into()), room(&"t".into())), (false, true));
         db.execute_batch("UPDATE deliveries SET state = 'failed', settled_at = 1 WHERE message_out_id = '7'")
             .expect("one is settled");
-        assert!(room("s"));
+        assert!(room(&"s".into()));
         db.execute_batch("UPDATE deliveries SET content_bytes = 16777216 WHERE message_out_id = '8'")
             .expect("one is large");
-        assert!(!room("s"));
+        assert!(!room(&"s".into()));
     }
 
     #[test]

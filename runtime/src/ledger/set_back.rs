@@ -11,6 +11,7 @@ use super::turns::OPEN;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::params;
 use vestibule_session::{InboundWriter, MessageIn};
 
@@ -35,7 +36,12 @@ impl Newer {
     ///
     /// # Errors
     /// The database fails.
-    pub(super) fn read(db: &ReadTxn, session_id: &str, file: &InboundWriter, change: i64) -> Result<Newer> {
+    pub(super) fn read(
+        db: &ReadTxn,
+        session_id: &SessionId,
+        file: &InboundWriter,
+        change: i64,
+    ) -> Result<Newer> {
         let mut statement =
             db.prepare("SELECT id FROM messages_in WHERE session_id = ?1 AND status = 'pending'")?;
         let waiting = statement.query_map([session_id], |r| r.get::<_, String>(0))?;
@@ -63,7 +69,7 @@ impl Newer {
 
 /// Takes over what a session's file knows, and marks the session; returns how many messages the database did not have.
 /// They were acknowledged to their platforms, and no agent has answered them.
-pub fn take_newer(db: &WriteTxn, session_id: &str, newer: &Newer, now: Timestamp) -> Result<usize> {
+pub fn take_newer(db: &WriteTxn, session_id: &SessionId, newer: &Newer, now: Timestamp) -> Result<usize> {
     // From here on the database is as new as the file, which is made again.
     db.execute(
         "UPDATE sessions SET set_back = 1, rebuild = 1, projected = 0, change = MAX(change, ?2), \
@@ -97,7 +103,7 @@ pub fn take_newer(db: &WriteTxn, session_id: &str, newer: &Newer, now: Timestamp
 }
 
 /// A reply that was on its way when the database was saved may have arrived since.
-fn hold_what_is_under_way(db: &WriteTxn, session_id: &str, now: Timestamp) -> Result<()> {
+fn hold_what_is_under_way(db: &WriteTxn, session_id: &SessionId, now: Timestamp) -> Result<()> {
     let sql = format!(
         "UPDATE deliveries SET state = 'held', settled_at = ?2, last_error = ?3 WHERE session_id = ?1 \
          AND ({OPEN} OR (state = 'deferred' AND due_at <= ?2))"
@@ -108,7 +114,7 @@ fn hold_what_is_under_way(db: &WriteTxn, session_id: &str, now: Timestamp) -> Re
 
 /// The sessions with deliveries on their way, or to be sent later: before these go on, the runtime looks whether the
 /// sessions' files are newer.
-pub fn with_deliveries(db: &ReadTxn) -> Result<Vec<String>> {
+pub fn with_deliveries(db: &ReadTxn) -> Result<Vec<SessionId>> {
     let sql = format!(
         "SELECT session_id FROM deliveries INDEXED BY deliveries_open WHERE {OPEN} \
          UNION SELECT session_id FROM deliveries INDEXED BY deliveries_deferred WHERE state = 'deferred'"
@@ -120,7 +126,7 @@ pub fn with_deliveries(db: &ReadTxn) -> Result<Vec<String>> {
 
 /// Marks a session of a database that is put back. Without `has_out` its runner's file is gone, and the next file
 /// counts anew.
-pub fn mark_set_back(db: &WriteTxn, session_id: &str, has_out: bool, now: Timestamp) -> Result<()> {
+pub fn mark_set_back(db: &WriteTxn, session_id: &SessionId, has_out: bool, now: Timestamp) -> Result<()> {
     hold_what_is_under_way(db, session_id, now)?;
     db.prepare_cached(
         "UPDATE sessions SET set_back = 1, outbound_floor = CASE WHEN ?2 THEN outbound_floor ELSE 0 END, \
@@ -132,11 +138,11 @@ pub fn mark_set_back(db: &WriteTxn, session_id: &str, has_out: bool, now: Timest
 }
 
 /// The marked sessions that can run, at most `limit` after the one named, by id.
-pub fn set_back_sessions(db: &ReadTxn, after: &str, limit: i64) -> Result<Vec<String>> {
+pub fn set_back_sessions(db: &ReadTxn, after: Option<&SessionId>, limit: i64) -> Result<Vec<SessionId>> {
     let mut statement = db.prepare(
         "SELECT id FROM sessions WHERE set_back AND quarantined IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
     )?;
-    let rows = statement.query_map(params![after, limit], |r| r.get(0))?;
+    let rows = statement.query_map(params![after.map_or("", SessionId::as_str), limit], |r| r.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -187,11 +193,11 @@ mod tests {
         }
 
         fn changes(&self, times: usize) {
-            self.write(move |db| (0..times).try_for_each(|_| bump(db, "s").map(drop)));
+            self.write(move |db| (0..times).try_for_each(|_| bump(db, &"s".into()).map(drop)));
         }
 
         fn look(&self, ledger: &Ledger) -> Looked {
-            ledger.project(&self.central, &self.home, &self.store, "s").expect("it looks")
+            ledger.project(&self.central, &self.home, &self.store, &"s".into()).expect("it looks")
         }
     }
 
@@ -207,15 +213,15 @@ mod tests {
         let ledger = Ledger::default();
         let Looked::Newer(newer) = context.look(&ledger) else { panic!("the file shows 10") };
         assert_eq!(newer.change, 10);
-        context.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
+        context.write(move |db| take_newer(db, &"s".into(), &newer, Timestamp(9)));
         let Looked::Projected(projected) = context.look(&ledger) else { panic!("it is taken over") };
         assert!(projected.seen.running, "what its runner wrote is read before it runs again");
         for _ in 0..2 {
             context.changes(1);
             assert!(matches!(context.look(&ledger), Looked::Projected(_)));
-            ledger.forget("s");
+            ledger.forget(&"s".into());
         }
-        assert_eq!(context.write(|db| set_back_sessions(db, "", 9)), ["s"]);
+        assert_eq!(context.write(|db| set_back_sessions(db, None, 9)), ["s"]);
     }
 
     #[test]
@@ -223,7 +229,7 @@ mod tests {
         let (context, before) = (Context::new(), Ledger::default());
         let said = |sql: &'static str| {
             context.write(move |db| {
-                let change = bump(db, "s")?;
+                let change = bump(db, &"s".into())?;
                 Ok(db.execute(sql, [change])?)
             })
         };
@@ -255,7 +261,7 @@ mod tests {
         let ledger = Ledger::default();
         let Looked::Newer(newer) = context.look(&ledger) else { panic!("the file shows more") };
         assert_eq!(context.write(|db| with_deliveries(db)), ["s"]);
-        let taken = context.write(move |db| take_newer(db, "s", &newer, Timestamp(9)));
+        let taken = context.write(move |db| take_newer(db, &"s".into(), &newer, Timestamp(9)));
         assert_eq!(taken, 1, "one was only in the file");
         let sent = "SELECT group_concat(message_out_id || ' ' || state) FROM (SELECT * FROM deliveries ORDER BY seq)";
         let sent = context.write(|db| Ok(db.query_row(sent, [], |r| r.get::<_, String>(0))?));

@@ -7,6 +7,7 @@ use super::turns::OPEN;
 use crate::clock::{Timestamp, after};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::Address;
 
@@ -58,7 +59,7 @@ pub struct Shifted {
     /// The addresses for which a delivery waits.
     pub addresses: Vec<Address>,
     /// The sessions in which a message waits.
-    pub sessions: Vec<String>,
+    pub sessions: Vec<SessionId>,
 }
 
 /// Whether the clock was set since the last [`note_clock`].
@@ -117,10 +118,10 @@ fn last(db: &ReadTxn) -> Result<Option<Standing>> {
 }
 
 /// Gives waiting messages another time; a task that has not failed keeps its own.
-fn shift_messages(db: &WriteTxn, process_after: &str) -> Result<Vec<String>> {
+fn shift_messages(db: &WriteTxn, process_after: &str) -> Result<Vec<SessionId>> {
     let waits = "status = 'pending' AND process_after IS NOT NULL AND (kind <> 'task' OR tries > 0)";
     let mut statement = db.prepare(&format!("SELECT DISTINCT session_id FROM messages_in WHERE {waits}"))?;
-    let sessions = statement.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    let sessions = statement.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<Vec<SessionId>>>()?;
     let sql = format!(
         "UPDATE messages_in SET process_after = {process_after}, change = ?2 WHERE session_id = ?1 AND {waits}"
     );
@@ -184,7 +185,7 @@ mod tests {
     fn waiting(now: i64) -> WriteTxn<'static> {
         let db = ledger();
         for (id, seq) in [("first", 1), ("again", 3), ("at", 5), ("gone", 7)] {
-            record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(now - HOUR))
+            record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(now - HOUR))
                 .expect("it is new");
         }
         db.execute_batch(&format!(

@@ -10,6 +10,7 @@ use super::room::has_room;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::{OptionalExtension, params};
 use std::collections::HashSet;
 use vestibule_plugin_api::Address;
@@ -56,7 +57,7 @@ pub struct GivenUp {
     /// Where its answer would have gone.
     pub address: Option<Address>,
     /// The session of the agent that wrote it.
-    pub source_session_id: Option<String>,
+    pub source_session_id: Option<SessionId>,
 }
 
 /// The number of the only message that a session's runner is shown; `None`: all are.
@@ -65,7 +66,7 @@ pub struct Shown(Option<i64>);
 
 impl Shown {
     /// Which message a session's runner is shown, by its suspects.
-    pub fn of(db: &ReadTxn, session_id: &str) -> Result<Shown> {
+    pub fn of(db: &ReadTxn, session_id: &SessionId) -> Result<Shown> {
         if !any_suspect(db, session_id)? {
             return Ok(Shown(None));
         }
@@ -92,7 +93,7 @@ impl Shown {
 }
 
 /// What is due in a session. `running` and `quarantined` are its row's.
-pub fn seen(db: &ReadTxn, session_id: &str, running: bool, quarantined: bool) -> Result<Seen> {
+pub fn seen(db: &ReadTxn, session_id: &SessionId, running: bool, quarantined: bool) -> Result<Seen> {
     let shown = Shown::of(db, session_id)?;
     let (due, due_while_running): (Option<i64>, Option<i64>) = db
         .prepare_cached(
@@ -111,7 +112,7 @@ pub fn seen(db: &ReadTxn, session_id: &str, running: bool, quarantined: bool) ->
     })
 }
 
-fn any_suspect(db: &ReadTxn, session_id: &str) -> Result<bool> {
+fn any_suspect(db: &ReadTxn, session_id: &SessionId) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_suspects \
          WHERE session_id = ?1 AND suspect AND status = 'pending')",
@@ -124,7 +125,7 @@ fn any_suspect(db: &ReadTxn, session_id: &str) -> Result<bool> {
 /// any of them, only those.
 pub fn count_tries(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     claims: &HashSet<String>,
     why: &str,
     now: Timestamp,
@@ -152,7 +153,7 @@ pub fn count_tries(
 
 fn under_way(
     db: &ReadTxn,
-    session_id: &str,
+    session_id: &SessionId,
     claims: &HashSet<String>,
     now: Timestamp,
 ) -> Result<Vec<String>> {
@@ -170,7 +171,7 @@ fn under_way(
 /// Sends the message to no runner any more, nor the context that went with it.
 fn give_up(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     id: String,
     (why, change, now): (&str, i64, Timestamp),
 ) -> Result<GivenUp> {
@@ -201,7 +202,7 @@ fn give_up(
 
 /// Messages were settled with this change: if suspects are left, the next is shown; if the last one was settled, all
 /// messages are.
-pub fn after_settling(db: &WriteTxn, session_id: &str, change: i64) -> Result<()> {
+pub fn after_settling(db: &WriteTxn, session_id: &SessionId, change: i64) -> Result<()> {
     db.prepare_cached("UPDATE sessions SET failing = NULL WHERE id = ?1 AND failing IS NOT NULL")?
         .execute([session_id])?;
     let mut statement = db.prepare_cached(
@@ -215,7 +216,7 @@ pub fn after_settling(db: &WriteTxn, session_id: &str, change: i64) -> Result<()
 }
 
 /// Clears the suspects of a session: what made the messages fail may be mended.
-pub fn forgive(db: &WriteTxn, session_id: &str) -> Result<()> {
+pub fn forgive(db: &WriteTxn, session_id: &SessionId) -> Result<()> {
     if !any_suspect(db, session_id)? {
         return Ok(());
     }
@@ -229,13 +230,13 @@ pub fn forgive(db: &WriteTxn, session_id: &str) -> Result<()> {
 }
 
 /// Has the times of all waiting messages written anew.
-fn show_anew(db: &WriteTxn, session_id: &str, change: i64) -> Result<()> {
+fn show_anew(db: &WriteTxn, session_id: &SessionId, change: i64) -> Result<()> {
     show_up_to(db, session_id, change, Shown(None))
 }
 
 /// Has the times up to the message that is shown written anew. While messages are shown one at a time, each shown one
 /// comes later than the one before: what comes after it was not shown before either.
-fn show_up_to(db: &WriteTxn, session_id: &str, change: i64, shown: Shown) -> Result<()> {
+fn show_up_to(db: &WriteTxn, session_id: &SessionId, change: i64, shown: Shown) -> Result<()> {
     db.prepare_cached(
         "UPDATE messages_in SET change = ?2 \
          WHERE session_id = ?1 AND status = 'pending' AND (?3 IS NULL OR seq <= ?3)",
@@ -278,7 +279,7 @@ pub fn session_counts(db: &ReadTxn, now: Timestamp) -> Result<SessionCounts> {
 
 /// How often the oldest suspect was tried, and when it is tried again. When all that woke the session was given up: how
 /// often the last one was tried, and no time, since nothing is tried before the next message.
-pub fn next_try(db: &ReadTxn, session_id: &str) -> Result<Option<(i64, Option<Timestamp>)>> {
+pub fn next_try(db: &ReadTxn, session_id: &SessionId) -> Result<Option<(i64, Option<Timestamp>)>> {
     let mut statement = db.prepare_cached(
         "SELECT tries, CASE WHEN status = 'pending' THEN COALESCE(process_after, 0) END \
          FROM messages_in INDEXED BY messages_in_suspects WHERE session_id = ?1 AND suspect AND (status = 'pending' \

@@ -85,39 +85,42 @@ fn deeds() -> Vec<Deed> {
             drop(unpark(db, "x", "main", InDoubtPolicy::LookUp, NOW).expect("it answers"));
         }),
         ("take an event", |db| assert!(take_event(db, "x", "main", "new", NOW).expect("it answers"))),
-        ("accept", |db| accept(db, "s", &message(), NOW).expect("it is taken")),
+        ("accept", |db| accept(db, &"s".into(), &message(), NOW).expect("it is taken")),
         ("project", |db| {
-            let wanted = wanted(db, "s").expect("it answers").expect("it is there");
+            let wanted = wanted(db, &"s".into()).expect("it answers").expect("it is there");
             let applied = Applied { change: wanted.change - 1, destinations: 1, is_current: true };
-            let projection = changes(db, "s", applied, &wanted).expect("it answers");
+            let projection = changes(db, &"s".into(), applied, &wanted).expect("it answers");
             assert_eq!(projection.messages.len(), 1);
         }),
         ("what is due", |db| {
-            assert!(suspects::seen(db, "s", true, false).expect("it answers").due.is_some())
+            assert!(suspects::seen(db, &"s".into(), true, false).expect("it answers").due.is_some())
         }),
         ("a run fails", |db| {
-            assert_eq!(count_tries(db, "s", &HashSet::new(), "why", NOW).expect("it answers").count, 1);
-            forgive(db, "s").expect("it is forgiven");
+            assert_eq!(
+                count_tries(db, &"s".into(), &HashSet::new(), "why", NOW).expect("it answers").count,
+                1
+            );
+            forgive(db, &"s".into()).expect("it is forgiven");
         }),
         ("take a reply", |db| {
             let reply = reply("new", 2 * 100_000 + 9);
-            assert!(record_reply(db, "s", &reply, Ok(&address()), NOW).expect("it is new"));
-            mark_taken(db, "s", reply.seq).expect("on record");
+            assert!(record_reply(db, &"s".into(), &reply, Ok(&address()), NOW).expect("it is new"));
+            mark_taken(db, &"s".into(), reply.seq).expect("on record");
         }),
         ("acknowledge", |db| {
             let ack = Ack { message_id: "p:ag".into(), status: AckStatus::Completed };
-            acknowledge(db, "s", &[ack], NOW).expect("on record");
+            acknowledge(db, &"s".into(), &[ack], NOW).expect("on record");
         }),
         ("what is open", |db| {
-            assert_eq!(open_addresses(db, "s").expect("it answers").len(), 1);
-            assert_eq!(pending_of(db, "s", 10).expect("it answers").replies, 1);
+            assert_eq!(open_addresses(db, &"s".into()).expect("it answers").len(), 1);
+            assert_eq!(pending_of(db, &"s".into(), 10).expect("it answers").replies, 1);
         }),
         ("deliver", |db| {
             let delivery = claimed(db);
             let _ = sources(db, &delivery).expect("it answers");
             settle(db, &delivery, Ok(Some("p1")), NOW).expect("on record");
         }),
-        ("take a file", |db| assert_eq!(session_bytes(db, "s").expect("it answers"), 0)),
+        ("take a file", |db| assert_eq!(session_bytes(db, &"s".into()).expect("it answers"), 0)),
         ("forget nothing", |db| {
             forget_events(db, Timestamp(0)).expect("it answers");
             forget_pruned(db).expect("it answers");
@@ -130,7 +133,7 @@ fn deeds() -> Vec<Deed> {
             assert!(counts.total > 10 && (counts.running, counts.failing) == (0, 0), "{counts:?}");
         }),
         ("adopt", |db| {
-            let change = adopt_change(db, "s").expect("it is there");
+            let change = adopt_change(db, &"s".into()).expect("it is there");
             let message = MessageIn {
                 id: "theirs".into(),
                 seq: 0,
@@ -151,16 +154,18 @@ fn deeds() -> Vec<Deed> {
                 account: None,
                 platform_message_id: None,
             };
-            assert!(adopt_message(db, "s", change, &message, NOW).expect("it is new"));
+            assert!(adopt_message(db, &"s".into(), change, &message, NOW).expect("it is new"));
             let settled = (Settled::Delivered, None, NOW);
             let old = reply("adopted", 2 * 100_000 + 11);
-            assert!(adopt_settled(db, "s", change, &old, settled, NOW).expect("it is new"));
+            assert!(adopt_settled(db, &"s".into(), change, &old, settled, NOW).expect("it is new"));
         }),
         ("status: trouble", |db| {
             drop(crate::sessions::in_trouble(db, 10).expect("it answers"));
             drop(crate::drops::recent(db, 10).expect("it answers"));
         }),
-        ("destinations", |db| assert_eq!(destinations_changed(db, "ag").expect("it answers"), [""; 0])),
+        ("destinations", |db| {
+            assert_eq!(destinations_changed(db, &"ag".into()).expect("it answers"), [""; 0])
+        }),
     ]
 }
 
@@ -205,7 +210,7 @@ fn an_acknowledgement_that_is_known_changes_nothing() {
         db.query_row("SELECT change FROM sessions WHERE id = 's'", [], |r| r.get(0)).expect("it is there")
     };
     for want in [4, 4] {
-        acknowledge(&db, "s", &acks, NOW).expect("on record");
+        acknowledge(&db, &"s".into(), &acks, NOW).expect("on record");
         assert_eq!(change(), want);
     }
 }

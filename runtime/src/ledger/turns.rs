@@ -9,6 +9,7 @@ use super::deliveries::Delivery;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
+use crate::id::SessionId;
 use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::Address;
 
@@ -37,7 +38,7 @@ pub struct Pending {
 
 /// The oldest open reply of a session for an address.
 struct Head {
-    session_id: String,
+    session_id: SessionId,
     message_out_id: String,
     /// When it can go; `None` while it is being sent, or waits for its adapter.
     next_attempt_at: Option<Timestamp>,
@@ -54,10 +55,15 @@ pub(super) fn address_params(address: &Address) -> [Option<&str>; 4] {
 
 /// The next reply for an address, recorded as `sending`: committed before the channel is called. Sessions take turns in
 /// a ring: next is the one after `after`; a session whose head cannot go now is passed over.
-pub fn claim_next(db: &WriteTxn, address: &Address, after: Option<&str>, now: Timestamp) -> Result<Claim> {
+pub fn claim_next(
+    db: &WriteTxn,
+    address: &Address,
+    after: Option<&SessionId>,
+    now: Timestamp,
+) -> Result<Claim> {
     let mut later = due_next(db, address, now)?;
-    let after = after.unwrap_or_default();
-    for (mut last, end) in [(after.to_owned(), None), (String::new(), Some(after))] {
+    let after = after.map_or("", SessionId::as_str);
+    for (mut last, end) in [(SessionId::new(after), None), (SessionId::default(), Some(after))] {
         while let Some(head) = next_head(db, address, &last, end)? {
             match head.next_attempt_at {
                 Some(at) if at <= now => return Ok(Claim::Deliver(Box::new(claim(db, address, &head)?))),
@@ -108,7 +114,7 @@ fn next_head(db: &ReadTxn, address: &Address, last: &str, end: Option<&str>) -> 
 }
 
 fn claim(db: &WriteTxn, address: &Address, head: &Head) -> Result<Delivery> {
-    let id = [&head.session_id, &head.message_out_id];
+    let id = params![head.session_id, head.message_out_id];
     db.prepare_cached(
         "UPDATE deliveries SET state = 'sending', attempts = attempts + 1 WHERE session_id = ?1 AND message_out_id = ?2",
     )?
@@ -117,7 +123,7 @@ fn claim(db: &WriteTxn, address: &Address, head: &Head) -> Result<Delivery> {
 }
 
 fn one(db: &ReadTxn, address: &Address, head: &Head) -> Result<Delivery> {
-    let id = [&head.session_id, &head.message_out_id];
+    let id = params![head.session_id, head.message_out_id];
     let mut statement = db.prepare_cached(
         "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
          WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
@@ -163,7 +169,7 @@ const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM 
                           INDEXED BY deliveries_unsettled WHERE session_id = ?1 AND settled_at IS NULL LIMIT ?2)";
 
 /// The replies that a session has open, counted up to `replies_max`: that many index entries are looked at.
-pub fn pending_of(db: &ReadTxn, session_id: &str, replies_max: i64) -> Result<Pending> {
+pub fn pending_of(db: &ReadTxn, session_id: &SessionId, replies_max: i64) -> Result<Pending> {
     let mut statement = db.prepare_cached(PENDING_OF)?;
     let pending = statement.query_row(params![session_id, replies_max], |r| {
         Ok(Pending { replies: r.get(0)?, content_bytes: r.get(1)? })
@@ -185,14 +191,16 @@ mod tests {
             let sql = "INSERT OR IGNORE INTO sessions (id, agent_group_id, created_at, last_active) VALUES (?1, 'ag', 0, 0)";
             db.execute(sql, [session_id]).expect("a session");
             let id = format!("{session_id}{seq}");
-            record_reply(&db, session_id, &reply(&id, *seq), Ok(&address()), Timestamp(1))
+            record_reply(&db, &SessionId::new(*session_id), &reply(&id, *seq), Ok(&address()), Timestamp(1))
                 .expect("it is new");
         }
         db
     }
 
     fn claimed(db: &WriteTxn, after: Option<&str>) -> Option<Delivery> {
-        match claim_next(db, &address(), after, Timestamp(1_000)).expect("it answers") {
+        match claim_next(db, &address(), after.map(SessionId::new).as_ref(), Timestamp(1_000))
+            .expect("it answers")
+        {
             Claim::Deliver(delivery) => Some(*delivery),
             Claim::Nothing | Claim::Later(_) => None,
         }
@@ -212,7 +220,7 @@ mod tests {
             let (mut last, mut told) = (after.map(str::to_owned), Vec::new());
             while let Some(delivery) = claimed(&db, last.as_deref()) {
                 settle(&db, &delivery, Ok(None), Timestamp(2)).expect("it is settled");
-                last = Some(delivery.session_id);
+                last = Some(delivery.session_id.to_string());
                 told.push(delivery.message_out_id);
             }
             assert_eq!(told.join(" "), want, "{after:?}");
@@ -240,11 +248,14 @@ mod tests {
                     try_later(&db, &head, at.map(Timestamp), "away", None::<InDoubtPolicy>)
                         .expect("on record");
                 }
-                let told = match claim_next(&db, &address(), after, Timestamp(1_000)).expect("it answers") {
-                    Claim::Deliver(delivery) => delivery.message_out_id,
-                    Claim::Later(at) => format!("later {}", at.0),
-                    Claim::Nothing => "nothing".to_owned(),
-                };
+                let told =
+                    match claim_next(&db, &address(), after.map(SessionId::new).as_ref(), Timestamp(1_000))
+                        .expect("it answers")
+                    {
+                        Claim::Deliver(delivery) => delivery.message_out_id,
+                        Claim::Later(at) => format!("later {}", at.0),
+                        Claim::Nothing => "nothing".to_owned(),
+                    };
                 assert_eq!(told, want, "{a:?} {b:?} after {after:?}");
             }
         }
@@ -266,7 +277,7 @@ mod tests {
             at("nonsense", 9, "soon"),
         ];
         for one in &replies {
-            record_reply(&db, "s", one, Ok(&address()), Timestamp(1)).expect("it is new");
+            record_reply(&db, &"s".into(), one, Ok(&address()), Timestamp(1)).expect("it is new");
         }
         let next = |now: i64| match claim_next(&db, &address(), None, Timestamp(now)).expect("it answers") {
             Claim::Deliver(delivery) => {
@@ -289,7 +300,7 @@ mod tests {
         ] {
             assert_eq!(next(now), want, "{now}");
         }
-        assert_eq!(pending_of(&db, "s", 9).expect("it is counted").replies, 0);
+        assert_eq!(pending_of(&db, &"s".into(), 9).expect("it is counted").replies, 0);
     }
 
     /// The clock may be set back between two replies, and a power cut have numbers given again.
@@ -297,7 +308,8 @@ mod tests {
     fn replies_go_out_in_the_order_in_which_they_were_taken() {
         let db = ledger();
         for (id, seq, taken_at) in [("first", 7, 900), ("second", 3, 500), ("third", 5, 100)] {
-            record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(taken_at)).expect("it is new");
+            record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(taken_at))
+                .expect("it is new");
         }
         for want in ["first", "second", "third"] {
             let delivery = claimed(&db, None).expect("the next");
@@ -309,19 +321,19 @@ mod tests {
     #[test]
     fn what_a_session_has_open_is_counted() {
         let db = filled(&[("a", 1), ("a", 3), ("b", 1), ("c", 1), ("c", 3), ("c", 5)]);
-        let of = |session_id: &str| {
+        let of = |session_id: &SessionId| {
             let pending = pending_of(&db, session_id, 2).expect("it is counted");
             (pending.replies, pending.content_bytes)
         };
-        assert_eq!((of("a"), of("b"), of("none")), ((2, 4), (1, 2), (0, 0)));
-        assert_eq!(of("c"), (2, 4), "no more than that many");
+        assert_eq!((of(&"a".into()), of(&"b".into()), of(&"none".into())), ((2, 4), (1, 2), (0, 0)));
+        assert_eq!(of(&"c".into()), (2, 4), "no more than that many");
         let head = claimed(&db, None).expect("a's");
-        assert_eq!(of("a"), (2, 4), "what is being sent is not there yet");
+        assert_eq!(of(&"a".into()), (2, 4), "what is being sent is not there yet");
         try_later(&db, &head, None, "away", None).expect("parked");
-        assert_eq!(of("a"), (2, 4));
+        assert_eq!(of(&"a".into()), (2, 4));
         settle(&db, &head, Ok(None), Timestamp(2)).expect("it is settled");
-        record_reply(&db, "a", &reply("refused", 5), Err("no"), Timestamp(1)).expect("on record");
-        assert_eq!(of("a"), (1, 2));
+        record_reply(&db, &"a".into(), &reply("refused", 5), Err("no"), Timestamp(1)).expect("on record");
+        assert_eq!(of(&"a".into()), (1, 2));
     }
 
     /// Counted in steps of SQLite, which other programs do not disturb.
@@ -333,9 +345,9 @@ mod tests {
             let db = filled(&replies);
             for seq in 1..=rows {
                 let later = at(&format!("later{seq}"), -seq, "2999-01-01 00:00:00");
-                record_reply(&db, "flood", &later, Ok(&address()), Timestamp(1)).expect("on record");
+                record_reply(&db, &"flood".into(), &later, Ok(&address()), Timestamp(1)).expect("on record");
                 let done = reply(&format!("done{seq}"), 2 * seq + 1);
-                record_reply(&db, "other", &done, Err("no"), Timestamp(1)).expect("on record");
+                record_reply(&db, &"other".into(), &done, Err("no"), Timestamp(1)).expect("on record");
             }
             let mut turn = db.prepare(NEXT_HEAD).expect("it is SQL");
             let at_address = address();

@@ -6,6 +6,7 @@ use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::MessagingGroupId;
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MessagingGroup {
     /// Its id, minted by the runtime.
-    pub id: String,
+    pub id: MessagingGroupId,
     /// The kind of platform.
     pub channel_type: String,
     /// The login on that platform.
@@ -80,7 +81,7 @@ pub fn spelling(db: &ReadTxn, chat: &ChatKey) -> Result<Option<String>> {
 }
 
 /// The chat with this id.
-pub fn by_id(db: &ReadTxn, id: &str) -> Result<Option<MessagingGroup>> {
+pub fn by_id(db: &ReadTxn, id: &MessagingGroupId) -> Result<Option<MessagingGroup>> {
     let mut statement =
         db.prepare_cached(&format!("SELECT {COLUMNS} FROM messaging_groups WHERE id = ?1"))?;
     Ok(statement.query_row([id], of).optional()?)
@@ -123,7 +124,7 @@ pub fn find_or_create(
         }
     }
     let group = MessagingGroup {
-        id: crate::id::mint("mg"),
+        id: MessagingGroupId::mint(),
         channel_type: chat.channel_type.clone(),
         account: chat.account.clone(),
         platform_id: chat.platform_id.clone(),
@@ -140,13 +141,18 @@ pub fn find_or_create(
 }
 
 /// Stores the operator's name of a chat.
-pub fn rename(db: &WriteTxn, id: &str, name: Option<&str>) -> Result<()> {
+pub fn rename(db: &WriteTxn, id: &MessagingGroupId, name: Option<&str>) -> Result<()> {
     db.execute("UPDATE messaging_groups SET name = ?2 WHERE id = ?1", params![id, name])?;
     Ok(())
 }
 
 /// Stores what the channel says of a chat; a field that it leaves out stays.
-pub fn describe(db: &WriteTxn, id: &str, title: Option<&str>, is_group: Option<bool>) -> Result<()> {
+pub fn describe(
+    db: &WriteTxn,
+    id: &MessagingGroupId,
+    title: Option<&str>,
+    is_group: Option<bool>,
+) -> Result<()> {
     db.prepare_cached(
         "UPDATE messaging_groups SET title = COALESCE(?2, title), is_group = COALESCE(?3, is_group) WHERE id = ?1",
     )?
@@ -155,7 +161,7 @@ pub fn describe(db: &WriteTxn, id: &str, title: Option<&str>, is_group: Option<b
 }
 
 /// Removes a chat with its wirings.
-pub fn delete(db: &WriteTxn, id: &str) -> Result<()> {
+pub fn delete(db: &WriteTxn, id: &MessagingGroupId) -> Result<()> {
     db.execute("DELETE FROM messaging_groups WHERE id = ?1", [id])?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
+use crate::id::SessionId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vestibule_plugin_api::{Address, Content, ID_BYTES_MAX, Offer, PlatformId};
@@ -118,7 +119,7 @@ pub struct Question {
     /// Minted by the runtime: an answer names the question by it.
     pub token: String,
     /// The session whose agent asked.
-    pub session_id: String,
+    pub session_id: SessionId,
     /// The question; its `id` is the reply's id, too.
     pub asked: Asked,
     /// Where it was asked.

@@ -11,6 +11,7 @@ pub use decide::{Asked, Choosable, Giver, Judgement, Question, decide as judge, 
 use crate::clock::{Timestamp, after};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::ledger::{self, NewAnswer};
 use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::{Address, Answered, Content};
@@ -54,7 +55,13 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Question> {
 ///
 /// # Errors
 /// The system gives no random bytes, or SQLite fails.
-pub fn ask(db: &WriteTxn, session_id: &str, asked: &Asked, address: &Address, now: Timestamp) -> Result<()> {
+pub fn ask(
+    db: &WriteTxn,
+    session_id: &SessionId,
+    asked: &Asked,
+    address: &Address,
+    now: Timestamp,
+) -> Result<()> {
     let token = crate::id::mint_token().map_err(Error::refused)?;
     let options = serde_json::to_string(&asked.options).map_err(Error::refused)?;
     db.prepare_cached(
@@ -86,7 +93,7 @@ pub fn ask(db: &WriteTxn, session_id: &str, asked: &Asked, address: &Address, no
 /// As [`ask`].
 pub fn ask_again(
     db: &WriteTxn,
-    session_id: &str,
+    session_id: &SessionId,
     asked: &Asked,
     address: &Address,
     now: Timestamp,
@@ -94,12 +101,12 @@ pub fn ask_again(
     db.prepare_cached(
         "DELETE FROM questions WHERE session_id = ?1 AND message_out_id = ?2 AND answered_at IS NULL",
     )?
-    .execute([session_id, &asked.id])?;
+    .execute(params![session_id, asked.id])?;
     ask(db, session_id, asked, address, now)
 }
 
 /// The question as a channel with buttons is handed it, for a reply that asks one.
-pub fn content(db: &ReadTxn, session_id: &str, message_out_id: &str) -> Result<Option<Content>> {
+pub fn content(db: &ReadTxn, session_id: &SessionId, message_out_id: &str) -> Result<Option<Content>> {
     let sql = format!("SELECT {COLUMNS} FROM questions WHERE session_id = ?1 AND message_out_id = ?2");
     let found = db.prepare_cached(&sql)?.query_row([session_id, message_out_id], of).optional()?;
     Ok(found.map(|question| question.asked.content(&question.token)))
@@ -169,7 +176,7 @@ pub fn choose(
     token: &str,
     giver: &Giver,
     now: Timestamp,
-) -> Result<(Answered, Option<String>)> {
+) -> Result<(Answered, Option<SessionId>)> {
     let Some((question, option)) = offered(db, token)? else { return Ok((Answered::Closed, None)) };
     let verdict = answer(db, &question, option, giver, now)?;
     let shown = |option: usize| question.asked.options[option].selected_label.clone();
@@ -250,7 +257,7 @@ mod tests {
             let content = json!({ "type": "ask_question", "questionId": id, "title": "T", "question": "Q",
                 "options": ["Yes", { "label": "No", "selectedLabel": "Not now", "value": "n" }] });
             let question = Asked::read(&content).expect("a question").expect("a good one");
-            ask(&db, "s", &question, &at(*thread), Timestamp(0)).expect("on record");
+            ask(&db, &"s".into(), &question, &at(*thread), Timestamp(0)).expect("on record");
             db.execute(
                 "INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, state, attempts, taken_at) \
                  VALUES ('s', ?1, 1, 'chat', '{}', 'delivered', 1, 0)",
@@ -306,13 +313,14 @@ mod tests {
         let db = asked(&[("q", None)]);
         let token = token(&db);
         assert_eq!(token.len(), 32);
-        let Some(Content::Question { options, .. }) = content(&db, "s", "q").expect("it answers") else {
+        let Some(Content::Question { options, .. }) = content(&db, &"s".into(), "q").expect("it answers")
+        else {
             panic!("no question")
         };
         let offers: Vec<(&str, &str)> =
             options.iter().map(|o| (o.label.as_str(), o.token.as_str())).collect();
         assert_eq!(offers, [("Yes", &*format!("{token}.0")), ("No", &*format!("{token}.1"))]);
-        assert_eq!(content(&db, "s", "other").expect("it answers"), None);
+        assert_eq!(content(&db, &"s".into(), "other").expect("it answers"), None);
         for (offer, want) in [
             (format!("{token}.0"), Some(0)),
             (format!("{token}.1"), Some(1)),
@@ -338,7 +346,7 @@ mod tests {
         };
         let shown = |word: &str| word.to_owned();
         assert_eq!(no("ann", DAY), (Answered::Closed, None), "too late");
-        assert_eq!(no("ann", 5), (Answered::Taken { shown: shown("Not now") }, Some("s".to_owned())));
+        assert_eq!(no("ann", 5), (Answered::Taken { shown: shown("Not now") }, Some("s".into())));
         assert_eq!(no("ann", 6), (Answered::Taken { shown: shown("Not now") }, None));
         assert_eq!(no("ben", 7), (Answered::Already { shown: shown("Not now") }, None));
         let yes = choose(&db, &format!("{token}.0"), &giver("ann"), Timestamp(8)).expect("it answers");

@@ -4,6 +4,7 @@ use super::{Session, by_id};
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
 use rusqlite::{OptionalExtension, params};
 
 /// A folder that is being, or was, taken over.
@@ -23,7 +24,7 @@ pub fn adoption_of(db: &ReadTxn, source: &str) -> Result<Option<Adoption>> {
         .query_row(
             "SELECT session_id, highest_in, done_at IS NOT NULL FROM adoptions WHERE source = ?1",
             [source],
-            |r| Ok((r.get::<_, String>(0)?, r.get(1)?, r.get(2)?)),
+            |r| Ok((r.get::<_, SessionId>(0)?, r.get(1)?, r.get(2)?)),
         )
         .optional()?;
     let Some((id, highest_in, done)) = row else { return Ok(None) };
@@ -39,8 +40,8 @@ pub fn adoption_of(db: &ReadTxn, source: &str) -> Result<Option<Adoption>> {
 pub fn begin_adoption(
     db: &WriteTxn,
     source: &str,
-    agent_group_id: &str,
-    messaging_group_id: Option<&str>,
+    agent_group_id: &AgentGroupId,
+    messaging_group_id: Option<&MessagingGroupId>,
     thread_id: Option<&str>,
     highest_in: i64,
     now: Timestamp,
@@ -59,7 +60,7 @@ pub fn begin_adoption(
              before their chats are used"
         )));
     }
-    let id = crate::id::mint("sess");
+    let id = SessionId::mint();
     let why =
         format!("it is being taken over from {source}; if that stopped, run `vestibule session adopt` again");
     db.execute(
@@ -79,7 +80,7 @@ pub fn begin_adoption(
 pub fn finish_adoption(
     db: &WriteTxn,
     source: &str,
-    session_id: &str,
+    session_id: &SessionId,
     floor: i64,
     now: Timestamp,
 ) -> Result<()> {
@@ -92,7 +93,7 @@ pub fn finish_adoption(
 }
 
 /// Whether a session is still being taken over.
-pub fn is_being_adopted(db: &ReadTxn, session_id: &str) -> Result<bool> {
+pub fn is_being_adopted(db: &ReadTxn, session_id: &SessionId) -> Result<bool> {
     Ok(db.query_row(
         "SELECT EXISTS (SELECT 1 FROM adoptions WHERE session_id = ?1 AND done_at IS NULL)",
         [session_id],

@@ -11,6 +11,7 @@ pub use adoption::{Adoption, adoption_of, begin_adoption, finish_adoption, is_be
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use vestibule_session::words;
@@ -19,11 +20,11 @@ use vestibule_session::words;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Session {
     /// Minted by the runtime; also the name of its folder.
-    pub id: String,
+    pub id: SessionId,
     /// The agent whose mailbox it is.
-    pub agent_group_id: String,
+    pub agent_group_id: AgentGroupId,
     /// The chat it was opened for; `None`: it belongs to no chat.
-    pub messaging_group_id: Option<String>,
+    pub messaging_group_id: Option<MessagingGroupId>,
     /// The thread it was opened for, if any.
     pub thread_id: Option<String>,
     /// Whether a runner was started and its end is not on record.
@@ -64,7 +65,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Session> {
 }
 
 /// The session with this id.
-pub fn by_id(db: &ReadTxn, id: &str) -> Result<Option<Session>> {
+pub fn by_id(db: &ReadTxn, id: &SessionId) -> Result<Option<Session>> {
     let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM sessions WHERE id = ?1"))?;
     Ok(statement.query_row([id], of).optional()?)
 }
@@ -90,24 +91,24 @@ pub fn in_trouble(db: &ReadTxn, limit: i64) -> Result<Vec<Session>> {
 /// The session of this key; opened if there is none.
 pub fn open_or_create(
     db: &WriteTxn,
-    agent_group_id: &str,
-    messaging_group_id: &str,
+    agent_group_id: &AgentGroupId,
+    messaging_group_id: &MessagingGroupId,
     key: &SessionKey,
     now: Timestamp,
-) -> Result<String> {
+) -> Result<SessionId> {
     let found = match key {
         SessionKey::Shared => db
             .prepare_cached(
                 "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id IS NULL \
                  AND NOT agent_shared",
             )?
-            .query_row([agent_group_id, messaging_group_id], |r| r.get(0))
+            .query_row(params![agent_group_id, messaging_group_id], |r| r.get(0))
             .optional()?,
         SessionKey::PerThread(thread) => db
             .prepare_cached(
                 "SELECT id FROM sessions WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id = ?3",
             )?
-            .query_row([agent_group_id, messaging_group_id, thread], |r| r.get(0))
+            .query_row(params![agent_group_id, messaging_group_id, thread], |r| r.get(0))
             .optional()?,
         SessionKey::AgentShared => db
             .prepare_cached("SELECT id FROM sessions WHERE agent_group_id = ?1 AND agent_shared")?
@@ -117,7 +118,7 @@ pub fn open_or_create(
     if let Some(id) = found {
         return Ok(id);
     }
-    let id = crate::id::mint("sess");
+    let id = SessionId::mint();
     let thread = match key {
         SessionKey::PerThread(thread) => Some(thread),
         SessionKey::Shared | SessionKey::AgentShared => None,
@@ -131,7 +132,7 @@ pub fn open_or_create(
 }
 
 /// The newest session of an agent group that is not in quarantine.
-pub fn newest_usable(db: &ReadTxn, agent_group_id: &str) -> Result<Option<String>> {
+pub fn newest_usable(db: &ReadTxn, agent_group_id: &AgentGroupId) -> Result<Option<SessionId>> {
     let mut statement = db.prepare_cached(
         "SELECT id FROM sessions WHERE agent_group_id = ?1 AND quarantined IS NULL \
          ORDER BY created_at DESC, id DESC LIMIT 1",
@@ -140,8 +141,8 @@ pub fn newest_usable(db: &ReadTxn, agent_group_id: &str) -> Result<Option<String
 }
 
 /// A new session that belongs to no chat.
-pub fn open_for_agent(db: &WriteTxn, agent_group_id: &str, now: Timestamp) -> Result<String> {
-    let id = crate::id::mint("sess");
+pub fn open_for_agent(db: &WriteTxn, agent_group_id: &AgentGroupId, now: Timestamp) -> Result<SessionId> {
+    let id = SessionId::mint();
     db.prepare_cached(
         "INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES (?1, ?2, ?3, ?3)",
     )?
@@ -162,21 +163,21 @@ impl Session {
 }
 
 /// Records that a runner was started, or that its end is known and all that it wrote was read.
-pub fn set_running(db: &WriteTxn, id: &str, running: bool) -> Result<()> {
+pub fn set_running(db: &WriteTxn, id: &SessionId, running: bool) -> Result<()> {
     db.prepare_cached("UPDATE sessions SET running = ?2, set_back = set_back AND ?2 WHERE id = ?1")?
         .execute(params![id, running])?;
     Ok(())
 }
 
 /// Records why no runner of a session could be started. The next message that is settled ends it.
-pub fn set_failing(db: &WriteTxn, id: &str, why: &str) -> Result<()> {
+pub fn set_failing(db: &WriteTxn, id: &SessionId, why: &str) -> Result<()> {
     db.execute("UPDATE sessions SET failing = ?2 WHERE id = ?1", params![id, words::reason(why)])?;
     Ok(())
 }
 
 /// Puts a session into quarantine with a reason, or releases it. The reason is kept as one bounded line: an agent may
 /// have chosen its words.
-pub fn set_quarantined(db: &WriteTxn, id: &str, why: Option<&str>) -> Result<()> {
+pub fn set_quarantined(db: &WriteTxn, id: &SessionId, why: Option<&str>) -> Result<()> {
     db.execute("UPDATE sessions SET quarantined = ?2 WHERE id = ?1", params![id, why.map(words::reason)])?;
     Ok(())
 }
@@ -185,14 +186,14 @@ pub fn set_quarantined(db: &WriteTxn, id: &str, why: Option<&str>) -> Result<()>
 ///
 /// # Errors
 /// There is none.
-pub fn named(db: &ReadTxn, id: &str) -> Result<Session> {
+pub fn named(db: &ReadTxn, id: &SessionId) -> Result<Session> {
     by_id(db, id)?.ok_or_else(|| {
         Error::Refused(format!("there is no session `{id}`; `vestibule session list` shows them"))
     })
 }
 
 /// The ids of an agent group's sessions.
-pub fn of_agent(db: &ReadTxn, agent_group_id: &str) -> Result<Vec<String>> {
+pub fn of_agent(db: &ReadTxn, agent_group_id: &AgentGroupId) -> Result<Vec<SessionId>> {
     let mut statement = db.prepare_cached("SELECT id FROM sessions WHERE agent_group_id = ?1")?;
     let rows = statement.query_map([agent_group_id], |r| r.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -209,7 +210,7 @@ mod tests {
             "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0)",
         )
         .expect("it fills");
-        let id = open_for_agent(&db, "ag", Timestamp(0)).expect("it is opened");
+        let id = open_for_agent(&db, &"ag".into(), Timestamp(0)).expect("it is opened");
         let why = format!("a name\n\u{1b}[2J{}", "x".repeat(3_000_000));
         set_quarantined(&db, &id, Some(&why)).expect("on record");
         let kept = named(&db, &id).expect("it is there").quarantined.expect("a reason");
@@ -229,7 +230,7 @@ mod tests {
         )
         .expect("it fills");
         let open = |agent: &str, chat: &str, key: &SessionKey, at: i64| {
-            open_or_create(&db, agent, chat, key, Timestamp(at)).expect("it is opened")
+            open_or_create(&db, &agent.into(), &chat.into(), key, Timestamp(at)).expect("it is opened")
         };
         let shared = open("ag", "one", &SessionKey::Shared, 1);
         let all = open("ag", "one", &SessionKey::AgentShared, 2);
@@ -238,7 +239,7 @@ mod tests {
         let newer = [
             open("ag", "two", &SessionKey::Shared, 3),
             open("ag", "one", &SessionKey::PerThread("t".into()), 4),
-            open_for_agent(&db, "ag", Timestamp(5)).expect("it is opened"),
+            open_for_agent(&db, &"ag".into(), Timestamp(5)).expect("it is opened"),
         ];
         set_quarantined(&db, &all, Some("why")).expect("on record");
         assert!(!newer.contains(&all));
@@ -260,11 +261,22 @@ mod tests {
         )
         .expect("it fills");
         let adopt = |source: &str, chat: Option<&str>| {
-            begin_adoption(&db, source, "ag", chat, None, 0, Timestamp(1)).expect("it begins").session.id
+            begin_adoption(
+                &db,
+                source,
+                &"ag".into(),
+                chat.map(MessagingGroupId::from).as_ref(),
+                None,
+                0,
+                Timestamp(1),
+            )
+            .expect("it begins")
+            .session
+            .id
         };
         let (of_chat, all, more) = (adopt("/a", Some("one")), adopt("/b", None), adopt("/c", None));
-        let found =
-            open_or_create(&db, "ag", "one", &SessionKey::AgentShared, Timestamp(2)).expect("it is there");
+        let found = open_or_create(&db, &"ag".into(), &"one".into(), &SessionKey::AgentShared, Timestamp(2))
+            .expect("it is there");
         assert!(found == all && found != of_chat && found != more);
     }
 }

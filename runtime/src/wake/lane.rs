@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::delivery;
 use crate::error::Error;
+use crate::id::{AgentGroupId, SessionId};
 use crate::lanes::Waker;
 use crate::launcher::{self, Heard, Keeper};
 use crate::ledger::{self, Looked};
@@ -30,7 +31,7 @@ const CLAIMS_MAX: usize = 10_000;
 const FULL_BELOW: u64 = 1024 * 1024;
 
 /// Serves a session until nothing is left to do in it.
-pub async fn serve(context: Arc<Context>, session_id: String, waker: Waker<String>) {
+pub async fn serve(context: Arc<Context>, session_id: SessionId, waker: Waker<SessionId>) {
     let mut lane = Lane::new(context, session_id, waker);
     lane.woken();
     while let Some(event) = lane.next().await {
@@ -40,8 +41,8 @@ pub async fn serve(context: Arc<Context>, session_id: String, waker: Waker<Strin
 
 struct Lane {
     context: Arc<Context>,
-    session_id: String,
-    waker: Waker<String>,
+    session_id: SessionId,
+    waker: Waker<SessionId>,
     state: State,
     /// Events that steps reported: they come before anything else.
     reports: VecDeque<Event>,
@@ -52,8 +53,8 @@ struct Lane {
     hand: Hand,
     /// The rows that the run has claimed and not acknowledged.
     claims: HashSet<String>,
-    /// The agent whose session it is, once a projection has told.
-    agent_group_id: String,
+    /// The agent whose session it is; empty until a projection has told.
+    agent_group_id: AgentGroupId,
     /// For how long the keeper got no processor, by the last look.
     starved: Duration,
     disk_is_full: bool,
@@ -72,7 +73,7 @@ struct Hand {
 }
 
 impl Lane {
-    fn new(context: Arc<Context>, session_id: String, waker: Waker<String>) -> Lane {
+    fn new(context: Arc<Context>, session_id: SessionId, waker: Waker<SessionId>) -> Lane {
         Lane {
             session_id,
             waker,
@@ -82,7 +83,7 @@ impl Lane {
             place: None,
             hand: Hand { files: Parts::new(context.attachments.clone()), part: None, batch: None, bytes: 0 },
             claims: HashSet::new(),
-            agent_group_id: String::new(),
+            agent_group_id: AgentGroupId::default(),
             starved: Duration::ZERO,
             disk_is_full: false,
             stopping: false,
@@ -206,13 +207,13 @@ impl Lane {
             FromKeeper::Locked => Event::KeptLocked,
             FromKeeper::Tool { silence_ms } => Event::ToolDeclared(silence_ms.map(Duration::from_millis)),
             FromKeeper::Started { pid } => {
-                tracing::debug!(session = self.session_id, pid, "runner started");
+                tracing::debug!(session = self.session_id.as_str(), pid, "runner started");
                 Event::Heard
             }
             FromKeeper::Exited { how, stderr_tail } => {
                 if matches!(self.state.phase, Phase::Running(_)) {
                     let said = stderr_tail.lines().last().unwrap_or_default();
-                    tracing::warn!(session = self.session_id, %how, said, "the runner ended by itself");
+                    tracing::warn!(session = self.session_id.as_str(), %how, said, "the runner ended by itself");
                 }
                 Event::RunnerExited(how)
             }
@@ -278,7 +279,7 @@ impl Lane {
             Step::RecordEnd { drained, blame } => self.record_end(drained, blame).await,
             Step::Quarantine(why) => self.quarantine(why).await,
             Step::RecordFailing(why) => {
-                let record = move |db: &WriteTxn, id: &str| sessions::set_failing(db, id, &why);
+                let record = move |db: &WriteTxn, id: &SessionId| sessions::set_failing(db, id, &why);
                 self.write(record).await.err().map(Event::NotRecorded)
             }
             Step::Forgive => self.write(ledger::forgive).await.err().map(Event::NotRecorded),
@@ -292,7 +293,7 @@ impl Lane {
     /// Writes a change of the session's rows, in a commit.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&WriteTxn<'_>, &str) -> crate::error::Result<T> + Send + 'static,
+        work: impl FnOnce(&WriteTxn<'_>, &SessionId) -> crate::error::Result<T> + Send + 'static,
     ) -> Result<T, String> {
         let id = self.session_id.clone();
         self.context.central.write(move |db| work(db, &id)).await.map_err(|error| error.to_string())
@@ -329,7 +330,7 @@ impl Lane {
     async fn take_newer(&self, newer: ledger::Newer) -> Result<(), String> {
         let messages = self.write(move |db, id| ledger::take_newer(db, id, &newer, clock::now())).await?;
         tracing::warn!(
-            session = self.session_id,
+            session = self.session_id.as_str(),
             messages,
             "the central database is older than this session's files: what its agent wrote since is held, and \
              `vestibule delivery list` shows it; messages that only the file had are taken from it"
@@ -396,7 +397,7 @@ impl Lane {
                 Ok(taken) => break taken,
                 Err(error) => error,
             };
-            tracing::debug!(session = self.session_id, %error, "replies wait for the central database");
+            tracing::debug!(session = self.session_id.as_str(), %error, "replies wait for the central database");
             tokio::select! {
                 () = tokio::time::sleep(TROUBLE_RETRY) => {}
                 () = self.context.stopping() => return Some(Event::NotTaken(Refusal::RuntimeStops)),
@@ -442,11 +443,11 @@ impl Lane {
             Err(why) => return Some(Event::NotRecorded(format!("the end of a run was not recorded: {why}"))),
         };
         if let Some(why) = blame.filter(|_| died.tried > 0) {
-            tracing::warn!(session = self.session_id, messages = died.tried, %why, "a run failed its messages");
+            tracing::warn!(session = self.session_id.as_str(), messages = died.tried, %why, "a run failed its messages");
         }
         if died.given_up > 0 {
             tracing::error!(
-                session = self.session_id,
+                session = self.session_id.as_str(),
                 messages = died.given_up,
                 "messages were given up: their runner failed at each try; `vestibule session list` says why"
             );
@@ -458,7 +459,7 @@ impl Lane {
 
     async fn quarantine(&mut self, why: String) -> Option<Event> {
         tracing::error!(
-            session = self.session_id,
+            session = self.session_id.as_str(),
             %why,
             "quarantined; `vestibule session release` releases it"
         );
@@ -469,7 +470,7 @@ impl Lane {
     }
 
     fn tell_end(&self, why: &End) {
-        let session = &self.session_id;
+        let session = self.session_id.as_str();
         match why {
             End::Idle => tracing::debug!(session, "its runner has nothing to do and is ended"),
             End::GivesWay => tracing::debug!(session, "its runner is idle and gives way to another"),
@@ -490,7 +491,7 @@ impl Lane {
     }
 
     fn tell(&self, told: Told) {
-        let session = &self.session_id;
+        let session = self.session_id.as_str();
         match told {
             Told::NoRoom => tracing::info!(
                 session,

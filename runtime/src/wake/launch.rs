@@ -5,6 +5,7 @@ use crate::agents::{self, AgentGroup};
 use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::{Error, IoContext, Result};
+use crate::id::SessionId;
 use crate::launcher::LaunchRequest;
 use crate::{id, ledger, sessions};
 use vestibule_session::crash;
@@ -21,7 +22,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The session is gone, the central database fails, or a folder cannot be moved or made.
-pub async fn prepare(context: &Context, session_id: &str, with_runner: bool) -> Result<Prepared> {
+pub async fn prepare(context: &Context, session_id: &SessionId, with_runner: bool) -> Result<Prepared> {
     let named = session_id.to_owned();
     let record = move |db: &WriteTxn| {
         sessions::set_running(db, &named, true)?;
@@ -48,7 +49,7 @@ pub async fn prepare(context: &Context, session_id: &str, with_runner: bool) -> 
 }
 
 /// Sets the session's `out/` aside and makes a new one. A crash in between makes one more.
-async fn make_new_out(context: &Context, agent: &AgentGroup, session_id: &str) -> Result<()> {
+async fn make_new_out(context: &Context, agent: &AgentGroup, session_id: &SessionId) -> Result<()> {
     let dir = context.home.session(&agent.id, session_id);
     let aside = id::mint("aside");
     dir.set_out_aside(&aside).context(|| format!("cannot move {}", dir.out().display()))?;
@@ -58,7 +59,7 @@ async fn make_new_out(context: &Context, agent: &AgentGroup, session_id: &str) -
     let named = session_id.to_owned();
     context.central.write(move |db| ledger::out_is_new(db, &named)).await?;
     tracing::info!(
-        session = session_id,
+        session = session_id.as_str(),
         aside = format!("out.{aside}"),
         "its out/ was set aside, and a new one made"
     );

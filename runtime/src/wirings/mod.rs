@@ -5,6 +5,7 @@
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::{AgentGroupId, MessagingGroupId};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -46,9 +47,9 @@ pub struct Wiring {
     /// Minted by the runtime.
     pub id: String,
     /// The chat in which the agent listens.
-    pub messaging_group_id: String,
+    pub messaging_group_id: MessagingGroupId,
     /// The agent that listens.
-    pub agent_group_id: String,
+    pub agent_group_id: AgentGroupId,
     /// When it wants a message.
     pub engage_mode: EngageMode,
     /// A regular expression that is searched for in the text.
@@ -100,7 +101,7 @@ pub fn list(db: &ReadTxn) -> Result<Vec<Wiring>> {
 }
 
 /// The wirings of a chat, highest priority first.
-pub fn of_chat(db: &ReadTxn, messaging_group_id: &str) -> Result<Vec<Wiring>> {
+pub fn of_chat(db: &ReadTxn, messaging_group_id: &MessagingGroupId) -> Result<Vec<Wiring>> {
     let sql =
         format!("SELECT {COLUMNS} FROM wirings WHERE messaging_group_id = ?1 ORDER BY priority DESC, id");
     let mut statement = db.prepare_cached(&sql)?;

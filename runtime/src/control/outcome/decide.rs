@@ -1,6 +1,7 @@
 //! What became of a message, from what the ledger knows of it. Pure.
 
 use crate::clock::Timestamp;
+use crate::id::SessionId;
 use crate::ledger::State;
 use serde::Serialize;
 use vestibule_session::format_time;
@@ -23,7 +24,7 @@ pub enum Outcome {
 /// One session that heard the message.
 pub struct Heard {
     pub agent: String,
-    pub session_id: String,
+    pub session_id: SessionId,
     pub quarantined: Option<String>,
     pub wakes: bool,
     pub pending: bool,

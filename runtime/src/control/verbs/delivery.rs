@@ -4,6 +4,7 @@ use super::{Outcome, answer, args};
 use crate::clock::{self, Timestamp, format_time};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::ledger::{self, Direction, Record, State};
 use crate::{agents, delivery, sessions};
 use serde::Deserialize;
@@ -24,7 +25,7 @@ struct Chosen {
     #[serde(default)]
     ids: Vec<String>,
     state: Option<String>,
-    session: Option<String>,
+    session: Option<SessionId>,
 }
 
 /// Shows the replies that were not delivered, the newest first.
@@ -43,7 +44,7 @@ pub fn list(db: &ReadTxn, value: Value) -> Result<Outcome> {
 pub fn show(db: &ReadTxn, value: Value) -> Result<Outcome> {
     let chosen: Chosen = args(value)?;
     let [id] = &chosen.ids[..] else { return Err(Error::refused("name one delivery")) };
-    let record = one(db, id, chosen.session.as_deref())?;
+    let record = one(db, id, chosen.session.as_ref())?;
     let mut shown = row(db, &record)?;
     let files = ledger::files_of(db, &record.session_id, Direction::Out, &record.reply.id)?;
     let more = json!({
@@ -111,7 +112,7 @@ fn records(db: &ReadTxn, chosen: &Chosen) -> Result<Vec<Record>> {
         if chosen.ids.is_empty() {
             return Err(Error::refused("name a delivery, or a state; `vestibule delivery list` shows them"));
         }
-        return chosen.ids.iter().map(|id| one(db, id, chosen.session.as_deref())).collect();
+        return chosen.ids.iter().map(|id| one(db, id, chosen.session.as_ref())).collect();
     };
     let mut records = ledger::undelivered(db, &[state(word)?], MOST)?;
     records.retain(|record| chosen.session.as_ref().is_none_or(|session| *session == record.session_id));
@@ -128,9 +129,9 @@ fn state(word: &str) -> Result<State> {
     })
 }
 
-fn one(db: &ReadTxn, id: &str, session: Option<&str>) -> Result<Record> {
+fn one(db: &ReadTxn, id: &str, session: Option<&SessionId>) -> Result<Record> {
     let mut found = ledger::with_id(db, id)?;
-    found.retain(|record| session.is_none_or(|session| session == record.session_id));
+    found.retain(|record| session.is_none_or(|session| *session == record.session_id));
     if found.len() > 1 {
         let sessions = found.iter().map(|record| record.session_id.as_str()).collect::<Vec<_>>().join(", ");
         return Err(Error::Refused(format!(

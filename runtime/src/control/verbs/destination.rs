@@ -36,8 +36,10 @@ pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
     let mut rows = Vec::new();
     for row in destinations::list(db)? {
         let agent = agents::by_id(db, &row.agent_group_id)?.map(|agent| agent.name);
-        let chat = messaging_groups::by_id(db, &row.target_id)?;
-        let target = agents::by_id(db, &row.target_id)?.map(|target| target.name);
+        let (chat, target) = match &row.target {
+            destinations::Target::Chat(id) => (messaging_groups::by_id(db, id)?, None),
+            destinations::Target::Agent(id) => (None, agents::by_id(db, id)?.map(|target| target.name)),
+        };
         rows.push(json!({
             "agent": agent,
             "name": row.local_name,

@@ -52,7 +52,8 @@ pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let group = messaging_groups::named(db, &args.id)?;
     let mut touched = Vec::new();
-    for row in destinations::list(db)?.iter().filter(|row| row.target_id == group.id) {
+    let leads_there = destinations::Target::Chat(group.id.clone());
+    for row in destinations::list(db)?.iter().filter(|row| row.target == leads_there) {
         destinations::delete(db, &row.agent_group_id, &row.local_name)?;
         touched.extend(ledger::destinations_changed(db, &row.agent_group_id)?);
     }

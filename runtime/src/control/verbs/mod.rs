@@ -12,6 +12,7 @@ mod wiring;
 
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use Run::{Read, Write};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -40,7 +41,7 @@ pub struct Outcome {
     /// The answer to the operator.
     pub value: Value,
     /// Sessions whose files must follow.
-    pub touched: Vec<String>,
+    pub touched: Vec<SessionId>,
     /// Whether their runners must start anew, too.
     pub restart_runners: bool,
     /// The addresses to which there is something to deliver.
@@ -86,7 +87,7 @@ pub fn args<T: DeserializeOwned>(args: Value) -> Result<T> {
     serde_json::from_value(args).map_err(|error| Error::Refused(format!("the arguments do not fit: {error}")))
 }
 
-fn answer<T: serde::Serialize>(value: &T, touched: Vec<String>) -> Result<Outcome> {
+fn answer<T: serde::Serialize>(value: &T, touched: Vec<SessionId>) -> Result<Outcome> {
     let value = serde_json::to_value(value).map_err(|error| Error::Refused(error.to_string()))?;
     Ok(Outcome { value, touched, ..Outcome::default() })
 }

@@ -3,6 +3,7 @@
 use super::{Outcome, answer, args};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::id::SessionId;
 use crate::{agents, ledger, messaging_groups, sessions};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ pub fn list(db: &ReadTxn, _: Value) -> Result<Outcome> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Release {
-    id: String,
+    id: SessionId,
     #[serde(default)]
     new_out: bool,
 }

@@ -50,9 +50,13 @@ fn story(db: &ReadTxn) -> Vec<String> {
 fn one_reply_after_the_other_and_none_twice() {
     let db = ledger();
     for (id, seq) in [("a", 1), ("b", 3)] {
-        assert!(record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new"));
+        assert!(
+            record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new")
+        );
     }
-    assert!(!record_reply(&db, "s", &reply("a", 5), Ok(&address()), Timestamp(1)).expect("it is known"));
+    assert!(
+        !record_reply(&db, &"s".into(), &reply("a", 5), Ok(&address()), Timestamp(1)).expect("it is known")
+    );
     let first = claim(&db).expect("the oldest");
     assert_eq!((first.message_out_id.as_str(), first.attempts), ("a", 1));
     assert_eq!(claim(&db), None, "the next waits for it");
@@ -69,16 +73,16 @@ fn one_reply_after_the_other_and_none_twice() {
 #[test]
 fn what_a_session_wrote_that_was_set_back_is_held_and_holds_nobody() {
     let db = ledger();
-    record_reply(&db, "s", &reply("before", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+    record_reply(&db, &"s".into(), &reply("before", 1), Ok(&address()), Timestamp(1)).expect("it is new");
     let first = claim(&db).expect("it is on its way");
     settle(&db, &first, Ok(None), Timestamp(3)).expect("it is settled");
-    super::super::mark_set_back(&db, "s", true, Timestamp(3)).expect("it is marked");
+    super::super::mark_set_back(&db, &"s".into(), true, Timestamp(3)).expect("it is marked");
     for (id, seq) in [("before", 1), ("since", 3)] {
-        record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is read");
+        record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is read");
     }
-    record_reply(&db, "s", &reply("wrong", 5), Err("no"), Timestamp(1)).expect("it is read");
+    record_reply(&db, &"s".into(), &reply("wrong", 5), Err("no"), Timestamp(1)).expect("it is read");
     db.execute_batch("UPDATE sessions SET set_back = 0").expect("all was read");
-    record_reply(&db, "s", &reply("later", 7), Ok(&address()), Timestamp(1)).expect("it is new");
+    record_reply(&db, &"s".into(), &reply("later", 7), Ok(&address()), Timestamp(1)).expect("it is new");
     let next = claim(&db).expect("it goes out");
     settle(&db, &next, Ok(None), Timestamp(3)).expect("it is settled");
     assert_eq!((next.message_out_id.as_str(), claim(&db)), ("later", None));
@@ -96,7 +100,9 @@ fn of_what_is_refused_the_first_bytes_are_kept_and_every_reason() {
     };
     for seq in 1..=200 {
         let refused = large(&format!("r{seq}"), seq);
-        assert!(record_reply(&db, "s", &refused, Err("no destination"), Timestamp(1)).expect("on record"));
+        assert!(
+            record_reply(&db, &"s".into(), &refused, Err("no destination"), Timestamp(1)).expect("on record")
+        );
     }
     let of = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).expect("a row");
     let kept = "SUM(length(content) + length(kind) + COALESCE(length(in_reply_to), 0) + COALESCE(length(platform_id), 0) \
@@ -108,8 +114,8 @@ fn of_what_is_refused_the_first_bytes_are_kept_and_every_reason() {
                 AND content_bytes = 100011 AND message_out_id = 'r' || seq";
     assert_eq!(of(told), 200);
     // A small one still has room, and what may go out is never cut.
-    record_reply(&db, "s", &reply("small", 401), Err("no"), Timestamp(1)).expect("on record");
-    record_reply(&db, "s", &large("fine", 403), Ok(&address()), Timestamp(1)).expect("on record");
+    record_reply(&db, &"s".into(), &reply("small", 401), Err("no"), Timestamp(1)).expect("on record");
+    record_reply(&db, &"s".into(), &large("fine", 403), Ok(&address()), Timestamp(1)).expect("on record");
     assert_eq!(of("SELECT COUNT(*) FROM deliveries WHERE content <> '' AND seq > 400"), 2);
 }
 
@@ -118,9 +124,9 @@ fn of_what_is_refused_the_first_bytes_are_kept_and_every_reason() {
 fn why_it_failed_is_kept_as_one_bounded_line() {
     let db = ledger();
     let why = format!("two\nlines\u{1b}[2J {}", "x".repeat(100_000));
-    record_reply(&db, "s", &reply("a", 1), Err(&why), Timestamp(1)).expect("it is refused");
+    record_reply(&db, &"s".into(), &reply("a", 1), Err(&why), Timestamp(1)).expect("it is refused");
     for (id, seq) in [("b", 3), ("c", 5)] {
-        record_reply(&db, "s", &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
+        record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
     }
     let b = claim(&db).expect("the oldest");
     settle(&db, &b, Err(&why), Timestamp(3)).expect("it is settled");
@@ -138,7 +144,7 @@ fn why_it_failed_is_kept_as_one_bounded_line() {
 #[test]
 fn who_was_in_doubt_stays_in_doubt_until_it_is_settled() {
     let db = ledger();
-    record_reply(&db, "s", &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+    record_reply(&db, &"s".into(), &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
     let first = claim(&db).expect("it is sent");
     try_later(&db, &first, Some(Timestamp(-5_000)), "no answer", Some(InDoubtPolicy::LookUp))
         .expect("on record");
@@ -158,7 +164,7 @@ fn what_a_crash_cut_off_is_marked_by_what_the_channel_can() {
     ];
     for (can, want, look_up) in cases {
         let db = ledger();
-        record_reply(&db, "s", &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+        record_reply(&db, &"s".into(), &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
         claim(&db).expect("it is being sent");
         assert_eq!(mark_unknown(&db).expect("the crash"), 1);
         assert_eq!(claim(&db), None, "it waits for its adapter");

@@ -95,7 +95,7 @@ fn what_acknowledges_a_message_begins_its_time() {
     message(&db, 2, "pending", None);
     message(&db, 4, "pending", None);
     let ack = |id: &str, status| Ack { message_id: id.into(), status };
-    acknowledge(&db, "s", &[ack("m2", AckStatus::Completed), ack("m4", AckStatus::Processing)], OLD)
+    acknowledge(&db, &"s".into(), &[ack("m2", AckStatus::Completed), ack("m4", AckStatus::Processing)], OLD)
         .expect("on record");
     assert_eq!(prune(&db), 1);
     assert_eq!(messages(&db), "m4");
@@ -134,10 +134,10 @@ fn an_id_is_never_given_again() {
         hops: 0,
     };
     let said = |db: &WriteTxn| {
-        accept(db, "s", &new(), OLD).expect("it is taken");
+        accept(db, &"s".into(), &new(), OLD).expect("it is taken");
         let id = left(db, "SELECT id FROM messages_in WHERE status = 'pending'");
         let ack = Ack { message_id: id.clone(), status: AckStatus::Completed };
-        acknowledge(db, "s", &[ack], OLD).expect("on record");
+        acknowledge(db, &"s".into(), &[ack], OLD).expect("on record");
         id
     };
     let mut ids: Vec<String> = (0..3).map(|_| said(&db)).collect();
@@ -153,7 +153,7 @@ fn deliveries_go_up_to_the_first_that_is_open_or_new_and_are_never_taken_again()
         let db = ledger();
         for seq in [1, 3, 5, 7, 9] {
             let id = format!("r{seq}");
-            record_reply(&db, "s", &reply(&id, seq), Ok(&address()), OLD).expect("it is new");
+            record_reply(&db, &"s".into(), &reply(&id, seq), Ok(&address()), OLD).expect("it is new");
             let sql = "UPDATE deliveries SET state = 'delivered', settled_at = ?2 WHERE message_out_id = ?1";
             db.execute(sql, params![id, OLD.0]).expect("it is settled");
         }
@@ -168,14 +168,14 @@ fn deliveries_go_up_to_the_first_that_is_open_or_new_and_are_never_taken_again()
         }
         .expect(third);
         assert_eq!(sessions_to_prune(&db, BEFORE).expect("it answers"), ["s"]);
-        assert_eq!(prune_deliveries(&db, "s", BEFORE).expect("a slice").rows, gone, "{third}");
+        assert_eq!(prune_deliveries(&db, &"s".into(), BEFORE).expect("a slice").rows, gone, "{third}");
         let floor: i64 = db.query_row("SELECT outbound_floor FROM sessions", [], |r| r.get(0)).expect("one");
         assert_eq!(floor, 2 * gone as i64 - 1, "{third}");
         for seq in 1..=floor {
-            let again = record_reply(&db, "s", &reply(&format!("x{seq}"), seq), Ok(&address()), NEW);
+            let again = record_reply(&db, &"s".into(), &reply(&format!("x{seq}"), seq), Ok(&address()), NEW);
             assert!(!again.expect("it answers"), "{third}: {seq} was settled");
         }
-        assert!(record_reply(&db, "s", &reply("x", 11), Ok(&address()), NEW).expect("it answers"));
+        assert!(record_reply(&db, &"s".into(), &reply("x", 11), Ok(&address()), NEW).expect("it answers"));
     }
 }
 
@@ -193,10 +193,10 @@ fn files_go_with_their_message_and_what_is_shown_of_them_is_noted_until_the_file
     .expect("files");
     let before: i64 = db.query_row("SELECT change FROM sessions", [], |r| r.get(0)).expect("one");
     let pruned = prune_messages(&db, BEFORE, None).expect("a slice");
-    assert_eq!((pruned.blobs, pruned.sessions), (vec!["blob-a".to_owned()], vec!["s".to_owned()]));
+    assert_eq!((pruned.blobs, pruned.sessions), (vec!["blob-a".to_owned()], vec!["s".into()]));
     assert_eq!(left(&db, "SELECT folder FROM files"), "f4");
     let noted = |since| {
-        let noted = pruned_since(&db, "s", since).expect("it answers").into_iter();
+        let noted = pruned_since(&db, &"s".into(), since).expect("it answers").into_iter();
         noted.map(|(what, name)| format!("{what} {name}")).collect::<Vec<_>>()
     };
     assert_eq!(noted(before), ["inbox f2", "message m2"]);
@@ -221,7 +221,7 @@ fn event_ids_are_kept_for_thirty_days() {
 #[test]
 fn a_settled_delivery_is_settled_with_its_time() {
     let db = ledger();
-    record_reply(&db, "s", &reply("a", 1), Ok(&address()), OLD).expect("it is new");
+    record_reply(&db, &"s".into(), &reply("a", 1), Ok(&address()), OLD).expect("it is new");
     assert_eq!(sessions_to_prune(&db, BEFORE).expect("it answers"), [""; 0], "it is open");
     let super::super::Claim::Deliver(delivery) =
         super::super::claim_next(&db, &address(), None, OLD).expect("it answers")

@@ -29,7 +29,7 @@ fn message(seq: i64) -> (i64, bool, Option<i64>) {
 
 /// The numbers of the rows that a runner is shown and that are due at this time.
 fn shown(db: &ReadTxn, now: Timestamp) -> Vec<i64> {
-    let shown = Shown::of(db, "s").expect("it answers");
+    let shown = Shown::of(db, &"s".into()).expect("it answers");
     let sql = "SELECT seq, \"trigger\", process_after FROM messages_in WHERE status = 'pending' ORDER BY seq";
     let mut statement = db.prepare(sql).expect("it is SQL");
     let rows = statement.query_map([], |r| {
@@ -44,15 +44,15 @@ fn shown(db: &ReadTxn, now: Timestamp) -> Vec<i64> {
 
 fn fail(db: &WriteTxn, claims: &[i64], now: Timestamp) -> Tried {
     let claims = claims.iter().map(|seq| format!("m{seq}")).collect();
-    count_tries(db, "s", &claims, "it died", now).expect("it counts")
+    count_tries(db, &"s".into(), &claims, "it died", now).expect("it counts")
 }
 
 fn answer(db: &WriteTxn, seq: i64) {
-    let change = bump(db, "s").expect("it answers").expect("the session");
+    let change = bump(db, &"s".into()).expect("it answers").expect("the session");
     let sql =
         "UPDATE messages_in SET status = 'completed', change = ?2 WHERE seq = ?1 AND status = 'pending'";
     assert_eq!(db.execute(sql, [seq, change]).expect("it runs"), 1);
-    after_settling(db, "s", change).expect("it runs");
+    after_settling(db, &"s".into(), change).expect("it runs");
 }
 
 fn one<T: rusqlite::types::FromSql>(db: &ReadTxn, sql: &str) -> T {
@@ -114,7 +114,7 @@ fn only_the_message_that_kills_its_runner_is_given_up() {
     let mut waits = Vec::new();
     assert_eq!(fail(&db, &[2, 4, 6, 8, 10], now).count, 5);
     while one::<i64>(&db, "SELECT COUNT(*) FROM messages_in WHERE status = 'pending'") > 0 {
-        let seen = seen(&db, "s", false, false).expect("it answers");
+        let seen = seen(&db, &"s".into(), false, false).expect("it answers");
         let due = seen.due.expect("something is due");
         waits.push(due.0 - now.0);
         now = Timestamp(now.0.max(due.0));
@@ -229,7 +229,7 @@ fn tries_that_were_counted_elsewhere_make_no_suspect() {
 fn another_agent_begins_anew() {
     let db = session(&[message(2), message(4)]);
     fail(&db, &[], NOW);
-    forgive(&db, "s").expect("it runs");
+    forgive(&db, &"s".into()).expect("it runs");
     assert_eq!(shown(&db, NOW), [2, 4]);
     assert_eq!(one::<i64>(&db, "SELECT MAX(tries) FROM messages_in"), 0);
 }
@@ -244,7 +244,7 @@ fn a_session_is_counted_in_one_state() {
     assert_eq!(counts(&db), SessionCounts { running: 1, ..want });
     fail(&db, &[], NOW);
     assert_eq!(counts(&db), SessionCounts { failing: 1, ..want });
-    assert_eq!(next_try(&db, "s").expect("it answers"), Some((1, Some(Timestamp(NOW.0 + RETRY_MS)))));
+    assert_eq!(next_try(&db, &"s".into()).expect("it answers"), Some((1, Some(Timestamp(NOW.0 + RETRY_MS)))));
     db.execute("UPDATE sessions SET quarantined = 'x'", []).expect("it runs");
     assert_eq!(counts(&db), SessionCounts { quarantined: 1, ..want });
 }
@@ -252,7 +252,7 @@ fn a_session_is_counted_in_one_state() {
 #[test]
 fn what_is_tried_next_is_told_also_after_one_was_given_up() {
     let db = session(&[message(2), message(4)]);
-    let next = || next_try(&db, "s").expect("it answers");
+    let next = || next_try(&db, &"s".into()).expect("it answers");
     let (mut now, mut given_up) = (NOW, 0);
     fail(&db, &[], now);
     while given_up == 0 {
