@@ -1,6 +1,6 @@
 //! What becomes of the files that a foreign row names. Pure. Every word of the row is untrusted.
 
-use crate::attachments::StoredFile;
+use crate::attachments::{LeftOut, StoredFile};
 use serde_json::Value;
 use vestibule_plugin_api::ATTACHMENTS_MAX;
 use vestibule_session::{SessionDir, inbox_files};
@@ -26,12 +26,13 @@ pub fn of_message(content: &mut String, mut handed: Vec<StoredFile>, mut room: u
             Some((folder, name)) => {
                 let at = handed.iter().position(|file| file.position == position);
                 let size_bytes = at.map_or(0, |at| handed[at].size_bytes);
+                let left_out = |why: &str| LeftOut(why.to_owned());
                 let blob =
-                    at.map_or(Err("it was not handed over".to_owned()), |at| handed.swap_remove(at).blob);
+                    at.map_or(Err(left_out("it was not handed over")), |at| handed.swap_remove(at).blob);
                 let blob = blob.and_then(|blob| {
                     room = room
                         .checked_sub(size_bytes)
-                        .ok_or("its session holds too many files (`session_files_mb`)")?;
+                        .ok_or_else(|| left_out("its session holds too many files (`session_files_mb`)"))?;
                     Ok(blob)
                 });
                 let reason = blob.clone().err();
@@ -40,7 +41,7 @@ pub fn of_message(content: &mut String, mut handed: Vec<StoredFile>, mut room: u
                     Some((last, files)) if last == folder => files.push(file),
                     _ => taken.folders.push((folder.to_owned(), vec![file])),
                 }
-                let Some(reason) = reason else { continue };
+                let Some(LeftOut(reason)) = reason else { continue };
                 reason
             }
         };
@@ -79,7 +80,7 @@ mod tests {
     }
 
     fn handed(position: usize, size_bytes: u64, blob: Result<&str, &str>) -> StoredFile {
-        let blob = blob.map(str::to_owned).map_err(str::to_owned);
+        let blob = blob.map(str::to_owned).map_err(|why| LeftOut(why.to_owned()));
         StoredFile { position, name: "whatever".into(), size_bytes, blob }
     }
 

@@ -1,7 +1,7 @@
 //! Puts on record what is taken of a foreign folder: each function is a part of one transaction.
 
 use super::{AdoptionRequest, decide, files};
-use crate::attachments::StoredFile;
+use crate::attachments::{LeftOut, StoredFile};
 use crate::chat_key::ChatKey;
 use crate::clock;
 use crate::db::WriteTxn;
@@ -147,7 +147,7 @@ pub fn replies(
                     for file in ledger::files_of(db, session_id, Direction::Out, &reply.id)? {
                         match file.blob {
                             Ok(_) => recorded.files.taken += 1,
-                            Err(reason) => recorded.files.left_out.push((file.name, reason)),
+                            Err(LeftOut(reason)) => recorded.files.left_out.push((file.name, reason)),
                         }
                     }
                     true

@@ -50,6 +50,11 @@ pub struct StoredFile {
     pub name: String,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// The blob that holds it, or why none does.
-    pub blob: Result<String, String>,
+    /// The name of the blob that holds it, if one does.
+    pub blob: Result<String, LeftOut>,
 }
+
+/// Why the bytes of a file are not here: for the agent, the people of the chat and the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LeftOut(pub String);

@@ -1,7 +1,7 @@
 //! The files that a keeper hands over ahead of the batch whose rows they belong to. Every word of a frame is a
 //! stranger's.
 
-use super::{Incoming, Store, StoredFile};
+use super::{Incoming, LeftOut, Store, StoredFile};
 use crate::error::{Error, Result};
 use vestibule_keeper::wire::FileFrame;
 use vestibule_plugin_api::ATTACHMENTS_MAX;
@@ -44,7 +44,10 @@ impl Parts {
                 if let Some((_, _, void)) = self.open.take() {
                     self.store.discard([void.blob().to_owned()]);
                 }
-                self.finished(message_id, StoredFile { position, name, size_bytes: 0, blob: Err(reason) })
+                self.finished(
+                    message_id,
+                    StoredFile { position, name, size_bytes: 0, blob: Err(LeftOut(reason)) },
+                )
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::decide::{Decision, decide, question_of};
 use super::note::{self, Undelivered};
 use super::snapshot::Snapshot;
-use crate::attachments::StoredFile;
+use crate::attachments::{LeftOut, StoredFile};
 use crate::clock::Timestamp;
 use crate::db::WriteTxn;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ fn tell_of_files(db: &WriteTxn, record: &Record) -> Result<()> {
         position,
         name: name.to_owned(),
         size_bytes: 0,
-        blob: Err(FILES_GONE.to_owned()),
+        blob: Err(LeftOut(FILES_GONE.to_owned())),
     };
     let files = super::outgoing::named(names.enumerate().map(gone).collect(), 0, record.taken_at);
     ledger::record_files(db, &record.session_id, Direction::Out, &record.reply.id, None, &files)
@@ -142,7 +142,11 @@ mod tests {
         assert_eq!((only(&db).state, only(&db).address()), (State::Pending, Some(address)));
         let files = ledger::files_of(&db, &"s".into(), Direction::Out, "o").expect("they are read");
         let told: Vec<_> = files.into_iter().map(|file| (file.name, file.blob)).collect();
-        assert_eq!(told, [("attachment-1".to_owned(), Err(FILES_GONE.to_owned()))], "its text will say so");
+        assert_eq!(
+            told,
+            [("attachment-1".to_owned(), Err(LeftOut(FILES_GONE.to_owned())))],
+            "its text will say so"
+        );
         let again = replay(&db, &only(&db), Timestamp(5)).expect_err("it waits").to_string();
         assert!(again.contains("`o` is pending: it waits to be sent"), "{again}");
     }

@@ -1,7 +1,7 @@
 //! From the record of a delivery to the message that its channel is handed. Pure.
 
 use super::decide;
-use crate::attachments::StoredFile;
+use crate::attachments::{LeftOut, StoredFile};
 use crate::clock::Timestamp;
 use crate::ledger::Delivery;
 use crate::plugins::CallError;
@@ -24,7 +24,8 @@ pub fn named(files: Vec<StoredFile>, mut room: u64, now: Timestamp) -> Vec<Store
         match room.checked_sub(file.size_bytes) {
             Some(left) if file.blob.is_ok() => room = left,
             None if file.blob.is_ok() => {
-                file.blob = Err("its session holds too many files (`session_files_mb`)".to_owned());
+                let why = "its session holds too many files (`session_files_mb`)";
+                file.blob = Err(LeftOut(why.to_owned()));
             }
             _ => {}
         }
@@ -52,7 +53,7 @@ pub fn message(
                 attachments.push(attachment(file, Some(Blob::from(bytes))));
                 continue;
             }
-            (Err(why), _) => why.as_str(),
+            (Err(LeftOut(why)), _) => why.as_str(),
             _ => "this channel carries no files",
         };
         if !text.is_empty() {
@@ -89,7 +90,7 @@ mod tests {
     use vestibule_plugin_api::wire::{self, Request};
 
     fn stored(position: usize, name: &str, blob: Result<&str, &str>) -> StoredFile {
-        let blob = blob.map(str::to_owned).map_err(str::to_owned);
+        let blob = blob.map(str::to_owned).map_err(|why| LeftOut(why.to_owned()));
         StoredFile { position, name: name.into(), size_bytes: 3, blob }
     }
 
@@ -103,7 +104,7 @@ mod tests {
         ];
         let told: Vec<String> = named(files, 10, Timestamp(7))
             .into_iter()
-            .map(|file| format!("{} {}", file.name, file.blob.unwrap_or_else(|why| why)))
+            .map(|file| format!("{} {}", file.name, file.blob.unwrap_or_else(|why| why.to_string())))
             .collect();
         assert_eq!(
             told,
@@ -120,7 +121,8 @@ mod tests {
     fn what_has_no_bytes_takes_no_room_and_keeps_its_reason() {
         let files = vec![stored(0, "a", Err("gone")), stored(1, "b", Ok("1")), stored(2, "c", Err("a link"))];
         let told: Vec<_> = named(files, 3, Timestamp(7)).into_iter().map(|file| file.blob).collect();
-        assert_eq!(told, [Err("gone".to_owned()), Ok("1".to_owned()), Err("a link".to_owned())]);
+        let left_out = |why: &str| Err(LeftOut(why.to_owned()));
+        assert_eq!(told, [left_out("gone"), Ok("1".to_owned()), left_out("a link")]);
     }
 
     #[test]

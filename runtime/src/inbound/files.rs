@@ -2,7 +2,7 @@
 
 use super::decide::{Step, decide};
 use super::snapshot::{Arrival, Snapshot};
-use crate::attachments::{Store, StoredFile};
+use crate::attachments::{LeftOut, Store, StoredFile};
 use crate::clock;
 use crate::context::Context;
 use crate::db::ReadTxn;
@@ -49,7 +49,7 @@ fn store_all(store: &Store, carried: &[(usize, Attachment, Blob)]) -> Result<Vec
     for (position, file, bytes) in carried {
         let size_bytes = bytes.len() as u64;
         let blob = if size_bytes > room {
-            Ok(Err("the files of one message are larger than `attachments_mb` allows".to_owned()))
+            Ok(Err(LeftOut("the files of one message are larger than `attachments_mb` allows".to_owned())))
         } else {
             room -= size_bytes;
             store.put(bytes).map(Ok)

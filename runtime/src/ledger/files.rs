@@ -1,6 +1,6 @@
 //! Which files belong to which message.
 
-use crate::attachments::{StoredFile, unnamed};
+use crate::attachments::{LeftOut, StoredFile, unnamed};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::id::SessionId;
@@ -47,7 +47,7 @@ pub fn record_files(
             file.name,
             i64::try_from(file.size_bytes).unwrap_or(i64::MAX),
             file.blob.as_ref().ok(),
-            file.blob.as_ref().err(),
+            file.blob.as_ref().err().map(|LeftOut(why)| why),
         ])?;
     }
     Ok(())
@@ -76,7 +76,7 @@ fn file(r: &rusqlite::Row<'_>) -> rusqlite::Result<StoredFile> {
         size_bytes: u64::try_from(r.get::<_, i64>(2)?).unwrap_or_default(),
         blob: match blob {
             Some(blob) => Ok(blob),
-            None => Err(r.get::<_, Option<String>>(4)?.unwrap_or_default()),
+            None => Err(LeftOut(r.get::<_, Option<String>>(4)?.unwrap_or_default())),
         },
     })
 }

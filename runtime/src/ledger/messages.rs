@@ -5,7 +5,7 @@ use super::bump;
 use super::files::{Direction, record_files, session_bytes};
 use super::retention::hash;
 use super::suspects::after_settling;
-use crate::attachments::StoredFile;
+use crate::attachments::{LeftOut, StoredFile};
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
@@ -144,10 +144,11 @@ fn with_files(db: &WriteTxn, session_id: &SessionId, id: &str, seq: i64, new: &N
         let mut entry = attachment.entry.clone();
         if let Some(mut file) = attachment.file.clone() {
             if file.blob.is_ok() && file.size_bytes > room {
-                file.blob = Err(format!(
+                let why = format!(
                     "the files of this session may hold {} bytes (`session_files_mb`)",
                     new.session_bytes_max
-                ));
+                );
+                file.blob = Err(LeftOut(why));
             }
             match &file.blob {
                 Ok(_) => {
@@ -157,7 +158,7 @@ fn with_files(db: &WriteTxn, session_id: &SessionId, id: &str, seq: i64, new: &N
                     entry["size"] = file.size_bytes.into();
                     entry["localPath"] = SessionDir::inbox_file(&folder, &file.name).into();
                 }
-                Err(why) => entry["leftOut"] = why.as_str().into(),
+                Err(LeftOut(why)) => entry["leftOut"] = why.as_str().into(),
             }
             files.push(file);
         }
