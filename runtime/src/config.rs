@@ -210,13 +210,24 @@ impl Config {
     }
 }
 
+/// Why a config section does not become what a plugin gets, in words that follow its place in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// An environment variable is not set in this process; in another it may be.
+    #[error("{0}")]
+    Unset(String),
+    /// What the section says is at fault, or a file that it names.
+    #[error("{0}")]
+    Wrong(String),
+}
+
 /// A config section as the plugin gets it: references to secrets replaced by what they name.
 ///
 /// # Errors
 /// A reference names nothing, or a key that holds a secret holds it in plain text.
-pub fn resolve(section: &Table, secrets: &[String]) -> std::result::Result<Value, String> {
+pub fn resolve(section: &Table, secrets: &[String]) -> std::result::Result<Value, Unresolved> {
     if let Some(why) = plain_secret(section, secrets) {
-        return Err(why);
+        return Err(Unresolved::Wrong(why));
     }
     let mut out = Map::new();
     for (key, value) in section {
@@ -224,7 +235,9 @@ pub fn resolve(section: &Table, secrets: &[String]) -> std::result::Result<Value
             toml::Value::Table(reference) if is_reference(reference) => {
                 Value::String(secret(key, reference)?)
             }
-            value => serde_json::to_value(value).map_err(|error| format!("`{key}`: {error}"))?,
+            value => {
+                serde_json::to_value(value).map_err(|error| Unresolved::Wrong(format!("`{key}`: {error}")))?
+            }
         };
         out.insert(key.clone(), resolved);
     }
@@ -232,7 +245,7 @@ pub fn resolve(section: &Table, secrets: &[String]) -> std::result::Result<Value
 }
 
 /// The sentence about a secret that is written in plain text, if one is.
-pub fn plain_secret(section: &Table, secrets: &[String]) -> Option<String> {
+fn plain_secret(section: &Table, secrets: &[String]) -> Option<String> {
     let plain = |value: &toml::Value| !value.as_table().is_some_and(is_reference);
     let (key, _) = section.iter().find(|(key, value)| secrets.contains(key) && plain(value))?;
     Some(format!("`{key}` is a secret: write {{ env = \"NAME\" }} or {{ file = \"PATH\" }}"))
@@ -243,20 +256,25 @@ pub fn is_reference(table: &Table) -> bool {
     table.len() == 1 && (table.contains_key("env") || table.contains_key("file"))
 }
 
-fn secret(key: &str, reference: &Table) -> std::result::Result<String, String> {
+fn secret(key: &str, reference: &Table) -> std::result::Result<String, Unresolved> {
     if let Some(name) = reference.get("env").and_then(toml::Value::as_str) {
         return match std::env::var(name) {
             Ok(value) if !value.is_empty() => Ok(value),
-            _ => Err(format!("`{key}` is missing: the environment variable {name} is not set")),
+            _ => {
+                let why = format!("`{key}` is missing: the environment variable {name} is not set");
+                Err(Unresolved::Unset(why))
+            }
         };
     }
     let Some(path) = reference.get("file").and_then(toml::Value::as_str) else {
-        return Err(format!("`{key}` must be {{ env = \"NAME\" }} or {{ file = \"PATH\" }}"));
+        let why = format!("`{key}` must be {{ env = \"NAME\" }} or {{ file = \"PATH\" }}");
+        return Err(Unresolved::Wrong(why));
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("`{key}` is missing: cannot read {path}: {error}"))?;
+    let wrong = |why: String| Unresolved::Wrong(format!("`{key}` is missing: {why}"));
+    let text =
+        std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot read {path}: {error}")))?;
     match text.trim() {
-        "" => Err(format!("`{key}` is missing: {path} is empty")),
+        "" => Err(wrong(format!("{path} is empty"))),
         secret => Ok(secret.to_owned()),
     }
 }
@@ -283,6 +301,18 @@ pub fn is_whole(file: &Table) -> bool {
         || has("plugins", &toml::Value::is_table)
 }
 
+/// The sentence about a table that is to be one of those of a whole config and is misspelled, if there is one in a file
+/// that is none: the same that [`Config::parse`] says. A key that the plugin knows is never taken for one.
+pub fn misspelled(file: &Table, is_key: impl Fn(&str) -> bool) -> Option<String> {
+    const TABLES: [&str; 3] = ["channels", "modules", "plugins"];
+    let holds_tables =
+        |value: &toml::Value| value.as_table().is_some_and(|table| table.values().any(toml::Value::is_table));
+    let is_meant = |key: &str| !is_key(key) && nearest(key, TABLES.into_iter()).is_some();
+    let (key, value) = file.iter().find(|(key, value)| is_meant(key) && holds_tables(value))?;
+    let alone = Table::from_iter([(key.clone(), value.clone())]);
+    read::<Config>(alone).err().map(|fault| fault.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +333,24 @@ mod tests {
             ("modules = ['a']\nplugins = 7", false),
         ] {
             assert_eq!(is_whole(&text.parse().expect("TOML")), whole, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelled_table_is_told_from_the_keys_of_an_account() {
+        let known = |key: &str| key == "models";
+        for (text, want) in [
+            ("[chanels.acme.main]\nport = 7", "`chanels` is not a key; did you mean `channels`?"),
+            ("[channel.acme.main]", "`channel` is not a key; did you mean `channels`?"),
+            ("listen = 'x'\n[module.rules]", "`module` is not a key; did you mean `modules`?"),
+            ("[plugin.rules]\ntier = 'process'", "`plugin` is not a key; did you mean `plugins`?"),
+            ("[models.large]", ""),
+            ("[module]\nname = 'x'", ""),
+            ("channel = 'general'", ""),
+            ("[names.of]\nx = 1", ""),
+        ] {
+            let told = misspelled(&text.parse().expect("TOML"), known);
+            assert_eq!(told.as_deref().unwrap_or_default(), want, "{text}");
         }
     }
 
@@ -347,6 +395,12 @@ mod tests {
             ("[plugins.echo]\ndeadline_seconds = 61", "must be a whole number of seconds, 1 to 60"),
             ("require_trusted = \"yes\"", "true or false"),
             ("[plugins]\necho = 1", "[plugins.NAME]"),
+            ("[channels.github.\"\"]", "cannot hold the account \"\" of github: a name is"),
+            ("[channels.github.\"a b\"]", "cannot hold the account \"a b\" of"),
+            ("[channels.github.\"..\"]", "begins with a letter or digit"),
+            ("[channels.github.\"a/../b\"]", "cannot hold the account \"a/../b\""),
+            ("[channels.github.\"a\\nb\"]", "cannot hold the account \"a\\nb\""),
+            ("[chanels.github.main]", "`chanels` is not a key; did you mean `channels`?"),
         ] {
             let error = Config::parse(text).expect_err(text);
             assert!(error.contains(words), "{text}: {error}");
@@ -407,11 +461,20 @@ mod tests {
     fn secrets_are_references() {
         let section = |text: &str| text.parse::<Table>().expect("toml");
         let secrets = ["token".to_owned()];
-        let plain = resolve(&section("token = \"ghp_x\""), &secrets).expect_err("plain text");
+        let plain = resolve(&section("token = \"ghp_x\""), &secrets).expect_err("plain text").to_string();
         assert!(plain.contains("{ env = \"NAME\" }") && !plain.contains("ghp_x"), "{plain}");
         let unset =
             resolve(&section("token = { env = \"VESTIBULE_NO_SUCH\" }"), &secrets).expect_err("unset");
-        assert_eq!(unset, "`token` is missing: the environment variable VESTIBULE_NO_SUCH is not set");
+        let why = "`token` is missing: the environment variable VESTIBULE_NO_SUCH is not set".to_owned();
+        assert_eq!(unset, Unresolved::Unset(why));
+        for (text, want) in [
+            ("{ file = \"/no/such\" }", "`token` is missing: cannot read /no/such: "),
+            ("{ file = 7 }", "`token` must be { env = \"NAME\" } or { file = \"PATH\" }"),
+            ("{ file = \"/dev/null\" }", "`token` is missing: /dev/null is empty"),
+        ] {
+            let told = resolve(&section(&format!("token = {text}")), &secrets).expect_err(text);
+            assert!(matches!(&told, Unresolved::Wrong(why) if why.starts_with(want)), "{told}");
+        }
         let fine =
             resolve(&section("token = { env = \"PATH\" }\nanyone = true"), &secrets).expect("resolves");
         assert_eq!(fine["anyone"], true);

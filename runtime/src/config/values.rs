@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use toml::Table;
+use vestibule_plugin_api::ID_BYTES_MAX;
 
 /// No call takes longer than this, in seconds.
 pub const DEADLINE_SECONDS_MAX: u32 = 60;
@@ -151,10 +152,26 @@ pub fn channels<'de, D: Deserializer<'de>>(from: D) -> Result<Accounts, D::Error
         |_| D::Error::custom("must be written [channels.TYPE.ACCOUNT], such as [channels.github.main]");
     let channels: BTreeMap<String, BTreeMap<String, Table>> =
         Deserialize::deserialize(from).map_err(shape)?;
+    let names =
+        channels.iter().flat_map(|(channel, accounts)| accounts.keys().map(move |name| (channel, name)));
+    if let Some((channel, name)) = names.into_iter().find(|(_, name)| !is_account(name)) {
+        return Err(D::Error::custom(format!(
+            "cannot hold the account \"{}\" of {}: a name is made of letters, digits, `.`, `-` and `_`, and begins with a \
+             letter or digit",
+            name.escape_debug(),
+            channel.escape_debug()
+        )));
+    }
     let accounts = channels.into_iter().flat_map(|(channel, accounts)| {
         accounts.into_iter().map(move |(account, section)| ((channel.clone(), account), section))
     });
     Ok(accounts.collect())
+}
+
+/// Whether an account may have this name: it is a part of the URL of its webhooks.
+fn is_account(name: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || ".-_".contains(c);
+    name.starts_with(char::is_alphanumeric) && name.chars().all(fits) && name.len() <= ID_BYTES_MAX
 }
 
 struct Text;

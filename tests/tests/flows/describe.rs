@@ -231,7 +231,7 @@ fn config_check(report: &Value) -> (Option<bool>, &str) {
 
 #[test]
 fn check_shows_the_schema_and_holds_a_config_against_it() {
-    let runtime = Runtime::new("");
+    let runtime = Runtime::new("").env("T", "secret");
     let telegram = plugin_file("vestibule-telegram");
     let aside = tempfile::tempdir().unwrap();
     let other = aside.path().join("other.toml");
@@ -310,7 +310,10 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
 /// Each `toml` block of the pages for operators that has a channel's section, as the channel's file would find it.
 #[test]
 fn the_configs_that_the_pages_show_fit() {
-    let runtime = Runtime::new("");
+    let mut runtime = Runtime::new("");
+    for name in ["GITHUB_TOKEN", "GITHUB_WEBHOOK_SECRET", "TELEGRAM_BOT_TOKEN"] {
+        runtime = runtime.env(name, "secret");
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let shown = runtime.home.path().join("shown.toml");
     let mut seen = BTreeSet::new();
@@ -336,7 +339,7 @@ fn the_configs_that_the_pages_show_fit() {
 
 #[test]
 fn check_takes_the_keys_of_one_account_as_conform_does() {
-    let runtime = Runtime::new("[plugins.telegram]\nbuilt_in = false\n");
+    let runtime = Runtime::new("[plugins.telegram]\nbuilt_in = false\n").env("T", "secret");
     let aside = tempfile::tempdir().unwrap();
     let (keys, file) = (aside.path().join("keys.toml"), aside.path().join("odd.so"));
     fs::write(&file, odd('O')).unwrap();
@@ -352,6 +355,61 @@ fn check_takes_the_keys_of_one_account_as_conform_does() {
         let (fits, told) = config_check(&report);
         assert_eq!((good, fits), (ok, Some(ok)), "{config}: {report}");
         assert!(told.contains(words) && !told.contains("t0p"), "{config}: {told}");
+    }
+}
+
+/// What `up` says of a config, `plugin check` says before, in the same words.
+#[test]
+fn check_says_what_the_start_would_say() {
+    let aside = tempfile::tempdir().unwrap();
+    let named = aside.path().join("vestibule.toml");
+    let telegram = plugin_file("vestibule-telegram");
+    let check =
+        ["plugin", "check", telegram.to_str().unwrap(), "--json", "--config", named.to_str().unwrap()];
+    let section = |token: &str| format!("[channels.telegram.main]\ntoken = {token}\n");
+    let mut runtime = Runtime::new("");
+    let config = runtime.home.path().join("vestibule.toml");
+    // Nothing else is to have its place.
+    let alone = "[plugins.telegram]\nbuilt_in = false\n";
+
+    // The whole config is refused: what it says, and the sentence.
+    for (text, want) in [
+        ("[chanels.telegram.main]\n", "`chanels` is not a key; did you mean `channels`?"),
+        ("[plugin.telegram.x]\n", "`plugin` is not a key; did you mean `plugins`?"),
+        ("[channels.telegram.\"\"]\n", "cannot hold the account \"\" of telegram: a name is"),
+        ("[channels.telegram.\"a b\"]\n", "cannot hold the account \"a b\" of telegram: a name is"),
+    ] {
+        fs::write(&named, text).unwrap();
+        fs::write(&config, alone).unwrap();
+        let output = runtime.run(&check);
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told).into_owned();
+        assert!(!output.status.success() && told.replace("\\\"", "\"").contains(want), "{text}: {told}");
+        fs::write(&config, text).unwrap();
+        let output = runtime.run(&["up", "--log", "error"]);
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && words.contains(want), "{text}: {words}");
+    }
+
+    // The account is not started: its token, what `check` takes that for, and the sentence.
+    for (token, fits, want) in [
+        ("{ file = \"/no/such\" }", Some(false), "`token` is missing: cannot read /no/such: No such file"),
+        ("{ file = 7 }", Some(false), "`token` must be { env = \"NAME\" } or { file = \"PATH\" }"),
+        ("7", Some(false), "gives \"token\" a whole number, and telegram wants text"),
+        ("{ env = \"NO_SUCH\" }", None, "`token` is missing: the environment variable NO_SUCH is not set"),
+    ] {
+        fs::write(&named, section(token) + alone).unwrap();
+        let report: Value = serde_json::from_slice(&runtime.run(&check).stdout).unwrap();
+        let (found, told) = config_check(&report);
+        assert!(found == fits && told.contains(want), "{token}: {report}");
+        fs::write(&config, section(token)).unwrap();
+        runtime.start();
+        let row = until("its account was started", || {
+            let row = runtime.channel("telegram");
+            (row["state"] == "broken").then_some(row)
+        });
+        assert!(reason(&row).contains(want), "{token}: {row}");
+        runtime.stop();
     }
 }
 

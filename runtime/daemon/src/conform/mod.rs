@@ -184,7 +184,7 @@ fn config_of(args: &ConformArgs, names: &[&str], secrets: &[String]) -> Result<V
             }
         }
     }
-    let mut config = config::resolve(&section, secrets)?;
+    let mut config = config::resolve(&section, secrets).map_err(|error| error.to_string())?;
     if let Some(config) = config.as_object_mut() {
         config.extend(plain);
     }

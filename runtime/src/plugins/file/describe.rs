@@ -2,7 +2,7 @@
 //! the config before an account is started.
 
 use super::fit;
-use crate::config;
+use crate::config::{self, Unresolved};
 use crate::plugins::live::link::{CallError, Link};
 use crate::plugins::process::ProcessState;
 use crate::plugins::{LoadCode, LoadError};
@@ -98,13 +98,28 @@ pub async fn schema(link: &Link) -> Result<Option<&Schema>, LoadError> {
 /// # Errors
 /// The section is not what the plugin describes, or a secret in it cannot be read. Says which, and what to do.
 pub async fn settings(file: &Path, link: &Link, account: &str, section: &Table) -> Result<Value, String> {
-    let (manifest, file) = (&link.manifest, file.display());
-    let place = fit::place(manifest, account);
     let schema = schema(link).await.map_err(|why| why.to_string())?;
+    held_against(schema, &link.manifest, file, (account, section)).map_err(|why| why.to_string())
+}
+
+/// The same, once the plugin was asked.
+///
+/// # Errors
+/// As [`settings`].
+pub fn held_against(
+    schema: Option<&Schema>,
+    manifest: &Manifest,
+    file: &Path,
+    (account, section): (&str, &Table),
+) -> Result<Value, Unresolved> {
+    let (file, place) = (file.display(), fit::place(manifest, account));
     if let Some(why) = schema.and_then(|schema| fit::fault(schema, &manifest.name, section)) {
-        return Err(format!("{file}: {place} {why}"));
+        return Err(Unresolved::Wrong(format!("{file}: {place} {why}")));
     }
-    config::resolve(section, &manifest.secrets).map_err(|why| format!("{file}: {place}: {why}"))
+    config::resolve(section, &manifest.secrets).map_err(|error| match error {
+        Unresolved::Unset(why) => Unresolved::Unset(format!("{file}: {place}: {why}")),
+        Unresolved::Wrong(why) => Unresolved::Wrong(format!("{file}: {place}: {why}")),
+    })
 }
 
 #[cfg(test)]

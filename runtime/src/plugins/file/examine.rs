@@ -1,12 +1,13 @@
 //! `vestibule plugin check`: all that the loader checks, on one file, without a runtime.
 
+use super::describe;
 use super::fit;
 use super::folder;
 use super::load::{self, Checked};
 use super::opening;
 use super::pins::Pins;
 use super::rehearsal::{Rehearsed, rehearse};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Unresolved};
 use crate::home::Home;
 use crate::plugins::live::accounts;
 use crate::plugins::live::registry::{self, file_name};
@@ -148,6 +149,11 @@ impl Report {
     /// Checks each account's section of a config against what the plugin describes.
     fn hold_against(&mut self, config: &Config, source: Source<'_>, manifest: &Manifest) {
         let file = source.file.display();
+        let is_key =
+            |key: &str| self.schema.as_ref().is_some_and(|schema| schema.open || schema.key(key).is_some());
+        if let Some(why) = source.alone.as_ref().and_then(|keys| config::misspelled(keys, is_key)) {
+            return self.misfits(format!("{file}: {why}"));
+        }
         let absent = (source.alone.is_none() && !accounts::has_section(config, manifest))
             .then(|| fit::place(manifest, "ACCOUNT"));
         let sections = match source.alone {
@@ -156,10 +162,9 @@ impl Report {
         };
         if let Some(place) = &absent {
             if source.is_named {
-                self.fits = false;
                 let near = accounts::nearest_section(config, manifest);
                 let near = near.map(|near| format!("; did you mean it by {near}?")).unwrap_or_default();
-                return self.note("config", Some(false), format!("{file} has no {place}: add it{near}"));
+                return self.misfits(format!("{file} has no {place}: add it{near}"));
             }
             if sections.is_empty() {
                 self.note("config", None, format!("{file}: it has no account there yet; add {place}"));
@@ -167,28 +172,31 @@ impl Report {
         }
         for (account, section) in sections {
             let place = fit::place(manifest, &account);
-            let fault = self.schema.as_ref().and_then(|schema| fit::fault(schema, &manifest.name, &section));
-            let fault = fault.map(|why| format!("{file}: {place} {why}")).or_else(|| {
-                config::plain_secret(&section, &manifest.secrets).map(|why| format!("{file}: {place}: {why}"))
-            });
-            match fault {
-                Some(why) => {
-                    self.fits = false;
-                    self.note("config", Some(false), why);
-                }
-                None if self.schema.is_some() && absent.is_some() => {
+            let schema = self.schema.as_ref();
+            match describe::held_against(schema, manifest, source.file, (&account, &section)) {
+                Err(Unresolved::Wrong(why)) => self.misfits(why),
+                // It is read by the runtime, whose environment may be another.
+                Err(Unresolved::Unset(why)) => self.note("config", None, why),
+                Ok(_) if schema.is_some() && absent.is_some() => {
                     let words =
                         format!("{file} has no {place}, and it needs none: its account starts without keys");
                     self.note("config", Some(true), words);
                 }
-                None if self.schema.is_some() => {
-                    self.note("config", Some(true), format!("{file}: {place} fits"))
+                Ok(_) if schema.is_some() => {
+                    let words =
+                        format!("{file}: {place} fits; what its values say is checked when it starts");
+                    self.note("config", Some(true), words);
                 }
-                None => {
+                Ok(_) => {
                     self.note("config", None, format!("{file}: {place} is not looked at: no schema is known"))
                 }
             }
         }
+    }
+
+    fn misfits(&mut self, why: String) {
+        self.fits = false;
+        self.note("config", Some(false), why);
     }
 
     fn note(&mut self, what: &'static str, ok: Option<bool>, words: impl Into<String>) {
