@@ -98,6 +98,13 @@ impl Context {
         self.wake(session_id);
     }
 
+    /// Makes an agent group's own folder. When that fails, the first run of the agent tries it again, and reports it.
+    pub fn make_agent_folder(&self, folder: &str) {
+        if let Err(error) = self.home.make_agent_folder(folder) {
+            tracing::warn!(%error, "an agent has no folder yet");
+        }
+    }
+
     /// Notes which of the agent's folders of a session is half full or more.
     pub fn note_filling(&self, session_id: &SessionId, what: Option<String>) {
         let mut filling = locked(&self.filling);

@@ -125,6 +125,16 @@ impl Home {
         self.root.join("groups").join(folder)
     }
 
+    /// Makes an agent group's own folder, unless it is there; returns its path.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_agent_folder(&self, folder: &str) -> Result<PathBuf> {
+        let at = self.agent_folder(folder);
+        fs::create_dir_all(&at).context(|| format!("cannot make {}", at.display()))?;
+        Ok(at)
+    }
+
     /// A session's folder. Both ids are minted by the runtime.
     pub fn session(&self, agent_group_id: &AgentGroupId, session_id: &SessionId) -> SessionDir {
         SessionDir::new(self.root.join("sessions").join(agent_group_id.as_str()).join(session_id.as_str()))

@@ -66,6 +66,7 @@ impl Running {
         let attachments = Store::open(home.attachments(), Limits::of(&config))?;
         let context = assemble(home, config, program, central, attachments);
         know_what_is_newer(&context).await?;
+        make_agent_folders(&context).await?;
         let prepared = begin.elapsed();
         control::listen(&context)?;
         // The work that an earlier life left goes on before anything new comes in.
@@ -244,6 +245,14 @@ fn wire_itself(db: &WriteTxn) -> Result<()> {
     };
     wirings::create(db, wiring, now)?;
     destinations::ensure(db, &agent.id, "terminal", &chat.id, now)
+}
+
+/// Makes the folders of agents that no run has made yet: operators put programs there before the first one.
+async fn make_agent_folders(context: &Context) -> Result<()> {
+    for agent in context.central.read(agents::list).await? {
+        context.make_agent_folder(&agent.folder);
+    }
+    Ok(())
 }
 
 /// Removes files that an earlier life took in and did not get to record.

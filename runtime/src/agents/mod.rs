@@ -75,9 +75,7 @@ pub fn named(db: &ReadTxn, name: &str) -> Result<AgentGroup> {
 
 /// Adds an agent group; its id and folder are minted here.
 pub fn create(db: &WriteTxn, name: &str, now: Timestamp) -> Result<AgentGroup> {
-    if name.trim().is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-        return Err(Error::refused("an agent's name is 1 to 64 characters on one line"));
-    }
+    check_name(name)?;
     let slug = local_name(name);
     let taken = |folder: &str| -> Result<bool> {
         Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM agent_groups WHERE folder = ?1)", [folder], |r| {
@@ -101,8 +99,19 @@ pub fn create(db: &WriteTxn, name: &str, now: Timestamp) -> Result<AgentGroup> {
     named(db, &id)
 }
 
+fn check_name(name: &str) -> Result<()> {
+    if name.trim().is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        return Err(Error::refused("an agent's name is 1 to 64 characters on one line"));
+    }
+    Ok(())
+}
+
 /// Stores every changeable field.
+///
+/// # Errors
+/// The name is none, or another agent's.
 pub fn update(db: &WriteTxn, agent: &AgentGroup) -> Result<()> {
+    check_name(&agent.name)?;
     let env = serde_json::to_string(&agent.env).unwrap_or_else(|_| "[]".into());
     db.execute(
         "UPDATE agent_groups SET name = ?2, provider = ?3, command = ?4, env = ?5, time_limit_ms = ?6, \

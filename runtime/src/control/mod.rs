@@ -27,8 +27,11 @@ use vestibule_plugin_api::{ACCOUNT_MAIN, Capability};
 /// Finds the verb and runs it.
 ///
 /// # Errors
-/// There is no such verb, or it refuses.
+/// There is no such verb, an argument is empty, or it refuses.
 pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result<Value> {
+    if let Some(why) = verbs::empty_argument(&args) {
+        return Err(Error::Refused(why));
+    }
     match name {
         "status" => return status::status(context).await,
         "message.outcome" => return outcome::wait(context, args).await,
@@ -67,6 +70,7 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
     };
     context.attachments.discard(outcome.unnamed);
     delivery::go_on(context, outcome.deliver_to);
+    outcome.agent_folder.iter().for_each(|folder| context.make_agent_folder(folder));
     for session_id in outcome.touched {
         if outcome.restart_runners {
             context.restart_runner(session_id);

@@ -114,9 +114,7 @@ impl Launcher {
 
     /// How the runner of an agent is started in a session; its settings are written.
     async fn runner(&self, agent: &AgentGroup, dir: &SessionDir) -> Result<RunnerSpec> {
-        let agent_folder = self.home.agent_folder(&agent.folder);
-        fs::create_dir_all(&agent_folder).context(|| format!("cannot make {}", agent_folder.display()))?;
-        let agent_folder = resolved(&agent_folder)?;
+        let agent_folder = resolved(&self.home.make_agent_folder(&agent.folder)?)?;
         let kind = &self.sandbox().await?.kind;
         let program = match kind {
             Kind::Bwrap(_) => self.program_file()?,

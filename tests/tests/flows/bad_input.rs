@@ -134,7 +134,8 @@ fn verbs_that_cannot_be_say_why() {
     for (args, words) in [
         (vec!["agent", "update", "nobody"], "there is no agent `nobody`; the agents are: assistant"),
         (vec!["agent", "create", "assistant"], "there is an agent `assistant` already"),
-        (vec!["agent", "create", ""], "1 to 64 characters"),
+        (vec!["agent", "create", "a\nb"], "1 to 64 characters"),
+        (vec!["agent", "update", "assistant", "--rename", "a\nb"], "1 to 64 characters"),
         (vec!["wiring", "delete", "x"], "there is no wiring `x`"),
         (vec!["messaging-group", "delete", "x"], "there is no messaging group `x`"),
         (vec!["destination", "delete", "--agent", "assistant", "x"], "no destination `x`"),
@@ -213,4 +214,34 @@ fn who_is_not_read_ends_quietly() {
         assert!(!told.contains("panicked") && (told.is_empty() || code == 1), "{args:?}: {told}");
     }
     assert_eq!(runtime.chat("and on"), "and on");
+}
+
+/// A variable of a script may be empty.
+#[test]
+fn an_empty_id_on_the_command_line_is_refused_in_words() {
+    let runtime = Runtime::new("").up();
+    let chat = ["--channel", "acme", "--chat", ""];
+    let named = ["--channel", "acme", "--chat", "c", "--name", ""];
+    let wired = ["--agent", "assistant", "--channel", "", "--chat", "c"];
+    for (args, key) in [
+        ([&["messaging-group", "create"], &chat[..]].concat(), "chat"),
+        ([&["messaging-group", "create"], &named[..]].concat(), "name"),
+        (vec!["messaging-group", "update", "local", "--name", ""], "name"),
+        ([&["wiring", "create"], &wired[..]].concat(), "channel"),
+        (vec!["wiring", "update", "", "--priority", "1"], "id"),
+        (vec!["agent", "update", "assistant", "--rename", " "], "rename"),
+        (vec!["agent", "delete", ""], "name"),
+        (vec!["destination", "create", "--agent", "assistant", "--name", "x", "--to", ""], "to"),
+        (vec!["session", "adopt", "/tmp", "--agent", ""], "agent"),
+        (vec!["session", "release", ""], "id"),
+        (vec!["delivery", "drop", "a", ""], "ids"),
+        (vec!["delivery", "replay", "--state", "failed", "--session", ""], "session"),
+        (vec!["plugin", "reload", ""], "name"),
+    ] {
+        let output = runtime.run(&args);
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {words}");
+        assert_eq!(words, format!("vestibule: `{key}` is empty: say which one\n"), "{args:?}");
+    }
+    assert_eq!(runtime.json(&["messaging-group", "list"]).as_array().unwrap().len(), 1);
 }

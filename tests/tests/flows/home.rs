@@ -276,3 +276,22 @@ fn a_relative_data_folder_is_ignored() {
     assert!(!folder.path().join("data").exists());
     assert!(folder.path().join(".local/share/vestibule/vestibule.db").exists());
 }
+
+/// An operator puts programs there, and names them with `--command`.
+#[test]
+fn an_agents_folder_is_there_before_its_first_run() {
+    let mut runtime = Runtime::new("").up();
+    let folder = |name: &str| runtime.home.path().join("groups").join(name);
+    assert!(folder("assistant").is_dir());
+    runtime.ok(&["agent", "create", "Big Helper"]);
+    assert!(folder("big-helper").is_dir());
+    assert_eq!(mode(&folder("big-helper")), 0o700);
+    let script = folder("assistant").join("answer.sh");
+    fs::write(&script, "echo from the folder").unwrap();
+    runtime.ok(&["agent", "update", "assistant", "--command", "sh answer.sh"]);
+    assert_eq!(runtime.chat("hello"), "from the folder");
+    fs::remove_dir(folder("big-helper")).unwrap();
+    runtime.stop();
+    runtime.start();
+    assert!(runtime.home.path().join("groups/big-helper").is_dir());
+}

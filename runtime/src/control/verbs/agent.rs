@@ -81,7 +81,8 @@ fn change(db: &WriteTxn, mut agent: agents::AgentGroup, args: Args) -> Result<Ou
     }
     agents::update(db, &agent)?;
     let touched = sessions::of_agent(db, &agent.id)?;
-    Ok(Outcome { restart_runners: true, ..answer(&agent, touched)? })
+    let agent_folder = Some(agent.folder.clone());
+    Ok(Outcome { restart_runners: true, agent_folder, ..answer(&agent, touched)? })
 }
 
 /// Removes an agent group with its wirings, destinations and records. Its folders stay.

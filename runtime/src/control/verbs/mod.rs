@@ -44,6 +44,8 @@ pub struct Outcome {
     pub touched: Vec<SessionId>,
     /// Whether their runners must start anew, too.
     pub restart_runners: bool,
+    /// The folder of an agent group that has to be there.
+    pub agent_folder: Option<String>,
     /// The addresses to which there is something to deliver.
     pub deliver_to: Vec<Address>,
     /// Blobs that no row names any more.
@@ -79,6 +81,19 @@ pub const ALL: &[Verb] = &[
     Verb { name: "question.answer", run: Write(question::answer_one) },
 ];
 
+/// The arguments that may be empty: an empty pattern takes the pattern away.
+const MAY_BE_EMPTY: [&str; 1] = ["pattern"];
+
+/// Why the arguments of a verb name nothing, if one of them is an empty text: a variable of a script may be empty.
+pub fn empty_argument(args: &Value) -> Option<String> {
+    let is_empty = |value: &Value| value.as_str().is_some_and(|text| text.trim().is_empty());
+    let holds_empty =
+        |value: &Value| is_empty(value) || value.as_array().is_some_and(|values| values.iter().any(is_empty));
+    let mut args = args.as_object()?.iter().filter(|(key, _)| !MAY_BE_EMPTY.contains(&key.as_str()));
+    let (key, _) = args.find(|(_, value)| holds_empty(value))?;
+    Some(format!("`{}` is empty: say which one", key.escape_debug()))
+}
+
 /// The arguments of a verb.
 ///
 /// # Errors
@@ -90,4 +105,24 @@ pub fn args<T: DeserializeOwned>(args: Value) -> Result<T> {
 fn answer<T: serde::Serialize>(value: &T, touched: Vec<SessionId>) -> Result<Outcome> {
     let value = serde_json::to_value(value).map_err(|error| Error::Refused(error.to_string()))?;
     Ok(Outcome { value, touched, ..Outcome::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_empty_text_names_nothing() {
+        for (args, want) in [
+            (json!(null), None),
+            (json!({ "chat": "c", "name": null, "new_out": false, "ids": [] }), None),
+            (json!({ "id": "w", "pattern": "" }), None),
+            (json!({ "channel": "x", "chat": "" }), Some("`chat` is empty: say which one")),
+            (json!({ "id": " \t" }), Some("`id` is empty: say which one")),
+            (json!({ "ids": ["a", ""] }), Some("`ids` is empty: say which one")),
+        ] {
+            assert_eq!(empty_argument(&args).as_deref(), want, "{args}");
+        }
+    }
 }
