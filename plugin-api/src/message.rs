@@ -168,7 +168,9 @@ impl Ignored {
     pub fn fault(&self) -> Option<String> {
         let is_bounded = |text: &str| (1..=ID_BYTES_MAX).contains(&text.len());
         let fits = is_bounded(&self.event_id) && is_bounded(&self.reason);
-        (!fits).then(|| format!("event_id and reason must be 1 to {ID_BYTES_MAX} bytes"))
+        (!fits)
+            .then(|| format!("event_id and reason must be 1 to {ID_BYTES_MAX} bytes"))
+            .or_else(|| self.platform_id.as_ref().and_then(PlatformId::fault))
     }
 }
 

@@ -3,6 +3,7 @@
 //! The enums are internally tagged, so that a verb of a newer vocabulary reads as `Unknown`, and
 //! the callee answers `unsupported`.
 
+use crate::address::fault;
 use crate::{
     Action, Attachment, Blob, Choice, Content, Conversation, Effect, Forwarded, Health, Ignored,
     InboundMessage, OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick, WebhookRequest,
@@ -193,7 +194,8 @@ impl Event {
             Event::StateSet { state, .. } => StateWrite::fault(state),
             Event::Conversation { conversation, .. } => conversation.fault(),
             Event::Answer { choice, state, .. } => choice.fault().or_else(|| StateWrite::fault(state)),
-            Event::StateGet { .. } | Event::Health { .. } | Event::Unknown => None,
+            Event::StateGet { key, .. } => fault("a state key", key),
+            Event::Health { .. } | Event::Unknown => None,
         }
     }
 }
@@ -360,6 +362,40 @@ mod tests {
         let head = br#"{"verb":"teleport","to":{"x":1}}"#.to_vec();
         assert_eq!(read::<Request>(&Frame::from_head(head.clone())), Ok(Request::Unknown));
         assert_eq!(read::<Event>(&Frame::from_head(head)), Ok(Event::Unknown));
+    }
+
+    #[test]
+    fn an_empty_id_is_refused_in_every_event() {
+        let message = r#"{"event_id":"e","message_id":"m","platform_id":"p","sender":{"handle":"h"},"text":"","timestamp":0}"#;
+        for (whole, ids) in [
+            (
+                format!(r#"{{"verb":"message","account":"a","message":{message}}}"#),
+                &["event_id", "message_id", "platform_id", "handle"][..],
+            ),
+            (
+                r#"{"verb":"ignored","account":"a","ignored":{"event_id":"e","reason":"r","platform_id":"p"}}"#.into(),
+                &["event_id", "reason", "platform_id"],
+            ),
+            (r#"{"verb":"state_get","account":"a","key":"k"}"#.into(), &["key"]),
+            (r#"{"verb":"state_set","account":"a","state":[{"key":"k"}]}"#.into(), &["key"]),
+            (
+                r#"{"verb":"conversation","account":"a","conversation":{"platform_id":"p","name":"n"}}"#.into(),
+                &["platform_id", "name"],
+            ),
+            (
+                r#"{"verb":"answer","account":"a","choice":{"token":"t","platform_id":"p","sender":{"handle":"h"}}}"#.into(),
+                &["token", "platform_id", "handle"],
+            ),
+        ] {
+            let fault = |text: &str| read::<Event>(&Frame::from_head(text.into())).expect("an event").fault();
+            assert_eq!(fault(&whole), None, "{whole}");
+            for id in ids {
+                let begin = whole.rfind(&format!("\"{id}\":\"")).expect("it is there") + id.len() + 4;
+                let end = begin + whole[begin..].find('"').expect("it ends");
+                let empty = format!("{}{}", &whole[..begin], &whole[end..]);
+                assert!(fault(&empty).is_some(), "{empty}");
+            }
+        }
     }
 
     fn with_file(bytes: Option<Blob>) -> Event {

@@ -193,6 +193,9 @@ async fn listen(
             line.map_err(|error| format!("the line cannot be read: {error}"))
         });
         let answer = match line {
+            Ok(line) if line.text.trim().is_empty() && line.files.is_empty() => {
+                serde_json::json!({ "error": "the message is empty" })
+            }
             Ok(line) => match read_files(from, line.files).await {
                 Some(files) => take(runtime, name, number, line.text, files).await,
                 None => return,

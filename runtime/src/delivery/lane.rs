@@ -140,7 +140,9 @@ fn record_outcome(
 ) -> Result<(Vec<String>, Vec<SessionId>)> {
     let error = match outcome {
         Ok(Sent::Out(receipt)) => {
-            ledger::settle(db, delivery, Ok(receipt.platform_message_id.as_deref()), now)?;
+            // It has gone out: an empty id is none, and no reason to send it again.
+            let id = receipt.platform_message_id.as_deref().filter(|id| !id.is_empty());
+            ledger::settle(db, delivery, Ok(id), now)?;
             return Ok((forget_files(db, delivery)?, Vec::new()));
         }
         Ok(Sent::Inside(plan)) => {

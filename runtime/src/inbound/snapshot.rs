@@ -52,10 +52,11 @@ fn bounded(ReplyTo { mut id, sender, text }: ReplyTo) -> ReplyTo {
     ReplyTo { id, sender: sender.map(|name| short(&name).to_owned()), text: text.map(cut) }
 }
 
-/// The name of a sender for display: their handle where they have no name. A stranger chooses it, so it is cut after
+/// The name of a sender for display: their handle where they have no name, or an empty one. A stranger chooses it, so it is cut after
 /// [`ID_BYTES_MAX`] bytes.
 pub fn name_of(sender: &Sender) -> &str {
-    short(sender.name.as_deref().unwrap_or(&sender.handle))
+    let name = sender.name.as_deref().filter(|name| !name.trim().is_empty());
+    short(name.unwrap_or(&sender.handle))
 }
 
 fn short(name: &str) -> &str {

@@ -50,6 +50,10 @@ fn an_empty_message_is_wrong_usage_and_is_not_sent() {
         assert_eq!(output.status.code(), Some(2), "{text:?}: {words}");
         assert!(words.contains("the message is empty") && output.stdout.is_empty(), "{text:?}: {words}");
     }
+    // Nor does the channel take one of another client.
+    let mut terminal = Terminal::connect(&runtime, false);
+    terminal.write(&serde_json::json!({ "text": " " }));
+    assert_eq!(terminal.read()["error"], "the message is empty");
     assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [0]);
     let file = runtime.home.path().join("note.txt");
     std::fs::write(&file, "bytes").unwrap();
