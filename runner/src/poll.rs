@@ -66,17 +66,33 @@ pub fn serve(mut runner: Runner) -> std::result::Result<(), crate::Error> {
                 continue;
             }
             Ok(None) => busy = 0,
-            Err(Error::Busy(_)) if busy < BUSY_TRIES => {
+            Err(Trouble::Theirs(Error::Busy(_))) if busy < BUSY_TRIES => {
                 busy += 1;
                 std::thread::sleep(BUSY_PAUSE);
                 continue;
             }
-            Err(error) => {
+            Err(Trouble::Own(error)) => return Err(error.into()),
+            Err(Trouble::Theirs(error)) => {
                 busy = 0;
                 eyes.complain(&error);
             }
         }
         watch.wait(SLOW_POLL);
+    }
+}
+
+/// Why a look failed.
+#[derive(Debug)]
+enum Trouble {
+    /// The runtime's file cannot be read: the runner waits until it can.
+    Theirs(Error),
+    /// The runner's own file cannot be written: without it a runner cannot work.
+    Own(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Theirs(error)
     }
 }
 
@@ -94,7 +110,7 @@ struct Eyes {
 
 impl Eyes {
     /// The next batch, if anything waits. The file is opened anew each time.
-    fn look(&mut self, runner: &mut Runner) -> Result<Option<(Batch, Look)>> {
+    fn look(&mut self, runner: &mut Runner) -> std::result::Result<Option<(Batch, Look)>, Trouble> {
         let reader = InboundReader::open(runner.dir())?;
         let start = match self.start {
             Some(start) => start,
@@ -109,7 +125,7 @@ impl Eyes {
             Some(picked) => fetch(&reader, picked)?,
             None => None,
         };
-        batch.map(|batch| Ok((batch, Look::through(reader)?))).transpose()
+        Ok(batch.map(|batch| Ok::<_, Error>((batch, Look::through(reader)?))).transpose()?)
     }
 
     /// Looks through what is pending for the next batch.
@@ -125,22 +141,26 @@ impl Eyes {
     }
 
     /// At the first look at the file: forgets what an earlier runner did and the runtime knows, or has forgotten.
-    fn first(&mut self, reader: &InboundReader, runner: &mut Runner) -> Result<i64> {
+    fn first(&mut self, reader: &InboundReader, runner: &mut Runner) -> std::result::Result<i64, Trouble> {
         self.forget_settled(reader, runner)?;
         Ok(*self.start.insert(reader.highest_seq()?))
     }
 
     /// Forgets the rows that the runtime knows to be settled: it does not ask for them again. Replies that the runtime
     /// has forgotten go as well.
-    fn forget_settled(&mut self, reader: &InboundReader, runner: &mut Runner) -> Result<()> {
+    fn forget_settled(
+        &mut self,
+        reader: &InboundReader,
+        runner: &mut Runner,
+    ) -> std::result::Result<(), Trouble> {
         let taken: Vec<&String> = runner.taken().iter().collect();
         let mut pending = HashSet::new();
         for ids in taken.chunks(AT_ONCE) {
             pending.extend(reader.pending_among(ids)?);
         }
-        runner.keep(pending)?;
+        runner.keep(pending).map_err(Trouble::Own)?;
         self.kept = runner.taken().len();
-        runner.prune(reader.pruned_floor()?)
+        runner.prune(reader.pruned_floor()?).map_err(Trouble::Own)
     }
 
     fn complain(&mut self, error: &Error) {

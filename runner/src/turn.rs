@@ -454,7 +454,8 @@ mod tests {
         }
 
         fn acks(&self) -> Vec<Ack> {
-            let mut acks = self.outbound().acks(i64::MAX, 100).unwrap().0;
+            let rows = self.outbound().acks(i64::MAX, 100).unwrap().0;
+            let mut acks: Vec<Ack> = rows.into_iter().map(|row| row.ack).collect();
             acks.sort_by(|a, b| a.message_id.cmp(&b.message_id));
             acks
         }

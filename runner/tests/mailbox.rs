@@ -145,7 +145,7 @@ impl Session {
 
     fn status(&self, id: &str) -> Option<AckStatus> {
         let (acks, _) = insist(|| OutboundReader::open(&self.dir, true)?.acks(i64::MAX, 1000));
-        acks.iter().find(|ack| ack.message_id == id).map(|ack| ack.status)
+        acks.iter().find(|row| row.ack.message_id == id).map(|row| row.ack.status)
     }
 
     /// Waits until a row is settled.

@@ -323,6 +323,9 @@ pub enum SessionVerb {
         /// remembers of the conversation, and replies that were not read yet, stay in the old one
         #[arg(long)]
         new_out: bool,
+        /// Give up the messages that were under way: for one that does the same again each time. Its chat is told
+        #[arg(long)]
+        give_up: bool,
         #[command(flatten)]
         output: Output,
     },

@@ -89,8 +89,8 @@ fn request(command: Command) -> anyhow::Result<Asked> {
         Command::Session(verb) => match verb {
             SessionVerb::List(output) => ("session.list", Value::Null, output),
             SessionVerb::Adopt(args) => adopt(args)?,
-            SessionVerb::Release { name, new_out, output } => {
-                ("session.release", json!({ "id": name, "new_out": new_out }), output)
+            SessionVerb::Release { name, new_out, give_up, output } => {
+                ("session.release", json!({ "id": name, "new_out": new_out, "give_up": give_up }), output)
             }
         },
         Command::Destination(verb) => destination(verb),

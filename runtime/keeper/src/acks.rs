@@ -1,7 +1,7 @@
 //! Which acknowledgements the runtime is still to hear of.
 
 use std::collections::{HashMap, VecDeque};
-use vestibule_session::{Ack, AckStatus, Result};
+use vestibule_session::{Ack, AckRow, AckStatus, Result};
 
 /// So many of the newest acknowledgements are looked at: a runner forgets those that the runtime has taken over.
 const LOOKED_AT_MAX: usize = 10_000;
@@ -9,7 +9,7 @@ const LOOKED_AT_MAX: usize = 10_000;
 pub const PAGE: usize = 256;
 
 /// A page of acknowledgements, newest first, and the place below which the next page begins, if there is one.
-pub type Page = (Vec<Ack>, Option<i64>);
+pub type Page = (Vec<AckRow>, Option<i64>);
 
 /// What the runtime has heard, and what it hears next.
 ///
@@ -17,11 +17,21 @@ pub type Page = (Vec<Ack>, Option<i64>);
 /// is then, so it waits until the last of those is handed over; a runner that writes without a pause holds nothing up.
 #[derive(Default)]
 pub struct Acks {
-    handed_over: HashMap<String, AckStatus>,
+    handed_over: HashMap<String, Told>,
     /// Oldest first.
-    waiting: VecDeque<Ack>,
+    waiting: VecDeque<AckRow>,
+    /// The rows whose claims are gone, which the runtime has not heard yet.
+    let_go: Vec<String>,
     /// The highest number of a reply when `waiting` was read.
     behind: i64,
+}
+
+/// What the runtime was told of a row. The time tells a claim from that of a dead runner, for which the runtime would
+/// wait: a runner forgets the claims of the one before it.
+#[derive(PartialEq, Eq)]
+struct Told {
+    status: AckStatus,
+    changed: String,
 }
 
 impl Acks {
@@ -33,24 +43,25 @@ impl Acks {
     /// Reads what is new, from the newest page on, in a file whose highest reply is `highest_seq`. It ends at a page
     /// without news once it has seen all rows that were only claimed so far, so that a long history costs nothing.
     pub fn read(&mut self, highest_seq: i64, mut page_below: impl FnMut(i64) -> Result<Page>) -> Result<()> {
-        let mut claimed =
-            self.handed_over.values().filter(|status| **status == AckStatus::Processing).count();
-        let (mut seen, mut looked_at, mut below) = (HashMap::<String, AckStatus>::new(), 0, i64::MAX);
+        let is_claim = |told: &Told| told.status == AckStatus::Processing;
+        let mut claimed = self.handed_over.values().filter(|told| is_claim(told)).count();
+        let (mut seen, mut looked_at, mut below) = (HashMap::<String, Told>::new(), 0, i64::MAX);
         let saw_all = loop {
             let (page, next) = page_below(below)?;
             let news = self.waiting.len();
             looked_at += page.len();
-            for ack in page {
-                if seen.contains_key(&ack.message_id) {
+            for row in page {
+                if seen.contains_key(&row.ack.message_id) {
                     continue; // an older row of the same message, which no honest runner writes
                 }
-                let known = self.handed_over.remove_entry(&ack.message_id);
-                claimed -=
-                    usize::from(known.as_ref().is_some_and(|(_, status)| *status == AckStatus::Processing));
-                let is_news = known.as_ref().is_none_or(|(_, status)| *status != ack.status);
+                let known = self.handed_over.remove_entry(&row.ack.message_id);
+                claimed -= usize::from(known.as_ref().is_some_and(|(_, told)| is_claim(told)));
+                let is_news = known.as_ref().is_none_or(|(_, told)| {
+                    (told.status, told.changed.as_str()) != (row.ack.status, row.changed.as_str())
+                });
                 seen.extend(known);
                 if is_news {
-                    self.waiting.push_front(ack);
+                    self.waiting.push_front(row);
                 }
             }
             match next {
@@ -63,7 +74,9 @@ impl Acks {
             }
         };
         if saw_all {
-            self.handed_over = seen; // the runner has forgotten the others
+            // The runner has forgotten the others.
+            let forgotten = std::mem::replace(&mut self.handed_over, seen).into_iter();
+            self.let_go.extend(forgotten.filter(|(_, told)| is_claim(told)).map(|(id, _)| id));
         } else {
             self.handed_over.extend(seen);
         }
@@ -74,9 +87,17 @@ impl Acks {
     /// The next acknowledgements, at most [`PAGE`], once all replies up to `seq` are handed over, or go with them.
     pub fn with_replies_to(&mut self, seq: i64) -> Vec<Ack> {
         let count = if seq < self.behind { 0 } else { self.waiting.len().min(PAGE) };
-        let next: Vec<Ack> = self.waiting.drain(..count).collect();
-        self.handed_over.extend(next.iter().map(|ack| (ack.message_id.clone(), ack.status)));
-        next
+        let tell = |AckRow { ack, changed }: AckRow| {
+            self.handed_over.insert(ack.message_id.clone(), Told { status: ack.status, changed });
+            ack
+        };
+        self.waiting.drain(..count).map(tell).collect()
+    }
+
+    /// The next rows whose claims are gone, at most [`PAGE`]: the runner forgot them.
+    pub fn let_go(&mut self) -> Vec<String> {
+        let first = self.let_go.len().saturating_sub(PAGE);
+        self.let_go.split_off(first)
     }
 }
 
@@ -87,15 +108,20 @@ mod tests {
 
     /// A runner's table: the newest row is the last.
     #[derive(Default)]
-    struct Table(Vec<Ack>);
+    struct Table(Vec<AckRow>);
 
     impl Table {
         fn add(&mut self, id: usize, status: AckStatus) {
-            self.0.push(Ack { message_id: format!("m{id}"), status });
+            self.add_at("1", id, status);
+        }
+
+        fn add_at(&mut self, changed: &str, id: usize, status: AckStatus) {
+            let ack = Ack { message_id: format!("m{id}"), status };
+            self.0.push(AckRow { ack, changed: changed.to_owned() });
         }
 
         fn set(&mut self, id: usize, status: AckStatus) {
-            self.0.retain(|ack| ack.message_id != format!("m{id}"));
+            self.0.retain(|row| row.ack.message_id != format!("m{id}"));
             self.add(id, status);
         }
 
@@ -187,12 +213,30 @@ mod tests {
 
         // Some runners change the row of a claim in its place.
         let far_back = table.0.len() - 3 * PAGE;
-        table.0[far_back].status = Processing;
-        acks.handed_over.insert(table.0[far_back].message_id.clone(), Processing);
+        let id = table.0[far_back].ack.message_id.clone();
+        table.0[far_back].ack.status = Processing;
+        acks.handed_over.insert(id.clone(), Told { status: Processing, changed: "1".to_owned() });
         assert_eq!(table.shown_to(&mut acks, 0), 3);
-        table.0[far_back].status = Completed;
+        table.0[far_back].ack.status = Completed;
         assert_eq!(table.shown_to(&mut acks, 0), 4);
-        assert_eq!(ids(&acks.with_replies_to(0)), [table.0[far_back].message_id.as_str()]);
+        assert_eq!(ids(&acks.with_replies_to(0)), [id]);
+        assert_eq!(acks.let_go(), [""; 0]);
+    }
+
+    #[test]
+    fn the_claims_of_a_dead_runner_are_let_go_and_a_new_claim_of_the_same_row_is_news() {
+        let (mut acks, mut table) = (Acks::default(), Table::default());
+        table.add_at("1", 2, Processing);
+        table.add_at("1", 4, Processing);
+        table.shown_to(&mut acks, 0);
+        assert_eq!(ids(&acks.with_replies_to(0)), ["m2", "m4"]);
+        // The next runner forgets both, and claims one of them before the keeper looks again.
+        table.0.clear();
+        table.add_at("2", 4, Processing);
+        table.shown_to(&mut acks, 0);
+        assert_eq!(acks.let_go(), ["m2"]);
+        assert_eq!(acks.let_go(), [""; 0]);
+        assert_eq!(ids(&acks.with_replies_to(0)), ["m4"]);
     }
 
     #[test]

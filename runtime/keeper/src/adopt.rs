@@ -84,7 +84,7 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> fault::Result<()> {
 
 fn corrupt(error: vestibule_session::Error) -> Fault {
     match error {
-        vestibule_session::Error::Io(error) => Fault::Failed(error),
+        vestibule_session::Error::Io(error) => error.into(),
         error => fault::corrupt(error),
     }
 }

@@ -28,6 +28,7 @@ mod weight;
 pub mod wire;
 
 use fault::Fault;
+pub use fault::is_for_want;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
@@ -84,17 +85,17 @@ fn run() -> std::io::Result<()> {
     let dir = SessionDir::new(&spec.session_dir);
     vestibule_session::never_wait("keeper");
     let held = lock(&dir).and_then(|lock| Mark::of(&lock).map(|mark| (lock, mark)));
-    let (lock, mark) = held.or_else(|error| watch::say(&mut runtime, Fault::Failed(error)))?;
+    let (lock, mark) = held.or_else(|error| watch::say(&mut runtime, error.into()))?;
     if let Some(runner) = &spec.runner {
-        hand_over(&mut runtime, &dir, runner)
-            .or_else(|error| watch::say(&mut runtime, Fault::Failed(error)))?;
+        hand_over(&mut runtime, &dir, runner).or_else(|fault| watch::say(&mut runtime, fault))?;
     } else {
         // The reader reads what an earlier run left: first, that run must be over.
-        mark.end_all().or_else(|error| watch::say(&mut runtime, Fault::Failed(error)))?;
+        mark.end_all().or_else(|error| watch::say(&mut runtime, error.into()))?;
     }
-    let (stderr, stderr_of_runner) = std::io::pipe()?;
-    let (link, link_of_reader) = UnixStream::pair()?;
-    match launch::split()? {
+    let ends = || Ok((std::io::pipe()?, UnixStream::pair()?, launch::split()?));
+    let ends = ends().or_else(|error: std::io::Error| watch::say(&mut runtime, error.into()))?;
+    let ((stderr, stderr_of_runner), (link, link_of_reader), side) = ends;
+    match side {
         launch::Side::Reader => {
             // Through this descriptor a reader that an agent took over could let go of the lock.
             drop((link, stderr_of_runner, lock));
@@ -118,7 +119,7 @@ fn run() -> std::io::Result<()> {
 }
 
 /// Gives the runner the files that it may write, and says meanwhile that the keeper lives.
-fn hand_over(runtime: &mut UnixStream, dir: &SessionDir, runner: &wire::RunnerSpec) -> std::io::Result<()> {
+fn hand_over(runtime: &mut UnixStream, dir: &SessionDir, runner: &wire::RunnerSpec) -> fault::Result<()> {
     let mut pulsed = Instant::now();
     let pulse = || {
         if pulsed.elapsed() >= PULSE {
@@ -128,7 +129,7 @@ fn hand_over(runtime: &mut UnixStream, dir: &SessionDir, runner: &wire::RunnerSp
         Ok(())
     };
     user::hand_over(dir, runner, pulse).map_err(|error| {
-        std::io::Error::new(error.kind(), format!("the agent's files cannot be given to its runner: {error}"))
+        Fault::of(&error, format!("the agent's files cannot be given to its runner: {error}"))
     })
 }
 
@@ -139,6 +140,7 @@ fn adopt(runtime: &mut UnixStream, spec: &wire::AdoptSpec) -> std::io::Result<()
     let frame = match &outcome {
         Ok(()) => return Ok(()),
         Err(Fault::Corrupt(reason)) => FromForeign::Corrupt { reason: words::reason(reason) },
+        Err(Fault::Scarce(reason)) => FromForeign::Failed { reason: words::reason(reason) },
         Err(Fault::Failed(error)) => FromForeign::Failed { reason: words::reason(error) },
     };
     // The runtime may be gone already; then it does not need to know.

@@ -2,6 +2,7 @@
 //! ends it with everything it started: when the reader or the runtime says so, when a limit is passed, and when the
 //! reader or the runtime is gone.
 
+use crate::fault::Fault;
 use crate::launch::{self, Children};
 use crate::survivors::Mark;
 use crate::usage::Usage;
@@ -11,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitOptions, pidfd_open, prlimit, waitpid};
 use serde::{Deserialize, Serialize};
-use std::io::{PipeReader, PipeWriter, Read, Result};
+use std::io::{Error, PipeReader, PipeWriter, Read, Result};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus, Stdio};
@@ -49,6 +50,8 @@ pub enum FromWarden {
     Failed {
         /// Why not.
         reason: String,
+        /// Whether space, memory, processes or descriptors were missing.
+        is_scarce: bool,
     },
 }
 
@@ -116,8 +119,9 @@ pub fn guard(mut ends: Ends, dir: &SessionDir, spec: Option<(RunnerSpec, Mark)>)
     let runner = match spec.map(|(spec, mark)| start(&spec, mark, dir, &ends)) {
         None => None,
         Some(Ok(runner)) => Some(runner),
-        Some(Err(reason)) => {
-            tell(&mut ends.link, &FromWarden::Failed { reason });
+        Some(Err(fault)) => {
+            let is_scarce = matches!(fault, Fault::Scarce(_));
+            tell(&mut ends.link, &FromWarden::Failed { reason: Error::from(fault).to_string(), is_scarce });
             None
         }
     };
@@ -128,13 +132,8 @@ pub fn guard(mut ends: Ends, dir: &SessionDir, spec: Option<(RunnerSpec, Mark)>)
     outcome
 }
 
-fn start(
-    spec: &RunnerSpec,
-    mark: Mark,
-    dir: &SessionDir,
-    ends: &Ends,
-) -> std::result::Result<Runner, String> {
-    let start = || {
+fn start(spec: &RunnerSpec, mark: Mark, dir: &SessionDir, ends: &Ends) -> std::result::Result<Runner, Fault> {
+    let start = || -> Result<Runner> {
         let stderr = Stdio::from(ends.stderr.try_clone()?);
         let launch::Started { child, info } = launch::start(spec, mark, dir, stderr)?;
         vestibule_session::crash::point("keeper: the runner was started");
@@ -162,7 +161,7 @@ fn start(
         Sandbox::Bwrap { bubblewrap, .. } => &bubblewrap.program,
         Sandbox::None | Sandbox::Process { .. } => &spec.program,
     };
-    start().map_err(|error: std::io::Error| format!("cannot start {}: {error}", program.display()))
+    start().map_err(|error| Fault::of(&error, format!("cannot start {}: {error}", program.display())))
 }
 
 fn tell(link: &mut UnixStream, event: &FromWarden) {

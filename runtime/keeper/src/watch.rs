@@ -96,7 +96,8 @@ pub fn serve(ends: Ends, dir: &SessionDir, spec: &LaunchSpec) -> std::io::Result
         acks: Acks::default(),
         in_flight: false,
         look_again: true,
-        heartbeat: None,
+        // An earlier run's heartbeat is no sign of this run's provider.
+        heartbeat: vestibule_session::look_at_heartbeat(dir),
         outbox: Outbox::open(dir, spec.files_bytes_max)?,
         handed_files: Vec::new(),
         pulsed: now,
@@ -136,7 +137,8 @@ fn weighed(dir: &SessionDir, runner: &RunnerSpec) -> Vec<Folder> {
 pub fn say<T>(runtime: &mut UnixStream, fault: Fault) -> std::io::Result<T> {
     let frame = match &fault {
         Fault::Corrupt(reason) => FromKeeper::Corrupt { reason: words::reason(reason) },
-        Fault::Failed(error) => FromKeeper::Failed { reason: words::reason(error) },
+        Fault::Scarce(reason) => FromKeeper::Failed { reason: words::reason(reason), is_scarce: true },
+        Fault::Failed(error) => FromKeeper::Failed { reason: words::reason(error), is_scarce: false },
     };
     // The runtime may be gone already; then it need not know.
     let _ = wire::send(runtime, &frame);
@@ -312,9 +314,9 @@ impl Watch<'_> {
         match wire::receive(&mut self.ends.link)?.ok_or_else(|| Error::other("the warden has gone"))? {
             FromWarden::Tick => Ok(()),
             FromWarden::Started { pid } => Ok(wire::send(self.ends.runtime, &FromKeeper::Started { pid })?),
-            FromWarden::Failed { reason } => {
+            FromWarden::Failed { reason, is_scarce } => {
                 self.runner = None;
-                Err(Error::other(reason).into())
+                Err(if is_scarce { Fault::Scarce(reason) } else { Fault::Failed(Error::other(reason)) })
             }
             FromWarden::Ended { how } => {
                 let Some(mut runner) = self.runner.take() else { return Ok(()) };
@@ -374,11 +376,12 @@ impl Watch<'_> {
         }
         // Without a reply left, those that were to come first are with the runtime, or the agent has deleted them.
         let acks = self.acks.with_replies_to(messages.last().map_or(i64::MAX, |message| message.seq));
-        if messages.is_empty() && acks.is_empty() {
+        let let_go = self.acks.let_go();
+        if messages.is_empty() && acks.is_empty() && let_go.is_empty() {
             return Ok((None, tool_silence_ms));
         }
         self.after_seq = messages.last().map_or(self.after_seq, |message| message.seq);
-        Ok((Some(FromKeeper::Batch { messages, acks }), tool_silence_ms))
+        Ok((Some(FromKeeper::Batch { messages, acks, let_go }), tool_silence_ms))
     }
 }
 

@@ -189,6 +189,8 @@ pub enum FromKeeper {
         messages: Vec<MessageOut>,
         /// New or changed acknowledgements.
         acks: Vec<Ack>,
+        /// The rows whose claims are gone: those of a dead runner, say, which the next one forgets.
+        let_go: Vec<String>,
     },
     /// The heartbeat changed.
     Alive,
@@ -225,6 +227,8 @@ pub enum FromKeeper {
     Failed {
         /// Why it could not.
         reason: String,
+        /// Whether space, memory, processes or descriptors were missing: see [`crate::is_for_want`].
+        is_scarce: bool,
     },
 }
 
@@ -348,14 +352,14 @@ fn fault_of_rows(rows: usize, any_too_long: bool) -> Option<String> {
 
 impl Frame for FromKeeper {
     fn fault(&self) -> Option<String> {
-        let (messages, acks) = match self {
-            FromKeeper::Batch { messages, acks } => (messages, acks),
+        let (messages, acks, let_go) = match self {
+            FromKeeper::Batch { messages, acks, let_go } => (messages, acks, let_go),
             FromKeeper::File(file) => return file.fault(),
             FromKeeper::Exited { how, stderr_tail } => {
                 let long = how.len() > REASON_BYTES_MAX || stderr_tail.len() > 3 * STDERR_BYTES_MAX;
                 return long.then(wordy);
             }
-            FromKeeper::Corrupt { reason } | FromKeeper::Failed { reason } => {
+            FromKeeper::Corrupt { reason } | FromKeeper::Failed { reason, .. } => {
                 return (reason.len() > REASON_BYTES_MAX).then(wordy);
             }
             FromKeeper::Filling { what } => {
@@ -371,10 +375,10 @@ impl Frame for FromKeeper {
             | FromKeeper::Pulse
             | FromKeeper::Drained => return None,
         };
-        let any =
-            messages.iter().any(too_long) || acks.iter().any(|ack| ack.message_id.len() > FIELD_BYTES_MAX);
+        let ids = acks.iter().map(|ack| &ack.message_id).chain(let_go);
+        let any = messages.iter().any(too_long) || ids.map(String::len).any(|bytes| bytes > FIELD_BYTES_MAX);
         let rise = messages.is_sorted_by(|a, b| a.seq < b.seq);
-        fault_of_rows(messages.len().max(acks.len()), any)
+        fault_of_rows(messages.len().max(acks.len()).max(let_go.len()), any)
             .or_else(|| (!rise).then(|| "the numbers of a batch do not rise".to_owned()))
     }
 
@@ -540,16 +544,20 @@ mod tests {
 
     #[test]
     fn what_no_keeper_may_say() {
-        let batch = |messages: Vec<Value>, acks: Vec<Value>| {
-            fault::<FromKeeper>(json!({ "frame": "batch", "messages": messages, "acks": acks }))
+        let whole = |messages: Vec<Value>, acks: Vec<Value>, let_go: Vec<String>| {
+            fault::<FromKeeper>(
+                json!({ "frame": "batch", "messages": messages, "acks": acks, "let_go": let_go }),
+            )
         };
+        let batch = |messages, acks| whole(messages, acks, vec![]);
         let ack = |bytes: usize| json!({ "message_id": "x".repeat(bytes), "status": "completed" });
         let x = |bytes: usize| "x".repeat(bytes);
         let exited = |how: usize, said: usize| {
             fault::<FromKeeper>(json!({ "frame": "exited", "how": x(how), "stderr_tail": x(said) }))
         };
-        let gone =
-            |frame: &str, bytes: usize| fault::<FromKeeper>(json!({ "frame": frame, "reason": x(bytes) }));
+        let gone = |frame: &str, bytes: usize| {
+            fault::<FromKeeper>(json!({ "frame": frame, "reason": x(bytes), "is_scarce": false }))
+        };
         let tool = |ms: u64| fault::<FromKeeper>(json!({ "frame": "tool", "silence_ms": ms }));
         assert_eq!(tool(TOOL_SILENCE_MS_MAX), "");
         assert_eq!(exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX) + &gone("corrupt", REASON_BYTES_MAX), "");
@@ -560,6 +568,8 @@ mod tests {
             (batch(vec![reply(1, "content", CONTENT_BYTES_MAX + 1)], vec![]), "longer"),
             (batch(vec![], vec![ack(FIELD_BYTES_MAX + 1)]), "longer"),
             (batch(vec![], vec![ack(1); BATCH_ROWS_MAX + 1]), "more than"),
+            (whole(vec![], vec![], vec![x(1); BATCH_ROWS_MAX + 1]), "more than"),
+            (whole(vec![], vec![], vec![x(FIELD_BYTES_MAX + 1)]), "longer"),
             (batch((0..=256).map(|seq| reply(seq, "id", 1)).collect(), vec![]), "more than"),
             (batch(vec![reply(3, "id", 1), reply(3, "id", 1)], vec![]), "do not rise"),
             (exited(REASON_BYTES_MAX, 3 * STDERR_BYTES_MAX + 1), "a text of a keeper is longer"),

@@ -60,6 +60,10 @@ impl Error {
     pub(crate) fn of_open(error: rusqlite::Error, path: &std::path::Path) -> Error {
         match std::fs::metadata(path) {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => Error::Missing,
+            _ if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                // Of missing descriptors SQLite says no more than that.
+                std::fs::File::open("/dev/null").map_or_else(Error::Io, |_| error.into())
+            }
             _ => error.into(),
         }
     }

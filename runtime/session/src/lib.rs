@@ -55,7 +55,7 @@ pub use outbound::OutboundReader;
 #[cfg(feature = "runner")]
 pub use outbound::OutboundWriter;
 pub use row::{
-    Ack, AckStatus, CONTENT_BYTES_MAX, DELIVERY, Delivered, Destination, FIELD_BYTES_MAX, MessageIn,
+    Ack, AckRow, AckStatus, CONTENT_BYTES_MAX, DELIVERY, Delivered, Destination, FIELD_BYTES_MAX, MessageIn,
     MessageOut, NO_DESTINATION, Routing, Settled, TOOL_SILENCE_MS_MAX,
 };
 pub use seq::{SEQ_MAX, next_even, next_odd};

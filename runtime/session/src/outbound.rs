@@ -295,7 +295,7 @@ pub use reader::OutboundReader;
 mod reader {
     use super::*;
     use crate::{
-        Ack, AckStatus, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut, SEQ_MAX, SessionDir,
+        Ack, AckRow, AckStatus, CONTENT_BYTES_MAX, FIELD_BYTES_MAX, MessageOut, SEQ_MAX, SessionDir,
         TOOL_SILENCE_MS_MAX,
     };
     use rusqlite::config::DbConfig;
@@ -494,21 +494,23 @@ mod reader {
         ///
         /// # Errors
         /// As [`OutboundReader::open`].
-        pub fn acks(&self, below: i64, limit: usize) -> Result<(Vec<Ack>, Option<i64>)> {
+        pub fn acks(&self, below: i64, limit: usize) -> Result<(Vec<AckRow>, Option<i64>)> {
             // No message has a longer id, and no status is a longer word.
             let field =
                 |name: &str| format!("CASE WHEN octet_length({name}) <= {FIELD_BYTES_MAX} THEN {name} END");
             let mut statement = self.db.prepare(&format!(
-                "SELECT rowid, {}, {} FROM processing_ack WHERE rowid < ?1 ORDER BY rowid DESC LIMIT ?2",
+                "SELECT rowid, {}, {}, COALESCE({}, '') FROM processing_ack WHERE rowid < ?1 ORDER BY rowid DESC LIMIT ?2",
                 field("message_id"),
                 field("status"),
+                field("status_changed"),
             ))?;
             let rows = statement.query_map([below, i64::try_from(limit).unwrap_or(i64::MAX)], |r| {
-                Ok((r.get::<_, i64>(0)?, r.get::<_, Option<String>>(1)?, r.get::<_, Option<String>>(2)?))
+                Ok((r.get::<_, i64>(0)?, (r.get(1)?, r.get(2)?, r.get(3)?)))
             })?;
             let (mut acks, mut count, mut last) = (Vec::new(), 0, below);
             for row in rows {
-                let (rowid, message_id, word) = row?;
+                let (rowid, (message_id, word, changed)): (_, (Option<String>, Option<String>, String)) =
+                    row?;
                 // A damaged page may lead back, and its reader in circles.
                 if rowid >= last {
                     return Err(Error::Damaged("the rows of processing_ack are not in order".to_owned()));
@@ -516,7 +518,7 @@ mod reader {
                 (count, last) = (count + 1, rowid);
                 let status = word.and_then(|word| AckStatus::parse(&word));
                 if let (Some(message_id), Some(status)) = (message_id, status) {
-                    acks.push(Ack { message_id, status });
+                    acks.push(AckRow { ack: Ack { message_id, status }, changed });
                 }
             }
             Ok((acks, (count == limit).then_some(last)))

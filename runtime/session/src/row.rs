@@ -128,6 +128,15 @@ pub struct Ack {
     pub status: AckStatus,
 }
 
+/// An acknowledgement, and when the runner wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AckRow {
+    /// The acknowledgement.
+    pub ack: Ack,
+    /// The time in the runner's words: it serves to tell one claim from another, and for nothing else.
+    pub changed: String,
+}
+
 /// The final outcome of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {

@@ -43,21 +43,50 @@ pub fn run_died(
     let now = clock::now();
     let why: String = why.chars().take(REASON_CHARS_MAX).collect();
     let tried = ledger::count_tries(db, session_id, claims, &why, now)?;
-    let mut died = Died { tried: tried.count, given_up: tried.given_up.len(), ..Died::default() };
-    for message in tried.given_up {
-        let words = format!(
-            "Your message could not be answered: the agent was started for it several times, and failed each \
-             time. The last time: {why}."
-        );
-        match message.address.as_ref().filter(|address| address.channel_type.as_str() != AGENT) {
-            Some(address) => {
-                tell_chat(db, session_id, &message, (address, &words), now)?;
-                died.told_at.push(address.clone());
+    let died = Died { tried: tried.count, ..Died::default() };
+    let words = format!(
+        "Your message could not be answered: the agent was started for it several times, and failed each time. The \
+         last time: {why}."
+    );
+    died.tell(db, session_id, tried.given_up, &words, session_bytes_max)
+}
+
+/// Gives up the messages that failed the last run of a session, or were under way when it was put into quarantine: an
+/// operator wants it. `session_bytes_max` is as in [`run_died`].
+///
+/// # Errors
+/// SQLite fails.
+pub fn give_up(db: &WriteTxn, session_id: &SessionId) -> Result<Died> {
+    let why = "the operator gave it up";
+    let given_up = ledger::give_up_suspects(db, session_id, why, clock::now())?;
+    let words = format!("Your message could not be answered: {why}.");
+    // The limit is one of files, and what is told has none.
+    Died::default().tell(db, session_id, given_up, &words, 0)
+}
+
+impl Died {
+    /// Tells the writers of messages that were given up.
+    fn tell(
+        mut self,
+        db: &WriteTxn,
+        session_id: &SessionId,
+        given_up: Vec<GivenUp>,
+        words: &str,
+        session_bytes_max: u64,
+    ) -> Result<Died> {
+        let now = clock::now();
+        self.given_up = given_up.len();
+        for message in given_up {
+            match message.address.as_ref().filter(|address| address.channel_type.as_str() != AGENT) {
+                Some(address) => {
+                    tell_chat(db, session_id, &message, (address, words), now)?;
+                    self.told_at.push(address.clone());
+                }
+                None => self.woken.extend(tell_agent(db, &message, words, session_bytes_max, now)?),
             }
-            None => died.woken.extend(tell_agent(db, &message, &words, session_bytes_max, now)?),
         }
+        Ok(self)
     }
-    Ok(died)
 }
 
 /// The chat in which the message was written gets an answer of the runtime's.

@@ -22,7 +22,7 @@ mod send;
 mod snapshot;
 mod tick;
 
-pub use died::{Died, run_died};
+pub use died::{Died, give_up, run_died};
 pub use effects::{EffectsHook, fault as effects_fault};
 pub use lane::give_up_parked;
 pub use operator::{drop_one, replay};
@@ -45,10 +45,14 @@ use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, Hoo
 use vestibule_session::{Ack, MessageOut};
 
 /// What became of a batch that a keeper handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
     /// It is on record.
-    OnRecord,
+    OnRecord {
+        /// The rows that the runner has claimed with it. One that does not wait any more is none of them: its runner
+        /// died with it, and did not forget it.
+        claimed: Vec<String>,
+    },
     /// None of it is: its session has too much pending. The keeper hands it over again when a delivery of the session
     /// has been settled.
     NoRoom,
@@ -74,7 +78,7 @@ pub async fn take(
             return Ok(None);
         }
         let limit = lanes.attachments.limits().session_bytes;
-        let mut addresses = record(db, &session_id, &messages, &acks, (files, limit))?;
+        let (mut addresses, claimed) = record(db, &session_id, &messages, &acks, (files, limit))?;
         addresses.dedup();
         // A lane that is not open would claim its first reply in a commit of its own: the claim joins this one.
         let claim = |address: Address| {
@@ -83,24 +87,25 @@ pub async fn take(
             let claim = if idle { ledger::claim_next(db, &address, None, now)? } else { Claim::Nothing };
             Ok((address, claim))
         };
-        Ok(Some(addresses.into_iter().map(claim).collect::<Result<Vec<_>>>()?))
+        Ok(Some((addresses.into_iter().map(claim).collect::<Result<Vec<_>>>()?, claimed)))
     };
-    let Some(claims) = context.central.write(work).await? else { return Ok(Taken::NoRoom) };
+    let Some((claims, claimed)) = context.central.write(work).await? else { return Ok(Taken::NoRoom) };
     for (address, claim) in claims {
         wake(context, address, claim);
     }
     context.attachments.discard_unnamed(&context.central, stored).await;
-    Ok(Taken::OnRecord)
+    Ok(Taken::OnRecord { claimed })
 }
 
-/// Puts replies and acknowledgements on record; returns the addresses with something to deliver.
+/// Puts replies and acknowledgements on record; returns the addresses with something to deliver, and the waiting rows
+/// that are claimed.
 fn record(
     db: &WriteTxn,
     session_id: &SessionId,
     messages: &[MessageOut],
     acks: &[Ack],
     (mut files, session_bytes_max): (Vec<MessageFile>, u64),
-) -> Result<Vec<Address>> {
+) -> Result<(Vec<Address>, Vec<String>)> {
     let now = clock::now();
     let (mut addresses, mut refused, mut why) = (Vec::new(), Vec::new(), None);
     for reply in messages {
@@ -124,8 +129,8 @@ fn record(
     if let Some(seq) = messages.iter().map(|reply| reply.seq).max() {
         ledger::mark_taken(db, session_id, seq)?;
     }
-    ledger::acknowledge(db, session_id, acks, now)?;
-    Ok(addresses)
+    let claimed = ledger::acknowledge(db, session_id, acks, now)?;
+    Ok((addresses, claimed))
 }
 
 /// What became of one reply.

@@ -1,4 +1,4 @@
-//! How long a keeper could run and got no processor: that is not its silence.
+//! How long a keeper got no processor, was stopped, or waited for the disk: that is not its silence.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ pub struct Starved {
 /// What the scheduler shows of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
-    /// It runs, or it waits for a processor.
-    can_run: bool,
+    /// It runs, waits for a processor or for the disk, or is stopped: its silence is not of its own making.
+    is_held: bool,
     /// How long it has run, in nanoseconds and in clock ticks: not every kernel counts the former.
     ran: (u64, u64),
 }
@@ -31,7 +31,7 @@ impl Starved {
         (self.last, self.sum) = (Vec::new(), Duration::ZERO);
     }
 
-    /// How long, since the last reset, either of them waited for a processor from one look to the next. One that got
+    /// How long, since the last reset, either of them was held up from one look to the next. One that got
     /// a processor in between could have said something.
     pub fn look(&mut self) -> Duration {
         let since = self.looked.elapsed();
@@ -59,9 +59,9 @@ impl Starved {
     }
 }
 
-/// Whether a process waited for a processor all the time between two looks. Pure.
+/// Whether a process was held up all the time between two looks. Pure.
 fn starved(before: &Seen, now: &Seen) -> bool {
-    before.can_run && now.can_run && before.ran == now.ran
+    before.is_held && now.is_held && before.ran == now.ran
 }
 
 fn look_at(pid: &str) -> Option<Seen> {
@@ -70,9 +70,10 @@ fn look_at(pid: &str) -> Option<Seen> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // After the name: the state is the first, and the times in user and in kernel mode are the 12th and 13th word.
     let mut words = stat.rsplit(')').next()?.split_whitespace();
-    let can_run = words.next()? == "R";
+    // Ready; waiting for a disk; stopped, or stopped by a tracer.
+    let is_held = ["R", "D", "T", "t"].contains(&words.next()?);
     let ticks = words.skip(10).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
-    Some(Seen { can_run, ran: (ran_ns, ticks) })
+    Some(Seen { is_held, ran: (ran_ns, ticks) })
 }
 
 #[cfg(test)]
@@ -80,8 +81,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_waiting_for_a_processor_all_the_time_counts() {
-        let seen = |can_run, ran_ns, ticks| Seen { can_run, ran: (ran_ns, ticks) };
+    fn only_being_held_up_all_the_time_counts() {
+        let seen = |is_held, ran_ns, ticks| Seen { is_held, ran: (ran_ns, ticks) };
         for (name, before, now, want) in [
             ("it sleeps", seen(false, 5, 1), seen(false, 5, 1), false),
             ("it computes", seen(true, 5, 1), seen(true, 9_000_000, 1), false),
@@ -91,6 +92,20 @@ mod tests {
         ] {
             assert_eq!(starved(&before, &now), want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_stopped_process_is_held_up() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while !look_at(&child.id().to_string()).unwrap().is_held {
+            assert!(Instant::now() < until, "it is not stopped");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -199,25 +199,34 @@ fn free_id(
     Ok(id)
 }
 
-/// Takes over the runner's acknowledgements. Only rows that still wait change; ids that the ledger never gave match
-/// nothing. A keeper that has just started hands over many that are known: they cost no change.
-pub fn acknowledge(db: &WriteTxn, session_id: &SessionId, acks: &[Ack], now: Timestamp) -> Result<()> {
+/// Takes over the runner's acknowledgements; returns the claimed ones. Only rows that still wait are claimed or change:
+/// ids that the ledger never gave match nothing. A keeper that has just started hands over many that are known: they
+/// cost no change.
+pub fn acknowledge(
+    db: &WriteTxn,
+    session_id: &SessionId,
+    acks: &[Ack],
+    now: Timestamp,
+) -> Result<Vec<String>> {
     let mut waits = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND id = ?2 AND status = 'pending')",
     )?;
-    let mut settled = Vec::new();
-    for ack in acks.iter().filter(|ack| ack.status != AckStatus::Processing) {
-        let other = other_row(&ack.message_id).map(|id| (id, AckStatus::Completed));
+    let (mut claimed, mut settled) = (Vec::new(), Vec::new());
+    for ack in acks {
+        let is_settled = ack.status != AckStatus::Processing;
+        let other = other_row(&ack.message_id).filter(|_| is_settled).map(|id| (id, AckStatus::Completed));
         for (id, status) in std::iter::once((ack.message_id.clone(), ack.status)).chain(other) {
-            if waits.query_row(params![session_id, id], |r| r.get(0))? {
-                settled.push((id, status));
+            match waits.query_row(params![session_id, id], |r| r.get(0))? {
+                true if is_settled => settled.push((id, status)),
+                true => claimed.push(id),
+                false => {}
             }
         }
     }
     if settled.is_empty() {
-        return Ok(());
+        return Ok(claimed);
     }
-    let Some(change) = bump(db, session_id)? else { return Ok(()) };
+    let Some(change) = bump(db, session_id)? else { return Ok(claimed) };
     let mut settle = db.prepare_cached(
         "UPDATE messages_in SET status = ?3, change = ?4, settled_at = ?5 \
          WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
@@ -225,7 +234,8 @@ pub fn acknowledge(db: &WriteTxn, session_id: &SessionId, acks: &[Ack], now: Tim
     for (id, status) in settled {
         settle.execute(params![session_id, id, status.as_str(), change, now.0])?;
     }
-    after_settling(db, session_id, change)
+    after_settling(db, session_id, change)?;
+    Ok(claimed)
 }
 
 /// Notes that the place where a session's words go by default has changed.
@@ -236,15 +246,17 @@ pub fn bump_routing(db: &WriteTxn, session_id: &SessionId) -> Result<()> {
     Ok(())
 }
 
-/// Notes that the destinations of an agent have changed; returns its sessions in which a runner lives. The files of the
-/// others follow when they are needed next.
+/// Notes that the destinations of an agent have changed; returns its sessions in which a turn may be under way. The files
+/// of the others follow with their next message: with many chats, most of an agent's runners are idle.
 pub fn destinations_changed(db: &WriteTxn, agent_group_id: &AgentGroupId) -> Result<Vec<SessionId>> {
     db.prepare_cached(
         "UPDATE agent_groups SET destinations_version = destinations_version + 1 WHERE id = ?1",
     )?
     .execute([agent_group_id])?;
     let mut statement = db.prepare_cached(
-        "SELECT id FROM sessions INDEXED BY sessions_running WHERE running AND agent_group_id = ?1",
+        "SELECT id FROM sessions INDEXED BY sessions_running WHERE running AND agent_group_id = ?1 \
+         AND EXISTS (SELECT 1 FROM messages_in INDEXED BY messages_in_pending \
+         WHERE session_id = sessions.id AND status = 'pending' AND \"trigger\")",
     )?;
     let rows = statement.query_map([agent_group_id], |r| r.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -42,7 +42,10 @@ pub use retention::{
 pub use room::has_room;
 pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
 pub use steps::{Shifted, Standing, note_clock, was_set};
-pub use suspects::{GivenUp, Seen, SessionCounts, Tried, count_tries, forgive, next_try, session_counts};
+pub use suspects::{
+    GivenUp, Seen, SessionCounts, Tried, count_tries, forgive, give_up_suspects, next_try, session_counts,
+    try_at_once,
+};
 pub use turns::{Claim, Pending, claim_next, parked_before, pending_of};
 
 use crate::db::WriteTxn;

@@ -151,6 +151,39 @@ pub fn count_tries(
     Ok(tried)
 }
 
+/// Gives up, for the reason `why`, the messages that failed the last run, or were under way when their session was put
+/// into quarantine.
+pub fn give_up_suspects(
+    db: &WriteTxn,
+    session_id: &SessionId,
+    why: &str,
+    now: Timestamp,
+) -> Result<Vec<GivenUp>> {
+    let mut statement = db.prepare_cached(
+        "SELECT id FROM messages_in INDEXED BY messages_in_suspects \
+         WHERE session_id = ?1 AND suspect AND status = 'pending' ORDER BY seq",
+    )?;
+    let ids = statement.query_map([session_id], |r| r.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    let Some(change) = bump(db, session_id)?.filter(|_| !ids.is_empty()) else { return Ok(Vec::new()) };
+    let given_up = ids.into_iter().map(|id| give_up(db, session_id, id, (why, change, now)));
+    let given_up = given_up.collect::<Result<_>>()?;
+    show_anew(db, session_id, change)?;
+    Ok(given_up)
+}
+
+/// Lets the suspects of a session be tried at once: an operator has looked at it. Their tries count on.
+pub fn try_at_once(db: &WriteTxn, session_id: &SessionId) -> Result<()> {
+    if !any_suspect(db, session_id)? {
+        return Ok(());
+    }
+    let Some(change) = bump(db, session_id)? else { return Ok(()) };
+    db.execute(
+        "UPDATE messages_in SET process_after = NULL WHERE session_id = ?1 AND suspect AND status = 'pending'",
+        [session_id],
+    )?;
+    show_anew(db, session_id, change)
+}
+
 fn under_way(
     db: &ReadTxn,
     session_id: &SessionId,

@@ -5,9 +5,9 @@
 
 use super::state::{
     BURST, BYTES_A_SECOND, Backoff, Batch, Behind, CEILING, DEATHS_MAX, END_PATIENCE, EXCUSE_MAX, End, Event,
-    FIRST_EVENT_MAX, Facts, KEEPER_SILENCE_MAX, LOCKED_MAX, LOCKED_RETRY, LOOK_AGAIN, LOOK_AT_KEEPER,
-    PROJECT_LATER, Phase, ROOM_RETRY, ROWS_A_SECOND, Refusal, Run, SLEEP_MAX, State, Step, TROUBLE_RETRY,
-    Told, Trouble, UNTAKEN_MAX,
+    FAILED_FIRST, FIRST_EVENT_MAX, Facts, KEEPER_SILENCE_MAX, LOCKED_MAX, LOCKED_RETRY, LOCKS_EXCUSED,
+    LOOK_AGAIN, LOOK_AT_KEEPER, PROJECT_LATER, Phase, ROOM_RETRY, ROWS_A_SECOND, Refusal, Run, SLEEP_MAX,
+    State, Step, TROUBLE_RETRY, Told, Trouble, UNTAKEN_MAX,
 };
 use crate::clock::Timestamp;
 use crate::ledger::Seen;
@@ -163,16 +163,29 @@ impl State {
             }
             Event::KeptLocked => self.end(End::KeptLocked, now, steps),
             Event::Drained => run.drained = true,
-            Event::KeeperFailed(why) => {
+            Event::KeeperFailed(trouble) => {
                 run.excused = true;
-                self.failed(why, now, steps);
+                match trouble {
+                    Trouble::Scarce(why) => {
+                        // A reader that an agent took over may say so without end.
+                        let wait = self.backoff.want();
+                        self.wait_for_want(why, wait, now, steps);
+                    }
+                    Trouble::Damaged(why) | Trouble::Failed(why) => {
+                        steps.push(Step::RecordFailing(why.clone()));
+                        self.failed(why, now, steps);
+                    }
+                }
             }
             Event::Corrupt(why) => self.quarantine(why, now, steps),
             Event::HandedOver => {
                 run.active = now;
                 steps.push(Step::Take);
             }
-            Event::Taken(batch) => self.taken(batch, now),
+            Event::Taken(batch) => {
+                self.taken(batch, now);
+                self.trouble_is_over(steps);
+            }
             Event::NoRoom => {
                 run.take_at = Some(now + ROOM_RETRY);
                 let is_news = self.seen.as_mut().is_some_and(|seen| std::mem::take(&mut seen.has_room));
@@ -201,10 +214,10 @@ impl State {
     }
 
     fn projected(&mut self, seen: Seen, now: Instant, steps: &mut Vec<Step>) {
-        (self.project_at, self.behind_since, self.seen) = (None, None, Some(seen));
-        if std::mem::take(&mut self.trouble_told) {
-            steps.push(Step::Tell(Told::TroubleIsOver));
+        if self.behind_since.is_some() {
+            self.trouble_is_over(steps);
         }
+        (self.project_at, self.behind_since, self.seen) = (None, None, Some(seen));
         if let Some(run) = self.run_mut() {
             // An idle runner has nothing to take: its time begins with the next message.
             run.due_since = seen.due_while_running.and(run.due_since.or(Some(now)));
@@ -266,10 +279,7 @@ impl State {
         (self.phase, self.seen, self.project_at) = (Phase::Resting, None, Some(now));
         steps.push(Step::LeavePlace);
         match trouble {
-            Trouble::Scarce(why) => {
-                self.trouble(why, steps);
-                self.backoff.not_before = Some(now + TROUBLE_RETRY);
-            }
+            Trouble::Scarce(why) => self.wait_for_want(why, TROUBLE_RETRY, now, steps),
             Trouble::Damaged(why) => self.quarantine(why, now, steps),
             Trouble::Failed(why) => {
                 steps.push(Step::RecordFailing(why.clone()));
@@ -282,7 +292,7 @@ impl State {
         let at_once = self.seen.is_some_and(|seen| seen.one_at_a_time) && batch.settled;
         let later = if at_once { now } else { now + PROJECT_LATER };
         self.project_at = Some(self.project_at.map_or(later, |at| at.min(later)));
-        self.backoff.failures = 0;
+        (self.backoff.failures, self.backoff.wants) = (0, 0);
         let cost = (batch.rows as f64 / ROWS_A_SECOND).max(batch.bytes as f64 / BYTES_A_SECOND);
         let burst = now.checked_sub(BURST).unwrap_or(now);
         self.pace = self.pace.max(burst) + Duration::from_secs_f64(cost);
@@ -306,8 +316,8 @@ impl State {
             Refusal::RuntimeStops => {} // a keeper without a runner reads it again
             Refusal::BrokeARule(why) => steps.push(Step::Tell(Told::NotTaken(why))),
             Refusal::Trouble(why) => {
-                steps.push(Step::Tell(Told::NotTaken(why.clone())));
-                self.failed(why, now, steps);
+                steps.push(Step::Tell(Told::NotTaken(why)));
+                self.backoff.not_before = Some(now + FAILED_FIRST);
             }
         }
         self.over(now, steps);
@@ -468,12 +478,14 @@ impl State {
         } else {
             self.backoff.locks = 0;
         }
-        let blame = match why {
-            Some(why) if !run.exited_by_itself => why.blame(),
-            _ => run.with_runner.then(|| match &run.exited {
-                Some(how) => format!("its runner ended by itself: {how}"),
-                None => "its runner ended with its keeper".to_owned(),
-            }),
+        let blame = match (why, &run.exited) {
+            (Some(End::KeptLocked), _) if !run.exited_by_itself && self.backoff.locks <= LOCKS_EXCUSED => {
+                None
+            }
+            (Some(why), _) if !run.exited_by_itself => why.blame(),
+            _ if !run.with_runner => None,
+            (_, Some(how)) => Some(format!("its runner ended by itself: {how}")),
+            (_, None) => (!run.excused).then(|| "its runner ended with its keeper".to_owned()),
         };
         steps.push(Step::RecordEnd { drained: run.drained, blame });
         if self.backoff.deaths >= DEATHS_MAX {
@@ -483,8 +495,9 @@ impl State {
 
     /// Nothing runs in this session until an operator releases it.
     fn quarantine(&mut self, why: String, now: Instant, steps: &mut Vec<Step>) {
-        if self.run().is_some() {
-            steps.extend([Step::Kill, Step::LeavePlace]);
+        if let Some(run) = self.run() {
+            let blame = run.with_runner.then(|| why.clone());
+            steps.extend([Step::Kill, Step::LeavePlace, Step::RecordEnd { drained: false, blame }]);
         }
         (self.phase, self.seen, self.project_at) = (Phase::Resting, None, Some(now));
         self.backoff.deaths = 0;
@@ -496,10 +509,22 @@ impl State {
         steps.push(Step::Tell(Told::Failed(why, wait)));
     }
 
+    /// Something is scarce, and no session is to blame: the lane tries soon.
+    fn wait_for_want(&mut self, why: String, wait: Duration, now: Instant, steps: &mut Vec<Step>) {
+        self.trouble(why, steps);
+        self.backoff.not_before = Some(now + wait);
+    }
+
     /// Trouble that no session is to blame for: the operator is told once, and the lane tries until it works.
     fn trouble(&mut self, why: String, steps: &mut Vec<Step>) {
         if !std::mem::replace(&mut self.trouble_told, true) {
             steps.push(Step::Tell(Told::Trouble(why)));
+        }
+    }
+
+    fn trouble_is_over(&mut self, steps: &mut Vec<Step>) {
+        if std::mem::take(&mut self.trouble_told) {
+            steps.push(Step::Tell(Told::TroubleIsOver));
         }
     }
 

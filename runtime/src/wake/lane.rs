@@ -10,7 +10,7 @@ use crate::attachments::Parts;
 use crate::clock;
 use crate::context::Context;
 use crate::db::WriteTxn;
-use crate::delivery;
+use crate::delivery::{self, Taken};
 use crate::error::Error;
 use crate::id::{AgentGroupId, SessionId};
 use crate::lanes::Waker;
@@ -22,6 +22,7 @@ use std::collections::{HashSet, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use vestibule_keeper as keeper;
 use vestibule_keeper::wire::{FileFrame, FromKeeper};
 use vestibule_session::{Ack, AckStatus, Error as SessionError, MessageOut, crash, words};
 
@@ -217,7 +218,8 @@ impl Lane {
                 }
                 Event::RunnerExited(how)
             }
-            FromKeeper::Batch { messages, acks } => {
+            FromKeeper::Batch { messages, acks, let_go } => {
+                self.claims.retain(|id| !let_go.contains(id));
                 self.hand.batch = Some((messages, acks));
                 Event::HandedOver
             }
@@ -228,7 +230,11 @@ impl Lane {
             }
             FromKeeper::Drained => Event::Drained,
             FromKeeper::Corrupt { reason } => Event::Corrupt(reason),
-            FromKeeper::Failed { reason } => Event::KeeperFailed(reason),
+            FromKeeper::Failed { reason, is_scarce: false } => Event::KeeperFailed(Trouble::Failed(reason)),
+            FromKeeper::Failed { reason, is_scarce: true } => {
+                self.context.places.make_room();
+                Event::KeeperFailed(Trouble::Scarce(reason))
+            }
         }
     }
 
@@ -316,6 +322,10 @@ impl Lane {
                     Ok(()) => continue,
                     Err(why) => Event::NotProjected(Behind::Trouble(why)),
                 },
+                Err(error) if is_for_want(&error) => {
+                    self.context.places.make_room();
+                    Event::NotProjected(Behind::Trouble(error.to_string()))
+                }
                 Err(error) => Event::NotProjected(match &error {
                     Error::Session(SessionError::Busy(_)) => Behind::Locked(error.to_string()),
                     Error::Session(SessionError::Kept) => Behind::Kept,
@@ -403,21 +413,20 @@ impl Lane {
                 () = self.context.stopping() => return Some(Event::NotTaken(Refusal::RuntimeStops)),
             }
         };
-        if taken == delivery::Taken::NoRoom {
+        let Taken::OnRecord { claimed } = taken else {
             self.hand.batch = Some((messages, acks));
             self.hand.files.put_back(files);
             return Some(Event::NoRoom);
-        }
+        };
         let file_bytes = std::mem::take(&mut self.hand.bytes);
         let mut batch = Batch { rows, bytes: bytes + file_bytes, ..Batch::default() };
-        for ack in acks {
-            if ack.status != AckStatus::Processing {
-                batch.settled = true;
-                self.claims.remove(&ack.message_id);
-            } else if self.claims.len() < CLAIMS_MAX {
-                batch.claimed |= self.claims.insert(ack.message_id);
-            }
+        for ack in acks.iter().filter(|ack| ack.status != AckStatus::Processing) {
+            batch.settled = true;
+            self.claims.remove(&ack.message_id);
         }
+        batch.claimed = !claimed.is_empty();
+        let room = CLAIMS_MAX.saturating_sub(self.claims.len());
+        self.claims.extend(claimed.into_iter().take(room));
         batch.claims = self.claims.len();
         Some(Event::Taken(batch))
     }
@@ -499,9 +508,9 @@ impl Lane {
             ),
             Told::Behind(why) => tracing::debug!(session, %why, "the session is behind"),
             Told::Trouble(why) => {
-                tracing::error!(session, %why, "its files cannot be written; tried until they can")
+                tracing::error!(session, %why, "it waits for something scarce; tried until there is some")
             }
-            Told::TroubleIsOver => tracing::info!(session, "its files can be written again"),
+            Told::TroubleIsOver => tracing::info!(session, "it goes on"),
             Told::Failed(why, wait) => {
                 tracing::warn!(session, %why, again_in_s = wait.as_secs(), "its keeper failed")
             }
@@ -529,15 +538,11 @@ fn refusal(error: &Error) -> Refusal {
 
 /// There is no space, memory, process or descriptor left, or the central database fails: no session is to blame.
 fn is_for_want(error: &Error) -> bool {
-    use rustix::io::Errno;
     match error {
         Error::Db(_) => true,
+        Error::Session(SessionError::Io(error)) => keeper::is_for_want(error),
         Error::Session(error) => error.is_full(),
-        Error::Io { source, .. } => {
-            [Errno::NOSPC, Errno::DQUOT, Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE]
-                .iter()
-                .any(|want| source.raw_os_error() == Some(want.raw_os_error()))
-        }
+        Error::Io { source, .. } => keeper::is_for_want(source),
         _ => false,
     }
 }

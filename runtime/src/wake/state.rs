@@ -14,12 +14,15 @@ pub const TROUBLE_RETRY: Duration = Duration::from_secs(1);
 pub const LOCKED_MAX: Duration = Duration::from_secs(1);
 /// A keeper that says nothing for this long hangs on what its agent wrote.
 pub const KEEPER_SILENCE_MAX: Duration = Duration::from_secs(10);
-/// A keeper is excused for at most this long because other processes had the processors.
+/// A keeper is excused for at most this long because it was held up: other processes had the processors, say.
 pub const EXCUSE_MAX: Duration = Duration::from_secs(60);
 /// A keeper pulses each second; when it has not for this long, the lane asks the kernel why.
 pub const LOOK_AT_KEEPER: Duration = Duration::from_secs(2);
 /// While it stays silent, the kernel is asked again after this time.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A runner may keep a file locked this often in a row before it counts against messages: a slow disk or a stopped
+/// runner does so once or twice.
+pub const LOCKS_EXCUSED: u32 = 2;
 /// Keepers that die this often in a row die of what the agent wrote.
 pub const DEATHS_MAX: u32 = 2;
 /// The first wait after a keeper failed; it doubles with each, up to the last.
@@ -173,11 +176,21 @@ pub struct Backoff {
     pub deaths: u32,
     /// How many runs were ended for a lock, one after the other.
     pub locks: u32,
+    /// How many keepers ended for want of something scarce, without an answer between them.
+    pub wants: u32,
     /// No keeper is started before this time.
     pub not_before: Option<Instant>,
 }
 
 impl Backoff {
+    /// Counts one more keeper that ended for want of something scarce; returns the wait that follows: half a minute at
+    /// most.
+    pub fn want(&mut self) -> Duration {
+        let wait = TROUBLE_RETRY.saturating_mul(1 << self.wants.min(5));
+        self.wants += 1;
+        wait
+    }
+
     /// Counts one more failure; returns the wait that follows.
     pub fn fail(&mut self, now: Instant) -> Duration {
         let wait = FAILED_FIRST.saturating_mul(1 << self.failures.min(10)).min(FAILED_LAST);
@@ -226,7 +239,7 @@ pub enum Event {
     /// The runner has ended, in this way.
     RunnerExited(String),
     /// The keeper failed, and says that its agent is not to blame.
-    KeeperFailed(String),
+    KeeperFailed(Trouble),
     /// The keeper cannot read what its agent wrote.
     Corrupt(String),
     /// The keeper has handed everything over.
@@ -275,7 +288,7 @@ pub enum Behind {
     Trouble(String),
 }
 
-/// Why a keeper was not started, for this reason each.
+/// Why a keeper was not started, or failed, for this reason each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
     /// There is no space, no memory or no process left: no session is to blame.
@@ -339,9 +352,9 @@ pub enum Step {
 /// What an operator is told, in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// The session's files cannot be written; tried until they can.
+    /// The session waits for space, memory or another scarce thing; tried until there is some.
     Trouble(String),
-    /// The session's files can be written again.
+    /// The session goes on.
     TroubleIsOver,
     /// The session's replies wait until some of those before them are delivered.
     NoRoom,
@@ -362,7 +375,7 @@ pub struct Facts {
     pub idle_after: Duration,
     /// A turn that shows no event for this long is stuck, unless a longer time is declared.
     pub silence_max: Duration,
-    /// For how long the keeper was ready to run and got no processor, since it was last heard.
+    /// For how long the keeper got no processor, was stopped or waited for the disk, since it was last heard.
     pub starved: Duration,
     /// Whether the disk is full: a turn that waits for space is not stuck.
     pub disk_is_full: bool,

@@ -1,7 +1,7 @@
 //! An agent that asks: what it writes and reads is what NanoClaw's tool `ask_user_question` does, in the same
 //! two files.
 //!
-//! Started as `… tool MS` it declares a tool that may take so long, and hangs. Told `ask NAME SECONDS OPTION` it asks the question of that name (once, however often it is told), waits so long
+//! Told `spoil` it spoils its session's file for ever. Started as `… tool MS` it declares a tool that may take so long, and hangs. Told `ask NAME SECONDS OPTION` it asks the question of that name (once, however often it is told), waits so long
 //! and says what was answered. The last two words may be missing; in the option `_` means `-`. Told of a late answer it says that it was told.
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -20,6 +20,11 @@ fn main() {
     if let Some((_, told)) = prompt.rsplit_once("Answer to your question ") {
         println!("told: {}", told.split('<').next().unwrap_or_default());
         return;
+    }
+    if prompt.contains("spoil") {
+        let sql = "INSERT INTO messages_out (id, seq, timestamp, kind, content) \
+                   VALUES ('last', 9223372036854775806, '', 'chat', '{}')";
+        outbound().execute(sql, []).expect("it is spoilt");
     }
     let words = prompt.rsplit_once("ask ").map(|(_, rest)| rest.split(['<', ' ', '\n']));
     let Some(mut words) = words else { return println!("heard") };

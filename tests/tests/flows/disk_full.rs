@@ -153,7 +153,7 @@ fn sessions_without_space_wait_for_it_and_nothing_counts_against_their_messages(
             .is_empty()
     );
     let log = traffic.runtime.log();
-    let told = log.matches("its files cannot be written").count();
+    let told = log.matches("it waits for something scarce").count();
     assert!((1..=2 * CHATS as usize).contains(&told), "told {told} times");
     println!("{:?}", traffic.verify());
     traffic.end();

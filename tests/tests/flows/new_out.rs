@@ -1,6 +1,6 @@
 //! A session whose `out/` cannot be read any more goes on with a new one, when its operator says so.
 
-use crate::support::{Runtime, Terminal, until};
+use crate::support::{Runtime, Terminal, asker, until};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -63,6 +63,32 @@ fn a_session_without_its_file_goes_on_with_a_new_one() {
         let refused = runtime.run(&["session", "release", &id, "--new-out"]);
         assert!(String::from_utf8_lossy(&refused.stderr).contains("it is not in quarantine"));
     }
+}
+
+#[test]
+fn a_message_that_spoils_its_session_each_time_is_given_up() {
+    let runtime = Runtime::new("").up();
+    let command = format!("'{}'", asker().display());
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+    Terminal::connect(&runtime, false).say("spoil");
+    for tries in 1..=2 {
+        until("it is quarantined", || (state(&runtime) == "quarantined").then_some(()));
+        assert_eq!(
+            runtime.query::<i64>("SELECT tries FROM messages_in"),
+            [tries],
+            "a quarantine counts a try"
+        );
+        if tries == 1 {
+            let id = runtime.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+            runtime.ok(&["session", "release", &id, "--new-out"]);
+            until("it is tried at once", || (state(&runtime) != "quarantined").then_some(()));
+        }
+    }
+    let id = runtime.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+    let told = runtime.json(&["session", "release", &id, "--new-out", "--give-up"]);
+    assert_eq!(told["given_up"], 1);
+    is_answered(&runtime, "Your message could not be answered: the operator gave it up.");
+    assert_eq!(runtime.chat("hello"), "heard");
 }
 
 pub const CRASH_POINTS: [&str; 2] =

@@ -471,7 +471,7 @@ pub fn keep_and_answer(dir: &SessionDir, answer: &[u8]) -> Kept {
         FromKeeper::File(frame) => Heard::file(frame),
         FromKeeper::Drained => Heard::End("drained".to_owned()),
         FromKeeper::Corrupt { reason } => Heard::End(format!("corrupt: {reason}")),
-        FromKeeper::Failed { reason } => Heard::End(format!("failed: {reason}")),
+        FromKeeper::Failed { reason, .. } => Heard::End(format!("failed: {reason}")),
         _ => Heard::Nothing,
     })
 }

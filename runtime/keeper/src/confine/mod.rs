@@ -12,7 +12,7 @@ pub(crate) use files::{DEVICES, SYSTEM};
 
 use crate::user;
 use crate::wire::{Grants, RUNNER_OOM_SCORE, Sandbox, User};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 use std::io::{Error, Result};
@@ -169,7 +169,9 @@ fn room_in_flight() -> u64 {
     most.map_or(IN_FLIGHT_MIN, |most| most.min(IN_FLIGHT_MIN))
 }
 
+/// Sets a limit, or leaves the lower one that this user has.
 fn limit(resource: Resource, most: u64) -> Result<()> {
+    let most = getrlimit(resource).maximum.map_or(most, |own| own.min(most));
     Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
 }
 

@@ -4,7 +4,7 @@ use super::{Outcome, answer, args};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::id::SessionId;
-use crate::{agents, ledger, messaging_groups, sessions};
+use crate::{agents, delivery, ledger, messaging_groups, sessions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -40,9 +40,11 @@ struct Release {
     id: SessionId,
     #[serde(default)]
     new_out: bool,
+    #[serde(default)]
+    give_up: bool,
 }
 
-/// Lets a quarantined session run again, on request with a new `out/`.
+/// Lets a quarantined session run again, on request with a new `out/`, or without the messages that were under way.
 pub fn release(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let named: Release = args(value)?;
     let session = sessions::named(db, &named.id)?;
@@ -55,6 +57,13 @@ pub fn release(db: &WriteTxn, value: Value) -> Result<Outcome> {
         }
         ledger::want_new_out(db, &session.id)?;
     }
+    let died = match named.give_up {
+        true => delivery::give_up(db, &session.id)?,
+        false => delivery::Died::default(),
+    };
     sessions::set_quarantined(db, &session.id, None)?;
-    answer(&json!({ "id": session.id }), vec![session.id])
+    ledger::try_at_once(db, &session.id)?;
+    let told = json!({ "id": session.id, "given_up": died.given_up });
+    let touched = died.woken.into_iter().chain([session.id]).collect();
+    Ok(Outcome { deliver_to: died.told_at, ..answer(&told, touched)? })
 }

@@ -235,6 +235,22 @@ fn another_agent_begins_anew() {
 }
 
 #[test]
+fn an_operator_has_what_failed_tried_at_once_or_given_up() {
+    let db = session(&[message(2), (3, false, None), message(4), message(6)]);
+    fail(&db, &[2, 4], NOW);
+    assert_eq!(shown(&db, NOW), [0; 0]);
+    try_at_once(&db, &"s".into()).expect("it runs");
+    assert_eq!(shown(&db, NOW), [2], "one at a time, as before");
+    assert_eq!(one::<i64>(&db, "SELECT MAX(tries) FROM messages_in"), 1);
+    let given_up = give_up_suspects(&db, &"s".into(), "spoils", NOW).expect("it runs");
+    assert_eq!(given_up.iter().map(|message| message.id.as_str()).collect::<Vec<_>>(), ["m2", "m4"]);
+    assert!(given_up[0].address.is_some(), "its chat can be told");
+    assert_eq!(shown(&db, NOW), [6], "its context went with it");
+    assert!(give_up_suspects(&db, &"s".into(), "spoils", NOW).expect("it runs").is_empty());
+    assert_eq!(one::<String>(&db, "SELECT failure FROM messages_in WHERE seq = 4"), "spoils");
+}
+
+#[test]
 fn a_session_is_counted_in_one_state() {
     let db = session(&[message(2)]);
     let counts = |db: &WriteTxn| session_counts(db, NOW).expect("it counts");

@@ -54,7 +54,10 @@ fn event(dice: &mut Dice, world: &mut World) -> Event {
         6 => Event::RunnerExited("status 1".into()),
         7 => Event::Drained,
         8 | 9 => Event::KeeperGone,
-        10 => Event::KeeperFailed("no descriptors".into()),
+        10 => Event::KeeperFailed(match dice.below(2) {
+            0 => Trouble::Scarce("no descriptors".into()),
+            _ => Trouble::Failed("no warden".into()),
+        }),
         11 if dice.one_in(4) => Event::Corrupt("bad".into()),
         12 => Event::NotTaken(match dice.below(3) {
             0 => Refusal::BrokeARule("too long".into()),

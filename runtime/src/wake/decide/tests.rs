@@ -550,7 +550,8 @@ fn keepers_that_die_twice_in_a_row_died_of_what_they_read() {
 #[test]
 fn what_a_keeper_or_the_runtime_could_not_do_is_no_death() {
     for (name, event) in [
-        ("its own failure", Event::KeeperFailed("no descriptors".into())),
+        ("its own failure", Event::KeeperFailed(Trouble::Failed("it was started by hand".into()))),
+        ("a want", Event::KeeperFailed(Trouble::Scarce("no descriptors".into()))),
         ("the runtime's", Event::NotTaken(Refusal::Trouble("the disk is full".into()))),
         ("the runtime stops", Event::NotTaken(Refusal::RuntimeStops)),
     ] {
@@ -567,12 +568,47 @@ fn what_a_keeper_or_the_runtime_could_not_do_is_no_death() {
             (0, None, world.keeper),
             "{name}"
         );
+        assert!(world.blames().iter().all(Option::is_none), "{name}: no message counts a try");
+        let is_shown = world.did.iter().any(|step| matches!(step, Step::RecordFailing(_)));
+        assert_eq!(is_shown, name == "its own failure", "{name}: what does not pass is shown");
         world.wait(MINUTE);
         assert_eq!(world.launches().first(), Some(&false), "{name}");
     }
     let mut world = World::running();
     world.hear(Event::NotTaken(Refusal::BrokeARule("a row too long".into())));
     assert_eq!(world.state.backoff.deaths, 1, "what breaks a rule is the keeper's doing");
+    assert!(world.blames()[0].is_some());
+}
+
+#[test]
+fn what_is_scarce_is_asked_for_again_soon_and_a_full_disk_at_an_even_pace() {
+    let note = |world: &mut World, told: &mut Vec<Step>| {
+        told.extend(world.did.drain(..).filter(|step| matches!(step, Step::Tell(Told::Trouble(_)))));
+    };
+    for (event, waits) in [
+        (Event::KeeperFailed(Trouble::Scarce("no processes".into())), [1, 2, 4, 8]),
+        (Event::NotTaken(Refusal::Trouble("the disk is full".into())), [5, 5, 5, 5]),
+    ] {
+        let (mut world, mut told) = (World::running(), Vec::new());
+        for wait in waits {
+            world.hear(event.clone());
+            if world.keeper {
+                world.dies();
+            }
+            note(&mut world, &mut told);
+            world.wait(wait * SECOND - SECOND / 2);
+            assert!(world.launches().is_empty(), "{event:?}");
+            world.wait(SECOND);
+            assert_eq!(world.launches(), [false], "{event:?}: what is left is read first");
+            note(&mut world, &mut told);
+            world.hear(Event::Drained);
+            world.dies();
+            world.wait(SECOND);
+            assert_eq!(world.launches().last(), Some(&true), "{event:?}");
+            note(&mut world, &mut told);
+        }
+        assert!(told.len() <= 1, "once, until a runner works again: {told:?}");
+    }
 }
 
 #[test]
@@ -580,6 +616,7 @@ fn what_the_agent_spoilt_is_quarantined_at_once() {
     let mut world = World::running();
     world.hear(Event::Corrupt("messages_out is not a table".into()));
     assert_eq!(world.quarantine(), Some("messages_out is not a table"));
+    assert_eq!(world.blames(), [Some("messages_out is not a table")], "the messages under way count a try");
     assert!(!world.keeper);
 }
 
@@ -597,7 +634,7 @@ fn a_quarantine_that_is_not_recorded_is_tried_again() {
 #[test]
 fn a_runner_that_keeps_a_file_locked_is_ended_and_the_next_waits_longer() {
     let mut world = World::running();
-    for wait in [5, 10, 20] {
+    for (wait, counts) in [(5, false), (10, false), (20, true)] {
         world.behind = Some(Behind::Locked("locked".into()));
         world.hear(Event::Woken);
         world.live(SECOND);
@@ -606,7 +643,7 @@ fn a_runner_that_keeps_a_file_locked_is_ended_and_the_next_waits_longer() {
         assert_eq!(world.end(), Some(End::KeptLocked));
         world.behind = None;
         world.exits();
-        assert!(world.blames()[0].is_some_and(|why| why.contains("locked")));
+        assert_eq!(world.blames()[0].is_some_and(|why| why.contains("locked")), counts, "{wait}");
         world.did.clear();
         world.wait((wait - 1) * SECOND);
         assert!(world.launches().is_empty(), "{wait}");
@@ -641,7 +678,7 @@ fn a_runner_that_keeps_its_own_file_locked_is_ended_too() {
     world.hear(Event::KeptLocked);
     assert_eq!(world.end(), Some(End::KeptLocked), "it may have had no processor: this is no quarantine");
     world.exits();
-    assert!(world.blames()[0].is_some_and(|why| why.contains("locked")));
+    assert_eq!(world.blames(), [None], "its disk may be slow");
     assert!(!world.did.iter().any(|step| matches!(step, Step::Quarantine(_))));
     world.did.clear();
     world.wait(4 * SECOND);
