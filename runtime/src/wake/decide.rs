@@ -161,6 +161,10 @@ impl State {
             Event::RunnerExited(how) => {
                 (run.exited, run.exited_by_itself) = (Some(how), !was_asked_to_end);
             }
+            Event::RunnerStarted => {
+                self.backoff.wants = 0;
+                self.trouble_is_over(steps);
+            }
             Event::KeptLocked => self.end(End::KeptLocked, now, steps),
             Event::Drained => run.drained = true,
             Event::KeeperFailed(trouble) => {
@@ -182,10 +186,7 @@ impl State {
                 run.active = now;
                 steps.push(Step::Take);
             }
-            Event::Taken(batch) => {
-                self.taken(batch, now);
-                self.trouble_is_over(steps);
-            }
+            Event::Taken(batch) => self.taken(batch, now),
             Event::NoRoom => {
                 run.take_at = Some(now + ROOM_RETRY);
                 let is_news = self.seen.as_mut().is_some_and(|seen| std::mem::take(&mut seen.has_room));
@@ -292,7 +293,7 @@ impl State {
         let at_once = self.seen.is_some_and(|seen| seen.one_at_a_time) && batch.settled;
         let later = if at_once { now } else { now + PROJECT_LATER };
         self.project_at = Some(self.project_at.map_or(later, |at| at.min(later)));
-        (self.backoff.failures, self.backoff.wants) = (0, 0);
+        self.backoff.failures = 0;
         let cost = (batch.rows as f64 / ROWS_A_SECOND).max(batch.bytes as f64 / BYTES_A_SECOND);
         let burst = now.checked_sub(BURST).unwrap_or(now);
         self.pace = self.pace.max(burst) + Duration::from_secs_f64(cost);

@@ -209,7 +209,7 @@ impl Lane {
             FromKeeper::Tool { silence_ms } => Event::ToolDeclared(silence_ms.map(Duration::from_millis)),
             FromKeeper::Started { pid } => {
                 tracing::debug!(session = self.session_id.as_str(), pid, "runner started");
-                Event::Heard
+                Event::RunnerStarted
             }
             FromKeeper::Exited { how, stderr_tail } => {
                 if matches!(self.state.phase, Phase::Running(_)) {

@@ -176,7 +176,7 @@ pub struct Backoff {
     pub deaths: u32,
     /// How many runs were ended for a lock, one after the other.
     pub locks: u32,
-    /// How many keepers ended for want of something scarce, without an answer between them.
+    /// How many keepers ended for want of something scarce, and none started its runner between them.
     pub wants: u32,
     /// No keeper is started before this time.
     pub not_before: Option<Instant>,
@@ -234,6 +234,8 @@ pub enum Event {
     Progress,
     /// How long the tool in flight may be silent; `None`: no tool has declared anything.
     ToolDeclared(Option<Duration>),
+    /// The runner was started.
+    RunnerStarted,
     /// The runner keeps `outbound.db` locked.
     KeptLocked,
     /// The runner has ended, in this way.

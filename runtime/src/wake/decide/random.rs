@@ -66,6 +66,7 @@ fn event(dice: &mut Dice, world: &mut World) -> Event {
         }),
         13 => Event::NotRecorded("no space".into()),
         14..=16 => Event::HandedOver,
+        17 if dice.one_in(2) => Event::RunnerStarted,
         17 => Event::Progress,
         18 => Event::KeptLocked,
         19 => Event::ToolDeclared(dice.one_in(2).then_some(Duration::from_secs(3600))),

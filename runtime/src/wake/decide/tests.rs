@@ -601,13 +601,18 @@ fn what_is_scarce_is_asked_for_again_soon_and_a_full_disk_at_an_even_pace() {
             world.wait(SECOND);
             assert_eq!(world.launches(), [false], "{event:?}: what is left is read first");
             note(&mut world, &mut told);
+            // A batch without a runner is no sign that one can be started.
+            world.takes(Batch { rows: 1, settled: true, ..Batch::default() });
             world.hear(Event::Drained);
             world.dies();
             world.wait(SECOND);
             assert_eq!(world.launches().last(), Some(&true), "{event:?}");
             note(&mut world, &mut told);
         }
-        assert!(told.len() <= 1, "once, until a runner works again: {told:?}");
+        assert!(told.len() <= 1, "once, until a runner was started: {told:?}");
+        world.hear(Event::RunnerStarted);
+        assert_eq!(world.did.contains(&Step::Tell(Told::TroubleIsOver)), told.len() == 1);
+        assert_eq!(world.state.backoff.want(), TROUBLE_RETRY, "and the wait begins anew");
     }
 }
 
