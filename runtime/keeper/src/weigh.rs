@@ -169,11 +169,16 @@ impl Count {
             self.bytes = self.bytes.saturating_add(bytes);
         }
         if self.known.len() as u64 > folder.files_max {
-            return Ok(Some(format!("{name} holds more than {files_key} = {} allows", folder.files_max)));
+            return Ok(Some(format!(
+                "{name} holds more than {files_key} = {} allows: remove files, or raise that",
+                folder.files_max
+            )));
         }
         if self.bytes > folder.bytes_max {
             let most = folder.bytes_max / (1024 * 1024);
-            return Ok(Some(format!("{name} holds more than {bytes_key} = {most} allows")));
+            return Ok(Some(format!(
+                "{name} holds more than {bytes_key} = {most} allows: remove files, or raise that"
+            )));
         }
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return Ok(None);
@@ -229,7 +234,10 @@ mod tests {
         std::os::unix::fs::symlink("/usr", out.path().join("link")).unwrap();
         assert_eq!(weigh(), None, "the twin costs nothing, the link leads nowhere");
         fs::write(out.path().join("more"), vec![1; 600 << 10]).unwrap();
-        assert_eq!(weigh().unwrap(), "out/ holds more than sandbox_out_mb = 1 allows");
+        assert_eq!(
+            weigh().unwrap(),
+            "out/ holds more than sandbox_out_mb = 1 allows: remove files, or raise that"
+        );
         fs::remove_file(out.path().join("more")).unwrap();
         fs::create_dir_all(out.path().join(vec!["d"; 120].join("/"))).unwrap();
         assert!(weigh().unwrap().contains("deep"));
@@ -237,7 +245,10 @@ mod tests {
         for number in 0..130 {
             fs::write(out.path().join(number.to_string()), "").unwrap();
         }
-        assert_eq!(weigh().unwrap(), "out/ holds more than sandbox_out_files = 130 allows");
+        assert_eq!(
+            weigh().unwrap(),
+            "out/ holds more than sandbox_out_files = 130 allows: remove files, or raise that"
+        );
     }
 
     #[test]

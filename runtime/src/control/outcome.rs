@@ -24,8 +24,11 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// A reply that has waited for a module for longer than this, in milliseconds, waits for an operator.
 const OLD_MS: i64 = 8_000;
-/// How many replies after a message are looked at.
+/// How many replies after a message are looked at, the newest: numbers say little about which those are, since an agent
+/// that answers twice gives twice as many as it gets.
 const REPLIES_MAX: i64 = 1_000;
+/// How many of those before them are counted.
+const COUNTED_MAX: i64 = 10_000;
 
 /// Which message is meant: where it was written, and its id there; and how many replies have been heard there since.
 #[derive(Clone, Deserialize)]
@@ -90,12 +93,16 @@ fn load(db: &ReadTxn, asked: &Asked) -> Result<Vec<Heard>> {
     while let Some(row) = rows.next()? {
         let (session_id, pending): (SessionId, bool) = (row.get(0)?, row.get(4)?);
         // Before the message is settled no reply is to it: behind a long queue this is asked again after every commit.
-        let replies = match pending {
-            true => Vec::new(),
-            false => replies(db, &session_id, asked, (row.get(6)?, row.get(7)?))?,
+        let (replies, earlier) = match pending {
+            true => (Vec::new(), 0),
+            false => (
+                replies(db, &session_id, asked, (row.get(6)?, row.get(7)?))?,
+                earlier(db, &session_id, asked, row.get(6)?)?,
+            ),
         };
         heard.push(Heard {
             replies,
+            earlier,
             agent: row.get(1)?,
             session_id,
             quarantined: row.get(2)?,
@@ -117,13 +124,14 @@ fn replies(
 ) -> Result<Vec<Reply>> {
     let mut statement = db.prepare_cached(
         "SELECT here, state, why, channel_type, platform_id, taken_at, due_at FROM (SELECT d.state, d.channel_type, d.platform_id, \
-         d.taken_at, d.due_at, \
+         d.taken_at, d.due_at, d.seq, \
          CASE WHEN d.state = 'pending' AND d.last_error IS NULL THEN (SELECT h.last_error FROM deliveries h \
          WHERE h.channel_type = d.channel_type AND h.account = d.account AND h.platform_id = d.platform_id \
          AND h.thread_id IS d.thread_id AND h.session_id = d.session_id \
          AND h.state IN ('pending', 'sending', 'unknown', 'parked') ORDER BY h.position LIMIT 1) ELSE d.last_error END AS why, d.channel_type = ?3 AND d.account = ?4 AND d.platform_id = ?5 AND d.thread_id IS ?6 AS here, d.in_reply_to IS NULL OR EXISTS (SELECT 1 \
          FROM messages_in m WHERE m.session_id = ?1 AND m.id = d.in_reply_to AND m.change = ?7) AS answers \
-         FROM deliveries d WHERE d.session_id = ?1 AND d.seq > ?2 ORDER BY d.seq LIMIT ?8) WHERE here OR answers",
+         FROM deliveries d WHERE d.session_id = ?1 AND d.seq > ?2 ORDER BY d.seq DESC LIMIT ?8) \
+         WHERE here OR answers ORDER BY seq",
     )?;
     let Asked { channel, account, chat, thread, .. } = asked;
     let now = clock::now();
@@ -143,6 +151,19 @@ fn replies(
         },
     )?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many replies to where a message was written arrive there besides those of [`replies`].
+fn earlier(db: &ReadTxn, session_id: &SessionId, asked: &Asked, seq: i64) -> Result<usize> {
+    let mut statement = db.prepare_cached(
+        "SELECT COUNT(*) FROM (SELECT channel_type, account, platform_id, thread_id, state FROM deliveries \
+         WHERE session_id = ?1 AND seq > ?2 ORDER BY seq DESC LIMIT ?7 OFFSET ?8) \
+         WHERE channel_type = ?3 AND account = ?4 AND platform_id = ?5 AND thread_id IS ?6 \
+         AND state IN ('pending', 'sending', 'unknown', 'parked', 'delivered')",
+    )?;
+    let Asked { channel, account, chat, thread, .. } = asked;
+    let params = params![session_id, seq, channel, account, chat, thread, COUNTED_MAX, REPLIES_MAX];
+    Ok(statement.query_row(params, |row| row.get::<_, u32>(0))? as usize)
 }
 
 #[cfg(test)]

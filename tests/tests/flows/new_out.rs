@@ -89,6 +89,8 @@ fn a_message_that_spoils_its_session_each_time_is_given_up() {
     assert_eq!(told["given_up"], 1);
     is_answered(&runtime, "Your message could not be answered: the operator gave it up.");
     assert_eq!(runtime.chat("hello"), "heard");
+    let refused = runtime.run(&["session", "release", &id, "--give-up"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("it is not in quarantine"));
 }
 
 pub const CRASH_POINTS: [&str; 2] =

@@ -171,7 +171,9 @@ fn a_full_folder_of_an_agent_stops_its_session_until_there_is_room() {
         };
         let session = quarantined();
         let why = session["reason"].as_str().unwrap();
-        assert_eq!(why, "its agent's folder groups/assistant/ holds more than sandbox_agent_mb = 4 allows");
+        let want = "its agent's folder groups/assistant/ holds more than sandbox_agent_mb = 4 allows: remove files, or \
+                    raise that";
+        assert_eq!(why, want);
         let id = session["id"].as_str().unwrap();
         runtime.ok(&["agent", "update", "assistant", "--command", "sleep 60"]);
         runtime.ok(&["session", "release", id]);

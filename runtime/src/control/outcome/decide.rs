@@ -30,6 +30,8 @@ pub struct Heard {
     pub pending: bool,
     pub failure: Option<String>,
     pub replies: Vec<Reply>,
+    /// How many more arrive, or have arrived, where the message was written; they come before `replies`.
+    pub earlier: usize,
 }
 
 /// A reply that the session wrote in the turn that settled the message, or later to the same place.
@@ -73,7 +75,7 @@ impl Reply {
 /// session.
 pub fn decide(heard: &[Heard], had: usize) -> Option<Outcome> {
     let here = || heard.iter().flat_map(|one| &one.replies).filter(|reply| reply.arrives_here());
-    let replies = here().count();
+    let replies = here().count() + heard.iter().map(|one| one.earlier).sum::<usize>();
     let more_come = had > 0 && had < replies && here().any(Reply::is_open);
     let (mut answered, mut waiting, mut silent, mut failed) = (false, false, vec![], vec![]);
     for one in heard {

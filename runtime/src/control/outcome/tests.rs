@@ -10,6 +10,7 @@ fn heard() -> Heard {
         pending: false,
         failure: None,
         replies: vec![],
+        earlier: 0,
     }
 }
 
@@ -144,6 +145,13 @@ fn what_comes_after_the_first_reply() {
             1,
             answered(1),
         ),
+        (
+            "very many, the first of which are heard",
+            vec![Heard { earlier: 500, ..says(&["sending"]) }],
+            400,
+            Outcome::Waiting,
+        ),
+        ("very many, all sent", vec![Heard { earlier: 500, ..says(&["delivered"]) }], 400, answered(501)),
         ("another agent answers", vec![says(&["delivered"]), says(&["sending"])], 1, Outcome::Waiting),
     ] {
         assert_eq!(decide(&sessions, had), Some(want), "{case}");
@@ -194,4 +202,44 @@ fn what_the_ledger_knows_of_a_message() {
     assert_eq!((bob.agent.as_str(), bob.pending, bob.wakes, bob.replies.len()), ("bob", true, false, 0));
     let other = load(&db, &Asked { message: "3".into(), ..asked }).expect("it loads");
     assert!(other.is_empty());
+}
+
+/// A message has a lower number than earlier replies when its agent answered more often than it was asked.
+#[test]
+fn the_newest_replies_are_those_of_the_message() {
+    let db = crate::db::in_memory();
+    db.execute_batch(
+        "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'ann', 'a', 0); \
+         INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) VALUES ('g', 'terminal', 'main', 'local', 0); \
+         INSERT INTO wirings (id, messaging_group_id, agent_group_id, engage_mode, session_mode, ignored_message_policy, \
+         created_at) VALUES ('w', 'g', 'ag', 'pattern', 'shared', 'drop', 0); \
+         INSERT INTO sessions (id, agent_group_id, messaging_group_id, created_at, last_active) VALUES ('s', 'ag', 'g', 0, 0); \
+         INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) VALUES \
+         ('s', '1:ag', 4, 'chat', 0, 'completed', 1, '', 5)",
+    )
+    .expect("it fills");
+    let replies = |from: i64, count: i64, thread: &str| {
+        db.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?2 - 1) \
+             INSERT INTO deliveries (session_id, message_out_id, seq, in_reply_to, kind, channel_type, account, platform_id, \
+             thread_id, content, state, taken_at) SELECT 's', ?3 || i, ?1 + 2 * i, '0:ag', 'chat', 'terminal', 'main', \
+             'local', ?3, '', 'delivered', 0 FROM n",
+            params![from, count, thread],
+        )
+        .expect("replies");
+    };
+    let asked = |thread: &str| Asked {
+        channel: "terminal".into(),
+        account: main(),
+        chat: "local".into(),
+        thread: Some(thread.into()),
+        message: "1".into(),
+        had: 0,
+    };
+    replies(5, 3_000, "earlier");
+    replies(7_001, 5, "few");
+    let seen = |thread: &str| decide(&load(&db, &asked(thread)).expect("it loads"), 1).expect("a session");
+    assert_eq!(seen("few"), Outcome::Answered { replies: 5 });
+    replies(8_001, 1_500, "many");
+    assert_eq!(seen("many"), Outcome::Answered { replies: 1_500 });
 }

@@ -47,11 +47,24 @@ pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     change(db, agent, args)
 }
 
+/// Whether a word can be the name of an environment variable, as a shell knows them.
+fn is_variable(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(fits) && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
 fn change(db: &WriteTxn, mut agent: agents::AgentGroup, args: Args) -> Result<Outcome> {
     agent.name = args.rename.unwrap_or(agent.name);
     // An operator who names a program wants it to answer.
     let provider = args.provider.or_else(|| args.command.is_some().then(|| "command".to_owned()));
     agent.command = args.command.or(agent.command);
+    if let Some(name) = args.env.iter().flatten().find(|name| !is_variable(name)) {
+        return Err(Error::Refused(format!(
+            "`{}` is not the name of an environment variable; name those of `vestibule up` that the agent may see, \
+             without values",
+            name.escape_debug()
+        )));
+    }
     agent.env = args.env.unwrap_or(agent.env);
     agent.network = args.network.unwrap_or(agent.network);
     if let Some(provider) = provider {
@@ -95,4 +108,24 @@ pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     }
     agents::delete(db, &agent.id)?;
     answer(&agent, touched)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_a_variable() {
+        for (name, want) in [
+            ("HOME", true),
+            ("_a1", true),
+            ("A=1", false),
+            ("A,B", false),
+            ("1A", false),
+            ("", false),
+            ("a b", false),
+        ] {
+            assert_eq!(is_variable(name), want, "{name}");
+        }
+    }
 }

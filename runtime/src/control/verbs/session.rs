@@ -57,12 +57,20 @@ pub fn release(db: &WriteTxn, value: Value) -> Result<Outcome> {
         }
         ledger::want_new_out(db, &session.id)?;
     }
+    // A run that is under way may still answer.
+    if named.give_up && session.quarantined.is_none() {
+        return Err(Error::refused(
+            "it is not in quarantine: its messages are tried, and given up by themselves",
+        ));
+    }
     let died = match named.give_up {
         true => delivery::give_up(db, &session.id)?,
         false => delivery::Died::default(),
     };
-    sessions::set_quarantined(db, &session.id, None)?;
-    ledger::try_at_once(db, &session.id)?;
+    if session.quarantined.is_some() {
+        sessions::set_quarantined(db, &session.id, None)?;
+        ledger::try_at_once(db, &session.id)?;
+    }
     let told = json!({ "id": session.id, "given_up": died.given_up });
     let touched = died.woken.into_iter().chain([session.id]).collect();
     Ok(Outcome { deliver_to: died.told_at, ..answer(&told, touched)? })

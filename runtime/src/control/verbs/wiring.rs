@@ -98,7 +98,10 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
 pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let mut wiring = wirings::by_id(db, &args.id)?;
-    wiring.engage_mode = args.engage.unwrap_or(wiring.engage_mode);
+    // As when it is made: a pattern is named to be used.
+    let by_pattern = args.pattern.as_ref().is_some_and(|pattern| !pattern.is_empty());
+    let now = if by_pattern { EngageMode::Pattern } else { wiring.engage_mode };
+    wiring.engage_mode = args.engage.unwrap_or(now);
     if let Some(pattern) = args.pattern {
         wiring.engage_pattern = Some(pattern).filter(|pattern| !pattern.is_empty());
     }
@@ -116,4 +119,34 @@ pub fn delete(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let described = described(db, &wiring)?;
     wirings::delete(db, &wiring.id)?;
     answer(&described, vec![])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_is_named_is_used() {
+        let db = crate::db::in_memory();
+        let sql = "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'ann', 'a', 0)";
+        db.execute_batch(sql).expect("an agent");
+        let made = create(&db, json!({ "agent": "ann", "channel": "x", "account": "main", "chat": "c" }))
+            .expect("it is made")
+            .value;
+        for (more, want) in [
+            (json!({}), ("mention", Value::Null)),
+            (json!({ "pattern": "^hi" }), ("pattern", json!("^hi"))),
+            (json!({ "engage": "mention" }), ("mention", json!("^hi"))),
+            (json!({ "pattern": "" }), ("mention", Value::Null)),
+        ] {
+            let mut args = more.clone();
+            args["id"] = made["id"].clone();
+            let told = update(&db, args).expect("it is changed").value;
+            assert_eq!(
+                (told["engage"].as_str().unwrap_or_default(), told["pattern"].clone()),
+                want,
+                "{more}"
+            );
+        }
+    }
 }
