@@ -91,6 +91,9 @@ pub struct Config {
     /// `[channels.<type>.<account>]`, secrets still references.
     #[serde(default, deserialize_with = "values::channels")]
     pub channels: BTreeMap<(String, String), Table>,
+    /// Whether the terminal's token is still to be made, by the first start.
+    #[serde(skip)]
+    pub terminal_is_new: bool,
 }
 
 /// What the operator says about one plugin.
@@ -202,6 +205,7 @@ impl Config {
     /// The terminal needs no config: its socket and token lie in the home.
     fn add_terminal(&mut self, home: &Home) {
         let section = self.channels.entry(("terminal".into(), "main".into())).or_default();
+        self.terminal_is_new = !section.contains_key("token") && !home.token_file().exists();
         let path = |path: std::path::PathBuf| toml::Value::String(path.to_string_lossy().into_owned());
         section.entry("socket").or_insert_with(|| path(home.terminal_socket()));
         section.entry("token").or_insert_with(|| {

@@ -588,6 +588,8 @@ fn converse<F: Frame>(first: &ToKeeper, answer: &[u8], hear: impl Fn(F) -> Heard
 pub struct Terminal {
     from: BufReader<UnixStream>,
     to: UnixStream,
+    /// Replies to earlier words that came before the answer to the last ones.
+    early: std::collections::VecDeque<Value>,
 }
 
 impl Terminal {
@@ -595,7 +597,8 @@ impl Terminal {
         let token = std::fs::read_to_string(runtime.home.path().join("control.token")).unwrap();
         let to = UnixStream::connect(runtime.home.path().join("terminal.sock")).unwrap();
         to.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut terminal = Terminal { from: BufReader::new(to.try_clone().unwrap()), to };
+        let mut terminal =
+            Terminal { from: BufReader::new(to.try_clone().unwrap()), to, early: Default::default() };
         terminal.write(&serde_json::json!({ "token": token, "interactive": interactive }));
         assert_eq!(terminal.read()["ready"], true);
         terminal
@@ -611,6 +614,10 @@ impl Terminal {
     }
 
     pub fn read(&mut self) -> Value {
+        self.early.pop_front().unwrap_or_else(|| self.receive())
+    }
+
+    fn receive(&mut self) -> Value {
         let mut line = String::new();
         self.from.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or(Value::Null)
@@ -652,7 +659,11 @@ impl Terminal {
     /// Says something; returns after it is on disk.
     pub fn say(&mut self, text: &str) {
         self.write(&serde_json::json!({ "text": text }));
-        let answer = self.read();
+        let mut answer = self.receive();
+        while answer["text"].is_string() && answer["files"].is_null() {
+            self.early.push_back(answer);
+            answer = self.receive();
+        }
         assert!(answer["taken"].is_string(), "{answer}");
     }
 

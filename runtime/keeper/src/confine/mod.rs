@@ -61,10 +61,10 @@ pub(crate) fn runner(sandbox: &Sandbox, session: &Path, agent_folder: &Path, pro
 }
 
 fn limit_runner(grants: &Grants) -> Result<()> {
-    limit(Resource::Fsize, FILE_BYTES_MAX)?;
-    limit(Resource::Nofile, OPEN_FILES_MAX)?;
-    limit(Resource::Nproc, PROCESSES_MAX)?;
-    limit(Resource::Sigpending, PENDING_MAX)?;
+    limit_at(Resource::Fsize, FILE_BYTES_MAX)?;
+    limit_at(Resource::Nofile, OPEN_FILES_MAX)?;
+    limit_at(Resource::Nproc, PROCESSES_MAX)?;
+    limit_at(Resource::Sigpending, PENDING_MAX)?;
     limit(Resource::Data, grants.memory_bytes)
 }
 
@@ -85,7 +85,7 @@ fn shut(grants: &Grants, session: &Path, agent_folder: &Path, program: &Path) ->
 /// The kernel refuses one of the limits; then the process must not go on.
 pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
     limit(Resource::Core, 0)?;
-    limit(Resource::As, READER_MEMORY_MAX)?;
+    limit_at(Resource::As, READER_MEMORY_MAX)?;
     match user::owner(out)? {
         None => no_capabilities()?,
         // `out/` lies below folders that only root may enter. Landlock limits where that right holds.
@@ -98,9 +98,9 @@ pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
 /// Confines a keeper that reads a foreign folder: it reads that folder, writes its private copies, and starts nothing.
 pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
     limit(Resource::Core, 0)?;
-    limit(Resource::As, READER_MEMORY_MAX)?;
-    limit(Resource::Fsize, COPY_BYTES_MAX)?;
-    limit(Resource::Cpu, COPY_SECONDS_MAX)?;
+    limit_at(Resource::As, READER_MEMORY_MAX)?;
+    limit_at(Resource::Fsize, COPY_BYTES_MAX)?;
+    limit_at(Resource::Cpu, COPY_SECONDS_MAX)?;
     // The folder, or a part of it, may be another user's. Landlock limits where that right holds.
     let may = rustix::thread::capabilities(None)?.permitted;
     capabilities(may & CapabilitySet::DAC_READ_SEARCH, None)?;
@@ -132,7 +132,7 @@ pub fn plugin(grants: &PluginGrants) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, grants.file_bytes)?;
     limit(Resource::Nofile, grants.open_files.max(room_in_flight()))?;
-    limit(Resource::Sigpending, PENDING_MAX)?;
+    limit_at(Resource::Sigpending, PENDING_MAX)?;
     limit(Resource::Data, grants.memory_bytes)?;
     no_capabilities()?;
     files::plugin(&grants.file)?;
@@ -169,10 +169,14 @@ fn room_in_flight() -> u64 {
     most.map_or(IN_FLIGHT_MIN, |most| most.min(IN_FLIGHT_MIN))
 }
 
-/// Sets a limit, or leaves the lower one that this user has.
+/// Sets a limit that was asked for.
 fn limit(resource: Resource, most: u64) -> Result<()> {
-    let most = getrlimit(resource).maximum.map_or(most, |own| own.min(most));
     Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+}
+
+/// Sets a limit of ours, or leaves the lower one that this user has.
+fn limit_at(resource: Resource, most: u64) -> Result<()> {
+    limit(resource, getrlimit(resource).maximum.map_or(most, |own| own.min(most)))
 }
 
 /// Drops all capabilities, also for every program that is executed later.

@@ -154,6 +154,10 @@ impl Report {
         if let Some(why) = source.alone.as_ref().and_then(|keys| config::misspelled(keys, is_key)) {
             return self.misfits(format!("{file}: {why}"));
         }
+        if source.alone.is_none() && config.terminal_is_new && manifest.channel_type == "terminal" {
+            let words = format!("{file}: what the terminal needs is made by the first start");
+            return self.note("config", Some(true), words);
+        }
         let absent = (source.alone.is_none() && !accounts::has_section(config, manifest))
             .then(|| fit::place(manifest, "ACCOUNT"));
         let sections = match source.alone {
