@@ -432,17 +432,21 @@ mod tests {
             for stalls in [false, true] {
                 let (mut stream, _) = listener.accept().expect("a connection");
                 let _ = stream.read(&mut [0; 4096]);
-                stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 8\r\n\r\n").expect("it listens");
+                // Without `close`, the client may send its next request into the connection that ends here.
+                let head = b"HTTP/1.1 200 x\r\nconnection: close\r\ncontent-length: 8\r\n\r\n";
+                stream.write_all(head).expect("it listens");
                 for _ in 0..if stalls { 7 } else { 8 } {
-                    std::thread::sleep(Duration::from_millis(100));
+                    std::thread::sleep(Duration::from_millis(300));
                     stream.write_all(b"x").expect("it listens");
                 }
-                std::thread::sleep(Duration::from_secs(if stalls { 5 } else { 0 }));
+                if stalls {
+                    let _ = stream.read(&mut [0; 1]);
+                }
             }
         });
         let token = serde_json::from_value::<Secret>(json!("1:a")).expect("text");
         let api = Api::new(&url, &token).expect("usable");
-        let patience = Duration::from_millis(600);
+        let patience = Duration::from_secs(2);
         for want in [(8, End::Whole), (7, End::Stalled)] {
             let response = api.client.get(&url).send().await.expect("an answer");
             let (body, end) = body_of(response, 100, patience).await;
