@@ -9,7 +9,7 @@ use crate::up::program;
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use follow::{Outcome, follow, replies};
+use follow::{Outcome, Whole, follow, whole};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
@@ -205,36 +205,40 @@ impl Terminal {
                 }
             };
             if let Some(id) = line["taken"].as_str() {
-                following = Some(Box::pin(follow(home.clone(), thread.clone(), id.to_owned())));
+                let outcome = follow(home.clone(), thread.clone(), id.to_owned(), |why| eprintln!("{why}"));
+                following = Some(Box::pin(outcome));
                 taken = Some(id.to_owned());
             }
             replies += usize::from(self.ears.reply(&line, &show).await?);
         }
     }
 
-    /// Shows the further replies of the same turn; returns when there are no more.
+    /// Shows the further replies to the same message; returns when there are no more, with what went wrong.
     async fn rest(
         &mut self,
         home: &Home,
         Answered { id, replies: mut had }: Answered,
         show: impl Fn(&str),
-    ) -> anyhow::Result<()> {
-        let mut whole = Box::pin(replies(home.clone(), self.ears.thread.clone(), id, had));
-        let mut wanted = None;
-        while wanted.is_none_or(|wanted| had < wanted) {
+    ) -> anyhow::Result<Option<String>> {
+        let tell = |why: &str| eprintln!("{why}");
+        let mut turn = Box::pin(whole(home.clone(), self.ears.thread.clone(), id, had, tell));
+        let mut known: Option<Whole> = None;
+        loop {
+            if let Some(whole) = known.take_if(|whole| had >= whole.replies) {
+                return Ok(whole.trouble);
+            }
             tokio::select! {
                 line = self.ears.from.next_line() => {
                     // A runtime that stops sends no more.
-                    let Some(line) = line? else { return Ok(()) };
+                    let Some(line) = line? else { return Ok(None) };
                     had += usize::from(self.ears.reply(&parsed(&line)?, &show).await?);
                 }
-                answer = &mut whole, if wanted.is_none() => match answer {
-                    Some(replies) => wanted = Some(replies),
-                    None => return Ok(()),
+                answer = &mut turn, if known.is_none() => match answer {
+                    Some(whole) => known = Some(whole),
+                    None => return Ok(None),
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -291,9 +295,9 @@ async fn say(
     let Some(rounds) = args.time else {
         let Some(answered) = answered else { return Ok(()) };
         return match tokio::time::timeout(patience, terminal.rest(home, answered, show)).await {
-            Ok(rest) => rest,
+            Ok(rest) => rest?.map_or(Ok(()), |trouble| bail!(trouble)),
             Err(_) => {
-                eprintln!("its turn is not over after {} s: further replies are not shown", args.timeout);
+                eprintln!("not all is answered after {} s: further replies are not shown", args.timeout);
                 Ok(())
             }
         };

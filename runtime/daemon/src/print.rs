@@ -299,6 +299,7 @@ fn status(value: &Value) {
     if value["runners"]["reason"].is_string() {
         println!("runners    {}", word(&value["runners"]["reason"]));
     }
+    messages_failed(&value["messages_failed"]);
     println!("deliveries {}", on_their_way(value));
     if value["dropped_total"]["messages"].as_u64().is_some_and(|messages| messages > 0) {
         let total = &value["dropped_total"];
@@ -351,6 +352,16 @@ fn unwired(chats: &[Value]) {
             chat["messages"],
             word(&chat["last_sender"]),
             words::line(chat["wire_with"].as_str().unwrap_or_default(), COMMAND_CHARS_MAX)
+        );
+    }
+}
+
+fn messages_failed(failed: &Value) {
+    if let Some(count) = failed["count"].as_u64().filter(|count| *count > 0) {
+        let what = if count == 1 { "message" } else { "messages" };
+        let last = word(&failed["session"]);
+        println!(
+            "failed     {count} {what} in the last 24 hours, the last in {last}; the reply there says why"
         );
     }
 }

@@ -8,10 +8,10 @@ use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::{Error, Result};
-use crate::id::SessionId;
-use crate::ledger::State;
-use decide::{Heard, Outcome, Reply, To, decide};
-use rusqlite::params;
+use crate::id::{AgentGroupId, SessionId};
+use crate::ledger::{self, State};
+use decide::{Heard, Outcome, ReadBy, Reply, To, decide};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ const OLD_MS: i64 = 8_000;
 const REPLIES_MAX: i64 = 1_000;
 /// How many of those before them are counted.
 const COUNTED_MAX: i64 = 10_000;
+/// How many messages between agents are followed to what they led to.
+const FOLLOWED_MAX: usize = 64;
 
 /// Which message is meant: where it was written, and its id there; and how many replies have been heard there since.
 #[derive(Clone, Deserialize)]
@@ -48,26 +50,30 @@ fn main() -> String {
     ACCOUNT_MAIN.to_owned()
 }
 
-/// Waits until it is known what became of a message, 10 s at most.
+/// Waits until it is known what became of a message, 10 s at most; then the answer says what holds it up, if that is
+/// known.
 ///
 /// # Errors
 /// No session has heard of it, the runtime stops, or the central database fails.
 pub async fn wait(context: &Arc<Context>, args: Value) -> Result<Value> {
     let asked: Asked = verbs::args(args)?;
-    let known = tokio::time::timeout(WAIT_MAX, settled(context, &asked)).await;
-    let outcome = known.unwrap_or(Ok(Outcome::Waiting))?;
-    serde_json::to_value(outcome).map_err(Error::refused)
+    let mut latest = Outcome::Waiting { reasons: Vec::new() };
+    if let Ok(settled) = tokio::time::timeout(WAIT_MAX, settle(context, &asked, &mut latest)).await {
+        settled?;
+    }
+    serde_json::to_value(latest).map_err(Error::refused)
 }
 
-async fn settled(context: &Context, asked: &Asked) -> Result<Outcome> {
+/// Returns when the outcome is no longer that something is waited for.
+async fn settle(context: &Context, asked: &Asked, latest: &mut Outcome) -> Result<()> {
     let mut commits = context.central.commits();
     loop {
         commits.mark_unchanged();
         let (asked, had) = (asked.clone(), asked.had);
-        match decide(&context.central.read(move |db| load(db, &asked)).await?, had) {
-            None => return Err(Error::refused("no session has heard this message")),
-            Some(Outcome::Waiting) => {}
-            Some(outcome) => return Ok(outcome),
+        *latest = decide(&context.central.read(move |db| load(db, &asked)).await?, had)
+            .ok_or_else(|| Error::refused("no session has heard this message"))?;
+        if !matches!(latest, Outcome::Waiting { .. }) {
+            return Ok(());
         }
         tokio::select! {
             changed = commits.changed() => changed.map_err(|_| Error::Stopping)?,
@@ -77,80 +83,169 @@ async fn settled(context: &Context, asked: &Asked) -> Result<Outcome> {
     }
 }
 
+/// What is read of each session that heard a message: `s` is the session, `a` its agent and `m` the message there.
+const HEARD: &str = "s.id, a.name, s.quarantined, s.failing, m.\"trigger\", m.status, m.failure, m.seq, m.change, \
+     m.settled_at";
+
 /// What the ledger knows of a message. A row's id is made of the platform's and the agent's, so each session is
 /// asked by its primary key.
 fn load(db: &ReadTxn, asked: &Asked) -> Result<Vec<Heard>> {
-    let mut statement = db.prepare_cached(
-        "SELECT s.id, a.name, s.quarantined, m.\"trigger\", m.status IN ('pending', 'paused'), m.failure, m.seq, m.change \
-         FROM messaging_groups g JOIN wirings w ON w.messaging_group_id = g.id \
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {HEARD} FROM messaging_groups g JOIN wirings w ON w.messaging_group_id = g.id \
          JOIN agent_groups a ON a.id = w.agent_group_id JOIN sessions s ON s.agent_group_id = a.id \
          AND (s.messaging_group_id = g.id OR w.session_mode = 'agent-shared') \
          JOIN messages_in m ON m.session_id = s.id AND m.id = ?4 || ':' || a.id \
          WHERE g.channel_type = ?1 AND g.account = ?2 AND g.platform_id = ?3",
-    )?;
+    ))?;
     let mut rows = statement.query(params![asked.channel, asked.account, asked.chat, asked.message])?;
-    let mut heard = Vec::new();
+    let (mut heard, mut follow) = (Vec::new(), FOLLOWED_MAX);
     while let Some(row) = rows.next()? {
-        let (session_id, pending): (SessionId, bool) = (row.get(0)?, row.get(4)?);
-        // Before the message is settled no reply is to it: behind a long queue this is asked again after every commit.
-        let (replies, earlier) = match pending {
-            true => (Vec::new(), 0),
-            false => (
-                replies(db, &session_id, asked, (row.get(6)?, row.get(7)?))?,
-                earlier(db, &session_id, asked, row.get(6)?)?,
-            ),
-        };
-        heard.push(Heard {
-            replies,
-            earlier,
-            agent: row.get(1)?,
-            session_id,
-            quarantined: row.get(2)?,
-            wakes: row.get(3)?,
-            pending,
-            failure: row.get(5)?,
-        });
+        let seq = row.get(7)?;
+        let mut one = one(db, asked, row, &mut follow)?;
+        if !one.pending {
+            one.earlier = earlier(db, &one.session_id, asked, seq)?;
+        }
+        heard.push(one);
     }
     Ok(heard)
 }
 
-/// The replies after a message: those to where it was written, and those that answer a row which was settled together
-/// with it, wherever they go. For a reply that waits behind another, the reason is that of the other.
+/// A session that heard a message, from a row of [`HEARD`].
+fn one(db: &ReadTxn, asked: &Asked, row: &Row<'_>, follow: &mut usize) -> Result<Heard> {
+    let (session_id, status): (SessionId, String) = (row.get(0)?, row.get(5)?);
+    let pending = matches!(status.as_str(), "pending" | "paused");
+    let failing: Option<String> = row.get(3)?;
+    let again_at = match (&failing, pending) {
+        (Some(_), true) => ledger::next_try(db, &session_id)?.and_then(|(_, at)| at),
+        _ => None,
+    };
+    // Before the message is settled no reply is to it: behind a long queue this is asked again after every commit.
+    let replies = match pending {
+        true => Vec::new(),
+        false => {
+            let turn = Turn::of(db, &session_id, row)?;
+            replies(db, &session_id, asked, &turn, follow)?
+        }
+    };
+    Ok(Heard {
+        agent: row.get(1)?,
+        session_id,
+        quarantined: row.get(2)?,
+        failing,
+        again_at,
+        wakes: row.get(4)?,
+        pending,
+        failed: status == "failed",
+        failure: row.get(6)?,
+        replies,
+        earlier: 0,
+    })
+}
+
+/// The turn that settled a message.
+struct Turn {
+    /// The message's number: the replies to it have higher ones.
+    seq: i64,
+    /// The change that settled it, and what was answered with it.
+    change: i64,
+    /// When the turn before was over, and when it was.
+    from: i64,
+    until: i64,
+}
+
+impl Turn {
+    /// The turn of the message in a row of [`HEARD`].
+    fn of(db: &ReadTxn, session_id: &SessionId, row: &Row<'_>) -> Result<Turn> {
+        let (seq, change): (i64, i64) = (row.get(7)?, row.get(8)?);
+        let mut before = db.prepare_cached(
+            "SELECT settled_at FROM messages_in INDEXED BY messages_in_change WHERE session_id = ?1 AND change < ?2 \
+             AND settled_at IS NOT NULL ORDER BY change DESC LIMIT 1",
+        )?;
+        let from = before.query_row(params![session_id, change], |r| r.get(0)).optional()?;
+        let until: Option<i64> = row.get(9)?;
+        Ok(Turn { seq, change, from: from.unwrap_or_default(), until: until.unwrap_or_default() })
+    }
+}
+
+/// The replies after a message: those to where it was written, and those of the turn that settled it, wherever they go.
+/// The runner names in a reply to another place the message that it heard last from there, so those of the turn are
+/// also told by when they came. For a reply that waits behind another, the reason is that of the other.
 fn replies(
     db: &ReadTxn,
     session_id: &SessionId,
     asked: &Asked,
-    (seq, change): (i64, i64),
+    turn: &Turn,
+    follow: &mut usize,
 ) -> Result<Vec<Reply>> {
     let mut statement = db.prepare_cached(
-        "SELECT here, state, why, channel_type, platform_id, taken_at, due_at FROM (SELECT d.state, d.channel_type, d.platform_id, \
-         d.taken_at, d.due_at, d.seq, \
+        "SELECT here, state, why, channel_type, platform_id, taken_at, due_at, seq, platform_message_id FROM (SELECT d.state, \
+         d.channel_type, d.platform_id, d.taken_at, d.due_at, d.seq, d.platform_message_id, \
          CASE WHEN d.state = 'pending' AND d.last_error IS NULL THEN (SELECT h.last_error FROM deliveries h \
          WHERE h.channel_type = d.channel_type AND h.account = d.account AND h.platform_id = d.platform_id \
          AND h.thread_id IS d.thread_id AND h.session_id = d.session_id \
-         AND h.state IN ('pending', 'sending', 'unknown', 'parked') ORDER BY h.position LIMIT 1) ELSE d.last_error END AS why, d.channel_type = ?3 AND d.account = ?4 AND d.platform_id = ?5 AND d.thread_id IS ?6 AS here, d.in_reply_to IS NULL OR EXISTS (SELECT 1 \
+         AND h.state IN ('pending', 'sending', 'unknown', 'parked') ORDER BY h.position LIMIT 1) ELSE d.last_error END AS why, \
+         d.channel_type = ?3 AND d.account = ?4 AND d.platform_id = ?5 AND d.thread_id IS ?6 AS here, \
+         d.in_reply_to IS NULL OR (d.taken_at > ?9 AND d.taken_at <= ?10) OR EXISTS (SELECT 1 \
          FROM messages_in m WHERE m.session_id = ?1 AND m.id = d.in_reply_to AND m.change = ?7) AS answers \
          FROM deliveries d WHERE d.session_id = ?1 AND d.seq > ?2 ORDER BY d.seq DESC LIMIT ?8) \
          WHERE here OR answers ORDER BY seq",
     )?;
     let Asked { channel, account, chat, thread, .. } = asked;
     let now = clock::now();
-    let rows = statement.query_map(
-        params![session_id, seq, channel, account, chat, thread, change, REPLIES_MAX],
-        |row| {
-            let (state, here): (State, Option<bool>) = (row.get(1)?, row.get(0)?);
-            let (channel, chat): (Option<String>, Option<String>) = (row.get(3)?, row.get(4)?);
-            let to = match channel.as_deref() {
-                _ if here == Some(true) => To::Here,
-                Some(AGENT | ACTION) => To::Inside,
-                _ => To::Elsewhere { channel: channel.unwrap_or_default(), chat: chat.unwrap_or_default() },
-            };
-            let is_old = now.0.saturating_sub(row.get(5)?) > OLD_MS;
-            let due_at = Some(Timestamp(row.get(6)?)).filter(|due_at| *due_at > now);
-            Ok(Reply { to, state, error: row.get(2)?, is_old, due_at })
-        },
-    )?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let Turn { seq, change, from, until } = turn;
+    let mut rows = statement.query(params![
+        session_id,
+        seq,
+        channel,
+        account,
+        chat,
+        thread,
+        change,
+        REPLIES_MAX,
+        from,
+        until
+    ])?;
+    let mut replies = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (state, here): (State, Option<bool>) = (row.get(1)?, row.get(0)?);
+        let (channel, chat): (Option<String>, Option<String>) = (row.get(3)?, row.get(4)?);
+        let to = match (channel.as_deref(), chat) {
+            _ if here == Some(true) => To::Here,
+            (Some(AGENT), Some(agent)) if state == State::Delivered => {
+                To::Agent(read_by(db, asked, &AgentGroupId::new(agent), row.get(8)?, follow)?)
+            }
+            (Some(AGENT), _) => To::Agent(ReadBy::Unknown),
+            (Some(ACTION), _) => To::Module,
+            (_, chat) => {
+                To::Elsewhere { channel: channel.unwrap_or_default(), chat: chat.unwrap_or_default() }
+            }
+        };
+        let is_old = now.0.saturating_sub(row.get(5)?) > OLD_MS;
+        let due_at = Some(Timestamp(row.get(6)?)).filter(|due_at| *due_at > now);
+        replies.push(Reply { to, seq: row.get(7)?, state, error: row.get(2)?, is_old, due_at });
+    }
+    Ok(replies)
+}
+
+/// What became of a message between agents, which its addressee has under the id `message`.
+fn read_by(
+    db: &ReadTxn,
+    asked: &Asked,
+    to: &AgentGroupId,
+    message: Option<String>,
+    follow: &mut usize,
+) -> Result<ReadBy> {
+    let Some(left) = follow.checked_sub(1) else { return Ok(ReadBy::Unknown) };
+    *follow = left;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {HEARD} FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id \
+         JOIN messages_in m ON m.session_id = s.id AND m.id = ?2 WHERE s.agent_group_id = ?1",
+    ))?;
+    let mut rows = statement.query(params![to, message])?;
+    Ok(match rows.next()? {
+        Some(row) => ReadBy::Session(Box::new(one(db, asked, row, follow)?)),
+        None => ReadBy::Gone,
+    })
 }
 
 /// How many replies to where a message was written arrive there besides those of [`replies`].

@@ -1,13 +1,14 @@
 //! The runtime's state, for an operator.
 
 use super::scarce;
+use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::lock::locked;
 use crate::plugins::{self, AccountState, Link, Origin, ProcessState};
-use crate::{agents, clock, launcher, ledger, listener, places, sessions};
+use crate::{agents, launcher, ledger, listener, places, sessions};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use vestibule_plugin_api::{ACTION, AGENT, Capability, Health, PluginKind};
 
 /// How many sessions and drops are shown.
 const SHOWN: i64 = 20;
+/// The time for which failed messages are counted, in milliseconds: a day.
+const FAILED_MS: i64 = 24 * 60 * 60 * 1000;
 /// Why a channel without a plugin does nothing.
 const NO_PLUGIN: &str = "no plugin speaks it: `vestibule plugin list` shows those there are";
 /// How long the accounts of a plugin are waited for, and how often they are looked at.
@@ -24,11 +27,12 @@ const START_LOOK: Duration = Duration::from_millis(10);
 
 /// The whole state, as one JSON object.
 pub async fn status(context: &Context) -> Result<Value> {
-    let rows = |db: &ReadTxn| {
+    let now = clock::now();
+    let rows = move |db: &ReadTxn| {
         Ok((
             with_wired(db, drops::recent(db, SHOWN)?)?,
             drops::totals(db)?,
-            ledger::session_counts(db, clock::now())?,
+            (ledger::session_counts(db, now)?, ledger::failed_since(db, Timestamp(now.0 - FAILED_MS))?),
             in_trouble(db)?,
             (ledger::delivery_counts(db)?, ledger::next_deferred(db)?, ledger::waiting_for_adapter(db)?),
             agents::list(db)?,
@@ -36,7 +40,7 @@ pub async fn status(context: &Context) -> Result<Value> {
     };
     let (dropped, (dropped_messages, dropped_chats), sessions, in_trouble, deliveries, agents) =
         context.central.read(rows).await?;
-    let (deliveries, next_deferred, waiting) = deliveries;
+    let ((sessions, failed), (deliveries, next_deferred, waiting)) = (sessions, deliveries);
     let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
     let unwired: Vec<Value> = dropped
         .iter()
@@ -75,6 +79,7 @@ pub async fn status(context: &Context) -> Result<Value> {
         "modules": modules.iter().map(|link| plugin(link)).filter(|row| row["state"] != "loaded").collect::<Vec<_>>(),
         "webhooks_refused": webhooks_refused(context),
         "sessions": sessions,
+        "messages_failed": failed,
         "in_trouble": in_trouble,
         "filling": filling(context),
         "runners": runners(context),

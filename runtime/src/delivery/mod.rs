@@ -33,7 +33,7 @@ use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::id::SessionId;
-use crate::ledger::{self, Claim, Direction, InDoubtPolicy};
+use crate::ledger::{self, Acknowledged, Claim, Direction, InDoubtPolicy};
 use crate::plugins::Link;
 use crate::{questions, sessions};
 use decide::{Decision, decide};
@@ -129,7 +129,14 @@ fn record(
     if let Some(seq) = messages.iter().map(|reply| reply.seq).max() {
         ledger::mark_taken(db, session_id, seq)?;
     }
-    let claimed = ledger::acknowledge(db, session_id, acks, now)?;
+    let Acknowledged { claimed, failed } = ledger::acknowledge(db, session_id, acks, now)?;
+    if failed > 0 {
+        tracing::warn!(
+            session = session_id.as_str(),
+            messages = failed,
+            "a turn failed; its reply tells the chat why"
+        );
+    }
     Ok((addresses, claimed))
 }
 

@@ -199,43 +199,52 @@ fn free_id(
     Ok(id)
 }
 
-/// Takes over the runner's acknowledgements; returns the claimed ones. Only rows that still wait are claimed or change:
-/// ids that the ledger never gave match nothing. A keeper that has just started hands over many that are known: they
-/// cost no change.
+/// What the runner's acknowledgements say that was not known before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The messages that it answers.
+    pub claimed: Vec<String>,
+    /// How many messages it could not answer: its reply says why.
+    pub failed: usize,
+}
+
+/// Takes over the runner's acknowledgements. Only rows that still wait are claimed or change: ids that the ledger never
+/// gave match nothing. A keeper that has just started hands over many that are known: they cost no change.
 pub fn acknowledge(
     db: &WriteTxn,
     session_id: &SessionId,
     acks: &[Ack],
     now: Timestamp,
-) -> Result<Vec<String>> {
+) -> Result<Acknowledged> {
     let mut waits = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messages_in WHERE session_id = ?1 AND id = ?2 AND status = 'pending')",
     )?;
-    let (mut claimed, mut settled) = (Vec::new(), Vec::new());
+    let (mut new, mut settled) = (Acknowledged::default(), Vec::new());
     for ack in acks {
         let is_settled = ack.status != AckStatus::Processing;
         let other = other_row(&ack.message_id).filter(|_| is_settled).map(|id| (id, AckStatus::Completed));
         for (id, status) in std::iter::once((ack.message_id.clone(), ack.status)).chain(other) {
             match waits.query_row(params![session_id, id], |r| r.get(0))? {
                 true if is_settled => settled.push((id, status)),
-                true => claimed.push(id),
+                true => new.claimed.push(id),
                 false => {}
             }
         }
     }
     if settled.is_empty() {
-        return Ok(claimed);
+        return Ok(new);
     }
-    let Some(change) = bump(db, session_id)? else { return Ok(claimed) };
+    let Some(change) = bump(db, session_id)? else { return Ok(new) };
     let mut settle = db.prepare_cached(
         "UPDATE messages_in SET status = ?3, change = ?4, settled_at = ?5 \
          WHERE session_id = ?1 AND id = ?2 AND status = 'pending'",
     )?;
     for (id, status) in settled {
+        new.failed += usize::from(status == AckStatus::Failed);
         settle.execute(params![session_id, id, status.as_str(), change, now.0])?;
     }
     after_settling(db, session_id, change)?;
-    Ok(claimed)
+    Ok(new)
 }
 
 /// Notes that the place where a session's words go by default has changed.

@@ -8,6 +8,7 @@
 
 mod adopted;
 mod answers;
+mod counts;
 mod deliveries;
 mod files;
 mod messages;
@@ -23,6 +24,7 @@ mod turns;
 
 pub use adopted::{adopt_change, adopt_message, adopt_settled};
 pub use answers::{NewAnswer, post_answer};
+pub use counts::{FailedMessages, SessionCounts, failed_since, session_counts};
 pub use deliveries::{
     Delivery, InDoubtPolicy, delivery_counts, mark_taken, mark_unknown, may_double, next_deferred,
     open_addresses, record_reply, settle, sources, taken_up_to, try_later, unclaim, unpark,
@@ -30,7 +32,7 @@ pub use deliveries::{
 };
 pub use files::{Direction, files_of, forget_files, record_files, session_bytes};
 pub use messages::{
-    NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, chat_changed,
+    Acknowledged, NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, chat_changed,
     destinations_changed, destinations_of, hops, seen_at_start, take_event, was_taken,
 };
 pub use new_out::{out_is_new, want_new_out, wants_new_out};
@@ -42,10 +44,7 @@ pub use retention::{
 pub use room::has_room;
 pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
 pub use steps::{Shifted, Standing, note_clock, was_set};
-pub use suspects::{
-    GivenUp, Seen, SessionCounts, Tried, count_tries, forgive, give_up_suspects, next_try, session_counts,
-    try_at_once,
-};
+pub use suspects::{GivenUp, Seen, Tried, count_tries, forgive, give_up_suspects, next_try, try_at_once};
 pub use turns::{Claim, Pending, claim_next, parked_before, pending_of};
 
 use crate::db::WriteTxn;

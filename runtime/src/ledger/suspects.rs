@@ -278,38 +278,6 @@ fn show_up_to(db: &WriteTxn, session_id: &SessionId, change: i64, shown: Shown) 
     Ok(())
 }
 
-/// How many sessions are in each state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct SessionCounts {
-    /// All sessions.
-    pub total: i64,
-    /// Those with a runner.
-    pub running: i64,
-    /// Those with a message that is due, and no runner.
-    pub waiting: i64,
-    /// Those whose last run failed the messages it had under way.
-    pub failing: i64,
-    /// Those in which nothing runs until an operator releases them.
-    pub quarantined: i64,
-}
-
-/// Counts the sessions, each in one state but for the total.
-pub fn session_counts(db: &ReadTxn, now: Timestamp) -> Result<SessionCounts> {
-    let one = |sql: &str| db.prepare_cached(sql)?.query_row([], |r| r.get(0));
-    let waiting = "SELECT COUNT(DISTINCT m.session_id) FROM messages_in m JOIN sessions s ON s.id = m.session_id \
-         WHERE m.status = 'pending' AND m.\"trigger\" AND COALESCE(m.process_after, 0) <= ?1 \
-         AND NOT s.running AND s.failing IS NULL AND s.quarantined IS NULL";
-    Ok(SessionCounts {
-        total: one("SELECT count FROM totals WHERE name = 'sessions'")?,
-        running: one(
-            "SELECT COUNT(*) FROM sessions WHERE running AND failing IS NULL AND quarantined IS NULL",
-        )?,
-        waiting: db.prepare_cached(waiting)?.query_row([now.0], |r| r.get(0))?,
-        failing: one("SELECT COUNT(*) FROM sessions WHERE failing IS NOT NULL AND quarantined IS NULL")?,
-        quarantined: one("SELECT COUNT(*) FROM sessions WHERE quarantined IS NOT NULL")?,
-    })
-}
-
 /// How often the oldest suspect was tried, and when it is tried again. When all that woke the session was given up: how
 /// often the last one was tried, and no time, since nothing is tried before the next message.
 pub fn next_try(db: &ReadTxn, session_id: &SessionId) -> Result<Option<(i64, Option<Timestamp>)>> {

@@ -129,6 +129,7 @@ fn deeds() -> Vec<Deed> {
         }),
         ("status: deliveries", |db| drop(delivery_counts(db).expect("it answers"))),
         ("status: sessions", |db| {
+            assert_eq!(failed_since(db, NOW).expect("it answers").count, 0);
             let counts = session_counts(db, NOW).expect("it answers");
             assert!(counts.total > 10 && (counts.running, counts.failing) == (0, 0), "{counts:?}");
         }),

@@ -1,6 +1,8 @@
 //! The first minute, and several clients at once.
 
+use crate::agents;
 use crate::support::{PATIENCE, Runtime, Terminal, plugin_file, signal, until};
+use crate::words;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
@@ -281,6 +283,70 @@ fn a_reply_that_cannot_be_delivered_is_told_at_once() {
     }
 }
 
+/// What one agent asks of another may lead to no reply: then the person who waits is told why.
+#[test]
+fn what_ends_between_agents_is_told_at_once() {
+    let never_stops = r#"sh -c 'cat >&-; echo "<message to=\"helper\">again</message>"'"#;
+    let runtime = Runtime::new("[modules.agent-to-agent]\nhops_max = 3\n").up();
+    agents::introduce(&runtime, never_stops);
+    let says = |want: &str, code: i32| {
+        for (text, lines) in [(Some("hello"), ""), (None, "hello\n")] {
+            let (output, words) = chat(&runtime, text, lines);
+            assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(code), &b""[..]), "{words}");
+            assert!(words.contains(want), "{words}");
+        }
+    };
+    says("the reply of helper could not be delivered: 3 messages between agents", 1);
+    runtime.ok(&["agent", "update", "helper", "--provider", "command", "--command", "true"]);
+    says("helper has read it and answered nothing", 0);
+    runtime.ok(&["agent", "update", "helper", "--command", "echo a reply"]);
+    runtime.ok(&["destination", "delete", "--agent", "helper", "boss"]);
+    says("is no destination of this agent", 1);
+}
+
+#[test]
+fn two_agents_in_one_chat_are_both_heard() {
+    let runtime = Runtime::new("").up();
+    runtime.ok(&[
+        "agent",
+        "create",
+        "slow",
+        "--provider",
+        "command",
+        "--command",
+        "sh -c 'sleep 1; echo slow'",
+    ]);
+    runtime.ok(&["wiring", "create", "--agent", "slow", "--channel", "terminal", "--chat", "local"]);
+    let (output, words) = chat(&runtime, Some("quick"), "");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"quick\nslow\n"[..]), "{words}");
+}
+
+/// The reply of a program that fails says why: a script must not take it for an answer, and the operator hears of it.
+#[test]
+fn a_turn_that_failed_is_told_to_all() {
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "sh -c 'exit 3'"]);
+    let (output, words) = chat(&runtime, Some("hello"), "");
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("ended with status 3"), "{output:?}");
+    assert!(words.contains("the turn of assistant failed"), "{words}");
+    assert!(runtime.ok(&["status"]).contains("failed     1 message in the last 24 hours, the last in sess-"));
+    assert!(runtime.log().contains("a turn failed; its reply tells the chat why"), "{}", runtime.log());
+}
+
+#[test]
+fn a_line_without_a_reply_is_named() {
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "sleep 60"]);
+    let mut command = runtime.command(&["chat", "--timeout", "1"]);
+    let mut chat = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    chat.stdin.take().unwrap().write_all(b"\none\ntwo\nthree\n").unwrap();
+    let output = chat.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("line 2 has no reply, and neither have 2 after it"), "{words}");
+}
+
 #[test]
 fn a_quarantined_session_is_told_at_once() {
     let runtime = Runtime::new("").up();
@@ -292,6 +358,23 @@ fn a_quarantined_session_is_told_at_once() {
         assert!(words.contains("the session of assistant is in quarantine: outbound.db"), "{words}");
         assert!(words.contains("`vestibule session release"), "{words}");
     }
+    // A person is told for each line.
+    let (mut screen, given) = words::terminal();
+    let mut command = runtime.command(&["chat"]);
+    command.stdin(given.try_clone().unwrap()).stdout(Stdio::null()).stderr(given);
+    let mut chat = command.spawn().unwrap();
+    drop(command); // it holds the terminal
+    for _ in 0..2 {
+        screen.write_all(b"hello\n").unwrap();
+        let mut shown = String::new();
+        while !shown.contains("session release") {
+            let mut bytes = [0; 1024];
+            let count = screen.read(&mut bytes).unwrap();
+            shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    }
+    screen.write_all(b"\x04").unwrap();
+    assert!(chat.wait().unwrap().success());
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn is_harmful(c: char) -> bool {
 }
 
 /// A terminal of its own: what is shown on it, and what a program is given.
-fn terminal() -> (File, OwnedFd) {
+pub fn terminal() -> (File, OwnedFd) {
     let (mut shown, mut given) = (0, 0);
     // SAFETY: both are places for a descriptor; no name, settings or size are asked for or given.
     let opened = unsafe {

@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -30,7 +28,7 @@ pub async fn talk(home: &Home, terminal: Terminal, patience: Duration) -> anyhow
     }
     screen.say(Said::Prompt);
     let Terminal { ears, to } = terminal;
-    let outcome = Talk::new(home, ears, &screen).go_on(to, patience).await;
+    let outcome = Talk::new(home, ears, &screen, person).go_on(to, patience).await;
     // The last lines are still shown.
     screen.say(Said::End);
     let _ = tokio::task::spawn_blocking(|| writer.join()).await;
@@ -46,17 +44,21 @@ struct Talk<'a> {
     home: &'a Home,
     ears: Ears,
     screen: &'a Screen,
-    /// Lines that were sent, and neither taken nor refused yet.
-    sent: Arc<AtomicUsize>,
-    /// Messages that wait for a reply, the oldest first.
-    asked: VecDeque<String>,
+    /// Whether a person writes, who sees which line is meant.
+    person: bool,
+    /// The lines that were sent and are neither taken nor refused yet, by number, in order.
+    sent: Sent,
+    /// Messages that wait for a reply, with the numbers of their lines, the oldest first.
+    asked: VecDeque<(String, usize)>,
     /// The question to the runtime about the oldest of them.
     following: Option<Following>,
     /// How many lines went wrong.
     failed: usize,
-    /// Why the last one has no reply: the same reason is told once.
+    /// Why the last one has no reply: to a pipe the same reason is told once.
     told: String,
 }
+
+type Sent = Arc<Mutex<VecDeque<usize>>>;
 
 struct Following {
     id: String,
@@ -64,11 +66,12 @@ struct Following {
 }
 
 impl<'a> Talk<'a> {
-    fn new(home: &'a Home, ears: Ears, screen: &'a Screen) -> Talk<'a> {
+    fn new(home: &'a Home, ears: Ears, screen: &'a Screen, person: bool) -> Talk<'a> {
         Talk {
             home,
             ears,
             screen,
+            person,
             sent: Arc::default(),
             asked: VecDeque::new(),
             following: None,
@@ -84,7 +87,7 @@ impl<'a> Talk<'a> {
         let mut ended = None;
         let mut last = Instant::now();
         loop {
-            let answered = ended.is_some() && self.sent.load(Ordering::Acquire) == 0 && self.asked.is_empty();
+            let answered = ended.is_some() && self.asked.is_empty() && locked(&self.sent).is_empty();
             tokio::select! {
                 end = &mut input, if ended.is_none() => {
                     let (to, refused) = end??;
@@ -98,7 +101,7 @@ impl<'a> Talk<'a> {
                 // One answer may come in several parts.
                 () = tokio::time::sleep(QUIET), if answered => return Ok(self.failed),
                 () = tokio::time::sleep_until((last + patience).into()), if ended.is_some() => {
-                    return Err(late(patience));
+                    return Err(self.late(patience));
                 }
             }
             last = Instant::now();
@@ -110,20 +113,23 @@ impl<'a> Talk<'a> {
     async fn hear(&mut self, line: &str) -> anyhow::Result<()> {
         let line: Value = parsed(line)?;
         if let Some(id) = line["taken"].as_str() {
-            self.sent.fetch_sub(1, Ordering::AcqRel);
-            self.asked.push_back(id.to_owned());
+            let number = locked(&self.sent).pop_front().unwrap_or_default();
+            self.asked.push_back((id.to_owned(), number));
             self.follow_next(QUIET);
             return Ok(());
         }
         if let Some(error) = line["error"].as_str() {
-            self.sent.fetch_sub(1, Ordering::AcqRel);
+            let number = locked(&self.sent).pop_front();
             self.failed += 1;
-            self.screen.err(error);
+            match number.filter(|_| !self.person) {
+                Some(number) => self.screen.err(&format!("line {number}: {error}")),
+                None => self.screen.err(error),
+            }
         }
         if let Some(text) = line["text"].as_str() {
             self.screen.out(text);
             let named = line["in_reply_to"].as_str();
-            if let Some(at) = self.asked.iter().position(|id| Some(id.as_str()) == named) {
+            if let Some(at) = self.asked.iter().position(|(id, _)| Some(id.as_str()) == named) {
                 self.asked.drain(..=at);
                 self.follow_next(QUIET);
             }
@@ -145,7 +151,7 @@ impl<'a> Talk<'a> {
                 Some(why)
             }
         };
-        if let Some(why) = why.filter(|why| *why != self.told) {
+        if let Some(why) = why.filter(|why| self.person || *why != self.told) {
             self.screen.err(&why);
             self.screen.say(Said::Prompt);
             self.told = why;
@@ -156,12 +162,14 @@ impl<'a> Talk<'a> {
 
     /// Asks for the outcome of the oldest message, unless its reply comes before `pause` is over.
     fn follow_next(&mut self, pause: Duration) {
-        let Some(id) = self.asked.front() else {
+        let Some((id, _)) = self.asked.front() else {
             self.following = None;
             return;
         };
         if self.following.as_ref().is_none_or(|following| following.id != *id) {
-            let outcome = follow(self.home.clone(), self.ears.thread.clone(), id.clone());
+            let screen = self.screen.clone();
+            let tell = move |why: &str| screen.err(why);
+            let outcome = follow(self.home.clone(), self.ears.thread.clone(), id.clone(), tell);
             let outcome = Box::pin(async move {
                 tokio::time::sleep(pause).await;
                 outcome.await
@@ -169,6 +177,23 @@ impl<'a> Talk<'a> {
             self.following = Some(Following { id: id.clone(), outcome });
         }
     }
+
+    /// The error that the oldest line still has no reply, with how many came after it.
+    fn late(&self, patience: Duration) -> anyhow::Error {
+        let sent = locked(&self.sent);
+        let lines: Vec<usize> =
+            self.asked.iter().map(|(_, number)| *number).chain(sent.iter().copied()).collect();
+        match lines.as_slice() {
+            [] => late(patience),
+            [line] => late(patience).context(format!("line {line} has no reply")),
+            [line, after @ ..] => late(patience)
+                .context(format!("line {line} has no reply, and neither have {} after it", after.len())),
+        }
+    }
+}
+
+fn locked(sent: &Sent) -> MutexGuard<'_, VecDeque<usize>> {
+    sent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn outcome(following: &mut Option<Following>) -> Outcome {
@@ -181,7 +206,7 @@ async fn outcome(following: &mut Option<Following>) -> Outcome {
 /// Passes standard input on, line by line; at its end returns the writing half, and how many lines were not sent.
 async fn pass_on(
     mut to: OwnedWriteHalf,
-    sent: Arc<AtomicUsize>,
+    sent: Sent,
     screen: Screen,
 ) -> std::io::Result<(OwnedWriteHalf, usize)> {
     let mut input = BufReader::new(tokio::io::stdin());
@@ -191,7 +216,7 @@ async fn pass_on(
         match line {
             Ok(text) if text.trim().is_empty() => screen.say(Said::Prompt),
             Ok(text) => {
-                sent.fetch_add(1, Ordering::AcqRel);
+                locked(&sent).push_back(number);
                 to.write_all(format!("{}\n", json!({ "text": text })).as_bytes()).await?;
             }
             Err(why) => {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::db::migrate;
 use crate::db::{ReadTxn, WriteTxn};
+use crate::ledger::SessionCounts;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -253,7 +254,7 @@ fn an_operator_has_what_failed_tried_at_once_or_given_up() {
 #[test]
 fn a_session_is_counted_in_one_state() {
     let db = session(&[message(2)]);
-    let counts = |db: &WriteTxn| session_counts(db, NOW).expect("it counts");
+    let counts = |db: &WriteTxn| crate::ledger::session_counts(db, NOW).expect("it counts");
     let want = SessionCounts { total: 1, running: 0, waiting: 0, failing: 0, quarantined: 0 };
     assert_eq!(counts(&db), SessionCounts { waiting: 1, ..want });
     db.execute("UPDATE sessions SET running = 1", []).expect("it runs");
