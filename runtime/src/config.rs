@@ -43,6 +43,9 @@ pub struct Config {
     /// How many runners may run at once.
     #[serde(default = "values::of::<256>", deserialize_with = "values::runners")]
     pub runners_max: u64,
+    /// When other sessions wait for a place, a session keeps the place of its runner for this long, in seconds.
+    #[serde(default = "values::of::<30>", deserialize_with = "values::seconds")]
+    pub runner_share_seconds: u64,
     /// Which sandbox runners live in.
     #[serde(default)]
     pub sandbox: SandboxSetting,

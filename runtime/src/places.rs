@@ -1,13 +1,14 @@
 //! The places for runners: how many run at once, which sessions wait, and which goes first when there are too few.
 //!
 //! A place is given to the agent that holds the fewest, and among its sessions to the one that has waited
-//! longest. When none is free, the runner that has had nothing to do for longest is asked to end.
+//! longest. When none is free, the runner that has had nothing to do for longest is asked to end; when all have something
+//! to do, the one that has had its place for longest, and for longer than its share, is asked to end after its turn.
 
 use crate::id::AgentGroupId;
 use crate::lock::locked;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// All places of one runtime.
@@ -17,6 +18,8 @@ pub struct Places {
 
 struct Shared {
     most: usize,
+    /// A session keeps its place for so long, whoever waits.
+    share: Duration,
     places: Mutex<Book>,
 }
 
@@ -30,11 +33,22 @@ struct Book {
 
 struct Holder {
     agent: AgentGroupId,
+    /// Since when it has the place.
+    since: Instant,
     /// Since when its runner has nothing to do.
     idle_since: Option<Instant>,
-    /// It was asked to end its runner.
-    is_wanted: bool,
+    /// When it was asked to end its runner, if it was.
+    wanted: Option<Wanted>,
     news: Arc<Notify>,
+}
+
+/// When a session is to give its place to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// At once, unless its runner gets something to do before.
+    WhileIdle,
+    /// After its turn.
+    AfterTurn,
 }
 
 struct Waiter {
@@ -61,9 +75,9 @@ pub struct Count {
 }
 
 impl Places {
-    /// So many places, at least one.
-    pub fn new(most: usize) -> Places {
-        Places { shared: Arc::new(Shared { most: most.max(1), places: Mutex::default() }) }
+    /// So many places, at least one; when others wait, a session keeps its own for this long.
+    pub fn new(most: usize, share: Duration) -> Places {
+        Places { shared: Arc::new(Shared { most: most.max(1), share, places: Mutex::default() }) }
     }
 
     /// Asks for a place for a runner of this agent. It may be given at once, without [`Place::news`].
@@ -73,7 +87,7 @@ impl Places {
         book.asked += 1;
         let number = book.asked;
         book.waiting.insert(number, Waiter { agent: agent.clone(), news: news.clone() });
-        book.give(self.shared.most, Some(number));
+        book.give(&self.shared, Some(number));
         Place { number, shared: self.shared.clone(), news }
     }
 
@@ -98,18 +112,21 @@ impl Shared {
 impl Book {
     /// Gives the free places to the sessions that wait; asks for more when that is not enough. `asking` sees by
     /// itself whether it was given one: told of it later, it would take that for a wish of another session's.
-    fn give(&mut self, most: usize, asking: Option<u64>) {
-        while self.held.len() < most {
+    fn give(&mut self, shared: &Shared, asking: Option<u64>) {
+        let now = Instant::now();
+        while self.held.len() < shared.most {
             let Some(number) = self.next() else { return };
             let Some(Waiter { agent, news }) = self.waiting.remove(&number) else { return };
             if asking != Some(number) {
                 news.notify_one();
             }
-            self.held.insert(number, Holder { agent, idle_since: None, is_wanted: false, news });
+            self.held.insert(number, Holder { agent, since: now, idle_since: None, wanted: None, news });
         }
-        let wanted = self.held.values().filter(|holder| holder.is_wanted).count();
+        let wanted = self.held.values().filter(|holder| holder.wanted.is_some()).count();
         for _ in wanted..self.waiting.len() {
-            self.ask_idlest();
+            if !self.ask_idlest() && !self.ask_longest(shared.share, now) {
+                return;
+            }
         }
     }
 
@@ -120,12 +137,28 @@ impl Book {
         least.map(|(number, _)| *number)
     }
 
-    fn ask_idlest(&mut self) {
-        let idle = self.held.values_mut().filter(|holder| !holder.is_wanted && holder.idle_since.is_some());
-        if let Some(holder) = idle.min_by_key(|holder| holder.idle_since) {
-            holder.is_wanted = true;
-            holder.news.notify_one();
-        }
+    /// Asks the runner that has had nothing to do for longest to end; returns whether there is one.
+    fn ask_idlest(&mut self) -> bool {
+        let idle =
+            self.held.values_mut().filter(|holder| holder.wanted.is_none() && holder.idle_since.is_some());
+        idle.min_by_key(|holder| holder.idle_since).is_some_and(|holder| holder.ask(Wanted::WhileIdle))
+    }
+
+    /// Asks the runner that has had its place for longest, and for its share, to end after its turn; returns whether
+    /// there is one.
+    fn ask_longest(&mut self, share: Duration, now: Instant) -> bool {
+        let busy =
+            self.held.values_mut().filter(|holder| holder.wanted.is_none() && holder.idle_since.is_none());
+        let longest = busy.filter(|holder| now >= holder.since + share).min_by_key(|holder| holder.since);
+        longest.is_some_and(|holder| holder.ask(Wanted::AfterTurn))
+    }
+}
+
+impl Holder {
+    fn ask(&mut self, wanted: Wanted) -> bool {
+        self.wanted = Some(wanted);
+        self.news.notify_one();
+        true
     }
 }
 
@@ -140,15 +173,16 @@ impl Place {
         self.news.notified().await;
     }
 
-    /// Whether another session needs it.
-    pub fn is_wanted(&self) -> bool {
-        self.shared.book().held.get(&self.number).is_some_and(|holder| holder.is_wanted)
+    /// When it is to be given to another session, if one needs it.
+    pub fn wanted(&self) -> Option<Wanted> {
+        self.shared.book().held.get(&self.number).and_then(|holder| holder.wanted)
     }
 
     /// Says that its runner was asked to end: until that has ended, no other is asked in its stead.
     pub fn ends(&self) {
         if let Some(holder) = self.shared.book().held.get_mut(&self.number) {
-            (holder.idle_since, holder.is_wanted) = (None, true);
+            holder.idle_since = None;
+            holder.wanted.get_or_insert(Wanted::AfterTurn);
         }
     }
 
@@ -157,9 +191,11 @@ impl Place {
         let mut book = self.shared.book();
         let Some(holder) = book.held.get_mut(&self.number) else { return };
         holder.idle_since = since;
-        holder.is_wanted &= since.is_some();
+        if since.is_none() && holder.wanted == Some(Wanted::WhileIdle) {
+            holder.wanted = None;
+        }
         if !book.waiting.is_empty() {
-            book.give(self.shared.most, None);
+            book.give(&self.shared, None);
         }
     }
 }
@@ -169,14 +205,15 @@ impl Drop for Place {
         let mut book = self.shared.book();
         book.waiting.remove(&self.number);
         book.held.remove(&self.number);
-        book.give(self.shared.most, None);
+        book.give(&self.shared, None);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(3600);
 
     /// Whether there is news now; it is taken.
     fn hears(place: &Place) -> bool {
@@ -187,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_place_is_given_in_the_order_of_asking() {
-        let places = Places::new(1);
+        let places = Places::new(1, LONG);
         let first = places.ask(&"a".into());
         let (second, third) = (places.ask(&"a".into()), places.ask(&"a".into()));
         assert!(first.is_given() && !hears(&first) && !second.is_given() && !third.is_given());
@@ -201,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_agent_with_many_sessions_does_not_keep_the_others_out() {
-        let places = Places::new(2);
+        let places = Places::new(2, LONG);
         let (one, two) = (places.ask(&"many".into()), places.ask(&"many".into()));
         let (three, other) = (places.ask(&"many".into()), places.ask(&"other".into()));
         drop(one);
@@ -212,23 +249,23 @@ mod tests {
 
     #[test]
     fn one_that_waits_costs_one_idle_runner() {
-        let places = Places::new(3);
+        let places = Places::new(3, LONG);
         let held = [places.ask(&"a".into()), places.ask(&"a".into()), places.ask(&"a".into())];
         let now = Instant::now();
         held.iter().for_each(|place| place.set_idle(Some(now)));
         let waits = places.ask(&"b".into());
-        let [asked] = held.iter().filter(|place| place.is_wanted()).collect::<Vec<_>>()[..] else {
+        let [asked] = held.iter().filter(|place| place.wanted().is_some()).collect::<Vec<_>>()[..] else {
             panic!("one is asked")
         };
         asked.ends(); // which takes a while
-        let others = held.iter().filter(|place| place.is_wanted() && place.number != asked.number);
+        let others = held.iter().filter(|place| place.wanted().is_some() && place.number != asked.number);
         assert_eq!(others.count(), 0, "no other is asked meanwhile");
         assert!(!waits.is_given());
     }
 
     #[test]
     fn the_runner_that_is_idle_for_longest_is_asked_first_and_once() {
-        let places = Places::new(3);
+        let places = Places::new(3, LONG);
         let now = Instant::now();
         let held = [places.ask(&"a".into()), places.ask(&"a".into()), places.ask(&"a".into())];
         assert!(!held.iter().any(hears));
@@ -243,5 +280,32 @@ mod tests {
         assert_eq!(held.each_ref().map(hears), [false, false, false], "one waits, one was asked");
         places.make_room();
         assert_eq!(held.each_ref().map(hears), [false, false, true]);
+    }
+
+    #[test]
+    fn a_session_that_is_never_idle_gives_way_after_its_share() {
+        let places = Places::new(2, Duration::ZERO);
+        let (first, second) = (places.ask(&"a".into()), places.ask(&"b".into()));
+        let waits = places.ask(&"c".into());
+        assert_eq!(
+            (first.wanted(), second.wanted()),
+            (Some(Wanted::AfterTurn), None),
+            "one waits, one is asked"
+        );
+        first.set_idle(None);
+        assert_eq!((first.wanted(), second.wanted()), (Some(Wanted::AfterTurn), None), "it is asked once");
+        assert!(hears(&first) && !hears(&second));
+        drop(first);
+        assert!(waits.is_given());
+        // An idle one is asked before.
+        second.set_idle(Some(Instant::now()));
+        let _waits = places.ask(&"d".into());
+        assert_eq!((second.wanted(), waits.wanted()), (Some(Wanted::WhileIdle), None));
+
+        let places = Places::new(1, LONG);
+        let held = places.ask(&"a".into());
+        let _waits = places.ask(&"b".into());
+        held.set_idle(None);
+        assert_eq!(held.wanted(), None, "its share is not over");
     }
 }

@@ -167,7 +167,10 @@ fn assemble(
             stop.subscribe(),
         )),
         launcher: Launcher::new(home.clone(), config.clone(), program),
-        places: Places::new(usize::try_from(config.runners_max).unwrap_or(usize::MAX)),
+        places: Places::new(
+            usize::try_from(config.runners_max).unwrap_or(usize::MAX),
+            Duration::from_secs(config.runner_share_seconds),
+        ),
         home,
         config,
         central,

@@ -30,6 +30,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0024_sessions_total.sql")),
     M::up(include_str!("../ledger/migrations/0025_new_out.sql")),
     M::up(include_str!("../ledger/migrations/0026_failed.sql")),
+    M::up(include_str!("../ledger/migrations/0027_gives_way.sql")),
 ];
 
 /// Applies the migrations that are missing.

@@ -44,7 +44,10 @@ pub use retention::{
 pub use room::has_room;
 pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
 pub use steps::{Shifted, Standing, note_clock, was_set};
-pub use suspects::{GivenUp, Seen, Tried, count_tries, forgive, give_up_suspects, next_try, try_at_once};
+pub use suspects::{
+    GivenUp, Seen, Tried, count_tries, forgive, give_up_suspects, next_try, show_again, show_no_more,
+    try_at_once,
+};
 pub use turns::{Claim, Pending, claim_next, parked_before, pending_of};
 
 use crate::db::WriteTxn;

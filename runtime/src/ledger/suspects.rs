@@ -3,7 +3,8 @@
 //! Usually a runner is shown all that is due. Once a run has failed, each message that was under way may have been the
 //! reason: it is a suspect. Until the last suspect is settled, messages are shown one at a time, in the order in which
 //! they came, each with the context before it. The others are in the file, too, but due only in the year 9999: a
-//! runner of another make takes all that is due.
+//! runner of another make takes all that is due. A runner that is to give way after its turn is shown no more in the same
+//! way.
 
 use super::bump;
 use super::room::has_room;
@@ -60,22 +61,44 @@ pub struct GivenUp {
     pub source_session_id: Option<SessionId>,
 }
 
-/// The number of the only message that a session's runner is shown; `None`: all are.
+/// Which messages a session's runner is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shown(Option<i64>);
+pub enum Shown {
+    All,
+    /// Only the one with this number.
+    Only(i64),
+    /// Those that it has taken, and no more: it gives way after its turn.
+    NoMore,
+}
 
 impl Shown {
-    /// Which message a session's runner is shown, by its suspects.
+    /// Which messages a session's runner is shown now.
     pub fn of(db: &ReadTxn, session_id: &SessionId) -> Result<Shown> {
+        match gives_way(db, session_id)? {
+            true => Ok(Shown::NoMore),
+            false => Shown::by_suspects(db, session_id),
+        }
+    }
+
+    /// The same for its next run, if this one gives way.
+    fn by_suspects(db: &ReadTxn, session_id: &SessionId) -> Result<Shown> {
         if !any_suspect(db, session_id)? {
-            return Ok(Shown(None));
+            return Ok(Shown::All);
         }
         // A message that is no suspect and has a time is a task: it waits until the suspects are settled.
         let mut statement = db.prepare_cached(
             "SELECT MIN(seq) FROM messages_in INDEXED BY messages_in_pending WHERE session_id = ?1 \
              AND status = 'pending' AND \"trigger\" AND (suspect OR process_after IS NULL)",
         )?;
-        Ok(Shown(statement.query_row([session_id], |r| r.get(0))?))
+        let first: Option<i64> = statement.query_row([session_id], |r| r.get(0))?;
+        Ok(first.map_or(Shown::All, Shown::Only))
+    }
+
+    fn only(self) -> Option<i64> {
+        match self {
+            Shown::Only(seq) => Some(seq),
+            Shown::All | Shown::NoMore => None,
+        }
     }
 
     /// When the runner is told that a pending message is due.
@@ -85,31 +108,59 @@ impl Shown {
         trigger: bool,
         process_after: Option<Timestamp>,
     ) -> Option<Timestamp> {
-        match self.0 {
-            Some(only) if seq > only || (trigger && seq < only) => Some(NOT_SHOWN),
-            _ => process_after,
+        match self {
+            Shown::NoMore => Some(NOT_SHOWN),
+            Shown::Only(only) if seq > only || (trigger && seq < only) => Some(NOT_SHOWN),
+            Shown::Only(_) | Shown::All => process_after,
         }
     }
 }
 
 /// What is due in a session. `running` and `quarantined` are its row's.
 pub fn seen(db: &ReadTxn, session_id: &SessionId, running: bool, quarantined: bool) -> Result<Seen> {
-    let shown = Shown::of(db, session_id)?;
+    let shown = Shown::by_suspects(db, session_id)?.only();
     let (due, due_while_running): (Option<i64>, Option<i64>) = db
         .prepare_cached(
             "SELECT MIN(COALESCE(process_after, 0)), MIN(CASE WHEN NOT on_wake THEN COALESCE(process_after, 0) END) \
              FROM messages_in INDEXED BY messages_in_pending \
              WHERE session_id = ?1 AND status = 'pending' AND \"trigger\" AND (?2 IS NULL OR seq = ?2)",
         )?
-        .query_row(params![session_id, shown.0], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        .query_row(params![session_id, shown], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let is_shown_more = !gives_way(db, session_id)?;
     Ok(Seen {
         due: due.map(Timestamp),
-        due_while_running: due_while_running.map(Timestamp),
+        due_while_running: due_while_running.filter(|_| is_shown_more).map(Timestamp),
         running,
         quarantined,
-        one_at_a_time: shown.0.is_some(),
+        one_at_a_time: shown.is_some(),
         has_room: has_room(db, session_id)?,
     })
+}
+
+fn gives_way(db: &ReadTxn, session_id: &SessionId) -> Result<bool> {
+    let mut statement = db.prepare_cached("SELECT gives_way FROM sessions WHERE id = ?1")?;
+    Ok(statement.query_row([session_id], |r| r.get(0)).optional()?.unwrap_or_default())
+}
+
+/// Has a session's runner shown no message that it has not taken yet: it gives way after its turn.
+pub fn show_no_more(db: &WriteTxn, session_id: &SessionId) -> Result<()> {
+    set_gives_way(db, session_id, true)
+}
+
+/// Ends [`show_no_more`], if it was in force.
+pub fn show_again(db: &WriteTxn, session_id: &SessionId) -> Result<()> {
+    set_gives_way(db, session_id, false)
+}
+
+fn set_gives_way(db: &WriteTxn, session_id: &SessionId, gives_way: bool) -> Result<()> {
+    let changed = db
+        .prepare_cached("UPDATE sessions SET gives_way = ?2 WHERE id = ?1 AND gives_way <> ?2")?
+        .execute(params![session_id, gives_way])?;
+    if changed == 0 {
+        return Ok(());
+    }
+    let Some(change) = bump(db, session_id)? else { return Ok(()) };
+    show_anew(db, session_id, change)
 }
 
 fn any_suspect(db: &ReadTxn, session_id: &SessionId) -> Result<bool> {
@@ -190,12 +241,12 @@ fn under_way(
     claims: &HashSet<String>,
     now: Timestamp,
 ) -> Result<Vec<String>> {
-    let shown = Shown::of(db, session_id)?;
+    let shown = Shown::by_suspects(db, session_id)?.only();
     let mut statement = db.prepare_cached(
         "SELECT id FROM messages_in INDEXED BY messages_in_pending WHERE session_id = ?1 AND status = 'pending' \
          AND \"trigger\" AND COALESCE(process_after, 0) <= ?2 AND (?3 IS NULL OR seq = ?3)",
     )?;
-    let due = statement.query_map(params![session_id, now.0, shown.0], |r| r.get(0))?;
+    let due = statement.query_map(params![session_id, now.0, shown], |r| r.get(0))?;
     let due: Vec<String> = due.collect::<rusqlite::Result<_>>()?;
     let claimed: Vec<String> = due.iter().filter(|id| claims.contains(*id)).cloned().collect();
     Ok(if claimed.is_empty() { due } else { claimed })
@@ -264,7 +315,7 @@ pub fn forgive(db: &WriteTxn, session_id: &SessionId) -> Result<()> {
 
 /// Has the times of all waiting messages written anew.
 fn show_anew(db: &WriteTxn, session_id: &SessionId, change: i64) -> Result<()> {
-    show_up_to(db, session_id, change, Shown(None))
+    show_up_to(db, session_id, change, Shown::All)
 }
 
 /// Has the times up to the message that is shown written anew. While messages are shown one at a time, each shown one
@@ -274,7 +325,7 @@ fn show_up_to(db: &WriteTxn, session_id: &SessionId, change: i64, shown: Shown) 
         "UPDATE messages_in SET change = ?2 \
          WHERE session_id = ?1 AND status = 'pending' AND (?3 IS NULL OR seq <= ?3)",
     )?
-    .execute(params![session_id, change, shown.0])?;
+    .execute(params![session_id, change, shown.only()])?;
     Ok(())
 }
 

@@ -4,10 +4,10 @@
 //! a run means, and [`State::quarantine`] when nothing runs any more.
 
 use super::state::{
-    BURST, BYTES_A_SECOND, Backoff, Batch, Behind, CEILING, DEATHS_MAX, END_PATIENCE, EXCUSE_MAX, End, Event,
-    FAILED_FIRST, FIRST_EVENT_MAX, Facts, KEEPER_SILENCE_MAX, LOCKED_MAX, LOCKED_RETRY, LOCKS_EXCUSED,
-    LOOK_AGAIN, LOOK_AT_KEEPER, PROJECT_LATER, Phase, ROOM_RETRY, ROWS_A_SECOND, Refusal, Run, SLEEP_MAX,
-    State, Step, TROUBLE_RETRY, Told, Trouble, UNTAKEN_MAX,
+    BURST, BYTES_A_SECOND, Backoff, Batch, Behind, CEILING, CLAIMED_WITHIN, DEATHS_MAX, END_PATIENCE,
+    EXCUSE_MAX, End, Event, FAILED_FIRST, FIRST_EVENT_MAX, Facts, KEEPER_SILENCE_MAX, LOCKED_MAX,
+    LOCKED_RETRY, LOCKS_EXCUSED, LOOK_AGAIN, LOOK_AT_KEEPER, PROJECT_LATER, Phase, ROOM_RETRY, ROWS_A_SECOND,
+    Refusal, Run, SLEEP_MAX, State, Step, TROUBLE_RETRY, Told, Trouble, UNTAKEN_MAX,
 };
 use crate::clock::Timestamp;
 use crate::ledger::Seen;
@@ -64,7 +64,7 @@ impl State {
         // While the runtime makes the keeper wait, nothing else is asked of the keeper.
         let own = match (earlier(run.take_at, run.answer_at), self.stuck_at(run, facts, now)) {
             (Some(at), _) | (None, Some((at, _))) => at,
-            (None, None) => run.active + facts.idle_after,
+            (None, None) => rests_at(run, facts),
         };
         let at = own.min(keeper_looked_at(run, facts));
         earlier(Some(at), due.filter(|due| *due > now)).unwrap_or(at)
@@ -124,6 +124,15 @@ impl State {
             Event::PlaceWanted => {
                 if self.run().is_some_and(|run| self.has_nothing_to_do(run, facts, now)) {
                     self.end(End::GivesWay, now, steps);
+                }
+            }
+            Event::ShareIsOver => {
+                if let Phase::Running(run) = &mut self.phase
+                    && run.gives_way_since.is_none()
+                {
+                    run.gives_way_since = Some(now);
+                    self.project_at = Some(now);
+                    steps.push(Step::ShowNoMore);
                 }
             }
             Event::Clock => self.hear_clock(facts, now, steps),
@@ -264,6 +273,7 @@ impl State {
             had_event: false,
             claims: 0,
             due_since: Some(now),
+            gives_way_since: None,
             provider_silence,
             tool_silence: None,
             take_at: None,
@@ -383,8 +393,9 @@ impl State {
                 }
             }
             Some((_, why)) => self.end(End::Stuck(why), now, steps),
-            None if now >= run.active + facts.idle_after => self.end(End::Idle, now, steps),
-            None => {}
+            None if now < rests_at(run, facts) => {}
+            None if run.gives_way_since.is_some() => self.end(End::GivesWay, now, steps),
+            None => self.end(End::Idle, now, steps),
         }
     }
 
@@ -415,6 +426,7 @@ impl State {
             && run.exited.is_none()
             && run.take_at.is_none()
             && run.answer_at.is_none()
+            && (run.gives_way_since.is_none() || now >= rests_at(run, facts))
             && !self.is_due(facts)
             && self.stuck_at(run, facts, now).is_none()
     }
@@ -553,6 +565,14 @@ fn excuse(facts: &Facts) -> Duration {
 fn keeper_looked_at(run: &Run, facts: &Facts) -> Instant {
     let look = (run.heard + LOOK_AT_KEEPER).max(run.looked + LOOK_AGAIN);
     look.min((run.heard + KEEPER_SILENCE_MAX + excuse(facts)).max(run.looked + LOOK_AGAIN))
+}
+
+/// When a runner with nothing under way is ended. One that gives way may have taken a message that it has not claimed yet.
+fn rests_at(run: &Run, facts: &Facts) -> Instant {
+    match run.gives_way_since {
+        Some(since) => since.max(run.active) + CLAIMED_WITHIN.min(facts.idle_after),
+        None => run.active + facts.idle_after,
+    }
 }
 
 /// How long the provider may be silent.

@@ -16,7 +16,7 @@ use crate::id::{AgentGroupId, SessionId};
 use crate::lanes::Waker;
 use crate::launcher::{self, Heard, Keeper};
 use crate::ledger::{self, Looked};
-use crate::places::Place;
+use crate::places::{Place, Wanted};
 use crate::sessions;
 use std::collections::{HashSet, VecDeque};
 use std::future::pending;
@@ -137,6 +137,9 @@ impl Lane {
             }
             Happened::PlaceNews => match self.state.phase {
                 Phase::Queued if self.place.as_ref().is_some_and(Place::is_given) => Event::PlaceGiven,
+                _ if self.place.as_ref().and_then(Place::wanted) == Some(Wanted::AfterTurn) => {
+                    Event::ShareIsOver
+                }
                 _ => Event::PlaceWanted,
             },
         })
@@ -262,6 +265,12 @@ impl Lane {
                 None
             }
             Step::Launch { with_runner } => Some(self.launch(with_runner).await),
+            Step::ShowNoMore => {
+                if let Err(why) = self.write(ledger::show_no_more).await {
+                    tracing::debug!(session = self.session_id.as_str(), %why, "its runner does not give way");
+                }
+                None
+            }
             Step::Take => self.take().await,
             Step::Answer => {
                 crash::point("hand-over: a batch is on record, its keeper was not told");
@@ -442,6 +451,7 @@ impl Lane {
         let limit = self.context.attachments.limits().session_bytes;
         let recorded = self.write(move |db, id| {
             sessions::set_running(db, id, !drained)?;
+            ledger::show_again(db, id)?;
             match why {
                 Some(why) => delivery::run_died(db, id, &claims, &why, limit),
                 None => Ok(delivery::Died::default()),
@@ -482,7 +492,7 @@ impl Lane {
         let session = self.session_id.as_str();
         match why {
             End::Idle => tracing::debug!(session, "its runner has nothing to do and is ended"),
-            End::GivesWay => tracing::debug!(session, "its runner is idle and gives way to another"),
+            End::GivesWay => tracing::debug!(session, "its runner gives way to another"),
             End::AgentChanged => {
                 tracing::debug!(session, "its agent was changed, so its runner is ended")
             }

@@ -38,6 +38,8 @@ pub const SLEEP_MAX: Duration = Duration::from_secs(60);
 pub const FIRST_EVENT_MAX: Duration = Duration::from_secs(60);
 /// A runner takes what is due within this time.
 pub const UNTAKEN_MAX: Duration = Duration::from_secs(60);
+/// A runner that is shown no more has claimed what it took before within this time.
+pub const CLAIMED_WITHIN: Duration = Duration::from_secs(1);
 /// A batch that finds no room is tried again after this time, should no lane be woken for it.
 pub const ROOM_RETRY: Duration = Duration::from_secs(1);
 /// No turn is silent for longer than this, whatever the config says, unless it is declared. NanoClaw's ceiling.
@@ -108,6 +110,8 @@ pub struct Run {
     pub claims: usize,
     /// Since when the runner is shown a due message that it should take; `None`: there is none.
     pub due_since: Option<Instant>,
+    /// Since when the runner is shown no more messages, because another session needs its place.
+    pub gives_way_since: Option<Instant>,
     /// How long the provider may be silent, by its own settings.
     pub provider_silence: Option<Duration>,
     /// How long the tool in flight may be silent, as the runner declared it.
@@ -135,7 +139,7 @@ pub struct Run {
 pub enum End {
     /// The runner has nothing to do.
     Idle,
-    /// Another session needs the runner's place, and the runner has nothing to do.
+    /// Another session needs the runner's place, and the runner has nothing to do, or is shown no more.
     GivesWay,
     /// The session's agent was changed.
     AgentChanged,
@@ -207,8 +211,10 @@ pub enum Event {
     Woken,
     /// The session's agent was changed: what made it fail may be mended.
     AgentChanged,
-    /// Another session needs the place of this one's runner.
+    /// Another session needs the place of this one's runner, if that has nothing to do.
     PlaceWanted,
+    /// Another session needs the place of this one's runner, which has had it for its share.
+    ShareIsOver,
     /// The time that `wake_at` gave has come, and no frame was waiting.
     Clock,
     /// The runtime stops.
@@ -326,6 +332,8 @@ pub enum Step {
         /// Whether it starts a runner.
         with_runner: bool,
     },
+    /// Show the runner no message that it has not taken yet.
+    ShowNoMore,
     /// Put on record what the keeper handed over. Reports [`Event::Taken`], [`Event::NoRoom`] or [`Event::NotTaken`].
     Take,
     /// Tell the keeper that its batch is on record.

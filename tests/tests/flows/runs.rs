@@ -212,6 +212,31 @@ fn one_place_is_passed_on_and_an_idle_runner_gives_way() {
     until("it gets the place", || told(&runtime).iter().any(|text| text == "second, two").then_some(()));
 }
 
+/// Places change hands between turns: a session whose messages never end lets another one in, and goes on afterwards.
+#[test]
+fn a_session_that_is_never_idle_lets_another_one_in() {
+    const MANY: usize = 300;
+    let runtime = Runtime::new("runners_max = 1\nrunner_share_seconds = 1\n").up();
+    let slow = "sh -c 'p=$(cat); sleep 0.2; echo \"$p\"'";
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", slow]);
+    runtime.ok(&["agent", "create", "second", "--provider", "echo"]);
+    let wiring = ["wiring", "create", "--agent", "second", "--channel", "terminal", "--chat", "local"];
+    runtime.ok(&[&wiring[..], &["--pattern", "^second"]].concat());
+    let mut busy = Terminal::connect(&runtime, false);
+    for n in 0..MANY {
+        busy.say(&format!("number {n}"));
+    }
+    until("it is busy", || told(&runtime).iter().any(|text| text.contains("number 3")).then_some(()));
+    Terminal::connect(&runtime, false).say("second");
+    until("the second is heard", || told(&runtime).iter().any(|text| text == "second").then_some(()));
+    // Several messages may be answered in one turn.
+    let count = || told(&runtime).iter().map(|text| text.matches("number ").count()).sum::<usize>();
+    assert!(count() < MANY, "the first had not finished");
+    assert!(runtime.log().contains("its runner gives way to another"), "{}", runtime.log());
+    until("all are answered, each once", || (count() >= MANY).then_some(()));
+    assert_eq!((count(), runtime.query::<i64>("SELECT MAX(tries) FROM messages_in")), (MANY, vec![0]));
+}
+
 #[test]
 fn a_session_that_waits_costs_one_idle_runner() {
     let runtime = with_script("runners_max = 3\n", "60");

@@ -66,6 +66,38 @@ fn later(now: Timestamp) -> Timestamp {
 }
 
 /// With many that wait, each answer would cost as much as all of them.
+/// A runner that gives way keeps what it has taken, and the next run is shown all.
+#[test]
+fn a_runner_that_gives_way_is_shown_no_more() {
+    let db = session(&[(2, true, None), (4, false, None), (6, true, Some(NOW.0 + 5))]);
+    let times = |db: &WriteTxn| {
+        let shown = Shown::of(db, &"s".into()).expect("it answers");
+        [(2, true, None), (4, false, None), (6, true, Some(Timestamp(NOW.0 + 5)))]
+            .map(|(seq, trigger, at)| shown.process_after(seq, trigger, at))
+    };
+    let change = |db: &WriteTxn| -> i64 {
+        db.query_row("SELECT MIN(change) FROM messages_in WHERE status = 'pending'", [], |r| r.get(0))
+            .expect("rows")
+    };
+    let (before, all) = (change(&db), times(&db));
+    show_again(&db, &"s".into()).expect("nothing to do");
+    assert_eq!((change(&db), times(&db)), (before, all));
+    show_no_more(&db, &"s".into()).expect("on record");
+    assert_eq!(times(&db), [Some(NOT_SHOWN); 3]);
+    assert!(change(&db) > before, "all are written anew");
+    let it = seen(&db, &"s".into(), true, false).expect("it answers");
+    assert_eq!(
+        (it.due, it.due_while_running),
+        (Some(Timestamp(0)), None),
+        "the next run has something to do"
+    );
+    let narrowed = change(&db);
+    show_again(&db, &"s".into()).expect("on record");
+    assert_eq!(times(&db), all);
+    assert!(change(&db) > narrowed);
+    assert!(seen(&db, &"s".into(), true, false).expect("it answers").due_while_running.is_some());
+}
+
 #[test]
 fn after_an_answer_only_what_is_shown_next_is_written_anew() {
     let mut rows: Vec<_> = (1..=40).map(|number| message(2 * number)).collect();

@@ -118,6 +118,10 @@ impl World {
                 self.keeper = false;
                 None
             }
+            Step::ShowNoMore => {
+                self.seen.due_while_running = None;
+                None
+            }
             Step::RecordEnd { drained, .. } => {
                 self.seen.running = !drained;
                 None
@@ -856,6 +860,34 @@ fn only_an_idle_runner_gives_way() {
     world.exits();
     assert!(world.did.contains(&Step::LeavePlace));
     assert_eq!(world.blames(), [None]);
+}
+
+/// Places change hands between turns: no turn is cut short, and no message is tried for it.
+#[test]
+fn a_runner_that_is_never_idle_gives_way_after_its_turn() {
+    let mut world = World::claimed();
+    world.hear(Event::ShareIsOver);
+    assert_eq!(world.did, [Step::ShowNoMore, Step::Project]);
+    world.hear(Event::ShareIsOver);
+    world.hear(Event::PlaceWanted);
+    world.live(30 * SECOND);
+    assert_eq!(world.end(), None, "its turn is under way");
+    world.takes(Batch { rows: 2, settled: true, ..Batch::default() });
+    world.hear(Event::PlaceWanted);
+    assert_eq!(world.end(), None, "it may have taken the next before it was shown no more");
+    world.wait(SECOND / 2);
+    world.takes(Batch { rows: 1, claimed: true, claims: 1, ..Batch::default() });
+    world.live(30 * SECOND);
+    assert_eq!(world.end(), None, "which it had");
+    world.takes(Batch { rows: 2, settled: true, ..Batch::default() });
+    world.wait(2 * SECOND);
+    assert_eq!(world.end(), Some(End::GivesWay));
+    world.no_place = true;
+    world.exits();
+    assert!(world.did.contains(&Step::LeavePlace));
+    assert_eq!(world.blames(), [None]);
+    // What it was not shown waits for its next place.
+    assert!(matches!(world.state.phase, Phase::Queued), "{:?}", world.state.phase);
 }
 
 #[test]
