@@ -18,7 +18,7 @@ pub struct Places {
 
 struct Shared {
     most: usize,
-    /// A session keeps its place for so long, whoever waits.
+    /// A session keeps its place for so long, while others wait.
     share: Duration,
     places: Mutex<Book>,
 }

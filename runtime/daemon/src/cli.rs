@@ -315,7 +315,7 @@ pub struct How {
 pub enum SessionVerb {
     /// Show them, the most recently active first
     List(Output),
-    /// Let a quarantined one run again
+    /// Let one that is in quarantine, or whose runs fail, try at once
     Release {
         /// Its id
         name: String,

@@ -284,6 +284,8 @@ fn a_spoilt_session_is_quarantined_and_everything_else_goes_on() {
     runtime.ok(&["session", "release", &id]);
     let better = "SELECT COUNT(*) FROM deliveries WHERE json_extract(content, '$.text') = 'better'";
     until("it answers", || (runtime.query::<i64>(better)[0] >= 1).then_some(()));
+    let refused = runtime.run(&["session", "release", &id]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("nothing in it is held back"));
     let refused = runtime.run(&["session", "release", "nobody"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no session `nobody`"));
 }

@@ -63,14 +63,17 @@ pub fn release(db: &WriteTxn, value: Value) -> Result<Outcome> {
             "it is not in quarantine: its messages are tried, and given up by themselves",
         ));
     }
+    if session.quarantined.is_none() && session.failing.is_none() {
+        return Err(Error::refused(
+            "nothing in it is held back: it is not in quarantine, and none of its runs fails",
+        ));
+    }
     let died = match named.give_up {
         true => delivery::give_up(db, &session.id)?,
         false => delivery::Died::default(),
     };
-    if session.quarantined.is_some() {
-        sessions::set_quarantined(db, &session.id, None)?;
-        ledger::try_at_once(db, &session.id)?;
-    }
+    sessions::set_quarantined(db, &session.id, None)?;
+    ledger::try_at_once(db, &session.id)?;
     let told = json!({ "id": session.id, "given_up": died.given_up });
     let touched = died.woken.into_iter().chain([session.id]).collect();
     Ok(Outcome { deliver_to: died.told_at, ..answer(&told, touched)? })
