@@ -258,11 +258,15 @@ mod tests {
             fs::read_to_string(of(pid, "stat")).unwrap().contains(") Z ")
         });
         let limits = Limits { processes: 1000, memory_bytes: 1 << 40, ..LIMITS };
-        let usage = measure(&find(vec![pid], limits.processes), &limits, 0);
+        let run = find(vec![pid], limits.processes);
+        let usage = measure(&run, &limits, 0);
         program.kill().unwrap();
         program.wait().unwrap();
         assert!(ended && usage.memory_bytes >= 32 << 20 && usage.open_files >= 5, "{usage:?}");
         assert_eq!((usage.hidden, usage.processes), (0, 2));
+        // Other threads of it may have what that one had. A process that has ended has nothing.
+        assert_eq!(measure(&run, &limits, 0).hidden, 1);
+        assert_eq!(measure(&Run { headless: vec![], ..run }, &limits, 0).hidden, 0);
     }
 
     #[test]
