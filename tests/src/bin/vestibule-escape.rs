@@ -1,10 +1,10 @@
 //! A hostile program: tries one thing that a sandbox must refuse, and says how it went.
 //!
-//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`. With `reader FOLDER OWN` after
-//! that it first shuts the door behind itself as the reader of that folder does, for an agent with that folder
-//! of its own, with `plugin FILE` as the
-//! process of that plugin. `vestibule-escape each FILE` makes the attempts of a file, one of
-//! `ATTEMPT<tab>ARGUMENT` a line, each in a process of its own.
+//! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`. With `until-ended` after that it holds
+//! what is too much for as long as it lives. With `reader FOLDER OWN` it first shuts the door behind itself as the
+//! reader of that folder does, for an agent with that folder of its own, with `plugin FILE` as the process of that
+//! plugin. `vestibule-escape each FILE` makes the attempts of a file, one of `ATTEMPT<tab>ARGUMENT` a line, each in a
+//! process of its own.
 
 #[path = "../escape/calls.rs"]
 mod calls;
@@ -18,7 +18,11 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use vestibule_keeper::confine::PluginGrants;
+
+/// In place of a position: what is too much is never let go.
+const UNTIL_ENDED: &str = "until-ended";
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -27,6 +31,7 @@ fn main() {
     }
     match args[3..] {
         [] => {}
+        [ref until] if until == UNTIL_ENDED => {}
         [ref position, ref on, ref own] if position == "reader" => {
             vestibule_keeper::confine::reader(on.as_ref(), Some(own.as_ref())).expect("the door shuts");
         }
@@ -142,9 +147,9 @@ fn attempt(what: &str, on: &str) -> Result<()> {
         "many-processes" => hold_many(number(on)?),
         "many-threads" => {
             for _ in 0..number(on)? {
-                std::thread::Builder::new().stack_size(64 * 1024).spawn(|| std::thread::sleep(HELD))?;
+                std::thread::Builder::new().stack_size(64 * 1024).spawn(hold_on)?;
             }
-            std::thread::sleep(HELD);
+            hold_on();
             Ok(())
         }
         "fork-for-ever" => fork_for_ever(number(on)?),
@@ -163,7 +168,7 @@ fn attempt(what: &str, on: &str) -> Result<()> {
             for file in 0..number(on)? {
                 File::create(temporary(&format!("file-{file}")))?;
             }
-            std::thread::sleep(HELD);
+            hold_on();
             Ok(())
         }
         "fill-own" | "many-own-files" | "page-tables" | "watches" | "hide" | "hide-headless" => {
@@ -173,8 +178,11 @@ fn attempt(what: &str, on: &str) -> Result<()> {
     }
 }
 
-/// How long what is too much is held: who is not ended meanwhile has got away with it.
-const HELD: std::time::Duration = std::time::Duration::from_secs(6);
+/// Holds what is too much: for a while, after which it has got away with it, or until it is ended.
+fn hold_on() {
+    let until_ended = std::env::args().nth(3).is_some_and(|until| until == UNTIL_ENDED);
+    std::thread::sleep(Duration::from_secs(if until_ended { 600 } else { 6 }));
+}
 
 fn number(text: &str) -> Result<u64> {
     text.parse().map_err(Error::other)
@@ -189,7 +197,7 @@ fn fill(file: &mut File, mib: u64) -> Result<()> {
     for _ in 0..mib {
         file.write_all(&[1; 1 << 20])?;
     }
-    std::thread::sleep(HELD);
+    hold_on();
     Ok(())
 }
 
@@ -198,13 +206,13 @@ fn hold_many(processes: u64) -> Result<()> {
         // SAFETY: the child does nothing but wait and end.
         match unsafe { libc::fork() } {
             0 => {
-                std::thread::sleep(HELD);
+                hold_on();
                 std::process::exit(0);
             }
             pid => answer(pid)?,
         }
     }
-    std::thread::sleep(HELD);
+    hold_on();
     Ok(())
 }
 
@@ -224,7 +232,7 @@ fn fork_for_ever(lines: u64) -> Result<()> {
             }
         }
     }
-    std::thread::sleep(HELD);
+    hold_on();
     Ok(())
 }
 
@@ -234,11 +242,11 @@ fn much_memory(mib: u64) -> Result<()> {
         // SAFETY: one thread; the child touches memory of its own and ends.
         if unsafe { libc::fork() } == 0 {
             let bytes = vec![1_u8; (mib as usize) << 18];
-            std::thread::sleep(HELD);
+            hold_on();
             std::process::exit(i32::from(bytes[bytes.len() / 2]));
         }
     }
-    std::thread::sleep(HELD);
+    hold_on();
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Wanting too much of what no limit of the kernel's counts.
 
-use crate::{HELD, fill, number};
+use crate::{fill, hold_on, number};
 use rustix::event::epoll;
 use std::fs::File;
 use std::io::{Error, Result};
@@ -12,7 +12,7 @@ pub fn attempt(what: &str, on: &str) -> Result<()> {
             for file in 0..number(on)? {
                 File::create(format!("file-{file}"))?;
             }
-            std::thread::sleep(HELD);
+            hold_on();
             Ok(())
         }
         "page-tables" => page_tables(number(on)?),
@@ -46,7 +46,7 @@ fn page_tables(mib: u64) -> Result<()> {
             start.cast::<u8>().add(step * STEP).read_volatile();
         }
     }
-    std::thread::sleep(HELD);
+    hold_on();
     Ok(())
 }
 
@@ -75,7 +75,7 @@ fn watches(many: u64) -> Result<()> {
         }
         ends.push((end, other));
     }
-    std::thread::sleep(HELD);
+    hold_on();
     Ok(())
 }
 

@@ -58,6 +58,8 @@ pub struct Store {
     pub script: BTreeMap<String, VecDeque<(u16, Value)>>,
     /// What `getFile` hands out.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// While it is set, people see what the bot sends, and the bot is not answered.
+    pub sends_stall: bool,
     /// While it is set, files that are asked for do not come.
     pub files_stall: bool,
     /// The files that never come.
@@ -186,6 +188,12 @@ impl BotApi {
         self.shared.1.notify_all();
     }
 
+    /// What the bot sent is answered from now on.
+    pub fn let_sends_end(&self) {
+        self.store().sends_stall = false;
+        self.shared.1.notify_all();
+    }
+
     pub fn texts(&self) -> Vec<String> {
         self.store().sent.iter().map(|sent| sent.words.clone()).collect()
     }
@@ -304,7 +312,10 @@ fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8])
                 file,
             };
             store.sent.push(sent);
-            json!({ "message_id": store.last_message })
+            while store.sends_stall {
+                store = shared.1.wait(store).unwrap();
+            }
+            json!({ "message_id": at.1 })
         }
         "answerCallbackQuery" => {
             if !store.open_taps.remove(fields["callback_query_id"].as_str().unwrap()) {
