@@ -150,7 +150,7 @@ pub enum PluginVerb {
     /// Trust a plugin no longer
     Untrust(TrustArgs),
     /// Examine the file of a channel or a module before a scripted runtime; no runtime is needed
-    Conform(crate::conform::ConformArgs),
+    Conform(ConformArgs),
     /// Make a crate for a channel or a module of your own; no runtime is needed
     New(crate::new::NewArgs),
 }
@@ -164,6 +164,55 @@ pub struct PluginFile {
     pub config: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub output: Output,
+}
+
+#[derive(Args)]
+pub struct ConformArgs {
+    /// The plugin's `.so`
+    pub file: std::path::PathBuf,
+    /// Where it runs meanwhile
+    #[arg(long, value_enum, default_value = "process")]
+    pub tier: TierWord,
+    /// Its config: the keys themselves, or a vestibule.toml with [channels.NAME.ACCOUNT] or [modules.NAME]
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<std::path::PathBuf>,
+    /// One key of the config; the value is TOML, or else the words themselves; repeat for more
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The account's name; a module has `main`
+    #[arg(long, default_value = vestibule_plugin_api::ACCOUNT_MAIN)]
+    pub account: String,
+    /// The platform's id of the chat that gets the test messages, or that a module is asked about
+    #[arg(long, value_name = "ID", default_value = "conform")]
+    pub chat: String,
+    /// The platform's id of a thread in it
+    #[arg(long, value_name = "ID")]
+    pub thread: Option<String>,
+    /// A program in the place of a person on the platform: it makes the channel hand over a message once its account
+    /// is started, and again whenever it is started again. The test messages then go to where that came from
+    #[arg(long, value_name = "COMMAND", conflicts_with = "thread")]
+    pub peer: Option<String>,
+    /// Make this check only; repeat for more
+    #[arg(long, value_name = "CHECK")]
+    pub only: Vec<String>,
+    /// Leave this check out; repeat for more
+    #[arg(long, value_name = "CHECK")]
+    pub skip: Vec<String>,
+    /// How many calls the memory is watched over
+    #[arg(long, default_value_t = 2_000)]
+    pub calls: u32,
+    /// How long one call may take [default: 30, for a module 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub deadline: Option<u64>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// The tiers, as the command line spells them.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TierWord {
+    Process,
+    InProcess,
 }
 
 #[derive(Args)]

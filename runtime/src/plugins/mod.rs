@@ -10,16 +10,15 @@
 //! - Nothing a plugin does stops the runtime from starting: a refusal is a sentence in the list.
 
 mod file;
-mod harness;
 mod live;
 mod load_error;
+mod opened_file;
 mod process;
 
 pub use file::examine::{Report, Source, examine};
 pub use file::folder::{reload, watch};
 pub use file::pins::Pin;
 pub use file::trust::{trust, untrust};
-pub use harness::{Begun, Harness};
 pub use live::accounts::{AccountState, start_accounts, stop_all, without_plugin};
 pub use live::hooks::{Said, Words, bounded, read as read_verdict, review, screen};
 pub use live::link::{CallError, Link, Origin};
@@ -27,6 +26,7 @@ pub use live::registry::{Registry, slot};
 pub use live::services::{Outcome, Services};
 pub use live::tier::Tier;
 pub use load_error::{LoadCode, LoadError};
+pub use opened_file::OpenedFile;
 pub use process::{ProcessState, host_main};
 
 use crate::config::{Config, TierSetting};

@@ -127,14 +127,15 @@ fn crates_import_only_whom_they_may() {
             "vestibule-runtime" => {
                 &["vestibule-keeper", "vestibule-plugin-api", "vestibule-seam", "vestibule-session"]
             }
+            "vestibule-conform" => &["vestibule-plugin-api", "vestibule-runtime", "vestibule-seam"],
             "vestibule" => &[
                 "vestibule-agent-to-agent",
+                "vestibule-conform",
                 "vestibule-github",
                 "vestibule-keeper",
                 "vestibule-plugin-api",
                 "vestibule-runner",
                 "vestibule-runtime",
-                "vestibule-seam",
                 "vestibule-telegram",
                 "vestibule-terminal",
             ],

@@ -1,8 +1,9 @@
 //! A plugin under examination: asks it, and reads its answers.
 
-use super::choice::Choice;
-use super::peer;
-use super::report::{Outcome, Report};
+use crate::choice::Choice;
+use crate::harness::{Begun, Harness, tier_word};
+use crate::peer;
+use crate::report::{Outcome, Progress, Report};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -16,7 +17,6 @@ use vestibule_plugin_api::{
     Receipt, Schema, ThreadId, Timestamp,
 };
 use vestibule_runtime::config::TierSetting;
-use vestibule_runtime::plugins::{Begun, Harness};
 use vestibule_seam::{Frame, status};
 
 /// The level up to which the plugin's log is noted: debug.
@@ -26,6 +26,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The subject of an examination, and its conditions.
 pub struct Place {
+    /// The program that runs as `plugin-host`.
+    pub program: PathBuf,
     /// The file.
     pub file: PathBuf,
     /// The folder for private copies of the file.
@@ -40,8 +42,8 @@ pub struct Place {
     pub calls: u32,
     /// Which checks are made.
     pub choice: Choice,
-    /// Whether the report is shown to a person as it grows.
-    pub shown: bool,
+    /// Hears how far the examination is.
+    pub tell: fn(Progress<'_>),
 }
 
 /// The chat to which the test messages go.
@@ -139,12 +141,8 @@ impl Trial {
         let runtime = ScriptedRuntime::new();
         let harness = open(&place, &runtime).await?;
         let runtime =
-            if harness.manifest.kind == PluginKind::Module { runtime.for_module() } else { runtime };
-        let tier = match place.tier {
-            TierSetting::InProcess => "in-process",
-            TierSetting::Process => "process",
-        };
-        let mut report = Report::new(&harness.manifest, tier, place.shown);
+            if harness.file.manifest.kind == PluginKind::Module { runtime.for_module() } else { runtime };
+        let mut report = Report::new(&harness.file.manifest, tier_word(place.tier), place.tell);
         if place.choice.has("file") {
             report.begin("file");
             let words = "the loader opens it and its machinery starts";
@@ -171,7 +169,7 @@ impl Trial {
 
     /// The manifest of the plugin under examination.
     pub fn manifest(&self) -> &Manifest {
-        &self.harness.manifest
+        &self.harness.file.manifest
     }
 
     /// The loaded plugin, which takes calls.
@@ -245,7 +243,7 @@ impl Trial {
 
     /// Whether the plugin answers no more: its process is dead, or a call hangs.
     pub fn is_gone(&self) -> bool {
-        self.stuck.load(Ordering::Relaxed) || self.harness.is_dead()
+        self.stuck.load(Ordering::Relaxed) || self.harness.file.is_dead()
     }
 
     /// After a check that killed or hung the plugin, the next one gets a new one.
@@ -254,7 +252,7 @@ impl Trial {
             return;
         }
         *self.stuck.get_mut() = false;
-        if self.harness.pid().is_none() {
+        if self.harness.file.pid().is_none() {
             self.live = false; // a call that hangs in this process stays there
         } else if self.live {
             self.live = self.again().await.is_ok() && self.start(self.config.clone()).await.words().is_ok();
@@ -271,7 +269,7 @@ impl Trial {
     /// # Errors
     /// The loader's sentence.
     pub async fn again(&mut self) -> Result<bool, String> {
-        if !self.harness.kill().await {
+        if !self.harness.file.kill().await {
             return Ok(false);
         }
         self.harness = open(&self.place, &self.runtime).await?;
@@ -305,7 +303,7 @@ impl Trial {
         OutboundMessage {
             id: id.to_owned(),
             address: Address {
-                channel_type: ChannelType::from(self.harness.manifest.channel_type.as_str()),
+                channel_type: ChannelType::from(self.harness.file.manifest.channel_type.as_str()),
                 account: Account::from(self.place.account.as_str()),
                 platform_id: PlatformId::from(at.chat.as_str()),
                 thread_id: at.thread.as_deref().map(ThreadId::from),
@@ -331,7 +329,7 @@ impl Trial {
         };
         let said = read(code, &frame);
         if code == status::CANCELLED
-            && let Some(why) = self.harness.ended().await
+            && let Some(why) = self.harness.file.ended().await
         {
             return Said::Bug(format!("its process ended: {why}"));
         }
@@ -363,7 +361,7 @@ impl Trial {
     pub async fn start(&self, config: Value) -> Said<Empty> {
         self.heard_before_start.store(self.runtime.messages().len(), Ordering::Relaxed);
         if let Some(socket) = self.manifest().local_socket(&config)
-            && let Err(error) = self.harness.open_socket(socket)
+            && let Err(error) = self.harness.file.open_socket(socket)
         {
             let why = format!("the socket {} cannot be opened: {error}", socket.display());
             return Said::Error(PluginError::broken(why));
@@ -379,9 +377,8 @@ impl Trial {
 }
 
 async fn open(place: &Place, runtime: &ScriptedRuntime) -> Result<Harness, String> {
-    let program = crate::up::program();
-    let opened =
-        Harness::open_before(&program, &place.file, &place.copies, place.tier, runtime.calls(), LOG_LEVEL);
+    let Place { program, file, copies, tier, .. } = place;
+    let opened = Harness::open_before(program, file, copies, *tier, runtime.calls(), LOG_LEVEL);
     opened.await.map_err(|why| why.to_string())
 }
 

@@ -1,7 +1,7 @@
 //! The checks of every plugin, whatever its platform: its manifest, and frames that no runtime sends.
 
-use super::report::Outcome;
-use super::trial::{Said, Trial};
+use crate::report::Outcome;
+use crate::trial::{Said, Trial};
 use serde_json::Value;
 use vestibule_plugin_api::wire::{self, Request};
 use vestibule_plugin_api::{

@@ -1,8 +1,8 @@
 //! The life of an account: started, stopped while busy, started again.
 
-use super::peer;
-use super::report::Outcome;
-use super::trial::{Said, Trial};
+use crate::peer;
+use crate::report::Outcome;
+use crate::trial::{Said, Trial};
 use serde_json::{Value, json};
 use std::time::Duration;
 

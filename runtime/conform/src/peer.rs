@@ -1,8 +1,8 @@
 //! A program in the place of a person on the platform. It makes the channel hand a message over: without one many a
 //! channel has no chat to deliver to.
 
-use super::report::Outcome;
-use super::trial::{At, Trial};
+use crate::report::Outcome;
+use crate::trial::{At, Trial};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};

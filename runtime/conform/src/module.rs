@@ -1,10 +1,10 @@
 //! How a module answers. An error of the vocabulary is a good answer; an answer that the runtime
 //! would refuse, a panic and a lost call never are.
 
-use super::hooks::{Question, ROWS, listed};
-use super::report::Outcome;
-use super::trial::{Said, Trial};
-use super::work::{ODD_TEXTS, long_text};
+use crate::hooks::{Question, ROWS, listed};
+use crate::report::Outcome;
+use crate::trial::{Said, Trial};
+use crate::work::{ODD_TEXTS, long_text};
 use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{self, Request};
 use vestibule_plugin_api::{ATTACHMENTS_MAX, WebhookRequest};

@@ -1,9 +1,9 @@
 //! How a channel handles messages and webhooks. Without its platform an error of the vocabulary is a
 //! good answer; a panic, a lost call and an answer that the runtime cannot read never are.
 
-use super::report::Outcome;
-use super::trial::{Said, Trial};
-use super::work::{ODD_TEXTS, long_text};
+use crate::report::Outcome;
+use crate::trial::{Said, Trial};
+use crate::work::{ODD_TEXTS, long_text};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use vestibule_plugin_api::wire::{self, Found, Request, WebhookHead};

@@ -1,13 +1,13 @@
 //! The schema that the plugin describes, and whether its start holds to it: the runtime looks at the schema only.
 
-use super::report::Outcome;
-use super::trial::{Said, Trial};
+use crate::report::Outcome;
+use crate::trial::{Said, Trial};
 use serde_json::{Value, json};
 use vestibule_plugin_api::{ConfigKey, KeyType};
 
 /// Runs these checks.
 pub async fn examine(trial: &mut Trial) {
-    let described = trial.harness().describe().await.map_err(|why| why.to_string());
+    let described = trial.harness().file.describe().await.map_err(|why| why.to_string());
     trial.schema = described.as_ref().ok().cloned().flatten();
     trial
         .check("schema", async |_| {

@@ -1,13 +1,13 @@
 //! The daily work of a plugin, whatever its kind: a channel delivers, a module answers. Many calls at once, calls that
 //! are withdrawn, and so many that a leak shows.
 
-use super::hooks::Row;
-use super::report::Outcome;
-use super::trial::{Said, Trial};
+use crate::harness::{Begun, memory_kib};
+use crate::hooks::{self, Row};
+use crate::report::Outcome;
+use crate::trial::{Said, Trial};
 use serde_json::Value;
 use vestibule_plugin_api::wire::{self, Request};
 use vestibule_plugin_api::{Receipt, TEXT_BYTES_MAX};
-use vestibule_runtime::plugins::Begun;
 
 /// How many calls are in flight at once.
 const IN_FLIGHT: u32 = 256;
@@ -46,7 +46,7 @@ impl Trial {
     /// Begins one piece: a delivery, or a question at one of the module's hooks in turn.
     pub fn begin_work(&self, name: &str, number: u32, text: &str) -> Working {
         let id = format!("msg-conform-{name}-{number}");
-        let rows: Vec<_> = super::hooks::listed(self.manifest()).collect();
+        let rows: Vec<_> = hooks::listed(self.manifest()).collect();
         let row = rows.get(number as usize % rows.len().max(1)).copied();
         let request = match row {
             Some(row) => row.question(self, &id, text),
@@ -109,16 +109,13 @@ async fn withdrawn(trial: &Trial) -> Result<Outcome, String> {
 
 /// The memory of a process in KiB, and its open descriptors.
 fn holdings(pid: &str) -> (u64, u64) {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let memory = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0);
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
-    (memory, open)
+    (memory_kib(pid), open)
 }
 
 /// The first quarter of the calls warms the plugin up; the growth over the others is judged.
 async fn memory(trial: &Trial) -> Result<Outcome, String> {
-    let pid = trial.harness().pid().map_or("self".to_owned(), |pid| pid.to_string());
+    let pid = trial.harness().file.pid().map_or("self".to_owned(), |pid| pid.to_string());
     let quarter = trial.place.calls / 4;
     let mut seen = Vec::new();
     let mut last = String::new();

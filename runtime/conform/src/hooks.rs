@@ -1,6 +1,6 @@
 //! The hooks: the questions to a module at each, and the answers that it may give. A new hook is one more row.
 
-use super::trial::{Said, Trial};
+use crate::trial::{Said, Trial};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{Effects, Request};

@@ -1,0 +1,171 @@
+//! One plugin file, opened in one tier: what a program outside the runtime calls that examines or measures plugins.
+//!
+//! It is the only way from outside this library to a file's code. How a file is read and checked, its private copy, and
+//! the process that confines itself stay on this side, so nothing is opened that the runtime would not open.
+
+use crate::config::TierSetting;
+use crate::plugins::file::describe;
+use crate::plugins::file::load;
+use crate::plugins::process::{Conn, Life, Spec};
+use crate::plugins::{LoadCode, LoadError};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, oneshot};
+use vestibule_plugin_api::{Manifest, Schema};
+use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
+
+/// The limits of its process. No config has a say: a file is examined alike in every home.
+const MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+const OPEN_FILES: u64 = 1024;
+
+/// A plugin that takes calls. It has no account until a call starts one, and nothing starts its process again.
+pub struct OpenedFile {
+    /// Its name, its kind, and what it can do.
+    pub manifest: Manifest,
+    code: Code,
+}
+
+enum Code {
+    InProcess(PluginRootRef),
+    Process { conn: Arc<Conn>, pid: Option<u32>, life: Box<Mutex<Life>>, dead: Arc<AtomicBool> },
+}
+
+impl OpenedFile {
+    /// Opens a file for a runtime of the caller's, which gets its events, and its log up to `log_level` (0 nothing,
+    /// 5 everything). `program` is run as `program plugin-host`; the private copy is written to `copies`.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open(
+        program: &Path,
+        file: &Path,
+        copies: &Path,
+        tier: TierSetting,
+        calls: impl RuntimeCalls,
+        log_level: u32,
+    ) -> Result<OpenedFile, LoadError> {
+        let checked = load::read(file)?;
+        let copy = load::copy(&checked, copies)?;
+        let (manifest, entry) = (checked.inspected.manifest.clone(), checked.inspected.entry.clone());
+        let code = match tier {
+            TierSetting::InProcess => {
+                load::fits_in_process(&checked)?;
+                let root = load::open_copy(&copy, &entry)?;
+                match (root.init())(RuntimeSide::new(calls), log_level) {
+                    status::OK => Code::InProcess(root),
+                    code => {
+                        let words = format!("its start failed with status {code}.");
+                        return Err(LoadError::new(LoadCode::Init, words));
+                    }
+                }
+            }
+            TierSetting::Process => {
+                let (memory_bytes, open_files) = (MEMORY_BYTES, OPEN_FILES);
+                let spec = Spec { file: copy, entry, log_level, memory_bytes, open_files };
+                Code::watched(Life::start(program, &spec, Arc::new(calls)).await?)
+            }
+        };
+        Ok(OpenedFile { manifest, code })
+    }
+
+    /// Asks the plugin; the answer comes through `done`. Returns at once with the call's number.
+    pub fn call(&self, frame: Frame, done: Done) -> u64 {
+        match &self.code {
+            Code::InProcess(root) => (root.call())(frame, done),
+            Code::Process { conn, .. } => conn.call(frame, done),
+        }
+    }
+
+    /// Withdraws a call, as the runtime does with one that is late.
+    pub fn cancel(&self, id: u64) {
+        match &self.code {
+            Code::InProcess(root) => (root.cancel())(id),
+            Code::Process { conn, .. } => conn.cancel(id),
+        }
+    }
+
+    /// Opens the local socket of an account, as the runtime does before it starts one.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open_socket(&self, path: &Path) -> std::io::Result<()> {
+        match &self.code {
+            Code::InProcess(_) => Ok(()),
+            Code::Process { conn, .. } => conn.hand_over_socket(path),
+        }
+    }
+
+    /// The schema of its config, if the plugin describes it.
+    ///
+    /// # Errors
+    /// It does not describe it.
+    pub async fn describe(&self) -> Result<Option<Schema>, LoadError> {
+        let (answered, answer) = oneshot::channel();
+        self.call(describe::question(), Done::new(move |code, frame| drop(answered.send((code, frame)))));
+        match tokio::time::timeout(describe::PATIENCE, answer).await {
+            Ok(answer) => {
+                let (code, frame) = answer.unwrap_or((status::CANCELLED, Frame::default()));
+                describe::read(code, &frame, &self.manifest)
+            }
+            Err(_) => Err(describe::late()),
+        }
+    }
+
+    /// The plugin's process, where it has one.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.code {
+            Code::InProcess(_) => None,
+            Code::Process { pid, .. } => *pid,
+        }
+    }
+
+    /// Whether its process is gone, or must go.
+    pub fn is_dead(&self) -> bool {
+        match &self.code {
+            Code::InProcess(_) => false,
+            Code::Process { dead, .. } => dead.load(Ordering::Acquire),
+        }
+    }
+
+    /// Why its process has ended, if it has.
+    pub async fn ended(&self) -> Option<String> {
+        let Code::Process { life, .. } = &self.code else { return None };
+        let mut life = life.lock().await;
+        // A call may end a moment before the process is gone.
+        tokio::time::timeout(Duration::from_millis(200), life.ended()).await.ok()
+    }
+
+    /// Ends its process at once, as a crash would; false where it has none.
+    pub async fn kill(&self) -> bool {
+        let Code::Process { life, .. } = &self.code else { return false };
+        life.lock().await.kill().await;
+        true
+    }
+
+    /// Ends the plugin within `patience`. Returns how many calls were left.
+    pub async fn shutdown(self, patience: Duration) -> u64 {
+        match self.code {
+            Code::InProcess(root) => {
+                let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+                tokio::task::spawn_blocking(move || (root.shutdown())(ms)).await.map_or(0, u64::from)
+            }
+            Code::Process { life, .. } => life.into_inner().shutdown(patience).await,
+        }
+    }
+}
+
+impl Code {
+    /// A plugin in a process: when that breaks, its open calls are answered.
+    fn watched(life: Life) -> Code {
+        let (conn, pid, dead) = (life.conn.clone(), life.pid(), Arc::new(AtomicBool::new(false)));
+        let (watched, died) = (conn.clone(), dead.clone());
+        tokio::spawn(async move {
+            watched.broken().await;
+            died.store(true, Ordering::Release);
+            watched.close(); // the plugin answers no more
+        });
+        Code::Process { conn, pid, life: Box::new(Mutex::new(life)), dead }
+    }
+}
