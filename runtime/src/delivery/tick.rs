@@ -26,13 +26,13 @@ pub async fn serve(context: Arc<Context>, link: Arc<Link>) {
     let (generation, every) = (link.generation(), link.manifest.tick_every());
     while link.generation() == generation {
         let wait = match due_in(&context, &link.manifest).await {
-            Ok(wait) if wait.is_zero() => {
+            Ok(Some(wait)) => wait,
+            Ok(None) => {
                 if let Err(error) = ask(&context, &link).await {
                     tracing::warn!(module = link.manifest.name, %error, "a tick came to nothing");
                 }
                 every
             }
-            Ok(wait) => wait,
             Err(error) => {
                 tracing::debug!(%error, "a tick waits for the central database");
                 every
@@ -45,13 +45,17 @@ pub async fn serve(context: Arc<Context>, link: Arc<Link>) {
     }
 }
 
-/// How long it is until a module is asked; a clock that was set back does not delay it.
-async fn due_in(context: &Context, manifest: &Manifest) -> Result<Duration> {
+async fn due_in(context: &Context, manifest: &Manifest) -> Result<Option<Duration>> {
     let name = manifest.name.clone();
     let last = context.central.read(move |db| last(db, &name)).await?;
-    let every = manifest.tick_every();
-    let since = last.map(|last| Duration::from_millis(u64::try_from(clock::now().0 - last.0).unwrap_or(0)));
-    Ok(since.map_or(Duration::ZERO, |since| every.saturating_sub(since)))
+    Ok(wait(last, manifest.tick_every(), clock::now()))
+}
+
+/// How long it is until a module is asked that was asked last then; `None` when it is due. It is, too, when the clock was
+/// set back since: otherwise it would wait until the clock is there again. Pure.
+fn wait(last: Option<Timestamp>, every: Duration, now: Timestamp) -> Option<Duration> {
+    let since = Duration::from_millis(u64::try_from(now.0.saturating_sub(last?.0)).ok()?);
+    every.checked_sub(since).filter(|wait| !wait.is_zero())
 }
 
 fn last(db: &ReadTxn, module: &str) -> Result<Option<Timestamp>> {
@@ -96,4 +100,38 @@ fn tell(
     note.trigger = true;
     ledger::accept(db, &session_id, &note, now)?;
     Ok(session_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_asked_when_its_interval_is_over() {
+        let every = Duration::from_secs(60);
+        for (last, now, want) in [
+            (None, 100_000, None),
+            (Some(100_000), 100_000, Some(60_000)),
+            (Some(100_000), 130_000, Some(30_000)),
+            (Some(100_000), 159_999, Some(1)),
+            (Some(100_000), 160_000, None),
+            (Some(100_000), 900_000, None),
+            (Some(900_000), 100_000, None),
+        ] {
+            let wait = wait(last.map(Timestamp), every, Timestamp(now));
+            assert_eq!(wait, want.map(Duration::from_millis), "{last:?} {now}");
+        }
+    }
+
+    #[test]
+    fn each_module_has_a_last_time_of_its_own() {
+        let db = crate::db::in_memory();
+        for (module, at) in [("one", "7"), ("two", "9"), ("three", "no time")] {
+            plugin_state::apply(&db, &place(module), ACCOUNT_MAIN, &[StateWrite::set(LAST, at.to_owned())])
+                .expect("on record");
+        }
+        for (module, want) in [("one", Some(7)), ("two", Some(9)), ("three", None), ("four", None)] {
+            assert_eq!(last(&db, module).expect("it answers"), want.map(Timestamp), "{module}");
+        }
+    }
 }
