@@ -65,10 +65,8 @@ pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, wake
                 deliver(&context, *delivery).await;
             }
             Ok(Claim::Later(at)) => {
-                let wait =
-                    Duration::from_millis(u64::try_from(at.0 - clock::now().0).unwrap_or(0)).min(SLEEP_MAX);
                 tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
+                    () = tokio::time::sleep(wait_until(at, clock::now())) => {}
                     () = waker.woken() => {}
                     () = context.stopping() => return,
                 }
@@ -89,10 +87,15 @@ pub async fn serve(context: Arc<Context>, address: Address, claimed: Claim, wake
     }
 }
 
+/// How long a lane sleeps when its next reply goes out at this time. Pure.
+fn wait_until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0)).min(SLEEP_MAX)
+}
+
 async fn deliver(context: &Arc<Context>, delivery: Delivery) {
     let outcome = send(context, &delivery).await;
     let link = context.plugins.registry.of(&delivery.address);
-    let can = link.map_or(InDoubtPolicy::MayDouble, |link| in_doubt_policy(&link));
+    let can = link.map_or(InDoubtPolicy::MayDouble, |link| in_doubt_policy(&link.manifest));
     let (now, limit) = (clock::now(), context.attachments.limits().session_bytes);
     match &outcome {
         Ok(_) => tracing::debug!(
@@ -314,6 +317,84 @@ mod tests {
             .expect("on record");
             assert_eq!(story(&db).0, want, "{due_at}");
         }
+    }
+
+    #[test]
+    fn a_lane_sleeps_until_its_next_reply_is_due() {
+        for (at, now, want) in [
+            (5_000, 1_000, 4_000),
+            (60_999, 1_000, 59_999),
+            (9_000_000, 1_000, 60_000),
+            (1_000, 1_000, 0),
+            (1_000, 5_000, 0),
+            (i64::MAX, -1, 60_000),
+        ] {
+            let wait = wait_until(Timestamp(at), Timestamp(now));
+            assert_eq!(wait, Duration::from_millis(want), "{at} at {now}");
+        }
+    }
+
+    /// A file of three bytes goes with a delivery.
+    fn with_a_file(db: &WriteTxn, delivery: &Delivery) {
+        let file = crate::attachments::StoredFile {
+            position: 0,
+            name: "a.pdf".into(),
+            size_bytes: 3,
+            blob: Ok("blob".into()),
+        };
+        let (session_id, id) = (&delivery.session_id, &delivery.message_out_id);
+        ledger::record_files(db, session_id, Direction::Out, id, None, &[file]).expect("on record");
+    }
+
+    /// Its files are kept for as long as it may be sent again, and not a moment longer.
+    #[test]
+    fn what_is_settled_has_its_platforms_id_and_no_files_any_more() {
+        let out = |id: Option<&str>| {
+            Ok(Sent::Out(vestibule_plugin_api::Receipt { platform_message_id: id.map(str::to_owned) }))
+        };
+        let failed = |error| Err(CallError::Plugin(error));
+        for (outcome, state, id, are_gone) in [
+            (out(Some("p1")), "delivered", Some("p1"), true),
+            (out(Some("")), "delivered", None, true),
+            (out(None), "delivered", None, true),
+            (failed(PluginError::refused("no")), "failed", None, true),
+            (failed(PluginError::retry("busy")), "pending", None, false),
+        ] {
+            let (db, delivery) = sending("x");
+            with_a_file(&db, &delivery);
+            let limits = (InDoubtPolicy::MayDouble, 0);
+            let (blobs, sessions) =
+                record_outcome(&db, &Registry::default(), &delivery, &outcome, limits, Timestamp(3))
+                    .expect("on record");
+            assert_eq!(
+                (blobs.as_slice(), sessions.len()),
+                (&["blob".to_owned()][..usize::from(are_gone)], 0)
+            );
+            let sql = "SELECT state, platform_message_id, (SELECT COUNT(*) FROM files) FROM deliveries";
+            let kept: (String, Option<String>, i64) =
+                db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).expect("a row");
+            assert_eq!(kept, (state.to_owned(), id.map(str::to_owned), i64::from(!are_gone)));
+        }
+    }
+
+    #[test]
+    fn what_was_parked_for_too_long_is_given_up_with_its_files() {
+        let (db, delivery) = sending("x");
+        with_a_file(&db, &delivery);
+        ledger::try_later(&db, &delivery, None, "away", None).expect("it is parked");
+        let give_up = |before: i64, limit: u32| {
+            let given_up = give_up_parked(&db, Timestamp(before), limit, Timestamp(9)).expect("on record");
+            (given_up.rows, given_up.blobs, given_up.sessions.into_iter().collect::<Vec<_>>())
+        };
+        let nothing = (0, Vec::new(), Vec::new());
+        assert_eq!(give_up(1, 5), nothing, "it was due at 1");
+        assert_eq!(give_up(2, 0), nothing, "no more than that many");
+        assert_eq!(give_up(2, 5), (1, vec!["blob".to_owned()], vec!["s".into()]));
+        assert_eq!(give_up(2, 5), nothing);
+        let why = Some("the account main of x was away for too long".to_owned());
+        assert_eq!(story(&db), ("failed".to_owned(), why));
+        let told: i64 = db.query_row("SELECT COUNT(*) FROM messages_in", [], |r| r.get(0)).expect("a row");
+        assert_eq!(told, 1, "its agent hears of it");
     }
 
     /// A platform's words come with every attempt.

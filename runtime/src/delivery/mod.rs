@@ -41,7 +41,7 @@ use lane::wake;
 use note::Undelivered;
 use snapshot::Snapshot;
 use std::sync::Arc;
-use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, Hook, PluginKind};
+use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, Capability, Hook, Manifest, PluginKind};
 use vestibule_session::{Ack, MessageOut};
 
 /// What became of a batch that a keeper handed over.
@@ -210,7 +210,7 @@ pub async fn account_is_live(context: &Arc<Context>, link: &Arc<Link>, account: 
         PluginKind::Channel | PluginKind::Unknown => vec![link.manifest.channel_type.clone()],
     };
     for channel in channels {
-        unpark(context, channel, account.clone(), in_doubt_policy(link)).await?;
+        unpark(context, channel, account.clone(), in_doubt_policy(&link.manifest)).await?;
     }
     Ok(())
 }
@@ -233,14 +233,104 @@ async fn unpark(context: &Arc<Context>, channel: String, account: String, can: I
     Ok(())
 }
 
-/// What a channel can do about a delivery that may or may not have arrived.
-fn in_doubt_policy(link: &Link) -> InDoubtPolicy {
+/// What a channel can do about a delivery that may or may not have arrived. Pure.
+fn in_doubt_policy(manifest: &Manifest) -> InDoubtPolicy {
     // A message between agents is written in the transaction that settles it: before that, nothing was written.
-    if link.manifest.can(Capability::Idempotent) || link.manifest.kind == PluginKind::Module {
+    if manifest.can(Capability::Idempotent) || manifest.kind == PluginKind::Module {
         InDoubtPolicy::SendAgain
-    } else if link.manifest.can(Capability::Reconcilable) {
+    } else if manifest.can(Capability::Reconcilable) {
         InDoubtPolicy::LookUp
     } else {
         InDoubtPolicy::MayDouble
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_doubt_is_sent_again_as_the_manifest_allows() {
+        for (kind, capabilities, want) in [
+            ("channel", "", InDoubtPolicy::MayDouble),
+            ("channel", r#""attachments""#, InDoubtPolicy::MayDouble),
+            ("channel", r#""reconcilable""#, InDoubtPolicy::LookUp),
+            ("channel", r#""idempotent""#, InDoubtPolicy::SendAgain),
+            ("channel", r#""reconcilable","idempotent""#, InDoubtPolicy::SendAgain),
+            ("module", "", InDoubtPolicy::SendAgain),
+        ] {
+            let manifest = format!(
+                r#"{{"name":"x","version":"1","kind":"{kind}","abi":1,"api":"0.1","capabilities":[{capabilities}]}}"#
+            );
+            let manifest = serde_json::from_str(&manifest).expect("a manifest");
+            assert_eq!(in_doubt_policy(&manifest), want, "{kind} {capabilities}");
+        }
+    }
+
+    /// A session in the chat `c` of the channel `x`.
+    fn in_a_chat() -> WriteTxn<'static> {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+             INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) \
+             VALUES ('mg', 'x', 'main', 'c', 0); \
+             INSERT INTO sessions (id, agent_group_id, messaging_group_id, created_at, last_active) \
+             VALUES ('s', 'ag', 'mg', 0, 0)",
+        )
+        .expect("it fills");
+        db
+    }
+
+    fn reply(id: &str, seq: i64, chat: &str) -> MessageOut {
+        MessageOut {
+            id: id.into(),
+            seq,
+            in_reply_to: None,
+            timestamp: String::new(),
+            deliver_after: None,
+            kind: "chat".into(),
+            platform_id: Some(chat.into()),
+            channel_type: Some("x".into()),
+            thread_id: None,
+            content: format!(r#"{{"text":"{id}"}}"#),
+            account: None,
+        }
+    }
+
+    fn file_of(message_id: &str) -> MessageFile {
+        let file =
+            StoredFile { position: 0, name: "a.pdf".into(), size_bytes: 3, blob: Ok(message_id.into()) };
+        MessageFile { message_id: message_id.into(), file }
+    }
+
+    /// A keeper may hand the same batch over again: nothing of it goes out or is told twice.
+    #[test]
+    fn a_batch_is_recorded_once_each_reply_with_its_own_files() {
+        let db = in_a_chat();
+        let messages = [reply("a", 1, "c"), reply("b", 3, "elsewhere"), reply("d", 5, "c")];
+        let record = || {
+            let files = ["a", "b"].map(file_of).into();
+            let (addresses, _) = record(&db, &"s".into(), &messages, &[], (files, 100)).expect("on record");
+            addresses.into_iter().map(|address| address.platform_id.to_string()).collect::<Vec<_>>()
+        };
+        let rows = |sql: &str| -> Vec<String> {
+            let mut statement = db.prepare(sql).expect("it is SQL");
+            let rows = statement.query_map([], |r| r.get(0)).expect("it runs");
+            rows.collect::<rusqlite::Result<_>>().expect("rows")
+        };
+        for want in [&["c", "c"][..], &[]] {
+            assert_eq!(record(), want);
+            assert_eq!(
+                rows("SELECT message_out_id || ' ' || state FROM deliveries ORDER BY seq"),
+                ["a pending", "b failed", "d pending"]
+            );
+            assert_eq!(rows("SELECT message_id || ' ' || blob FROM files"), ["a a"], "b goes nowhere");
+            assert_eq!(
+                rows("SELECT CAST(COUNT(*) AS TEXT) FROM messages_in"),
+                ["1"],
+                "its agent is told once"
+            );
+        }
+        assert_eq!(ledger::taken_up_to(&db, &"s".into()).expect("it answers"), Some(5));
     }
 }

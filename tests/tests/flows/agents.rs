@@ -269,6 +269,31 @@ fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
     }
 }
 
+/// A request that a crash cut off waits for its module until all that are there are known, and no longer.
+#[test]
+fn a_request_whose_module_is_gone_after_a_crash_is_refused() {
+    if !cfg!(debug_assertions) {
+        eprintln!("SKIPPED: a release build has no crash points; run the tests without --release");
+        return;
+    }
+    let mut runtime = Runtime::new("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.guard]\n");
+    drop_file(&runtime, "vestibule-guard");
+    // The first reply is that to `hello`.
+    let point = "delivery: `sending` is on record, nobody was called#2";
+    runtime.launch(&[("VESTIBULE_CRASH_POINT", point)]);
+    until("the module is live", || runtime.log().contains("module is live module=\"guard\"").then_some(()));
+    assert_eq!(runtime.chat("hello"), "hello");
+    act(&runtime, &json!({ "action": "repeat", "text": "cut off" }));
+    until("it crashes", || runtime.ended());
+    runtime.end();
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE state = 'sending'"), [1]);
+    fs::remove_file(runtime.home.path().join("plugins/vestibule-guard.so")).unwrap();
+    runtime.start();
+    let failed = "SELECT last_error FROM deliveries WHERE state = 'failed'";
+    let why = until("it is refused", || runtime.query::<String>(failed).pop());
+    assert!(why.contains("no module takes this action"), "{why}");
+}
+
 /// The same module, whose manifest says that what it fails at goes on.
 #[test]
 fn a_module_that_fails_open_lets_messages_pass() {
