@@ -355,3 +355,6 @@ fn routing(db: &ReadTxn, session_id: &SessionId) -> Result<(Vec<Destination>, Ro
     });
     Ok((destinations, routing.optional()?.unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,23 +147,24 @@ pub fn set_back_sessions(db: &ReadTxn, after: Option<&SessionId>, limit: i64) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Ledger, Looked, bump};
     use super::*;
     use crate::attachments::{Limits, Store};
     use crate::db::Central;
     use crate::home::Home;
 
-    struct Context {
+    /// A home with the session `s` of the agent `ag`.
+    pub struct Context {
         threads: tokio::runtime::Runtime,
         central: Central,
-        home: Home,
+        pub home: Home,
         store: Store,
         _folder: tempfile::TempDir,
     }
 
     impl Context {
-        fn new() -> Context {
+        pub fn new() -> Context {
             let folder = tempfile::tempdir().expect("a folder");
             let home = Home::at(folder.path());
             let limits = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };
@@ -181,22 +182,22 @@ mod tests {
             context
         }
 
-        fn write<T: Send + 'static>(
+        pub fn write<T: Send + 'static>(
             &self,
             work: impl FnOnce(&WriteTxn<'_>) -> Result<T> + Send + 'static,
         ) -> T {
             self.threads.block_on(self.central.write(work)).expect("it commits")
         }
 
-        fn sql(&self, sql: &'static str) {
+        pub fn sql(&self, sql: &'static str) {
             self.write(|db| Ok(db.execute_batch(sql)?));
         }
 
-        fn changes(&self, times: usize) {
+        pub fn changes(&self, times: usize) {
             self.write(move |db| (0..times).try_for_each(|_| bump(db, &"s".into()).map(drop)));
         }
 
-        fn look(&self, ledger: &Ledger) -> Looked {
+        pub fn look(&self, ledger: &Ledger) -> Looked {
             ledger.project(&self.central, &self.home, &self.store, &"s".into()).expect("it looks")
         }
     }

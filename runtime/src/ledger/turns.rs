@@ -295,8 +295,8 @@ mod tests {
             (4_999, "later 5000"),
             (5_000, "soon 1 5000"),
             (5_000, "later 9000"),
-            (9_000, "later 1 9000"),
-            (9_000, "nothing"),
+            (9_001, "later 1 9000"),
+            (9_001, "nothing"),
         ] {
             assert_eq!(next(now), want, "{now}");
         }

@@ -87,6 +87,124 @@ fn what_a_session_wrote_that_was_set_back_is_held_and_holds_nobody() {
     settle(&db, &next, Ok(None), Timestamp(3)).expect("it is settled");
     assert_eq!((next.message_out_id.as_str(), claim(&db)), ("later", None));
     assert_eq!(story(&db), ["before delivered 0", "since held 0", "wrong failed 0", "later delivered 0"]);
+    let sql = "SELECT message_out_id, last_error FROM deliveries WHERE last_error IS NOT NULL ORDER BY seq";
+    let mut statement = db.prepare(sql).expect("it is SQL");
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).expect("it runs");
+    let why = rows.collect::<rusqlite::Result<Vec<(String, String)>>>().expect("rows");
+    assert_eq!(why, [("since".to_owned(), HELD.to_owned()), ("wrong".to_owned(), "no".to_owned())]);
+}
+
+/// A power cut may take back what was read in another boot, but nothing that was settled and forgotten.
+#[test]
+fn what_was_taken_in_this_boot_is_not_read_again() {
+    let db = ledger();
+    let taken = || taken_up_to(&db, &"s".into()).expect("it answers");
+    assert_eq!(taken(), Some(0));
+    for (seq, want) in [(5, 5), (9, 9), (7, 9)] {
+        mark_taken(&db, &"s".into(), seq).expect("on record");
+        assert_eq!(taken(), Some(want));
+    }
+    db.execute_batch("UPDATE sessions SET outbound_floor = 3, outbound_boot_id = 'another'").expect("a boot");
+    assert_eq!(taken(), Some(3));
+    mark_taken(&db, &"s".into(), 4).expect("on record");
+    assert_eq!(taken(), Some(4));
+    db.execute_batch("UPDATE sessions SET outbound_floor = 6").expect("all up to it was forgotten");
+    assert_eq!(taken(), Some(6));
+    assert_eq!(taken_up_to(&db, &"gone".into()).expect("it answers"), None);
+}
+
+#[test]
+fn a_claim_that_is_given_back_was_no_attempt() {
+    let db = ledger();
+    for (id, seq) in [("a", 1), ("b", 3)] {
+        record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
+    }
+    let first = claim(&db).expect("the oldest");
+    unclaim(&db, &first).expect("it is given back");
+    assert_eq!(story(&db), ["a pending 0", "b pending 0"]);
+    assert_eq!(claim(&db), Some(first));
+}
+
+#[test]
+fn what_a_lookup_did_not_find_may_still_arrive() {
+    let db = ledger();
+    for (id, seq) in [("a", 1), ("b", 3)] {
+        record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
+    }
+    may_double(&db, &claim(&db).expect("the oldest")).expect("on record");
+    assert_eq!(story(&db), ["a sending 1", "b pending 0"]);
+}
+
+/// An answer goes to the session that asked, and a new word to the one that wrote last.
+#[test]
+fn the_sessions_behind_a_message_are_those_of_its_receiver() {
+    let db = ledger();
+    db.execute_batch(
+        "INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", channel_type, platform_id, \
+         content, source_session_id, change) VALUES \
+         ('s', 'early', 2, 'chat', 0, 'completed', 1, 'agent', 'ag2', '{}', 'asked', 1), \
+         ('s', 'late', 4, 'chat', 0, 'completed', 1, 'agent', 'ag2', '{}', 'wrote last', 1), \
+         ('s', 'note', 6, 'chat', 0, 'completed', 1, 'agent', 'ag2', '{}', NULL, 1), \
+         ('s', 'other', 8, 'chat', 0, 'completed', 1, 'agent', 'ag3', '{}', 'of another', 1), \
+         ('s', 'chat', 10, 'chat', 0, 'completed', 1, 'x', 'ag2', '{}', 'of a chat', 1)",
+    )
+    .expect("it fills");
+    for (to, in_reply_to, want) in [
+        ("ag2", Some("early"), (Some("asked"), Some("wrote last"))),
+        ("ag2", Some("late"), (Some("wrote last"), Some("wrote last"))),
+        ("ag2", None, (None, Some("wrote last"))),
+        ("ag2", Some("note"), (None, Some("wrote last"))),
+        ("ag2", Some("other"), (None, Some("wrote last"))),
+        ("ag2", Some("chat"), (None, Some("wrote last"))),
+        ("ag3", Some("early"), (None, Some("of another"))),
+        ("ag4", Some("early"), (None, None)),
+    ] {
+        let id = format!("{to} {in_reply_to:?}");
+        let address = Address { channel_type: "agent".into(), platform_id: to.into(), ..address() };
+        let reply = MessageOut { in_reply_to: in_reply_to.map(str::to_owned), ..reply(&id, 0) };
+        record_reply(&db, &"s".into(), &reply, Ok(&address), Timestamp(1)).expect("it is new");
+        let Ok(Claim::Deliver(delivery)) = claim_next(&db, &address, None, Timestamp(2)) else {
+            panic!("{id}")
+        };
+        let (answers, heard_last) = sources(&db, &delivery).expect("it answers");
+        assert_eq!((answers.as_deref(), heard_last.as_deref()), want, "{id}");
+        settle(&db, &delivery, Ok(None), Timestamp(3)).expect("it is settled");
+    }
+}
+
+/// What `status` shows.
+#[test]
+fn deliveries_are_counted_by_state_and_by_what_they_wait_for() {
+    let db = ledger();
+    let [c, d] = ["c", "d"].map(|chat| Address { platform_id: chat.into(), ..address() });
+    let record = |id: &str, seq, time: Option<&str>, verdict| {
+        let reply = MessageOut { deliver_after: time.map(str::to_owned), ..reply(id, seq) };
+        record_reply(&db, &"s".into(), &reply, verdict, Timestamp(1)).expect("it is new");
+    };
+    let counts = || {
+        let counts = delivery_counts(&db).expect("it answers");
+        counts.iter().map(|(state, count)| format!("{state} {count}")).collect::<Vec<_>>().join(", ")
+    };
+    let waiting = || waiting_for_adapter(&db).expect("it answers");
+    let next = || next_deferred(&db).expect("it answers").map(|at| at.0);
+    assert_eq!((counts().as_str(), waiting(), next()), ("", vec![], None));
+    record("a", 1, None, Ok(&c));
+    record("b", 3, None, Ok(&c));
+    record("late", 5, Some("1970-01-01T00:00:09.000Z"), Ok(&c));
+    record("soon", 7, Some("1970-01-01T00:00:05.000Z"), Ok(&d));
+    record("no", 9, None, Err("no"));
+    assert_eq!((counts().as_str(), waiting()), ("deferred 2, failed 1, pending 2", vec![]));
+    assert_eq!(next(), Some(5_000));
+    let first = claim(&db).expect("the oldest");
+    try_later(&db, &first, None, "away", None).expect("it is parked");
+    assert_eq!(counts(), "deferred 2, failed 1, parked 1, pending 1");
+    assert_eq!(waiting(), [("x".to_owned(), "main".to_owned(), 2)], "one waits behind it");
+    unpark(&db, "x", "main", InDoubtPolicy::SendAgain, Timestamp(0)).expect("the adapter");
+    for outcome in [Ok(None), Ok(None), Err("no")] {
+        let Ok(Claim::Deliver(delivery)) = claim_next(&db, &c, None, Timestamp(9_000)) else { panic!("one") };
+        settle(&db, &delivery, outcome, Timestamp(9_000)).expect("it is settled");
+    }
+    assert_eq!((counts().as_str(), waiting()), ("deferred 1, delivered 2, failed 2", vec![]));
 }
 
 /// An agent may be refused without end, and as largely as it likes.
