@@ -102,7 +102,9 @@ fn a_message_to_an_unknown_destination_is_on_record_and_told() {
     let runtime = Runtime::new("").up();
     let says = r#"sh -c 'printf "<message to=\"nowhere\">lost words</message><message to=\"terminal\">known</message>"'"#;
     runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", says]);
-    assert_eq!(runtime.chat("hello"), "known");
+    let chat = runtime.run(&["chat", "hello"]);
+    assert_eq!((chat.status.code(), chat.stdout.as_slice()), (Some(1), &b"known\n"[..]), "{chat:?}");
+    assert!(String::from_utf8_lossy(&chat.stderr).contains("no destination `nowhere`"), "{chat:?}");
     let list = failed(&runtime, 1);
     let reason = list[0]["reason"].as_str().unwrap();
     assert!(reason.contains("no destination `nowhere`") && reason.contains("destination create"), "{reason}");
