@@ -28,9 +28,34 @@ impl ChatKey {
     }
 }
 
+/// The id of a thread of the chat that is known as `known`, if it begins with another spelling of that chat; `None` when
+/// it stays as it is.
+pub fn respelled(thread_id: &str, known: &str) -> Option<String> {
+    let (chat, rest) = thread_id.split_at_checked(known.len())?;
+    (chat != known && chat.eq_ignore_ascii_case(known)).then(|| format!("{known}{rest}"))
+}
+
 impl From<&Address> for ChatKey {
     /// The chat that an address is in, whatever its thread.
     fn from(at: &Address) -> ChatKey {
         ChatKey::new(at.channel_type.as_str(), at.account.as_str(), at.platform_id.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::respelled;
+
+    #[test]
+    fn a_thread_begins_as_its_chat_is_spelled() {
+        for (thread, known, want) in [
+            ("x:ACME:issue:1", "x:acme", Some("x:acme:issue:1")),
+            ("x:acme:issue:1", "x:acme", None),
+            ("1700000000.1", "x:acme", None),
+            ("x:A", "x:acme", None),
+            ("x:acm\u{e9}", "x:acme", None),
+        ] {
+            assert_eq!(respelled(thread, known).as_deref(), want, "{thread}");
+        }
     }
 }

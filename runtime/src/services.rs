@@ -1,9 +1,10 @@
 //! What plugins ask of the runtime, handed to the loop that does it.
 
 use crate::context::Context;
+use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::plugins::{Link, Outcome, Services};
-use crate::{delivery, http, inbound};
+use crate::{delivery, http, inbound, messaging_groups};
 use std::sync::Arc;
 use vestibule_plugin_api::wire::Event;
 use vestibule_seam::Frame;
@@ -14,7 +15,11 @@ impl Services for Context {
     }
 
     fn account_is_live(self: Arc<Self>, link: Arc<Link>, account: String) -> Outcome<Result<()>> {
-        Box::pin(async move { delivery::account_is_live(&self, &link, account).await })
+        Box::pin(async move {
+            let cases = self.plugins.registry.cases();
+            self.central.write(move |db: &WriteTxn| messaging_groups::note_case(db, &cases)).await?;
+            delivery::account_is_live(&self, &link, account).await
+        })
     }
 
     fn plugins_are_complete(self: Arc<Self>) -> Outcome<Result<()>> {

@@ -2,14 +2,15 @@
 
 use super::{AdoptionRequest, decide, files};
 use crate::attachments::{LeftOut, StoredFile};
-use crate::chat_key::ChatKey;
+use crate::chat_key::{ChatKey, respelled};
 use crate::clock;
-use crate::db::WriteTxn;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::ledger::Direction;
 use crate::{agents, delivery, destinations, ledger, messaging_groups, sessions};
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use vestibule_session::{ForeignOut, MessageIn};
 
 /// The session, and its chat.
@@ -24,8 +25,10 @@ pub fn open_session(
     wanted: &AdoptionRequest,
     source: &str,
     highest_in: i64,
+    cases: &[(String, bool)],
 ) -> Result<Opened> {
     let now = clock::now();
+    messaging_groups::note_case(db, cases)?;
     let agent = agents::named(db, &wanted.agent)?;
     let chat = match (&wanted.channel, &wanted.chat) {
         (Some(channel), Some(chat)) => {
@@ -42,7 +45,14 @@ pub fn open_session(
         ledger::destinations_changed(db, &agent.id)?;
     }
     let chat_id = chat.as_ref().map(|chat| &chat.id);
-    let thread = wanted.thread.as_deref();
+    let mut thread = wanted.thread.clone();
+    if let (Some(chat), Some(thread)) = (&chat, &mut thread)
+        && messaging_groups::ignores_case(db, &chat.channel_type)?
+        && let Some(as_known) = respelled(thread, &chat.platform_id)
+    {
+        *thread = as_known;
+    }
+    let thread = thread.as_deref();
     let adoption = match sessions::adoption_of(db, source)? {
         Some(begun) => {
             let session = &begun.session;
@@ -60,6 +70,30 @@ pub fn open_session(
         None => sessions::begin_adoption(db, source, &agent.id, chat_id, thread, highest_in, now)?,
     };
     Ok((adoption, chat.map(|chat| chat.key())))
+}
+
+/// The parts of a row's address: its channel, its chat and its thread.
+pub type Place<'a> = (&'a Option<String>, &'a mut Option<String>, &'a mut Option<String>);
+
+/// Gives the chats of rows, and their threads, the spelling by which they are known here.
+///
+/// # Errors
+/// SQLite fails.
+pub fn spell<'a>(db: &ReadTxn, places: impl Iterator<Item = Place<'a>>) -> Result<()> {
+    let mut seen: HashMap<(String, String), Option<String>> = HashMap::new();
+    for (channel, chat, thread) in places {
+        let (Some(channel), Some(named)) = (channel, chat.as_ref()) else { continue };
+        let known = match seen.entry((channel.clone(), named.clone())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(messaging_groups::known_as(db, channel, named)?),
+        };
+        let Some(known) = known else { continue };
+        if let Some(as_known) = thread.as_ref().and_then(|thread| respelled(thread, known)) {
+            *thread = Some(as_known);
+        }
+        *chat = Some(known.clone());
+    }
+    Ok(())
 }
 
 /// What became of the files of some rows.

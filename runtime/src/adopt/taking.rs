@@ -7,7 +7,7 @@ use crate::attachments::{MessageFile, StoredFile};
 use crate::chat_key::ChatKey;
 use crate::clock;
 use crate::context::Context;
-use crate::db::WriteTxn;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::{delivery, ledger, sessions};
@@ -49,9 +49,9 @@ impl Taking {
         highest_in: i64,
         highest_out: i64,
     ) -> Result<Taking> {
-        let at = source.clone();
-        let (adoption, chat) =
-            context.central.write(move |db| record::open_session(db, &wanted, &at, highest_in)).await?;
+        let (at, cases) = (source.clone(), context.plugins.registry.cases());
+        let open = move |db: &WriteTxn| record::open_session(db, &wanted, &at, highest_in, &cases);
+        let (adoption, chat) = context.central.write(open).await?;
         let dir = context.home.session(&adoption.session.agent_group_id, &adoption.session.id);
         let draft = blocking(move || OutboundDraft::begin(&dir)).await?;
         let session_id = adoption.session.id;
@@ -72,9 +72,15 @@ impl Taking {
     ///
     /// # Errors
     /// They are not on record.
-    pub async fn inbound(&mut self, rows: Vec<ForeignIn>, mut handed: Vec<MessageFile>) -> Result<usize> {
+    pub async fn inbound(&mut self, mut rows: Vec<ForeignIn>, mut handed: Vec<MessageFile>) -> Result<usize> {
         let count = rows.len();
         let stored = blobs(&handed);
+        let spell = move |db: &ReadTxn| {
+            let places = rows.iter_mut();
+            let places = places.map(|row| (&row.channel_type, &mut row.platform_id, &mut row.thread_id));
+            record::spell(db, places).map(|()| rows)
+        };
+        let rows = self.context.central.read(spell).await?;
         let named = rows.into_iter().filter(|row| !row.id.is_empty());
         let rows: Vec<(MessageIn, Vec<StoredFile>)> = named
             .map(|row| {
@@ -115,6 +121,12 @@ impl Taking {
         let count = rows.len();
         let stored = blobs(&handed);
         rows.retain(|row| !row.reply.id.is_empty());
+        let spell = move |db: &ReadTxn| {
+            let replies = rows.iter_mut().map(|row| &mut row.reply);
+            let places = replies.map(|row| (&row.channel_type, &mut row.platform_id, &mut row.thread_id));
+            record::spell(db, places).map(|()| rows)
+        };
+        let mut rows = self.context.central.read(spell).await?;
         for row in &mut rows {
             if !self.odd.keeps(row.reply.seq) {
                 row.reply.seq = decide::renumbered(&mut self.highest_out);

@@ -14,15 +14,13 @@ pub use socket::listen;
 
 use crate::adopt;
 use crate::backup;
-use crate::chat_key::ChatKey;
 use crate::context::Context;
-use crate::db::ReadTxn;
+use crate::db::WriteTxn;
 use crate::delivery;
 use crate::error::{Error, Result};
 use crate::{messaging_groups, plugins};
 use serde_json::Value;
 use std::sync::Arc;
-use vestibule_plugin_api::{ACCOUNT_MAIN, Capability};
 
 /// Finds the verb and runs it.
 ///
@@ -55,18 +53,17 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
     let Some(verb) = verbs::ALL.iter().find(|verb| verb.name == name) else {
         return Err(Error::Refused(format!("there is no verb `{}`", name.escape_debug())));
     };
-    let mut args = args;
-    let channel = args["channel"].as_str().and_then(|channel| context.plugins.registry.channel(channel));
-    let ignores_case = channel.is_some_and(|link| link.manifest.can(Capability::IgnoresCase));
-    let mut args_as_known = move |db: &ReadTxn| {
-        if ignores_case {
-            respell(db, &mut args)?;
-        }
-        Ok::<_, Error>(std::mem::take(&mut args))
-    };
     let outcome = match verb.run {
-        verbs::Run::Read(run) => context.central.read(move |db| run(db, args_as_known(db)?)).await?,
-        verbs::Run::Write(run) => context.central.write(move |db| run(db, args_as_known(db)?)).await?,
+        verbs::Run::Read(run) => context.central.read(move |db| run(db, args)).await?,
+        verbs::Run::Write(run) => {
+            // A chat that is named in another case than it is known by would become a second one.
+            let cases = context.plugins.registry.cases();
+            let work = move |db: &WriteTxn| {
+                messaging_groups::note_case(db, &cases)?;
+                run(db, args)
+            };
+            context.central.write(work).await?
+        }
     };
     context.attachments.discard(outcome.unnamed);
     delivery::go_on(context, outcome.deliver_to);
@@ -79,15 +76,4 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
         }
     }
     Ok(outcome.value)
-}
-
-/// Gives the chat that the operator names the spelling by which it is known: otherwise it would become a second chat.
-fn respell(db: &ReadTxn, args: &mut Value) -> Result<()> {
-    let word = |key: &str| args[key].as_str();
-    let (Some(channel), Some(chat)) = (word("channel"), word("chat")) else { return Ok(()) };
-    let account = word("account").unwrap_or(ACCOUNT_MAIN);
-    if let Some(known) = messaging_groups::spelling(db, &ChatKey::new(channel, account, chat))? {
-        args["chat"] = known.into();
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The events of a plugin, and what is done about them. Its port has checked that the plugin may send them.
 
 use super::{Arrival, answer, conversation, ignored, route};
-use crate::chat_key::ChatKey;
+use crate::chat_key::{ChatKey, respelled};
 use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
@@ -74,9 +74,9 @@ async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> 
 /// Gives a message's chat another spelling, and its thread, if that begins with the chat.
 fn respell(message: &mut InboundMessage, known: PlatformId) {
     if let Some(thread) = &mut message.thread_id
-        && let Some(rest) = thread.as_str().strip_prefix(message.platform_id.as_str())
+        && let Some(as_known) = respelled(thread.as_str(), known.as_str())
     {
-        *thread = ThreadId(format!("{known}{rest}"));
+        *thread = ThreadId(as_known);
     }
     message.platform_id = known;
 }

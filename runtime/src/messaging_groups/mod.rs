@@ -1,6 +1,8 @@
 //! Messaging groups: one chat each, on one account of one channel.
 //!
-//! Invariant: `platform_id` is byte for byte what the adapter hands over.
+//! Invariants:
+//! - `platform_id` is byte for byte what the adapter hands over.
+//! - On a channel that says that case means nothing a chat is found in any spelling, and no second one is made.
 
 use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
@@ -58,8 +60,41 @@ pub fn list(db: &ReadTxn) -> Result<Vec<MessagingGroup>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// What the key of a note in `meta` begins with: the ids of the chats of the channel that follows compare without case.
+const IGNORES_CASE: &str = "ignores_case:";
+
+/// Notes for channels whether the ids of their chats compare without case. It is known from then on, also while a
+/// channel's plugin is away.
+pub fn note_case(db: &WriteTxn, channels: &[(String, bool)]) -> Result<()> {
+    for (channel_type, ignored) in channels {
+        let sql = match (ignored, ignores_case(db, channel_type)?) {
+            (true, false) => "INSERT INTO meta (key, value) VALUES (?1 || ?2, '')",
+            (false, true) => "DELETE FROM meta WHERE key = ?1 || ?2",
+            (true, true) | (false, false) => continue,
+        };
+        db.execute(sql, [IGNORES_CASE, channel_type])?;
+    }
+    Ok(())
+}
+
+/// Whether the ids of a channel's chats compare without case.
+pub fn ignores_case(db: &ReadTxn, channel_type: &str) -> Result<bool> {
+    let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM meta WHERE key = ?1 || ?2)")?;
+    Ok(statement.query_row([IGNORES_CASE, channel_type], |row| row.get(0))?)
+}
+
 /// The chat at this place.
 pub fn at(db: &ReadTxn, chat: &ChatKey) -> Result<Option<MessagingGroup>> {
+    let found = spelled(db, chat)?;
+    if found.is_some() || !ignores_case(db, &chat.channel_type)? {
+        return Ok(found);
+    }
+    let Some(known) = spelling(db, chat)? else { return Ok(None) };
+    spelled(db, &ChatKey { platform_id: known, ..chat.clone() })
+}
+
+/// The chat at this place, if it is spelled so.
+fn spelled(db: &ReadTxn, chat: &ChatKey) -> Result<Option<MessagingGroup>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM messaging_groups WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3"
     );
@@ -92,9 +127,18 @@ pub fn by_id(db: &ReadTxn, id: &MessagingGroupId) -> Result<Option<MessagingGrou
 /// # Errors
 /// There is none, or more than one.
 pub fn named(db: &ReadTxn, name: &str) -> Result<MessagingGroup> {
-    let sql = format!("SELECT {COLUMNS} FROM messaging_groups WHERE id = ?1 OR platform_id = ?1 LIMIT 2");
-    let mut statement = db.prepare(&sql)?;
-    let found: Vec<MessagingGroup> = statement.query_map([name], of)?.collect::<rusqlite::Result<_>>()?;
+    let two = |which: &str, params: &[&str]| {
+        let sql = format!("SELECT {COLUMNS} FROM messaging_groups WHERE {which} LIMIT 2");
+        let mut statement = db.prepare(&sql)?;
+        let rows = statement.query_map(rusqlite::params_from_iter(params), of)?;
+        rows.collect::<rusqlite::Result<Vec<MessagingGroup>>>()
+    };
+    let mut found = two("id = ?1 OR platform_id = ?1", &[name])?;
+    if found.is_empty() {
+        let any_case =
+            "platform_id = ?1 COLLATE NOCASE AND EXISTS (SELECT 1 FROM meta WHERE key = ?2 || channel_type)";
+        found = two(any_case, &[name, IGNORES_CASE])?;
+    }
     match <[MessagingGroup; 1]>::try_from(found) {
         Ok([one]) => Ok(one),
         Err(none) if none.is_empty() => Err(Error::Refused(format!(
@@ -166,12 +210,29 @@ pub fn delete(db: &WriteTxn, id: &MessagingGroupId) -> Result<()> {
     Ok(())
 }
 
-/// The chats with this platform id, one for each account that knows it.
+/// The chats with this platform id, one for each account that knows it, and as it is spelled, where the account knows
+/// more than one spelling.
 pub fn on_any_account(db: &ReadTxn, channel: &str, chat: &str) -> Result<Vec<MessagingGroup>> {
-    let sql = format!("SELECT {COLUMNS} FROM messaging_groups WHERE channel_type = ?1 AND platform_id = ?2");
+    let collation = if ignores_case(db, channel)? { "NOCASE" } else { "BINARY" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM messaging_groups WHERE channel_type = ?1 AND platform_id = ?2 COLLATE {collation} \
+         ORDER BY platform_id = ?2 DESC, created_at, id"
+    );
     let mut statement = db.prepare_cached(&sql)?;
-    let rows = statement.query_map([channel, chat], of)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut found: Vec<MessagingGroup> = Vec::new();
+    for row in statement.query_map([channel, chat], of)? {
+        let group = row?;
+        if !found.iter().any(|other| other.account == group.account) {
+            found.push(group);
+        }
+    }
+    Ok(found)
+}
+
+/// The spelling by which a chat is known, on whatever account; `None` when it is not known, or is spelled so already.
+pub fn known_as(db: &ReadTxn, channel: &str, chat: &str) -> Result<Option<String>> {
+    let first = on_any_account(db, channel, chat)?.into_iter().next();
+    Ok(first.map(|group| group.platform_id).filter(|known| known != chat))
 }
 
 #[cfg(test)]
@@ -193,5 +254,50 @@ mod tests {
         assert_eq!(spelled("second", "x:acme/widgets"), None);
         known("x:acme/widgets");
         assert_eq!(spelled("main", "x:acme/widgets"), None, "each as it is spelled, if both are there");
+    }
+
+    #[test]
+    fn where_case_means_nothing_a_chat_is_one_however_it_is_named() {
+        let db = crate::db::in_memory();
+        let clock = std::cell::Cell::new(0);
+        let made = |channel: &str, account: &str, chat: &str| {
+            let chat = ChatKey::new(channel, account, chat);
+            clock.set(clock.get() + 1);
+            find_or_create(&db, &chat, None, Timestamp(clock.get())).expect("made").platform_id
+        };
+        let found = |channel: &str, chat: &str| {
+            let there = at(&db, &ChatKey::new(channel, "main", chat)).expect("read");
+            let known: Vec<_> = on_any_account(&db, channel, chat)
+                .expect("read")
+                .into_iter()
+                .map(|group| format!("{} {}", group.account, group.platform_id))
+                .collect();
+            let as_known = known_as(&db, channel, chat).expect("read");
+            (there.map(|group| group.platform_id), known.join(", "), as_known)
+        };
+        let cases = |x: bool, y: bool| {
+            note_case(&db, &[("x".to_owned(), x), ("y".to_owned(), y)]).expect("noted");
+        };
+        cases(false, true);
+        made("x", "main", "Acme");
+        assert_eq!(found("x", "ACME"), (None, String::new(), None));
+        assert!(named(&db, "ACME").is_err(), "here case means something");
+        cases(true, false);
+        assert_eq!(made("x", "main", "acme"), "Acme", "no second one");
+        let known = Some("Acme".to_owned());
+        assert_eq!(found("x", "ACME"), (known.clone(), "main Acme".to_owned(), known.clone()));
+        assert_eq!(found("x", "Acme"), (known, "main Acme".to_owned(), None));
+        assert_eq!(named(&db, "aCME").expect("one").platform_id, "Acme");
+        made("y", "main", "Acme2");
+        assert!(named(&db, "ACME2").is_err());
+        made("x", "second", "ACME");
+        assert_eq!(found("x", "ACME").1, "second ACME, main Acme");
+        assert!(named(&db, "acme").is_err(), "there are two");
+        // Made while it was not known that case means nothing: each as it is spelled.
+        cases(false, false);
+        assert_eq!(made("x", "main", "ACME"), "ACME");
+        cases(true, false);
+        assert_eq!(found("x", "Acme").1, "main Acme, second ACME");
+        assert_eq!(found("x", "ACME"), (Some("ACME".to_owned()), "second ACME, main ACME".to_owned(), None));
     }
 }

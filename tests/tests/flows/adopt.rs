@@ -568,3 +568,50 @@ fn a_session_whose_messages_lie_elsewhere_is_refused() {
     write(Value::Null);
     assert_eq!(foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"])["inbound"], 7);
 }
+
+/// GitHub takes the names of repositories in any case: a chat is one, however the operator or a foreign file spells it.
+#[test]
+fn a_chat_is_one_in_whatever_case_it_is_named() {
+    let runtime = Runtime::new("").up();
+    let chats = "SELECT platform_id FROM messaging_groups WHERE channel_type = 'github' ORDER BY 1";
+    let wire = |chat: &str| {
+        runtime.ok(&["wiring", "create", "--agent", "assistant", "--channel", "github", "--chat", chat]);
+    };
+    wire("github:acme/widgets");
+    runtime.ok(&["agent", "create", "b"]);
+    let foreign = Foreign::new(INBOUND[5], OUTBOUND[3], "github", "github:Acme/Widgets");
+    sql(&foreign, "inbound.db", "UPDATE messages_in SET thread_id = 'github:Acme/Widgets:issue:1'");
+    let dir = foreign.dir();
+    let adopt = |dir: &Path, more: &[&str]| {
+        let verb = ["session", "adopt", dir.to_str().unwrap(), "--agent", "b"];
+        runtime.json(&[&verb[..], more].concat())
+    };
+    let named =
+        ["--channel", "github", "--chat", "github:ACME/WIDGETS", "--thread", "github:ACME/WIDGETS:issue:1"];
+    let report = adopt(&dir, &named);
+    assert_eq!((&report["undelivered"], &report["refused"]), (&json!(1), &json!(0)), "{report}");
+    assert_eq!(runtime.query::<String>(chats), ["github:acme/widgets"]);
+    let session = "SELECT thread_id FROM sessions WHERE thread_id IS NOT NULL";
+    assert_eq!(runtime.query::<String>(session), ["github:acme/widgets:issue:1"]);
+    let rows = "SELECT DISTINCT platform_id || ' ' || thread_id || ' ' || account FROM messages_in";
+    assert_eq!(runtime.query::<String>(rows), ["github:acme/widgets github:acme/widgets:issue:1 main"]);
+    let replies = "SELECT DISTINCT platform_id FROM deliveries";
+    assert_eq!(runtime.query::<String>(replies), ["github:acme/widgets"]);
+    // A destination is named so, too.
+    let to = ["--name", "more", "--to", "github:ACME/widgets"];
+    runtime.ok(&[&["destination", "create", "--agent", "b"][..], &to].concat());
+    // What was refused because its chat was not known goes out once it is, in whatever case.
+    let other = Foreign::new(INBOUND[5], OUTBOUND[3], "github", "github:Other/Repo");
+    let report = adopt(&other.dir(), &[]);
+    assert_eq!(report["refused"], 1, "{report}");
+    wire("github:other/repo");
+    runtime.ok(&["destination", "create", "--agent", "b", "--name", "other", "--to", "github:OTHER/repo"]);
+    runtime.ok(&["delivery", "replay", "o3", "--session", report["id"].as_str().unwrap()]);
+    let replayed =
+        "SELECT platform_id || ' ' || state FROM deliveries WHERE message_out_id = 'o3' ORDER BY 1";
+    until("the channel is asked", || {
+        let want = ["github:acme/widgets parked", "github:other/repo parked"];
+        (runtime.query::<String>(replayed) == want).then_some(())
+    });
+    assert_eq!(runtime.query::<String>(chats), ["github:acme/widgets", "github:other/repo"]);
+}

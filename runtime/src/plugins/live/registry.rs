@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use vestibule_plugin_api::{ACTION, AGENT, Address, Hook, Manifest, PluginKind};
+use vestibule_plugin_api::{ACTION, AGENT, Address, Capability, Hook, Manifest, PluginKind};
 
 /// The live plugins, and the refused files.
 #[derive(Default)]
@@ -121,6 +121,15 @@ impl Registry {
             return self.at(Hook::Forward).pop();
         }
         locked(&self.links).get(channel_type).cloned()
+    }
+
+    /// Each channel, and whether the ids of its chats compare without case.
+    pub fn cases(&self) -> Vec<(String, bool)> {
+        let channels = self.all().into_iter().filter(|link| link.manifest.kind == PluginKind::Channel);
+        let case = |link: Arc<Link>| {
+            (link.manifest.channel_type.clone(), link.manifest.can(Capability::IgnoresCase))
+        };
+        channels.map(case).collect()
     }
 
     /// The plugin that takes what goes to this address.
