@@ -151,7 +151,8 @@ fn adopted(value: &Value) {
     println!("  {} messages and {} replies", count("inbound"), count("outbound"));
     for (key, what) in [
         ("undelivered", "replies had never been delivered and are now"),
-        ("refused", "replies go nowhere: their chat is not known here, or no destination of the agent"),
+        ("refused", "replies go nowhere; `vestibule delivery list --state failed` says why"),
+        ("task_logs", "logs of tasks' runs are kept in the session's file, and go nowhere"),
         ("left_out", "rows without a usable id were left out"),
         ("files", "files came with them"),
         ("files_left_out", "files were left out"),
@@ -160,14 +161,34 @@ fn adopted(value: &Value) {
             println!("  {} {what}", count(key));
         }
     }
-    for file in value["files_named"].as_array().into_iter().flatten() {
+    for file in first(value, "files_named") {
         println!("    {}: {}", word(&file["file"]), word(&file["reason"]));
     }
+    and_more(count("files_left_out"), first(value, "files_named"));
     if count("tasks") > 0 {
-        println!("  {} tasks do not go on as they did", count("tasks"));
+        println!("  {} tasks or repeating messages do not go on as they did", count("tasks"));
     }
-    for task in value["tasks_named"].as_array().into_iter().flatten() {
+    for task in first(value, "tasks_named") {
         println!("    {} {}", word(&task["task"]), word(&task["loss"]));
+    }
+    and_more(count("tasks"), first(value, "tasks_named"));
+    if value["unreached"] == true {
+        println!(
+            "  no wiring leads to this session: it belongs to no chat, and its agent has another one for everything it \
+             hears. To go on in a chat, adopt a copy of the folder with --channel and --chat"
+        );
+    }
+}
+
+fn first<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// How many there are of which only the first were named.
+fn and_more(count: u64, named: &[Value]) {
+    let more = count.saturating_sub(named.len() as u64);
+    if more > 0 {
+        println!("    and {more} more");
     }
 }
 

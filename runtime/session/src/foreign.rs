@@ -68,6 +68,8 @@ pub struct ForeignSettled {
     pub platform_message_id: Option<String>,
     /// In either spelling of time.
     pub at: String,
+    /// Why it never will be; only in the newest layouts.
+    pub reason: Option<String>,
 }
 
 /// A row of a foreign `session_state`.

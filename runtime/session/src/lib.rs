@@ -59,6 +59,6 @@ pub use row::{
     MessageOut, NO_DESTINATION, Routing, Settled, TOOL_SILENCE_MS_MAX,
 };
 pub use seq::{SEQ_MAX, next_even, next_odd};
-pub use task::has_script;
+pub use task::{has_prompt, has_script};
 pub use time::{format_time, parse_time};
 pub use vestibule_plugin_api::ATTACHMENTS_MAX;

@@ -72,6 +72,10 @@ pub struct Report {
     pub undelivered: usize,
     /// Of those, how many may go nowhere.
     pub refused: usize,
+    /// Rows that a task's run left for a log: no replies, and kept with what the runner remembers.
+    pub task_logs: usize,
+    /// No wiring leads to its session: it belongs to no chat, and its agent has another one for everything it hears.
+    pub unreached: bool,
     /// Rows of what the runner remembers.
     pub state: usize,
     /// Rows without a usable id.
@@ -82,13 +86,13 @@ pub struct Report {
     pub files_left_out: usize,
     /// The first of those, each with the reason.
     pub files_named: Vec<LeftOut>,
-    /// Tasks that are new here and do not go on as they did.
+    /// Tasks that are new here, and series, that do not go on as they did.
     pub tasks: usize,
     /// The first of those, each with what is lost.
     pub tasks_named: Vec<TaskLoss>,
 }
 
-/// A task that does not go on as it did.
+/// A task, or a message that was to be repeated, that does not go on as it did.
 #[derive(Debug, Serialize)]
 pub struct TaskLoss {
     /// Its series, or else its row's id.

@@ -1,6 +1,7 @@
 //! Puts on record what is taken of a foreign folder: each function is a part of one transaction.
 
-use super::{AdoptionRequest, decide, files};
+use super::decide::{self, Taken};
+use super::{AdoptionRequest, files};
 use crate::attachments::{LeftOut, StoredFile};
 use crate::chat_key::{ChatKey, respelled};
 use crate::clock;
@@ -11,7 +12,7 @@ use crate::ledger::Direction;
 use crate::{agents, delivery, destinations, ledger, messaging_groups, sessions};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use vestibule_session::{ForeignOut, MessageIn};
+use vestibule_session::ForeignOut;
 
 /// The session, and its chat.
 type Opened = (sessions::Adoption, Option<ChatKey>);
@@ -126,17 +127,17 @@ pub struct Recorded {
 pub fn messages(
     db: &WriteTxn,
     session_id: &SessionId,
-    rows: Vec<(MessageIn, Vec<StoredFile>)>,
+    rows: Vec<(Taken, Vec<StoredFile>)>,
     session_bytes_max: u64,
 ) -> Result<(HashSet<String>, Files)> {
     let (now, change) = (clock::now(), ledger::adopt_change(db, session_id)?);
     let (mut new, mut files) = (HashSet::new(), Files::default());
-    for (mut row, handed) in rows {
+    for (Taken { mut row, failure }, handed) in rows {
         // Most rows have no files, and adding up those of a session takes time.
         let held = if handed.is_empty() { 0 } else { ledger::session_bytes(db, session_id)? };
         let room = session_bytes_max.saturating_sub(held);
         let taken = files::of_message(&mut row.content, handed, room);
-        if !ledger::adopt_message(db, session_id, change, &row, now)? {
+        if !ledger::adopt_message(db, session_id, change, (&row, failure), now)? {
             continue;
         }
         for (folder, theirs) in taken.folders {
@@ -166,9 +167,7 @@ pub fn replies(
         let reply = &row.reply;
         let new = match &row.settled {
             Some(settled) => {
-                let (outcome, at) = decide::settled(settled, now);
-                let outcome = (outcome, settled.platform_message_id.as_deref(), at);
-                ledger::adopt_settled(db, session_id, change, reply, outcome, now)?
+                ledger::adopt_settled(db, session_id, change, reply, &decide::settled(settled, now), now)?
             }
             None => match delivery::record_one(db, session_id, reply, (files, session_bytes_max), now)? {
                 delivery::Recorded::Known => false,

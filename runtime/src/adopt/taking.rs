@@ -1,6 +1,6 @@
 //! One folder on its way in: rows and files into the ledger, the agent's own part into a draft.
 
-use super::decide::{self, Numbers};
+use super::decide::{self, Numbers, TASK};
 use super::record::{self, Files};
 use super::{AdoptionRequest, LeftOut, Report, TaskLoss};
 use crate::attachments::{MessageFile, StoredFile};
@@ -10,11 +10,10 @@ use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::id::SessionId;
+use crate::ledger::AdoptedRow;
 use crate::{delivery, ledger, sessions};
 use std::sync::Arc;
-use vestibule_session::{
-    ForeignIn, ForeignOut, ForeignState, MessageIn, MessageOut, OutboundDraft, crash, words,
-};
+use vestibule_session::{ForeignIn, ForeignOut, ForeignState, MessageOut, OutboundDraft, crash, words};
 
 /// How many of the files that stayed behind a report names.
 const NAMED_MAX: usize = 50;
@@ -57,7 +56,12 @@ impl Taking {
         let session_id = adoption.session.id;
         Ok(Taking {
             context: context.clone(),
-            report: Report { id: session_id.clone(), folder: source.clone(), ..Report::default() },
+            report: Report {
+                id: session_id.clone(),
+                folder: source.clone(),
+                unreached: adoption.unreached,
+                ..Report::default()
+            },
             source,
             session_id,
             chat,
@@ -82,14 +86,19 @@ impl Taking {
         };
         let rows = self.context.central.read(spell).await?;
         let named = rows.into_iter().filter(|row| !row.id.is_empty());
-        let rows: Vec<(MessageIn, Vec<StoredFile>)> = named
+        let rows: Vec<(decide::Taken, Vec<StoredFile>)> = named
             .map(|row| {
                 let theirs = files_of(&mut handed, &row.id);
                 (decide::inbound(row, self.chat.as_ref(), &mut self.even), theirs)
             })
             .collect();
-        let losses: Vec<(String, TaskLoss)> =
-            rows.iter().filter_map(|(row, _)| Some((row.id.clone(), loss_of(row)?))).collect();
+        // Which row of a series is the newest is known once all are here.
+        let alone = rows.iter().filter(|(taken, _)| taken.row.kind == TASK && taken.row.recurrence.is_none());
+        let losses: Vec<(String, TaskLoss)> = alone
+            .filter_map(|(taken, _)| {
+                Some((taken.row.id.clone(), loss_of(&AdoptedRow::of(&taken.row, taken.failure))?))
+            })
+            .collect();
         let (id, limit) = (self.session_id.clone(), self.context.attachments.limits().session_bytes);
         crash::point("adopt: files are on disk, no commit names them");
         let work = move |db: &WriteTxn| record::messages(db, &id, rows, limit);
@@ -97,12 +106,8 @@ impl Taking {
         crash::point("adopt: rows and files are on record, the session is not whole");
         self.report.inbound += new.len();
         for (id, loss) in losses {
-            if !new.contains(&id) {
-                continue;
-            }
-            self.report.tasks += 1;
-            if self.report.tasks_named.len() < NAMED_MAX {
-                self.report.tasks_named.push(loss);
+            if new.contains(&id) {
+                name(&mut self.report, loss);
             }
         }
         self.count(files, stored).await;
@@ -132,8 +137,11 @@ impl Taking {
                 row.reply.seq = decide::renumbered(&mut self.highest_out);
             }
         }
-        let replies: Vec<MessageOut> = rows.iter().map(|row| row.reply.clone()).collect();
-        self.drafted(move |draft| draft.replies(&replies)).await?;
+        let all: Vec<MessageOut> = rows.iter().map(|row| row.reply.clone()).collect();
+        self.drafted(move |draft| draft.replies(&all)).await?;
+        let taken = rows.len();
+        rows.retain(|row| decide::is_reply(&row.reply.kind));
+        self.report.task_logs += taken - rows.len();
         let rows = rows.into_iter().map(|row| {
             let theirs = files_of(&mut handed, &row.reply.id);
             (row, theirs)
@@ -188,9 +196,25 @@ impl Taking {
     ///
     /// # Errors
     /// It is not whole yet.
-    pub async fn finish(self) -> Result<Report> {
+    pub async fn finish(mut self) -> Result<Report> {
         let Some(draft) = self.draft else { return Err(Error::Stopping) };
         blocking(move || draft.place()).await?;
+        // Before anything of it runs.
+        let id = self.session_id.clone();
+        let ended = move |db: &ReadTxn| {
+            let mut losses = Vec::new();
+            let mut count = 0;
+            ledger::recurring(db, &id, |row| {
+                if let Some(loss) = loss_of(&row) {
+                    count += 1;
+                    losses.extend((losses.len() < NAMED_MAX).then_some(loss));
+                }
+            })?;
+            Ok((count, losses))
+        };
+        let (count, losses) = self.context.central.read(ended).await?;
+        self.report.tasks += count - losses.len();
+        losses.into_iter().for_each(|loss| name(&mut self.report, loss));
         let (source, id, floor) = (self.source, self.session_id.clone(), self.highest_out);
         let done = move |db: &WriteTxn| {
             ledger::bump_routing(db, &id)?;
@@ -219,10 +243,17 @@ fn files_of(handed: &mut Vec<MessageFile>, message_id: &str) -> Vec<StoredFile> 
     handed.extract_if(.., |file| file.message_id == message_id).map(|file| file.file).collect()
 }
 
-fn loss_of(row: &MessageIn) -> Option<TaskLoss> {
-    let named = row.series_id.as_ref().unwrap_or(&row.id);
+fn loss_of(row: &AdoptedRow) -> Option<TaskLoss> {
     Some(TaskLoss {
-        task: words::line(named, NAME_SHOWN),
-        loss: words::line(decide::task_loss(row)?, LOSS_SHOWN),
+        task: words::line(&row.series_id, NAME_SHOWN),
+        loss: words::line(decide::loss(row)?, LOSS_SHOWN),
     })
+}
+
+/// Counts a loss, and names it if it is among the first.
+fn name(report: &mut Report, loss: TaskLoss) {
+    report.tasks += 1;
+    if report.tasks_named.len() < NAMED_MAX {
+        report.tasks_named.push(loss);
+    }
 }

@@ -22,7 +22,7 @@ mod steps;
 mod suspects;
 mod turns;
 
-pub use adopted::{adopt_change, adopt_message, adopt_settled};
+pub use adopted::{AdoptedRow, Settlement, adopt_change, adopt_message, adopt_settled, recurring};
 pub use answers::{NewAnswer, post_answer};
 pub use counts::{FailedMessages, SessionCounts, failed_since, session_counts};
 pub use deliveries::{

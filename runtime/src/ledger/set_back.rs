@@ -97,7 +97,7 @@ pub fn take_newer(db: &WriteTxn, session_id: &SessionId, newer: &Newer, now: Tim
         let process_after = message.process_after.filter(|at| *at < NOT_SHOWN);
         // Its number may have been given again.
         let message = MessageIn { seq: 0, process_after, ..message.clone() };
-        taken += usize::from(adopt_message(db, session_id, change, &message, now)?);
+        taken += usize::from(adopt_message(db, session_id, change, (&message, None), now)?);
     }
     Ok(taken)
 }

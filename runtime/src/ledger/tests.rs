@@ -155,10 +155,11 @@ fn deeds() -> Vec<Deed> {
                 account: None,
                 platform_message_id: None,
             };
-            assert!(adopt_message(db, &"s".into(), change, &message, NOW).expect("it is new"));
-            let settled = (Settled::Delivered, None, NOW);
+            assert!(adopt_message(db, &"s".into(), change, (&message, None), NOW).expect("it is new"));
+            let settled =
+                Settlement { outcome: Settled::Delivered, platform_message_id: None, at: NOW, why: None };
             let old = reply("adopted", 2 * 100_000 + 11);
-            assert!(adopt_settled(db, &"s".into(), change, &old, settled, NOW).expect("it is new"));
+            assert!(adopt_settled(db, &"s".into(), change, &old, &settled, NOW).expect("it is new"));
         }),
         ("status: trouble", |db| {
             drop(crate::sessions::in_trouble(db, 10).expect("it answers"));

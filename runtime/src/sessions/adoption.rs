@@ -16,19 +16,22 @@ pub struct Adoption {
     pub highest_in: i64,
     /// Whether everything of the folder is here.
     pub done: bool,
+    /// It belongs to no chat, and its agent has another session for everything that it hears: no wiring leads here.
+    pub unreached: bool,
 }
 
 /// The adoption of this folder, as far as it has come; `None` when none began.
 pub fn adoption_of(db: &ReadTxn, source: &str) -> Result<Option<Adoption>> {
     let row = db
         .query_row(
-            "SELECT session_id, highest_in, done_at IS NOT NULL FROM adoptions WHERE source = ?1",
+            "SELECT a.session_id, a.highest_in, a.done_at IS NOT NULL, s.messaging_group_id IS NULL AND NOT s.agent_shared \
+             FROM adoptions a JOIN sessions s ON s.id = a.session_id WHERE a.source = ?1",
             [source],
-            |r| Ok((r.get::<_, SessionId>(0)?, r.get(1)?, r.get(2)?)),
+            |r| Ok((r.get::<_, SessionId>(0)?, r.get(1)?, r.get(2)?, r.get(3)?)),
         )
         .optional()?;
-    let Some((id, highest_in, done)) = row else { return Ok(None) };
-    Ok(by_id(db, &id)?.map(|session| Adoption { session, highest_in, done }))
+    let Some((id, highest_in, done, unreached)) = row else { return Ok(None) };
+    Ok(by_id(db, &id)?.map(|session| Adoption { session, highest_in, done, unreached }))
 }
 
 /// Opens the session that a folder becomes. It stays in quarantine until [`finish_adoption`]; messages that come

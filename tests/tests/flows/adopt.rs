@@ -552,6 +552,139 @@ fn a_task_is_run_only_if_no_script_decides_about_it_and_what_is_lost_is_said() {
     );
 }
 
+/// A series ends with its adoption, in whatever state it is met: the report says so of each.
+#[test]
+fn each_series_that_ends_is_named() {
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "true"]);
+    let foreign = Foreign::new(INBOUND[5], OUTBOUND[3], "old", "c");
+    let inbound = foreign.open("inbound.db");
+    let add = |seq: i64, id: &str, kind: &str, status: &str, recurrence: Option<&str>, content: &str| {
+        let series = id.split("-next").next().unwrap();
+        inbound
+            .execute(
+                "INSERT INTO messages_in (id, seq, kind, timestamp, status, recurrence, series_id, content) \
+                 VALUES (?1,?2,?3,'2026-01-15T08:00:00.000Z',?4,?5,?6,?7)",
+                params![id, seq, kind, status, recurrence, series, content],
+            )
+            .unwrap();
+    };
+    let (daily, prompt) = (Some("0 9 * * *"), r#"{"prompt":"P"}"#);
+    add(16, "ran-not-swept", "task", "completed", daily, prompt);
+    add(18, "run-failed", "task", "failed", daily, prompt);
+    add(20, "acked-not-mirrored", "task", "pending", daily, prompt);
+    add(22, "script-error", "task", "pending", daily, r#"{"prompt":"P","script":"exit 1"}"#);
+    add(24, "chat-every-day", "chat", "pending", daily, r#"{"text":"hi","sender":"Ann"}"#);
+    add(26, "goes-on", "task", "completed", None, prompt);
+    add(28, "goes-on-next", "task", "pending", daily, prompt);
+    add(30, "ended", "task", "completed", daily, prompt);
+    add(32, "ended-next", "task", "completed", None, prompt);
+    add(34, "cancelled", "task", "cancelled", daily, prompt);
+    add(36, "broken", "task", "pending", None, r#"{"prompt":"P"#);
+    add(38, "blank-script", "task", "pending", None, r#"{"prompt":"P","script":"  "}"#);
+    sql(
+        &foreign,
+        "outbound.db",
+        "INSERT INTO processing_ack VALUES ('acked-not-mirrored', 'completed', ''), ('script-error', 'script-skip:error', '')",
+    );
+    drop(inbound);
+    let report = foreign.adopt(&runtime, &["--channel", "old", "--chat", "c"]);
+    let named = report["tasks_named"].as_array().unwrap().iter();
+    let named: Vec<_> =
+        named.map(|task| (task["task"].as_str().unwrap(), task["loss"].as_str().unwrap())).collect();
+    let again = "and is not repeated (`0 9 * * *`): nothing repeats yet";
+    for (task, loss) in [
+        ("ran-not-swept", format!("has run, {again}")),
+        ("run-failed", format!("has failed, {again}")),
+        ("acked-not-mirrored", format!("has run, {again}")),
+        ("script-error", format!("has failed, {again}")),
+        ("chat-every-day", format!("is answered once, {again}")),
+        ("goes-on", format!("is run once, {again}")),
+        ("broken", "is not run: its content is not JSON with a `prompt`, or was too long".to_owned()),
+        ("g", "stays paused: it cannot be resumed yet".to_owned()),
+    ] {
+        assert!(named.contains(&(task, &loss)), "{task}: {named:?}");
+    }
+    assert!(named.iter().any(|(task, loss)| *task == "blank-script" && loss.starts_with("is not run")));
+    assert_eq!((named.len(), &report["tasks"]), (9, &json!(9)), "{named:?}");
+    let failed = "SELECT status || ': ' || failure FROM messages_in WHERE id = 'broken'";
+    assert_eq!(
+        runtime.query::<String>(failed),
+        ["failed: its content is not JSON with a `prompt`, or was too long"]
+    );
+    // More than are named are counted, in words, too.
+    let many = Foreign::new(INBOUND[5], OUTBOUND[3], "old", "d");
+    sql(
+        &many,
+        "inbound.db",
+        "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 2 FROM n LIMIT 60) INSERT INTO messages_in (id, seq, \
+         kind, timestamp, status, recurrence, series_id, content) SELECT 'n' || i, i, 'task', '', 'completed', \
+         '0 9 * * *', 'n' || i, '{\"prompt\":\"P\"}' FROM n",
+    );
+    let told = runtime.ok(&adoption(&many.dir(), "old", "d"));
+    assert!(
+        told.contains("61 tasks or repeating messages do not go on") && told.contains("and 11 more"),
+        "{told}"
+    );
+}
+
+/// What a task's run leaves for a log is no reply, and a reply that was refused says why.
+#[test]
+fn logs_are_no_replies_and_reasons_are_kept() {
+    let runtime = Runtime::new("").up();
+    let foreign = Foreign::new(INBOUND[5], OUTBOUND[3], "terminal", "local");
+    sql(
+        &foreign,
+        "outbound.db",
+        "INSERT INTO messages_out (id, seq, kind, timestamp, content) VALUES ('l1', 9, 'task_log', '', '{\"text\":\"x\"}'), \
+         ('l2', 11, 'task_log', '', '{\"text\":\"y\"}'); \
+         INSERT INTO messages_out (id, seq, kind, timestamp, channel_type, platform_id, content) VALUES \
+         ('r1', 13, 'chat', '', 'terminal', 'local', '{\"text\":\"z\"}')",
+    );
+    sql(
+        &foreign,
+        "inbound.db",
+        "ALTER TABLE delivered ADD COLUMN reason_code TEXT; \
+         INSERT INTO delivered (message_out_id, delivered_at, status, reason_code) VALUES ('l1', '', 'delivered', NULL), \
+         ('r1', '', 'refused', 'not_a_member' || char(27) || printf('%.*c', 9000, 'x'))",
+    );
+    let report = foreign.adopt(&runtime, &["--channel", "terminal", "--chat", "local"]);
+    assert_eq!(
+        (&report["outbound"], &report["refused"], &report["task_logs"]),
+        (&json!(4), &json!(0), &json!(2)),
+        "{report}"
+    );
+    let session = runtime.sessions().into_iter().find(|at| at.ends_with(report["id"].as_str().unwrap()));
+    let kept = "SELECT id FROM messages_out WHERE kind = 'task_log' ORDER BY seq";
+    assert_eq!(rows::<String>(&session.unwrap().join("out/outbound.db"), kept), ["l1", "l2"]);
+    let failed = runtime.json(&["delivery", "list", "--state", "failed"]);
+    let reasons: BTreeMap<_, _> = failed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["id"].as_str().unwrap(), row["reason"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(reasons["o2"], "it had failed before its session was taken over");
+    assert!(reasons["r1"].starts_with("not_a_member\u{fffd}xx"), "{reasons:?}");
+    assert!(reasons["r1"].chars().count() <= 500 && reasons.len() == 2, "{reasons:?}");
+}
+
+/// Only one session of an agent hears everything that no chat's own session hears.
+#[test]
+fn a_session_that_no_wiring_leads_to_is_told() {
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "create", "b"]);
+    let told = |chat: &[&str]| {
+        let foreign = Foreign::new(INBOUND[5], OUTBOUND[3], "old", "c");
+        let dir = foreign.dir();
+        let verb = ["session", "adopt", dir.to_str().unwrap(), "--agent", "b"];
+        runtime.ok(&[&verb[..], chat].concat()).contains("no wiring leads to this session")
+    };
+    assert!(!told(&[]), "it hears everything");
+    assert!(told(&[]), "there is one that does");
+    assert!(!told(&["--channel", "old", "--chat", "c"]), "it has a chat");
+}
+
 #[test]
 fn a_session_whose_messages_lie_elsewhere_is_refused() {
     let runtime = Runtime::new("").up();

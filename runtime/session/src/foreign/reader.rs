@@ -1,6 +1,7 @@
 //! Reads the rows of the copies. Every layout of NanoClaw 2.0.x is read, by asking which columns are there.
 
 use super::{ForeignIn, ForeignOut, ForeignSettled, ForeignState, STATE_BYTES_MAX};
+use crate::words::REASON_CHARS_MAX;
 use crate::{AckStatus, CONTENT_BYTES_MAX, Error, FIELD_BYTES_MAX, MessageOut, Result, SessionDir};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
@@ -150,12 +151,15 @@ impl ForeignReader {
             .from("messages_out");
         let there = columns(&self.inbound, "delivered")?;
         let or = |name: &'static str, absent: &'static str| if there.contains(name) { name } else { absent };
+        let reason = format!("substr(CAST(reason_code AS TEXT), 1, {REASON_CHARS_MAX})");
         let mut settled = if there.contains("message_out_id") {
             let sql = format!(
-                "SELECT {}, {}, {} FROM delivered WHERE message_out_id = ?1 LIMIT 1",
+                "SELECT {}, {}, {}, {} FROM delivered WHERE message_out_id = ?1 LIMIT 1",
                 or("status", "'delivered'"),
                 or("platform_message_id", "NULL"),
-                or("delivered_at", "''")
+                or("delivered_at", "''"),
+                // A long one is cut, and not left out.
+                if there.contains("reason_code") { reason.as_str() } else { "NULL" }
             );
             Some(self.inbound.prepare(&sql)?)
         } else {
@@ -176,6 +180,7 @@ impl ForeignReader {
                             delivered: !matches!(text(r, 0).as_deref(), Some("failed" | "refused")),
                             platform_message_id: short(r, 1),
                             at: short(r, 2).unwrap_or_default(),
+                            reason: text(r, 3),
                         })
                     })
                     .optional()?,
