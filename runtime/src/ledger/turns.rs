@@ -303,6 +303,38 @@ mod tests {
         assert_eq!(pending_of(&db, &"s".into(), 9).expect("it is counted").replies, 0);
     }
 
+    /// Chats of two accounts, or threads of one chat, may have one name.
+    #[test]
+    fn an_address_gets_its_own_replies_only() {
+        let addresses = [
+            address(),
+            Address { channel_type: "y".into(), ..address() },
+            Address { account: "other".into(), ..address() },
+            Address { platform_id: "d".into(), ..address() },
+            Address { thread_id: Some("t".into()), ..address() },
+        ];
+        for (time, state) in [(None, "pending"), (Some("1970-01-01T00:00:00.005Z"), "deferred")] {
+            for (own, at) in addresses.iter().enumerate() {
+                let db = ledger();
+                for (seq, to) in (0..).zip(&addresses) {
+                    let one = vestibule_session::MessageOut {
+                        deliver_after: time.map(str::to_owned),
+                        ..reply(&format!("r{seq}"), seq)
+                    };
+                    record_reply(&db, &"s".into(), &one, Ok(to), Timestamp(1)).expect("it is new");
+                }
+                let next = || claim_next(&db, at, None, Timestamp(1_000)).expect("it answers");
+                let Claim::Deliver(delivery) = next() else { panic!("its own") };
+                assert_eq!((delivery.message_out_id.as_str(), &delivery.address), (&*format!("r{own}"), at));
+                settle(&db, &delivery, Ok(None), Timestamp(2)).expect("it is settled");
+                assert_eq!(next(), Claim::Nothing);
+                let sql = "SELECT COUNT(*) FROM deliveries WHERE state = ?1";
+                let others: i64 = db.query_row(sql, [state], |r| r.get(0)).expect("a row");
+                assert_eq!(others, 4, "the others are as they were");
+            }
+        }
+    }
+
     /// The clock may be set back between two replies, and a power cut have numbers given again.
     #[test]
     fn replies_go_out_in_the_order_in_which_they_were_taken() {

@@ -273,6 +273,60 @@ fn who_was_in_doubt_stays_in_doubt_until_it_is_settled() {
     assert!(claim(&db).expect("it goes on").look_up);
 }
 
+/// Whatever became of the attempts after the one that may have arrived.
+#[test]
+fn who_may_have_been_sent_twice_stays_so_and_says_why() {
+    let db = ledger();
+    record_reply(&db, &"s".into(), &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+    let first = claim(&db).expect("it is sent");
+    try_later(&db, &first, Some(Timestamp(0)), "no answer", Some(InDoubtPolicy::MayDouble))
+        .expect("on record");
+    let second = claim(&db).expect("it is sent again");
+    try_later(&db, &second, None, "not live", None).expect("it is parked");
+    unpark(&db, "x", "main", InDoubtPolicy::SendAgain, Timestamp(0)).expect("the adapter");
+    settle(&db, &claim(&db).expect("once more"), Ok(None), Timestamp(3)).expect("it is settled");
+    assert_eq!(story(&db), ["a delivered 1"]);
+    let why: String = db.query_row("SELECT last_error FROM deliveries", [], |r| r.get(0)).expect("a reason");
+    assert_eq!(why, "not live");
+}
+
+/// The others are under way, or wait for another adapter.
+#[test]
+fn an_adapter_that_comes_to_life_moves_its_own_deliveries_only() {
+    let db = ledger();
+    let at = |channel: &str, account: &str, chat: &str| Address {
+        channel_type: channel.into(),
+        account: account.into(),
+        platform_id: chat.into(),
+        thread_id: None,
+    };
+    for (id, seq, to) in [
+        ("parked", 1, at("x", "main", "c")),
+        ("sent", 3, at("x", "main", "d")),
+        ("account", 5, at("x", "other", "c")),
+        ("channel", 7, at("y", "main", "c")),
+    ] {
+        record_reply(&db, &"s".into(), &reply(id, seq), Ok(&to), Timestamp(1)).expect("it is new");
+        let Ok(Claim::Deliver(delivery)) = claim_next(&db, &to, None, Timestamp(2)) else { panic!("{id}") };
+        if id != "sent" {
+            try_later(&db, &delivery, None, "away", None).expect("it is parked");
+        }
+    }
+    let later = MessageOut { deliver_after: Some("2999-01-01 00:00:00".into()), ..reply("later", 9) };
+    record_reply(&db, &"s".into(), &later, Ok(&at("x", "main", "e")), Timestamp(1)).expect("it is new");
+    let live = |can| unpark(&db, "x", "main", can, Timestamp(0)).expect("the adapter");
+    let all = ["c", "d", "e"].map(|chat| at("x", "main", chat));
+    assert_eq!(live(InDoubtPolicy::MayDouble), all);
+    let rest = ["account parked 0", "channel parked 0", "later deferred 0"];
+    assert_eq!(story(&db), [&["parked pending 0", "sent sending 0"], &rest[..]].concat());
+    assert_eq!(mark_unknown(&db).expect("a crash"), 1);
+    assert_eq!(story(&db), [&["parked pending 0", "sent unknown 0"], &rest[..]].concat());
+    assert_eq!(live(InDoubtPolicy::MayDouble), all);
+    assert_eq!(story(&db), [&["parked pending 0", "sent pending 1"], &rest[..]].concat());
+    let open = open_addresses(&db, &"s".into()).expect("it answers");
+    assert!(all.iter().all(|address| open.contains(address)) && open.len() == 3, "{open:?}");
+}
+
 #[test]
 fn what_a_crash_cut_off_is_marked_by_what_the_channel_can() {
     let cases = [
