@@ -7,7 +7,7 @@
 
 use crate::format;
 use std::ops::ControlFlow;
-use vestibule_session::{MessageIn, Waiting};
+use vestibule_session::{MessageIn, Waiting, is_note};
 
 /// Rows that are answered together. At least one of them wakes the agent.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +28,8 @@ const LOOKED_AT_MAX: usize = 500;
 /// At most `max` rows: the deciding row, before it as much of the newest context as there is room
 /// for, and after it whatever still fits. What comes later stays pending. Context older than that is
 /// acknowledged with the batch without being shown: kept pending it would crowd out newer context at
-/// every following turn.
+/// every following turn. Notes of the runtime are never passed over, however much context came after them: those for
+/// which there is no room wait for the next turn.
 pub struct Picker {
     max: usize,
     /// Context, until the deciding row has come; then the rows that go together.
@@ -74,8 +75,16 @@ impl Picker {
 
     fn decide(&mut self, row: Waiting) {
         self.rows.retain(|context| belongs(context, &row));
-        let start = (self.rows.len() + 1).saturating_sub(self.max);
-        self.passed_over = self.rows.drain(..start).map(|row| row.id).collect();
+        let mut too_many = (self.rows.len() + 1).saturating_sub(self.max);
+        for context in std::mem::take(&mut self.rows) {
+            if too_many > 0 && !is_note(&context.id) {
+                too_many -= 1;
+                self.passed_over.push(context.id);
+            } else {
+                self.rows.push(context);
+            }
+        }
+        self.rows.truncate(self.max - 1);
         self.rows.push(row.clone());
         self.deciding = Some(row);
     }
@@ -247,7 +256,8 @@ pub(crate) mod tests {
         let row = waiting;
         let many = |n: i64| (1..=n).map(|i| row(2 * i, c, None)).collect::<Vec<_>>();
         type Case = (&'static str, Vec<Waiting>, usize, &'static [i64], &'static [i64]);
-        // name, pending, max, shown, passed over
+        let note = |seq| Waiting { id: format!("undelivered-{seq}"), ..row(seq, c, None) };
+        // name, pending, max, shown (a note with a minus), passed over
         let cases: Vec<Case> = vec![
             ("nothing", vec![], 10, &[], &[]),
             ("context alone waits", many(3), 10, &[], &[]),
@@ -284,12 +294,27 @@ pub(crate) mod tests {
                 &[2, 4],
                 &[],
             ),
+            (
+                "a note is not passed over",
+                [vec![note(2)], many(3)[1..].to_vec(), vec![row(8, t, None)]].concat(),
+                3,
+                &[-2, 6, 8],
+                &[4],
+            ),
+            (
+                "notes without room wait",
+                vec![note(2), row(4, c, None), note(6), note(8), row(10, t, None)],
+                3,
+                &[-2, -6, 10],
+                &[4],
+            ),
             ("room for one", vec![row(2, c, None), row(4, t, None)], 1, &[4], &[2]),
             ("no room is room for one", vec![row(2, t, None), row(4, t, None)], 0, &[2], &[]),
         ];
         for (name, pending, max, shown, passed_over) in cases {
             let (picked, _) = pick(pending, max);
-            let ids = |seqs: &[i64]| seqs.iter().map(|seq| format!("m{seq}")).collect::<Vec<_>>();
+            let id = |seq: &i64| if *seq < 0 { note(-seq).id } else { format!("m{seq}") };
+            let ids = |seqs: &[i64]| seqs.iter().map(id).collect::<Vec<_>>();
             let want = Picked { shown: ids(shown), passed_over: ids(passed_over) };
             assert_eq!(picked.unwrap_or_default(), want, "{name}");
         }

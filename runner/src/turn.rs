@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::Timestamp;
-use vestibule_session::{AckStatus, Destination, MessageIn, MessageOut, OutboundWriter, SessionDir};
+use vestibule_session::{AckStatus, Destination, MessageIn, MessageOut, OutboundWriter, SessionDir, is_note};
 
 /// The words to the conversation about a task whose script would say whether it runs.
 const NOT_RUN: &str = "Error: a task was not run. It has a script that decides whether it runs, and scripts of tasks \
@@ -95,20 +95,20 @@ impl Runner {
     /// # Errors
     /// The runner's own file cannot be written; the batch will be answered by the next runner.
     pub fn turn(&mut self, batch: Batch, look: Look) -> Result<(), Error> {
-        let ids = batch.ids();
-        self.taken.extend(ids.iter().cloned());
+        let mut rest = batch.ids();
+        self.taken.extend(rest.iter().cloned());
         let (clears, batch) = batch.split_clears();
         if !clears.is_empty() {
             self.remember(None)?;
-            let all = if batch.is_some() { None } else { Some(&ids[..]) };
+            let all = if batch.is_some() { None } else { Some(self.without_notes(rest)) };
             self.answer_alike(&clears, ("Session cleared.", AckStatus::Completed), &look, all)?;
         }
         let Some(batch) = batch else { return Ok(()) };
-        let rest = batch.ids();
+        rest = batch.ids();
         let (gated, batch) = batch.split_gated();
         if !gated.is_empty() {
             eprintln!("vestibule-runner: tasks with a script are not run: {}", gated.len());
-            let all = if batch.is_some() { None } else { Some(&rest[..]) };
+            let all = if batch.is_some() { None } else { Some(self.without_notes(rest)) };
             self.answer_alike(&gated, (NOT_RUN, AckStatus::Failed), &look, all)?;
         }
         let Some(batch) = batch else { return Ok(()) };
@@ -140,15 +140,21 @@ impl Runner {
         rows: &[MessageIn],
         (words, status): (&str, AckStatus),
         look: &Look,
-        all: Option<&[String]>,
+        all: Option<Vec<String>>,
     ) -> Result<(), Error> {
         let home = || look.reader.routing().unwrap_or_default();
         let mut replies: Vec<MessageOut> =
             rows.iter().map(|row| reply::to_row(draft(words), row, home)).collect();
-        let own: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-        let (ids, now) = (all.unwrap_or(&own), Timestamp::now());
-        let highest = look.highest_seq;
-        Ok(self.write(|outbound| outbound.post(&mut replies, ids, status, highest, now))?)
+        let ids = all.unwrap_or_else(|| rows.iter().map(|row| row.id.clone()).collect());
+        let (highest, now) = (look.highest_seq, Timestamp::now());
+        Ok(self.write(|outbound| outbound.post(&mut replies, &ids, status, highest, now))?)
+    }
+
+    /// Those of these rows that are no notes of the runtime: no provider has seen the notes, so they stay for the next turn.
+    fn without_notes(&mut self, ids: Vec<String>) -> Vec<String> {
+        let (notes, others): (Vec<String>, Vec<String>) = ids.into_iter().partition(|id| is_note(id));
+        self.taken.retain(|id| !notes.contains(id));
+        others
     }
 
     /// Keeps the provider's token, or forgets it, before anything else: a crash in mid-turn must not
@@ -312,7 +318,7 @@ impl Turn<'_> {
         if self.runner.continuation.is_some() && self.runner.provider.is_session_invalid(reason) {
             self.runner.remember(None)?;
         }
-        let reply = self.reply_here(&format!("Error: {reason}"));
+        let reply = self.reply_here(&format!("Error: {}", parse::without_internal(reason)));
         self.post(vec![reply], AckStatus::Failed)
     }
 
@@ -597,6 +603,19 @@ mod tests {
         let settings = Settings::read(&it.dir).unwrap();
         drop(Runner::open(it.dir.clone(), settings, Box::new(it.script.clone())).unwrap());
         assert_eq!(it.outbound().tool_silence_ms().unwrap(), None);
+    }
+
+    /// No provider has read the note: it is for the next turn.
+    #[test]
+    fn a_clear_settles_no_note() {
+        let mut it = fixture();
+        let row = crate::batch::tests::row;
+        let note = MessageIn { id: "undelivered-1".into(), ..row(2, false, None) };
+        let clear = MessageIn { content: r#"{"text":"/clear"}"#.to_owned(), ..row(6, true, None) };
+        let batch = crate::batch::tests::batch(vec![note, row(4, false, None), clear]);
+        it.runner.turn(batch, Look::take(&it.dir).unwrap()).unwrap();
+        assert_eq!(it.acks(), [ack("m4", AckStatus::Completed), ack("m6", AckStatus::Completed)]);
+        assert!(!it.runner.taken().contains("undelivered-1"));
     }
 
     #[test]

@@ -2,24 +2,41 @@
 
 use crate::attachments::Store;
 use crate::config::Config;
-use crate::db::Central;
+use crate::db::{Central, ReadTxn};
+use crate::destinations;
+use crate::error::Result;
 use crate::home::Home;
 use crate::id::SessionId;
 use crate::lanes::{Lanes, Waker};
 use crate::launcher::Launcher;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Looked};
 use crate::listener::Listener;
 use crate::lock::locked;
 use crate::places::Places;
 use crate::plugins::Plugins;
+use crate::sessions;
 use std::collections::{BTreeMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use tokio::sync::watch;
 use vestibule_plugin_api::Address;
+use vestibule_session::words;
 
 /// How much later [`Context::wake_later`] wakes.
 const LATER: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// What holds a session up for less than this is not told: a file is locked all the time.
+const HELD_UP_UNTOLD: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What of a session's work is held up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeldUp {
+    /// Its `inbound.db` cannot be brought up to date.
+    File,
+    /// No runner can be started.
+    Start,
+}
 
 /// What a session's lane does from its opening to its end. The code that starts the runtime sets it, so that nothing
 /// here names a loop.
@@ -54,6 +71,8 @@ pub struct Context {
     pub adopting: tokio::sync::Mutex<()>,
     /// Of sessions that ran since the start: which of their agent's folders is half full or more.
     pub filling: Mutex<BTreeMap<SessionId, String>>,
+    /// Of sessions that something holds up for which no message is to blame: what, and since when.
+    pub held_up: Mutex<BTreeMap<(SessionId, HeldUp), (String, Instant)>>,
     /// What a session's lane does.
     pub(crate) serve_session: ServeSession,
     pub(crate) restarts: Mutex<HashSet<SessionId>>,
@@ -67,6 +86,18 @@ impl Context {
         let context = self.clone();
         let serve = self.serve_session;
         self.sessions.wake(session_id.clone(), |waker| serve(context, session_id, waker));
+    }
+
+    /// Brings a session's `inbound.db` up to date; see [`Ledger::project`].
+    ///
+    /// # Errors
+    /// The file is locked or cannot be written.
+    pub fn project(&self, session_id: &SessionId) -> Result<Looked> {
+        let routes = |db: &ReadTxn, id: &SessionId| {
+            let agent = sessions::by_id(db, id)?.map(|session| session.agent_group_id).unwrap_or_default();
+            Ok((destinations::shown(db, &agent)?, sessions::routing(db, id)?))
+        };
+        self.ledger.project(&self.central, &self.home, &self.attachments, session_id, &routes)
     }
 
     /// Tells a session's lane that the record of a delivery changed. No runner waits for it, so it
@@ -112,6 +143,26 @@ impl Context {
             Some(what) => drop(filling.insert(session_id.clone(), what)),
             None => drop(filling.remove(session_id)),
         }
+    }
+
+    /// Notes that something holds a session up, or that it does no longer.
+    pub fn note_held_up(&self, session_id: &SessionId, what: HeldUp, why: Option<&str>) {
+        let mut held_up = locked(&self.held_up);
+        let key = (session_id.clone(), what);
+        match why {
+            Some(why) => {
+                held_up.entry(key).or_insert_with(|| (String::new(), Instant::now())).0 = words::reason(why)
+            }
+            None => drop(held_up.remove(&key)),
+        }
+    }
+
+    /// The sessions that something has held up for a while, and what; of one session, if it is named.
+    pub fn held_up(&self, only: Option<&SessionId>) -> Vec<(SessionId, String)> {
+        let held_up = locked(&self.held_up);
+        let lasts = held_up.iter().filter(|(_, (_, since))| since.elapsed() >= HELD_UP_UNTOLD);
+        let wanted = lasts.filter(|((id, _), _)| only.is_none_or(|only| only == id));
+        wanted.map(|((id, _), (why, _))| (id.clone(), why.clone())).collect()
     }
 
     /// Whether the session's runner is to be ended, asked by its lane.

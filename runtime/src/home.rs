@@ -168,7 +168,8 @@ impl Home {
 
     fn prepare(&self) -> Result<HomeLock> {
         self.mend()?;
-        for folder in [self.plugins(), self.plugin_copies(), self.root.join("groups")] {
+        let parts = FOLDERS.map(|name| self.root.join(name));
+        for folder in parts.into_iter().chain([self.plugins(), self.plugin_copies()]) {
             make(&folder)?;
         }
         self.mend_parts()?;

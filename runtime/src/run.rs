@@ -5,8 +5,7 @@ use crate::attachments::{self, Limits, Store};
 use crate::chat_key::ChatKey;
 use crate::config::Config;
 use crate::context::Context;
-use crate::db::Central;
-use crate::db::WriteTxn;
+use crate::db::{self, Central, WriteTxn};
 use crate::error::Result;
 use crate::home::{Home, HomeLock};
 use crate::id::{AgentGroupId, SessionId};
@@ -18,16 +17,17 @@ use crate::places::Places;
 use crate::plugins::{self, Plugins};
 use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
-    agents, backup, clock, control, destinations, housekeeping, launcher, ledger, messaging_groups, wake,
-    wirings,
+    agents, backup, clock, control, destinations, housekeeping, launcher, ledger, messaging_groups, sessions,
+    wake, wirings,
 };
-use rusqlite::OptionalExtension;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
 use vestibule_session::crash;
 
+/// The key of the note that the terminal was wired to the first agent.
+const WIRED: &str = "wired";
 /// How long a stopping runtime waits for deliveries, and then for runners.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -181,6 +181,7 @@ fn assemble(
         listener: Listener::default(),
         adopting: tokio::sync::Mutex::default(),
         filling: Mutex::default(),
+        held_up: Mutex::default(),
         serve_session: |context, session_id, waker| Box::pin(wake::serve(context, session_id, waker)),
         restarts: Mutex::default(),
         later: Mutex::default(),
@@ -215,11 +216,9 @@ async fn prepare(central: &Central) -> Result<()> {
             ledger::note_clock(db, &standing, clock::now())?;
         }
         ledger::distrust_other_boots(db)?;
-        let seeded: Option<String> =
-            db.query_row("SELECT value FROM meta WHERE key = 'wired'", [], |r| r.get(0)).optional()?;
-        if seeded.is_none() {
+        if db::note(db, WIRED)?.is_none() {
             wire_itself(db)?;
-            db.execute("INSERT INTO meta (key, value) VALUES ('wired', 'terminal')", [])?;
+            db::set_note(db, WIRED, "terminal")?;
         }
         Ok(())
     };
@@ -272,16 +271,10 @@ async fn sweep_attachments(context: Arc<Context>) {
 async fn restore_missing_files(context: Arc<Context>) {
     let home = context.home.clone();
     let missing = context.central.read(move |db| {
-        let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
-        let mut rows = statement.query([])?;
-        let mut missing = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (session_id, agent): (SessionId, AgentGroupId) = (row.get(0)?, row.get(1)?);
-            if std::fs::symlink_metadata(home.session(&agent, &session_id).inbound_db()).is_err() {
-                missing.push(session_id);
-            }
-        }
-        Ok(missing)
+        let is_missing = |agent: &AgentGroupId, session_id: &SessionId| {
+            std::fs::symlink_metadata(home.session(agent, session_id).inbound_db()).is_err()
+        };
+        sessions::that(db, is_missing)
     });
     match missing.await {
         Ok(missing) => missing.into_iter().for_each(|session_id| context.wake(session_id)),
@@ -311,7 +304,7 @@ async fn know_what_is_newer(context: &Arc<Context>) -> Result<()> {
     for session_id in context.central.read(ledger::with_deliveries).await? {
         let (looking, id) = (context.clone(), session_id.clone());
         let look = move || {
-            let looked = looking.ledger.project(&looking.central, &looking.home, &looking.attachments, &id);
+            let looked = looking.project(&id);
             looking.ledger.forget(&id); // its lane looks again
             looked
         };

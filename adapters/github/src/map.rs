@@ -87,7 +87,8 @@ fn read_event(event: &str, delivery: Option<&str>, payload: &Value, rules: &Rule
     if action != handled {
         return unsupported(event, Some(action), delivery, &payload);
     }
-    if !payload.get("changes").get("old_issue").value.is_null() {
+    let changes = payload.get("changes");
+    if ["old_issue", "old_repository"].iter().any(|old| !changes.get(old).value.is_null()) {
         return transferred(event, action, &payload);
     }
     let written = match event {
@@ -105,7 +106,7 @@ struct Written<'a> {
     repo: String,
     thread: String,
     message_id: String,
-    /// An issue's title, in plain words.
+    /// An issue's title: words without markup, but for code.
     title: Option<&'a str>,
     /// Markdown.
     body: &'a str,
@@ -122,7 +123,7 @@ impl Written<'_> {
     }
 
     fn mentions(&self, login: &str) -> bool {
-        self.title.is_some_and(|title| mention::in_plain(title, login))
+        self.title.is_some_and(|title| mention::in_title(title, login))
             || mention::in_markdown(self.body, login)
     }
 }

@@ -8,8 +8,16 @@ const SILENT_WORDS: [&str; 3] = ["code", "samp", "tt"];
 /// … and those that go on until they are closed.
 const SILENT_BLOCKS: [&str; 4] = ["blockquote", "pre", "script", "style"];
 
+/// The same for a title, in which backticks alone are markup: what they enclose is code.
+pub fn in_title(text: &str, login: &str) -> bool {
+    let parts: Vec<&str> = text.split('`').collect();
+    let is_code = |at: usize| at % 2 == 1 && at + 1 < parts.len();
+    let words = parts.iter().enumerate().filter(|(at, _)| !is_code(*at)).map(|(_, part)| *part);
+    in_plain(&words.collect::<Vec<_>>().join("`"), login)
+}
+
 /// Whether `@login` stands in a text without markup as a word of its own.
-pub fn in_plain(text: &str, login: &str) -> bool {
+fn in_plain(text: &str, login: &str) -> bool {
     let (text, login) = (text.as_bytes(), login.as_bytes());
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let joins = |b: u8| is_word(b) || matches!(b, b'-' | b'/' | b'@');
@@ -161,6 +169,21 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(in_plain(text, "vestibule-bot"), expected, "{text}");
             assert_eq!(in_markdown(text, "vestibule-bot"), expected, "{text}, as Markdown");
+        }
+    }
+
+    #[test]
+    fn what_is_code_in_a_title_calls_nobody() {
+        for (title, expected) in [
+            ("@bot, please", true),
+            ("say `@bot` to it", false),
+            ("`a` @bot", true),
+            ("`a` @bot `b`", true),
+            ("an open ` and @bot", true),
+            ("`a` and `@bot", true),
+            ("`@bot`", false),
+        ] {
+            assert_eq!(in_title(title, "bot"), expected, "{title}");
         }
     }
 

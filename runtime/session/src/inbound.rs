@@ -272,8 +272,24 @@ mod writer {
         /// Applies a projection in one transaction. Applying it twice changes nothing.
         ///
         /// # Errors
-        /// [`crate::Error::Busy`]: nothing was written, try again soon.
+        /// [`crate::Error::Busy`]: nothing was written, try again soon. [`crate::Error::Damaged`]: its tables are not those
+        /// that a ledger makes.
         pub fn apply(&mut self, projection: &Projection) -> Result<()> {
+            use rusqlite::ErrorCode::{ConstraintViolation, TypeMismatch, Unknown};
+            self.write(projection).map_err(|error| match error {
+                crate::Error::Sqlite(error)
+                    if matches!(
+                        error.sqlite_error_code(),
+                        Some(Unknown | ConstraintViolation | TypeMismatch)
+                    ) =>
+                {
+                    crate::Error::Damaged(error.to_string())
+                }
+                error => error,
+            })
+        }
+
+        fn write(&mut self, projection: &Projection) -> Result<()> {
             let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             for m in &projection.messages {
                 tx.prepare_cached(

@@ -56,7 +56,7 @@ pub use outbound::OutboundReader;
 pub use outbound::OutboundWriter;
 pub use row::{
     Ack, AckRow, AckStatus, CONTENT_BYTES_MAX, DELIVERY, Delivered, Destination, FIELD_BYTES_MAX, MessageIn,
-    MessageOut, NO_DESTINATION, Routing, Settled, TOOL_SILENCE_MS_MAX,
+    MessageOut, NO_DESTINATION, Routing, Settled, TOOL_SILENCE_MS_MAX, is_note,
 };
 pub use seq::{SEQ_MAX, next_even, next_odd};
 pub use task::{has_prompt, has_script};

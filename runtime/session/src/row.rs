@@ -5,6 +5,15 @@ use vestibule_plugin_api::{TEXT_BYTES_MAX, Timestamp};
 
 /// The sender, in an agent's prompt, of notes that something it wrote was not delivered.
 pub const DELIVERY: &str = "delivery";
+
+/// How the ids of notes begin that the runtime writes to an agent: about what was not delivered, and what modules say.
+const NOTES: [&str; 2] = ["undelivered-", "sys-"];
+
+/// Whether a row with this id is a note of the runtime's, and no message. The id of a message has a colon: it is made of
+/// the platform's and the agent's.
+pub fn is_note(id: &str) -> bool {
+    NOTES.iter().any(|note| id.starts_with(note)) && !id.contains(':')
+}
 /// The word in the place of the channel, in a reply to a name that no destination has; the name is in the place of the
 /// chat.
 pub const NO_DESTINATION: &str = "destination";

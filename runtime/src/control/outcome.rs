@@ -70,8 +70,11 @@ async fn settle(context: &Context, asked: &Asked, latest: &mut Outcome) -> Resul
     loop {
         commits.mark_unchanged();
         let (asked, had) = (asked.clone(), asked.had);
-        *latest = decide(&context.central.read(move |db| load(db, &asked)).await?, had)
-            .ok_or_else(|| Error::refused("no session has heard this message"))?;
+        let mut heard = context.central.read(move |db| load(db, &asked)).await?;
+        for one in heard.iter_mut().filter(|one| one.pending && one.failing.is_none()) {
+            one.failing = context.held_up(Some(&one.session_id)).pop().map(|(_, why)| why);
+        }
+        *latest = decide(&heard, had).ok_or_else(|| Error::refused("no session has heard this message"))?;
         if !matches!(latest, Outcome::Waiting { .. }) {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::drops::{self, NO_AGENT_WIRED};
 use crate::error::Result;
+use crate::id::SessionId;
 use crate::lock::locked;
 use crate::plugins::{self, AccountState, Link, Origin, ProcessState};
 use crate::{agents, launcher, ledger, listener, places, sessions};
@@ -28,12 +29,13 @@ const START_LOOK: Duration = Duration::from_millis(10);
 /// The whole state, as one JSON object.
 pub async fn status(context: &Context) -> Result<Value> {
     let now = clock::now();
+    let held_up = context.held_up(None);
     let rows = move |db: &ReadTxn| {
         Ok((
             with_wired(db, drops::recent(db, SHOWN)?)?,
             drops::totals(db)?,
             (ledger::session_counts(db, now)?, ledger::failed_since(db, Timestamp(now.0 - FAILED_MS))?),
-            in_trouble(db)?,
+            in_trouble(db, &held_up)?,
             (ledger::delivery_counts(db)?, ledger::next_deferred(db)?, ledger::waiting_for_adapter(db)?),
             agents::list(db)?,
         ))
@@ -156,8 +158,8 @@ fn webhooks_refused(context: &Context) -> Vec<Value> {
     context.listener.refusals.all().into_iter().map(one).collect()
 }
 
-/// The sessions that are not well, and why.
-fn in_trouble(db: &ReadTxn) -> Result<Vec<Value>> {
+/// The sessions that are not well, and why: by their records, or because something holds them up.
+fn in_trouble(db: &ReadTxn, held_up: &[(SessionId, String)]) -> Result<Vec<Value>> {
     let one = |session: sessions::Session| {
         let (state, reason) = session.condition();
         let agent = agents::by_id(db, &session.agent_group_id)?.map(|agent| agent.name);
@@ -169,7 +171,15 @@ fn in_trouble(db: &ReadTxn) -> Result<Vec<Value>> {
             "again_at": again_at.flatten().map(vestibule_session::format_time), "id": session.id,
         }))
     };
-    sessions::in_trouble(db, SHOWN)?.into_iter().map(one).collect()
+    let mut found = sessions::in_trouble(db, SHOWN)?.into_iter().map(one).collect::<Result<Vec<_>>>()?;
+    for (id, why) in held_up.iter().take(SHOWN as usize) {
+        let Some(session) = sessions::by_id(db, id)? else { continue };
+        if session.condition().1.is_none() {
+            let agent = agents::by_id(db, &session.agent_group_id)?.map(|agent| agent.name);
+            found.push(json!({ "agent": agent, "state": "waiting", "reason": why, "id": id }));
+        }
+    }
+    Ok(found)
 }
 
 /// How many places for runners are taken, and why sessions wait, if they do.

@@ -31,6 +31,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0025_new_out.sql")),
     M::up(include_str!("../ledger/migrations/0026_failed.sql")),
     M::up(include_str!("../ledger/migrations/0027_gives_way.sql")),
+    M::up(include_str!("../ledger/migrations/0028_later.sql")),
 ];
 
 /// Applies the migrations that are missing.

@@ -2,8 +2,10 @@
 //! it.
 
 pub mod migrate;
+mod notes;
 mod txn;
 
+pub use notes::{note, remove_note, set_note};
 pub use txn::{ReadTxn, WriteTxn};
 
 use crate::error::{Error, Result};

@@ -11,6 +11,10 @@ use vestibule_session::{CONTENT_BYTES_MAX, MessageOut, NO_DESTINATION};
 /// How many characters of a word of the agent's a reason shows.
 const SHOWN_CHARS_MAX: usize = 80;
 
+/// Why a reply with a time of its own is refused.
+const TOO_MUCH_LATER: &str = "1,000 replies for later, or 16 MiB of them, wait in this session already; \
+                              `vestibule delivery list --state deferred` shows them";
+
 /// What becomes of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -24,6 +28,9 @@ pub enum Decision {
 pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Decision {
     let fits = |address: Address| {
         text_of(&reply.content)?;
+        if snapshot.too_much_later {
+            return Err(TOO_MUCH_LATER.to_owned());
+        }
         match question_of(&reply.content) {
             Some(_) if address.channel_type.as_str() == AGENT => {
                 Err("an agent is asked in words, without options".to_owned())
@@ -251,7 +258,7 @@ mod tests {
             assert_eq!(format!("`{}`", shown(word)), want);
         }
         let long = || Some("\u{202e}".repeat(341));
-        let snapshot = Snapshot { session_id: "s".into(), chats: vec![], agent: None };
+        let snapshot = Snapshot { session_id: "s".into(), chats: vec![], agent: None, too_much_later: false };
         let (action, kind) = (format!(r#"{{"action":"{}"}}"#, "é".repeat(1000)), "\n".repeat(1024));
         for reply in [
             MessageOut { channel_type: long(), platform_id: long(), ..reply() },
@@ -268,7 +275,7 @@ mod tests {
     fn where_a_reply_may_go() {
         let seen = |chats, agent: Option<bool>| {
             let agent = agent.map(|allowed| ("c".into(), allowed));
-            Snapshot { session_id: "s".into(), chats, agent }
+            Snapshot { session_id: "s".into(), chats, agent, too_much_later: false }
         };
         let open = seen(vec![(group("a"), true)], Some(true));
         let shut = seen(vec![(group("a"), false)], Some(false));

@@ -63,7 +63,7 @@ fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<std::result::Result<Forwar
         files: files.into_iter().map(|file| file.name).collect(),
         answers: reference(answers)?,
         heard_last: reference(heard_last)?,
-        newest: sessions::newest_usable(db, &to.id)?.map(|id| id.to_string()),
+        newest: sessions::usable_for_agents(db, &to.id)?.map(|id| id.to_string()),
         hops: ledger::hops(db, &delivery.session_id)?,
         taken_at: delivery.taken_at,
         to: Agent { id: to.id.to_string(), name: to.name },

@@ -162,7 +162,7 @@ pub fn record_one(
     (files, session_bytes_max): (Vec<StoredFile>, u64),
     now: Timestamp,
 ) -> Result<Recorded> {
-    let Some(snapshot) = Snapshot::load(db, session_id, reply)? else { return Ok(Recorded::Known) };
+    let Some(snapshot) = Snapshot::load(db, session_id, reply, now)? else { return Ok(Recorded::Known) };
     let verdict = decide(&snapshot, reply);
     let outcome = match &verdict {
         Decision::Deliver(address) => Ok(address),

@@ -26,7 +26,7 @@ pub fn replay(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<Address>
             "its words are not on record: too much of its session was refused before",
         ));
     }
-    let Some(snapshot) = Snapshot::load(db, &record.session_id, &record.reply)? else {
+    let Some(snapshot) = Snapshot::load(db, &record.session_id, &record.reply, now)? else {
         return Err(refused(record, "its session is gone"));
     };
     let address = match decide(&snapshot, &record.reply) {

@@ -1,12 +1,13 @@
 //! The rows that the decision about one reply needs.
 
+use crate::clock::Timestamp;
 use crate::db::ReadTxn;
 use crate::error::Result;
 use crate::id::{AgentGroupId, SessionId};
 use crate::messaging_groups::{self, MessagingGroup};
-use crate::{agents, destinations, sessions};
+use crate::{agents, destinations, ledger, sessions};
 use vestibule_plugin_api::AGENT;
-use vestibule_session::MessageOut;
+use vestibule_session::{MessageOut, parse_time};
 
 /// The rows that the decision sees.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub chats: Vec<(MessagingGroup, bool)>,
     /// The agent it names, if there is one, with whether the session may write to it.
     pub agent: Option<(AgentGroupId, bool)>,
+    /// Whether it is for later, and its session has as many of those as it may.
+    pub too_much_later: bool,
 }
 
 impl Snapshot {
@@ -25,7 +28,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn load(db: &ReadTxn, session_id: &SessionId, reply: &MessageOut) -> Result<Option<Snapshot>> {
+    pub fn load(
+        db: &ReadTxn,
+        session_id: &SessionId,
+        reply: &MessageOut,
+        now: Timestamp,
+    ) -> Result<Option<Snapshot>> {
         let Some(session) = sessions::by_id(db, session_id)? else { return Ok(None) };
         let (mut chats, mut agent) = (Vec::new(), None);
         if let (Some(AGENT), Some(to)) = (reply.channel_type.as_deref(), &reply.platform_id) {
@@ -40,6 +48,8 @@ impl Snapshot {
                 chats.push((group, allowed));
             }
         }
-        Ok(Some(Snapshot { session_id: session.id, chats, agent }))
+        let is_later = reply.deliver_after.as_deref().and_then(parse_time).is_some_and(|at| at > now);
+        let too_much_later = is_later && !ledger::has_room_later(db, session_id)?;
+        Ok(Some(Snapshot { session_id: session.id, chats, agent, too_much_later }))
     }
 }

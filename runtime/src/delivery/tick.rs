@@ -91,7 +91,7 @@ fn tell(
     now: Timestamp,
 ) -> Result<SessionId> {
     let agent = agents::named(db, agent)?;
-    let session_id = match sessions::newest_usable(db, &agent.id)? {
+    let session_id = match sessions::usable_for_agents(db, &agent.id)? {
         Some(id) => id,
         None => sessions::open_for_agent(db, &agent.id, now)?,
     };

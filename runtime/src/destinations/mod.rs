@@ -6,8 +6,10 @@
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use crate::id::{AgentGroupId, MessagingGroupId};
+use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
+use crate::ledger;
 use rusqlite::{OptionalExtension, params};
+use vestibule_session::Destination;
 
 /// A name that one agent has for a chat or another agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +86,43 @@ pub fn name_of(
          ORDER BY d.local_name LIMIT 1",
     )?;
     Ok(statement.query_row(params![agent_group_id, channel, account, id], |r| r.get(0)).optional()?)
+}
+
+/// The destinations of an agent as its sessions' files show them: each with what people call the place.
+pub fn shown(db: &ReadTxn, agent_group_id: &AgentGroupId) -> Result<Vec<Destination>> {
+    let mut statement = db.prepare_cached(
+        "SELECT d.local_name, COALESCE(g.name, g.title, a.name, d.local_name), d.target_type, g.channel_type, g.platform_id, \
+         CASE d.target_type WHEN 'agent' THEN d.target_id END, g.account FROM destinations d \
+         LEFT JOIN messaging_groups g ON d.target_type = 'channel' AND g.id = d.target_id \
+         LEFT JOIN agent_groups a ON d.target_type = 'agent' AND a.id = d.target_id \
+         WHERE d.agent_group_id = ?1 AND (a.id IS NOT NULL OR g.id IS NOT NULL) ORDER BY d.local_name",
+    )?;
+    let destinations = statement.query_map([agent_group_id], |r| {
+        Ok(Destination {
+            name: r.get(0)?,
+            display_name: r.get(1)?,
+            kind: r.get(2)?,
+            channel_type: r.get(3)?,
+            platform_id: r.get(4)?,
+            agent_group_id: r.get(5)?,
+            account: r.get(6)?,
+        })
+    })?;
+    Ok(destinations.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Notes that a chat has another name, for each agent that may send there; returns their sessions in which a turn may be
+/// under way.
+pub fn chat_changed(db: &WriteTxn, chat_id: &MessagingGroupId) -> Result<Vec<SessionId>> {
+    let mut statement = db.prepare_cached(
+        "SELECT DISTINCT agent_group_id FROM destinations WHERE target_type = 'channel' AND target_id = ?1",
+    )?;
+    let agents = statement.query_map([chat_id], |r| r.get::<_, AgentGroupId>(0))?;
+    let mut running = Vec::new();
+    for agent in agents {
+        running.extend(ledger::destinations_changed(db, &agent?)?);
+    }
+    Ok(running)
 }
 
 /// Grants another agent under a name.

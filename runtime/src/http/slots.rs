@@ -123,6 +123,12 @@ impl Slot {
         self.slots.strangers().by_turn.remove(&self.turn.swap(0, Ordering::Relaxed)).is_some()
     }
 
+    /// Whether it makes room for another, with its request on the way.
+    pub fn was_closed(&self) -> bool {
+        let turn = self.turn.load(Ordering::Relaxed);
+        turn != 0 && !self.slots.strangers().by_turn.contains_key(&turn)
+    }
+
     /// Returns when it has to make room.
     pub async fn makes_room(&self) {
         self.leave.notified().await;
@@ -226,6 +232,7 @@ mod tests {
             more.holds(30);
             assert!(!is_leaving(&many).await, "what is verified counts no longer");
             few.holds(1);
+            assert!(many.was_closed() && !few.was_closed() && !ours.was_closed());
             assert!(is_leaving(&many).await, "its source holds most, and it has waited longest");
             many.holds(1_000);
             assert!(!many.is_verified(), "its request reaches no plugin any more");

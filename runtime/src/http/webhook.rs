@@ -69,6 +69,34 @@ pub async fn nothing_here() -> impl IntoResponse {
     (StatusCode::NOT_FOUND, "nothing is here; webhooks go to /webhook/<channel>/<account>\n")
 }
 
+/// A request that is on its way. Its connection may be closed to make room for others, and then nothing goes on here: so
+/// that is counted when this is dropped.
+struct OnItsWay<'a> {
+    webhooks: &'a Webhooks,
+    slot: &'a Slot,
+    channel: &'a str,
+    account: &'a str,
+}
+
+impl OnItsWay<'_> {
+    /// It gets an answer, which is counted by itself.
+    fn ends(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        if self.slot.was_closed() {
+            let (channel, account, words) =
+                (self.channel, self.account, "it was closed to make room for others");
+            tracing::warn!(channel, account, words, "a stranger's request was not read to its end");
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            self.webhooks.count(channel.to_owned(), account.to_owned(), status, words);
+        }
+    }
+}
+
 /// Takes one request of a platform.
 pub async fn webhook(
     State(webhooks): State<Webhooks>,
@@ -76,7 +104,10 @@ pub async fn webhook(
     Path((channel, account)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let answer = match verified(&webhooks, &slot, &channel, &account, request).await {
+    let on_its_way = OnItsWay { webhooks: &webhooks, slot: &slot, channel: &channel, account: &account };
+    let verified = verified(&webhooks, &slot, &channel, &account, request).await;
+    on_its_way.ends();
+    let answer = match verified {
         // The platform may have another secret; or it is not the platform.
         Err((status, words)) => {
             tracing::warn!(channel, account, status = status.as_u16(), words, "a stranger was refused");

@@ -25,7 +25,7 @@ use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::{Error, Result};
 use crate::messaging_groups;
-use crate::{drops, ledger, plugin_state, questions, sessions, wirings};
+use crate::{destinations, drops, ledger, plugin_state, questions, sessions, wirings};
 use std::sync::Arc;
 use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, StateWrite};
 
@@ -150,7 +150,7 @@ pub async fn conversation(
                 return Ok(Vec::new());
             }
             messaging_groups::describe(db, &group.id, title.as_deref(), said.is_group)?;
-            ledger::chat_changed(db, &group.id)
+            destinations::chat_changed(db, &group.id)
         };
         context.central.write(write).await?.into_iter().for_each(|session_id| context.wake_later(session_id));
     }

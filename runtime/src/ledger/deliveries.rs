@@ -281,7 +281,7 @@ pub fn unclaim(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
 pub fn mark_unknown(db: &WriteTxn) -> Result<usize> {
     Ok(db.execute(
         "UPDATE deliveries INDEXED BY deliveries_unsettled SET state = 'unknown' \
-         WHERE settled_at IS NULL AND state = 'sending'",
+         WHERE settled_at IS NULL AND state <> 'deferred' AND state = 'sending'",
         [],
     )?)
 }
@@ -332,9 +332,12 @@ pub fn unpark(
 /// The addresses for which a session has replies that wait, for their turn or for their time.
 pub fn open_addresses(db: &ReadTxn, session_id: &SessionId) -> Result<Vec<Address>> {
     let mut statement = db.prepare_cached(
-        "SELECT DISTINCT channel_type, account, platform_id, thread_id FROM deliveries INDEXED BY deliveries_unsettled \
-         WHERE session_id = ?1 AND settled_at IS NULL AND channel_type IS NOT NULL AND account IS NOT NULL \
-         AND platform_id IS NOT NULL AND state IN ('pending', 'deferred')",
+        "SELECT channel_type, account, platform_id, thread_id FROM deliveries INDEXED BY deliveries_unsettled \
+         WHERE session_id = ?1 AND settled_at IS NULL AND state <> 'deferred' AND channel_type IS NOT NULL \
+         AND account IS NOT NULL AND platform_id IS NOT NULL AND state = 'pending' \
+         UNION SELECT channel_type, account, platform_id, thread_id FROM deliveries INDEXED BY deliveries_later \
+         WHERE session_id = ?1 AND state = 'deferred' AND channel_type IS NOT NULL AND account IS NOT NULL \
+         AND platform_id IS NOT NULL",
     )?;
     let rows = statement.query_map([session_id], |r| {
         Ok(Address {
@@ -350,7 +353,9 @@ pub fn open_addresses(db: &ReadTxn, session_id: &SessionId) -> Result<Vec<Addres
 /// How many deliveries are in each state; the delivered ones include those that were forgotten.
 pub fn delivery_counts(db: &ReadTxn) -> Result<BTreeMap<String, i64>> {
     let mut statement = db.prepare_cached(
-        "SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled WHERE settled_at IS NULL GROUP BY state \
+        "SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled \
+         WHERE settled_at IS NULL AND state <> 'deferred' GROUP BY state \
+         UNION ALL SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_later WHERE state = 'deferred' GROUP BY state \
          UNION ALL SELECT state, COUNT(*) FROM deliveries INDEXED BY deliveries_set_aside \
          WHERE state IN ('deferred', 'held', 'failed', 'dropped') AND settled_at IS NOT NULL GROUP BY state \
          UNION ALL SELECT name, count FROM totals WHERE name = 'delivered' AND count > 0",
@@ -363,7 +368,7 @@ pub fn delivery_counts(db: &ReadTxn) -> Result<BTreeMap<String, i64>> {
 pub fn waiting_for_adapter(db: &ReadTxn) -> Result<Vec<(String, String, i64)>> {
     let mut statement = db.prepare_cached(
         "SELECT channel_type, account, COUNT(*) FROM deliveries INDEXED BY deliveries_unsettled \
-         WHERE settled_at IS NULL AND state IN ('parked', 'unknown', 'pending') AND channel_type IS NOT NULL \
+         WHERE settled_at IS NULL AND state <> 'deferred' AND state IN ('parked', 'unknown', 'pending') AND channel_type IS NOT NULL \
          AND account IS NOT NULL GROUP BY channel_type, account HAVING SUM(state <> 'pending') > 0",
     )?;
     let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;

@@ -9,7 +9,7 @@ use crate::attachments::{LeftOut, StoredFile};
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
+use crate::id::{AgentGroupId, SessionId};
 use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -277,19 +277,6 @@ pub fn destinations_of(db: &ReadTxn, session_id: &SessionId) -> Result<i64> {
         "SELECT a.destinations_version FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.id = ?1",
     )?;
     Ok(statement.query_row([session_id], |r| r.get(0)).optional()?.unwrap_or_default())
-}
-
-/// Notes that a chat has another name: [`destinations_changed`] for each agent that may send there.
-pub fn chat_changed(db: &WriteTxn, messaging_group_id: &MessagingGroupId) -> Result<Vec<SessionId>> {
-    let mut statement = db.prepare_cached(
-        "SELECT DISTINCT agent_group_id FROM destinations WHERE target_type = 'channel' AND target_id = ?1",
-    )?;
-    let agents = statement.query_map([messaging_group_id], |r| r.get::<_, AgentGroupId>(0))?;
-    let mut running = Vec::new();
-    for agent in agents {
-        running.extend(destinations_changed(db, &agent?)?);
-    }
-    Ok(running)
 }
 
 /// The sessions that need a look when the runtime starts: a runner's end is not on record, rows are

@@ -32,23 +32,25 @@ pub use deliveries::{
 };
 pub use files::{Direction, files_of, forget_files, record_files, session_bytes};
 pub use messages::{
-    Acknowledged, NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing, chat_changed,
+    Acknowledged, NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing,
     destinations_changed, destinations_of, hops, seen_at_start, take_event, was_taken,
 };
 pub use new_out::{out_is_new, want_new_out, wants_new_out};
-pub use project::{Ledger, Looked, Projected, distrust_other_boots, trust_files};
-pub use records::{Record, Request, State, asked_at, drop_one, reopen, undelivered, unread, with_id};
+pub use project::{Ledger, Looked, Projected, Routes, distrust_other_boots, trust_files};
+pub use records::{
+    Record, Request, State, asked_at, drop_one, reopen, state_of, undelivered, unread, with_id,
+};
 pub use retention::{
     After, Pruned, SLICE, forget_events, forget_pruned, prune_deliveries, prune_messages, sessions_to_prune,
 };
-pub use room::has_room;
+pub use room::{has_room, has_room_later};
 pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
 pub use steps::{Shifted, Standing, note_clock, was_set};
 pub use suspects::{
     GivenUp, Seen, Tried, count_tries, forgive, give_up_suspects, next_try, show_again, show_no_more,
     try_at_once,
 };
-pub use turns::{Claim, Pending, claim_next, parked_before, pending_of};
+pub use turns::{Claim, Pending, claim_next, later_of, parked_before, pending_of};
 
 use crate::db::WriteTxn;
 use crate::error::Result;

@@ -9,7 +9,7 @@ use crate::attachments::Store;
 use crate::clock::Timestamp;
 use crate::db::Central;
 use crate::db::{ReadTxn, WriteTxn};
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::home::Home;
 use crate::id::{AgentGroupId, SessionId};
 use crate::lock::locked;
@@ -51,6 +51,10 @@ pub struct Projected {
     pub seen: Seen,
 }
 
+/// Where a session's agent may send, and where its words go by default: the rooms know both, and they are stored nowhere
+/// else.
+pub type Routes<'a> = &'a dyn Fn(&ReadTxn, &SessionId) -> Result<(Vec<Destination>, Routing)>;
+
 pub(super) struct SessionRow {
     agent_group_id: AgentGroupId,
     pub(super) change: i64,
@@ -91,6 +95,7 @@ impl Ledger {
         home: &Home,
         attachments: &Store,
         session_id: &SessionId,
+        routes: Routes<'_>,
     ) -> Result<Looked> {
         central.read_here(|db| {
             let Some(wanted) = wanted(db, session_id)? else { return Ok(Looked::Gone) };
@@ -99,7 +104,7 @@ impl Ledger {
             let target = wanted.target();
             if known.is_none_or(|known| known.is_behind(target)) {
                 if let Some(newer) =
-                    self.write(db, &dir, attachments, session_id, &wanted, known.is_none())?
+                    self.write(db, (&dir, attachments), session_id, &wanted, (known.is_none(), routes))?
                 {
                     return Ok(Looked::Newer(newer));
                 }
@@ -116,11 +121,10 @@ impl Ledger {
     fn write(
         &self,
         db: &ReadTxn,
-        dir: &SessionDir,
-        attachments: &Store,
+        (dir, attachments): (&SessionDir, &Store),
         session_id: &SessionId,
         wanted: &SessionRow,
-        first: bool,
+        (first, routes): (bool, Routes<'_>),
     ) -> Result<Option<Newer>> {
         // A file that an operating system left unflushed is made again, never checked and trusted.
         let made_again = wanted.rebuild && first;
@@ -143,21 +147,18 @@ impl Ledger {
             }
             Err(error) => return Err(error.into()),
         };
-        if applied.is_behind(wanted.target()) {
-            for (folder, files) in inbox_since(db, session_id, applied.change)? {
-                attachments
-                    .show_in_inbox(dir, &folder, &files)
-                    .context(|| format!("cannot show files in {}", dir.root().display()))?;
+        if !applied.is_behind(wanted.target()) {
+            return Ok(None);
+        }
+        match show(db, &mut writer, (dir, attachments), session_id, applied, wanted, routes) {
+            // Its tables are not those that a ledger makes.
+            Err(Error::Session(SessionError::Damaged(_))) if applied != Applied::default() => {
+                drop(writer);
+                let mut writer = InboundWriter::rebuild(dir)?;
+                let nothing = Applied::default();
+                show(db, &mut writer, (dir, attachments), session_id, nothing, wanted, routes)?;
             }
-            let projection = changes(db, session_id, applied, wanted)?;
-            // Before the file is written: once it shows the change, no later look would find these folders.
-            for folder in &projection.pruned.inbox {
-                attachments
-                    .remove_from_inbox(dir, folder)
-                    .context(|| format!("cannot remove files in {}", dir.root().display()))?;
-            }
-            crash::point("projection: pruned folders are gone, their rows are there");
-            writer.apply(&projection)?;
+            shown => shown?,
         }
         Ok(None)
     }
@@ -186,6 +187,32 @@ impl Ledger {
     pub fn forget(&self, session_id: &SessionId) {
         locked(&self.known).remove(session_id);
     }
+}
+
+/// Brings a file up to date that shows the changes up to `applied`.
+fn show(
+    db: &ReadTxn,
+    writer: &mut InboundWriter,
+    (dir, attachments): (&SessionDir, &Store),
+    session_id: &SessionId,
+    applied: Applied,
+    wanted: &SessionRow,
+    routes: Routes<'_>,
+) -> Result<()> {
+    for (folder, files) in inbox_since(db, session_id, applied.change)? {
+        attachments
+            .show_in_inbox(dir, &folder, &files)
+            .context(|| format!("cannot show files in {}", dir.root().display()))?;
+    }
+    let projection = changes(db, session_id, applied, wanted, routes)?;
+    // Before the file is written: once it shows the change, no later look would find these folders.
+    for folder in &projection.pruned.inbox {
+        attachments
+            .remove_from_inbox(dir, folder)
+            .context(|| format!("cannot remove files in {}", dir.root().display()))?;
+    }
+    crash::point("projection: pruned folders are gone, their rows are there");
+    Ok(writer.apply(&projection)?)
 }
 
 /// A file last written under another boot, without a clean stop since, is not trusted.
@@ -231,6 +258,7 @@ pub(super) fn changes(
     session_id: &SessionId,
     applied: Applied,
     wanted: &SessionRow,
+    routes: Routes<'_>,
 ) -> Result<Projection> {
     let since = applied.change;
     let is_routed_anew = wanted.routing_change > since || wanted.destinations != applied.destinations;
@@ -241,7 +269,7 @@ pub(super) fn changes(
         messages: messages_since(db, session_id, since)?,
         delivered: delivered_since(db, session_id, since)?,
         pruned: gone_since(db, session_id, since)?,
-        routing: if is_routed_anew { Some(routing(db, session_id)?) } else { None },
+        routing: if is_routed_anew { Some(routes(db, session_id)?) } else { None },
     })
 }
 
@@ -317,43 +345,6 @@ fn gone_since(db: &ReadTxn, session_id: &SessionId, since: i64) -> Result<Pruned
         }
     }
     Ok(pruned)
-}
-
-/// Destinations and default routing are derived from the central rows, never stored twice.
-fn routing(db: &ReadTxn, session_id: &SessionId) -> Result<(Vec<Destination>, Routing)> {
-    let mut statement = db.prepare_cached(
-        "SELECT d.local_name, COALESCE(g.name, g.title, a.name, d.local_name), d.target_type, g.channel_type, g.platform_id, \
-         CASE d.target_type WHEN 'agent' THEN d.target_id END, g.account \
-         FROM sessions s JOIN destinations d ON d.agent_group_id = s.agent_group_id \
-         LEFT JOIN messaging_groups g ON d.target_type = 'channel' AND g.id = d.target_id \
-         LEFT JOIN agent_groups a ON d.target_type = 'agent' AND a.id = d.target_id \
-         WHERE s.id = ?1 AND (a.id IS NOT NULL OR g.id IS NOT NULL) ORDER BY d.local_name",
-    )?;
-    let destinations = statement.query_map([session_id], |r| {
-        Ok(Destination {
-            name: r.get(0)?,
-            display_name: r.get(1)?,
-            kind: r.get(2)?,
-            channel_type: r.get(3)?,
-            platform_id: r.get(4)?,
-            agent_group_id: r.get(5)?,
-            account: r.get(6)?,
-        })
-    })?;
-    let destinations = destinations.collect::<rusqlite::Result<_>>()?;
-    let mut statement = db.prepare_cached(
-        "SELECT g.channel_type, g.platform_id, s.thread_id, g.account FROM sessions s \
-         JOIN messaging_groups g ON g.id = s.messaging_group_id WHERE s.id = ?1",
-    )?;
-    let routing = statement.query_row([session_id], |r| {
-        Ok(Routing {
-            channel_type: r.get(0)?,
-            platform_id: r.get(1)?,
-            thread_id: r.get(2)?,
-            account: r.get(3)?,
-        })
-    });
-    Ok((destinations, routing.optional()?.unwrap_or_default()))
 }
 
 #[cfg(test)]

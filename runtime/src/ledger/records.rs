@@ -228,6 +228,14 @@ pub fn with_id(db: &ReadTxn, message_out_id: &str) -> Result<Vec<Record>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The state of a delivery, and how often it was tried.
+pub fn state_of(db: &ReadTxn, session_id: &SessionId, message_out_id: &str) -> Result<Option<(State, i64)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT state, attempts FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2",
+    )?;
+    Ok(statement.query_row(params![session_id, message_out_id], |r| Ok((r.get(0)?, r.get(1)?))).optional()?)
+}
+
 /// Opens a delivery again: it goes to `address`, in its old place among its session's, not before the time that its
 /// agent named, and is tried for as long as a new one. False when its session is gone.
 pub fn reopen(db: &WriteTxn, record: &Record, address: &Address, now: Timestamp) -> Result<bool> {

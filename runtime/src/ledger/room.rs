@@ -1,6 +1,6 @@
 //! How much a session may have pending.
 
-use super::{Pending, pending_of};
+use super::{Pending, later_of, pending_of};
 use crate::db::ReadTxn;
 use crate::error::Result;
 use crate::id::SessionId;
@@ -16,6 +16,15 @@ const PENDING_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// SQLite fails.
 pub fn has_room(db: &ReadTxn, session_id: &SessionId) -> Result<bool> {
     Ok(is_room(pending_of(db, session_id, PENDING_REPLIES_MAX)?))
+}
+
+/// Whether one more reply of a session for later is taken: as many as may be pending, and as many bytes. What is for later
+/// may stay so for years.
+///
+/// # Errors
+/// SQLite fails.
+pub fn has_room_later(db: &ReadTxn, session_id: &SessionId) -> Result<bool> {
+    Ok(is_room(later_of(db, session_id, PENDING_REPLIES_MAX)?))
 }
 
 fn is_room(pending: Pending) -> bool {
@@ -45,6 +54,12 @@ mod tests {
         db.execute_batch("UPDATE deliveries SET content_bytes = 16777216 WHERE message_out_id = '8'")
             .expect("one is large");
         assert!(!room(&"s".into()));
+        // What is for later holds nothing up, and is bounded by itself.
+        let later = |session_id: &SessionId| has_room_later(&db, session_id).expect("it answers");
+        assert!(later(&"s".into()));
+        db.execute_batch("UPDATE deliveries SET state = 'deferred', settled_at = NULL")
+            .expect("all are for later");
+        assert_eq!((room(&"s".into()), later(&"s".into()), later(&"t".into())), (true, false, true));
     }
 
     #[test]

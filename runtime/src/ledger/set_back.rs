@@ -198,7 +198,8 @@ pub(super) mod tests {
         }
 
         pub fn look(&self, ledger: &Ledger) -> Looked {
-            ledger.project(&self.central, &self.home, &self.store, &"s".into()).expect("it looks")
+            let routes = |_: &ReadTxn, _: &SessionId| Ok(Default::default());
+            ledger.project(&self.central, &self.home, &self.store, &"s".into(), &routes).expect("it looks")
         }
     }
 

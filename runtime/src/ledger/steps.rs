@@ -5,10 +5,10 @@
 use super::bump;
 use super::turns::OPEN;
 use crate::clock::{Timestamp, after};
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{self, ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::id::SessionId;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 use vestibule_plugin_api::Address;
 
 /// A difference below this many milliseconds is no step.
@@ -16,7 +16,7 @@ const STEP_MIN_MS: i64 = 1_000;
 /// The longest pause that the runtime itself makes, in milliseconds: it bounds every wait after a start of the machine,
 /// when it is unknown what the clock did.
 const PAUSE_MAX_MS: i64 = 80_000;
-/// The key in `meta` of how the clock stood: the boot, and the offset in that boot.
+/// The key of the note of how the clock stood: the boot, and the offset in that boot.
 const KEY: &str = "clock";
 
 /// How the wall clock stands: in which boot of the machine, and how far from the time since that boot.
@@ -79,10 +79,7 @@ pub fn note_clock(db: &WriteTxn, standing: &Standing, now: Timestamp) -> Result<
     let change = change(before.as_ref(), standing);
     // A difference below a step is not noted: many of them add up to one.
     if before.is_none() || change != Change::Nothing {
-        db.execute(
-            "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
-            params![KEY, format!("{} {}", standing.boot_id, standing.offset_ms)],
-        )?;
+        db::set_note(db, KEY, &format!("{} {}", standing.boot_id, standing.offset_ms))?;
     }
     // As SQL: the new time of a pause, and of the moment from which something is tried.
     let (step_ms, pause, since) = match change {
@@ -106,10 +103,7 @@ pub fn note_clock(db: &WriteTxn, standing: &Standing, now: Timestamp) -> Result<
 }
 
 fn last(db: &ReadTxn) -> Result<Option<Standing>> {
-    let kept: Option<String> = db
-        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
-        .query_row([KEY], |r| r.get(0))
-        .optional()?;
+    let kept = db::note(db, KEY)?;
     let standing = |text: String| {
         let (boot_id, offset_ms) = text.split_once(' ')?;
         Some(Standing { boot_id: boot_id.to_owned(), offset_ms: offset_ms.parse().ok()? })

@@ -89,7 +89,8 @@ fn deeds() -> Vec<Deed> {
         ("project", |db| {
             let wanted = wanted(db, &"s".into()).expect("it answers").expect("it is there");
             let applied = Applied { change: wanted.change - 1, destinations: 1, is_current: true };
-            let projection = changes(db, &"s".into(), applied, &wanted).expect("it answers");
+            let routes = |_: &ReadTxn, _: &SessionId| Ok(Default::default());
+            let projection = changes(db, &"s".into(), applied, &wanted, &routes).expect("it answers");
             assert_eq!(projection.messages.len(), 1);
         }),
         ("what is due", |db| {
@@ -166,6 +167,8 @@ fn deeds() -> Vec<Deed> {
             drop(crate::drops::recent(db, 10).expect("it answers"));
         }),
         ("destinations", |db| {
+            assert_eq!(crate::destinations::shown(db, &"ag".into()).expect("it answers").len(), 0);
+            drop(crate::sessions::routing(db, &"s".into()).expect("it answers"));
             assert_eq!(destinations_changed(db, &"ag".into()).expect("it answers"), [""; 0])
         }),
     ]

@@ -150,7 +150,7 @@ fn one(db: &ReadTxn, address: &Address, head: &Head) -> Result<Delivery> {
 pub fn parked_before(db: &ReadTxn, before: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
     let mut statement = db.prepare_cached(
         "SELECT session_id, message_out_id, channel_type, account, platform_id, thread_id FROM deliveries \
-         INDEXED BY deliveries_unsettled WHERE settled_at IS NULL AND state = 'parked' AND due_at < ?1 LIMIT ?2",
+         INDEXED BY deliveries_unsettled WHERE settled_at IS NULL AND state <> 'deferred' AND state = 'parked' AND due_at < ?1 LIMIT ?2",
     )?;
     let rows = statement.query_map(params![before.0, limit], |r| {
         let address = Address {
@@ -166,11 +166,24 @@ pub fn parked_before(db: &ReadTxn, before: Timestamp, limit: u32) -> Result<Vec<
 }
 
 const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM (SELECT content_bytes FROM deliveries \
-                          INDEXED BY deliveries_unsettled WHERE session_id = ?1 AND settled_at IS NULL LIMIT ?2)";
+                          INDEXED BY deliveries_unsettled WHERE session_id = ?1 AND settled_at IS NULL \
+                          AND state <> 'deferred' LIMIT ?2)";
+const LATER_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM (SELECT content_bytes FROM deliveries \
+                        INDEXED BY deliveries_later WHERE session_id = ?1 AND state = 'deferred' LIMIT ?2)";
 
-/// The replies that a session has open, counted up to `replies_max`: that many index entries are looked at.
+/// The replies that a session has open, without those for later, counted up to `replies_max`: that many index entries
+/// are looked at.
 pub fn pending_of(db: &ReadTxn, session_id: &SessionId, replies_max: i64) -> Result<Pending> {
-    let mut statement = db.prepare_cached(PENDING_OF)?;
+    count(db, PENDING_OF, session_id, replies_max)
+}
+
+/// The same of its replies for later.
+pub fn later_of(db: &ReadTxn, session_id: &SessionId, replies_max: i64) -> Result<Pending> {
+    count(db, LATER_OF, session_id, replies_max)
+}
+
+fn count(db: &ReadTxn, sql: &str, session_id: &SessionId, replies_max: i64) -> Result<Pending> {
+    let mut statement = db.prepare_cached(sql)?;
     let pending = statement.query_row(params![session_id, replies_max], |r| {
         Ok(Pending { replies: r.get(0)?, content_bytes: r.get(1)? })
     });
@@ -411,10 +424,8 @@ mod tests {
             assert!(plan(sql).contains("INDEX deliveries_deferred"), "{}", plan(sql));
         }
         assert!(plan(NEXT_HEAD).contains("USING INDEX deliveries_open"), "{}", plan(NEXT_HEAD));
-        assert!(
-            plan(PENDING_OF).contains("USING COVERING INDEX deliveries_unsettled"),
-            "{}",
-            plan(PENDING_OF)
-        );
+        for (sql, index) in [(PENDING_OF, "deliveries_unsettled"), (LATER_OF, "deliveries_later")] {
+            assert!(plan(sql).contains(&format!("USING COVERING INDEX {index}")), "{}", plan(sql));
+        }
     }
 }

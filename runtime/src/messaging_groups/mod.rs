@@ -6,7 +6,7 @@
 
 use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{self, ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::id::MessagingGroupId;
 use rusqlite::{OptionalExtension, Row, params};
@@ -60,27 +60,26 @@ pub fn list(db: &ReadTxn) -> Result<Vec<MessagingGroup>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// What the key of a note in `meta` begins with: the ids of the chats of the channel that follows compare without case.
+/// What the key of a note begins with: the ids of the chats of the channel that follows compare without case.
 const IGNORES_CASE: &str = "ignores_case:";
 
 /// Notes for channels whether the ids of their chats compare without case. It is known from then on, also while a
 /// channel's plugin is away.
 pub fn note_case(db: &WriteTxn, channels: &[(String, bool)]) -> Result<()> {
     for (channel_type, ignored) in channels {
-        let sql = match (ignored, ignores_case(db, channel_type)?) {
-            (true, false) => "INSERT INTO meta (key, value) VALUES (?1 || ?2, '')",
-            (false, true) => "DELETE FROM meta WHERE key = ?1 || ?2",
-            (true, true) | (false, false) => continue,
-        };
-        db.execute(sql, [IGNORES_CASE, channel_type])?;
+        let key = format!("{IGNORES_CASE}{channel_type}");
+        match (ignored, db::note(db, &key)?.is_some()) {
+            (true, false) => db::set_note(db, &key, "")?,
+            (false, true) => db::remove_note(db, &key)?,
+            (true, true) | (false, false) => {}
+        }
     }
     Ok(())
 }
 
 /// Whether the ids of a channel's chats compare without case.
 pub fn ignores_case(db: &ReadTxn, channel_type: &str) -> Result<bool> {
-    let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM meta WHERE key = ?1 || ?2)")?;
-    Ok(statement.query_row([IGNORES_CASE, channel_type], |row| row.get(0))?)
+    Ok(db::note(db, &format!("{IGNORES_CASE}{channel_type}"))?.is_some())
 }
 
 /// The chat at this place.
@@ -127,17 +126,18 @@ pub fn by_id(db: &ReadTxn, id: &MessagingGroupId) -> Result<Option<MessagingGrou
 /// # Errors
 /// There is none, or more than one.
 pub fn named(db: &ReadTxn, name: &str) -> Result<MessagingGroup> {
-    let two = |which: &str, params: &[&str]| {
-        let sql = format!("SELECT {COLUMNS} FROM messaging_groups WHERE {which} LIMIT 2");
-        let mut statement = db.prepare(&sql)?;
-        let rows = statement.query_map(rusqlite::params_from_iter(params), of)?;
+    let those = |which: &str| {
+        let mut statement = db.prepare(&format!("SELECT {COLUMNS} FROM messaging_groups WHERE {which}"))?;
+        let rows = statement.query_map([name], of)?;
         rows.collect::<rusqlite::Result<Vec<MessagingGroup>>>()
     };
-    let mut found = two("id = ?1 OR platform_id = ?1", &[name])?;
+    let mut found = those("id = ?1 OR platform_id = ?1 LIMIT 2")?;
     if found.is_empty() {
-        let any_case =
-            "platform_id = ?1 COLLATE NOCASE AND EXISTS (SELECT 1 FROM meta WHERE key = ?2 || channel_type)";
-        found = two(any_case, &[name, IGNORES_CASE])?;
+        for group in those("platform_id = ?1 COLLATE NOCASE")? {
+            if ignores_case(db, &group.channel_type)? {
+                found.push(group);
+            }
+        }
     }
     match <[MessagingGroup; 1]>::try_from(found) {
         Ok([one]) => Ok(one),

@@ -12,7 +12,7 @@ use crate::clock::{Timestamp, after};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use crate::id::SessionId;
-use crate::ledger::{self, NewAnswer};
+use crate::ledger::{self, NewAnswer, State};
 use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::{Address, Answered, Content};
 
@@ -127,17 +127,36 @@ pub fn with_token(db: &ReadTxn, token: &str) -> Result<Question> {
     })
 }
 
-/// A question that is open: it has no answer, it is not too old, and its delivery has not failed.
-const OPEN: &str = "answered_at IS NULL AND expires_at > ?1 AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE \
-                    d.session_id = questions.session_id AND d.message_out_id = questions.message_out_id \
-                    AND d.state IN ('failed', 'dropped'))";
+/// A question that can be answered: it has no answer, and is not too old. See [`is_open`].
+const UNANSWERED: &str = "answered_at IS NULL AND expires_at > ?1";
+
+/// Whether a question that can be answered was not given up: its delivery is on its way, or has arrived.
+fn is_open(db: &ReadTxn, question: &Question) -> Result<bool> {
+    let state = ledger::state_of(db, &question.session_id, &question.asked.id)?;
+    Ok(!matches!(state, Some((State::Failed | State::Dropped, _))))
+}
+
+/// Whether people may have seen a question: its channel was called.
+fn may_be_seen(db: &ReadTxn, question: &Question) -> Result<bool> {
+    let state = ledger::state_of(db, &question.session_id, &question.asked.id)?;
+    Ok(state.is_some_and(|(_, attempts)| attempts > 0))
+}
 
 /// The open questions, the oldest first, at most `limit`.
-pub fn open(db: &ReadTxn, now: Timestamp, limit: i64) -> Result<Vec<Question>> {
-    let sql = format!("SELECT {COLUMNS} FROM questions WHERE {OPEN} ORDER BY asked_at LIMIT ?2");
+pub fn open(db: &ReadTxn, now: Timestamp, limit: usize) -> Result<Vec<Question>> {
+    let sql = format!("SELECT {COLUMNS} FROM questions WHERE {UNANSWERED} ORDER BY asked_at");
     let mut statement = db.prepare(&sql)?;
-    let rows = statement.query_map(params![now.0, limit], of)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut found = Vec::new();
+    for question in statement.query_map([now.0], of)? {
+        let question = question?;
+        if is_open(db, &question)? {
+            found.push(question);
+        }
+        if found.len() >= limit {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The one question that is open in a conversation, if exactly one is. A question that was asked outside every thread
@@ -149,17 +168,20 @@ pub fn only_one_open(
     now: Timestamp,
 ) -> Result<Option<Question>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM questions WHERE {OPEN} AND channel_type = ?2 AND account = ?3 AND platform_id = ?4 \
-         AND (thread_id IS ?5 OR (thread_id IS NULL AND NOT ?6)) \
-         AND EXISTS (SELECT 1 FROM deliveries d WHERE d.session_id = questions.session_id \
-         AND d.message_out_id = questions.message_out_id AND d.attempts > 0) LIMIT 2"
+        "SELECT {COLUMNS} FROM questions WHERE {UNANSWERED} AND channel_type = ?2 AND account = ?3 AND platform_id = ?4 \
+         AND (thread_id IS ?5 OR (thread_id IS NULL AND NOT ?6))"
     );
     let thread = address.thread_id.as_ref().map(|thread| thread.as_str());
     let place = (address.channel_type.as_str(), address.account.as_str(), address.platform_id.as_str());
     let mut statement = db.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![now.0, place.0, place.1, place.2, thread, is_group], of)?;
-    let found: Vec<Question> = rows.collect::<rusqlite::Result<_>>()?;
-    Ok(<[Question; 1]>::try_from(found).ok().map(|[question]| question))
+    let mut found = None;
+    for question in statement.query_map(params![now.0, place.0, place.1, place.2, thread, is_group], of)? {
+        let question = question?;
+        if is_open(db, &question)? && may_be_seen(db, &question)? && found.replace(question).is_some() {
+            return Ok(None);
+        }
+    }
+    Ok(found)
 }
 
 /// The question of an offer, and which of its options is offered.

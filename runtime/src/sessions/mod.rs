@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
-use vestibule_session::words;
+use vestibule_session::{Routing, words};
 
 /// One mailbox of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -131,13 +131,35 @@ pub fn open_or_create(
     Ok(id)
 }
 
-/// The newest session of an agent group that is not in quarantine.
-pub fn newest_usable(db: &ReadTxn, agent_group_id: &AgentGroupId) -> Result<Option<SessionId>> {
+/// Where a session's words go by default: to its chat, if it has one.
+pub fn routing(db: &ReadTxn, id: &SessionId) -> Result<Routing> {
     let mut statement = db.prepare_cached(
-        "SELECT id FROM sessions WHERE agent_group_id = ?1 AND quarantined IS NULL \
-         ORDER BY created_at DESC, id DESC LIMIT 1",
+        "SELECT g.channel_type, g.platform_id, s.thread_id, g.account FROM sessions s \
+         JOIN messaging_groups g ON g.id = s.messaging_group_id WHERE s.id = ?1",
     )?;
-    Ok(statement.query_row([agent_group_id], |r| r.get(0)).optional()?)
+    let routing = statement.query_row([id], |r| {
+        Ok(Routing {
+            channel_type: r.get(0)?,
+            platform_id: r.get(1)?,
+            thread_id: r.get(2)?,
+            account: r.get(3)?,
+        })
+    });
+    Ok(routing.optional()?.unwrap_or_default())
+}
+
+/// The session of an agent group that hears what other agents and modules say, if one is not in quarantine: the one that
+/// all its chats share, else the newest.
+pub fn usable_for_agents(db: &ReadTxn, agent_group_id: &AgentGroupId) -> Result<Option<SessionId>> {
+    for which in ["AND agent_shared", "ORDER BY created_at DESC, id DESC"] {
+        let mut statement = db.prepare_cached(&format!(
+            "SELECT id FROM sessions WHERE agent_group_id = ?1 AND quarantined IS NULL {which} LIMIT 1",
+        ))?;
+        if let Some(id) = statement.query_row([agent_group_id], |r| r.get(0)).optional()? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// A new session that belongs to no chat.
@@ -190,6 +212,20 @@ pub fn named(db: &ReadTxn, id: &SessionId) -> Result<Session> {
     by_id(db, id)?.ok_or_else(|| {
         Error::Refused(format!("there is no session `{id}`; `vestibule session list` shows them"))
     })
+}
+
+/// The sessions of which this is true; it is asked of one after the other, so that none is kept in memory in vain.
+pub fn that(db: &ReadTxn, is_wanted: impl Fn(&AgentGroupId, &SessionId) -> bool) -> Result<Vec<SessionId>> {
+    let mut statement = db.prepare("SELECT id, agent_group_id FROM sessions")?;
+    let mut rows = statement.query([])?;
+    let mut wanted = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (session_id, agent_group_id): (SessionId, AgentGroupId) = (row.get(0)?, row.get(1)?);
+        if is_wanted(&agent_group_id, &session_id) {
+            wanted.push(session_id);
+        }
+    }
+    Ok(wanted)
 }
 
 /// The ids of an agent group's sessions.
@@ -249,6 +285,29 @@ mod tests {
         // Nor is there ever a second one.
         let sql = "UPDATE sessions SET agent_shared = 1 WHERE id = ?1";
         assert!(db.execute(sql, [&shared]).is_err());
+    }
+
+    #[test]
+    fn what_agents_say_comes_to_the_session_that_hears_all() {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0); \
+             INSERT INTO sessions (id, agent_group_id, created_at, last_active, agent_shared) \
+             VALUES ('old', 'ag', 1, 1, 0), ('all', 'ag', 2, 2, 1), ('new', 'ag', 3, 3, 0)",
+        )
+        .expect("it fills");
+        let usable = |change: &str| {
+            db.execute_batch(change).expect("it is SQL");
+            usable_for_agents(&db, &"ag".into()).expect("it answers").map(|id| id.to_string())
+        };
+        for (change, want) in [
+            ("", Some("all")),
+            ("UPDATE sessions SET quarantined = 'x' WHERE id = 'all'", Some("new")),
+            ("DELETE FROM sessions WHERE id = 'new'", Some("old")),
+            ("UPDATE sessions SET quarantined = 'x'", None),
+        ] {
+            assert_eq!(usable(change).as_deref(), want, "{change}");
+        }
     }
 
     #[test]

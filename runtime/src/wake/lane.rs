@@ -8,7 +8,7 @@ use super::state::{
 };
 use crate::attachments::Parts;
 use crate::clock;
-use crate::context::Context;
+use crate::context::{Context, HeldUp};
 use crate::db::WriteTxn;
 use crate::delivery::{self, Taken};
 use crate::error::Error;
@@ -241,7 +241,24 @@ impl Lane {
         }
     }
 
+    /// Notes what holds the session up, for operators and for people who wait: the central database may be what fails.
+    fn note(&self, event: &Event) {
+        let (what, why) = match event {
+            Event::Projected(_) | Event::NotProjected(Behind::Gone | Behind::Kept) => (HeldUp::File, None),
+            Event::NotProjected(Behind::Locked(why) | Behind::Trouble(why)) => (HeldUp::File, Some(why)),
+            Event::RunnerStarted | Event::NotStarted(Trouble::Failed(_) | Trouble::Damaged(_)) => {
+                (HeldUp::Start, None)
+            }
+            Event::NotStarted(Trouble::Scarce(why)) | Event::KeeperFailed(Trouble::Scarce(why)) => {
+                (HeldUp::Start, Some(why))
+            }
+            _ => return,
+        };
+        self.context.note_held_up(&self.session_id, what, why.map(String::as_str));
+    }
+
     async fn decide(&mut self, event: Event) {
+        self.note(&event);
         let (state, steps) = decide(self.state.clone(), event, &self.facts(), Instant::now());
         self.state = state;
         for step in steps {
@@ -317,10 +334,9 @@ impl Lane {
     async fn project(&mut self) -> Event {
         loop {
             let (context, session_id) = (self.context.clone(), self.session_id.clone());
-            let work = move || {
-                context.ledger.project(&context.central, &context.home, &context.attachments, &session_id)
-            };
-            let looked = tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping));
+            let looked = tokio::task::spawn_blocking(move || context.project(&session_id))
+                .await
+                .unwrap_or(Err(Error::Stopping));
             return match looked {
                 Ok(Looked::Projected(projected)) => {
                     self.agent_group_id = projected.agent_group_id;

@@ -188,6 +188,9 @@ fn an_older_session_file_is_made_again() {
     for older in [
         "ALTER TABLE vestibule_projection DROP COLUMN layout; ALTER TABLE messages_in DROP COLUMN account;",
         "UPDATE vestibule_projection SET layout = 0; ALTER TABLE messages_in DROP COLUMN account;",
+        // These claim to be of this layout, and are not.
+        "ALTER TABLE vestibule_projection DROP COLUMN pruned_floor;",
+        "ALTER TABLE messages_in RENAME TO rows; CREATE VIEW messages_in AS SELECT * FROM rows;",
     ] {
         change(&inbound, older);
         runtime.start();

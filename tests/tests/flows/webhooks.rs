@@ -216,6 +216,14 @@ fn the_bodies_of_strangers_are_bounded_together() {
     open.iter().for_each(|stream| stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap());
     until("the first have made room", || open[..6].iter_mut().all(made_room).then_some(()));
     assert!(!open[10..].iter_mut().any(made_room), "the others have not");
+    // What is lost so is on a list.
+    let refused = runtime.json(&["status"])["webhooks_refused"].clone();
+    let closed = refused.as_array().unwrap().iter().find(|row| row["status"] == 503).unwrap();
+    assert_eq!(
+        (&closed["channel"], &closed["reason"]),
+        (&"plain".into(), &"it was closed to make room for others".into())
+    );
+    assert!(closed["count"].as_u64().unwrap() >= 6, "{closed}");
 }
 
 /// Also on a connection that was open before others.

@@ -256,6 +256,66 @@ fn inside_the_runtime_imports_go_down() {
     assert_eq!(wrong, [""; 0], "a module imports from the layers below its own only");
 }
 
+/// What a module may do in tables that are another's.
+const FOREIGN_SQL: [(&str, &str, &[&str]); 5] = [
+    // The ledger's counters of a session, and of an agent's destinations, are columns of their rows.
+    ("ledger", "changes", &["sessions", "agent_groups"]),
+    // Names of places and agents come by a join, not by a query each.
+    ("destinations", "reads", &["messaging_groups", "agent_groups"]),
+    ("sessions", "reads", &["messaging_groups"]),
+    // What a backup holds, and which bytes are in use, is asked of the tables as they are.
+    ("backup", "reads", &["sessions", "files"]),
+    ("attachments", "reads", &["files"]),
+];
+
+/// The table of each `FROM`, `JOIN`, `INTO` and `UPDATE`, and whether its rows are changed.
+fn tables(text: &str) -> BTreeSet<(String, bool)> {
+    let text = text.replace("\\\n", " ").replace("UPDATE OR IGNORE ", "UPDATE ");
+    let words: Vec<&str> =
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
+    let verb = |at: usize| match words[at] {
+        "INTO" | "UPDATE" => Some(true),
+        "FROM" => Some(at > 0 && words[at - 1] == "DELETE"),
+        "JOIN" => Some(false),
+        _ => None,
+    };
+    (0..words.len().saturating_sub(1)).filter_map(|at| Some((words[at + 1].to_owned(), verb(at)?))).collect()
+}
+
+/// A table is its room's: what others want to know of it, or have changed in it, they ask the room. `control` shows
+/// operators all tables together.
+#[test]
+fn sql_stands_in_the_room_of_its_table() {
+    let mut owners = BTreeMap::new();
+    for module in LAYERS.iter().flat_map(|(_, modules)| *modules) {
+        let folder = root().join("runtime/src").join(module).join("migrations");
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            for table in text.split("CREATE TABLE ").skip(1) {
+                owners.insert(table.split([' ', '\n', '(']).next().unwrap().to_owned(), *module);
+            }
+        }
+    }
+    assert!(owners.len() > 12, "{owners:?}");
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let Some(inside) = path.strip_prefix("runtime/src/") else { continue };
+        let module = inside.split(['/', '.']).next().unwrap();
+        for (table, changes) in tables(&code(&text)) {
+            let Some(owner) = owners.get(&table) else { continue };
+            let may = |(who, what, whose): &(&str, &str, &[&str])| {
+                *who == module && (*what == "changes" || !changes) && whose.contains(&table.as_str())
+            };
+            let is_shown = module == "control" && !changes;
+            if *owner != module && !is_shown && !FOREIGN_SQL.iter().any(may) {
+                let what = if changes { "changes" } else { "reads" };
+                wrong.push(format!("{path} {what} `{table}`, which is the table of {owner}"));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
 #[test]
 fn every_file_opens_by_saying_what_it_is() {
     for (path, text) in sources() {

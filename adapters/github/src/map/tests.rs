@@ -299,9 +299,9 @@ fn who_is_mentioned_in_an_issue() {
         ("a title", json!("@vestibule-bot, please"), true),
         ("a title", json!("> @vestibule-bot, please"), false),
         ("a title", json!("`@vestibule-bot`"), false),
-        // A title is no Markdown: it shuts nothing in that follows.
+        // A title is no Markdown but for code: it shuts nothing in that follows.
         ("``` > a title", json!("@vestibule-bot, please"), true),
-        ("`@vestibule-bot`", json!(null), true),
+        ("`@vestibule-bot`", json!(null), false),
     ] {
         let mut payload = example("issues", "opened");
         payload["issue"]["title"] = json!(title);
@@ -320,6 +320,8 @@ fn who_is_mentioned_in_an_issue() {
 #[test]
 fn an_issue_that_was_transferred_is_no_new_one() {
     let mut payload = example("issues", "opened");
+    payload["changes"] = json!({ "old_issue": null, "old_repository": { "name": "Gadgets" } });
+    assert_eq!(ignored(read("issues", &payload, &rules())).0.reason, "transferred");
     payload["changes"] =
         json!({ "old_issue": { "number": 7, "id": 77 }, "old_repository": { "name": "Gadgets" } });
     let (record, sentence) = ignored(read("issues", &payload, &rules()));

@@ -43,7 +43,7 @@ pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let args: Update = args(value)?;
     let group = messaging_groups::named(db, &args.id)?;
     messaging_groups::rename(db, &group.id, args.name.as_deref())?;
-    let touched = ledger::chat_changed(db, &group.id)?;
+    let touched = destinations::chat_changed(db, &group.id)?;
     answer(&messaging_groups::named(db, &group.id)?, touched)
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_session::words;
 
-const SHOWN: i64 = 1000;
+const SHOWN: usize = 1000;
 /// The name under which an operator answers.
 const OPERATOR: &str = "operator";
 

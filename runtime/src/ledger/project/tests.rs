@@ -88,7 +88,10 @@ fn destinations_are_written_when_they_or_the_sessions_chat_changed() {
         [(2, 7, true), (3, 7, false), (4, 7, false), (4, 6, true), (5, 8, true), (2, 6, true)]
     {
         let applied = Applied { change, destinations, is_current: true };
-        let routing = changes(&db, &"s".into(), applied, &wanted).expect("it answers").routing;
+        let routes = |db: &ReadTxn, id: &SessionId| {
+            Ok((crate::destinations::shown(db, &"ag".into())?, crate::sessions::routing(db, id)?))
+        };
+        let routing = changes(&db, &"s".into(), applied, &wanted, &routes).expect("it answers").routing;
         assert_eq!(routing.is_some(), is_written, "{change} {destinations}");
         let Some((places, own)) = routing else { continue };
         let line = |place: Destination| {
