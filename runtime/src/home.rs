@@ -277,6 +277,12 @@ fn us() -> u32 {
 }
 
 fn make(folder: &Path) -> Result<()> {
+    if folder.is_symlink() && !folder.exists() {
+        return Err(Error::Setup(format!(
+            "{} is a link that leads nowhere: mount what it leads to, or remove the link",
+            folder.display()
+        )));
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(folder).context(|| {
         format!("cannot make the folder {}; choose another with VESTIBULE_HOME", folder.display())
     })

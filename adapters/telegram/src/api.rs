@@ -1,7 +1,7 @@
 //! The calls to Telegram's Bot API, and what its answers mean for the runtime.
 
 use crate::map::{KINDS, Own, Target};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -155,11 +155,8 @@ impl Api {
         fields.extend(to.topic.map(|topic| ("message_thread_id", topic.to_string())));
         fields.extend(quote.map(|quote| ("reply_parameters", quoting(quote).to_string())));
         let bytes = file.bytes.as_deref().unwrap_or_default();
-        let (boundary, body) = form(&fields, &file.name, bytes);
-        let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"));
-        let kind = kind.map_err(PluginError::from)?;
         let request = self.client.post(format!("{}/sendDocument", self.methods));
-        self.send(request.header(CONTENT_TYPE, kind).body(body).timeout(CALL_TIMEOUT)).await
+        self.send(request.multipart(form(fields, &file.name, bytes)).timeout(CALL_TIMEOUT)).await
     }
 
     /// Tells the person who tapped a button what came of it: their button stops waiting.
@@ -327,30 +324,13 @@ fn meaning(status: u16, answer: &Value) -> PluginError {
     }
 }
 
-/// A form with a file in it: its boundary and its bytes. The boundary occurs nowhere in the file: the author of the
-/// file could otherwise add fields, such as another chat's number.
-fn form(fields: &[(&str, String)], name: &str, file: &[u8]) -> (String, Vec<u8>) {
-    let name: String =
-        name.chars().map(|c| if c.is_control() || c == '"' || c == '\\' { '_' } else { c }).collect();
-    let name = if name.is_empty() { "file".to_owned() } else { name };
-    let within = |text: &[u8], word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
-    let free = |boundary: &String| !within(file, boundary) && !name.contains(boundary.as_str());
-    let mut boundaries = (0_u64..).map(|number| format!("vestibule-form-{number}-end"));
-    let boundary = boundaries.find(free).unwrap_or_default();
-    let mut body = Vec::with_capacity(file.len() + 1024);
-    for (field, value) in fields {
-        let part =
-            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n");
-        body.extend_from_slice(part.as_bytes());
-    }
-    let head = format!(
-        "--{boundary}\r\ncontent-disposition: form-data; name=\"document\"; filename=\"{name}\"\r\n\
-         content-type: application/octet-stream\r\n\r\n"
-    );
-    body.extend_from_slice(head.as_bytes());
-    body.extend_from_slice(file);
-    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-    (boundary, body)
+/// A form with a file in it. Telegram reads a name as it stands, and `reqwest` leaves line breaks in it.
+fn form(fields: Vec<(&'static str, String)>, name: &str, file: &[u8]) -> Form {
+    let plain = |c: char| if c.is_control() || c == '"' || c == '\\' { '_' } else { c };
+    let name = if name.is_empty() { "file".to_owned() } else { name.chars().map(plain).collect() };
+    let document = Part::bytes(file.to_vec()).file_name(name);
+    let form = fields.into_iter().fold(Form::new(), |form, (field, value)| form.text(field, value));
+    form.percent_encode_noop().part("document", document)
 }
 
 #[cfg(test)]
@@ -469,13 +449,30 @@ mod tests {
         assert!(Api::new("http://127.0.0.1:1/", &secret("1:aB-_")).is_ok());
     }
 
-    #[test]
-    fn a_file_cannot_add_fields_to_its_form() {
-        let evil = b"--vestibule-form-0-end\r\ncontent-disposition: form-data; name=\"chat_id\"\r\n\r\n7";
-        let (boundary, body) = form(&[("chat_id", "1".into())], "a\"\r\nx\\.txt", evil);
-        assert_eq!(boundary, "vestibule-form-1-end");
-        let text = String::from_utf8(body).expect("text");
-        assert_eq!(text.matches(&boundary).count(), 3, "{text}");
-        assert!(text.contains("filename=\"a___x_.txt\"") && text.ends_with("-1-end--\r\n"), "{text}");
+    /// The author of a file must not add fields by its name, such as another chat's number.
+    #[tokio::test]
+    async fn a_name_cannot_add_fields_to_its_form() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let (mut heard, mut part) = (Vec::new(), [0; 4096]);
+            while !heard.ends_with(b"--\r\n") {
+                let count = stream.read(&mut part).expect("it is sent");
+                heard.extend_from_slice(&part[..count]);
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            String::from_utf8(heard).expect("text")
+        });
+        let name = "a\"\r\n\r\n7\r\n--x\r\ncontent-disposition: form-data; name=\"chat_id\"\r\nä.txt";
+        let form = form(vec![("chat_id", "1".into())], name, b"bytes");
+        let token = serde_json::from_value::<Secret>(json!("1:a")).expect("text");
+        let api = Api::new(&url, &token).expect("usable");
+        api.client.post(&url).multipart(form).send().await.expect("an answer");
+        let heard = server.join().expect("it ends");
+        let heads =
+            heard.lines().filter(|line| line.to_lowercase().starts_with("content-disposition")).count();
+        assert_eq!(heads, 2, "{heard}");
+        assert!(heard.contains("ä.txt\"\r\n") && heard.contains("\r\n\r\nbytes\r\n"), "{heard}");
     }
 }

@@ -354,7 +354,9 @@ fn status(value: &Value) {
 /// Says when a session whose messages were all given up tries again.
 fn with_next_try(mut session: Value) -> Value {
     if session["tries"].is_i64() && session["again_at"].is_null() {
-        session["again_at"] = "with the next message".into();
+        let when =
+            if session["state"] == "quarantined" { "when it is released" } else { "with the next message" };
+        session["again_at"] = when.into();
     }
     session
 }
@@ -567,12 +569,14 @@ mod tests {
     #[test]
     fn when_a_session_tries_again_is_told() {
         let at = "2030-01-01T00:00:00.000Z";
-        for (tries, again_at, want) in [
-            (json!(2), json!(at), json!(at)),
-            (json!(6), json!(null), json!("with the next message")),
-            (json!(null), json!(null), json!(null)),
+        for (state, tries, again_at, want) in [
+            ("failing", json!(2), json!(at), json!(at)),
+            ("failing", json!(6), json!(null), json!("with the next message")),
+            ("quarantined", json!(1), json!(null), json!("when it is released")),
+            ("waiting", json!(null), json!(null), json!(null)),
         ] {
-            assert_eq!(with_next_try(json!({ "tries": tries, "again_at": again_at }))["again_at"], want);
+            let session = json!({ "state": state, "tries": tries, "again_at": again_at });
+            assert_eq!(with_next_try(session)["again_at"], want);
         }
     }
 

@@ -168,7 +168,8 @@ fn in_trouble(db: &ReadTxn, held_up: &[(SessionId, String)]) -> Result<Vec<Value
         let (tries, again_at) = next.unzip();
         Ok(json!({
             "agent": agent, "state": state, "reason": reason, "tries": tries,
-            "again_at": again_at.flatten().map(vestibule_session::format_time), "id": session.id,
+            "again_at": again_at.flatten().filter(|_| state == "failing").map(vestibule_session::format_time),
+            "id": session.id,
         }))
     };
     let mut found = sessions::in_trouble(db, SHOWN)?.into_iter().map(one).collect::<Result<Vec<_>>>()?;

@@ -260,6 +260,10 @@ fn a_home_is_refused_whose_name_is_no_utf8_or_whose_folder_is_another_users() {
     fs::create_dir(&home).unwrap();
     fs::create_dir(&others).unwrap();
     set_mode(&home, 0o700);
+    symlink(folder.path().join("unmounted"), home.join("sessions")).unwrap();
+    let told = refused(&home, &["chat", "hi"]);
+    assert!(told.contains("sessions is a link that leads nowhere"), "{told}");
+    fs::remove_file(home.join("sessions")).unwrap();
     let others = if chown(&others, Some(4321), None).is_ok() { others } else { PathBuf::from("/usr") };
     symlink(&others, home.join("sessions")).unwrap();
     let told = refused(&home, &["chat", "hi"]);
