@@ -135,6 +135,11 @@ impl State {
                     steps.push(Step::ShowNoMore);
                 }
             }
+            Event::StillShown => {
+                if let Some(run) = self.run_mut() {
+                    run.gives_way_since = None; // its next pulse tries again
+                }
+            }
             Event::Clock => self.hear_clock(facts, now, steps),
             Event::RuntimeStops => {
                 self.stopping = true;

@@ -137,9 +137,7 @@ impl Lane {
             }
             Happened::PlaceNews => match self.state.phase {
                 Phase::Queued if self.place.as_ref().is_some_and(Place::is_given) => Event::PlaceGiven,
-                _ if self.place.as_ref().and_then(Place::wanted) == Some(Wanted::AfterTurn) => {
-                    Event::ShareIsOver
-                }
+                // What its wish is, `decide` sees after each event.
                 _ => Event::PlaceWanted,
             },
         })
@@ -259,6 +257,7 @@ impl Lane {
 
     async fn decide(&mut self, event: Event) {
         self.note(&event);
+        let waits_for_a_pulse = matches!(event, Event::StillShown);
         let (state, steps) = decide(self.state.clone(), event, &self.facts(), Instant::now());
         self.state = state;
         for step in steps {
@@ -270,6 +269,14 @@ impl Lane {
             (Some(place), Phase::Ending(..)) => place.ends(),
             (Some(place), _) => place.set_idle(self.state.idle_since(&self.facts(), Instant::now())),
             (None, _) => {}
+        }
+        // The news may have come before there was a runner to give way.
+        if let (Some(place), Phase::Running(run)) = (&self.place, &self.state.phase)
+            && run.gives_way_since.is_none()
+            && place.wanted() == Some(Wanted::AfterTurn)
+            && !waits_for_a_pulse
+        {
+            self.reports.push_back(Event::ShareIsOver);
         }
     }
 
@@ -284,7 +291,8 @@ impl Lane {
             Step::Launch { with_runner } => Some(self.launch(with_runner).await),
             Step::ShowNoMore => {
                 if let Err(why) = self.write(ledger::show_no_more).await {
-                    tracing::debug!(session = self.session_id.as_str(), %why, "its runner does not give way");
+                    tracing::debug!(session = self.session_id.as_str(), %why, "its runner does not give way yet");
+                    return Some(Event::StillShown);
                 }
                 None
             }

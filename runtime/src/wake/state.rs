@@ -215,6 +215,8 @@ pub enum Event {
     PlaceWanted,
     /// Another session needs the place of this one's runner, which has had it for its share.
     ShareIsOver,
+    /// The runner is still shown all messages: that could not be changed.
+    StillShown,
     /// The time that `wake_at` gave has come, and no frame was waiting.
     Clock,
     /// The runtime stops.

@@ -46,11 +46,12 @@ fn event(dice: &mut Dice, world: &mut World) -> Event {
     if dice.one_in(12) {
         world.seen.quarantined = false; // an operator releases it
     }
-    match dice.below(24) {
+    match dice.below(25) {
         0..=2 => Event::Woken,
         3 => Event::AgentChanged,
         4 => Event::PlaceWanted,
         23 => Event::ShareIsOver,
+        24 => Event::StillShown,
         5 => Event::PlaceGiven,
         6 => Event::RunnerExited("status 1".into()),
         7 => Event::Drained,
@@ -83,6 +84,7 @@ fn can_happen(event: &Event, world: &World) -> bool {
             | Event::AgentChanged
             | Event::PlaceWanted
             | Event::ShareIsOver
+            | Event::StillShown
             | Event::PlaceGiven
             | Event::NotRecorded(_)
             | Event::RuntimeStops

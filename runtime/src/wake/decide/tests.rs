@@ -868,6 +868,10 @@ fn a_runner_that_is_never_idle_gives_way_after_its_turn() {
     let mut world = World::claimed();
     world.hear(Event::ShareIsOver);
     assert_eq!(world.did, [Step::ShowNoMore, Step::Project]);
+    world.hear(Event::StillShown);
+    world.did.clear();
+    world.hear(Event::ShareIsOver);
+    assert_eq!(world.did, [Step::ShowNoMore, Step::Project], "it could not be shown no more");
     world.hear(Event::ShareIsOver);
     world.hear(Event::PlaceWanted);
     world.live(30 * SECOND);
