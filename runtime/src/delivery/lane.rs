@@ -381,12 +381,13 @@ mod tests {
     fn what_was_parked_for_too_long_is_given_up_with_its_files() {
         let (db, delivery) = sending("x");
         with_a_file(&db, &delivery);
-        ledger::try_later(&db, &delivery, None, "away", None).expect("it is parked");
         let give_up = |before: i64, limit: u32| {
             let given_up = give_up_parked(&db, Timestamp(before), limit, Timestamp(9)).expect("on record");
             (given_up.rows, given_up.blobs, given_up.sessions.into_iter().collect::<Vec<_>>())
         };
         let nothing = (0, Vec::new(), Vec::new());
+        assert_eq!(give_up(2, 5), nothing, "it is being sent");
+        ledger::try_later(&db, &delivery, None, "away", None).expect("it is parked");
         assert_eq!(give_up(1, 5), nothing, "it was due at 1");
         assert_eq!(give_up(2, 0), nothing, "no more than that many");
         assert_eq!(give_up(2, 5), (1, vec!["blob".to_owned()], vec!["s".into()]));

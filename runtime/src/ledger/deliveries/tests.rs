@@ -273,6 +273,38 @@ fn who_was_in_doubt_stays_in_doubt_until_it_is_settled() {
     assert!(claim(&db).expect("it goes on").look_up);
 }
 
+/// Agents choose the ids of their replies, and of what they answer.
+#[test]
+fn the_same_id_in_another_session_is_another_reply() {
+    let db = ledger();
+    db.execute_batch(
+        "INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('b', 'ag', 0, 0); \
+         INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, platform_message_id, \
+         change) VALUES ('b', 'm', 2, 'chat', 0, 'pending', 1, '{}', 'of another', 1), \
+         ('s', 'm', 2, 'chat', 0, 'pending', 1, '{}', 'its own', 1)",
+    )
+    .expect("it fills");
+    let elsewhere = Address { platform_id: "d".into(), ..address() };
+    for (session_id, to) in [("s", &address()), ("b", &elsewhere)] {
+        let reply = MessageOut { in_reply_to: Some("m".into()), ..reply("a", 1) };
+        assert!(record_reply(&db, &session_id.into(), &reply, Ok(to), Timestamp(1)).expect("it is new"));
+    }
+    let other = || {
+        let sql = "SELECT state || ' ' || attempts || ' ' || possible_duplicate FROM deliveries WHERE session_id = 'b'";
+        db.query_row(sql, [], |r| r.get::<_, String>(0)).expect("a row")
+    };
+    let first = claim(&db).expect("it is sent");
+    assert_eq!((first.in_reply_to.as_deref(), other().as_str()), (Some("its own"), "pending 0 0"));
+    unclaim(&db, &first).expect("it is given back");
+    assert_eq!(other(), "pending 0 0");
+    let first = claim(&db).expect("it is sent");
+    may_double(&db, &first).expect("on record");
+    try_later(&db, &first, None, "away", Some(InDoubtPolicy::MayDouble)).expect("it is parked");
+    assert_eq!(other(), "pending 0 0");
+    settle(&db, &first, Err("no"), Timestamp(3)).expect("it is settled");
+    assert_eq!(other(), "pending 0 0");
+}
+
 /// Whatever became of the attempts after the one that may have arrived.
 #[test]
 fn who_may_have_been_sent_twice_stays_so_and_says_why() {
@@ -336,13 +368,15 @@ fn what_a_crash_cut_off_is_marked_by_what_the_channel_can() {
     ];
     for (can, want, look_up) in cases {
         let db = ledger();
-        record_reply(&db, &"s".into(), &reply("a", 1), Ok(&address()), Timestamp(1)).expect("it is new");
+        for (id, seq) in [("a", 1), ("b", 3)] {
+            record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), Timestamp(1)).expect("it is new");
+        }
         claim(&db).expect("it is being sent");
         assert_eq!(mark_unknown(&db).expect("the crash"), 1);
-        assert_eq!(claim(&db), None, "it waits for its adapter");
+        assert_eq!(claim(&db), None, "it waits for its adapter, and the next one for it");
         assert_eq!(unpark(&db, "x", "main", can, Timestamp(-1_000)).expect("the adapter"), [address()]);
         let again = claim(&db).expect("once more");
         assert_eq!(again.look_up, look_up, "{can:?}");
-        assert_eq!(story(&db), [want]);
+        assert_eq!(story(&db), [want, "b pending 0"]);
     }
 }
