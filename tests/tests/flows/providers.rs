@@ -39,8 +39,10 @@ fn what_goes_wrong_is_told_in_the_chat_and_the_row_is_failed() {
         ("sleep 60", vec!["--time-limit", "1"], "longer than 1 s"),
     ] {
         let runtime = with_command(command, &more);
-        let reply = runtime.chat("hello");
-        assert!(reply.starts_with("Error: ") && reply.contains(words), "{command}: {reply}");
+        let output = runtime.run(&["chat", "hello"]);
+        let reply = String::from_utf8_lossy(&output.stdout);
+        assert!(reply.starts_with("Error: ") && reply.contains(words), "{command}: {output:?}");
+        assert_eq!(output.status.code(), Some(1), "{command}: {output:?}");
         until("the row is failed", || (statuses(&runtime) == ["failed"]).then_some(()));
         runtime.ok(&["agent", "update", "assistant", "--provider", "echo"]);
         assert_eq!(runtime.chat("and on"), "and on");

@@ -130,7 +130,7 @@ fn a_message_that_kills_its_runner_takes_nobody_along() {
 
 #[test]
 fn a_tool_is_waited_for_as_long_as_its_runner_declared() {
-    let runtime = Runtime::new("sandbox = \"process\"\nturn_silence_seconds = 1\n").up();
+    let runtime = Runtime::new("sandbox = \"process\"\nturn_silence_seconds = 3\n").up();
     let command = format!("{} tool 14000", asker().display());
     runtime.ok(&[
         "agent",
