@@ -212,8 +212,8 @@ async fn prepare(central: &Central) -> Result<()> {
                 "deliveries were cut off by a crash; they are sent once more when their adapter is live"
             );
         }
-        if let Some(standing) = wake::clock_standing() {
-            ledger::note_clock(db, &standing, clock::now())?;
+        if let Some(reading) = wake::clock_reading() {
+            ledger::note_clock(db, &reading, clock::now())?;
         }
         ledger::distrust_other_boots(db)?;
         if db::note(db, WIRED)?.is_none() {

@@ -18,7 +18,7 @@ mod records;
 mod retention;
 mod room;
 mod set_back;
-mod steps;
+mod clock_steps;
 mod suspects;
 mod turns;
 
@@ -45,7 +45,7 @@ pub use retention::{
 };
 pub use room::{has_room, has_room_later};
 pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
-pub use steps::{Shifted, Standing, note_clock, was_set};
+pub use clock_steps::{ClockReading, Shifted, note_clock, was_set};
 pub use suspects::{
     GivenUp, Seen, Tried, count_tries, forgive, give_up_suspects, next_try, show_again, show_no_more,
     try_at_once,

@@ -17,7 +17,7 @@ mod decide;
 mod lane;
 mod launch;
 mod state;
-mod steps;
+mod clock_steps;
 
 pub use lane::serve;
-pub use steps::{standing as clock_standing, watch as watch_clock};
+pub use clock_steps::{reading as clock_reading, watch as watch_clock};

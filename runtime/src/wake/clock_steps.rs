@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::db::WriteTxn;
-use crate::ledger::{self, Standing};
+use crate::ledger::{self, ClockReading};
 use crate::{clock, delivery, id};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How the wall clock stands, compared with one that no program sets; `None` where the system has none.
-pub fn standing() -> Option<Standing> {
+pub fn reading() -> Option<ClockReading> {
     let since_boot = i64::try_from(clock::since_boot()?.as_millis()).ok()?;
-    Some(Standing { boot_id: id::boot_id().to_owned(), offset_ms: clock::now().0.saturating_sub(since_boot) })
+    Some(ClockReading { boot_id: id::boot_id().to_owned(), offset_ms: clock::now().0.saturating_sub(since_boot) })
 }
 
 /// Looks from time to time, until the runtime stops.
@@ -29,7 +29,7 @@ pub async fn watch(context: Arc<Context>) {
 }
 
 async fn look(context: &Arc<Context>) -> crate::error::Result<()> {
-    let Some(now) = standing() else { return Ok(()) };
+    let Some(now) = reading() else { return Ok(()) };
     let looked = now.clone();
     if !context.central.read(move |db| ledger::was_set(db, &looked)).await? {
         return Ok(());

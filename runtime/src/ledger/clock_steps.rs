@@ -21,7 +21,7 @@ const KEY: &str = "clock";
 
 /// How the wall clock stands: in which boot of the machine, and how far from the time since that boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct ClockReading {
     /// The boot.
     pub boot_id: String,
     /// The wall clock's time less the time since the boot, in milliseconds.
@@ -40,7 +40,7 @@ enum Change {
 }
 
 /// Pure.
-fn change(before: Option<&Standing>, now: &Standing) -> Change {
+fn change(before: Option<&ClockReading>, now: &ClockReading) -> Change {
     match before {
         None => Change::Nothing,
         Some(before) if before.boot_id != now.boot_id => Change::Unknown,
@@ -66,20 +66,20 @@ pub struct Shifted {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn was_set(db: &ReadTxn, standing: &Standing) -> Result<bool> {
-    Ok(change(last(db)?.as_ref(), standing) != Change::Nothing)
+pub fn was_set(db: &ReadTxn, reading: &ClockReading) -> Result<bool> {
+    Ok(change(last(db)?.as_ref(), reading) != Change::Nothing)
 }
 
 /// Notes how the clock stands, and shifts the times of what waits if the clock was set since the last note.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn note_clock(db: &WriteTxn, standing: &Standing, now: Timestamp) -> Result<Shifted> {
+pub fn note_clock(db: &WriteTxn, reading: &ClockReading, now: Timestamp) -> Result<Shifted> {
     let before = last(db)?;
-    let change = change(before.as_ref(), standing);
+    let change = change(before.as_ref(), reading);
     // A difference below a step is not noted: many of them add up to one.
     if before.is_none() || change != Change::Nothing {
-        db::set_note(db, KEY, &format!("{} {}", standing.boot_id, standing.offset_ms))?;
+        db::set_note(db, KEY, &format!("{} {}", reading.boot_id, reading.offset_ms))?;
     }
     // As SQL: the new time of a pause, and of the moment from which something is tried.
     let (step_ms, pause, since) = match change {
@@ -102,13 +102,13 @@ pub fn note_clock(db: &WriteTxn, standing: &Standing, now: Timestamp) -> Result<
     Ok(Shifted { step_ms, addresses: waiting_addresses(db)?, sessions })
 }
 
-fn last(db: &ReadTxn) -> Result<Option<Standing>> {
+fn last(db: &ReadTxn) -> Result<Option<ClockReading>> {
     let kept = db::note(db, KEY)?;
-    let standing = |text: String| {
+    let reading = |text: String| {
         let (boot_id, offset_ms) = text.split_once(' ')?;
-        Some(Standing { boot_id: boot_id.to_owned(), offset_ms: offset_ms.parse().ok()? })
+        Some(ClockReading { boot_id: boot_id.to_owned(), offset_ms: offset_ms.parse().ok()? })
     };
-    Ok(kept.and_then(standing))
+    Ok(kept.and_then(reading))
 }
 
 /// Gives waiting messages another time; a task that has not failed keeps its own.
@@ -155,21 +155,21 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
 
-    fn standing(boot_id: &str, offset_ms: i64) -> Standing {
-        Standing { boot_id: boot_id.into(), offset_ms }
+    fn reading(boot_id: &str, offset_ms: i64) -> ClockReading {
+        ClockReading { boot_id: boot_id.into(), offset_ms }
     }
 
     #[test]
     fn what_happened_to_the_clock() {
         for (before, now, want) in [
-            (None, standing("a", 5), Change::Nothing),
-            (Some(standing("a", 5)), standing("a", 5), Change::Nothing),
-            (Some(standing("a", 5)), standing("a", 5 + 999), Change::Nothing),
-            (Some(standing("a", 5)), standing("a", 5 - 999), Change::Nothing),
-            (Some(standing("a", 5)), standing("a", 5 + 1_000), Change::Step(1_000)),
-            (Some(standing("a", 5)), standing("a", 5 - HOUR), Change::Step(-HOUR)),
-            (Some(standing("a", 5)), standing("b", 5), Change::Unknown),
-            (Some(standing("a", i64::MIN)), standing("a", i64::MAX), Change::Step(i64::MAX)),
+            (None, reading("a", 5), Change::Nothing),
+            (Some(reading("a", 5)), reading("a", 5), Change::Nothing),
+            (Some(reading("a", 5)), reading("a", 5 + 999), Change::Nothing),
+            (Some(reading("a", 5)), reading("a", 5 - 999), Change::Nothing),
+            (Some(reading("a", 5)), reading("a", 5 + 1_000), Change::Step(1_000)),
+            (Some(reading("a", 5)), reading("a", 5 - HOUR), Change::Step(-HOUR)),
+            (Some(reading("a", 5)), reading("b", 5), Change::Unknown),
+            (Some(reading("a", i64::MIN)), reading("a", i64::MAX), Change::Step(i64::MAX)),
         ] {
             assert_eq!(change(before.as_ref(), &now), want, "{before:?} {now:?}");
         }
@@ -194,7 +194,7 @@ mod tests {
              ('s', 'done', 10, 'chat', 0, 'completed', {now} + 20000, 1, 1, '{{}}', 1)"
         ))
         .expect("it fills");
-        note_clock(&db, &standing("boot", 0), Timestamp(now)).expect("it is noted");
+        note_clock(&db, &reading("boot", 0), Timestamp(now)).expect("it is noted");
         db
     }
 
@@ -214,12 +214,12 @@ mod tests {
             let db = waiting(now);
             let before = times(&db, now);
             assert_eq!(
-                note_clock(&db, &standing("boot", 999), Timestamp(now)).expect("noted"),
+                note_clock(&db, &reading("boot", 999), Timestamp(now)).expect("noted"),
                 Shifted::default()
             );
-            assert!(was_set(&db, &standing("boot", step)).expect("it answers"));
+            assert!(was_set(&db, &reading("boot", step)).expect("it answers"));
             let shifted =
-                note_clock(&db, &standing("boot", step), Timestamp(now + step)).expect("it is noted");
+                note_clock(&db, &reading("boot", step), Timestamp(now + step)).expect("it is noted");
             assert_eq!(
                 shifted,
                 Shifted { step_ms: Some(step), addresses: vec![address()], sessions: vec!["s".into()] }
@@ -239,7 +239,7 @@ mod tests {
             let sql = "SELECT group_concat(id) FROM messages_in WHERE change > 1";
             let anew: String = db.query_row(sql, [], |r| r.get(0)).expect("a row");
             assert_eq!(anew, "tried,tried task", "their file is told");
-            assert!(!was_set(&db, &standing("boot", step)).expect("it answers"), "it is noted");
+            assert!(!was_set(&db, &reading("boot", step)).expect("it answers"), "it is noted");
         }
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let now = 1_000 * HOUR;
         let db = waiting(now);
         // The machine's clock has no battery: it is years back.
-        let shifted = note_clock(&db, &standing("other", 5), Timestamp(HOUR)).expect("it is noted");
+        let shifted = note_clock(&db, &reading("other", 5), Timestamp(HOUR)).expect("it is noted");
         assert_eq!((shifted.step_ms, shifted.sessions.len()), (None, 1));
         let at = |id: &str| times(&db, HOUR).into_iter().find(|row| row.0 == id).map(|row| (row.1, row.2));
         assert_eq!(at("again"), Some((Some(PAUSE_MAX_MS), Some(0))));
