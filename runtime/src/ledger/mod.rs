@@ -8,6 +8,7 @@
 
 mod adopted;
 mod answers;
+mod clock_steps;
 mod counts;
 mod deliveries;
 mod files;
@@ -18,12 +19,12 @@ mod records;
 mod retention;
 mod room;
 mod set_back;
-mod clock_steps;
 mod suspects;
 mod turns;
 
 pub use adopted::{AdoptedRow, Settlement, adopt_change, adopt_message, adopt_settled, recurring};
 pub use answers::{NewAnswer, post_answer};
+pub use clock_steps::{ClockReading, Shifted, note_clock, was_set};
 pub use counts::{FailedMessages, SessionCounts, failed_since, session_counts};
 pub use deliveries::{
     Delivery, InDoubtPolicy, delivery_counts, mark_taken, mark_unknown, may_double, next_deferred,
@@ -45,7 +46,6 @@ pub use retention::{
 };
 pub use room::{has_room, has_room_later};
 pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
-pub use clock_steps::{ClockReading, Shifted, note_clock, was_set};
 pub use suspects::{
     GivenUp, Seen, Tried, count_tries, forgive, give_up_suspects, next_try, show_again, show_no_more,
     try_at_once,

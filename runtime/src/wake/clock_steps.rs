@@ -12,7 +12,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How the wall clock stands, compared with one that no program sets; `None` where the system has none.
 pub fn reading() -> Option<ClockReading> {
     let since_boot = i64::try_from(clock::since_boot()?.as_millis()).ok()?;
-    Some(ClockReading { boot_id: id::boot_id().to_owned(), offset_ms: clock::now().0.saturating_sub(since_boot) })
+    Some(ClockReading {
+        boot_id: id::boot_id().to_owned(),
+        offset_ms: clock::now().0.saturating_sub(since_boot),
+    })
 }
 
 /// Looks from time to time, until the runtime stops.

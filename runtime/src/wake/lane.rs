@@ -114,6 +114,9 @@ impl Lane {
         let (facts, now) = (self.facts(), Instant::now());
         if self.state.is_over(&facts, now) {
             self.context.ledger.forget(&self.session_id);
+            for what in [HeldUp::File, HeldUp::Start] {
+                self.context.note_held_up(&self.session_id, what, None);
+            }
             if self.waker.close() {
                 return None;
             }

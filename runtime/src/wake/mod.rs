@@ -13,11 +13,11 @@
 //! steps   looks whether the wall clock was set
 //! ```
 
+mod clock_steps;
 mod decide;
 mod lane;
 mod launch;
 mod state;
-mod clock_steps;
 
-pub use lane::serve;
 pub use clock_steps::{reading as clock_reading, watch as watch_clock};
+pub use lane::serve;

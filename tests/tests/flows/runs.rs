@@ -268,6 +268,27 @@ fn a_session_that_waits_costs_one_idle_runner() {
     assert_eq!(ended, 1, "one gave way, and no other: {idle}");
 }
 
+/// No message is to blame, and no record says it: the session would wait without a word.
+#[test]
+fn what_holds_a_session_up_is_shown() {
+    let mut runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("one"), "one");
+    runtime.stop();
+    let inbound = runtime.sessions()[0].join("inbound.db");
+    std::fs::remove_file(&inbound).unwrap();
+    std::fs::create_dir(&inbound).unwrap();
+    runtime.start();
+    Terminal::connect(&runtime, false).say("two");
+    let trouble = || runtime.json(&["status"])["in_trouble"].as_array().unwrap().clone();
+    let row = until("it is shown", || trouble().pop());
+    assert_eq!((&row["agent"], &row["state"]), (&"assistant".into(), &"waiting".into()), "{row}");
+    assert!(row["reason"].as_str().unwrap().contains("unable to open"), "{row}");
+    assert!(runtime.ok(&["status"]).contains("waiting  the session's file is busy"));
+    std::fs::remove_dir(&inbound).unwrap();
+    until("it goes on", || told(&runtime).iter().any(|text| text == "two").then_some(()));
+    until("it is shown no more", || trouble().is_empty().then_some(()));
+}
+
 /// A runner of another make never forgets what it acknowledged. The keeper has no file to sort that in.
 #[test]
 fn a_long_list_of_acknowledgements_is_read() {
