@@ -36,6 +36,8 @@ pub enum HeldUp {
     File,
     /// No runner can be started.
     Start,
+    /// What its agent writes, because it has as many replies pending as a session may.
+    Room,
 }
 
 /// What a session's lane does from its opening to its end. The code that starts the runtime sets it, so that nothing

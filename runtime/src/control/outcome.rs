@@ -32,6 +32,9 @@ const COUNTED_MAX: i64 = 10_000;
 /// How many messages between agents are followed to what they led to.
 const FOLLOWED_MAX: usize = 64;
 
+/// Why there is no reply to a message that no session has any more.
+const GONE: &str = "the agent that heard it was deleted, or the message is not kept any more";
+
 /// Which message is meant: where it was written, and its id there; and how many replies have been heard there since.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +47,9 @@ struct Asked {
     message: String,
     #[serde(default)]
     had: usize,
+    /// Whether an earlier answer was that it is waited for.
+    #[serde(default)]
+    waited: bool,
 }
 
 fn main() -> String {
@@ -66,7 +72,7 @@ pub async fn wait(context: &Arc<Context>, args: Value) -> Result<Value> {
 
 /// Returns when the outcome is no longer that something is waited for.
 async fn settle(context: &Context, asked: &Asked, latest: &mut Outcome) -> Result<()> {
-    let mut commits = context.central.commits();
+    let (mut commits, mut was_heard) = (context.central.commits(), asked.waited);
     loop {
         commits.mark_unchanged();
         let (asked, had) = (asked.clone(), asked.had);
@@ -74,7 +80,12 @@ async fn settle(context: &Context, asked: &Asked, latest: &mut Outcome) -> Resul
         for one in heard.iter_mut().filter(|one| one.pending && one.failing.is_none()) {
             one.failing = context.held_up(Some(&one.session_id)).pop().map(|(_, why)| why);
         }
-        *latest = decide(&heard, had).ok_or_else(|| Error::refused("no session has heard this message"))?;
+        match decide(&heard, had) {
+            Some(outcome) => *latest = outcome,
+            None if was_heard => *latest = Outcome::Failed { reasons: vec![GONE.to_owned()] },
+            None => return Err(Error::refused("no session has heard this message")),
+        }
+        was_heard = true;
         if !matches!(latest, Outcome::Waiting { .. }) {
             return Ok(());
         }
@@ -88,7 +99,7 @@ async fn settle(context: &Context, asked: &Asked, latest: &mut Outcome) -> Resul
 
 /// What is read of each session that heard a message: `s` is the session, `a` its agent and `m` the message there.
 const HEARD: &str = "s.id, a.name, s.quarantined, s.failing, m.\"trigger\", m.status, m.failure, m.seq, m.change, \
-     m.settled_at";
+     m.settled_at, m.timestamp";
 
 /// What the ledger knows of a message. A row's id is made of the platform's and the agent's, so each session is
 /// asked by its primary key.
@@ -151,7 +162,7 @@ struct Turn {
     seq: i64,
     /// The change that settled it, and what was answered with it.
     change: i64,
-    /// When the turn before was over, and when it was.
+    /// When the message came or, if that was later, the turn before was over; and when this one was.
     from: i64,
     until: i64,
 }
@@ -164,9 +175,10 @@ impl Turn {
             "SELECT settled_at FROM messages_in INDEXED BY messages_in_change WHERE session_id = ?1 AND change < ?2 \
              AND settled_at IS NOT NULL ORDER BY change DESC LIMIT 1",
         )?;
-        let from = before.query_row(params![session_id, change], |r| r.get(0)).optional()?;
+        let before: Option<i64> = before.query_row(params![session_id, change], |r| r.get(0)).optional()?;
+        let from = before.unwrap_or_default().max(row.get::<_, i64>(10)? - 1);
         let until: Option<i64> = row.get(9)?;
-        Ok(Turn { seq, change, from: from.unwrap_or_default(), until: until.unwrap_or_default() })
+        Ok(Turn { seq, change, from, until: until.unwrap_or_default() })
     }
 }
 
@@ -188,7 +200,7 @@ fn replies(
          AND h.thread_id IS d.thread_id AND h.session_id = d.session_id \
          AND h.state IN ('pending', 'sending', 'unknown', 'parked') ORDER BY h.position LIMIT 1) ELSE d.last_error END AS why, \
          d.channel_type = ?3 AND d.account = ?4 AND d.platform_id = ?5 AND d.thread_id IS ?6 AS here, \
-         d.in_reply_to IS NULL OR (d.taken_at > ?9 AND d.taken_at <= ?10) OR EXISTS (SELECT 1 \
+         (d.taken_at > ?9 AND d.taken_at <= ?10) OR EXISTS (SELECT 1 \
          FROM messages_in m WHERE m.session_id = ?1 AND m.id = d.in_reply_to AND m.change = ?7) AS answers \
          FROM deliveries d WHERE d.session_id = ?1 AND d.seq > ?2 ORDER BY d.seq DESC LIMIT ?8) \
          WHERE here OR answers ORDER BY seq",

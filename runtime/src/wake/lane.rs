@@ -28,6 +28,9 @@ use vestibule_session::{Ack, AckStatus, Error as SessionError, MessageOut, crash
 
 /// How many claims of a run are remembered; a runner claims ten at a time.
 const CLAIMS_MAX: usize = 10_000;
+/// What an operator, and a person who waits, is told of a session whose replies wait.
+const NO_ROOM: &str = "it has as many replies pending as a session may, and what its agent writes waits; `vestibule \
+                       delivery list` shows them";
 /// A disk with fewer free bytes than this is full.
 const FULL_BELOW: u64 = 1024 * 1024;
 
@@ -244,6 +247,9 @@ impl Lane {
 
     /// Notes what holds the session up, for operators and for people who wait: the central database may be what fails.
     fn note(&self, event: &Event) {
+        if let Event::Projected(seen) = event {
+            self.context.note_held_up(&self.session_id, HeldUp::Room, (!seen.has_room).then_some(NO_ROOM));
+        }
         let (what, why) = match event {
             Event::Projected(_) | Event::NotProjected(Behind::Gone | Behind::Kept) => (HeldUp::File, None),
             Event::NotProjected(Behind::Locked(why) | Behind::Trouble(why)) => (HeldUp::File, Some(why)),

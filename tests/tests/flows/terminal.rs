@@ -304,6 +304,37 @@ fn what_ends_between_agents_is_told_at_once() {
     says("is no destination of this agent", 1);
 }
 
+/// An agent that says something at once, and more when another agent has told it.
+#[test]
+fn what_another_agent_leads_to_is_heard() {
+    let runtime = Runtime::new("").up();
+    let asks = r#"sh -c 'case "$(cat)" in *from=\"helper\"*) echo "<message to=\"terminal\">final</message>";; *) echo "<message to=\"helper\">please</message><message to=\"terminal\">wait</message>";; esac'"#;
+    agents::introduce(&runtime, asks);
+    let slow = "sh -c 'sleep 1; echo \"<message to=\\\"boss\\\">here</message>\"'";
+    runtime.ok(&["agent", "update", "helper", "--provider", "command", "--command", slow]);
+    for (text, lines) in [(Some("hello"), ""), (None, "hello\n")] {
+        let (output, words) = chat(&runtime, text, lines);
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!((output.status.code(), shown.as_str()), (Some(0), "wait\nfinal\n"), "{words}");
+    }
+}
+
+#[test]
+fn a_deleted_agent_is_told_at_once() {
+    let runtime = Runtime::new("").up();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "sleep 60"]);
+    let mut command = runtime.command(&["chat", "hello", "--timeout", "100"]);
+    let waits = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it is asked", || (runtime.json(&["status"])["sessions"]["running"] == 1).then_some(()));
+    std::thread::sleep(std::time::Duration::from_millis(500)); // the chat asks what becomes of its message
+    runtime.ok(&["agent", "delete", "assistant"]);
+    let begin = Instant::now();
+    let output = waits.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(begin.elapsed() < PATIENCE && output.status.code() == Some(1), "{words}");
+    assert!(words.contains("the agent that heard it was deleted"), "{words}");
+}
+
 #[test]
 fn two_agents_in_one_chat_are_both_heard() {
     let runtime = Runtime::new("").up();

@@ -60,7 +60,7 @@ pub async fn whole(
 }
 
 /// The first answer that is not to wait, and its reasons; `None` where the runtime gives none.
-async fn settled(home: &Home, asked: Value, tell: impl Fn(&str)) -> Option<(Value, String)> {
+async fn settled(home: &Home, mut asked: Value, tell: impl Fn(&str)) -> Option<(Value, String)> {
     let mut told = String::new();
     loop {
         let answer = ask(home, "message.outcome", asked.clone()).await.ok()?;
@@ -69,6 +69,7 @@ async fn settled(home: &Home, asked: Value, tell: impl Fn(&str)) -> Option<(Valu
         if answer["state"] != "waiting" {
             return Some((answer, why));
         }
+        asked["waited"] = true.into();
         if !why.is_empty() && why != told {
             tell(&why);
             told = why;

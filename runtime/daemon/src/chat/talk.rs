@@ -1,7 +1,7 @@
 //! `vestibule chat` without a text: lines in, replies out, until standard input ends. Neither end waits for the
 //! other: standard input is read, the runtime is heard and standard output is written each in its own time.
 
-use super::follow::{Outcome, follow};
+use super::follow::{Outcome, Whole, follow, whole};
 use super::{Ears, Terminal, late, parsed};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -52,6 +52,10 @@ struct Talk<'a> {
     asked: VecDeque<(String, usize)>,
     /// The question to the runtime about the oldest of them.
     following: Option<Following>,
+    /// The message that was answered last, and how many replies were heard since.
+    last: Option<(String, usize)>,
+    /// At the end of a pipe: the question to the runtime whether that message has more replies.
+    ending: Option<Pin<Box<dyn Future<Output = Option<Whole>> + Send>>>,
     /// How many lines went wrong.
     failed: usize,
     /// Why the last one has no reply: to a pipe the same reason is told once.
@@ -75,6 +79,8 @@ impl<'a> Talk<'a> {
             sent: Arc::default(),
             asked: VecDeque::new(),
             following: None,
+            last: None,
+            ending: None,
             failed: 0,
             told: String::new(),
         }
@@ -98,8 +104,20 @@ impl<'a> Talk<'a> {
                     self.hear(&line?.context("the runtime has hung up")?).await?;
                 }
                 outcome = outcome(&mut self.following) => self.settle(outcome),
+                whole = whole_of(&mut self.ending) => self.end(whole),
                 // One answer may come in several parts.
-                () = tokio::time::sleep(QUIET), if answered => return Ok(self.failed),
+                () = tokio::time::sleep(QUIET), if answered && self.ending.is_none() => {
+                    let Some((id, had)) = self.last.take().filter(|_| !self.person) else {
+                        return Ok(self.failed);
+                    };
+                    let screen = self.screen.clone();
+                    let tell = move |why: &str| screen.err(why);
+                    self.ending = Some(Box::pin(whole(self.home.clone(), self.ears.thread.clone(), id, had, tell)));
+                }
+                () = tokio::time::sleep_until((last + patience).into()), if self.ending.is_some() => {
+                    self.screen.err("not all is answered: further replies are not shown");
+                    return Ok(self.failed);
+                }
                 () = tokio::time::sleep_until((last + patience).into()), if ended.is_some() => {
                     return Err(self.late(patience));
                 }
@@ -129,8 +147,11 @@ impl<'a> Talk<'a> {
         if let Some(text) = line["text"].as_str() {
             self.screen.out(text);
             let named = line["in_reply_to"].as_str();
+            if let Some((_, heard)) = &mut self.last {
+                *heard += 1;
+            }
             if let Some(at) = self.asked.iter().position(|(id, _)| Some(id.as_str()) == named) {
-                self.asked.drain(..=at);
+                self.last = self.asked.drain(..=at).next_back().map(|(id, _)| (id, 1));
                 self.follow_next(QUIET);
             }
         }
@@ -139,6 +160,15 @@ impl<'a> Talk<'a> {
         }
         self.screen.say(Said::Prompt);
         Ok(())
+    }
+
+    /// Takes what the runtime knows of the last message: what went wrong with it all the same, as far as it was not told.
+    fn end(&mut self, whole: Option<Whole>) {
+        self.ending = None;
+        if let Some(why) = whole.and_then(|whole| whole.trouble).filter(|why| *why != self.told) {
+            self.failed += 1;
+            self.screen.err(&why);
+        }
     }
 
     /// Takes the outcome of the oldest message.
@@ -189,6 +219,13 @@ impl<'a> Talk<'a> {
             [line, after @ ..] => late(patience)
                 .context(format!("line {line} has no reply, and neither have {} after it", after.len())),
         }
+    }
+}
+
+async fn whole_of(ending: &mut Option<Pin<Box<dyn Future<Output = Option<Whole>> + Send>>>) -> Option<Whole> {
+    match ending {
+        Some(whole) => whole.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -185,16 +185,25 @@ pub(super) fn of_one(heard: &Heard, had: usize) -> Outcome {
     let went_wrong = undelivered.into_iter().chain(given_up);
     // One that was heard is on record as delivered a moment later.
     let has_arrived = |reply: &Reply| reply.state == State::Delivered || (had > 0 && reply.is_open());
+    let replies: Vec<&Reply> = replies.iter().filter(|reply| !reply.goes_nowhere()).collect();
     let on_their_way: Vec<Outcome> = replies
         .iter()
-        .filter(|reply| !reply.goes_nowhere())
         .map(|reply| match reply.to {
             To::Here if has_arrived(reply) => Outcome::Answered { replies: 0, reasons: vec![] },
             _ => on_its_way(agent, reply, had),
         })
         .collect();
     let is = |kind: fn(&Outcome) -> bool| on_their_way.iter().any(kind);
-    if is(|outcome| matches!(outcome, Outcome::Answered { .. })) {
+    // What it asked of another agent may lead to one more reply.
+    let asks = replies.iter().zip(&on_their_way).any(|(reply, outcome)| {
+        let is_followed = match &reply.to {
+            To::Agent(ReadBy::Session(_)) => true,
+            To::Agent(_) => reply.state != State::Delivered,
+            _ => false,
+        };
+        is_followed && matches!(outcome, Outcome::Waiting { .. })
+    });
+    if is(|outcome| matches!(outcome, Outcome::Answered { .. })) && !(had > 0 && asks) {
         return Outcome::Answered { replies: 0, reasons: went_wrong.collect() };
     }
     if is(|outcome| matches!(outcome, Outcome::Waiting { .. })) {

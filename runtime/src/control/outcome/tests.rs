@@ -172,6 +172,10 @@ fn what_comes_after_the_first_reply() {
     let says = |states: &[&str]| with(&states.iter().map(|state| ("here", *state)).collect::<Vec<_>>());
     let bob = |heard| Heard { session_id: "t".into(), agent: "bob".into(), ..heard };
     let waiting = || Outcome::Waiting { reasons: vec![] };
+    let both = |other| {
+        let replies = [says(&["delivered"]).replies, asked_another(other).replies].concat();
+        Heard { replies, ..heard() }
+    };
     let answered = |replies| Outcome::Answered { replies, reasons: vec![] };
     let all_the_same = |replies, why: &str| Outcome::Answered { replies, reasons: vec![why.to_owned()] };
     for (case, sessions, had, want) in [
@@ -208,6 +212,19 @@ fn what_comes_after_the_first_reply() {
             1,
             all_the_same(1, "bob could not answer: why"),
         ),
+        (
+            "it has answered, and asked another agent",
+            vec![both(Heard { pending: true, ..heard() })],
+            1,
+            waiting(),
+        ),
+        (
+            "it has answered, and asks another agent",
+            vec![with(&[("here", "delivered"), ("agent", "sending")])],
+            1,
+            waiting(),
+        ),
+        ("it has answered, and the other agent is silent", vec![both(heard())], 1, answered(1)),
         (
             "an agent that was asked answers, too",
             vec![says(&["delivered"]), asked_another(says(&["delivered"]))],
@@ -263,17 +280,18 @@ fn what_the_ledger_knows_of_a_message() {
          created_at) VALUES ('w', 'g', 'ag', 'pattern', 'shared', 'drop', 0), ('x', 'g', 'b', 'pattern', 'agent-shared', 'drop', 0); \
          INSERT INTO sessions (id, agent_group_id, messaging_group_id, created_at, last_active) \
          VALUES ('s', 'ag', 'g', 0, 0), ('t', 'b', NULL, 0, 0); \
-         INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change) VALUES \
-         ('s', '1:ag', 2, 'chat', 0, 'completed', 1, '', 5), ('s', '2:ag', 4, 'chat', 0, 'completed', 1, '', 5), \
-         ('s', '0:ag', 1, 'chat', 0, 'completed', 1, '', 3), ('t', '1:b', 2, 'chat', 0, 'pending', 0, '', 5), \
-         ('t', 'a2a-1', 4, 'chat', 0, 'failed', 1, '', 6); \
+         INSERT INTO messages_in (session_id, id, seq, kind, timestamp, status, \"trigger\", content, change, settled_at) VALUES \
+         ('s', '1:ag', 2, 'chat', 50, 'completed', 1, '', 5, 90), ('s', '2:ag', 4, 'chat', 50, 'completed', 1, '', 5, 90), \
+         ('s', '0:ag', 1, 'chat', 0, 'completed', 1, '', 3, 10), ('t', '1:b', 2, 'chat', 0, 'pending', 0, '', 5, NULL), \
+         ('t', 'a2a-1', 4, 'chat', 0, 'failed', 1, '', 6, 90); \
          INSERT INTO deliveries (session_id, message_out_id, seq, in_reply_to, kind, channel_type, account, platform_id, \
          thread_id, content, state, taken_at, platform_message_id) VALUES \
          ('s', 'before', 1, '1:ag', 'chat', 'terminal', 'main', 'local', 'tty', '', 'delivered', 0, NULL), \
          ('s', 'here', 7, '9:ag', 'chat', 'terminal', 'main', 'local', 'tty', '', 'delivered', 0, NULL), \
          ('s', 'batch', 9, '2:ag', 'chat', 'agent', 'main', 'b', NULL, '', 'pending', 0, NULL), \
          ('s', 'other', 11, '0:ag', 'chat', 'terminal', 'main', 'local', 'other', '', 'parked', 0, NULL), \
-         ('s', 'bare', 13, NULL, '', NULL, NULL, NULL, NULL, '', 'failed', 0, NULL), \
+         ('s', 'bare', 13, NULL, '', NULL, NULL, NULL, NULL, '', 'failed', 70, NULL), \
+         ('s', 'between', 14, NULL, '', NULL, NULL, NULL, NULL, '', 'failed', 40, NULL), \
          ('s', 'read', 15, '2:ag', 'chat', 'agent', 'main', 'b', NULL, '', 'delivered', 0, 'a2a-1'), \
          ('s', 'gone', 17, '2:ag', 'chat', 'agent', 'main', 'b', NULL, '', 'delivered', 0, 'a2a-0'), \
          ('s', 'roll', 19, '2:ag', 'system', 'action', 'main', 'roll', NULL, '', 'delivered', 0, NULL), \
@@ -287,6 +305,7 @@ fn what_the_ledger_knows_of_a_message() {
         thread: Some("tty".into()),
         message: "1".into(),
         had: 0,
+        waited: false,
     };
     let mut found = load(&db, &asked).expect("it loads");
     found.sort_by(|one, other| one.session_id.cmp(&other.session_id));
@@ -339,6 +358,7 @@ fn a_reply_of_the_turn_may_name_another_message() {
         thread: None,
         message: "1".into(),
         had: 0,
+        waited: false,
     };
     let outcome = decide(&load(&db, &asked).expect("it loads"), 0);
     let reasons = vec!["ann has answered to its on acme, and not here".to_owned()];
@@ -376,6 +396,7 @@ fn the_newest_replies_are_those_of_the_message() {
         thread: Some(thread.into()),
         message: "1".into(),
         had: 0,
+        waited: false,
     };
     replies(5, 3_000, "earlier");
     replies(7_001, 5, "few");
