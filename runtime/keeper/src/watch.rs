@@ -311,7 +311,12 @@ impl Watch<'_> {
 
     fn hear_warden(&mut self) -> Result<()> {
         self.ticked = Instant::now();
-        match wire::receive(&mut self.ends.link)?.ok_or_else(|| Error::other("the warden has gone"))? {
+        let heard = match wire::receive(&mut self.ends.link) {
+            // It left something unread.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            heard => heard?,
+        };
+        match heard.ok_or_else(|| Error::other("the warden has gone"))? {
             FromWarden::Tick => Ok(()),
             FromWarden::Started { pid } => Ok(wire::send(self.ends.runtime, &FromKeeper::Started { pid })?),
             FromWarden::Failed { reason, is_scarce } => {

@@ -105,9 +105,12 @@ pub fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Whether a log tells that a runner or a keeper aborted: `bwrap` passes its program's end on as a status.
+/// Whether a log tells that a runner or a keeper aborted: `bwrap` passes its program's end on as a status, and of a warden
+/// its reader may tell before it goes as well.
 pub fn tells_of_abort(log: &str) -> bool {
-    ["signal 6", "status 134", "ended before it had handed"].iter().any(|words| log.contains(words))
+    ["signal 6", "status 134", "ended before it had handed", "the warden has gone"]
+        .iter()
+        .any(|words| log.contains(words))
 }
 
 /// How long a race is run: the short form, or the full one that `VESTIBULE_TEST_FULL` asks for.
