@@ -91,6 +91,9 @@ fn crash_at(point: &str) -> bool {
     }
     let status = traffic.runtime.end();
     let reached = aborted(status) || died(&traffic);
+    if !reached {
+        eprintln!("not reached: {point}\n{}", &traffic.runtime.log()[log..]);
+    }
     let home = traffic.runtime.home.path().to_owned();
     // The next start ends what a crash in the probe of the sandbox can leave: see `probe_bwrap`.
     let is_probe = |pid: &u32| {
@@ -152,7 +155,9 @@ fn every_crash_point_is_survived() {
     let names = points();
     let times: &[u32] = if in_full() { &[1, 2, 3, 5] } else { &[1] };
     for time in times {
-        let missed = walk(names.iter().map(|name| format!("{name}#{time}")).collect());
+        // A death that nothing tells of in time is looked for in a second life: on a busy machine the end of the first
+        // may come before the word of it.
+        let missed = walk(walk(names.iter().map(|name| format!("{name}#{time}")).collect()));
         println!("{} points, time {time}: {} not reached", names.len(), missed.len());
         // Later times are not reached everywhere: a home has one token.
         assert!(*time > 1 || missed.is_empty(), "nothing comes to these points any more: {missed:?}");
