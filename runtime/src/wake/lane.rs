@@ -247,8 +247,13 @@ impl Lane {
 
     /// Notes what holds the session up, for operators and for people who wait: the central database may be what fails.
     fn note(&self, event: &Event) {
-        if let Event::Projected(seen) = event {
-            self.context.note_held_up(&self.session_id, HeldUp::Room, (!seen.has_room).then_some(NO_ROOM));
+        let room = match event {
+            Event::Projected(seen) => Some((!seen.has_room).then_some(NO_ROOM)),
+            Event::NotProjected(Behind::Gone) => Some(None),
+            _ => None,
+        };
+        if let Some(why) = room {
+            self.context.note_held_up(&self.session_id, HeldUp::Room, why);
         }
         let (what, why) = match event {
             Event::Projected(_) | Event::NotProjected(Behind::Gone | Behind::Kept) => (HeldUp::File, None),

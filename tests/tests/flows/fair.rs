@@ -1,7 +1,7 @@
 //! Two agents in one chat: one answers without end. The other is heard all the same, and no more than a bounded
 //! part of the flood lies with the runtime.
 
-use crate::support::{Runtime, Terminal};
+use crate::support::{Runtime, Terminal, until};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
@@ -69,4 +69,19 @@ fn one_that_floods_a_chat_holds_back_nobody_and_fills_nothing() {
     let before = of_flood("f.settled_at > n.taken_at AND f.settled_at < n.settled_at");
     assert!(before <= 3, "{before} of the flood went before the other's turn came");
     assert!(runtime.log().contains("as many replies pending as a session may"), "it was held back");
+}
+
+/// The replies of a terminal that has gone wait for one in which a person is: until then its agent's words wait as well.
+#[test]
+fn a_session_without_room_is_shown() {
+    let runtime = two_in_one_chat();
+    let mut asks = Terminal::connect(&runtime, false);
+    asks.say("flood");
+    assert_eq!([asks.reply(), asks.reply()], ["flood", "flood"]);
+    drop(asks);
+    write_flood(&runtime);
+    let trouble = || runtime.json(&["status"])["in_trouble"].as_array().unwrap().clone();
+    let row = until("it is shown", || trouble().pop());
+    assert_eq!(row["state"], "waiting", "{row}");
+    assert!(row["reason"].as_str().unwrap().contains("as many replies pending as a session may"), "{row}");
 }
