@@ -249,6 +249,7 @@ impl Lane {
     fn note(&self, event: &Event) {
         let room = match event {
             Event::Projected(seen) => Some((!seen.has_room).then_some(NO_ROOM)),
+            Event::NoRoom => Some(Some(NO_ROOM)),
             Event::NotProjected(Behind::Gone) => Some(None),
             _ => None,
         };

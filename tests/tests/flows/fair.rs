@@ -14,14 +14,18 @@ const PENDING_MAX: i64 = 1_000 + 256;
 fn two_in_one_chat() -> Runtime {
     let runtime = Runtime::new("").up();
     runtime.ok(&["agent", "create", "flood"]);
-    let chat = &runtime.query::<String>("SELECT platform_id FROM messaging_groups")[0];
-    let wiring = ["wiring", "create", "--agent", "flood", "--channel", "terminal", "--chat", chat];
+    let wiring =
+        ["wiring", "create", "--agent", "flood", "--channel", "terminal", "--chat", &chat_of(&runtime)];
     runtime.ok(&[&wiring[..], &["--pattern", "^flood"]].concat());
     runtime
 }
 
-/// Writes into the file of the agent `flood`, as it can itself: each reply goes where its first one went.
-fn write_flood(runtime: &Runtime) {
+fn chat_of(runtime: &Runtime) -> String {
+    runtime.query("SELECT platform_id FROM messaging_groups WHERE channel_type = 'terminal'").remove(0)
+}
+
+/// Writes replies to a chat into the file of the agent `flood`, as it can itself.
+fn write_flood(runtime: &Runtime, channel: &str, chat: &str) {
     let of_flood = "SELECT agent_group_id || '/' || id FROM sessions \
                     WHERE agent_group_id = (SELECT id FROM agent_groups WHERE name = 'flood')";
     let session = runtime.home.path().join("sessions").join(&runtime.query::<String>(of_flood)[0]);
@@ -30,11 +34,10 @@ fn write_flood(runtime: &Runtime) {
     db.busy_timeout(crate::support::PATIENCE).unwrap();
     let sql = format!(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {FLOOD} - 1) \
-         INSERT INTO messages_out (id, seq, timestamp, kind, platform_id, channel_type, thread_id, account, content) \
-         SELECT 'flood-' || i, 1001 + 2 * i, '', 'chat', platform_id, channel_type, thread_id, account, \
-         json_object('text', 'flood ' || i) FROM n, (SELECT * FROM messages_out LIMIT 1)"
+         INSERT INTO messages_out (id, seq, timestamp, kind, platform_id, channel_type, content) \
+         SELECT 'flood-' || i, 1001 + 2 * i, '', 'chat', ?1, ?2, json_object('text', 'flood ' || i) FROM n"
     );
-    assert_eq!(db.execute(&sql, []).unwrap(), FLOOD);
+    assert_eq!(db.execute(&sql, [chat, channel]).unwrap(), FLOOD);
 }
 
 #[test]
@@ -43,7 +46,7 @@ fn one_that_floods_a_chat_holds_back_nobody_and_fills_nothing() {
     let mut terminal = Terminal::connect(&runtime, true);
     terminal.say("flood");
     assert_eq!([terminal.reply(), terminal.reply()], ["flood", "flood"]);
-    write_flood(&runtime);
+    write_flood(&runtime, "terminal", &chat_of(&runtime));
     terminal.write(&json!({ "text": "are you there" }));
     let (mut numbers, mut answered) = (Vec::new(), false);
     while numbers.len() < FLOOD || !answered {
@@ -71,15 +74,18 @@ fn one_that_floods_a_chat_holds_back_nobody_and_fills_nothing() {
     assert!(runtime.log().contains("as many replies pending as a session may"), "it was held back");
 }
 
-/// The replies of a terminal that has gone wait for one in which a person is: until then its agent's words wait as well.
+/// No plugin speaks the channel that the flood goes to: its replies wait for one.
 #[test]
 fn a_session_without_room_is_shown() {
     let runtime = two_in_one_chat();
-    let mut asks = Terminal::connect(&runtime, false);
+    runtime.ok(&["messaging-group", "create", "--channel", "acme", "--chat", "far", "--name", "far"]);
+    let far =
+        runtime.query::<String>("SELECT id FROM messaging_groups WHERE channel_type = 'acme'").remove(0);
+    runtime.ok(&["destination", "create", "--agent", "flood", "--name", "far", "--to", &far]);
+    let mut asks = Terminal::connect(&runtime, true);
     asks.say("flood");
     assert_eq!([asks.reply(), asks.reply()], ["flood", "flood"]);
-    drop(asks);
-    write_flood(&runtime);
+    write_flood(&runtime, "acme", "far");
     let trouble = || runtime.json(&["status"])["in_trouble"].as_array().unwrap().clone();
     let row = until("it is shown", || trouble().pop());
     assert_eq!(row["state"], "waiting", "{row}");
