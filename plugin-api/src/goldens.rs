@@ -69,10 +69,11 @@ fn the_frames_of_every_level_mean_what_they_meant() {
 }
 
 /// Where the words of each enum that crosses stand: the file of the goldens, the kind of frame, the key.
-const WORDS: [(&str, &str, &str, &str); 16] = [
+const WORDS: [(&str, &str, &str, &str); 17] = [
     ("Request", "frames.json", "request", "verb"),
     ("Event", "frames.json", "event", "verb"),
     ("Content", "frames.json", "request", "kind"),
+    ("Changed", "frames.json", "event", "change"),
     ("Health", "frames.json", "event", "state"),
     ("PluginError", "frames.json", "error", "error"),
     ("Accepted", "frames.json", "accepted", "outcome"),

@@ -12,6 +12,8 @@
 
 mod address;
 mod blob;
+mod card;
+mod change;
 mod conversation;
 mod error;
 mod failure;
@@ -39,6 +41,8 @@ pub mod wire;
 
 pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, PlatformId, ThreadId, UserId};
 pub use blob::Blob;
+pub use card::{Card, Field, Link};
+pub use change::{Change, Changed, EMOJI_BYTES_MAX, emoji_fault};
 pub use conversation::{Conversation, Known};
 pub use error::{PluginError, Result};
 pub use failure::{About, Class, Failure, Standing};
@@ -47,8 +51,8 @@ pub use hmac::HmacScheme;
 pub use local::open_socket;
 pub use manifest::{ACTION, AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
 pub use message::{
-    ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, OutboundMessage, Receipt,
-    ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp,
+    ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, MENTIONS_MAX, Mention,
+    OutboundMessage, Receipt, ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp, WORKING_SECONDS, Working,
 };
 pub use module::{
     Action, Agent, Asking, AskingOption, EFFECTS_MAX, Effect, Forwarded, Hook, OnFailure, REASON_BYTES_MAX,

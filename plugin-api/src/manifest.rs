@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The level of the vocabulary this crate speaks. Levels only add.
-pub const API_LEVEL: &str = "0.1";
+pub const API_LEVEL: &str = "0.2";
 
 /// The channel type of messages between agents: no platform has it.
 pub const AGENT: &str = "agent";
@@ -51,6 +51,16 @@ pub enum Capability {
     Questions,
     /// The ids of its chats compare without case: what is wired as `acme/widgets` hears `Acme/Widgets`, too.
     IgnoresCase,
+    /// Gives a message that it sent other words: `Content::Edit`.
+    Edits,
+    /// Takes a message back that it sent: `Content::Delete`.
+    Deletes,
+    /// Reacts to messages: `Content::Reaction`.
+    Reactions,
+    /// Shows cards: `Content::Card`.
+    Cards,
+    /// Shows that an agent works on an answer: `Channel::working`.
+    Working,
     /// A word of a newer vocabulary.
     #[serde(other)]
     Unknown,

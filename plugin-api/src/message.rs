@@ -2,6 +2,7 @@
 
 use crate::address::{Address, ID_BYTES_MAX, PlatformId, ThreadId, fault};
 use crate::blob::Blob;
+use crate::card::Card;
 use crate::question::Offer;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
@@ -23,7 +24,7 @@ impl Timestamp {
 }
 
 /// Who wrote a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
     /// The platform's stable handle; with the channel type it is the person's identity.
     pub handle: String,
@@ -46,6 +47,19 @@ pub struct ReplyTo {
     /// Its text, or the part of it that is quoted. The runtime keeps the first 16 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+/// The most mentions of one message the runtime accepts from a plugin.
+pub const MENTIONS_MAX: usize = 100;
+
+/// A person, or an account of a program, that a message names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mention {
+    /// The platform's stable handle of the one who is named, as in [`Sender::handle`].
+    pub handle: String,
+    /// What people call them, where the platform says it: the words that stand in the text. For display only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// The most attachments of one message the runtime accepts from a plugin.
@@ -75,8 +89,8 @@ pub struct Attachment {
 }
 
 /// A message as a channel hands it over. The runtime adds the channel type and the account itself,
-/// so a plugin cannot speak for another channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// so a plugin cannot speak for another channel. Later levels add fields: write `..InboundMessage::default()` at the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboundMessage {
     /// Names this event once and for ever on this account: object, action and revision (so that
     /// an edit is not a duplicate). The runtime takes each event id once.
@@ -98,6 +112,9 @@ pub struct InboundMessage {
     /// The files that came with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
+    /// Whom it names. At most [`MENTIONS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<Mention>,
     /// When it was written, by the platform's clock.
     pub timestamp: Timestamp,
     /// Whether the platform says that the agent was addressed (a mention, a direct message). Never
@@ -126,6 +143,12 @@ impl InboundMessage {
                 (count > ATTACHMENTS_MAX)
                     .then(|| format!("it has {count} attachments, the limit is {ATTACHMENTS_MAX}"))
             })
+            .or_else(|| {
+                let count = self.mentions.len();
+                (count > MENTIONS_MAX)
+                    .then(|| format!("it has {count} mentions, the limit is {MENTIONS_MAX}"))
+            })
+            .or_else(|| self.mentions.iter().find_map(|one| fault("mentions.handle", &one.handle)))
     }
 }
 
@@ -193,6 +216,30 @@ pub enum Content {
         /// The answers to choose from, at least one.
         options: Vec<Offer>,
     },
+    /// A card, for channels that list `cards`. Any other channel is handed its words as a text.
+    Card(Card),
+    /// Give a message that was sent other words, for channels that list `edits`. Any other channel is handed the
+    /// words as a new message.
+    Edit {
+        /// The platform's id of the message, from the receipt of its delivery.
+        message_id: String,
+        /// All that it says from now on, in Markdown where the platform shows it.
+        text: String,
+    },
+    /// Take a message back that was sent, for channels that list `deletes`. On any other channel it stays, and the
+    /// agent is told.
+    Delete {
+        /// The platform's id of the message, from the receipt of its delivery.
+        message_id: String,
+    },
+    /// React to a message of the chat, for channels that list `reactions`. Any other channel is handed the emoji as a
+    /// text that answers the message.
+    Reaction {
+        /// The platform's id of the message: one that was sent, or one that came in.
+        message_id: String,
+        /// A character, or a name without colons; see [`EMOJI_BYTES_MAX`](crate::EMOJI_BYTES_MAX).
+        emoji: String,
+    },
     /// A kind of a newer vocabulary. Answer [`PluginError::Unsupported`](crate::PluginError).
     #[serde(other)]
     Unknown,
@@ -216,6 +263,20 @@ pub struct OutboundMessage {
     /// The files that go with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
+}
+
+/// How long [`Working`] holds, in seconds, unless the runtime says it again.
+pub const WORKING_SECONDS: u32 = 5;
+
+/// An agent works on an answer: what a platform shows as "is typing". It is on no record, and ends by itself: after
+/// [`WORKING_SECONDS`], or when the answer comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Working {
+    /// Where the answer will go.
+    pub address: Address,
+    /// The platform's id of the message that is being answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
 }
 
 /// What a channel returns for a delivered message.

@@ -4,7 +4,9 @@
 //! again after a crash or a retry: ids are stable.
 
 use crate::address::Address;
-use crate::message::{Attachment, ReplyTo, Sender, Timestamp};
+use crate::card::{Card, Field, Link};
+use crate::change::Changed;
+use crate::message::{Attachment, Mention, ReplyTo, Sender, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The longest reason or note of a module, in bytes, the runtime keeps.
@@ -135,18 +137,30 @@ pub struct Screened {
     /// Whether more than two take part in the chat.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_group: bool,
+    /// Whom it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<Mention>,
+    /// What was done to a message that was there before: then `text` is what it says now, or the emoji.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Changed>,
 }
 
 impl Screened {
     /// All words in it that people chose, quoted ones and names included: a module that screens words screens these.
     /// Empty ones are left out. The ids that platforms make are not among them.
     pub fn texts(&self) -> Vec<&str> {
-        let Screened { sender, text, files, attachments, reply_to, chat, .. } = self;
+        let Screened { sender, text, files, attachments, reply_to, chat, mentions, change, .. } = self;
         let quoted = reply_to.iter().flat_map(|ReplyTo { id: _, sender, text }| [sender, text]);
         let mut texts = vec![text.as_str(), &sender.handle];
         texts.extend([&sender.name, chat].into_iter().chain(quoted).flatten().map(String::as_str));
         texts.extend(files.iter().map(String::as_str));
         texts.extend(attachments.iter().flat_map(words_of));
+        for Mention { handle, name } in mentions {
+            texts.extend([Some(handle), name.as_ref()].into_iter().flatten().map(String::as_str));
+        }
+        if let Some(Changed::Reacted { emoji } | Changed::Unreacted { emoji }) = change {
+            texts.push(emoji);
+        }
         texts.retain(|text| !text.is_empty());
         texts
     }
@@ -180,13 +194,24 @@ pub struct Reviewed {
     /// When the runtime took it from the agent, by the runtime's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<Timestamp>,
+    /// The card that it is, if it is one; `text` is its plain words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<Card>,
+    /// What it does to a message that is there already, if it does that; `text` is the new words, or the emoji.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Changed>,
 }
 
 impl Reviewed {
     /// All words in it that the agent chose: a module that looks for words looks at these. Empty ones are left out.
     pub fn texts(&self) -> Vec<&str> {
-        let Reviewed { text, files, attachments, question, .. } = self;
+        let Reviewed { text, files, attachments, question, card, .. } = self;
         let mut texts = vec![text.as_str()];
+        if let Some(Card { title, text, fields, links, fallback }) = card {
+            texts.extend([title.as_str(), text, fallback]);
+            texts.extend(fields.iter().flat_map(|Field { name, value }| [name.as_str(), value]));
+            texts.extend(links.iter().flat_map(|Link { label, url }| [label.as_str(), url]));
+        }
         if let Some(Asking { title, question, options }) = question {
             texts.extend([title.as_str(), question]);
             texts.extend(options.iter().flat_map(|AskingOption { label, shown }| [label.as_str(), shown]));

@@ -18,7 +18,7 @@
 use crate::sdk::log;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Channel, Choice, Content, Conversation,
+    ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Change, Channel, Choice, Content, Conversation,
     Forwarded, Health, Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError, ReplyTo, Result,
     Reviewed, Runtime, Screened, Secret, Sender, StateWrite, Timestamp,
 };
@@ -68,6 +68,7 @@ struct Notes {
     health: Vec<(String, Health)>,
     conversations: Vec<Conversation>,
     choices: Vec<Choice>,
+    changes: Vec<Change>,
 }
 
 /// The seam's end of it.
@@ -103,6 +104,7 @@ impl ScriptedRuntime {
             health: vec![],
             conversations: vec![],
             choices: vec![],
+            changes: vec![],
         }));
         let port = Port { notes: notes.clone(), heard: Arc::default() };
         ScriptedRuntime { notes, heard: port.heard.clone(), side: RuntimeSide::new(port) }
@@ -149,6 +151,11 @@ impl ScriptedRuntime {
     /// taken, and its token shown as what was chosen.
     pub fn choices(&self) -> Vec<Choice> {
         locked(&self.notes).choices.clone()
+    }
+
+    /// The changes that were handed over, in order, also those that were not taken.
+    pub fn changes(&self) -> Vec<Change> {
+        locked(&self.notes).changes.clone()
     }
 
     /// The messages that were handed over, also those that were not taken.
@@ -248,6 +255,22 @@ impl Notes {
         }
     }
 
+    /// The answer to a message or a change.
+    fn take(&mut self, account: &str, event_id: &str, state: Vec<StateWrite>) -> (u32, Frame) {
+        if !matches!(self.answer, Answer::Retry(_) | Answer::Refused(_)) {
+            self.keep(account, state);
+        }
+        let first = self.taken.insert((account.to_owned(), event_id.to_owned()));
+        let accepted = match self.answer.clone() {
+            Answer::AsUsual if first => Accepted::Committed,
+            Answer::AsUsual | Answer::Duplicate => Accepted::Duplicate,
+            Answer::Dropped(reason) => Accepted::Dropped { reason },
+            Answer::Retry(why) => return (status::ERROR, wire::frame(&PluginError::retry(why))),
+            Answer::Refused(why) => return (status::ERROR, wire::frame(&PluginError::refused(why))),
+        };
+        (status::OK, wire::frame(&accepted))
+    }
+
     fn hear(&mut self, event: Event) -> (u32, Frame) {
         if self.module && !event.is_for_modules() {
             return self.fault("a module hands over no messages; it answers with effects".to_owned());
@@ -257,19 +280,14 @@ impl Notes {
         }
         match event {
             Event::Message { account, message, state } => {
-                if !matches!(self.answer, Answer::Retry(_) | Answer::Refused(_)) {
-                    self.keep(&account, state);
-                }
-                let first = self.taken.insert((account.clone(), message.event_id.clone()));
+                let answer = self.take(&account, &message.event_id, state);
                 self.messages.push((account, message));
-                let accepted = match self.answer.clone() {
-                    Answer::AsUsual if first => Accepted::Committed,
-                    Answer::AsUsual | Answer::Duplicate => Accepted::Duplicate,
-                    Answer::Dropped(reason) => Accepted::Dropped { reason },
-                    Answer::Retry(why) => return (status::ERROR, wire::frame(&PluginError::retry(why))),
-                    Answer::Refused(why) => return (status::ERROR, wire::frame(&PluginError::refused(why))),
-                };
-                (status::OK, wire::frame(&accepted))
+                answer
+            }
+            Event::Change { account, change, state } => {
+                let answer = self.take(&account, &change.event_id, state);
+                self.changes.push(change);
+                answer
             }
             Event::Ignored { account, ignored, state } => {
                 self.keep(&account, state);
@@ -373,6 +391,8 @@ pub fn screened(text: &str) -> Screened {
         timestamp: Some(Timestamp(0)),
         is_mention: true,
         is_group: false,
+        mentions: vec![],
+        change: None,
     }
 }
 
@@ -398,6 +418,8 @@ pub fn reviewed(text: &str) -> Reviewed {
         question: None,
         in_reply_to: None,
         taken_at: Some(Timestamp(0)),
+        card: None,
+        change: None,
     }
 }
 

@@ -5,9 +5,9 @@
 
 use crate::address::fault;
 use crate::{
-    Action, Attachment, Blob, Choice, Content, Conversation, Effect, Forwarded, Health, Ignored,
+    Action, Attachment, Blob, Change, Choice, Content, Conversation, Effect, Forwarded, Health, Ignored,
     InboundMessage, OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick, WebhookRequest,
-    WebhookResponse,
+    WebhookResponse, Working,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -76,6 +76,11 @@ pub enum Request {
     Tick {
         /// The runtime's clock, and the last tick that was performed.
         tick: Tick,
+    },
+    /// Show that an agent works on an answer. Answered by `{}`.
+    Working {
+        /// Where, and on what.
+        working: Working,
     },
     /// Stop an account. Answered by `{}`.
     Stop {
@@ -152,6 +157,16 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         state: Vec<StateWrite>,
     },
+    /// A message was edited or deleted, or a person reacted to it. Answered by an `Accepted` after it is on disk.
+    Change {
+        /// The account it came by.
+        account: String,
+        /// The change.
+        change: Change,
+        /// Written in the same commit, whatever becomes of the change.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        state: Vec<StateWrite>,
+    },
     /// A verb of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -181,7 +196,8 @@ impl Event {
             | Event::StateSet { account, .. }
             | Event::Health { account, .. }
             | Event::Conversation { account, .. }
-            | Event::Answer { account, .. } => Some(account),
+            | Event::Answer { account, .. }
+            | Event::Change { account, .. } => Some(account),
             Event::Unknown => None,
         }
     }
@@ -194,6 +210,7 @@ impl Event {
             Event::StateSet { state, .. } => StateWrite::fault(state),
             Event::Conversation { conversation, .. } => conversation.fault(),
             Event::Answer { choice, state, .. } => choice.fault().or_else(|| StateWrite::fault(state)),
+            Event::Change { change, state, .. } => change.fault().or_else(|| StateWrite::fault(state)),
             Event::StateGet { key, .. } => fault("a state key", key),
             Event::Health { .. } | Event::Unknown => None,
         }

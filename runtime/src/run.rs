@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, Looked};
 use crate::listener::Listener;
 use crate::places::Places;
 use crate::plugins::{self, Plugins};
-use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
+use crate::wirings::{ChangesPolicy, EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
     agents, backup, clock, control, destinations, housekeeping, launcher, ledger, messaging_groups, sessions,
     wake, wirings,
@@ -243,6 +243,7 @@ fn wire_itself(db: &WriteTxn) -> Result<()> {
         engage_pattern: None,
         session_mode: SessionMode::Shared,
         ignored_message_policy: IgnoredPolicy::Drop,
+        changes: ChangesPolicy::default(),
         priority: 0,
     };
     wirings::create(db, wiring, now)?;

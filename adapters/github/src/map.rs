@@ -235,9 +235,9 @@ fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<R
         is_mention,
         text,
         reply_to: code,
-        attachments: vec![],
         timestamp,
         is_group: true,
+        ..InboundMessage::default()
     };
     match message.fault() {
         Some(fault) => Err(format!("This event does not fit: {fault}.")),

@@ -281,6 +281,7 @@ fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachmen
         timestamp: Timestamp(message.date.saturating_mul(1000)),
         attachments: attachment.into_iter().collect(),
         text: to_us(message.text.or(message.caption).unwrap_or_default(), own),
+        ..InboundMessage::default()
     }
 }
 

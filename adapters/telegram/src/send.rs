@@ -75,7 +75,7 @@ pub async fn deliver(
         Content::Question { title, question, options } => {
             (tap::words(&title, &question), Some(tap::keyboard(&options)))
         }
-        Content::Unknown => {
+        _ => {
             return Err(PluginError::unsupported("only text, questions and files can be sent"));
         }
     };

@@ -245,11 +245,10 @@ async fn take(
         thread_id: Some(name.into()),
         sender: Sender { handle: "local".into(), name: Some("terminal".into()), is_bot: false },
         text,
-        reply_to: None,
         attachments,
         timestamp: Timestamp::now(),
         is_mention: true,
-        is_group: false,
+        ..InboundMessage::default()
     };
     match runtime.message(message).await {
         Ok(Accepted::Dropped { reason }) => {

@@ -121,11 +121,11 @@ async fn read_lines(
             thread_id: Some(caller.into()),
             sender: Sender { handle: caller.into(), name: Some("caller".into()), is_bot: false },
             text,
-            reply_to: None,
             attachments: std::mem::take(&mut files),
             timestamp: Timestamp::now(),
             is_mention: true,
             is_group: true,
+            ..InboundMessage::default()
         };
         runtime.message(message).await?;
     }

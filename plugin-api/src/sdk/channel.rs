@@ -1,7 +1,7 @@
 //! The trait a channel implements.
 
 use super::handle::Runtime;
-use crate::{OutboundMessage, PluginError, Receipt, Result, WebhookRequest, WebhookResponse};
+use crate::{OutboundMessage, PluginError, Receipt, Result, WebhookRequest, WebhookResponse, Working};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
@@ -35,6 +35,13 @@ pub trait Channel: Send + Sync + Sized + 'static {
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
         let _ = request;
         Err(PluginError::unsupported("this channel takes no webhooks"))
+    }
+
+    /// Shows that an agent works on an answer, for a few seconds. The runtime says it again while the agent works, to a
+    /// channel with the capability `working`; an error is only logged.
+    async fn working(&self, working: Working) -> Result<()> {
+        let _ = working;
+        Err(PluginError::unsupported("this channel shows no work"))
     }
 
     /// Disconnects. Tasks that the channel spawned must end here.

@@ -3,8 +3,8 @@
 use super::account;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    Accepted, Answered, Choice, Conversation, Health, Ignored, InboundMessage, Known, PluginError, Result,
-    StateWrite,
+    Accepted, Answered, Change, Choice, Conversation, Health, Ignored, InboundMessage, Known, PluginError,
+    Result, StateWrite,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -71,6 +71,24 @@ impl Runtime {
     /// As [`Runtime::answer`]; then nothing was written.
     pub async fn answer_with(&self, choice: Choice, state: Vec<StateWrite>) -> Result<Answered> {
         self.call(Event::Answer { account: self.account.clone(), choice, state }).await
+    }
+
+    /// Hands over a change to a message: it was edited or deleted, or a person reacted to it. Returns **after** it is on
+    /// disk, or deliberately dropped with a recorded reason.
+    ///
+    /// # Errors
+    /// As [`Runtime::message`]. [`PluginError::Unsupported`]: the runtime is older than this word; say
+    /// [`Runtime::ignored`] instead.
+    pub async fn change(&self, change: Change) -> Result<Accepted> {
+        self.change_with(change, Vec::new()).await
+    }
+
+    /// The same, and writes to this account's state in the same commit, whatever becomes of the change.
+    ///
+    /// # Errors
+    /// As [`Runtime::change`]; then nothing was written.
+    pub async fn change_with(&self, change: Change, state: Vec<StateWrite>) -> Result<Accepted> {
+        self.call(Event::Change { account: self.account.clone(), change, state }).await
     }
 
     /// What this account has kept under `key`. It outlives restarts of the plugin and of the runtime.

@@ -3,7 +3,7 @@
 use super::channel::Channel;
 use super::handle::Runtime;
 use super::module::Module;
-use crate::wire::{self, Effects, Found, Request, WebhookHead};
+use crate::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use crate::{PluginError, Result, WebhookRequest};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
@@ -44,6 +44,10 @@ impl<C: Channel> Kind for OfChannel<C> {
         match request {
             Request::Deliver { message } => Ok(wire::frame(&self.0.deliver(message).await?)),
             Request::Find { message } => Ok(wire::frame(&Found { receipt: self.0.find(message).await? })),
+            Request::Working { working } => {
+                self.0.working(working).await?;
+                Ok(wire::frame(&Empty {}))
+            }
             Request::Webhook { account: _, method, query, headers } => {
                 let body = frame.blobs.pop().unwrap_or_default().into_vec();
                 let request = WebhookRequest { method, query, headers, body };

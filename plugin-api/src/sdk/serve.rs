@@ -211,6 +211,7 @@ async fn perform<K: Kind>(machinery: &Machinery<K>, request: Request, frame: Fra
 fn account_of(request: &Request) -> &str {
     match request {
         Request::Deliver { message } | Request::Find { message } => message.address.account.as_str(),
+        Request::Working { working } => working.address.account.as_str(),
         Request::Webhook { account, .. } | Request::Start { account, .. } | Request::Stop { account } => {
             account
         }
@@ -274,7 +275,7 @@ mod tests {
         assert_eq!(ask(r#"{"verb":"teleport","to":{"x":1}}"#), status::UNSUPPORTED);
         assert_eq!(ask(r#"{"verb":"start","account":"main","config":null,"newer":7}"#), status::OK);
         let message = r#"{"id":"m","address":{"channel_type":"mute","account":"main","platform_id":"p"},
-            "content":{"kind":"card","title":"newer"},"newer":true}"#;
+            "content":{"kind":"sculpture","title":"newer"},"newer":true}"#;
         assert_eq!(ask(&format!(r#"{{"verb":"deliver","message":{message}}}"#)), status::OK);
         assert_eq!(ask("{{{"), status::BAD_FRAME);
         assert_eq!(serve_shutdown(&STATE, 1000), 0);

@@ -1,7 +1,7 @@
 //! Which checks are made.
 
 /// All checks, of channels and of modules.
-const CHECKS: [&str; 37] = [
+const CHECKS: [&str; 39] = [
     "file",
     "manifest",
     "unknown verb",
@@ -23,6 +23,8 @@ const CHECKS: [&str; 37] = [
     "unknown fields",
     "files",
     "questions",
+    "changes",
+    "working",
     "find",
     "webhook",
     "another account",

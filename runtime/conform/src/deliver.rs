@@ -6,9 +6,10 @@ use crate::trial::{Said, Trial};
 use crate::work::{ODD_TEXTS, long_text};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
-use vestibule_plugin_api::wire::{self, Found, Request, WebhookHead};
+use vestibule_plugin_api::wire::{self, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    Attachment, Blob, Capability, Content, ID_BYTES_MAX, Offer, Receipt, WebhookRequest,
+    Attachment, Blob, Capability, Card, Content, Field, ID_BYTES_MAX, Link, Offer, Receipt, WebhookRequest,
+    Working,
 };
 use vestibule_seam::Frame;
 
@@ -23,6 +24,8 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("unknown fields", unknown_fields).await;
     trial.check_live("files", files).await;
     trial.check_live("questions", questions).await;
+    trial.check_live("changes", changes).await;
+    trial.check_live("working", working).await;
     trial.check_live("find", find).await;
     trial.check_live("webhook", webhook).await;
     trial.check_live("another account", another_account).await;
@@ -192,6 +195,88 @@ async fn questions(trial: &Trial) -> Result<Outcome, String> {
         last = said.words().map_err(|why| format!("{what}: {why}"))?;
     }
     Ok(Outcome::Ok(format!("{count} questions, the last: {last}")))
+}
+
+/// What is done to a message that was sent, and to one that never was, as far as the channel lists it; and cards.
+async fn changes(trial: &Trial) -> Result<Outcome, String> {
+    let sent = match trial.deliver(trial.message("msg-conform-changed", "This is changed.")).await {
+        Said::Done(Receipt { platform_message_id: Some(id) }) => id,
+        _ => "conform-none".to_owned(),
+    };
+    let emoji = |message_id: &str, emoji: &str| Content::Reaction {
+        message_id: message_id.into(),
+        emoji: emoji.into(),
+    };
+    let edit =
+        |message_id: &str, text: &str| Content::Edit { message_id: message_id.into(), text: text.into() };
+    let link = Link { label: "Open".into(), url: "https://example.org/".into() };
+    let card = Card {
+        title: "Build".into(),
+        text: "It is **green**.".into(),
+        fields: vec![Field { name: "Tests".into(), value: "12".into() }],
+        links: vec![link],
+        fallback: "Build: it is green".into(),
+    };
+    let cases = [
+        (Capability::Edits, "an edit", edit(&sent, "It was changed.")),
+        (Capability::Edits, "a long edit", edit(&sent, &long_text())),
+        (Capability::Edits, "an edit of what was never sent", edit("conform-never", "x")),
+        (Capability::Reactions, "a reaction", emoji(&sent, "👍")),
+        (Capability::Reactions, "the same reaction again", emoji(&sent, "👍")),
+        (Capability::Reactions, "a reaction by an unknown name", emoji(&sent, "no_such_emoji")),
+        (Capability::Cards, "a card", Content::Card(card)),
+        (
+            Capability::Cards,
+            "a bare card",
+            Content::Card(Card { fallback: "Build".into(), ..Card::default() }),
+        ),
+        (Capability::Deletes, "a deletion", Content::Delete { message_id: sent.clone() }),
+        (Capability::Deletes, "the same deletion again", Content::Delete { message_id: sent }),
+    ];
+    let (mut count, mut last) = (0, String::new());
+    for (number, (capability, what, content)) in cases.into_iter().enumerate() {
+        if !trial.manifest().can(capability) {
+            continue;
+        }
+        let mut message = trial.message(&format!("msg-conform-change-{number}"), "");
+        message.content = content;
+        let said = trial.deliver(message).await;
+        if let Said::Unsupported(_) = said {
+            return Err(format!("{what}: it lists the capability and answered {}", said.words()?));
+        }
+        last = said.words().map_err(|why| format!("{what}: {why}"))?;
+        count += 1;
+    }
+    if count == 0 {
+        let why =
+            "it lists none of `edits`, `deletes`, `reactions` and `cards`: the runtime makes texts of them";
+        return Ok(Outcome::Skipped(why.into()));
+    }
+    Ok(Outcome::Ok(format!("{count} of them, the last: {last}")))
+}
+
+/// Says that an agent works, as the runtime does every few seconds.
+async fn working(trial: &Trial) -> Result<Outcome, String> {
+    let address = trial.message("", "").address;
+    let ask = async |message_id: Option<&str>| {
+        let working = Working { address: address.clone(), message_id: message_id.map(str::to_owned) };
+        trial.ask::<Empty>(wire::frame(&Request::Working { working })).await
+    };
+    let (said, of_a_message) = (ask(None).await, ask(Some("conform-1")).await);
+    if !trial.manifest().can(Capability::Working) {
+        return match said {
+            Said::Unsupported(_) => {
+                Ok(Outcome::Skipped("it does not list `working`, and says `unsupported`".into()))
+            }
+            said => Err(format!("it does not list `working` and answers: {}", said.words()?)),
+        };
+    }
+    match (said, of_a_message) {
+        (Said::Unsupported(_), _) | (_, Said::Unsupported(_)) => {
+            Err("it lists `working` and does not support it: write `async fn working` of `Channel`".into())
+        }
+        (said, of_a_message) => Ok(Outcome::Ok(format!("{}, then {}", said.words()?, of_a_message.words()?))),
+    }
 }
 
 /// An offer as the runtime makes it.

@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{Effects, Request};
 use vestibule_plugin_api::{
-    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Effect, Forwarded, Hook, Manifest,
-    ReplyTo, Reviewed, Screened, Sender, SessionRef, Tick, Timestamp,
+    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Card, Changed, Effect, Forwarded, Hook,
+    Manifest, Mention, ReplyTo, Reviewed, Screened, Sender, SessionRef, Tick, Timestamp,
 };
 use vestibule_runtime::delivery::{EffectsHook, effects_fault};
 use vestibule_runtime::plugins;
@@ -96,6 +96,8 @@ fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
         timestamp: Some(Timestamp::now()),
         is_mention: true,
         is_group: false,
+        mentions: vec![],
+        change: None,
     };
     let quoted = |sender: Option<&str>, text: Option<&str>| {
         Some(ReplyTo {
@@ -116,6 +118,14 @@ fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
             ..plain.clone()
         },
         Screened { reply_to: quoted(Some("Charles"), Some(question.text)), ..plain.clone() },
+        Screened {
+            mentions: vec![Mention { handle: "b".into(), name: Some(question.text.into()) }],
+            ..plain.clone()
+        },
+        Screened {
+            change: Some(Changed::Edited { text: question.text.to_owned(), is_mention: true }),
+            ..plain.clone()
+        },
         Screened {
             attachments: vec![],
             message_id: None,
@@ -139,7 +149,11 @@ fn review(trial: &Trial, question: &Question) -> Vec<Request> {
         question: None,
         in_reply_to: None,
         taken_at: Some(Timestamp::now()),
+        card: None,
+        change: None,
     };
+    let card = Card { title: question.text.to_owned(), fallback: "Build".into(), ..Card::default() };
+    let edited = Changed::Edited { text: question.text.to_owned(), is_mention: false };
     let option = |label: &str| AskingOption { label: label.into(), shown: question.text.to_owned() };
     let asking = Asking {
         title: question.text.to_owned(),
@@ -150,6 +164,8 @@ fn review(trial: &Trial, question: &Question) -> Vec<Request> {
         plain.clone(),
         Reviewed { address: address(trial, AGENT), ..plain.clone() },
         Reviewed { question: Some(asking), in_reply_to: Some("conform-1".into()), ..plain.clone() },
+        Reviewed { card: Some(card), text: "Build".into(), ..plain.clone() },
+        Reviewed { change: Some(edited), ..plain.clone() },
         Reviewed { attachments: vec![], taken_at: None, ..plain },
     ];
     messages.into_iter().map(|message| Request::Review { message }).collect()

@@ -355,6 +355,9 @@ pub struct How {
     /// What becomes of the rest: `drop`, or `accumulate` as context [default: drop]
     #[arg(long)]
     pub ignored: Option<String>,
+    /// What becomes of edits, deletions and reactions: `note` for the next turn, `wake`, or `drop` [default: note]
+    #[arg(long)]
+    pub changes: Option<String>,
     /// Higher ones hear a message first [default: 0]
     #[arg(long, allow_negative_numbers = true)]
     pub priority: Option<i64>,

@@ -227,6 +227,7 @@ fn how(how: How) -> Map<String, Value> {
         ("pattern".to_owned(), json!(how.pattern)),
         ("session_mode".to_owned(), json!(how.session_mode)),
         ("ignored".to_owned(), json!(how.ignored)),
+        ("changes".to_owned(), json!(how.changes)),
         ("priority".to_owned(), json!(how.priority)),
     ])
 }

@@ -32,6 +32,8 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0026_failed.sql")),
     M::up(include_str!("../ledger/migrations/0027_gives_way.sql")),
     M::up(include_str!("../ledger/migrations/0028_later.sql")),
+    M::up(include_str!("../ledger/migrations/0029_named_messages.sql")),
+    M::up(include_str!("../wirings/migrations/0030_changes.sql")),
 ];
 
 /// Applies the migrations that are missing.

@@ -1,11 +1,14 @@
 //! Where a reply may go. Pure. Every word of the reply is the agent's, so none is believed.
 
 use super::card;
+use super::operation::Operation;
 use super::snapshot::Snapshot;
 use crate::id::AgentGroupId;
 use crate::questions::Asked;
 use serde_json::Value;
-use vestibule_plugin_api::{ACCOUNT_MAIN, ACTION, AGENT, Address, ID_BYTES_MAX, TEXT_BYTES_MAX, ThreadId};
+use vestibule_plugin_api::{
+    ACCOUNT_MAIN, ACTION, AGENT, Address, Card, ID_BYTES_MAX, TEXT_BYTES_MAX, ThreadId,
+};
 use vestibule_session::{CONTENT_BYTES_MAX, MessageOut, NO_DESTINATION};
 
 /// How many characters of a word of the agent's a reason shows.
@@ -32,6 +35,9 @@ pub fn decide(snapshot: &Snapshot, reply: &MessageOut) -> Decision {
             return Err(TOO_MUCH_LATER.to_owned());
         }
         match question_of(&reply.content) {
+            _ if address.channel_type.as_str() == AGENT && operation_of(&reply.content).is_some() => {
+                Err("what an agent was told cannot be changed; tell it something new".to_owned())
+            }
             Some(_) if address.channel_type.as_str() == AGENT => {
                 Err("an agent is asked in words, without options".to_owned())
             }
@@ -101,7 +107,7 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
 }
 
 /// A word of the agent's in a reason, which is kept and printed however often it is refused.
-fn shown(word: &str) -> String {
+pub fn shown(word: &str) -> String {
     let mut escaped = word.escape_debug();
     let mut shown: String = escaped.by_ref().take(SHOWN_CHARS_MAX).collect();
     if escaped.next().is_some() {
@@ -169,20 +175,16 @@ pub fn words_of(content: &str) -> Result<String, String> {
     if let Some(asked) = Asked::read(&content) {
         return asked.map(|asked| asked.words());
     }
-    match (content.get("operation"), content.get("type")) {
-        (None, None) => {}
-        (None, Some(kind)) if kind == "card" => {
+    if let Some(operation) = Operation::read(&content) {
+        return operation.map(|operation| operation.words().to_owned());
+    }
+    match content.get("type") {
+        None => {}
+        Some(kind) if kind == "card" => {
             return card::words(&content)
                 .ok_or_else(|| "the card says nothing, and has no `fallbackText`".to_owned());
         }
-        (Some(operation), _) => {
-            return Err(match operation.as_str() {
-                Some("edit") => "what was sent cannot be edited; send a new message instead".to_owned(),
-                Some("reaction") => "reactions cannot be sent; send a message instead".to_owned(),
-                other => format!("the operation `{}` is not known", shown(other.unwrap_or_default())),
-            });
-        }
-        (None, Some(kind)) => {
+        Some(kind) => {
             return Err(format!(
                 "content of type `{}` is not known",
                 shown(kind.as_str().unwrap_or_default())
@@ -203,6 +205,18 @@ pub fn question_of(content: &str) -> Option<Asked> {
     // Nearly every reply asks none, and is not read twice for that.
     let content: Value = content.contains("ask_question").then(|| serde_json::from_str(content).ok())??;
     Asked::read(&content)?.ok()
+}
+
+/// What a reply does to a message that is there already, if it does that.
+pub fn operation_of(content: &str) -> Option<Operation> {
+    let content: Value = content.contains("operation").then(|| serde_json::from_str(content).ok())??;
+    Operation::read(&content)?.ok()
+}
+
+/// The card that a reply shows, if it is one.
+pub fn card_of(content: &str) -> Option<Card> {
+    let content: Value = content.contains("card").then(|| serde_json::from_str(content).ok())??;
+    card::card(&content)
 }
 
 #[cfg(test)]
@@ -306,17 +320,19 @@ mod tests {
             (&open, MessageOut { thread_id: Some("\0".into()), ..reply() }, "thread id"),
             (&open, MessageOut { content: "{".into(), ..reply() }, "no JSON"),
             (&open, MessageOut { content: r#"{"text":" "}"#.into(), ..reply() }, "empty"),
+            (&open, says(r#"{"operation":"edit","messageId":"1","text":"x"}"#), "to a"),
             (
                 &open,
-                says(r#"{"operation":"edit","messageId":"1","text":"x"}"#),
-                "cannot be edited; send a new",
+                MessageOut { content: r#"{"operation":"delete","messageId":"1"}"#.into(), ..to_agent() },
+                "cannot be changed; tell it",
             ),
+            (&open, says(r#"{"operation":"edit","messageId":"1"}"#), "the edit says nothing"),
+            (&shut, says(r#"{"operation":"delete","messageId":"1"}"#), "no destination"),
             (
                 &open,
-                says(r#"{"operation":"reaction","messageId":"1","emoji":"x"}"#),
-                "reactions cannot be sent",
+                says(r#"{"operation":"\u001b","messageId":"1"}"#),
+                "the operation `\\u{1b}` is not known",
             ),
-            (&open, says(r#"{"operation":"\u001b","text":"x"}"#), "the operation `\\u{1b}` is not known"),
             (&open, says(r#"{"type":"poll","text":"x"}"#), "content of type `poll` is not known"),
             (&open, says(r#"{"type":"card","card":{"title":"Build"}}"#), "to a"),
             (&open, says(r#"{"type":"card","card":{}}"#), "the card says nothing"),

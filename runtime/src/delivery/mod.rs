@@ -14,6 +14,7 @@ mod effects;
 mod forward;
 mod lane;
 mod note;
+mod operation;
 mod operator;
 mod outgoing;
 mod retry;

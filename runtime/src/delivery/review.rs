@@ -1,6 +1,6 @@
 //! Asks the modules that review, before anything leaves.
 
-use super::decide::{question_of, text_of};
+use super::decide::{card_of, operation_of, question_of, text_of};
 use super::outgoing::attachment;
 use crate::attachments::StoredFile;
 use crate::context::Context;
@@ -51,6 +51,8 @@ fn question(delivery: &Delivery, files: Vec<StoredFile>) -> Result<Reviewed, Str
         question: question_of(&delivery.content).map(asking),
         in_reply_to: delivery.in_reply_to.clone(),
         taken_at: Some(delivery.taken_at),
+        card: card_of(&delivery.content),
+        change: operation_of(&delivery.content).map(|operation| operation.changed()),
     })
 }
 
@@ -66,11 +68,15 @@ fn asking(asked: Asked) -> Asking {
     }
 }
 
-/// Puts another text in place of all that the content says, and keeps its files. A question or a card goes out as words
-/// only: the rest of it may say what the module took out.
+/// Puts another text in place of all that the content says, and keeps its files; an edit stays one. A question, a card
+/// or a reaction goes out as words only: the rest of it may say what the module took out.
 fn with_text(content: &str, text: &str) -> String {
     let mut content: Value = serde_json::from_str(content).unwrap_or_default();
     let mut plain = json!({ "text": text });
+    if content["operation"] == "edit" {
+        plain["operation"] = "edit".into();
+        plain["messageId"] = content["messageId"].take();
+    }
     if content["files"].is_array() {
         plain["files"] = content["files"].take();
     }
@@ -81,7 +87,7 @@ fn with_text(content: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::delivery::outgoing;
-    use vestibule_plugin_api::{Address, Attachment, Content, Offer, OutboundMessage, Timestamp};
+    use vestibule_plugin_api::{Address, Attachment, Changed, Content, Offer, OutboundMessage, Timestamp};
 
     fn delivery(content: &str) -> Delivery {
         Delivery {
@@ -115,6 +121,15 @@ mod tests {
                 let shown = asking.options.iter().map(|option| option.label.clone()).collect::<Vec<_>>();
                 (title, question, labels) == (asking.title.clone(), asking.question.clone(), shown)
             }
+            Content::Card(card) => Some(card) == seen.card,
+            Content::Edit { message_id: _, text } => {
+                seen.change == Some(Changed::Edited { text: text.clone(), is_mention: false })
+                    && text == seen.text
+            }
+            Content::Delete { message_id: _ } => seen.change == Some(Changed::Deleted),
+            Content::Reaction { message_id: _, emoji } => {
+                seen.change == Some(Changed::Reacted { emoji: emoji.clone() }) && emoji == seen.text
+            }
             Content::Unknown => false,
         };
         let is_seen = |file: &Attachment| {
@@ -143,9 +158,13 @@ mod tests {
             r#"{"type":"card","card":{"title":"rude","children":["rude"]},"fallbackText":"rude"}"#,
             r#"{"type":"ask_question","questionId":"m","title":"rude","question":"rude?","options":["rude"]}"#,
             r#"{"text":"rude","files":["a.pdf"]}"#,
+            r#"{"operation":"edit","messageId":"p","markdown":"rude"}"#,
+            r#"{"operation":"reaction","messageId":"p","emoji":"rude"}"#,
         ] {
             let kind = with_text(content, "kind");
             assert_eq!(text_of(&kind).as_deref(), Ok("kind"), "{content}");
+            let stays = operation_of(&kind).is_some_and(|operation| operation.message() == "p");
+            assert_eq!(stays, content.contains("edit"), "{kind}");
             assert!(!kind.contains("rude") && kind.contains("a.pdf") == content.contains("a.pdf"), "{kind}");
         }
     }
@@ -160,6 +179,9 @@ mod tests {
             r#"{"text":"see","files":["a.pdf"]}"#,
             r#"{"text":"","files":["a.pdf"]}"#,
             r#"{"type":"card","card":{"title":"Build"},"fallbackText":"green"}"#,
+            r#"{"operation":"edit","messageId":"p","text":"words"}"#,
+            r#"{"operation":"delete","messageId":"p"}"#,
+            r#"{"operation":"reaction","messageId":"p","emoji":"eyes"}"#,
             asks,
         ] {
             let delivery = delivery(content);
@@ -174,6 +196,14 @@ mod tests {
             let carried = files.into_iter().map(|file| (file, Some(vec![1, 2, 3]))).collect();
             let message = outgoing::message(&delivery, carried, true).expect("it can be delivered");
             assert_eq!(unseen(message.clone(), &seen), [""; 0], "{content}");
+            if let Some(card) = card_of(content) {
+                let message = OutboundMessage { content: Content::Card(card), ..message.clone() };
+                assert_eq!(unseen(message, &seen), [""; 0], "{content}");
+            }
+            if let Some(operation) = operation_of(content) {
+                let message = OutboundMessage { content: operation.content("p".into()), ..message.clone() };
+                assert_eq!(unseen(message, &seen), [""; 0], "{content}");
+            }
             // And the words of a question where the channel has buttons.
             let Some(asked) = question_of(content) else { continue };
             let message = OutboundMessage { content: asked.content("token"), ..message };

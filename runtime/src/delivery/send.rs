@@ -1,6 +1,7 @@
 //! One attempt at one delivery: its channel or module is called, with what that can show.
 
 use super::effects::Answer;
+use super::operation::Operation;
 use super::outgoing::{self, OutgoingFile};
 use super::{action, decide, forward, review};
 use crate::attachments::StoredFile;
@@ -12,7 +13,9 @@ use crate::plugins::{CallError, Link};
 use crate::questions;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vestibule_plugin_api::{ACTION, Capability, OutboundMessage, PluginError, PluginKind, Receipt};
+use vestibule_plugin_api::{
+    ACTION, Capability, Content, Manifest, OutboundMessage, PluginError, PluginKind, Receipt,
+};
 use vestibule_session::crash;
 
 /// How long a channel may take for one message.
@@ -44,7 +47,8 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     if link.manifest.kind == PluginKind::Module {
         return Ok(Sent::Inside(attempt(forward::ask(context, &link, delivery)).await?));
     }
-    if delivery.look_up {
+    // To do the same to a message once more changes nothing: that is not looked up.
+    if delivery.look_up && decide::operation_of(&delivery.content).is_none() {
         // A lookup that fails says nothing about the message: it stays in doubt.
         let message = message(context, &link, delivery, Vec::new()).await?;
         let found = link.find(message, DELIVER_DEADLINE).await;
@@ -95,7 +99,68 @@ async fn message(
         let asked = asked.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
         message.content = asked.unwrap_or(message.content);
     }
+    if let (true, Some(card)) = (link.manifest.can(Capability::Cards), decide::card_of(&delivery.content)) {
+        message.content = Content::Card(card);
+    }
+    if let Some(operation) = decide::operation_of(&delivery.content) {
+        let message_id = target(context, delivery, &operation).await?;
+        operate(&link.manifest, &mut message, operation, message_id)?;
+    }
     Ok(message)
+}
+
+/// The platform's id of the message that an operation is about. An agent may react to what its session heard or sent in
+/// this chat, and change what it sent.
+async fn target(
+    context: &Context,
+    delivery: &Delivery,
+    operation: &Operation,
+) -> std::result::Result<String, CallError> {
+    let (session_id, chat) = (delivery.session_id.clone(), delivery.address.clone());
+    let (named, reacts) = (operation.message().to_owned(), matches!(operation, Operation::React { .. }));
+    let read = move |db: &ReadTxn| {
+        let sent = ledger::sent_message(db, &session_id, &chat, &named)?;
+        if sent.is_some() || !reacts {
+            return Ok(sent);
+        }
+        ledger::heard_message(db, &session_id, &chat, &named)
+    };
+    let found = context.central.read(read).await;
+    found.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?.ok_or_else(|| {
+        let which = if reacts { "got or sent" } else { "sent" };
+        CallError::Plugin(PluginError::refused(format!(
+            "this session {which} no message `{}` in this chat",
+            decide::shown(operation.message())
+        )))
+    })
+}
+
+/// Has the channel do it, or what comes nearest to that.
+fn operate(
+    manifest: &Manifest,
+    message: &mut OutboundMessage,
+    operation: Operation,
+    message_id: String,
+) -> std::result::Result<(), CallError> {
+    let capability = match operation {
+        Operation::Edit { .. } => Capability::Edits,
+        Operation::Delete { .. } => Capability::Deletes,
+        Operation::React { .. } => Capability::Reactions,
+    };
+    if manifest.can(capability) {
+        message.content = operation.content(message_id);
+        return Ok(());
+    }
+    match operation {
+        Operation::Edit { .. } => {}
+        Operation::React { .. } => message.in_reply_to = Some(message_id),
+        Operation::Delete { .. } => {
+            return Err(CallError::Plugin(PluginError::refused(
+                "this channel takes no message back; write a new one instead",
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The files of a reply, with their bytes.

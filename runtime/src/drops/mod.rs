@@ -16,6 +16,11 @@ pub const NO_AGENT_WIRED: &str = "no_agent_wired";
 /// Wirings listen, and none wanted the message.
 pub const NO_AGENT_ENGAGED: &str = "no_agent_engaged";
 
+/// A change to a message that no agent heard, or wrote.
+pub const CHANGE_OF_UNHEARD: &str = "change_of_unheard_message";
+/// A change of a kind that this runtime does not know.
+pub const UNKNOWN_CHANGE: &str = "unknown_change";
+
 /// The drops of one chat for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DroppedMessage {

@@ -1,8 +1,9 @@
 //! The JSON of a message in `inbound.db`: the fields that the prompt format reads. Pure.
 
-use super::snapshot::{Arrival, name_of};
-use crate::ledger::NewAttachment;
+use super::snapshot::{Arrival, name_of, short};
+use crate::ledger::{KnownMessage, NewAttachment};
 use serde_json::{Value, json};
+use vestibule_plugin_api::{Changed, Mention};
 use vestibule_session::words;
 
 /// The writer of a quote when the channel names none: the name that runners show for that.
@@ -24,6 +25,33 @@ pub fn content(arrival: &Arrival) -> Value {
         let sender = reply_to.sender.as_deref().filter(|name| !name.is_empty()).or(unknown).map(one_line);
         content["replyTo"] = json!({ "id": reply_to.id, "sender": sender, "text": reply_to.text });
     }
+    if !message.mentions.is_empty() {
+        let named = |one: &Mention| {
+            json!({ "id": format!("{}:{}", arrival.address.channel_type, one.handle),
+                    "name": one.name.as_deref().map(|name| one_line(short(name))) })
+        };
+        content["mentions"] = message.mentions.iter().map(named).collect();
+    }
+    content
+}
+
+/// Writes the content of a row that tells of a change: in words, which every runner shows, with the number that the
+/// session's agent knows the message by.
+pub fn change_content(arrival: &Arrival, change: &Changed, known: &KnownMessage) -> Value {
+    let whose = if known.is_own { "your message" } else { "message" };
+    let message = format!("{whose} {}", known.seq);
+    // A module may have put other words in the place of a text or an emoji.
+    let said = &arrival.message.text;
+    let (kind, text) = match change {
+        Changed::Edited { .. } => ("edited", format!("[edited {message}] {said}")),
+        Changed::Deleted => ("deleted", format!("[deleted {message}]")),
+        Changed::Reacted { .. } => ("reacted", format!("[reacted with {said} to {message}]")),
+        Changed::Unreacted { .. } => ("unreacted", format!("[took the reaction {said} back from {message}]")),
+        Changed::Unknown => ("unknown", format!("[changed {message}]")),
+    };
+    let mut content = content(arrival);
+    content["text"] = text.into();
+    content["change"] = json!({ "kind": kind, "message": known.seq });
     content
 }
 
@@ -59,14 +87,10 @@ mod tests {
             event_id: "e".into(),
             message_id: "m".into(),
             platform_id: "c".into(),
-            thread_id: None,
             sender: Sender { handle: "u".into(), name: None, is_bot: false },
             text: String::new(),
-            reply_to: None,
-            attachments: vec![],
             timestamp: Timestamp(0),
-            is_mention: false,
-            is_group: false,
+            ..InboundMessage::default()
         }
     }
 

@@ -1,19 +1,20 @@
 //! What becomes of a message: which agents get it, or which question it answers. Pure.
 
 use super::answer::giver;
-use super::content::{attachments, content};
+use super::content::{attachments, change_content, content};
 use super::engage::engages;
 use super::snapshot::{Arrival, Snapshot};
 use crate::attachments::Limits;
 use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
-use crate::drops::{NO_AGENT_ENGAGED, NO_AGENT_WIRED};
-use crate::id::{AgentGroupId, MessagingGroupId};
+use crate::drops::{CHANGE_OF_UNHEARD, NO_AGENT_ENGAGED, NO_AGENT_WIRED, UNKNOWN_CHANGE};
+use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
 use crate::ledger::{NewMessage, Written};
 use crate::questions::{self, Giver, Judgement, Question};
 use crate::sessions::SessionKey;
-use crate::wirings::{IgnoredPolicy, SessionMode, Wiring};
+use crate::wirings::{ChangesPolicy, IgnoredPolicy, SessionMode, Wiring};
 use serde_json::Value;
+use vestibule_plugin_api::Changed;
 
 /// The steps to do, in order.
 pub type Plan = Vec<Step>;
@@ -43,6 +44,13 @@ pub enum Step {
         /// The row to write.
         message: Box<NewMessage>,
     },
+    /// Write what changed into a session that knows the message.
+    Note {
+        /// The session.
+        session_id: SessionId,
+        /// The row to write.
+        message: Box<NewMessage>,
+    },
     /// No agent gets it; record why.
     Drop {
         /// One of the reasons that `drops` knows.
@@ -54,6 +62,9 @@ pub enum Step {
 pub fn decide(snapshot: &Snapshot, arrival: &Arrival, limits: Limits, now: Timestamp) -> Plan {
     if snapshot.was_taken {
         return vec![Step::Duplicate];
+    }
+    if let Some(change) = &arrival.change {
+        return decide_change(snapshot, arrival, change, limits);
     }
     if let Some(answer) = answer(snapshot, arrival, now) {
         return vec![answer];
@@ -71,6 +82,38 @@ pub fn decide(snapshot: &Snapshot, arrival: &Arrival, limits: Limits, now: Times
     }
     if plan.is_empty() {
         plan.push(Step::Drop { reason: NO_AGENT_ENGAGED });
+    }
+    plan
+}
+
+/// The sessions that know the message learn of the change, if their agents still listen in the chat. Other agents hear
+/// an edit as a message of its own, if they are addressed now.
+fn decide_change(snapshot: &Snapshot, arrival: &Arrival, change: &Changed, limits: Limits) -> Plan {
+    if *change == Changed::Unknown {
+        return vec![Step::Drop { reason: UNKNOWN_CHANGE }];
+    }
+    if snapshot.wirings.is_empty() {
+        return vec![Step::Drop { reason: NO_AGENT_WIRED }];
+    }
+    let is_edit = matches!(change, Changed::Edited { .. });
+    let mut plan = Plan::new();
+    for wiring in &snapshot.wirings {
+        let engages = is_edit && engages(wiring, &arrival.message);
+        let mut known =
+            snapshot.known.iter().filter(|one| one.agent_group_id == wiring.agent_group_id).peekable();
+        if known.peek().is_none() && engages {
+            plan.push(post(wiring, arrival, true, &content(arrival), limits));
+        }
+        for known in known.filter(|_| wiring.changes != ChangesPolicy::Drop) {
+            let trigger = wiring.changes == ChangesPolicy::Wake || (engages && !known.woke && !known.is_own);
+            let content = change_content(arrival, change, known);
+            let message = Box::new(row(wiring, arrival, trigger, content, limits));
+            plan.push(Step::Note { session_id: known.session_id.clone(), message });
+        }
+    }
+    if plan.is_empty() {
+        let reason = if snapshot.known.is_empty() { CHANGE_OF_UNHEARD } else { NO_AGENT_ENGAGED };
+        plan.push(Step::Drop { reason });
     }
     plan
 }
@@ -93,17 +136,21 @@ fn post(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: &Value, limi
         agent_group_id: wiring.agent_group_id.clone(),
         messaging_group_id: wiring.messaging_group_id.clone(),
         key: session_key(wiring.session_mode, arrival),
-        message: Box::new(NewMessage {
-            written: Written::Outside(arrival.message.message_id.clone()),
-            agent_group_id: wiring.agent_group_id.clone(),
-            timestamp: arrival.message.timestamp,
-            trigger,
-            address: arrival.address.clone(),
-            content: content.clone(),
-            attachments: attachments(arrival),
-            session_bytes_max: limits.session_bytes,
-            hops: 0,
-        }),
+        message: Box::new(row(wiring, arrival, trigger, content.clone(), limits)),
+    }
+}
+
+fn row(wiring: &Wiring, arrival: &Arrival, trigger: bool, content: Value, limits: Limits) -> NewMessage {
+    NewMessage {
+        written: Written::Outside(arrival.message.message_id.clone()),
+        agent_group_id: wiring.agent_group_id.clone(),
+        timestamp: arrival.message.timestamp,
+        trigger,
+        address: arrival.address.clone(),
+        content,
+        attachments: attachments(arrival),
+        session_bytes_max: limits.session_bytes,
+        hops: 0,
     }
 }
 
@@ -123,8 +170,9 @@ fn session_key(mode: SessionMode, arrival: &Arrival) -> SessionKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::KnownMessage;
     use crate::wirings::EngageMode;
-    use vestibule_plugin_api::{Attachment, InboundMessage, Sender};
+    use vestibule_plugin_api::{Attachment, Change, InboundMessage, Sender};
 
     fn arrival(text: &str, thread: Option<&str>, is_mention: bool, is_group: bool) -> Arrival {
         let message = InboundMessage {
@@ -134,11 +182,10 @@ mod tests {
             thread_id: thread.map(Into::into),
             sender: Sender { handle: "u".into(), name: None, is_bot: false },
             text: text.into(),
-            reply_to: None,
-            attachments: vec![],
             timestamp: Timestamp(0),
             is_mention,
             is_group,
+            ..InboundMessage::default()
         };
         Arrival::new("x", "main", true, message)
     }
@@ -157,6 +204,7 @@ mod tests {
             engage_pattern: pattern.map(str::to_owned),
             session_mode: mode,
             ignored_message_policy: policy,
+            changes: ChangesPolicy::Note,
             priority: 0,
         }
     }
@@ -165,6 +213,10 @@ mod tests {
     fn told(snapshot: &Snapshot, arrival: &Arrival) -> Vec<String> {
         let words = |step: Step| match step {
             Step::Post { key, message, .. } => format!("{key:?} wakes={}", message.trigger),
+            Step::Note { session_id, message } => {
+                let text = message.content["text"].as_str().expect("words");
+                format!("{session_id} wakes={} {text}", message.trigger)
+            }
             Step::Drop { reason } => reason.to_owned(),
             Step::Duplicate => "duplicate".to_owned(),
             Step::Answer { question, option, .. } => format!("{} to {}", option + 1, question.token),
@@ -252,6 +304,65 @@ mod tests {
         for (wirings, arrival, want) in cases {
             let snapshot = Snapshot { wirings, ..Snapshot::default() };
             assert_eq!(told(&snapshot, &arrival), want, "{snapshot:?} {arrival:?}");
+        }
+    }
+
+    #[test]
+    fn who_learns_of_a_change() {
+        use ChangesPolicy::{Note, Wake};
+        let known = |session: &str, agent: &str, is_own: bool, woke: bool| KnownMessage {
+            session_id: session.into(),
+            agent_group_id: agent.into(),
+            seq: 4,
+            is_own,
+            woke,
+        };
+        let edited = |is_mention| Changed::Edited { text: "new".into(), is_mention };
+        let react = || Changed::Reacted { emoji: "👍".into() };
+        let heard = || vec![known("s", "ag", false, true)];
+        let context = || vec![known("s", "ag", false, false)];
+        let own = || vec![known("s", "ag", true, false)];
+        let elsewhere = || vec![known("t", "another", false, true)];
+        for (policy, change, known, want) in [
+            (Note, edited(false), heard(), "s wakes=false [edited message 4] new"),
+            (Note, edited(true), heard(), "s wakes=false [edited message 4] new"),
+            (Note, edited(true), context(), "s wakes=true [edited message 4] new"),
+            (Note, edited(true), vec![], "Shared wakes=true"),
+            (Note, edited(false), vec![], CHANGE_OF_UNHEARD),
+            (Note, edited(true), elsewhere(), "Shared wakes=true"),
+            (Note, Changed::Deleted, heard(), "s wakes=false [deleted message 4]"),
+            (Note, Changed::Deleted, elsewhere(), NO_AGENT_ENGAGED),
+            (Note, react(), own(), "s wakes=false [reacted with 👍 to your message 4]"),
+            (Wake, react(), own(), "s wakes=true [reacted with 👍 to your message 4]"),
+            (ChangesPolicy::Drop, react(), own(), NO_AGENT_ENGAGED),
+            (
+                Note,
+                Changed::Unreacted { emoji: "eyes".into() },
+                heard(),
+                "s wakes=false [took the reaction eyes back from message 4]",
+            ),
+            (Note, react(), vec![], CHANGE_OF_UNHEARD),
+            (Wake, Changed::Unknown, heard(), UNKNOWN_CHANGE),
+        ] {
+            let change = Change {
+                event_id: "e".into(),
+                message_id: "m".into(),
+                platform_id: "chat".into(),
+                sender: Sender { handle: "u".into(), ..Sender::default() },
+                is_group: true,
+                what: change,
+                ..Change::default()
+            };
+            let arrival = Arrival::of_change("x", "main", true, change);
+            let mention = wiring(EngageMode::Mention, None, SessionMode::Shared, IgnoredPolicy::Drop);
+            let snapshot = Snapshot {
+                wirings: vec![Wiring { changes: policy, ..mention }],
+                known,
+                ..Snapshot::default()
+            };
+            assert_eq!(told(&snapshot, &arrival), [want], "{snapshot:?} {arrival:?}");
+            let unwired = Snapshot { wirings: vec![], ..snapshot };
+            assert!(told(&unwired, &arrival)[0].contains("no_agent_wired") || want == UNKNOWN_CHANGE);
         }
     }
 }

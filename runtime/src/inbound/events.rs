@@ -9,7 +9,7 @@ use crate::plugins::{self, Link};
 use crate::{messaging_groups, plugin_state};
 use std::sync::Arc;
 use vestibule_plugin_api::wire::{self, Empty, Event, StateValue};
-use vestibule_plugin_api::{Capability, InboundMessage, PlatformId, ThreadId};
+use vestibule_plugin_api::{Capability, PlatformId, ThreadId};
 use vestibule_seam::Frame;
 
 /// Does what an event asks for; returns the frame of its answer.
@@ -24,6 +24,11 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
             let threads = link.manifest.can(Capability::Threads);
             let mut arrival = Arrival::new(&channel_type, &account, threads, message);
             arrival.has_buttons = link.manifest.can(Capability::Questions);
+            Ok(wire::frame(&route(context, arrival, state).await?))
+        }
+        Event::Change { account, change, state } => {
+            let threads = link.manifest.can(Capability::Threads);
+            let arrival = Arrival::of_change(&channel_type, &account, threads, change);
             Ok(wire::frame(&route(context, arrival, state).await?))
         }
         Event::Ignored { account, ignored: what, state } => {
@@ -56,6 +61,7 @@ async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> 
     let (account, chat) = match event {
         _ if !link.manifest.can(Capability::IgnoresCase) => return Ok(()),
         Event::Message { account, message, .. } => (account, &message.platform_id),
+        Event::Change { account, change, .. } => (account, &change.platform_id),
         Event::Conversation { account, conversation } => (account, &conversation.platform_id),
         Event::Answer { account, choice, .. } => (account, &choice.platform_id),
         _ => return Ok(()),
@@ -63,7 +69,12 @@ async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> 
     let chat = ChatKey::new(&link.manifest.channel_type, account.as_str(), chat.as_str());
     let known = context.central.read(move |db| messaging_groups::spelling(db, &chat)).await?;
     match (known.map(PlatformId), event) {
-        (Some(known), Event::Message { message, .. }) => respell(message, known),
+        (Some(known), Event::Message { message, .. }) => {
+            respell(&mut message.platform_id, &mut message.thread_id, known)
+        }
+        (Some(known), Event::Change { change, .. }) => {
+            respell(&mut change.platform_id, &mut change.thread_id, known)
+        }
         (Some(known), Event::Conversation { conversation, .. }) => conversation.platform_id = known,
         (Some(known), Event::Answer { choice, .. }) => choice.platform_id = known,
         _ => {}
@@ -71,12 +82,12 @@ async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> 
     Ok(())
 }
 
-/// Gives a message's chat another spelling, and its thread, if that begins with the chat.
-fn respell(message: &mut InboundMessage, known: PlatformId) {
-    if let Some(thread) = &mut message.thread_id
+/// Gives a chat another spelling, and a thread of it, if that begins with the chat.
+fn respell(chat: &mut PlatformId, thread: &mut Option<ThreadId>, known: PlatformId) {
+    if let Some(thread) = thread
         && let Some(as_known) = respelled(thread.as_str(), known.as_str())
     {
         *thread = ThreadId(as_known);
     }
-    message.platform_id = known;
+    *chat = known;
 }

@@ -185,6 +185,10 @@ fn perform(
                 ledger::accept(db, &session_id, &message, now)?;
                 touched.push(session_id);
             }
+            Step::Note { session_id, message } => {
+                ledger::accept(db, &session_id, &message, now)?;
+                touched.push(session_id);
+            }
             Step::Drop { reason } => {
                 drops::record(db, &ChatKey::from(at), reason, Some(name_of(&arrival.message.sender)), now)?;
                 dropped = Some(reason.to_owned());

@@ -50,6 +50,7 @@ fn question(arrival: &Arrival, title: Option<String>) -> Screened {
         text,
         reply_to,
         attachments,
+        mentions,
         timestamp,
         is_mention,
         is_group,
@@ -67,6 +68,8 @@ fn question(arrival: &Arrival, title: Option<String>) -> Screened {
         timestamp: Some(*timestamp),
         is_mention: *is_mention,
         is_group: *is_group,
+        mentions: mentions.clone(),
+        change: arrival.change.clone(),
     }
 }
 
@@ -154,6 +157,8 @@ fn plain(event_id: String, address: Address, sender: Sender, text: String, now: 
         timestamp: Some(now),
         is_mention: false,
         is_group: false,
+        mentions: vec![],
+        change: None,
     }
 }
 
@@ -176,10 +181,10 @@ mod tests {
     use super::super::{Snapshot, Step, decide};
     use super::*;
     use crate::attachments::Limits;
-    use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
+    use crate::wirings::{ChangesPolicy, EngageMode, IgnoredPolicy, SessionMode, Wiring};
     use serde_json::Value;
     use std::collections::BTreeSet;
-    use vestibule_plugin_api::{Blob, ReplyTo};
+    use vestibule_plugin_api::{Blob, Mention, ReplyTo};
 
     /// A message in which every field has a value, and each a different one.
     fn full() -> Arrival {
@@ -203,6 +208,7 @@ mod tests {
                 url: Some("w-url".into()),
                 bytes: Some(Blob::from(vec![1])),
             }],
+            mentions: vec![Mention { handle: "w-mentioned".into(), name: Some("w-mentioned-name".into()) }],
             timestamp: Timestamp(777_002),
             is_mention: true,
             is_group: true,
@@ -250,6 +256,7 @@ mod tests {
             engage_pattern: None,
             session_mode: SessionMode::Shared,
             ignored_message_policy: IgnoredPolicy::Drop,
+            changes: ChangesPolicy::default(),
             priority: 0,
         };
         let limits = Limits { message_bytes: 0, session_bytes: 0, reserve_bytes: 0 };

@@ -5,9 +5,10 @@ use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::db::ReadTxn;
 use crate::error::Result;
+use crate::ledger::KnownMessage;
 use crate::questions::{self, Question};
 use crate::{agents, ledger, messaging_groups, wirings};
-use vestibule_plugin_api::{Address, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender};
+use vestibule_plugin_api::{Address, Change, Changed, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender};
 
 /// This much of a quoted message is kept, in bytes: more than Telegram's longest text has.
 pub const QUOTE_BYTES_MAX: usize = 16 * 1024;
@@ -23,6 +24,8 @@ pub struct Arrival {
     pub files: Vec<StoredFile>,
     /// Whether its channel shows questions with buttons: then words answer none.
     pub has_buttons: bool,
+    /// What was done to the message, if it was there before: then its text is what it says now, or the emoji.
+    pub change: Option<Changed>,
 }
 
 impl Arrival {
@@ -35,7 +38,31 @@ impl Arrival {
             platform_id: message.platform_id.clone(),
             thread_id: message.thread_id.clone().filter(|_| threads),
         };
-        Arrival { address, message, files: Vec::new(), has_buttons: false }
+        Arrival { address, message, files: Vec::new(), has_buttons: false, change: None }
+    }
+
+    /// Stamps a change to a message.
+    pub fn of_change(channel_type: &str, account: &str, threads: bool, change: Change) -> Arrival {
+        let Change { event_id, message_id, platform_id, thread_id, sender, timestamp, is_group, what } =
+            change;
+        let (text, is_mention) = match &what {
+            Changed::Edited { text, is_mention } => (text.clone(), *is_mention),
+            Changed::Reacted { emoji } | Changed::Unreacted { emoji } => (emoji.clone(), false),
+            Changed::Deleted | Changed::Unknown => (String::new(), false),
+        };
+        let message = InboundMessage {
+            event_id,
+            message_id,
+            platform_id,
+            thread_id,
+            sender,
+            text,
+            timestamp,
+            is_mention,
+            is_group,
+            ..InboundMessage::default()
+        };
+        Arrival { change: Some(what), ..Arrival::new(channel_type, account, threads, message) }
     }
 }
 
@@ -59,7 +86,8 @@ pub fn name_of(sender: &Sender) -> &str {
     short(name.unwrap_or(&sender.handle))
 }
 
-fn short(name: &str) -> &str {
+/// A name that a stranger chose, cut after [`ID_BYTES_MAX`] bytes.
+pub fn short(name: &str) -> &str {
     &name[..name.floor_char_boundary(ID_BYTES_MAX)]
 }
 
@@ -72,6 +100,8 @@ pub struct Snapshot {
     pub question: Option<Question>,
     /// The wirings of the chat, highest priority first, whose agent group exists.
     pub wirings: Vec<wirings::Wiring>,
+    /// Of a change: the sessions that know the message.
+    pub known: Vec<KnownMessage>,
 }
 
 impl Snapshot {
@@ -85,8 +115,13 @@ impl Snapshot {
         if ledger::was_taken(db, channel, account, &message.event_id)? {
             return Ok(Snapshot { was_taken: true, ..Snapshot::default() });
         }
+        let wirings = Snapshot::wirings(db, at)?;
+        if arrival.change.is_some() {
+            let known = ledger::known_message(db, &ChatKey::from(at), &message.message_id)?;
+            return Ok(Snapshot { wirings, known, ..Snapshot::default() });
+        }
         let question = questions::only_one_open(db, at, message.is_group, now)?;
-        Ok(Snapshot { question, wirings: Snapshot::wirings(db, at)?, was_taken: false })
+        Ok(Snapshot { question, wirings, ..Snapshot::default() })
     }
 
     fn wirings(db: &ReadTxn, at: &Address) -> Result<Vec<wirings::Wiring>> {
@@ -125,14 +160,10 @@ mod tests {
                 event_id: "e".into(),
                 message_id: "m".into(),
                 platform_id: chat.into(),
-                thread_id: None,
                 sender: Sender { handle: "u".into(), name: None, is_bot: false },
                 text: String::new(),
-                reply_to: None,
-                attachments: vec![],
                 timestamp: vestibule_plugin_api::Timestamp(0),
-                is_mention: false,
-                is_group: false,
+                ..InboundMessage::default()
             };
             let arrival = Arrival::new("x", account, true, message);
             let wirings = Snapshot::load(&db, &arrival, Timestamp(0)).expect("it is read").wirings;

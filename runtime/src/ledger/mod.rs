@@ -13,6 +13,7 @@ mod counts;
 mod deliveries;
 mod files;
 mod messages;
+mod named;
 mod new_out;
 mod project;
 mod records;
@@ -36,6 +37,7 @@ pub use messages::{
     Acknowledged, NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing,
     destinations_changed, destinations_of, hops, seen_at_start, take_event, was_taken,
 };
+pub use named::{KnownMessage, heard_message, known_message, newest_waiting, sent_message};
 pub use new_out::{out_is_new, want_new_out, wants_new_out};
 pub use project::{Ledger, Looked, Projected, Routes, distrust_other_boots, trust_files};
 pub use records::{

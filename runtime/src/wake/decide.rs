@@ -270,25 +270,7 @@ impl State {
 
     fn started(&mut self, provider_silence: Option<Duration>, now: Instant) {
         let Phase::Starting { with_runner } = self.phase else { return };
-        self.phase = Phase::Running(Run {
-            with_runner,
-            heard: now,
-            active: now,
-            progress: now,
-            had_event: false,
-            claims: 0,
-            due_since: Some(now),
-            gives_way_since: None,
-            provider_silence,
-            tool_silence: None,
-            take_at: None,
-            answer_at: None,
-            exited: None,
-            exited_by_itself: false,
-            looked: now,
-            drained: false,
-            excused: false,
-        });
+        self.phase = Phase::Running(Run::new(with_runner, provider_silence, now));
     }
 
     fn not_started(&mut self, trouble: Trouble, now: Instant, steps: &mut Vec<Step>) {

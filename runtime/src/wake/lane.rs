@@ -6,6 +6,7 @@ use super::state::{
     Batch, Behind, End, Event, Facts, LOOK_AT_KEEPER, Phase, Refusal, State, Step, TROUBLE_RETRY, Told,
     Trouble,
 };
+use super::working::Indicator;
 use crate::attachments::Parts;
 use crate::clock;
 use crate::context::{Context, HeldUp};
@@ -62,6 +63,7 @@ struct Lane {
     /// For how long the keeper got no processor, by the last look.
     starved: Duration,
     disk_is_full: bool,
+    indicator: Indicator,
     /// The lane has heard that the runtime stops.
     stopping: bool,
 }
@@ -90,6 +92,7 @@ impl Lane {
             agent_group_id: AgentGroupId::default(),
             starved: Duration::ZERO,
             disk_is_full: false,
+            indicator: Indicator::default(),
             stopping: false,
             context,
         }
@@ -275,6 +278,7 @@ impl Lane {
         let waits_for_a_pulse = matches!(event, Event::StillShown);
         let (state, steps) = decide(self.state.clone(), event, &self.facts(), Instant::now());
         self.state = state;
+        self.indicator.follow(&self.context, &self.session_id, &self.state);
         for step in steps {
             if let Some(report) = self.perform(step).await {
                 self.reports.push_back(report);

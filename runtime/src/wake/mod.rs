@@ -10,6 +10,7 @@
 //! decide  from state and event to state and steps; pure
 //! lane    waits, asks `decide`, performs
 //! launch  what comes before a keeper starts
+//! working shows people that an agent works
 //! steps   looks whether the wall clock was set
 //! ```
 
@@ -18,6 +19,7 @@ mod decide;
 mod lane;
 mod launch;
 mod state;
+mod working;
 
 pub use clock_steps::{reading as clock_reading, watch as watch_clock};
 pub use lane::serve;

@@ -133,6 +133,31 @@ pub struct Run {
     pub excused: bool,
 }
 
+impl Run {
+    /// A run whose keeper was started just now; see [`Run::provider_silence`].
+    pub fn new(with_runner: bool, provider_silence: Option<Duration>, now: Instant) -> Run {
+        Run {
+            with_runner,
+            heard: now,
+            active: now,
+            progress: now,
+            had_event: false,
+            claims: 0,
+            due_since: Some(now),
+            gives_way_since: None,
+            provider_silence,
+            tool_silence: None,
+            take_at: None,
+            answer_at: None,
+            exited: None,
+            exited_by_itself: false,
+            looked: now,
+            drained: false,
+            excused: false,
+        }
+    }
+}
+
 /// Why a run is ended. Everything that the lane can end a run for is here; a run also ends by itself, and with
 /// the quarantine of its session.
 #[derive(Debug, Clone, PartialEq, Eq)]

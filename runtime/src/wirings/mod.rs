@@ -41,6 +41,20 @@ pub enum IgnoredPolicy {
     Accumulate,
 }
 
+/// What becomes of a change to a message that the agent heard or wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangesPolicy {
+    /// The agent reads of it at its next turn; none starts for it, unless an edit addresses the agent that was not
+    /// addressed before.
+    #[default]
+    Note,
+    /// It wakes the agent.
+    Wake,
+    /// The agent never learns of it.
+    Drop,
+}
+
 /// One agent group in one messaging group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Wiring {
@@ -58,12 +72,14 @@ pub struct Wiring {
     pub session_mode: SessionMode,
     /// Its policy for the messages that it does not want.
     pub ignored_message_policy: IgnoredPolicy,
+    /// Its policy for changes to messages.
+    pub changes: ChangesPolicy,
     /// Wirings with a higher number get a message first.
     pub priority: i64,
 }
 
 const COLUMNS: &str = "id, messaging_group_id, agent_group_id, engage_mode, engage_pattern, session_mode, \
-                       ignored_message_policy, priority";
+                       ignored_message_policy, priority, changes";
 
 /// Reads a word of a fixed set, from a column that SQL has checked.
 fn word<T: for<'de> Deserialize<'de>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
@@ -90,6 +106,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Wiring> {
         session_mode: word(row, 5)?,
         ignored_message_policy: word(row, 6)?,
         priority: row.get(7)?,
+        changes: word(row, 8)?,
     })
 }
 
@@ -126,7 +143,7 @@ pub fn create(db: &WriteTxn, mut wiring: Wiring, now: Timestamp) -> Result<Wirin
     wiring.id = crate::id::mint("mga");
     let inserted = db.execute(
         "INSERT INTO wirings (id, messaging_group_id, agent_group_id, engage_mode, engage_pattern, session_mode, \
-         ignored_message_policy, priority, created_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT DO NOTHING",
+         ignored_message_policy, priority, created_at, changes) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) ON CONFLICT DO NOTHING",
         params![
             wiring.id,
             wiring.messaging_group_id,
@@ -136,7 +153,8 @@ pub fn create(db: &WriteTxn, mut wiring: Wiring, now: Timestamp) -> Result<Wirin
             text(&wiring.session_mode),
             text(&wiring.ignored_message_policy),
             wiring.priority,
-            now.0
+            now.0,
+            text(&wiring.changes),
         ],
     )?;
     if inserted == 0 {
@@ -152,14 +170,15 @@ pub fn update(db: &WriteTxn, wiring: &Wiring) -> Result<()> {
     check(wiring)?;
     db.execute(
         "UPDATE wirings SET engage_mode = ?2, engage_pattern = ?3, session_mode = ?4, ignored_message_policy = ?5, \
-         priority = ?6 WHERE id = ?1",
+         priority = ?6, changes = ?7 WHERE id = ?1",
         params![
             wiring.id,
             text(&wiring.engage_mode),
             wiring.engage_pattern,
             text(&wiring.session_mode),
             text(&wiring.ignored_message_policy),
-            wiring.priority
+            wiring.priority,
+            text(&wiring.changes),
         ],
     )?;
     Ok(())

@@ -50,11 +50,14 @@ impl Channel for Post {
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        let Content::Text { text } = message.content else {
-            return Err(PluginError::unsupported("only text"));
-        };
         let mut stream = BufReader::new(TcpStream::connect(&self.platform).await?);
-        say(&mut stream, &json!({ "post": message.id, "text": text })).await?;
+        let post = match &message.content {
+            Content::Text { text } => {
+                json!({ "post": message.id, "text": text, "in_reply_to": message.in_reply_to })
+            }
+            content => json!({ "post": message.id, "content": content }),
+        };
+        say(&mut stream, &post).await?;
         let mut answer = String::new();
         if stream.read_line(&mut answer).await? == 0 {
             return Err(PluginError::in_doubt("the platform hung up"));
@@ -70,17 +73,19 @@ impl Channel for Post {
             event_id: format!("webhook/{count}"),
             message_id: count.to_string(),
             platform_id: "webhooks".into(),
-            thread_id: None,
             sender: Sender { handle: "somebody".into(), name: None, is_bot: false },
             text: String::from_utf8_lossy(&request.body).into_owned(),
-            reply_to: None,
-            attachments: vec![],
             timestamp: Timestamp::now(),
             is_mention: true,
-            is_group: false,
+            ..InboundMessage::default()
         };
         self.runtime.message_with(message, vec![StateWrite::set("webhooks", count.to_string())]).await?;
         Ok(WebhookResponse::text(200, count.to_string()))
+    }
+
+    async fn working(&self, working: Working) -> Result<()> {
+        let mut stream = BufReader::new(TcpStream::connect(&self.platform).await?);
+        say(&mut stream, &json!({ "working": working })).await
     }
 
     async fn stop(&self) {
@@ -99,18 +104,30 @@ async fn listen(platform: &str, runtime: &Runtime) -> Result<()> {
     while stream.read_line(&mut line).await? > 0 {
         let event: Value = serde_json::from_str(&line)?;
         let word = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+        if !event["change"].is_null() {
+            let change = Change {
+                event_id: word("id"),
+                message_id: word("of"),
+                platform_id: word("chat").into(),
+                sender: Sender { handle: "somebody".into(), name: None, is_bot: false },
+                timestamp: Timestamp::now(),
+                what: serde_json::from_value(event["change"].clone())?,
+                ..Change::default()
+            };
+            runtime.change(change).await?;
+            say(&mut stream, &json!({ "taken": word("id") })).await?;
+            line.clear();
+            continue;
+        }
         let message = InboundMessage {
             event_id: word("id"),
             message_id: word("id"),
             platform_id: word("chat").into(),
-            thread_id: None,
             sender: Sender { handle: "somebody".into(), name: None, is_bot: false },
             text: word("text"),
-            reply_to: None,
-            attachments: vec![],
             timestamp: Timestamp::now(),
             is_mention: true,
-            is_group: false,
+            ..InboundMessage::default()
         };
         runtime.message(message).await?;
         say(&mut stream, &json!({ "taken": word("id") })).await?;

@@ -106,7 +106,7 @@ fn telegram_conforms_in_both_tiers() {
         let args =
             ["--tier", tier, "--set", &root, "--set", &token, "--chat", "telegram:7", "--calls", "160"];
         let report = conform("vestibule-telegram", &args);
-        report.is_good(&[&["find", "webhook"][..], more].concat());
+        report.is_good(&[&["changes", "working", "find", "webhook"][..], more].concat());
         assert_eq!(report.words("text"), "done", "the message was sent");
         assert_eq!(report.words("secrets"), "none of 1 stands in a log line or an error");
         assert!(api.texts().iter().any(|text| text == "Hello from `vestibule plugin conform`."));
@@ -137,7 +137,7 @@ fn github_conforms_in_both_tiers() {
                 "160",
             ],
         );
-        report.is_good(&[&["files", "questions"][..], more].concat());
+        report.is_good(&[&["files", "questions", "changes", "working"][..], more].concat());
         assert_eq!(report.words("text"), "done", "the comment was posted");
         assert_eq!(report.words("find"), "it finds what was sent, and not what was never sent");
         assert_eq!(report.words("secrets"), "none of 2 stands in a log line or an error");
@@ -156,9 +156,17 @@ fn terminal_conforms_in_both_tiers() {
     let over = AtomicBool::new(false);
     std::thread::scope(|threads| {
         threads.spawn(|| sit_at(&folder.path().join("terminal.sock"), &over));
-        run("in-process").is_good(&["questions", "find", "webhook", "start after a crash", "secrets"]);
+        run("in-process").is_good(&[
+            "questions",
+            "changes",
+            "working",
+            "find",
+            "webhook",
+            "start after a crash",
+            "secrets",
+        ]);
         // A process of its own may open no local socket: it is handed one.
-        run("process").is_good(&["questions", "find", "webhook", "secrets"]);
+        run("process").is_good(&["questions", "changes", "working", "find", "webhook", "secrets"]);
         over.store(true, Ordering::Relaxed);
     });
 }
@@ -184,7 +192,7 @@ fn caller(at: std::net::SocketAddr) -> String {
 fn the_example_conforms_in_both_tiers() {
     let free = free_port();
     let listen = format!("listen={free}");
-    let skipped = ["questions", "find", "webhook", "secrets"];
+    let skipped = ["questions", "changes", "working", "find", "webhook", "secrets"];
     let args = ["--set", &listen, "--peer", &caller(free)];
     let report = conform("vestibule-echo-channel", &args);
     report.is_good(&skipped);
@@ -192,7 +200,7 @@ fn the_example_conforms_in_both_tiers() {
     for check in ["text", "files", "many in flight", "restart"] {
         assert!(report.words(check).contains("done"), "{check}: {}", report.words(check));
     }
-    let in_process = ["questions", "find", "webhook", "start after a crash", "secrets"];
+    let in_process = ["questions", "changes", "working", "find", "webhook", "start after a crash", "secrets"];
     let args = [&args[..], &["--tier", "in-process"]].concat();
     conform("vestibule-echo-channel", &args).is_good(&in_process);
 }
@@ -213,6 +221,8 @@ fn a_channel_that_delivered_nothing_is_not_ok() {
     );
     conform("vestibule-echo-channel", &[&args[..], &["--skip", "delivery"]].concat()).is_good(&[
         "questions",
+        "changes",
+        "working",
         "find",
         "webhook",
         "secrets",
@@ -307,6 +317,8 @@ fn a_bug_fails_the_check_that_is_there_for_it() {
     conform("vestibule-faulty", &["--calls", "40"]).is_good(&[
         "files",
         "questions",
+        "changes",
+        "working",
         "find",
         "webhook",
         "secrets",
@@ -326,7 +338,7 @@ fn a_bug_fails_the_check_that_is_there_for_it() {
         assert_eq!(report.of("failed").first().map(String::as_str), Some(check), "{fault}: {:#}", report.0);
         assert!(report.words(check).contains(words), "{fault}: {}", report.words(check));
         // However bad it is, the examination goes on to its end.
-        assert_eq!(report.0["checks"].as_array().unwrap().len(), 33, "{fault}: {:#}", report.0);
+        assert_eq!(report.0["checks"].as_array().unwrap().len(), 35, "{fault}: {:#}", report.0);
     };
     std::thread::scope(|threads| {
         for row in table {

@@ -8,6 +8,7 @@ mod attachments;
 mod backup;
 mod bad_input;
 mod bot_api;
+mod changes;
 mod chat;
 mod crash;
 mod deliveries;

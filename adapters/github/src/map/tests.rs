@@ -83,11 +83,9 @@ fn an_issue_comment_word_by_word() {
         thread_id: Some("github:Codertocat/Hello-World:issue:1".into()),
         sender: Sender { handle: "21031067".into(), name: Some("Codertocat".into()), is_bot: false },
         text: "You are totally right! I'll get this fixed right away.".into(),
-        reply_to: None,
-        attachments: vec![],
         timestamp: Timestamp(1_557_933_621_000),
-        is_mention: false,
         is_group: true,
+        ..InboundMessage::default()
     };
     assert_eq!(message, expected);
 }

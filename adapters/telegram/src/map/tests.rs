@@ -41,14 +41,11 @@ fn a_message_in_a_private_chat() {
         event_id: "message/7/5/1700000000".into(),
         message_id: "7:5".into(),
         platform_id: "telegram:7".into(),
-        thread_id: None,
         sender: Sender { handle: "7".into(), name: Some("Ada L".into()), is_bot: false },
         text: "hi".into(),
-        reply_to: None,
-        attachments: vec![],
         timestamp: Timestamp(1_700_000_000_000),
         is_mention: true,
-        is_group: false,
+        ..InboundMessage::default()
     };
     assert_eq!(message, expected);
 }

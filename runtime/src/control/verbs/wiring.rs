@@ -4,7 +4,7 @@ use super::{Outcome, answer, args};
 use crate::chat_key::ChatKey;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
-use crate::wirings::{EngageMode, IgnoredPolicy, SessionMode, Wiring};
+use crate::wirings::{ChangesPolicy, EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{agents, clock, destinations, ledger, messaging_groups, wirings};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ struct Create {
     pattern: Option<String>,
     session_mode: Option<SessionMode>,
     ignored: Option<IgnoredPolicy>,
+    changes: Option<ChangesPolicy>,
     priority: Option<i64>,
 }
 
@@ -32,6 +33,7 @@ struct Update {
     pattern: Option<String>,
     session_mode: Option<SessionMode>,
     ignored: Option<IgnoredPolicy>,
+    changes: Option<ChangesPolicy>,
     priority: Option<i64>,
 }
 
@@ -61,6 +63,7 @@ fn described(db: &ReadTxn, wiring: &Wiring) -> Result<Value> {
     value["pattern"] = json!(wiring.engage_pattern);
     value["session_mode"] = json!(wiring.session_mode);
     value["ignored"] = json!(wiring.ignored_message_policy);
+    value["changes"] = json!(wiring.changes);
     value["priority"] = json!(wiring.priority);
     Ok(value)
 }
@@ -86,6 +89,7 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
         engage_pattern: args.pattern,
         session_mode: args.session_mode.unwrap_or(SessionMode::Shared),
         ignored_message_policy: args.ignored.unwrap_or(IgnoredPolicy::Drop),
+        changes: args.changes.unwrap_or_default(),
         priority: args.priority.unwrap_or(0),
     };
     let wiring = wirings::create(db, wiring, now)?;
@@ -107,6 +111,7 @@ pub fn update(db: &WriteTxn, value: Value) -> Result<Outcome> {
     }
     wiring.session_mode = args.session_mode.unwrap_or(wiring.session_mode);
     wiring.ignored_message_policy = args.ignored.unwrap_or(wiring.ignored_message_policy);
+    wiring.changes = args.changes.unwrap_or(wiring.changes);
     wiring.priority = args.priority.unwrap_or(wiring.priority);
     wirings::update(db, &wiring)?;
     answer(&described(db, &wiring)?, vec![])

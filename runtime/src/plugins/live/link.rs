@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
     ACCOUNT_MAIN, Action, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt, Schema,
-    Tick, Verdict, WebhookRequest,
+    Tick, Verdict, WebhookRequest, Working,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 use vestibule_session::words;
@@ -30,6 +30,8 @@ const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a module may take over one message, which waits for it.
 const HOOK_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a channel may take to show that an agent works.
+const WORKING_DEADLINE: Duration = Duration::from_secs(5);
 /// How long an ending plugin's threads are waited for.
 pub(in crate::plugins) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -193,6 +195,14 @@ impl Link {
         let frame = wire::frame(&Request::Find { message });
         let found: Found = self.ask_platform(&account, frame, deadline).await?;
         Ok(found.receipt)
+    }
+
+    /// Has the account show that an agent works on an answer.
+    pub async fn working(&self, working: Working) -> Result<(), CallError> {
+        let account = working.address.account.as_str().to_owned();
+        let request = wire::frame(&Request::Working { working });
+        let Empty {} = self.ask_live(&account, request, WORKING_DEADLINE).await?;
+        Ok(())
     }
 
     /// Hands a verified webhook over.

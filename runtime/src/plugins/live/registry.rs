@@ -110,6 +110,11 @@ impl Registry {
         Ok(())
     }
 
+    /// Whether any channel lists this capability.
+    pub fn any_can(&self, capability: Capability) -> bool {
+        locked(&self.links).values().any(|link| link.manifest.can(capability))
+    }
+
     /// The modules that listen at a hook, in the order of their names.
     pub fn at(&self, hook: Hook) -> Vec<Arc<Link>> {
         locked(&self.links).values().filter(|link| link.manifest.listens(hook)).cloned().collect()

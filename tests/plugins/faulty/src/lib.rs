@@ -136,11 +136,10 @@ fn message(id: &str, caller: &str, text: String) -> InboundMessage {
         thread_id: Some(caller.into()),
         sender: Sender { handle: "caller".into(), name: None, is_bot: false },
         text,
-        reply_to: None,
-        attachments: vec![],
         timestamp: Timestamp::now(),
         is_mention: true,
         is_group: true,
+        ..InboundMessage::default()
     }
 }
 

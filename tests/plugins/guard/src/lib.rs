@@ -85,14 +85,11 @@ impl Module for Guard {
                 event_id: "forged".into(),
                 message_id: "forged".into(),
                 platform_id: message.address.platform_id,
-                thread_id: None,
                 sender: Sender { handle: "nobody".into(), name: None, is_bot: false },
                 text: "forged".into(),
-                reply_to: None,
-                attachments: vec![],
                 timestamp: Timestamp::now(),
                 is_mention: true,
-                is_group: false,
+                ..InboundMessage::default()
             };
             let told = self.0.message(forged).await;
             return Ok(Verdict::replace(format!("forging: {}", told.is_ok())));

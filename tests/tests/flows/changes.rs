@@ -1,0 +1,274 @@
+//! Messages that are changed after they were written, from both sides; and work that is shown.
+
+use crate::support::{Runtime, plugin_file, until};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// The platform of the channels `rich` and `plain`: it has one connection for events, and notes all that is said to it.
+struct Platform {
+    events: TcpStream,
+    said: Receiver<Value>,
+    /// What was said while the test waited for something else.
+    early: Vec<Value>,
+    count: u32,
+}
+
+impl Platform {
+    fn accept(listener: TcpListener) -> Platform {
+        let (tell, said) = channel();
+        let (ready, events) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut lines = BufReader::new(stream.try_clone().unwrap());
+                let mut line = String::new();
+                if lines.read_line(&mut line).unwrap_or(0) == 0 {
+                    continue;
+                }
+                let first: Value = serde_json::from_str(&line).unwrap();
+                if first["events"] == true {
+                    let _ = ready.send(stream.try_clone().unwrap());
+                    let tell = tell.clone();
+                    std::thread::spawn(move || {
+                        lines.lines().map_while(Result::ok).for_each(|line| {
+                            let _ = tell.send(serde_json::from_str(&line).unwrap());
+                        })
+                    });
+                } else {
+                    let _ = (&stream).write_all(b"ok\n");
+                    let _ = tell.send(first);
+                }
+            }
+        });
+        let events = events.recv_timeout(Duration::from_secs(20)).expect("the channel connects");
+        Platform { events, said, early: vec![], count: 0 }
+    }
+
+    /// The next thing that was said with this key.
+    fn said(&mut self, key: &str) -> Value {
+        if let Some(at) = self.early.iter().position(|one| !one[key].is_null()) {
+            return self.early.remove(at);
+        }
+        loop {
+            let one = self.said.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("no {key}"));
+            if !one[key].is_null() {
+                return one;
+            }
+            self.early.push(one);
+        }
+    }
+
+    /// Sends an event and waits until it is on record.
+    fn happens(&mut self, mut event: Value) -> String {
+        self.count += 1;
+        let id = format!("e{}", self.count);
+        event["id"] = id.as_str().into();
+        event["chat"] = "room".into();
+        self.events.write_all(format!("{event}\n").as_bytes()).unwrap();
+        assert_eq!(self.said("taken")["taken"], id);
+        id
+    }
+
+    fn writes(&mut self, text: &str) -> String {
+        self.happens(json!({ "text": text }))
+    }
+
+    fn changes(&mut self, of: &str, change: Value) {
+        self.happens(json!({ "of": of, "change": change }));
+    }
+
+    /// The text that is posted next.
+    fn posted(&mut self) -> String {
+        self.said("post")["text"].as_str().expect("a text").to_owned()
+    }
+}
+
+/// A runtime in which an agent that repeats its prompt is wired to the chat `room` of a channel.
+fn wired(kind: &str) -> (Runtime, Platform) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let secret = if kind == "plain" { "signing_key = { env = \"NOT_SET\" }\n" } else { "" };
+    let config =
+        format!("[channels.{kind}.main]\nplatform = \"{at}\"\n{}", secret.replace("NOT_SET", "PATH"));
+    let runtime = Runtime::new(&config).up();
+    let file = plugin_file(&format!("vestibule-{kind}-channel"));
+    std::fs::copy(file, runtime.home.path().join(format!("plugins/{kind}.so"))).unwrap();
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "cat"]);
+    let wiring = ["wiring", "create", "--agent", "assistant", "--channel", kind, "--chat", "room"];
+    runtime.ok(&[&wiring[..], &["--name", "room", "--pattern", "^[^-]"]].concat());
+    (runtime, Platform::accept(listener))
+}
+
+/// The platform's id of the agent's first reply.
+fn sent(runtime: &Runtime) -> String {
+    let sql = "SELECT platform_message_id FROM deliveries WHERE platform_message_id IS NOT NULL";
+    until("it is on record", || runtime.query::<String>(sql).pop())
+}
+
+/// Writes a row into the agent's file, as its tools can.
+fn agent_writes(runtime: &Runtime, kind: &str, number: i64, content: &Value) {
+    let session =
+        "SELECT s.agent_group_id || '/' || s.id FROM sessions s JOIN messages_in m ON m.session_id = s.id";
+    let session = runtime.home.path().join("sessions").join(&runtime.query::<String>(session)[0]);
+    let db = Connection::open_with_flags(session.join("out/outbound.db"), OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .unwrap();
+    db.busy_timeout(crate::support::PATIENCE).unwrap();
+    let sql = "INSERT INTO messages_out (id, seq, timestamp, kind, platform_id, channel_type, content) \
+               VALUES (?1, ?2, '', 'chat', 'room', ?3, ?4)";
+    let id = format!("tool-{number}");
+    assert_eq!(
+        db.execute(sql, rusqlite::params![id, 1001 + 2 * number, kind, content.to_string()]).unwrap(),
+        1
+    );
+}
+
+#[test]
+fn people_change_messages_and_agents_learn_of_it() {
+    let (runtime, mut platform) = wired("rich");
+    let first = platform.writes("lunch at 12?");
+    assert!(platform.posted().contains("lunch at 12?"));
+    let reply = sent(&runtime);
+    platform.changes(&first, json!({ "change": "edited", "text": "lunch at 1?" }));
+    platform.changes(&reply, json!({ "change": "reacted", "emoji": "👍" }));
+    platform.changes(&reply, json!({ "change": "unreacted", "emoji": "👍" }));
+    platform.changes(&first, json!({ "change": "deleted" }));
+    platform.changes("never-seen", json!({ "change": "deleted" }));
+    platform.writes("and now?");
+    let prompt = platform.posted();
+    let of_reply = runtime.query::<i64>("SELECT MIN(seq) FROM deliveries").remove(0);
+    for words in [
+        "[edited message 2] lunch at 1?".to_owned(),
+        format!("[reacted with 👍 to your message {of_reply}]"),
+        format!("[took the reaction 👍 back from your message {of_reply}]"),
+        "[deleted message 2]".to_owned(),
+        "and now?".to_owned(),
+    ] {
+        assert!(prompt.contains(&words), "{words} in {prompt}");
+    }
+    let dropped = runtime.query::<String>("SELECT reason || ' ' || message_count FROM drops");
+    assert_eq!(dropped, ["change_of_unheard_message 1"]);
+    // No turn begins for a change, unless the wiring wants that.
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM deliveries")[0], 2);
+    let wiring = runtime.query::<String>(
+        "SELECT w.id FROM wirings w JOIN messaging_groups g ON g.id = \
+                                          w.messaging_group_id WHERE g.channel_type = 'rich'",
+    );
+    runtime.ok(&["wiring", "update", &wiring[0], "--changes", "wake"]);
+    platform.changes(&reply, json!({ "change": "reacted", "emoji": "🎉" }));
+    assert!(platform.posted().contains("[reacted with 🎉 to your message"));
+    runtime.ok(&["wiring", "update", &wiring[0], "--changes", "drop"]);
+    platform.changes(&reply, json!({ "change": "reacted", "emoji": "🐛" }));
+    platform.writes("anything else?");
+    let prompt = platform.posted();
+    assert!(prompt.contains("anything else?") && !prompt.contains("🐛"), "{prompt}");
+}
+
+#[test]
+fn an_edit_that_addresses_the_agent_is_heard() {
+    let (_runtime, mut platform) = wired("rich");
+    let unheard = platform.writes("- a note to myself");
+    platform.changes(&unheard, json!({ "change": "edited", "text": "help me" }));
+    assert!(platform.posted().contains(">help me<"), "as a message of its own");
+}
+
+#[test]
+fn agents_change_what_they_sent_and_nothing_else() {
+    let (runtime, mut platform) = wired("rich");
+    let heard = platform.writes("hello");
+    assert!(platform.posted().contains("hello"));
+    let reply = sent(&runtime);
+    let card = json!({ "type": "card", "card": { "title": "Build", "actions": [{ "label": "Open", "url": "https://a.example" }] } });
+    let shown = json!({ "kind": "card", "title": "Build", "fallback": "Build\nOpen: https://a.example",
+                        "links": [{ "label": "Open", "url": "https://a.example" }] });
+    for (number, content, want) in [
+        (
+            0,
+            json!({ "operation": "edit", "messageId": reply, "text": "hello, all" }),
+            json!({ "kind": "edit", "message_id": reply, "text": "hello, all" }),
+        ),
+        (
+            1,
+            json!({ "operation": "reaction", "messageId": heard, "emoji": "eyes" }),
+            json!({ "kind": "reaction", "message_id": heard, "emoji": "eyes" }),
+        ),
+        (
+            2,
+            json!({ "operation": "reaction", "messageId": reply, "emoji": "👍" }),
+            json!({ "kind": "reaction", "message_id": reply, "emoji": "👍" }),
+        ),
+        (3, card, shown),
+        (
+            4,
+            json!({ "operation": "delete", "messageId": reply }),
+            json!({ "kind": "delete", "message_id": reply }),
+        ),
+    ] {
+        agent_writes(&runtime, "rich", number, &content);
+        assert_eq!(platform.said("post")["content"], want);
+    }
+    // What people wrote, and what others sent, is not the agent's.
+    for (number, operation, id) in [
+        (5, "edit", heard.as_str()),
+        (6, "delete", &heard),
+        (7, "edit", "another"),
+        (8, "reaction", "another"),
+    ] {
+        let content = json!({ "operation": operation, "messageId": id, "text": "mine", "emoji": "x" });
+        agent_writes(&runtime, "rich", number, &content);
+        let sql = format!(
+            "SELECT last_error FROM deliveries WHERE message_out_id = 'tool-{number}' AND state = 'failed'"
+        );
+        let why = until("it is refused", || runtime.query::<String>(&sql).pop());
+        let verb = if operation == "reaction" { "got or sent" } else { "sent" };
+        assert_eq!(why, format!("this session {verb} no message `{id}` in this chat"));
+    }
+}
+
+#[test]
+fn a_channel_that_cannot_change_messages_gets_what_comes_nearest() {
+    let (runtime, mut platform) = wired("plain");
+    let heard = platform.writes("hello");
+    platform.posted();
+    let reply = sent(&runtime);
+    agent_writes(
+        &runtime,
+        "plain",
+        0,
+        &json!({ "operation": "edit", "messageId": reply, "text": "hello, all" }),
+    );
+    assert_eq!(platform.posted(), "hello, all");
+    agent_writes(
+        &runtime,
+        "plain",
+        1,
+        &json!({ "operation": "reaction", "messageId": heard, "emoji": "👍" }),
+    );
+    let post = platform.said("post");
+    assert_eq!((post["text"].as_str(), post["in_reply_to"].as_str()), (Some("👍"), Some(heard.as_str())));
+    agent_writes(&runtime, "plain", 2, &json!({ "operation": "delete", "messageId": reply }));
+    let sql = "SELECT last_error FROM deliveries WHERE message_out_id = 'tool-2' AND state = 'failed'";
+    let why = until("it is refused", || runtime.query::<String>(sql).pop());
+    assert_eq!(why, "this channel takes no message back; write a new one instead");
+    platform.writes("go on");
+    let prompt = platform.posted();
+    assert!(prompt.contains("takes no message back"), "the agent is told: {prompt}");
+}
+
+#[test]
+fn work_is_shown_until_the_answer_comes() {
+    let (runtime, mut platform) = wired("rich");
+    let slow =
+        ["agent", "update", "assistant", "--provider", "command", "--command", "sh -c 'sleep 6; echo done'"];
+    runtime.ok(&slow);
+    let heard = platform.writes("hello");
+    let address = json!({ "channel_type": "rich", "account": "main", "platform_id": "room" });
+    for _ in 0..2 {
+        assert_eq!(platform.said("working")["working"], json!({ "address": address, "message_id": heard }));
+    }
+    assert_eq!(platform.posted(), "done");
+    while platform.said.recv_timeout(Duration::from_millis(50)).is_ok() {}
+    assert!(platform.said.recv_timeout(Duration::from_secs(5)).is_err(), "it ends with the answer");
+}
