@@ -119,11 +119,14 @@ pub async fn webhook(
             })
         }
     };
+    // What a plugin answers may be a word of its platform's protocol: nothing is added to it.
+    let is_refusal = answer.is_err();
     let (status, words) = answer.unwrap_or_else(|refusal| refusal);
     if !status.is_success() {
         webhooks.count(channel, account, status, &words);
     }
-    (status, format!("{words}\n")).into_response()
+    let words = if is_refusal { format!("{words}\n") } else { words };
+    (status, words).into_response()
 }
 
 /// A request that its platform has signed.
