@@ -5,6 +5,7 @@
 //! - The **SDK** (feature `sdk`, the default): [`Channel`], [`Runtime`], [`config!`] and [`export_channel!`].
 //!   An author writes plain async Rust and sees no FFI type.
 //! - **Testing** (feature `testing`): a runtime that notes all calls and answers as the test says.
+//! - The **toolbox** (feature `toolbox`): pieces that channels share, such as Markdown in a platform's dialect.
 //! - The **wire** (feature `abi`): how the vocabulary travels in the frames of `vestibule-seam`.
 //!
 //! The seam's shape is frozen; the vocabulary grows by new verbs and optional fields only.
@@ -36,6 +37,8 @@ mod goldens;
 mod sdk;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "toolbox")]
+pub mod toolbox;
 #[cfg(feature = "abi")]
 pub mod wire;
 

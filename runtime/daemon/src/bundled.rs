@@ -2,11 +2,12 @@
 
 use vestibule_agent_to_agent as _;
 use vestibule_github as _;
+use vestibule_slack as _;
 use vestibule_telegram as _;
 use vestibule_terminal as _;
 
 /// The names of the plugins above.
-const NAMES: [&str; 4] = ["agent-to-agent", "github", "telegram", "terminal"];
+const NAMES: [&str; 5] = ["agent-to-agent", "github", "slack", "telegram", "terminal"];
 
 /// Makes sure that every plugin above has registered itself.
 pub fn link() {

@@ -1,14 +1,16 @@
-//! The GitHub emulator that others wrote: its own webhooks in, our replies in its store.
+//! The emulators that others wrote: GitHub's own webhooks and Slack's own events in, our replies in their stores.
 
 use crate::support::{Runtime, free_port, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// The secret with which the emulator signs, from its seed file.
-const EMULATOR_SECRET: &str = "vestibule-webhook-secret";
+/// The secret with which GitHub's emulator signs, from its seed file.
+const GITHUB_SECRET: &str = "vestibule-webhook-secret";
+/// The same of Slack's.
+const SLACK_SECRET: &str = "vestibule-signing-secret";
 
 struct Emulator {
     child: Child,
@@ -24,28 +26,39 @@ impl Drop for Emulator {
 }
 
 impl Emulator {
+    fn github(webhook: &str) -> Option<Emulator> {
+        Emulator::start("GitHub", "github-emulator.sh", "emulate", "/rate_limit", &[webhook])
+    }
+
+    fn slack() -> Option<Emulator> {
+        Emulator::start("Slack", "slack-emulator.sh", "slack-emulate", "/control", &[])
+    }
+
     /// Starts it, or says loudly why this test is skipped.
-    fn start(webhook: &str) -> Option<Emulator> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("counterparts/github-emulator.sh");
+    fn start(platform: &str, script: &str, folder: &str, ready: &str, args: &[&str]) -> Option<Emulator> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("counterparts").join(script);
         let installs = std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_some();
         let cache = std::env::var("VESTIBULE_COUNTERPARTS").unwrap_or_else(|_| {
             format!("{}/.cache/vestibule-counterparts", std::env::var("HOME").unwrap_or_default())
         });
-        if !installs && !Path::new(&cache).join("emulate/.installed").exists() {
+        if !installs && !Path::new(&cache).join(folder).join(".installed").exists() {
             // Written past the test harness, which keeps what a passing test says to itself.
             let get = format!("{} --install", script.display());
             let _ = writeln!(
                 std::io::stderr(),
-                "SKIPPED: the GitHub emulator is not installed; get it with {get}"
+                "SKIPPED: the {platform} emulator is not installed; get it with {get}"
             );
             return None;
         }
         let data = tempfile::tempdir().unwrap();
-        let at = free_port();
+        // Slack's takes the next port, too.
+        let at = std::iter::repeat_with(|| [free_port(), free_port()])
+            .find_map(|[at, next]| (next.port() == at.port() + 1).then_some(at))
+            .unwrap();
         let child = Command::new(script)
             .arg(data.path())
             .arg(at.port().to_string())
-            .arg(webhook)
+            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
@@ -54,7 +67,7 @@ impl Emulator {
         let emulator = Emulator { child, at, _data: data };
         until("the emulator answers", || {
             std::net::TcpStream::connect(at).ok()?;
-            (crate::support::request(at, "GET", "/rate_limit", &[], b"").0 == 200).then_some(())
+            (crate::support::request(at, "GET", ready, &[], b"").0 == 200).then_some(())
         });
         Some(emulator)
     }
@@ -76,7 +89,7 @@ impl Emulator {
 fn an_issue_is_heard_and_answered_on_the_emulator() {
     // The emulator must know where the runtime listens, and the runtime where the emulator is.
     let port = free_port().port();
-    let Some(emulator) = Emulator::start(&format!("http://127.0.0.1:{port}/webhook/github/main")) else {
+    let Some(emulator) = Emulator::github(&format!("http://127.0.0.1:{port}/webhook/github/main")) else {
         return;
     };
     let config = format!(
@@ -84,7 +97,7 @@ fn an_issue_is_heard_and_answered_on_the_emulator() {
          api_url = \"http://{}\"\n",
         emulator.at
     );
-    let runtime = Runtime::new("").env("TEST_TOKEN", "ghp_bot").env("TEST_SECRET", EMULATOR_SECRET);
+    let runtime = Runtime::new("").env("TEST_TOKEN", "ghp_bot").env("TEST_SECRET", GITHUB_SECRET);
     std::fs::write(
         runtime.home.path().join("vestibule.toml"),
         format!("listen = \"127.0.0.1:{port}\"\n{config}"),
@@ -119,4 +132,119 @@ fn an_issue_is_heard_and_answered_on_the_emulator() {
         (runtime.query::<i64>("SELECT COUNT(*) FROM drops WHERE reason = 'own_message'") == [1]).then_some(())
     });
     assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [1]);
+}
+
+/// A person's call of Slack's Web API.
+fn as_ann(emulator: &Emulator, method: &str, body: Value) -> Value {
+    let answer = emulator.call("xoxp-ann", "POST", &format!("/api/{method}"), &body);
+    assert_eq!(answer["ok"], true, "{method}: {answer}");
+    answer
+}
+
+fn channel_of(emulator: &Emulator, name: &str) -> String {
+    let list = as_ann(emulator, "conversations.list", json!({ "types": "public_channel,private_channel" }));
+    let channels = list["channels"].as_array().unwrap();
+    let found = channels.iter().find(|channel| channel["name"] == name).unwrap();
+    found["id"].as_str().unwrap().to_owned()
+}
+
+/// A message with a file from Ann, as Slack's clients send one.
+fn share(emulator: &Emulator, channel: &str, name: &str, bytes: &[u8], words: &str) {
+    let place =
+        as_ann(emulator, "files.getUploadURLExternal", json!({ "filename": name, "length": bytes.len() }));
+    let url = place["upload_url"].as_str().unwrap();
+    let path = &url[url.find("/upload").unwrap()..];
+    let (status, _) = crate::support::request(emulator.at, "POST", path, &[], bytes);
+    assert_eq!(status, 200);
+    let files = json!([{ "id": place["file_id"], "title": name }]);
+    as_ann(
+        emulator,
+        "files.completeUploadExternal",
+        json!({ "files": files, "channel_id": channel, "initial_comment": words }),
+    );
+}
+
+fn replies(emulator: &Emulator, channel: &str, thread: &str) -> Vec<Value> {
+    let all = as_ann(emulator, "conversations.replies", json!({ "channel": channel, "ts": thread }));
+    let messages = all["messages"].as_array().unwrap().clone();
+    messages.into_iter().filter(|message| message["user"] == "U0VESTIBULE").collect()
+}
+
+/// Over Socket Mode and over HTTP: a mention, a thread, a direct message, and files both ways.
+#[test]
+fn slack_is_heard_and_answered_on_the_emulator() {
+    for by_socket in [true, false] {
+        let Some(emulator) = Emulator::slack() else { return };
+        let dev = channel_of(&emulator, "dev");
+        emulator.call("xoxb-vestibule", "POST", "/api/conversations.join", &json!({ "channel": dev }));
+        let keys = if by_socket {
+            "app_token = { env = \"TEST_APP\" }"
+        } else {
+            "signing_secret = { env = \"TEST_SECRET\" }"
+        };
+        let config = format!(
+            "[channels.slack.main]\nbot_token = {{ env = \"TEST_BOT\" }}\n{keys}\n\
+             api_url = \"http://{}/api/\"\n",
+            emulator.at
+        );
+        let runtime = Runtime::new(&config)
+            .env("TEST_BOT", "xoxb-vestibule")
+            .env("TEST_APP", "xapp-vestibule")
+            .env("TEST_SECRET", SLACK_SECRET)
+            .up();
+        runtime.wait_live("slack");
+        if by_socket {
+            until("a socket is open", || (control(&emulator)["sockets"] == 1).then_some(()));
+        } else {
+            let url = format!("http://{}/webhook/slack/main", runtime.listening());
+            let taken = emulator.call("xoxp-ann", "POST", "/control/subscribe", &json!({ "url": url }));
+            assert_eq!(taken["ok"], true, "the request URL is verified");
+        }
+        let verb = ["wiring", "create", "--agent", "assistant", "--channel", "slack", "--chat"];
+        runtime.ok(&[&verb[..], &[&format!("slack:{dev}")]].concat());
+
+        let said = as_ann(
+            &emulator,
+            "chat.postMessage",
+            json!({ "channel": dev, "text": "<@U0VESTIBULE> **please** look &amp; answer" }),
+        );
+        let ts = said["ts"].as_str().unwrap();
+        let reply = until("the reply is on the emulator", || replies(&emulator, &dev, ts).pop());
+        assert_eq!(reply["text"], "@vestibule *please* look &amp; answer");
+        as_ann(
+            &emulator,
+            "chat.postMessage",
+            json!({ "channel": dev, "thread_ts": ts, "text": "<@U0VESTIBULE> more" }),
+        );
+        until("the thread goes on", || (replies(&emulator, &dev, ts).len() == 2).then_some(()));
+        as_ann(&emulator, "chat.postMessage", json!({ "channel": dev, "text": "not for it" }));
+
+        let opened = as_ann(&emulator, "conversations.open", json!({ "users": "U0VESTIBULE" }));
+        let direct = opened["channel"]["id"].as_str().unwrap();
+        runtime.ok(&[&verb[..], &[&format!("slack:{direct}")]].concat());
+        share(&emulator, direct, "notes.txt", b"the notes", "keep these");
+        let shared = until("text and file are back", || {
+            let all = as_ann(&emulator, "conversations.history", json!({ "channel": direct }));
+            let ours = |message: &&Value| message["user"] == "U0VESTIBULE";
+            let ours: Vec<Value> = all["messages"].as_array()?.iter().filter(ours).cloned().collect();
+            (ours.len() == 2).then_some(ours)
+        });
+        let names: Vec<&str> =
+            shared.iter().filter_map(|message| message["files"][0]["name"].as_str()).collect();
+        assert_eq!(names, ["notes.txt"], "{shared:?}");
+        let dropped = |reason: &str| {
+            runtime.query::<i64>(&format!(
+                "SELECT COALESCE(SUM(message_count), 0) FROM drops WHERE reason = '{reason}'"
+            ))
+        };
+        until("its own messages are on record as ignored", || (dropped("own_message") == [4]).then_some(()));
+        assert_eq!(dropped("no_agent_engaged"), [1]);
+        assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [3]);
+        let with_file = "SELECT COUNT(*) FROM messages_in WHERE content LIKE '%/notes.txt%'";
+        assert_eq!(runtime.query::<i64>(with_file), [1]);
+    }
+}
+
+fn control(emulator: &Emulator) -> Value {
+    emulator.call("xoxp-ann", "GET", "/control", &Value::Null)
 }

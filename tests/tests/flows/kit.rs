@@ -1,6 +1,7 @@
 //! The author's kit: `vestibule plugin conform` on real files, good ones and bad ones.
 
 use crate::bot_api::{BotApi, TOKEN};
+use crate::slack_api::{APP_TOKEN, BOT_TOKEN, SECRET, SlackApi};
 use crate::support::{Api, Runtime, binary, free_port, plugin_file};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -68,9 +69,10 @@ fn github() -> Api {
 }
 
 /// What is built in, and the test that examines its file in both tiers.
-const EXAMINED: [(&str, fn()); 4] = [
+const EXAMINED: [(&str, fn()); 5] = [
     ("agent-to-agent", agent_to_agent_conforms_in_both_tiers),
     ("github", github_conforms_in_both_tiers),
+    ("slack", slack_conforms_in_both_tiers),
     ("telegram", telegram_conforms_in_both_tiers),
     ("terminal", terminal_conforms_in_both_tiers),
 ];
@@ -144,6 +146,26 @@ fn github_conforms_in_both_tiers() {
         let said = "Hello from `vestibule plugin conform`.";
         let posted = api.asked("POST /repos/o/r/issues/1/comments");
         assert!(posted.iter().any(|(_, body)| body["body"].as_str().unwrap().starts_with(said)));
+    }
+}
+
+#[test]
+fn slack_conforms_in_both_tiers() {
+    for (tier, more) in [("process", &[][..]), ("in-process", &["start after a crash"][..])] {
+        let api = SlackApi::start();
+        let secrets = [("bot_token", BOT_TOKEN), ("app_token", APP_TOKEN), ("signing_secret", SECRET)];
+        let mut sets: Vec<String> = secrets.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        sets.push(format!("api_url={}", api.url));
+        let mut args = vec!["--tier", tier, "--chat", "slack:C012", "--calls", "160"];
+        args.extend(sets.iter().flat_map(|set| ["--set", set.as_str()]));
+        let report = conform("vestibule-slack", &args);
+        report.is_good(&[&["changes", "working"][..], more].concat());
+        assert_eq!(report.words("text"), "done", "the message was posted");
+        assert_eq!(report.words("find"), "it finds what was sent, and not what was never sent");
+        assert_eq!(report.words("secrets"), "none of 3 stands in a log line or an error");
+        let said = "Hello from `vestibule plugin conform`.";
+        assert!(api.texts().iter().any(|text| text == said), "{:?}", api.texts());
+        assert!(api.store().opened > 0, "it opened a connection");
     }
 }
 

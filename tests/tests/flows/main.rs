@@ -43,6 +43,8 @@ mod runs;
 mod sandbox;
 mod schema;
 mod screening;
+mod slack;
+mod slack_api;
 mod support;
 mod telegram;
 mod terminal;

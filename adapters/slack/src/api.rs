@@ -1,0 +1,451 @@
+//! The calls to Slack's Web API, and what its answers mean for the runtime.
+
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, RequestBuilder, Url};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+use vestibule_plugin_api::toolbox::http::{self, Answer, End};
+use vestibule_plugin_api::{About, Attachment, Failure, PluginError, Result, Secret};
+
+/// How long a call may take, and a file on its way to Slack.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(45);
+/// A file of which nothing comes for so long is given up.
+const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// More than any answer has, in bytes. The rest of a longer one is not read.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The largest file that is fetched.
+pub const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// The wait when Slack asks for one and names none.
+const WAIT: Duration = Duration::from_secs(30);
+/// Messages in one page of a list, and how many pages are looked through.
+const PAGE: usize = 200;
+const PAGES_MAX: usize = 15;
+
+/// Slack's words for a token that is not good, or not any more.
+const TOKEN_REFUSED: [&str; 8] = [
+    "invalid_auth",
+    "not_authed",
+    "account_inactive",
+    "token_revoked",
+    "token_expired",
+    "no_permission",
+    "org_login_required",
+    "not_allowed_token_type",
+];
+/// Slack's words for what may work later: not done, and done perhaps.
+const LATER: [&str; 4] = ["team_added_to_org", "accesslimited", "message_limit_exceeded", "rollup_error"];
+const IN_DOUBT: [&str; 4] = ["internal_error", "fatal_error", "request_timeout", "service_unavailable"];
+
+/// One account's access to the API. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    base: Arc<str>,
+    bot: HeaderValue,
+    app: Option<HeaderValue>,
+    /// The calls that Slack does not want yet, and until when: by method, and for posts by chat.
+    paused: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+/// The bot that the token belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Own {
+    /// The id as people mention it.
+    pub user_id: String,
+    /// The id in its own messages.
+    pub bot_id: Option<String>,
+    /// What people call it.
+    #[serde(default)]
+    pub user: String,
+    /// The workspace.
+    #[serde(default)]
+    pub team: String,
+}
+
+/// A message of the channel's own that was found again: which part of which delivery it is, and its id.
+pub struct Found {
+    pub part: usize,
+    pub ts: String,
+}
+
+impl Api {
+    /// Prepares the calls; nothing is sent yet.
+    pub fn new(url: &str, bot: &Secret, app: Option<&Secret>) -> Result<Api> {
+        let base = http::base(url, "api_url")?;
+        let bot = bearer("bot_token", bot)?;
+        let app = app.map(|app| bearer("app_token", app)).transpose()?;
+        Ok(Api { client: http::client()?, base: base.into(), bot, app, paused: Arc::default() })
+    }
+
+    /// Asks which bot the token belongs to.
+    pub async fn own(&self) -> Result<Own> {
+        let own = self.call("auth.test", "", &[]).await.map_err(|error| match error {
+            PluginError::Refused { .. } => not_slack(Failure::for_now(About::Account)),
+            error => error,
+        })?;
+        Own::deserialize(own).map_err(|_| not_slack(Failure::for_now(About::Account)))
+    }
+
+    /// Asks where the next socket is opened. The answer holds a ticket: it may not reach a log.
+    pub async fn socket_url(&self) -> Result<String> {
+        let app = self.app.clone().ok_or_else(|| PluginError::broken("there is no `app_token`"))?;
+        let opened = self.ask("apps.connections.open", app, &[]).await.map_err(|error| match error {
+            // Nothing here is about one chat: what Slack refuses, the operator must mend.
+            PluginError::Refused { reason } => PluginError::broken(format!(
+                "{reason}: `app_token` needs the scope connections:write, and the app needs Socket Mode"
+            )),
+            error => error,
+        })?;
+        let url = opened["url"].as_str().unwrap_or_default();
+        match url.starts_with("wss://") || url.starts_with("ws://") && self.base.starts_with("http://") {
+            true => Ok(url.to_owned()),
+            false => Err(not_slack(Failure::for_now(About::Account))),
+        }
+    }
+
+    /// Calls a method as the bot. `of` is the chat, where Slack counts by chat.
+    pub async fn call(&self, method: &str, of: &str, fields: &[(&str, String)]) -> Result<Value> {
+        let key = format!("{method} {of}");
+        if let Some(left) = self.pause(&key) {
+            let words = format!("Slack takes no {method} yet, it asked to wait");
+            return Err(Failure::for_now(About::Chat).after(left).error(words));
+        }
+        let answered = self.ask(method, self.bot.clone(), fields).await;
+        if let Err(PluginError::Retry { after_ms: Some(wait), .. }) = &answered {
+            self.paused().insert(key, Instant::now() + Duration::from_millis(*wait));
+        }
+        answered
+    }
+
+    fn paused(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long Slack still does not want this.
+    fn pause(&self, key: &str) -> Option<Duration> {
+        let (mut paused, now) = (self.paused(), Instant::now());
+        paused.retain(|_, until| *until > now);
+        paused.get(key).map(|until| *until - now)
+    }
+
+    async fn ask(&self, method: &str, token: HeaderValue, fields: &[(&str, String)]) -> Result<Value> {
+        let request = self.client.post(format!("{}/{method}", self.base)).header(AUTHORIZATION, token);
+        let answer = answer(request.form(fields).timeout(CALL_TIMEOUT)).await?;
+        outcome(method, answer.status, answer.retry_after(), &answer.body, answer.end == End::Whole)
+    }
+
+    /// Posts a message; returns its id.
+    pub async fn post(
+        &self,
+        channel: &str,
+        thread: Option<&str>,
+        text: &str,
+        blocks: Option<&Value>,
+        metadata: &Value,
+    ) -> Result<Option<String>> {
+        let mut fields = vec![("channel", channel.to_owned()), ("text", text.to_owned())];
+        fields.extend(thread.map(|thread| ("thread_ts", thread.to_owned())));
+        fields.extend(blocks.map(|blocks| ("blocks", blocks.to_string())));
+        fields.push(("metadata", metadata.to_string()));
+        for unfurl in ["unfurl_links", "unfurl_media"] {
+            fields.push((unfurl, "false".to_owned()));
+        }
+        let posted = self.call("chat.postMessage", channel, &fields).await?;
+        Ok(posted["ts"].as_str().map(str::to_owned))
+    }
+
+    /// Gives a message another text and other blocks.
+    pub async fn update(&self, channel: &str, ts: &str, text: &str, blocks: &Value) -> Result<()> {
+        let fields =
+            [("channel", channel), ("ts", ts), ("text", text)].map(|(key, value)| (key, value.to_owned()));
+        let fields = [&fields[..], &[("blocks", blocks.to_string())]].concat();
+        self.call("chat.update", "", &fields).await?;
+        Ok(())
+    }
+
+    /// Shows a note to one person.
+    pub async fn whisper(&self, channel: &str, thread: Option<&str>, user: &str, text: &str) -> Result<()> {
+        let mut fields =
+            vec![("channel", channel.to_owned()), ("user", user.to_owned()), ("text", text.to_owned())];
+        fields.extend(thread.map(|thread| ("thread_ts", thread.to_owned())));
+        self.call("chat.postEphemeral", "", &fields).await?;
+        Ok(())
+    }
+
+    /// Brings a file to Slack, where no one sees it yet; returns its id.
+    pub async fn upload(&self, file: &Attachment) -> Result<String> {
+        let name = if file.name.is_empty() { "file" } else { &file.name };
+        let bytes = file.bytes.as_deref().unwrap_or_default();
+        let fields = [("filename", name.to_owned()), ("length", bytes.len().to_string())];
+        let place = self.call("files.getUploadURLExternal", "", &fields).await?;
+        let (Some(url), Some(id)) = (place["upload_url"].as_str(), place["file_id"].as_str()) else {
+            return Err(not_slack(Failure::for_now(About::Chat)));
+        };
+        let url =
+            self.own_url(url).ok_or_else(|| PluginError::refused("Slack names no place for the file"))?;
+        let answer = answer(self.client.post(url).body(bytes.to_vec()).timeout(UPLOAD_TIMEOUT)).await;
+        // No one sees it before it is shared: what became of this call is never in doubt.
+        match answer.map(|answer| answer.status) {
+            Ok(200) => Ok(id.to_owned()),
+            Ok(413) => Err(PluginError::refused("the file is too large for Slack")),
+            Ok(code) => Err(PluginError::retry(format!("Slack did not take the file ({code})"))),
+            Err(error) => Err(PluginError::retry(error.reason())),
+        }
+    }
+
+    /// Shows files that were brought to Slack, as one message.
+    pub async fn share(&self, channel: &str, thread: Option<&str>, files: &[(String, String)]) -> Result<()> {
+        let files: Vec<Value> = files.iter().map(|(id, title)| json!({ "id": id, "title": title })).collect();
+        let mut fields = vec![("files", json!(files).to_string()), ("channel_id", channel.to_owned())];
+        fields.extend(thread.map(|thread| ("thread_ts", thread.to_owned())));
+        self.call("files.completeUploadExternal", "", &fields).await?;
+        Ok(())
+    }
+
+    /// Fetches a file that came with a message. It may take any time, as long as more of it comes. `is_page`: the file
+    /// itself is HTML.
+    pub async fn file(&self, url: &str, is_page: bool) -> Result<Vec<u8>> {
+        let url = self.own_url(url).ok_or_else(|| PluginError::refused("it does not lie with Slack"))?;
+        let request = self.client.get(url).header(AUTHORIZATION, self.bot.clone());
+        let stalled =
+            || PluginError::refused(format!("nothing of it came for {} s", STALLED_AFTER.as_secs()));
+        let response =
+            timeout(STALLED_AFTER, http::send(request, "Slack")).await.map_err(|_| stalled())??;
+        let answer = Answer::read(response, FILE_BYTES_MAX, STALLED_AFTER).await;
+        let html = answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+        match answer.status {
+            // In place of a file that the token may not read, Slack sends its page to sign in.
+            200..=399 if html && !is_page || (300..=399).contains(&answer.status) => Err(
+                PluginError::refused("Slack shows its page to sign in: the bot needs the scope files:read"),
+            ),
+            200 if answer.end == End::Whole => Ok(answer.body),
+            200 if answer.end == End::Stalled => Err(stalled()),
+            200 if answer.body.len() > FILE_BYTES_MAX => {
+                Err(PluginError::refused("it is larger than 20 MiB"))
+            }
+            200 => Err(Failure::network(true).error("the download broke off")),
+            429 => Err(PluginError::retry_after("Slack asks to wait", answer.retry_after().unwrap_or(WAIT))),
+            code => Err(Failure::of_http(code, false).error(format!("Slack does not hand it out ({code})"))),
+        }
+    }
+
+    /// A URL of Slack's, as Slack named it: the token goes nowhere else.
+    fn own_url(&self, url: &str) -> Option<Url> {
+        let url = Url::parse(url).ok()?;
+        let base = Url::parse(&self.base).ok()?;
+        let host = url.host_str().unwrap_or_default();
+        let is_slack = url.scheme() == "https" && (host == "slack.com" || host.ends_with(".slack.com"));
+        (is_slack || url.origin() == base.origin()).then_some(url)
+    }
+
+    /// Looks for what this channel posted of a delivery since `oldest`: its parts by their metadata, its files by their
+    /// ids.
+    pub async fn find(
+        &self,
+        channel: &str,
+        thread: Option<&str>,
+        oldest: &str,
+        is_ours: impl Fn(&Value) -> Option<usize>,
+    ) -> Result<Vec<Found>> {
+        let method = if thread.is_some() { "conversations.replies" } else { "conversations.history" };
+        let mut fields = vec![
+            ("channel", channel.to_owned()),
+            ("oldest", oldest.to_owned()),
+            ("limit", PAGE.to_string()),
+            ("include_all_metadata", "true".to_owned()),
+        ];
+        fields.extend(thread.map(|thread| ("ts", thread.to_owned())));
+        let mut found = Vec::new();
+        let mut cursor = String::new();
+        for _ in 0..PAGES_MAX {
+            let more = if cursor.is_empty() { vec![] } else { vec![("cursor", cursor)] };
+            let page = self.call(method, "", &[&fields[..], &more].concat()).await?;
+            let messages =
+                page["messages"].as_array().ok_or_else(|| not_slack(Failure::for_now(About::Account)))?;
+            for message in messages {
+                if let (Some(part), Some(ts)) = (is_ours(message), message["ts"].as_str()) {
+                    found.push(Found { part, ts: ts.to_owned() });
+                }
+            }
+            cursor = page["response_metadata"]["next_cursor"].as_str().unwrap_or_default().to_owned();
+            if cursor.is_empty() {
+                return Ok(found);
+            }
+        }
+        Err(PluginError::retry("there are too many messages to look through"))
+    }
+}
+
+fn bearer(key: &str, token: &Secret) -> Result<HeaderValue> {
+    let token = token.expose().trim();
+    let fits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+    let mut header =
+        fits.then(|| HeaderValue::from_str(&format!("Bearer {token}")).ok()).flatten().ok_or_else(|| {
+            PluginError::broken(format!("`{key}` contains characters that no token has: copy it again"))
+        })?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+async fn answer(request: RequestBuilder) -> Result<Answer> {
+    let response = http::send(request, "Slack").await?;
+    Ok(Answer::read(response, ANSWER_BYTES_MAX, UPLOAD_TIMEOUT).await)
+}
+
+fn not_slack(failure: Failure) -> PluginError {
+    failure.error("what answers there is not Slack's API: if that lasts, check `api_url`")
+}
+
+/// The fields of an answer, or why the call was not done.
+fn outcome(method: &str, status: u16, wait: Option<Duration>, body: &[u8], whole: bool) -> Result<Value> {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let wait = || wait.unwrap_or(WAIT);
+    let error = match answer["ok"].as_bool() {
+        Some(true) if (200..300).contains(&status) => return Ok(answer),
+        Some(_) => meaning(method, status, wait(), &answer),
+        None if status == 429 => Failure::of_http(429, true)
+            .after(wait())
+            .error(format!("Slack asks to wait {} s with {method}", wait().as_secs())),
+        // The part that is missing may have said that the call was done.
+        None if !whole => Failure::network(true).error("Slack's answer broke off"),
+        None if status >= 500 => Failure::of_http(status, false)
+            .error(format!("Slack, or what stands before it, has a problem ({status})")),
+        None => not_slack(Failure::of_http(status, false)),
+    };
+    Err(error)
+}
+
+/// The error for a call that was not done.
+fn meaning(method: &str, status: u16, wait: Duration, answer: &Value) -> PluginError {
+    let word = http::words(answer["error"].as_str().unwrap_or_default());
+    let is = |words: &[&str]| words.contains(&word.as_str());
+    let needed = http::words(answer["needed"].as_str().unwrap_or_default());
+    match word.as_str() {
+        _ if status == 429 || is(&["ratelimited", "rate_limited"]) => Failure::for_now(About::Chat)
+            .after(wait)
+            .error(format!("Slack asks to wait {} s with {method} ({word})", wait.as_secs())),
+        _ if is(&TOKEN_REFUSED) => Failure::for_good(About::Account).error(format!(
+            "Slack refused the token ({word}): copy the bot's token into the config as `bot_token`, and the app's as \
+             `app_token`, and run `vestibule plugin reload slack`"
+        )),
+        _ if is(&IN_DOUBT) || status >= 500 => {
+            Failure::of_http(503, true).error(format!("Slack has a problem ({word})"))
+        }
+        _ if is(&LATER) => Failure::for_now(About::Chat).error(format!("Slack does it later ({word})")),
+        "missing_scope" => PluginError::refused(format!(
+            "the bot may not use {method}: give the app the scope {needed}, and install it again"
+        )),
+        "not_in_channel" => {
+            PluginError::refused("the bot is not in that channel: invite it there with /invite".to_owned())
+        }
+        "" => not_slack(Failure::of_http(status, true)),
+        _ => PluginError::refused(format!("Slack refused {method} ({word})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_answer_means() {
+        let told = |word: &str| json!({ "ok": false, "error": word }).to_string();
+        let scope = json!({ "ok": false, "error": "missing_scope", "needed": "files:write" }).to_string();
+        let html = || "<html>back soon</html>".to_owned();
+        let cut = || r#"{"ok":true,"ts":"17"#.to_owned();
+        for (status, answer, expected, after, named) in [
+            (200, told("invalid_auth"), "broken", None, "`bot_token`"),
+            (200, told("token_revoked"), "broken", None, "plugin reload slack"),
+            (200, told("account_inactive"), "broken", None, "refused the token"),
+            (200, told("channel_not_found"), "refused", None, "channel_not_found"),
+            (200, told("not_in_channel"), "refused", None, "/invite"),
+            (200, told("msg_too_long\u{7}"), "refused", None, "(msg_too_long)"),
+            (200, scope, "refused", None, "files:write"),
+            (200, told("ratelimited"), "retry", Some(7_000), "wait 7 s"),
+            (429, told("ratelimited"), "retry", Some(7_000), "chat.x"),
+            (429, String::new(), "retry", Some(7_000), "wait 7 s"),
+            (429, html(), "retry", Some(7_000), "wait 7 s"),
+            (200, told("internal_error"), "account, in doubt", None, "internal_error"),
+            (503, told("service_unavailable"), "account, in doubt", None, "problem"),
+            (200, told("team_added_to_org"), "retry", None, "later"),
+            (200, r#"{"ok":false}"#.to_owned(), "account, in doubt", None, "`api_url`"),
+            // An answer that is not Slack's own is no verdict, and may come from a proxy that passed the call on.
+            (502, html(), "account, in doubt", None, "502"),
+            (200, html(), "account, in doubt", None, "`api_url`"),
+            (200, cut(), "account, in doubt", None, "broke off"),
+            (200, String::new(), "account, in doubt", None, "broke off"),
+            (404, html(), "account", None, "`api_url`"),
+            (401, html(), "account", None, "`api_url`"),
+            (302, html(), "account", None, "`api_url`"),
+            (413, html(), "refused", None, "`api_url`"),
+        ] {
+            let whole = answer.ends_with(['}', '>']);
+            let wait = Some(Duration::from_secs(7));
+            let error =
+                outcome("chat.x", status, wait, answer.as_bytes(), whole).expect_err("it was not done");
+            let (kind, waits) = match &error {
+                PluginError::Retry { after_ms, in_doubt, account, .. } => {
+                    let kind = match (account, in_doubt) {
+                        (true, true) => "account, in doubt",
+                        (true, false) => "account",
+                        (false, true) => "in doubt",
+                        (false, false) => "retry",
+                    };
+                    (kind, *after_ms)
+                }
+                PluginError::Refused { .. } => ("refused", None),
+                PluginError::Broken { .. } => ("broken", None),
+                _ => ("another", None),
+            };
+            assert_eq!((kind, waits), (expected, after), "{status} {answer}: {error:?}");
+            assert!(error.reason().contains(named), "{status} {answer}: {error:?}");
+        }
+        let done = outcome("chat.x", 200, None, br#"{"ok":true,"ts":"1.2"}"#, true).expect("it is done");
+        assert_eq!(done["ts"], "1.2");
+    }
+
+    fn api(url: &str, token: &str) -> Result<Api> {
+        let secret = |text: &str| serde_json::from_value::<Secret>(json!(text)).expect("text");
+        Api::new(url, &secret(token), Some(&secret("xapp-1")))
+    }
+
+    #[test]
+    fn what_cannot_be_a_url_or_a_token_is_refused() {
+        for (url, token) in [
+            ("ftp://x", "xoxb-1"),
+            ("slack.example", "xoxb-1"),
+            ("https://x", ""),
+            ("https://x", "xoxb 1"),
+            ("https://x", "xoxb\n1"),
+        ] {
+            assert!(api(url, token).is_err(), "{url} {token:?}");
+        }
+        assert!(api("https://slack.com/api/", "xoxb-1").is_ok());
+    }
+
+    #[test]
+    fn a_token_goes_to_slack_only() {
+        let real = api("https://slack.com/api", "xoxb-1").expect("usable");
+        let fake = api("http://127.0.0.1:7/api", "xoxb-1").expect("usable");
+        for (url, of_real, of_fake) in [
+            ("https://files.slack.com/files-pri/T1-F1/a.pdf", true, true),
+            ("https://slack.com/x", true, true),
+            ("http://files.slack.com/x", false, false),
+            ("https://slack.com.evil.example/x", false, false),
+            ("https://evilslack.com/x", false, false),
+            ("https://user@evil.example/slack.com", false, false),
+            ("http://127.0.0.1:7/files/F1", false, true),
+            ("http://127.0.0.1:8/files/F1", false, false),
+            ("file:///etc/passwd", false, false),
+            ("no url", false, false),
+        ] {
+            assert_eq!(real.own_url(url).is_some(), of_real, "{url}");
+            assert_eq!(fake.own_url(url).is_some(), of_fake, "{url}");
+        }
+    }
+}

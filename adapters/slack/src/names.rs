@@ -1,0 +1,118 @@
+//! What people and channels are called: asked of Slack, and remembered for a while.
+
+use crate::api::{Api, Own};
+use crate::words::{self, Reference};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// How many names of each kind are remembered, and how long; what could not be asked is asked again sooner.
+const NAMES_MAX: usize = 4_000;
+const KEPT: Duration = Duration::from_secs(3_600);
+const FAILED_KEPT: Duration = Duration::from_secs(60);
+/// A name that takes longer is done without: Slack waits for its event to be acknowledged.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The most names that are asked for one message.
+const ASKED_MAX: usize = 20;
+
+/// A person, or a program's account.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Person {
+    pub name: String,
+    pub is_bot: bool,
+}
+
+/// The names that were asked.
+pub struct Names {
+    api: Api,
+    /// The channel's own id and name.
+    own: (String, String),
+    people: Mutex<Cache<Person>>,
+    channels: Mutex<Cache<String>>,
+}
+
+type Cache<T> = HashMap<String, (Instant, Option<T>)>;
+
+impl Names {
+    pub fn new(api: Api, own: &Own) -> Names {
+        let name = if own.user.is_empty() { &own.user_id } else { &own.user };
+        let own = (own.user_id.clone(), name.clone());
+        Names { api, own, people: Mutex::default(), channels: Mutex::default() }
+    }
+
+    /// A person; `None` if Slack does not say who it is.
+    pub async fn person(&self, id: &str) -> Option<Person> {
+        if id == self.own.0 {
+            return Some(Person { name: self.own.1.clone(), is_bot: true });
+        }
+        if let Some(known) = known(&self.people, id) {
+            return known;
+        }
+        let asked = timeout(PATIENCE, self.api.call("users.info", "", &[("user", id.to_owned())])).await;
+        let found = found(asked).and_then(|answer| {
+            let (user, profile) = (&answer["user"], &answer["user"]["profile"]);
+            let names = [&profile["display_name"], &profile["real_name"], &user["real_name"], &user["name"]];
+            let name = names.into_iter().find_map(|name| name.as_str().filter(|name| !name.is_empty()))?;
+            Some(Person { name: name.to_owned(), is_bot: user["is_bot"] == true || id == "USLACKBOT" })
+        });
+        remember(&self.people, id, found.clone());
+        found
+    }
+
+    /// A channel's name, without its sign.
+    pub async fn channel(&self, id: &str) -> Option<String> {
+        if let Some(known) = known(&self.channels, id) {
+            return known;
+        }
+        let asked =
+            timeout(PATIENCE, self.api.call("conversations.info", "", &[("channel", id.to_owned())])).await;
+        let name = |answer: serde_json::Value| answer["channel"]["name"].as_str().map(str::to_owned);
+        let found = found(asked).and_then(name).filter(|name| !name.is_empty());
+        remember(&self.channels, id, found.clone());
+        found
+    }
+
+    /// A text in words, with the names of whom it names.
+    pub async fn words(&self, text: &str) -> String {
+        for reference in words::references(text).into_iter().take(ASKED_MAX) {
+            match reference {
+                Reference::Person(id) => drop(self.person(id).await),
+                Reference::Channel(id) => drop(self.channel(id).await),
+            }
+        }
+        words::words(text, |reference| match reference {
+            Reference::Person(id) if id == self.own.0 => Some(self.own.1.clone()),
+            Reference::Person(id) => known(&self.people, id).flatten().map(|person| person.name),
+            Reference::Channel(id) => known(&self.channels, id).flatten(),
+        })
+    }
+}
+
+fn lock<T>(cache: &Mutex<Cache<T>>) -> MutexGuard<'_, Cache<T>> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn known<T: Clone>(cache: &Mutex<Cache<T>>, id: &str) -> Option<Option<T>> {
+    lock(cache).get(id).filter(|(until, _)| *until > Instant::now()).map(|(_, value)| value.clone())
+}
+
+fn remember<T>(cache: &Mutex<Cache<T>>, id: &str, value: Option<T>) {
+    let mut cache = lock(cache);
+    if cache.len() >= NAMES_MAX {
+        cache.clear();
+    }
+    let kept = if value.is_some() { KEPT } else { FAILED_KEPT };
+    cache.insert(id.to_owned(), (Instant::now() + kept, value));
+}
+
+fn found<E>(asked: Result<vestibule_plugin_api::Result<serde_json::Value>, E>) -> Option<serde_json::Value> {
+    match asked {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(error)) => {
+            tracing::debug!(reason = error.reason(), "Slack does not say a name");
+            None
+        }
+        Err(_) => None,
+    }
+}

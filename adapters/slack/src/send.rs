@@ -1,0 +1,272 @@
+//! Delivering: a long text and files become several messages. Each of them bears the delivery's id, and how many were
+//! sent is kept, so that a second attempt goes on where the first one broke off.
+
+use crate::api::Api;
+use crate::event::{self, Target};
+use crate::tap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use tokio::sync::Mutex;
+use vestibule_plugin_api::toolbox::emoji;
+use vestibule_plugin_api::toolbox::markdown::{self, Dialect, Unit};
+use vestibule_plugin_api::{
+    Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, StateWrite, Timestamp,
+};
+
+/// The longest text of one message: what is longer Slack cuts off.
+const TEXT_UNITS_MAX: usize = 40_000;
+/// The kind of metadata by which a message of ours is found again.
+const METADATA: &str = "vestibule_delivery";
+/// The state key of the progress.
+const SENT: &str = "sent";
+/// How many messages are remembered: more than are ever under way at once.
+const REMEMBERED: usize = 64;
+/// Slack's clock and ours may differ by this much, in milliseconds.
+const CLOCKS_DIFFER_MS: i64 = 600_000;
+
+/// How far the last messages came, the newest last.
+pub struct Progress(Mutex<VecDeque<Sent>>);
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Sent {
+    message: String,
+    /// How many parts are there.
+    parts: usize,
+    first: Option<String>,
+    /// The files that were brought to Slack, to be shown: by these ids their message is found again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<String>,
+}
+
+impl Progress {
+    /// Reads the progress from the account's state.
+    pub async fn load(runtime: &Runtime) -> Result<Progress> {
+        let kept = runtime.state_get(SENT).await?;
+        Ok(Progress(Mutex::new(kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default())))
+    }
+
+    async fn of(&self, message: &str) -> Sent {
+        let found = self.0.lock().await.iter().find(|sent| sent.message == message).cloned();
+        found.unwrap_or_else(|| Sent { message: message.to_owned(), parts: 0, first: None, files: vec![] })
+    }
+
+    /// Notes how far a message came. If that cannot be kept, a second attempt asks Slack.
+    async fn note(&self, runtime: &Runtime, sent: &Sent) {
+        let mut all = self.0.lock().await;
+        all.retain(|other| other.message != sent.message);
+        all.push_back(sent.clone());
+        while all.len() > REMEMBERED {
+            all.pop_front();
+        }
+        let kept = serde_json::to_string(&*all).unwrap_or_default();
+        if let Err(error) = runtime.state_set(vec![StateWrite::set(SENT, kept)]).await {
+            tracing::warn!(reason = error.reason(), "how far a message came could not be kept");
+        }
+    }
+}
+
+/// One message of several that a delivery is.
+#[derive(Debug, PartialEq)]
+enum Part {
+    /// A text, and the blocks that show it with buttons.
+    Text(String, Option<Value>),
+    /// All files.
+    Files(Vec<Attachment>),
+}
+
+/// The messages that a delivery is. Pure.
+fn parts(content: Content, attachments: Vec<Attachment>) -> Result<Vec<Part>> {
+    let mut parts = match content {
+        Content::Text { text } => texts(&text, TEXT_UNITS_MAX),
+        Content::Question { title, question, options } => {
+            let mut parts = texts(&tap::words(&title, &question, &options), tap::BLOCK_CHARS_MAX);
+            if let Some(Part::Text(text, blocks)) = parts.last_mut() {
+                *blocks = Some(tap::blocks(text, &options));
+            }
+            parts
+        }
+        _ => {
+            return Err(PluginError::unsupported("only text, questions and files can be sent"));
+        }
+    };
+    if !attachments.is_empty() {
+        parts.push(Part::Files(attachments));
+    }
+    match parts.is_empty() {
+        true => Err(PluginError::refused("there is nothing to send: no text and no file")),
+        false => Ok(parts),
+    }
+}
+
+fn texts(text: &str, most: usize) -> Vec<Part> {
+    let text = emoji::in_text(text, |name| Some(format!(":{}:", emoji::slack(name))));
+    let messages = markdown::messages(&text, Dialect::Slack, Unit::Utf16, most);
+    messages.into_iter().map(|text| Part::Text(text, None)).collect()
+}
+
+/// Sends the parts of a message that have not been sent.
+pub async fn deliver(
+    api: &Api,
+    runtime: &Runtime,
+    progress: &Progress,
+    message: OutboundMessage,
+) -> Result<Receipt> {
+    let target = event::target(&message.address).map_err(PluginError::refused)?;
+    let files = message.attachments.into_iter().filter(|file| file.bytes.is_some()).collect();
+    let parts = parts(message.content, files)?;
+    let many = parts.len() > 1;
+    let mut sent = progress.of(&message.id).await;
+    for (number, part) in parts.iter().enumerate().skip(sent.parts) {
+        let ts = match part {
+            Part::Text(text, blocks) => {
+                let metadata =
+                    json!({ "event_type": METADATA, "event_payload": { "id": message.id, "part": number } });
+                let thread = target.thread.as_deref();
+                api.post(&target.channel, thread, text, blocks.as_ref(), &metadata).await?
+            }
+            Part::Files(files) => {
+                show(api, runtime, progress, &target, &mut sent, files).await?;
+                None
+            }
+        };
+        if number == 0 {
+            sent.first = ts;
+        }
+        sent.parts = number + 1;
+        if many {
+            progress.note(runtime, &sent).await;
+        }
+    }
+    Ok(Receipt { platform_message_id: sent.first })
+}
+
+/// Brings files to Slack, notes their ids, and only then shows them: so their message can be found again.
+async fn show(
+    api: &Api,
+    runtime: &Runtime,
+    progress: &Progress,
+    target: &Target,
+    sent: &mut Sent,
+    files: &[Attachment],
+) -> Result<()> {
+    let mut ids = Vec::new();
+    for file in files {
+        ids.push(api.upload(file).await?);
+    }
+    sent.files.clone_from(&ids);
+    progress.note(runtime, sent).await;
+    let title = |file: &Attachment| if file.name.is_empty() { "file".to_owned() } else { file.name.clone() };
+    let titled: Vec<_> = ids.into_iter().zip(files.iter().map(title)).collect();
+    api.share(&target.channel, target.thread.as_deref(), &titled).await
+}
+
+/// Finds out whether a message has arrived, all of it; notes how much of it has.
+pub async fn find(
+    api: &Api,
+    runtime: &Runtime,
+    progress: &Progress,
+    message: OutboundMessage,
+) -> Result<Option<Receipt>> {
+    let target = event::target(&message.address).map_err(PluginError::refused)?;
+    let count = parts(message.content, message.attachments)?.len();
+    let mut sent = progress.of(&message.id).await;
+    let oldest = since(message.taken_at.unwrap_or(Timestamp(0)));
+    let is_ours = |shown: &Value| part_of(shown, &message.id, &sent.files, count);
+    let found = api.find(&target.channel, target.thread.as_deref(), &oldest, is_ours).await?;
+    if let Some(first) = found.iter().find(|found| found.part == 0) {
+        sent.first = Some(first.ts.clone());
+    }
+    let arrived = found.iter().map(|found| found.part + 1).max().unwrap_or_default();
+    sent.parts = sent.parts.max(arrived);
+    if arrived > 0 {
+        progress.note(runtime, &sent).await;
+    }
+    Ok((sent.parts >= count).then_some(Receipt { platform_message_id: sent.first }))
+}
+
+/// Which part of a delivery a message on Slack is. Pure.
+fn part_of(shown: &Value, delivery: &str, files: &[String], count: usize) -> Option<usize> {
+    let metadata = &shown["metadata"];
+    let payload = &metadata["event_payload"];
+    if metadata["event_type"] == METADATA && payload["id"] == delivery {
+        return payload["part"]
+            .as_u64()
+            .and_then(|part| usize::try_from(part).ok())
+            .filter(|part| *part < count);
+    }
+    // The files are the last part.
+    let has = |file: &Value| file["id"].as_str().is_some_and(|id| files.iter().any(|ours| ours == id));
+    let is_files = shown["files"].as_array().is_some_and(|all| all.iter().any(has));
+    is_files.then_some(count.saturating_sub(1))
+}
+
+/// A little before that moment, as Slack's `oldest` takes it.
+fn since(at: Timestamp) -> String {
+    let at = at.0.saturating_sub(CLOCKS_DIFFER_MS).max(0);
+    format!("{}.{:03}000", at / 1_000, at % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_plugin_api::Offer;
+
+    fn text(text: &str) -> Content {
+        Content::Text { text: text.into() }
+    }
+
+    fn file(name: &str) -> Attachment {
+        Attachment { name: name.into(), bytes: Some(vec![1].into()), ..Attachment::default() }
+    }
+
+    #[test]
+    fn what_a_delivery_becomes() {
+        let words = |words: &str| Part::Text(words.into(), None);
+        assert_eq!(parts(text("**hi** {{emoji:check}}"), vec![]), Ok(vec![words("*hi* :white_check_mark:")]));
+        assert_eq!(parts(text(""), vec![file("a")]), Ok(vec![Part::Files(vec![file("a")])]));
+        let both = parts(text("hi"), vec![file("a"), file("b")]).expect("something");
+        assert_eq!(both, [words("hi"), Part::Files(vec![file("a"), file("b")])]);
+        assert!(parts(text(" \n"), vec![]).is_err());
+        assert!(matches!(parts(Content::Unknown, vec![]), Err(PluginError::Unsupported { .. })));
+        let long = parts(text(&"word ".repeat(20_000)), vec![]).expect("something");
+        assert_eq!(long.len(), 3);
+        let options = vec![Offer { label: "Yes".into(), token: "t.1".into() }];
+        let question = |question: &str| Content::Question {
+            title: "Deploy".into(),
+            question: question.into(),
+            options: options.clone(),
+        };
+        let asked = parts(question("Now?"), vec![]).expect("something");
+        assert_eq!(
+            asked,
+            [Part::Text("*Deploy*\n\nNow?".into(), Some(tap::blocks("*Deploy*\n\nNow?", &options)))]
+        );
+        let asked = parts(question(&"why ".repeat(1_000)), vec![]).expect("something");
+        assert!(matches!(&asked[..], [Part::Text(_, None), Part::Text(_, Some(_))]), "{asked:?}");
+    }
+
+    #[test]
+    fn parts_are_found_again() {
+        let metadata = |id: &str, part: u64| json!({ "ts": "1.2", "metadata": { "event_type": METADATA, "event_payload": { "id": id, "part": part } } });
+        let files = vec!["F1".to_owned()];
+        for (shown, want) in [
+            (metadata("m-1", 0), Some(0)),
+            (metadata("m-1", 2), Some(2)),
+            (metadata("m-1", 3), None),
+            (metadata("m-2", 0), None),
+            (
+                json!({ "metadata": { "event_type": "other", "event_payload": { "id": "m-1", "part": 0 } } }),
+                None,
+            ),
+            (json!({ "files": [{ "id": "F0" }, { "id": "F1" }] }), Some(2)),
+            (json!({ "files": [{ "id": "F2" }] }), None),
+            (json!({ "text": "m-1" }), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(part_of(&shown, "m-1", &files, 3), want, "{shown}");
+        }
+        assert_eq!(since(Timestamp(1_700_000_000_123)), "1699999400.123000");
+        assert_eq!(since(Timestamp(0)), "0.000000");
+    }
+}

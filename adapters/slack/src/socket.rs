@@ -1,0 +1,192 @@
+//! Socket Mode: Slack's events over a WebSocket that the channel opens. The next one is open before the old one ends,
+//! and an event is acknowledged on the one it came over, after it is on disk.
+
+use crate::api::{Api, Own};
+use crate::event::{self, Reading};
+use crate::inbox::Inbox;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use vestibule_plugin_api::toolbox::pace::Pace;
+use vestibule_plugin_api::toolbox::socket::Socket;
+use vestibule_plugin_api::{Failure, PluginError, Result, Runtime};
+
+/// More than any event has, in bytes.
+const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Slack pings every few seconds: when nothing came for so long, it is asked, and after twice that it is gone.
+const QUIET: Duration = Duration::from_secs(20);
+/// How long Slack may take to greet.
+const HELLO_PATIENCE: Duration = Duration::from_secs(15);
+/// A connection that ends sooner than this was none: the next one waits.
+const SHORT: Duration = Duration::from_secs(10);
+/// The least time between two connections.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// How long a connection stays open after its successor is: for what Slack had sent over it.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A frame of Slack's.
+#[derive(Debug, PartialEq)]
+pub enum Envelope {
+    Hello,
+    /// This connection ends soon. Whether that is the usual change, and Slack's word for it.
+    Disconnect(bool, String),
+    /// An event, a command or a click, and the id by which it is acknowledged.
+    Event(String, Reading),
+    /// It is none that Slack's documentation names.
+    Unknown,
+}
+
+/// Reads a frame. Pure.
+pub fn read(text: &str, own: &Own) -> Envelope {
+    let frame: Value = serde_json::from_str(text).unwrap_or_default();
+    let payload = &frame["payload"];
+    let reading = match frame["type"].as_str().unwrap_or_default() {
+        "hello" => return Envelope::Hello,
+        "disconnect" => {
+            let reason = frame["reason"].as_str().unwrap_or_default();
+            let usual = matches!(reason, "warning" | "refresh_requested");
+            return Envelope::Disconnect(usual, reason.to_owned());
+        }
+        "events_api" => event::read(payload, own),
+        "slash_commands" => event::command(payload),
+        "interactive" => event::interaction(payload),
+        _ => return Envelope::Unknown,
+    };
+    match frame["envelope_id"].as_str() {
+        Some(id) => Envelope::Event(id.to_owned(), reading),
+        None => Envelope::Unknown,
+    }
+}
+
+/// What a connection tells of its end.
+struct Ending {
+    number: u64,
+    /// Why it has ended, or `None` if it only will.
+    error: Option<PluginError>,
+}
+
+/// Keeps a connection open, at first this one, until it is aborted.
+pub async fn run(first: Socket, api: Api, inbox: Inbox, runtime: Runtime) {
+    let mut pace = Pace::new(runtime.clone());
+    let (tell, mut endings) = mpsc::channel(16);
+    // Dropped with this task, it ends the connections.
+    let mut lines = JoinSet::new();
+    let mut leave: Option<watch::Sender<bool>> = None;
+    let mut next = Some(first);
+    for number in 0.. {
+        let socket = match next.take() {
+            Some(socket) => socket,
+            None => reopen(&api, &inbox, &mut pace).await,
+        };
+        let opened = Instant::now();
+        if let Some(leave) = leave.take() {
+            leave.send_replace(true);
+        }
+        let (leaves, leaving) = watch::channel(false);
+        leave = Some(leaves);
+        while lines.try_join_next().is_some() {}
+        lines.spawn(runtime.named(line(number, socket, inbox.clone(), tell.clone(), leaving)));
+        // Older connections may tell of their ends, too.
+        let ending = loop {
+            match endings.recv().await {
+                Some(ending) if ending.number == number => break ending,
+                Some(_) => {}
+                None => return,
+            }
+        };
+        match ending.error {
+            Some(error) if opened.elapsed() < SHORT => {
+                let wait = pace.failed(&error).await;
+                sleep(wait).await;
+            }
+            Some(error) => tracing::info!(reason = error.reason(), "the connection to Slack ended"),
+            None => sleep_until(opened + BETWEEN).await,
+        }
+    }
+}
+
+/// Opens the next connection, however long it takes.
+async fn reopen(api: &Api, inbox: &Inbox, pace: &mut Pace) -> Socket {
+    loop {
+        match open(api, inbox.own()).await {
+            Ok(socket) => {
+                pace.works().await;
+                return socket;
+            }
+            Err(error) => {
+                let wait = pace.failed(&error).await;
+                sleep(wait).await;
+            }
+        }
+    }
+}
+
+/// Opens a connection; Slack has greeted when it returns.
+pub async fn open(api: &Api, own: &Own) -> Result<Socket> {
+    let url = api.socket_url().await?;
+    let mut socket = Socket::open(&url, "Slack", FRAME_BYTES_MAX, QUIET).await?;
+    let first = timeout(HELLO_PATIENCE, socket.next()).await;
+    let first =
+        first.map_err(|_| Failure::network(false).error("Slack does not greet on its WebSocket"))??;
+    match read(&first, own) {
+        Envelope::Hello => Ok(socket),
+        Envelope::Disconnect(_, reason) => {
+            Err(Failure::network(false).error(format!("Slack wants no connection ({reason})")))
+        }
+        _ => Err(Failure::network(false).error("what answers there is not Slack's Socket Mode")),
+    }
+}
+
+/// Serves one connection to its end.
+async fn line(
+    number: u64,
+    mut socket: Socket,
+    inbox: Inbox,
+    tell: mpsc::Sender<Ending>,
+    mut leaving: watch::Receiver<bool>,
+) {
+    let mut under_way: JoinSet<Option<String>> = JoinSet::new();
+    let (mut has_told, mut ends_at) = (false, None);
+    let error = loop {
+        let ends = async {
+            match ends_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            frame = socket.next() => match frame.map(|frame| read(&frame, inbox.own())) {
+                Ok(Envelope::Event(id, reading)) => {
+                    let done = inbox.submit(reading);
+                    under_way.spawn(async move { done.await.is_ok().then_some(id) });
+                }
+                Ok(Envelope::Disconnect(true, _)) if !has_told => {
+                    has_told = true;
+                    let _ = tell.send(Ending { number, error: None }).await;
+                }
+                Ok(Envelope::Disconnect(false, reason)) => {
+                    break Failure::network(false).error(format!("Slack ends the connection ({reason})"));
+                }
+                Ok(Envelope::Unknown) => tracing::warn!("Slack sent a frame that this version does not know"),
+                Ok(Envelope::Hello | Envelope::Disconnect(..)) => {}
+                Err(error) => break error,
+            },
+            Some(done) = under_way.join_next() => {
+                let Ok(Some(id)) = done else { continue };
+                if let Err(error) = socket.send(json!({ "envelope_id": id }).to_string()).await {
+                    break error;
+                }
+            }
+            Ok(()) = leaving.changed(), if ends_at.is_none() => ends_at = Some(Instant::now() + DRAIN),
+            () = ends => {
+                socket.close().await;
+                return;
+            }
+        }
+    };
+    if !has_told {
+        let _ = tell.send(Ending { number, error: Some(error) }).await;
+    }
+}

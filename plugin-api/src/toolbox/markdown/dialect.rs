@@ -1,0 +1,107 @@
+//! How each platform writes what Markdown means. Pure.
+
+use super::cut::Piece;
+
+/// A way of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Slack's mrkdwn.
+    Slack,
+}
+
+/// Something that is opened and closed around words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    Bold,
+    Italic,
+    Strike,
+    /// Code within a line.
+    Code,
+    /// Code on lines of its own.
+    Block,
+}
+
+impl Dialect {
+    /// What opens a mark, and what closes it.
+    pub(super) fn mark(self, mark: Mark) -> (&'static str, &'static str) {
+        match (self, mark) {
+            (Dialect::Slack, Mark::Bold) => ("*", "*"),
+            (Dialect::Slack, Mark::Italic) => ("_", "_"),
+            (Dialect::Slack, Mark::Strike) => ("~", "~"),
+            (Dialect::Slack, Mark::Code) => ("`", "`"),
+            (Dialect::Slack, Mark::Block) => ("```\n", "\n```"),
+        }
+    }
+
+    /// What stands before each line of a quotation.
+    pub(super) fn quote(self) -> &'static str {
+        match self {
+            Dialect::Slack => "> ",
+        }
+    }
+
+    /// Words as the platform shows them unchanged. `is_code`: they stand in code, where even less is meant.
+    pub(super) fn escape(self, text: &str, is_code: bool, pieces: &mut Vec<Piece>) {
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some(next) = rest.chars().next() {
+            let (whole, length) = match self {
+                Dialect::Slack => match next {
+                    '<' if !is_code && reference(rest).is_some() => {
+                        let length = reference(rest).unwrap_or(1);
+                        (Some(rest[..length].to_owned()), length)
+                    }
+                    '&' => (Some("&amp;".to_owned()), 1),
+                    '<' => (Some("&lt;".to_owned()), 1),
+                    '>' => (Some("&gt;".to_owned()), 1),
+                    other => (None, other.len_utf8()),
+                },
+            };
+            match whole {
+                Some(whole) => {
+                    Piece::words(std::mem::take(&mut plain), pieces);
+                    pieces.push(Piece::Whole(whole));
+                }
+                None => plain.push(next),
+            }
+            rest = &rest[length..];
+        }
+        Piece::words(plain, pieces);
+    }
+
+    /// A link with its words, or `None` where the platform cannot show this one.
+    pub(super) fn link(self, url: &str, words: &str) -> Option<String> {
+        let opens = ["http://", "https://", "mailto:", "tel:"].iter().any(|scheme| url.starts_with(scheme));
+        let is_plain = !url.contains(|c: char| c.is_whitespace() || c.is_control() || "<>|".contains(c));
+        if !opens || !is_plain {
+            return None;
+        }
+        match self {
+            Dialect::Slack => {
+                let url = url.replace('&', "&amp;");
+                let words = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+                let words = words.replace(['\n', '|'], " ");
+                let shown = words.trim();
+                Some(if shown.is_empty() || shown == url {
+                    format!("<{url}>")
+                } else {
+                    format!("<{url}|{shown}>")
+                })
+            }
+        }
+    }
+}
+
+/// The length of a reference to a person or channel of Slack's (`<@U012>`, `<#C012>`), if the text begins with one.
+/// `<!channel>` and its like are none: an agent calls no crowd.
+fn reference(text: &str) -> Option<usize> {
+    let kind = text.strip_prefix('<')?;
+    let id = kind
+        .strip_prefix('@')
+        .map(|id| (id, ['U', 'W']))
+        .or(kind.strip_prefix('#').map(|id| (id, ['C', 'C'])));
+    let (id, first) = id?;
+    let end = id.find('>')?;
+    let fits = id.starts_with(first) && (2..=32).contains(&end);
+    (fits && id[..end].bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())).then_some(end + 3)
+}

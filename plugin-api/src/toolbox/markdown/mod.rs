@@ -1,0 +1,23 @@
+//! An agent's Markdown (CommonMark, tables, strikethrough, task lists) in the dialect of a platform, cut into messages
+//! that each stand by themselves: a fence, tag or bold word that a cut would open is closed there and opened again.
+//! Pure.
+
+mod cut;
+mod dialect;
+mod render;
+
+pub use cut::Unit;
+pub use dialect::Dialect;
+
+/// The text as one message, however long.
+pub fn whole(text: &str, dialect: Dialect) -> String {
+    messages(text, dialect, Unit::Characters, usize::MAX).pop().unwrap_or_default()
+}
+
+/// The text as messages of at most `most` units each (256, if that is less). A text of blanks only has none.
+pub fn messages(text: &str, dialect: Dialect, unit: Unit, most: usize) -> Vec<String> {
+    cut::cut(&render::render(text, dialect), unit, most.max(256))
+}
+
+#[cfg(test)]
+mod tests;

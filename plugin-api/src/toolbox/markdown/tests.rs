@@ -1,0 +1,157 @@
+//! What Markdown becomes, and where it is cut.
+
+use super::*;
+
+#[test]
+fn what_slack_shows() {
+    for (text, want) in [
+        ("", ""),
+        (" \n ", ""),
+        ("plain words", "plain words"),
+        ("**bold** and *italic* and ~~gone~~ and `code`", "*bold* and _italic_ and ~gone~ and `code`"),
+        ("***both***", "_*both*_"),
+        ("**a **b** c**", "*a b c*"),
+        ("two\nlines", "two\nlines"),
+        ("a paragraph\n\nanother", "a paragraph\n\nanother"),
+        ("# Title\ntext", "*Title*\n\ntext"),
+        ("## A **bold** title", "*A bold title*"),
+        ("**bold over\ntwo lines**", "*bold over*\n*two lines*"),
+        ("- a\n- b\n  - c\n- d", "\u{2022} a\n\u{2022} b\n    \u{2022} c\n\u{2022} d"),
+        ("3. a\n4. b", "3. a\n4. b"),
+        ("text\n\n- a\n- b\n\nmore", "text\n\n\u{2022} a\n\u{2022} b\n\nmore"),
+        ("- a\n\n  more of a", "\u{2022} a\n\n    more of a"),
+        ("- [x] done\n- [ ] open", "\u{2022} \u{2611} done\n\u{2022} \u{2610} open"),
+        ("> quoted\n> twice\n\nnot", "> quoted\n> twice\n\nnot"),
+        ("> a\n>\n> b", "> a\n>\n> b"),
+        ("```rust\nlet a = 1;\n\nlet b = a;\n```", "```\nlet a = 1;\n\nlet b = a;\n```"),
+        ("a\n\n```\nx < y && `z`\n```\nb", "a\n\n```\nx &lt; y &amp;&amp; `z`\n```\n\nb"),
+        ("[words](https://a.example/?x=1&y=2)", "<https://a.example/?x=1&amp;y=2|words>"),
+        ("<https://a.example>", "<https://a.example>"),
+        ("[a|b](https://a.example)", "<https://a.example|a b>"),
+        ("[**bold** words](https://a.example)", "<https://a.example|bold words>"),
+        ("[no](javascript:alert(1))", "no (javascript:alert(1))"),
+        ("[here](docs/a.md)", "here (docs/a.md)"),
+        ("![a cat](https://a.example/cat.png)", "<https://a.example/cat.png|a cat>"),
+        ("[![a cat](cat.png) here](https://a.example) and", "<https://a.example|a cat here> and"),
+        ("1 < 2 & 3 > 2", "1 &lt; 2 &amp; 3 &gt; 2"),
+        ("<b>html</b> stays", "&lt;b&gt;html&lt;/b&gt; stays"),
+        ("<!channel> <!here> @here", "&lt;!channel&gt; &lt;!here&gt; @here"),
+        ("ask <@U012AB> in <#C0X1>", "ask <@U012AB> in <#C0X1>"),
+        ("`<@U012AB>`", "`&lt;@U012AB&gt;`"),
+        ("<@u012> <@U0/1> <@U>", "&lt;@u012&gt; &lt;@U0/1&gt; &lt;@U&gt;"),
+        ("a\n\n---\n\nb", "a\n\n\u{2014}\u{2014}\u{2014}\n\nb"),
+        (
+            "| a | long one |\n|---|---|\n| **x** | y & z |\n| 1 |",
+            "```\na | long one\n--+---------\nx | y &amp; z\n1 |\n```",
+        ),
+        ("snake_case_name and 2 * 3 * 4", "snake_case_name and 2 * 3 * 4"),
+    ] {
+        assert_eq!(whole(text, Dialect::Slack), want, "{text:?}");
+    }
+}
+
+fn slack(text: &str, most: usize) -> Vec<String> {
+    messages(text, Dialect::Slack, Unit::Characters, most)
+}
+
+#[test]
+fn messages_are_cut_where_it_reads_best() {
+    let a = |n| "a".repeat(n);
+    for (text, want) in [
+        (a(256), vec![a(256)]),
+        (a(257), vec![a(256), a(1)]),
+        (format!("{}\n\n{}\n{}", a(150), a(50), a(80)), vec![a(150), format!("{}\n{}", a(50), a(80))]),
+        (format!("{}\n{} {}", a(150), a(50), a(80)), vec![a(150), format!("{} {}", a(50), a(80))]),
+        (format!("{} {}", a(200), a(200)), vec![a(200), a(200)]),
+        // A paragraph that ends early is no place to cut.
+        (format!("{}\n\n{}", a(10), a(300)), vec![format!("{}\n\n{}", a(10), a(244)), a(56)]),
+    ] {
+        assert_eq!(slack(&text, 256), want, "{} bytes", text.len());
+    }
+}
+
+#[test]
+fn each_message_stands_by_itself() {
+    let lines: Vec<String> = (0..40).map(|n| format!("line {n} of the code")).collect();
+    let code = format!("before\n\n```\n{}\n```\n\nafter", lines.join("\n"));
+    let parts = slack(&code, 300);
+    assert!(parts.len() > 2, "{parts:?}");
+    for part in &parts {
+        assert!(part.chars().count() <= 300, "{part}");
+        assert_eq!(part.matches("```").count() % 2, 0, "{part}");
+    }
+    let joined = parts.join("\n").replace("\n```\n```\n", "\n");
+    assert_eq!(joined.matches("of the code").count(), 40);
+
+    let bold = format!("**{}**", "very bold ".repeat(60).trim());
+    for part in slack(&bold, 256) {
+        assert!(part.starts_with("*very") && part.ends_with("bold*"), "{part}");
+        assert!(part.chars().count() <= 256);
+    }
+    let quote = format!("> {}", "quoted ".repeat(100).trim());
+    assert!(slack(&quote, 256).iter().all(|part| part.starts_with("> quoted")), "{:?}", slack(&quote, 256));
+    // An entity and a link stay whole.
+    for part in slack(&"&".repeat(500), 257) {
+        assert!(part.len().is_multiple_of(5) && part.len() <= 257, "{part}");
+    }
+    let links = "[a link](https://a.example/path) ".repeat(40);
+    for part in slack(&links, 256) {
+        assert_eq!(part.matches('<').count(), part.matches("|a link>").count(), "{part}");
+    }
+}
+
+#[test]
+fn units_are_counted_as_the_platform_counts_them() {
+    let text = format!("a{}", "\u{1f389}".repeat(1_000));
+    for (unit, count) in [(Unit::Characters, 4), (Unit::Utf16, 7)] {
+        let parts = messages(&text, Dialect::Slack, unit, 300);
+        assert_eq!(parts.len(), count, "{unit:?}");
+        assert!(parts.iter().all(|part| unit.of(part) <= 300));
+        assert_eq!(parts.concat(), text);
+    }
+}
+
+/// Whatever an agent writes: each message fits, and no letter is lost.
+#[test]
+fn torture() {
+    let deep = |sign: &str| sign.repeat(3_000);
+    let table = format!("|a|b|\n|-|-|\n{}", "|cell|another|\n".repeat(300));
+    let long_link = format!("[x](https://a.example/{})", "p".repeat(2_000));
+    for text in [
+        deep("> "),
+        deep("- "),
+        deep("*"),
+        deep("_a"),
+        deep("["),
+        deep("`"),
+        deep("<"),
+        deep("&amp;"),
+        deep("**a** "),
+        deep("~~a~~b"),
+        deep("| "),
+        deep("# a\n"),
+        deep("```\n"),
+        deep("1. a\n"),
+        deep("\u{e9}\u{301}\u{200d}"),
+        deep("\n"),
+        deep("- a\n\n  > b\n\n"),
+        table,
+        long_link,
+        format!("{}{}", deep("> "), "words ".repeat(500)),
+        format!("```\n{}", "x".repeat(5_000)),
+        "\u{0}\u{7}\u{202e}".repeat(500),
+    ] {
+        for most in [256, 300, 4_000] {
+            let parts = slack(&text, most);
+            assert!(parts.iter().all(|part| part.chars().count() <= most), "{:.20}", text);
+            assert!(parts.iter().all(|part| !part.trim().is_empty()), "{:.20}", text);
+        }
+    }
+    let words: Vec<String> = (0..3_000).map(|n| format!("w{n}")).collect();
+    for sign in ["", "> ", "- ", "**", "`", "```\n"] {
+        let parts = slack(&format!("{sign}{}{}", words.join(" "), sign.trim()), 300).join(" ");
+        for word in &words {
+            assert!(parts.contains(word.as_str()), "{sign}: {word} is lost");
+        }
+    }
+}

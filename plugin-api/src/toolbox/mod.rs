@@ -1,0 +1,13 @@
+//! The author's toolbox: pieces that channels share, each used by a channel that comes with Vestibule.
+//!
+//! - [`markdown`]: an agent's Markdown in the platform's dialect, cut into messages that each stand by themselves.
+//! - [`emoji`]: the names that agents give emoji, as the platforms know them.
+//! - [`http`]: a client that goes nowhere else, and answers with their class of failure.
+//! - [`socket`]: a WebSocket that notices when nothing comes any more.
+//! - [`pace`]: the wait after failures, and what the operator is told.
+
+pub mod emoji;
+pub mod http;
+pub mod markdown;
+pub mod pace;
+pub mod socket;

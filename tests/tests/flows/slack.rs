@@ -1,0 +1,543 @@
+//! Slack: events in over Socket Mode and by webhook, replies out, and nothing lost or doubled whatever breaks.
+
+use crate::slack_api::{APP_TOKEN, BOT, BOT_TOKEN, CUT, Post, SECRET, SlackApi, now};
+use crate::support::{Runtime, asker, plugin_file, request, signal, until};
+use crate::traffic::Dice;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const BY_SOCKET: &str = "app_token = { env = \"TEST_APP\" }\n";
+const BY_WEBHOOK: &str = "signing_secret = { env = \"TEST_SECRET\" }\n";
+
+fn runtime_with(api: &SlackApi, keys: &str) -> Runtime {
+    let config = format!(
+        "[channels.slack.main]\nbot_token = {{ env = \"TEST_BOT\" }}\napi_url = \"{}\"\n{keys}",
+        api.url
+    );
+    Runtime::new(&config).env("TEST_BOT", BOT_TOKEN).env("TEST_APP", APP_TOKEN).env("TEST_SECRET", SECRET)
+}
+
+fn runtime(api: &SlackApi) -> Runtime {
+    runtime_with(api, BY_SOCKET)
+}
+
+/// The same with the channel's file in a process of its own.
+fn runtime_of_file(api: &SlackApi) -> Runtime {
+    let runtime = runtime_with(api, &format!("{BY_SOCKET}[plugins.slack]\nbuilt_in = false\n"));
+    let plugins = runtime.home.path().join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    std::fs::copy(plugin_file("vestibule-slack"), plugins.join("slack.so")).unwrap();
+    runtime
+}
+
+fn started(mut runtime: Runtime) -> Runtime {
+    runtime.start_with("slack");
+    runtime
+}
+
+fn wire(runtime: &Runtime, chat: &str, more: &[&str]) {
+    let verb = ["wiring", "create", "--agent", "assistant", "--channel", "slack", "--chat", chat];
+    runtime.ok(&[&verb, more].concat());
+}
+
+fn posts(api: &SlackApi, count: usize) -> Vec<Post> {
+    until(&format!("there are {count} posts"), || {
+        let posts = api.store().posts.clone();
+        (posts.len() >= count).then_some(posts)
+    })
+}
+
+fn all_acknowledged(api: &SlackApi) {
+    until("all is acknowledged", || api.store().unacknowledged.is_empty().then_some(()));
+}
+
+fn names(api: &SlackApi) {
+    let mut store = api.store();
+    for (id, name) in [("U0ANN", "Ann Lee"), ("U0BEN", "Ben"), ("C012", "general"), ("C013", "random")] {
+        store.names.insert(id.into(), name.into());
+    }
+}
+
+#[test]
+fn channels_threads_and_direct_messages_are_answered() {
+    for of_file in [false, true] {
+        let api = SlackApi::start();
+        names(&api);
+        let runtime = started(if of_file { runtime_of_file(&api) } else { runtime(&api) });
+        // A chat without an agent is counted, and the status says how to wire it.
+        api.say("C012", "U0ANN", &format!("<@{BOT}> anybody there?"));
+        until("the chat is known", || {
+            let status = runtime.json(&["status"]);
+            status["unwired"].as_array()?.iter().any(|chat| chat["chat"] == "slack:C012").then_some(())
+        });
+        wire(&runtime, "slack:C012", &[]);
+        wire(&runtime, "slack:D012", &[]);
+
+        api.say("C012", "U0ANN", "not for you");
+        let question = format!("<@{BOT}> ask <@U0BEN> in <#C013> &amp; <https://a.example|there>");
+        let ts = api.say("C012", "U0ANN", &question);
+        let reply = &posts(&api, 1)[0];
+        assert_eq!((reply.channel.as_str(), reply.thread.as_deref()), ("C012", Some(ts.as_str())));
+        assert_eq!(reply.text, "@vestibule ask @Ben in #random &amp; <https://a.example|there>");
+
+        // In the thread that it opened, and in a direct chat and a thread of that.
+        let in_thread = json!({ "thread_ts": ts });
+        let said = api.message("C012", "U0ANN", &format!("<@{BOT}> more"), in_thread);
+        api.send("events_api", api.event(said));
+        let reply = &posts(&api, 2)[1];
+        assert_eq!((reply.thread.as_deref(), reply.text.as_str()), (Some(ts.as_str()), "@vestibule more"));
+        let direct = api.say("D012", "U0ANN", "in private");
+        let reply = &posts(&api, 3)[2];
+        assert_eq!((reply.channel.as_str(), reply.thread.as_deref()), ("D012", None));
+        let said = api.message("D012", "U0ANN", "in its thread", json!({ "thread_ts": direct }));
+        api.send("events_api", api.event(said));
+        let reply = &posts(&api, 4)[3];
+        assert_eq!((reply.channel.as_str(), reply.thread.as_deref()), ("D012", Some(direct.as_str())));
+
+        // Its own messages come back, and are no news.
+        let own = api.message("C012", BOT, "echo", json!({ "bot_id": "B0BOT" }));
+        api.send("events_api", api.event(own));
+        until("its own message is on record", || {
+            (runtime.query::<i64>("SELECT message_count FROM drops WHERE reason = 'own_message'") == [1])
+                .then_some(())
+        });
+        all_acknowledged(&api);
+        let threads = "SELECT DISTINCT thread_id FROM messages_in ORDER BY seq";
+        let forms = [format!("slack:C012:{ts}"), "slack:D012:".into(), format!("slack:D012:{direct}")];
+        assert_eq!(runtime.query::<String>(threads), forms);
+        let titles = "SELECT title FROM messaging_groups WHERE title IS NOT NULL ORDER BY platform_id";
+        assert_eq!(runtime.query::<String>(titles), ["general", "Ann Lee"]);
+        let senders = "SELECT DISTINCT json_extract(content, '$.sender') FROM messages_in";
+        assert_eq!(runtime.query::<String>(senders), ["Ann Lee"]);
+        for secret in [BOT_TOKEN, APP_TOKEN, "ticket=t-"] {
+            assert!(!runtime.log().contains(secret), "{secret} is a secret");
+        }
+    }
+}
+
+/// Slack sends a mention twice, in any order; one of the two may lack the files.
+#[test]
+fn a_mention_is_heard_once() {
+    let api = SlackApi::start();
+    names(&api);
+    api.store().files.insert("a.txt".into(), b"the file".to_vec());
+    let runtime = started(runtime(&api));
+    wire(&runtime, "slack:C012", &[]);
+    let root = api.url.trim_end_matches("/api").to_owned();
+    let file = json!([{ "id": "F1", "name": "a.txt", "mimetype": "text/plain", "size": 8,
+        "url_private": format!("{root}/files/a.txt") }]);
+    for (round, mention_first) in [true, false].into_iter().enumerate() {
+        let text = format!("<@{BOT}> round {round}");
+        let message = api.message("C012", "U0ANN", &text, json!({ "files": file, "subtype": "file_share" }));
+        let mention = json!({ "type": "app_mention", "user": "U0ANN", "text": text, "ts": message["ts"],
+            "channel": "C012", "event_ts": message["ts"] });
+        let both = if mention_first { [mention, message] } else { [message, mention] };
+        for event in both {
+            api.send("events_api", api.event(event));
+        }
+        all_acknowledged(&api);
+    }
+    let heard = "SELECT json_array(json_extract(content, '$.text'), \
+        json_array_length(content, '$.attachments')) FROM messages_in ORDER BY seq";
+    assert_eq!(
+        runtime.query::<String>(heard),
+        [r#"["@vestibule round 0",1]"#, r#"["@vestibule round 1",1]"#]
+    );
+    // An app that subscribed to mentions alone is told nothing else.
+    let alone = json!({ "type": "app_mention", "user": "U0ANN", "text": format!("<@{BOT}> alone"),
+        "ts": "1700000000.000900", "channel": "C012" });
+    api.send("events_api", api.event(alone));
+    until("it is heard", || (runtime.query::<i64>("SELECT COUNT(*) FROM messages_in") == [3]).then_some(()));
+    // Sent again, days later, by a Slack that was not answered.
+    api.send(
+        "events_api",
+        api.event(json!({ "type": "app_mention", "user": "U0ANN", "ts": "1700000000.000900",
+        "text": format!("<@{BOT}> alone"), "channel": "C012" })),
+    );
+    all_acknowledged(&api);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [3]);
+    let files = posts(&api, 5);
+    assert_eq!(
+        files.iter().filter(|post| post.files == [("a.txt".to_owned(), b"the file".to_vec())]).count(),
+        2
+    );
+}
+
+#[test]
+fn long_texts_and_files_go_both_ways() {
+    let api = SlackApi::start();
+    names(&api);
+    api.store().files.insert("photo.png".into(), b"the picture".to_vec());
+    let runtime = started(runtime(&api));
+    wire(&runtime, "slack:D012", &[]);
+    let root = api.url.trim_end_matches("/api").to_owned();
+    let file = |name: &str| {
+        json!({ "id": "F1", "name": name, "mimetype": "image/png", "size": 11,
+            "url_private": format!("{root}/files/{name}") })
+    };
+    let say = |text: &str, files: Value| {
+        let said = api.message("D012", "U0ANN", text, json!({ "files": files, "subtype": "file_share" }));
+        api.send("events_api", api.event(said));
+    };
+    say("look", json!([file("photo.png")]));
+    let reply = posts(&api, 2);
+    assert!(reply[0].text.starts_with("look"), "{}", reply[0].text);
+    assert_eq!(reply[1].files, [("photo.png".to_owned(), b"the picture".to_vec())]);
+    // A file that the token may not read comes as a page: its message goes on, and the agent sees its name.
+    say("and this", json!([file("secret.png")]));
+    let heard = "SELECT content FROM messages_in ORDER BY seq";
+    let content = until("it is heard", || runtime.query::<String>(heard).get(1).cloned());
+    let content: Value = serde_json::from_str(&content).unwrap();
+    assert_eq!(
+        (&content["attachments"][0]["name"], &content["text"]),
+        (&json!("secret.png"), &json!("and this"))
+    );
+    assert!(content["attachments"][0]["localPath"].is_null(), "{content}");
+    assert!(runtime.log().contains("files:read"), "the operator is told");
+    posts(&api, 3);
+
+    // Two messages, and the second is refused once: the first is not sent again.
+    let text = format!("first {}\n\nsecond {}", "a".repeat(39_000), "b".repeat(3_000));
+    let limit = json!({ "ok": false, "error": "ratelimited" });
+    let script = [(crate::slack_api::LET_THROUGH, json!(null)), (429, limit)];
+    api.store().posts.clear();
+    api.store().script.insert("chat.postMessage".into(), script.into());
+    api.say("D012", "U0ANN", &text);
+    let halves = posts(&api, 2);
+    assert_eq!(halves.len(), 2);
+    assert!(halves[0].text.starts_with("first a") && halves[1].text.starts_with("second b"));
+}
+
+/// What Slack does in trouble: nothing is lost, nothing comes twice, and the operator is told.
+#[test]
+fn a_post_that_slack_did_not_answer_is_looked_up() {
+    for (status, answer, times) in [
+        (CUT, json!(null), 1),
+        (200, json!("<html>back soon</html>"), 1),
+        (500, json!("<html>Internal Server Error</html>"), 1),
+        (200, json!({ "ok": false, "error": "internal_error" }), 1),
+        (429, json!({ "ok": false, "error": "ratelimited" }), 1),
+        (503, json!({ "ok": false, "error": "service_unavailable" }), 2),
+    ] {
+        let api = SlackApi::start();
+        let runtime = started(runtime(&api));
+        wire(&runtime, "slack:D012", &[]);
+        api.store().script.insert("chat.postMessage".into(), vec![(status, answer.clone()); times].into());
+        api.say("D012", "U0ANN", "once");
+        posts(&api, 1);
+        let story = "SELECT state FROM deliveries";
+        until("it is settled", || (runtime.query::<String>(story) == ["delivered"]).then_some(()));
+        assert_eq!(api.texts(), ["once"], "{status} {answer}");
+        runtime.wait_live("slack");
+    }
+}
+
+#[test]
+fn what_slack_refuses_is_told() {
+    let api = SlackApi::start();
+    let runtime = started(runtime(&api));
+    wire(&runtime, "slack:C0CLOSED", &["--pattern", "."]);
+    api.say("C0CLOSED", "U0ANN", "hello");
+    let reason = until("it is refused", || {
+        runtime.query::<String>("SELECT last_error FROM deliveries WHERE state = 'failed'").pop()
+    });
+    assert!(reason.contains("/invite"), "{reason}");
+
+    // The app's token is refused: one answer is no verdict.
+    let refused = || (200, json!({ "ok": false, "error": "invalid_auth" }));
+    api.store().script.insert("apps.connections.open".into(), [refused(), refused()].into());
+    api.drop_all();
+    until("the operator is told", || {
+        let channel = runtime.channel("slack");
+        let reason = channel["reason"].as_str().unwrap_or_default();
+        (channel["state"] == "degraded" && reason.contains("`app_token`")).then_some(())
+    });
+    runtime.wait_live("slack");
+    wire(&runtime, "slack:D012", &[]);
+    api.say("D012", "U0ANN", "still there?");
+    until("it answers", || api.texts().contains(&"still there?".to_owned()).then_some(()));
+}
+
+#[test]
+fn a_token_that_is_wrong_from_the_beginning_is_named() {
+    let api = SlackApi::start();
+    let runtime = runtime(&api).env("TEST_BOT", "xoxb-wrong").up();
+    let why = until("it is told", || {
+        let reason = runtime.channel("slack")["reason"].as_str()?.to_owned();
+        reason.contains("refused the token").then_some(reason)
+    });
+    assert!(why.contains("`bot_token`"), "{why}");
+    assert!(!runtime.log().contains("xoxb-wrong"));
+}
+
+/// Slack changes connections every few hours: the next one is open before the old one ends, and what came over the old
+/// one is acknowledged there.
+#[test]
+fn the_next_connection_is_open_before_the_old_one_ends() {
+    let api = SlackApi::start();
+    let runtime = started(runtime(&api));
+    wire(&runtime, "slack:D012", &[]);
+    for round in 0..3 {
+        let opened = api.store().opened;
+        let old = api.send("events_api", {
+            let said = api.message("D012", "U0ANN", &format!("before {round}"), json!({}));
+            api.event(said)
+        });
+        api.disconnect(if round == 0 { "warning" } else { "refresh_requested" });
+        until("the next one is open", || (api.store().opened > opened).then_some(()));
+        until("it is acknowledged", || api.store().acknowledged.contains_key(&old).then_some(()));
+        assert_eq!(api.store().acknowledged[&old], opened, "over the connection that it came by");
+        assert!(api.store().most_open >= 2, "the old one was still there");
+        api.say("D012", "U0ANN", &format!("after {round}"));
+        api.close_oldest();
+        until("the old one ends", || (api.store().open() == 1).then_some(()));
+        all_acknowledged(&api);
+    }
+    // Gone without a word, in the middle of an event.
+    api.say("D012", "U0ANN", "dropped");
+    api.drop_all();
+    until("there is another one", || (api.store().opened > 4).then_some(()));
+    until("it is open", || (api.store().open() > 0).then_some(()));
+    api.send_again();
+    all_acknowledged(&api);
+    posts(&api, 7);
+    let mut texts = api.texts();
+    texts.sort();
+    let mut want: Vec<String> = (0..3).flat_map(|n| [format!("after {n}"), format!("before {n}")]).collect();
+    want.push("dropped".into());
+    want.sort();
+    assert_eq!(texts, want, "each once");
+    runtime.wait_live("slack");
+}
+
+/// Killed at any moment: what was acknowledged is on disk, what was not comes again, and each is heard once.
+#[test]
+fn killed_at_any_moment_every_event_is_answered_once() {
+    let api = SlackApi::start();
+    let mut runtime = started(runtime(&api));
+    for chat in ["slack:D011", "slack:D012", "slack:D013"] {
+        wire(&runtime, chat, &[]);
+    }
+    let mut dice = Dice::new("slack");
+    let mut asked = BTreeSet::new();
+    for kill in 0..8 {
+        for number in 0..12 {
+            let text = format!("n{kill}.{number}");
+            api.say(["D011", "D012", "D013"][dice.below(3) as usize], "U0ANN", &text);
+            asked.insert(text);
+            std::thread::sleep(Duration::from_millis(dice.below(15)));
+        }
+        runtime.kill();
+        until("its connection is gone", || (api.store().open() == 0).then_some(()));
+        let file = runtime.home.path().join("vestibule.db");
+        let taken =
+            crate::support::rows::<i64>(&file, "SELECT COUNT(*) FROM event_ids WHERE channel_type = 'slack'")
+                [0];
+        let acknowledged = api.store().acknowledged.len() as i64;
+        assert!(taken >= acknowledged, "{acknowledged} were acknowledged, {taken} are on disk");
+        runtime.start_with("slack");
+        until("Slack has a connection", || (api.store().open() > 0).then_some(()));
+        api.send_again();
+    }
+    all_acknowledged(&api);
+    until("all are answered", || {
+        let said: BTreeSet<String> = api.texts().into_iter().collect();
+        asked.is_subset(&said).then_some(())
+    });
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [asked.len() as i64]);
+    let open = "SELECT COUNT(*) FROM deliveries WHERE state != 'delivered'";
+    until("all is settled", || (runtime.query::<i64>(open) == [0]).then_some(()));
+    let texts = api.texts();
+    let twice: Vec<&String> =
+        asked.iter().filter(|text| texts.iter().filter(|other| other == text).count() > 1).collect();
+    assert_eq!(twice, [""; 0], "what was in doubt was looked up");
+}
+
+/// The platform has the post, and the runtime dies before it is on record.
+#[test]
+fn a_post_is_found_again_after_a_kill() {
+    let api = SlackApi::start();
+    api.store().files.insert("a.txt".into(), b"the file".to_vec());
+    let mut runtime = started(runtime(&api));
+    wire(&runtime, "slack:C012", &["--pattern", "."]);
+    api.store().posts_stall = true;
+    api.say("C012", "U0ANN", "once");
+    posts(&api, 1);
+    runtime.kill();
+    api.let_posts_end();
+    runtime.start_with("slack");
+    until("it is settled", || {
+        (runtime.query::<String>("SELECT state FROM deliveries") == ["delivered"]).then_some(())
+    });
+    assert_eq!(api.texts(), ["once"]);
+    let receipt: Vec<String> = runtime.query("SELECT platform_message_id FROM deliveries");
+    assert_eq!(receipt, [api.store().posts[0].ts.clone()]);
+    // The same with files: the answer to showing them breaks off.
+    let root = api.url.trim_end_matches("/api").to_owned();
+    let file =
+        json!([{ "id": "F1", "name": "a.txt", "size": 8, "url_private": format!("{root}/files/a.txt") }]);
+    api.store().script.insert("files.completeUploadExternal".into(), [(CUT, json!(null))].into());
+    let said = api.message("C012", "U0ANN", "with a file", json!({ "files": file, "subtype": "file_share" }));
+    api.send("events_api", api.event(said));
+    until("it is settled", || {
+        (runtime.query::<String>("SELECT state FROM deliveries") == ["delivered", "delivered"]).then_some(())
+    });
+    assert_eq!(api.store().posts.len(), 3, "{:?}", api.texts());
+    assert_eq!(api.store().posts[2].files.len(), 1);
+}
+
+#[test]
+fn a_question_is_answered_by_a_click() {
+    for (keys, by_socket) in [(BY_SOCKET, true), (BY_WEBHOOK, false)] {
+        let api = SlackApi::start();
+        names(&api);
+        let mut runtime = runtime_with(&api, keys);
+        runtime.start_with("slack");
+        let command = format!("'{}'", asker().display());
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+        wire(&runtime, "slack:C012", &["--pattern", "."]);
+        let tell = |kind: &str, payload: Value| match by_socket {
+            true => drop(api.send(kind, payload)),
+            false if kind == "interactive" => {
+                let body = format!("payload={}", percent(&payload.to_string()));
+                assert_eq!(posted(&runtime, FORM, &body).0, 200);
+            }
+            false => assert_eq!(posted(&runtime, JSON, &payload.to_string()).0, 200),
+        };
+        let said = api.message("C012", "U0ANN", "ask one", json!({}));
+        tell("events_api", api.event(said));
+        let post = posts(&api, 1).remove(0);
+        assert_eq!(post.text, "*Deploy*\n\nNow?");
+        let buttons = post.buttons();
+        assert_eq!(buttons.iter().map(|(label, _)| label.as_str()).collect::<Vec<_>>(), ["Yes", "No"]);
+        // With a token that was never given out nothing is answered.
+        let mut forged = buttons[0].1.clone();
+        forged["value"] = format!("{}.0", "0".repeat(32)).into();
+        tell("interactive", api.click("U0BEN", &post, &forged));
+        until("it is told", || {
+            let whispers = api.store().whispers.clone();
+            whispers
+                .iter()
+                .any(|(_, user, words)| user == "U0BEN" && words.contains("not open"))
+                .then_some(())
+        });
+        let index = api.store().posts.iter().position(|other| other.ts == post.ts).unwrap();
+        api.store().posts[index] = post.clone();
+        tell("interactive", api.click("U0BEN", &post, &buttons[1].1));
+        until("the agent hears it", || {
+            api.texts().iter().any(|text| text.contains("by U0BEN")).then_some(())
+        });
+        let shown = until("the buttons are gone", || {
+            let now = api.store().posts[index].clone();
+            now.buttons().is_empty().then_some(now)
+        });
+        assert_eq!(shown.text, "*Deploy*\n\nNow?\n\n\u{2192} Not now");
+        assert_eq!(shown.blocks.as_array().unwrap().len(), 2, "{}", shown.blocks);
+        tell("interactive", api.click("U0ANN", &post, &buttons[0].1));
+        until("the second one is told", || {
+            let whispers = api.store().whispers.clone();
+            whispers.iter().any(|(_, user, words)| user == "U0ANN" && words.contains("before")).then_some(())
+        });
+    }
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn percent(text: &str) -> String {
+    text.bytes().map(|b| format!("%{b:02X}")).collect()
+}
+
+fn signed(secret: &str, time: u64, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(format!("v0:{time}:{body}").as_bytes());
+    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("v0={hex}")
+}
+
+fn post_as(runtime: &Runtime, kind: &str, body: &str, time: u64, signature: &str) -> (u16, String) {
+    let time = time.to_string();
+    let headers = [
+        ("content-type", kind),
+        ("x-slack-request-timestamp", time.as_str()),
+        ("x-slack-signature", signature),
+    ];
+    request(runtime.listening(), "POST", "/webhook/slack/main", &headers, body.as_bytes())
+}
+
+fn posted(runtime: &Runtime, kind: &str, body: &str) -> (u16, String) {
+    let time = now();
+    post_as(runtime, kind, body, time, &signed(SECRET, time, body))
+}
+
+#[test]
+fn events_and_commands_come_over_http() {
+    let api = SlackApi::start();
+    names(&api);
+    let mut runtime = runtime_with(&api, BY_WEBHOOK);
+    runtime.start_with("slack");
+    assert_eq!(api.store().opened, 0, "no socket is opened");
+    wire(&runtime, "slack:C012", &[]);
+    let check = json!({ "type": "url_verification", "challenge": "3eZbrw1aB" }).to_string();
+    assert_eq!(posted(&runtime, JSON, &check), (200, "3eZbrw1aB".to_owned()));
+    let text = format!("<@{BOT}> over HTTP");
+    let event = api.event(api.message("C012", "U0ANN", &text, json!({}))).to_string();
+    // A wrong secret, and a stale time.
+    assert_eq!(post_as(&runtime, JSON, &event, now(), &signed("other", now(), &event)).0, 401);
+    let stale = now() - 400;
+    assert_eq!(post_as(&runtime, JSON, &event, stale, &signed(SECRET, stale, &event)).0, 401);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [0]);
+    assert_eq!(posted(&runtime, JSON, &event), (200, String::new()));
+    assert_eq!(
+        runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"),
+        [1],
+        "it is on disk when Slack is told"
+    );
+    // Slack's retry has another signature and the same event.
+    std::thread::sleep(Duration::from_millis(1_100));
+    assert_eq!(posted(&runtime, JSON, &event).0, 200);
+    assert_eq!(posts(&api, 1)[0].text, "@vestibule over HTTP");
+
+    let command =
+        "command=%2Fask&text=what+is+new&user_id=U0ANN&user_name=ann&channel_id=C012&trigger_id=1.2.ab";
+    assert_eq!(posted(&runtime, FORM, command), (200, String::new()), "no words: Slack would show them");
+    let reply = &posts(&api, 2)[1];
+    assert_eq!((reply.text.as_str(), reply.thread.as_deref()), ("/ask what is new", None));
+    assert_eq!(posted(&runtime, FORM, "a=b").0, 400);
+    assert_eq!(posted(&runtime, JSON, "no json").0, 400);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [2]);
+}
+
+/// A burst, while the process of the channel is killed: each is heard once, in the order of its chat.
+#[test]
+fn a_burst_is_heard_in_order_although_its_process_is_killed() {
+    const MESSAGES: usize = 400;
+    let api = SlackApi::start();
+    let runtime = started(runtime_of_file(&api));
+    wire(&runtime, "slack:D012", &[]);
+    for number in 0..MESSAGES {
+        api.say("D012", "U0ANN", &format!("n{number:03}"));
+        if number == MESSAGES / 2 {
+            all_acknowledged(&api);
+            signal("KILL", &runtime.plugin_hosts()[0]);
+            let again = || runtime.log().contains("the plugin's process runs again");
+            until("the next one runs", || (again() && api.store().open() > 0).then_some(()));
+        }
+    }
+    until("all is acknowledged", || {
+        let waits = !api.store().unacknowledged.is_empty();
+        if waits {
+            std::thread::sleep(Duration::from_millis(200));
+            api.send_again();
+        }
+        (!waits).then_some(())
+    });
+    let texts: Vec<String> =
+        runtime.query("SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq");
+    assert_eq!(texts.len(), MESSAGES, "each once");
+    let first = &texts[..=MESSAGES / 2];
+    assert!(first.is_sorted(), "{first:?}");
+}
