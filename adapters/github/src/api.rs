@@ -1,14 +1,14 @@
 //! The calls to GitHub's REST API, and what its answers mean for the runtime.
 
 use crate::map::{self, Target};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Client, Method, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+use vestibule_plugin_api::toolbox::http::{self, End};
 use vestibule_plugin_api::{About, Failure, PluginError, Result, Secret, Timestamp};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than any answer has, in bytes. The rest of a longer one is not read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -16,8 +16,6 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const PAGE: usize = 100;
 /// How many pages are looked through.
 const PAGES_MAX: usize = 30;
-/// The longest part of GitHub's own words that is passed on, in characters.
-const WORDS_CHARS_MAX: usize = 300;
 /// GitHub's documentation asks for a minute when a secondary limit names no time.
 const SECONDARY_LIMIT_MS: u64 = 60_000;
 /// A limit is never longer than an hour; a longer wait is a clock that is wrong.
@@ -28,6 +26,7 @@ const MOVES_MAX: usize = 3;
 /// One account's access to the API.
 pub struct Api {
     client: Client,
+    headers: HeaderMap,
     base: String,
 }
 
@@ -55,32 +54,15 @@ struct Commenter {
 impl Api {
     /// Prepares the calls; nothing is sent yet.
     pub fn new(base: &str, token: &Secret) -> Result<Api> {
-        let base = base.trim_end_matches('/').to_owned();
-        let usable = Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !usable {
-            return Err(PluginError::broken("`api_url` is not a URL that begins with https:// or http://"));
-        }
-        // Another plugin in this process may have installed it before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .user_agent("vestibule")
-            .default_headers(headers(token)?)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|error| {
-                let reason = PluginError::from(error);
-                PluginError::broken(format!("cannot prepare for HTTPS: {}", reason.reason()))
-            })?;
-        Ok(Api { client, base })
+        let base = http::base(base, "api_url")?;
+        Ok(Api { client: http::client()?, headers: headers(token)?, base })
     }
 
     /// Asks which user the token belongs to.
     pub async fn own_user(&self) -> Result<OwnUser> {
         let answer = self.send(Method::GET, "/user", None).await?;
-        if answer.status.is_success() {
-            return serde_json::from_slice(&answer.body).map_err(|_| answer.unreadable());
+        if answer.is_success() {
+            return serde_json::from_slice(&answer.0.body).map_err(|_| answer.unreadable());
         }
         let refused = |account: Failure| {
             account.error(format!(
@@ -88,7 +70,7 @@ impl Api {
                 answer.words()
             ))
         };
-        Err(match answer.status.as_u16() {
+        Err(match answer.status() {
             403 | 429 if answer.limit_ms().is_some() => answer.later(),
             408 | 500.. => answer.later(),
             _ if !answer.is_own() => answer.unreadable(),
@@ -101,7 +83,7 @@ impl Api {
     /// GitHub's comes back: then the runtime asks for it before it is posted again.
     pub async fn comment(&self, target: &Target, text: &str) -> Result<Option<String>> {
         let answer = self.send(Method::POST, &target.path, Some(&json!({ "body": text }))).await?;
-        if answer.status.is_success() {
+        if answer.is_success() {
             let Value::Object(comment) = answer.json() else { return Err(answer.unreadable()) };
             return Ok(comment.get("id").and_then(Value::as_u64).map(|id| id.to_string()));
         }
@@ -120,11 +102,11 @@ impl Api {
         for page in 1..=PAGES_MAX {
             let list = format!("{}?since={since}&per_page={PAGE}&page={page}", target.list);
             let answer = self.send(Method::GET, &list, None).await?;
-            if !answer.status.is_success() {
+            if !answer.is_success() {
                 return Err(answer.refusal(target));
             }
             let comments: Vec<Comment> =
-                serde_json::from_slice(&answer.body).map_err(|_| answer.unreadable())?;
+                serde_json::from_slice(&answer.0.body).map_err(|_| answer.unreadable())?;
             let ours = |c: &&Comment| {
                 c.user.as_ref().is_some_and(|user| user.id == own_id)
                     && c.body.as_deref().is_some_and(|body| body.contains(mark))
@@ -144,7 +126,7 @@ impl Api {
         let mut url = Url::parse(&format!("{}{path}", self.base))?;
         let mut answer = self.ask(&method, &url, body).await?;
         for _ in 0..MOVES_MAX {
-            let moved = answer.status.is_redirection().then(|| answer.header(LOCATION)).flatten();
+            let moved = (300..400).contains(&answer.status()).then(|| answer.header("location")).flatten();
             let Some(next) = moved.and_then(|to| moved_to(&url, to)) else { break };
             url = next;
             answer = self.ask(&method, &url, body).await?;
@@ -153,21 +135,13 @@ impl Api {
     }
 
     async fn ask(&self, method: &Method, url: &Url, body: Option<&Value>) -> Result<Answer> {
-        let request = self.client.request(method.clone(), url.clone());
+        let request = self.client.request(method.clone(), url.clone()).headers(self.headers.clone());
         let request = match body {
             Some(body) => request.json(body),
             None => request,
         };
-        let response = request.send().await.map_err(|error| {
-            let not_asked = error.is_connect() || error.is_builder();
-            // The URL says nothing new, and may hold what the operator wrote into `api_url`.
-            let reason = PluginError::from(error.without_url());
-            let words = format!("GitHub cannot be reached: {}", reason.reason());
-            Failure::network(!not_asked).error(words)
-        })?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let (body, is_whole) = body_of(response).await;
-        Ok(Answer { status, headers, body, is_whole })
+        let response = http::send(request.timeout(TOTAL_TIMEOUT), "GitHub").await?;
+        Ok(Answer(http::Answer::read(response, ANSWER_BYTES_MAX, TOTAL_TIMEOUT).await))
     }
 }
 
@@ -191,29 +165,19 @@ fn not_github(failure: Failure) -> PluginError {
     failure.error("what answers there is not GitHub's API: if that lasts, check `api_url` and GITHUB_API_URL")
 }
 
-/// The body, and whether it is whole.
-async fn body_of(mut response: Response) -> (Vec<u8>, bool) {
-    let mut body = Vec::new();
-    while body.len() < ANSWER_BYTES_MAX {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return (body, true),
-            Err(_) => return (body, false),
-        }
-    }
-    (body, false)
-}
-
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
-    is_whole: bool,
-}
+struct Answer(http::Answer);
 
 impl Answer {
+    fn status(&self) -> u16 {
+        self.0.status
+    }
+
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status())
+    }
+
     fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
+        serde_json::from_slice(&self.0.body).unwrap_or_default()
     }
 
     /// Whether GitHub itself answered, and not a proxy before it: GitHub's refusals are JSON with words.
@@ -223,40 +187,38 @@ impl Answer {
 
     /// The error for an answer that cannot be read.
     fn unreadable(&self) -> PluginError {
-        if self.is_whole {
-            not_github(Failure::of_http(self.status.as_u16(), false))
+        if self.0.end == End::Whole {
+            not_github(Failure::of_http(self.status(), false))
         } else {
             Failure::network(true).error("GitHub's answer broke off")
         }
     }
 
-    fn header(&self, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+    fn header(&self, name: &str) -> Option<&str> {
+        self.0.header(name)
     }
 
     /// The status and GitHub's own words, on one clean line.
     fn words(&self) -> String {
         let json = self.json();
         let words = json["message"].as_str().unwrap_or_default();
-        let clean = words.chars().filter(|c| !c.is_control()).take(WORDS_CHARS_MAX).collect::<String>();
-        format!("{}{}{clean}", self.status.as_u16(), if clean.is_empty() { "" } else { ": " })
+        let clean = http::words(words);
+        format!("{}{}{clean}", self.status(), if clean.is_empty() { "" } else { ": " })
     }
 
     /// How long GitHub asks us to wait, if this is its rate limit.
     fn limit_ms(&self) -> Option<u64> {
-        if !matches!(self.status.as_u16(), 403 | 429) {
+        if !matches!(self.status(), 403 | 429) {
             return None;
         }
         let seconds = |text: &str| text.trim().parse::<u64>().ok().map(|s| s.saturating_mul(1000));
         let until_reset = |ms: u64| ms.saturating_sub(u64::try_from(Timestamp::now().0).unwrap_or(0));
-        let wait = if let Some(after) = self.header(RETRY_AFTER) {
+        let wait = if let Some(after) = self.header("retry-after") {
             seconds(after).unwrap_or(SECONDARY_LIMIT_MS)
         } else if self.header("x-ratelimit-remaining") == Some("0") {
             let reset = self.header("x-ratelimit-reset").and_then(seconds);
             reset.map_or(SECONDARY_LIMIT_MS, until_reset)
-        } else if self.status == StatusCode::TOO_MANY_REQUESTS
-            || self.words().contains("secondary rate limit")
-        {
+        } else if self.status() == 429 || self.words().contains("secondary rate limit") {
             SECONDARY_LIMIT_MS
         } else {
             return None;
@@ -267,7 +229,7 @@ impl Answer {
     /// The error for what GitHub may do later. A limit is the account's; a proxy before GitHub may have passed the
     /// failed call on.
     fn later(&self) -> PluginError {
-        let failure = Failure::of_http(self.status.as_u16(), true).of_account();
+        let failure = Failure::of_http(self.status(), true).of_account();
         match self.limit_ms() {
             Some(ms) => Failure::for_now(About::Account)
                 .after(Duration::from_millis(ms))
@@ -279,7 +241,7 @@ impl Answer {
     /// The error for a comment that GitHub did not take.
     fn refusal(&self, target: &Target) -> PluginError {
         let words = self.words();
-        match self.status.as_u16() {
+        match self.status() {
             403 | 429 if self.limit_ms().is_some() => self.later(),
             // A gateway may give up on a request that goes on behind it.
             408 | 500.. => self.later(),

@@ -2,13 +2,13 @@
 
 use crate::map::{KINDS, Own, Target};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
+use vestibule_plugin_api::toolbox::http::{self, Answer, End};
 use vestibule_plugin_api::{About, Attachment, Failure, PluginError, Result, Secret};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may take, with the file that it carries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(50);
 /// A file of which nothing comes for so long is given up.
@@ -20,8 +20,6 @@ const POLL_TIMEOUT: Duration = POLL.saturating_add(Duration::from_secs(15));
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest file a bot may download from Telegram.
 pub const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
-/// The longest part of Telegram's own words that is passed on, in characters.
-const WORDS_CHARS_MAX: usize = 300;
 /// Telegram's words for a topic of a forum that is not there any more.
 const TOPIC_GONE: [&str; 3] = ["message thread not found", "TOPIC_DELETED", "TOPIC_ID_INVALID"];
 /// The longest wait that is believed, in seconds: Telegram asks for minutes at most.
@@ -62,27 +60,13 @@ impl From<Failed> for PluginError {
 impl Api {
     /// Prepares the calls; nothing is sent yet.
     pub fn new(root: &str, token: &Secret) -> Result<Api> {
-        let root = root.trim_end_matches('/');
-        let usable = Url::parse(root).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !usable {
-            return Err(PluginError::broken("`api_root` is not a URL that begins with https:// or http://"));
-        }
+        let root = http::base(root, "api_root")?;
         let token = token.expose();
         // It becomes a part of the path.
         if token.is_empty() || !token.chars().all(|c| c.is_ascii_alphanumeric() || ":_-".contains(c)) {
             return Err(PluginError::broken("`token` contains characters that no token has: copy it again"));
         }
-        // Another plugin in this process may have installed it before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .user_agent("vestibule")
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|error| {
-                let reason = PluginError::from(error);
-                PluginError::broken(format!("cannot prepare for HTTPS: {}", reason.reason()))
-            })?;
+        let client = http::client()?;
         Ok(Api { client, methods: format!("{root}/bot{token}"), files: format!("{root}/file/bot{token}") })
     }
 
@@ -190,10 +174,11 @@ impl Api {
             return Err(PluginError::refused("Telegram names no place to fetch it from"));
         }
         let request = self.client.get(format!("{}/{path}", self.files));
-        let response = timeout(STALLED_AFTER, asked(request)).await.map_err(|_| stalled())??;
-        let status = response.status();
-        let (bytes, end) = body_of(response, FILE_BYTES_MAX, STALLED_AFTER).await;
-        match status.as_u16() {
+        let response =
+            timeout(STALLED_AFTER, http::send(request, "Telegram")).await.map_err(|_| stalled())??;
+        let Answer { status, body: bytes, end, .. } =
+            Answer::read(response, FILE_BYTES_MAX, STALLED_AFTER).await;
+        match status {
             _ if end == End::Stalled => Err(stalled()),
             200 if end == End::Whole => Ok(bytes),
             200 if bytes.len() > FILE_BYTES_MAX => Err(PluginError::refused("it is larger than 20 MiB")),
@@ -211,10 +196,9 @@ impl Api {
     }
 
     async fn send(&self, request: RequestBuilder) -> Called<Value> {
-        let response = asked(request).await?;
-        let status = response.status().as_u16();
-        let (body, end) = body_of(response, ANSWER_BYTES_MAX, CALL_TIMEOUT).await;
-        outcome(status, &body, end == End::Whole)
+        let response = http::send(request, "Telegram").await?;
+        let answer = Answer::read(response, ANSWER_BYTES_MAX, CALL_TIMEOUT).await;
+        outcome(answer.status, &answer.body, answer.end == End::Whole)
     }
 }
 
@@ -255,48 +239,11 @@ fn quoting(message: i64) -> Value {
     json!({ "message_id": message, "allow_sending_without_reply": true })
 }
 
-async fn asked(request: RequestBuilder) -> Result<Response> {
-    request.send().await.map_err(|error| {
-        let not_asked = error.is_connect() || error.is_builder();
-        // The URL holds the token.
-        let reason = PluginError::from(error.without_url());
-        let words = format!("Telegram cannot be reached: {}", reason.reason());
-        Failure::network(!not_asked).error(words)
-    })
-}
-
-/// How the reading of a body ended.
-#[derive(Debug, PartialEq)]
-enum End {
-    /// That is all of it.
-    Whole,
-    /// It broke off, or is too long.
-    Cut,
-    /// Nothing more came.
-    Stalled,
-}
-
-/// The body, up to one chunk more than `most`. It stalls when nothing comes for `patience`.
-async fn body_of(mut response: Response, most: usize, patience: Duration) -> (Vec<u8>, End) {
-    let mut body = Vec::new();
-    loop {
-        match timeout(patience, response.chunk()).await {
-            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-            Ok(Ok(None)) => return (body, End::Whole),
-            Ok(Err(_)) => return (body, End::Cut),
-            Err(_) => return (body, End::Stalled),
-        }
-        if body.len() > most {
-            return (body, End::Cut);
-        }
-    }
-}
-
 /// The error for a call that was not done.
 fn meaning(status: u16, answer: &Value) -> PluginError {
     let code = answer["error_code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(status);
     let words = answer["description"].as_str().unwrap_or_default();
-    let words: String = words.chars().filter(|c| !c.is_control()).take(WORDS_CHARS_MAX).collect();
+    let words = http::words(words);
     let words = if words.is_empty() { code.to_string() } else { format!("{code}: {words}") };
     let more = &answer["parameters"];
     let failure = Failure::of_http(code, true);
@@ -401,37 +348,6 @@ mod tests {
         }
         let done = outcome(200, br#"{"ok":true,"result":7}"#, true);
         assert_eq!(done, Ok(json!(7)));
-    }
-
-    /// A file that comes slowly is read to its end, one that stops coming is not waited for.
-    #[tokio::test]
-    async fn a_body_may_be_slow_and_not_stall() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        std::thread::spawn(move || {
-            for stalls in [false, true] {
-                let (mut stream, _) = listener.accept().expect("a connection");
-                let _ = stream.read(&mut [0; 4096]);
-                // Without `close`, the client may send its next request into the connection that ends here.
-                let head = b"HTTP/1.1 200 x\r\nconnection: close\r\ncontent-length: 8\r\n\r\n";
-                stream.write_all(head).expect("it listens");
-                for _ in 0..if stalls { 7 } else { 8 } {
-                    std::thread::sleep(Duration::from_millis(300));
-                    stream.write_all(b"x").expect("it listens");
-                }
-                if stalls {
-                    let _ = stream.read(&mut [0; 1]);
-                }
-            }
-        });
-        let token = serde_json::from_value::<Secret>(json!("1:a")).expect("text");
-        let api = Api::new(&url, &token).expect("usable");
-        let patience = Duration::from_secs(2);
-        for want in [(8, End::Whole), (7, End::Stalled)] {
-            let response = api.client.get(&url).send().await.expect("an answer");
-            let (body, end) = body_of(response, 100, patience).await;
-            assert_eq!((body.len(), end), want);
-        }
     }
 
     #[test]

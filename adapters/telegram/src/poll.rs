@@ -12,15 +12,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use vestibule_plugin_api::toolbox::pace::{Backoff, Pace};
 use vestibule_plugin_api::{
-    Answered, Blob, Conversation, Health, Ignored, InboundMessage, PlatformId, PluginError, Result, Runtime,
-    Standing, StateWrite,
+    Answered, Blob, Conversation, Ignored, InboundMessage, PlatformId, PluginError, Result, Runtime,
+    StateWrite,
 };
 
 /// The state key of the next update's number.
 const OFFSET: &str = "offset";
-/// The first wait after a failure; it doubles up to the last.
-const WAIT_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait between two tries of one download.
 const WAIT_LAST: Duration = Duration::from_secs(30);
 /// An empty answer that comes sooner is no long poll, and is not asked for at once again.
 const EMPTY_AFTER: Duration = Duration::from_secs(1);
@@ -41,11 +41,11 @@ const GREETED: &str = "greeted";
 /// Polls until it is aborted. No answer ends it: it tells the runtime of a token that is refused for a while, and the
 /// runtime starts the account anew.
 pub async fn run(api: Api, reader: Reader, runtime: Runtime) {
-    let mut pace = Pace::new(&runtime);
+    let mut pace = Pace::new(runtime.clone());
     let (held, offset) = loop {
         match kept(&runtime, &reader).await {
             Ok(kept) => break kept,
-            Err(error) => pace.failed(&error).await,
+            Err(error) => sleep(pace.failed(&error).await).await,
         }
     };
     let poller = Poller {
@@ -75,7 +75,7 @@ struct Poller<'a> {
     api: Api,
     reader: Reader,
     runtime: &'a Runtime,
-    pace: Pace<'a>,
+    pace: Pace,
     chats: Chats,
     held: Held,
     /// When the messages that wait were last looked at.
@@ -94,7 +94,7 @@ impl Poller<'_> {
         loop {
             let asked = Instant::now();
             // After a failure an answer at once tells that it works again.
-            let patience = match self.pace.is_degraded {
+            let patience = match self.pace.is_failing() {
                 true => Duration::ZERO,
                 false if self.held.expects_parts() => PARTS_QUIET,
                 false => POLL,
@@ -113,7 +113,7 @@ impl Poller<'_> {
                     self.hand_over_whole().await;
                 }
                 Err(error) => {
-                    self.pace.failed(&error).await;
+                    sleep(self.pace.failed(&error).await).await;
                     self.held.expect_parts_from(Instant::now());
                 }
             }
@@ -135,7 +135,7 @@ impl Poller<'_> {
     }
 
     fn has_to_tend(&self) -> bool {
-        !self.held.is_empty() || self.pace.delay.is_some()
+        !self.held.is_empty() || self.pace.has_note()
     }
 
     /// Looks at the messages that wait: for files that have no place, and for what the operator is told.
@@ -143,7 +143,7 @@ impl Poller<'_> {
         self.tended = Instant::now();
         let given_up = self.held.make_place(self.tended);
         self.go_on_without(&given_up).await;
-        self.pace.delayed(self.held.delay(self.tended)).await;
+        self.pace.note(self.held.delay(self.tended)).await;
     }
 
     /// Takes one update: it is on disk when this returns, handed over or kept, and its number with it.
@@ -205,7 +205,7 @@ impl Poller<'_> {
             let mut state = self.held.push(number, update, text, &self.reader);
             state.push(self.cursor());
             while let Err(error) = self.runtime.state_set(state.clone()).await {
-                self.pace.failed(&error).await;
+                sleep(self.pace.failed(&error).await).await;
             }
             return self.pace.works().await;
         }
@@ -298,7 +298,7 @@ impl Poller<'_> {
                         sender: tap.choice.sender.name.clone(),
                     });
                 }
-                (Err(error), _) => self.pace.failed(&error).await,
+                (Err(error), _) => sleep(self.pace.failed(&error).await).await,
             }
         }
     }
@@ -375,6 +375,7 @@ async fn fetch(api: &Api, file_id: &str) -> Option<Blob> {
 }
 
 async fn attempts(api: &Api, file_id: &str) -> Option<Blob> {
+    let mut wait = Backoff::default();
     for _ in 0..DOWNLOADS {
         match api.file(file_id).await {
             Ok(bytes) => return Some(bytes.into()),
@@ -384,7 +385,7 @@ async fn attempts(api: &Api, file_id: &str) -> Option<Blob> {
             }
             Err(error) => {
                 tracing::debug!(reason = error.reason(), "a file could not be fetched yet");
-                sleep(asked_for(&error).unwrap_or(WAIT_FIRST).min(WAIT_LAST)).await;
+                sleep(wait.after(&error).min(WAIT_LAST)).await;
             }
         }
     }
@@ -417,63 +418,5 @@ impl Chats {
                 true
             }
         }
-    }
-}
-
-/// How long to wait after failures, and what the operator is told.
-struct Pace<'a> {
-    runtime: &'a Runtime,
-    wait: Duration,
-    is_degraded: bool,
-    /// What the operator is told while polling works.
-    delay: Option<String>,
-    standing: Standing,
-}
-
-impl<'a> Pace<'a> {
-    fn new(runtime: &'a Runtime) -> Self {
-        Pace { runtime, wait: WAIT_FIRST, is_degraded: false, delay: None, standing: Standing::default() }
-    }
-
-    async fn works(&mut self) {
-        self.wait = WAIT_FIRST;
-        self.standing.works();
-        if std::mem::take(&mut self.is_degraded) {
-            self.tell_works().await;
-        }
-    }
-
-    /// Takes what the operator is told of messages that wait, and tells it if it is new.
-    async fn delayed(&mut self, delay: Option<String>) {
-        if self.delay == delay {
-            return;
-        }
-        self.delay = delay;
-        if !self.is_degraded {
-            self.tell_works().await;
-        }
-    }
-
-    async fn tell_works(&self) {
-        let delay = self.delay.clone();
-        let health = delay.map_or(Health::Live, |reason| Health::Degraded { reason });
-        self.runtime.health(health).await;
-    }
-
-    async fn failed(&mut self, error: &PluginError) {
-        // Every failure here is the account's: without its updates it hears no message.
-        let in_part = || Health::Degraded { reason: error.reason().to_owned() };
-        let health = self.standing.failed(error, std::time::Instant::now()).unwrap_or_else(in_part);
-        self.is_degraded = true;
-        self.runtime.health(health).await;
-        sleep(asked_for(error).unwrap_or(self.wait)).await;
-        self.wait = (self.wait * 2).min(WAIT_LAST);
-    }
-}
-
-fn asked_for(error: &PluginError) -> Option<Duration> {
-    match error {
-        PluginError::Retry { after_ms, .. } => after_ms.map(Duration::from_millis),
-        _ => None,
     }
 }

@@ -194,4 +194,34 @@ mod tests {
         assert!(error.reason().starts_with("Slack cannot be reached"), "{error:?}");
         assert!(!error.reason().contains("token"), "{error:?}");
     }
+
+    /// A body that comes slowly is read to its end, one that stops coming is not waited for.
+    #[tokio::test]
+    async fn a_body_may_be_slow_and_not_stall() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        std::thread::spawn(move || {
+            for stalls in [false, true] {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let _ = stream.read(&mut [0; 4096]);
+                // Without `close`, the client may send its next request into the connection that ends here.
+                let head = b"HTTP/1.1 200 x\r\nconnection: close\r\ncontent-length: 8\r\n\r\n";
+                stream.write_all(head).expect("it listens");
+                for _ in 0..if stalls { 7 } else { 8 } {
+                    std::thread::sleep(Duration::from_millis(300));
+                    stream.write_all(b"x").expect("it listens");
+                }
+                if stalls {
+                    let _ = stream.read(&mut [0; 1]);
+                }
+            }
+        });
+        let client = client().expect("it is made");
+        let patience = Duration::from_secs(2);
+        for want in [(8, End::Whole), (7, End::Stalled)] {
+            let response = send(client.get(&url), "it").await.expect("an answer");
+            let answer = Answer::read(response, 100, patience).await;
+            assert_eq!((answer.body.len(), answer.end), want);
+        }
+    }
 }
