@@ -67,12 +67,6 @@ pub struct Own {
     pub team: String,
 }
 
-/// A message of the channel's own that was found again: which part of which delivery it is, and its id.
-pub struct Found {
-    pub part: usize,
-    pub ts: String,
-}
-
 impl Api {
     /// Prepares the calls; nothing is sent yet.
     pub fn new(url: &str, bot: &Secret, app: Option<&Secret>) -> Result<Api> {
@@ -168,6 +162,26 @@ impl Api {
         Ok(())
     }
 
+    /// Takes a message back. One that is gone already is no failure.
+    pub async fn delete(&self, channel: &str, ts: &str) -> Result<()> {
+        let fields = [("channel", channel.to_owned()), ("ts", ts.to_owned())];
+        done_before(self.call("chat.delete", "", &fields).await, "(message_not_found)")
+    }
+
+    /// Reacts to a message. A reaction that is there already is no failure.
+    pub async fn react(&self, channel: &str, ts: &str, name: &str) -> Result<()> {
+        let fields = [("channel", channel), ("timestamp", ts), ("name", name)];
+        let fields = fields.map(|(key, value)| (key, value.to_owned()));
+        done_before(self.call("reactions.add", "", &fields).await, "(already_reacted)")
+    }
+
+    /// Shows that an answer is being written in a thread.
+    pub async fn status(&self, channel: &str, thread: &str, words: &str) -> Result<()> {
+        let fields = [("channel_id", channel), ("thread_ts", thread), ("status", words)];
+        let fields = fields.map(|(key, value)| (key, value.to_owned()));
+        self.call("assistant.threads.setStatus", "", &fields).await.map(drop)
+    }
+
     /// Shows a note to one person.
     pub async fn whisper(&self, channel: &str, thread: Option<&str>, user: &str, text: &str) -> Result<()> {
         let mut fields =
@@ -243,41 +257,40 @@ impl Api {
         (is_slack || url.origin() == base.origin()).then_some(url)
     }
 
-    /// Looks for what this channel posted of a delivery since `oldest`: its parts by their metadata, its files by their
-    /// ids.
-    pub async fn find(
-        &self,
-        channel: &str,
-        thread: Option<&str>,
-        oldest: &str,
-        is_ours: impl Fn(&Value) -> Option<usize>,
-    ) -> Result<Vec<Found>> {
+    /// The messages of a chat, or of a thread in it, since `oldest`, the bot's with their metadata.
+    pub async fn history(&self, channel: &str, thread: Option<&str>, oldest: &str) -> Result<Vec<Value>> {
         let method = if thread.is_some() { "conversations.replies" } else { "conversations.history" };
         let mut fields = vec![
             ("channel", channel.to_owned()),
             ("oldest", oldest.to_owned()),
+            ("inclusive", "true".to_owned()),
             ("limit", PAGE.to_string()),
             ("include_all_metadata", "true".to_owned()),
         ];
         fields.extend(thread.map(|thread| ("ts", thread.to_owned())));
-        let mut found = Vec::new();
+        let mut messages = Vec::new();
         let mut cursor = String::new();
         for _ in 0..PAGES_MAX {
             let more = if cursor.is_empty() { vec![] } else { vec![("cursor", cursor)] };
-            let page = self.call(method, "", &[&fields[..], &more].concat()).await?;
-            let messages =
-                page["messages"].as_array().ok_or_else(|| not_slack(Failure::for_now(About::Account)))?;
-            for message in messages {
-                if let (Some(part), Some(ts)) = (is_ours(message), message["ts"].as_str()) {
-                    found.push(Found { part, ts: ts.to_owned() });
-                }
-            }
+            let mut page = self.call(method, "", &[&fields[..], &more].concat()).await?;
+            let Value::Array(part) = page["messages"].take() else {
+                return Err(not_slack(Failure::for_now(About::Account)));
+            };
+            messages.extend(part);
             cursor = page["response_metadata"]["next_cursor"].as_str().unwrap_or_default().to_owned();
             if cursor.is_empty() {
-                return Ok(found);
+                return Ok(messages);
             }
         }
         Err(PluginError::retry("there are too many messages to look through"))
+    }
+}
+
+/// The outcome of a call that changes nothing when Slack refuses it with these words.
+fn done_before(done: Result<Value>, words: &str) -> Result<()> {
+    match done {
+        Err(PluginError::Refused { reason }) if reason.ends_with(words) => Ok(()),
+        done => done.map(drop),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::tap::{self, Tap};
 use crate::words;
 use serde::Deserialize;
 use serde_json::Value;
-use vestibule_plugin_api::{Address, Ignored, PlatformId, ThreadId, Timestamp};
+use vestibule_plugin_api::{Address, Ignored, PlatformId, ThreadId, Timestamp, emoji_fault};
 
 /// The kinds of a message that are words of a person or a program.
 const SPOKEN: [&str; 4] = ["file_share", "thread_broadcast", "bot_message", "me_message"];
@@ -15,6 +15,10 @@ const SPOKEN: [&str; 4] = ["file_share", "thread_broadcast", "bot_message", "me_
 pub enum Reading {
     /// A person or a program writes.
     Said(Box<Said>),
+    /// A message is edited or deleted, or a person reacts to it.
+    Altered(Box<Altered>),
+    /// A channel is called otherwise now.
+    Renamed(Box<Renamed>),
     /// A person enters a slash command.
     Command(Box<Command>),
     /// A person clicks a button of ours.
@@ -45,6 +49,40 @@ pub struct Said {
     pub is_mention: bool,
     /// Whether Slack may have left the files out: it does so in some of its `app_mention`. The `message` of it tells.
     pub is_sparse: bool,
+}
+
+/// A change to a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Altered {
+    pub event_id: String,
+    pub channel: String,
+    /// The message.
+    pub ts: String,
+    /// Its thread; `None` where Slack does not say it.
+    pub thread: Option<ThreadId>,
+    pub user: String,
+    /// When it was changed.
+    pub at: String,
+    pub is_direct: bool,
+    pub what: What,
+}
+
+/// What was done to a message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// It says this now, in Slack's mrkdwn; and whether it mentions the bot.
+    Edited(String, bool),
+    Deleted,
+    Reacted(String),
+    Unreacted(String),
+}
+
+/// A channel's new name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Renamed {
+    pub event_id: String,
+    pub channel: String,
+    pub name: String,
 }
 
 /// A file as Slack describes it.
@@ -97,20 +135,26 @@ struct Message {
 pub fn read(payload: &Value, own: &Own) -> Reading {
     let event = &payload["event"];
     match event["type"].as_str().unwrap_or_default() {
-        "message" | "app_mention" => message(event, own),
-        kind => left_out(payload, event, kind),
+        "message" | "app_mention" => message(event, own).unwrap_or_else(|| unreadable(payload, event)),
+        "reaction_added" | "reaction_removed" => {
+            reaction(event, own).unwrap_or_else(|| left_out(payload, event, "unsupported_event"))
+        }
+        "channel_rename" | "group_rename" => renamed(event).unwrap_or_else(|| unreadable(payload, event)),
+        _ => left_out(payload, event, "unsupported_event"),
     }
 }
 
-/// An event of another kind: an app may have subscribed to it, and no agent hears of it.
-fn left_out(payload: &Value, event: &Value, kind: &str) -> Reading {
+/// An event of a shape that Slack does not document.
+fn unreadable(payload: &Value, event: &Value) -> Reading {
+    tracing::warn!("Slack sent an event that this version cannot read");
+    left_out(payload, event, "unreadable")
+}
+
+/// An event that no agent hears of. One without an id of its own cannot go on record.
+fn left_out(payload: &Value, event: &Value, reason: &str) -> Reading {
     let id = payload["event_id"].as_str().or(event["event_ts"].as_str()).unwrap_or_default();
-    let is_id =
-        |text: &str| !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_graphic());
-    match is_id(id) && is_id(kind) {
-        true => ignored(format!("event/{kind}/{id}"), "unsupported_event", None, None),
-        false => Reading::Nothing,
-    }
+    let is_id = !id.is_empty() && id.len() <= 64 && id.chars().all(|c| c.is_ascii_graphic());
+    if is_id { ignored(format!("event/{id}"), reason, None, None) } else { Reading::Nothing }
 }
 
 fn ignored(event_id: String, reason: &str, channel: Option<&str>, sender: Option<String>) -> Reading {
@@ -118,40 +162,35 @@ fn ignored(event_id: String, reason: &str, channel: Option<&str>, sender: Option
     Reading::Ignored(Ignored { event_id, reason: reason.to_owned(), platform_id, sender })
 }
 
-fn message(event: &Value, own: &Own) -> Reading {
-    let Ok(message) = Message::deserialize(event) else { return Reading::Nothing };
-    if !is_channel(&message.channel) || !is_ts(&message.ts) {
-        return Reading::Nothing;
-    }
+/// Reads `message` and `app_mention`; `None` for what cannot be read.
+fn message(event: &Value, own: &Own) -> Option<Reading> {
+    let message =
+        Message::deserialize(event).ok().filter(|one| is_channel(&one.channel) && is_ts(&one.ts))?;
     let event_id = format!("message/{}/{}", message.channel, message.ts);
-    let leave_out = |event_id: String, reason: &str| {
-        ignored(event_id, reason, Some(&message.channel), message.user.clone())
-    };
-    if let Some(kind) = message.subtype.as_deref().filter(|kind| !SPOKEN.contains(kind)) {
-        return match kind {
-            "message_changed" if !is_edit(event, own) => Reading::Nothing,
-            "message_changed" => leave_out(format!("{event_id}/changed"), "edited"),
-            "message_deleted" => leave_out(format!("{event_id}/deleted"), "deleted"),
-            // A thread has a new message, which comes by itself.
-            "message_replied" => Reading::Nothing,
-            _ => leave_out(event_id, "no_text"),
-        };
+    let leave_out =
+        |reason: &str| Some(ignored(event_id.clone(), reason, Some(&message.channel), message.user.clone()));
+    match message.subtype.as_deref().filter(|kind| !SPOKEN.contains(kind)) {
+        Some("message_changed") => return Some(changed(event, &message, own)),
+        Some("message_deleted") => return Some(deleted(event, &message, own)),
+        // A thread has a new message, which comes by itself.
+        Some("message_replied") => return Some(Reading::Nothing),
+        Some(_) => return leave_out("no_text"),
+        None => {}
     }
     let is_own = message.user.as_ref() == Some(&own.user_id)
         || message.bot_id.is_some() && message.bot_id == own.bot_id;
     if is_own {
-        return leave_out(event_id, "own_message");
+        return leave_out("own_message");
     }
     let text = text_of(&message);
     let is_sparse = message.kind == "app_mention" && message.files.is_none();
+    let is_direct = message.is_direct();
+    let profile = message.bot_profile["name"].as_str().map(str::to_owned);
     let files = message.files.unwrap_or_default();
     if text.trim().is_empty() && files.is_empty() {
-        return ignored(event_id, "no_text", Some(&message.channel), message.user);
+        return Some(ignored(event_id, "no_text", Some(&message.channel), message.user));
     }
-    let is_direct =
-        message.channel_type.as_deref().map_or(message.channel.starts_with('D'), |kind| kind == "im");
-    let profile = message.bot_profile["name"].as_str().map(str::to_owned);
-    Reading::Said(Box::new(Said {
+    Some(Reading::Said(Box::new(Said {
         event_id,
         is_mention: is_direct || words::mentions(&message.text, &own.user_id),
         channel: message.channel,
@@ -164,7 +203,13 @@ fn message(event: &Value, own: &Own) -> Reading {
         files,
         is_direct,
         is_sparse,
-    }))
+    })))
+}
+
+impl Message {
+    fn is_direct(&self) -> bool {
+        self.channel_type.as_deref().map_or(self.channel.starts_with('D'), |kind| kind == "im")
+    }
 }
 
 /// The words of a message; a program may have put them beside its text.
@@ -179,13 +224,82 @@ fn text_of(message: &Message) -> String {
     message.attachments.iter().filter_map(said).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a changed message was edited: a preview of a link changes it, too, and so does the channel itself.
-fn is_edit(event: &Value, own: &Own) -> bool {
+/// Reads that a message was changed. A preview of a link changes it, too, and so does the channel itself.
+fn changed(event: &Value, message: &Message, own: &Own) -> Reading {
     let (now, before) = (&event["message"], &event["previous_message"]);
-    now["user"] != own.user_id.as_str()
-        && !now["edited"].is_null()
-        && now["edited"] != before["edited"]
-        && now["text"] != before["text"]
+    // What is left of the head of a thread that is deleted.
+    if now["subtype"] == "tombstone" {
+        return deleted(event, message, own);
+    }
+    let at = now["edited"]["ts"].as_str().filter(|ts| is_ts(ts));
+    let is_new = now["edited"] != before["edited"] && now["text"] != before["text"];
+    let (Some(at), true) = (at, is_new) else { return Reading::Nothing };
+    let text = now["text"].as_str().unwrap_or_default();
+    let is_direct = message.is_direct();
+    let is_mention = is_direct || words::mentions(text, &own.user_id);
+    altered("changed", message, now, at, What::Edited(text.to_owned(), is_mention), own)
+}
+
+fn deleted(event: &Value, message: &Message, own: &Own) -> Reading {
+    altered("deleted", message, &event["previous_message"], &message.ts, What::Deleted, own)
+}
+
+/// A change of a message as Slack shows it; nothing if it is one of the channel's own.
+fn altered(word: &str, message: &Message, shown: &Value, at: &str, what: What, own: &Own) -> Reading {
+    let of = |key: &str| shown[key].as_str();
+    let (Some(ts), Some(user)) = (of("ts").filter(|ts| is_ts(ts)), of("user").or(of("bot_id"))) else {
+        return Reading::Nothing;
+    };
+    if user == own.user_id || own.bot_id.as_deref() == Some(user) {
+        return Reading::Nothing;
+    }
+    let (channel, is_direct) = (&message.channel, message.is_direct());
+    Reading::Altered(Box::new(Altered {
+        event_id: format!("{word}/{channel}/{ts}/{at}"),
+        thread: Some(thread_of(channel, ts, of("thread_ts").filter(|ts| is_ts(ts)), is_direct)),
+        channel: channel.clone(),
+        ts: ts.to_owned(),
+        user: user.to_owned(),
+        at: at.to_owned(),
+        is_direct,
+        what,
+    }))
+}
+
+/// Reads a reaction; `None` for one to something else than a message.
+fn reaction(event: &Value, own: &Own) -> Option<Reading> {
+    let (item, user) = (&event["item"], event["user"].as_str().filter(|user| is_channel(user))?);
+    let channel = item["channel"].as_str().filter(|channel| is_channel(channel))?;
+    let ts = item["ts"].as_str().filter(|ts| is_ts(ts))?;
+    let at = event["event_ts"].as_str().filter(|ts| is_ts(ts))?;
+    let emoji = event["reaction"].as_str().filter(|emoji| emoji_fault(emoji).is_none())?.to_owned();
+    if user == own.user_id {
+        return Some(Reading::Nothing);
+    }
+    let (word, what) = match event["type"].as_str() {
+        Some("reaction_added") => ("reacted", What::Reacted(emoji)),
+        _ => ("unreacted", What::Unreacted(emoji)),
+    };
+    Some(Reading::Altered(Box::new(Altered {
+        event_id: format!("{word}/{channel}/{ts}/{user}/{at}"),
+        channel: channel.to_owned(),
+        ts: ts.to_owned(),
+        thread: None,
+        user: user.to_owned(),
+        at: at.to_owned(),
+        is_direct: channel.starts_with('D'),
+        what,
+    })))
+}
+
+fn renamed(event: &Value) -> Option<Reading> {
+    let channel = event["channel"]["id"].as_str().filter(|channel| is_channel(channel))?;
+    let (name, at) = (event["channel"]["name"].as_str()?, event["event_ts"].as_str().filter(|ts| is_ts(ts))?);
+    Some(Reading::Renamed(Box::new(Renamed {
+        event_id: format!("renamed/{channel}/{at}"),
+        channel: channel.to_owned(),
+        name: name.to_owned(),
+    })))
 }
 
 /// Reads a slash command.
@@ -231,10 +345,15 @@ pub fn chat_name(channel: &str) -> String {
 
 /// The thread of a message. In channels each message that stands alone begins one; in a direct chat the words
 /// outside of threads are one conversation, and its id ends with the colon.
-pub fn thread_name(said: &Said) -> ThreadId {
-    let own = (!said.is_direct).then_some(said.ts.as_str());
-    let thread = said.thread_ts.as_deref().or(own).unwrap_or_default();
-    format!("slack:{}:{thread}", said.channel).into()
+fn thread_of(channel: &str, ts: &str, thread_ts: Option<&str>, is_direct: bool) -> ThreadId {
+    let own = (!is_direct).then_some(ts);
+    format!("slack:{channel}:{}", thread_ts.or(own).unwrap_or_default()).into()
+}
+
+impl Said {
+    pub fn thread(&self) -> ThreadId {
+        thread_of(&self.channel, &self.ts, self.thread_ts.as_deref(), self.is_direct)
+    }
 }
 
 /// When Slack took a message.

@@ -2,7 +2,7 @@
 //! sent them. What was submitted is answered when it is on disk: only then may Slack be told.
 
 use crate::api::{Api, FILE_BYTES_MAX, Own};
-use crate::event::{self, Command, File, Reading, Said};
+use crate::event::{self, Altered, Command, File, Reading, Said, What};
 use crate::names::Names;
 use crate::tap::{self, Tap};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use vestibule_plugin_api::toolbox::pace::{Backoff, asked_for};
 use vestibule_plugin_api::{
-    ATTACHMENTS_MAX, Answered, Attachment, Conversation, Ignored, InboundMessage, PluginError, Result,
-    Runtime, Sender, Timestamp,
+    ATTACHMENTS_MAX, Answered, Attachment, Change, Changed, Conversation, Ignored, InboundMessage,
+    PluginError, Result, Runtime, Sender, Timestamp,
 };
 
 /// The most events that are under way at once. Slack sends a further one again.
@@ -117,6 +117,7 @@ impl Inbox {
         }
         let turn = match &reading {
             Reading::Said(said) => Some(events.turn(&said.channel)),
+            Reading::Altered(altered) => Some(events.turn(&altered.channel)),
             _ => None,
         };
         let (done, waits) = watch::channel(None);
@@ -175,6 +176,12 @@ impl Inbox {
                 let message = self.message(*said).await;
                 self.until_taken(message).await
             }
+            Reading::Altered(altered) => self.alter(*altered).await,
+            Reading::Renamed(renamed) => {
+                self.0.names.renamed(&renamed.channel, &renamed.name);
+                self.tell(&renamed.channel, false, None, true).await;
+                Ok(())
+            }
             Reading::Command(command) => {
                 let message = self.command(*command).await;
                 self.until_taken(message).await
@@ -219,6 +226,43 @@ impl Inbox {
         }
     }
 
+    /// Hands a change over. An older runtime knows none: then it goes on record.
+    async fn alter(&self, altered: Altered) -> Result<()> {
+        let (names, runtime) = (&self.0.names, &self.0.runtime);
+        let (what, word) = match altered.what {
+            What::Edited(text, is_mention) => {
+                (Changed::Edited { text: names.words(&text).await, is_mention }, "edited")
+            }
+            What::Deleted => (Changed::Deleted, "deleted"),
+            What::Reacted(emoji) => (Changed::Reacted { emoji }, "reaction"),
+            What::Unreacted(emoji) => (Changed::Unreacted { emoji }, "reaction"),
+        };
+        let person = names.person(&altered.user).await;
+        let is_bot = person.as_ref().is_some_and(|person| person.is_bot);
+        let change = Change {
+            event_id: altered.event_id,
+            message_id: altered.ts,
+            platform_id: event::chat_name(&altered.channel).into(),
+            thread_id: altered.thread,
+            sender: Sender { handle: altered.user, name: person.map(|person| person.name), is_bot },
+            timestamp: event::time(&altered.at),
+            is_group: !altered.is_direct,
+            what,
+        };
+        match persist(|| runtime.change(change.clone())).await {
+            Err(PluginError::Refused { .. } | PluginError::Unsupported { .. }) => {
+                let ignored = Ignored {
+                    event_id: change.event_id.clone(),
+                    reason: word.into(),
+                    platform_id: Some(change.platform_id.clone()),
+                    sender: change.sender.name.clone(),
+                };
+                persist(|| runtime.ignored(ignored.clone())).await
+            }
+            taken => taken.map(drop),
+        }
+    }
+
     /// The message that Slack's event is, with its names and files.
     async fn message(&self, said: Said) -> InboundMessage {
         let names = &self.0.names;
@@ -236,9 +280,10 @@ impl Inbox {
             event_id: said.event_id.clone(),
             message_id: said.ts.clone(),
             platform_id: event::chat_name(&said.channel).into(),
-            thread_id: Some(event::thread_name(&said)),
+            thread_id: Some(said.thread()),
             sender: Sender { handle, name, is_bot },
             text: names.words(&said.text).await,
+            mentions: names.mentioned(&said.text),
             attachments: attachments.into_iter().take(ATTACHMENTS_MAX).collect(),
             timestamp: event::time(&said.ts),
             is_mention: said.is_mention,
@@ -407,6 +452,8 @@ async fn persist<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> Resu
 fn id_of(reading: &Reading) -> Option<&str> {
     match reading {
         Reading::Said(said) => Some(&said.event_id),
+        Reading::Altered(altered) => Some(&altered.event_id),
+        Reading::Renamed(renamed) => Some(&renamed.event_id),
         Reading::Command(command) => Some(&command.event_id),
         Reading::Tap(tap) => Some(&tap.event_id),
         Reading::Ignored(ignored) => Some(&ignored.event_id),

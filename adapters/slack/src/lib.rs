@@ -1,15 +1,17 @@
 //! The `slack` channel: events come in over Socket Mode or by webhook, replies go out by the Web API.
 //!
-//! [`event`] reads what Slack sends, [`words`] its texts, [`tap`] its clicks, [`webhook`] its requests, all without
-//! input or output; [`api`] talks to Slack; [`socket`] keeps a connection open; [`inbox`] takes each event once, with
-//! the [`names`] in it; [`send`] delivers a message part by part.
+//! [`event`] reads what Slack sends, [`words`] its texts, [`tap`] its clicks, [`webhook`] its requests, and [`card`] makes
+//! blocks, all without input or output; [`api`] talks to Slack; [`socket`] keeps a connection open; [`inbox`] takes each event once, with
+//! the [`names`] in it; [`send`] delivers a message part by part; [`status`] shows that an answer is being written.
 
 mod api;
+mod card;
 mod event;
 mod inbox;
 mod names;
 mod send;
 mod socket;
+mod status;
 mod tap;
 mod webhook;
 mod words;
@@ -17,6 +19,7 @@ mod words;
 use api::Api;
 use inbox::Inbox;
 use send::Progress;
+use status::Status;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -47,6 +50,7 @@ struct Slack {
     runtime: Runtime,
     inbox: Inbox,
     progress: Progress,
+    status: Status,
     listening: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -72,7 +76,8 @@ impl Channel for Slack {
             }
             None => None,
         };
-        Ok(Slack { api, runtime, inbox, progress, listening: Mutex::new(listening) })
+        let status = Status::default();
+        Ok(Slack { api, runtime, inbox, progress, status, listening: Mutex::new(listening) })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -95,6 +100,10 @@ impl Channel for Slack {
             Ok(Err(error)) => WebhookResponse::text(503, format!("It was not stored: {}.", error.reason())),
             Err(_) => WebhookResponse::text(503, "It is not stored yet: send it again."),
         })
+    }
+
+    async fn working(&self, working: Working) -> Result<()> {
+        self.status.show(&self.api, &working).await
     }
 
     async fn stop(&self) {
@@ -128,7 +137,18 @@ export_channel! {
     channel: Slack,
     channel_type: "slack",
     description: "Channels and direct messages on Slack",
-    capabilities: ["threads", "attachments", "questions", "webhook", "reconcilable"],
+    capabilities: [
+        "threads",
+        "attachments",
+        "questions",
+        "webhook",
+        "reconcilable",
+        "edits",
+        "deletes",
+        "reactions",
+        "cards",
+        "working",
+    ],
     webhook: "hmac",
     hmac: {
         header: "X-Slack-Signature",

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use vestibule_plugin_api::{MENTIONS_MAX, Mention};
 
 /// How many names of each kind are remembered, and how long; what could not be asked is asked again sooner.
 const NAMES_MAX: usize = 4_000;
@@ -71,6 +72,21 @@ impl Names {
         let found = found(asked).and_then(name).filter(|name| !name.is_empty());
         remember(&self.channels, id, found.clone());
         found
+    }
+
+    /// A channel is called this now.
+    pub fn renamed(&self, id: &str, name: &str) {
+        remember(&self.channels, id, Some(name.to_owned()));
+    }
+
+    /// The people whom a text names, with what they are called where Slack was asked.
+    pub fn mentioned(&self, text: &str) -> Vec<Mention> {
+        let name = |id: &str| match id == self.own.0 {
+            true => Some(self.own.1.clone()),
+            false => known(&self.people, id).flatten().map(|person| person.name),
+        };
+        let people = words::people(text).into_iter().take(MENTIONS_MAX);
+        people.map(|id| Mention { handle: id.to_owned(), name: name(id) }).collect()
     }
 
     /// A text in words, with the names of whom it names.

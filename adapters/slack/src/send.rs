@@ -3,7 +3,7 @@
 
 use crate::api::Api;
 use crate::event::{self, Target};
-use crate::tap;
+use crate::{card, tap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -16,6 +16,8 @@ use vestibule_plugin_api::{
 
 /// The longest text of one message: what is longer Slack cuts off.
 const TEXT_UNITS_MAX: usize = 40_000;
+/// The same of one that is edited.
+const EDIT_UNITS_MAX: usize = 4_000;
 /// The kind of metadata by which a message of ours is found again.
 const METADATA: &str = "vestibule_delivery";
 /// The state key of the progress.
@@ -86,8 +88,12 @@ fn parts(content: Content, attachments: Vec<Attachment>) -> Result<Vec<Part>> {
             }
             parts
         }
+        Content::Card(card) => {
+            let blocks = card::blocks(&card);
+            vec![Part::Text(card.fallback, Some(blocks))]
+        }
         _ => {
-            return Err(PluginError::unsupported("only text, questions and files can be sent"));
+            return Err(PluginError::unsupported("this kind of content cannot be sent"));
         }
     };
     if !attachments.is_empty() {
@@ -99,13 +105,16 @@ fn parts(content: Content, attachments: Vec<Attachment>) -> Result<Vec<Part>> {
     }
 }
 
+fn with_emoji(text: &str) -> String {
+    emoji::in_text(text, |name| Some(format!(":{}:", emoji::slack(name))))
+}
+
 fn texts(text: &str, most: usize) -> Vec<Part> {
-    let text = emoji::in_text(text, |name| Some(format!(":{}:", emoji::slack(name))));
-    let messages = markdown::messages(&text, Dialect::Slack, Unit::Utf16, most);
+    let messages = markdown::messages(&with_emoji(text), Dialect::Slack, Unit::Utf16, most);
     messages.into_iter().map(|text| Part::Text(text, None)).collect()
 }
 
-/// Sends the parts of a message that have not been sent.
+/// Does what a message asks for: sends the parts that have not been sent, or changes what is there.
 pub async fn deliver(
     api: &Api,
     runtime: &Runtime,
@@ -113,6 +122,21 @@ pub async fn deliver(
     message: OutboundMessage,
 ) -> Result<Receipt> {
     let target = event::target(&message.address).map_err(PluginError::refused)?;
+    match &message.content {
+        Content::Edit { message_id, text } => {
+            edit(api, &target, message_of(message_id)?, text).await?;
+            return Ok(Receipt::default());
+        }
+        Content::Delete { message_id } => {
+            delete(api, &target, message_of(message_id)?).await?;
+            return Ok(Receipt::default());
+        }
+        Content::Reaction { message_id, emoji } => {
+            api.react(&target.channel, message_of(message_id)?, &emoji::slack(emoji)).await?;
+            return Ok(Receipt::default());
+        }
+        _ => {}
+    }
     let files = message.attachments.into_iter().filter(|file| file.bytes.is_some()).collect();
     let parts = parts(message.content, files)?;
     let many = parts.len() > 1;
@@ -139,6 +163,55 @@ pub async fn deliver(
         }
     }
     Ok(Receipt { platform_message_id: sent.first })
+}
+
+/// The id of a message, as the runtime knows it from a receipt or from what came in.
+fn message_of(id: &str) -> Result<&str> {
+    event::is_ts(id)
+        .then_some(id)
+        .ok_or_else(|| PluginError::refused(format!("`{id}` is no message on Slack")))
+}
+
+async fn edit(api: &Api, target: &Target, ts: &str, text: &str) -> Result<()> {
+    let messages = markdown::messages(&with_emoji(text), Dialect::Slack, Unit::Utf16, EDIT_UNITS_MAX);
+    match &messages[..] {
+        // The blocks go: they would be shown in place of the words.
+        [text] => api.update(&target.channel, ts, text, &json!([])).await,
+        [] => Err(PluginError::refused("the edit says nothing: delete the message instead")),
+        _ => Err(PluginError::refused(format!(
+            "an edited message holds {EDIT_UNITS_MAX} characters on Slack: send a new one"
+        ))),
+    }
+}
+
+/// Takes a message back, and those that followed it because it was too long for one.
+async fn delete(api: &Api, target: &Target, ts: &str) -> Result<()> {
+    let rest = match api.history(&target.channel, target.thread.as_deref(), ts).await {
+        Ok(shown) => rest_of(&shown, ts),
+        // Without the right to look the one that is named goes.
+        Err(PluginError::Refused { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    // The first goes last: as long as it is there, the others are found.
+    for ts in rest.iter().map(String::as_str).chain([ts]) {
+        api.delete(&target.channel, ts).await?;
+    }
+    Ok(())
+}
+
+/// The other messages of the delivery that this one begins. Pure.
+fn rest_of(shown: &[Value], ts: &str) -> Vec<String> {
+    let delivery = |message: &Value| {
+        let metadata = &message["metadata"];
+        let id = metadata["event_payload"]["id"].as_str().filter(|_| metadata["event_type"] == METADATA);
+        id.map(str::to_owned)
+    };
+    let Some(of) = shown.iter().find(|message| message["ts"] == ts).and_then(delivery) else {
+        return Vec::new();
+    };
+    let others =
+        shown.iter().filter(|message| message["ts"] != ts && delivery(message).as_ref() == Some(&of));
+    others.filter_map(|message| message["ts"].as_str().map(str::to_owned)).collect()
 }
 
 /// Brings files to Slack, notes their ids, and only then shows them: so their message can be found again.
@@ -169,15 +242,21 @@ pub async fn find(
     message: OutboundMessage,
 ) -> Result<Option<Receipt>> {
     let target = event::target(&message.address).map_err(PluginError::refused)?;
+    // What changes a message may be done twice.
+    if matches!(message.content, Content::Edit { .. } | Content::Delete { .. } | Content::Reaction { .. }) {
+        return Ok(None);
+    }
     let count = parts(message.content, message.attachments)?.len();
     let mut sent = progress.of(&message.id).await;
     let oldest = since(message.taken_at.unwrap_or(Timestamp(0)));
-    let is_ours = |shown: &Value| part_of(shown, &message.id, &sent.files, count);
-    let found = api.find(&target.channel, target.thread.as_deref(), &oldest, is_ours).await?;
-    if let Some(first) = found.iter().find(|found| found.part == 0) {
-        sent.first = Some(first.ts.clone());
+    let mut arrived = 0;
+    for shown in api.history(&target.channel, target.thread.as_deref(), &oldest).await? {
+        let Some(part) = part_of(&shown, &message.id, &sent.files, count) else { continue };
+        arrived = arrived.max(part + 1);
+        if part == 0 {
+            sent.first = shown["ts"].as_str().map(str::to_owned);
+        }
     }
-    let arrived = found.iter().map(|found| found.part + 1).max().unwrap_or_default();
     sent.parts = sent.parts.max(arrived);
     if arrived > 0 {
         progress.note(runtime, &sent).await;
@@ -244,6 +323,18 @@ mod tests {
         );
         let asked = parts(question(&"why ".repeat(1_000)), vec![]).expect("something");
         assert!(matches!(&asked[..], [Part::Text(_, None), Part::Text(_, Some(_))]), "{asked:?}");
+    }
+
+    #[test]
+    fn what_is_taken_back_with_a_message() {
+        let message = |ts: &str, id: &str| json!({ "ts": ts, "metadata": { "event_type": METADATA, "event_payload": { "id": id, "part": 0 } } });
+        let shown =
+            [message("1.1", "m-1"), message("1.2", "m-2"), message("1.3", "m-1"), json!({ "ts": "1.4" })];
+        assert_eq!(rest_of(&shown, "1.1"), ["1.3"]);
+        assert_eq!(rest_of(&shown, "1.2"), [""; 0]);
+        assert_eq!(rest_of(&shown, "1.4"), [""; 0], "of no delivery");
+        assert_eq!(rest_of(&shown, "9.9"), [""; 0]);
+        assert!(message_of("C012:1.1").is_err() && message_of("1.1").is_ok());
     }
 
     #[test]

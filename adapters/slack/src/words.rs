@@ -12,10 +12,19 @@ pub fn references(text: &str) -> Vec<Reference<'_>> {
     parts(text).filter_map(|part| part.err().and_then(reference)).collect()
 }
 
+/// The ids of the people that a text names, each once.
+pub fn people(text: &str) -> Vec<&str> {
+    let mut people: Vec<&str> = Vec::new();
+    for inside in parts(text).filter_map(Result::err) {
+        let id = inside.strip_prefix('@').and_then(|rest| rest.split('|').next());
+        people.extend(id.filter(|id| !id.is_empty() && !people.contains(id)));
+    }
+    people
+}
+
 /// Whether the text names this person.
 pub fn mentions(text: &str, id: &str) -> bool {
-    let named = |inside: &str| inside.strip_prefix('@').map(|rest| rest.split('|').next() == Some(id));
-    parts(text).filter_map(Result::err).any(|inside| named(inside) == Some(true))
+    people(text).contains(&id)
 }
 
 /// The text in words. `name` is what people call a person or channel; without one its id stays.
@@ -141,6 +150,7 @@ mod tests {
             references("<@U1> <@U2|b> <#C1> <#C2|> <https://x> <!here>"),
             [Reference::Person("U1"), Reference::Channel("C1"), Reference::Channel("C2")]
         );
+        assert_eq!(people("<@U2|b> <@U1> <@U2> <#C1> <@>"), ["U2", "U1"]);
         for (text, want) in [
             ("<@U0BOT> hi", true),
             ("hi <@U0BOT|bot>!", true),

@@ -115,16 +115,23 @@ fn bare(name: &str) -> &str {
     name.strip_prefix(':').and_then(|name| name.strip_suffix(':')).unwrap_or(name)
 }
 
-/// The name that Slack has for an emoji: of a name, or of the emoji itself. What is not known goes through unchanged.
-pub fn slack(name: &str) -> &str {
+/// The name that Slack has for an emoji: of a name, or of the emoji itself, with the tone of its skin. What is not known
+/// goes through unchanged.
+pub fn slack(name: &str) -> String {
     let name = bare(name);
+    // Five signs after an emoji are its tones, the second to the sixth of Slack's.
+    if let Some((at, tone)) =
+        name.char_indices().next_back().filter(|(_, c)| ('\u{1f3fb}'..='\u{1f3ff}').contains(c))
+    {
+        return format!("{}::skin-tone-{}", slack(&name[..at]), u32::from(tone) - 0x1f3fb + 2);
+    }
     // A sign may or may not end with the mark that asks for a picture.
     let sign = |text: &str| text.trim_end_matches('\u{fe0f}').to_owned();
     let found = named(name).or_else(|| NAMES.iter().find(|(_, _, emoji)| sign(emoji) == sign(name)));
     match found {
-        Some((own, "", _)) => own,
-        Some((_, slack, _)) => slack,
-        None => name,
+        Some((own, "", _)) => (*own).to_owned(),
+        Some((_, slack, _)) => (*slack).to_owned(),
+        None => name.to_owned(),
     }
 }
 
@@ -162,6 +169,7 @@ mod tests {
             ("\u{1f440}", "eyes"),
             ("\u{2764}", "heart"),
             ("\u{2764}\u{fe0f}", "heart"),
+            ("\u{1f44d}\u{1f3fd}", "+1::skin-tone-4"),
             ("our_own_parrot", "our_own_parrot"),
             ("", ""),
         ] {

@@ -4,6 +4,7 @@ use crate::slack_api::{APP_TOKEN, BOT, BOT_TOKEN, CUT, Post, SECRET, SlackApi, n
 use crate::support::{Runtime, asker, plugin_file, request, signal, until};
 use crate::traffic::Dice;
 use hmac::{Hmac, KeyInit, Mac};
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::collections::BTreeSet;
@@ -387,6 +388,136 @@ fn a_post_is_found_again_after_a_kill() {
     });
     assert_eq!(api.store().posts.len(), 3, "{:?}", api.texts());
     assert_eq!(api.store().posts[2].files.len(), 1);
+}
+
+/// Writes a row into the agent's file, as its tools can.
+fn agent_writes(runtime: &Runtime, number: i64, chat: &str, content: Value) {
+    let session =
+        "SELECT s.agent_group_id || '/' || s.id FROM sessions s JOIN messages_in m ON m.session_id = s.id";
+    let session = runtime.home.path().join("sessions").join(&runtime.query::<String>(session)[0]);
+    let db = Connection::open_with_flags(session.join("out/outbound.db"), OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .unwrap();
+    db.busy_timeout(crate::support::PATIENCE).unwrap();
+    let sql = "INSERT INTO messages_out (id, seq, timestamp, kind, platform_id, channel_type, thread_id, content) \
+               VALUES (?1, ?2, '', 'chat', ?3, 'slack', ?3 || ':', ?4)";
+    let values = rusqlite::params![format!("tool-{number}"), 1001 + 2 * number, chat, content.to_string()];
+    assert_eq!(db.execute(sql, values).unwrap(), 1);
+}
+
+#[test]
+fn agents_edit_take_back_and_react() {
+    let api = SlackApi::start();
+    let runtime = started(runtime(&api));
+    wire(&runtime, "slack:D012", &[]);
+    let heard = api.say("D012", "U0ANN", "hello");
+    let reply = posts(&api, 1).remove(0).ts;
+    let sent = "SELECT platform_message_id FROM deliveries WHERE platform_message_id IS NOT NULL";
+    until("it is on record", || runtime.query::<String>(sent).pop());
+    let edit = |text: &str| json!({ "operation": "edit", "messageId": reply, "text": text });
+    agent_writes(&runtime, 0, "slack:D012", edit("**hello**, all"));
+    until("it is edited", || (api.texts() == ["*hello*, all"]).then_some(()));
+    agent_writes(&runtime, 1, "slack:D012", edit(&"long ".repeat(1_000)));
+    let why = "SELECT last_error FROM deliveries WHERE message_out_id = 'tool-1' AND state = 'failed'";
+    let why = until("it is refused", || runtime.query::<String>(why).pop());
+    assert!(why.contains("4000 characters"), "{why}");
+    for (number, message, emoji) in
+        [(2, &heard, "thumbs_up"), (3, &reply, "\u{1f44d}\u{1f3fd}"), (4, &heard, "+1")]
+    {
+        let content = json!({ "operation": "reaction", "messageId": message, "emoji": emoji });
+        agent_writes(&runtime, number, "slack:D012", content);
+    }
+    let settled = |number: i64| {
+        let sql = format!("SELECT state FROM deliveries WHERE message_out_id = 'tool-{number}'");
+        until("it is settled", || runtime.query::<String>(&sql).pop().filter(|state| state == "delivered"))
+    };
+    settled(4);
+    let reactions = [(heard.clone(), "+1".to_owned()), (reply.clone(), "+1::skin-tone-4".to_owned())];
+    assert_eq!(api.store().reactions, reactions, "the same one again changes nothing");
+    let card = json!({ "type": "card", "card": { "title": "Build",
+        "actions": [{ "label": "Open", "url": "https://a.example" }] } });
+    agent_writes(&runtime, 5, "slack:D012", card);
+    let shown = posts(&api, 2).remove(1);
+    assert_eq!(shown.blocks[0]["text"]["text"], "Build");
+    assert_eq!(shown.blocks[1]["elements"][0]["url"], "https://a.example");
+    assert!(shown.text.contains("Build"), "{}", shown.text);
+    // A click on a link is told, too, and means nothing.
+    api.send("interactive", api.click("U0ANN", &shown, &shown.blocks[1]["elements"][0]));
+    all_acknowledged(&api);
+    // Taken back with all its parts.
+    let long = format!("first {}\n\nsecond {}", "a".repeat(39_000), "b".repeat(3_000));
+    api.say("D012", "U0ANN", &long);
+    let first = posts(&api, 4)[2].ts.clone();
+    let on_record = || runtime.query::<String>(sent).contains(&first).then_some(());
+    until("it is on record", on_record);
+    agent_writes(&runtime, 106, "slack:D012", json!({ "operation": "delete", "messageId": first }));
+    until("both parts are gone", || (api.store().posts.len() == 2).then_some(()));
+    agent_writes(&runtime, 107, "slack:D012", json!({ "operation": "delete", "messageId": reply }));
+    until("it is gone", || (api.store().posts.len() == 1).then_some(()));
+}
+
+#[test]
+fn agents_learn_what_people_change() {
+    let api = SlackApi::start();
+    names(&api);
+    let runtime = started(runtime(&api));
+    wire(&runtime, "slack:C012", &["--pattern", "^[^-]"]);
+    let said = api.message("C012", "U0ANN", "lunch at 12?", json!({}));
+    let ts = said["ts"].as_str().unwrap().to_owned();
+    api.send("events_api", api.event(said));
+    let reply = posts(&api, 1).remove(0).ts;
+    let sent = "SELECT COUNT(*) FROM deliveries WHERE platform_message_id IS NOT NULL";
+    until("it is on record", || (runtime.query::<i64>(sent) == [1]).then_some(()));
+    let hidden = |extra: Value| {
+        let event = api.message("C012", "U0ANN", "", extra);
+        api.send("events_api", api.event(event));
+    };
+    let changed = |ts: &str, before: &str, now: &str, at: &str| {
+        hidden(json!({ "subtype": "message_changed", "hidden": true, "user": null,
+            "message": { "ts": ts, "user": "U0ANN", "text": now, "edited": { "user": "U0ANN", "ts": at } },
+            "previous_message": { "ts": ts, "user": "U0ANN", "text": before } }));
+    };
+    changed(&ts, "lunch at 12?", "lunch at 1, <@U0BEN>?", "1800000000.1");
+    for kind in ["reaction_added", "reaction_removed"] {
+        hidden(json!({ "type": kind, "reaction": "eyes", "item_user": BOT,
+            "item": { "type": "message", "channel": "C012", "ts": reply } }));
+    }
+    hidden(json!({ "subtype": "message_deleted", "hidden": true, "user": null, "deleted_ts": ts,
+        "previous_message": { "ts": ts, "user": "U0ANN", "text": "lunch at 1?" } }));
+    // A preview of a link is no edit.
+    hidden(json!({ "subtype": "message_changed", "hidden": true, "user": null,
+        "message": { "ts": ts, "user": "U0ANN", "text": "x", "attachments": [{}] },
+        "previous_message": { "ts": ts, "user": "U0ANN", "text": "x" } }));
+    all_acknowledged(&api);
+    let rows = "SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq";
+    let texts = runtime.query::<String>(rows);
+    for words in ["lunch at 1, @Ben?", "reacted with eyes", "took the reaction eyes back", "deleted"] {
+        assert!(texts.iter().any(|text| text.contains(words)), "{words} in {texts:?}");
+    }
+    assert!(!texts.iter().any(|text| text.ends_with(" x")), "{texts:?}");
+    // An edit that addresses the agent is heard as a new message.
+    let unheard = api.message("C012", "U0ANN", "- a note", json!({}));
+    let ts = unheard["ts"].as_str().unwrap().to_owned();
+    api.send("events_api", api.event(unheard));
+    changed(&ts, "- a note", "help me", "1800000001.1");
+    until("it is answered", || api.texts().contains(&"help me".to_owned()).then_some(()));
+    hidden(json!({ "type": "channel_rename", "channel": { "id": "C012", "name": "all" } }));
+    until("the channel has another name", || {
+        (runtime.query::<String>("SELECT title FROM messaging_groups WHERE channel_type = 'slack'")
+            == ["all"])
+        .then_some(())
+    });
+}
+
+#[test]
+fn an_agent_is_shown_at_work_in_a_thread() {
+    let api = SlackApi::start();
+    let runtime = started(runtime(&api));
+    wire(&runtime, "slack:C012", &["--pattern", "."]);
+    let command = "sh -c 'sleep 3; echo done'";
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", command]);
+    let ts = api.say("C012", "U0ANN", "hello");
+    assert_eq!(posts(&api, 1)[0].text, "done");
+    assert_eq!(api.store().statuses, [ts], "once, while it works");
 }
 
 #[test]

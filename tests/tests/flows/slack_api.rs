@@ -72,6 +72,10 @@ pub struct Store {
     pub unacknowledged: HashMap<String, Value>,
     /// Over which connection each envelope was acknowledged.
     pub acknowledged: HashMap<String, u64>,
+    /// The bot's reactions: to which message, and which.
+    pub reactions: Vec<(String, String)>,
+    /// Where the bot showed that it works: by thread.
+    pub statuses: Vec<String>,
     /// Names by id.
     pub names: BTreeMap<String, String>,
 }
@@ -478,9 +482,36 @@ fn call(
             let found =
                 store.posts.iter_mut().find(|post| post.channel == of("channel") && post.ts == of("ts"));
             let Some(post) = found else { return fail("message_not_found") };
+            if of("text").chars().count() > 4_000 {
+                return fail("msg_too_long");
+            }
             post.text = of("text");
             post.blocks = serde_json::from_str(&of("blocks")).unwrap_or_default();
             json!({ "ts": of("ts") })
+        }
+        "chat.delete" => {
+            let before = store.posts.len();
+            store.posts.retain(|post| post.channel != of("channel") || post.ts != of("ts"));
+            if store.posts.len() == before {
+                return fail("message_not_found");
+            }
+            json!({ "ts": of("ts") })
+        }
+        "reactions.add" => {
+            let reaction = (of("timestamp"), of("name"));
+            let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_+-:'".contains(c);
+            if reaction.1.is_empty() || !reaction.1.chars().all(is_name) {
+                return fail("invalid_name");
+            }
+            if store.reactions.contains(&reaction) {
+                return fail("already_reacted");
+            }
+            store.reactions.push(reaction);
+            json!({})
+        }
+        "assistant.threads.setStatus" => {
+            store.statuses.push(of("thread_ts"));
+            json!({})
         }
         "chat.postEphemeral" => {
             store.whispers.push((of("channel"), of("user"), of("text")));

@@ -28,11 +28,11 @@ fn what_people_say() {
     let plain = said(json!({}));
     assert_eq!(plain.event_id, "message/C012/1718000000.000100");
     assert_eq!((plain.is_mention, plain.is_direct, plain.is_sparse), (false, false, false));
-    assert_eq!(thread_name(&plain).as_str(), "slack:C012:1718000000.000100");
+    assert_eq!(plain.thread().as_str(), "slack:C012:1718000000.000100");
     assert_eq!(time(&plain.ts), Timestamp(1_718_000_000_000));
     assert_eq!(time("1718000000.123456"), Timestamp(1_718_000_000_123));
     let reply = said(json!({ "thread_ts": "1717000000.000200" }));
-    assert_eq!(thread_name(&reply).as_str(), "slack:C012:1717000000.000200");
+    assert_eq!(reply.thread().as_str(), "slack:C012:1717000000.000200");
     for (extra, mention, direct, thread) in [
         (json!({ "text": "<@U0BOT> hi" }), true, false, "slack:C012:1718000000.000100"),
         (json!({ "text": "<@U0BOB> hi" }), false, false, "slack:C012:1718000000.000100"),
@@ -51,7 +51,7 @@ fn what_people_say() {
         (json!({ "thread_ts": "no time" }), false, false, "slack:C012:1718000000.000100"),
     ] {
         let said = said(extra.clone());
-        let got = (said.is_mention, said.is_direct, thread_name(&said).0);
+        let got = (said.is_mention, said.is_direct, said.thread().0);
         assert_eq!(got, (mention, direct, thread.to_owned()), "{extra}");
     }
 }
@@ -91,31 +91,18 @@ fn programs_are_heard_and_the_channel_itself_is_not() {
 
 #[test]
 fn what_is_left_out() {
-    let edit = |before: &str, now: &str, edited: Value| {
-        json!({ "subtype": "message_changed", "hidden": true, "user": null, "text": "",
-            "message": { "ts": "17.1", "text": now, "edited": edited },
-            "previous_message": { "ts": "17.1", "text": before } })
-    };
     for (extra, reason) in [
         (json!({ "subtype": "channel_join" }), Some("no_text")),
         (json!({ "text": "" }), Some("no_text")),
         (json!({ "text": "", "files": [] }), Some("no_text")),
-        (edit("a", "b", json!({ "user": "U0ANN", "ts": "18.0" })), Some("edited")),
-        (
-            json!({ "subtype": "message_changed", "message": { "user": "U0BOT", "text": "b", "edited": {} },
-                "previous_message": { "text": "a" } }),
-            None,
-        ),
-        // A preview of a link.
-        (edit("a", "a", json!(null)), None),
-        (json!({ "subtype": "message_deleted", "deleted_ts": "17.1" }), Some("deleted")),
         (json!({ "subtype": "message_replied" }), None),
         (json!({ "type": "reaction_added" }), Some("unsupported_event")),
-        (json!({ "type": "channel_rename" }), Some("unsupported_event")),
-        (json!({ "channel": "../x" }), None),
-        (json!({ "ts": "now" }), None),
-        (json!({ "ts": 17 }), None),
-        (json!({ "type": null }), None),
+        (json!({ "type": "pin_added" }), Some("unsupported_event")),
+        (json!({ "type": null }), Some("unsupported_event")),
+        (json!({ "type": "channel_rename" }), Some("unreadable")),
+        (json!({ "channel": "../x" }), Some("unreadable")),
+        (json!({ "ts": "now" }), Some("unreadable")),
+        (json!({ "ts": 17 }), Some("unreadable")),
     ] {
         let reading = read(&event(extra.clone()), &own());
         match (&reading, reason) {
@@ -127,6 +114,83 @@ fn what_is_left_out() {
     for odd in [json!(null), json!([]), json!({ "event": 7 }), json!({ "event": { "type": "message" } })] {
         assert_eq!(read(&odd, &own()), Reading::Nothing, "{odd}");
     }
+}
+
+fn altered(extra: Value) -> Option<Altered> {
+    match read(&event(extra), &own()) {
+        Reading::Altered(altered) => Some(*altered),
+        Reading::Nothing => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn edits_and_deletions() {
+    let edit = |now: Value, before: Value| {
+        json!({ "subtype": "message_changed", "hidden": true, "user": null, "text": "", "ts": "1718000009.000100",
+            "message": now, "previous_message": before })
+    };
+    let before = || json!({ "ts": "17.1", "user": "U0ANN", "text": "a" });
+    let now = |text: &str| json!({ "ts": "17.1", "user": "U0ANN", "text": text, "edited": { "user": "U0ANN", "ts": "18.5" } });
+    let heard = altered(edit(now("b"), before())).expect("an edit");
+    assert_eq!(heard.event_id, "changed/C012/17.1/18.5");
+    assert_eq!((heard.ts.as_str(), heard.user.as_str(), heard.at.as_str()), ("17.1", "U0ANN", "18.5"));
+    assert_eq!(heard.thread, Some("slack:C012:17.1".into()));
+    assert_eq!(heard.what, What::Edited("b".into(), false));
+    let to_us = altered(edit(now("<@U0BOT> b"), before())).expect("an edit");
+    assert_eq!(to_us.what, What::Edited("<@U0BOT> b".into(), true));
+    let mut reply = now("b");
+    reply["thread_ts"] = "16.1".into();
+    let reply = altered(edit(reply, before())).expect("an edit");
+    assert_eq!(reply.thread, Some("slack:C012:16.1".into()));
+    // A preview of a link, a second word of the same edit, and what the channel itself changes.
+    let mut preview = before();
+    preview["attachments"] = json!([{ "title": "a page" }]);
+    let mut own_edit = now("b");
+    own_edit["user"] = "U0BOT".into();
+    for none in [
+        edit(preview, before()),
+        edit(now("b"), now("b")),
+        edit(own_edit, before()),
+        edit(json!(null), before()),
+    ] {
+        assert_eq!(altered(none.clone()), None, "{none}");
+    }
+
+    let gone = |previous: Value| {
+        json!({ "subtype": "message_deleted", "hidden": true, "user": null, "deleted_ts": "17.1",
+            "ts": "18.6", "previous_message": previous })
+    };
+    let heard = altered(gone(before())).expect("a deletion");
+    assert_eq!((heard.event_id.as_str(), &heard.what), ("deleted/C012/17.1/18.6", &What::Deleted));
+    assert_eq!(altered(gone(json!({ "ts": "17.1", "user": "U0BOT" }))), None);
+    assert_eq!(altered(gone(json!({ "ts": "17.1", "bot_id": "B0BOT" }))), None);
+    assert_eq!(altered(gone(json!(null))), None);
+    let stone = json!({ "subtype": "tombstone", "ts": "17.1", "text": "This message was deleted." });
+    let heard = altered(edit(stone, before())).expect("a deletion");
+    assert_eq!((heard.ts.as_str(), &heard.what), ("17.1", &What::Deleted));
+}
+
+#[test]
+fn reactions_and_names() {
+    let react = |kind: &str, user: &str, emoji: &str| {
+        json!({ "type": kind, "user": user, "reaction": emoji, "item_user": "U0BOT", "event_ts": "18.7",
+            "item": { "type": "message", "channel": "C012", "ts": "17.1" } })
+    };
+    let heard = altered(react("reaction_added", "U0ANN", "+1::skin-tone-2")).expect("a reaction");
+    assert_eq!(heard.event_id, "reacted/C012/17.1/U0ANN/18.7");
+    assert_eq!(heard.what, What::Reacted("+1::skin-tone-2".into()));
+    assert_eq!((heard.thread, heard.is_direct), (None, false));
+    let heard = altered(react("reaction_removed", "U0ANN", "eyes")).expect("a reaction");
+    assert_eq!(heard.what, What::Unreacted("eyes".into()));
+    assert_eq!(altered(react("reaction_added", "U0BOT", "eyes")), None, "its own");
+    let mut file = react("reaction_added", "U0ANN", "eyes");
+    file["item"] = json!({ "type": "file", "file": "F1" });
+    let Reading::Ignored(ignored) = read(&event(file), &own()) else { panic!("left out") };
+    assert_eq!(ignored.reason, "unsupported_event");
+    let rename = json!({ "type": "channel_rename", "channel": { "id": "C012", "name": "new" } });
+    let Reading::Renamed(renamed) = read(&event(rename), &own()) else { panic!("a name") };
+    assert_eq!((renamed.channel.as_str(), renamed.name.as_str()), ("C012", "new"));
 }
 
 #[test]
