@@ -311,7 +311,7 @@ impl Inbox {
         }
     }
 
-    /// Tells the runtime what a chat is called, if that is new; answers whether an agent is wired to it, asking anew if
+    /// Tells the runtime what a chat is called, if that is new; returns whether an agent is wired to it, asking anew if
     /// `asks` or if that is unknown.
     async fn tell(&self, channel: &str, is_direct: bool, person: Option<&str>, asks: bool) -> bool {
         let name = match is_direct {

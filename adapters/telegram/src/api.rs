@@ -22,6 +22,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Telegram's words for a topic of a forum that is not there any more.
 const TOPIC_GONE: [&str; 3] = ["message thread not found", "TOPIC_DELETED", "TOPIC_ID_INVALID"];
+/// Telegram's words for HTML that it cannot read.
+const HTML_NOT_READ: &str = "can't parse entities";
 /// The longest wait that is believed, in seconds: Telegram asks for minutes at most.
 const WAIT_SECONDS_MAX: u64 = 3_600;
 
@@ -99,7 +101,8 @@ impl Api {
         }
     }
 
-    /// Sends a text, perhaps with buttons under it; returns the message's number.
+    /// Sends a text in HTML, perhaps with buttons under it; returns the message's number. Should Telegram not read the
+    /// HTML, its words are sent without.
     pub async fn send_text(
         &self,
         to: &Target,
@@ -107,7 +110,7 @@ impl Api {
         buttons: Option<&Value>,
         quote: Option<i64>,
     ) -> Called<Option<i64>> {
-        let mut body = json!({ "chat_id": to.chat, "text": text });
+        let mut body = json!({ "chat_id": to.chat, "text": text, "parse_mode": "HTML" });
         if let Some(topic) = to.topic {
             body["message_thread_id"] = topic.into();
         }
@@ -118,6 +121,11 @@ impl Api {
             body["reply_markup"] = buttons.clone();
         }
         let mut sent = self.call("sendMessage", &body).await;
+        if let (Some(fields), true) = (body.as_object_mut(), is_not_read(&sent)) {
+            fields.remove("parse_mode");
+            fields.insert("text".to_owned(), words_of(text).into());
+            sent = self.call("sendMessage", &body).await;
+        }
         if let (Some(fields), true) = (body.as_object_mut(), is_topic_gone(to, &sent)) {
             fields.remove("message_thread_id");
             sent = self.call("sendMessage", &body).await;
@@ -235,6 +243,22 @@ fn is_topic_gone(to: &Target, sent: &Called<Value>) -> bool {
     to.topic.is_some() && matches!(refused, Some(PluginError::Refused { reason }) if gone(reason))
 }
 
+/// Whether a message was not sent because Telegram cannot read its HTML.
+fn is_not_read(sent: &Called<Value>) -> bool {
+    let refused = sent.as_ref().err().map(|failed| &failed.error);
+    matches!(refused, Some(PluginError::Refused { reason }) if reason.contains(HTML_NOT_READ))
+}
+
+/// The words of a text in HTML.
+fn words_of(html: &str) -> String {
+    let mut parts = html.split('<');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let words =
+        parts.fold(first, |words, part| words + part.split_once('>').map_or(part, |(_, after)| after));
+    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")];
+    entities.into_iter().fold(words, |words, (entity, sign)| words.replace(entity, sign))
+}
+
 fn quoting(message: i64) -> Value {
     json!({ "message_id": message, "allow_sending_without_reply": true })
 }
@@ -348,6 +372,17 @@ mod tests {
         }
         let done = outcome(200, br#"{"ok":true,"result":7}"#, true);
         assert_eq!(done, Ok(json!(7)));
+    }
+
+    #[test]
+    fn words_are_left_of_html() {
+        for (html, want) in [
+            ("plain", "plain"),
+            ("<b>a</b> &lt;b&gt; &amp;lt; <a href=\"x&quot;\">c</a>", "a <b> &lt; c"),
+            ("", ""),
+        ] {
+            assert_eq!(words_of(html), want);
+        }
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod held;
 mod map;
 mod poll;
 mod send;
-mod split;
 mod tap;
 
 use api::Api;

@@ -4,15 +4,18 @@
 use crate::api::{Api, Called};
 use crate::groups::Groups;
 use crate::map::Target;
-use crate::{map, split, tap};
+use crate::{map, tap};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::VecDeque;
 use tokio::sync::Mutex;
+use vestibule_plugin_api::toolbox::markdown::{self, Dialect, Unit};
 use vestibule_plugin_api::{
     Address, Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, StateWrite,
 };
 
+/// The longest text of one message. Telegram does not count its tags.
+pub const TEXT_UNITS_MAX: usize = 4_096;
 /// The state key of the progress.
 const SENT: &str = "sent";
 /// How many messages are remembered: more than are ever under way at once.
@@ -57,7 +60,7 @@ impl Progress {
 }
 
 enum Part {
-    /// A text, and the buttons under it.
+    /// A text in Telegram's HTML, and the buttons under it.
     Text(String, Option<Value>),
     File(Attachment),
 }
@@ -81,7 +84,8 @@ pub async fn deliver(
     };
     let mut target = on_telegram(groups, &message.address)?;
     let files = message.attachments.into_iter().filter(|file| file.bytes.is_some()).map(Part::File);
-    let mut texts: Vec<Part> = split::parts(&text).into_iter().map(|text| Part::Text(text, None)).collect();
+    let texts = markdown::messages(&text, Dialect::Telegram, Unit::Utf16, TEXT_UNITS_MAX);
+    let mut texts: Vec<Part> = texts.into_iter().map(|text| Part::Text(text, None)).collect();
     if let Some(Part::Text(_, under)) = texts.last_mut() {
         *under = buttons;
     }

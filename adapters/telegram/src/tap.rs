@@ -1,7 +1,7 @@
 //! Questions: the buttons under a message, and what a tap on one of them means. Pure.
 
 use crate::map::{User, chat_name, person};
-use crate::split::fits;
+use crate::send::TEXT_UNITS_MAX;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_plugin_api::{Answered, Choice, Offer, Sender};
@@ -84,7 +84,9 @@ pub fn shown(tap: &Tap, answered: &Answered) -> (String, Change) {
     };
     let text =
         tap.message.2.as_ref().zip(chosen).map(|(text, chosen)| format!("{text}\n\n\u{2192} {chosen}"));
-    let change = text.filter(|text| fits(text)).map_or(Change::NoButtons, Change::Text);
+    let change = text
+        .filter(|text| text.encode_utf16().count() <= TEXT_UNITS_MAX)
+        .map_or(Change::NoButtons, Change::Text);
     (note.chars().take(NOTE_CHARS_MAX).collect(), change)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`markdown`]: an agent's Markdown in the platform's dialect, cut into messages that each stand by themselves.
 //! - [`emoji`]: the names that agents give emoji, as the platforms know them.
-//! - [`http`]: a client that goes nowhere else, and answers with their class of failure.
+//! - [`http`]: a client that goes to the named host only; its failures have a class.
 //! - [`socket`]: a WebSocket that notices when nothing comes any more.
 //! - [`pace`]: the wait after failures, and what the operator is told.
 

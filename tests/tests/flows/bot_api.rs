@@ -288,7 +288,13 @@ fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8])
             json!({ "file_id": id, "file_path": id })
         }
         "sendMessage" | "sendDocument" => {
-            let words = fields["text"].as_str().or(fields["document"].as_str()).unwrap().to_owned();
+            let mut words = fields["text"].as_str().or(fields["document"].as_str()).unwrap().to_owned();
+            if fields["parse_mode"] == "HTML" {
+                match shown(&words) {
+                    Some(shown) => words = shown,
+                    None => return fail(400, "Bad Request: can't parse entities: Unexpected end tag"),
+                }
+            }
             if words.encode_utf16().count() > 4096 {
                 return fail(400, "Bad Request: message is too long");
             }
@@ -347,6 +353,28 @@ fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8])
         _ => return fail(404, "Not Found"),
     };
     (200, json!({ "ok": true, "result": result }).to_string().into_bytes())
+}
+
+/// What people see of a text in HTML; `None` if its tags do not fit together.
+fn shown(html: &str) -> Option<String> {
+    let (mut open, mut words, mut rest) = (Vec::new(), String::new(), html);
+    while let Some((before, after)) = rest.split_once('<') {
+        let (tag, after) = after.split_once('>')?;
+        words.push_str(before);
+        match tag.strip_prefix('/') {
+            Some(name) => drop(open.pop().filter(|last| *last == name)?),
+            None => {
+                let name = tag.split(' ').next().unwrap();
+                ["b", "i", "s", "code", "pre", "blockquote", "a"].contains(&name).then_some(())?;
+                open.push(name);
+            }
+        }
+        rest = after;
+    }
+    words.push_str(rest);
+    open.is_empty().then_some(())?;
+    let signs = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")];
+    Some(signs.into_iter().fold(words, |words, (entity, sign)| words.replace(entity, sign)))
 }
 
 fn poll(shared: &(Mutex<Store>, Condvar), mut store: MutexGuard<'_, Store>, fields: &Value) -> Option<Value> {

@@ -139,6 +139,21 @@ fn long_texts_and_files_go_both_ways() {
 }
 
 #[test]
+fn markdown_is_shown_and_words_that_telegram_cannot_read_are_sent_plain() {
+    let api = BotApi::start();
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:7", &[]);
+    let refused = json!({ "ok": false, "error_code": 400,
+        "description": "Bad Request: can't parse entities: Unsupported start tag" });
+    api.store().script.insert("sendMessage".into(), [(LET_THROUGH, json!(null)), (400, refused)].into());
+    for count in 1..=2 {
+        api.say(7, "**bold** & `<b>`\n\n> a quotation");
+        assert_eq!(last(&api, count)[0].words, "bold & <b>\n\na quotation");
+    }
+}
+
+#[test]
 fn what_a_platform_in_trouble_does_is_shown() {
     let api = BotApi::start();
     let runtime = runtime(&api).up();

@@ -123,7 +123,7 @@ impl Cutter<'_> {
         self.units += self.unit.of(text);
     }
 
-    /// Takes up a piece from its byte `done`; answers where to go on.
+    /// Takes up a piece from its byte `done`; returns where to go on.
     fn take(&mut self, at: usize, done: usize) -> (usize, usize) {
         match &self.pieces[at] {
             Piece::Words(words) => self.words(at, done, &words[done..]),

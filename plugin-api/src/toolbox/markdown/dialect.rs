@@ -7,6 +7,8 @@ use super::cut::Piece;
 pub enum Dialect {
     /// Slack's mrkdwn.
     Slack,
+    /// The HTML of Telegram's Bot API.
+    Telegram,
 }
 
 /// Something that is opened and closed around words.
@@ -19,6 +21,15 @@ pub enum Mark {
     Code,
     /// Code on lines of its own.
     Block,
+    /// The words of another.
+    Quote,
+}
+
+impl Mark {
+    /// Whether it goes on over several lines.
+    pub(super) fn spans_lines(self) -> bool {
+        matches!(self, Mark::Block | Mark::Quote)
+    }
 }
 
 impl Dialect {
@@ -30,6 +41,13 @@ impl Dialect {
             (Dialect::Slack, Mark::Strike) => ("~", "~"),
             (Dialect::Slack, Mark::Code) => ("`", "`"),
             (Dialect::Slack, Mark::Block) => ("```\n", "\n```"),
+            (Dialect::Telegram, Mark::Bold) => ("<b>", "</b>"),
+            (Dialect::Telegram, Mark::Italic) => ("<i>", "</i>"),
+            (Dialect::Telegram, Mark::Strike) => ("<s>", "</s>"),
+            (Dialect::Telegram, Mark::Code) => ("<code>", "</code>"),
+            (Dialect::Telegram, Mark::Block) => ("<pre>", "</pre>"),
+            (Dialect::Telegram, Mark::Quote) => ("<blockquote>", "</blockquote>"),
+            (Dialect::Slack, Mark::Quote) => ("", ""),
         }
     }
 
@@ -37,6 +55,7 @@ impl Dialect {
     pub(super) fn quote(self) -> &'static str {
         match self {
             Dialect::Slack => "> ",
+            Dialect::Telegram => "",
         }
     }
 
@@ -45,17 +64,17 @@ impl Dialect {
         let mut plain = String::new();
         let mut rest = text;
         while let Some(next) = rest.chars().next() {
-            let (whole, length) = match self {
-                Dialect::Slack => match next {
-                    '<' if !is_code && reference(rest).is_some() => {
-                        let length = reference(rest).unwrap_or(1);
-                        (Some(rest[..length].to_owned()), length)
-                    }
-                    '&' => (Some("&amp;".to_owned()), 1),
-                    '<' => (Some("&lt;".to_owned()), 1),
-                    '>' => (Some("&gt;".to_owned()), 1),
-                    other => (None, other.len_utf8()),
-                },
+            let entity = match next {
+                '&' => Some("&amp;"),
+                '<' => Some("&lt;"),
+                '>' => Some("&gt;"),
+                _ => None,
+            };
+            let named = if self == Dialect::Slack && !is_code { reference(rest) } else { None };
+            let (whole, length) = match (named, entity) {
+                (Some(length), _) => (Some(rest[..length].to_owned()), length),
+                (None, Some(entity)) => (Some(entity.to_owned()), 1),
+                (None, None) => (None, next.len_utf8()),
             };
             match whole {
                 Some(whole) => {
@@ -76,11 +95,15 @@ impl Dialect {
         if !opens || !is_plain {
             return None;
         }
+        let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         match self {
+            Dialect::Telegram => {
+                let shown = if words.trim().is_empty() { url } else { words.trim() };
+                Some(format!("<a href=\"{}\">{}</a>", escaped(url).replace('"', "&quot;"), escaped(shown)))
+            }
             Dialect::Slack => {
                 let url = url.replace('&', "&amp;");
-                let words = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-                let words = words.replace(['\n', '|'], " ");
+                let words = escaped(words).replace(['\n', '|'], " ");
                 let shown = words.trim();
                 Some(if shown.is_empty() || shown == url {
                     format!("<{url}>")

@@ -16,7 +16,8 @@ pub fn whole(text: &str, dialect: Dialect) -> String {
 
 /// The text as messages of at most `most` units each (256, if that is less). A text of blanks only has none.
 pub fn messages(text: &str, dialect: Dialect, unit: Unit, most: usize) -> Vec<String> {
-    cut::cut(&render::render(text, dialect), unit, most.max(256))
+    let most = most.max(256);
+    cut::cut(&render::render(text, dialect, most / 2), unit, most)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, TextMergeStream};
 /// How deep quotations and lists are shown: what lies deeper stands at this depth.
 const DEPTH_MAX: usize = 6;
 
-pub fn render(text: &str, dialect: Dialect) -> Vec<Piece> {
+/// A link of more than `link_max` bytes is written out, for it cannot be cut.
+pub fn render(text: &str, dialect: Dialect, link_max: usize) -> Vec<Piece> {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let mut writer = Writer::new(dialect);
+    let mut writer = Writer::new(dialect, link_max);
     for event in TextMergeStream::new(Parser::new_ext(text, options)) {
         writer.hear(event);
     }
@@ -26,6 +27,7 @@ enum Level {
 
 struct Writer {
     dialect: Dialect,
+    link_max: usize,
     pieces: Vec<Piece>,
     levels: Vec<Level>,
     /// The lists that are open: the number of the next item, if they count.
@@ -58,9 +60,10 @@ struct Table {
 }
 
 impl Writer {
-    fn new(dialect: Dialect) -> Writer {
+    fn new(dialect: Dialect, link_max: usize) -> Writer {
         Writer {
             dialect,
+            link_max,
             pieces: Vec::new(),
             levels: Vec::new(),
             lists: Vec::new(),
@@ -84,7 +87,9 @@ impl Writer {
                 }
                 self.begin_block();
                 self.open(Mark::Code);
-                self.dialect.escape(&code.replace('`', "'"), true, &mut self.pieces);
+                let code =
+                    if self.dialect == Dialect::Slack { code.replace('`', "'") } else { code.into_string() };
+                self.dialect.escape(&code, true, &mut self.pieces);
                 self.close(Mark::Code);
             }
             // The reader sees what was written.
@@ -116,7 +121,11 @@ impl Writer {
             Tag::BlockQuote(_) => {
                 self.begin_block();
                 self.levels.push(Level::Quote);
-                self.renew_line();
+                if self.dialect.quote().is_empty() {
+                    self.open(Mark::Quote);
+                } else {
+                    self.renew_line();
+                }
             }
             Tag::CodeBlock(_) => self.open(Mark::Block),
             Tag::List(first) => {
@@ -158,6 +167,9 @@ impl Writer {
             }
             TagEnd::BlockQuote(_) => {
                 self.levels.pop();
+                if self.dialect.quote().is_empty() {
+                    self.close(Mark::Quote);
+                }
                 self.gap = Gap::Paragraph;
             }
             TagEnd::CodeBlock => {
@@ -213,7 +225,8 @@ impl Writer {
                 if !is_block {
                     self.begin_block();
                 }
-                let line = if is_block { line.replace("```", "'''") } else { line.to_owned() };
+                let has_fences = is_block && self.dialect == Dialect::Slack;
+                let line = if has_fences { line.replace("```", "'''") } else { line.to_owned() };
                 self.dialect.escape(&line, is_block, &mut self.pieces);
             }
             if lines.peek().is_some() {
@@ -263,13 +276,10 @@ impl Writer {
     /// A new line within a block: marks of words end with their line on some platforms.
     fn line(&mut self) {
         let line = Piece::Line(self.prefix());
-        if self.marks.contains(&Mark::Block) {
-            self.pieces.push(line);
-            return;
-        }
-        self.pieces.extend(self.marks.iter().map(|_| Piece::Close));
+        let within = self.marks.iter().filter(|mark| !mark.spans_lines());
+        self.pieces.extend(within.clone().map(|_| Piece::Close));
         self.pieces.push(line);
-        for mark in &self.marks {
+        for mark in within {
             let (open, close) = self.dialect.mark(*mark);
             self.pieces.push(Piece::Open(open, close));
         }
@@ -320,7 +330,7 @@ impl Writer {
 
     fn link_ends(&mut self) {
         let Some((url, words)) = self.link.take() else { return };
-        match self.dialect.link(&url, &words) {
+        match self.dialect.link(&url, &words).filter(|link| link.len() <= self.link_max) {
             Some(link) => self.pieces.push(Piece::Whole(link)),
             None => {
                 self.say(&words);

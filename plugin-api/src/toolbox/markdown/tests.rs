@@ -50,6 +50,29 @@ fn what_slack_shows() {
     }
 }
 
+#[test]
+fn what_telegram_shows() {
+    for (text, want) in [
+        ("**bold** *it* ~~no~~ `a<b`", "<b>bold</b> <i>it</i> <s>no</s> <code>a&lt;b</code>"),
+        ("# Title\ntext", "<b>Title</b>\n\ntext"),
+        ("- a\n- b", "\u{2022} a\n\u{2022} b"),
+        ("a\n\n> q\n> r\n\nb", "a\n\n<blockquote>q\nr</blockquote>\n\nb"),
+        ("> > deep\n\n**b**", "<blockquote>deep</blockquote>\n\n<b>b</b>"),
+        ("> **q\n> r**", "<blockquote><b>q</b>\n<b>r</b></blockquote>"),
+        ("```\nx\n\n`y`\n```", "<pre>x\n\n`y`</pre>"),
+        (
+            "[w & x](https://a.example/?q=\"1\"&b)",
+            "<a href=\"https://a.example/?q=&quot;1&quot;&amp;b\">w &amp; x</a>",
+        ),
+        ("<https://a.example>", "<a href=\"https://a.example\">https://a.example</a>"),
+        ("<b>&amp;</b>", "&lt;b&gt;&amp;&lt;/b&gt;"),
+        ("<@U012AB>", "&lt;@U012AB&gt;"),
+        ("|a|b|\n|-|-|\n|c|d|", "<pre>a | b\n--+--\nc | d</pre>"),
+    ] {
+        assert_eq!(whole(text, Dialect::Telegram), want, "{text:?}");
+    }
+}
+
 fn slack(text: &str, most: usize) -> Vec<String> {
     messages(text, Dialect::Slack, Unit::Characters, most)
 }
@@ -145,6 +168,14 @@ fn torture() {
             let parts = slack(&text, most);
             assert!(parts.iter().all(|part| part.chars().count() <= most), "{:.20}", text);
             assert!(parts.iter().all(|part| !part.trim().is_empty()), "{:.20}", text);
+            for part in messages(&text, Dialect::Telegram, Unit::Utf16, most) {
+                assert!(Unit::Utf16.of(&part) <= most, "{text:.20}");
+                for tag in ["b", "i", "s", "code", "pre", "blockquote", "a"] {
+                    let opened =
+                        part.matches(&format!("<{tag}>")).count() + part.matches(&format!("<{tag} ")).count();
+                    assert_eq!(opened, part.matches(&format!("</{tag}>")).count(), "{tag} in {part}");
+                }
+            }
         }
     }
     let words: Vec<String> = (0..3_000).map(|n| format!("w{n}")).collect();
