@@ -2,8 +2,8 @@
 //!
 //! `vestibule-escape ATTEMPT ARGUMENT` prints `escaped` or `refused: <why>`. With `until-ended` after that it holds
 //! what is too much for as long as it lives. With `reader FOLDER OWN` it first shuts the door behind itself as the
-//! reader of that folder does, for an agent with that folder of its own, with `plugin FILE` as the process of that
-//! plugin. `vestibule-escape each FILE` makes the attempts of a file, one of `ATTEMPT<tab>ARGUMENT` a line, each in a
+//! reader of that folder does, for an agent with that folder of its own, with `adopter FOLDER SCRATCH` as what takes over
+//! that folder, with `plugin FILE` as the process of that plugin. `vestibule-escape each FILE` makes the attempts of a file, one of `ATTEMPT<tab>ARGUMENT` a line, each in a
 //! process of its own.
 
 #[path = "../escape/calls.rs"]
@@ -13,7 +13,7 @@ mod greed;
 
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, UTIME_NOW, XattrFlags};
 use std::fs::{self, File};
-use std::io::{Error, Result, Write};
+use std::io::{Error, Read, Result, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
@@ -34,6 +34,9 @@ fn main() {
         [ref until] if until == UNTIL_ENDED => {}
         [ref position, ref on, ref own] if position == "reader" => {
             vestibule_keeper::confine::reader(on.as_ref(), Some(own.as_ref())).expect("the door shuts");
+        }
+        [ref position, ref on, ref scratch] if position == "adopter" => {
+            vestibule_keeper::confine::adopter(on.as_ref(), scratch.as_ref()).expect("the door shuts");
         }
         [ref position, ref on] if position == "plugin" => {
             let grants =
@@ -63,6 +66,11 @@ fn each(attempts: &str) {
 
 fn attempt(what: &str, on: &str) -> Result<()> {
     match what {
+        // Until the other end of its standard input is closed.
+        "wait" => {
+            println!("confined");
+            std::io::stdin().read_to_end(&mut Vec::new()).map(drop)
+        }
         "read" => fs::read(on).map(drop),
         "list" => fs::read_dir(on).map(drop),
         "write" => File::options().append(true).open(on).map(drop),

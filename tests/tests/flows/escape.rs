@@ -89,6 +89,14 @@ impl Target {
         self.runtime.home.path().join("groups/hostile")
     }
 
+    /// A private folder for copies of what is adopted.
+    fn scratch(&self) -> PathBuf {
+        let scratch = self.runtime.home.path().join("cache/scratch");
+        fs::create_dir_all(&scratch).unwrap();
+        std::os::unix::fs::chown(&scratch, self.user, self.user).unwrap();
+        scratch
+    }
+
     fn attempt(&self, what: &str, on: &str) -> String {
         self.attempt_each(&[(what, on.to_owned())]).remove(0)
     }
@@ -320,8 +328,8 @@ fn nothing_secret_is_in_the_environment(sandbox: &str) {
     assert_eq!(more, [""; 0]);
 }
 
-/// A keeper's reader that was taken over reaches its `out/` and nothing else; a plugin's process its file
-/// and the internet.
+/// A keeper's reader that was taken over reaches its `out/` and nothing else; what adopts a foreign folder that folder
+/// and its own; a plugin's process its file and the internet.
 #[test]
 fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
     for user in users() {
@@ -344,7 +352,7 @@ fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
                 .map(|(what, name)| (what, folder.join(name).to_str().unwrap().to_owned())),
         );
         let mut wrong = Vec::new();
-        for position in [Position::Reader, Position::Plugin] {
+        for position in [Position::Reader, Position::Adopter, Position::Plugin] {
             wrong.extend(got_out(&target, &out, position, &attempts));
         }
         // The destructive ones come last in the list.
@@ -365,6 +373,7 @@ fn every_attempt_fails_inside_a_keeper_and_inside_a_plugins_process() {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Position {
     Reader,
+    Adopter,
     Plugin,
 }
 
@@ -376,6 +385,8 @@ fn from_position(target: &Target, out: &Path, position: Option<Position>, what: 
     match position {
         None => {}
         Some(Position::Reader) => drop(command.arg("reader").arg(out).arg(target.agent_folder())),
+        // `out/` stands for the foreign folder.
+        Some(Position::Adopter) => drop(command.arg("adopter").arg(out).arg(target.scratch())),
         Some(Position::Plugin) => drop(command.arg("plugin").arg(&hostile)),
     }
     String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
@@ -388,11 +399,11 @@ fn got_out(
     position: Position,
     attempts: &[(&'static str, String)],
 ) -> Vec<String> {
-    let only_reader = [("list", "/usr"), ("list", "/proc")];
-    let only_reader = only_reader.map(|(what, on)| (what, on.to_owned()));
+    let not_plugin = [("list", "/usr"), ("list", "/proc")];
+    let not_plugin = not_plugin.map(|(what, on)| (what, on.to_owned()));
     let internet = ["connect-tcp", "send-udp"];
     let mut wrong = Vec::new();
-    let more = if position == Position::Reader { &only_reader[..] } else { &[] };
+    let more = if position == Position::Plugin { &[] } else { &not_plugin[..] };
     for (what, on) in attempts.iter().chain(more) {
         let may = position == Position::Plugin && internet.contains(what);
         let said = from_position(target, out, Some(position), what, on);
@@ -402,6 +413,13 @@ fn got_out(
     }
     let needed = match position {
         Position::Reader => vec![("create", PathBuf::from("harmless")), ("list", target.agent_folder())],
+        Position::Adopter => {
+            vec![
+                ("list", out.to_owned()),
+                ("read", out.join("outbound.db")),
+                ("create", target.scratch().join("copy")),
+            ]
+        }
         Position::Plugin => vec![("read", program_for(target.user, hostile()))],
     };
     for (what, on) in needed {

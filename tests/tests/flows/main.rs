@@ -27,6 +27,7 @@ mod hot;
 mod kill_loop;
 mod kit;
 mod kit_words;
+mod limits;
 mod locks;
 mod new_out;
 mod old_plugins;

@@ -2,8 +2,8 @@
 
 use crate::wire::Grants;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, RestrictionStatus, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -94,8 +94,8 @@ fn failed(error: RulesetError) -> Error {
     Error::other(format!("Landlock cannot be set up: {error}"))
 }
 
-fn enforced(status: RestrictionStatus) -> Result<()> {
-    match status.ruleset {
+fn enforced(ruleset: RulesetStatus) -> Result<()> {
+    match ruleset {
         RulesetStatus::NotEnforced => Err(Error::other("this kernel has no Landlock")),
         RulesetStatus::PartiallyEnforced | RulesetStatus::FullyEnforced => Ok(()),
     }
@@ -150,7 +150,7 @@ pub fn runner(grants: &Grants, session: &Path, agent_folder: &Path, program: &Pa
     };
     let status = make().map_err(failed)?;
     let version = version(status.landlock);
-    enforced(status)?;
+    enforced(status.ruleset)?;
     Ok(version)
 }
 
@@ -176,7 +176,7 @@ pub fn reader(out: &Path, agent_folder: Option<&Path>) -> Result<()> {
             .add_rules(path_beneath_rules(agent_folder, AccessFs::ReadDir))?
             .restrict_self()
     };
-    enforced(make().map_err(failed)?)
+    enforced(make().map_err(failed)?.ruleset)
 }
 
 /// Confines a keeper that adopts: a foreign folder to read, a private one to write, and nothing else.
@@ -192,7 +192,7 @@ pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
             .add_rules(path_beneath_rules([scratch], AccessFs::from_all(LEVEL)))?
             .restrict_self()
     };
-    enforced(make().map_err(failed)?)
+    enforced(make().map_err(failed)?.ruleset)
 }
 
 /// Confines a plugin's process: its file, what its libraries need, and its own entry in `/proc` to read; nothing to
@@ -210,12 +210,13 @@ pub fn plugin(file: &Path) -> Result<()> {
             .add_rules(path_beneath_rules(DEVICES, reading | AccessFs::WriteFile))?
             .restrict_self()
     };
-    enforced(make().map_err(failed)?)
+    enforced(make().map_err(failed)?.ruleset)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confine::signals;
 
     #[test]
     fn nothing_that_is_let_in_holds_the_systems_secrets() {
@@ -233,6 +234,58 @@ mod tests {
         ] {
             let within = SYSTEM.iter().chain(&LIBRARIES).find(|place| Path::new(secret).starts_with(place));
             assert_eq!(within, None, "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_landlock_confines_nothing_and_is_refused() {
+        for (found, confines) in [
+            (RulesetStatus::NotEnforced, false),
+            (RulesetStatus::PartiallyEnforced, true),
+            (RulesetStatus::FullyEnforced, true),
+        ] {
+            let words = format!("{found:?}");
+            assert_eq!(enforced(found).is_ok(), confines, "{words}");
+        }
+    }
+
+    /// The version of this kernel's Landlock, in its own word.
+    fn of_this_kernel() -> i64 {
+        // SAFETY: asked for its version, it reads nothing.
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0, 0, 1) }
+    }
+
+    /// Tries in a thread of its own, which alone is confined.
+    fn alone<T: Send>(attempt: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|threads| threads.spawn(attempt).join()).expect("it ends")
+    }
+
+    #[test]
+    fn what_this_kernel_guards_is_found_out() {
+        assert_eq!(length_is_guarded(), of_this_kernel() >= 3);
+        for for_domains in [true, false] {
+            assert_eq!(alone(|| signals(for_domains)), of_this_kernel() >= 6, "{for_domains}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_signals_none_outside_moves_files_only_where_domains_follow() {
+        let Some(parent) = rustix::process::getppid().filter(|_| of_this_kernel() >= 6) else { return };
+        for for_domains in [true, false] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (foreign, scratch) = (folder.path().join("foreign"), folder.path().join("scratch"));
+            for path in [&foreign, &scratch.join("from"), &scratch.join("to")] {
+                std::fs::create_dir_all(path).expect("a folder");
+            }
+            std::fs::write(scratch.join("from/file"), "x").expect("a file");
+            let (signalled, moved) = alone(|| {
+                signals(for_domains);
+                let signalled = rustix::process::test_kill_process(parent).is_ok();
+                adopter(&foreign, &scratch).expect("it is confined");
+                let moved = std::fs::rename(scratch.join("from/file"), scratch.join("to/file"));
+                (signalled, moved.is_ok())
+            });
+            assert_eq!((signalled, moved), (false, for_domains));
         }
     }
 }

@@ -120,6 +120,7 @@ const BOTH: &[(c_long, &[u64], i32)] = &[
     (libc::SYS_socketpair, &[1, 1 | 0o2004000], MADE),
     (libc::SYS_socketpair, &[1, 5 | 0o2000000], MADE),
     (libc::SYS_socketpair, &[1, 5 | 0o4000], MADE),
+    (libc::SYS_socketpair, &[1, 5 | 0o2004000], MADE),
     (libc::SYS_socketpair, &[1, 2], NOT_PERMITTED),
     (libc::SYS_socketpair, &[1, 3], NOT_PERMITTED),
     (libc::SYS_socketpair, &[1, 3 | 0o2000000], NOT_PERMITTED),
@@ -229,7 +230,13 @@ fn what_differs_between_runners_and_plugins() {
         (libc::SYS_bind, &[3], [NOT_PERMITTED, MADE, MADE]),
         (libc::SYS_clone, &[thread], [MADE, MADE, MADE]),
         (libc::SYS_clone, &[17], [MADE, MADE, NOT_PERMITTED]),
-        (libc::SYS_clone, &[0x1000_0000 | 17], [NOT_PERMITTED; 3]), // a user namespace
+        (libc::SYS_clone, &[0x0002_0000 | 17], [NOT_PERMITTED; 3]), // a namespace of mounts
+        (libc::SYS_clone, &[0x0200_0000 | 17], [NOT_PERMITTED; 3]), // of control groups
+        (libc::SYS_clone, &[0x0400_0000 | 17], [NOT_PERMITTED; 3]), // of host names
+        (libc::SYS_clone, &[0x0800_0000 | 17], [NOT_PERMITTED; 3]), // of SysV objects
+        (libc::SYS_clone, &[0x1000_0000 | 17], [NOT_PERMITTED; 3]), // of users
+        (libc::SYS_clone, &[0x2000_0000 | 17], [NOT_PERMITTED; 3]), // of processes
+        (libc::SYS_clone, &[0x4000_0000 | 17], [NOT_PERMITTED; 3]), // of networks
         (libc::SYS_execve, &[], [MADE, MADE, NOT_PERMITTED]),
         (libc::SYS_kill, &[one, 9], [MADE, MADE, MADE]),
         (libc::SYS_kill, &[one + 1, 9], [MADE, MADE, NOT_PERMITTED]),
@@ -373,4 +380,22 @@ fn a_rule_that_cannot_be_built_is_an_error() {
     // A call has six arguments.
     assert!(when(6, Op::Eq, 0).is_err() && one_of(6, &[1]).is_err() && any_bit(6, 1).is_err());
     assert!(unless(6, [only(1)]).is_err());
+}
+
+#[test]
+fn a_program_is_handed_on_as_the_kernel_reads_it() {
+    let calls = RunnerCalls { network: false, length_guarded: true, own_files: true };
+    let programs = runner_filters(calls).unwrap();
+    let handed_on = runner_bytes(calls).unwrap();
+    assert_eq!(handed_on.len(), programs.len());
+    for (bytes, program) in handed_on.iter().zip(&programs) {
+        let steps = bytes.chunks(size_of::<libc::sock_filter>());
+        assert_eq!(steps.len(), program.len());
+        for (bytes, step) in steps.zip(program) {
+            let [a, b, jt, jf, k @ ..] = bytes else { panic!("{bytes:?}") };
+            let k = u32::from_ne_bytes(k.try_into().unwrap());
+            let read = (u16::from_ne_bytes([*a, *b]), *jt, *jf, k);
+            assert_eq!(read, (step.code, step.jt, step.jf, step.k));
+        }
+    }
 }
