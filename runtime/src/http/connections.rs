@@ -37,10 +37,11 @@ pub async fn serve(context: Arc<Context>, listener: TcpListener, routes: Router)
                     let Some(slot) = slots.slot(from.ip()).await else { return };
                     tokio::spawn(converse(context.clone(), slot, stream, routes.clone()));
                 }
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::error!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    if let Some(pause) = pause_after(error.kind()) {
+                        tracing::error!(%error, "a connection cannot be accepted");
+                        tokio::time::sleep(pause).await;
+                    }
                 }
             }
         }
@@ -49,6 +50,12 @@ pub async fn serve(context: Arc<Context>, listener: TcpListener, routes: Router)
         () = serve => {}
         () = context.stopping() => {}
     }
+}
+
+/// How long the listener waits after a connection that it could not accept. One that its other side has ended already
+/// concerns no other; anything else, such as a want of descriptors, would be there again at once. Pure.
+fn pause_after(error: ErrorKind) -> Option<Duration> {
+    (error != ErrorKind::ConnectionAborted).then_some(ACCEPT_RETRY)
 }
 
 /// One connection, to its end.
@@ -78,5 +85,22 @@ async fn converse(context: Arc<Context>, slot: Arc<Slot>, stream: TcpStream, rou
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_listener_waits_after() {
+        for (error, waits) in [
+            (ErrorKind::ConnectionAborted, false),
+            (ErrorKind::ConnectionReset, true),
+            (ErrorKind::QuotaExceeded, true),
+            (ErrorKind::Other, true),
+        ] {
+            assert_eq!(pause_after(error), waits.then_some(ACCEPT_RETRY), "{error}");
+        }
     }
 }

@@ -286,7 +286,9 @@ fn next_by(bytes: usize) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slots::Slots;
     use super::*;
+    use std::task::{Context as TaskContext, Poll};
 
     #[test]
     fn the_page_for_authors_says_how_long_a_webhook_has() {
@@ -319,6 +321,46 @@ mod tests {
             assert_eq!((told.as_u16(), said.as_str()), (status, words));
             assert_eq!(matches!(begin(), Seen::New(_)), again, "{status}");
         }
+    }
+
+    /// A body in parts of these sizes, which does not say beforehand how long it is.
+    struct Parts(std::slice::Iter<'static, usize>);
+
+    impl Stream for Parts {
+        type Item = std::io::Result<Vec<u8>>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(self.0.next().map(|size| Ok(vec![7; *size])))
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_up_to_its_limit_and_no_further() {
+        let threads = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        threads.block_on(async {
+            let slots = Arc::new(Slots::new(1 << 20));
+            let slot = slots.slot([10, 0, 0, 1].into()).await.expect("a slot");
+            for (sizes, taken) in [
+                (&[][..], true),
+                (&[9], true),
+                (&[10], true),
+                (&[11], false),
+                (&[4, 6], true),
+                (&[6, 4], true),
+                (&[6, 5], false),
+                (&[1, 1, 1, 7], true),
+                (&[1, 1, 1, 8], false),
+            ] {
+                let length: usize = sizes.iter().sum();
+                let parts = Body::from_stream(Parts(sizes.iter()));
+                for body in [parts, Body::from(vec![7; length])] {
+                    let read = read(&slot, body, 10).await;
+                    let told = read.as_ref().map_or_else(|(status, _)| status.as_u16(), |_| 200);
+                    assert_eq!(told, if taken { 200 } else { 413 }, "{sizes:?}");
+                    assert!(read.is_err() || read == Ok(vec![7; length]));
+                }
+            }
+        });
     }
 
     #[test]

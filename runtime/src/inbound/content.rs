@@ -97,12 +97,13 @@ mod tests {
     #[test]
     fn what_is_quoted_is_bounded_and_has_a_name() {
         let long = |length: usize| "ü".repeat(length / 2);
-        let cut = long(QUOTE_BYTES_MAX) + "…";
+        let (whole, cut) = (long(QUOTE_BYTES_MAX), long(QUOTE_BYTES_MAX) + "…");
         for (sender, text, want) in [
             (Some("Bob"), Some("lunch?\nnow"), (json!("Bob"), json!("lunch?\nnow"))),
             (None, Some("lunch?"), (json!("Unknown"), json!("lunch?"))),
             (Some(""), Some("lunch?"), (json!("Unknown"), json!("lunch?"))),
             (Some("B\nob\u{1b}"), Some("l"), (json!("B ob\u{fffd}"), json!("l"))),
+            (Some("Bob"), Some(&*whole), (json!("Bob"), json!(whole))),
             (Some("Bob"), None, (json!("Bob"), Value::Null)),
             (None, None, (Value::Null, Value::Null)),
             (Some(&*long(9_000)), Some(&*long(90_000)), (json!(long(ID_BYTES_MAX)), json!(cut))),

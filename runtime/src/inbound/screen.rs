@@ -279,6 +279,7 @@ mod tests {
     fn modules_are_shown_all_that_a_message_says_and_all_that_an_agent_reads() {
         let arrival = full();
         let shown = question(&arrival, Some("w-title".into()));
+        assert!(shown.attachments.iter().all(|file| file.bytes.is_none()), "the bytes of files stay here");
         let shown = all_of(&[serde_json::to_value(shown).expect("JSON")]);
         let message = all_of(&[serde_json::to_value(&arrival.message).expect("JSON")]);
         assert_eq!(message.difference(&shown).collect::<Vec<_>>(), [""; 0], "said, and not shown to modules");
