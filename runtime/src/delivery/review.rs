@@ -16,7 +16,7 @@ use vestibule_plugin_api::{Asking, AskingOption, Hook, PluginError, Reviewed};
 /// wrote, and every attempt asks anew.
 ///
 /// # Errors
-/// A module refused it, or failed and then lets nothing pass.
+/// A module refused it, or failed and then lets nothing pass. Or the runtime stops: then it is asked about again.
 pub async fn reviewed(context: &Context, delivery: &Delivery) -> Result<Option<Delivery>, CallError> {
     if context.plugins.registry.at(Hook::Review).is_empty() {
         return Ok(None);
@@ -25,9 +25,10 @@ pub async fn reviewed(context: &Context, delivery: &Delivery) -> Result<Option<D
     let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
     let read = move |db: &ReadTxn| ledger::files_of(db, &session_id, Direction::Out, &id);
     let files = context.central.read(read).await;
-    let files = files.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
+    let again = |error: Error| CallError::Plugin(PluginError::retry(error.to_string()));
+    let files = files.map_err(again)?;
     let message = question(delivery, files).map_err(refused)?;
-    match plugins::review(&context.plugins.registry, message).await {
+    match plugins::review(&context.plugins, message).await.map_err(again)? {
         Said::Pass(None) => Ok(None),
         Said::Pass(Some(words)) => {
             Ok(Some(Delivery { content: with_text(&delivery.content, &words.text), ..delivery.clone() }))

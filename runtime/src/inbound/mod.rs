@@ -23,8 +23,8 @@ use crate::chat_key::ChatKey;
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::WriteTxn;
-use crate::error::{Error, Result};
-use crate::messaging_groups;
+use crate::error::Result;
+use crate::messaging_groups::{self, MessagingGroup};
 use crate::{destinations, drops, ledger, plugin_state, questions, sessions, wirings};
 use std::sync::Arc;
 use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, StateWrite};
@@ -39,8 +39,6 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
     let marks = context.clone();
     let arrival = match screen::message(context, arrival).await? {
         Screening::Passed(arrival) => arrival,
-        // Modules end with the runtime: an answer that is missing because of that is no refusal.
-        Screening::Refused(..) if context.is_stopping() => return Err(Error::Stopping),
         Screening::Refused(arrival, reason) => return refused(context, &arrival, reason, state, now).await,
     };
     let arrival = files::store(context, arrival).await?;
@@ -130,31 +128,37 @@ pub async fn conversation(
         Ok(Some((group, wired)))
     });
     let Some((group, wired)) = known.await? else { return Ok(Known { wired: false }) };
-    let is_news = said.name.is_some() && said.name != group.title
-        || said.is_group.is_some() && said.is_group != group.is_group;
-    if is_news {
+    if news(&group, said.name.as_deref(), said.is_group).is_some() {
         let now = clock::now();
-        let title = screen::title(context, channel, account, &said, now).await;
-        if matches!(title, Title::Refused(_)) && context.is_stopping() {
-            return Err(Error::Stopping);
-        }
+        let title = screen::title(context, channel, account, &said, now).await?;
         let write = move |db: &WriteTxn| {
             let title = match title {
-                Title::Passed(title) => title.filter(|title| Some(title) != group.title.as_ref()),
+                Title::Passed(title) => title,
                 Title::Refused(reason) => {
                     drops::record(db, &group.key(), &reason, None, now)?;
                     None
                 }
             };
-            if title.is_none() && said.is_group.is_none_or(|is| group.is_group == Some(is)) {
+            let Some((title, is_group)) = news(&group, title.as_deref(), said.is_group) else {
                 return Ok(Vec::new());
-            }
-            messaging_groups::describe(db, &group.id, title.as_deref(), said.is_group)?;
+            };
+            messaging_groups::describe(db, &group.id, title, is_group)?;
             destinations::chat_changed(db, &group.id)
         };
         context.central.write(write).await?.into_iter().for_each(|session_id| context.wake_later(session_id));
     }
     Ok(Known { wired })
+}
+
+/// What of a chat's name, and of whether it is a group, is not on record as it is said. Pure.
+fn news<'a>(
+    on_record: &MessagingGroup,
+    name: Option<&'a str>,
+    is_group: Option<bool>,
+) -> Option<(Option<&'a str>, Option<bool>)> {
+    let name = name.filter(|name| on_record.title.as_deref() != Some(*name));
+    let is_group = is_group.filter(|is_group| on_record.is_group != Some(*is_group));
+    (name.is_some() || is_group.is_some()).then_some((name, is_group))
 }
 
 /// Performs a plan; returns what the adapter is told and which sessions have something new.
@@ -200,4 +204,38 @@ fn perform(
         _ => Accepted::Committed,
     };
     Ok((accepted, touched))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_news_of_a_chat() {
+        let group = |title: Option<&str>, is_group| MessagingGroup {
+            id: "mg".into(),
+            channel_type: "x".into(),
+            account: "main".into(),
+            platform_id: "c".into(),
+            name: None,
+            title: title.map(str::to_owned),
+            is_group,
+        };
+        let (old, new) = (Some("old"), Some("new"));
+        for (on_record, said, want) in [
+            ((None, None), (None, None), None),
+            ((None, None), (new, None), Some((new, None))),
+            ((None, None), (None, Some(false)), Some((None, Some(false)))),
+            ((old, Some(true)), (None, None), None),
+            ((old, Some(true)), (old, None), None),
+            ((old, Some(true)), (None, Some(true)), None),
+            ((old, Some(true)), (old, Some(true)), None),
+            ((old, Some(true)), (new, Some(true)), Some((new, None))),
+            ((old, Some(true)), (old, Some(false)), Some((None, Some(false)))),
+            ((old, Some(true)), (new, Some(false)), Some((new, Some(false)))),
+        ] {
+            let (title, is_group) = on_record;
+            assert_eq!(news(&group(title, is_group), said.0, said.1), want, "{on_record:?} {said:?}");
+        }
+    }
 }

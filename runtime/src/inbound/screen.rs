@@ -22,13 +22,13 @@ pub enum Screening {
 /// Asks the modules about a message, before anything is decided or stored.
 ///
 /// # Errors
-/// SQLite fails.
+/// SQLite fails, or the runtime stops.
 pub async fn message(context: &Context, mut arrival: Arrival) -> Result<Screening> {
     if context.plugins.registry.at(Hook::Screen).is_empty() {
         return Ok(Screening::Passed(arrival));
     }
     let title = chat_at(context, &arrival.address).await?.and_then(|chat| chat.title);
-    Ok(match plugins::screen(&context.plugins.registry, question(&arrival, title)).await {
+    Ok(match plugins::screen(&context.plugins, question(&arrival, title)).await? {
         Said::Pass(None) => Screening::Passed(arrival),
         Said::Pass(Some(words)) => {
             arrival.message.reply_to = words.requoted(arrival.message.reply_to);
@@ -81,7 +81,7 @@ fn without_bytes(file: &Attachment) -> Attachment {
 /// cannot put other words in their place.
 ///
 /// # Errors
-/// SQLite fails.
+/// SQLite fails, or the runtime stops.
 pub async fn choice(
     context: &Context,
     channel: &str,
@@ -103,7 +103,7 @@ pub async fn choice(
     message.is_mention = true; // it answers the agent
     message.is_group = chat.as_ref().is_some_and(|chat| chat.is_group == Some(true));
     message.chat = chat.and_then(|chat| chat.title);
-    Ok(match plugins::screen(&context.plugins.registry, message).await {
+    Ok(match plugins::screen(&context.plugins, message).await? {
         Said::Pass(_) => None,
         Said::Stop(reason) => Some(reason),
     })
@@ -118,16 +118,19 @@ pub enum Title {
 }
 
 /// Asks the modules about a chat's name, as if the chat itself had written it.
+///
+/// # Errors
+/// The runtime stops.
 pub async fn title(
     context: &Context,
     channel: &str,
     account: &str,
     said: &Conversation,
     now: Timestamp,
-) -> Title {
+) -> Result<Title> {
     let Some(name) = said.name.clone().filter(|_| !context.plugins.registry.at(Hook::Screen).is_empty())
     else {
-        return Title::Passed(said.name.clone());
+        return Ok(Title::Passed(said.name.clone()));
     };
     let chat = &said.platform_id.0;
     let sender = Sender { handle: chat.clone(), name: Some(name.clone()), is_bot: false };
@@ -135,11 +138,11 @@ pub async fn title(
         plain(format!("chat-name:{chat}"), address(channel, account, chat), sender, name.clone(), now);
     message.is_group = said.is_group == Some(true);
     message.chat = Some(name.clone());
-    match plugins::screen(&context.plugins.registry, message).await {
+    Ok(match plugins::screen(&context.plugins, message).await? {
         Said::Pass(None) => Title::Passed(Some(name)),
         Said::Pass(Some(words)) => Title::Passed(Conversation::name_of(&words.text)),
         Said::Stop(reason) => Title::Refused(reason),
-    }
+    })
 }
 
 /// A message that has only words.

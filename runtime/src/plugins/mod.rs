@@ -77,6 +77,11 @@ impl Plugins {
         self.runtime.upgrade().ok_or(Error::Stopping)
     }
 
+    /// Whether the runtime stops, and the plugins with it.
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
     async fn stopping(&self) {
         // An error means that the runtime itself is gone.
         let _ = self.stop.clone().wait_for(|stop| *stop).await;

@@ -3,6 +3,7 @@
 use crate::bot_api::{BotApi, TOKEN};
 use crate::support::{Runtime, plugin_file, until};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const CHAT: &str = "telegram:-1001";
 
@@ -100,4 +101,24 @@ fn nothing_an_agent_reads_goes_past_a_module_that_screens() {
     say(&api, "in-old friends", json!({ "text": "under a third name" }));
     prompt(&api, "under a third name");
     assert_eq!(title(), [Some("new friends".to_owned())]);
+}
+
+/// Modules end with the runtime. One that has not answered by then has refused nothing.
+#[test]
+fn what_a_module_is_asked_about_while_the_runtime_stops_is_asked_again() {
+    let api = BotApi::start();
+    let mut runtime = runtime(&api);
+    runtime.ok(&["agent", "update", "assistant", "--command", "echo out-late"]);
+    say(&api, "Friends", json!({ "text": "hello" }));
+    let sending = "SELECT COUNT(*) FROM deliveries WHERE state = 'sending'";
+    until("the module is asked about the reply", || (runtime.query::<i64>(sending) == [1]).then_some(()));
+    say(&api, "Friends", json!({ "text": "in-late" }));
+    std::thread::sleep(Duration::from_millis(500));
+    runtime.stop();
+    assert!(api.texts().is_empty());
+    std::fs::remove_file(runtime.home.path().join("plugins/guard.so")).unwrap();
+    runtime.start_with("telegram");
+    until("both are answered", || (api.texts() == ["out-late", "out-late"]).then_some(()));
+    let told = "SELECT COUNT(*) FROM drops WHERE reason LIKE '%guard%'";
+    assert_eq!(runtime.query::<i64>(told), [0]);
 }
