@@ -58,36 +58,74 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
 /// Spells the chat of an event as it is known, if that differs in case only and its channel says that case means
 /// nothing.
 async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> {
-    let (account, chat) = match event {
-        _ if !link.manifest.can(Capability::IgnoresCase) => return Ok(()),
-        Event::Message { account, message, .. } => (account, &message.platform_id),
-        Event::Change { account, change, .. } => (account, &change.platform_id),
-        Event::Conversation { account, conversation } => (account, &conversation.platform_id),
-        Event::Answer { account, choice, .. } => (account, &choice.platform_id),
-        _ => return Ok(()),
-    };
-    let chat = ChatKey::new(&link.manifest.channel_type, account.as_str(), chat.as_str());
-    let known = context.central.read(move |db| messaging_groups::spelling(db, &chat)).await?;
-    match (known.map(PlatformId), event) {
-        (Some(known), Event::Message { message, .. }) => {
-            respell(&mut message.platform_id, &mut message.thread_id, known)
-        }
-        (Some(known), Event::Change { change, .. }) => {
-            respell(&mut change.platform_id, &mut change.thread_id, known)
-        }
-        (Some(known), Event::Conversation { conversation, .. }) => conversation.platform_id = known,
-        (Some(known), Event::Answer { choice, .. }) => choice.platform_id = known,
-        _ => {}
+    let ignores_case = link.manifest.can(Capability::IgnoresCase);
+    let Some((account, chat, thread)) = to_spell(ignores_case, event) else { return Ok(()) };
+    let key = ChatKey::new(&link.manifest.channel_type, account, chat.as_str());
+    let known = context.central.read(move |db| messaging_groups::spelling(db, &key)).await?;
+    if let Some(known) = known {
+        respell(chat, thread, PlatformId(known));
     }
     Ok(())
 }
 
+/// The account, the chat and the thread that an event names, where case means nothing in them. Pure.
+fn to_spell(ignores_case: bool, event: &mut Event) -> Option<(&str, &mut PlatformId, Option<&mut ThreadId>)> {
+    match event {
+        _ if !ignores_case => None,
+        Event::Message { account, message, .. } => {
+            Some((account, &mut message.platform_id, message.thread_id.as_mut()))
+        }
+        Event::Change { account, change, .. } => {
+            Some((account, &mut change.platform_id, change.thread_id.as_mut()))
+        }
+        Event::Conversation { account, conversation } => Some((account, &mut conversation.platform_id, None)),
+        Event::Answer { account, choice, .. } => Some((account, &mut choice.platform_id, None)),
+        _ => None,
+    }
+}
+
 /// Gives a chat another spelling, and a thread of it, if that begins with the chat.
-fn respell(chat: &mut PlatformId, thread: &mut Option<ThreadId>, known: PlatformId) {
+fn respell(chat: &mut PlatformId, thread: Option<&mut ThreadId>, known: PlatformId) {
     if let Some(thread) = thread
         && let Some(as_known) = respelled(thread.as_str(), known.as_str())
     {
         *thread = ThreadId(as_known);
     }
     *chat = known;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn which_events_are_spelled_as_their_chat_is_known() {
+        let sender = json!({ "handle": "u" });
+        let message = json!({ "event_id": "e", "message_id": "m", "platform_id": "x:a", "thread_id": "x:a:1",
+            "sender": sender, "text": "hi", "timestamp": 0, "is_mention": false, "is_group": true });
+        let change = json!({ "event_id": "e", "message_id": "m", "platform_id": "x:a", "thread_id": "x:a:1",
+            "sender": sender, "timestamp": 0, "what": { "change": "deleted" } });
+        let conversation = json!({ "platform_id": "x:a", "name": "A" });
+        let choice = json!({ "token": "t", "platform_id": "x:a", "sender": sender });
+        for (event, is_spelled) in [
+            (json!({ "verb": "message", "account": "main", "message": message }), true),
+            (json!({ "verb": "change", "account": "main", "change": change }), true),
+            (json!({ "verb": "conversation", "account": "main", "conversation": conversation }), true),
+            (json!({ "verb": "answer", "account": "main", "choice": choice }), true),
+            (json!({ "verb": "state_get", "account": "main", "key": "x:a" }), false),
+        ] {
+            let told = event.to_string();
+            let mut event: Event = serde_json::from_value(event).expect(&told);
+            assert!(to_spell(false, &mut event).is_none(), "case means something: {told}");
+            let spelled = to_spell(true, &mut event).map(|(account, chat, thread)| {
+                assert_eq!(account, "main");
+                respell(chat, thread, "X:A".into());
+            });
+            assert_eq!(spelled.is_some(), is_spelled, "{told}");
+            let event = format!("{event:?}");
+            assert_eq!(event.contains("X:A"), is_spelled, "{event}");
+            assert_eq!(event.contains("x:a"), !is_spelled, "{event}");
+        }
+    }
 }
