@@ -23,6 +23,8 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_secs(10);
 /// The least time between two connections.
 const BETWEEN: Duration = Duration::from_secs(1);
+/// So many events of one connection are under way at once; then the next one waits in the connection, and keeps its place.
+const UNDER_WAY_MAX: usize = 200;
 /// How long a connection stays open after its successor is: for what Slack had sent over it.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -157,7 +159,7 @@ async fn line(
             }
         };
         tokio::select! {
-            frame = socket.next() => match frame.map(|frame| read(&frame, inbox.own())) {
+            frame = socket.next(), if under_way.len() < UNDER_WAY_MAX => match frame.map(|frame| read(&frame, inbox.own())) {
                 Ok(Envelope::Event(id, reading)) => {
                     let done = inbox.submit(reading);
                     under_way.spawn(async move { done.await.is_ok().then_some(id) });

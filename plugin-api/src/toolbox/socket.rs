@@ -54,6 +54,8 @@ impl Socket {
         loop {
             let silent = self.heard + self.quiet * if self.asked { 2 } else { 1 };
             let came = tokio::select! {
+                // What has come counts first: the caller may have been away for long.
+                biased;
                 came = self.stream.next() => came,
                 () = sleep_until(silent) => {
                     if self.asked {

@@ -2,7 +2,7 @@
 
 use crate::slack_api::{APP_TOKEN, BOT, BOT_TOKEN, CUT, Post, SECRET, SlackApi, now};
 use crate::support::{Runtime, asker, plugin_file, request, signal, until};
-use crate::traffic::Dice;
+use crate::traffic::{Dice, in_full};
 use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
@@ -645,13 +645,13 @@ fn events_and_commands_come_over_http() {
 /// A burst, while the process of the channel is killed: each is heard once, in the order of its chat.
 #[test]
 fn a_burst_is_heard_in_order_although_its_process_is_killed() {
-    const MESSAGES: usize = 400;
+    let messages = if in_full() { 2_000 } else { 400 };
     let api = SlackApi::start();
     let runtime = started(runtime_of_file(&api));
     wire(&runtime, "slack:D012", &[]);
-    for number in 0..MESSAGES {
-        api.say("D012", "U0ANN", &format!("n{number:03}"));
-        if number == MESSAGES / 2 {
+    for number in 0..messages {
+        api.say("D012", "U0ANN", &format!("n{number:04}"));
+        if number == messages / 2 {
             all_acknowledged(&api);
             signal("KILL", &runtime.plugin_hosts()[0]);
             let again = || runtime.log().contains("the plugin's process runs again");
@@ -668,7 +668,7 @@ fn a_burst_is_heard_in_order_although_its_process_is_killed() {
     });
     let texts: Vec<String> =
         runtime.query("SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq");
-    assert_eq!(texts.len(), MESSAGES, "each once");
-    let first = &texts[..=MESSAGES / 2];
+    assert_eq!(texts.len(), messages, "each once");
+    let first = &texts[..=messages / 2];
     assert!(first.is_sorted(), "{first:?}");
 }
