@@ -16,6 +16,8 @@ use vestibule_seam::Frame;
 
 /// The largest head, in bytes, either side accepts.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The longest [`Description::setup`], in bytes: the runtime shows no more of it.
+pub const SETUP_BYTES_MAX: usize = 16 * 1024;
 /// The largest [`Description`], in bytes, the runtime accepts.
 pub const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
 
@@ -178,6 +180,10 @@ pub struct Description {
     /// The schema of an account's config; without it only the start of each account checks the config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Schema>,
+    /// What an operator must do on the platform before an account can be started: plain text, at most
+    /// [`SETUP_BYTES_MAX`]. `{webhook_url}` stands for the address at which the account takes webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
 }
 
 impl Event {

@@ -112,6 +112,7 @@ export_channel! {
     description: "Issues and pull requests on GitHub",
     capabilities: ["threads", "webhook", "reconcilable", "ignores_case"],
     webhook: "github_sha256",
+    setup: include_str!("../setup.txt"),
 }
 
 #[cfg(test)]

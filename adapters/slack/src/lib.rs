@@ -157,6 +157,7 @@ export_channel! {
         signed: "v0:{timestamp}:{body}",
         timestamp_header: "X-Slack-Request-Timestamp",
     },
+    setup: include_str!("../setup.txt"),
 }
 
 #[cfg(test)]

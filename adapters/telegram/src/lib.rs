@@ -74,6 +74,7 @@ export_channel! {
     channel_type: "telegram",
     description: "Private chats and groups on Telegram",
     capabilities: ["threads", "attachments", "questions"],
+    setup: include_str!("../setup.txt"),
 }
 
 #[cfg(test)]

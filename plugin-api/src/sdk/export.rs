@@ -18,7 +18,8 @@
 ///
 /// `channel`, `channel_type` and `description` are required. The plugin's name is the channel type;
 /// its version is the crate's. Its secrets are those of its [`config!`](crate::config); for a config that
-/// is not made so, `secrets: ["token", "webhook_secret"]` names their keys.
+/// is not made so, `secrets: ["token", "webhook_secret"]` names their keys. `setup: include_str!("../setup.txt")`, last, is
+/// what an operator must do on the platform first; `vestibule channel add` shows it.
 #[macro_export]
 macro_rules! export_channel {
     (
@@ -30,10 +31,11 @@ macro_rules! export_channel {
         $(, hmac: { header: $header:literal $(, $word:ident: $value:literal)* $(,)? })?
         $(, secrets: [$($secret:literal),* $(,)?])?
         $(, handover: $handover:literal)?
+        $(, setup: $setup:expr)?
         $(,)?
     ) => {
         $crate::__export_plugin! {
-            OfChannel, $channel, $channel_type, [$($($secret),*)?],
+            OfChannel, $channel, $channel_type, [$($($secret),*)?], [$($setup)?],
             .raw(",\"kind\":\"channel\",\"channel_type\":").string($channel_type)
             .raw(",\"description\":").string($description)
             $(.raw(",\"capabilities\":").strings(&[$($capability),*]))?
@@ -77,7 +79,7 @@ macro_rules! export_module {
         $(,)?
     ) => {
         $crate::__export_plugin! {
-            OfModule, $module, $name, [$($($secret),*)?],
+            OfModule, $module, $name, [$($($secret),*)?], [],
             .raw(",\"kind\":\"module\",\"description\":").string($description)
             .raw(",\"stations\":").strings(&[$($hook),*])
             $(.raw(",\"actions\":").strings(&[$($action),*]))?
@@ -101,7 +103,7 @@ macro_rules! export_module {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_plugin {
-    ($kind:ident, $plugin:ty, $name:literal, [$($secret:literal),*], $($text:tt)*) => {
+    ($kind:ident, $plugin:ty, $name:literal, [$($secret:literal),*], [$($setup:expr)?], $($text:tt)*) => {
         const _: () = {
             use $crate::__export as x;
 
@@ -125,7 +127,10 @@ macro_rules! __export_plugin {
             #[unsafe(link_section = ".note.vestibule")]
             static NOTE: x::Note<LEN> = x::Note::new(TEXT.to_array());
 
-            static STATE: x::State<x::$kind<$plugin>> = x::State::with(KEYS);
+            static STATE: x::State<x::$kind<$plugin>> = x::State::with(KEYS, {
+                let setup: &[&str] = &[$($setup)?];
+                setup.first().copied()
+            });
 
             struct Plugin;
 

@@ -19,11 +19,13 @@ use vestibule_seam::{Done, Frame, RuntimeSide, status};
 pub struct State<K: Kind> {
     machinery: Mutex<Option<Arc<Machinery<K>>>>,
     keys: Option<&'static [KeyText]>,
+    setup: Option<&'static str>,
 }
 
 struct Machinery<K: Kind> {
     side: RuntimeSide,
     keys: Option<&'static [KeyText]>,
+    setup: Option<&'static str>,
     threads: Mutex<Option<tokio::runtime::Runtime>>,
     accounts: Mutex<HashMap<String, Arc<K>>>,
     /// The calls under way, by id; without a handle until they are spawned.
@@ -39,12 +41,12 @@ impl<K: Kind> State<K> {
     /// The state before the first `init`.
     #[allow(clippy::new_without_default, reason = "it is a static's initialiser")]
     pub const fn new() -> Self {
-        State { machinery: Mutex::new(None), keys: None }
+        State { machinery: Mutex::new(None), keys: None, setup: None }
     }
 
-    /// The same, with the keys of its config if it is described.
-    pub const fn with(keys: Option<&'static [KeyText]>) -> Self {
-        State { machinery: Mutex::new(None), keys }
+    /// The same, with what the plugin says of its config and of its platform, if it does.
+    pub const fn with(keys: Option<&'static [KeyText]>, setup: Option<&'static str>) -> Self {
+        State { machinery: Mutex::new(None), keys, setup }
     }
 
     fn machinery(&self) -> Option<Arc<Machinery<K>>> {
@@ -73,6 +75,7 @@ pub fn serve_init<K: Kind>(state: &State<K>, name: &str, side: RuntimeSide, log_
     *locked(&state.machinery) = Some(Arc::new(Machinery {
         side,
         keys: state.keys,
+        setup: state.setup,
         threads: Mutex::new(Some(threads)),
         accounts: Mutex::new(HashMap::new()),
         calls: Mutex::new(HashMap::new()),
@@ -198,7 +201,10 @@ async fn perform<K: Kind>(machinery: &Machinery<K>, request: Request, frame: Fra
             account::note(&account, false);
             Ok(wire::frame(&Empty {}))
         }
-        Request::Describe => Ok(wire::frame(&Description { config: machinery.keys.map(config::schema) })),
+        Request::Describe => {
+            let setup = machinery.setup.map(str::to_owned);
+            Ok(wire::frame(&Description { config: machinery.keys.map(config::schema), setup }))
+        }
         Request::Unknown => Err(PluginError::unsupported("this plugin is older than the runtime")),
         request => {
             let started = started(machinery, account_of(&request))?;

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use vestibule_plugin_api::{Accepted, wire};
 use vestibule_runtime::config::TierSetting;
 use vestibule_runtime::plugins::{LoadError, OpenedFile};
-use vestibule_runtime::words;
+use vestibule_runtime::{Config, Home, words};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How long an ending plugin is waited for.
@@ -106,6 +106,23 @@ impl Harness {
         let events = Arc::new(AtomicU64::new(0));
         let calls = Counting { events: events.clone(), calls, lines: AtomicU64::new(0) };
         let file = OpenedFile::open(program, file, copies, tier, calls, log_level).await?;
+        Ok(Harness { file, events })
+    }
+
+    /// Opens the channel that a runtime with this home and config would run, for a runtime of the caller's, without a log.
+    ///
+    /// # Errors
+    /// See [`OpenedFile::of_channel`].
+    pub async fn of_channel(
+        home: &Home,
+        config: &Config,
+        program: &Path,
+        channel_type: &str,
+        calls: Arc<dyn RuntimeCalls>,
+    ) -> Result<Harness, String> {
+        let events = Arc::new(AtomicU64::new(0));
+        let calls = Counting { events: events.clone(), calls, lines: AtomicU64::new(0) };
+        let file = OpenedFile::of_channel(home, config, program, channel_type, calls).await?;
         Ok(Harness { file, events })
     }
 

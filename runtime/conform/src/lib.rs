@@ -1,8 +1,9 @@
-//! Examines and measures plugins, for the binary: `vestibule plugin conform` and `vestibule bench plugin`.
+//! Examines, tries and measures plugins, for the binary: `vestibule plugin conform`, `vestibule channel` and
+//! `vestibule bench plugin`.
 //!
 //! [`Examination`] drives a channel or a module before a scripted runtime, and reports what it does. No runtime is
 //! needed. A platform is needed only as far as the channel insists on one: a delivery is judged by its answer, and an
-//! error of the vocabulary is an answer. [`Bench`] measures what the seam costs in each tier.
+//! error of the vocabulary is an answer. [`Tryout`] starts an account with its real config. [`Bench`] measures what the seam costs in each tier.
 //!
 //! Neither reads a command line or prints. Sentences name the options of `conform`: those are what an author can change.
 //!
@@ -22,10 +23,12 @@ mod report;
 mod schema;
 mod seam;
 mod trial;
+mod tryout;
 mod work;
 
 pub use bench::Bench;
 pub use report::{Check, Outcome, Progress, Report};
+pub use tryout::Tryout;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -7,7 +7,13 @@ use vestibule_plugin_api::{ConfigKey, KeyType};
 
 /// Runs these checks.
 pub async fn examine(trial: &mut Trial) {
-    let described = trial.harness().file.describe().await.map_err(|why| why.to_string());
+    let described = trial
+        .harness()
+        .file
+        .describe()
+        .await
+        .map(|description| description.config)
+        .map_err(|why| why.to_string());
     trial.schema = described.as_ref().ok().cloned().flatten();
     trial
         .check("schema", async |_| {

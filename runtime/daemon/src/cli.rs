@@ -35,6 +35,9 @@ pub enum Command {
     Chat(ChatArgs),
     /// Show how the runtime is, and which chats wait to be wired
     Status(Output),
+    /// Channels: the platforms, and the accounts on them
+    #[command(subcommand)]
+    Channel(ChannelVerb),
     /// Plugins: channels and modules that are built in or lie in the plugins folder
     #[command(subcommand)]
     Plugin(PluginVerb),
@@ -135,6 +138,37 @@ pub struct Output {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum ChannelVerb {
+    /// Show the channels and their accounts
+    List(Output),
+    /// Add an account: says what its platform needs, asks for what is missing, writes vestibule.toml and tries it
+    Add(ChannelAdd),
+    /// Try an account: does its platform let it in?
+    Check(AccountPlace),
+    /// Take an account out of vestibule.toml; chats, sessions and records of it stay
+    Remove(AccountPlace),
+}
+
+#[derive(Args)]
+pub struct ChannelAdd {
+    #[command(flatten)]
+    pub place: AccountPlace,
+    /// One key of its config; of a secret, where it is kept: KEY=env:NAME or KEY=file:PATH. Repeat for more
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct AccountPlace {
+    /// The kind of platform, such as `telegram`
+    #[arg(value_name = "TYPE")]
+    pub channel: String,
+    /// The account's name: you choose it
+    #[arg(long, default_value = vestibule_plugin_api::ACCOUNT_MAIN)]
+    pub account: String,
 }
 
 #[derive(Subcommand)]

@@ -115,6 +115,7 @@ fn request(command: Command) -> anyhow::Result<Asked> {
         Command::Up
         | Command::Restore(_)
         | Command::Chat(_)
+        | Command::Channel(_)
         | Command::Bench(_)
         | Command::Plugin(
             PluginVerb::Check(_)

@@ -6,6 +6,7 @@ mod print;
 
 mod bench;
 mod bundled;
+mod channel;
 mod chat;
 mod cli;
 mod client;
@@ -56,6 +57,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
             cli::Command::Plugin(cli::PluginVerb::Check(args)) => plugin_file::check(args).await,
             cli::Command::Plugin(cli::PluginVerb::Trust(args)) => plugin_file::trust(args),
             cli::Command::Plugin(cli::PluginVerb::Untrust(args)) => plugin_file::untrust(args),
+            cli::Command::Channel(verb) => channel::channel(verb).await,
             cli::Command::Chat(args) => chat::chat(args).await,
             cli::Command::Plugin(cli::PluginVerb::Conform(args)) => conform::conform(args).await,
             cli::Command::Plugin(cli::PluginVerb::New(args)) => new::new(&args),

@@ -65,6 +65,7 @@ fn columns(verb: &str) -> &'static [&'static str] {
     match verb {
         "agent.list" => &["name", "provider", "command", "env", "network", "folder", "id"],
         "messaging-group.list" => &["channel_type", "account", "platform_id", "name", "title", "id"],
+        "channel.list" => &["channel", "account", "state", "webhook", "reason"],
         "wiring.list" => {
             &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"]
         }

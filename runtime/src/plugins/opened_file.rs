@@ -3,9 +3,9 @@
 //! It is the only way from outside this library to a file's code. How a file is read and checked, its private copy, and
 //! the process that confines itself stay on this side, so nothing is opened that the runtime would not open.
 
-use crate::config::TierSetting;
-use crate::plugins::file::describe;
-use crate::plugins::file::load;
+use crate::config::{Config, TierSetting};
+use crate::home::Home;
+use crate::plugins::file::{describe, folder, load, opening};
 use crate::plugins::process::{Conn, Life, Spec};
 use crate::plugins::{LoadCode, LoadError};
 use std::path::Path;
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
-use vestibule_plugin_api::{Manifest, Schema};
+use vestibule_plugin_api::wire::Description;
+use vestibule_plugin_api::{Manifest, PluginKind};
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
 
 /// The limits of its process. No config has a say: a file is examined alike in every home.
@@ -52,14 +53,7 @@ impl OpenedFile {
         let code = match tier {
             TierSetting::InProcess => {
                 load::fits_in_process(&checked)?;
-                let root = load::open_copy(&copy, &entry)?;
-                match (root.init())(RuntimeSide::new(calls), log_level) {
-                    status::OK => Code::InProcess(root),
-                    code => {
-                        let words = format!("its start failed with status {code}.");
-                        return Err(LoadError::new(LoadCode::Init, words));
-                    }
-                }
+                OpenedFile::started(load::open_copy(&copy, &entry)?, calls, log_level)?
             }
             TierSetting::Process => {
                 let (memory_bytes, open_files) = (MEMORY_BYTES, OPEN_FILES);
@@ -68,6 +62,57 @@ impl OpenedFile {
             }
         };
         Ok(OpenedFile { manifest, code })
+    }
+
+    /// Opens the channel of this type that a runtime with this home and config would run: the linked-in one, or a file of
+    /// the plugins folder, in a process of its own.
+    ///
+    /// # Errors
+    /// There is none, with those that there are; or it cannot be opened.
+    pub async fn of_channel(
+        home: &Home,
+        config: &Config,
+        program: &Path,
+        channel_type: &str,
+        calls: impl RuntimeCalls,
+    ) -> Result<OpenedFile, String> {
+        let is_it = |manifest: &Manifest| {
+            manifest.kind == PluginKind::Channel && manifest.channel_type == channel_type
+        };
+        let mut there = Vec::new();
+        for (bundled, manifest) in super::built_in(config) {
+            if is_it(&manifest) {
+                let opened = load::check(bundled.header).and_then(|root| OpenedFile::started(root, calls, 0));
+                return opened.map(|code| OpenedFile { manifest, code }).map_err(|why| why.to_string());
+            }
+            there.extend((manifest.kind == PluginKind::Channel).then_some(manifest.channel_type));
+        }
+        let plugins = home.plugins();
+        let files = if folder::folder_fault(&plugins).is_none() { folder::files(&plugins) } else { vec![] };
+        for file in files {
+            let Ok(checked) = opening::check(home, config, &file) else { continue };
+            let manifest = checked.inspected.manifest;
+            if is_it(&manifest) {
+                let copies = home.plugin_copies();
+                let opened = OpenedFile::open(program, &file, &copies, TierSetting::Process, calls, 0);
+                return opened.await.map_err(|why| format!("{}: {why}", file.display()));
+            }
+            there.extend((manifest.kind == PluginKind::Channel).then_some(manifest.channel_type));
+        }
+        there.sort();
+        Err(format!(
+            "no plugin speaks the channel `{}`; there are {}. `vestibule plugin check FILE` says why a file would not \
+             be loaded",
+            channel_type.escape_debug(),
+            there.join(", ")
+        ))
+    }
+
+    fn started(root: PluginRootRef, calls: impl RuntimeCalls, log_level: u32) -> Result<Code, LoadError> {
+        match (root.init())(RuntimeSide::new(calls), log_level) {
+            status::OK => Ok(Code::InProcess(root)),
+            code => Err(LoadError::new(LoadCode::Init, format!("its start failed with status {code}."))),
+        }
     }
 
     /// Asks the plugin; the answer comes through `done`. Returns at once with the call's number.
@@ -97,11 +142,11 @@ impl OpenedFile {
         }
     }
 
-    /// The schema of its config, if the plugin describes it.
+    /// What it says of its config and its platform.
     ///
     /// # Errors
-    /// It does not describe it.
-    pub async fn describe(&self) -> Result<Option<Schema>, LoadError> {
+    /// It does not say it.
+    pub async fn describe(&self) -> Result<Description, LoadError> {
         let (answered, answer) = oneshot::channel();
         self.call(describe::question(), Done::new(move |code, frame| drop(answered.send((code, frame)))));
         match tokio::time::timeout(describe::PATIENCE, answer).await {

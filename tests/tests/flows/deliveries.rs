@@ -154,8 +154,8 @@ fn a_card_goes_out_in_words_and_the_agent_reads_of_what_cannot() {
     terminal.say("and now?");
     let told = terminal.reply();
     for why in [
-        "to `terminal` was not delivered: what was sent cannot be edited; send a new message instead.",
-        "to `terminal` was not delivered: reactions cannot be sent; send a message instead.",
+        "to `terminal`, \u{201c}bye\u{201d}, was not delivered: this session sent no message `1` in this chat.",
+        "to `terminal`, \u{201c}heart\u{201d}, was not delivered: this session got or sent no message `1` in this chat.",
         "to terminal:elsewhere, \u{201c}the report\u{201d}, was not delivered: the chat terminal:elsewhere is not known.",
     ] {
         assert!(told.contains(why), "{told}");

@@ -311,17 +311,24 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
 #[test]
 fn the_configs_that_the_pages_show_fit() {
     let mut runtime = Runtime::new("");
-    for name in ["GITHUB_TOKEN", "GITHUB_WEBHOOK_SECRET", "TELEGRAM_BOT_TOKEN"] {
+    let names =
+        ["GITHUB_TOKEN", "GITHUB_WEBHOOK_SECRET", "SLACK_APP_TOKEN", "SLACK_BOT_TOKEN", "TELEGRAM_BOT_TOKEN"];
+    for name in names {
         runtime = runtime.env(name, "secret");
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let shown = runtime.home.path().join("shown.toml");
     let mut seen = BTreeSet::new();
-    for page in ["README.md", "docs/operating.md", "adapters/github/README.md", "adapters/telegram/README.md"]
-    {
+    let pages = [
+        "docs/operating.md",
+        "adapters/github/README.md",
+        "adapters/slack/README.md",
+        "adapters/telegram/README.md",
+    ];
+    for page in pages {
         let text = fs::read_to_string(root.join(page)).unwrap();
         for block in text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
-            for name in ["github", "telegram"] {
+            for name in ["github", "slack", "telegram"] {
                 if !block.contains(&format!("[channels.{name}.main]")) {
                     continue;
                 }

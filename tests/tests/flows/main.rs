@@ -9,6 +9,7 @@ mod backup;
 mod bad_input;
 mod bot_api;
 mod changes;
+mod channels;
 mod chat;
 mod crash;
 mod deliveries;

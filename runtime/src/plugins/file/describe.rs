@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 use toml::Table;
-use vestibule_plugin_api::wire::{self, DESCRIPTION_BYTES_MAX, Description, Request};
+use vestibule_plugin_api::wire::{self, DESCRIPTION_BYTES_MAX, Description, Request, SETUP_BYTES_MAX};
 use vestibule_plugin_api::{Manifest, PluginError, Schema};
 use vestibule_seam::{Frame, status};
 use vestibule_session::words;
@@ -25,22 +25,21 @@ pub fn question() -> Frame {
     wire::frame(&Request::Describe)
 }
 
-/// Reads the answer: the schema of the plugin's config, if the plugin describes it. An older plugin does not know the
-/// verb.
+/// Reads the answer: what the plugin says of its config and its platform. An older plugin does not know the verb, and
+/// says nothing.
 ///
 /// # Errors
 /// The sentence after "Plugin FILE was not loaded:".
-pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Option<Schema>, LoadError> {
+pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Description, LoadError> {
     let words = || wire::read::<String>(frame).unwrap_or_else(|_| "it did not say why".to_owned());
     let why = match code {
-        status::UNSUPPORTED => return Ok(None),
+        status::UNSUPPORTED => return Ok(Description::default()),
         status::OK if frame.head.len() > DESCRIPTION_BYTES_MAX => {
             format!("its answer has {} bytes, the limit is {DESCRIPTION_BYTES_MAX}", frame.head.len())
         }
         status::OK => match wire::read::<Description>(frame) {
-            Ok(Description { config: None }) => return Ok(None),
-            Ok(Description { config: Some(schema) }) => match schema.fault(manifest) {
-                None => return Ok(Some(schema)),
+            Ok(description) => match description.config.as_ref().and_then(|schema| schema.fault(manifest)) {
+                None => return Ok(Description { setup: description.setup.map(shown), ..description }),
                 Some(why) => why,
             },
             Err(why) => format!("its answer cannot be read: {why}"),
@@ -53,6 +52,13 @@ pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Option<Sche
         _ => format!("it answered with status {code}: {}", words()),
     };
     Err(refusal(&why))
+}
+
+/// What a plugin says of its platform, as an operator is shown it.
+fn shown(mut setup: String) -> String {
+    setup.truncate(setup.floor_char_boundary(SETUP_BYTES_MAX));
+    let line = |line: &str| words::line(line, usize::MAX);
+    setup.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The refusal of a plugin that does not answer within [`PATIENCE`].
@@ -79,7 +85,7 @@ fn refusal(why: &str) -> LoadError {
 pub async fn schema(link: &Link) -> Result<Option<&Schema>, LoadError> {
     let ask = || async {
         let answer = match link.call(question(), PATIENCE).await {
-            Ok((code, frame)) => read(code, &frame, &link.manifest),
+            Ok((code, frame)) => read(code, &frame, &link.manifest).map(|description| description.config),
             Err(CallError::Late) => Err(late()),
             Err(error) => Err(refusal(&error.to_string())),
         };
@@ -164,7 +170,7 @@ mod tests {
         ] {
             let head_said: String = head.chars().take(80).collect();
             let told = read(code, &Frame::from_head(head.as_bytes().to_vec()), &manifest);
-            match (told.map(|schema| schema.map(|schema| schema.keys.len())), want) {
+            match (told.map(|told| told.config.map(|schema| schema.keys.len())), want) {
                 (Ok(told), Ok(want)) => assert_eq!(told, want, "{head_said}"),
                 (Err(told), Err(want)) => {
                     assert_eq!(told.code, LoadCode::Describe);

@@ -37,7 +37,7 @@ pub async fn rehearse(program: &Path, spec: &Spec, manifest: &Manifest) -> Resul
         answer = tokio::time::timeout(describe::PATIENCE, answer) => match answer {
             Ok(answer) => {
                 let (code, frame) = answer.unwrap_or((status::CANCELLED, Frame::default()));
-                describe::read(code, &frame, manifest)
+                describe::read(code, &frame, manifest).map(|description| description.config)
             }
             Err(_) => Err(describe::late()),
         },

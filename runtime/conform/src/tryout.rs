@@ -1,0 +1,88 @@
+//! A channel that is tried with a real config, without a runtime: does its account start?
+
+use crate::harness::Harness;
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+use vestibule_plugin_api::testing::{Answer, ScriptedRuntime};
+use vestibule_plugin_api::wire::{self, Description, Request};
+use vestibule_plugin_api::{Health, Manifest, PluginError};
+use vestibule_runtime::{Config, Home};
+use vestibule_seam::status;
+
+/// How long a platform may take to let an account in.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a channel is told that has a message meanwhile: its platform keeps it for the runtime.
+const ONLY_TRIED: &str = "the account is only tried, and nothing is taken";
+
+/// A channel before a runtime that takes no message: nothing is acknowledged that came meanwhile.
+pub struct Tryout {
+    harness: Harness,
+    runtime: ScriptedRuntime,
+}
+
+impl Tryout {
+    /// Opens the channel of this type that a runtime with this home and config would run. `program` is run as
+    /// `program plugin-host`.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    pub async fn open(
+        home: &Home,
+        config: &Config,
+        program: &Path,
+        channel_type: &str,
+    ) -> Result<Tryout, String> {
+        let runtime = ScriptedRuntime::new();
+        runtime.answer(Answer::Retry(ONLY_TRIED.to_owned()));
+        let harness = Harness::of_channel(home, config, program, channel_type, runtime.calls()).await?;
+        Ok(Tryout { harness, runtime })
+    }
+
+    /// What the channel is and can do.
+    pub fn manifest(&self) -> &Manifest {
+        &self.harness.file.manifest
+    }
+
+    /// What it says of its config and its platform.
+    ///
+    /// # Errors
+    /// It does not say it.
+    pub async fn describe(&self) -> Result<Description, String> {
+        self.harness.file.describe().await.map_err(|why| why.to_string())
+    }
+
+    /// Starts an account with its config, secrets resolved, and stops it again.
+    ///
+    /// # Errors
+    /// Why it does not start, or does not work.
+    pub async fn start(&self, account: &str, config: Value) -> Result<(), String> {
+        let start = Request::Start { account: account.to_owned(), config };
+        let begun = self.harness.begin(wire::frame(&start));
+        let (code, frame) = tokio::time::timeout(PATIENCE, begun.answer())
+            .await
+            .map_err(|_| format!("it did not start within {} s", PATIENCE.as_secs()))?;
+        let words = || wire::read::<String>(&frame).unwrap_or_else(|_| format!("status {code}"));
+        match code {
+            status::OK => {}
+            status::ERROR => {
+                let error = wire::read::<PluginError>(&frame);
+                return Err(error.map_or_else(|why| why, |error| error.reason().to_owned()));
+            }
+            status::PANIC => return Err(format!("it panicked: {}", words())),
+            _ => return Err(words()),
+        }
+        let health = self.runtime.health().pop();
+        let stop = Request::Stop { account: account.to_owned() };
+        let _ = tokio::time::timeout(PATIENCE, self.harness.begin(wire::frame(&stop)).answer()).await;
+        match health {
+            Some((_, Health::Stopped { reason } | Health::Degraded { reason })) => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the channel.
+    pub async fn end(self) {
+        self.harness.close().await;
+    }
+}

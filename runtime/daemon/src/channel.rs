@@ -1,0 +1,290 @@
+//! `vestibule channel`: the accounts on platforms, from the config to a first sign of life.
+//!
+//! A runtime that runs is told of a change, and its word counts; without one an account is tried here.
+
+mod section;
+
+use crate::cli::{AccountPlace, ChannelAdd, ChannelVerb, Output};
+use crate::{client, print, up};
+use anyhow::{Context, anyhow, bail};
+use section::Given;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use vestibule_conform::Tryout;
+use vestibule_plugin_api::{ConfigKey, Schema};
+use vestibule_runtime::{Config, Home, config};
+
+/// How long a runtime that runs may take to start an account.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often the runtime is asked meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs one verb.
+pub async fn channel(verb: ChannelVerb) -> anyhow::Result<()> {
+    let home = Home::from_env()?;
+    match verb {
+        ChannelVerb::List(output) => list(&home, output).await,
+        ChannelVerb::Add(args) => add(home, args).await,
+        ChannelVerb::Check(place) => {
+            let config = Config::load(&home)?;
+            let tryout = open(&home, &config, &place).await?;
+            let outcome = check(&home, &tryout, &place, false).await;
+            tryout.end().await;
+            outcome
+        }
+        ChannelVerb::Remove(place) => remove(&home, place).await,
+    }
+}
+
+/// The accounts as the runtime sees them; without one, those of the config.
+async fn list(home: &Home, output: Output) -> anyhow::Result<()> {
+    let rows = match runs(home).await {
+        true => client::ask(home, "status", Value::Null).await?["channels"].take(),
+        false => {
+            let config = Config::load(home)?;
+            let why = "no vestibule runs; start it with `vestibule up`";
+            let row = |(channel, account): &(String, String)| json!({ "channel": channel, "account": account, "state": "off", "reason": why });
+            config.channels.keys().map(row).collect()
+        }
+    };
+    if output.json {
+        print::json(&rows);
+    } else {
+        print::answer("channel.list", &rows);
+    }
+    Ok(())
+}
+
+async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
+    let ChannelAdd { place, set } = args;
+    let (kind, account) = (place.channel.as_str(), place.account.as_str());
+    if !home.root().exists() {
+        home.clone().open()?;
+    }
+    let home = Home::from_env()?;
+    let config = Config::load(&home)?;
+    if config.channels.contains_key(&(kind.to_owned(), account.to_owned())) {
+        bail!(
+            "[channels.{kind}.{account}] is in {} already: change it there and try it with `vestibule channel check`, \
+             or name another account with --account",
+            home.config().display()
+        );
+    }
+    let tryout = open(&home, &config, &place).await?;
+    let description = tryout.describe().await.map_err(|why| anyhow!(why))?;
+    if let Some(setup) = &description.setup {
+        let base = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+        let url = format!("{base}/webhook/{kind}/{account}");
+        println!("{}\n", setup.trim_end().replace("{webhook_url}", &url));
+    }
+    let schema = description.config.unwrap_or(Schema { keys: vec![], open: true });
+    let mut values = section::given(&schema, &set)?;
+    find_secrets(kind, &schema, &mut values);
+    ask_for(&home, &place, &schema, &mut values)?;
+    let text = fs::read_to_string(home.config()).unwrap_or_default();
+    let text = section::added(&text, (kind, account), &values)?;
+    write(&home.config(), text.as_bytes())?;
+    println!("[channels.{kind}.{account}] is in {}.", home.config().display());
+    let outcome = check(&home, &tryout, &place, true).await;
+    tryout.end().await;
+    outcome?;
+    println!(
+        "Next: write to it there. `vestibule status` then shows the chat, with the command that wires an agent to it."
+    );
+    Ok(())
+}
+
+/// Takes the secrets that are in the environment under their usual names.
+fn find_secrets(kind: &str, schema: &Schema, values: &mut BTreeMap<String, Given>) {
+    for key in schema.keys.iter().filter(|key| key.secret) {
+        let is_set = |name: &String| std::env::var(name).is_ok_and(|value| !value.is_empty());
+        if let Some(name) = section::env_names(kind, &key.key).into_iter().find(is_set)
+            && !values.contains_key(&key.key)
+        {
+            println!(
+                "{} is taken from the environment variable {name}, which `vestibule up` must see, too.",
+                key.key
+            );
+            values.insert(key.key.clone(), Given::Env(name));
+        }
+    }
+}
+
+/// Asks the person for what is still missing.
+fn ask_for(
+    home: &Home,
+    place: &AccountPlace,
+    schema: &Schema,
+    values: &mut BTreeMap<String, Given>,
+) -> anyhow::Result<()> {
+    let missing: Vec<&ConfigKey> =
+        schema.keys.iter().filter(|key| key.required && !values.contains_key(&key.key)).collect();
+    if !missing.is_empty() && !std::io::stdin().is_terminal() {
+        let way = |key: &&ConfigKey| match key.secret {
+            true => format!(
+                "set {} or give --set {}=file:PATH",
+                section::env_names(&place.channel, &key.key)[0],
+                key.key
+            ),
+            false => format!("give --set {}=VALUE", key.key),
+        };
+        let ways: Vec<String> = missing.iter().map(way).collect();
+        bail!("{} needs {}: {}", place.channel, names(&missing), ways.join("; "));
+    }
+    if !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    // Optional secrets, too: a channel may need one of several.
+    for key in schema.keys.iter().filter(|key| key.required || key.secret) {
+        if !values.contains_key(&key.key)
+            && let Some(given) = ask_one(home, place, key)?
+        {
+            values.insert(key.key.clone(), given);
+        }
+    }
+    Ok(())
+}
+
+fn names(keys: &[&ConfigKey]) -> String {
+    keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>().join(" and ")
+}
+
+/// Asks for one value; nothing is an answer where the key may be left out. A secret is not shown while it is typed, and is kept in a file that only its owner can read.
+fn ask_one(home: &Home, place: &AccountPlace, key: &ConfigKey) -> anyhow::Result<Option<Given>> {
+    let may_lack = if key.required { "" } else { "; Enter leaves it out" };
+    let help = format!(" ({}{may_lack})", key.help);
+    loop {
+        let prompt = format!("{}{help}: ", key.key);
+        let text = if key.secret {
+            rpassword::prompt_password(prompt)?
+        } else {
+            print!("{prompt}");
+            std::io::stdout().flush()?;
+            let mut line = String::new();
+            if std::io::stdin().read_line(&mut line)? == 0 {
+                bail!("{} is needed", key.key);
+            }
+            line
+        };
+        match text.trim() {
+            "" if key.required => println!("{} is needed.", key.key),
+            "" => return Ok(None),
+            secret if key.secret => {
+                let path = secrets(home).join(format!("{}-{}-{}", place.channel, place.account, key.key));
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(secrets(home))?;
+                write(&path, format!("{secret}\n").as_bytes())?;
+                let path = path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?;
+                return Ok(Some(Given::File(path.to_owned())));
+            }
+            text => match section::plain(Some(key), text) {
+                Ok(value) => return Ok(Some(Given::Plain(value))),
+                Err(why) => println!("{why}"),
+            },
+        }
+    }
+}
+
+async fn remove(home: &Home, place: AccountPlace) -> anyhow::Result<()> {
+    let text = fs::read_to_string(home.config())
+        .with_context(|| format!("cannot read {}", home.config().display()))?;
+    let (text, files) = section::removed(&text, (&place.channel, &place.account), &secrets(home))?;
+    write(&home.config(), text.as_bytes())?;
+    for file in files {
+        fs::remove_file(&file).with_context(|| format!("cannot delete {file}"))?;
+    }
+    println!("[channels.{}.{}] is out of {}.", place.channel, place.account, home.config().display());
+    if runs(home).await {
+        let config = Config::load(home)?;
+        let tryout = open(home, &config, &place).await?;
+        client::ask(home, "plugin.reload", json!({ "name": tryout.manifest().name })).await?;
+        tryout.end().await;
+        println!("It runs no more.");
+    }
+    Ok(())
+}
+
+async fn open(home: &Home, config: &Config, place: &AccountPlace) -> anyhow::Result<Tryout> {
+    Tryout::open(home, config, &up::program(), &place.channel).await.map_err(|why| anyhow!(why))
+}
+
+/// Tries an account: by the runtime that runs, which reads the config again if it `is_new`, or else here.
+async fn check(home: &Home, tryout: &Tryout, place: &AccountPlace, is_new: bool) -> anyhow::Result<()> {
+    let (kind, account) = (&place.channel, &place.account);
+    let outcome = if runs(home).await {
+        by_the_runtime(home, &tryout.manifest().name, place, is_new).await?
+    } else {
+        let config = Config::load(home)?;
+        let section = config.channels.get(&(kind.clone(), account.clone()));
+        let section = section.with_context(|| {
+            format!("there is no [channels.{kind}.{account}]; add it with `vestibule channel add {kind}`")
+        })?;
+        let settings =
+            config::resolve(section, &tryout.manifest().secrets).map_err(|why| anyhow!(why.to_string()))?;
+        tryout.start(account, settings).await
+    };
+    match outcome {
+        Ok(()) => println!("{kind} {account} works: its platform let it in."),
+        Err(why) => bail!(
+            "{kind} {account} does not work: {why}. Mend it in {}, then `vestibule channel check {kind}`",
+            home.config().display()
+        ),
+    }
+    if !runs(home).await {
+        println!("No vestibule runs: start it with `vestibule up`.");
+    }
+    Ok(())
+}
+
+/// How the running runtime finds an account, once it is no longer connecting.
+async fn by_the_runtime(
+    home: &Home,
+    plugin: &str,
+    place: &AccountPlace,
+    is_new: bool,
+) -> anyhow::Result<Result<(), String>> {
+    if is_new {
+        client::ask(home, "plugin.reload", json!({ "name": plugin })).await?;
+    }
+    let begin = Instant::now();
+    loop {
+        let status = client::ask(home, "status", Value::Null).await?;
+        let mut rows = status["channels"].as_array().into_iter().flatten();
+        let row = rows.find(|row| row["channel"] == *place.channel && row["account"] == *place.account);
+        let row = row.with_context(|| {
+            format!("the running vestibule has no account {} of {}", place.account, place.channel)
+        })?;
+        match (row["state"].as_str().unwrap_or_default(), row["reason"].as_str()) {
+            ("live", _) => return Ok(Ok(())),
+            ("connecting", _) if begin.elapsed() < PATIENCE => tokio::time::sleep(ASK_EVERY).await,
+            (state, reason) => return Ok(Err(reason.unwrap_or(state).to_owned())),
+        }
+    }
+}
+
+/// Whether a runtime runs on this home.
+async fn runs(home: &Home) -> bool {
+    tokio::net::UnixStream::connect(home.control_socket()).await.is_ok()
+}
+
+/// The folder of the secrets that people typed.
+fn secrets(home: &Home) -> PathBuf {
+    home.root().join("secrets")
+}
+
+/// Writes a file whole or not at all; only its owner can read it.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    let written = || -> std::io::Result<()> {
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    written().with_context(|| format!("cannot write {}", path.display()))
+}
