@@ -138,6 +138,8 @@ fn a_mention_is_heard_once() {
         let both = if mention_first { [mention, message] } else { [message, mention] };
         for event in both {
             api.send("events_api", api.event(event));
+            // The second one comes while the first is under way.
+            std::thread::sleep(Duration::from_millis(300));
         }
         all_acknowledged(&api);
     }
@@ -210,6 +212,27 @@ fn long_texts_and_files_go_both_ways() {
     let halves = posts(&api, 2);
     assert_eq!(halves.len(), 2);
     assert!(halves[0].text.starts_with("first a") && halves[1].text.starts_with("second b"));
+}
+
+/// What is said behind a file waits for it; other chats do not.
+#[test]
+fn a_slow_file_holds_up_its_own_chat_only() {
+    let api = SlackApi::start();
+    api.store().files.insert("slow.txt".into(), b"the file".to_vec());
+    let runtime = started(runtime(&api));
+    for chat in ["slack:D012", "slack:D013"] {
+        wire(&runtime, chat, &[]);
+    }
+    let root = api.url.trim_end_matches("/api").to_owned();
+    let file = json!([{ "id": "F1", "name": "slow.txt", "size": 8, "url_private": format!("{root}/files/slow.txt") }]);
+    let said = api.message("D012", "U0ANN", "look", json!({ "files": file, "subtype": "file_share" }));
+    api.send("events_api", api.event(said));
+    api.say("D012", "U0ANN", "behind it");
+    api.say("D013", "U0ANN", "elsewhere");
+    assert_eq!(posts(&api, 1)[0].text, "elsewhere");
+    all_acknowledged(&api);
+    let texts = "SELECT json_extract(content, '$.text') FROM messages_in WHERE platform_id = 'slack:D012' ORDER BY seq";
+    assert_eq!(runtime.query::<String>(texts), ["look", "behind it"]);
 }
 
 /// What Slack does in trouble: nothing is lost, nothing comes twice, and the operator is told.

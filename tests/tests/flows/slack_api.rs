@@ -372,6 +372,9 @@ fn answer(
     base: &str,
     place: &str,
 ) -> Answer {
+    if path.contains("/files/slow") {
+        std::thread::sleep(Duration::from_secs(1));
+    }
     let mut store = shared.0.lock().unwrap();
     if let Some(name) = path.strip_prefix("/files/") {
         return match store.files.get(name).filter(|_| token == BOT_TOKEN) {
