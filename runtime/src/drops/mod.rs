@@ -18,6 +18,8 @@ pub const NO_AGENT_ENGAGED: &str = "no_agent_engaged";
 
 /// A change to a message that no agent heard, or wrote.
 pub const CHANGE_OF_UNHEARD: &str = "change_of_unheard_message";
+/// A change in a session in which as much waits as may.
+pub const TOO_MANY_CHANGES: &str = "too_many_changes";
 /// A change of a kind that this runtime does not know.
 pub const UNKNOWN_CHANGE: &str = "unknown_change";
 

@@ -7,7 +7,7 @@ use super::snapshot::{Arrival, Snapshot};
 use crate::attachments::Limits;
 use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
-use crate::drops::{CHANGE_OF_UNHEARD, NO_AGENT_ENGAGED, NO_AGENT_WIRED, UNKNOWN_CHANGE};
+use crate::drops::{CHANGE_OF_UNHEARD, NO_AGENT_ENGAGED, NO_AGENT_WIRED, TOO_MANY_CHANGES, UNKNOWN_CHANGE};
 use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
 use crate::ledger::{NewMessage, Written};
 use crate::questions::{self, Giver, Judgement, Question};
@@ -96,7 +96,7 @@ fn decide_change(snapshot: &Snapshot, arrival: &Arrival, change: &Changed, limit
         return vec![Step::Drop { reason: NO_AGENT_WIRED }];
     }
     let is_edit = matches!(change, Changed::Edited { .. });
-    let mut plan = Plan::new();
+    let (mut plan, mut is_full) = (Plan::new(), false);
     for wiring in &snapshot.wirings {
         let engages = is_edit && engages(wiring, &arrival.message);
         let mut known =
@@ -106,13 +106,21 @@ fn decide_change(snapshot: &Snapshot, arrival: &Arrival, change: &Changed, limit
         }
         for known in known.filter(|_| wiring.changes != ChangesPolicy::Drop) {
             let trigger = wiring.changes == ChangesPolicy::Wake || (engages && !known.woke && !known.is_own);
+            if known.is_full && !trigger {
+                is_full = true;
+                continue;
+            }
             let content = change_content(arrival, change, known);
             let message = Box::new(row(wiring, arrival, trigger, content, limits));
             plan.push(Step::Note { session_id: known.session_id.clone(), message });
         }
     }
     if plan.is_empty() {
-        let reason = if snapshot.known.is_empty() { CHANGE_OF_UNHEARD } else { NO_AGENT_ENGAGED };
+        let reason = match (is_full, snapshot.known.is_empty()) {
+            (true, _) => TOO_MANY_CHANGES,
+            (false, true) => CHANGE_OF_UNHEARD,
+            (false, false) => NO_AGENT_ENGAGED,
+        };
         plan.push(Step::Drop { reason });
     }
     plan
@@ -316,12 +324,14 @@ mod tests {
             seq: 4,
             is_own,
             woke,
+            is_full: false,
         };
         let edited = |is_mention| Changed::Edited { text: "new".into(), is_mention };
         let react = || Changed::Reacted { emoji: "👍".into() };
         let heard = || vec![known("s", "ag", false, true)];
         let context = || vec![known("s", "ag", false, false)];
         let own = || vec![known("s", "ag", true, false)];
+        let full = || vec![KnownMessage { is_full: true, ..known("s", "ag", false, false) }];
         let elsewhere = || vec![known("t", "another", false, true)];
         for (policy, change, known, want) in [
             (Note, edited(false), heard(), "s wakes=false [edited message 4] new"),
@@ -342,6 +352,9 @@ mod tests {
                 "s wakes=false [took the reaction eyes back from message 4]",
             ),
             (Note, react(), vec![], CHANGE_OF_UNHEARD),
+            (Note, react(), full(), TOO_MANY_CHANGES),
+            (Note, edited(true), full(), "s wakes=true [edited message 4] new"),
+            (Wake, react(), full(), "s wakes=true [reacted with 👍 to message 4]"),
             (Wake, Changed::Unknown, heard(), UNKNOWN_CHANGE),
         ] {
             let change = Change {

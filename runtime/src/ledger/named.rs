@@ -7,6 +7,9 @@ use crate::id::{AgentGroupId, SessionId};
 use rusqlite::{OptionalExtension, Row, params};
 use vestibule_plugin_api::Address;
 
+/// So many messages that wake no agent may wait in a session before changes are left out: people can react without end.
+const WAITING_MAX: i64 = 1_000;
+
 /// A message of a chat, as one session knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownMessage {
@@ -20,6 +23,8 @@ pub struct KnownMessage {
     pub is_own: bool,
     /// Whether it woke the agent; never one of its own.
     pub woke: bool,
+    /// Whether as much waits in the session, without waking it, as may.
+    pub is_full: bool,
 }
 
 /// The sessions that heard a message of a chat, or whose agent wrote it, by the id that the platform gave the message.
@@ -47,9 +52,23 @@ pub fn known_message(db: &ReadTxn, chat: &ChatKey, message_id: &str) -> Result<V
             seq: row.get(2)?,
             is_own: row.get(3)?,
             woke: row.get(4)?,
+            is_full: false,
         })
     })?;
-    Ok(known.collect::<rusqlite::Result<_>>()?)
+    let mut known: Vec<KnownMessage> = known.collect::<rusqlite::Result<_>>()?;
+    for one in &mut known {
+        one.is_full = is_full(db, &one.session_id, WAITING_MAX)?;
+    }
+    Ok(known)
+}
+
+fn is_full(db: &ReadTxn, session_id: &SessionId, most: i64) -> Result<bool> {
+    let mut statement = db.prepare_cached(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM messages_in \
+         WHERE session_id = ?1 AND status = 'pending' AND \"trigger\" = 0 LIMIT ?2)",
+    )?;
+    let waiting: i64 = statement.query_row(params![session_id, most], |row| row.get(0))?;
+    Ok(waiting >= most)
 }
 
 /// Where the newest message that waits for an answer came from, and its platform's id.
@@ -176,7 +195,7 @@ mod tests {
         let known = |account: &str, chat: &str, id: &str| {
             let found = known_message(&db, &ChatKey::new("x", account, chat), id).expect("it answers");
             let words = |one: KnownMessage| {
-                let KnownMessage { session_id, agent_group_id, seq, is_own, woke } = one;
+                let KnownMessage { session_id, agent_group_id, seq, is_own, woke, is_full: _ } = one;
                 format!("{session_id} {agent_group_id} {seq} own={is_own} woke={woke}")
             };
             found.into_iter().map(words).collect::<Vec<_>>()
@@ -186,6 +205,16 @@ mod tests {
         assert_eq!(known("second", "c", "m1"), ["s a 10 own=false woke=true"]);
         assert_eq!(known("main", "c", "p1"), ["s a 3 own=true woke=false"]);
         assert_eq!(known("main", "c", "m2"), [""; 0]);
+    }
+
+    #[test]
+    fn a_session_is_full_by_what_waits_and_wakes_it_not() {
+        let db = filled();
+        let full = |session: &str, most| is_full(&db, &session.into(), most).expect("it answers");
+        assert!(!full("s", 1), "its messages are settled");
+        db.execute_batch("UPDATE messages_in SET status = 'pending'").expect("they wait");
+        assert!(full("s", 1) && !full("s", 2), "the three others wake it");
+        assert!(full("t", 1) && !full("t", 2), "each session counts for itself");
     }
 
     #[test]
