@@ -3,7 +3,7 @@
 use super::note::{self, Undelivered};
 use super::retry::{self, Next, after_failure};
 use super::send::{Sent, send};
-use super::{action, forward, in_doubt_policy};
+use super::{action, decide, forward, in_doubt_policy};
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::WriteTxn;
@@ -144,7 +144,9 @@ fn record_outcome(
     let error = match outcome {
         Ok(Sent::Out(receipt)) => {
             // It has gone out: an empty id is none, and no reason to send it again.
-            let id = receipt.platform_message_id.as_deref().filter(|id| !id.is_empty());
+            // What is done to a message makes none.
+            let is_message = decide::operation_of(&delivery.content).is_none();
+            let id = receipt.platform_message_id.as_deref().filter(|id| !id.is_empty() && is_message);
             ledger::settle(db, delivery, Ok(id), now)?;
             return Ok((forget_files(db, delivery)?, Vec::new()));
         }

@@ -5,6 +5,7 @@ use crate::db::ReadTxn;
 use crate::error::Result;
 use crate::id::{AgentGroupId, SessionId};
 use rusqlite::{OptionalExtension, Row, params};
+use std::collections::HashSet;
 use vestibule_plugin_api::Address;
 
 /// So many messages that wake no agent may wait in a session before changes are left out: people can react without end.
@@ -33,7 +34,8 @@ pub struct KnownMessage {
 /// # Errors
 /// SQLite fails.
 pub fn known_message(db: &ReadTxn, chat: &ChatKey, message_id: &str) -> Result<Vec<KnownMessage>> {
-    // Of an edited message the first row is the message itself, and the others tell of its changes.
+    // The rows that tell of a message's changes bear its id, too: the message itself is the agent's own reply, or else the
+    // first row.
     let mut statement = db.prepare_cached(
         "SELECT m.session_id, s.agent_group_id, MIN(m.seq), 0, m.\"trigger\" \
          FROM messages_in m JOIN sessions s ON s.id = m.session_id \
@@ -56,6 +58,9 @@ pub fn known_message(db: &ReadTxn, chat: &ChatKey, message_id: &str) -> Result<V
         })
     })?;
     let mut known: Vec<KnownMessage> = known.collect::<rusqlite::Result<_>>()?;
+    let own: HashSet<SessionId> =
+        known.iter().filter(|one| one.is_own).map(|one| one.session_id.clone()).collect();
+    known.retain(|one| one.is_own || !own.contains(&one.session_id));
     for one in &mut known {
         one.is_full = is_full(db, &one.session_id, WAITING_MAX)?;
     }
@@ -178,7 +183,8 @@ mod tests {
                 heard("t", "m1:b", 4, false, "main", "c", "m1"),
                 heard("s", "m1~3:a", 8, true, "main", "d", "m1"),
                 heard("s", "m1~4:a", 10, true, "second", "c", "m1"),
-                sent("s", "o1", 3, "delivered", "c", "'p1'"),
+                sent("s", "o1", 13, "delivered", "c", "'p1'"),
+                heard("s", "p1:a", 12, false, "main", "c", "p1"),
                 sent("t", "o1", 5, "delivered", "c", "'p2'"),
                 sent("s", "o2", 7, "pending", "c", "NULL"),
                 sent("s", "o3", 9, "delivered", "d", "'p3'"),
@@ -203,7 +209,7 @@ mod tests {
         assert_eq!(known("main", "c", "m1"), ["s a 2 own=false woke=true", "t b 4 own=false woke=false"]);
         assert_eq!(known("main", "d", "m1"), ["s a 8 own=false woke=true"]);
         assert_eq!(known("second", "c", "m1"), ["s a 10 own=false woke=true"]);
-        assert_eq!(known("main", "c", "p1"), ["s a 3 own=true woke=false"]);
+        assert_eq!(known("main", "c", "p1"), ["s a 13 own=true woke=false"]);
         assert_eq!(known("main", "c", "m2"), [""; 0]);
     }
 
@@ -213,7 +219,7 @@ mod tests {
         let full = |session: &str, most| is_full(&db, &session.into(), most).expect("it answers");
         assert!(!full("s", 1), "its messages are settled");
         db.execute_batch("UPDATE messages_in SET status = 'pending'").expect("they wait");
-        assert!(full("s", 1) && !full("s", 2), "the three others wake it");
+        assert!(full("s", 2) && !full("s", 3), "the three others wake it");
         assert!(full("t", 1) && !full("t", 2), "each session counts for itself");
     }
 
@@ -227,7 +233,7 @@ mod tests {
             thread_id: None,
         };
         for (session, at, named, sent, heard) in [
-            ("s", chat("c", "main"), "p1", Some("p1"), None),
+            ("s", chat("c", "main"), "p1", Some("p1"), Some("p1")), // a change to it was heard
             ("s", chat("c", "main"), "o1", Some("p1"), None),
             ("t", chat("c", "main"), "o1", Some("p2"), None),
             ("t", chat("c", "main"), "p1", None, None), // another session's

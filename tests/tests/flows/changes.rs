@@ -148,6 +148,7 @@ fn people_change_messages_and_agents_learn_of_it() {
     ] {
         assert!(prompt.contains(&words), "{words} in {prompt}");
     }
+    assert_eq!(prompt.matches("[took the reaction").count(), 1, "it is told once: {prompt}");
     let dropped = runtime.query::<String>("SELECT reason || ' ' || message_count FROM drops");
     assert_eq!(dropped, ["change_of_unheard_message 1"]);
     // No turn begins for a change, unless the wiring wants that.
