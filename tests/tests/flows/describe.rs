@@ -341,7 +341,7 @@ fn the_configs_that_the_pages_show_fit() {
             }
         }
     }
-    assert_eq!(seen.len(), 5, "{seen:?}");
+    assert_eq!(seen.len(), 6, "{seen:?}");
 }
 
 #[test]
