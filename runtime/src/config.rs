@@ -9,6 +9,7 @@ use read::read;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -98,6 +99,9 @@ pub struct Config {
     #[serde(skip)]
     pub terminal_is_new: bool,
 }
+
+/// A file that holds a secret has so many bytes at most.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// What the operator says about one plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -278,18 +282,38 @@ fn secret(key: &str, reference: &Table) -> std::result::Result<String, Unresolve
         return Err(Unresolved::Wrong(why));
     };
     let wrong = |why: String| Unresolved::Wrong(format!("`{key}` is missing: {why}"));
-    let text =
-        std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot read {path}: {error}")))?;
+    let text = secret_file(Path::new(path)).map_err(|error| wrong(format!("cannot read {path}: {error}")))?;
     match text.trim() {
         "" => Err(wrong(format!("{path} is empty"))),
         secret => Ok(secret.to_owned()),
     }
 }
 
+/// The text of a file that holds a secret. Others wait meanwhile, so it is a plain file, and a short one.
+fn secret_file(path: &Path) -> std::io::Result<String> {
+    let refused = |why| std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(refused("it is no plain file"));
+    }
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > SECRET_BYTES_MAX {
+        return Err(refused("it has more than 64 KiB: it holds no secret"));
+    }
+    Ok(text)
+}
+
 /// The word among these that an operator who wrote another may have meant.
 pub fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = words.map(|known| (strsim::jaro_winkler(known, word), known)).filter(|(like, _)| *like > 0.7);
     near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, known)| known)
+}
+
+/// Why an account cannot have this name, if so.
+pub fn account_fault(name: &str) -> Option<&'static str> {
+    (!values::is_account(name)).then_some(
+        "is made of letters, digits, `.`, `-` and `_`, begins with a letter or digit and has at most 512 bytes",
+    )
 }
 
 /// Whether a file is a whole config, and not the keys of one account: it has sections of accounts, modules or plugins.

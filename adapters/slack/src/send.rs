@@ -175,8 +175,16 @@ fn message_of(id: &str) -> Result<&str> {
 async fn edit(api: &Api, target: &Target, ts: &str, text: &str) -> Result<()> {
     let messages = markdown::messages(&with_emoji(text), Dialect::Slack, Unit::Utf16, EDIT_UNITS_MAX);
     match &messages[..] {
-        // The blocks go: they would be shown in place of the words.
-        [text] => api.update(&target.channel, ts, text, &json!([])).await,
+        [text] => {
+            // What followed because it was too long for one message belongs to the old words.
+            let rest = rest(api, target, ts).await?;
+            // The blocks go: they would be shown in place of the words.
+            api.update(&target.channel, ts, text, &json!([])).await?;
+            for ts in rest {
+                api.delete(&target.channel, &ts).await?;
+            }
+            Ok(())
+        }
         [] => Err(PluginError::refused("the edit says nothing: delete the message instead")),
         _ => Err(PluginError::refused(format!(
             "an edited message holds {EDIT_UNITS_MAX} characters on Slack: send a new one"
@@ -186,17 +194,21 @@ async fn edit(api: &Api, target: &Target, ts: &str, text: &str) -> Result<()> {
 
 /// Takes a message back, and those that followed it because it was too long for one.
 async fn delete(api: &Api, target: &Target, ts: &str) -> Result<()> {
-    let rest = match api.history(&target.channel, target.thread.as_deref(), ts).await {
-        Ok(shown) => rest_of(&shown, ts),
-        // Without the right to look the one that is named goes.
-        Err(PluginError::Refused { .. }) => Vec::new(),
-        Err(error) => return Err(error),
-    };
+    let rest = rest(api, target, ts).await?;
     // The first goes last: as long as it is there, the others are found.
     for ts in rest.iter().map(String::as_str).chain([ts]) {
         api.delete(&target.channel, ts).await?;
     }
     Ok(())
+}
+
+/// The other messages of the delivery that this one begins. Without the right to look, there are none.
+async fn rest(api: &Api, target: &Target, ts: &str) -> Result<Vec<String>> {
+    match api.history(&target.channel, target.thread.as_deref(), ts).await {
+        Ok(shown) => Ok(rest_of(&shown, ts)),
+        Err(PluginError::Refused { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The other messages of the delivery that this one begins. Pure.

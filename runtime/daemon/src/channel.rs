@@ -63,6 +63,9 @@ async fn list(home: &Home, output: Output) -> anyhow::Result<()> {
 async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
     let ChannelAdd { place, set } = args;
     let (kind, account) = (place.channel.as_str(), place.account.as_str());
+    if let Some(rule) = config::account_fault(account) {
+        bail!("the account's name `{}` cannot be taken: a name {rule}", account.escape_debug());
+    }
     if !home.root().exists() {
         home.clone().open()?;
     }
@@ -70,9 +73,11 @@ async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
     let config = Config::load(&home)?;
     if config.channels.contains_key(&(kind.to_owned(), account.to_owned())) {
         bail!(
-            "[channels.{kind}.{account}] is in {} already: change it there and try it with `vestibule channel check`, \
-             or name another account with --account",
-            home.config().display()
+            "[channels.{kind}.{account}] is in {} already: change it there and try it with `{}`, take it out with \
+             `{}`, or name another account with --account",
+            home.config().display(),
+            command("check", &place),
+            command("remove", &place)
         );
     }
     let tryout = open(&home, &config, &place).await?;
@@ -85,10 +90,9 @@ async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
     let schema = description.config.unwrap_or(Schema { keys: vec![], open: true });
     let mut values = section::given(&schema, &set)?;
     find_secrets(kind, &schema, &mut values);
-    ask_for(&home, &place, &schema, &mut values)?;
-    let text = fs::read_to_string(home.config()).unwrap_or_default();
-    let text = section::added(&text, (kind, account), &values)?;
-    write(&home.config(), text.as_bytes())?;
+    ask_for(&place, &schema, &mut values)?;
+    keep_typed(&home, &place, &mut values)?;
+    change(&home, |text| Ok((section::added(text, (kind, account), &values)?, ())))?;
     println!("[channels.{kind}.{account}] is in {}.", home.config().display());
     let outcome = check(&home, &tryout, &place, true).await;
     tryout.end().await;
@@ -117,7 +121,6 @@ fn find_secrets(kind: &str, schema: &Schema, values: &mut BTreeMap<String, Given
 
 /// Asks the person for what is still missing.
 fn ask_for(
-    home: &Home,
     place: &AccountPlace,
     schema: &Schema,
     values: &mut BTreeMap<String, Given>,
@@ -139,10 +142,11 @@ fn ask_for(
     if !std::io::stdin().is_terminal() {
         return Ok(());
     }
+    tokio::spawn(show_typing_again());
     // Optional secrets, too: a channel may need one of several.
     for key in schema.keys.iter().filter(|key| key.required || key.secret) {
         if !values.contains_key(&key.key)
-            && let Some(given) = ask_one(home, place, key)?
+            && let Some(given) = ask_one(key)?
         {
             values.insert(key.key.clone(), given);
         }
@@ -150,12 +154,21 @@ fn ask_for(
     Ok(())
 }
 
+/// Ends the program as Ctrl-C does, and lets the terminal show again what is typed: a secret may be asked for just now.
+async fn show_typing_again() {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        let _ = std::process::Command::new("stty").args(["echo", "icanon"]).status();
+        eprintln!("");
+        std::process::exit(130);
+    }
+}
+
 fn names(keys: &[&ConfigKey]) -> String {
     keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
-/// Asks for one value; nothing is an answer where the key may be left out. A secret is not shown while it is typed, and is kept in a file that only its owner can read.
-fn ask_one(home: &Home, place: &AccountPlace, key: &ConfigKey) -> anyhow::Result<Option<Given>> {
+/// Asks for one value; nothing is an answer where the key may be left out. A secret is not shown while it is typed.
+fn ask_one(key: &ConfigKey) -> anyhow::Result<Option<Given>> {
     let may_lack = if key.required { "" } else { "; Enter leaves it out" };
     let help = format!(" ({}{may_lack})", key.help);
     loop {
@@ -174,13 +187,7 @@ fn ask_one(home: &Home, place: &AccountPlace, key: &ConfigKey) -> anyhow::Result
         match text.trim() {
             "" if key.required => println!("{} is needed.", key.key),
             "" => return Ok(None),
-            secret if key.secret => {
-                let path = secrets(home).join(format!("{}-{}-{}", place.channel, place.account, key.key));
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(secrets(home))?;
-                write(&path, format!("{secret}\n").as_bytes())?;
-                let path = path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?;
-                return Ok(Some(Given::File(path.to_owned())));
-            }
+            secret if key.secret => return Ok(Some(Given::Typed(secret.to_owned()))),
             text => match section::plain(Some(key), text) {
                 Ok(value) => return Ok(Some(Given::Plain(value))),
                 Err(why) => println!("{why}"),
@@ -189,11 +196,22 @@ fn ask_one(home: &Home, place: &AccountPlace, key: &ConfigKey) -> anyhow::Result
     }
 }
 
+/// Keeps the secrets that were typed, each in a file that only its owner can read.
+fn keep_typed(home: &Home, place: &AccountPlace, values: &mut BTreeMap<String, Given>) -> anyhow::Result<()> {
+    for (key, given) in values {
+        let Given::Typed(secret) = given else { continue };
+        let path = secrets(home).join(format!("{}-{}-{key}", place.channel, place.account));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(secrets(home))?;
+        write(&path, format!("{secret}\n").as_bytes())?;
+        let path = path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?;
+        *given = Given::File(path.to_owned());
+    }
+    Ok(())
+}
+
 async fn remove(home: &Home, place: AccountPlace) -> anyhow::Result<()> {
-    let text = fs::read_to_string(home.config())
-        .with_context(|| format!("cannot read {}", home.config().display()))?;
-    let (text, files) = section::removed(&text, (&place.channel, &place.account), &secrets(home))?;
-    write(&home.config(), text.as_bytes())?;
+    let files =
+        change(home, |text| section::removed(text, (&place.channel, &place.account), &secrets(home)))?;
     for file in files {
         fs::remove_file(&file).with_context(|| format!("cannot delete {file}"))?;
     }
@@ -221,17 +239,19 @@ async fn check(home: &Home, tryout: &Tryout, place: &AccountPlace, is_new: bool)
         let config = Config::load(home)?;
         let section = config.channels.get(&(kind.clone(), account.clone()));
         let section = section.with_context(|| {
-            format!("there is no [channels.{kind}.{account}]; add it with `vestibule channel add {kind}`")
+            format!("there is no [channels.{kind}.{account}]; add it with `{}`", command("add", place))
         })?;
-        let settings =
-            config::resolve(section, &tryout.manifest().secrets).map_err(|why| anyhow!(why.to_string()))?;
-        tryout.start(account, settings).await
+        match config::resolve(section, &tryout.manifest().secrets) {
+            Ok(settings) => tryout.start(account, settings).await,
+            Err(why) => Err(why.to_string()),
+        }
     };
     match outcome {
         Ok(()) => println!("{kind} {account} works: its platform let it in."),
         Err(why) => bail!(
-            "{kind} {account} does not work: {why}. Mend it in {}, then `vestibule channel check {kind}`",
-            home.config().display()
+            "{kind} {account} does not work: {why}. Mend it in {}, then `{}`",
+            home.config().display(),
+            command("check", place)
         ),
     }
     if !runs(home).await {
@@ -274,6 +294,32 @@ async fn runs(home: &Home) -> bool {
 /// The folder of the secrets that people typed.
 fn secrets(home: &Home) -> PathBuf {
     home.root().join("secrets")
+}
+
+/// A verb about this account, as it is typed.
+fn command(verb: &str, place: &AccountPlace) -> String {
+    let AccountPlace { channel, account } = place;
+    match account.as_str() {
+        vestibule_plugin_api::ACCOUNT_MAIN => format!("vestibule channel {verb} {channel}"),
+        account => format!("vestibule channel {verb} {channel} --account {account}"),
+    }
+}
+
+/// Changes the config; others that change it wait meanwhile. Where it is a link, what the link leads to is changed.
+fn change<T>(home: &Home, edit: impl FnOnce(&str) -> anyhow::Result<(String, T)>) -> anyhow::Result<T> {
+    let named = home.config();
+    let at = home.root().join("vestibule.toml.lock");
+    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(at)?;
+    lock.lock()?;
+    let file = fs::canonicalize(&named).unwrap_or_else(|_| named.clone());
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named.is_symlink() => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", named.display())),
+    };
+    let (text, more) = edit(&text)?;
+    write(&file, text.as_bytes())?;
+    Ok(more)
 }
 
 /// Writes a file whole or not at all; only its owner can read it.

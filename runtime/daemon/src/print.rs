@@ -66,9 +66,18 @@ fn columns(verb: &str) -> &'static [&'static str] {
         "agent.list" => &["name", "provider", "command", "env", "network", "folder", "id"],
         "messaging-group.list" => &["channel_type", "account", "platform_id", "name", "title", "id"],
         "channel.list" => &["channel", "account", "state", "webhook", "reason"],
-        "wiring.list" => {
-            &["agent", "channel", "account", "chat", "engage", "pattern", "session_mode", "ignored", "id"]
-        }
+        "wiring.list" => &[
+            "agent",
+            "channel",
+            "account",
+            "chat",
+            "engage",
+            "pattern",
+            "session_mode",
+            "ignored",
+            "changes",
+            "id",
+        ],
         "session.list" => &["agent", "channel", "chat", "thread", "state", "reason", "id"],
         "destination.list" => &["agent", "name", "to_agent", "channel", "account", "chat"],
         "question.list" => &["agent", "channel", "chat", "thread", "title", "question", "options", "id"],

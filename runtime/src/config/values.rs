@@ -169,7 +169,7 @@ pub fn channels<'de, D: Deserializer<'de>>(from: D) -> Result<Accounts, D::Error
 }
 
 /// Whether an account may have this name: it is a part of the URL of its webhooks.
-fn is_account(name: &str) -> bool {
+pub fn is_account(name: &str) -> bool {
     let fits = |c: char| c.is_alphanumeric() || ".-_".contains(c);
     name.starts_with(char::is_alphanumeric) && name.chars().all(fits) && name.len() <= ID_BYTES_MAX
 }

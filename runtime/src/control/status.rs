@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
-use vestibule_plugin_api::{ACTION, AGENT, Capability, Health, PluginKind};
+use vestibule_plugin_api::{ACTION, AGENT, Health, PluginKind};
 
 /// How many sessions and drops are shown.
 const SHOWN: i64 = 20;
@@ -215,8 +215,9 @@ fn channels(context: &Context, link: &Link) -> Vec<Value> {
     }
     let entry = |(account, state): (&String, &AccountState)| {
         let (word, reason) = account_state(link, account, state);
-        let webhook =
-            link.manifest.can(Capability::Webhook).then(|| context.webhook_url(channel, account)).flatten();
+        let takes =
+            link.sections().get(account).is_some_and(|section| plugins::takes_webhooks(link, section));
+        let webhook = takes.then(|| context.webhook_url(channel, account)).flatten();
         json!({ "channel": channel, "account": account, "state": word, "reason": reason, "webhook": webhook })
     };
     accounts.iter().map(entry).collect()

@@ -54,7 +54,7 @@ fn without_an_account_that_takes_webhooks_no_port_is_opened() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let runtime = Runtime::new("");
     // Its channel has an account, and no plugin yet.
-    let account = "[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n";
+    let account = "[channels.plain.main]\nplatform = \"127.0.0.1:9\"\nsigning_key = { env = \"PATH\" }\n";
     let config = format!("listen = \"{}\"\n{account}", taken.local_addr().unwrap());
     std::fs::write(runtime.home.path().join("vestibule.toml"), config).unwrap();
     let runtime = runtime.up();
@@ -66,6 +66,22 @@ fn without_an_account_that_takes_webhooks_no_port_is_opened() {
     std::fs::copy(plugin_file("vestibule-plain-channel"), runtime.home.path().join("plugins/plain.so"))
         .unwrap();
     assert_eq!(request(runtime.listening(), "POST", "/webhook/no/main", &[], b"").0, 404);
+}
+
+/// Its webhooks could not be verified; it may have another way in.
+#[test]
+fn an_account_without_its_webhook_secret_needs_no_port() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let account = "[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n";
+    let runtime = Runtime::new("");
+    let config = format!("listen = \"{}\"\n{account}", taken.local_addr().unwrap());
+    std::fs::write(runtime.home.path().join("vestibule.toml"), config).unwrap();
+    let runtime = runtime.up();
+    std::fs::copy(plugin_file("vestibule-plain-channel"), runtime.home.path().join("plugins/plain.so"))
+        .unwrap();
+    let row = until("it is live", || Some(runtime.channel("plain")).filter(|row| row["state"] == "live"));
+    assert!(row["webhook"].is_null(), "{row}");
+    assert!(!runtime.log().contains("listened on"), "it is not tried");
 }
 
 #[test]

@@ -466,16 +466,26 @@ fn agents_edit_take_back_and_react() {
     // A click on a link is told, too, and means nothing.
     api.send("interactive", api.click("U0ANN", &shown, &shown.blocks[1]["elements"][0]));
     all_acknowledged(&api);
-    // Taken back with all its parts.
+    // What is long is edited, and taken back, with all its parts.
     let long = format!("first {}\n\nsecond {}", "a".repeat(39_000), "b".repeat(3_000));
     api.say("D012", "U0ANN", &long);
     let first = posts(&api, 4)[2].ts.clone();
     let on_record = || runtime.query::<String>(sent).contains(&first).then_some(());
     until("it is on record", on_record);
-    agent_writes(&runtime, 106, "slack:D012", json!({ "operation": "delete", "messageId": first }));
-    until("both parts are gone", || (api.store().posts.len() == 2).then_some(()));
-    agent_writes(&runtime, 107, "slack:D012", json!({ "operation": "delete", "messageId": reply }));
-    until("it is gone", || (api.store().posts.len() == 1).then_some(()));
+    let short = json!({ "operation": "edit", "messageId": first, "text": "short" });
+    agent_writes(&runtime, 105, "slack:D012", short);
+    until("the second part goes", || {
+        (api.store().posts.len() == 3 && api.texts().contains(&"short".to_owned())).then_some(())
+    });
+    let again = api.say("D012", "U0ANN", &long);
+    assert!(!again.is_empty());
+    let first = posts(&api, 5)[3].ts.clone();
+    let on_record = || runtime.query::<String>(sent).contains(&first).then_some(());
+    until("it is on record", on_record);
+    agent_writes(&runtime, 206, "slack:D012", json!({ "operation": "delete", "messageId": first }));
+    until("both parts are gone", || (api.store().posts.len() == 3).then_some(()));
+    agent_writes(&runtime, 207, "slack:D012", json!({ "operation": "delete", "messageId": reply }));
+    until("it is gone", || (api.store().posts.len() == 2).then_some(()));
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn what_was_signed_once_is_taken_once() {
 
 #[test]
 fn without_its_secret_nothing_is_taken() {
-    let mut runtime = runtime("");
+    let other = "[channels.plain.other]\nplatform = \"127.0.0.1:1\"\nsigning_key = { env = \"TEST_KEY\" }\n";
+    let mut runtime = runtime(other);
     runtime.start_with("plain");
     let (status, words) = post(&runtime, "", 0, "x");
     assert!(status == 503 && words.contains("no signing_key"), "{status} {words}");

@@ -13,6 +13,8 @@ pub enum Given {
     Env(String),
     /// From the file at this path.
     File(String),
+    /// Typed by the person, and not kept yet.
+    Typed(String),
     /// From the config itself.
     Plain(Value),
 }
@@ -32,7 +34,13 @@ pub fn given(schema: &Schema, set: &[String]) -> anyhow::Result<BTreeMap<String,
         let is_secret = known.is_some_and(|key| key.secret);
         let given = match (value.split_once(':'), is_secret) {
             (Some(("env", name)), true) => Given::Env(name.to_owned()),
-            (Some(("file", path)), true) => Given::File(path.to_owned()),
+            (Some(("file", path)), true) => {
+                // A runtime runs in another folder.
+                let path = std::path::absolute(path)?;
+                Given::File(
+                    path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?.to_owned(),
+                )
+            }
             (_, true) => bail!(
                 "`{key}` is a secret, which other users can see in a command line: give it as {key}=env:NAME or \
                  {key}=file:PATH, or leave it out and you are asked for it"
@@ -91,6 +99,7 @@ pub fn added(
             Given::Plain(value) => value.clone(),
             Given::Env(name) => reference("env", name),
             Given::File(path) => reference("file", path),
+            Given::Typed(_) => bail!("the secret `{key}` was not kept in a file"),
         };
         section.insert(key, Item::Value(value));
     }

@@ -107,7 +107,7 @@ async fn keep_started(
         if link.generation() != generation {
             return;
         }
-        let listens = listen(&plugins, &link).await;
+        let listens = listen(&plugins, &link, &section).await;
         let started = match &listens {
             Ok(()) => start(&plugins.home.config(), &link, &account, &section).await,
             Err(why) => Err(CallError::Plugin(PluginError::broken(why.clone()))),
@@ -140,9 +140,14 @@ async fn keep_started(
     }
 }
 
-/// Sees to it that webhooks are taken, if the plugin takes some: an account that hears nothing is not live.
-async fn listen(plugins: &Arc<Plugins>, link: &Link) -> Result<(), String> {
-    if !link.manifest.can(Capability::Webhook) {
+/// Whether an account takes webhooks: without a secret none could be verified, and a channel may have another way in.
+pub fn takes_webhooks(link: &Link, section: &toml::Table) -> bool {
+    link.manifest.can(Capability::Webhook) && section.contains_key(link.manifest.webhook_secret_key())
+}
+
+/// Sees to it that webhooks are taken, if the account takes some: one that hears nothing is not live.
+async fn listen(plugins: &Arc<Plugins>, link: &Link, section: &toml::Table) -> Result<(), String> {
+    if !takes_webhooks(link, section) {
         return Ok(());
     }
     plugins.runtime().map_err(|error| error.to_string())?.listen().await
@@ -254,7 +259,10 @@ pub fn pause(link: &Link, state: AccountState) {
 pub async fn trial(plugins: &Arc<Plugins>, link: &Arc<Link>) -> BTreeMap<String, Result<(), CallError>> {
     let mut starting = tokio::task::JoinSet::new();
     let sections = link.sections().clone();
-    if let Err(why) = listen(plugins, link).await {
+    let taking = sections.values().find(|section| takes_webhooks(link, section));
+    if let Some(section) = taking
+        && let Err(why) = listen(plugins, link, section).await
+    {
         let broken = |account| (account, Err(CallError::Plugin(PluginError::broken(why.clone()))));
         return sections.into_keys().map(broken).collect();
     }
