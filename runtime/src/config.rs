@@ -498,14 +498,24 @@ mod tests {
             resolve(&section("token = { env = \"VESTIBULE_NO_SUCH\" }"), &secrets).expect_err("unset");
         let why = "`token` is missing: the environment variable VESTIBULE_NO_SUCH is not set".to_owned();
         assert_eq!(unset, Unresolved::Unset(why));
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, bytes: u64| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "x".repeat(bytes as usize)).expect("it is written");
+            format!("{{ file = \"{}\" }}", path.display())
+        };
         for (text, want) in [
-            ("{ file = \"/no/such\" }", "`token` is missing: cannot read /no/such: "),
+            ("{ file = \"/no/such\" }", "cannot read /no/such: "),
             ("{ file = 7 }", "`token` must be { env = \"NAME\" } or { file = \"PATH\" }"),
-            ("{ file = \"/dev/null\" }", "`token` is missing: /dev/null is empty"),
+            ("{ file = \"/dev/zero\" }", "cannot read /dev/zero: it is no plain file"),
+            (&file("empty", 0), "is empty"),
+            (&file("long", SECRET_BYTES_MAX + 1), "has more than 64 KiB"),
         ] {
             let told = resolve(&section(&format!("token = {text}")), &secrets).expect_err(text);
-            assert!(matches!(&told, Unresolved::Wrong(why) if why.starts_with(want)), "{told}");
+            assert!(matches!(&told, Unresolved::Wrong(why) if why.contains(want)), "{told}");
         }
+        let most = format!("token = {}", file("most", SECRET_BYTES_MAX));
+        assert!(resolve(&section(&most), &secrets).is_ok());
         let fine =
             resolve(&section("token = { env = \"PATH\" }\nanyone = true"), &secrets).expect("resolves");
         assert_eq!(fine["anyone"], true);
