@@ -73,7 +73,8 @@ fn what_an_agent_says_does_nothing_to_a_terminal() {
 #[test]
 fn strangers_do_not_fill_the_log() {
     const REQUESTS: usize = 3_000;
-    let runtime = Runtime::new("[channels.plain.main]\nplatform = \"127.0.0.1:9\"\n").up();
+    let account = "platform = \"127.0.0.1:9\"\nsigning_key = { env = \"PATH\" }\n";
+    let runtime = Runtime::new(&format!("[channels.plain.main]\n{account}")).up();
     fs::copy(plugin_file("vestibule-plain-channel"), runtime.home.path().join("plugins/plain.so")).unwrap();
     let at = runtime.listening();
     let before = runtime.log().len();
