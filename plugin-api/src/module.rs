@@ -286,9 +286,19 @@ pub struct Tick {
 pub enum Verdict {
     /// It goes on as it is.
     Allow,
-    /// It goes no further; the reason is put on record.
+    /// It goes no further; the reason is put on record. [`Verdict::refuse`] and [`Verdict::refuse_saying`] make one.
     Refuse {
         /// Why, for the operator. At most [`REASON_BYTES_MAX`] bytes are kept.
+        reason: String,
+        /// At `screen`: what its sender is told, where it was written. At `review`: what its agent is told besides the
+        /// reason. At most [`TEXT_BYTES_MAX`](crate::TEXT_BYTES_MAX) bytes; an older runtime tells nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+    },
+    /// At `screen`: the module takes it. No agent hears it, it is on record like one that is refused, and its platform
+    /// is told that it was taken. Anywhere else, and with an older runtime, this counts as a failure.
+    Consume {
+        /// What the module took it for, for the operator. At most [`REASON_BYTES_MAX`] bytes are kept.
         reason: String,
     },
     /// It goes on, and this is all that it says: what was quoted and a question's buttons go no further. Its
@@ -307,6 +317,21 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// It goes no further, for this reason.
+    pub fn refuse(reason: impl Into<String>) -> Verdict {
+        Verdict::Refuse { reason: reason.into(), text: None }
+    }
+
+    /// It goes no further, for this reason, and the one who wrote it is told this.
+    pub fn refuse_saying(reason: impl Into<String>, text: impl Into<String>) -> Verdict {
+        Verdict::Refuse { reason: reason.into(), text: Some(text.into()) }
+    }
+
+    /// The module takes the message, for this reason.
+    pub fn consume(reason: impl Into<String>) -> Verdict {
+        Verdict::Consume { reason: reason.into() }
+    }
+
     /// It goes on with this text, and without what it quoted.
     pub fn replace(text: impl Into<String>) -> Verdict {
         Verdict::Replace { text: text.into(), quote: None }

@@ -45,6 +45,9 @@ pub enum HeldUp {
 pub type ServeSession =
     fn(Arc<Context>, SessionId, Waker<SessionId>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Opens or wakes the lane of an address. The code that starts the runtime sets it, as with [`ServeSession`].
+pub type DeliverTo = fn(&Arc<Context>, Address);
+
 /// One installation, while it runs.
 pub struct Context {
     /// Its folder.
@@ -77,6 +80,8 @@ pub struct Context {
     pub held_up: Mutex<BTreeMap<(SessionId, HeldUp), (String, Instant)>>,
     /// What a session's lane does.
     pub(crate) serve_session: ServeSession,
+    /// What makes an address's lane look at what waits for it.
+    pub(crate) deliver_to: DeliverTo,
     pub(crate) restarts: Mutex<HashSet<SessionId>>,
     pub(crate) later: Mutex<HashSet<SessionId>>,
     pub(crate) stop: watch::Sender<bool>,
@@ -85,9 +90,17 @@ pub struct Context {
 impl Context {
     /// Tells a session's lane that there may be something to do.
     pub fn wake(self: &Arc<Self>, session_id: SessionId) {
+        if session_id.module().is_some() {
+            return; // a module's own words: no session follows them
+        }
         let context = self.clone();
         let serve = self.serve_session;
         self.sessions.wake(session_id.clone(), |waker| serve(context, session_id, waker));
+    }
+
+    /// Tells the lane of an address that there may be something to deliver.
+    pub fn deliver(self: &Arc<Self>, address: Address) {
+        (self.deliver_to)(self, address);
     }
 
     /// Brings a session's `inbound.db` up to date; see [`Ledger::project`].

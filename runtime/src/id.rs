@@ -80,6 +80,22 @@ id! {
     /// The id of a session: `sess-…`, also the name of its folder.
     SessionId, "sess"
 }
+/// How the name of a module begins where a session's id would stand.
+const MODULE: &str = "module:";
+
+impl SessionId {
+    /// What stands in the place of a session's id in the records of words that a module says itself. No session has
+    /// such an id.
+    pub fn of_module(name: &str) -> SessionId {
+        SessionId(format!("{MODULE}{name}"))
+    }
+
+    /// The module whose own words these are; `None` for a session.
+    pub fn module(&self) -> Option<&str> {
+        self.0.strip_prefix(MODULE)
+    }
+}
+
 id! {
     /// The id of an agent group: `ag-…`, also the name of the folder of its sessions.
     AgentGroupId, "ag"

@@ -17,8 +17,8 @@ use crate::places::Places;
 use crate::plugins::{self, Plugins};
 use crate::wirings::{ChangesPolicy, EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{
-    agents, backup, clock, control, destinations, housekeeping, launcher, ledger, messaging_groups, sessions,
-    wake, wirings,
+    agents, backup, clock, control, delivery, destinations, housekeeping, launcher, ledger, messaging_groups,
+    sessions, wake, wirings,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
@@ -183,6 +183,7 @@ fn assemble(
         filling: Mutex::default(),
         held_up: Mutex::default(),
         serve_session: |context, session_id, waker| Box::pin(wake::serve(context, session_id, waker)),
+        deliver_to: |context, address| delivery::go_on(context, vec![address]),
         restarts: Mutex::default(),
         later: Mutex::default(),
         stop,

@@ -46,7 +46,7 @@ impl Module for SieveModule {
         let found = message.texts().into_iter().find_map(|text| forbidden(text, &self.config.forbidden));
         Ok(match found {
             // The reason is shown: it names the word of the config and nothing of the message.
-            Some(word) => Verdict::Refuse { reason: format!("the word `{word}` is forbidden") },
+            Some(word) => Verdict::refuse(format!("the word `{word}` is forbidden")),
             None => Verdict::Allow,
         })
     }
@@ -58,9 +58,7 @@ impl Module for SieveModule {
         }
         // Only the text can be replaced. It stands for a question's other words, too.
         if message.files.iter().any(|name| has_key(&name.as_str())) {
-            return Ok(Verdict::Refuse {
-                reason: "the name of a file holds what looks like a key".to_owned(),
-            });
+            return Ok(Verdict::refuse("the name of a file holds what looks like a key"));
         }
         tracing::warn!(reply = message.id, "a key was removed from a reply");
         Ok(Verdict::replace(without_keys(&message.text, &self.config.keys)))

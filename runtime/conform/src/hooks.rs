@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{Effects, Request};
 use vestibule_plugin_api::{
     AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Card, Changed, Effect, Forwarded, Hook,
-    Manifest, Mention, ReplyTo, Reviewed, Screened, Sender, SessionRef, Tick, Timestamp,
+    Manifest, Mention, ReplyTo, Reviewed, Screened, Sender, SessionRef, Tick, Timestamp, Verdict,
 };
 use vestibule_runtime::delivery::{EffectsHook, effects_fault};
 use vestibule_runtime::plugins;
@@ -36,8 +36,8 @@ pub struct Row {
 
 /// All hooks that this program knows.
 pub const ROWS: [Row; 5] = [
-    Row { hook: Hook::Screen, verb: "screen", ask: screen, read: verdict },
-    Row { hook: Hook::Review, verb: "review", ask: review, read: verdict },
+    Row { hook: Hook::Screen, verb: "screen", ask: screen, read: screen_verdict },
+    Row { hook: Hook::Review, verb: "review", ask: review, read: review_verdict },
     Row { hook: Hook::Forward, verb: "forward", ask: forward, read: forward_effects },
     Row { hook: Hook::Action, verb: "action", ask: action, read: action_effects },
     Row { hook: Hook::Tick, verb: "tick", ask: tick, read: tick_effects },
@@ -243,14 +243,32 @@ fn tick(_: &Trial, _: &Question) -> Vec<Request> {
     ]
 }
 
-fn verdict(answer: Value) -> Result<String, String> {
-    Ok(match plugins::read_verdict(read(answer)?)? {
-        plugins::Said::Pass(None) => "allow",
-        plugins::Said::Pass(Some(_)) => "replace",
-        plugins::Said::Stop(reason) if reason.trim().is_empty() => {
+fn screen_verdict(answer: Value) -> Result<String, String> {
+    verdict(answer, Hook::Screen)
+}
+
+fn review_verdict(answer: Value) -> Result<String, String> {
+    verdict(answer, Hook::Review)
+}
+
+fn verdict(answer: Value, hook: Hook) -> Result<String, String> {
+    let given: Verdict = read(answer)?;
+    if matches!(&given, Verdict::Refuse { text: Some(text), .. } if text.trim().is_empty()) {
+        return Err("it refuses with a text that says nothing; leave `text` out".into());
+    }
+    Ok(match plugins::read_verdict(hook, given)? {
+        Verdict::Refuse { reason, .. } if reason.trim().is_empty() => {
             return Err("it refuses without a reason".into());
         }
-        plugins::Said::Stop(_) => "refuse",
+        Verdict::Consume { reason } if reason.trim().is_empty() => {
+            return Err("it consumes without a reason".into());
+        }
+        Verdict::Allow => "allow",
+        Verdict::Replace { .. } => "replace",
+        Verdict::Refuse { text: None, .. } => "refuse",
+        Verdict::Refuse { text: Some(_), .. } => "refuse with a text",
+        Verdict::Consume { .. } => "consume",
+        Verdict::Unknown => "a verdict of a newer vocabulary",
     }
     .to_owned())
 }
@@ -315,14 +333,29 @@ mod tests {
             |session: &str| json!({ "effects": [{ "effect": "post", "session": session, "text": "x" }] });
         let long = "x".repeat(vestibule_plugin_api::TEXT_BYTES_MAX + 1);
         for (read, answer, want) in [
-            (verdict as fn(Value) -> _, json!({ "verdict": "allow" }), "allow"),
-            (verdict, json!({ "verdict": "refuse", "reason": "rude" }), "refuse"),
-            (verdict, json!({ "verdict": "refuse", "reason": " " }), "without a reason"),
-            (verdict, json!({ "verdict": "replace", "text": "" }), "replace"),
-            (verdict, json!({ "verdict": "replace", "text": long }), "the limit is"),
-            (verdict, json!({ "verdict": "replace", "text": "", "quote": long }), "the limit is"),
-            (verdict, json!({ "verdict": "perhaps" }), "does not know its verdict"),
-            (verdict, post("s"), "not what the verb asks for"),
+            (screen_verdict as fn(Value) -> _, json!({ "verdict": "allow" }), "allow"),
+            (screen_verdict, json!({ "verdict": "refuse", "reason": "rude" }), "refuse"),
+            (screen_verdict, json!({ "verdict": "refuse", "reason": " " }), "without a reason"),
+            (
+                screen_verdict,
+                json!({ "verdict": "refuse", "reason": "r", "text": "t" }),
+                "refuse with a text",
+            ),
+            (screen_verdict, json!({ "verdict": "refuse", "reason": "r", "text": " " }), "says nothing"),
+            (screen_verdict, json!({ "verdict": "refuse", "reason": "r", "text": long }), "the limit is"),
+            (
+                review_verdict,
+                json!({ "verdict": "refuse", "reason": "r", "text": "t" }),
+                "refuse with a text",
+            ),
+            (screen_verdict, json!({ "verdict": "consume", "reason": "a command" }), "consume"),
+            (screen_verdict, json!({ "verdict": "consume", "reason": "" }), "consumes without a reason"),
+            (review_verdict, json!({ "verdict": "consume", "reason": "r" }), "only a message that comes in"),
+            (review_verdict, json!({ "verdict": "replace", "text": "" }), "replace"),
+            (screen_verdict, json!({ "verdict": "replace", "text": long }), "the limit is"),
+            (screen_verdict, json!({ "verdict": "replace", "text": "", "quote": long }), "the limit is"),
+            (screen_verdict, json!({ "verdict": "perhaps" }), "does not know its verdict"),
+            (screen_verdict, post("s"), "not what the verb asks for"),
             (forward_effects, json!({ "verdict": "allow" }), "not what the verb asks for"),
             (forward_effects, post("s"), "post"),
             (forward_effects, post(WRITERS), "the agent that wrote"),

@@ -203,6 +203,7 @@ fn mark(db: &WriteTxn, home: &Home) -> Result<()> {
         let has_out = fs::symlink_metadata(home.session(&agent, &id).out()).is_ok();
         ledger::mark_set_back(db, &id, has_out, clock::now())?;
     }
+    ledger::mark_own_set_back(db, clock::now())?;
     Ok(())
 }
 

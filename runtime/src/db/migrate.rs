@@ -34,6 +34,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0028_later.sql")),
     M::up(include_str!("../ledger/migrations/0029_named_messages.sql")),
     M::up(include_str!("../wirings/migrations/0030_changes.sql")),
+    M::up(include_str!("../ledger/migrations/0031_own_words.sql")),
 ];
 
 /// Applies the migrations that are missing.
@@ -96,6 +97,27 @@ mod tests {
         let want = "afailed1203why142 bparked2203why142 cpending3303why142";
         assert_eq!(one::<String>(&db, story).as_deref(), Some(want));
         assert_eq!(one(&db, "SELECT last_position FROM sessions"), Some(3));
+    }
+
+    #[test]
+    fn deliveries_go_with_their_session_and_stay_as_they_were() {
+        let row = |session: &str, id: &str| {
+            format!(
+                "INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, content_bytes, state, attempts, \
+                 last_error, look_up, taken_at, due_at, position, change) VALUES ('{session}', '{id}', 7, 'chat', '{{}}', 2, \
+                 'parked', 3, 'why', 1, 5, 6, 9, 4);"
+            )
+        };
+        let db = upgraded("deliveries_of_all", &[AGENT.to_owned(), row("s", "a")].concat());
+        let story = "SELECT session_id || message_out_id || seq || state || attempts || last_error || look_up || taken_at || \
+                     due_at || position || change || content_bytes FROM deliveries";
+        assert_eq!(one::<String>(&db, story).as_deref(), Some("sa7parked3why156942"));
+        db.execute_batch(&row("module:guard", "b")).expect("it needs no session");
+        db.execute_batch("DELETE FROM agent_groups").expect("its sessions go with it");
+        assert_eq!(
+            one::<String>(&db, "SELECT group_concat(message_out_id) FROM deliveries").as_deref(),
+            Some("b")
+        );
     }
 
     #[test]

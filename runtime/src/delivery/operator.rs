@@ -26,19 +26,27 @@ pub fn replay(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<Address>
             "its words are not on record: too much of its session was refused before",
         ));
     }
-    let Some(snapshot) = Snapshot::load(db, &record.session_id, &record.reply, now)? else {
-        return Err(refused(record, "its session is gone"));
-    };
-    let address = match decide(&snapshot, &record.reply) {
-        Decision::Deliver(address) => address,
-        Decision::Refuse(why) => return Err(refused(record, &why)),
-    };
+    let address = address(db, record, now)?;
     if let Some(asked) = question_of(&record.reply.content) {
         questions::ask_again(db, &record.session_id, &asked, &address, now)?;
     }
     tell_of_files(db, record)?;
     ledger::reopen(db, record, &address, now)?;
     Ok(address)
+}
+
+/// Where it may go now. A module's own words go where they were said.
+fn address(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<Address> {
+    if record.session_id.module().is_some() {
+        return record.address().ok_or_else(|| refused(record, "it names no chat"));
+    }
+    let Some(snapshot) = Snapshot::load(db, &record.session_id, &record.reply, now)? else {
+        return Err(refused(record, "its session is gone"));
+    };
+    match decide(&snapshot, &record.reply) {
+        Decision::Deliver(address) => Ok(address),
+        Decision::Refuse(why) => Err(refused(record, &why)),
+    }
 }
 
 fn refused(record: &Record, why: &str) -> Error {

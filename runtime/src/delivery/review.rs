@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::Error;
 use crate::ledger::{self, Delivery, Direction};
-use crate::plugins::{self, CallError, Said};
+use crate::plugins::{self, CallError, Said, Stop};
 use crate::questions::Asked;
 use serde_json::{Value, json};
 use vestibule_plugin_api::{Asking, AskingOption, Hook, PluginError, Reviewed};
@@ -33,7 +33,15 @@ pub async fn reviewed(context: &Context, delivery: &Delivery) -> Result<Option<D
         Said::Pass(Some(words)) => {
             Ok(Some(Delivery { content: with_text(&delivery.content, &words.text), ..delivery.clone() }))
         }
-        Said::Stop(reason) => Err(refused(reason)),
+        Said::Stop(stop) => Err(refused(why(stop))),
+    }
+}
+
+/// Why it goes no further: its agent is told so, and reads what the module says to it.
+fn why(stop: Stop) -> String {
+    match stop.told {
+        Some(told) => format!("{}; it says: {}", stop.reason, told.text),
+        None => stop.reason,
     }
 }
 

@@ -8,6 +8,7 @@ mod decide;
 mod engage;
 mod events;
 mod files;
+mod refused;
 mod screen;
 mod snapshot;
 
@@ -39,7 +40,9 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
     let marks = context.clone();
     let arrival = match screen::message(context, arrival).await? {
         Screening::Passed(arrival) => arrival,
-        Screening::Refused(arrival, reason) => return refused(context, &arrival, reason, state, now).await,
+        Screening::Refused(arrival, stop) => {
+            return refused::refused(context, &arrival, stop, state, now).await;
+        }
     };
     let arrival = files::store(context, arrival).await?;
     let stored = files::blobs(&arrival.files);
@@ -60,28 +63,6 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
         context.wake(session_id);
     }
     Ok(accepted)
-}
-
-/// Puts on record that a module refused a message.
-async fn refused(
-    context: &Context,
-    arrival: &Arrival,
-    reason: String,
-    state: Vec<StateWrite>,
-    now: Timestamp,
-) -> Result<Accepted> {
-    let (chat, message) = (ChatKey::from(&arrival.address), &arrival.message);
-    let event_id = message.event_id.clone();
-    let sender = name_of(&message.sender).to_owned();
-    let record = move |db: &WriteTxn| {
-        plugin_state::apply(db, &chat.channel_type, &chat.account, &state)?;
-        if !ledger::take_event(db, &chat.channel_type, &chat.account, &event_id, now)? {
-            return Ok(Accepted::Duplicate);
-        }
-        drops::record(db, &chat, &reason, Some(&sender), now)?;
-        Ok(Accepted::Dropped { reason })
-    };
-    context.central.write(record).await
 }
 
 /// Puts on record that an adapter left an event out.

@@ -5,7 +5,7 @@ use crate::chat_key::ChatKey;
 use crate::context::Context;
 use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
-use crate::plugins::{self, Said};
+use crate::plugins::{self, Said, Stop};
 use crate::questions;
 use vestibule_plugin_api::{
     Address, Attachment, Choice, Conversation, Hook, InboundMessage, Screened, Sender, Timestamp,
@@ -15,8 +15,8 @@ use vestibule_plugin_api::{
 pub enum Screening {
     /// It goes on, perhaps with other words.
     Passed(Arrival),
-    /// It goes no further, for this reason.
-    Refused(Arrival, String),
+    /// It goes no further.
+    Refused(Arrival, Stop),
 }
 
 /// Asks the modules about a message, before anything is decided or stored.
@@ -35,7 +35,7 @@ pub async fn message(context: &Context, mut arrival: Arrival) -> Result<Screenin
             arrival.message.text = words.text;
             Screening::Passed(arrival)
         }
-        Said::Stop(reason) => Screening::Refused(arrival, reason),
+        Said::Stop(stop) => Screening::Refused(arrival, stop),
     })
 }
 
@@ -105,7 +105,7 @@ pub async fn choice(
     message.chat = chat.and_then(|chat| chat.title);
     Ok(match plugins::screen(&context.plugins, message).await? {
         Said::Pass(_) => None,
-        Said::Stop(reason) => Some(reason),
+        Said::Stop(stop) => Some(stop.reason),
     })
 }
 
@@ -141,7 +141,7 @@ pub async fn title(
     Ok(match plugins::screen(&context.plugins, message).await? {
         Said::Pass(None) => Title::Passed(Some(name)),
         Said::Pass(Some(words)) => Title::Passed(Conversation::name_of(&words.text)),
-        Said::Stop(reason) => Title::Refused(reason),
+        Said::Stop(stop) => Title::Refused(stop.reason),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The delivery record: what was sent, failed or is unknown is always here.
 
 use super::bump;
+use super::own::next_position;
 use super::records::State;
 use super::turns::{OPEN, address_params};
 use crate::clock::{Timestamp, after};
@@ -15,7 +16,7 @@ use vestibule_session::{MessageOut, Settled, parse_time, words};
 /// A reply on its way to its channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The session whose reply it is.
+    /// The session whose reply it is; of a module's own words, [`SessionId::of_module`].
     pub session_id: SessionId,
     /// The row's id: the idempotency key.
     pub message_out_id: String,
@@ -91,6 +92,17 @@ fn keeps_refused(db: &WriteTxn, session_id: &SessionId, reply: &MessageOut) -> R
     Ok(statement.execute(params![session_id, bytes, REFUSED_BYTES_MAX])? == 1)
 }
 
+/// The place of a new reply among its session's, and whether the session was set back.
+fn place(db: &WriteTxn, session_id: &SessionId) -> Result<(i64, bool)> {
+    if session_id.module().is_some() {
+        return Ok((next_position(db)?, false));
+    }
+    let mut statement = db.prepare_cached(
+        "UPDATE sessions SET last_position = last_position + 1 WHERE id = ?1 RETURNING last_position, set_back",
+    )?;
+    Ok(statement.query_row([session_id], |r| Ok((r.get(0)?, r.get(1)?)))?)
+}
+
 fn without_words(reply: &MessageOut) -> MessageOut {
     MessageOut {
         id: reply.id.clone(),
@@ -140,11 +152,7 @@ pub fn record_reply(
             said.map(Option::as_deref)
         }
     };
-    let (position, set_back): (i64, bool) = db
-        .prepare_cached(
-            "UPDATE sessions SET last_position = last_position + 1 WHERE id = ?1 RETURNING last_position, set_back",
-        )?
-        .query_row([session_id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let (position, set_back) = place(db, session_id)?;
     let due_at = reply.deliver_after.as_deref().and_then(parse_time).map_or(now, |at| at.max(now));
     let (state, settled_at, change) = match verdict {
         // No reply waits behind a held one, and it does not count as pending: so it has a time as if it were settled.

@@ -15,6 +15,7 @@ mod files;
 mod messages;
 mod named;
 mod new_out;
+mod own;
 mod project;
 mod records;
 mod retention;
@@ -39,6 +40,7 @@ pub use messages::{
 };
 pub use named::{KnownMessage, heard_message, known_message, newest_waiting, sent_message};
 pub use new_out::{out_is_new, want_new_out, wants_new_out};
+pub use own::{NewWords, record_words};
 pub use project::{Ledger, Looked, Projected, Routes, distrust_other_boots, trust_files};
 pub use records::{
     Record, Request, State, asked_at, drop_one, reopen, state_of, undelivered, unread, with_id,
@@ -47,7 +49,7 @@ pub use retention::{
     After, Pruned, SLICE, forget_events, forget_pruned, prune_deliveries, prune_messages, sessions_to_prune,
 };
 pub use room::{has_room, has_room_later};
-pub use set_back::{Newer, mark_set_back, set_back_sessions, take_newer, with_deliveries};
+pub use set_back::{Newer, mark_own_set_back, mark_set_back, set_back_sessions, take_newer, with_deliveries};
 pub use suspects::{
     GivenUp, Seen, Tried, count_tries, forgive, give_up_suspects, next_try, show_again, show_no_more,
     try_at_once,
@@ -60,8 +62,11 @@ use crate::id::SessionId;
 use rusqlite::OptionalExtension;
 
 /// The session's next change number; its file will be written under this boot. `None` when the
-/// session is gone, and with it everything that could change.
+/// session is gone, and with it everything that could change. A module's own words stand in no file: theirs is 0.
 fn bump(db: &WriteTxn, session_id: &SessionId) -> Result<Option<i64>> {
+    if session_id.module().is_some() {
+        return Ok(Some(0));
+    }
     let mut statement = db.prepare_cached(
         "UPDATE sessions SET change_before = CASE WHEN changed_by IS ?3 THEN change_before ELSE change END, \
          changed_by = ?3, change = change + 1, boot_id = ?2 WHERE id = ?1 RETURNING change",

@@ -221,7 +221,9 @@ pub fn undelivered(db: &ReadTxn, states: &[State], limit: usize) -> Result<Vec<R
 pub fn with_id(db: &ReadTxn, message_out_id: &str) -> Result<Vec<Record>> {
     // Session by session: an index of the ids would cost every reply something.
     let sql = format!(
-        "SELECT {COLUMNS} FROM sessions s CROSS JOIN deliveries d ON d.session_id = s.id AND d.message_out_id = ?1"
+        "SELECT {COLUMNS} FROM sessions s CROSS JOIN deliveries d ON d.session_id = s.id AND d.message_out_id = ?1 \
+         UNION ALL SELECT {COLUMNS} FROM deliveries d INDEXED BY deliveries_own WHERE d.session_id GLOB 'module:*' \
+         AND d.message_out_id = ?1"
     );
     let mut statement = db.prepare(&sql)?;
     let rows = statement.query_map([message_out_id], of)?;

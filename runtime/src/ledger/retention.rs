@@ -7,8 +7,8 @@
 //! - Deliveries go in the order of their numbers, and all below the floor were settled: none is ever taken again.
 //! - Everything is pruned in slices, so that a commit with one of them is short.
 
-use super::bump;
 use super::files::{Direction, forget_files};
+use super::{bump, own};
 use crate::clock::{Timestamp, after};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
@@ -66,6 +66,9 @@ pub fn sessions_to_prune(db: &ReadTxn, before: Timestamp) -> Result<Vec<SessionI
 /// Forgets deliveries of a session that were settled before a time, up to the first that was not, and raises the floor.
 /// Call it again while it returns [`SLICE`] rows.
 pub fn prune_deliveries(db: &WriteTxn, session_id: &SessionId, before: Timestamp) -> Result<Pruned> {
+    if session_id.module().is_some() {
+        return own::prune(db, session_id, before);
+    }
     let oldest = db
         .prepare_cached(
             // Adopted rows were settled before they came here; held ones wait for an operator.

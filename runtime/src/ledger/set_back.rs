@@ -115,6 +115,13 @@ fn hold_what_is_under_way(db: &WriteTxn, session_id: &SessionId, now: Timestamp)
 /// The sessions with deliveries on their way, or to be sent later: before these go on, the runtime looks whether the
 /// sessions' files are newer.
 pub fn with_deliveries(db: &ReadTxn) -> Result<Vec<SessionId>> {
+    let mut sessions = writers(db)?;
+    sessions.retain(|session_id| session_id.module().is_none());
+    Ok(sessions)
+}
+
+/// The sessions, and the modules, with words on their way, or for later.
+fn writers(db: &ReadTxn) -> Result<Vec<SessionId>> {
     let sql = format!(
         "SELECT session_id FROM deliveries INDEXED BY deliveries_open WHERE {OPEN} \
          UNION SELECT session_id FROM deliveries INDEXED BY deliveries_deferred WHERE state = 'deferred'"
@@ -122,6 +129,12 @@ pub fn with_deliveries(db: &ReadTxn) -> Result<Vec<SessionId>> {
     let mut statement = db.prepare(&sql)?;
     let rows = statement.query_map([], |r| r.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The central database was put back to an earlier state: what modules had on the way is held, too.
+pub fn mark_own_set_back(db: &WriteTxn, now: Timestamp) -> Result<()> {
+    let writers = writers(db)?.into_iter().filter(|writer| writer.module().is_some());
+    writers.into_iter().try_for_each(|writer| hold_what_is_under_way(db, &writer, now))
 }
 
 /// Marks a session of a database that is put back. Without `has_out` its runner's file is gone, and the next file
@@ -273,5 +286,21 @@ pub(super) mod tests {
         let rows = "SELECT group_concat(id || ' ' || status || ' ' || seq) FROM (SELECT * FROM messages_in ORDER BY seq)";
         let rows = context.write(|db| Ok(db.query_row(rows, [], |r| r.get::<_, String>(0))?));
         assert_eq!(rows, "old completed 2,new pending 6", "no number is given twice");
+    }
+
+    #[test]
+    fn what_modules_had_on_the_way_is_held_as_well() {
+        let context = Context::new();
+        context.sql(
+            "INSERT INTO deliveries (session_id, message_out_id, seq, kind, content, state, taken_at, channel_type, account, \
+             platform_id) VALUES ('module:guard', 'a', 0, 'chat', '', 'unknown', 0, 'x', 'main', 'c'), \
+             ('s', 'b', 1, 'chat', '', 'pending', 0, 'x', 'main', 'c')",
+        );
+        assert_eq!(context.write(|db| with_deliveries(db)), ["s"], "modules have no files to look at");
+        context.write(|db| mark_own_set_back(db, Timestamp(9)));
+        let states =
+            "SELECT group_concat(state, ' ') FROM (SELECT state FROM deliveries ORDER BY message_out_id)";
+        let states: String = context.write(move |db| Ok(db.query_row(states, [], |r| r.get(0))?));
+        assert_eq!(states, "held pending");
     }
 }

@@ -125,8 +125,9 @@ fn claim(db: &WriteTxn, address: &Address, head: &Head) -> Result<Delivery> {
 fn one(db: &ReadTxn, address: &Address, head: &Head) -> Result<Delivery> {
     let id = params![head.session_id, head.message_out_id];
     let mut statement = db.prepare_cached(
-        "SELECT session_id, message_out_id, (SELECT m.platform_message_id FROM messages_in m \
-         WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to), \
+        "SELECT session_id, message_out_id, CASE WHEN session_id GLOB 'module:*' THEN in_reply_to ELSE \
+         (SELECT m.platform_message_id FROM messages_in m \
+         WHERE m.session_id = deliveries.session_id AND m.id = deliveries.in_reply_to) END, \
          content, attempts, taken_at, look_up, seq, due_at FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2",
     )?;
     let delivery = statement.query_row(id, |r| {

@@ -20,7 +20,7 @@ pub use file::folder::{reload, watch};
 pub use file::pins::Pin;
 pub use file::trust::{trust, untrust};
 pub use live::accounts::{AccountState, start_accounts, stop_all, takes_webhooks, without_plugin};
-pub use live::hooks::{Said, Words, bounded, read as read_verdict, review, screen};
+pub use live::hooks::{Said, Stop, Told, Words, bounded, read as read_verdict, review, screen};
 pub use live::link::{CallError, Link, Origin};
 pub use live::registry::{Registry, slot};
 pub use live::services::{Outcome, Services};

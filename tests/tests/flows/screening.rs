@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const CHAT: &str = "telegram:-1001";
+/// The crash point of refusals.
+pub const CRASH_POINT: &str = "screening: a refusal is on record, its words are not sent";
 
 fn runtime(api: &BotApi) -> Runtime {
     let config = format!(
@@ -121,4 +123,75 @@ fn what_a_module_is_asked_about_while_the_runtime_stops_is_asked_again() {
     until("both are answered", || (api.texts() == ["out-late", "out-late"]).then_some(()));
     let told = "SELECT COUNT(*) FROM drops WHERE reason LIKE '%guard%'";
     assert_eq!(runtime.query::<i64>(told), [0]);
+}
+
+/// What the chat hears, once it hears this much, and a moment later.
+fn heard(api: &BotApi, count: usize) -> Vec<String> {
+    until("it is said", || (api.texts().len() >= count).then_some(()));
+    std::thread::sleep(Duration::from_millis(500));
+    api.texts()
+}
+
+#[test]
+fn who_is_refused_with_words_hears_them_and_what_a_module_takes_no_agent_hears() {
+    let api = BotApi::start();
+    let runtime = runtime(&api);
+    say(&api, "Friends", json!({ "text": "in-command" }));
+    let reasons =
+        || runtime.query::<String>("SELECT reason || ' ' || message_count FROM drops ORDER BY first_seen");
+    until("it is taken", || (reasons() == ["the module guard took it: a command 1"]).then_some(()));
+    assert!(api.texts().is_empty(), "no agent hears it, and its writer is told nothing");
+
+    // In a chat only so much is said, however often it is refused.
+    for _ in 0..8 {
+        say(&api, "Friends", json!({ "text": "in-unkind" }));
+    }
+    until("all are refused", || (reasons().get(1)? == "the module guard refused it: unkind 8").then_some(()));
+    assert_eq!(heard(&api, 5), ["Say it kindly."; 5]);
+    let bot = json!({ "text": "in-unkind", "from": { "id": 9, "is_bot": true, "first_name": "Bot" } });
+    say(&api, "Friends", bot);
+    let told = runtime.query::<String>(
+        "SELECT DISTINCT session_id || ' ' || state || ' ' || (in_reply_to IS NOT NULL) FROM deliveries",
+    );
+    assert_eq!(told, ["module:guard delivered 1"]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [0]);
+
+    // At `review` it is the agent that is told.
+    runtime.ok(&["agent", "update", "assistant", "--command", "echo out-unkind"]);
+    say(&api, "Friends", json!({ "text": "hello" }));
+    let note = "SELECT COUNT(*) FROM messages_in WHERE content LIKE \
+                '%was not delivered: the module guard refused it: unkind; it says: Say it kindly..%'";
+    until("the agent is told", || (runtime.query::<i64>(note) == [1]).then_some(()));
+    assert_eq!(api.texts().len(), 5);
+    // Only what comes in can be taken.
+    runtime.ok(&["agent", "update", "assistant", "--command", "echo out-command"]);
+    say(&api, "Friends", json!({ "text": "hello" }));
+    let why = "SELECT COUNT(*) FROM deliveries WHERE last_error LIKE '%failed at `review`, and lets nothing pass then%'";
+    until("it counts as a failure", || (runtime.query::<i64>(why) == [1]).then_some(()));
+}
+
+#[test]
+fn the_words_of_a_refusal_are_said_once_whatever_ends_the_runtime() {
+    for point in [CRASH_POINT, "delivery: `sending` is on record, nobody was called"] {
+        let api = BotApi::start();
+        let mut runtime = runtime(&api);
+        runtime.stop();
+        runtime.launch(&[("VESTIBULE_CRASH_POINT", &format!("{point}#1"))]);
+        until("the module is live", || {
+            (runtime.log().matches("module is live module=\"guard\"").count() == 2).then_some(())
+        });
+        say(&api, "Friends", json!({ "text": "in-unkind" }));
+        until(point, || runtime.ended().map(drop));
+        runtime.end();
+        let counts =
+            "SELECT (SELECT SUM(message_count) FROM drops) || ' ' || (SELECT COUNT(*) FROM deliveries)";
+        assert_eq!(runtime.query::<String>(counts), ["1 1"], "{point}: it is refused, and its words wait");
+        assert!(api.texts().is_empty(), "{point}");
+        runtime.start_with("telegram");
+        assert_eq!(heard(&api, 1), ["Say it kindly."], "{point}");
+        until("it is on record", || {
+            (runtime.query::<String>("SELECT state FROM deliveries") == ["delivered"]).then_some(())
+        });
+        assert_eq!(runtime.query::<String>(counts), ["1 1"], "{point}");
+    }
 }

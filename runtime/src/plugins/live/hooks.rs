@@ -28,8 +28,26 @@ type Answer = std::result::Result<Verdict, CallError>;
 pub enum Said {
     /// It goes on, with these words if they were changed.
     Pass(Option<Words>),
-    /// It goes no further, for this reason.
-    Stop(String),
+    /// It goes no further.
+    Stop(Stop),
+}
+
+/// How a message ends at a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Why, for the operator.
+    pub reason: String,
+    /// What the one who wrote it is told, and the module that says so.
+    pub told: Option<Told>,
+}
+
+/// A module's words for the writer of a message that it refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The module.
+    pub module: String,
+    /// Its words.
+    pub text: String,
 }
 
 /// All that a message says from now on.
@@ -99,7 +117,7 @@ async fn ask(
         let Some((link, verdict)) = verdict(registry, hook, name, || request(changed.as_ref())).await else {
             continue;
         };
-        match judge(&link.manifest, word, verdict, plugins.is_stopping())? {
+        match judge(&link.manifest, hook, word, verdict, plugins.is_stopping())? {
             Said::Pass(None) => {}
             Said::Pass(words) => changed = words,
             stop @ Said::Stop(_) => return Ok(stop),
@@ -134,41 +152,60 @@ async fn verdict(
 
 /// What one module's answer means. A failure counts as its manifest says. But modules end with the runtime: one that fails
 /// while that stops has neither refused the message nor let it pass.
-fn judge(manifest: &Manifest, hook: &str, answer: Answer, stopping: bool) -> Result<Said> {
+fn judge(manifest: &Manifest, hook: Hook, word: &str, answer: Answer, stopping: bool) -> Result<Said> {
     let module = &manifest.name;
-    let failed = match answer.map_err(|error| error.to_string()).and_then(read) {
-        Ok(Said::Stop(reason)) => {
-            return Ok(Said::Stop(format!("the module {module} refused it: {reason}")));
+    let verdict = answer.map_err(|error| error.to_string());
+    let failed = match verdict.and_then(|verdict| read(hook, verdict)) {
+        Ok(Verdict::Refuse { reason, text }) => {
+            let told = text.map(|text| Told { module: module.clone(), text });
+            let reason = format!("the module {module} refused it: {reason}");
+            return Ok(Said::Stop(Stop { reason, told }));
         }
-        Ok(pass) => return Ok(pass),
+        Ok(Verdict::Consume { reason }) => {
+            let reason = format!("the module {module} took it: {reason}");
+            return Ok(Said::Stop(Stop { reason, told: None }));
+        }
+        Ok(Verdict::Replace { text, quote }) => return Ok(Said::Pass(Some(Words { text, quote }))),
+        Ok(Verdict::Allow | Verdict::Unknown) => return Ok(Said::Pass(None)),
         Err(_) if stopping => return Err(Error::Stopping),
         Err(why) => why,
     };
     let goes_on = manifest.on_failure == OnFailure::Open;
-    tracing::warn!(module, hook, why = %failed, goes_on, "a module failed at its hook");
+    tracing::warn!(module, hook = word, why = %failed, goes_on, "a module failed at its hook");
     Ok(if goes_on {
         Said::Pass(None)
     } else {
-        Said::Stop(format!("the module {module} failed at `{hook}`, and lets nothing pass then"))
+        let reason = format!("the module {module} failed at `{word}`, and lets nothing pass then");
+        Said::Stop(Stop { reason, told: None })
     })
 }
 
-/// What a verdict says. An error says why the verdict counts as a failure.
+/// A verdict as it counts at a hook: its reason bounded, and without words that say nothing. An error says why it counts
+/// as a failure.
 ///
 /// # Errors
-/// The new words are too long, or this runtime does not know the verdict.
-pub fn read(verdict: Verdict) -> std::result::Result<Said, String> {
+/// Its words are too long, it has no place at this hook, or this runtime does not know it.
+pub fn read(hook: Hook, verdict: Verdict) -> std::result::Result<Verdict, String> {
+    let words = match &verdict {
+        Verdict::Replace { text, quote } => [Some(text), quote.as_ref()],
+        Verdict::Refuse { text, .. } => [text.as_ref(), None],
+        Verdict::Allow | Verdict::Consume { .. } | Verdict::Unknown => [None, None],
+    };
+    let longest = words.into_iter().flatten().map(String::len).max().unwrap_or_default();
+    if longest > TEXT_BYTES_MAX {
+        return Err(format!("its text has {longest} bytes, the limit is {TEXT_BYTES_MAX}"));
+    }
     match verdict {
-        Verdict::Allow => Ok(Said::Pass(None)),
-        Verdict::Refuse { reason } => Ok(Said::Stop(bounded(&reason))),
-        Verdict::Replace { text, quote } => {
-            let longest = text.len().max(quote.as_ref().map_or(0, String::len));
-            match longest {
-                ..=TEXT_BYTES_MAX => Ok(Said::Pass(Some(Words { text, quote }))),
-                _ => Err(format!("its text has {longest} bytes, the limit is {TEXT_BYTES_MAX}")),
-            }
+        Verdict::Refuse { reason, text } => {
+            let text = text.filter(|text| !text.trim().is_empty());
+            Ok(Verdict::Refuse { reason: bounded(&reason), text })
         }
+        Verdict::Consume { reason } if hook == Hook::Screen => {
+            Ok(Verdict::Consume { reason: bounded(&reason) })
+        }
+        Verdict::Consume { .. } => Err("only a message that comes in can be consumed".to_owned()),
         Verdict::Unknown => Err("this runtime does not know its verdict".to_owned()),
+        Verdict::Allow | Verdict::Replace { .. } => Ok(verdict),
     }
 }
 
@@ -184,17 +221,18 @@ mod tests {
 
     #[test]
     fn a_module_that_fails_while_the_runtime_stops_has_decided_nothing() {
-        let refuses = || Ok(Verdict::Refuse { reason: "rude".into() });
+        let refuses = || Ok(Verdict::refuse("rude"));
         let failed = || Err(CallError::Plugin(PluginError::retry("it ends")));
         let (passes, refused) = (Ok(Said::Pass(None)), "the module m refused it: rude");
         let (closed, stopping) =
             ("the module m failed at `screen`, and lets nothing pass then", "the runtime is stopping");
-        let stops = |why: &str| Ok(Said::Stop(why.to_owned()));
+        let stops = |why: &str| Ok(Said::Stop(Stop { reason: why.to_owned(), told: None }));
         for (on_failure, answer, stops_now, want) in [
             ("closed", Ok(Verdict::Allow), false, passes.clone()),
             ("closed", Ok(Verdict::Allow), true, passes.clone()),
             ("closed", refuses(), false, stops(refused)),
             ("open", refuses(), true, stops(refused)),
+            ("closed", Ok(Verdict::consume("a command")), true, stops("the module m took it: a command")),
             ("closed", failed(), false, stops(closed)),
             ("open", failed(), false, passes),
             ("closed", failed(), true, Err(stopping.to_owned())),
@@ -202,8 +240,47 @@ mod tests {
             ("open", Ok(Verdict::Unknown), true, Err(stopping.to_owned())),
         ] {
             let said = format!("{on_failure} {answer:?} {stops_now}");
-            let told = judge(&module(on_failure), "screen", answer, stops_now);
+            let told = judge(&module(on_failure), Hook::Screen, "screen", answer, stops_now);
             assert_eq!(told.map_err(|error| error.to_string()), want, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_verdict_counts_as_at_its_hook() {
+        let (most, more) = ("x".repeat(TEXT_BYTES_MAX), "x".repeat(TEXT_BYTES_MAX + 1));
+        let long_reason = "r".repeat(2 * REASON_BYTES_MAX);
+        let told = |text: &str| {
+            let told = Told { module: "m".into(), text: text.into() };
+            Ok(Said::Stop(Stop { reason: "the module m refused it: rude".into(), told: Some(told) }))
+        };
+        let stops = |reason: &str| Ok(Said::Stop(Stop { reason: reason.into(), told: None }));
+        let words = |text: &str| Ok(Said::Pass(Some(Words { text: text.into(), quote: None })));
+        let fails = |hook| stops(&format!("the module m failed at `{hook}`, and lets nothing pass then"));
+        for (verdict, at_screen, at_review) in [
+            (Verdict::replace("kind"), words("kind"), words("kind")),
+            (Verdict::replace(&*more), fails("screen"), fails("review")),
+            (Verdict::refuse_saying("rude", "be kind"), told("be kind"), told("be kind")),
+            (Verdict::refuse_saying("rude", &*most), told(&most), told(&most)),
+            (Verdict::refuse_saying("rude", &*more), fails("screen"), fails("review")),
+            (
+                Verdict::refuse_saying("rude", " \n"),
+                stops("the module m refused it: rude"),
+                stops("the module m refused it: rude"),
+            ),
+            (Verdict::consume("a\ncommand"), stops("the module m took it: a command"), fails("review")),
+            (
+                Verdict::consume(&*long_reason),
+                stops(&format!("the module m took it: {}", &long_reason[..REASON_BYTES_MAX])),
+                fails("review"),
+            ),
+            (Verdict::Unknown, fails("screen"), fails("review")),
+        ] {
+            for (hook, word, want) in
+                [(Hook::Screen, "screen", at_screen), (Hook::Review, "review", at_review)]
+            {
+                let judged = judge(&module("closed"), hook, word, Ok(verdict.clone()), false);
+                assert_eq!(judged.map_err(|error| error.to_string()), want, "{word}");
+            }
         }
     }
 

@@ -27,7 +27,7 @@ impl Module for Flawed {
     }
 
     async fn screen(&self, message: Screened) -> Result<Verdict> {
-        let reason = |text: &str| Ok(Verdict::Refuse { reason: text.to_owned() });
+        let reason = |text: &str| Ok(Verdict::refuse(text));
         match self.fault.as_str() {
             "panic" => panic!("told to"),
             "abort" => std::process::abort(),

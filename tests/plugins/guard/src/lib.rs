@@ -1,6 +1,6 @@
-//! A module that obeys what it reads, anywhere in a message, for tests: `rude` is refused, `old` becomes `new`,
-//! `curt` the whole text, at `screen` in a word with `in-`, at `review` with `out-`; and whatever it forwards, it forwards
-//! wrongly. The action `repeat` is answered with its words, `deny` refused, `wrong` answered wrongly.
+//! A module that obeys what it reads, anywhere in a message, for tests: `rude` is refused, `unkind` with words for its
+//! writer, `command` taken, `old` becomes `new`, `curt` the whole text, at `screen` in a word with `in-`, at `review` with
+//! `out-`; and whatever it forwards, it forwards wrongly. The action `repeat` is answered with its words, `deny` refused, `wrong` answered wrongly.
 
 use std::time::Duration;
 use vestibule_plugin_api::{
@@ -21,7 +21,13 @@ struct Guard(Runtime, Config);
 async fn verdict(texts: &[&str], text: &str, quote: Option<&str>, here: &str) -> Verdict {
     let says = |what: &str| texts.iter().any(|text| text.contains(&format!("{here}-{what}")));
     if says("rude") {
-        return Verdict::Refuse { reason: "rude".into() };
+        return Verdict::refuse("rude");
+    }
+    if says("unkind") {
+        return Verdict::refuse_saying("unkind", "Say it kindly.");
+    }
+    if says("command") {
+        return Verdict::consume("a command");
     }
     if says("panic") {
         panic!("as it was told");
