@@ -2,8 +2,8 @@
 
 use crate::wire::{Description, Effects, Empty, Event, Found, Request, StateValue, WebhookHead};
 use crate::{
-    Accepted, Answered, Capability, Handover, Known, Manifest, PluginError, PluginKind, Receipt, Verdict,
-    WebhookScheme,
+    Accepted, Answered, Capability, Handover, Known, Manifest, PluginError, PluginKind, Receipt, StatePage,
+    Verdict, WebhookScheme,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,6 +50,7 @@ fn the_frames_of_every_level_mean_what_they_meant() {
                     "event" => both_ways::<Event>(&head),
                     "effects" => both_ways::<Effects>(&head),
                     "verdict" => both_ways::<Verdict>(&head),
+                    "state_page" => both_ways::<StatePage>(&head),
                     "state_value" => both_ways::<StateValue>(&head),
                     "empty" => both_ways::<Empty>(&head),
                     "receipt" => both_ways::<Receipt>(&head),

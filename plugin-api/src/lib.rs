@@ -63,7 +63,10 @@ pub use module::{
 };
 pub use question::{Answered, Choice, Offer, TOKEN_BYTES_MAX};
 pub use schema::{CONFIG_KEYS_MAX, ConfigKey, HELP_BYTES_MAX, KEY_BYTES_MAX, KeyType, Schema};
-pub use state::{Health, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, STATE_WRITES_MAX, StateWrite};
+pub use state::{
+    Health, STATE_KEYS_MAX, STATE_PAGE_BYTES_MAX, STATE_PAGE_ENTRIES_MAX, STATE_VALUE_BYTES_MAX,
+    STATE_WRITES_MAX, StateEntry, StatePage, StateWrite, prefix_fault,
+};
 pub use webhook::{WebhookRequest, WebhookResponse};
 
 #[cfg(feature = "sdk")]

@@ -20,10 +20,10 @@ use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
     ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Change, Channel, Choice, Content, Conversation,
     Forwarded, Health, Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError, ReplyTo, Result,
-    Reviewed, Runtime, Screened, Secret, Sender, StateWrite, Timestamp,
+    Reviewed, Runtime, Screened, Secret, Sender, StatePage, StateWrite, Timestamp,
 };
 use serde::de::DeserializeOwned;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -64,7 +64,7 @@ struct Notes {
     lines: Vec<(u32, String)>,
     faults: Vec<String>,
     taken: HashSet<(String, String)>,
-    state: HashMap<(String, String), String>,
+    state: BTreeMap<(String, String), String>,
     health: Vec<(String, Health)>,
     conversations: Vec<Conversation>,
     choices: Vec<Choice>,
@@ -100,7 +100,7 @@ impl ScriptedRuntime {
             lines: vec![],
             faults: vec![],
             taken: HashSet::new(),
-            state: HashMap::new(),
+            state: BTreeMap::new(),
             health: vec![],
             conversations: vec![],
             choices: vec![],
@@ -246,7 +246,11 @@ impl Notes {
     }
 
     fn keep(&mut self, account: &str, state: Vec<StateWrite>) {
-        for StateWrite { key, value } in state {
+        for StateWrite { key, value, prefix } in state {
+            if let Some(prefix) = prefix {
+                self.state.retain(|(whose, key), _| whose != account || !key.starts_with(&prefix));
+                continue;
+            }
             let key = (account.to_owned(), key);
             match value {
                 Some(value) => drop(self.state.insert(key, value)),
@@ -297,6 +301,17 @@ impl Notes {
             Event::StateGet { account, key } => {
                 let value = self.state.get(&(account, key)).cloned();
                 (status::OK, wire::frame(&StateValue { value }))
+            }
+            Event::StateList { account, prefix, after } => {
+                let (mut page, after) = (StatePage::default(), after.unwrap_or_default());
+                let asked = |(whose, key): &(String, String)| {
+                    *whose == account && key.starts_with(&prefix) && *key > after
+                };
+                let entries = self.state.iter().filter(|(key, _)| asked(key));
+                let push =
+                    |((_, key), value): (&(String, String), &String)| page.push(key.clone(), value.clone());
+                entries.map(push).find(|has_room| !has_room);
+                (status::OK, wire::frame(&page))
             }
             Event::StateSet { account, state } => {
                 self.keep(&account, state);

@@ -7,7 +7,7 @@ use crate::address::fault;
 use crate::{
     Action, Attachment, Blob, Change, Choice, Content, Conversation, Effect, Forwarded, Health, Ignored,
     InboundMessage, OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick, WebhookRequest,
-    WebhookResponse, Working,
+    WebhookResponse, Working, prefix_fault,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -128,6 +128,17 @@ pub enum Event {
         /// The key.
         key: String,
     },
+    /// Read the account's state whose keys begin so. Answered by a [`StatePage`](crate::StatePage).
+    StateList {
+        /// The account whose state it is.
+        account: String,
+        /// How the keys begin; empty for all.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prefix: String,
+        /// The page begins after this key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    },
     /// Write to the account's state. Answered by `{}` after that is on disk.
     StateSet {
         /// The account whose state it is.
@@ -189,8 +200,8 @@ pub struct Description {
 impl Event {
     /// Whether modules may say it, too: they hand nothing over, but keep state and tell how they are.
     pub fn is_for_modules(&self) -> bool {
-        use Event::{Health, StateGet, StateSet, Unknown};
-        matches!(self, StateGet { .. } | StateSet { .. } | Health { .. } | Unknown)
+        use Event::{Health, StateGet, StateList, StateSet, Unknown};
+        matches!(self, StateGet { .. } | StateList { .. } | StateSet { .. } | Health { .. } | Unknown)
     }
 
     /// The account it speaks of; a verb of a newer vocabulary names none.
@@ -199,6 +210,7 @@ impl Event {
             Event::Message { account, .. }
             | Event::Ignored { account, .. }
             | Event::StateGet { account, .. }
+            | Event::StateList { account, .. }
             | Event::StateSet { account, .. }
             | Event::Health { account, .. }
             | Event::Conversation { account, .. }
@@ -218,6 +230,9 @@ impl Event {
             Event::Answer { choice, state, .. } => choice.fault().or_else(|| StateWrite::fault(state)),
             Event::Change { change, state, .. } => change.fault().or_else(|| StateWrite::fault(state)),
             Event::StateGet { key, .. } => fault("a state key", key),
+            Event::StateList { prefix, after, .. } => {
+                prefix_fault(prefix).or_else(|| after.as_ref().and_then(|after| fault("a state key", after)))
+            }
             Event::Health { .. } | Event::Unknown => None,
         }
     }
@@ -401,6 +416,7 @@ mod tests {
             ),
             (r#"{"verb":"state_get","account":"a","key":"k"}"#.into(), &["key"]),
             (r#"{"verb":"state_set","account":"a","state":[{"key":"k"}]}"#.into(), &["key"]),
+            (r#"{"verb":"state_list","account":"a","prefix":"p","after":"k"}"#.into(), &["after"]),
             (
                 r#"{"verb":"conversation","account":"a","conversation":{"platform_id":"p","name":"n"}}"#.into(),
                 &["platform_id", "name"],

@@ -4,7 +4,7 @@ use super::account;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
     Accepted, Answered, Change, Choice, Conversation, Health, Ignored, InboundMessage, Known, PluginError,
-    Result, StateWrite,
+    Result, StatePage, StateWrite,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -99,6 +99,16 @@ impl Runtime {
         let (account, key) = (self.account.clone(), key.to_owned());
         let StateValue { value } = self.call(Event::StateGet { account, key }).await?;
         Ok(value)
+    }
+
+    /// What this account has kept under keys that begin with `prefix`, in the order of the keys: the first page, or the one
+    /// after a key. Go on with [`StatePage::next`] while there is one.
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it could not be read. [`PluginError::Unsupported`]: the runtime is older than this word.
+    pub async fn state_list(&self, prefix: &str, after: Option<&str>) -> Result<StatePage> {
+        let (account, prefix) = (self.account.clone(), prefix.to_owned());
+        self.call(Event::StateList { account, prefix, after: after.map(str::to_owned) }).await
     }
 
     /// Writes to this account's state; returns after it is on disk. What belongs to a message goes

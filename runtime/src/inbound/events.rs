@@ -39,6 +39,12 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
             let read = move |db: &ReadTxn| plugin_state::get(db, &channel_type, &account, &key);
             Ok(wire::frame(&StateValue { value: context.central.read(read).await? }))
         }
+        Event::StateList { account, prefix, after } => {
+            let read = move |db: &ReadTxn| {
+                plugin_state::page(db, &channel_type, &account, &prefix, after.as_deref())
+            };
+            Ok(wire::frame(&context.central.read(read).await?))
+        }
         Event::StateSet { account, state } => {
             let write = move |db: &WriteTxn| plugin_state::apply(db, &channel_type, &account, &state);
             context.central.write(write).await?;

@@ -5,7 +5,7 @@
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
 use rusqlite::{OptionalExtension, params};
-use vestibule_plugin_api::{STATE_KEYS_MAX, StateWrite};
+use vestibule_plugin_api::{STATE_KEYS_MAX, StatePage, StateWrite};
 
 /// The value of a key, if there is one.
 pub fn get(db: &ReadTxn, channel: &str, account: &str, key: &str) -> Result<Option<String>> {
@@ -15,13 +15,48 @@ pub fn get(db: &ReadTxn, channel: &str, account: &str, key: &str) -> Result<Opti
     Ok(statement.query_row([channel, account, key], |r| r.get(0)).optional()?)
 }
 
+/// The page of keys that begin with `prefix` and come after `after`, with their values.
+///
+/// # Errors
+/// SQLite fails.
+pub fn page(
+    db: &ReadTxn,
+    channel: &str,
+    account: &str,
+    prefix: &str,
+    after: Option<&str>,
+) -> Result<StatePage> {
+    let mut statement = db.prepare_cached(
+        "SELECT key, value FROM plugin_state WHERE channel_type = ?1 AND account = ?2 AND key >= ?3 AND key > ?4 \
+         ORDER BY key",
+    )?;
+    let mut rows = statement.query([channel, account, prefix, after.unwrap_or_default()])?;
+    let mut page = StatePage::default();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        // Keys are compared by their bytes, so those that begin so stand together.
+        if !key.starts_with(prefix) || !page.push(key, row.get(1)?) {
+            break;
+        }
+    }
+    Ok(page)
+}
+
 /// Performs writes, in order, whose sizes were checked before.
 ///
 /// # Errors
 /// [`Error::Refused`]: the account would hold more than [`STATE_KEYS_MAX`] keys.
 pub fn apply(db: &WriteTxn, channel: &str, account: &str, writes: &[StateWrite]) -> Result<()> {
     let mut is_new = false;
-    for StateWrite { key, value } in writes {
+    for StateWrite { key, value, prefix } in writes {
+        if let Some(prefix) = prefix {
+            db.prepare_cached(
+                "DELETE FROM plugin_state WHERE channel_type = ?1 AND account = ?2 AND key >= ?3 \
+                 AND substr(key, 1, length(?3)) = ?3",
+            )?
+            .execute([channel, account, prefix])?;
+            continue;
+        }
         let Some(value) = value else {
             db.prepare_cached(
                 "DELETE FROM plugin_state WHERE channel_type = ?1 AND account = ?2 AND key = ?3",
@@ -91,5 +126,68 @@ mod tests {
         apply(&db, "t", "a", &[StateWrite::forget("more")]).expect("less is fine");
         apply(&db, "t", "a", &[StateWrite::set("0", "w")]).expect("an old key may change");
         apply(&db, "t", "b", &[StateWrite::set("0", "v")]).expect("another account has its own room");
+    }
+
+    #[test]
+    fn keys_are_listed_and_forgotten_by_their_beginning() {
+        let keys = ["a", "held", "held%", "held/1", "held/2", "held/é", "heldé", "hele", "é/1"];
+        // what is kept and what is forgotten besides, by the beginning; the keys in the order of their bytes
+        for (prefix, count) in
+            [("", 9), ("held/", 3), ("held", 6), ("held%", 1), ("hel", 7), ("é", 1), ("z", 0), ("H", 0)]
+        {
+            let db = db();
+            for account in ["main", "other"] {
+                let writes: Vec<_> = keys.iter().map(|key| StateWrite::set(*key, "v")).collect();
+                apply(&db, "t", account, &writes).expect("there is room");
+            }
+            let listed = |account: &str, prefix: &str| {
+                let page = page(&db, "t", account, prefix, None).expect("it reads");
+                assert_eq!(page.next, None);
+                page.entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+            };
+            let want: Vec<&str> = keys.into_iter().filter(|key| key.starts_with(prefix)).collect();
+            assert_eq!(
+                (listed("main", prefix).len(), listed("main", prefix)),
+                (count, want.iter().map(|key| (*key).to_owned()).collect())
+            );
+            let writes = [
+                StateWrite::set("held/3", "v"),
+                StateWrite::forget_prefix(prefix),
+                StateWrite::set("a", "w"),
+            ];
+            apply(&db, "t", "main", &writes).expect("in order");
+            let mut left: Vec<&str> = keys
+                .into_iter()
+                .chain(["held/3"])
+                .filter(|key| !key.starts_with(prefix))
+                .chain(["a"])
+                .collect();
+            left.sort_unstable();
+            left.dedup();
+            assert_eq!(listed("main", ""), left, "{prefix}");
+            assert_eq!(listed("other", "").len(), keys.len(), "another account keeps its own");
+        }
+    }
+
+    #[test]
+    fn one_page_goes_on_after_the_other() {
+        let db = db();
+        for number in 0..300 {
+            apply(&db, "t", "a", &[StateWrite::set(format!("k{number:03}"), "v")]).expect("there is room");
+        }
+        let (mut after, mut sizes, mut keys) = (None, Vec::new(), Vec::new());
+        loop {
+            let page = page(&db, "t", "a", "k", after.as_deref()).expect("it reads");
+            sizes.push(page.entries.len());
+            keys.extend(page.entries.into_iter().map(|entry| entry.key));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(sizes, [128, 128, 44]);
+        assert_eq!(keys, (0..300).map(|number| format!("k{number:03}")).collect::<Vec<_>>());
+        assert_eq!(page(&db, "t", "a", "k", Some("k299")).expect("it reads"), StatePage::default());
+        assert_eq!(page(&db, "t", "a", "k1", Some("k0")).expect("it reads").entries[0].key, "k100");
     }
 }

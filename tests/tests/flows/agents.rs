@@ -244,9 +244,11 @@ fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
             act(&runtime, &json!({ "action": "keep", "text": text }));
             assert_eq!(terminal.reply(), format!("kept before: {before}"));
         }
+        act(&runtime, &json!({ "action": "list", "text": "x/" }));
+        assert_eq!(terminal.reply(), "x/1 x/2 then y");
         let guard = listed(&runtime, "guard").unwrap();
         assert_eq!((&guard["state"], &guard["reason"]), (&json!("degraded"), &json!("two")));
-        assert_eq!(runtime.query::<i64>("SELECT hops FROM sessions"), [3]);
+        assert_eq!(runtime.query::<i64>("SELECT hops FROM sessions"), [4]);
         for (name, words) in
             [("deny", "not now"), ("wrong", "neither `note` nor `refuse`"), ("../x", "not made of a-z")]
         {
@@ -264,7 +266,7 @@ fn a_module_does_what_an_agent_asks_for_and_tells_it_what_is_due() {
         std::thread::sleep(Duration::from_millis(1500));
         assert_eq!(
             runtime.query::<String>(heard),
-            ["it ticks", "once more", "kept before: None", "kept before: Some(\"one\")"]
+            ["it ticks", "once more", "kept before: None", "kept before: Some(\"one\")", "x/1 x/2 then y"]
         );
     }
 }

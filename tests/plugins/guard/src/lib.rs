@@ -1,11 +1,12 @@
 //! A module that obeys what it reads, anywhere in a message, for tests: `rude` is refused, `unkind` with words for its
 //! writer, `command` taken, `old` becomes `new`, `curt` the whole text, at `screen` in a word with `in-`, at `review` with
-//! `out-`; and whatever it forwards, it forwards wrongly. The action `repeat` is answered with its words, `deny` refused, `wrong` answered wrongly.
+//! `out-`; and whatever it forwards, it forwards wrongly. The action `repeat` is answered with its words, `deny` refused, `wrong` answered wrongly;
+//! `keep` and `list` keep values.
 
 use std::time::Duration;
 use vestibule_plugin_api::{
     Action, Effect, Forwarded, Health, InboundMessage, Module, Result, Reviewed, Runtime, Screened, Sender,
-    StateWrite, Tick, Timestamp, Verdict, async_trait, config, export_module,
+    StatePage, StateWrite, Tick, Timestamp, Verdict, async_trait, config, export_module,
 };
 
 config! {
@@ -74,6 +75,17 @@ impl Module for Guard {
                 self.0.health(Health::Degraded { reason: text }).await;
                 vec![Effect::Note { text: format!("kept before: {kept:?}") }]
             }
+            "list" => {
+                let runtime = &self.0;
+                runtime.state_set(["x/1", "x/2", "y"].map(|key| StateWrite::set(key, "v")).to_vec()).await?;
+                let before = runtime.state_list(&text, None).await?;
+                runtime.state_set(vec![StateWrite::forget_prefix(&text)]).await?;
+                let after = runtime.state_list("", Some("kept")).await?;
+                let keys = |page: StatePage| {
+                    page.entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>().join(" ")
+                };
+                vec![Effect::Note { text: format!("{} then {}", keys(before), keys(after)) }]
+            }
             "deny" => vec![Effect::Refuse { reason: text }],
             _ => vec![Effect::Post { session: None, text }],
         })
@@ -114,7 +126,7 @@ export_module! {
     name: "guard",
     description: "Refuses, replaces, fails",
     hooks: ["screen", "review", "forward", "action", "tick", "teleport"],
-    actions: ["repeat", "deny", "wrong", "keep"],
+    actions: ["repeat", "deny", "wrong", "keep", "list"],
     tick_seconds: 1,
     on_failure: "closed",
 }
