@@ -67,7 +67,7 @@ pub use state::{
     Health, STATE_KEYS_MAX, STATE_PAGE_BYTES_MAX, STATE_PAGE_ENTRIES_MAX, STATE_VALUE_BYTES_MAX,
     STATE_WRITES_MAX, StateEntry, StatePage, StateWrite, prefix_fault,
 };
-pub use webhook::{WebhookRequest, WebhookResponse};
+pub use webhook::{Challenge, Signing, Terms, WebhookRequest, WebhookResponse};
 
 #[cfg(feature = "sdk")]
 pub use async_trait::async_trait;

@@ -1,7 +1,8 @@
 //! The manifest: what a plugin is and can do. Static facts, readable in the file before it is opened.
 
-use crate::HmacScheme;
 use crate::module::{Hook, OnFailure};
+use crate::webhook::{Challenge, Signing};
+use crate::{HmacScheme, webhook};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -77,6 +78,16 @@ pub enum WebhookScheme {
     GithubSha256,
     /// An HMAC that the manifest describes: [`Manifest::hmac`].
     Hmac,
+    /// Slack's: `X-Slack-Signature: v0=<hex HMAC-SHA256 of v0:TIME:BODY>`; the key is the account's `signing_secret`.
+    SlackV0,
+    /// A signature by Ed25519, as Discord makes it unless [`Manifest::signing`] says otherwise; the account's
+    /// `public_key` verifies it.
+    Ed25519,
+    /// Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`; the key is the account's
+    /// `webhook_secret`, `whsec_…`.
+    StandardWebhooks,
+    /// The secret itself, in a header that [`Manifest::signing`] names: Telegram's, GitLab's. It signs nothing.
+    SecretHeader,
     /// A scheme of a newer vocabulary. The runtime refuses what it cannot verify.
     #[serde(other)]
     Unknown,
@@ -135,6 +146,15 @@ pub struct Manifest {
     /// How webhooks of the scheme `hmac` are signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hmac: Option<HmacScheme>,
+    /// What the scheme of its webhooks is told beside its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing: Option<Signing>,
+    /// The question by `GET` with which its platform tries a webhook's address; the runtime answers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Challenge>,
+    /// The headers that its answers to webhooks may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answer_headers: Vec<String>,
     /// The config keys that hold secrets.
     #[serde(default)]
     pub secrets: Vec<String>,
@@ -159,12 +179,9 @@ fn closed() -> OnFailure {
 }
 
 impl Manifest {
-    /// The config key of the secret with which an account's webhooks are signed.
+    /// The config key of what an account's webhooks are verified with: a secret, or a public key.
     pub fn webhook_secret_key(&self) -> &str {
-        match &self.hmac {
-            Some(hmac) if self.webhook == WebhookScheme::Hmac => &hmac.key,
-            _ => "webhook_secret",
-        }
+        self.terms().map_or("webhook_secret", |terms| terms.key)
     }
 
     /// Whether it is a module that listens at this hook.
@@ -226,8 +243,12 @@ impl Manifest {
         }
         match (manifest.webhook, &manifest.hmac) {
             (WebhookScheme::Hmac, None) => Err("its webhooks are `hmac`, and it does not say how".into()),
-            (WebhookScheme::Hmac, Some(hmac)) => hmac.fault(&manifest).map_or(Ok(manifest), Err),
-            _ => Ok(manifest),
+            (WebhookScheme::Hmac, Some(hmac)) => hmac.fault(&manifest).map_or(Ok(()), Err),
+            _ => Ok(()),
+        }?;
+        match webhook::fault(&manifest) {
+            Some(fault) => Err(fault),
+            None => Ok(manifest),
         }
     }
 }

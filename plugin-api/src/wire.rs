@@ -268,6 +268,9 @@ pub struct WebhookHead {
     pub status: u16,
     /// The body.
     pub body: String,
+    /// Headers, of those that the manifest lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
 }
 
 /// The empty answer.
@@ -387,7 +390,7 @@ pub fn webhook_frame(account: &str, request: WebhookRequest) -> Frame {
 
 impl From<WebhookResponse> for WebhookHead {
     fn from(response: WebhookResponse) -> Self {
-        WebhookHead { status: response.status, body: response.body }
+        WebhookHead { status: response.status, body: response.body, headers: response.headers }
     }
 }
 

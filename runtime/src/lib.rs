@@ -25,6 +25,7 @@
 //! wirings           which agent listens where destinations      where an agent may send
 //! sessions          which mailbox             questions         what agents asked people
 //! drops             what was left out, why    plugin_state      what channels keep
+//! taken_webhooks    which requests were taken
 //!
 //! ledger            the rows that every session's `inbound.db` is a projection of
 //! attachments       the bytes of files
@@ -69,6 +70,7 @@ pub mod questions;
 mod run;
 mod services;
 pub mod sessions;
+pub mod taken_webhooks;
 pub mod wake;
 pub mod wirings;
 

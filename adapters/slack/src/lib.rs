@@ -149,14 +149,7 @@ export_channel! {
         "cards",
         "working",
     ],
-    webhook: "hmac",
-    hmac: {
-        header: "X-Slack-Signature",
-        prefix: "v0=",
-        key: "signing_secret",
-        signed: "v0:{timestamp}:{body}",
-        timestamp_header: "X-Slack-Request-Timestamp",
-    },
+    webhook: "slack_v0",
     setup: include_str!("../setup.txt"),
 }
 

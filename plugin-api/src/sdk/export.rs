@@ -14,7 +14,10 @@
 /// ```
 ///
 /// Webhooks of the scheme `hmac` say how they are signed, `header` first:
-/// `webhook: "hmac", hmac: { header: "X-Signature", prefix: "sha256=", key: "webhook_secret" }`.
+/// `webhook: "hmac", hmac: { header: "X-Signature", prefix: "sha256=", key: "webhook_secret" }`. Other schemes are told
+/// what differs from their usual form: `webhook: "secret_header", signing: { header: "X-Gitlab-Token" }`.
+/// `challenge: { key: "verify_token" }` is the question by which Meta tries an address, and
+/// `answer_headers: ["content-type"]` are the headers that answers may have.
 ///
 /// `channel`, `channel_type` and `description` are required. The plugin's name is the channel type;
 /// its version is the crate's. Its secrets are those of its [`config!`](crate::config); for a config that
@@ -29,6 +32,9 @@ macro_rules! export_channel {
         $(, capabilities: [$($capability:literal),* $(,)?])?
         $(, webhook: $webhook:literal)?
         $(, hmac: { header: $header:literal $(, $word:ident: $value:literal)* $(,)? })?
+        $(, signing: { $sign:ident: $signed:literal $(, $signs:ident: $signeds:literal)* $(,)? })?
+        $(, challenge: { $ask:ident: $asked:literal $(, $asks:ident: $askeds:literal)* $(,)? })?
+        $(, answer_headers: [$($answer_header:literal),* $(,)?])?
         $(, secrets: [$($secret:literal),* $(,)?])?
         $(, handover: $handover:literal)?
         $(, setup: $setup:expr)?
@@ -44,6 +50,13 @@ macro_rules! export_channel {
                 // A literal of text or number reads the same in JSON.
                 $(.raw(concat!(",\"", stringify!($word), "\":", stringify!($value))))*
                 .raw("}"))?
+            $(.raw(concat!(",\"signing\":{\"", stringify!($sign), "\":", stringify!($signed)))
+                $(.raw(concat!(",\"", stringify!($signs), "\":", stringify!($signeds))))*
+                .raw("}"))?
+            $(.raw(concat!(",\"challenge\":{\"", stringify!($ask), "\":", stringify!($asked)))
+                $(.raw(concat!(",\"", stringify!($asks), "\":", stringify!($askeds))))*
+                .raw("}"))?
+            $(.raw(",\"answer_headers\":").strings(&[$($answer_header),*]))?
             $(.raw(",\"handover\":").string($handover))?
         }
     };

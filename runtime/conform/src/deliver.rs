@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use vestibule_plugin_api::wire::{self, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    Attachment, Blob, Capability, Card, Content, Field, ID_BYTES_MAX, Link, Offer, Receipt, WebhookRequest,
-    Working,
+    Attachment, Blob, Capability, Card, Content, Field, ID_BYTES_MAX, Link, Manifest, Offer, Receipt,
+    WebhookRequest, Working,
 };
 use vestibule_seam::Frame;
 
@@ -336,8 +336,12 @@ async fn webhook(trial: &Trial) -> Result<Outcome, String> {
         ("1 MiB of brackets", "POST", "", &large),
     ] {
         match ask(method, query, body).await {
-            Said::Done(head) if (100..600).contains(&head.status) => statuses.push(head.status.to_string()),
-            Said::Done(head) => return Err(format!("{what}: {} is no HTTP status", head.status)),
+            Said::Done(head) => {
+                if let Some(fault) = answer_fault(trial.manifest(), &head) {
+                    return Err(format!("{what}: {fault}"));
+                }
+                statuses.push(head.status.to_string());
+            }
             Said::Unsupported(_) => return Err("it lists `webhook` and does not support it".into()),
             said => drop(said.words().map_err(|why| format!("{what}: {why}"))?),
         }
@@ -346,6 +350,19 @@ async fn webhook(trial: &Trial) -> Result<Outcome, String> {
     Ok(Outcome::Ok(format!(
         "requests without sense are answered {statuses}; what a real one becomes needs its platform"
     )))
+}
+
+/// What the runtime would not send on of an answer.
+fn answer_fault(manifest: &Manifest, head: &WebhookHead) -> Option<String> {
+    if !(200..600).contains(&head.status) {
+        return Some(format!("{} is no HTTP status of an answer", head.status));
+    }
+    let is_listed = |name: &str| manifest.answer_headers.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let (name, _) = head.headers.iter().find(|(name, _)| !is_listed(name))?;
+    Some(format!(
+        "its answer has the header `{}`, which its `answer_headers` do not list",
+        name.escape_debug()
+    ))
 }
 
 async fn another_account(trial: &Trial) -> Result<Outcome, String> {

@@ -49,7 +49,8 @@ fn of_channel(manifest: &Manifest) -> Result<String, String> {
         return Err("it names a scheme for webhooks and does not list the capability `webhook`".into());
     }
     let key = manifest.webhook_secret_key();
-    if takes_webhooks && !manifest.secrets.iter().any(|secret| secret == key) {
+    let is_secret = manifest.webhook != WebhookScheme::Ed25519;
+    if takes_webhooks && is_secret && !manifest.secrets.iter().any(|secret| secret == key) {
         let key = key.escape_debug();
         return Err(format!("its webhooks are verified with `{key}`, which is not among its secrets"));
     }

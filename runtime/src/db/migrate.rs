@@ -35,6 +35,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0029_named_messages.sql")),
     M::up(include_str!("../wirings/migrations/0030_changes.sql")),
     M::up(include_str!("../ledger/migrations/0031_own_words.sql")),
+    M::up(include_str!("../taken_webhooks/migrations/0032_taken_webhooks.sql")),
 ];
 
 /// Applies the migrations that are missing.

@@ -3,8 +3,11 @@
 //! Invariants:
 //! - Nothing of a request reaches a plugin before its signature is verified on the raw body.
 //! - A stranger keeps no verified request out: at no stage does a stranger hold what others need.
+//! - A request that signs its body and was taken reaches no plugin again, also after a restart.
 //! - It listens where the config says or not at all: a proxy or a platform knows no other port.
 
+mod answer;
+mod challenge;
 mod connections;
 mod replays;
 mod signature;
@@ -12,8 +15,10 @@ mod slots;
 mod webhook;
 
 use crate::context::Context;
+use crate::taken_webhooks;
 use axum::Router;
 use axum::routing::any;
+use replays::Replays;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +41,9 @@ pub async fn listen(context: &Arc<Context>) -> Result<(), String> {
     if context.listener.address().is_some() {
         return Ok(());
     }
+    let taken = context.central.read(taken_webhooks::all).await;
+    let taken =
+        taken.map_err(|error| format!("the webhooks that were taken before cannot be read: {error}"))?;
     let address = context.config.listen;
     let opened = bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (at, listener) = opened.map_err(|error| {
@@ -49,7 +57,7 @@ pub async fn listen(context: &Arc<Context>) -> Result<(), String> {
     let routes = Router::new()
         .route("/webhook/{channel}/{account}", any(webhook::webhook))
         .fallback(webhook::nothing_here)
-        .with_state(webhook::Webhooks::new(context));
+        .with_state(webhook::Webhooks::new(context, Replays::of(taken)));
     tokio::spawn(connections::serve(context.clone(), listener, routes));
     tracing::info!(%at, "webhooks are taken");
     Ok(())

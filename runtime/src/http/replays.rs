@@ -2,17 +2,11 @@
 
 use super::signature::Signature;
 use crate::lock::locked;
+use crate::taken_webhooks::{Key, REMEMBERED_MAX};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// So many are remembered, the newest. With a scheme that says when a request was signed, an older one is out
-/// of its window long before; with the others the event's id tells a repetition for longer.
-const REMEMBERED_MAX: usize = 20_000;
-
-/// Which account a request was posted to, and how it was signed.
-type Key = (String, String, Signature);
-
-/// The signed requests since the runtime started: those that were taken, and those being served.
+/// The signed requests: those that were taken, also before the runtime started, and those being served.
 #[derive(Clone, Default)]
 pub struct Replays(Arc<Mutex<Known>>);
 
@@ -40,6 +34,12 @@ pub struct Serving {
 }
 
 impl Replays {
+    /// Remembers what was taken, the oldest first.
+    pub fn of(taken: Vec<Key>) -> Replays {
+        let requests = taken.iter().map(|key| (key.clone(), true)).collect();
+        Replays(Arc::new(Mutex::new(Known { requests, taken: taken.into() })))
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         locked(&self.0)
     }
@@ -60,6 +60,11 @@ impl Replays {
 }
 
 impl Serving {
+    /// What the request is known by.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// The plugin took it: the same request is not taken again.
     pub fn taken(self) {
         let mut known = self.replays.known();
@@ -85,6 +90,15 @@ impl Drop for Serving {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_taken_before_the_start_is_known() {
+        let key = |byte: u8| ("x".to_owned(), "main".to_owned(), [byte; 32]);
+        let replays = Replays::of(vec![key(1), key(2)]);
+        for (byte, is_known) in [(1, true), (2, true), (3, false)] {
+            assert_eq!(matches!(replays.begin("x", "main", [byte; 32]), Seen::Taken), is_known);
+        }
+    }
 
     #[test]
     fn what_was_taken_is_taken_once_and_what_failed_may_come_again() {

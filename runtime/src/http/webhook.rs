@@ -1,11 +1,14 @@
 //! `/webhook/<channel>/<account>`: bounded, verified, then handed to the plugin.
 
+use super::answer::Answer;
 use super::replays::{Replays, Seen, Serving};
-use super::signature;
 use super::slots::Slot;
+use super::{challenge, signature};
 use crate::clock;
 use crate::context::Context;
-use crate::plugins::{CallError, Link};
+use crate::db::WriteTxn;
+use crate::plugins::{CallError, Link, WebhookKey};
+use crate::taken_webhooks;
 use axum::Extension;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State};
@@ -20,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use vestibule_plugin_api::wire::WebhookHead;
-use vestibule_plugin_api::{Capability, PluginError, WebhookRequest};
+use vestibule_plugin_api::{Capability, Manifest, PluginError, WebhookRequest, WebhookScheme};
 
 /// A body comes at this rate at least, in bytes a second, once the first moment has passed.
 const BODY_RATE_MIN: u64 = 16 * 1024;
@@ -44,9 +47,17 @@ pub struct Webhooks {
 
 impl Webhooks {
     /// The webhooks of a runtime.
-    pub fn new(context: &Arc<Context>) -> Webhooks {
+    pub fn new(context: &Arc<Context>, replays: Replays) -> Webhooks {
         let at_once = Arc::new(Semaphore::new(AT_ONCE_MAX));
-        Webhooks { context: context.clone(), at_once, replays: Replays::default() }
+        Webhooks { context: context.clone(), at_once, replays }
+    }
+
+    /// The channel of an account that takes webhooks.
+    fn channel(&self, channel: &str, account: &str) -> Option<Arc<Link>> {
+        let link = self.context.plugins.registry.channel(channel);
+        let link = link.filter(|link| link.manifest.can(Capability::Webhook))?;
+        let is_known = link.accounts().contains_key(account);
+        is_known.then_some(link)
     }
 
     /// Counts a refusal. Strangers invent accounts: those have one count together.
@@ -58,9 +69,10 @@ impl Webhooks {
     }
 }
 
-type Answer = (StatusCode, String);
+/// Why a request is refused, in the runtime's own words.
+type Refusal = (StatusCode, String);
 
-fn refuse<T>(status: StatusCode, words: impl Into<String>) -> Result<T, Answer> {
+fn refuse<T>(status: StatusCode, words: impl Into<String>) -> Result<T, Refusal> {
     Err((status, words.into()))
 }
 
@@ -104,36 +116,81 @@ pub async fn webhook(
     Path((channel, account)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let on_its_way = OnItsWay { webhooks: &webhooks, slot: &slot, channel: &channel, account: &account };
-    let verified = verified(&webhooks, &slot, &channel, &account, request).await;
-    on_its_way.ends();
-    let answer = match verified {
-        // The platform may have another secret; or it is not the platform.
-        Err((status, words)) => {
-            tracing::warn!(channel, account, status = status.as_u16(), words, "a stranger was refused");
-            Err((status, words))
-        }
-        Ok(verified) => {
-            serve(&webhooks, &channel, &account, verified).await.inspect_err(|(status, words)| {
-                tracing::warn!(channel, account, status = status.as_u16(), words, "a webhook was refused");
-            })
+    let answer = match challenged(&webhooks, &channel, &account, &request) {
+        Some(answer) => answer,
+        None => {
+            let on_its_way =
+                OnItsWay { webhooks: &webhooks, slot: &slot, channel: &channel, account: &account };
+            let verified = verified(&webhooks, &slot, &channel, &account, request).await;
+            on_its_way.ends();
+            match verified {
+                Err(refusal) => Err(refusal),
+                Ok(verified) => {
+                    let served = serve(&webhooks, &channel, &account, verified).await;
+                    return told(&webhooks, channel, account, served, "a webhook was refused");
+                }
+            }
         }
     };
-    // What a plugin answers may be a word of its platform's protocol: nothing is added to it.
-    let is_refusal = answer.is_err();
-    let (status, words) = answer.unwrap_or_else(|refusal| refusal);
-    if !status.is_success() {
-        webhooks.count(channel, account, status, &words);
+    // The platform may have another secret; or it is not the platform.
+    told(&webhooks, channel, account, answer, "a stranger was refused")
+}
+
+/// Answers, and counts and logs what is no success.
+fn told(
+    webhooks: &Webhooks,
+    channel: String,
+    account: String,
+    answer: Result<Answer, Refusal>,
+    refused: &str,
+) -> Response {
+    match answer {
+        // What a plugin answers may be a word of its platform's protocol: nothing is added to it.
+        Ok(answer) => {
+            if let Some(why) = &answer.left_out {
+                tracing::warn!(channel, account, why, "headers of a channel's answer are left out");
+            }
+            if !answer.status.is_success() {
+                webhooks.count(channel, account, answer.status, &answer.body);
+            }
+            answer.into_response()
+        }
+        Err((status, words)) => {
+            tracing::warn!(channel, account, status = status.as_u16(), words, "{refused}");
+            webhooks.count(channel, account, status, &words);
+            (status, format!("{words}\n")).into_response()
+        }
     }
-    let words = if is_refusal { format!("{words}\n") } else { words };
-    (status, words).into_response()
+}
+
+/// The answer to the question with which a platform tries the address, if a request is one that its channel knows.
+fn challenged(
+    webhooks: &Webhooks,
+    channel: &str,
+    account: &str,
+    request: &Request,
+) -> Option<Result<Answer, Refusal>> {
+    if request.method() != Method::GET {
+        return None;
+    }
+    let link = webhooks.channel(channel, account)?;
+    let challenge = link.manifest.challenge.as_ref()?;
+    let Some(token) = link.challenge_token(account) else {
+        return Some(not_set(&link, account, &challenge.key));
+    };
+    let word = challenge::answer(challenge, &token, request.uri().query().unwrap_or_default());
+    Some(match word {
+        Ok(word) => Ok(Answer::text(StatusCode::OK, word)),
+        Err(why) => refuse(StatusCode::FORBIDDEN, why),
+    })
 }
 
 /// A request that its platform has signed.
 struct Verified {
     /// The plugin by whose scheme it was verified.
     by: Arc<Link>,
-    signature: signature::Signature,
+    /// What it is known by, if its scheme signs it.
+    signature: Option<signature::Signature>,
     parts: Parts,
     body: Vec<u8>,
 }
@@ -145,22 +202,20 @@ async fn verified(
     channel: &str,
     account: &str,
     request: Request,
-) -> Result<Verified, Answer> {
+) -> Result<Verified, Refusal> {
     let context = &webhooks.context;
-    let unknown =
-        || (StatusCode::NOT_FOUND, "no such webhook; `vestibule status` shows their URLs".to_owned());
-    let link =
-        context.plugins.registry.channel(channel).filter(|link| link.manifest.can(Capability::Webhook));
-    let by = link.filter(|link| link.accounts().contains_key(account)).ok_or_else(unknown)?;
+    let by = webhooks.channel(channel, account).ok_or_else(|| {
+        (StatusCode::NOT_FOUND, "no such webhook; `vestibule status` shows their URLs".to_owned())
+    })?;
     if request.method() != Method::POST {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "webhooks are posted");
     }
-    let secret = secret(&by, account)?;
+    let key = key(&by, account)?;
     let (parts, body) = request.into_parts();
     let limit = usize::try_from(context.config.webhook_body_limit).unwrap_or(usize::MAX);
     let body = read(slot, body, limit).await?;
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let signature = signature::verify(&by.manifest, &secret, header, &body, clock::now())
+    let signature = signature::verify(&by.manifest, &key, header, &body, clock::now())
         .map_err(|why| (StatusCode::UNAUTHORIZED, why.to_owned()))?;
     if !slot.is_verified() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "its connection was closed for another");
@@ -174,11 +229,13 @@ async fn serve(
     channel: &str,
     account: &str,
     verified: Verified,
-) -> Result<Answer, Answer> {
-    let serving = match webhooks.replays.begin(channel, account, verified.signature) {
-        Seen::New(serving) => serving,
-        Seen::Taken => return Ok((StatusCode::OK, "it was taken before".to_owned())),
-        Seen::Serving => {
+) -> Result<Answer, Refusal> {
+    let Verified { by, signature, parts, body } = verified;
+    let serving = match signature.map(|signature| webhooks.replays.begin(channel, account, signature)) {
+        None => None,
+        Some(Seen::New(serving)) => Some(serving),
+        Some(Seen::Taken) => return Ok(Answer::text(StatusCode::OK, "it was taken before")),
+        Some(Seen::Serving) => {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the same is being taken; send it again");
         }
     };
@@ -187,16 +244,36 @@ async fn serve(
     let begin = Instant::now();
     let link = webhooks.context.plugins.registry.soon_live(channel, account, HANDOVER_PATIENCE).await;
     // A request verified by one scheme means nothing to a channel of another.
-    let Some(link) = link.filter(|link| signature::same_scheme(&link.manifest, &verified.by.manifest)) else {
+    let Some(link) = link.filter(|link| signature::same_scheme(&link.manifest, &by.manifest)) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "the channel is not live yet; send it again");
     };
-    let request = handed_over(verified.parts, verified.body);
+    let request = handed_over(&link.manifest, parts, body);
     let answer = link.webhook(account, request, ANSWER_DEADLINE.saturating_sub(begin.elapsed())).await;
-    answered(channel, account, serving, answer)
+    let answer = answered(channel, account, &link.manifest, answer)?;
+    match serving {
+        Some(serving) if answer.status.is_success() => taken(webhooks, serving).await.map(|()| answer),
+        _ => Ok(answer),
+    }
+}
+
+/// Notes that a request was taken: from now on the same one is not taken again. What did not come so far may come again.
+async fn taken(webhooks: &Webhooks, serving: Serving) -> Result<(), Refusal> {
+    let key = serving.key().clone();
+    let noted = webhooks.context.central.write(move |db: &WriteTxn| taken_webhooks::note(db, &key)).await;
+    match noted {
+        Ok(()) => {
+            serving.taken();
+            Ok(())
+        }
+        Err(error) => {
+            tracing::debug!(%error, "that a webhook was taken could not be noted");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "it could not be noted; send it again")
+        }
+    }
 }
 
 /// One of the places for the requests that are served at once.
-fn place(webhooks: &Webhooks) -> Result<OwnedSemaphorePermit, Answer> {
+fn place(webhooks: &Webhooks) -> Result<OwnedSemaphorePermit, Refusal> {
     webhooks
         .at_once
         .clone()
@@ -204,7 +281,13 @@ fn place(webhooks: &Webhooks) -> Result<OwnedSemaphorePermit, Answer> {
         .or_else(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; come again"))
 }
 
-fn handed_over(parts: Parts, body: Vec<u8>) -> WebhookRequest {
+fn handed_over(manifest: &Manifest, mut parts: Parts, body: Vec<u8>) -> WebhookRequest {
+    // It has done what it is for, and a plugin might log it.
+    if manifest.webhook == WebhookScheme::SecretHeader
+        && let Some(terms) = manifest.terms()
+    {
+        parts.headers.remove(terms.header);
+    }
     let headers = parts.headers.iter();
     let headers =
         headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
@@ -220,41 +303,48 @@ fn handed_over(parts: Parts, body: Vec<u8>) -> WebhookRequest {
 fn answered(
     channel: &str,
     account: &str,
-    serving: Serving,
+    manifest: &Manifest,
     answer: Result<WebhookHead, CallError>,
-) -> Result<Answer, Answer> {
+) -> Result<Answer, Refusal> {
+    let not_taken = || refuse(StatusCode::SERVICE_UNAVAILABLE, "it was not taken; send it again");
     match answer {
         Ok(head) => {
-            let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
-            if status.is_success() {
-                serving.taken();
-            }
-            Ok((status, head.body))
+            let status = head.status;
+            Answer::of_channel(manifest, head).map_or_else(
+                || {
+                    tracing::error!(channel, account, status, "the channel's answer has no status of HTTP");
+                    not_taken()
+                },
+                Ok,
+            )
         }
         Err(CallError::Plugin(PluginError::Refused { reason })) => {
             refuse(StatusCode::UNPROCESSABLE_ENTITY, reason)
         }
         Err(error) => {
             tracing::error!(channel, account, %error, "a webhook was not taken");
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "it was not taken; send it again")
+            not_taken()
         }
     }
 }
 
-/// Without a secret nothing can be verified, so nothing is taken.
-fn secret(link: &Link, account: &str) -> Result<String, Answer> {
-    link.webhook_secret(account).ok_or_else(|| {
-        let key = link.manifest.webhook_secret_key();
-        let words = match link.is_live(account) {
-            true => format!("this account has no {key}; set it in vestibule.toml"),
-            false => "this account is not started; `vestibule status` shows why".to_owned(),
-        };
-        (StatusCode::SERVICE_UNAVAILABLE, words)
-    })
+/// Without a key nothing can be verified, so nothing is taken.
+fn key(link: &Link, account: &str) -> Result<WebhookKey, Refusal> {
+    let key = link.manifest.webhook_secret_key();
+    link.webhook_key(account).map_or_else(|| not_set(link, account, key), Ok)
+}
+
+/// An account without one of the keys that its webhooks need.
+fn not_set<T>(link: &Link, account: &str, key: &str) -> Result<T, Refusal> {
+    let words = match link.is_live(account) {
+        true => format!("this account has no {key}; set it in vestibule.toml"),
+        false => "this account is not started; `vestibule status` shows why".to_owned(),
+    };
+    refuse(StatusCode::SERVICE_UNAVAILABLE, words)
 }
 
 /// Reads a stranger's body: of `limit` bytes at most, and as fast as bodies must come.
-async fn read(slot: &Slot, body: Body, limit: usize) -> Result<Vec<u8>, Answer> {
+async fn read(slot: &Slot, body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     let too_large = || {
         let words = format!("the body is larger than {limit} bytes; `webhook_body_limit` sets the limit");
         refuse(StatusCode::PAYLOAD_TOO_LARGE, words)
@@ -296,30 +386,51 @@ mod tests {
         assert!(include_str!("../../../docs/write-a-channel.md").contains(&words), "{words}");
     }
 
+    fn manifest(words: &str) -> Manifest {
+        let text = format!(
+            r#"{{"name":"x","version":"1","kind":"channel","abi":1,"api":"0.2","channel_type":"x",
+            "secrets":["webhook_secret"],{words}}}"#
+        );
+        Manifest::parse(text.as_bytes()).expect("it fits")
+    }
+
     #[test]
-    fn what_a_platform_is_told_and_whether_it_may_send_again() {
-        let head = |status: u16| Ok(WebhookHead { status, body: "told".into() });
+    fn what_a_platform_is_told() {
+        let head = |status: u16| Ok(WebhookHead { status, body: "told".into(), headers: Vec::new() });
         let plugin = |error: PluginError| Err(CallError::Plugin(error));
-        for (answer, status, words, again) in [
-            (head(200), 200, "told", false),
-            (head(202), 202, "told", false),
-            (head(400), 400, "told", true),
-            (head(503), 503, "told", true),
-            (plugin(PluginError::refused("not this")), 422, "not this", true),
-            (
-                plugin(PluginError::retry("secret of the runtime")),
-                503,
-                "it was not taken; send it again",
-                true,
-            ),
-            (Err(CallError::Late), 503, "it was not taken; send it again", true),
+        let again = "it was not taken; send it again";
+        for (answer, status, words) in [
+            (head(200), 200, "told"),
+            (head(202), 202, "told"),
+            (head(400), 400, "told"),
+            (head(503), 503, "told"),
+            (head(101), 503, again),
+            (head(999), 503, again),
+            (plugin(PluginError::refused("not this")), 422, "not this"),
+            (plugin(PluginError::retry("secret of the runtime")), 503, again),
+            (Err(CallError::Late), 503, again),
         ] {
-            let replays = Replays::default();
-            let begin = || replays.begin("x", "main", [1; 32]);
-            let Seen::New(serving) = begin() else { panic!("it is new") };
-            let (told, said) = answered("x", "main", serving, answer).unwrap_or_else(|refusal| refusal);
+            let told = answered("x", "main", &manifest(r#""webhook":"github_sha256""#), answer);
+            let (told, said) = told.map_or_else(|refusal| refusal, |answer| (answer.status, answer.body));
             assert_eq!((told.as_u16(), said.as_str()), (status, words));
-            assert_eq!(matches!(begin(), Seen::New(_)), again, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_a_header_reaches_no_plugin() {
+        let request =
+            Request::builder().uri("/x?a=b").header("X-Gitlab-Token", "s").header("x-hub-signature-256", "h");
+        let parts = request.body(()).expect("a request").into_parts().0;
+        for (words, headers) in [
+            (
+                r#""webhook":"secret_header","signing":{"header":"x-GITLAB-token"}"#,
+                &["x-hub-signature-256"][..],
+            ),
+            (r#""webhook":"github_sha256""#, &["x-gitlab-token", "x-hub-signature-256"]),
+        ] {
+            let request = handed_over(&manifest(words), parts.clone(), b"body".to_vec());
+            let names: Vec<&str> = request.headers.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!((request.query.as_str(), names.as_slice()), ("a=b", headers));
         }
     }
 

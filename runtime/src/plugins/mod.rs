@@ -25,6 +25,7 @@ pub use live::link::{CallError, Link, Origin};
 pub use live::registry::{Registry, slot};
 pub use live::services::{Outcome, Services};
 pub use live::tier::Tier;
+pub use live::webhook_key::{WebhookKey, bytes, key as webhook_key};
 pub use load_error::{LoadCode, LoadError};
 pub use opened_file::OpenedFile;
 pub use process::{ProcessState, host_main};

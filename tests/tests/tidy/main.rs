@@ -182,6 +182,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "plugin_state",
             "questions",
             "sessions",
+            "taken_webhooks",
             "wirings",
         ],
     ),

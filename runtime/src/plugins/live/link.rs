@@ -4,6 +4,7 @@ use super::accounts::{self, AccountState};
 use super::condition::Condition;
 use super::port::Port;
 use super::tier::Tier;
+use super::webhook_key::{self, Keys, WebhookKey};
 use crate::config::Config;
 use crate::lock::locked;
 use crate::plugins::file::opening;
@@ -86,8 +87,8 @@ pub struct Link {
     sections: Mutex<BTreeMap<String, toml::Table>>,
     accounts: Mutex<BTreeMap<String, AccountState>>,
     conditions: Mutex<BTreeMap<String, Condition>>,
-    /// By account: the secret with which its webhooks are signed, as it was when the account was started last.
-    webhook_secrets: Mutex<BTreeMap<String, String>>,
+    /// By account: what its webhooks are verified with, as it was when the account was started last.
+    webhook_keys: Mutex<BTreeMap<String, Keys>>,
     generation: AtomicU64,
     /// How many calls are under way.
     open: watch::Sender<usize>,
@@ -156,7 +157,7 @@ impl Link {
             sections,
             accounts,
             conditions,
-            webhook_secrets: Mutex::default(),
+            webhook_keys: Mutex::default(),
             generation,
             open,
         })
@@ -244,7 +245,7 @@ impl Link {
     /// Starts an account. What it said before of how it is holds no longer.
     pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
         self.conditions().entry(account.to_owned()).or_default().starts();
-        self.keep_webhook_secret(account, &config);
+        self.keep_webhook_keys(account, &config)?;
         if let Some(socket) = self.manifest.local_socket(&config) {
             self.tier.open_socket(socket).map_err(|error| {
                 let why = format!("cannot open the socket {}: {error}", socket.display());
@@ -256,19 +257,24 @@ impl Link {
         Ok(())
     }
 
-    /// With an empty secret every stranger could sign: it counts as none.
-    fn keep_webhook_secret(&self, account: &str, config: &serde_json::Value) {
-        let secret = config.get(self.manifest.webhook_secret_key()).and_then(serde_json::Value::as_str);
-        let mut secrets = locked(&self.webhook_secrets);
-        match secret.filter(|secret| !secret.is_empty()) {
-            Some(secret) => drop(secrets.insert(account.to_owned(), secret.to_owned())),
-            None => drop(secrets.remove(account)),
-        }
+    /// Keeps what the account's webhooks are verified with.
+    fn keep_webhook_keys(&self, account: &str, config: &serde_json::Value) -> Result<(), CallError> {
+        let read = webhook_key::read(&self.manifest, config);
+        let mut keys = locked(&self.webhook_keys);
+        // Old ones would let in what the operator no longer wants.
+        keys.remove(account);
+        keys.insert(account.to_owned(), read.map_err(|why| CallError::Plugin(PluginError::broken(why)))?);
+        Ok(())
     }
 
-    /// The secret with which an account's webhooks are signed; `None` when it has none, or was never started.
-    pub fn webhook_secret(&self, account: &str) -> Option<String> {
-        locked(&self.webhook_secrets).get(account).cloned()
+    /// What an account's webhooks are verified with; `None` when it has no such key, or was never started.
+    pub fn webhook_key(&self, account: &str) -> Option<WebhookKey> {
+        locked(&self.webhook_keys).get(account)?.key.clone()
+    }
+
+    /// The token that is in the question with which the platform tries the address of an account's webhooks.
+    pub fn challenge_token(&self, account: &str) -> Option<String> {
+        locked(&self.webhook_keys).get(account)?.token.clone()
     }
 
     /// Tells the plugin to stop an account.
@@ -532,24 +538,6 @@ mod tests {
             };
             assert_eq!(reason.chars().count(), words::REASON_CHARS_MAX);
             assert!(!reason.contains(words::is_harmful));
-        }
-    }
-
-    #[test]
-    fn which_secret_can_verify_a_webhook() {
-        let link = Link::idle("x", AccountState::Live);
-        let secret = |config: serde_json::Value| {
-            link.keep_webhook_secret("main", &config);
-            link.webhook_secret("main")
-        };
-        assert_eq!(link.webhook_secret("main"), None, "it was never started");
-        assert_eq!(secret(serde_json::json!({ "webhook_secret": "x" })), Some("x".to_owned()));
-        for config in [
-            serde_json::json!({ "webhook_secret": "" }),
-            serde_json::json!({ "webhook_secret": 7 }),
-            serde_json::json!({ "another": "x" }),
-        ] {
-            assert_eq!(secret(config), None);
         }
     }
 }

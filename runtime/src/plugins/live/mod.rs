@@ -10,3 +10,4 @@ pub(super) mod port;
 pub(super) mod registry;
 pub(super) mod services;
 pub(super) mod tier;
+pub(super) mod webhook_key;
