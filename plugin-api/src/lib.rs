@@ -55,7 +55,8 @@ pub use local::open_socket;
 pub use manifest::{ACTION, AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
 pub use message::{
     ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, MENTIONS_MAX, Mention,
-    OutboundMessage, Receipt, ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp, WORKING_SECONDS, Working,
+    OutboundMessage, Receipt, ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp, UNKNOWN_ACCOUNT, WORKING_SECONDS,
+    Working,
 };
 pub use module::{
     Action, Agent, Asking, AskingOption, EFFECTS_MAX, Effect, Forwarded, Hook, OnFailure, REASON_BYTES_MAX,
@@ -72,7 +73,7 @@ pub use webhook::{Challenge, Signing, Terms, WebhookRequest, WebhookResponse};
 #[cfg(feature = "sdk")]
 pub use async_trait::async_trait;
 #[cfg(feature = "sdk")]
-pub use sdk::{Channel, ConfigValue, Module, Runtime, Secret, local_socket};
+pub use sdk::{Channel, ConfigValue, Module, Runtime, Secret, Sibling, Siblings, local_socket};
 
 /// The items that [`export_channel!`] and [`export_module!`] expand to; not for authors.
 #[doc(hidden)]

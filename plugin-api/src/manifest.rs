@@ -62,6 +62,9 @@ pub enum Capability {
     Cards,
     /// Shows that an agent works on an answer: `Channel::working`.
     Working,
+    /// An account may name another as its `listener`: its webhooks come in there, and the plugin hands each event over for
+    /// the account it belongs to.
+    Listeners,
     /// A word of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -207,6 +210,14 @@ impl Manifest {
     /// The local socket that an account with this config is reached at.
     pub fn local_socket<'a>(&self, config: &'a serde_json::Value) -> Option<&'a Path> {
         self.can(Capability::LocalSocket).then(|| config["socket"].as_str().map(Path::new)).flatten()
+    }
+
+    /// The account at which the webhooks of one with this config come in, if that names another. The plugin does not see
+    /// the key.
+    pub fn take_listener(&self, config: &mut serde_json::Value) -> Option<String> {
+        let key =
+            self.can(Capability::Listeners).then(|| config.as_object_mut()?.remove("listener")).flatten();
+        key?.as_str().map(str::to_owned)
     }
 
     /// Reads a manifest from its JSON text.

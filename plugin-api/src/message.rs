@@ -171,8 +171,11 @@ pub enum Accepted {
     Unknown,
 }
 
+/// The reason of an [`Ignored`] event that belongs to none of a listener's accounts.
+pub const UNKNOWN_ACCOUNT: &str = "unknown_account";
+
 /// An event that the adapter itself leaves out, put on record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ignored {
     /// The event's id, as in [`InboundMessage::event_id`].
     pub event_id: String,

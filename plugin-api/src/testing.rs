@@ -119,7 +119,18 @@ impl ScriptedRuntime {
 
     /// The handle that `Channel::start` and `Module::start` take.
     pub fn runtime(&self, account: &str) -> Runtime {
-        Runtime { side: self.side, account: account.to_owned() }
+        Runtime::of(self.side, account.to_owned(), None, Vec::new())
+    }
+
+    /// The handle of an account at which the webhooks of others come in, which name it as their listener.
+    pub fn listening(&self, account: &str, siblings: &[&str]) -> Runtime {
+        let siblings = siblings.iter().map(|name| (*name).to_owned()).collect();
+        Runtime::of(self.side, account.to_owned(), None, siblings)
+    }
+
+    /// The handle of an account whose webhooks come in at another.
+    pub fn heard_by(&self, account: &str, listener: &str) -> Runtime {
+        Runtime::of(self.side, account.to_owned(), Some(listener.to_owned()), Vec::new())
     }
 
     /// The same over the seam, for a test that drives a whole plugin.
@@ -336,6 +347,7 @@ impl Notes {
                 self.keep(&account, state);
                 (status::OK, wire::frame(&Answered::Taken { shown }))
             }
+            Event::HandedOver { event, .. } => self.hear(*event),
             Event::Unknown => {
                 self.faults.push("it used a verb that this vocabulary does not have".to_owned());
                 (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb"))

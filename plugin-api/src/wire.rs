@@ -31,6 +31,12 @@ pub enum Request {
         account: String,
         /// The account's section of the config, its secrets resolved.
         config: serde_json::Value,
+        /// The account at which its webhooks come in, if that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listener: Option<String>,
+        /// The accounts whose webhooks come in at this one, beside its own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        siblings: Vec<String>,
     },
     /// Deliver a message. Answered by a `Receipt`.
     Deliver {
@@ -180,6 +186,14 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         state: Vec<StateWrite>,
     },
+    /// An event that came in at an account which listens for others, handed over for the one that it belongs to. Answered
+    /// as the event is. A message or a change for an account that does not name this listener is left out, on record.
+    HandedOver {
+        /// The account that it came in at.
+        listener: String,
+        /// The event.
+        event: Box<Event>,
+    },
     /// A verb of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -204,7 +218,7 @@ impl Event {
         matches!(self, StateGet { .. } | StateList { .. } | StateSet { .. } | Health { .. } | Unknown)
     }
 
-    /// The account it speaks of; a verb of a newer vocabulary names none.
+    /// The account that says it; a verb of a newer vocabulary names none.
     pub fn account(&self) -> Option<&str> {
         match self {
             Event::Message { account, .. }
@@ -215,7 +229,8 @@ impl Event {
             | Event::Health { account, .. }
             | Event::Conversation { account, .. }
             | Event::Answer { account, .. }
-            | Event::Change { account, .. } => Some(account),
+            | Event::Change { account, .. }
+            | Event::HandedOver { listener: account, .. } => Some(account),
             Event::Unknown => None,
         }
     }
@@ -233,6 +248,10 @@ impl Event {
             Event::StateList { prefix, after, .. } => {
                 prefix_fault(prefix).or_else(|| after.as_ref().and_then(|after| fault("a state key", after)))
             }
+            Event::HandedOver { event, .. } if matches!(**event, Event::HandedOver { .. }) => {
+                Some("an event is handed over once, by the account that it came in at".to_owned())
+            }
+            Event::HandedOver { event, .. } => event.fault(),
             Event::Health { .. } | Event::Unknown => None,
         }
     }
@@ -309,6 +328,7 @@ impl Carries for Event {
     fn attachments(&mut self) -> &mut [Attachment] {
         match self {
             Event::Message { message, .. } => &mut message.attachments,
+            Event::HandedOver { event, .. } => event.attachments(),
             _ => &mut [],
         }
     }
@@ -316,6 +336,7 @@ impl Carries for Event {
     fn unnamed_max(&self) -> usize {
         match self {
             Event::Unknown => usize::MAX,
+            Event::HandedOver { event, .. } => event.unnamed_max(),
             _ => 0,
         }
     }

@@ -24,7 +24,7 @@ pub struct Config {
     #[serde(default = "values::this_machine", deserialize_with = "values::address")]
     pub listen: SocketAddr,
     /// The URL at which platforms reach the listener, when a proxy stands before it.
-    #[serde(default, deserialize_with = "values::url")]
+    #[serde(default, deserialize_with = "values::public_url")]
     pub public_url: Option<String>,
     /// The largest webhook body, in bytes: what GitHub sends at most, and no platform with a channel here sends more.
     #[serde(default = "values::of::<{ 25 * 1024 * 1024 }>", deserialize_with = "values::bytes")]
@@ -189,6 +189,12 @@ impl Config {
             Config::parse(&text).map_err(|why| Error::Setup(format!("{}: {why}", path.display())))?;
         config.add_terminal(home);
         Ok(config)
+    }
+
+    /// Where a platform posts an account's webhooks, when the listener is at this address.
+    pub fn webhook_url(&self, listens: SocketAddr, channel: &str, account: &str) -> String {
+        let base = self.public_url.clone().unwrap_or_else(|| format!("http://{listens}"));
+        format!("{base}/webhook/{channel}/{account}")
     }
 
     /// Reads a config from its text.
@@ -391,6 +397,7 @@ mod tests {
             ("lisen = \"127.0.0.1:1\"", "did you mean `listen`?"),
             ("listen = \"here\"", "must be an address and a port"),
             ("listen = 7", "must be a text in quotes"),
+            ("public_url = 7", "`public_url` must be a text in quotes"),
             ("x = [", "line 1:"),
             ("[channels.github]\ntoken = \"x\"", "[channels.TYPE.ACCOUNT]"),
             ("time_zone = \"Mars\"", "names no zone"),
@@ -437,6 +444,43 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
             assert!(!error.contains('\n'), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn where_platforms_post_webhooks() {
+        let url = |text: &str| {
+            let config = Config::parse(&format!("public_url = {text:?}"))?;
+            Ok::<_, String>(config.webhook_url(values::this_machine(), "slack", "main"))
+        };
+        for (text, base) in [
+            ("https://example.org", "https://example.org"),
+            ("https://example.org/", "https://example.org"),
+            ("http://10.0.0.1:8080", "http://10.0.0.1:8080"),
+            ("https://[::1]:8443/", "https://[::1]:8443"),
+            ("https://example.org/chat//", "https://example.org/chat"),
+        ] {
+            assert_eq!(url(text), Ok(format!("{base}/webhook/slack/main")), "{text}");
+        }
+        for text in [
+            "",
+            "example.org",
+            "example.org:443",
+            "/chat",
+            "ftp://example.org",
+            "https://",
+            "https:///chat",
+            "https://example.org?x=1",
+            "https://example.org/#top",
+            "https://me:secret@example.org",
+            "https://example.org/a b",
+            "https://exa\nmple.org",
+        ] {
+            let told = url(text).expect_err(text);
+            assert!(told.contains("`public_url` must be a URL that platforms reach"), "{text}: {told}");
+        }
+        let without = Config::parse("").expect("nothing has to be there");
+        let here = without.webhook_url(without.listen, "slack", "main");
+        assert_eq!(here, "http://127.0.0.1:8787/webhook/slack/main");
     }
 
     /// The page for operators has every key, with its default where that is a number.

@@ -206,11 +206,8 @@ impl Context {
 
     /// Where a platform posts an account's webhooks.
     pub fn webhook_url(&self, channel: &str, account: &str) -> Option<String> {
-        let base = match (&self.config.public_url, self.listener.address()) {
-            (Some(url), _) => url.clone(),
-            (None, Some(address)) => format!("http://{address}"),
-            (None, None) => return None,
-        };
-        Some(format!("{base}/webhook/{channel}/{account}"))
+        let listens = self.listener.address();
+        let is_known = listens.is_some() || self.config.public_url.is_some();
+        is_known.then(|| self.config.webhook_url(listens.unwrap_or(self.config.listen), channel, account))
     }
 }

@@ -71,7 +71,13 @@ async fn ask<T: DeserializeOwned>(frame: Frame) -> Result<T> {
 
 async fn start(account: &str, url: &str, token: &str) -> Result<Value> {
     let config = json!({ "token": token, "webhook_secret": "s", "api_url": url });
-    ask(wire::frame(&Request::Start { account: account.into(), config })).await
+    ask(wire::frame(&Request::Start {
+        account: account.into(),
+        config,
+        listener: None,
+        siblings: Vec::new(),
+    }))
+    .await
 }
 
 fn message(account: &str, chat: &str, thread: Option<&str>) -> OutboundMessage {

@@ -9,6 +9,7 @@ use crate::{
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::sync::Arc;
 use vestibule_seam::{Done, RuntimeSide, status};
 
 /// The runtime, as one account of a plugin sees it. Cheap to clone.
@@ -16,9 +17,26 @@ use vestibule_seam::{Done, RuntimeSide, status};
 pub struct Runtime {
     pub(crate) side: RuntimeSide,
     pub(crate) account: String,
+    /// Where the account's webhooks come in, if that is another account.
+    listener: Option<Arc<str>>,
+    /// The accounts whose webhooks come in at this one.
+    siblings: Arc<[String]>,
+    /// The account that hands over what this one is said to say.
+    by: Option<Arc<str>>,
 }
 
 impl Runtime {
+    /// The runtime, as an account sees it that was started so.
+    pub(crate) fn of(
+        side: RuntimeSide,
+        account: String,
+        listener: Option<String>,
+        siblings: Vec<String>,
+    ) -> Runtime {
+        let listener = listener.map(Arc::from);
+        Runtime { side, account, listener, siblings: siblings.into(), by: None }
+    }
+
     /// Hands over a message. Returns **after** it is on disk, or deliberately dropped with a
     /// recorded reason: only then may the platform be acknowledged.
     ///
@@ -147,6 +165,28 @@ impl Runtime {
         &self.account
     }
 
+    /// The account at which this one's webhooks come in: the `listener` of its config, in a channel that lists `listeners`.
+    pub fn listener(&self) -> Option<&str> {
+        self.listener.as_deref()
+    }
+
+    /// The accounts whose webhooks come in at this one, beside its own.
+    pub fn siblings(&self) -> &[String] {
+        &self.siblings
+    }
+
+    /// The runtime for an event that came in at this account and belongs to another one, which names this one as its
+    /// listener. For any other account the runtime leaves messages out, on record, and refuses the rest.
+    #[must_use]
+    pub fn on_behalf_of(&self, account: &str) -> Runtime {
+        if account == self.account {
+            return self.clone();
+        }
+        let (side, listener) = (self.side, Some(Arc::from(self.account.as_str())));
+        let by = listener.clone();
+        Runtime { side, account: account.to_owned(), listener, siblings: Arc::default(), by }
+    }
+
     /// The same work, whose log lines name this account: `tokio::spawn(runtime.named(work))`. The calls of the trait
     /// are named already, and so is everything while a plugin file has one account only.
     pub fn named<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
@@ -154,6 +194,10 @@ impl Runtime {
     }
 
     async fn call<T: DeserializeOwned>(&self, event: Event) -> Result<T> {
+        let event = match &self.by {
+            None => event,
+            Some(by) => Event::HandedOver { listener: by.to_string(), event: Box::new(event) },
+        };
         let (answered, answer) = tokio::sync::oneshot::channel();
         let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
         self.side.call(wire::frame_with_blobs(event), done);

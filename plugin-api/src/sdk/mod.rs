@@ -12,9 +12,11 @@ mod module;
 pub(crate) mod note;
 mod panics;
 pub(crate) mod serve;
+mod siblings;
 
 pub use channel::Channel;
 pub use config::ConfigValue;
 pub use handle::{Runtime, Secret};
 pub use local::local_socket;
 pub use module::Module;
+pub use siblings::{Sibling, Siblings};

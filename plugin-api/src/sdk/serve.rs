@@ -181,10 +181,10 @@ async fn answer<K: Kind>(machinery: Arc<Machinery<K>>, mut frame: Frame) -> (u32
 
 async fn perform<K: Kind>(machinery: &Machinery<K>, request: Request, frame: Frame) -> Result<Frame> {
     match request {
-        Request::Start { account, config } => {
+        Request::Start { account, config, listener, siblings } => {
             let config: K::Config = serde_json::from_value(config)
                 .map_err(|error| PluginError::broken(format!("its config does not fit: {error}")))?;
-            let runtime = Runtime { side: machinery.side, account: account.clone() };
+            let runtime = Runtime::of(machinery.side, account.clone(), listener, siblings);
             let started = K::start(config, runtime).await?;
             account::note(&account, true);
             let before = locked(&machinery.accounts).insert(account, Arc::new(started));
@@ -298,8 +298,8 @@ mod tests {
             serve_call(&STATE, frame, done);
             rx.recv_timeout(Duration::from_secs(20)).expect("it is answered")
         };
-        let start = Request::Start { account: "main".into(), config: serde_json::Value::Null };
-        assert_eq!(ask(wire::frame(&start)).0, status::OK);
+        let start = br#"{"verb":"start","account":"main","config":null}"#.to_vec();
+        assert_eq!(ask(Frame::from_head(start)).0, status::OK);
         let head = r#"{"id":"m","address":{"channel_type":"mute","account":"main","platform_id":"p"},
             "content":{"kind":"text","text":"t"}}"#;
         let mut message: OutboundMessage = serde_json::from_str(head).expect("it is a message");

@@ -139,7 +139,12 @@ async fn tiered(bench: &Bench, tier: TierSetting) -> Result<Value, String> {
     let (begin, before) = (Instant::now(), memory_kib("self"));
     let opened = Harness::open(program, file, copies.path(), tier).await;
     let harness = Arc::new(opened.map_err(|why| why.to_string())?);
-    let start = wire::frame(&Request::Start { account: ACCOUNT.into(), config });
+    let start = wire::frame(&Request::Start {
+        account: ACCOUNT.into(),
+        config,
+        listener: None,
+        siblings: Vec::new(),
+    });
     answered(harness.call(start).await)?;
     let started = begin.elapsed();
     let memory = match harness.file.pid() {

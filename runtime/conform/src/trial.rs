@@ -366,7 +366,13 @@ impl Trial {
             let why = format!("the socket {} cannot be opened: {error}", socket.display());
             return Said::Error(PluginError::broken(why));
         }
-        self.ask(wire::frame(&Request::Start { account: self.place.account.clone(), config })).await
+        self.ask(wire::frame(&Request::Start {
+            account: self.place.account.clone(),
+            config,
+            listener: None,
+            siblings: Vec::new(),
+        }))
+        .await
     }
 
     /// Stops the account.

@@ -56,8 +56,9 @@ impl Tryout {
     ///
     /// # Errors
     /// Why it does not start, or does not work.
-    pub async fn start(&self, account: &str, config: Value) -> Result<(), String> {
-        let start = Request::Start { account: account.to_owned(), config };
+    pub async fn start(&self, account: &str, mut config: Value) -> Result<(), String> {
+        let (account, listener) = (account.to_owned(), self.manifest().take_listener(&mut config));
+        let start = Request::Start { account: account.clone(), config, listener, siblings: Vec::new() };
         let begun = self.harness.begin(wire::frame(&start));
         let (code, frame) = tokio::time::timeout(PATIENCE, begun.answer())
             .await
@@ -73,7 +74,7 @@ impl Tryout {
             _ => return Err(words()),
         }
         let health = self.runtime.health().pop();
-        let stop = Request::Stop { account: account.to_owned() };
+        let stop = Request::Stop { account };
         let _ = tokio::time::timeout(PATIENCE, self.harness.begin(wire::frame(&stop)).answer()).await;
         match health {
             Some((_, Health::Stopped { reason } | Health::Degraded { reason })) => Err(reason),

@@ -83,8 +83,7 @@ async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
     let tryout = open(&home, &config, &place).await?;
     let description = tryout.describe().await.map_err(|why| anyhow!(why))?;
     if let Some(setup) = &description.setup {
-        let base = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
-        let url = format!("{base}/webhook/{kind}/{account}");
+        let url = config.webhook_url(config.listen, kind, account);
         println!("{}\n", setup.trim_end().replace("{webhook_url}", &url));
     }
     let schema = description.config.unwrap_or(Schema { keys: vec![], open: true });

@@ -2,6 +2,8 @@
 
 use super::PluginSettings;
 use super::read::TEXT;
+use axum::http::Uri;
+use axum::http::uri::Authority;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use std::collections::BTreeMap;
@@ -45,9 +47,16 @@ pub fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Erro
     from.deserialize_str(Text)?.parse().map_err(shape)
 }
 
-/// A URL, without the slash at its end.
-pub fn url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    Ok(Some(from.deserialize_str(Text)?.trim_end_matches('/').to_owned()))
+/// Where platforms reach the listener, without the slash at its end.
+pub fn public_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let shape = "must be a URL that platforms reach, http or https, without `?`, `#` or a login, such as \"https://example.org\"";
+    let text = from.deserialize_str(Text)?;
+    let url: Uri = text.parse().map_err(|_| D::Error::custom(shape))?;
+    let host = url.authority().filter(|at| !at.as_str().contains('@')).map(Authority::host);
+    let fits = matches!(url.scheme_str(), Some("http" | "https"))
+        && host.is_some_and(|host| !host.is_empty())
+        && !text.contains(['?', '#']);
+    if fits { Ok(Some(text.trim_end_matches('/').to_owned())) } else { Err(D::Error::custom(shape)) }
 }
 
 /// The name of a time zone that the system has.

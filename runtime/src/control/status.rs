@@ -218,7 +218,8 @@ fn channels(context: &Context, link: &Link) -> Vec<Value> {
         let takes =
             link.sections().get(account).is_some_and(|section| plugins::takes_webhooks(link, section));
         let webhook = takes.then(|| context.webhook_url(channel, account)).flatten();
-        json!({ "channel": channel, "account": account, "state": word, "reason": reason, "webhook": webhook })
+        json!({ "channel": channel, "account": account, "state": word, "reason": reason, "webhook": webhook,
+            "listener": link.listener_of(account) })
     };
     accounts.iter().map(entry).collect()
 }

@@ -307,7 +307,7 @@ mod tests {
         let public = hex(pair.public_key().as_ref());
         let (time, body) = (1_700_000_000, br#"{"type":1}"#);
         let signature = pair.sign(format!("{time}{}", r#"{"type":1}"#).as_bytes());
-        let in_base64 = STANDARD_NO_PAD.encode(&signature);
+        let in_base64 = STANDARD_NO_PAD.encode(signature);
         let discord = manifest(r#""ed25519""#);
         let at = |signature: &str, stamp: &str, key: &str, now: i64| {
             let headers = [("X-Signature-Ed25519", signature), ("X-Signature-Timestamp", stamp)];

@@ -56,8 +56,8 @@ impl Webhooks {
     fn channel(&self, channel: &str, account: &str) -> Option<Arc<Link>> {
         let link = self.context.plugins.registry.channel(channel);
         let link = link.filter(|link| link.manifest.can(Capability::Webhook))?;
-        let is_known = link.accounts().contains_key(account);
-        is_known.then_some(link)
+        let takes_some = link.accounts().contains_key(account) && link.listener_of(account).is_none();
+        takes_some.then_some(link)
     }
 
     /// Counts a refusal. Strangers invent accounts: those have one count together.

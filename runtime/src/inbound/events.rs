@@ -56,8 +56,11 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
         Event::Answer { account, choice, state } => {
             Ok(wire::frame(&answer(context, channel_type, account, choice, state).await?))
         }
-        // The health of an account concerns its plugin alone; an unknown event was answered before.
-        Event::Health { .. } | Event::Unknown => Err(Error::refused("the runtime does not take this event")),
+        // The health of an account concerns its plugin alone; an unknown event was answered before, and the port knows whose
+        // an event is that was handed over.
+        Event::Health { .. } | Event::HandedOver { .. } | Event::Unknown => {
+            Err(Error::refused("the runtime does not take this event"))
+        }
     }
 }
 

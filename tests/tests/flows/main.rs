@@ -53,5 +53,6 @@ mod terminal;
 mod tiers;
 mod tools;
 mod traffic;
+mod webhook_words;
 mod webhooks;
 mod words;

@@ -4,6 +4,7 @@
 use super::fit;
 use crate::config::{self, Unresolved};
 use crate::plugins::live::link::{CallError, Link};
+use crate::plugins::live::siblings;
 use crate::plugins::process::ProcessState;
 use crate::plugins::{LoadCode, LoadError};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 use toml::Table;
 use vestibule_plugin_api::wire::{self, DESCRIPTION_BYTES_MAX, Description, Request, SETUP_BYTES_MAX};
-use vestibule_plugin_api::{Manifest, PluginError, Schema};
+use vestibule_plugin_api::{Capability, Manifest, PluginError, Schema};
 use vestibule_seam::{Frame, status};
 use vestibule_session::words;
 
@@ -39,7 +40,10 @@ pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Description
         }
         status::OK => match wire::read::<Description>(frame) {
             Ok(description) => match description.config.as_ref().and_then(|schema| schema.fault(manifest)) {
-                None => return Ok(Description { setup: description.setup.map(shown), ..description }),
+                None => {
+                    let config = description.config.map(|schema| with_listener(schema, manifest));
+                    return Ok(Description { config, setup: description.setup.map(shown) });
+                }
                 Some(why) => why,
             },
             Err(why) => format!("its answer cannot be read: {why}"),
@@ -52,6 +56,14 @@ pub fn read(code: u32, frame: &Frame, manifest: &Manifest) -> Result<Description
         _ => format!("it answered with status {code}: {}", words()),
     };
     Err(refusal(&why))
+}
+
+/// The schema with the key that is the runtime's own, where accounts may listen for others.
+fn with_listener(mut schema: Schema, manifest: &Manifest) -> Schema {
+    if manifest.can(Capability::Listeners) {
+        schema.keys.push(siblings::key());
+    }
+    schema
 }
 
 /// What a plugin says of its platform, as an operator is shown it.

@@ -2,6 +2,7 @@
 //! one answer of a platform is never final.
 
 use super::link::{CallError, Link};
+use super::siblings;
 use crate::config::{Config, nearest};
 use crate::plugins::file::describe;
 use crate::plugins::file::fit;
@@ -142,7 +143,10 @@ async fn keep_started(
 
 /// Whether an account takes webhooks: without a secret none could be verified, and a channel may have another way in.
 pub fn takes_webhooks(link: &Link, section: &toml::Table) -> bool {
-    link.manifest.can(Capability::Webhook) && section.contains_key(link.manifest.webhook_secret_key())
+    let is_heard_elsewhere = siblings::listener(&link.manifest, section).is_some();
+    link.manifest.can(Capability::Webhook)
+        && !is_heard_elsewhere
+        && section.contains_key(link.manifest.webhook_secret_key())
 }
 
 /// Sees to it that webhooks are taken, if the account takes some: one that hears nothing is not live.
@@ -217,8 +221,12 @@ fn tell_live(link: &Link, account: &str) {
 
 /// Starts an account with its section of the config `file`, if the plugin knows what is in it.
 async fn start(file: &Path, link: &Link, account: &str, section: &toml::Table) -> Result<(), CallError> {
-    let settings = describe::settings(file, link, account, section).await;
-    let settings = settings.map_err(|why| CallError::Plugin(PluginError::broken(why)))?;
+    let broken = |why| CallError::Plugin(PluginError::broken(why));
+    let settings = describe::settings(file, link, account, section).await.map_err(broken)?;
+    let fault = siblings::fault(&link.manifest, &link.sections(), account);
+    if let Some(why) = fault {
+        return Err(broken(format!("{}: {why}", file.display())));
+    }
     link.start_account(account, settings).await
 }
 

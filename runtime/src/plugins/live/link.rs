@@ -3,6 +3,7 @@
 use super::accounts::{self, AccountState};
 use super::condition::Condition;
 use super::port::Port;
+use super::siblings;
 use super::tier::Tier;
 use super::webhook_key::{self, Keys, WebhookKey};
 use crate::config::Config;
@@ -243,7 +244,9 @@ impl Link {
     }
 
     /// Starts an account. What it said before of how it is holds no longer.
-    pub async fn start_account(&self, account: &str, config: serde_json::Value) -> Result<(), CallError> {
+    pub async fn start_account(&self, account: &str, mut config: serde_json::Value) -> Result<(), CallError> {
+        let listener = self.manifest.take_listener(&mut config);
+        let siblings = siblings::of(&self.manifest, &self.sections(), account);
         self.conditions().entry(account.to_owned()).or_default().starts();
         self.keep_webhook_keys(account, &config)?;
         if let Some(socket) = self.manifest.local_socket(&config) {
@@ -252,7 +255,7 @@ impl Link {
                 CallError::Plugin(PluginError::broken(why))
             })?;
         }
-        let request = Request::Start { account: account.to_owned(), config };
+        let request = Request::Start { account: account.to_owned(), config, listener, siblings };
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
         Ok(())
     }
@@ -305,6 +308,12 @@ impl Link {
     /// The config's sections for its accounts, as they were when it was loaded.
     pub fn sections(&self) -> MutexGuard<'_, BTreeMap<String, toml::Table>> {
         locked(&self.sections)
+    }
+
+    /// The account at which the webhooks of this one come in, if that is another.
+    pub fn listener_of(&self, account: &str) -> Option<String> {
+        let sections = self.sections();
+        siblings::listener(&self.manifest, sections.get(account)?).map(str::to_owned)
     }
 
     /// The accounts, each with its state.

@@ -9,5 +9,6 @@ pub(super) mod link;
 pub(super) mod port;
 pub(super) mod registry;
 pub(super) mod services;
+pub(super) mod siblings;
 pub(super) mod tier;
 pub(super) mod webhook_key;

@@ -2,6 +2,7 @@
 
 use super::accounts;
 use super::link::Link;
+use super::siblings::{self, NotTaken};
 use crate::error::Error;
 use crate::lock::locked;
 use crate::plugins::Plugins;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use vestibule_plugin_api::wire::{self, Empty, Event};
-use vestibule_plugin_api::{PluginError, PluginKind};
+use vestibule_plugin_api::{Accepted, Ignored, PluginError, PluginKind};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
 
 /// How many events of one plugin are on their way at once; the next ones wait.
@@ -116,6 +117,17 @@ async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, mut frame: Frame) -> (
         tracing::warn!(plugin = link.manifest.name, %why, "an event of a plugin was refused");
         return (status::BAD_FRAME, wire::frame(&why));
     }
+    let event = match event {
+        Event::HandedOver { listener, event } => {
+            let handed_over = siblings::handed_over(&link.manifest, &link.sections(), &listener, *event);
+            match handed_over {
+                Ok(event) => event,
+                Err(NotTaken::LeftOut(ignored)) => return left_out(plugins, link, listener, ignored).await,
+                Err(NotTaken::Refused(why)) => return (status::BAD_FRAME, wire::frame(&why)),
+            }
+        }
+        event => event,
+    };
     match event {
         Event::Health { account, health } => {
             if let Some(reason) = link.heard(&account, health) {
@@ -126,6 +138,25 @@ async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, mut frame: Frame) -> (
         Event::Unknown => (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb")),
         event => answered(async { plugins.runtime()?.hear(link.clone(), event).await }.await),
     }
+}
+
+/// Puts on record, at the listener, that an event belongs to none of its accounts.
+async fn left_out(
+    plugins: &Arc<Plugins>,
+    link: &Arc<Link>,
+    listener: String,
+    ignored: Ignored,
+) -> (u32, Frame) {
+    let channel = &link.manifest.channel_type;
+    tracing::warn!(
+        channel,
+        listener,
+        "an event was handed over for an account that does not name this listener"
+    );
+    let dropped = Accepted::Dropped { reason: ignored.reason.clone() };
+    let event = Event::Ignored { account: listener, ignored, state: Vec::new() };
+    let heard = async { plugins.runtime()?.hear(link.clone(), event).await };
+    answered(heard.await.map(|_| wire::frame(&dropped)))
 }
 
 /// Why an event is not this plugin's to say, if it is not.
