@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What stands on a card, for channels that list `cards`. Every part may be empty, but not all of them.
+/// What stands on a card, for channels that list `cards`. Every part may be empty, but not all of them; together they have
+/// [`TEXT_BYTES_MAX`](crate::TEXT_BYTES_MAX) bytes at most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
     /// What it is about, on one line.

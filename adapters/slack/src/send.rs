@@ -89,8 +89,9 @@ fn parts(content: Content, attachments: Vec<Attachment>) -> Result<Vec<Part>> {
             parts
         }
         Content::Card(card) => {
-            let blocks = card::blocks(&card);
-            vec![Part::Text(card.fallback, Some(blocks))]
+            // Notifications show these words, which may call no crowd either.
+            let words = messages(&card.fallback, TEXT_UNITS_MAX).into_iter().next();
+            vec![Part::Text(words.unwrap_or_else(|| "\u{2014}".to_owned()), Some(card::blocks(&card)))]
         }
         _ => {
             return Err(PluginError::unsupported("this kind of content cannot be sent"));
@@ -109,9 +110,12 @@ fn with_emoji(text: &str) -> String {
     emoji::in_text(text, |name| Some(format!(":{}:", emoji::slack(name))))
 }
 
+fn messages(text: &str, most: usize) -> Vec<String> {
+    markdown::messages(&with_emoji(text), Dialect::Slack, Unit::Utf16, most)
+}
+
 fn texts(text: &str, most: usize) -> Vec<Part> {
-    let messages = markdown::messages(&with_emoji(text), Dialect::Slack, Unit::Utf16, most);
-    messages.into_iter().map(|text| Part::Text(text, None)).collect()
+    messages(text, most).into_iter().map(|text| Part::Text(text, None)).collect()
 }
 
 /// Does what a message asks for: sends the parts that have not been sent, or changes what is there.
@@ -173,8 +177,7 @@ fn message_of(id: &str) -> Result<&str> {
 }
 
 async fn edit(api: &Api, target: &Target, ts: &str, text: &str) -> Result<()> {
-    let messages = markdown::messages(&with_emoji(text), Dialect::Slack, Unit::Utf16, EDIT_UNITS_MAX);
-    match &messages[..] {
+    match &messages(text, EDIT_UNITS_MAX)[..] {
         [text] => {
             // What followed because it was too long for one message belongs to the old words.
             let rest = rest(api, target, ts).await?;
@@ -301,7 +304,7 @@ fn since(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vestibule_plugin_api::Offer;
+    use vestibule_plugin_api::{Card, Offer};
 
     fn text(text: &str) -> Content {
         Content::Text { text: text.into() }
@@ -320,6 +323,11 @@ mod tests {
         assert_eq!(both, [words("hi"), Part::Files(vec![file("a"), file("b")])]);
         assert!(parts(text(" \n"), vec![]).is_err());
         assert!(matches!(parts(Content::Unknown, vec![]), Err(PluginError::Unsupported { .. })));
+        for (fallback, want) in [("<!channel> **hi**", "&lt;!channel&gt; *hi*"), ("[a]: b", "\u{2014}")] {
+            let card = Card { title: "T".into(), fallback: fallback.into(), ..Card::default() };
+            let shown = Some(card::blocks(&card));
+            assert_eq!(parts(Content::Card(card), vec![]), Ok(vec![Part::Text(want.into(), shown)]));
+        }
         let long = parts(text(&"word ".repeat(20_000)), vec![]).expect("something");
         assert_eq!(long.len(), 3);
         let options = vec![Offer { label: "Yes".into(), token: "t.1".into() }];

@@ -29,6 +29,14 @@ pub fn card(content: &Value) -> Option<Card> {
     Some(Card { fallback, ..parts(&content["card"]) })
 }
 
+/// How long a card is, whatever stands on it in place of its words.
+pub fn bytes(card: &Card) -> usize {
+    let Card { title, text, fields, links, fallback } = card;
+    let fields = fields.iter().map(|Field { name, value }| name.len() + value.len());
+    let links = links.iter().map(|Link { label, url }| label.len() + url.len());
+    title.len() + text.len() + fallback.len() + fields.chain(links).sum::<usize>()
+}
+
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
 }

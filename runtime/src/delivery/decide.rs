@@ -158,7 +158,8 @@ fn json_of(content: &str) -> Result<Value, String> {
 /// Its content cannot be delivered.
 pub fn text_of(content: &str) -> Result<String, String> {
     let text = words_of(content)?;
-    match text.len() {
+    // A card may have few words for channels that cannot show it.
+    match card_of(content).map_or(text.len(), |card| card::bytes(&card)) {
         ..=TEXT_BYTES_MAX => Ok(text),
         bytes => Err(format!(
             "the reply has {bytes} bytes, the limit is {TEXT_BYTES_MAX}; send it in parts, or as a file"
@@ -363,5 +364,21 @@ mod tests {
         assert_eq!(text_of(&most).map(|text| text.len()), Ok(TEXT_BYTES_MAX));
         let why = text_of(&long(TEXT_BYTES_MAX + 1)).expect_err("it is longer");
         assert!(why.starts_with("the reply has 1048577 bytes, the limit is 1048576; send it"), "{why}");
+    }
+
+    #[test]
+    fn a_card_is_as_long_as_all_that_stands_on_it() {
+        let long = "x".repeat(TEXT_BYTES_MAX);
+        for part in [
+            serde_json::json!({ "title": long }),
+            serde_json::json!({ "description": long }),
+            serde_json::json!({ "children": [long] }),
+            serde_json::json!({ "fields": [{ "name": "n", "value": long }] }),
+            serde_json::json!({ "actions": [{ "label": "l", "url": format!("https://{long}") }] }),
+        ] {
+            let card = serde_json::json!({ "type": "card", "fallbackText": "few", "card": part });
+            let why = text_of(&card.to_string()).expect_err("it is longer");
+            assert!(why.ends_with("the limit is 1048576; send it in parts, or as a file"), "{why}");
+        }
     }
 }

@@ -139,10 +139,7 @@ impl Cutter<'_> {
                     self.words(at, done, &whole[done..])
                 }
             }
-            Piece::Line(prefix) => {
-                self.line(at, prefix);
-                (at + 1, 0)
-            }
+            Piece::Line(prefix) => self.line(at, prefix),
             Piece::Open(open, close) => {
                 if self.unit.of(open) + close.len() >= self.room() && self.has_words {
                     return self.end(at, 0);
@@ -160,13 +157,17 @@ impl Cutter<'_> {
         }
     }
 
-    fn line(&mut self, at: usize, prefix: &str) {
+    fn line(&mut self, at: usize, prefix: &str) -> (usize, usize) {
         // An empty line stands between paragraphs; the place before it is the one to cut at.
         let ends_paragraph = matches!(self.pieces.get(at + 1), Some(Piece::Line(_)));
         let follows_line = at > 0 && matches!(self.pieces[at - 1], Piece::Line(_));
         if self.has_words && !follows_line {
             let next = self.place(at, 0, prefix);
             self.places[if ends_paragraph { 0 } else { 1 }] = Some(next);
+        }
+        if self.unit.of(prefix) >= self.room() {
+            // A message of empty lines is none: those beyond it are left out.
+            return if self.has_words { self.end(at, 0) } else { (at + 1, 0) };
         }
         self.prefix = prefix.to_owned();
         if self.has_words || !self.text.is_empty() {
@@ -176,6 +177,7 @@ impl Cutter<'_> {
         let shown = if ends_paragraph { prefix.trim_end() } else { prefix };
         let shown = shown.to_owned();
         self.push(&shown);
+        (at + 1, 0)
     }
 
     fn place(&self, piece: usize, done: usize, prefix: &str) -> Place {

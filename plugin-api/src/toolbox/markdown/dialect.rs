@@ -124,7 +124,8 @@ fn reference(text: &str) -> Option<usize> {
         .map(|id| (id, ['U', 'W']))
         .or(kind.strip_prefix('#').map(|id| (id, ['C', 'C'])));
     let (id, first) = id?;
-    let end = id.find('>')?;
-    let fits = id.starts_with(first) && (2..=32).contains(&end);
+    // No further: a text may have any number of signs that begin none.
+    let end = id.bytes().take(33).position(|b| b == b'>')?;
+    let fits = id.starts_with(first) && end >= 2;
     (fits && id[..end].bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())).then_some(end + 3)
 }

@@ -6,6 +6,11 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, TextMergeStream};
 
 /// How deep quotations and lists are shown: what lies deeper stands at this depth.
 const DEPTH_MAX: usize = 6;
+/// What stands between two columns of a table.
+const COLUMN_GAP: &str = " | ";
+/// Lined up, a table may have so many times the characters of its cells, and always so many as a small one.
+const TABLE_GROWTH: usize = 4;
+const TABLE_SMALL: usize = 2_048;
 
 /// A link of more than `link_max` bytes is written out, for it cannot be cut.
 pub fn render(text: &str, dialect: Dialect, link_max: usize) -> Vec<Piece> {
@@ -341,22 +346,34 @@ impl Writer {
         }
     }
 
-    /// A table is shown in letters of one width, where a column is one.
+    /// A table is shown in letters of one width, where a column is one. One wide cell and many rows would make a text of
+    /// any length: then its columns are not lined up.
     fn table_ends(&mut self) {
         let Some(table) = self.table.take() else { return };
         let columns = table.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let taken = |cell: &String| cell.chars().count() + COLUMN_GAP.len();
         let width = |column: usize| {
-            let cells = table.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+            table.rows.iter().filter_map(|row| row.get(column)).map(taken).max().unwrap_or_default()
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut widths: Vec<usize> = (0..columns).map(width).collect();
+        let plain: usize = table.rows.iter().flatten().map(taken).sum();
+        if widths.iter().sum::<usize>() * table.rows.len() > TABLE_GROWTH * plain + TABLE_SMALL {
+            widths.fill(0);
+        }
+        let blanks = |width: usize, cell: &String| " ".repeat(width.saturating_sub(taken(cell)));
+        let none = String::new();
         let row = |cells: &[String]| {
             let cell = |(at, width): (usize, &usize)| {
-                format!("{:<width$}", cells.get(at).map(String::as_str).unwrap_or_default())
+                let cell = cells.get(at).unwrap_or(&none);
+                format!("{cell}{}", blanks(*width, cell))
             };
-            widths.iter().enumerate().map(cell).collect::<Vec<_>>().join(" | ").trim_end().to_owned()
+            widths.iter().enumerate().map(cell).collect::<Vec<_>>().join(COLUMN_GAP).trim_end().to_owned()
         };
-        let rule = widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("-+-");
+        let rule = widths
+            .iter()
+            .map(|width| "-".repeat(width.saturating_sub(COLUMN_GAP.len())))
+            .collect::<Vec<_>>()
+            .join("-+-");
         let mut lines: Vec<String> = table.rows.iter().map(|cells| row(cells)).collect();
         if !lines.is_empty() {
             lines.insert(1, rule);

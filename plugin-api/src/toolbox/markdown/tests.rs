@@ -163,6 +163,7 @@ fn torture() {
         format!("{}{}", deep("> "), "words ".repeat(500)),
         format!("```\n{}", "x".repeat(5_000)),
         "\u{0}\u{7}\u{202e}".repeat(500),
+        format!("> ```\n> a\n{}> b\n> ```", ">\n".repeat(5_000)),
     ] {
         for most in [256, 300, 4_000] {
             let parts = slack(&text, most);
@@ -185,4 +186,29 @@ fn torture() {
             assert!(parts.contains(word.as_str()), "{sign}: {word} is lost");
         }
     }
+}
+
+/// Whatever an agent writes: what becomes of it is not many times as long, and takes no time to speak of.
+#[test]
+fn bombs() {
+    let table = |wide: usize, rows: usize| {
+        format!("|a|b|\n|-|-|\n|{}|y|\n{}", "x".repeat(wide), "|a|b|\n".repeat(rows))
+    };
+    let begin = std::time::Instant::now();
+    for text in [
+        table(2_000, 2_000),
+        table(70_000, 1),
+        table(200, 200),
+        "1. ".repeat(10_000),
+        "<@".repeat(500_000),
+        "<#C".repeat(300_000),
+    ] {
+        for dialect in [Dialect::Slack, Dialect::Telegram] {
+            let length: usize = messages(&text, dialect, Unit::Utf16, 4_096).iter().map(String::len).sum();
+            assert!(length < 16 * text.len(), "{length} of {} bytes: {text:.20}", text.len());
+        }
+    }
+    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+    let lined_up = whole(&table(8, 3), Dialect::Slack);
+    assert!(lined_up.contains("a        | b\n---------"), "{lined_up}");
 }
