@@ -85,7 +85,7 @@ impl Names {
             true => Some(self.own.1.clone()),
             false => known(&self.people, id).flatten().map(|person| person.name),
         };
-        let people = words::people(text).into_iter().take(MENTIONS_MAX);
+        let people = words::people(text).take(MENTIONS_MAX);
         people.map(|id| Mention { handle: id.to_owned(), name: name(id) }).collect()
     }
 

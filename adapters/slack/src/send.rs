@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(both, [words("hi"), Part::Files(vec![file("a"), file("b")])]);
         assert!(parts(text(" \n"), vec![]).is_err());
         assert!(matches!(parts(Content::Unknown, vec![]), Err(PluginError::Unsupported { .. })));
-        for (fallback, want) in [("<!channel> **hi**", "&lt;!channel&gt; *hi*"), ("[a]: b", "\u{2014}")] {
+        for (fallback, want) in [("**hi** <!channel>", "*hi* &lt;!channel&gt;"), ("[a]: b", "\u{2014}")] {
             let card = Card { title: "T".into(), fallback: fallback.into(), ..Card::default() };
             let shown = Some(card::blocks(&card));
             assert_eq!(parts(Content::Card(card), vec![]), Ok(vec![Part::Text(want.into(), shown)]));
