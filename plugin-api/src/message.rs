@@ -289,3 +289,11 @@ pub struct Receipt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform_message_id: Option<String>,
 }
+
+impl Receipt {
+    /// The id, if it is one by which the message could be named again: not empty, at most [`ID_BYTES_MAX`] bytes, and
+    /// without control characters.
+    pub fn id(&self) -> Option<&str> {
+        self.platform_message_id.as_deref().filter(|id| fault("id", id).is_none())
+    }
+}

@@ -143,10 +143,10 @@ fn record_outcome(
 ) -> Result<(Vec<String>, Vec<SessionId>)> {
     let error = match outcome {
         Ok(Sent::Out(receipt)) => {
-            // It has gone out: an empty id is none, and no reason to send it again.
+            // It has gone out: an id that is none is no reason to send it again.
             // What is done to a message makes none.
             let is_message = decide::operation_of(&delivery.content).is_none();
-            let id = receipt.platform_message_id.as_deref().filter(|id| !id.is_empty() && is_message);
+            let id = receipt.id().filter(|_| is_message);
             ledger::settle(db, delivery, Ok(id), now)?;
             return Ok((forget_files(db, delivery)?, Vec::new()));
         }
@@ -358,6 +358,8 @@ mod tests {
         for (outcome, state, id, are_gone) in [
             (out(Some("p1")), "delivered", Some("p1"), true),
             (out(Some("")), "delivered", None, true),
+            (out(Some(&"p".repeat(513))), "delivered", None, true),
+            (out(Some("p\u{1b}")), "delivered", None, true),
             (out(None), "delivered", None, true),
             (failed(PluginError::refused("no")), "failed", None, true),
             (failed(PluginError::retry("busy")), "pending", None, false),
