@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vestibule_conform::Tryout;
 use vestibule_plugin_api::{ConfigKey, Schema};
-use vestibule_runtime::{Config, Home, config};
+use vestibule_runtime::{Config, Home, config, words};
 
 /// How long a runtime that runs may take to start an account.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -168,12 +168,10 @@ fn names(keys: &[&ConfigKey]) -> String {
 
 /// Asks for one value; nothing is an answer where the key may be left out. A secret is not shown while it is typed.
 fn ask_one(key: &ConfigKey) -> anyhow::Result<Option<Given>> {
-    let may_lack = if key.required { "" } else { "; Enter leaves it out" };
-    let help = format!(" ({}{may_lack})", key.help);
+    let prompt = prompt(key);
     loop {
-        let prompt = format!("{}{help}: ", key.key);
         let text = if key.secret {
-            rpassword::prompt_password(prompt)?
+            rpassword::prompt_password(&prompt)?
         } else {
             print!("{prompt}");
             std::io::stdout().flush()?;
@@ -195,11 +193,18 @@ fn ask_one(key: &ConfigKey) -> anyhow::Result<Option<Given>> {
     }
 }
 
+/// The words that ask for a value. They are a plugin's, and those for a secret go to the terminal past all else that is
+/// printed.
+fn prompt(key: &ConfigKey) -> String {
+    let may_lack = if key.required { "" } else { "; Enter leaves it out" };
+    words::for_terminal(&format!("{} ({}{may_lack}): ", key.key, key.help))
+}
+
 /// Keeps the secrets that were typed, each in a file that only its owner can read.
 fn keep_typed(home: &Home, place: &AccountPlace, values: &mut BTreeMap<String, Given>) -> anyhow::Result<()> {
     for (key, given) in values {
         let Given::Typed(secret) = given else { continue };
-        let path = secrets(home).join(format!("{}-{}-{key}", place.channel, place.account));
+        let path = secrets(home).join(section::secret_name(&place.channel, &place.account, key));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(secrets(home))?;
         write(&path, format!("{secret}\n").as_bytes())?;
         let path = path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?;
@@ -323,7 +328,9 @@ fn change<T>(home: &Home, edit: impl FnOnce(&str) -> anyhow::Result<(String, T)>
 
 /// Writes a file whole or not at all; only its owner can read it.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let new = path.with_extension("new");
+    // No key and no account ends so: this is the file of no other secret.
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new~");
     let written = || -> std::io::Result<()> {
         let _ = fs::remove_file(&new);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
@@ -332,4 +339,29 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         fs::rename(&new, path)
     };
     written().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_plugin_api::KeyType;
+
+    #[test]
+    fn a_plugins_words_move_nothing_on_a_terminal() {
+        let key = |help: &str, required| ConfigKey {
+            key: "token".into(),
+            kind: KeyType::String,
+            required,
+            secret: true,
+            default: None,
+            help: help.into(),
+        };
+        for (help, required, want) in [
+            ("The token", true, "token (The token): "),
+            ("The token", false, "token (The token; Enter leaves it out): "),
+            ("\u{202e}evil\u{2028}", true, "token (\u{fffd}evil\u{fffd}): "),
+        ] {
+            assert_eq!(prompt(&key(help, required)), want);
+        }
+    }
 }

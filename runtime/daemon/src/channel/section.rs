@@ -83,6 +83,12 @@ pub fn env_names(channel_type: &str, key: &str) -> [String; 2] {
     [format!("{channel}_{key}"), format!("{channel}_BOT_{key}")]
 }
 
+/// The name of the file in which a secret that was typed is kept. Neither channels nor keys have a full stop in them, so no
+/// two have the same.
+pub fn secret_name(channel_type: &str, account: &str, key: &str) -> String {
+    format!("{channel_type}.{account}.{key}")
+}
+
 /// The config with one more account.
 ///
 /// # Errors
@@ -152,6 +158,7 @@ pub fn removed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn schema() -> Schema {
         let key = |key: &str, kind, secret| ConfigKey {
@@ -204,11 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn no_two_secrets_are_kept_in_one_file() {
+        let names = [("x", "a", "b-c"), ("x", "a-b", "c"), ("x-a", "b", "c"), ("x", "a.b", "c")];
+        let files: BTreeSet<String> = names.into_iter().map(|(x, a, k)| secret_name(x, a, k)).collect();
+        assert_eq!(files.len(), names.len(), "{files:?}");
+    }
+
+    #[test]
     fn an_account_comes_and_goes_and_the_rest_stays() {
         let before =
             "# mine\nlisten = '127.0.0.1:8080' # here\n\n[channels.github.main]\ntoken = { env = \"G\" }\n";
         let values = BTreeMap::from([
-            ("token".to_owned(), Given::File("/home/secrets/x-main-token".into())),
+            ("token".to_owned(), Given::File("/home/secrets/x.main.token".into())),
             ("app".to_owned(), Given::Env("APP".into())),
             ("seconds".to_owned(), Given::Plain(7.into())),
         ]);
@@ -218,7 +232,7 @@ mod tests {
             assert!(
                 with.ends_with(
                     "[channels.x.main]\napp = { env = \"APP\" }\nseconds = 7\n\
-                     token = { file = \"/home/secrets/x-main-token\" }\n"
+                     token = { file = \"/home/secrets/x.main.token\" }\n"
                 ),
                 "{with}"
             );
@@ -227,7 +241,7 @@ mod tests {
             let (without, files) =
                 removed(&with, ("x", "main"), Path::new("/home/secrets")).expect("it is there");
             assert_eq!(without.trim_end(), text.trim_end());
-            assert_eq!(files, ["/home/secrets/x-main-token"]);
+            assert_eq!(files, ["/home/secrets/x.main.token"]);
             let (_, files) = removed(&with, ("x", "main"), Path::new("/elsewhere")).expect("it is there");
             assert_eq!(files, [""; 0], "a file of the operator's own stays");
         }
