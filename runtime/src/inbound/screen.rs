@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
 use crate::plugins::{self, Said, Stop};
-use crate::questions;
+use crate::questions::{self, Question};
 use vestibule_plugin_api::{
     Address, Attachment, Choice, Conversation, Hook, InboundMessage, Screened, Sender, Timestamp,
 };
@@ -95,14 +95,9 @@ pub async fn choice(
     let token = choice.token.clone();
     let offered = context.central.read(move |db| questions::offered(db, &token)).await?;
     let Some((question, option)) = offered else { return Ok(None) };
-    let thread_id = question.address.thread_id;
-    let address = Address { thread_id, ..address(channel, account, &choice.platform_id.0) };
-    let chat = chat_at(context, &address).await?;
-    let words = question.asked.options[option].label.clone();
-    let mut message = plain(choice.token.clone(), address, choice.sender.clone(), words, now);
-    message.is_mention = true; // it answers the agent
-    message.is_group = chat.as_ref().is_some_and(|chat| chat.is_group == Some(true));
-    message.chat = chat.and_then(|chat| chat.title);
+    let at = address(channel, account, &choice.platform_id.0);
+    let chat = chat_at(context, &at).await?;
+    let message = chosen(question, option, choice, (at, chat), now);
     Ok(match plugins::screen(&context.plugins, message).await? {
         Said::Pass(_) => None,
         Said::Stop(stop) => Some(stop.reason),
@@ -132,17 +127,39 @@ pub async fn title(
     else {
         return Ok(Title::Passed(said.name.clone()));
     };
-    let chat = &said.platform_id.0;
-    let sender = Sender { handle: chat.clone(), name: Some(name.clone()), is_bot: false };
-    let mut message =
-        plain(format!("chat-name:{chat}"), address(channel, account, chat), sender, name.clone(), now);
-    message.is_group = said.is_group == Some(true);
-    message.chat = Some(name.clone());
+    let message = titled(said, name.clone(), address(channel, account, &said.platform_id.0), now);
     Ok(match plugins::screen(&context.plugins, message).await? {
         Said::Pass(None) => Title::Passed(Some(name)),
         Said::Pass(Some(words)) => Title::Passed(Conversation::name_of(&words.text)),
         Said::Stop(stop) => Title::Refused(stop.reason),
     })
+}
+
+/// A choice, as a message with the words of the button.
+fn chosen(
+    mut question: Question,
+    option: usize,
+    choice: &Choice,
+    (at, chat): (Address, Option<MessagingGroup>),
+    now: Timestamp,
+) -> Screened {
+    let words = question.asked.options.swap_remove(option).label;
+    let address = Address { thread_id: question.address.thread_id, ..at };
+    let mut message = plain(choice.token.clone(), address, choice.sender.clone(), words, now);
+    message.is_mention = true; // it answers the agent
+    message.is_group = chat.as_ref().is_some_and(|chat| chat.is_group == Some(true));
+    message.chat = chat.and_then(|chat| chat.title);
+    message
+}
+
+/// A chat's name, as a message.
+fn titled(said: &Conversation, name: String, address: Address, now: Timestamp) -> Screened {
+    let chat = said.platform_id.0.clone();
+    let sender = Sender { handle: chat.clone(), name: Some(name.clone()), is_bot: false };
+    let mut message = plain(format!("chat-name:{chat}"), address, sender, name.clone(), now);
+    message.is_group = said.is_group == Some(true);
+    message.chat = Some(name);
+    message
 }
 
 /// A message that has only words.
@@ -185,7 +202,7 @@ mod tests {
     use super::*;
     use crate::attachments::Limits;
     use crate::wirings::{ChangesPolicy, EngageMode, IgnoredPolicy, SessionMode, Wiring};
-    use serde_json::Value;
+    use serde_json::{Value, json};
     use std::collections::BTreeSet;
     use vestibule_plugin_api::{Blob, Mention, ReplyTo};
 
@@ -269,12 +286,7 @@ mod tests {
         let attachments = message.attachments.iter().map(|file| file.entry.clone()).collect();
         let written = format!("{:?}", message.written);
         let address = serde_json::to_value(&message.address).expect("JSON");
-        [
-            message.content.clone(),
-            Value::Array(attachments),
-            address,
-            serde_json::json!([message.timestamp, written]),
-        ]
+        [message.content.clone(), Value::Array(attachments), address, json!([message.timestamp, written])]
     }
 
     /// A field that is added to a message must be shown to the modules before an agent can see it.
@@ -289,6 +301,49 @@ mod tests {
         let read = all_of(&row(&arrival));
         assert!(read.contains("w-quoted-text") && read.contains("777002"), "the agent reads {read:?}");
         assert_eq!(read.difference(&shown).collect::<Vec<_>>(), [""; 0], "read by agents, and not shown");
+    }
+
+    /// What is no message is shown as one.
+    #[test]
+    fn a_choice_and_a_name_say_where_they_stand() {
+        let at = address("x", "main", "c");
+        let in_thread = Address { thread_id: Some("t".into()), ..at.clone() };
+        let asks = json!({ "type": "ask_question", "title": "T", "options": ["No", "Yes"] });
+        let question = Question {
+            token: "t".into(),
+            session_id: "s".into(),
+            asked: questions::Asked::read(&asks).expect("a question").expect("a good one"),
+            address: in_thread.clone(),
+            asked_at: Timestamp(0),
+            expires_at: Timestamp(2),
+            answer: None,
+        };
+        let group = |is_group| MessagingGroup {
+            id: "mg".into(),
+            channel_type: "x".into(),
+            account: "main".into(),
+            platform_id: "c".into(),
+            name: None,
+            title: Some("Friends".into()),
+            is_group,
+        };
+        let sender = Sender { handle: "u".into(), ..Sender::default() };
+        let choice = Choice { token: "t.1".into(), platform_id: "c".into(), sender };
+        for (chat, is_group, title) in [
+            (None, false, None),
+            (Some(group(None)), false, Some("Friends")),
+            (Some(group(Some(false))), false, Some("Friends")),
+            (Some(group(Some(true))), true, Some("Friends")),
+        ] {
+            let shown = chosen(question.clone(), 1, &choice, (at.clone(), chat), Timestamp(1));
+            assert_eq!((&shown.address, &*shown.text, shown.is_mention), (&in_thread, "Yes", true));
+            assert_eq!((shown.is_group, shown.chat.as_deref()), (is_group, title));
+        }
+        for is_group in [None, Some(false), Some(true)] {
+            let said = Conversation { platform_id: "c".into(), name: Some("Friends".into()), is_group };
+            let shown = titled(&said, "Friends".into(), at.clone(), Timestamp(1));
+            assert_eq!((shown.is_group, shown.chat.as_deref()), (is_group == Some(true), Some("Friends")));
+        }
     }
 
     /// A module that screens words by [`Screened::texts`] misses none that people chose.

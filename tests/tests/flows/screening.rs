@@ -10,6 +10,12 @@ const CHAT: &str = "telegram:-1001";
 pub const CRASH_POINT: &str = "screening: a refusal is on record, its words are not sent";
 
 fn runtime(api: &BotApi) -> Runtime {
+    let runtime = without_a_module(api);
+    module_comes(&runtime);
+    runtime
+}
+
+fn without_a_module(api: &BotApi) -> Runtime {
     let config = format!(
         "[plugins.agent-to-agent]\nbuilt_in = false\n[channels.telegram.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\n\
          api_root = \"{}\"\n",
@@ -22,9 +28,12 @@ fn runtime(api: &BotApi) -> Runtime {
     // The agent says what it read, in brackets: its own words would be taken for a block.
     let shows = "tr '<>' '[]'";
     runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", shows]);
+    runtime
+}
+
+fn module_comes(runtime: &Runtime) {
     std::fs::copy(plugin_file("vestibule-guard"), runtime.home.path().join("plugins/guard.so")).unwrap();
     until("the module is live", || runtime.log().contains("module is live module=\"guard\"").then_some(()));
-    runtime
 }
 
 /// Says something in the group, whose title may be another one each time.
@@ -103,6 +112,19 @@ fn nothing_an_agent_reads_goes_past_a_module_that_screens() {
     say(&api, "in-old friends", json!({ "text": "under a third name" }));
     prompt(&api, "under a third name");
     assert_eq!(title(), [Some("new friends".to_owned())]);
+}
+
+/// What a chat is called goes with each message of it.
+#[test]
+fn a_name_that_was_taken_before_the_module_came_is_shown_to_it() {
+    let api = BotApi::start();
+    let runtime = without_a_module(&api);
+    say(&api, "in-rude people", json!({ "text": "before" }));
+    prompt(&api, "before");
+    module_comes(&runtime);
+    say(&api, "in-rude people", json!({ "text": "after" }));
+    until("it is refused", || (refused(&runtime) == 1).then_some(()));
+    assert!(!api.texts().iter().any(|text| text.contains("after")), "{:?}", api.texts());
 }
 
 /// Modules end with the runtime. One that has not answered by then has refused nothing.

@@ -349,7 +349,11 @@ impl Writer {
     /// A table is shown in letters of one width, where a column is one. One wide cell and many rows would make a text of
     /// any length: then its columns are not lined up.
     fn table_ends(&mut self) {
-        let Some(table) = self.table.take() else { return };
+        let Some(mut table) = self.table.take() else { return };
+        // The parser fills short rows up.
+        for row in &mut table.rows {
+            row.truncate(row.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1));
+        }
         let columns = table.rows.iter().map(Vec::len).max().unwrap_or_default();
         let taken = |cell: &String| cell.chars().count() + COLUMN_GAP.len();
         let width = |column: usize| {
@@ -361,13 +365,9 @@ impl Writer {
             widths.fill(0);
         }
         let blanks = |width: usize, cell: &String| " ".repeat(width.saturating_sub(taken(cell)));
-        let none = String::new();
         let row = |cells: &[String]| {
-            let cell = |(at, width): (usize, &usize)| {
-                let cell = cells.get(at).unwrap_or(&none);
-                format!("{cell}{}", blanks(*width, cell))
-            };
-            widths.iter().enumerate().map(cell).collect::<Vec<_>>().join(COLUMN_GAP).trim_end().to_owned()
+            let cell = |(cell, width): (&String, &usize)| format!("{cell}{}", blanks(*width, cell));
+            cells.iter().zip(&widths).map(cell).collect::<Vec<_>>().join(COLUMN_GAP).trim_end().to_owned()
         };
         let rule = widths
             .iter()
