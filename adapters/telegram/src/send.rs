@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use tokio::sync::Mutex;
 use vestibule_plugin_api::toolbox::markdown::{self, Dialect, Unit};
+use vestibule_plugin_api::toolbox::state;
 use vestibule_plugin_api::{
     Address, Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, StateWrite,
 };
@@ -49,10 +50,7 @@ impl Progress {
         let mut all = self.0.lock().await;
         all.retain(|other| other.message != sent.message);
         all.push_back(sent.clone());
-        while all.len() > REMEMBERED {
-            all.pop_front();
-        }
-        let kept = serde_json::to_string(&*all).unwrap_or_default();
+        let kept = state::newest(&mut all, REMEMBERED);
         if let Err(error) = runtime.state_set(vec![StateWrite::set(SENT, kept)]).await {
             tracing::warn!(reason = error.reason(), "how far a message came could not be kept");
         }

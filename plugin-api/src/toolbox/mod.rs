@@ -5,9 +5,11 @@
 //! - [`http`]: a client that goes to the named host only; its failures have a class.
 //! - [`socket`]: a WebSocket that notices when nothing comes any more.
 //! - [`pace`]: the wait after failures, and what the operator is told.
+//! - [`state`]: what a channel remembers of its newest messages.
 
 pub mod emoji;
 pub mod http;
 pub mod markdown;
 pub mod pace;
 pub mod socket;
+pub mod state;

@@ -145,6 +145,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_platform_needs_is_told_in_plain_lines() {
+        for (setup, want) in [
+            ("1. Make an app\n2. {webhook_url}\n", "1. Make an app\n2. {webhook_url}"),
+            ("\u{1b}[2J\u{202e}a\rb\r\nc\u{9b}1m", "\u{fffd}[2J\u{fffd}a b\nc\u{fffd}1m"),
+        ] {
+            assert_eq!(shown(setup.to_owned()), want);
+        }
+        assert_eq!(shown("\u{20ac}".repeat(SETUP_BYTES_MAX)).len(), SETUP_BYTES_MAX / 3 * 3);
+    }
+
+    #[test]
     fn a_strangers_answer_is_a_schema_or_a_refusal() {
         let manifest = Manifest::parse(
             br#"{"name":"x","version":"1","kind":"channel","abi":1,"api":"0.1","channel_type":"x"}"#,
