@@ -82,12 +82,18 @@ async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
     }
     let tryout = open(&home, &config, &place).await?;
     let description = tryout.describe().await.map_err(|why| anyhow!(why))?;
+    let mut schema = description.config.unwrap_or(Schema { keys: vec![], open: true });
+    let mut values = section::given(&schema, &set)?;
+    let listener = section::listener(tryout.manifest(), &values);
     if let Some(setup) = &description.setup {
-        let url = config.webhook_url(config.listen, kind, account);
+        let url = config.webhook_url(config.listen, kind, listener.as_deref().unwrap_or(account));
         println!("{}\n", setup.trim_end().replace("{webhook_url}", &url));
     }
-    let schema = description.config.unwrap_or(Schema { keys: vec![], open: true });
-    let mut values = section::given(&schema, &set)?;
+    if listener.is_some() {
+        // What verifies webhooks is the listener's.
+        let its = tryout.manifest().webhook_secret_key();
+        schema.keys.retain(|key| key.required || key.key != its);
+    }
     find_secrets(kind, &schema, &mut values);
     ask_for(&place, &schema, &mut values)?;
     keep_typed(&home, &place, &mut values)?;

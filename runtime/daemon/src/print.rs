@@ -65,7 +65,7 @@ fn columns(verb: &str) -> &'static [&'static str] {
     match verb {
         "agent.list" => &["name", "provider", "command", "env", "network", "folder", "id"],
         "messaging-group.list" => &["channel_type", "account", "platform_id", "name", "title", "id"],
-        "channel.list" => &["channel", "account", "state", "webhook", "reason"],
+        "channel.list" => &["channel", "account", "state", "webhook", "listener", "reason"],
         "wiring.list" => &[
             "agent",
             "channel",
@@ -307,7 +307,7 @@ fn status(value: &Value) {
     println!("\nthis user has only so many");
     table(&["what", "used", "most"], &rows("of_the_user"));
     println!("\nchannels");
-    table(&["channel", "account", "state", "webhook", "reason"], &rows("channels"));
+    table(&["channel", "account", "state", "webhook", "listener", "reason"], &rows("channels"));
     let modules = rows("modules");
     if !modules.is_empty() {
         println!("\nmodules that do not work");

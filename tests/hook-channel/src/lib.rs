@@ -94,4 +94,5 @@ export_channel! {
     signing: { key: "webhook_secret", window_seconds: 300 },
     challenge: { key: "verify_token" },
     answer_headers: ["content-type", "x-hook"],
+    setup: "Post to {webhook_url}\n",
 }

@@ -218,6 +218,41 @@ fn a_channel_answers_with_the_headers_that_its_manifest_lists() {
 }
 
 #[test]
+fn a_person_is_told_the_public_address_and_of_a_sibling_that_of_its_listener() {
+    let runtime = runtime(&format!("public_url = \"https://example.org/chat/\"\n{MAIN}"), &[]);
+    let told = |account: &str, set: &str| {
+        runtime.ok(&[
+            "channel",
+            "add",
+            "hook",
+            "--account",
+            account,
+            "--set",
+            &format!("team={account}"),
+            "--set",
+            set,
+        ])
+    };
+    let acme = told("acme", "listener=main");
+    assert!(acme.contains("Post to https://example.org/chat/webhook/hook/main\n"), "{acme}");
+    assert!(acme.contains("hook acme works"), "{acme}");
+    let alone = told("alone", "webhook_secret=env:HOOK_SECRET");
+    assert!(alone.contains("Post to https://example.org/chat/webhook/hook/alone\n"), "{alone}");
+    let rows = runtime.json(&["channel", "list"]);
+    let row = |account: &str| {
+        rows.as_array().unwrap().iter().find(|row| row["account"] == account).unwrap().clone()
+    };
+    assert_eq!(row("main")["webhook"], "https://example.org/chat/webhook/hook/main");
+    assert_eq!((&row("acme")["webhook"], &row("acme")["listener"]), (&Value::Null, &"main".into()));
+    assert!(runtime.ok(&["status"]).contains("https://example.org/chat/webhook/hook/alone"));
+    assert!(
+        signed(&runtime, json!({ "id": "1", "team": "acme" })).1.starts_with("Dropped"),
+        "no agent is wired"
+    );
+    assert_eq!(events(&runtime, "acme"), 1);
+}
+
+#[test]
 fn one_account_listens_for_others_and_hands_over_for_each() {
     let listened = |name: &str, team: &str, at: &str| {
         format!("[channels.hook.{name}]\nlistener = \"{at}\"\nteam = \"{team}\"\n")

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
-use vestibule_plugin_api::{ConfigKey, KeyType, Schema};
+use vestibule_plugin_api::{Capability, ConfigKey, KeyType, Manifest, Schema};
 
 /// Where the value of one key comes from.
 #[derive(Debug, Clone)]
@@ -50,6 +50,14 @@ pub fn given(schema: &Schema, set: &[String]) -> anyhow::Result<BTreeMap<String,
         Ok((key.to_owned(), given))
     };
     set.iter().map(one).collect()
+}
+
+/// The account that is named as the one at which the webhooks of this one come in.
+pub fn listener(manifest: &Manifest, values: &BTreeMap<String, Given>) -> Option<String> {
+    match values.get("listener") {
+        Some(Given::Plain(name)) if manifest.can(Capability::Listeners) => name.as_str().map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// A value as a person writes it: of the key's type.
