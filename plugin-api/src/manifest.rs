@@ -15,6 +15,9 @@ pub const AGENT: &str = "agent";
 /// The channel type of actions, which agents ask for: no platform has it.
 pub const ACTION: &str = "action";
 
+/// The key in which an account names another as the one at which its webhooks come in.
+const LISTENER: &str = "listener";
+
 /// The longest manifest, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 16 * 1024;
 
@@ -212,12 +215,15 @@ impl Manifest {
         self.can(Capability::LocalSocket).then(|| config["socket"].as_str().map(Path::new)).flatten()
     }
 
-    /// The account at which the webhooks of one with this config come in, if that names another. The plugin does not see
-    /// the key.
+    /// Whether a key of an account's config is the runtime's own: then the plugin does not see it.
+    pub fn is_runtimes_key(&self, key: &str) -> bool {
+        key == LISTENER && self.can(Capability::Listeners)
+    }
+
+    /// The account at which the webhooks of one with this config come in, if that names another; takes the key out.
     pub fn take_listener(&self, config: &mut serde_json::Value) -> Option<String> {
-        let key =
-            self.can(Capability::Listeners).then(|| config.as_object_mut()?.remove("listener")).flatten();
-        key?.as_str().map(str::to_owned)
+        let named = config.as_object_mut().filter(|_| self.is_runtimes_key(LISTENER))?.remove(LISTENER)?;
+        named.as_str().map(str::to_owned)
     }
 
     /// Reads a manifest from its JSON text.

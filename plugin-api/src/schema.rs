@@ -115,6 +115,8 @@ impl Schema {
                 why
             } else if !seen.insert(name) {
                 "is there twice"
+            } else if manifest.is_runtimes_key(name) {
+                "is the runtime's own, because the manifest lists `listeners`"
             } else {
                 continue;
             };
@@ -160,6 +162,7 @@ fn is_false(it: &bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Capability;
 
     #[test]
     fn a_schema_must_make_sense() {
@@ -194,6 +197,12 @@ mod tests {
                 (told, want) => panic!("{more}: {told:?}, not {want:?}"),
             }
         }
+        let mut listening = manifest.clone();
+        listening.capabilities.push(Capability::Listeners);
+        let schema = format!(r#"{{"keys":[{token},{{"key":"listener","type":"string"}}]}}"#);
+        let schema: Schema = serde_json::from_str(&schema).expect("it reads");
+        assert_eq!(schema.fault(&manifest), None);
+        assert!(schema.fault(&listening).is_some_and(|why| why.contains("`listener` is the runtime's own")));
         let none = Schema::default().fault(&manifest).expect("the manifest names one");
         assert!(none.contains("`token`"), "{none}");
         let many: Vec<String> = (0..257).map(|n| format!(r#"{{"key":"k{n}","type":"any"}}"#)).collect();

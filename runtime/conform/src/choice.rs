@@ -1,7 +1,7 @@
 //! Which checks are made.
 
 /// All checks, of channels and of modules.
-const CHECKS: [&str; 39] = [
+const CHECKS: [&str; 40] = [
     "file",
     "manifest",
     "unknown verb",
@@ -27,6 +27,7 @@ const CHECKS: [&str; 39] = [
     "working",
     "find",
     "webhook",
+    "listeners",
     "another account",
     "delivery",
     "other hooks",

@@ -28,6 +28,9 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("working", working).await;
     trial.check_live("find", find).await;
     trial.check_live("webhook", webhook).await;
+    if trial.manifest().can(Capability::Listeners) {
+        trial.check_live("listeners", listeners).await;
+    }
     trial.check_live("another account", another_account).await;
     trial.check_live("delivery", delivery).await;
 }
@@ -363,6 +366,23 @@ fn answer_fault(manifest: &Manifest, head: &WebhookHead) -> Option<String> {
         "its answer has the header `{}`, which its `answer_headers` do not list",
         name.escape_debug()
     ))
+}
+
+/// An account that names the examined one as its listener, with all that it has but what verifies its webhooks.
+async fn listeners(trial: &Trial) -> Result<Outcome, String> {
+    let (mut config, key) = (trial.config.clone(), trial.manifest().webhook_secret_key().to_owned());
+    if let Some(config) = config.as_object_mut() {
+        config.remove(&key);
+    }
+    let (account, listener) = ("conform-sibling".to_owned(), Some(trial.place.account.clone()));
+    let start = Request::Start { account: account.clone(), config, listener, siblings: Vec::new() };
+    let started = trial.ask::<Empty>(wire::frame(&start)).await;
+    let stopped = trial.ask::<Empty>(wire::frame(&Request::Stop { account })).await;
+    let words = started.words()?;
+    if !matches!(started, Said::Done(_)) && words.contains(&key) {
+        return Err(format!("it wants a `{key}` of an account that has a listener: {words}"));
+    }
+    Ok(Outcome::Ok(format!("{words}, then {}", stopped.words()?)))
 }
 
 async fn another_account(trial: &Trial) -> Result<Outcome, String> {

@@ -45,7 +45,7 @@ async fn agree(trial: &Trial) -> Result<Outcome, String> {
         )));
     }
     let mut tried = 0;
-    for key in &schema.keys {
+    for key in schema.keys.iter().filter(|key| !trial.manifest().is_runtimes_key(&key.key)) {
         for (what, config) in misfits(&trial.config, key) {
             let said = trial.start(config).await;
             let words = said.words()?;

@@ -358,7 +358,8 @@ impl Trial {
     }
 
     /// Starts the account with a config.
-    pub async fn start(&self, config: Value) -> Said<Empty> {
+    pub async fn start(&self, mut config: Value) -> Said<Empty> {
+        let listener = self.manifest().take_listener(&mut config);
         self.heard_before_start.store(self.runtime.messages().len(), Ordering::Relaxed);
         if let Some(socket) = self.manifest().local_socket(&config)
             && let Err(error) = self.harness.file.open_socket(socket)
@@ -369,7 +370,7 @@ impl Trial {
         self.ask(wire::frame(&Request::Start {
             account: self.place.account.clone(),
             config,
-            listener: None,
+            listener,
             siblings: Vec::new(),
         }))
         .await

@@ -228,6 +228,14 @@ fn the_example_conforms_in_both_tiers() {
 }
 
 #[test]
+fn what_a_channel_says_of_webhooks_is_examined() {
+    let args = ["--set", "webhook_secret=whsec_YWJj", "--only", "webhook", "--only", "listeners"];
+    let report = conform("vestibule-hook-channel", &args);
+    report.is_good(&[]);
+    assert!(report.words("listeners").contains("is the same one on the platform"), "{:#}", report.0);
+}
+
+#[test]
 fn a_channel_that_delivered_nothing_is_not_ok() {
     let listen = format!("listen={}", free_port());
     let args = ["--set", &listen, "--calls", "8"];

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
-use vestibule_plugin_api::{Capability, ConfigKey, KeyType, Manifest, Schema};
+use vestibule_plugin_api::{ConfigKey, KeyType, Manifest, Schema};
 
 /// Where the value of one key comes from.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub fn given(schema: &Schema, set: &[String]) -> anyhow::Result<BTreeMap<String,
 /// The account that is named as the one at which the webhooks of this one come in.
 pub fn listener(manifest: &Manifest, values: &BTreeMap<String, Given>) -> Option<String> {
     match values.get("listener") {
-        Some(Given::Plain(name)) if manifest.can(Capability::Listeners) => name.as_str().map(str::to_owned),
+        Some(Given::Plain(name)) if manifest.is_runtimes_key("listener") => name.as_str().map(str::to_owned),
         _ => None,
     }
 }
