@@ -70,7 +70,7 @@ fn the_frames_of_every_level_mean_what_they_meant() {
 }
 
 /// Where the words of each enum that crosses stand: the file of the goldens, the kind of frame, the key.
-const WORDS: [(&str, &str, &str, &str); 17] = [
+const WORDS: [(&str, &str, &str, &str); 19] = [
     ("Request", "frames.json", "request", "verb"),
     ("Event", "frames.json", "event", "verb"),
     ("Content", "frames.json", "request", "kind"),
@@ -81,6 +81,8 @@ const WORDS: [(&str, &str, &str, &str); 17] = [
     ("Answered", "frames.json", "answered", "outcome"),
     ("Verdict", "frames.json", "verdict", "verdict"),
     ("Effect", "frames.json", "effects", "effect"),
+    ("AgentPart", "frames.json", "effects", "part"),
+    ("Decision", "frames.json", "request", "decision"),
     ("KeyType", "frames.json", "description", "type"),
     ("PluginKind", "manifests.json", "", "kind"),
     ("Capability", "manifests.json", "", "capabilities"),

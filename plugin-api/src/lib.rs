@@ -16,6 +16,7 @@ mod blob;
 mod card;
 mod change;
 mod conversation;
+mod decided;
 mod error;
 mod failure;
 mod hmac;
@@ -47,6 +48,10 @@ pub use blob::Blob;
 pub use card::{Card, Field, Link};
 pub use change::{Change, Changed, EMOJI_BYTES_MAX, emoji_fault};
 pub use conversation::{Conversation, Known};
+pub use decided::{
+    AgentPart, AskOption, DUE_MAX, Decided, Decider, Decision, Due, EFFECT_KEY_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    Requested, effect_key_fault, payload_fault,
+};
 pub use error::{PluginError, Result};
 pub use failure::{About, Class, Failure, Standing};
 pub use hmac::HmacScheme;

@@ -6,6 +6,7 @@
 use crate::address::Address;
 use crate::card::{Card, Field, Link};
 use crate::change::Changed;
+use crate::decided::{AgentPart, AskOption, Due};
 use crate::message::{Attachment, Mention, ReplyTo, Sender, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub enum Hook {
     Action,
     /// Some time has passed.
     Tick,
+    /// Something was decided that this module asked for.
+    Decided,
     /// A hook of a newer vocabulary: this runtime never asks there.
     #[serde(other)]
     Unknown,
@@ -271,13 +274,17 @@ pub struct Action {
 }
 
 /// Some time has passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tick {
     /// The `now` of the last tick whose answer was performed; none before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Timestamp>,
     /// The runtime's clock.
     pub now: Timestamp,
+    /// What the module scheduled and is due now, the earliest first, at most [`DUE_MAX`](crate::DUE_MAX); the next tick
+    /// brings what is left. When the answer was performed, it is forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub due: Vec<Due>,
 }
 
 /// What a module says to a message that it screens or reviews.
@@ -356,7 +363,7 @@ pub enum Effect {
         reason: String,
     },
     /// At `forward`: tell the agent that wrote. It reads the note at its next turn; none starts for it.
-    /// At `action`: the answer, which starts a turn.
+    /// At `action` and `decided`: tell the agent that asked, which starts a turn.
     Note {
         /// The words.
         text: String,
@@ -368,6 +375,155 @@ pub enum Effect {
         agent: String,
         /// The words.
         text: String,
+    },
+    /// At `action`, `decided` and `tick`, like all that follow: an agent's session says something, where its agent may.
+    Send {
+        /// The agent, one that the operator lets the module tell something. Without it, as `action` and `decided` allow,
+        /// the one that the module is asked about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// The agent's name for the place. Without it, the chat in which the agent was asked, or its session's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// The module's name of it, to edit it later: given once in a session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// What is said, in Markdown.
+        text: String,
+        /// When; without it, now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+    },
+    /// The same with a card.
+    Card {
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// What is shown.
+        card: Card,
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+    },
+    /// Ask the people in a chat. What comes of it, the module is told at `decided`; the agent is not.
+    Ask {
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// The module's name of it: given once in a session.
+        key: String,
+        /// What it is about; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        title: String,
+        /// The question; may be empty where there is a title.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        question: String,
+        /// The answers to choose from, 1 to 25.
+        options: Vec<AskOption>,
+        /// Until when it can be answered, at most 30 days; without it, 24 hours.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+        /// What the module wants to be told with the answer.
+        #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+        payload: serde_json::Value,
+    },
+    /// Give what was said under a key other words, where it was said.
+    Edit {
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// The key under which it was said.
+        key: String,
+        /// All that it says from now on.
+        text: String,
+    },
+    /// React to a message that the session got or sent.
+    React {
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// The platform's id of the message.
+        message_id: String,
+        /// A character, or a name without colons.
+        emoji: String,
+    },
+    /// Have a payload brought by a tick at a time; the module must list the hook `tick`. What was scheduled under the same
+    /// key is replaced, or without a time taken back.
+    Schedule {
+        /// The module's name of it.
+        key: String,
+        /// When.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+        /// What the tick brings.
+        #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+        payload: serde_json::Value,
+    },
+    /// Have a person who may decide it approve something. What comes of it, the module is told at `decided`. This runtime
+    /// does not do it yet, nor what follows: it refuses the answer as `unsupported`.
+    RequestApproval {
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// The module's name of it.
+        key: String,
+        /// One word, such as `install`: who may decide depends on it.
+        kind: String,
+        /// What it is about, in one line.
+        title: String,
+        /// All that is approved: shown whole, and part of what [`Decided`](crate::Decided) brings.
+        #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+        payload: serde_json::Value,
+        /// The answers to choose from, 2 to 4.
+        options: Vec<AskOption>,
+        /// Until when it can be decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    },
+    /// Withdraw a request for an approval.
+    WithdrawApproval {
+        /// Its key.
+        key: String,
+    },
+    /// Make an agent.
+    CreateAgent {
+        /// Its name.
+        name: String,
+        /// What it is told to be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instructions: Option<String>,
+    },
+    /// Change what an agent has at hand.
+    ChangeAgent {
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// What it gets.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        add: Vec<AgentPart>,
+        /// What is taken away.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remove: Vec<AgentPart>,
+    },
+    /// Start an agent anew.
+    RestartAgent {
+        /// As in [`Effect::Send`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// What it reads first.
+        note: String,
     },
     /// An effect of a newer vocabulary. The runtime refuses the whole answer.
     #[serde(other)]

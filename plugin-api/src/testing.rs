@@ -19,8 +19,9 @@ use crate::sdk::log;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
     ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Change, Channel, Choice, Content, Conversation,
-    Forwarded, Health, Ignored, InboundMessage, Known, Module, OutboundMessage, PluginError, ReplyTo, Result,
-    Reviewed, Runtime, Screened, Secret, Sender, StatePage, StateWrite, Timestamp,
+    Decided, Decider, Decision, Forwarded, Health, Ignored, InboundMessage, Known, Module, OutboundMessage,
+    PluginError, ReplyTo, Requested, Result, Reviewed, Runtime, Screened, Secret, Sender, StatePage,
+    StateWrite, Timestamp,
 };
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashSet};
@@ -479,5 +480,30 @@ pub fn action(name: &str, text: &str) -> Action {
         content: serde_json::json!({ "action": name, "text": text }),
         hops: 0,
         taken_at: Timestamp(0),
+    }
+}
+
+/// The choice of this option by the person `ada`, for what was asked under `key` about the agent `boss`, as a module is told
+/// at `decided`.
+pub fn decided(key: &str, value: &str) -> Decided {
+    Decided {
+        id: "decision-test-1".to_owned(),
+        request: Requested {
+            key: key.to_owned(),
+            kind: "question".to_owned(),
+            agent: Agent { id: "agent-boss".to_owned(), name: "boss".to_owned() },
+            session: "session-test-1".to_owned(),
+            address: address("test", "room-1"),
+            payload: serde_json::Value::Null,
+            asked_at: Timestamp(0),
+        },
+        verdict: Decision::Chosen { value: value.to_owned(), label: value.to_owned() },
+        by: Some(Decider {
+            channel_type: Some("test".to_owned()),
+            account: Some(ACCOUNT_MAIN.to_owned()),
+            handle: "ada".to_owned(),
+            name: Some("Ada".to_owned()),
+        }),
+        decided_at: Timestamp(0),
     }
 }

@@ -5,9 +5,9 @@
 
 use crate::address::fault;
 use crate::{
-    Action, Attachment, Blob, Change, Choice, Content, Conversation, Effect, Forwarded, Health, Ignored,
-    InboundMessage, OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick, WebhookRequest,
-    WebhookResponse, Working, prefix_fault,
+    Action, Attachment, Blob, Change, Choice, Content, Conversation, Decided, Effect, Forwarded, Health,
+    Ignored, InboundMessage, OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick,
+    WebhookRequest, WebhookResponse, Working, prefix_fault,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -84,6 +84,11 @@ pub enum Request {
     Tick {
         /// The runtime's clock, and the last tick that was performed.
         tick: Tick,
+    },
+    /// Tell a module what came of what it asked for. Answered by [`Effects`].
+    Decided {
+        /// The decision.
+        decided: Decided,
     },
     /// Show that an agent works on an answer. Answered by `{}`.
     Working {
@@ -265,7 +270,7 @@ pub struct Found {
     pub receipt: Option<Receipt>,
 }
 
-/// The answer to [`Request::Forward`], [`Request::Action`] and [`Request::Tick`].
+/// The answer to [`Request::Forward`], [`Request::Action`], [`Request::Tick`] and [`Request::Decided`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effects {
     /// What the module asks for.

@@ -82,6 +82,8 @@ pub struct Context {
     pub(crate) serve_session: ServeSession,
     /// What makes an address's lane look at what waits for it.
     pub(crate) deliver_to: DeliverTo,
+    /// Changes when a module has scheduled something: its ticks look when the next is due.
+    pub scheduled: watch::Sender<()>,
     pub(crate) restarts: Mutex<HashSet<SessionId>>,
     pub(crate) later: Mutex<HashSet<SessionId>>,
     pub(crate) stop: watch::Sender<bool>,

@@ -184,6 +184,7 @@ fn assemble(
         held_up: Mutex::default(),
         serve_session: |context, session_id, waker| Box::pin(wake::serve(context, session_id, waker)),
         deliver_to: |context, address| delivery::go_on(context, vec![address]),
+        scheduled: tokio::sync::watch::Sender::new(()),
         restarts: Mutex::default(),
         later: Mutex::default(),
         stop,

@@ -80,6 +80,9 @@ impl<M: Module> Kind for OfModule<M> {
             }
             Request::Action { action } => Ok(wire::frame(&Effects { effects: self.0.action(action).await? })),
             Request::Tick { tick } => Ok(wire::frame(&Effects { effects: self.0.tick(tick).await? })),
+            Request::Decided { decided } => {
+                Ok(wire::frame(&Effects { effects: self.0.decided(decided).await? }))
+            }
             Request::Screen { message } => Ok(wire::frame(&self.0.screen(message).await?)),
             Request::Review { message } => Ok(wire::frame(&self.0.review(message).await?)),
             _ => Err(older()),

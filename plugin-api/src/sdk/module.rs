@@ -1,7 +1,7 @@
 //! The trait a module implements.
 
 use super::handle::Runtime;
-use crate::{Action, Effect, Forwarded, PluginError, Result, Reviewed, Screened, Tick, Verdict};
+use crate::{Action, Decided, Effect, Forwarded, PluginError, Result, Reviewed, Screened, Tick, Verdict};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
@@ -47,6 +47,13 @@ pub trait Module: Send + Sync + Sized + 'static {
     async fn tick(&self, tick: Tick) -> Result<Vec<Effect>> {
         let _ = tick;
         Err(PluginError::unsupported("this module does not listen to `tick`"))
+    }
+
+    /// Something was decided that this module asked for with `Ask` or `RequestApproval`: a person chose, or none did in
+    /// time. Told at least once, in the order in which it was asked, each with an id that stays the same.
+    async fn decided(&self, decided: Decided) -> Result<Vec<Effect>> {
+        let _ = decided;
+        Err(PluginError::unsupported("this module does not listen to `decided`"))
     }
 
     /// Ends the module. Tasks that it spawned must end here.

@@ -5,8 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vestibule_plugin_api::wire::{Effects, Request};
 use vestibule_plugin_api::{
-    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Card, Changed, Effect, Forwarded, Hook,
-    Manifest, Mention, ReplyTo, Reviewed, Screened, Sender, SessionRef, Tick, Timestamp, Verdict,
+    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Card, Changed, Decided, Decider,
+    Decision, Due, Effect, Forwarded, Hook, Manifest, Mention, ReplyTo, Requested, Reviewed, Screened,
+    Sender, SessionRef, Tick, Timestamp, Verdict,
 };
 use vestibule_runtime::delivery::{EffectsHook, effects_fault};
 use vestibule_runtime::plugins;
@@ -35,12 +36,13 @@ pub struct Row {
 }
 
 /// All hooks that this program knows.
-pub const ROWS: [Row; 5] = [
+pub const ROWS: [Row; 6] = [
     Row { hook: Hook::Screen, verb: "screen", ask: screen, read: screen_verdict },
     Row { hook: Hook::Review, verb: "review", ask: review, read: review_verdict },
     Row { hook: Hook::Forward, verb: "forward", ask: forward, read: forward_effects },
     Row { hook: Hook::Action, verb: "action", ask: action, read: action_effects },
     Row { hook: Hook::Tick, verb: "tick", ask: tick, read: tick_effects },
+    Row { hook: Hook::Decided, verb: "decided", ask: decided, read: decided_effects },
 ];
 
 /// The hooks that a manifest lists and this program knows.
@@ -231,15 +233,56 @@ fn action(trial: &Trial, question: &Question) -> Vec<Request> {
     }
 }
 
-/// The first tick, one in time, one after a long while, and one after the clock was set back.
-fn tick(_: &Trial, _: &Question) -> Vec<Request> {
+/// What people, an operator and time may decide, about what the module never asked for: as after an update of it.
+fn decided(trial: &Trial, question: &Question) -> Vec<Request> {
+    let ask = |verdict, by, payload| Request::Decided {
+        decided: Decided {
+            id: question.id.to_owned(),
+            request: Requested {
+                key: "conform".into(),
+                kind: "question".into(),
+                agent: Agent { id: "agent-boss".into(), name: "boss".into() },
+                session: WRITERS.into(),
+                address: address(trial, "conform"),
+                payload,
+                asked_at: Timestamp(0),
+            },
+            verdict,
+            by,
+            decided_at: Timestamp::now(),
+        },
+    };
+    let chosen = || Decision::Chosen { value: question.text.to_owned(), label: question.text.to_owned() };
+    let person = Decider {
+        channel_type: Some("conform".into()),
+        account: Some("main".into()),
+        handle: "ada".into(),
+        name: Some("Ada".into()),
+    };
+    let operator = Decider { handle: "operator".into(), ..Decider::default() };
+    let words = json!({ "text": question.text, "files": question.files });
+    vec![
+        ask(chosen(), Some(person.clone()), words),
+        ask(chosen(), Some(operator), Value::Null),
+        ask(Decision::Expired, None, json!({ "deep": [null, 7] })),
+        ask(Decision::Withdrawn, None, Value::Null),
+        ask(Decision::Failed { reason: question.text.to_owned() }, None, Value::Null),
+        ask(Decision::Unknown, Some(person), Value::Null),
+    ]
+}
+
+/// The first tick, one in time, one after a long while, one after the clock was set back, and one that brings things.
+fn tick(_: &Trial, question: &Question) -> Vec<Request> {
     let now = Timestamp::now();
-    let ask = |last| Request::Tick { tick: Tick { last, now } };
+    let ask = |last| Request::Tick { tick: Tick { last, now, due: vec![] } };
+    let due = |payload| Due { key: "conform".into(), at: now, payload };
+    let brings = vec![due(json!({ "text": question.text })), due(Value::Null)];
     vec![
         ask(None),
         ask(Some(Timestamp(now.0 - 60_000))),
         ask(Some(Timestamp(0))),
         ask(Some(Timestamp(now.0 + 3_600_000))),
+        Request::Tick { tick: Tick { last: Some(now), now, due: brings } },
     ]
 }
 
@@ -278,11 +321,15 @@ fn forward_effects(answer: Value) -> Result<String, String> {
 }
 
 fn action_effects(answer: Value) -> Result<String, String> {
-    effects(answer, EffectsHook::Action)
+    effects(answer, EffectsHook::Action(None))
 }
 
 fn tick_effects(answer: Value) -> Result<String, String> {
-    effects(answer, EffectsHook::Tick { granted: None })
+    effects(answer, EffectsHook::Tick(None))
+}
+
+fn decided_effects(answer: Value) -> Result<String, String> {
+    effects(answer, EffectsHook::Decided(None))
 }
 
 fn effects(answer: Value, hook: EffectsHook) -> Result<String, String> {
@@ -315,6 +362,17 @@ fn effect(effect: Effect) -> Result<&'static str, String> {
         Effect::Refuse { .. } => "refuse",
         Effect::Note { .. } => "note",
         Effect::Tell { .. } => "tell",
+        Effect::Send { .. } => "send",
+        Effect::Card { .. } => "card",
+        Effect::Ask { .. } => "ask",
+        Effect::Edit { .. } => "edit",
+        Effect::React { .. } => "react",
+        Effect::Schedule { .. } => "schedule",
+        Effect::RequestApproval { .. } => "request_approval",
+        Effect::WithdrawApproval { .. } => "withdraw_approval",
+        Effect::CreateAgent { .. } => "create_agent",
+        Effect::ChangeAgent { .. } => "change_agent",
+        Effect::RestartAgent { .. } => "restart_agent",
         Effect::Unknown => "an effect of a newer vocabulary",
     })
 }
@@ -376,6 +434,16 @@ mod tests {
             (action_effects, post("s"), "neither `note` nor `refuse`"),
             (tick_effects, json!({ "effects": [{ "effect": "tell", "agent": "a", "text": "t" }] }), "tell"),
             (tick_effects, json!({ "effects": [{ "effect": "note", "text": "t" }] }), "not `tell`"),
+            (decided_effects, json!({ "effects": [{ "effect": "note", "text": "t" }] }), "note"),
+            (decided_effects, json!({ "effects": [{ "effect": "refuse", "reason": "t" }] }), "not `note`"),
+            (decided_effects, json!({ "effects": [{ "effect": "send", "text": "t" }] }), "send"),
+            (tick_effects, json!({ "effects": [{ "effect": "send", "text": "t" }] }), "must name one"),
+            (action_effects, json!({ "effects": [{ "effect": "schedule", "key": "" }] }), "is empty"),
+            (
+                action_effects,
+                json!({ "effects": [{ "effect": "create_agent", "name": "x" }] }),
+                "does not do `create_agent` yet",
+            ),
         ] {
             let told = match read(answer.clone()) {
                 Ok(words) | Err(words) => words,

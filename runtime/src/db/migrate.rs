@@ -36,6 +36,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../wirings/migrations/0030_changes.sql")),
     M::up(include_str!("../ledger/migrations/0031_own_words.sql")),
     M::up(include_str!("../taken_webhooks/migrations/0032_taken_webhooks.sql")),
+    M::up(include_str!("../questions/migrations/0033_of_modules.sql")),
 ];
 
 /// Applies the migrations that are missing.

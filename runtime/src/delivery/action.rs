@@ -3,17 +3,18 @@
 
 use super::effects::{self, Answer, EffectsHook};
 use super::lane::give_up;
-use super::note;
+use super::performed::{self, Performed};
+use super::saying::About;
+use super::{note, tick};
 use crate::agents;
 use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
-use crate::id::SessionId;
 use crate::ledger::{self, Delivery};
 use crate::plugins::{CallError, Link};
 use crate::sessions;
-use vestibule_plugin_api::{Action, Agent, PluginError};
+use vestibule_plugin_api::{AGENT, Action, Agent, PluginError};
 
 /// Asks the module that takes the action.
 ///
@@ -29,8 +30,11 @@ pub async fn ask(
     let facts = facts.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let facts = facts.ok_or_else(|| CallError::Plugin(PluginError::refused("its session is gone")))?;
     let hops = facts.hops;
-    let effects = effects::read(EffectsHook::Action, link.action(facts).await?);
-    Ok(Answer { effects: effects.map_err(|why| note::wrong_answer(link, "action", &why))?, hops })
+    let granted = context.config.plugin(&link.manifest.name).agents;
+    let effects = effects::read(EffectsHook::Action(Some(&granted)), link.action(facts).await?);
+    let effects = effects.and_then(|effects| tick::can_be_due(&link.manifest, effects));
+    let effects = effects.map_err(|fault| note::wrong_answer(link, "action", &fault))?;
+    Ok(Answer { module: link.manifest.name.clone(), effects, hops })
 }
 
 fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Action>> {
@@ -47,8 +51,8 @@ fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Action>> {
     }))
 }
 
-/// Performs an answer and settles the delivery; returns the sessions with something new. The agent waits for an answer,
-/// so a note wakes it.
+/// Performs an answer and settles the delivery. The agent waits for an answer, so a note wakes it. When one of the
+/// effects cannot be performed, none is, and the agent is told.
 ///
 /// # Errors
 /// SQLite fails.
@@ -58,8 +62,18 @@ pub fn perform(
     answer: &Answer,
     session_bytes_max: u64,
     now: Timestamp,
-) -> Result<Vec<SessionId>> {
-    let Some(session) = sessions::by_id(db, &delivery.session_id)? else { return Ok(Vec::new()) };
+) -> Result<Performed> {
+    let Some(session) = sessions::by_id(db, &delivery.session_id)? else { return Ok(Performed::default()) };
+    let asked_at = ledger::asked_at(db, &session.id, &delivery.message_out_id)?;
+    let at = asked_at.as_ref().filter(|at| at.channel_type.as_str() != AGENT);
+    let about = About { module: &answer.module, session: Some(&session), at };
+    let mut performed = match performed::perform(db, about, &answer.effects, now)? {
+        Ok(performed) => performed,
+        Err(why) => {
+            give_up(db, delivery, &note::not_possible(&answer.module, &why), now)?;
+            return Ok(Performed::default());
+        }
+    };
     for words in &answer.effects.notes {
         let mut note = note::to_agent(db, &session, words, session_bytes_max, now)?;
         (note.trigger, note.hops) = (true, answer.hops.saturating_add(1));
@@ -77,7 +91,10 @@ pub fn perform(
             }
         }
     }
-    Ok(if answer.effects.notes.is_empty() { Vec::new() } else { vec![session.id] })
+    if !answer.effects.notes.is_empty() {
+        performed.sessions.push(session.id);
+    }
+    Ok(performed)
 }
 
 #[cfg(test)]
@@ -118,10 +135,10 @@ mod tests {
             let asked = facts(&db, &delivery).expect("it is read").expect("its session is there");
             assert_eq!((asked.name.as_str(), asked.agent.name.as_str(), asked.hops), ("roll", "ann", 2));
             assert_eq!(asked.content["sides"], 6);
-            let effects = effects::read(EffectsHook::Action, effects).expect("a good answer");
-            let answer = Answer { effects, hops: asked.hops };
-            let touched = perform(&db, &delivery, &answer, 0, Timestamp(6)).expect("it is performed");
-            assert_eq!(touched, vec!["s"; usize::from(notes > 0)]);
+            let effects = effects::read(EffectsHook::Action(None), effects).expect("a good answer");
+            let answer = Answer { module: "m".into(), effects, hops: asked.hops };
+            let performed = perform(&db, &delivery, &answer, 0, Timestamp(6)).expect("it is performed");
+            assert_eq!(performed.sessions, vec!["s"; usize::from(notes > 0)]);
             let story = "SELECT state, last_error FROM deliveries";
             let story: (String, Option<String>) =
                 db.query_row(story, [], |r| Ok((r.get(0)?, r.get(1)?))).expect("a row");

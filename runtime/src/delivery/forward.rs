@@ -33,7 +33,8 @@ pub async fn ask(
     let facts = facts.map_err(|why| CallError::Plugin(PluginError::refused(why)))?;
     let hops = facts.hops;
     let effects = effects::read(EffectsHook::Forward, link.forward(facts).await?);
-    Ok(Answer { effects: effects.map_err(|why| note::wrong_answer(link, "forward", &why))?, hops })
+    let effects = effects.map_err(|fault| note::wrong_answer(link, "forward", &fault))?;
+    Ok(Answer { module: link.manifest.name.clone(), effects, hops })
 }
 
 fn facts(db: &ReadTxn, delivery: &Delivery) -> Result<std::result::Result<Forwarded, String>> {
@@ -235,7 +236,7 @@ mod tests {
             };
             let post = Effect::Post { session: session.map(str::to_owned), text: "hi".into() };
             let effects = effects::read(EffectsHook::Forward, vec![post]).expect("a good answer");
-            let answer = Answer { effects, hops: 0 };
+            let answer = Answer { module: "m".into(), effects, hops: 0 };
             db.execute_batch(meanwhile).expect("it is SQL");
             let touched = perform(&db, &delivery, &answer, 0, Timestamp(1)).expect("it is performed");
             let story = "SELECT state, last_error FROM deliveries";

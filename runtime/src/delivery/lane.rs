@@ -1,6 +1,7 @@
 //! The lane of one address: it claims, sends and records one reply after the other. Sessions take turns.
 
 use super::note::{self, Undelivered};
+use super::performed::Performed;
 use super::retry::{self, Next, after_failure};
 use super::send::{Sent, send};
 use super::{action, decide, forward, in_doubt_policy};
@@ -116,9 +117,9 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
             record_outcome(db, &lanes.plugins.registry, &delivery, &outcome, (can, limit), now)
         };
         match context.central.write(record).await {
-            Ok((blobs, sessions)) => {
+            Ok((blobs, performed)) => {
                 context.attachments.discard(blobs);
-                sessions.into_iter().for_each(|session_id| context.wake(session_id));
+                performed.follow(context);
                 return context.wake_later(session_id);
             }
             // The record says `sending`, and must not stay so: the lane waits until the outcome is recorded.
@@ -131,8 +132,7 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
     }
 }
 
-/// Records the outcome of a delivery; returns the blobs that no message names any more, and the sessions with something
-/// new.
+/// Records the outcome of a delivery; returns the blobs that no message names any more, and what follows.
 fn record_outcome(
     db: &WriteTxn,
     registry: &Registry,
@@ -140,7 +140,7 @@ fn record_outcome(
     outcome: &std::result::Result<Sent, CallError>,
     (can, session_bytes_max): (InDoubtPolicy, u64),
     now: Timestamp,
-) -> Result<(Vec<String>, Vec<SessionId>)> {
+) -> Result<(Vec<String>, Performed)> {
     let error = match outcome {
         Ok(Sent::Out(receipt)) => {
             // It has gone out: an id that is none is no reason to send it again.
@@ -148,15 +148,15 @@ fn record_outcome(
             let is_message = decide::operation_of(&delivery.content).is_none();
             let id = receipt.id().filter(|_| is_message);
             ledger::settle(db, delivery, Ok(id), now)?;
-            return Ok((forget_files(db, delivery)?, Vec::new()));
+            return Ok((forget_files(db, delivery)?, Performed::default()));
         }
         Ok(Sent::Inside(plan)) => {
             let sessions = forward::perform(db, delivery, plan, session_bytes_max, now)?;
-            return Ok((forget_files(db, delivery)?, sessions));
+            return Ok((forget_files(db, delivery)?, Performed { sessions, ..Performed::default() }));
         }
         Ok(Sent::Done(plan)) => {
-            let sessions = action::perform(db, delivery, plan, session_bytes_max, now)?;
-            return Ok((forget_files(db, delivery)?, sessions));
+            let performed = action::perform(db, delivery, plan, session_bytes_max, now)?;
+            return Ok((forget_files(db, delivery)?, performed));
         }
         Err(error) => error,
     };
@@ -169,10 +169,10 @@ fn record_outcome(
         Next::Park => ledger::try_later(db, delivery, None, &why, in_doubt)?,
         Next::GiveUp => {
             give_up(db, delivery, &why, now)?;
-            return Ok((forget_files(db, delivery)?, Vec::new()));
+            return Ok((forget_files(db, delivery)?, Performed::default()));
         }
     }
-    Ok((Vec::new(), Vec::new()))
+    Ok((Vec::new(), Performed::default()))
 }
 
 /// Records that a delivery is never tried again, and tells its agent.
@@ -367,11 +367,11 @@ mod tests {
             let (db, delivery) = sending("x");
             with_a_file(&db, &delivery);
             let limits = (InDoubtPolicy::MayDouble, 0);
-            let (blobs, sessions) =
+            let (blobs, performed) =
                 record_outcome(&db, &Registry::default(), &delivery, &outcome, limits, Timestamp(3))
                     .expect("on record");
             assert_eq!(
-                (blobs.as_slice(), sessions.len()),
+                (blobs.as_slice(), performed.sessions.len()),
                 (&["blob".to_owned()][..usize::from(are_gone)], 0)
             );
             let sql = "SELECT state, platform_message_id, (SELECT COUNT(*) FROM files) FROM deliveries";

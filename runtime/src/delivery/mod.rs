@@ -9,6 +9,7 @@
 mod action;
 mod card;
 mod decide;
+mod decided;
 mod died;
 mod effects;
 mod forward;
@@ -17,8 +18,10 @@ mod note;
 mod operation;
 mod operator;
 mod outgoing;
+mod performed;
 mod retry;
 mod review;
+mod saying;
 mod send;
 mod snapshot;
 mod tick;
@@ -201,6 +204,9 @@ pub fn go_on(context: &Arc<Context>, addresses: Vec<Address>) {
 pub async fn account_is_live(context: &Arc<Context>, link: &Arc<Link>, account: String) -> Result<()> {
     if link.manifest.listens(Hook::Tick) {
         tokio::spawn(tick::serve(context.clone(), link.clone()));
+    }
+    if link.manifest.listens(Hook::Decided) {
+        tokio::spawn(decided::serve(context.clone(), link.clone()));
     }
     let channels = match link.manifest.kind {
         PluginKind::Module => {

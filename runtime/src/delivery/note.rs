@@ -1,6 +1,7 @@
 //! What modules and the runtime itself tell agents: rows that the runtime writes.
 
 use super::decide::{agent_address, words_of};
+use super::effects::Fault;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
@@ -21,11 +22,23 @@ const TOLD_MAX: usize = 5;
 /// How many characters of a message are quoted.
 const QUOTED_CHARS_MAX: usize = 60;
 
-/// Refuses a module's answer whole, because it has effects that its hook does not have, and reports it.
-pub fn wrong_answer(link: &Link, hook: &str, why: &str) -> CallError {
+/// Refuses a module's answer whole, because it has effects that its hook, or this runtime, does not have, and reports it.
+pub fn wrong_answer(link: &Link, hook: &str, fault: &Fault) -> CallError {
     let module = &link.manifest.name;
-    tracing::error!(module, hook, %why, "a module's answer was refused");
-    CallError::Plugin(PluginError::refused(format!("the module {module} answered `{hook}` wrongly: {why}")))
+    tracing::error!(module, hook, why = %fault, "a module's answer was refused");
+    CallError::Plugin(match fault {
+        Fault::Wrong(why) => {
+            PluginError::refused(format!("the module {module} answered `{hook}` wrongly: {why}"))
+        }
+        Fault::Unsupported(_) => {
+            PluginError::unsupported(format!("{fault}, and the module {module} wants it"))
+        }
+    })
+}
+
+/// Why a module's effects are not performed: one of them cannot be.
+pub fn not_possible(module: &str, why: &str) -> String {
+    format!("the module {module} wants something that cannot be done: {why}")
 }
 
 /// A row for a session's agent that no person and no agent wrote. A reply to it goes to the session's chat, if there is

@@ -2,11 +2,14 @@
 //!
 //! Invariants:
 //! - A question is on record, with a token that cannot be guessed, before its channel is called.
-//! - It is answered once: the commit that says so is the one in which the agent gets the answer.
+//! - It is answered once: the commit that says so is the one in which the agent gets the answer, or from which its module
+//!   is told.
 
 mod decide;
+mod of_modules;
 
 pub use decide::{Asked, Choosable, Giver, Judgement, Question, decide as judge, named};
+pub use of_modules::{ForModule, Outcome, next_outcome, of_module, was_told};
 
 use crate::clock::{Timestamp, after};
 use crate::db::{ReadTxn, WriteTxn};
@@ -98,11 +101,16 @@ pub fn ask_again(
     address: &Address,
     now: Timestamp,
 ) -> Result<()> {
+    let of_a_module = of_modules::module_of(db, session_id, &asked.id)?;
     db.prepare_cached(
         "DELETE FROM questions WHERE session_id = ?1 AND message_out_id = ?2 AND answered_at IS NULL",
     )?
     .execute(params![session_id, asked.id])?;
-    ask(db, session_id, asked, address, now)
+    ask(db, session_id, asked, address, now)?;
+    match of_a_module {
+        Some(of_a_module) => of_module(db, session_id, &asked.id, &of_a_module),
+        None => Ok(()),
+    }
 }
 
 /// The question as a channel with buttons is handed it, for a reply that asks one.
@@ -227,10 +235,21 @@ pub fn answer(
         return Ok(verdict);
     }
     db.prepare_cached(
-        "UPDATE questions SET answered_at = ?2, answer = ?3, answered_by = ?4 WHERE token = ?1",
+        "UPDATE questions SET answered_at = ?2, answer = ?3, answered_by = ?4, answered_name = ?5, by_operator = ?6 \
+         WHERE token = ?1",
     )?
-    .execute(params![question.token, now.0, u32::try_from(option).unwrap_or_default(), giver.handle])?;
+    .execute(params![
+        question.token,
+        now.0,
+        u32::try_from(option).unwrap_or_default(),
+        giver.handle,
+        giver.name,
+        giver.chat.is_none()
+    ])?;
     let asked = &question.asked;
+    if of_modules::module_of(db, &question.session_id, &asked.id)?.is_some() {
+        return Ok(Judgement::Take); // its module is told, and not the agent
+    }
     let chosen = &asked.options[option];
     let about = if asked.title.is_empty() { &asked.question } else { &asked.title };
     let new = NewAnswer {

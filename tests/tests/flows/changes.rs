@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// The platform of the channels `rich` and `plain`: it has one connection for events, and notes all that is said to it.
-struct Platform {
+pub struct Platform {
     events: TcpStream,
+    connections: Receiver<TcpStream>,
     said: Receiver<Value>,
     /// What was said while the test waited for something else.
     early: Vec<Value>,
@@ -18,9 +19,9 @@ struct Platform {
 }
 
 impl Platform {
-    fn accept(listener: TcpListener) -> Platform {
+    pub fn accept(listener: TcpListener) -> Platform {
         let (tell, said) = channel();
-        let (ready, events) = channel();
+        let (ready, connections) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let mut lines = BufReader::new(stream.try_clone().unwrap());
@@ -43,12 +44,17 @@ impl Platform {
                 }
             }
         });
-        let events = events.recv_timeout(Duration::from_secs(20)).expect("the channel connects");
-        Platform { events, said, early: vec![], count: 0 }
+        let events = connections.recv_timeout(Duration::from_secs(20)).expect("the channel connects");
+        Platform { events, connections, said, early: vec![], count: 0 }
+    }
+
+    /// The channel was started again: from now on its new connection is meant.
+    pub fn reconnects(&mut self) {
+        self.events = self.connections.recv_timeout(Duration::from_secs(20)).expect("the channel connects");
     }
 
     /// The next thing that was said with this key.
-    fn said(&mut self, key: &str) -> Value {
+    pub fn said(&mut self, key: &str) -> Value {
         if let Some(at) = self.early.iter().position(|one| !one[key].is_null()) {
             return self.early.remove(at);
         }
@@ -72,7 +78,7 @@ impl Platform {
         id
     }
 
-    fn writes(&mut self, text: &str) -> String {
+    pub fn writes(&mut self, text: &str) -> String {
         self.happens(json!({ "text": text }))
     }
 
@@ -81,18 +87,23 @@ impl Platform {
     }
 
     /// The text that is posted next.
-    fn posted(&mut self) -> String {
+    pub fn posted(&mut self) -> String {
         self.said("post")["text"].as_str().expect("a text").to_owned()
     }
 }
 
 /// A runtime in which an agent that repeats its prompt is wired to the chat `room` of a channel.
 fn wired(kind: &str) -> (Runtime, Platform) {
+    wired_with(kind, "")
+}
+
+/// The same, with more in its config.
+pub fn wired_with(kind: &str, more: &str) -> (Runtime, Platform) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let secret = if kind == "plain" { "signing_key = { env = \"NOT_SET\" }\n" } else { "" };
     let config =
-        format!("[channels.{kind}.main]\nplatform = \"{at}\"\n{}", secret.replace("NOT_SET", "PATH"));
+        format!("[channels.{kind}.main]\nplatform = \"{at}\"\n{}{more}", secret.replace("NOT_SET", "PATH"));
     let runtime = Runtime::new(&config).up();
     let file = plugin_file(&format!("vestibule-{kind}-channel"));
     std::fs::copy(file, runtime.home.path().join(format!("plugins/{kind}.so"))).unwrap();

@@ -15,6 +15,7 @@ mod crash;
 mod deliveries;
 mod describe;
 mod disk_full;
+mod effects;
 mod emulator;
 mod escape;
 mod fair;

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    ACCOUNT_MAIN, Action, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError, Receipt, Schema,
-    Tick, Verdict, WebhookRequest, Working,
+    ACCOUNT_MAIN, Action, Decided, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError,
+    Receipt, Schema, Tick, Verdict, WebhookRequest, Working,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 use vestibule_session::words;
@@ -234,6 +234,13 @@ impl Link {
     /// Tells a module that time has passed.
     pub async fn tick(&self, tick: Tick) -> Result<Vec<Effect>, CallError> {
         let request = wire::frame(&Request::Tick { tick });
+        let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, HOOK_DEADLINE).await?;
+        Ok(answer.effects)
+    }
+
+    /// Tells a module what came of what it asked for.
+    pub async fn decided(&self, decided: Decided) -> Result<Vec<Effect>, CallError> {
+        let request = wire::frame(&Request::Decided { decided });
         let answer: Effects = self.ask_live(ACCOUNT_MAIN, request, HOOK_DEADLINE).await?;
         Ok(answer.effects)
     }

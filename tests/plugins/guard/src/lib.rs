@@ -1,12 +1,14 @@
 //! A module that obeys what it reads, anywhere in a message, for tests: `rude` is refused, `unkind` with words for its
 //! writer, `command` taken, `old` becomes `new`, `curt` the whole text, at `screen` in a word with `in-`, at `review` with
 //! `out-`; and whatever it forwards, it forwards wrongly. The action `repeat` is answered with its words, `deny` refused, `wrong` answered wrongly;
-//! `keep` and `list` keep values.
+//! `keep` and `list` keep values, and `effects` has the effects that stand in it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use vestibule_plugin_api::{
-    Action, Effect, Forwarded, Health, InboundMessage, Module, Result, Reviewed, Runtime, Screened, Sender,
-    StatePage, StateWrite, Tick, Timestamp, Verdict, async_trait, config, export_module,
+    Action, Decided, Decision, Effect, Forwarded, Health, InboundMessage, Module, PluginError, Requested,
+    Result, Reviewed, Runtime, Screened, Sender, StatePage, StateWrite, Tick, Timestamp, Verdict,
+    async_trait, config, export_module,
 };
 
 config! {
@@ -16,7 +18,7 @@ config! {
     }
 }
 
-struct Guard(Runtime, Config);
+struct Guard(Runtime, Config, AtomicBool);
 
 /// `texts` are all words of it, `text` and `quote` those that can be replaced.
 async fn verdict(texts: &[&str], text: &str, quote: Option<&str>, here: &str) -> Verdict {
@@ -57,7 +59,7 @@ impl Module for Guard {
     type Config = Config;
 
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
-        Ok(Guard(runtime, config))
+        Ok(Guard(runtime, config, AtomicBool::new(false)))
     }
 
     async fn forward(&self, message: Forwarded) -> Result<Vec<Effect>> {
@@ -86,14 +88,38 @@ impl Module for Guard {
                 };
                 vec![Effect::Note { text: format!("{} then {}", keys(before), keys(after)) }]
             }
+            // Effects as JSON, as the agent writes them: its test says what the module wants.
+            "effects" => serde_json::from_value(action.content["effects"].clone()).unwrap_or_default(),
             "deny" => vec![Effect::Refuse { reason: text }],
             _ => vec![Effect::Post { session: None, text }],
         })
     }
 
     async fn tick(&self, tick: Tick) -> Result<Vec<Effect>> {
-        let tell = self.1.tell.clone().filter(|_| tick.last.is_none());
-        Ok(tell.into_iter().map(|agent| Effect::Tell { agent, text: "it ticks".into() }).collect())
+        let Some(agent) = self.1.tell.clone() else { return Ok(vec![]) };
+        let mut words =
+            tick.due.iter().map(|due| format!("{} is due: {}", due.key, due.payload)).collect::<Vec<_>>();
+        if tick.last.is_none() {
+            words.push("it ticks".to_owned());
+        }
+        Ok(words.into_iter().map(|text| Effect::Tell { agent: agent.clone(), text }).collect())
+    }
+
+    /// Shows the decision in place of what was said under the key `card`, and tells the agent. It fails the first time in
+    /// each of its lives.
+    async fn decided(&self, decided: Decided) -> Result<Vec<Effect>> {
+        if !self.2.swap(true, Ordering::Relaxed) {
+            return Err(PluginError::retry("as it was told"));
+        }
+        let by = decided.by.map_or("time".to_owned(), |by| by.handle);
+        let verdict = match decided.verdict {
+            Decision::Chosen { value, .. } => value,
+            verdict => format!("{verdict:?}"),
+        };
+        let Requested { key, payload, .. } = decided.request;
+        let text = format!("{key} {payload}: {verdict} by {by}");
+        let edit = Effect::Edit { agent: None, key: "card".into(), text: text.clone() };
+        Ok(vec![Effect::Note { text }, edit])
     }
 
     async fn screen(&self, message: Screened) -> Result<Verdict> {
@@ -125,8 +151,8 @@ export_module! {
     module: Guard,
     name: "guard",
     description: "Refuses, replaces, fails",
-    hooks: ["screen", "review", "forward", "action", "tick", "teleport"],
-    actions: ["repeat", "deny", "wrong", "keep", "list"],
+    hooks: ["screen", "review", "forward", "action", "tick", "decided", "teleport"],
+    actions: ["repeat", "deny", "wrong", "keep", "list", "effects"],
     tick_seconds: 1,
     on_failure: "closed",
 }
