@@ -68,7 +68,7 @@ impl Change {
             .or_else(|| fault("message_id", &self.message_id))
             .or_else(|| self.platform_id.fault())
             .or_else(|| self.thread_id.as_ref().and_then(ThreadId::fault))
-            .or_else(|| fault("sender.handle", &self.sender.handle))
+            .or_else(|| self.sender.fault())
             .or_else(|| match &self.what {
                 Changed::Edited { text, .. } if text.len() > TEXT_BYTES_MAX => {
                     Some(format!("text has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len()))

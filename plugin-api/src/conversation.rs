@@ -32,6 +32,55 @@ impl Conversation {
     }
 }
 
+/// What happened to a chat. A new name is said by a [`Conversation`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatEvent {
+    /// The chat, by the id that it had until now.
+    pub platform_id: PlatformId,
+    /// What people call it, if the event says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether more than two take part, if the event says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_group: Option<bool>,
+    /// Who did it, for display.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: ChatChange,
+}
+
+impl ChatEvent {
+    /// Why the runtime would refuse this event, if it would.
+    pub fn fault(&self) -> Option<String> {
+        let to = match &self.what {
+            ChatChange::Moved { to } => to.fault(),
+            _ => None,
+        };
+        let name = || self.name.as_ref().and_then(|name| fault("name", name));
+        self.platform_id.fault().or_else(name).or(to)
+    }
+}
+
+/// What happened to a chat, for the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum ChatChange {
+    /// The account takes part in it from now on.
+    Joined,
+    /// It takes part no longer: what is sent there fails.
+    Left,
+    /// The chat has another id from now on. Its wirings, its sessions and what agents may send there go along.
+    Moved {
+        /// The id of now.
+        to: PlatformId,
+    },
+    /// A word of a newer vocabulary.
+    #[serde(other)]
+    Unknown,
+}
+
 /// What the runtime knows of a chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {

@@ -70,11 +70,13 @@ fn the_frames_of_every_level_mean_what_they_meant() {
 }
 
 /// Where the words of each enum that crosses stand: the file of the goldens, the kind of frame, the key.
-const WORDS: [(&str, &str, &str, &str); 19] = [
+const WORDS: [(&str, &str, &str, &str); 21] = [
     ("Request", "frames.json", "request", "verb"),
     ("Event", "frames.json", "event", "verb"),
     ("Content", "frames.json", "request", "kind"),
     ("Changed", "frames.json", "event", "change"),
+    ("ChatChange", "frames.json", "event", "change"),
+    ("Fate", "frames.json", "event", "fate"),
     ("Health", "frames.json", "event", "state"),
     ("PluginError", "frames.json", "error", "error"),
     ("Accepted", "frames.json", "accepted", "outcome"),

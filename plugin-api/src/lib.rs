@@ -26,6 +26,7 @@ mod manifest;
 mod message;
 mod module;
 mod question;
+mod receipt;
 mod schema;
 mod state;
 mod webhook;
@@ -47,7 +48,7 @@ pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, Pla
 pub use blob::Blob;
 pub use card::{Card, Field, Link};
 pub use change::{Change, Changed, EMOJI_BYTES_MAX, emoji_fault};
-pub use conversation::{Conversation, Known};
+pub use conversation::{ChatChange, ChatEvent, Conversation, Known};
 pub use decided::{
     AgentPart, AskOption, DUE_MAX, Decided, Decider, Decision, Due, EFFECT_KEY_BYTES_MAX, PAYLOAD_BYTES_MAX,
     Requested, effect_key_fault, payload_fault,
@@ -57,17 +58,21 @@ pub use failure::{About, Class, Failure, Standing};
 pub use hmac::HmacScheme;
 #[cfg(feature = "abi")]
 pub use local::open_socket;
-pub use manifest::{ACTION, AGENT, API_LEVEL, Capability, Handover, Manifest, PluginKind, WebhookScheme};
+pub use manifest::{
+    ACTION, AGENT, API_LEVEL, Capability, DELIVER_SECONDS, DELIVER_SECONDS_MAX, Handover, Manifest,
+    PluginKind, WebhookScheme,
+};
 pub use message::{
-    ATTACHMENTS_MAX, Accepted, Attachment, Content, Ignored, InboundMessage, MENTIONS_MAX, Mention,
-    OutboundMessage, Receipt, ReplyTo, Sender, TEXT_BYTES_MAX, Timestamp, UNKNOWN_ACCOUNT, WORKING_SECONDS,
-    Working,
+    ATTACHMENTS_MAX, Accepted, Attachment, Command, Content, EVENT_IDS_MAX, HANDLES_MAX, Ignored,
+    InboundMessage, MENTIONS_MAX, METADATA_BYTES_MAX, Mention, OutboundMessage, ReplyTo, Sender,
+    TEXT_BYTES_MAX, Timestamp, UNKNOWN_ACCOUNT, WORKING_SECONDS, Working,
 };
 pub use module::{
     Action, Agent, Asking, AskingOption, EFFECTS_MAX, Effect, Forwarded, Hook, OnFailure, REASON_BYTES_MAX,
     Reviewed, Screened, SessionRef, Station, Tick, Verdict,
 };
 pub use question::{Answered, Choice, Offer, TOKEN_BYTES_MAX};
+pub use receipt::{Fate, LateReceipt, MESSAGE_IDS_MAX, NOTE_BYTES_MAX, Receipt, SentSoFar};
 pub use schema::{CONFIG_KEYS_MAX, ConfigKey, HELP_BYTES_MAX, KEY_BYTES_MAX, KeyType, Schema};
 pub use state::{
     Health, STATE_KEYS_MAX, STATE_PAGE_BYTES_MAX, STATE_PAGE_ENTRIES_MAX, STATE_VALUE_BYTES_MAX,

@@ -15,6 +15,11 @@ pub const AGENT: &str = "agent";
 /// The channel type of actions, which agents ask for: no platform has it.
 pub const ACTION: &str = "action";
 
+/// How long a channel may take for one message, in seconds, unless its manifest says something else.
+pub const DELIVER_SECONDS: u32 = 60;
+/// The longest time for one message that a manifest may ask for, in seconds.
+pub const DELIVER_SECONDS_MAX: u32 = 600;
+
 /// The key in which an account names another as the one at which its webhooks come in.
 const LISTENER: &str = "listener";
 
@@ -68,6 +73,9 @@ pub enum Capability {
     /// An account may name another as its `listener`: its webhooks come in there, and the plugin hands each event over for
     /// the account it belongs to.
     Listeners,
+    /// Has a line that says what a message is about: `OutboundMessage::subject`. Without this word the runtime puts it
+    /// before the text.
+    Subjects,
     /// A word of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -146,6 +154,10 @@ pub struct Manifest {
     /// What a channel can do beyond starting and delivering.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
+    /// How long a channel may take for one message, in seconds: [`DELIVER_SECONDS`] unless it says something else, at most
+    /// [`DELIVER_SECONDS_MAX`]. Each part that it tells of gives it that time once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_seconds: Option<u32>,
     /// How the runtime verifies its webhooks.
     #[serde(default = "no_scheme")]
     pub webhook: WebhookScheme,
@@ -203,6 +215,11 @@ impl Manifest {
     /// How often it is asked at `tick`: a minute, unless it says something else.
     pub fn tick_every(&self) -> std::time::Duration {
         std::time::Duration::from_secs(self.tick_seconds.unwrap_or(60).max(1).into())
+    }
+
+    /// How long a channel may take for one message, in seconds.
+    pub fn deliver_seconds(&self) -> u32 {
+        self.deliver_seconds.unwrap_or(DELIVER_SECONDS).clamp(1, DELIVER_SECONDS_MAX)
     }
 
     /// Whether the plugin listed this capability.

@@ -4,7 +4,9 @@ use crate::address::{Address, ID_BYTES_MAX, PlatformId, ThreadId, fault};
 use crate::blob::Blob;
 use crate::card::Card;
 use crate::question::Offer;
+use crate::receipt::SentSoFar;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The longest text of one message, in bytes, the runtime accepts from a plugin.
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
@@ -34,6 +36,70 @@ pub struct Sender {
     /// Whether the platform marks the account as a program.
     #[serde(default)]
     pub is_bot: bool,
+    /// Other handles of the same person on this platform, such as a phone number beside an id. At most [`HANDLES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_handles: Vec<String>,
+    /// What the platform says of the person's part in the chat, in its own word: `owner`, `member`, GitHub's association.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<String>,
+}
+
+/// The most other handles of one sender.
+pub const HANDLES_MAX: usize = 16;
+
+impl Sender {
+    pub(crate) fn fault(&self) -> Option<String> {
+        let count = self.other_handles.len();
+        fault("sender.handle", &self.handle)
+            .or_else(|| {
+                (count > HANDLES_MAX)
+                    .then(|| format!("the sender has {count} other handles, the limit is {HANDLES_MAX}"))
+            })
+            .or_else(|| self.other_handles.iter().find_map(|one| fault("sender.other_handles", one)))
+            .or_else(|| self.standing.as_ref().and_then(|word| fault("sender.standing", word)))
+    }
+}
+
+/// A command, as platforms know it: a first word that is meant for a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Its name, without a slash and without the name of the program that it was addressed to.
+    pub name: String,
+    /// What follows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub arguments: String,
+}
+
+impl Command {
+    fn fault(&self) -> Option<String> {
+        let name = fault("command.name", &self.name);
+        let spaced = self.name.contains(char::is_whitespace) || self.name.starts_with('/');
+        name.or_else(|| spaced.then(|| "command.name must be one word without a slash".to_owned())).or_else(
+            || {
+                (self.arguments.len() > TEXT_BYTES_MAX).then(|| {
+                    format!(
+                        "command.arguments has {} bytes, the limit is {TEXT_BYTES_MAX}",
+                        self.arguments.len()
+                    )
+                })
+            },
+        )
+    }
+}
+
+/// The most events that one message may be made of, beside the one that names it.
+pub const EVENT_IDS_MAX: usize = 100;
+
+/// The largest metadata of one message: its keys and values together, in bytes.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+
+fn metadata_fault(metadata: &BTreeMap<String, String>) -> Option<String> {
+    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let key = metadata.keys().find_map(|key| fault("a key of the metadata", key));
+    key.or_else(|| {
+        (bytes > METADATA_BYTES_MAX)
+            .then(|| format!("its metadata has {bytes} bytes, the limit is {METADATA_BYTES_MAX}"))
+    })
 }
 
 /// The message that another one answers.
@@ -83,6 +149,9 @@ pub struct Attachment {
     /// Where the platform keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Whether it belongs to the message that this one answers, not to the message itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quoted: bool,
     /// The file itself. Without it the agent sees the other fields only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Blob>,
@@ -95,6 +164,10 @@ pub struct InboundMessage {
     /// Names this event once and for ever on this account: object, action and revision (so that
     /// an edit is not a duplicate). The runtime takes each event id once.
     pub event_id: String,
+    /// The other events that the message is made of, such as the pictures of an album: they are taken with it. At most
+    /// [`EVENT_IDS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_event_ids: Vec<String>,
     /// The platform's id of the message, unique within its chat.
     pub message_id: String,
     /// The chat.
@@ -104,8 +177,17 @@ pub struct InboundMessage {
     pub thread_id: Option<ThreadId>,
     /// Who wrote it.
     pub sender: Sender,
+    /// What it is about, where the platform has such a line. One line of 1 to [`ID_BYTES_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// What it says. At most [`TEXT_BYTES_MAX`] bytes.
     pub text: String,
+    /// The command that it gives, if it is one: agents read `/name arguments` in place of the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
+    /// What else the platform says of it, for modules and agents. Together at most [`METADATA_BYTES_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// The message that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<ReplyTo>,
@@ -133,7 +215,16 @@ impl InboundMessage {
             .or_else(|| fault("message_id", &self.message_id))
             .or_else(|| self.platform_id.fault())
             .or_else(|| self.thread_id.as_ref().and_then(ThreadId::fault))
-            .or_else(|| fault("sender.handle", &self.sender.handle))
+            .or_else(|| self.sender.fault())
+            .or_else(|| self.also_event_ids.iter().find_map(|id| fault("also_event_ids", id)))
+            .or_else(|| self.subject.as_ref().and_then(|subject| fault("subject", subject)))
+            .or_else(|| self.command.as_ref().and_then(Command::fault))
+            .or_else(|| metadata_fault(&self.metadata))
+            .or_else(|| {
+                let count = self.also_event_ids.len();
+                (count > EVENT_IDS_MAX)
+                    .then(|| format!("it is made of {count} more events, the limit is {EVENT_IDS_MAX}"))
+            })
             .or_else(|| {
                 (self.text.len() > TEXT_BYTES_MAX)
                     .then(|| format!("text has {} bytes, the limit is {TEXT_BYTES_MAX}", self.text.len()))
@@ -166,6 +257,8 @@ pub enum Accepted {
         /// Why, as one word of the `drops` table.
         reason: String,
     },
+    /// It waits until a person has decided about it; no agent has heard it yet.
+    Held,
     /// An outcome of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -228,12 +321,18 @@ pub enum Content {
         message_id: String,
         /// All that it says from now on, in Markdown where the platform shows it.
         text: String,
+        /// The other messages that its delivery became, from the same receipt: they hold the rest of the old words.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        further_message_ids: Vec<String>,
     },
     /// Take a message back that was sent, for channels that list `deletes`. On any other channel it stays, and the
     /// agent is told.
     Delete {
         /// The platform's id of the message, from the receipt of its delivery.
         message_id: String,
+        /// The other messages that its delivery became, from the same receipt.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        further_message_ids: Vec<String>,
     },
     /// React to a message of the chat, for channels that list `reactions`. Any other channel is handed the emoji as a
     /// text that answers the message.
@@ -257,9 +356,18 @@ pub struct OutboundMessage {
     pub address: Address,
     /// What it says.
     pub content: Content,
+    /// What it is about, for platforms with such a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What else the agent says of it; each channel documents the keys that it knows, and passes over the others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// When the runtime took it from the agent, by the runtime's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<Timestamp>,
+    /// How much of it an earlier attempt has sent, as the channel said then (`Runtime::sent_so_far`): go on from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_so_far: Option<SentSoFar>,
     /// The platform's id of the message it answers, when the agent answered one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_reply_to: Option<String>,
@@ -280,20 +388,4 @@ pub struct Working {
     /// The platform's id of the message that is being answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-}
-
-/// What a channel returns for a delivered message.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The id under which the platform knows the message now, for later edits and reactions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform_message_id: Option<String>,
-}
-
-impl Receipt {
-    /// The id, if it is one by which the message could be named again: not empty, at most [`ID_BYTES_MAX`] bytes, and
-    /// without control characters.
-    pub fn id(&self) -> Option<&str> {
-        self.platform_message_id.as_deref().filter(|id| fault("id", id).is_none())
-    }
 }

@@ -7,8 +7,9 @@ use crate::address::Address;
 use crate::card::{Card, Field, Link};
 use crate::change::Changed;
 use crate::decided::{AgentPart, AskOption, Due};
-use crate::message::{Attachment, Mention, ReplyTo, Sender, Timestamp};
+use crate::message::{Attachment, Command, Mention, ReplyTo, Sender, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The longest reason or note of a module, in bytes, the runtime keeps.
 pub const REASON_BYTES_MAX: usize = 1024;
@@ -146,6 +147,15 @@ pub struct Screened {
     /// What was done to a message that was there before: then `text` is what it says now, or the emoji.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Changed>,
+    /// What it is about; `text` begins with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The command that it gives; `text` is `/name arguments` then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
+    /// What else the platform says of it. Other words in the place of `text` take it away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl Screened {
@@ -153,11 +163,15 @@ impl Screened {
     /// Empty ones are left out. The ids that platforms make are not among them.
     pub fn texts(&self) -> Vec<&str> {
         let Screened { sender, text, files, attachments, reply_to, chat, mentions, change, .. } = self;
+        let Screened { subject, command, metadata, .. } = self;
         let quoted = reply_to.iter().flat_map(|ReplyTo { id: _, sender, text }| [sender, text]);
         let mut texts = vec![text.as_str(), &sender.handle];
         texts.extend([&sender.name, chat].into_iter().chain(quoted).flatten().map(String::as_str));
         texts.extend(files.iter().map(String::as_str));
         texts.extend(attachments.iter().flat_map(words_of));
+        texts.extend(sender.other_handles.iter().chain(&sender.standing).chain(subject).map(String::as_str));
+        texts.extend(command.iter().flat_map(|Command { name, arguments }| [name.as_str(), arguments]));
+        texts.extend(metadata.iter().flat_map(|(key, value)| [key.as_str(), value]));
         for Mention { handle, name } in mentions {
             texts.extend([Some(handle), name.as_ref()].into_iter().flatten().map(String::as_str));
         }
@@ -203,12 +217,18 @@ pub struct Reviewed {
     /// What it does to a message that is there already, if it does that; `text` is the new words, or the emoji.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Changed>,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What else the agent says of it. Other words in the place of `text` take it away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl Reviewed {
     /// All words in it that the agent chose: a module that looks for words looks at these. Empty ones are left out.
     pub fn texts(&self) -> Vec<&str> {
-        let Reviewed { text, files, attachments, question, card, .. } = self;
+        let Reviewed { text, files, attachments, question, card, subject, metadata, .. } = self;
         let mut texts = vec![text.as_str()];
         if let Some(Card { title, text, fields, links, fallback }) = card {
             texts.extend([title.as_str(), text, fallback]);
@@ -221,6 +241,8 @@ impl Reviewed {
         }
         texts.extend(files.iter().map(String::as_str));
         texts.extend(attachments.iter().flat_map(words_of));
+        texts.extend(subject.as_deref());
+        texts.extend(metadata.iter().flat_map(|(key, value)| [key.as_str(), value]));
         texts.retain(|text| !text.is_empty());
         texts
     }
@@ -228,7 +250,7 @@ impl Reviewed {
 
 /// The words that describe a file; not its contents.
 fn words_of(file: &Attachment) -> impl Iterator<Item = &str> {
-    let Attachment { name, kind, mime_type, size_bytes: _, url, bytes: _ } = file;
+    let Attachment { name, kind, mime_type, size_bytes: _, url, quoted: _, bytes: _ } = file;
     [Some(name), kind.as_ref(), mime_type.as_ref(), url.as_ref()].into_iter().flatten().map(String::as_str)
 }
 

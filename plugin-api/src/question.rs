@@ -31,9 +31,7 @@ pub struct Choice {
 impl Choice {
     /// Why the runtime would refuse this choice, if it would.
     pub fn fault(&self) -> Option<String> {
-        fault("token", &self.token)
-            .or_else(|| self.platform_id.fault())
-            .or_else(|| fault("sender.handle", &self.sender.handle))
+        fault("token", &self.token).or_else(|| self.platform_id.fault()).or_else(|| self.sender.fault())
     }
 }
 

@@ -18,10 +18,10 @@
 use crate::sdk::log;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Change, Channel, Choice, Content, Conversation,
-    Decided, Decider, Decision, Forwarded, Health, Ignored, InboundMessage, Known, Module, OutboundMessage,
-    PluginError, ReplyTo, Requested, Result, Reviewed, Runtime, Screened, Secret, Sender, StatePage,
-    StateWrite, Timestamp,
+    ACCOUNT_MAIN, Accepted, Action, Address, Agent, Answered, Change, Channel, ChatEvent, Choice, Content,
+    Conversation, Decided, Decider, Decision, Forwarded, Health, Ignored, InboundMessage, Known, LateReceipt,
+    Module, OutboundMessage, PluginError, ReplyTo, Requested, Result, Reviewed, Runtime, Screened, Secret,
+    Sender, SentSoFar, StatePage, StateWrite, Timestamp,
 };
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashSet};
@@ -70,6 +70,10 @@ struct Notes {
     conversations: Vec<Conversation>,
     choices: Vec<Choice>,
     changes: Vec<Change>,
+    chats: Vec<ChatEvent>,
+    own_handles: Vec<String>,
+    sent: Vec<(String, SentSoFar)>,
+    late_receipts: Vec<LateReceipt>,
 }
 
 /// The seam's end of it.
@@ -106,6 +110,10 @@ impl ScriptedRuntime {
             conversations: vec![],
             choices: vec![],
             changes: vec![],
+            chats: vec![],
+            own_handles: vec![],
+            sent: vec![],
+            late_receipts: vec![],
         }));
         let port = Port { notes: notes.clone(), heard: Arc::default() };
         ScriptedRuntime { notes, heard: port.heard.clone(), side: RuntimeSide::new(port) }
@@ -168,6 +176,26 @@ impl ScriptedRuntime {
     /// The changes that were handed over, in order, also those that were not taken.
     pub fn changes(&self) -> Vec<Change> {
         locked(&self.notes).changes.clone()
+    }
+
+    /// What the channel told of chats: joined, left, moved; in order. Each is answered as one that is wired.
+    pub fn chats(&self) -> Vec<ChatEvent> {
+        locked(&self.notes).chats.clone()
+    }
+
+    /// The names under which the platform knows the account, as the channel told last.
+    pub fn own_handles(&self) -> Vec<String> {
+        locked(&self.notes).own_handles.clone()
+    }
+
+    /// What the channel told of deliveries under way, each with the message's id, in order.
+    pub fn sent_so_far(&self) -> Vec<(String, SentSoFar)> {
+        locked(&self.notes).sent.clone()
+    }
+
+    /// The late receipts that were handed over, in order.
+    pub fn late_receipts(&self) -> Vec<LateReceipt> {
+        locked(&self.notes).late_receipts.clone()
     }
 
     /// The messages that were handed over, also those that were not taken.
@@ -287,6 +315,18 @@ impl Notes {
         (status::OK, wire::frame(&accepted))
     }
 
+    fn choose(&mut self, account: &str, choice: Choice, state: Vec<StateWrite>) -> (u32, Frame) {
+        let shown = choice.token.clone();
+        self.choices.push(choice);
+        match self.answer.clone() {
+            Answer::Retry(why) => return (status::ERROR, wire::frame(&PluginError::retry(why))),
+            Answer::Refused(why) => return (status::ERROR, wire::frame(&PluginError::refused(why))),
+            Answer::AsUsual | Answer::Duplicate | Answer::Dropped(_) => {}
+        }
+        self.keep(account, state);
+        (status::OK, wire::frame(&Answered::Taken { shown }))
+    }
+
     fn hear(&mut self, event: Event) -> (u32, Frame) {
         if self.module && !event.is_for_modules() {
             return self.fault("a module hands over no messages; it answers with effects".to_owned());
@@ -308,7 +348,7 @@ impl Notes {
             Event::Ignored { account, ignored, state } => {
                 self.keep(&account, state);
                 self.ignored.push(ignored);
-                (status::OK, wire::frame(&Empty {}))
+                taken()
             }
             Event::StateGet { account, key } => {
                 let value = self.state.get(&(account, key)).cloned();
@@ -327,26 +367,33 @@ impl Notes {
             }
             Event::StateSet { account, state } => {
                 self.keep(&account, state);
-                (status::OK, wire::frame(&Empty {}))
+                taken()
             }
             Event::Health { account, health } => {
                 self.health.push((account, health));
-                (status::OK, wire::frame(&Empty {}))
+                taken()
             }
             Event::Conversation { account: _, conversation } => {
                 self.conversations.push(conversation);
                 (status::OK, wire::frame(&Known { wired: true }))
             }
-            Event::Answer { account, choice, state } => {
-                let shown = choice.token.clone();
-                self.choices.push(choice);
-                match self.answer.clone() {
-                    Answer::Retry(why) => return (status::ERROR, wire::frame(&PluginError::retry(why))),
-                    Answer::Refused(why) => return (status::ERROR, wire::frame(&PluginError::refused(why))),
-                    Answer::AsUsual | Answer::Duplicate | Answer::Dropped(_) => {}
-                }
+            Event::Answer { account, choice, state } => self.choose(&account, choice, state),
+            Event::Chat { account, chat, state } => {
                 self.keep(&account, state);
-                (status::OK, wire::frame(&Answered::Taken { shown }))
+                self.chats.push(chat);
+                (status::OK, wire::frame(&Known { wired: true }))
+            }
+            Event::OwnHandles { account: _, handles } => {
+                self.own_handles = handles;
+                taken()
+            }
+            Event::SentSoFar { account: _, id, sent } => {
+                self.sent.push((id, sent));
+                taken()
+            }
+            Event::LateReceipt { account: _, receipt } => {
+                self.late_receipts.push(receipt);
+                taken()
             }
             Event::HandedOver { event, .. } => self.hear(*event),
             Event::Unknown => {
@@ -355,6 +402,11 @@ impl Notes {
             }
         }
     }
+}
+
+/// The answer to what is only noted.
+fn taken() -> (u32, Frame) {
+    (status::OK, wire::frame(&Empty {}))
 }
 
 /// A secret, as the runtime would resolve it.
@@ -390,6 +442,9 @@ pub fn text(channel_type: &str, chat: &str, text: &str) -> OutboundMessage {
         address: address(channel_type, chat),
         content: Content::Text { text: text.to_owned() },
         taken_at: Some(Timestamp(0)),
+        subject: None,
+        metadata: std::collections::BTreeMap::new(),
+        sent_so_far: None,
         in_reply_to: None,
         attachments: vec![],
     }
@@ -409,7 +464,12 @@ pub fn screened(text: &str) -> Screened {
     Screened {
         event_id: "event-test-1".to_owned(),
         address: address("test", "room-1"),
-        sender: Sender { handle: "ada".to_owned(), name: Some("Ada".to_owned()), is_bot: false },
+        sender: Sender {
+            handle: "ada".to_owned(),
+            name: Some("Ada".to_owned()),
+            is_bot: false,
+            ..Sender::default()
+        },
         text: text.to_owned(),
         files: vec![],
         attachments: vec![],
@@ -421,6 +481,9 @@ pub fn screened(text: &str) -> Screened {
         is_group: false,
         mentions: vec![],
         change: None,
+        subject: None,
+        command: None,
+        metadata: std::collections::BTreeMap::new(),
     }
 }
 
@@ -448,6 +511,8 @@ pub fn reviewed(text: &str) -> Reviewed {
         taken_at: Some(Timestamp(0)),
         card: None,
         change: None,
+        subject: None,
+        metadata: std::collections::BTreeMap::new(),
     }
 }
 

@@ -5,9 +5,9 @@
 
 use crate::address::fault;
 use crate::{
-    Action, Attachment, Blob, Change, Choice, Content, Conversation, Decided, Effect, Forwarded, Health,
-    Ignored, InboundMessage, OutboundMessage, Receipt, Reviewed, Schema, Screened, StateWrite, Tick,
-    WebhookRequest, WebhookResponse, Working, prefix_fault,
+    Action, Attachment, Blob, Change, ChatEvent, Choice, Content, Conversation, Decided, Effect, Forwarded,
+    HANDLES_MAX, Health, Ignored, InboundMessage, LateReceipt, OutboundMessage, Receipt, Reviewed, Schema,
+    Screened, SentSoFar, StateWrite, Tick, WebhookRequest, WebhookResponse, Working, prefix_fault,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -111,6 +111,7 @@ pub enum Request {
 /// What a plugin asks of the runtime.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "nearly all events are messages, and none is kept")]
 pub enum Event {
     /// A message came in. Answered by an `Accepted` after it is on disk.
     Message {
@@ -181,6 +182,40 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         state: Vec<StateWrite>,
     },
+    /// A chat was joined or left, or has another id. Answered by a `Known` after that is on disk.
+    Chat {
+        /// The account that takes part in it.
+        account: String,
+        /// What happened.
+        chat: ChatEvent,
+        /// Written in the same commit, whatever becomes of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        state: Vec<StateWrite>,
+    },
+    /// The names under which the platform knows this account. Answered by `{}`.
+    OwnHandles {
+        /// The account.
+        account: String,
+        /// Its handles, the one that people use first.
+        handles: Vec<String>,
+    },
+    /// A part of a message that is being delivered has gone out. Answered by `{}` after that is on disk; the delivery has
+    /// its whole deadline once more.
+    SentSoFar {
+        /// The account that delivers it.
+        account: String,
+        /// The message's id: `OutboundMessage::id`.
+        id: String,
+        /// All that has gone out.
+        sent: SentSoFar,
+    },
+    /// The platform says what became of a message after it took it. Answered by `{}` after that is on disk.
+    LateReceipt {
+        /// The account that sent the message.
+        account: String,
+        /// Which message, and what became of it.
+        receipt: LateReceipt,
+    },
     /// A message was edited or deleted, or a person reacted to it. Answered by an `Accepted` after it is on disk.
     Change {
         /// The account it came by.
@@ -235,6 +270,10 @@ impl Event {
             | Event::Conversation { account, .. }
             | Event::Answer { account, .. }
             | Event::Change { account, .. }
+            | Event::Chat { account, .. }
+            | Event::OwnHandles { account, .. }
+            | Event::SentSoFar { account, .. }
+            | Event::LateReceipt { account, .. }
             | Event::HandedOver { listener: account, .. } => Some(account),
             Event::Unknown => None,
         }
@@ -249,6 +288,11 @@ impl Event {
             Event::Conversation { conversation, .. } => conversation.fault(),
             Event::Answer { choice, state, .. } => choice.fault().or_else(|| StateWrite::fault(state)),
             Event::Change { change, state, .. } => change.fault().or_else(|| StateWrite::fault(state)),
+            Event::Chat { chat, state, .. } => chat.fault().or_else(|| StateWrite::fault(state)),
+            Event::OwnHandles { handles, .. } => handles_fault(handles),
+            // Agents choose the ids of their replies: one is known, or it is not.
+            Event::SentSoFar { sent, .. } => sent.fault(),
+            Event::LateReceipt { receipt, .. } => receipt.fault(),
             Event::StateGet { key, .. } => fault("a state key", key),
             Event::StateList { prefix, after, .. } => {
                 prefix_fault(prefix).or_else(|| after.as_ref().and_then(|after| fault("a state key", after)))
@@ -260,6 +304,13 @@ impl Event {
             Event::Health { .. } | Event::Unknown => None,
         }
     }
+}
+
+fn handles_fault(handles: &[String]) -> Option<String> {
+    let count = handles.len();
+    (count > HANDLES_MAX)
+        .then(|| format!("the account has {count} handles, the limit is {HANDLES_MAX}"))
+        .or_else(|| handles.iter().find_map(|handle| fault("handles", handle)))
 }
 
 /// The answer to [`Request::Find`].

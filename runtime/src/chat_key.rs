@@ -35,6 +35,11 @@ pub fn respelled(thread_id: &str, known: &str) -> Option<String> {
     (chat != known && chat.eq_ignore_ascii_case(known)).then(|| format!("{known}{rest}"))
 }
 
+/// The id of a thread, once the chat `from`, with which it may begin, is called `to`.
+pub fn moved_thread(thread_id: &str, from: &str, to: &str) -> String {
+    thread_id.strip_prefix(from).map_or_else(|| thread_id.to_owned(), |rest| format!("{to}{rest}"))
+}
+
 impl From<&Address> for ChatKey {
     /// The chat that an address is in, whatever its thread.
     fn from(at: &Address) -> ChatKey {

@@ -13,6 +13,9 @@ pub enum Error {
     /// The request cannot be done as it was asked; ask differently.
     #[error("{0}")]
     Refused(String),
+    /// It cannot be decided at this moment; ask again.
+    #[error("{0}")]
+    NotYet(String),
     /// The config or the home is not usable as it is; mend it.
     #[error("{0}")]
     Setup(String),

@@ -63,14 +63,14 @@ impl Channel for Github {
         let target = map::target(&message.address).map_err(PluginError::refused)?;
         let text = format!("{}\n\n{}", map::fit(text), map::mark(&message.id));
         let platform_message_id = self.api.comment(&target, &text).await?;
-        Ok(Receipt { platform_message_id })
+        Ok(Receipt::of(platform_message_id))
     }
 
     async fn find(&self, message: OutboundMessage) -> Result<Option<Receipt>> {
         let target = map::target(&message.address).map_err(PluginError::refused)?;
         let since = message.taken_at.unwrap_or(Timestamp(0));
         let found = self.api.find(&target, self.rules.own_id, &map::mark(&message.id), since).await?;
-        Ok(found.map(|id| Receipt { platform_message_id: Some(id) }))
+        Ok(found.map(|id| Receipt::of([id])))
     }
 
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {

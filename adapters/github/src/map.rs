@@ -231,6 +231,8 @@ fn weigh(event: &str, action: &str, written: Written, rules: &Rules) -> Result<R
             handle: user_id.to_string(),
             name: Some(login.to_owned()),
             is_bot: user.get("type").value == "Bot",
+            standing: Some(role.to_lowercase()).filter(|role| !role.is_empty()),
+            ..Sender::default()
         },
         is_mention,
         text,
@@ -466,6 +468,7 @@ pub fn fit(text: String) -> String {
 pub fn outcome(accepted: &Accepted) -> String {
     match accepted {
         Accepted::Committed => "committed".into(),
+        Accepted::Held => "held".into(),
         Accepted::Duplicate => "duplicate".into(),
         Accepted::Dropped { reason } => format!("dropped: {reason}"),
         Accepted::Unknown => "taken".into(),

@@ -91,6 +91,9 @@ fn message(account: &str, chat: &str, thread: Option<&str>) -> OutboundMessage {
         },
         content: Content::Text { text: "**done**".into() },
         taken_at: Some(Timestamp(1_700_000_000_000)),
+        subject: None,
+        metadata: std::collections::BTreeMap::new(),
+        sent_so_far: None,
         in_reply_to: None,
         attachments: vec![],
     }

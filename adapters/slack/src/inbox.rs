@@ -244,7 +244,12 @@ impl Inbox {
             message_id: altered.ts,
             platform_id: event::chat_name(&altered.channel).into(),
             thread_id: altered.thread,
-            sender: Sender { handle: altered.user, name: person.map(|person| person.name), is_bot },
+            sender: Sender {
+                handle: altered.user,
+                name: person.map(|person| person.name),
+                is_bot,
+                ..Sender::default()
+            },
             timestamp: event::time(&altered.at),
             is_group: !altered.is_direct,
             what,
@@ -281,7 +286,7 @@ impl Inbox {
             message_id: said.ts.clone(),
             platform_id: event::chat_name(&said.channel).into(),
             thread_id: Some(said.thread()),
-            sender: Sender { handle, name, is_bot },
+            sender: Sender { handle, name, is_bot, ..Sender::default() },
             text: names.words(&said.text).await,
             mentions: names.mentioned(&said.text),
             attachments: attachments.into_iter().take(ATTACHMENTS_MAX).collect(),
@@ -302,7 +307,7 @@ impl Inbox {
             message_id: command.id,
             platform_id: event::chat_name(&command.channel).into(),
             thread_id: is_direct.then(|| format!("{}:", event::chat_name(&command.channel)).into()),
-            sender: Sender { handle: command.user, name, is_bot: false },
+            sender: Sender { handle: command.user, name, is_bot: false, ..Sender::default() },
             text: self.0.names.words(&command.text).await,
             timestamp: Timestamp::now(),
             is_mention: true,
@@ -430,8 +435,7 @@ fn named(file: &File) -> Attachment {
         kind: Some(kind.to_owned()),
         mime_type: file.mimetype.clone(),
         size_bytes: file.size,
-        url: None,
-        bytes: None,
+        ..Attachment::default()
     }
 }
 

@@ -18,7 +18,6 @@ mod words;
 
 use api::Api;
 use inbox::Inbox;
-use send::Progress;
 use status::Status;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -49,7 +48,6 @@ struct Slack {
     api: Api,
     runtime: Runtime,
     inbox: Inbox,
-    progress: Progress,
     status: Status,
     listening: Mutex<Option<JoinHandle<()>>>,
 }
@@ -65,7 +63,7 @@ impl Channel for Slack {
         let api = Api::new(&config.api_url, &config.bot_token, config.app_token.as_ref())?;
         let own = api.own().await?;
         tracing::info!(bot = own.user, workspace = own.team, "signed in to Slack");
-        let progress = Progress::load(&runtime).await?;
+        runtime.own_handles(vec![own.user.clone()]).await;
         let inbox = Inbox::new(runtime.clone(), api.clone(), own);
         let listening = match config.app_token {
             Some(_) => {
@@ -77,15 +75,15 @@ impl Channel for Slack {
             None => None,
         };
         let status = Status::default();
-        Ok(Slack { api, runtime, inbox, progress, status, listening: Mutex::new(listening) })
+        Ok(Slack { api, runtime, inbox, status, listening: Mutex::new(listening) })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        send::deliver(&self.api, &self.runtime, &self.progress, message).await
+        send::deliver(&self.api, &self.runtime, message).await
     }
 
     async fn find(&self, message: OutboundMessage) -> Result<Option<Receipt>> {
-        send::find(&self.api, &self.runtime, &self.progress, message).await
+        send::find(&self.api, &self.runtime, message).await
     }
 
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {

@@ -51,7 +51,7 @@ pub fn read(payload: &Value) -> Option<Tap> {
         choice: Choice {
             token,
             platform_id: chat_name(&channel).into(),
-            sender: Sender { handle: user, name, is_bot: false },
+            sender: Sender { handle: user, name, is_bot: false, ..Sender::default() },
         },
         channel,
         ts,
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!((tap.choice.token.as_str(), tap.choice.platform_id.as_str()), ("abc.1", "slack:C012"));
         assert_eq!(
             tap.choice.sender,
-            Sender { handle: "U0ANN".into(), name: Some("ann".into()), is_bot: false }
+            Sender { handle: "U0ANN".into(), name: Some("ann".into()), is_bot: false, ..Sender::default() }
         );
         assert_eq!(
             (tap.ts.as_str(), tap.thread.as_deref(), tap.text.as_str()),

@@ -15,7 +15,6 @@ mod tap;
 use api::Api;
 use groups::{Groups, Reader};
 use map::Own;
-use send::Progress;
 use std::sync::{Mutex, PoisonError};
 use tokio::task::JoinHandle;
 use vestibule_plugin_api::*;
@@ -34,7 +33,6 @@ struct Telegram {
     api: Api,
     runtime: Runtime,
     groups: Groups,
-    progress: Progress,
     polling: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -48,15 +46,15 @@ impl Channel for Telegram {
         // A webhook that is set keeps `getUpdates` from working. The updates that wait stay.
         api.delete_webhook().await?;
         tracing::info!(bot = own.username, "signed in to Telegram");
-        let progress = Progress::load(&runtime).await?;
+        runtime.own_handles(vec![format!("@{}", own.username), own.id.to_string()]).await;
         let groups = Groups::load(&runtime).await?;
         let reader = Reader { own, groups: groups.clone() };
         let polling = tokio::spawn(runtime.named(poll::run(api.clone(), reader, runtime.clone())));
-        Ok(Telegram { api, runtime, groups, progress, polling: Mutex::new(Some(polling)) })
+        Ok(Telegram { api, runtime, groups, polling: Mutex::new(Some(polling)) })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        send::deliver(&self.api, &self.runtime, &self.groups, &self.progress, message).await
+        send::deliver(&self.api, &self.runtime, &self.groups, message).await
     }
 
     async fn stop(&self) {

@@ -274,7 +274,7 @@ fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachmen
         message_id: message_name(message.chat.id, message.message_id),
         platform_id: chat_name(message.chat.id).into(),
         thread_id: topic(&message).map(|topic| ThreadId(format!("telegram:{}:{topic}", message.chat.id))),
-        sender: Sender { handle, name: Some(name), is_bot },
+        sender: Sender { handle, name: Some(name), is_bot, ..Sender::default() },
         is_mention: is_private || mentions(&message, own) || answers(&message, own),
         is_group: !is_private,
         reply_to: reply_to(&message),
@@ -451,8 +451,7 @@ fn file(files: &Files) -> Option<(Attachment, String)> {
         kind: Some(kind.into()),
         mime_type,
         size_bytes: file.file_size,
-        url: None,
-        bytes: None,
+        ..Attachment::default()
     };
     Some((attachment, file.file_id.clone()))
 }

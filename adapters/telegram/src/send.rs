@@ -5,57 +5,15 @@ use crate::api::{Api, Called};
 use crate::groups::Groups;
 use crate::map::Target;
 use crate::{map, tap};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::VecDeque;
-use tokio::sync::Mutex;
 use vestibule_plugin_api::toolbox::markdown::{self, Dialect, Unit};
-use vestibule_plugin_api::toolbox::state;
+use vestibule_plugin_api::toolbox::sending::Sending;
 use vestibule_plugin_api::{
-    Address, Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, StateWrite,
+    Address, Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime,
 };
 
 /// The longest text of one message. Telegram does not count its tags.
 pub const TEXT_UNITS_MAX: usize = 4_096;
-/// The state key of the progress.
-const SENT: &str = "sent";
-/// How many messages are remembered: more than are ever under way at once.
-const REMEMBERED: usize = 64;
-
-/// How far the last messages of several parts came, the newest last.
-pub struct Progress(Mutex<VecDeque<Sent>>);
-
-#[derive(Clone, Serialize, Deserialize)]
-struct Sent {
-    message: String,
-    parts: usize,
-    first: Option<String>,
-}
-
-impl Progress {
-    /// Reads the progress from the account's state.
-    pub async fn load(runtime: &Runtime) -> Result<Progress> {
-        let kept = runtime.state_get(SENT).await?;
-        Ok(Progress(Mutex::new(kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default())))
-    }
-
-    async fn of(&self, message: &str) -> Sent {
-        let found = self.0.lock().await.iter().find(|sent| sent.message == message).cloned();
-        found.unwrap_or_else(|| Sent { message: message.to_owned(), parts: 0, first: None })
-    }
-
-    /// Notes that a part has arrived. If that cannot be kept, a second attempt would repeat the part,
-    /// and that is better than not to go on.
-    async fn note(&self, runtime: &Runtime, sent: &Sent) {
-        let mut all = self.0.lock().await;
-        all.retain(|other| other.message != sent.message);
-        all.push_back(sent.clone());
-        let kept = state::newest(&mut all, REMEMBERED);
-        if let Err(error) = runtime.state_set(vec![StateWrite::set(SENT, kept)]).await {
-            tracing::warn!(reason = error.reason(), "how far a message came could not be kept");
-        }
-    }
-}
 
 enum Part {
     /// A text in Telegram's HTML, and the buttons under it.
@@ -68,7 +26,6 @@ pub async fn deliver(
     api: &Api,
     runtime: &Runtime,
     groups: &Groups,
-    progress: &Progress,
     message: OutboundMessage,
 ) -> Result<Receipt> {
     let (text, buttons) = match message.content {
@@ -91,9 +48,8 @@ pub async fn deliver(
     if parts.is_empty() {
         return Err(PluginError::refused("there is nothing to send: no text and no file"));
     }
-    let many = parts.len() > 1;
-    let mut sent = progress.of(&message.id).await;
-    for (number, part) in parts.iter().enumerate().skip(sent.parts) {
+    let mut sending = Sending::of(runtime, &message.id, message.sent_so_far, parts.len());
+    for (number, part) in parts.iter().enumerate().skip(sending.parts()) {
         let quoted = message.in_reply_to.as_deref().filter(|_| number == 0);
         let mut done = send(api, &target, part, quoted).await;
         if let Some(now) = done.as_ref().err().and_then(|failed| failed.moved_to) {
@@ -102,15 +58,9 @@ pub async fn deliver(
             done = send(api, &target, part, quoted).await;
         }
         let id = done?;
-        if number == 0 {
-            sent.first = id.map(|id| map::message_name(target.chat, id));
-        }
-        sent.parts = number + 1;
-        if many {
-            progress.note(runtime, &sent).await;
-        }
+        sending.went(id.map(|id| map::message_name(target.chat, id))).await;
     }
-    Ok(Receipt { platform_message_id: sent.first })
+    Ok(sending.receipt())
 }
 
 /// The place on Telegram for an address: its group may have another number now.

@@ -46,7 +46,7 @@ pub fn read(query: &Value) -> Option<Tap> {
     let query = Query::deserialize(query).ok()?;
     let (message, token) = (query.message?, query.data?);
     let (handle, name) = person(&query.from);
-    let sender = Sender { handle, name: Some(name), is_bot: query.from.is_bot };
+    let sender = Sender { handle, name: Some(name), is_bot: query.from.is_bot, ..Sender::default() };
     let choice = Choice { token, platform_id: chat_name(message.chat.id).into(), sender };
     Some(Tap { query: query.id, choice, message: (message.chat.id, message.message_id, message.text) })
 }
@@ -109,7 +109,10 @@ mod tests {
         let tap = read(&query(json!({}))).expect("ours");
         assert_eq!((tap.query.as_str(), tap.choice.token.as_str()), ("777", "abc.1"));
         assert_eq!(tap.choice.platform_id.as_str(), "telegram:-7");
-        assert_eq!(tap.choice.sender, Sender { handle: "8".into(), name: Some("Ben".into()), is_bot: false });
+        assert_eq!(
+            tap.choice.sender,
+            Sender { handle: "8".into(), name: Some("Ben".into()), is_bot: false, ..Sender::default() }
+        );
         assert_eq!(tap.message, (-7, 5, Some("Now?".into())));
         let old = json!({ "message": { "message_id": 5, "date": 0, "chat": { "id": -7, "type": "group" } } });
         assert_eq!(read(&query(old)).expect("ours").message, (-7, 5, None));

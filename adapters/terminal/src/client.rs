@@ -243,7 +243,12 @@ async fn take(
         message_id: id.clone(),
         platform_id: CHAT.into(),
         thread_id: Some(name.into()),
-        sender: Sender { handle: "local".into(), name: Some("terminal".into()), is_bot: false },
+        sender: Sender {
+            handle: "local".into(),
+            name: Some("terminal".into()),
+            is_bot: false,
+            ..Sender::default()
+        },
         text,
         attachments,
         timestamp: Timestamp::now(),

@@ -61,7 +61,7 @@ impl Channel for Terminal {
         };
         let thread = message.address.thread_id.as_ref().map(ThreadId::as_str);
         self.clients.show(thread, &text, message.in_reply_to.as_deref(), &message.attachments).await?;
-        Ok(Receipt { platform_message_id: Some(message.id) })
+        Ok(Receipt::of([message.id]))
     }
 
     async fn stop(&self) {

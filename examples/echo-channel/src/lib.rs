@@ -119,7 +119,12 @@ async fn read_lines(
             message_id: format!("{caller}-{number}"),
             platform_id: "lines".into(),
             thread_id: Some(caller.into()),
-            sender: Sender { handle: caller.into(), name: Some("caller".into()), is_bot: false },
+            sender: Sender {
+                handle: caller.into(),
+                name: Some("caller".into()),
+                is_bot: false,
+                ..Sender::default()
+            },
             text,
             attachments: std::mem::take(&mut files),
             timestamp: Timestamp::now(),

@@ -19,6 +19,8 @@
 /// `challenge: { key: "verify_token" }` is the question by which Meta tries an address, and
 /// `answer_headers: ["content-type"]` are the headers that answers may have.
 ///
+/// `deliver_seconds: 300`, after the capabilities, is how long one message may take where a minute is too short.
+///
 /// `channel`, `channel_type` and `description` are required. The plugin's name is the channel type;
 /// its version is the crate's. Its secrets are those of its [`config!`](crate::config); for a config that
 /// is not made so, `secrets: ["token", "webhook_secret"]` names their keys. `setup: include_str!("../setup.txt")`, last, is
@@ -30,6 +32,7 @@ macro_rules! export_channel {
         channel_type: $channel_type:literal,
         description: $description:literal
         $(, capabilities: [$($capability:literal),* $(,)?])?
+        $(, deliver_seconds: $deliver_seconds:literal)?
         $(, webhook: $webhook:literal)?
         $(, hmac: { header: $header:literal $(, $word:ident: $value:literal)* $(,)? })?
         $(, signing: { $sign:ident: $signed:literal $(, $signs:ident: $signeds:literal)* $(,)? })?
@@ -45,6 +48,7 @@ macro_rules! export_channel {
             .raw(",\"kind\":\"channel\",\"channel_type\":").string($channel_type)
             .raw(",\"description\":").string($description)
             $(.raw(",\"capabilities\":").strings(&[$($capability),*]))?
+            $(.raw(concat!(",\"deliver_seconds\":", stringify!($deliver_seconds))))?
             $(.raw(",\"webhook\":").string($webhook))?
             $(.raw(",\"hmac\":{\"header\":").string($header)
                 // A literal of text or number reads the same in JSON.

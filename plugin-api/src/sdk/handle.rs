@@ -3,8 +3,8 @@
 use super::account;
 use crate::wire::{self, Empty, Event, StateValue};
 use crate::{
-    Accepted, Answered, Change, Choice, Conversation, Health, Ignored, InboundMessage, Known, PluginError,
-    Result, StatePage, StateWrite,
+    Accepted, Answered, Change, ChatEvent, Choice, Conversation, Health, Ignored, InboundMessage, Known,
+    LateReceipt, PluginError, Result, SentSoFar, StatePage, StateWrite,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -109,6 +109,31 @@ impl Runtime {
         self.call(Event::Change { account: self.account.clone(), change, state }).await
     }
 
+    /// Tells that a part of a message that is being delivered has gone out; `id` is the message's, `sent` is all of it so
+    /// far. The delivery has its whole deadline once more, and a later attempt is told, so that what was sent is not sent
+    /// again. [`Sending`](crate::toolbox::sending::Sending) does this for channels whose parts are messages.
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it is not on disk. [`PluginError::Refused`]: no such message is being delivered.
+    /// [`PluginError::Unsupported`]: the runtime is older than this word, and a later attempt begins anew.
+    pub async fn sent_so_far(&self, id: &str, sent: SentSoFar) -> Result<()> {
+        let (account, id) = (self.account.clone(), id.to_owned());
+        let Empty {} = self.call(Event::SentSoFar { account, id, sent }).await?;
+        Ok(())
+    }
+
+    /// Tells what became of a message after its platform had taken it. A failure turns its delivery into a failed one,
+    /// and its agent is told; everything else is shown to the operator. Messages that this account did not send are
+    /// passed over.
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it is not on disk, or a message is being sent at this moment, which it may be about: let
+    /// the platform say it again. [`PluginError::Unsupported`]: the runtime is older than this word.
+    pub async fn late_receipt(&self, receipt: LateReceipt) -> Result<()> {
+        let Empty {} = self.call(Event::LateReceipt { account: self.account.clone(), receipt }).await?;
+        Ok(())
+    }
+
     /// What this account has kept under `key`. It outlives restarts of the plugin and of the runtime.
     ///
     /// # Errors
@@ -158,6 +183,24 @@ impl Runtime {
     /// 1 to 512 bytes; [`Conversation::name_of`] makes it so.
     pub async fn conversation(&self, conversation: Conversation) -> Result<Known> {
         self.call(Event::Conversation { account: self.account.clone(), conversation }).await
+    }
+
+    /// Tells that the account joined or left a chat, or that the chat has another id. Returns **after** it is on disk: only
+    /// then may the platform be acknowledged.
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it is not on disk. [`PluginError::Unsupported`]: the runtime is older than this word.
+    pub async fn chat(&self, chat: ChatEvent, state: Vec<StateWrite>) -> Result<Known> {
+        self.call(Event::Chat { account: self.account.clone(), chat, state }).await
+    }
+
+    /// Tells the names under which the platform knows this account, the one that people use first; `vestibule status`
+    /// shows them. An older runtime does not listen, and that is no error.
+    pub async fn own_handles(&self, handles: Vec<String>) {
+        let event = Event::OwnHandles { account: self.account.clone(), handles };
+        if let Err(error) = self.call::<Empty>(event).await {
+            tracing::debug!(reason = error.reason(), "the runtime did not take the handles");
+        }
     }
 
     /// The account's name in the config.

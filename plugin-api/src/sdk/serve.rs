@@ -249,7 +249,7 @@ mod tests {
         /// Returns the address in memory of its file's bytes.
         async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
             let bytes = message.attachments.first().and_then(|file| file.bytes.as_ref());
-            Ok(Receipt { platform_message_id: bytes.map(place) })
+            Ok(Receipt::of(bytes.map(place)))
         }
     }
 

@@ -3,13 +3,13 @@
 //! - [`markdown`]: an agent's Markdown in the platform's dialect, cut into messages that each stand by themselves.
 //! - [`emoji`]: the names that agents give emoji, as the platforms know them.
 //! - [`http`]: a client that goes to the named host only; its failures have a class.
+//! - [`sending`]: a delivery that becomes several messages, none of them sent twice.
 //! - [`socket`]: a WebSocket that notices when nothing comes any more.
 //! - [`pace`]: the wait after failures, and what the operator is told.
-//! - [`state`]: what a channel remembers of its newest messages.
 
 pub mod emoji;
 pub mod http;
 pub mod markdown;
 pub mod pace;
+pub mod sending;
 pub mod socket;
-pub mod state;

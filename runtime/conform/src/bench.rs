@@ -77,6 +77,9 @@ fn message(text: &str) -> OutboundMessage {
         },
         content: Content::Text { text: text.to_owned() },
         taken_at: None,
+        subject: None,
+        metadata: std::collections::BTreeMap::new(),
+        sent_so_far: None,
         in_reply_to: None,
         attachments: vec![],
     }

@@ -1,7 +1,7 @@
 //! Which checks are made.
 
 /// All checks, of channels and of modules.
-const CHECKS: [&str; 40] = [
+const CHECKS: [&str; 41] = [
     "file",
     "manifest",
     "unknown verb",
@@ -18,6 +18,7 @@ const CHECKS: [&str; 40] = [
     "same question again",
     "empty text",
     "long text",
+    "parts",
     "odd text",
     "unknown kind",
     "unknown fields",

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use vestibule_plugin_api::wire::{self, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    Attachment, Blob, Capability, Card, Content, Field, ID_BYTES_MAX, Link, Manifest, Offer, Receipt,
-    WebhookRequest, Working,
+    Attachment, Blob, Capability, Card, Content, Field, ID_BYTES_MAX, Link, Manifest, Offer, OutboundMessage,
+    Receipt, WebhookRequest, Working,
 };
 use vestibule_seam::Frame;
 
@@ -19,6 +19,7 @@ pub async fn examine(trial: &mut Trial) {
     trial.check_live("same id again", same_id).await;
     trial.check_live("empty text", async |trial| words(trial, "msg-conform-empty", "").await).await;
     trial.check_live("long text", long).await;
+    trial.check_live("parts", parts).await;
     trial.check_live("odd text", odd).await;
     trial.check_live("unknown kind", unknown_kind).await;
     trial.check_live("unknown fields", unknown_fields).await;
@@ -88,6 +89,34 @@ async fn long(trial: &Trial) -> Result<Outcome, String> {
     Ok(Outcome::Ok(format!("1 MiB: {words}")))
 }
 
+/// Delivers a text of several parts, and once more, as after a crash: what it told of as sent is not sent again.
+async fn parts(trial: &Trial) -> Result<Outcome, String> {
+    let message = || trial.message("msg-conform-parts", &"What is long goes out in parts. ".repeat(5_000));
+    let first = match trial.deliver(message()).await {
+        Said::Done(receipt) => receipt,
+        said => {
+            return Ok(Outcome::Ok(format!("{}: without its platform it cannot show more", said.words()?)));
+        }
+    };
+    let told = || trial.runtime.sent_so_far().into_iter().filter(|(id, _)| id == "msg-conform-parts");
+    let Some((_, all)) = told().next_back() else {
+        return Ok(Outcome::Ok("it tells of no parts: a later attempt begins anew".into()));
+    };
+    let (count, parts) = (told().count(), all.parts);
+    let again = OutboundMessage { sent_so_far: Some(all), ..message() };
+    match trial.deliver(again).await {
+        Said::Done(second) if second == first && told().count() == count => {
+            Ok(Outcome::Ok(format!("{parts} parts, and none of them once more")))
+        }
+        Said::Done(_) => {
+            Err("it was told that all parts had gone out, and sent again, or gave another receipt: go on \
+                              from `sent_so_far`"
+                .into())
+        }
+        said => Err(format!("it was told that all parts had gone out, and answered {}", said.words()?)),
+    }
+}
+
 async fn odd(trial: &Trial) -> Result<Outcome, String> {
     let mut last = String::new();
     for (number, text) in ODD_TEXTS.iter().enumerate() {
@@ -125,6 +154,8 @@ async fn unknown_kind(trial: &Trial) -> Result<Outcome, String> {
 async fn unknown_fields(trial: &Trial) -> Result<Outcome, String> {
     let frame = changed(trial, "msg-conform-fields", |message| {
         message["conform"] = json!({ "new": [1, 2] });
+        message["subject"] = json!("Plans");
+        message["metadata"] = json!({ "conform": "\u{20ac}\n" });
         message["content"]["conform"] = json!("new");
         message["address"]["conform"] = json!(null);
     });
@@ -203,15 +234,18 @@ async fn questions(trial: &Trial) -> Result<Outcome, String> {
 /// What is done to a message that was sent, and to one that never was, as far as the channel lists it; and cards.
 async fn changes(trial: &Trial) -> Result<Outcome, String> {
     let sent = match trial.deliver(trial.message("msg-conform-changed", "This is changed.")).await {
-        Said::Done(Receipt { platform_message_id: Some(id) }) => id,
+        Said::Done(Receipt { platform_message_id: Some(id), .. }) => id,
         _ => "conform-none".to_owned(),
     };
     let emoji = |message_id: &str, emoji: &str| Content::Reaction {
         message_id: message_id.into(),
         emoji: emoji.into(),
     };
-    let edit =
-        |message_id: &str, text: &str| Content::Edit { message_id: message_id.into(), text: text.into() };
+    let edit = |message_id: &str, text: &str| Content::Edit {
+        message_id: message_id.into(),
+        text: text.into(),
+        further_message_ids: vec![],
+    };
     let link = Link { label: "Open".into(), url: "https://example.org/".into() };
     let card = Card {
         title: "Build".into(),
@@ -233,8 +267,16 @@ async fn changes(trial: &Trial) -> Result<Outcome, String> {
             "a bare card",
             Content::Card(Card { fallback: "Build".into(), ..Card::default() }),
         ),
-        (Capability::Deletes, "a deletion", Content::Delete { message_id: sent.clone() }),
-        (Capability::Deletes, "the same deletion again", Content::Delete { message_id: sent }),
+        (
+            Capability::Deletes,
+            "a deletion",
+            Content::Delete { message_id: sent.clone(), further_message_ids: vec![] },
+        ),
+        (
+            Capability::Deletes,
+            "the same deletion again",
+            Content::Delete { message_id: sent, further_message_ids: vec![] },
+        ),
     ];
     let (mut count, mut last) = (0, String::new());
     for (number, (capability, what, content)) in cases.into_iter().enumerate() {

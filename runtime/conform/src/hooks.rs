@@ -3,11 +3,12 @@
 use crate::trial::{Said, Trial};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use vestibule_plugin_api::wire::{Effects, Request};
 use vestibule_plugin_api::{
-    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Card, Changed, Decided, Decider,
-    Decision, Due, Effect, Forwarded, Hook, Manifest, Mention, ReplyTo, Requested, Reviewed, Screened,
-    Sender, SessionRef, Tick, Timestamp, Verdict,
+    AGENT, Action, Address, Agent, Asking, AskingOption, Attachment, Card, Changed, Command, Decided,
+    Decider, Decision, Due, Effect, Forwarded, Hook, Manifest, Mention, ReplyTo, Requested, Reviewed,
+    Screened, Sender, SessionRef, Tick, Timestamp, Verdict,
 };
 use vestibule_runtime::delivery::{EffectsHook, effects_fault};
 use vestibule_runtime::plugins;
@@ -88,7 +89,7 @@ fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
     let plain = Screened {
         event_id: question.id.to_owned(),
         address: address(trial, "conform"),
-        sender: Sender { handle: "ada".into(), name: Some("Ada".into()), is_bot: false },
+        sender: Sender { handle: "ada".into(), name: Some("Ada".into()), is_bot: false, ..Sender::default() },
         text: question.text.to_owned(),
         files: question.files.to_vec(),
         attachments: attachments(question),
@@ -100,6 +101,9 @@ fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
         is_group: false,
         mentions: vec![],
         change: None,
+        subject: None,
+        command: None,
+        metadata: BTreeMap::new(),
     };
     let quoted = |sender: Option<&str>, text: Option<&str>| {
         Some(ReplyTo {
@@ -108,7 +112,7 @@ fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
             text: text.map(str::to_owned),
         })
     };
-    let bot = Sender { handle: "b\u{1f916}t".into(), name: None, is_bot: true };
+    let bot = Sender { handle: "b\u{1f916}t".into(), is_bot: true, ..Sender::default() };
     let messages = [
         plain.clone(),
         Screened {
@@ -122,6 +126,12 @@ fn screen(trial: &Trial, question: &Question) -> Vec<Request> {
         Screened { reply_to: quoted(Some("Charles"), Some(question.text)), ..plain.clone() },
         Screened {
             mentions: vec![Mention { handle: "b".into(), name: Some(question.text.into()) }],
+            ..plain.clone()
+        },
+        Screened {
+            subject: Some("Plans".into()),
+            command: Some(Command { name: "plans".into(), arguments: question.text.into() }),
+            metadata: BTreeMap::from([("conform".to_owned(), question.text.to_owned())]),
             ..plain.clone()
         },
         Screened {
@@ -153,7 +163,10 @@ fn review(trial: &Trial, question: &Question) -> Vec<Request> {
         taken_at: Some(Timestamp::now()),
         card: None,
         change: None,
+        subject: None,
+        metadata: BTreeMap::new(),
     };
+    let metadata = BTreeMap::from([("conform".to_owned(), question.text.to_owned())]);
     let card = Card { title: question.text.to_owned(), fallback: "Build".into(), ..Card::default() };
     let edited = Changed::Edited { text: question.text.to_owned(), is_mention: false };
     let option = |label: &str| AskingOption { label: label.into(), shown: question.text.to_owned() };
@@ -168,6 +181,7 @@ fn review(trial: &Trial, question: &Question) -> Vec<Request> {
         Reviewed { question: Some(asking), in_reply_to: Some("conform-1".into()), ..plain.clone() },
         Reviewed { card: Some(card), text: "Build".into(), ..plain.clone() },
         Reviewed { change: Some(edited), ..plain.clone() },
+        Reviewed { subject: Some(question.text.to_owned()), metadata, ..plain.clone() },
         Reviewed { attachments: vec![], taken_at: None, ..plain },
     ];
     messages.into_iter().map(|message| Request::Review { message }).collect()

@@ -172,7 +172,7 @@ mod tests {
         {
             out[optional] = value;
         }
-        let receipt = Receipt { platform_message_id: Some("p".into()) };
+        let receipt = Receipt::of(["p".to_owned()]);
         let [message, file, receipt] =
             [serde_json::to_value(&message), serde_json::to_value(&file), serde_json::to_value(&receipt)]
                 .map(|value| value.expect("JSON"));

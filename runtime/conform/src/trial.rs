@@ -310,6 +310,9 @@ impl Trial {
             },
             content: Content::Text { text: text.to_owned() },
             taken_at: Some(Timestamp::now()),
+            subject: None,
+            metadata: std::collections::BTreeMap::new(),
+            sent_so_far: None,
             in_reply_to: None,
             attachments: vec![],
         }

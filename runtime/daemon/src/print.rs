@@ -221,6 +221,7 @@ fn delivery(value: &Value) {
         ("next_attempt_at", "next"),
         ("settled_at", "settled"),
         ("platform_message_id", "sent as"),
+        ("fate", "since then"),
         ("files", "files"),
     ] {
         let text = word(&value[key]);
@@ -307,7 +308,7 @@ fn status(value: &Value) {
     println!("\nthis user has only so many");
     table(&["what", "used", "most"], &rows("of_the_user"));
     println!("\nchannels");
-    table(&["channel", "account", "state", "webhook", "listener", "reason"], &rows("channels"));
+    table(&["channel", "account", "handles", "state", "webhook", "listener", "reason"], &rows("channels"));
     let modules = rows("modules");
     if !modules.is_empty() {
         println!("\nmodules that do not work");

@@ -4,7 +4,7 @@ use super::scarce;
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::ReadTxn;
-use crate::drops::{self, NO_AGENT_WIRED};
+use crate::drops::{self, CHAT_JOINED, NO_AGENT_WIRED};
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::lock::locked;
@@ -46,7 +46,7 @@ pub async fn status(context: &Context) -> Result<Value> {
     let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
     let unwired: Vec<Value> = dropped
         .iter()
-        .filter(|(drop, is_wired)| drop.reason == NO_AGENT_WIRED && !is_wired)
+        .filter(|(drop, is_wired)| asks_for_wiring(drop) && !is_wired)
         .map(|(drop, _)| {
             json!({
                 "channel": drop.channel_type,
@@ -89,8 +89,13 @@ pub async fn status(context: &Context) -> Result<Value> {
         "next_deferred": next_deferred.map(vestibule_session::format_time),
         "dropped_total": { "messages": dropped_messages, "chats": dropped_chats },
         "unwired": unwired,
-        "dropped": dropped.iter().map(|(drop, _)| drop).filter(|drop| drop.reason != NO_AGENT_WIRED).collect::<Vec<_>>(),
+        "dropped": dropped.iter().map(|(drop, _)| drop).filter(|drop| !asks_for_wiring(drop)).collect::<Vec<_>>(),
     }))
+}
+
+/// Whether the operator may want to wire an agent to the chat.
+fn asks_for_wiring(drop: &drops::DroppedMessage) -> bool {
+    [NO_AGENT_WIRED, CHAT_JOINED].contains(&drop.reason.as_str())
 }
 
 /// Whether an agent is wired to the chat of each by now. Messages that were left out before stay on record.
@@ -219,7 +224,7 @@ fn channels(context: &Context, link: &Link) -> Vec<Value> {
             link.sections().get(account).is_some_and(|section| plugins::takes_webhooks(link, section));
         let webhook = takes.then(|| context.webhook_url(channel, account)).flatten();
         json!({ "channel": channel, "account": account, "state": word, "reason": reason, "webhook": webhook,
-            "listener": link.listener_of(account) })
+            "listener": link.listener_of(account), "handles": link.own_handles(account) })
     };
     accounts.iter().map(entry).collect()
 }

@@ -37,6 +37,8 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0031_own_words.sql")),
     M::up(include_str!("../taken_webhooks/migrations/0032_taken_webhooks.sql")),
     M::up(include_str!("../questions/migrations/0033_of_modules.sql")),
+    M::up(include_str!("../ledger/migrations/0034_parts.sql")),
+    M::up(include_str!("../messaging_groups/migrations/0035_moved.sql")),
 ];
 
 /// Applies the migrations that are missing.

@@ -3,11 +3,14 @@
 use super::card;
 use super::operation::Operation;
 use super::snapshot::Snapshot;
+use crate::chat_key::moved_thread;
 use crate::id::AgentGroupId;
 use crate::questions::Asked;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use vestibule_plugin_api::{
-    ACCOUNT_MAIN, ACTION, AGENT, Address, Card, ID_BYTES_MAX, TEXT_BYTES_MAX, ThreadId,
+    ACCOUNT_MAIN, ACTION, AGENT, Address, Card, Conversation, ID_BYTES_MAX, METADATA_BYTES_MAX,
+    TEXT_BYTES_MAX, ThreadId,
 };
 use vestibule_session::{CONTENT_BYTES_MAX, MessageOut, NO_DESTINATION};
 
@@ -94,7 +97,9 @@ fn address(snapshot: &Snapshot, reply: &MessageOut) -> Result<Address, String> {
             shown(chat)
         ));
     };
-    let thread_id = reply.thread_id.clone().map(ThreadId);
+    // The message that it answers may name the chat as it was called before.
+    let thread_id =
+        reply.thread_id.as_deref().map(|thread| ThreadId(moved_thread(thread, chat, &group.platform_id)));
     if thread_id.as_ref().is_some_and(|thread| thread.fault().is_some()) {
         return Err(format!("the reply's thread id is not 1 to {ID_BYTES_MAX} printable bytes"));
     }
@@ -220,6 +225,27 @@ pub fn card_of(content: &str) -> Option<Card> {
     card::card(&content)
 }
 
+/// What a reply says beside its words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// What it is about, on one line.
+    pub subject: Option<String>,
+    /// The texts of its `metadata`.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a reply says beside its words. Too much metadata is none: the agent's program made it, and no channel needs it.
+pub fn beside(content: &str) -> Beside {
+    let has_some = ["\"subject\"", "\"metadata\""].iter().any(|key| content.contains(key));
+    let content: Value = has_some.then(|| serde_json::from_str(content).ok()).flatten().unwrap_or_default();
+    let subject = content["subject"].as_str().and_then(Conversation::name_of);
+    let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    let metadata: BTreeMap<_, _> =
+        content["metadata"].as_object().into_iter().flatten().filter_map(text).collect();
+    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    Beside { subject, metadata: if bytes > METADATA_BYTES_MAX { BTreeMap::new() } else { metadata } }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +260,7 @@ mod tests {
             name: None,
             title: None,
             is_group: None,
+            left_at: None,
         }
     }
 
@@ -379,6 +406,25 @@ mod tests {
             let card = serde_json::json!({ "type": "card", "fallbackText": "few", "card": part });
             let why = text_of(&card.to_string()).expect_err("it is longer");
             assert!(why.ends_with("the limit is 1048576; send it in parts, or as a file"), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_a_reply_says_beside_its_words() {
+        let much = format!(r#"{{"subject":"s","metadata":{{"k":"{}"}}}}"#, "x".repeat(METADATA_BYTES_MAX));
+        for (content, subject, metadata) in [
+            (r#"{"text":"a"}"#, None, &[][..]),
+            (r#"{"subject":"Plans\nfor May","text":"a"}"#, Some("Plans for May"), &[]),
+            (r#"{"subject":" ","metadata":7}"#, None, &[]),
+            (r#"{"metadata":{"template":"hello","n":7,"o":{}},"subject":8}"#, None, &[("template", "hello")]),
+            (&much, Some("s"), &[]),
+            (r#"no JSON "subject""#, None, &[]),
+        ] {
+            let beside = beside(content);
+            assert_eq!(beside.subject.as_deref(), subject, "{content}");
+            let found: Vec<_> =
+                beside.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            assert_eq!(found, metadata, "{content}");
         }
     }
 }

@@ -148,6 +148,10 @@ fn record_outcome(
             let is_message = decide::operation_of(&delivery.content).is_none();
             let id = receipt.id().filter(|_| is_message);
             ledger::settle(db, delivery, Ok(id), now)?;
+            if id.is_some() {
+                let (session_id, id) = (&delivery.session_id, &delivery.message_out_id);
+                ledger::note_further(db, session_id, id, receipt.further_ids())?;
+            }
             return Ok((forget_files(db, delivery)?, Performed::default()));
         }
         Ok(Sent::Inside(plan)) => {
@@ -178,6 +182,11 @@ fn record_outcome(
 /// Records that a delivery is never tried again, and tells its agent.
 pub fn give_up(db: &WriteTxn, delivery: &Delivery, why: &str, now: Timestamp) -> Result<()> {
     ledger::settle(db, delivery, Err(why), now)?;
+    tell_given_up(db, delivery, why, now)
+}
+
+/// Tells the agent of a delivery that it was given up.
+pub fn tell_given_up(db: &WriteTxn, delivery: &Delivery, why: &str, now: Timestamp) -> Result<()> {
     match sessions::by_id(db, &delivery.session_id)? {
         Some(session) => {
             let told = Undelivered::given_up(delivery, why);
@@ -351,9 +360,7 @@ mod tests {
     /// Its files are kept for as long as it may be sent again, and not a moment longer.
     #[test]
     fn what_is_settled_has_its_platforms_id_and_no_files_any_more() {
-        let out = |id: Option<&str>| {
-            Ok(Sent::Out(vestibule_plugin_api::Receipt { platform_message_id: id.map(str::to_owned) }))
-        };
+        let out = |id: Option<&str>| Ok(Sent::Out(vestibule_plugin_api::Receipt::of(id.map(str::to_owned))));
         let failed = |error| Err(CallError::Plugin(error));
         for (outcome, state, id, are_gone) in [
             (out(Some("p1")), "delivered", Some("p1"), true),

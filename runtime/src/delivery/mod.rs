@@ -18,6 +18,7 @@ mod note;
 mod operation;
 mod operator;
 mod outgoing;
+mod parts;
 mod performed;
 mod retry;
 mod review;
@@ -30,6 +31,7 @@ pub use died::{Died, give_up, run_died};
 pub use effects::{EffectsHook, fault as effects_fault};
 pub use lane::give_up_parked;
 pub use operator::{drop_one, replay};
+pub use parts::{late_receipt, sent_so_far};
 
 use crate::attachments::{MessageFile, StoredFile};
 use crate::clock::{self, Timestamp};

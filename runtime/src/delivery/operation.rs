@@ -90,10 +90,10 @@ impl Operation {
     }
 
     /// As a channel is handed it, with the id that the platform gave the message.
-    pub fn content(self, message_id: String) -> Content {
+    pub fn content(self, message_id: String, further_message_ids: Vec<String>) -> Content {
         match self {
-            Operation::Edit { text, .. } => Content::Edit { message_id, text },
-            Operation::Delete { .. } => Content::Delete { message_id },
+            Operation::Edit { text, .. } => Content::Edit { message_id, text, further_message_ids },
+            Operation::Delete { .. } => Content::Delete { message_id, further_message_ids },
             Operation::React { emoji, .. } => Content::Reaction { message_id, emoji },
         }
     }

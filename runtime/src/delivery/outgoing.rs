@@ -61,11 +61,15 @@ pub fn message(
         }
         text.push_str(&format!("[file: {} — not sent: {reason}]", file.name));
     }
+    let decide::Beside { subject, metadata } = decide::beside(&delivery.content);
     Ok(OutboundMessage {
         id: delivery.message_out_id.clone(),
         address: delivery.address.clone(),
         content: Content::Text { text },
         taken_at: Some(delivery.taken_at),
+        subject,
+        metadata,
+        sent_so_far: None,
         in_reply_to: delivery.in_reply_to.clone(),
         attachments,
     })
@@ -78,6 +82,7 @@ pub fn attachment(file: StoredFile, bytes: Option<Blob>) -> Attachment {
         mime_type: name::mime_type(&file.name).map(str::to_owned),
         size_bytes: Some(file.size_bytes),
         url: None,
+        quoted: false,
         bytes,
         name: file.name,
     }

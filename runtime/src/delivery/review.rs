@@ -1,6 +1,6 @@
 //! Asks the modules that review, before anything leaves.
 
-use super::decide::{card_of, operation_of, question_of, text_of};
+use super::decide::{Beside, beside, card_of, operation_of, question_of, text_of};
 use super::outgoing::attachment;
 use crate::attachments::StoredFile;
 use crate::context::Context;
@@ -50,6 +50,7 @@ fn why(stop: Stop) -> String {
 /// # Errors
 /// The delivery has nothing that could be delivered.
 fn question(delivery: &Delivery, files: Vec<StoredFile>) -> Result<Reviewed, String> {
+    let Beside { subject, metadata } = beside(&delivery.content);
     Ok(Reviewed {
         id: delivery.message_out_id.clone(),
         address: delivery.address.clone(),
@@ -62,6 +63,8 @@ fn question(delivery: &Delivery, files: Vec<StoredFile>) -> Result<Reviewed, Str
         taken_at: Some(delivery.taken_at),
         card: card_of(&delivery.content),
         change: operation_of(&delivery.content).map(|operation| operation.changed()),
+        subject,
+        metadata,
     })
 }
 
@@ -121,7 +124,18 @@ mod tests {
     /// What a channel is handed and the modules were not shown. Every field of a message stands here: a new one must be
     /// shown to the modules, too.
     fn unseen(message: OutboundMessage, seen: &Reviewed) -> Vec<&'static str> {
-        let OutboundMessage { id, address, content, taken_at, in_reply_to, attachments } = message;
+        // How much has gone out are its channel's own words.
+        let OutboundMessage {
+            id,
+            address,
+            content,
+            subject,
+            metadata,
+            taken_at,
+            sent_so_far: _,
+            in_reply_to,
+            attachments,
+        } = message;
         let content_is_seen = match content {
             Content::Text { text } => text == seen.text,
             Content::Question { title, question, options } => {
@@ -131,18 +145,20 @@ mod tests {
                 (title, question, labels) == (asking.title.clone(), asking.question.clone(), shown)
             }
             Content::Card(card) => Some(card) == seen.card,
-            Content::Edit { message_id: _, text } => {
+            Content::Edit { message_id: _, text, further_message_ids: _ } => {
                 seen.change == Some(Changed::Edited { text: text.clone(), is_mention: false })
                     && text == seen.text
             }
-            Content::Delete { message_id: _ } => seen.change == Some(Changed::Deleted),
+            Content::Delete { message_id: _, further_message_ids: _ } => {
+                seen.change == Some(Changed::Deleted)
+            }
             Content::Reaction { message_id: _, emoji } => {
                 seen.change == Some(Changed::Reacted { emoji: emoji.clone() }) && emoji == seen.text
             }
             Content::Unknown => false,
         };
         let is_seen = |file: &Attachment| {
-            let Attachment { name, kind, mime_type, size_bytes, url, bytes: _ } = file;
+            let Attachment { name, kind, mime_type, size_bytes, url, quoted: _, bytes: _ } = file;
             let same = |other: &&Attachment| {
                 (&other.name, &other.kind, &other.mime_type, &other.size_bytes, &other.url)
                     == (name, kind, mime_type, size_bytes, url)
@@ -153,6 +169,8 @@ mod tests {
             ("id", id == seen.id),
             ("address", address == seen.address),
             ("content", content_is_seen),
+            ("subject", subject == seen.subject),
+            ("metadata", metadata == seen.metadata),
             ("taken_at", taken_at == seen.taken_at),
             ("in_reply_to", in_reply_to == seen.in_reply_to),
             ("attachments", attachments.iter().all(is_seen)),
@@ -167,6 +185,7 @@ mod tests {
             r#"{"type":"card","card":{"title":"rude","children":["rude"]},"fallbackText":"rude"}"#,
             r#"{"type":"ask_question","questionId":"m","title":"rude","question":"rude?","options":["rude"]}"#,
             r#"{"text":"rude","files":["a.pdf"]}"#,
+            r#"{"text":"hi","subject":"rude","metadata":{"rude":"rude"}}"#,
             r#"{"operation":"edit","messageId":"p","markdown":"rude"}"#,
             r#"{"operation":"reaction","messageId":"p","emoji":"rude"}"#,
         ] {
@@ -185,6 +204,7 @@ mod tests {
         for content in [
             r#"{"text":"words"}"#,
             r#"{"text":"words","markdown":"**words**"}"#,
+            r#"{"text":"words","subject":"Plans","metadata":{"template":"hello"}}"#,
             r#"{"text":"see","files":["a.pdf"]}"#,
             r#"{"text":"","files":["a.pdf"]}"#,
             r#"{"type":"card","card":{"title":"Build"},"fallbackText":"green"}"#,
@@ -210,7 +230,8 @@ mod tests {
                 assert_eq!(unseen(message, &seen), [""; 0], "{content}");
             }
             if let Some(operation) = operation_of(content) {
-                let message = OutboundMessage { content: operation.content("p".into()), ..message.clone() };
+                let message =
+                    OutboundMessage { content: operation.content("p".into(), Vec::new()), ..message.clone() };
                 assert_eq!(unseen(message, &seen), [""; 0], "{content}");
             }
             // And the words of a question where the channel has buttons.

@@ -8,18 +8,14 @@ use crate::attachments::StoredFile;
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::Error;
-use crate::ledger::{self, Delivery, Direction};
+use crate::ledger::{self, Delivery, Direction, SentMessage};
 use crate::plugins::{CallError, Link};
 use crate::questions;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use vestibule_plugin_api::{
     ACTION, Capability, Content, Manifest, OutboundMessage, PluginError, PluginKind, Receipt,
 };
 use vestibule_session::crash;
-
-/// How long a channel may take for one message.
-const DELIVER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a delivery succeeded.
 pub enum Sent {
@@ -51,7 +47,7 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     if delivery.look_up && decide::operation_of(&delivery.content).is_none() {
         // A lookup that fails says nothing about the message: it stays in doubt.
         let message = message(context, &link, delivery, Vec::new()).await?;
-        let found = link.find(message, DELIVER_DEADLINE).await;
+        let found = link.find(&delivery.session_id, message).await;
         if let Some(receipt) = found.map_err(|error| match error {
             CallError::NotThere => CallError::NotThere,
             error => CallError::Plugin(PluginError::in_doubt(error.to_string())),
@@ -64,7 +60,7 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     }
     let files = files(context, delivery).await?;
     let message = message(context, &link, delivery, files).await?;
-    attempt(link.deliver(message, DELIVER_DEADLINE)).await.map(Sent::Out)
+    attempt(link.deliver(&delivery.session_id, message)).await.map(Sent::Out)
 }
 
 /// The one call of an attempt.
@@ -92,7 +88,17 @@ async fn message(
     delivery: &Delivery,
     files: Vec<OutgoingFile>,
 ) -> std::result::Result<OutboundMessage, CallError> {
+    let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
+    let sent = context.central.read(move |db| ledger::sent_so_far(db, &session_id, &id)).await;
+    let sent_so_far =
+        sent.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let mut message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;
+    message.sent_so_far = sent_so_far;
+    if !link.manifest.can(Capability::Subjects)
+        && let (Some(subject), Content::Text { text }) = (message.subject.take(), &mut message.content)
+    {
+        *text = format!("**{subject}**\n\n{text}").trim_end().to_owned();
+    }
     if link.manifest.can(Capability::Questions) && decide::question_of(&delivery.content).is_some() {
         let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
         let asked = context.central.read(move |db| questions::content(db, &session_id, &id)).await;
@@ -103,19 +109,19 @@ async fn message(
         message.content = Content::Card(card);
     }
     if let Some(operation) = decide::operation_of(&delivery.content) {
-        let message_id = target(context, delivery, &operation).await?;
-        operate(&link.manifest, &mut message, operation, message_id)?;
+        let target = target(context, delivery, &operation).await?;
+        operate(&link.manifest, &mut message, operation, target)?;
     }
     Ok(message)
 }
 
-/// The platform's id of the message that an operation is about. An agent may react to what its session heard or sent in
+/// The message that an operation is about, as its platform knows it. An agent may react to what its session heard or sent in
 /// this chat, and change what it sent.
 async fn target(
     context: &Context,
     delivery: &Delivery,
     operation: &Operation,
-) -> std::result::Result<String, CallError> {
+) -> std::result::Result<SentMessage, CallError> {
     let (session_id, chat) = (delivery.session_id.clone(), delivery.address.clone());
     let (named, reacts) = (operation.message().to_owned(), matches!(operation, Operation::React { .. }));
     let read = move |db: &ReadTxn| {
@@ -123,7 +129,8 @@ async fn target(
         if sent.is_some() || !reacts {
             return Ok(sent);
         }
-        ledger::heard_message(db, &session_id, &chat, &named)
+        let heard = ledger::heard_message(db, &session_id, &chat, &named)?;
+        Ok(heard.map(|id| SentMessage { id, further: Vec::new() }))
     };
     let found = context.central.read(read).await;
     found.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?.ok_or_else(|| {
@@ -140,7 +147,7 @@ fn operate(
     manifest: &Manifest,
     message: &mut OutboundMessage,
     operation: Operation,
-    message_id: String,
+    target: SentMessage,
 ) -> std::result::Result<(), CallError> {
     let capability = match operation {
         Operation::Edit { .. } => Capability::Edits,
@@ -148,12 +155,12 @@ fn operate(
         Operation::React { .. } => Capability::Reactions,
     };
     if manifest.can(capability) {
-        message.content = operation.content(message_id);
+        message.content = operation.content(target.id, target.further);
         return Ok(());
     }
     match operation {
         Operation::Edit { .. } => {}
-        Operation::React { .. } => message.in_reply_to = Some(message_id),
+        Operation::React { .. } => message.in_reply_to = Some(target.id),
         Operation::Delete { .. } => {
             return Err(CallError::Plugin(PluginError::refused(
                 "this channel takes no message back; write a new one instead",

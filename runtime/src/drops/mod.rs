@@ -16,6 +16,9 @@ pub const NO_AGENT_WIRED: &str = "no_agent_wired";
 /// Wirings listen, and none wanted the message.
 pub const NO_AGENT_ENGAGED: &str = "no_agent_engaged";
 
+/// The account was taken into a chat to which no agent is wired.
+pub const CHAT_JOINED: &str = "chat_joined";
+
 /// A change to a message that no agent heard, or wrote.
 pub const CHANGE_OF_UNHEARD: &str = "change_of_unheard_message";
 /// A change in a session in which as much waits as may.

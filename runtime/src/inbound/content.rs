@@ -25,6 +25,12 @@ pub fn content(arrival: &Arrival) -> Value {
         let sender = reply_to.sender.as_deref().filter(|name| !name.is_empty()).or(unknown).map(one_line);
         content["replyTo"] = json!({ "id": reply_to.id, "sender": sender, "text": reply_to.text });
     }
+    if !message.metadata.is_empty() {
+        content["metadata"] = json!(message.metadata);
+    }
+    if let Some(standing) = &message.sender.standing {
+        content["senderStanding"] = one_line(standing).into();
+    }
     if !message.mentions.is_empty() {
         let named = |one: &Mention| {
             json!({ "id": format!("{}:{}", arrival.address.channel_type, one.handle),
@@ -63,16 +69,24 @@ fn one_line(name: &str) -> String {
 /// Writes what is known of each attachment.
 pub fn attachments(arrival: &Arrival) -> Vec<NewAttachment> {
     let named = |(position, file): (usize, &vestibule_plugin_api::Attachment)| NewAttachment {
-        entry: json!({
-            "name": file.name,
-            "type": file.kind.as_deref().unwrap_or("file"),
-            "mimeType": file.mime_type,
-            "size": file.size_bytes,
-            "url": file.url,
-        }),
+        entry: entry(file),
         file: arrival.files.iter().find(|stored| stored.position == position).cloned(),
     };
     arrival.message.attachments.iter().enumerate().map(named).collect()
+}
+
+fn entry(file: &vestibule_plugin_api::Attachment) -> Value {
+    let mut entry = json!({
+        "name": file.name,
+        "type": file.kind.as_deref().unwrap_or("file"),
+        "mimeType": file.mime_type,
+        "size": file.size_bytes,
+        "url": file.url,
+    });
+    if file.quoted {
+        entry["quoted"] = true.into();
+    }
+    entry
 }
 
 #[cfg(test)]
@@ -87,7 +101,7 @@ mod tests {
             event_id: "e".into(),
             message_id: "m".into(),
             platform_id: "c".into(),
-            sender: Sender { handle: "u".into(), name: None, is_bot: false },
+            sender: Sender { handle: "u".into(), name: None, is_bot: false, ..Sender::default() },
             text: String::new(),
             timestamp: Timestamp(0),
             ..InboundMessage::default()

@@ -188,7 +188,7 @@ mod tests {
             message_id: "m".into(),
             platform_id: "chat".into(),
             thread_id: thread.map(Into::into),
-            sender: Sender { handle: "u".into(), name: None, is_bot: false },
+            sender: Sender { handle: "u".into(), name: None, is_bot: false, ..Sender::default() },
             text: text.into(),
             timestamp: Timestamp(0),
             is_mention,

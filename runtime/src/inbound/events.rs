@@ -56,11 +56,15 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
         Event::Answer { account, choice, state } => {
             Ok(wire::frame(&answer(context, channel_type, account, choice, state).await?))
         }
-        // The health of an account concerns its plugin alone; an unknown event was answered before, and the port knows whose
-        // an event is that was handed over.
-        Event::Health { .. } | Event::HandedOver { .. } | Event::Unknown => {
-            Err(Error::refused("the runtime does not take this event"))
-        }
+        // What an account says of itself concerns its plugin alone, what was sent and where chats go the deliveries; an
+        // unknown event was answered before, and the port knows whose an event is that was handed over.
+        Event::Health { .. }
+        | Event::SentSoFar { .. }
+        | Event::LateReceipt { .. }
+        | Event::Chat { .. }
+        | Event::OwnHandles { .. }
+        | Event::HandedOver { .. }
+        | Event::Unknown => Err(Error::refused("the runtime does not take this event")),
     }
 }
 
@@ -89,6 +93,7 @@ fn to_spell(ignores_case: bool, event: &mut Event) -> Option<(&str, &mut Platfor
         }
         Event::Conversation { account, conversation } => Some((account, &mut conversation.platform_id, None)),
         Event::Answer { account, choice, .. } => Some((account, &mut choice.platform_id, None)),
+        Event::Chat { account, chat, .. } => Some((account, &mut chat.platform_id, None)),
         _ => None,
     }
 }

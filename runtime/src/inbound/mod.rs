@@ -3,6 +3,7 @@
 //! Invariant: an adapter hears that its message was taken only after the commit.
 
 mod answer;
+mod chats;
 mod content;
 mod decide;
 mod engage;
@@ -14,6 +15,7 @@ mod snapshot;
 
 use crate::id::SessionId;
 pub use answer::answer;
+pub use chats::chat;
 pub use decide::{Plan, Step, decide};
 pub use events::hear;
 use screen::{Screening, Title};
@@ -154,7 +156,9 @@ fn perform(
         return Ok((Accepted::Duplicate, Vec::new()));
     }
     let event_id = &arrival.message.event_id;
-    ledger::take_event(db, at.channel_type.as_str(), at.account.as_str(), event_id, now)?;
+    for event_id in [event_id].into_iter().chain(&arrival.message.also_event_ids) {
+        ledger::take_event(db, at.channel_type.as_str(), at.account.as_str(), event_id, now)?;
+    }
     let mut touched = Vec::new();
     let mut dropped = None;
     for step in plan {
@@ -201,6 +205,7 @@ mod tests {
             name: None,
             title: title.map(str::to_owned),
             is_group,
+            left_at: None,
         };
         let (old, new) = (Some("old"), Some("new"));
         for (on_record, said, want) in [

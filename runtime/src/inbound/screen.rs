@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
 use crate::plugins::{self, Said, Stop};
 use crate::questions::{self, Question};
+use std::collections::BTreeMap;
 use vestibule_plugin_api::{
     Address, Attachment, Choice, Conversation, Hook, InboundMessage, Screened, Sender, Timestamp,
 };
@@ -33,6 +34,9 @@ pub async fn message(context: &Context, mut arrival: Arrival) -> Result<Screenin
         Said::Pass(Some(words)) => {
             arrival.message.reply_to = words.requoted(arrival.message.reply_to);
             arrival.message.text = words.text;
+            // What the module took out stands nowhere else.
+            (arrival.message.subject, arrival.message.command) = (None, None);
+            arrival.message.metadata.clear();
             Screening::Passed(arrival)
         }
         Said::Stop(stop) => Screening::Refused(arrival, stop),
@@ -43,11 +47,15 @@ pub async fn message(context: &Context, mut arrival: Arrival) -> Result<Screenin
 fn question(arrival: &Arrival, title: Option<String>) -> Screened {
     let InboundMessage {
         event_id,
+        also_event_ids: _, // only the platform's own names of the same message
         message_id,
         platform_id: _, // in the address, with the account
         thread_id: _,
         sender,
+        subject,
         text,
+        command,
+        metadata,
         reply_to,
         attachments,
         mentions,
@@ -70,6 +78,9 @@ fn question(arrival: &Arrival, title: Option<String>) -> Screened {
         is_group: *is_group,
         mentions: mentions.clone(),
         change: arrival.change.clone(),
+        subject: subject.clone(),
+        command: command.clone(),
+        metadata: metadata.clone(),
     }
 }
 
@@ -155,7 +166,7 @@ fn chosen(
 /// A chat's name, as a message.
 fn titled(said: &Conversation, name: String, address: Address, now: Timestamp) -> Screened {
     let chat = said.platform_id.0.clone();
-    let sender = Sender { handle: chat.clone(), name: Some(name.clone()), is_bot: false };
+    let sender = Sender { handle: chat.clone(), name: Some(name.clone()), ..Sender::default() };
     let mut message = plain(format!("chat-name:{chat}"), address, sender, name.clone(), now);
     message.is_group = said.is_group == Some(true);
     message.chat = Some(name);
@@ -179,6 +190,9 @@ fn plain(event_id: String, address: Address, sender: Sender, text: String, now: 
         is_group: false,
         mentions: vec![],
         change: None,
+        subject: None,
+        command: None,
+        metadata: BTreeMap::new(),
     }
 }
 
@@ -204,7 +218,7 @@ mod tests {
     use crate::wirings::{ChangesPolicy, EngageMode, IgnoredPolicy, SessionMode, Wiring};
     use serde_json::{Value, json};
     use std::collections::BTreeSet;
-    use vestibule_plugin_api::{Blob, Mention, ReplyTo};
+    use vestibule_plugin_api::{Blob, Command, Mention, ReplyTo};
 
     /// A message in which every field has a value, and each a different one.
     fn full() -> Arrival {
@@ -213,8 +227,18 @@ mod tests {
             message_id: "w-message".into(),
             platform_id: "w-chat".into(),
             thread_id: Some("w-thread".into()),
-            sender: Sender { handle: "w-handle".into(), name: Some("w-name".into()), is_bot: true },
+            sender: Sender {
+                handle: "w-handle".into(),
+                name: Some("w-name".into()),
+                is_bot: true,
+                other_handles: vec!["w-other-handle".into()],
+                standing: Some("w-standing".into()),
+            },
+            also_event_ids: vec!["another".into()],
+            subject: Some("w-subject".into()),
             text: "w-text".into(),
+            command: Some(Command { name: "w-command".into(), arguments: "w-arguments".into() }),
+            metadata: BTreeMap::from([("w-key".to_owned(), "w-value".to_owned())]),
             reply_to: Some(ReplyTo {
                 id: "w-quoted-id".into(),
                 sender: Some("w-quoted-sender".into()),
@@ -226,6 +250,7 @@ mod tests {
                 mime_type: Some("w-mime".into()),
                 size_bytes: Some(777_001),
                 url: Some("w-url".into()),
+                quoted: true,
                 bytes: Some(Blob::from(vec![1])),
             }],
             mentions: vec![Mention { handle: "w-mentioned".into(), name: Some("w-mentioned-name".into()) }],
@@ -326,6 +351,7 @@ mod tests {
             name: None,
             title: Some("Friends".into()),
             is_group,
+            left_at: None,
         };
         let sender = Sender { handle: "u".into(), ..Sender::default() };
         let choice = Choice { token: "t.1".into(), platform_id: "c".into(), sender };

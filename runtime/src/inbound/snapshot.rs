@@ -8,7 +8,9 @@ use crate::error::Result;
 use crate::ledger::KnownMessage;
 use crate::questions::{self, Question};
 use crate::{agents, ledger, messaging_groups, wirings};
-use vestibule_plugin_api::{Address, Change, Changed, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender};
+use vestibule_plugin_api::{
+    Address, Change, Changed, Command, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender,
+};
 
 /// This much of a quoted message is kept, in bytes: more than Telegram's longest text has.
 pub const QUOTE_BYTES_MAX: usize = 16 * 1024;
@@ -32,6 +34,7 @@ impl Arrival {
     /// Stamps a message. A channel that does not list `threads` has none.
     pub fn new(channel_type: &str, account: &str, threads: bool, mut message: InboundMessage) -> Arrival {
         message.reply_to = message.reply_to.map(bounded);
+        message.text = words(&message);
         let address = Address {
             channel_type: channel_type.into(),
             account: account.into(),
@@ -63,6 +66,18 @@ impl Arrival {
             ..InboundMessage::default()
         };
         Arrival { change: Some(what), ..Arrival::new(channel_type, account, threads, message) }
+    }
+}
+
+/// The words that agents read, and modules are shown: a command in place of its text, after what it is about.
+fn words(message: &InboundMessage) -> String {
+    let text = match &message.command {
+        Some(Command { name, arguments }) => format!("/{name} {arguments}").trim_end().to_owned(),
+        None => message.text.clone(),
+    };
+    match &message.subject {
+        Some(subject) => format!("Subject: {subject}\n\n{text}").trim_end().to_owned(),
+        None => text,
     }
 }
 
@@ -160,7 +175,7 @@ mod tests {
                 event_id: "e".into(),
                 message_id: "m".into(),
                 platform_id: chat.into(),
-                sender: Sender { handle: "u".into(), name: None, is_bot: false },
+                sender: Sender { handle: "u".into(), name: None, is_bot: false, ..Sender::default() },
                 text: String::new(),
                 timestamp: vestibule_plugin_api::Timestamp(0),
                 ..InboundMessage::default()
@@ -177,7 +192,7 @@ mod tests {
     #[test]
     fn a_name_is_bounded_and_there_is_always_one() {
         let of = |handle: &str, name: Option<String>| {
-            name_of(&Sender { handle: handle.into(), name, is_bot: false }).to_owned()
+            name_of(&Sender { handle: handle.into(), name, is_bot: false, ..Sender::default() }).to_owned()
         };
         assert_eq!(of("u1", Some("Ann".into())), "Ann");
         assert_eq!(of("u1", None), "u1");

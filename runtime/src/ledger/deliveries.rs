@@ -200,7 +200,7 @@ pub fn settle(
     let Some(change) = bump(db, &delivery.session_id)? else { return Ok(()) };
     let status = if outcome.is_ok() { Settled::Delivered } else { Settled::Failed };
     db.prepare_cached(
-        "UPDATE deliveries SET state = ?3, platform_message_id = ?4, last_error = COALESCE(?5, last_error), \
+        "UPDATE deliveries SET state = ?3, platform_message_id = COALESCE(?4, platform_message_id), last_error = COALESCE(?5, last_error), \
          settled_at = ?6, change = ?7 WHERE session_id = ?1 AND message_out_id = ?2",
     )?
     .execute(params![

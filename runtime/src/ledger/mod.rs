@@ -16,6 +16,7 @@ mod messages;
 mod named;
 mod new_out;
 mod own;
+mod parts;
 mod project;
 mod records;
 mod retention;
@@ -38,12 +39,14 @@ pub use messages::{
     Acknowledged, NewAttachment, NewMessage, Written, accept, acknowledge, bump_routing,
     destinations_changed, destinations_of, hops, seen_at_start, take_event, was_taken,
 };
-pub use named::{KnownMessage, heard_message, known_message, newest_waiting, sent_message};
+pub use named::{KnownMessage, SentMessage, heard_message, known_message, newest_waiting, sent_message};
 pub use new_out::{out_is_new, want_new_out, wants_new_out};
 pub use own::{NewWords, record_words};
+pub use parts::{Late, further_messages, late_receipt, note_further, note_sent, sent_so_far};
 pub use project::{Ledger, Looked, Projected, Routes, distrust_other_boots, trust_files};
 pub use records::{
-    Record, Request, State, asked_at, drop_one, reopen, state_of, undelivered, unread, with_id,
+    Record, Request, State, asked_at, drop_one, move_deliveries, reopen, state_of, undelivered, unread,
+    with_id,
 };
 pub use retention::{
     After, Pruned, SLICE, forget_events, forget_pruned, prune_deliveries, prune_messages, sessions_to_prune,

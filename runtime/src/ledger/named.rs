@@ -1,5 +1,6 @@
 //! Messages by name: the ids that platforms gave them, and those that agents call them by.
 
+use super::parts::further_messages;
 use crate::chat_key::ChatKey;
 use crate::db::ReadTxn;
 use crate::error::Result;
@@ -44,6 +45,11 @@ pub fn known_message(db: &ReadTxn, chat: &ChatKey, message_id: &str) -> Result<V
          SELECT d.session_id, s.agent_group_id, MIN(d.seq), 1, 0 \
          FROM deliveries d JOIN sessions s ON s.id = d.session_id \
          WHERE d.platform_message_id = ?1 AND d.platform_id = ?2 AND d.channel_type = ?3 AND d.account = ?4 \
+         GROUP BY d.session_id UNION ALL \
+         SELECT d.session_id, s.agent_group_id, MIN(d.seq), 1, 0 \
+         FROM further_messages f JOIN deliveries d ON d.session_id = f.session_id AND d.message_out_id = f.message_out_id \
+         JOIN sessions s ON s.id = d.session_id \
+         WHERE f.platform_message_id = ?1 AND d.platform_id = ?2 AND d.channel_type = ?3 AND d.account = ?4 \
          GROUP BY d.session_id ORDER BY 1",
     )?;
     let params = params![message_id, chat.platform_id, chat.channel_type, chat.account];
@@ -98,8 +104,17 @@ pub fn newest_waiting(db: &ReadTxn, session_id: &SessionId) -> Result<Option<(Ad
     Ok(statement.query_row([session_id], of).optional()?)
 }
 
-/// The id that the platform gave to a message of the agent's own which it names, by the platform's id or by that of its
-/// row. Only what this session sent to this chat counts: the name is the agent's word.
+/// A message that an agent sent, as its platform knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SentMessage {
+    /// The id that the platform gave it.
+    pub id: String,
+    /// The other messages that its delivery became.
+    pub further: Vec<String>,
+}
+
+/// A message of the agent's own which it names, by the platform's id or by that of its row. Only what this session sent to
+/// this chat counts: the name is the agent's word.
 ///
 /// # Errors
 /// SQLite fails.
@@ -108,15 +123,27 @@ pub fn sent_message(
     session_id: &SessionId,
     chat: &Address,
     named: &str,
-) -> Result<Option<String>> {
+) -> Result<Option<SentMessage>> {
     let mut statement = db.prepare_cached(
-        "SELECT platform_message_id FROM deliveries WHERE session_id = ?1 AND channel_type = ?2 AND account = ?3 \
-         AND platform_id = ?4 AND state = 'delivered' AND platform_message_id IS NOT NULL AND message_out_id = ?5 \
-         UNION ALL \
-         SELECT platform_message_id FROM deliveries WHERE platform_message_id = ?5 AND platform_id = ?4 \
-         AND channel_type = ?2 AND account = ?3 AND session_id = ?1 AND state = 'delivered' LIMIT 1",
+        "SELECT platform_message_id, message_out_id FROM deliveries WHERE session_id = ?1 AND channel_type = ?2 \
+         AND account = ?3 AND platform_id = ?4 AND state = 'delivered' AND platform_message_id IS NOT NULL \
+         AND message_out_id = ?5 UNION ALL \
+         SELECT platform_message_id, message_out_id FROM deliveries WHERE platform_message_id = ?5 AND platform_id = ?4 \
+         AND channel_type = ?2 AND account = ?3 AND session_id = ?1 AND state = 'delivered' UNION ALL \
+         SELECT f.platform_message_id, NULL FROM further_messages f JOIN deliveries d \
+         ON d.session_id = f.session_id AND d.message_out_id = f.message_out_id WHERE f.platform_message_id = ?5 \
+         AND d.platform_id = ?4 AND d.channel_type = ?2 AND d.account = ?3 AND d.session_id = ?1 \
+         AND d.state = 'delivered' LIMIT 1",
     )?;
-    Ok(statement.query_row(of_chat(session_id, chat, named), |row| row.get(0)).optional()?)
+    let found = statement.query_row(of_chat(session_id, chat, named), |row| {
+        Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
+    });
+    let Some((id, message_out_id)) = found.optional()? else { return Ok(None) };
+    let further = match message_out_id {
+        Some(message_out_id) => further_messages(db, session_id, &message_out_id)?,
+        None => Vec::new(), // one of several by its own name means that one
+    };
+    Ok(Some(SentMessage { id, further }))
 }
 
 /// The id that the platform gave to a message which this session got from this chat, as [`sent_message`] finds its own.
@@ -249,11 +276,36 @@ mod tests {
         ] {
             let session_id = session.into();
             let found = (
-                sent_message(&db, &session_id, &at, named).expect("it answers"),
+                sent_message(&db, &session_id, &at, named).expect("it answers").map(|sent| sent.id),
                 heard_message(&db, &session_id, &at, named).expect("it answers"),
             );
             assert_eq!((found.0.as_deref(), found.1.as_deref()), (sent, heard), "{session} {at:?} {named}");
         }
+    }
+
+    #[test]
+    fn a_message_of_several_is_known_by_each() {
+        let db = filled();
+        let further = ["q1".to_owned(), "q2".to_owned()];
+        crate::ledger::note_further(&db, &"s".into(), "o1", ["q1", "q2"]).expect("it is noted");
+        let chat = Address {
+            channel_type: "x".into(),
+            account: "main".into(),
+            platform_id: "c".into(),
+            thread_id: None,
+        };
+        for (session, named, want) in [
+            ("s", "o1", Some(("p1", &further[..]))),
+            ("s", "p1", Some(("p1", &further[..]))),
+            ("s", "q2", Some(("q2", &[][..]))),
+            ("t", "q2", None),
+        ] {
+            let found = sent_message(&db, &session.into(), &chat, named).expect("it answers");
+            let want = want.map(|(id, further)| SentMessage { id: id.into(), further: further.to_vec() });
+            assert_eq!(found, want, "{session} {named}");
+        }
+        let known = known_message(&db, &ChatKey::new("x", "main", "c"), "q1").expect("it answers");
+        assert_eq!(known.iter().map(|one| (one.seq, one.is_own)).collect::<Vec<_>>(), [(13, true)]);
     }
 
     #[test]

@@ -313,7 +313,8 @@ fn messages_since(db: &ReadTxn, session_id: &SessionId, since: i64) -> Result<Ve
 
 fn delivered_since(db: &ReadTxn, session_id: &SessionId, since: i64) -> Result<Vec<Delivered>> {
     let mut statement = db.prepare_cached(
-        "SELECT message_out_id, platform_message_id, state, settled_at FROM deliveries \
+        "SELECT message_out_id, platform_message_id, CASE fate WHEN 'failed' THEN 'delivered' ELSE state END, settled_at \
+         FROM deliveries \
          WHERE session_id = ?1 AND change > ?2 AND state IN ('delivered', 'failed', 'dropped')",
     )?;
     let delivered = statement.query_map(params![session_id, since], |r| {

@@ -2,6 +2,7 @@
 
 use super::bump;
 use super::turns::{OPEN, address_params};
+use crate::chat_key::{ChatKey, moved_thread};
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
@@ -135,6 +136,10 @@ pub struct Record {
     pub last_error: Option<String>,
     /// Whether its platform may show it twice.
     pub possible_duplicate: bool,
+    /// How many parts of it have gone out, as far as its channel said.
+    pub sent_parts: u32,
+    /// What its platform said of it after it took it: `sent`, `delivered`, `read` or `failed`.
+    pub fate: Option<String>,
     /// The platform's id of the message.
     pub platform_message_id: Option<String>,
     /// When the runtime took it.
@@ -165,7 +170,8 @@ impl Record {
 
 const COLUMNS: &str = "d.session_id, d.message_out_id, d.seq, d.in_reply_to, d.kind, d.channel_type, d.account, \
                        d.platform_id, d.thread_id, d.content, d.content_bytes, d.state, d.attempts, d.next_attempt_at, \
-                       d.last_error, d.possible_duplicate, d.platform_message_id, d.taken_at, d.due_at, d.settled_at";
+                       d.last_error, d.possible_duplicate, d.platform_message_id, d.taken_at, d.due_at, d.settled_at, \
+                       d.sent_parts, d.fate";
 
 fn of(r: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record {
@@ -193,6 +199,8 @@ fn of(r: &Row<'_>) -> rusqlite::Result<Record> {
         taken_at: Timestamp(r.get(17)?),
         due_at: Timestamp(r.get(18)?),
         settled_at: r.get::<_, Option<i64>>(19)?.map(Timestamp),
+        sent_parts: r.get(20)?,
+        fate: r.get(21)?,
     })
 }
 
@@ -243,9 +251,17 @@ pub fn state_of(db: &ReadTxn, session_id: &SessionId, message_out_id: &str) -> R
 pub fn reopen(db: &WriteTxn, record: &Record, address: &Address, now: Timestamp) -> Result<bool> {
     let Some(change) = bump(db, &record.session_id)? else { return Ok(false) };
     let [channel, account, chat, thread] = address_params(address);
+    // What its platform gave up later was sent whole, and is sent anew; the parts of any other are not sent twice.
+    db.prepare_cached(
+        "DELETE FROM further_messages WHERE session_id = ?1 AND message_out_id = ?2 AND EXISTS \
+         (SELECT 1 FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2 AND fate = 'failed')",
+    )?
+    .execute(params![record.session_id, record.reply.id])?;
     db.prepare_cached(
         "UPDATE deliveries SET state = CASE WHEN due_at > ?3 THEN 'deferred' ELSE 'pending' END, attempts = 0, \
-         next_attempt_at = 0, look_up = 0, due_at = MAX(due_at, ?3), \
+         next_attempt_at = 0, look_up = 0, sent_parts = CASE fate WHEN 'failed' THEN 0 ELSE sent_parts END, \
+         sent_note = CASE fate WHEN 'failed' THEN NULL ELSE sent_note END, \
+         platform_message_id = CASE fate WHEN 'failed' THEN NULL ELSE platform_message_id END, fate = NULL, due_at = MAX(due_at, ?3), \
          settled_at = NULL, change = ?4, channel_type = ?5, account = ?6, platform_id = ?7, thread_id = ?8 \
          WHERE session_id = ?1 AND message_out_id = ?2",
     )?
@@ -263,6 +279,31 @@ pub fn drop_one(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<()> {
     )?
     .execute(params![record.session_id, record.reply.id, now.0, change])?;
     Ok(())
+}
+
+/// Gives the deliveries to a chat its new id, and their threads, where a thread's id begins with the chat's. Returns the
+/// addresses at which something waits to be sent.
+pub fn move_deliveries(db: &WriteTxn, chat: &ChatKey, to: &str) -> Result<Vec<Address>> {
+    let mut waiting = db.prepare_cached(&format!(
+        "SELECT DISTINCT thread_id FROM deliveries INDEXED BY deliveries_open \
+         WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND {OPEN}"
+    ))?;
+    let from = params![chat.channel_type, chat.account, chat.platform_id];
+    let threads =
+        waiting.query_map(from, |row| row.get(0))?.collect::<rusqlite::Result<Vec<Option<String>>>>()?;
+    db.prepare_cached(
+        "UPDATE deliveries SET platform_id = ?4, thread_id = CASE substr(thread_id, 1, length(?3)) \
+         WHEN ?3 THEN ?4 || substr(thread_id, length(?3) + 1) ELSE thread_id END \
+         WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3",
+    )?
+    .execute(params![chat.channel_type, chat.account, chat.platform_id, to])?;
+    let at = |thread: Option<String>| Address {
+        channel_type: chat.channel_type.as_str().into(),
+        account: chat.account.as_str().into(),
+        platform_id: to.into(),
+        thread_id: thread.map(|thread| moved_thread(&thread, &chat.platform_id, to).into()),
+    };
+    Ok(threads.into_iter().map(at).collect())
 }
 
 /// The address of the message that a reply on record answers, if its session has that message.

@@ -4,6 +4,10 @@
 //! - `platform_id` is byte for byte what the adapter hands over.
 //! - On a channel that says that case means nothing a chat is found in any spelling, and no second one is made.
 
+mod moved;
+
+pub use moved::{Moved, move_to, note_left};
+
 use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::db::{self, ReadTxn, WriteTxn};
@@ -29,6 +33,9 @@ pub struct MessagingGroup {
     pub title: Option<String>,
     /// Whether more than two take part, where its channel says so.
     pub is_group: Option<bool>,
+    /// Since when the account takes part in it no longer, if it left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_at: Option<Timestamp>,
 }
 
 impl MessagingGroup {
@@ -38,7 +45,7 @@ impl MessagingGroup {
     }
 }
 
-const COLUMNS: &str = "id, channel_type, account, platform_id, name, title, is_group";
+const COLUMNS: &str = "id, channel_type, account, platform_id, name, title, is_group, left_at";
 
 fn of(row: &Row<'_>) -> rusqlite::Result<MessagingGroup> {
     Ok(MessagingGroup {
@@ -49,6 +56,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<MessagingGroup> {
         name: row.get(4)?,
         title: row.get(5)?,
         is_group: row.get(6)?,
+        left_at: row.get::<_, Option<i64>>(7)?.map(Timestamp),
     })
 }
 
@@ -82,14 +90,16 @@ pub fn ignores_case(db: &ReadTxn, channel_type: &str) -> Result<bool> {
     Ok(db::note(db, &format!("{IGNORES_CASE}{channel_type}"))?.is_some())
 }
 
-/// The chat at this place.
+/// The chat at this place, also by an id that it had before.
 pub fn at(db: &ReadTxn, chat: &ChatKey) -> Result<Option<MessagingGroup>> {
     let found = spelled(db, chat)?;
-    if found.is_some() || !ignores_case(db, &chat.channel_type)? {
+    if found.is_some() {
         return Ok(found);
     }
-    let Some(known) = spelling(db, chat)? else { return Ok(None) };
-    spelled(db, &ChatKey { platform_id: known, ..chat.clone() })
+    match ignores_case(db, &chat.channel_type)?.then(|| spelling(db, chat)).transpose()?.flatten() {
+        Some(known) => spelled(db, &ChatKey { platform_id: known, ..chat.clone() }),
+        None => moved::formerly(db, chat),
+    }
 }
 
 /// The chat at this place, if it is spelled so.
@@ -175,6 +185,7 @@ pub fn find_or_create(
         name: name.map(str::to_owned),
         title: None,
         is_group: None,
+        left_at: None,
     };
     db.execute(
         "INSERT INTO messaging_groups (id, channel_type, account, platform_id, name, created_at) \
@@ -220,8 +231,8 @@ pub fn on_any_account(db: &ReadTxn, channel: &str, chat: &str) -> Result<Vec<Mes
     );
     let mut statement = db.prepare_cached(&sql)?;
     let mut found: Vec<MessagingGroup> = Vec::new();
-    for row in statement.query_map([channel, chat], of)? {
-        let group = row?;
+    let named = statement.query_map([channel, chat], of)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    for group in named.into_iter().chain(moved::formerly_on_any_account(db, channel, chat)?) {
         if !found.iter().any(|other| other.account == group.account) {
             found.push(group);
         }

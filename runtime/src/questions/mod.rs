@@ -11,6 +11,7 @@ mod of_modules;
 pub use decide::{Asked, Choosable, Giver, Judgement, Question, decide as judge, named};
 pub use of_modules::{ForModule, Outcome, next_outcome, of_module, was_told};
 
+use crate::chat_key::ChatKey;
 use crate::clock::{Timestamp, after};
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
@@ -262,6 +263,17 @@ pub fn answer(
     };
     ledger::post_answer(db, &question.session_id, &new, now)?;
     Ok(Judgement::Take)
+}
+
+/// Gives the open questions of a chat its new id.
+pub fn move_chat(db: &WriteTxn, chat: &ChatKey, to: &str) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE questions SET platform_id = ?4, thread_id = CASE substr(thread_id, 1, length(?3)) \
+         WHEN ?3 THEN ?4 || substr(thread_id, length(?3) + 1) ELSE thread_id END \
+         WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND answered_at IS NULL",
+    )?
+    .execute(params![chat.channel_type, chat.account, chat.platform_id, to])?;
+    Ok(())
 }
 
 /// Forgets the questions that are too old for a late answer.

@@ -131,6 +131,29 @@ pub fn open_or_create(
     Ok(id)
 }
 
+/// The sessions of a chat.
+pub fn of_chat(db: &ReadTxn, messaging_group_id: &MessagingGroupId) -> Result<Vec<SessionId>> {
+    let mut statement = db.prepare_cached("SELECT id FROM sessions WHERE messaging_group_id = ?1")?;
+    let rows = statement.query_map([messaging_group_id], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Gives the threads of a chat's sessions the chat's new id, where theirs begins with the old one. Returns all sessions of
+/// the chat.
+pub fn move_threads(
+    db: &WriteTxn,
+    messaging_group_id: &MessagingGroupId,
+    from: &str,
+    to: &str,
+) -> Result<Vec<SessionId>> {
+    db.execute(
+        "UPDATE sessions SET thread_id = ?3 || substr(thread_id, length(?2) + 1) \
+         WHERE messaging_group_id = ?1 AND substr(thread_id, 1, length(?2)) = ?2",
+        params![messaging_group_id, from, to],
+    )?;
+    of_chat(db, messaging_group_id)
+}
+
 /// Where a session's words go by default: to its chat, if it has one.
 pub fn routing(db: &ReadTxn, id: &SessionId) -> Result<Routing> {
     let mut statement = db.prepare_cached(

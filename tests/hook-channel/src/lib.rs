@@ -38,7 +38,7 @@ impl Channel for Hook {
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        Ok(Receipt { platform_message_id: Some(message.id) })
+        Ok(Receipt::of([message.id]))
     }
 
     /// Hands the event over for the team that it names, and answers as it says.
@@ -49,7 +49,7 @@ impl Channel for Hook {
             event_id: word("id"),
             message_id: word("id"),
             platform_id: "room".into(),
-            sender: Sender { handle: "ann".into(), name: None, is_bot: false },
+            sender: Sender { handle: "ann".into(), ..Sender::default() },
             text: word("text"),
             timestamp: Timestamp::now(),
             is_mention: true,

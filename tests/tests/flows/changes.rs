@@ -72,7 +72,9 @@ impl Platform {
         self.count += 1;
         let id = format!("e{}", self.count);
         event["id"] = id.as_str().into();
-        event["chat"] = "room".into();
+        if event["chat"].is_null() {
+            event["chat"] = "room".into();
+        }
         self.events.write_all(format!("{event}\n").as_bytes()).unwrap();
         assert_eq!(self.said("taken")["taken"], id);
         id
@@ -283,4 +285,155 @@ fn work_is_shown_until_the_answer_comes() {
     assert_eq!(platform.posted(), "done");
     while platform.said.recv_timeout(Duration::from_millis(50)).is_ok() {}
     assert!(platform.said.recv_timeout(Duration::from_secs(5)).is_err(), "it ends with the answer");
+}
+
+/// What an agent answers that posts these lines, one after the other.
+fn paced(runtime: &Runtime, lines: usize) {
+    let lines: String = (1..=lines).map(|line| format!("line {line}\\n")).collect();
+    let command = format!("printf 'paced\\n{lines}'");
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+}
+
+#[test]
+fn a_paced_reply_has_the_time_that_its_parts_need() {
+    let (runtime, mut platform) = wired_with("rich", "[plugins.rich]\ndeadline_seconds = 1\n");
+    paced(&runtime, 5);
+    platform.writes("go");
+    for line in 1..=5 {
+        assert_eq!(platform.posted(), format!("line {line}"));
+    }
+    let state =
+        "SELECT state || ' ' || attempts || ' ' || sent_parts || ' ' || possible_duplicate FROM deliveries";
+    until("it is on record", || runtime.query::<String>(state).pop().filter(|row| row == "delivered 1 5 0"));
+    let ids = "SELECT COUNT(*) FROM further_messages";
+    assert_eq!(runtime.query::<i64>(ids), [4]);
+}
+
+#[test]
+fn what_was_sent_before_a_crash_is_not_sent_again() {
+    let (mut runtime, mut platform) = wired("rich");
+    paced(&runtime, 6);
+    platform.writes("go");
+    let mut posted = vec![platform.posted(), platform.posted(), platform.posted()];
+    until("a part is on record", || {
+        runtime.query::<i64>("SELECT sent_parts FROM deliveries").pop().filter(|parts| *parts >= 2)
+    });
+    runtime.kill();
+    let kept = usize::try_from(runtime.query::<i64>("SELECT sent_parts FROM deliveries")[0]).unwrap();
+    let mut runtime = runtime.up();
+    while posted.last().is_none_or(|last| last != "line 6") {
+        posted.push(platform.posted());
+    }
+    let again = posted.iter().skip(kept).filter(|line| posted[..kept].contains(line)).count();
+    assert_eq!(again, 0, "{kept} parts were on record: {posted:?}");
+    until("it is on record", || {
+        runtime.query::<String>("SELECT state FROM deliveries").pop().filter(|state| state == "delivered")
+    });
+    runtime.kill();
+}
+
+#[test]
+fn what_a_platform_says_later_is_on_record_and_a_failure_is_told() {
+    let (runtime, mut platform) = wired("rich");
+    platform.writes("hello");
+    platform.posted();
+    let reply = sent(&runtime);
+    let shown = |key: &str| {
+        let shown = runtime.json(&["delivery", "show", &reply]);
+        shown[key].as_str().unwrap_or_default().to_owned()
+    };
+    until("it is delivered", || (shown("state") == "delivered").then_some(()));
+    platform.happens(json!({ "late": { "message_id": reply, "platform_id": "room", "fate": "read" } }));
+    assert_eq!((shown("state"), shown("fate")), ("delivered".to_owned(), "read".to_owned()));
+    platform.writes("again");
+    platform.posted();
+    let second = until("it is on record", || {
+        let sql = "SELECT message_out_id FROM deliveries WHERE state = 'delivered' AND fate IS NULL";
+        runtime.query::<String>(sql).pop()
+    });
+    let late = json!({ "message_id": second, "fate": "failed", "reason": "the window of 24 hours is over" });
+    platform.happens(json!({ "late": late }));
+    platform.happens(json!({ "late": late }));
+    platform.writes("what happened?");
+    let prompt = platform.posted();
+    assert!(prompt.contains("was not delivered: the window of 24 hours is over"), "{prompt}");
+    assert_eq!(prompt.matches("24 hours").count(), 1, "it is told once: {prompt}");
+    let failed = runtime.ok(&["delivery", "list"]);
+    assert!(failed.contains("failed"), "{failed}");
+}
+
+#[test]
+fn what_a_message_says_beside_its_text_reaches_the_agent() {
+    let (runtime, mut platform) = wired("rich");
+    let more = json!({ "subject": "Plans", "command": { "name": "ask", "arguments": "what now?" },
+        "also_event_ids": ["part-2"], "metadata": { "list": "dev" },
+        "sender": { "handle": "somebody", "is_bot": false, "standing": "owner" } });
+    platform.happens(json!({ "text": "/ask@bot what now?", "more": more }));
+    let prompt = platform.posted();
+    assert!(prompt.contains("Subject: Plans\n\n/ask what now?"), "{prompt}");
+    let content: Value =
+        serde_json::from_str(&runtime.query::<String>("SELECT content FROM messages_in")[0]).unwrap();
+    assert_eq!((&content["metadata"]["list"], &content["senderStanding"]), (&json!("dev"), &json!("owner")));
+    assert_eq!(runtime.query::<String>("SELECT event_id FROM event_ids ORDER BY 1"), ["e1", "part-2"]);
+    let mut more = more;
+    more["event_id"] = "part-2".into();
+    platform.happens(json!({ "text": "again", "more": more }));
+    assert_eq!(
+        runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"),
+        [1],
+        "its event was taken with the first"
+    );
+    agent_writes(
+        &runtime,
+        "rich",
+        1,
+        &json!({ "text": "Done.", "subject": "Re: Plans", "metadata": { "template": "t" } }),
+    );
+    let post = loop {
+        let post = platform.said("post");
+        if post["text"].as_str().is_some_and(|text| text.contains("Done.")) {
+            break post;
+        }
+    };
+    assert_eq!(post["text"], "**Re: Plans**\n\nDone.", "it has no line for a subject");
+    assert_eq!(post["metadata"]["template"], "t");
+}
+
+#[test]
+fn a_chat_that_moves_takes_all_along() {
+    let (runtime, mut platform) = wired("rich");
+    platform.writes("hello");
+    platform.posted();
+    sent(&runtime);
+    platform.happens(json!({ "happened": { "change": "moved", "to": "hall" } }));
+    // The agent answers the message that it had from the chat's old id.
+    agent_writes(&runtime, "rich", 1, &json!({ "text": "late words" }));
+    let post = loop {
+        let post = platform.said("post");
+        if post["text"] == "late words" {
+            break post;
+        }
+    };
+    assert_eq!(post["chat"], "hall");
+    platform.happens(json!({ "chat": "hall", "text": "still there?" }));
+    let post = platform.said("post");
+    assert!(post["text"].as_str().unwrap().contains("still there?") && post["chat"] == "hall", "{post}");
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM sessions"), [1], "the session goes on");
+}
+
+#[test]
+fn joining_and_leaving_is_shown() {
+    let (runtime, mut platform) = wired("rich");
+    platform.happens(json!({ "chat": "club", "happened": { "change": "joined", "name": "The club" } }));
+    let status = runtime.ok(&["status"]);
+    let wire = "vestibule wiring create --agent assistant --channel rich --chat club";
+    assert!(status.contains(wire), "{status}");
+    platform.happens(json!({ "happened": { "change": "left" } }));
+    let left = |runtime: &Runtime| {
+        let groups = runtime.json(&["messaging-group", "list"]);
+        groups.as_array().unwrap().iter().any(|group| !group["left_at"].is_null())
+    };
+    assert!(left(&runtime));
+    platform.happens(json!({ "happened": { "change": "joined" } }));
+    assert!(!left(&runtime));
 }

@@ -81,7 +81,12 @@ fn an_issue_comment_word_by_word() {
         message_id: "492700400".into(),
         platform_id: "github:Codertocat/Hello-World".into(),
         thread_id: Some("github:Codertocat/Hello-World:issue:1".into()),
-        sender: Sender { handle: "21031067".into(), name: Some("Codertocat".into()), is_bot: false },
+        sender: Sender {
+            handle: "21031067".into(),
+            name: Some("Codertocat".into()),
+            standing: Some("owner".into()),
+            ..Sender::default()
+        },
         text: "You are totally right! I'll get this fixed right away.".into(),
         timestamp: Timestamp(1_557_933_621_000),
         is_group: true,

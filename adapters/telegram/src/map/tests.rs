@@ -41,7 +41,7 @@ fn a_message_in_a_private_chat() {
         event_id: "message/7/5/1700000000".into(),
         message_id: "7:5".into(),
         platform_id: "telegram:7".into(),
-        sender: Sender { handle: "7".into(), name: Some("Ada L".into()), is_bot: false },
+        sender: Sender { handle: "7".into(), name: Some("Ada L".into()), is_bot: false, ..Sender::default() },
         text: "hi".into(),
         timestamp: Timestamp(1_700_000_000_000),
         is_mention: true,
@@ -185,7 +185,7 @@ fn who_speaks_for_a_group_is_the_group() {
     let message = heard(&update(group(), json!({ "text": "x", "sender_chat": chat })));
     assert_eq!(
         message.sender,
-        Sender { handle: "-1001".into(), name: Some("Friends".into()), is_bot: false }
+        Sender { handle: "-1001".into(), name: Some("Friends".into()), is_bot: false, ..Sender::default() }
     );
 }
 

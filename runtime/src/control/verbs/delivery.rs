@@ -53,6 +53,8 @@ pub fn show(db: &ReadTxn, value: Value) -> Result<Outcome> {
         "in_reply_to": record.reply.in_reply_to,
         "platform_message_id": record.platform_message_id,
         "possible_duplicate": record.possible_duplicate,
+        "sent_parts": record.sent_parts,
+        "fate": record.fate,
         "settled_at": record.settled_at.map(format_time),
         "content_bytes": record.content_bytes,
         "content": record.has_content().then_some(&record.reply.content),

@@ -5,8 +5,10 @@ use super::condition::Condition;
 use super::port::Port;
 use super::siblings;
 use super::tier::Tier;
+use super::under_way::{Begun, UnderWay};
 use super::webhook_key::{self, Keys, WebhookKey};
 use crate::config::Config;
+use crate::id::SessionId;
 use crate::lock::locked;
 use crate::plugins::file::opening;
 use crate::plugins::process::{self, Supervisor};
@@ -20,14 +22,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
-    ACCOUNT_MAIN, Action, Decided, Effect, Forwarded, Health, Manifest, OutboundMessage, PluginError,
-    Receipt, Schema, Tick, Verdict, WebhookRequest, Working,
+    ACCOUNT_MAIN, Action, DELIVER_SECONDS, Decided, Effect, Forwarded, Health, Manifest, OutboundMessage,
+    PluginError, Receipt, Schema, Tick, Verdict, WebhookRequest, Working,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 use vestibule_session::words;
 
 /// How long a plugin may take to start or stop an account.
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a channel may take for one message, or to look one up, unless its manifest says more.
+const DELIVER_DEADLINE: Duration = Duration::from_secs(DELIVER_SECONDS as u64);
 /// How long a plugin may take to stop an account.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a module may take over one message, which waits for it.
@@ -91,6 +95,10 @@ pub struct Link {
     /// By account: what its webhooks are verified with, as it was when the account was started last.
     webhook_keys: Mutex<BTreeMap<String, Keys>>,
     generation: AtomicU64,
+    /// By account: the names under which its platform knows it, as the plugin said last.
+    own_handles: Mutex<BTreeMap<String, Vec<String>>>,
+    /// The deliveries whose parts the channel may tell of.
+    pub under_way: UnderWay,
     /// How many calls are under way.
     open: watch::Sender<usize>,
 }
@@ -160,6 +168,8 @@ impl Link {
             conditions,
             webhook_keys: Mutex::default(),
             generation,
+            own_handles: Mutex::default(),
+            under_way: UnderWay::default(),
             open,
         })
     }
@@ -180,22 +190,34 @@ impl Link {
         link
     }
 
-    /// Delivers a message.
-    pub async fn deliver(&self, message: OutboundMessage, deadline: Duration) -> Result<Receipt, CallError> {
+    /// Delivers a message of this session. Each part that the channel tells of gives it its whole deadline once more.
+    pub async fn deliver(
+        &self,
+        session_id: &SessionId,
+        message: OutboundMessage,
+    ) -> Result<Receipt, CallError> {
         let account = message.address.account.as_str().to_owned();
+        let begun = self.under_way.begin(&account, &message.id, session_id);
         let frame = wire::frame_with_blobs(Request::Deliver { message });
-        self.ask_platform(&account, frame, deadline).await
+        let declared = Duration::from_secs(self.manifest.deliver_seconds().into());
+        // The operator may want answers sooner; the longest time that a config names stands for no such wish.
+        let deadline = if self.deadline < DELIVER_DEADLINE { self.deadline.min(declared) } else { declared };
+        let answer = self.live(&account, self.ask_patiently(frame, deadline, Some(&begun))).await;
+        self.condition(&account, |condition| condition.answers(&answer, Instant::now()));
+        answer
     }
 
-    /// Asks whether a message has arrived that was handed over before.
+    /// Asks whether a message of this session has arrived that was handed over before. The channel may tell of its parts
+    /// here, too.
     pub async fn find(
         &self,
+        session_id: &SessionId,
         message: OutboundMessage,
-        deadline: Duration,
     ) -> Result<Option<Receipt>, CallError> {
         let account = message.address.account.as_str().to_owned();
+        let _begun = self.under_way.begin(&account, &message.id, session_id);
         let frame = wire::frame(&Request::Find { message });
-        let found: Found = self.ask_platform(&account, frame, deadline).await?;
+        let found: Found = self.ask_platform(&account, frame, DELIVER_DEADLINE).await?;
         Ok(found.receipt)
     }
 
@@ -338,6 +360,16 @@ impl Link {
         }
     }
 
+    /// Notes the names under which an account is known on its platform.
+    pub fn note_own_handles(&self, account: &str, handles: Vec<String>) {
+        locked(&self.own_handles).insert(account.to_owned(), handles);
+    }
+
+    /// The names under which an account is known on its platform, the one that people use first.
+    pub fn own_handles(&self, account: &str) -> Vec<String> {
+        locked(&self.own_handles).get(account).cloned().unwrap_or_default()
+    }
+
     /// How a started account is, by what its plugin said and its calls were answered.
     pub fn health(&self, account: &str) -> Option<Health> {
         self.conditions().get(account).and_then(Condition::health)
@@ -402,12 +434,20 @@ impl Link {
         frame: Frame,
         deadline: Duration,
     ) -> Result<T, CallError> {
+        self.live(account, self.ask(frame, deadline.min(self.deadline))).await
+    }
+
+    async fn live<T>(
+        &self,
+        account: &str,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
         self.open.send_modify(|open| *open += 1);
-        let _under_way = UnderWay(&self.open);
+        let _open = Open(&self.open);
         if !self.is_live(account) {
             return Err(CallError::NotThere);
         }
-        self.ask(frame, deadline.min(self.deadline)).await
+        call.await
     }
 
     /// The same for a call that the account passes on to its platform: the answer says how the account is.
@@ -428,18 +468,40 @@ impl Link {
         frame: Frame,
         deadline: Duration,
     ) -> Result<(u32, Frame), CallError> {
+        self.call_patiently(frame, deadline, None).await
+    }
+
+    /// The same for a delivery, whose deadline begins anew with each part that the channel tells of.
+    async fn call_patiently(
+        &self,
+        frame: Frame,
+        deadline: Duration,
+        begun: Option<&Begun>,
+    ) -> Result<(u32, Frame), CallError> {
         let (answered, answer) = tokio::sync::oneshot::channel();
         let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
         let mut call = OpenCall { tier: &self.tier, id: Some(self.tier.call(frame, done)) };
-        let answer = tokio::time::timeout(deadline, answer).await;
-        self.tier.note(answer.is_ok());
-        let Ok(answer) = answer else { return Err(CallError::Late) };
+        let answer = match begun {
+            Some(begun) => begun.wait(answer, deadline).await,
+            None => tokio::time::timeout(deadline, answer).await.ok(),
+        };
+        self.tier.note(answer.is_some());
+        let Some(answer) = answer else { return Err(CallError::Late) };
         call.id = None;
         answer.map_err(|_| CallError::Cancelled)
     }
 
     async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
-        let (code, frame) = self.call(frame, deadline).await?;
+        self.ask_patiently(frame, deadline, None).await
+    }
+
+    async fn ask_patiently<T: DeserializeOwned>(
+        &self,
+        frame: Frame,
+        deadline: Duration,
+        begun: Option<&Begun>,
+    ) -> Result<T, CallError> {
+        let (code, frame) = self.call_patiently(frame, deadline, begun).await?;
         let words = |frame: &Frame| words::reason(wire::read::<String>(frame).unwrap_or_else(|why| why));
         match code {
             status::OK => wire::read(&frame).map_err(|why| {
@@ -454,9 +516,9 @@ impl Link {
     }
 }
 
-struct UnderWay<'a>(&'a watch::Sender<usize>);
+struct Open<'a>(&'a watch::Sender<usize>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|open| *open -= 1);
     }

@@ -11,4 +11,5 @@ pub(super) mod registry;
 pub(super) mod services;
 pub(super) mod siblings;
 pub(super) mod tier;
+pub(super) mod under_way;
 pub(super) mod webhook_key;

@@ -135,6 +135,10 @@ async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, mut frame: Frame) -> (
             }
             (status::OK, wire::frame(&Empty {}))
         }
+        Event::OwnHandles { account, handles } => {
+            link.note_own_handles(&account, handles);
+            (status::OK, wire::frame(&Empty {}))
+        }
         Event::Unknown => (status::UNSUPPORTED, wire::frame(&"this runtime does not know the verb")),
         event => answered(async { plugins.runtime()?.hear(link.clone(), event).await }.await),
     }
@@ -174,6 +178,7 @@ fn answered(outcome: Result<Frame, Error>) -> (u32, Frame) {
     match outcome {
         Ok(answer) => (status::OK, answer),
         Err(Error::Refused(why)) => (status::ERROR, wire::frame(&PluginError::refused(why))),
+        Err(Error::NotYet(why)) => (status::ERROR, wire::frame(&PluginError::retry(why))),
         Err(error) => {
             // The database's own code logs, once, what its trouble is.
             tracing::debug!(%error, "an event could not be committed; its platform is not acknowledged");

@@ -134,7 +134,7 @@ fn message(id: &str, caller: &str, text: String) -> InboundMessage {
         message_id: id.into(),
         platform_id: if caller.starts_with("call-") { "lines".into() } else { caller.into() },
         thread_id: Some(caller.into()),
-        sender: Sender { handle: "caller".into(), name: None, is_bot: false },
+        sender: Sender { handle: "caller".into(), name: None, is_bot: false, ..Sender::default() },
         text,
         timestamp: Timestamp::now(),
         is_mention: true,

@@ -129,7 +129,7 @@ impl Module for Guard {
                 event_id: "forged".into(),
                 message_id: "forged".into(),
                 platform_id: message.address.platform_id,
-                sender: Sender { handle: "nobody".into(), name: None, is_bot: false },
+                sender: Sender { handle: "nobody".into(), name: None, is_bot: false, ..Sender::default() },
                 text: "forged".into(),
                 timestamp: Timestamp::now(),
                 is_mention: true,
