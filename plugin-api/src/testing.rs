@@ -327,6 +327,16 @@ impl Notes {
         (status::OK, wire::frame(&Answered::Taken { shown }))
     }
 
+    fn page(&self, account: &str, prefix: &str, after: String) -> StatePage {
+        let mut page = StatePage::default();
+        let asked =
+            |(whose, key): &(String, String)| whose == account && key.starts_with(prefix) && *key > after;
+        let entries = self.state.iter().filter(|(key, _)| asked(key));
+        let push = |((_, key), value): (&(String, String), &String)| page.push(key.clone(), value.clone());
+        entries.map(push).find(|has_room| !has_room);
+        page
+    }
+
     fn hear(&mut self, event: Event) -> (u32, Frame) {
         if self.module && !event.is_for_modules() {
             return self.fault("a module hands over no messages; it answers with effects".to_owned());
@@ -355,15 +365,7 @@ impl Notes {
                 (status::OK, wire::frame(&StateValue { value }))
             }
             Event::StateList { account, prefix, after } => {
-                let (mut page, after) = (StatePage::default(), after.unwrap_or_default());
-                let asked = |(whose, key): &(String, String)| {
-                    *whose == account && key.starts_with(&prefix) && *key > after
-                };
-                let entries = self.state.iter().filter(|(key, _)| asked(key));
-                let push =
-                    |((_, key), value): (&(String, String), &String)| page.push(key.clone(), value.clone());
-                entries.map(push).find(|has_room| !has_room);
-                (status::OK, wire::frame(&page))
+                (status::OK, wire::frame(&self.page(&account, &prefix, after.unwrap_or_default())))
             }
             Event::StateSet { account, state } => {
                 self.keep(&account, state);

@@ -63,7 +63,7 @@ impl Channel for Slack {
         let api = Api::new(&config.api_url, &config.bot_token, config.app_token.as_ref())?;
         let own = api.own().await?;
         tracing::info!(bot = own.user, workspace = own.team, "signed in to Slack");
-        runtime.own_handles(vec![own.user.clone()]).await;
+        runtime.own_handles(vec![own.user.clone(), own.user_id.clone()]).await;
         let inbox = Inbox::new(runtime.clone(), api.clone(), own);
         let listening = match config.app_token {
             Some(_) => {

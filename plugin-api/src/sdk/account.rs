@@ -7,7 +7,26 @@ tokio::task_local! {
 }
 
 /// The accounts that are started.
-static STARTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static STARTED: Started = Started(Mutex::new(Vec::new()));
+
+struct Started(Mutex<Vec<String>>);
+
+impl Started {
+    fn note(&self, account: &str, is_started: bool) {
+        let mut started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        started.retain(|other| other != account);
+        if is_started {
+            started.push(account.to_owned());
+        }
+    }
+
+    fn current(&self) -> Option<String> {
+        in_scope().or_else(|| match &self.0.lock().unwrap_or_else(PoisonError::into_inner)[..] {
+            [only] => Some(only.clone()),
+            _ => None,
+        })
+    }
+}
 
 /// Runs work for an account: what it logs names the account.
 pub(super) async fn on_behalf<T>(account: String, work: impl Future<Output = T>) -> T {
@@ -16,11 +35,7 @@ pub(super) async fn on_behalf<T>(account: String, work: impl Future<Output = T>)
 
 /// Notes that an account is started, or no longer.
 pub(super) fn note(account: &str, is_started: bool) {
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    started.retain(|other| other != account);
-    if is_started {
-        started.push(account.to_owned());
-    }
+    STARTED.note(account, is_started);
 }
 
 /// For which account this task was spawned, as far as that was said.
@@ -30,13 +45,7 @@ pub fn in_scope() -> Option<String> {
 
 /// For which account this task works: by what it was spawned for, or because there is only one.
 pub(super) fn current() -> Option<String> {
-    in_scope().or_else(|| {
-        let started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-        match &started[..] {
-            [only] => Some(only.clone()),
-            _ => None,
-        }
-    })
+    STARTED.current()
 }
 
 #[cfg(test)]
@@ -45,6 +54,9 @@ mod tests {
 
     #[tokio::test]
     async fn work_is_for_the_account_it_was_spawned_for_or_for_the_only_one() {
+        let started = Started(Mutex::default());
+        let note = |account, is_started| started.note(account, is_started);
+        let current = || started.current();
         assert_eq!(current(), None);
         note("a", true);
         note("a", true);
