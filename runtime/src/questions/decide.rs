@@ -101,16 +101,14 @@ fn choosable(option: &Value) -> Option<Choosable> {
     })
 }
 
-/// Which option these words name: exactly its label, its value, or its number from 1.
+/// Which option these words name: exactly its label, or its number from 1. Its value is shown to no one: words that are
+/// one may be meant for another agent.
 pub fn named(options: &[Choosable], words: &str) -> Option<usize> {
     let words = words.trim();
     let same = |text: &str| text.to_lowercase() == words.to_lowercase();
     // A label may itself be a number: then the label that people read counts.
-    let by = |text: fn(&Choosable) -> &String| options.iter().position(|option| same(text(option)));
     let by_number = || (1..=options.len()).find(|number| number.to_string() == words);
-    by(|option| &option.label)
-        .or_else(|| by_number().map(|number| number - 1))
-        .or_else(|| by(|option| &option.value))
+    options.iter().position(|option| same(&option.label)).or_else(|| by_number().map(|number| number - 1))
 }
 
 /// A question on record.
@@ -252,7 +250,7 @@ mod tests {
             (of(&["Yes", "No"]), "yes please", None),
             (of(&["Yes", "No"]), "", None),
             (of(&["2", "1"]), "1", Some(1)),
-            (with_value, "n", Some(0)),
+            (with_value, "n", None),
         ] {
             assert_eq!(named(&options, words), want, "{words:?} of {options:?}");
         }
