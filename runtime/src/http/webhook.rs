@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use vestibule_plugin_api::wire::WebhookHead;
 use vestibule_plugin_api::{Capability, Manifest, PluginError, WebhookRequest, WebhookScheme};
+use vestibule_session::crash;
 
 /// A body comes at this rate at least, in bytes a second, once the first moment has passed.
 const BODY_RATE_MIN: u64 = 16 * 1024;
@@ -259,9 +260,11 @@ async fn serve(
 /// Notes that a request was taken: from now on the same one is not taken again. What did not come so far may come again.
 async fn taken(webhooks: &Webhooks, serving: Serving) -> Result<(), Refusal> {
     let key = serving.key().clone();
+    crash::point("webhook: its channel took it, nothing is on record");
     let noted = webhooks.context.central.write(move |db: &WriteTxn| taken_webhooks::note(db, &key)).await;
     match noted {
         Ok(()) => {
+            crash::point("webhook: it is on record, its platform was not told");
             serving.taken();
             Ok(())
         }
