@@ -324,6 +324,8 @@ mod tests {
         assert!(!at(&signature, "1700000000", &public, time + 301), "too old");
         assert!(!at(&signature, "1700000001", &public, time), "the time is signed, too");
         assert!(!at(&signature, "1700000000", key, time), "another key");
+        let odd = hex(pair.sign(format!("+{time}{}", r#"{"type":1}"#).as_bytes()).as_ref());
+        assert!(!at(&odd, "+1700000000", &public, time), "a time is made of digits, also one that is signed");
         assert!(!at(&signature, "1700000000", "", time) && !at(&signature, "1700000000", "zz", time));
     }
 
@@ -339,6 +341,23 @@ mod tests {
         }
         assert!(!check(&telegram, &[], BODY, "s3cret", 0));
         assert!(!check(&telegram, &[("x-other", "s3cret")], BODY, "s3cret", 0));
+    }
+
+    #[test]
+    fn which_manifests_verify_alike() {
+        let words = [
+            r#""github_sha256""#,
+            r#""github_sha256","signing":{"key":"key"}"#,
+            r#""hmac","hmac":{"header":"X-Sign"}"#,
+            r#""hmac","hmac":{"header":"X-Other"}"#,
+            r#""ed25519""#,
+            r#""ed25519","signing":{"window_seconds":9}"#,
+        ];
+        for one in words {
+            for other in words {
+                assert_eq!(same_scheme(&manifest(one), &manifest(other)), one == other, "{one} {other}");
+            }
+        }
     }
 
     #[test]
