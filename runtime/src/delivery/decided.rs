@@ -134,8 +134,8 @@ fn decided(db: &ReadTxn, outcome: &Outcome) -> Result<Option<Decided>> {
     }))
 }
 
-/// Performs an answer, and notes that the module has heard. What cannot be performed is left out, and reported: the
-/// decision stands.
+/// Performs an answer, and notes that the module has heard. When one of the effects cannot be performed, none is, and that is
+/// reported: the decision stands.
 ///
 /// # Errors
 /// SQLite fails.
@@ -156,16 +156,89 @@ fn perform(
         Err(why) => {
             let why = note::not_possible(module, &why);
             tracing::error!(session = session.id.as_str(), %why, "what follows a decision was left out");
-            Performed::default()
+            return Ok(Performed::default());
         }
+    };
+    // When no person decided, only programs have spoken since.
+    let hops = match &outcome.by {
+        Some(_) => 0,
+        None => ledger::hops(db, &session.id)?.saturating_add(1),
     };
     for words in &effects.notes {
         let mut note = note::to_agent(db, &session, words, session_bytes_max, now)?;
-        note.trigger = true;
+        (note.trigger, note.hops) = (true, hops);
         ledger::accept(db, &session.id, &note, now)?;
     }
     if !effects.notes.is_empty() {
         performed.sessions.push(session.id);
     }
     Ok(performed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::saying::Saying;
+    use vestibule_plugin_api::{Address, Decider, Decision, Effect};
+
+    #[test]
+    fn an_answer_is_performed_in_the_commit_that_notes_that_the_module_has_heard() {
+        let note = || Effect::Note { text: "deploying".into() };
+        let send = |to: Option<&str>| Effect::Send {
+            agent: None,
+            to: to.map(str::to_owned),
+            key: None,
+            text: "hi".into(),
+            at: None,
+        };
+        let person = || Some(Decider { handle: "u1".into(), ..Decider::default() });
+        // what it answers, who decided; how many notes and replies there are, and the hops that led to the notes
+        for (effects, by, notes, replies, hops) in [
+            (vec![], person(), 0, 0, 2),
+            (vec![note(), send(None)], person(), 1, 1, 0),
+            (vec![note(), note()], None, 2, 0, 3),
+            (vec![note(), send(Some("nowhere"))], person(), 0, 0, 2),
+        ] {
+            let db = crate::db::in_memory();
+            db.execute_batch(
+                "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'ann', 'a', 0); \
+                 INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) VALUES ('c', 'x', 'main', 'c', 0); \
+                 INSERT INTO sessions (id, agent_group_id, messaging_group_id, created_at, last_active, hops) \
+                 VALUES ('s', 'ag', 'c', 0, 0, 2); \
+                 INSERT INTO questions (token, session_id, message_out_id, channel_type, account, platform_id, title, question, \
+                 options, asked_at, expires_at, module) VALUES ('t', 's', 'o', 'x', 'main', 'c', '', '', '[]', 0, 9, 'm')",
+            )
+            .expect("it fills");
+            let outcome = Outcome {
+                token: "t".into(),
+                id: "o@0".into(),
+                key: "k".into(),
+                session_id: "s".into(),
+                address: Address {
+                    channel_type: "x".into(),
+                    account: "main".into(),
+                    platform_id: "c".into(),
+                    thread_id: None,
+                },
+                payload: "p".into(),
+                asked_at: Timestamp(0),
+                verdict: Decision::Expired,
+                by,
+                decided_at: Timestamp(9),
+            };
+            let told = decided(&db, &outcome).expect("it is read").expect("its agent is there");
+            assert_eq!((told.request.agent.name.as_str(), told.request.session.as_str()), ("ann", "s"));
+            let said = format!("{effects:?}");
+            let effects = effects::read(EffectsHook::Decided(None), effects).expect("a good answer");
+            let performed = perform(&db, "m", &outcome, &effects, 0, Timestamp(10)).expect("it is performed");
+            let count = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).expect("a row");
+            assert_eq!(count("SELECT told_at FROM questions"), 10, "{said}");
+            assert_eq!(count("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), notes, "{said}");
+            assert_eq!(count("SELECT COUNT(*) FROM deliveries"), replies, "{said}");
+            assert_eq!(i64::from(ledger::hops(&db, &"s".into()).expect("it is counted")), hops, "{said}");
+            assert_eq!(performed.sessions.len(), usize::from(notes > 0), "{said}");
+        }
+        let none = Saying::read(Effect::Note { text: "x".into() }).expect("it fits");
+        assert_eq!(none, None, "by a note no session says anything");
+    }
 }

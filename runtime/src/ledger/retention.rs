@@ -71,11 +71,13 @@ pub fn prune_deliveries(db: &WriteTxn, session_id: &SessionId, before: Timestamp
     }
     let oldest = db
         .prepare_cached(
-            // Adopted rows were settled before they came here; held ones wait for an operator.
+            // Adopted rows were settled before they came here; held ones wait for an operator. What the runtime wrote in the
+            // agent's place has no number, 0, and holds up nothing that has one: it may be for next year.
             "SELECT message_out_id, seq, CASE WHEN state <> 'held' THEN MAX(settled_at, taken_at) END FROM deliveries INDEXED BY deliveries_seq \
-             WHERE session_id = ?1 ORDER BY seq, message_out_id LIMIT ?2",
+             WHERE session_id = ?1 AND (seq > 0 OR (state <> 'held' AND MAX(settled_at, taken_at) < ?3)) \
+             ORDER BY seq, message_out_id LIMIT ?2",
         )?
-        .query_map(params![session_id, SLICE], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+        .query_map(params![session_id, SLICE, before.0], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
         .collect::<rusqlite::Result<Vec<(String, i64, Option<i64>)>>>()?;
     let is_old = |settled_at: Option<i64>| settled_at.is_some_and(|at| at < before.0);
     let old: Vec<_> = oldest.into_iter().take_while(|(_, _, settled_at)| is_old(*settled_at)).collect();

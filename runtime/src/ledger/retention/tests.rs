@@ -179,6 +179,30 @@ fn deliveries_go_up_to_the_first_that_is_open_or_new_and_are_never_taken_again()
     }
 }
 
+/// The runtime's own words, and what a module has a session say, have the number 0.
+#[test]
+fn what_has_no_number_holds_nothing_up() {
+    for (state, settled_at, taken_at, stays) in [
+        ("deferred", None, OLD, true),
+        ("parked", None, OLD, true),
+        ("held", Some(OLD), OLD, true),
+        ("delivered", Some(NEW), OLD, true),
+        ("delivered", Some(OLD), NEW, true),
+        ("delivered", Some(OLD), OLD, false),
+    ] {
+        let db = ledger();
+        for (id, seq) in [("own", 0), ("r1", 1), ("r3", 3)] {
+            record_reply(&db, &"s".into(), &reply(id, seq), Ok(&address()), OLD).expect("it is new");
+        }
+        db.execute("UPDATE deliveries SET state = 'delivered', settled_at = ?1", [OLD.0]).expect("settled");
+        let own = "UPDATE deliveries SET state = ?1, settled_at = ?2, taken_at = ?3 WHERE seq = 0";
+        db.execute(own, params![state, settled_at.map(|at: Timestamp| at.0), taken_at.0]).expect("it is set");
+        prune_deliveries(&db, &"s".into(), BEFORE).expect("a slice");
+        let stay = left(&db, "SELECT message_out_id FROM deliveries");
+        assert_eq!(stay, if stays { "own" } else { "" }, "{state} {settled_at:?} {taken_at:?}");
+    }
+}
+
 /// With the files of a message its blobs go, unless another message names them.
 #[test]
 fn files_go_with_their_message_and_what_is_shown_of_them_is_noted_until_the_file_follows() {
