@@ -7,8 +7,7 @@
 //! further part comes.
 
 use crate::api::FILE_BYTES_MAX;
-use crate::groups::Reader;
-use crate::map::{self, Piece, Reading};
+use crate::map::{self, Own, Piece, Reading};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -73,14 +72,14 @@ pub struct Held(VecDeque<Waiting>);
 
 impl Held {
     /// Reads the updates that were kept before the channel last ended.
-    pub async fn load(runtime: &Runtime, reader: &Reader) -> Result<Held> {
+    pub async fn load(runtime: &Runtime, own: &Own) -> Result<Held> {
         let index = runtime.state_get(INDEX).await?.unwrap_or_default();
         let numbers: Vec<i64> = serde_json::from_str(&index).unwrap_or_default();
         let mut held = Held::default();
         for number in numbers {
             let text = runtime.state_get(&key(number)).await?.unwrap_or_default();
             if let Ok(update) = serde_json::from_str(&text) {
-                held.add(number, update, text.len(), reader);
+                held.add(number, update, text.len(), own);
             }
         }
         Ok(held)
@@ -157,14 +156,14 @@ impl Held {
     }
 
     /// Keeps one more update, whose text this is. Returns the writes that record it.
-    pub fn push(&mut self, number: i64, update: Value, text: String, reader: &Reader) -> Vec<StateWrite> {
-        self.add(number, update, text.len(), reader);
+    pub fn push(&mut self, number: i64, update: Value, text: String, own: &Own) -> Vec<StateWrite> {
+        self.add(number, update, text.len(), own);
         vec![StateWrite::set(key(number), text), self.index()]
     }
 
     /// Adds an update, if it is a message: nothing else ever waits.
-    fn add(&mut self, number: i64, update: Value, bytes: usize, reader: &Reader) {
-        let Reading::Message(message, _, file_id) = reader.read(&update) else { return };
+    fn add(&mut self, number: i64, update: Value, bytes: usize, own: &Own) {
+        let Reading::Message(message, _, file_id) = map::read(&update, own) else { return };
         let chat = message.platform_id;
         let piece = map::piece(&update);
         let size = message.attachments.first().and_then(|file| file.size_bytes);
@@ -250,14 +249,14 @@ impl Held {
 
     /// The next message that is whole and the first of its chat, the number of its first update, and the writes that
     /// belong to its hand-over.
-    pub fn next_whole(&mut self, reader: &Reader) -> Option<(i64, Reading, Vec<StateWrite>)> {
+    pub fn next_whole(&mut self, own: &Own) -> Option<(i64, Reading, Vec<StateWrite>)> {
         let at = self.first(Waiting::is_here)?;
         let Waiting { parts, .. } = self.0.remove(at)?;
         let mut state: Vec<StateWrite> =
             parts.iter().map(|part| StateWrite::forget(key(part.number))).collect();
         state.push(self.index());
         let number = parts.first()?.number;
-        let reading = parts.into_iter().map(|part| part.read(reader)).reduce(|mut whole, part| {
+        let reading = parts.into_iter().map(|part| part.read(own)).reduce(|mut whole, part| {
             if let (Reading::Message(whole, ..), Reading::Message(part, ..)) = (&mut whole, part) {
                 map::join(whole, *part);
             }
@@ -356,8 +355,8 @@ impl File {
 }
 
 impl Part {
-    fn read(self, reader: &Reader) -> Reading {
-        let mut reading = reader.read(&self.update);
+    fn read(self, own: &Own) -> Reading {
+        let mut reading = map::read(&self.update, own);
         if let (Reading::Message(message, ..), File::Here(bytes)) = (&mut reading, self.file)
             && let Some(attachment) = message.attachments.first_mut()
         {
@@ -374,17 +373,15 @@ fn key(number: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::groups::Groups;
-    use crate::map::Own;
     use serde_json::json;
 
-    fn reader() -> Reader {
-        Reader { own: Own { id: 99, username: "bot".into() }, groups: Groups::default() }
+    fn own() -> Own {
+        Own { id: 99, username: "bot".into() }
     }
 
     fn push(held: &mut Held, number: i64, update: Value) -> Vec<StateWrite> {
         let text = update.to_string();
-        held.push(number, update, text, &reader())
+        held.push(number, update, text, &own())
     }
 
     fn next_to_load(held: &mut Held) -> Option<(i64, String)> {
@@ -401,7 +398,7 @@ mod tests {
     }
 
     fn numbers(held: &mut Held) -> Vec<i64> {
-        std::iter::from_fn(|| held.next_whole(&reader()).map(|(number, ..)| number)).collect()
+        std::iter::from_fn(|| held.next_whole(&own()).map(|(number, ..)| number)).collect()
     }
 
     #[test]
@@ -469,10 +466,10 @@ mod tests {
         assert_eq!(next_to_load(&mut held), Some((4, "f4".into())));
         assert_eq!(next_to_load(&mut held), Some((6, "f6".into())));
         for number in [6, 1, 4] {
-            assert!(held.next_whole(&reader()).is_none());
+            assert!(held.next_whole(&own()).is_none());
             held.loaded(number, Some(vec![number as u8].into()));
         }
-        let (number, reading, writes) = held.next_whole(&reader()).expect("it is whole");
+        let (number, reading, writes) = held.next_whole(&own()).expect("it is whole");
         let Reading::Message(message, ..) = reading else { panic!("a message") };
         assert_eq!(
             (number, message.message_id.as_str(), message.text.as_str()),
@@ -516,7 +513,7 @@ mod tests {
                 push(&mut held, number, text(number, person, date, words));
             }
             held.complete(Instant::now() + PARTS_QUIET);
-            let heard: Vec<String> = std::iter::from_fn(|| held.next_whole(&reader()))
+            let heard: Vec<String> = std::iter::from_fn(|| held.next_whole(&own()))
                 .map(|(_, reading, _)| match reading {
                     Reading::Message(message, ..) => message.text,
                     other => panic!("{other:?}"),
@@ -538,7 +535,7 @@ mod tests {
         push(&mut held, 2, update(2, 7, None));
         next_to_load(&mut held);
         held.loaded(1, Some(b"bytes".to_vec().into()));
-        let (number, reading, writes) = held.next_whole(&reader()).expect("it is whole");
+        let (number, reading, writes) = held.next_whole(&own()).expect("it is whole");
         let Reading::Message(message, ..) = reading else { panic!("a message") };
         assert_eq!((number, message.attachments[0].bytes.as_deref()), (1, Some(&b"bytes"[..])));
         assert_eq!(writes, [StateWrite::forget("held/1"), set("held", "[2]")]);
@@ -576,7 +573,7 @@ mod tests {
         assert_eq!(held.make_room(), [3]);
         assert_eq!(held.give_up(&"telegram:7".into()), [1]);
         held.loaded(1, Some(b"late".to_vec().into()));
-        let (_, reading, _) = held.next_whole(&reader()).expect("it goes on");
+        let (_, reading, _) = held.next_whole(&own()).expect("it goes on");
         let Reading::Message(message, ..) = reading else { panic!("a message") };
         assert_eq!(message.attachments.len(), 1, "the agent sees that there was a file");
         assert_eq!(message.attachments[0].bytes, None);

@@ -2,10 +2,11 @@
 //!
 //! [`map`] reads updates and addresses, without input or output; [`api`] talks to
 //! Telegram; [`poll`] takes updates one by one, [`held`] keeps those whose file is still coming; [`send`] delivers a
-//! message part by part; [`tap`] is about questions and their buttons; [`groups`] follows groups to another number.
+//! message part by part; [`tap`] is about questions and their buttons; [`chats`] about chats that the bot enters and leaves,
+//! and groups that have another number.
 
 mod api;
-mod groups;
+mod chats;
 mod held;
 mod map;
 mod poll;
@@ -13,7 +14,6 @@ mod send;
 mod tap;
 
 use api::Api;
-use groups::{Groups, Reader};
 use map::Own;
 use std::sync::{Mutex, PoisonError};
 use tokio::task::JoinHandle;
@@ -32,7 +32,6 @@ config! {
 struct Telegram {
     api: Api,
     runtime: Runtime,
-    groups: Groups,
     polling: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -47,14 +46,13 @@ impl Channel for Telegram {
         api.delete_webhook().await?;
         tracing::info!(bot = own.username, "signed in to Telegram");
         runtime.own_handles(vec![format!("@{}", own.username), own.id.to_string()]).await;
-        let groups = Groups::load(&runtime).await?;
-        let reader = Reader { own, groups: groups.clone() };
-        let polling = tokio::spawn(runtime.named(poll::run(api.clone(), reader, runtime.clone())));
-        Ok(Telegram { api, runtime, groups, polling: Mutex::new(Some(polling)) })
+        chats::tell_kept(&runtime).await?;
+        let polling = tokio::spawn(runtime.named(poll::run(api.clone(), own, runtime.clone())));
+        Ok(Telegram { api, runtime, polling: Mutex::new(Some(polling)) })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        send::deliver(&self.api, &self.runtime, &self.groups, message).await
+        send::deliver(&self.api, &self.runtime, message).await
     }
 
     async fn stop(&self) {

@@ -1,16 +1,17 @@
 //! Reads Telegram's updates, and makes Telegram's numbers of our addresses. Pure.
 
+use crate::chats;
 use crate::tap::{self, Tap};
 use serde::Deserialize;
 use serde_json::Value;
 use vestibule_plugin_api::{
-    Address, Attachment, Conversation, Ignored, InboundMessage, PlatformId, ReplyTo, Sender, ThreadId,
+    Address, Attachment, ChatEvent, Conversation, Ignored, InboundMessage, ReplyTo, Sender, ThreadId,
     Timestamp,
 };
 
 /// The kinds of update that the channel asks for.
-pub const KINDS: [&str; 5] =
-    ["message", "edited_message", "channel_post", "edited_channel_post", "callback_query"];
+pub const KINDS: [&str; 6] =
+    ["message", "edited_message", "channel_post", "edited_channel_post", "callback_query", "my_chat_member"];
 
 /// The longest text of one message, in units of UTF-16.
 const TEXT_UNITS_MAX: usize = 4_096;
@@ -35,8 +36,12 @@ pub enum Reading {
     Start(Box<InboundMessage>, Conversation),
     /// A person tapped a button.
     Tap(Box<Tap>),
+    /// The bot comes into a chat or leaves it, or a group has another number now.
+    Chat(Box<ChatEvent>),
     /// The update is left out, with the reason.
     Ignored(Ignored),
+    /// There is nothing to say of the update.
+    Nothing,
 }
 
 #[derive(Deserialize)]
@@ -106,12 +111,16 @@ struct Origin {
     chat: Option<Chat>,
 }
 
+/// A chat as Telegram names it.
 #[derive(Deserialize)]
-struct Chat {
-    id: i64,
+pub struct Chat {
+    /// Its number.
+    pub id: i64,
+    /// `private`, `group`, `supergroup` or `channel`.
     #[serde(rename = "type", default)]
-    kind: String,
-    title: Option<String>,
+    pub kind: String,
+    /// The name of one that is not private.
+    pub title: Option<String>,
 }
 
 /// An account on Telegram: a person's, or a program's.
@@ -149,17 +158,14 @@ pub fn update_id(update: &Value) -> Option<i64> {
     update["update_id"].as_i64()
 }
 
-/// The names of a group before and after Telegram made it a supergroup, if an update says that. Telegram says it in both.
-pub fn moved(update: &Value) -> Option<(PlatformId, PlatformId)> {
-    let message = &update["message"];
-    let here = message["chat"]["id"].as_i64()?;
-    let (before, after) =
-        match (message["migrate_to_chat_id"].as_i64(), message["migrate_from_chat_id"].as_i64()) {
-            (Some(after), _) => (here, after),
-            (None, Some(before)) => (before, here),
-            (None, None) => return None,
-        };
-    Some((chat_name(before).into(), chat_name(after).into()))
+/// That a group has another number now, if a message says so.
+fn moved(message: &Message) -> Option<ChatEvent> {
+    let here = message.chat.id;
+    match (message.migrate_to_chat_id, message.migrate_from_chat_id) {
+        (Some(now), _) => Some(chats::moved(here, now)),
+        (None, Some(before)) => Some(chats::moved(before, here)),
+        (None, None) => None,
+    }
 }
 
 /// A part of a message that Telegram sends as several: of an album, or of a text that was too long for one.
@@ -217,7 +223,16 @@ pub fn read(update: &Value, own: &Own) -> Reading {
         return tap::read(body)
             .map_or_else(|| left_out("unsupported_update"), |tap| Reading::Tap(Box::new(tap)));
     }
+    if kind == "my_chat_member" {
+        return match chats::part(body) {
+            Ok(event) => event.map_or(Reading::Nothing, |event| Reading::Chat(Box::new(event))),
+            Err(_) => left_out("unreadable"),
+        };
+    }
     let Ok(message) = Message::deserialize(body) else { return left_out("unreadable") };
+    if let (Some(event), "message") = (moved(&message), kind) {
+        return Reading::Chat(Box::new(event));
+    }
     let reason = match kind {
         "edited_message" | "edited_channel_post" => Some("edited"),
         "channel_post" => Some("channel_post"),
@@ -243,8 +258,6 @@ pub fn read(update: &Value, own: &Own) -> Reading {
 fn unheard(message: &Message, own: &Own) -> Option<&'static str> {
     if message.from.as_ref().is_some_and(|from| from.id == own.id) {
         Some("own_message")
-    } else if message.migrate_to_chat_id.or(message.migrate_from_chat_id).is_some() {
-        Some("group_has_a_new_id")
     } else if message.text.is_none() && message.caption.is_none() && file(&message.files).is_none() {
         // A person joined, a poll, a place …
         Some("no_text")

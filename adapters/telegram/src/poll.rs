@@ -3,9 +3,9 @@
 //! commit.
 
 use crate::api::{Api, POLL};
-use crate::groups::{self, Reader};
+use crate::chats;
 use crate::held::{Held, PARTS_QUIET};
-use crate::map::{self, Reading};
+use crate::map::{self, Own, Reading};
 use crate::tap::{self, Change, Tap};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -40,17 +40,17 @@ const GREETED: &str = "greeted";
 
 /// Polls until it is aborted. No answer ends it: it tells the runtime of a token that is refused for a while, and the
 /// runtime starts the account anew.
-pub async fn run(api: Api, reader: Reader, runtime: Runtime) {
+pub async fn run(api: Api, own: Own, runtime: Runtime) {
     let mut pace = Pace::new(runtime.clone());
     let (held, offset) = loop {
-        match kept(&runtime, &reader).await {
+        match kept(&runtime, &own).await {
             Ok(kept) => break kept,
             Err(error) => sleep(pace.failed(&error).await).await,
         }
     };
     let poller = Poller {
         api,
-        reader,
+        own,
         runtime: &runtime,
         pace,
         chats: Chats::default(),
@@ -65,15 +65,15 @@ pub async fn run(api: Api, reader: Reader, runtime: Runtime) {
 }
 
 /// The updates that wait for their files, and the number of the next update.
-async fn kept(runtime: &Runtime, reader: &Reader) -> Result<(Held, Option<i64>)> {
+async fn kept(runtime: &Runtime, own: &Own) -> Result<(Held, Option<i64>)> {
     let offset = runtime.state_get(OFFSET).await?.and_then(|kept| kept.parse().ok());
-    Ok((Held::load(runtime, reader).await?, offset))
+    Ok((Held::load(runtime, own).await?, offset))
 }
 
 /// One account's polling. The tasks that it started end with it.
 struct Poller<'a> {
     api: Api,
-    reader: Reader,
+    own: Own,
     runtime: &'a Runtime,
     pace: Pace,
     chats: Chats,
@@ -150,13 +150,7 @@ impl Poller<'_> {
     async fn take(&mut self, update: Value) {
         let Some(number) = map::update_id(&update) else { return };
         self.offset = Some(number + 1);
-        let mut reading = map::read(&update, &self.reader.own);
-        if let Some(chat) = groups::chat_of(&reading) {
-            self.reader.groups.look(self.runtime, chat).await;
-        }
-        let moved = self.moved(&update).await;
-        self.reader.groups.rename(&mut reading);
-        let reading = match reading {
+        let reading = match map::read(&update, &self.own) {
             Reading::Message(message, chat, file_id) => {
                 let waits = file_id.is_some() || map::piece(&update).is_some_and(|piece| piece.goes_on);
                 let wired = self.chats.tell(self.runtime, &chat, waits).await;
@@ -169,18 +163,8 @@ impl Poller<'_> {
             Reading::Start(message, chat) => self.start(message, chat).await,
             other => other,
         };
-        let state = moved.into_iter().chain([self.cursor()]).collect();
-        self.hand_over(number, reading, state).await;
-    }
-
-    /// Follows a group that has another number now, if an agent listens there. Returns the write that keeps it.
-    async fn moved(&self, update: &Value) -> Option<StateWrite> {
-        let (before, after) = map::moved(update)?;
-        let is_wired = groups::is_wired(self.runtime, &before).await.unwrap_or(true);
-        match is_wired {
-            true => Some(self.reader.groups.follow(self.runtime, before, after).await),
-            false => None,
-        }
+        let cursor = self.cursor();
+        self.hand_over(number, reading, vec![cursor]).await;
     }
 
     fn cursor(&self) -> StateWrite {
@@ -202,7 +186,7 @@ impl Poller<'_> {
                 let given_up = self.held.make_room();
                 self.go_on_without(&given_up).await;
             }
-            let mut state = self.held.push(number, update, text, &self.reader);
+            let mut state = self.held.push(number, update, text, &self.own);
             state.push(self.cursor());
             while let Err(error) = self.runtime.state_set(state.clone()).await {
                 sleep(self.pace.failed(&error).await).await;
@@ -254,7 +238,7 @@ impl Poller<'_> {
     }
 
     async fn hand_over_whole(&mut self) {
-        while let Some((number, reading, state)) = self.held.next_whole(&self.reader) {
+        while let Some((number, reading, state)) = self.held.next_whole(&self.own) {
             self.hand_over(number, reading, state).await;
         }
     }
@@ -275,7 +259,9 @@ impl Poller<'_> {
                     }
                     Err(error) => Err(error),
                 },
+                Reading::Chat(event) => runtime.chat((**event).clone(), state).await.map(drop),
                 Reading::Ignored(ignored) => runtime.ignored_with(ignored.clone(), state).await,
+                Reading::Nothing => runtime.state_set(state).await,
             };
             match (done, &reading) {
                 (Ok(()), _) => return self.pace.works().await,
@@ -298,6 +284,12 @@ impl Poller<'_> {
                         sender: tap.choice.sender.name.clone(),
                     });
                 }
+                (
+                    Err(PluginError::Refused { .. } | PluginError::Unsupported { .. }),
+                    Reading::Chat(event),
+                ) => {
+                    reading = Reading::Ignored(chats::on_record(number, event));
+                }
                 (Err(error), _) => sleep(self.pace.failed(&error).await).await,
             }
         }
@@ -307,7 +299,7 @@ impl Poller<'_> {
     /// over all the same, so that the operator sees the chat.
     async fn start(&mut self, message: Box<InboundMessage>, chat: Conversation) -> Reading {
         let wired = self.chats.tell(self.runtime, &chat, true).await;
-        if let Ok(target) = map::target(&self.reader.groups.on_telegram(map::address_of(&message))) {
+        if let Ok(target) = map::target(&map::address_of(&message)) {
             let api = self.api.clone();
             self.show(async move {
                 api.send_text(&target, greeting(wired), None, None).await?;

@@ -339,7 +339,7 @@ fn a_group_that_becomes_a_supergroup_keeps_its_agent() {
     let api = BotApi::start();
     let mut runtime = runtime(&api);
     runtime.start_with("telegram");
-    for chat in ["telegram:-5", "telegram:-6"] {
+    for chat in ["telegram:-5", "telegram:-6", "telegram:-7"] {
         wire(&runtime, chat, &["--pattern", "."]);
     }
     let before = |chat: i64| json!({ "id": chat, "type": "group", "title": "Friends" });
@@ -367,15 +367,50 @@ fn a_group_that_becomes_a_supergroup_keeps_its_agent() {
     assert_eq!(last(&api, 4)[0].chat, -1006);
     api.push("message", after(-1006), json!({ "text": "five" }));
     assert_eq!(last(&api, 5)[0].chat, -1006);
-    let places = "SELECT DISTINCT platform_id FROM messages_in ORDER BY platform_id";
-    assert_eq!(runtime.query::<String>(places), ["telegram:-5", "telegram:-6"], "the names they had");
+    let places = "SELECT platform_id FROM messaging_groups WHERE channel_type = 'telegram' ORDER BY 1";
+    assert_eq!(runtime.query::<String>(places), ["telegram:-1005", "telegram:-1006", "telegram:-7"]);
     until("all is delivered", || (runtime.query::<i64>(failed) == [0]).then_some(()));
 
-    // The operator wires the new number: that is what counts there from then on.
-    wire(&runtime, "telegram:-1006", &["--pattern", "."]);
-    api.push("message", after(-1006), json!({ "text": "six" }));
-    last(&api, 6);
-    assert_eq!(runtime.query::<String>(places), ["telegram:-1006", "telegram:-5", "telegram:-6"]);
+    // What an earlier version kept of groups by itself is told to the runtime, and forgotten.
+    runtime.kill();
+    let file = runtime.home.path().join("vestibule.db");
+    let central =
+        rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    let kept = "INSERT INTO plugin_state (channel_type, account, key, value) VALUES ('telegram', 'main', 'moved', ?1)";
+    central.execute(kept, [r#"{"telegram:-7":"telegram:-1007"}"#]).unwrap();
+    drop(central);
+    runtime.start_with("telegram");
+    api.push("message", after(-1007), json!({ "text": "six" }));
+    assert_eq!(last(&api, 6)[0].chat, -1007);
+    assert_eq!(runtime.query::<String>(places), ["telegram:-1005", "telegram:-1006", "telegram:-1007"]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM plugin_state WHERE key = 'moved'"), [0]);
+}
+
+#[test]
+fn chats_that_the_bot_comes_into_and_leaves_are_shown() {
+    let api = BotApi::start();
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    let part = |before: &str, after: &str| {
+        let extra =
+            json!({ "old_chat_member": { "status": before }, "new_chat_member": { "status": after } });
+        api.push("my_chat_member", json!({ "id": -5, "type": "group", "title": "Friends" }), extra);
+    };
+    part("left", "member");
+    until("the chat is known", || {
+        let status = runtime.json(&["status"]);
+        status["unwired"].as_array()?.iter().any(|chat| chat["chat"] == "telegram:-5").then_some(())
+    });
+    wire(&runtime, "telegram:-5", &[]);
+    let left =
+        "SELECT COUNT(*) FROM messaging_groups WHERE channel_type = 'telegram' AND left_at IS NOT NULL";
+    for (before, after, want) in
+        [("member", "administrator", 0), ("administrator", "kicked", 1), ("left", "member", 0)]
+    {
+        part(before, after);
+        until("it is on record", || (runtime.query::<i64>(left) == [want]).then_some(()));
+        until("Telegram keeps nothing any more", || (api.waiting() == 0).then_some(()));
+    }
 }
 
 /// Only one part of an album has the words that engage the agent, and each part is an update of its own.

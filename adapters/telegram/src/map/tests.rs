@@ -240,16 +240,6 @@ fn what_is_left_out_says_why() {
             "message/7/5/1700000000",
         ),
         (update(group(), json!({ "new_chat_members": [] })), "no_text", "message/-1001/5/1700000000"),
-        (
-            update(group(), json!({ "migrate_to_chat_id": -2 })),
-            "group_has_a_new_id",
-            "message/-1001/5/1700000000",
-        ),
-        (
-            update(group(), json!({ "migrate_from_chat_id": -2 })),
-            "group_has_a_new_id",
-            "message/-1001/5/1700000000",
-        ),
         (json!({ "update_id": 1000, "message": { "message_id": "x" } }), "unreadable", "update/1000"),
         (json!({ "update_id": 1000 }), "unsupported_update", "update/1000"),
         (json!({ "update_id": 1000, "callback_query": { "id": "7" } }), "unsupported_update", "update/1000"),
@@ -263,7 +253,7 @@ fn what_is_left_out_says_why() {
                     "{update}"
                 );
             }
-            Reading::Message(..) | Reading::Start(..) | Reading::Tap(_) => panic!("{update}"),
+            reading => panic!("{update}: {reading:?}"),
         }
     }
 }
@@ -327,12 +317,24 @@ fn start_is_a_command_of_its_own() {
 #[test]
 fn both_chats_tell_of_a_group_that_became_a_supergroup() {
     for (chat, extra, want) in [
-        (-2, json!({ "migrate_to_chat_id": -1001 }), Some(("telegram:-2", "telegram:-1001"))),
-        (-1001, json!({ "migrate_from_chat_id": -2 }), Some(("telegram:-2", "telegram:-1001"))),
+        (-2, json!({ "migrate_to_chat_id": -1001 }), Some((-2, -1001))),
+        (-1001, json!({ "migrate_from_chat_id": -2 }), Some((-2, -1001))),
         (-1001, json!({ "text": "hi" }), None),
-        (-1001, json!({ "migrate_to_chat_id": "x" }), None),
     ] {
-        let told = moved(&update(json!({ "id": chat, "type": "group" }), extra));
-        assert_eq!(told, want.map(|(before, after)| (before.into(), after.into())));
+        let reading = read(&update(json!({ "id": chat, "type": "group" }), extra), &own());
+        let told = want.map(|(before, now)| Reading::Chat(Box::new(chats::moved(before, now))));
+        assert!(told.map_or(matches!(reading, Reading::Message(..)), |told| told == reading), "{chat}");
     }
+}
+
+#[test]
+fn what_happens_to_the_bot_in_a_chat() {
+    let part = |before: &str, after: &str| {
+        json!({ "update_id": 1, "my_chat_member": { "chat": group(), "date": 1, "from": { "id": 7, "first_name": "Ada" },
+            "old_chat_member": { "status": before }, "new_chat_member": { "status": after } } })
+    };
+    assert!(matches!(read(&part("left", "member"), &own()), Reading::Chat(_)));
+    assert_eq!(read(&part("member", "administrator"), &own()), Reading::Nothing);
+    let unreadable = read(&json!({ "update_id": 1, "my_chat_member": {} }), &own());
+    assert!(matches!(unreadable, Reading::Ignored(ignored) if ignored.reason == "unreadable"));
 }
