@@ -73,7 +73,9 @@ impl Tryout {
             status::PANIC => return Err(format!("it panicked: {}", words())),
             _ => return Err(words()),
         }
-        let health = self.runtime.health().pop();
+        // A message that came meanwhile was not taken: that is no fault of the account.
+        let says_why = |(_, health): &(String, Health)| !matches!(health, Health::Degraded { reason } if reason.contains(ONLY_TRIED));
+        let health = self.runtime.health().into_iter().rfind(says_why);
         let stop = Request::Stop { account };
         let _ = tokio::time::timeout(PATIENCE, self.harness.begin(wire::frame(&stop)).answer()).await;
         match health {
