@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use vestibule_plugin_api::toolbox::inbox::{hand_over, persist};
 use vestibule_plugin_api::toolbox::pace::{Backoff, asked_for};
 use vestibule_plugin_api::{
     ATTACHMENTS_MAX, Answered, Attachment, Change, Changed, Conversation, Ignored, InboundMessage,
@@ -174,7 +175,7 @@ impl Inbox {
         match reading {
             Reading::Said(said) => {
                 let message = self.message(*said).await;
-                self.until_taken(message).await
+                hand_over(&self.0.runtime, message).await
             }
             Reading::Altered(altered) => self.alter(*altered).await,
             Reading::Renamed(renamed) => {
@@ -184,7 +185,7 @@ impl Inbox {
             }
             Reading::Command(command) => {
                 let message = self.command(*command).await;
-                self.until_taken(message).await
+                hand_over(&self.0.runtime, message).await
             }
             Reading::Tap(tap) => {
                 let answered = match persist(|| runtime.answer(tap.choice.clone())).await {
@@ -205,24 +206,6 @@ impl Inbox {
             }
             Reading::Ignored(ignored) => persist(|| runtime.ignored(ignored.clone())).await,
             Reading::Nothing => Ok(()),
-        }
-    }
-
-    async fn until_taken(&self, message: InboundMessage) -> Result<()> {
-        let runtime = &self.0.runtime;
-        match persist(|| runtime.message(message.clone())).await {
-            // The runtime will never take it: it goes on record, so that it does not hold up what follows.
-            Err(PluginError::Refused { reason }) => {
-                tracing::warn!(%reason, "a message was refused");
-                let ignored = Ignored {
-                    event_id: message.event_id.clone(),
-                    reason: "refused".into(),
-                    platform_id: Some(message.platform_id.clone()),
-                    sender: message.sender.name.clone(),
-                };
-                persist(|| runtime.ignored(ignored.clone())).await
-            }
-            taken => taken.map(drop),
         }
     }
 
@@ -436,20 +419,6 @@ fn named(file: &File) -> Attachment {
         mime_type: file.mimetype.clone(),
         size_bytes: file.size,
         ..Attachment::default()
-    }
-}
-
-/// Does it until it is done, or refused for good.
-async fn persist<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> Result<T> {
-    let mut wait = Backoff::default();
-    loop {
-        match work().await {
-            Err(error @ (PluginError::Retry { .. } | PluginError::Unknown)) => {
-                tracing::warn!(reason = error.reason(), "an event is not on disk yet");
-                sleep(wait.after(&error)).await;
-            }
-            done => return done,
-        }
     }
 }
 

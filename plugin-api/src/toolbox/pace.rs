@@ -1,7 +1,9 @@
-//! How long to wait after failures, and what the operator is told of them.
+//! How long to wait after failures and between calls, and what the operator is told.
 
-use crate::{Health, PluginError, Runtime, Standing};
+use crate::{Health, PluginError, Result, Runtime, Standing};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::time::{self, sleep_until};
 
 /// The first wait after a failure; it doubles up to the last.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
@@ -23,6 +25,43 @@ impl Backoff {
         let own = self.0;
         self.0 = (own * 2).min(WAIT_LAST);
         asked_for(error).unwrap_or(own)
+    }
+}
+
+/// A bucket of tokens for a platform that wants few calls at a time: so many at once, and then one after each `every`.
+#[derive(Debug)]
+pub struct Bucket {
+    every: Duration,
+    /// How far ahead of `every` a call may be.
+    ahead: Duration,
+    /// When the next one would be due if none had been ahead.
+    due: Mutex<Option<time::Instant>>,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(burst: u32, every: Duration) -> Bucket {
+        Bucket { every, ahead: every * burst.saturating_sub(1), due: Mutex::default() }
+    }
+
+    /// Takes a token, and waits until it is there: for as long as `patience`.
+    ///
+    /// # Errors
+    /// [`PluginError::Retry`]: it would be there later than that. None was taken.
+    pub async fn take(&self, patience: Duration) -> Result<()> {
+        let now = time::Instant::now();
+        let at = {
+            let mut next = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = next.map_or(now, |next| next.max(now));
+            let at = due.checked_sub(self.ahead).map_or(now, |at| at.max(now));
+            if at - now > patience {
+                return Err(PluginError::retry_after("others wait to be sent before it", at - now));
+            }
+            *next = Some(due + self.every);
+            at
+        };
+        sleep_until(at).await;
+        Ok(())
     }
 }
 
@@ -108,5 +147,25 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         let named = PluginError::retry_after("x", Duration::from_secs(7));
         assert_eq!(backoff.after(&named), Duration::from_secs(7));
+    }
+
+    #[tokio::test]
+    async fn a_bucket_gives_its_burst_at_once_and_then_one_at_a_time() {
+        let bucket = Bucket::new(3, Duration::from_millis(300));
+        let start = time::Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            bucket.take(Duration::from_secs(9)).await.expect("soon");
+            waits.push(start.elapsed() >= Duration::from_millis(300 * (waits.len().max(2) as u64 - 2)));
+        }
+        assert_eq!(waits, [true; 5]);
+        let later = bucket.take(Duration::from_millis(1)).await;
+        assert!(matches!(later, Err(PluginError::Retry { after_ms: Some(_), .. })), "{later:?}");
+        time::sleep(Duration::from_secs(2)).await;
+        let start = time::Instant::now();
+        for _ in 0..4 {
+            bucket.take(Duration::from_secs(9)).await.expect("soon");
+        }
+        assert!(start.elapsed() >= Duration::from_millis(299), "it fills up again, and not over its brim");
     }
 }

@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The report on a file.
-struct Report(Value);
+pub struct Report(Value);
 
-fn conform(krate: &str, args: &[&str]) -> Report {
+pub fn conform(krate: &str, args: &[&str]) -> Report {
     let output = Command::new(binary())
         .args(["plugin", "conform", plugin_file(krate).to_str().unwrap(), "--json"])
         .args(args)
@@ -34,13 +34,13 @@ impl Report {
         of.map(|check| check["check"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn words(&self, name: &str) -> &str {
+    pub fn words(&self, name: &str) -> &str {
         let mut checks = self.0["checks"].as_array().unwrap().iter();
         checks.find(|check| check["check"] == name).unwrap()["words"].as_str().unwrap()
     }
 
     /// Nothing failed, and nothing was skipped but these.
-    fn is_good(&self, skipped: &[&str]) {
+    pub fn is_good(&self, skipped: &[&str]) {
         assert_eq!(self.of("failed"), [""; 0], "{:#}", self.0);
         assert_eq!(self.of("skipped"), skipped, "{:#}", self.0);
     }

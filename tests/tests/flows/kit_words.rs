@@ -182,6 +182,8 @@ impl Page {
                 }
                 "rust" => page.excerpts.push(text),
                 "toml" => page.config += &text,
+                // Commands that need a server of another project.
+                "text" => {}
                 other => panic!("what is to be done with a block of `{other}`?"),
             }
         }
@@ -189,13 +191,16 @@ impl Page {
     }
 }
 
-/// The excerpts stand in what was made.
+/// The excerpts stand in what was made, or in the example of a real platform.
 fn assert_shown(excerpts: &[String], krate: &Path) {
     let made = |file: &str| fs::read_to_string(krate.join(file)).unwrap();
-    let made = made("made.rs") + &made("src/tests.rs");
+    let made = made("made.rs") + &made("src/tests.rs") + &irc();
     assert!(excerpts.len() > 4, "{}", excerpts.len());
     for excerpt in excerpts {
-        assert!(made.contains(excerpt), "what `plugin new` makes does not contain\n{excerpt}");
+        assert!(
+            made.contains(excerpt),
+            "neither what `plugin new` makes nor the example of IRC contains\n{excerpt}"
+        );
     }
 }
 
@@ -213,6 +218,16 @@ fn write_a_module_is_followed_literally() {
     assert!(printed.contains("4 passed; 0 failed"), "the tests: {printed}");
     assert_eq!(printed.matches(" 0 failed, ").count(), 2, "both examinations: {printed}");
     assert_shown(&excerpts, &folder.join("rules"));
+}
+
+fn irc() -> String {
+    fs::read_to_string(root().join("examples/irc-channel/src/lib.rs")).unwrap()
+}
+
+#[test]
+fn the_example_of_a_real_platform_has_less_than_200_lines_of_code() {
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    assert!(irc().lines().filter(is_code).count() < 200);
 }
 
 /// One test, since both build the same crate in the same folder.

@@ -26,6 +26,7 @@ mod home;
 mod honest;
 mod hostile;
 mod hot;
+mod irc;
 mod kill_loop;
 mod kit;
 mod kit_words;
