@@ -24,6 +24,13 @@ pub const FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 const TOPIC_GONE: [&str; 3] = ["message thread not found", "TOPIC_DELETED", "TOPIC_ID_INVALID"];
 /// Telegram's words for HTML that it cannot read.
 const HTML_NOT_READ: &str = "can't parse entities";
+/// Telegram's words for an edit of a message that says that already, of one without a text, and of one that is gone; and for
+/// a deletion of one that is gone, or too old.
+const SAYS_IT_ALREADY: &str = "message is not modified";
+const HAS_NO_TEXT: &str = "no text in the message";
+const EDITED_IS_GONE: [&str; 2] = ["message to edit not found", "MESSAGE_ID_INVALID"];
+const DELETED_IS_GONE: [&str; 2] = ["message to delete not found", "MESSAGE_ID_INVALID"];
+const STAYS: &str = "message can't be deleted";
 /// The longest wait that is believed, in seconds: Telegram asks for minutes at most.
 const WAIT_SECONDS_MAX: u64 = 3_600;
 
@@ -42,6 +49,26 @@ pub struct Failed {
     error: PluginError,
     /// The number that the group has now, if it became a supergroup.
     pub moved_to: Option<i64>,
+}
+
+/// The words of a message that can be given others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// Those of a text.
+    Text,
+    /// Those under a file.
+    Caption,
+}
+
+/// What came of an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edited {
+    /// The message says it.
+    Done,
+    /// It is a file, and has no text.
+    IsFile,
+    /// It is not there any more.
+    Gone,
 }
 
 /// The outcome of a call.
@@ -172,6 +199,59 @@ impl Api {
         Ok(())
     }
 
+    /// Gives a message of the bot's other words, in HTML; should Telegram not read that, they are sent without.
+    pub async fn edit(&self, words: Words, chat: i64, message: i64, text: &str) -> Result<Edited> {
+        let (method, key) = match words {
+            Words::Text => ("editMessageText", "text"),
+            Words::Caption => ("editMessageCaption", "caption"),
+        };
+        let mut body = json!({ "chat_id": chat, "message_id": message, "parse_mode": "HTML" });
+        body[key] = text.into();
+        let mut edited = self.call(method, &body).await;
+        if let (Some(fields), true) = (body.as_object_mut(), is_not_read(&edited)) {
+            fields.remove("parse_mode");
+            fields.insert(key.to_owned(), words_of(text).into());
+            edited = self.call(method, &body).await;
+        }
+        match edited {
+            Err(failed) if failed.says(&[SAYS_IT_ALREADY]) => Ok(Edited::Done),
+            Err(failed) if failed.says(&[HAS_NO_TEXT]) => Ok(Edited::IsFile),
+            Err(failed) if failed.says(&EDITED_IS_GONE) => Ok(Edited::Gone),
+            Err(failed) => Err(failed.into()),
+            Ok(_) => Ok(Edited::Done),
+        }
+    }
+
+    /// Takes a message of the bot's back; one that is gone is taken back.
+    pub async fn delete(&self, chat: i64, message: i64) -> Result<()> {
+        match self.call("deleteMessage", &json!({ "chat_id": chat, "message_id": message })).await {
+            Err(failed) if failed.says(&DELETED_IS_GONE) => Ok(()),
+            Err(failed) if failed.says(&[STAYS]) => Err(PluginError::refused(
+                "Telegram lets a bot take back only what it sent in the last 48 hours: edit the message instead",
+            )),
+            Err(failed) => Err(failed.into()),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Reacts to a message, in place of any earlier reaction.
+    pub async fn react(&self, chat: i64, message: i64, emoji: &str) -> Result<()> {
+        let reaction = json!([{ "type": "emoji", "emoji": emoji }]);
+        let body = json!({ "chat_id": chat, "message_id": message, "reaction": reaction });
+        self.call("setMessageReaction", &body).await?;
+        Ok(())
+    }
+
+    /// Shows for 5 s, or until a message comes, that the bot is writing.
+    pub async fn typing(&self, to: &Target) -> Result<()> {
+        let mut body = json!({ "chat_id": to.chat, "action": "typing" });
+        if let Some(topic) = to.topic {
+            body["message_thread_id"] = topic.into();
+        }
+        self.call("sendChatAction", &body).await?;
+        Ok(())
+    }
+
     /// Fetches a file that came with a message. It may take any time, as long as more of it comes.
     pub async fn file(&self, file_id: &str) -> Result<Vec<u8>> {
         let body = json!({ "file_id": file_id });
@@ -236,17 +316,22 @@ fn not_telegram(failure: Failure) -> PluginError {
     failure.error("what answers there is not Telegram's Bot API: if that lasts, check `api_root`")
 }
 
+impl Failed {
+    /// Whether Telegram refused the call in some of these words.
+    fn says(&self, words: &[&str]) -> bool {
+        let has = |reason: &str| words.iter().any(|words| reason.contains(words));
+        matches!(&self.error, PluginError::Refused { reason } if has(reason))
+    }
+}
+
 /// Whether a message was not sent because its topic is gone: then it is sent once more, to the chat itself.
 fn is_topic_gone(to: &Target, sent: &Called<Value>) -> bool {
-    let gone = |reason: &str| TOPIC_GONE.iter().any(|words| reason.contains(words));
-    let refused = sent.as_ref().err().map(|failed| &failed.error);
-    to.topic.is_some() && matches!(refused, Some(PluginError::Refused { reason }) if gone(reason))
+    to.topic.is_some() && sent.as_ref().is_err_and(|failed| failed.says(&TOPIC_GONE))
 }
 
 /// Whether a message was not sent because Telegram cannot read its HTML.
 fn is_not_read(sent: &Called<Value>) -> bool {
-    let refused = sent.as_ref().err().map(|failed| &failed.error);
-    matches!(refused, Some(PluginError::Refused { reason }) if reason.contains(HTML_NOT_READ))
+    sent.as_ref().is_err_and(|failed| failed.says(&[HTML_NOT_READ]))
 }
 
 /// The words of a text in HTML.

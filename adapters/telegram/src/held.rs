@@ -161,12 +161,20 @@ impl Held {
         vec![StateWrite::set(key(number), text), self.index()]
     }
 
-    /// Adds an update, if it is a message: nothing else ever waits.
+    /// Adds an update, if it is a message, or a change behind one: nothing else ever waits.
     fn add(&mut self, number: i64, update: Value, bytes: usize, own: &Own) {
-        let Reading::Message(message, _, file_id) = map::read(&update, own) else { return };
-        let chat = message.platform_id;
+        let (chat, size, file_id) = match map::read(&update, own) {
+            Reading::Message(message, _, file_id) => {
+                let size = message.attachments.first().and_then(|file| file.size_bytes);
+                (message.platform_id, size, file_id)
+            }
+            Reading::Changes(mut changes) => match changes.pop() {
+                Some(change) => (change.platform_id, Some(0), None),
+                None => return,
+            },
+            _ => return,
+        };
         let piece = map::piece(&update);
-        let size = message.attachments.first().and_then(|file| file.size_bytes);
         let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(FILE_BYTES_MAX);
         let coming = |id| File::Coming { id, size: size.min(FILE_BYTES_MAX) };
         let part = Part { number, update, bytes, file: file_id.map_or(File::Here(None), coming) };
@@ -475,11 +483,28 @@ mod tests {
             (number, message.message_id.as_str(), message.text.as_str()),
             (1, "7:1", "look\nand this")
         );
+        assert_eq!(message.also_event_ids, ["message/7/4/1", "message/7/6/1"]);
         let files: Vec<_> = message.attachments.iter().map(|file| file.bytes.as_deref()).collect();
         assert_eq!(files, [Some(&[1][..]), Some(&[4]), Some(&[6])]);
         let forgotten = [1, 4, 6].map(|number| StateWrite::forget(key(number)));
         assert_eq!(writes, [&forgotten[..], &[StateWrite::set(INDEX, "[2,3,5]")]].concat());
         assert_eq!(numbers(&mut held), [2]);
+    }
+
+    #[test]
+    fn a_change_waits_behind_what_it_changes() {
+        let mut held = Held::default();
+        push(&mut held, 1, update(1, 7, Some("a")));
+        let mut edited = update(2, 7, None);
+        edited["edited_message"] = edited["message"].take();
+        edited.as_object_mut().expect("an object").remove("message");
+        push(&mut held, 2, edited);
+        assert_eq!(next_to_load(&mut held), Some((1, "a".into())));
+        assert_eq!(numbers(&mut held), [0; 0]);
+        held.loaded(1, None);
+        let readings: Vec<Reading> =
+            std::iter::from_fn(|| held.next_whole(&own()).map(|(_, reading, _)| reading)).collect();
+        assert!(matches!(readings[..], [Reading::Message(..), Reading::Changes(_)]), "{readings:?}");
     }
 
     #[test]

@@ -3,13 +3,17 @@
 //! [`map`] reads updates and addresses, without input or output; [`api`] talks to
 //! Telegram; [`poll`] takes updates one by one, [`held`] keeps those whose file is still coming; [`send`] delivers a
 //! message part by part; [`tap`] is about questions and their buttons; [`chats`] about chats that the bot enters and leaves,
-//! and groups that have another number.
+//! and groups that have another number; [`change`] about edits and reactions
+//! that people make, [`react`] about those that agents give; [`card`] about cards.
 
 mod api;
+mod card;
+mod change;
 mod chats;
 mod held;
 mod map;
 mod poll;
+mod react;
 mod send;
 mod tap;
 
@@ -55,6 +59,11 @@ impl Channel for Telegram {
         send::deliver(&self.api, &self.runtime, message).await
     }
 
+    async fn working(&self, working: Working) -> Result<()> {
+        let target = map::target(&working.address).map_err(PluginError::refused)?;
+        self.api.typing(&target).await
+    }
+
     async fn stop(&self) {
         let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(polling) = polling {
@@ -69,7 +78,16 @@ export_channel! {
     channel: Telegram,
     channel_type: "telegram",
     description: "Private chats and groups on Telegram",
-    capabilities: ["threads", "attachments", "questions"],
+    capabilities: [
+        "threads",
+        "attachments",
+        "questions",
+        "edits",
+        "deletes",
+        "reactions",
+        "cards",
+        "working",
+    ],
     setup: include_str!("../setup.txt"),
 }
 

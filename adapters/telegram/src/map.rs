@@ -1,17 +1,24 @@
 //! Reads Telegram's updates, and makes Telegram's numbers of our addresses. Pure.
 
-use crate::chats;
 use crate::tap::{self, Tap};
+use crate::{change, chats};
 use serde::Deserialize;
 use serde_json::Value;
 use vestibule_plugin_api::{
-    Address, Attachment, ChatEvent, Conversation, Ignored, InboundMessage, ReplyTo, Sender, ThreadId,
-    Timestamp,
+    Address, Attachment, Change, Changed, ChatEvent, Command, Conversation, Ignored, InboundMessage,
+    MENTIONS_MAX, Mention, ReplyTo, Sender, ThreadId, Timestamp,
 };
 
 /// The kinds of update that the channel asks for.
-pub const KINDS: [&str; 6] =
-    ["message", "edited_message", "channel_post", "edited_channel_post", "callback_query", "my_chat_member"];
+pub const KINDS: [&str; 7] = [
+    "message",
+    "edited_message",
+    "channel_post",
+    "edited_channel_post",
+    "callback_query",
+    "my_chat_member",
+    "message_reaction",
+];
 
 /// The longest text of one message, in units of UTF-16.
 const TEXT_UNITS_MAX: usize = 4_096;
@@ -38,6 +45,8 @@ pub enum Reading {
     Tap(Box<Tap>),
     /// The bot comes into a chat or leaves it, or a group has another number now.
     Chat(Box<ChatEvent>),
+    /// A person gave a message other words, or reacted to one: changes of one chat.
+    Changes(Vec<Change>),
     /// The update is left out, with the reason.
     Ignored(Ignored),
     /// There is nothing to say of the update.
@@ -207,6 +216,11 @@ pub fn join(whole: &mut InboundMessage, part: InboundMessage) {
     whole.is_mention |= part.is_mention;
     whole.reply_to = whole.reply_to.take().or(part.reply_to);
     whole.attachments.extend(part.attachments);
+    whole.also_event_ids.push(part.event_id);
+    whole.mentions.extend(part.mentions);
+    whole.mentions.truncate(MENTIONS_MAX);
+    // Agents read a command in place of the text, which has more words now.
+    whole.command = None;
 }
 
 /// Reads one update.
@@ -223,6 +237,13 @@ pub fn read(update: &Value, own: &Own) -> Reading {
         return tap::read(body)
             .map_or_else(|| left_out("unsupported_update"), |tap| Reading::Tap(Box::new(tap)));
     }
+    if kind == "message_reaction" {
+        return match change::reactions(body) {
+            Ok(changes) if changes.is_empty() => Reading::Nothing,
+            Ok(changes) => Reading::Changes(changes),
+            Err(_) => left_out("unreadable"),
+        };
+    }
     if kind == "my_chat_member" {
         return match chats::part(body) {
             Ok(event) => event.map_or(Reading::Nothing, |event| Reading::Chat(Box::new(event))),
@@ -234,7 +255,7 @@ pub fn read(update: &Value, own: &Own) -> Reading {
         return Reading::Chat(Box::new(event));
     }
     let reason = match kind {
-        "edited_message" | "edited_channel_post" => Some("edited"),
+        "edited_channel_post" => Some("edited"),
         "channel_post" => Some("channel_post"),
         _ => unheard(&message, own),
     };
@@ -245,6 +266,7 @@ pub fn read(update: &Value, own: &Own) -> Reading {
             platform_id: Some(chat_name(message.chat.id).into()),
             sender: Some(sender(&message)),
         }),
+        None if kind == "edited_message" => Reading::Changes(vec![edited(kind, message, own)]),
         None => {
             let (attachment, file_id) = file(&message.files).unzip();
             let (chat, starts) = (conversation(&message), starts(&message, own));
@@ -254,7 +276,23 @@ pub fn read(update: &Value, own: &Own) -> Reading {
     }
 }
 
-/// Why a new message is not handed over, if it is not.
+/// The change by which a message says something else.
+fn edited(kind: &str, message: Message, own: &Own) -> Change {
+    let at = message.edit_date.unwrap_or(message.date);
+    let now = inbound(kind, message, own, None);
+    Change {
+        event_id: now.event_id,
+        message_id: now.message_id,
+        platform_id: now.platform_id,
+        thread_id: now.thread_id,
+        sender: now.sender,
+        timestamp: Timestamp(at.saturating_mul(1000)),
+        is_group: now.is_group,
+        what: Changed::Edited { text: now.text, is_mention: now.is_mention },
+    }
+}
+
+/// Why a message is not handed over, if it is not.
 fn unheard(message: &Message, own: &Own) -> Option<&'static str> {
     if message.from.as_ref().is_some_and(|from| from.id == own.id) {
         Some("own_message")
@@ -291,6 +329,8 @@ fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachmen
         is_mention: is_private || mentions(&message, own) || answers(&message, own),
         is_group: !is_private,
         reply_to: reply_to(&message),
+        mentions: named(&message, own),
+        command: command(&message, own),
         timestamp: Timestamp(message.date.saturating_mul(1000)),
         attachments: attachment.into_iter().collect(),
         text: to_us(message.text.or(message.caption).unwrap_or_default(), own),
@@ -390,24 +430,64 @@ fn answers(message: &Message, own: &Own) -> bool {
     author.is_some_and(|author| author.id == own.id)
 }
 
-/// Whether an entity names the bot. Telegram marks them; words are never compared with names.
-fn mentions(message: &Message, own: &Own) -> bool {
+/// What Telegram marks in a text, each with its words. Words are never compared with names.
+fn marked(message: &Message) -> Vec<(&Entity, String)> {
     let (text, entities) = match &message.text {
         Some(text) => (text.as_str(), &message.entities),
         None => (message.caption.as_deref().unwrap_or_default(), &message.caption_entities),
     };
     let units: Vec<u16> = if entities.is_empty() { Vec::new() } else { text.encode_utf16().collect() };
-    let is_own = |name: &str| name.eq_ignore_ascii_case(&own.username);
-    entities.iter().any(|entity| {
+    let words = |entity: &Entity| {
         let end = entity.offset.saturating_add(entity.length);
-        let words = units.get(entity.offset..end).map(String::from_utf16_lossy).unwrap_or_default();
-        match entity.kind.as_str() {
-            "mention" => words.strip_prefix('@').is_some_and(is_own),
-            "bot_command" => words.split_once('@').is_some_and(|(_, name)| is_own(name)),
-            "text_mention" => entity.user.as_ref().is_some_and(|user| user.id == own.id),
-            _ => false,
-        }
+        units.get(entity.offset..end).map(String::from_utf16_lossy).unwrap_or_default()
+    };
+    entities.iter().map(|entity| (entity, words(entity))).collect()
+}
+
+/// Whether an entity names the bot.
+fn mentions(message: &Message, own: &Own) -> bool {
+    let is_own = |name: &str| name.eq_ignore_ascii_case(&own.username);
+    marked(message).into_iter().any(|(entity, words)| match entity.kind.as_str() {
+        "mention" => words.strip_prefix('@').is_some_and(is_own),
+        "bot_command" => words.split_once('@').is_some_and(|(_, name)| is_own(name)),
+        "text_mention" => entity.user.as_ref().is_some_and(|user| user.id == own.id),
+        _ => false,
     })
+}
+
+/// Whom a message names. Of `@name` Telegram says no number, and names change hands: only the bot's own is known.
+fn named(message: &Message, own: &Own) -> Vec<Mention> {
+    let one = |(entity, words): (&Entity, String)| {
+        let handle = match entity.kind.as_str() {
+            "text_mention" => entity.user.as_ref()?.id,
+            "mention" if words.strip_prefix('@')?.eq_ignore_ascii_case(&own.username) => own.id,
+            _ => return None,
+        };
+        Some(Mention { handle: handle.to_string(), name: Some(words).filter(|words| !words.is_empty()) })
+    };
+    let mut named: Vec<Mention> = Vec::new();
+    for mention in marked(message).into_iter().filter_map(one).take(MENTIONS_MAX) {
+        if named.iter().all(|other| other.handle != mention.handle) {
+            named.push(mention);
+        }
+    }
+    named
+}
+
+/// The command that a message begins with, unless it is for another bot.
+fn command(message: &Message, own: &Own) -> Option<Command> {
+    let text = message.text.as_deref()?;
+    let first = |(entity, _): &(&Entity, String)| entity.kind == "bot_command" && entity.offset == 0;
+    let (_, words) = marked(message).into_iter().find(first)?;
+    let word = words.strip_prefix('/')?;
+    let name = match word.split_once('@') {
+        Some((name, to)) if to.eq_ignore_ascii_case(&own.username) => name,
+        Some(_) => return None,
+        None => word,
+    };
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let arguments = text.strip_prefix(words.as_str())?.trim().to_owned();
+    is_name.then(|| Command { name: name.to_owned(), arguments })
 }
 
 /// The author: handle, name, whether it is a program. A person who speaks in the name of a group or channel is
@@ -500,6 +580,16 @@ pub fn address_of(message: &InboundMessage) -> Address {
         platform_id: message.platform_id.clone(),
         thread_id: message.thread_id.clone(),
     }
+}
+
+/// The number of a message in a chat, by its id here.
+///
+/// # Errors
+/// A sentence that says why it is no message there.
+pub fn message_in(chat: i64, id: &str) -> Result<i64, String> {
+    let named = id.split_once(':').filter(|(place, _)| place.parse() == Ok(chat));
+    let number = named.and_then(|(_, message)| message.parse().ok());
+    number.ok_or_else(|| format!("`{id}` is no message of the chat telegram:{chat}"))
 }
 
 /// The message to quote: in a group, where it says whom an answer is for.

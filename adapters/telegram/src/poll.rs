@@ -3,10 +3,10 @@
 //! commit.
 
 use crate::api::{Api, POLL};
-use crate::chats;
 use crate::held::{Held, PARTS_QUIET};
 use crate::map::{self, Own, Reading};
-use crate::tap::{self, Change, Tap};
+use crate::tap::{self, Look, Tap};
+use crate::{change, chats};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use vestibule_plugin_api::toolbox::pace::{Backoff, Pace};
 use vestibule_plugin_api::{
-    Answered, Blob, Conversation, Ignored, InboundMessage, PlatformId, PluginError, Result, Runtime,
+    Answered, Blob, Change, Conversation, Ignored, InboundMessage, PlatformId, PluginError, Result, Runtime,
     StateWrite,
 };
 
@@ -156,9 +156,18 @@ impl Poller<'_> {
                 let wired = self.chats.tell(self.runtime, &chat, waits).await;
                 let at = message.platform_id.clone();
                 if wired && waits || self.held.has(&at) {
-                    return self.hold(number, update, &at, (message, chat, file_id)).await;
+                    let message = Reading::Message(message, chat, file_id);
+                    return self.hold(number, update, &at, message).await;
                 }
                 Reading::Message(message, chat, file_id)
+            }
+            Reading::Changes(changes) => {
+                // What they change may still wait.
+                let at = changes.first().map(|change| change.platform_id.clone());
+                if let Some(at) = at.filter(|at| self.held.has(at)) {
+                    return self.hold(number, update, &at, Reading::Changes(changes)).await;
+                }
+                Reading::Changes(changes)
             }
             Reading::Start(message, chat) => self.start(message, chat).await,
             other => other,
@@ -173,13 +182,7 @@ impl Poller<'_> {
 
     /// Keeps an update until its file is here and its chat has nothing else that waits. It returns at once, whatever
     /// the downloads do: where an update finds no room, a chat goes on without its file.
-    async fn hold(
-        &mut self,
-        number: i64,
-        update: Value,
-        at: &PlatformId,
-        (message, chat, file_id): (Box<InboundMessage>, Conversation, Option<String>),
-    ) {
+    async fn hold(&mut self, number: i64, update: Value, at: &PlatformId, reading: Reading) {
         let text = update.to_string();
         if Held::fits(&text) {
             while !self.held.has_room(text.len()) {
@@ -199,7 +202,7 @@ impl Poller<'_> {
             self.go_on_without(&given_up).await;
         }
         let cursor = self.cursor();
-        self.hand_over(number, Reading::Message(message, chat, file_id), vec![cursor]).await;
+        self.hand_over(number, reading, vec![cursor]).await;
     }
 
     /// Starts the downloads that may run now.
@@ -259,6 +262,7 @@ impl Poller<'_> {
                     }
                     Err(error) => Err(error),
                 },
+                Reading::Changes(changes) => self.change(changes, state).await,
                 Reading::Chat(event) => runtime.chat((**event).clone(), state).await.map(drop),
                 Reading::Ignored(ignored) => runtime.ignored_with(ignored.clone(), state).await,
                 Reading::Nothing => runtime.state_set(state).await,
@@ -293,6 +297,20 @@ impl Poller<'_> {
                 (Err(error), _) => sleep(self.pace.failed(&error).await).await,
             }
         }
+    }
+
+    /// Hands changes over, the last one with `state`. What an older runtime does not know goes on record.
+    async fn change(&self, changes: &[Change], state: Vec<StateWrite>) -> Result<()> {
+        for (number, change) in changes.iter().enumerate() {
+            let state = if number + 1 == changes.len() { state.clone() } else { vec![] };
+            match self.runtime.change_with(change.clone(), state.clone()).await {
+                Err(PluginError::Refused { .. } | PluginError::Unsupported { .. }) => {
+                    self.runtime.ignored_with(change::on_record(change), state).await?;
+                }
+                taken => drop(taken?),
+            }
+        }
+        Ok(())
     }
 
     /// Greets a person who pressed START, which is no message for an agent. In a chat without a wiring it is handed
@@ -350,9 +368,9 @@ async fn tapped(api: Api, tap: Tap, answered: Answered) -> Result<()> {
     // First, and by itself: Telegram forgets a tap after seconds.
     let noted = api.answer_tap(&tap.query, &note).await;
     let changed = match &change {
-        Change::Nothing => Ok(()),
-        Change::NoButtons => api.without_buttons(chat, message, None).await,
-        Change::Text(text) => api.without_buttons(chat, message, Some(text)).await,
+        Look::Nothing => Ok(()),
+        Look::NoButtons => api.without_buttons(chat, message, None).await,
+        Look::Text(text) => api.without_buttons(chat, message, Some(text)).await,
     };
     noted.and(changed)
 }

@@ -1,9 +1,9 @@
 //! Delivering: a long text and files become several messages. The number of parts that were sent is kept, so that a
 //! second attempt goes on where the first one broke off.
 
-use crate::api::{Api, Called};
+use crate::api::{Api, Called, Edited, Words};
 use crate::map::Target;
-use crate::{chats, map, tap};
+use crate::{card, chats, map, react, tap};
 use serde_json::Value;
 use vestibule_plugin_api::toolbox::markdown::{self, Dialect, Unit};
 use vestibule_plugin_api::toolbox::sending::Sending;
@@ -11,6 +11,10 @@ use vestibule_plugin_api::{Attachment, Content, OutboundMessage, PluginError, Re
 
 /// The longest text of one message. Telegram does not count its tags.
 pub const TEXT_UNITS_MAX: usize = 4_096;
+/// The longest text under a file.
+const CAPTION_UNITS_MAX: usize = 1_024;
+/// What is left of a message that belonged to words that were edited, should it be too old to be taken back.
+const LEFT_OF_IT: &str = "\u{2026}";
 
 enum Part {
     /// A text in Telegram's HTML, and the buttons under it.
@@ -18,28 +22,35 @@ enum Part {
     File(Attachment),
 }
 
-/// Sends the parts of a message that have not been sent.
+/// Does what a message asks for: sends the parts that have not been sent, or changes what is there.
 pub async fn deliver(api: &Api, runtime: &Runtime, message: OutboundMessage) -> Result<Receipt> {
-    let (text, buttons) = match message.content {
-        Content::Text { text } => (text, None),
-        Content::Question { title, question, options } => {
-            (tap::words(&title, &question), Some(tap::keyboard(&options)))
-        }
-        _ => {
-            return Err(PluginError::unsupported("only text, questions and files can be sent"));
-        }
-    };
     let mut target = map::target(&message.address).map_err(PluginError::refused)?;
-    let files = message.attachments.into_iter().filter(|file| file.bytes.is_some()).map(Part::File);
-    let texts = markdown::messages(&text, Dialect::Telegram, Unit::Utf16, TEXT_UNITS_MAX);
-    let mut texts: Vec<Part> = texts.into_iter().map(|text| Part::Text(text, None)).collect();
-    if let Some(Part::Text(_, under)) = texts.last_mut() {
-        *under = buttons;
+    let (chat, one) =
+        (target.chat, |id: &String| map::message_in(target.chat, id).map_err(PluginError::refused));
+    match &message.content {
+        Content::Edit { message_id, text, further_message_ids } => {
+            let further = further_message_ids.iter().map(one).collect::<Result<Vec<_>>>()?;
+            edit(api, chat, one(message_id)?, text).await?;
+            for message in further {
+                withdraw(api, chat, message).await?;
+            }
+            return Ok(Receipt::default());
+        }
+        Content::Delete { message_id, further_message_ids } => {
+            // The first goes last: as long as it is there, the agent can ask for the rest again.
+            for id in further_message_ids.iter().chain([message_id]) {
+                api.delete(chat, one(id)?).await?;
+            }
+            return Ok(Receipt::default());
+        }
+        Content::Reaction { message_id, emoji } => {
+            let emoji = react::reaction(emoji).map_err(PluginError::refused)?;
+            api.react(chat, one(message_id)?, emoji).await?;
+            return Ok(Receipt::default());
+        }
+        _ => {}
     }
-    let parts: Vec<Part> = texts.into_iter().chain(files).collect();
-    if parts.is_empty() {
-        return Err(PluginError::refused("there is nothing to send: no text and no file"));
-    }
+    let parts = parts(message.content, message.attachments)?;
     let mut sending = Sending::of(runtime, &message.id, message.sent_so_far, parts.len());
     for (number, part) in parts.iter().enumerate().skip(sending.parts()) {
         let quoted = message.in_reply_to.as_deref().filter(|_| number == 0);
@@ -53,6 +64,70 @@ pub async fn deliver(api: &Api, runtime: &Runtime, message: OutboundMessage) -> 
         sending.went(id.map(|id| map::message_name(target.chat, id))).await;
     }
     Ok(sending.receipt())
+}
+
+/// The messages that a delivery is. Pure.
+fn parts(content: Content, attachments: Vec<Attachment>) -> Result<Vec<Part>> {
+    let (text, buttons) = match content {
+        Content::Text { text } => (text, None),
+        Content::Question { title, question, options } => {
+            (tap::words(&title, &question), Some(tap::keyboard(&options)))
+        }
+        Content::Card(card) => (card::words(&card), card::keyboard(&card)),
+        _ => {
+            return Err(PluginError::unsupported("this kind of content cannot be sent"));
+        }
+    };
+    let files = attachments.into_iter().filter(|file| file.bytes.is_some()).map(Part::File);
+    let texts = messages(&text, TEXT_UNITS_MAX);
+    let mut texts: Vec<Part> = texts.into_iter().map(|text| Part::Text(text, None)).collect();
+    if let Some(Part::Text(_, under)) = texts.last_mut() {
+        *under = buttons;
+    }
+    let parts: Vec<Part> = texts.into_iter().chain(files).collect();
+    match parts.is_empty() {
+        true => Err(PluginError::refused("there is nothing to send: no text and no file")),
+        false => Ok(parts),
+    }
+}
+
+fn messages(text: &str, most: usize) -> Vec<String> {
+    markdown::messages(text, Dialect::Telegram, Unit::Utf16, most)
+}
+
+/// Gives a message other words: a text, or what stands under a file.
+async fn edit(api: &Api, chat: i64, message: i64, text: &str) -> Result<()> {
+    for (words, most) in [(Words::Text, TEXT_UNITS_MAX), (Words::Caption, CAPTION_UNITS_MAX)] {
+        let edited = match &messages(text, most)[..] {
+            [text] => api.edit(words, chat, message, text).await?,
+            [] => return Err(PluginError::refused("the edit says nothing: delete the message instead")),
+            _ => {
+                return Err(PluginError::refused(format!(
+                    "an edited message holds {most} characters here: send a new one"
+                )));
+            }
+        };
+        match edited {
+            Edited::Done => return Ok(()),
+            Edited::IsFile => {}
+            Edited::Gone => return Err(PluginError::refused("the message is not there any more")),
+        }
+    }
+    Err(PluginError::refused("the message has no words that could be changed"))
+}
+
+/// Takes back what held more of the words that were edited. The files of the same reply stay: they have no text.
+async fn withdraw(api: &Api, chat: i64, message: i64) -> Result<()> {
+    if api.edit(Words::Text, chat, message, LEFT_OF_IT).await? != Edited::Done {
+        return Ok(());
+    }
+    match api.delete(chat, message).await {
+        Err(PluginError::Refused { reason }) => {
+            tracing::debug!(reason, "a message stays where it is, without its words");
+            Ok(())
+        }
+        deleted => deleted,
+    }
 }
 
 async fn send(api: &Api, to: &Target, part: &Part, quoted: Option<&str>) -> Called<Option<i64>> {

@@ -62,9 +62,9 @@ pub fn keyboard(options: &[Offer]) -> Value {
     json!({ "inline_keyboard": options.iter().map(button).collect::<Vec<_>>() })
 }
 
-/// The change of the message with the buttons.
+/// What becomes of the message with the buttons.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Look {
     /// It stays.
     Nothing,
     /// It loses its buttons.
@@ -74,19 +74,18 @@ pub enum Change {
 }
 
 /// The note for the person who tapped, and the change of the message.
-pub fn shown(tap: &Tap, answered: &Answered) -> (String, Change) {
+pub fn shown(tap: &Tap, answered: &Answered) -> (String, Look) {
     let (note, chosen) = match answered {
         Answered::Taken { shown } => (shown.clone(), Some(shown)),
         Answered::Already { shown } => (format!("It was answered before: {shown}"), Some(shown)),
         Answered::Closed => ("This question is not open any more.".to_owned(), None),
-        Answered::NotYours => return ("This question is not for you.".to_owned(), Change::Nothing),
-        Answered::Unknown => return (String::new(), Change::Nothing),
+        Answered::NotYours => return ("This question is not for you.".to_owned(), Look::Nothing),
+        Answered::Unknown => return (String::new(), Look::Nothing),
     };
     let text =
         tap.message.2.as_ref().zip(chosen).map(|(text, chosen)| format!("{text}\n\n\u{2192} {chosen}"));
-    let change = text
-        .filter(|text| text.encode_utf16().count() <= TEXT_UNITS_MAX)
-        .map_or(Change::NoButtons, Change::Text);
+    let change =
+        text.filter(|text| text.encode_utf16().count() <= TEXT_UNITS_MAX).map_or(Look::NoButtons, Look::Text);
     (note.chars().take(NOTE_CHARS_MAX).collect(), change)
 }
 
@@ -130,18 +129,18 @@ mod tests {
         let taken = || Answered::Taken { shown: "Yes".into() };
         let long = "a".repeat(4095);
         for (tap, answered, note, change) in [
-            (with(Some("Now?")), taken(), "Yes", Change::Text("Now?\n\n\u{2192} Yes".into())),
-            (with(None), taken(), "Yes", Change::NoButtons),
-            (with(Some(&long)), taken(), "Yes", Change::NoButtons),
+            (with(Some("Now?")), taken(), "Yes", Look::Text("Now?\n\n\u{2192} Yes".into())),
+            (with(None), taken(), "Yes", Look::NoButtons),
+            (with(Some(&long)), taken(), "Yes", Look::NoButtons),
             (
                 with(Some("Now?")),
                 Answered::Already { shown: "No".into() },
                 "It was answered before: No",
-                Change::Text("Now?\n\n\u{2192} No".into()),
+                Look::Text("Now?\n\n\u{2192} No".into()),
             ),
-            (with(Some("Now?")), Answered::Closed, "This question is not open any more.", Change::NoButtons),
-            (with(Some("Now?")), Answered::NotYours, "This question is not for you.", Change::Nothing),
-            (with(Some("Now?")), Answered::Unknown, "", Change::Nothing),
+            (with(Some("Now?")), Answered::Closed, "This question is not open any more.", Look::NoButtons),
+            (with(Some("Now?")), Answered::NotYours, "This question is not for you.", Look::Nothing),
+            (with(Some("Now?")), Answered::Unknown, "", Look::Nothing),
         ] {
             assert_eq!(shown(&tap, &answered), (note.to_owned(), change), "{answered:?}");
         }

@@ -1,6 +1,7 @@
 //! A stand-in for Telegram's Bot API. It keeps Telegram's rules: an update behind the offset of a call is
 //! never sent again, a second poll ends the first, a kind of update that was not asked for never comes, an
-//! edit without buttons takes the buttons away, and one that changes nothing is refused.
+//! edit without buttons takes the buttons away, one that changes nothing is refused, and so is the text of a file. Of
+//! reactions it takes those of a list.
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -49,6 +50,12 @@ pub struct Store {
     pub sent: Vec<Sent>,
     /// The bot's texts, by chat and number.
     pub shown: BTreeMap<(i64, i64), Shown>,
+    /// Which of these are files, with their captions.
+    captions: BTreeMap<(i64, i64), String>,
+    /// The bot's reactions, by chat and number.
+    pub reactions: BTreeMap<(i64, i64), String>,
+    /// The chats in which the bot was shown writing.
+    pub typing: Vec<i64>,
     /// The taps that nobody answered yet, and what the others were answered.
     open_taps: BTreeSet<String>,
     pub notes: Vec<String>,
@@ -82,7 +89,13 @@ impl Store {
         let Some(shown) = self.shown.get_mut(&(id("chat_id"), id("message_id"))) else {
             return Err("Bad Request: message to edit not found");
         };
-        let text = fields["text"].as_str().unwrap_or(&shown.text).to_owned();
+        if self.captions.contains_key(&(id("chat_id"), id("message_id"))) && fields["text"].is_string() {
+            return Err("Bad Request: there is no text in the message to edit");
+        }
+        let mut text = fields["text"].as_str().unwrap_or(&shown.text).to_owned();
+        if fields["parse_mode"] == "HTML" {
+            text = self::shown(&text).ok_or("Bad Request: can't parse entities: Unexpected end tag")?;
+        }
         let new = Shown { text, buttons: buttons(fields)? };
         if new == *shown {
             return Err(
@@ -95,6 +108,43 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What a call does to a message, or shows in a chat.
+    fn change(&mut self, method: &str, fields: &Value) -> Result<(), &'static str> {
+        let chat = fields["chat_id"].as_i64().unwrap();
+        if method == "sendChatAction" {
+            assert_eq!(fields["action"], "typing");
+            self.typing.push(chat);
+            return Ok(());
+        }
+        let at = (chat, fields["message_id"].as_i64().unwrap());
+        match method {
+            "editMessageCaption" => {
+                let caption = self.captions.get_mut(&at).ok_or("Bad Request: message to edit not found")?;
+                *caption = shown(fields["caption"].as_str().unwrap()).unwrap();
+            }
+            "deleteMessage" => {
+                self.shown.remove(&at).ok_or("Bad Request: message to delete not found")?;
+                self.captions.remove(&at);
+            }
+            _ => {
+                let emoji = fields["reaction"][0]["emoji"].as_str().unwrap();
+                if !["👍", "👀", "🎉", "❤"].contains(&emoji) {
+                    return Err("Bad Request: REACTION_INVALID");
+                }
+                self.reactions.insert(at, emoji.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// The bot's texts and captions that people see in a chat, in order.
+    pub fn seen(&self, chat: i64) -> Vec<String> {
+        let of = self.shown.iter().filter(|((at, _), _)| *at == chat);
+        of.map(|(at, shown)| self.captions.get(at).cloned().unwrap_or_else(|| shown.text.clone())).collect()
+    }
+}
+
 /// The buttons that a call names.
 fn buttons(fields: &Value) -> Result<Vec<(String, String)>, &'static str> {
     let rows = fields["reply_markup"]["inline_keyboard"].as_array().cloned().unwrap_or_default();
@@ -102,6 +152,10 @@ fn buttons(fields: &Value) -> Result<Vec<(String, String)>, &'static str> {
     let read = |button: &Value| {
         let word = |key: &str| button[key].as_str().unwrap_or_default().to_owned();
         let (text, data) = (word("text"), word("callback_data"));
+        let page = word("url");
+        if !text.is_empty() && page.starts_with("http") && page.contains('.') {
+            return Ok((text, page));
+        }
         if text.is_empty() {
             Err("Bad Request: inline keyboard button text is empty")
         } else if data.is_empty() || data.len() > 64 {
@@ -308,6 +362,9 @@ fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8])
             store.last_message += 1;
             let at = (fields["chat_id"].as_i64().unwrap(), store.last_message);
             store.shown.insert(at, Shown { text: words.clone(), buttons });
+            if method == "sendDocument" {
+                store.captions.insert(at, String::new());
+            }
             let file = fields["bytes"].as_str().unwrap_or_default().as_bytes().to_vec();
             let sent = Sent {
                 method: method.to_owned(),
@@ -341,6 +398,12 @@ fn answer(shared: &(Mutex<Store>, Condvar), path: &str, kind: &str, body: &[u8])
             Ok(edited) => edited,
             Err(words) => return fail(400, words),
         },
+        "editMessageCaption" | "deleteMessage" | "setMessageReaction" | "sendChatAction" => {
+            match store.change(method, &fields) {
+                Ok(()) => json!(true),
+                Err(words) => return fail(400, words),
+            }
+        }
         "getUpdates" => {
             store.allowed = fields["allowed_updates"]
                 .as_array()

@@ -72,13 +72,10 @@ fn private_chats_groups_and_topics_are_answered() {
     let reply = last(&api, 3).remove(0);
     assert_eq!((reply.chat, reply.topic), (-1001, Some(12)));
 
-    api.push(
-        "edited_message",
-        json!({ "id": 7, "type": "private" }),
-        json!({ "text": "hi!", "edit_date": 1 }),
-    );
-    until("the edit is on record", || {
-        (runtime.query::<i64>("SELECT message_count FROM drops WHERE reason = 'edited'") == [1]).then_some(())
+    api.push("channel_post", json!({ "id": -9, "type": "channel" }), json!({ "text": "news" }));
+    until("the post is on record", || {
+        let posts = "SELECT message_count FROM drops WHERE reason = 'channel_post'";
+        (runtime.query::<i64>(posts) == [1]).then_some(())
     });
     assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE \"trigger\""), [3]);
     let offset: i64 =
@@ -384,6 +381,98 @@ fn a_group_that_becomes_a_supergroup_keeps_its_agent() {
     assert_eq!(last(&api, 6)[0].chat, -1007);
     assert_eq!(runtime.query::<String>(places), ["telegram:-1005", "telegram:-1006", "telegram:-1007"]);
     assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM plugin_state WHERE key = 'moved'"), [0]);
+}
+
+/// Writes a row into the agent's file, as its tools can.
+fn agent_writes(runtime: &Runtime, number: i64, content: &Value) {
+    let out = runtime.sessions()[0].join("out/outbound.db");
+    let db = rusqlite::Connection::open_with_flags(out, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    db.busy_timeout(crate::support::PATIENCE).unwrap();
+    let sql = "INSERT INTO messages_out (id, seq, timestamp, kind, platform_id, channel_type, content) \
+               VALUES (?1, ?2, '', 'chat', 'telegram:7', 'telegram', ?3)";
+    let id = format!("tool-{number}");
+    db.execute(sql, rusqlite::params![id, 1001 + 2 * number, content.to_string()]).unwrap();
+}
+
+#[test]
+fn messages_are_changed_from_both_sides() {
+    let api = BotApi::start();
+    api.store().files.insert("photos/7.jpg".into(), b"the picture".to_vec());
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "cat"]);
+    wire(&runtime, "telegram:7", &[]);
+    let private = || json!({ "id": 7, "type": "private" });
+    api.push("message", private(), json!({ "message_id": 501, "text": "lunch at 12?" }));
+    last(&api, 1);
+    assert!(api.store().typing.contains(&7), "it is shown that an agent works");
+    let sent = "SELECT platform_message_id FROM deliveries WHERE platform_message_id IS NOT NULL";
+    let reply = until("it is on record", || runtime.query::<String>(sent).pop());
+    let number: i64 = reply.strip_prefix("7:").unwrap().parse().unwrap();
+    let edit = json!({ "message_id": 501, "text": "lunch at 1?", "edit_date": 1_700_009_000 });
+    api.push("edited_message", private(), edit);
+    let thumb = json!([{ "type": "emoji", "emoji": "👍" }]);
+    let reaction = json!({ "message_id": number, "user": { "id": 7, "first_name": "Ada" },
+        "old_reaction": [], "new_reaction": thumb });
+    api.push("message_reaction", private(), reaction);
+    // A change of a message that waits for its file comes after it.
+    api.store().files_stall = true;
+    let photo = json!({ "message_id": 600, "caption": "look", "photo": [{ "file_id": "photos/7.jpg", "file_size": 11 }] });
+    api.push("message", private(), photo);
+    api.push(
+        "edited_message",
+        private(),
+        json!({ "message_id": 600, "caption": "look here", "edit_date": 1_700_009_001,
+        "photo": [{ "file_id": "photos/7.jpg", "file_size": 11 }] }),
+    );
+    until("Telegram keeps nothing any more", || (api.waiting() == 0).then_some(()));
+    api.let_files_come();
+    let prompt = until("the agent hears it", || {
+        api.texts().into_iter().find(|text| text.contains("[edited message") && text.contains("look"))
+    });
+    for words in ["lunch at 1?", "[reacted with 👍 to your message"] {
+        assert!(prompt.contains(words), "{words} in {prompt}");
+    }
+    api.say(7, "and now?");
+    let prompt =
+        until("the agent hears it", || api.texts().into_iter().find(|text| text.contains("look here")));
+    assert!(prompt.contains("[edited message"), "{prompt}");
+
+    agent_writes(&runtime, 0, &json!({ "operation": "edit", "messageId": reply, "text": "**hello**, all" }));
+    until("it says something else", || (api.store().shown[&(7, number)].text == "hello, all").then_some(()));
+    agent_writes(&runtime, 1, &json!({ "operation": "reaction", "messageId": "7:501", "emoji": "eyes" }));
+    until("it is there", || (api.store().reactions.get(&(7, 501))? == "👀").then_some(()));
+    agent_writes(&runtime, 2, &json!({ "operation": "reaction", "messageId": "7:501", "emoji": "✅" }));
+    let why = "SELECT last_error FROM deliveries WHERE message_out_id = 'tool-2' AND state = 'failed'";
+    let why = until("it is refused", || runtime.query::<String>(why).pop());
+    assert!(why.contains("choose one of ❤ 👍"), "{why}");
+    let card = json!({ "title": "Build", "actions": [{ "label": "Open", "url": "https://a.example" }] });
+    agent_writes(&runtime, 3, &json!({ "type": "card", "card": card }));
+    let button = vec![("Open".to_owned(), "https://a.example".to_owned())];
+    until("the card is there", || {
+        let (.., shown) = api.buttons()?;
+        (shown.text == "Build" && shown.buttons == button).then_some(())
+    });
+    agent_writes(&runtime, 4, &json!({ "operation": "delete", "messageId": reply }));
+    until("it is gone", || (!api.store().shown.contains_key(&(7, number))).then_some(()));
+}
+
+/// The words of a reply that became several messages, and the file that went with them.
+#[test]
+fn an_edit_takes_back_what_held_the_rest_of_the_words() {
+    let api = BotApi::start();
+    api.store().files.insert("photos/7.jpg".into(), b"the picture".to_vec());
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:7", &[]);
+    let text = format!("{}\n{}", "a".repeat(4_000), "b".repeat(1_000));
+    let photo = json!({ "caption": text, "photo": [{ "file_id": "photos/7.jpg", "file_size": 11 }] });
+    api.push("message", json!({ "id": 7, "type": "private" }), photo);
+    until("text and file are back", || (api.store().seen(7).len() >= 3).then_some(()));
+    let sent = "SELECT platform_message_id FROM deliveries WHERE state = 'delivered'";
+    let reply = until("it is on record", || runtime.query::<String>(sent).pop());
+    agent_writes(&runtime, 0, &json!({ "operation": "edit", "messageId": reply, "text": "short" }));
+    until("the rest is gone, and the file is there", || (api.store().seen(7) == ["short", ""]).then_some(()));
 }
 
 #[test]

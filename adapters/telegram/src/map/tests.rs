@@ -120,6 +120,80 @@ fn a_command_for_the_bot_loses_its_name_and_one_for_another_keeps_it() {
 }
 
 #[test]
+fn a_message_that_was_edited() {
+    let edited = |extra: Value| {
+        let mut update = update(private(), extra);
+        update["message"]["edit_date"] = 1_700_000_009.into();
+        update["edited_message"] = update["message"].take();
+        update.as_object_mut().expect("an object").remove("message");
+        read(&update, &own())
+    };
+    for (extra, text) in [
+        (json!({ "text": "now" }), "now"),
+        (json!({ "caption": "look", "photo": [{ "file_id": "p" }] }), "look"),
+        (json!({ "text": "/ask@vestibulebot x" }), "/ask x"),
+    ] {
+        let Reading::Changes(changes) = edited(extra.clone()) else { panic!("{extra}") };
+        let expected = Change {
+            event_id: "edited_message/7/5/1700000009".into(),
+            message_id: "7:5".into(),
+            platform_id: "telegram:7".into(),
+            sender: Sender { handle: "7".into(), name: Some("Ada L".into()), ..Sender::default() },
+            timestamp: Timestamp(1_700_000_009_000),
+            what: Changed::Edited { text: text.into(), is_mention: true },
+            ..Change::default()
+        };
+        assert_eq!(changes, [expected], "{extra}");
+    }
+    for (extra, reason) in [
+        (json!({ "location": {} }), "no_text"),
+        (json!({ "text": "x", "from": { "id": 99, "first_name": "V" } }), "own_message"),
+    ] {
+        let reading = edited(extra.clone());
+        assert!(
+            matches!(&reading, Reading::Ignored(ignored) if ignored.reason == reason),
+            "{extra}: {reading:?}"
+        );
+    }
+}
+
+#[test]
+fn commands_and_who_is_named() {
+    let entity = |kind: &str, length: usize| json!([{ "type": kind, "offset": 0, "length": length }]);
+    for (text, length, want) in [
+        ("/ask what now?", 4, Some(("ask", "what now?"))),
+        ("/ask@vestibulebot  what\nnow?", 17, Some(("ask", "what\nnow?"))),
+        ("/ask", 4, Some(("ask", ""))),
+        ("/ask@otherbot x", 13, None),
+        ("/ask x", 6, None),
+        ("/ x", 1, None),
+        ("hi", 0, None),
+        ("/ask x", 99, None),
+    ] {
+        let message =
+            heard(&update(group(), json!({ "text": text, "entities": entity("bot_command", length) })));
+        let told =
+            message.command.as_ref().map(|command| (command.name.as_str(), command.arguments.as_str()));
+        assert_eq!((told, message.fault()), (want, None), "{text}");
+    }
+    let later = json!([{ "type": "bot_command", "offset": 3, "length": 4 }]);
+    assert_eq!(heard(&update(group(), json!({ "text": "hi /ask", "entities": later }))).command, None);
+    let person = |id: i64, at: usize| {
+        json!({ "type": "text_mention", "offset": at, "length": 3,
+        "user": { "id": id, "first_name": "V" } })
+    };
+    let named = json!([person(8, 0), person(8, 4), { "type": "mention", "offset": 8, "length": 13 },
+        { "type": "mention", "offset": 22, "length": 4 }]);
+    let message = heard(&update(group(), json!({ "text": "Bob bob @VestibuleBot @zoe", "entities": named })));
+    let named: Vec<_> = message
+        .mentions
+        .iter()
+        .map(|one| (one.handle.as_str(), one.name.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(named, [("8", "Bob"), ("99", "@VestibuleBot")]);
+}
+
+#[test]
 fn threads_are_topics_only() {
     let thread = |extra| heard(&update(group(), extra)).thread_id.map(|thread| thread.0);
     let topic = json!({ "text": "x", "message_thread_id": 12, "is_topic_message": true });
@@ -230,7 +304,6 @@ fn what_is_left_out_says_why() {
         update
     };
     let table = [
-        (edited("edited_message"), "edited", "edited_message/7/5/1700000009"),
         (edited("edited_channel_post"), "edited", "edited_channel_post/7/5/1700000009"),
         (edited("channel_post"), "channel_post", "channel_post/7/5/1700000009"),
         (edited("poll"), "unsupported_update", "update/1000"),
@@ -278,6 +351,10 @@ fn addresses() {
         ("telegram:7", Some("telegram:7:x")),
     ] {
         assert!(at(chat, thread).is_err(), "{chat} {thread:?}");
+    }
+    assert_eq!(message_in(-1, "-1:5"), Ok(5));
+    for other in ["-2:5", "5", "-1:x", ""] {
+        assert!(message_in(-1, other).is_err(), "{other}");
     }
     let group = Target { chat: -1, topic: None };
     assert_eq!(quote(&group, Some("-1:5")), Some(5));
