@@ -71,7 +71,8 @@ pub enum ChatChange {
     Joined,
     /// It takes part no longer: what is sent there fails.
     Left,
-    /// The chat has another id from now on. Its wirings, its sessions and what agents may send there go along.
+    /// The chat has another id from now on. Its wirings, its sessions and what agents may send there go along. Say it only
+    /// where the platform never gives the old id to another chat: what comes by it belongs to this one for ever.
     Moved {
         /// The id of now.
         to: PlatformId,

@@ -35,9 +35,12 @@ pub fn respelled(thread_id: &str, known: &str) -> Option<String> {
     (chat != known && chat.eq_ignore_ascii_case(known)).then(|| format!("{known}{rest}"))
 }
 
-/// The id of a thread, once the chat `from`, with which it may begin, is called `to`.
+/// The id of a thread, once the chat `from`, with which it may begin, is called `to`. The thread `57` does not begin with
+/// the chat `5`.
 pub fn moved_thread(thread_id: &str, from: &str, to: &str) -> String {
-    thread_id.strip_prefix(from).map_or_else(|| thread_id.to_owned(), |rest| format!("{to}{rest}"))
+    let rest =
+        thread_id.strip_prefix(from).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()));
+    rest.map_or_else(|| thread_id.to_owned(), |rest| format!("{to}{rest}"))
 }
 
 impl From<&Address> for ChatKey {
@@ -61,6 +64,18 @@ mod tests {
             ("x:acm\u{e9}", "x:acme", None),
         ] {
             assert_eq!(respelled(thread, known).as_deref(), want, "{thread}");
+        }
+    }
+
+    #[test]
+    fn a_thread_moves_with_the_chat_that_it_begins_with() {
+        for (thread, from, to, want) in [
+            ("x:1:7", "x:1", "x:100", "x:100:7"),
+            ("x:1", "x:1", "x:100", "x:100"),
+            ("x:17", "x:1", "x:100", "x:17"),
+            ("else", "x:1", "x:100", "else"),
+        ] {
+            assert_eq!(super::moved_thread(thread, from, to), want);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::send::{Sent, send};
 use super::{action, decide, forward, in_doubt_policy};
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
-use crate::db::WriteTxn;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::lanes::Waker;
@@ -40,8 +40,12 @@ pub fn wake(context: &Arc<Context>, address: Address, claim: Claim) {
         // Another thread opened the lane between the commit and here: the claim goes back, and that lane takes it.
         let context = context.clone();
         tokio::spawn(async move {
-            match context.central.write(move |db| ledger::unclaim(db, &delivery)).await {
-                Ok(()) => wake(&context, address, Claim::Nothing),
+            let unclaim = move |db: &WriteTxn| {
+                ledger::unclaim(db, &delivery)?;
+                moved_to(db, &delivery)
+            };
+            match context.central.write(unclaim).await {
+                Ok(moved) => wake(&context, moved.unwrap_or(address), Claim::Nothing),
                 Err(error) => tracing::error!(%error, "a delivery waits for the next start"),
             }
         });
@@ -114,7 +118,12 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
     loop {
         let (lanes, delivery, outcome) = (context.clone(), delivery.clone(), outcome.clone());
         let record = move |db: &WriteTxn| {
-            record_outcome(db, &lanes.plugins.registry, &delivery, &outcome, (can, limit), now)
+            let recorded =
+                record_outcome(db, &lanes.plugins.registry, &delivery, &outcome, (can, limit), now);
+            let (blobs, mut performed) = recorded?;
+            // What waits behind it waits there now, and this lane looks at the old address alone.
+            performed.addresses.extend(moved_to(db, &delivery)?);
+            Ok((blobs, performed))
         };
         match context.central.write(record).await {
             Ok((blobs, performed)) => {
@@ -130,6 +139,11 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
             () = context.stopping() => return,
         }
     }
+}
+
+/// The address of a delivery, if its chat has had another id since it was claimed.
+fn moved_to(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Address>> {
+    Ok(ledger::address_of(db, delivery)?.filter(|address| *address != delivery.address))
 }
 
 /// Records the outcome of a delivery; returns the blobs that no message names any more, and what follows.
@@ -306,6 +320,17 @@ mod tests {
             let next = claim_next(&db, &address(channel), None, Timestamp(3)).expect("it answers");
             assert_eq!(matches!(next, Claim::Deliver(_)), want == "pending", "it goes out at once");
         }
+    }
+
+    /// Its chat may have another id by the time its attempt ends: the lane of that one is woken.
+    #[test]
+    fn where_a_reply_waits_once_its_chat_has_moved() {
+        let (db, delivery) = sending("x");
+        assert_eq!(moved_to(&db, &delivery).expect("read"), None);
+        let chat = crate::chat_key::ChatKey::new("x", "main", "c");
+        ledger::move_deliveries(&db, &chat, "d").expect("it moves");
+        let moved = moved_to(&db, &delivery).expect("read").expect("elsewhere");
+        assert_eq!(moved, Address { platform_id: "d".into(), ..address("x") });
     }
 
     /// The time for which a reply is tried begins when it is due, however long before that it was taken.

@@ -22,9 +22,9 @@ pub async fn sent_so_far(
     sent: SentSoFar,
 ) -> Result<()> {
     let none = || Error::refused("this account is delivering no message with this id");
-    let session_id = link.under_way.session_of(account, &id).ok_or_else(none)?;
+    let (session_id, of) = link.under_way.session_of(account, &id).ok_or_else(none)?;
     let row = id.clone();
-    let note = move |db: &WriteTxn| ledger::note_sent(db, &session_id, &row, &sent);
+    let note = move |db: &WriteTxn| ledger::note_sent(db, &session_id, &row, &sent, &of);
     if !context.central.write(note).await? {
         return Err(none());
     }

@@ -11,9 +11,10 @@ use crate::error::Error;
 use crate::ledger::{self, Delivery, Direction, SentMessage};
 use crate::plugins::{CallError, Link};
 use crate::questions;
+use sha2::{Digest, Sha256};
 use std::sync::atomic::Ordering;
 use vestibule_plugin_api::{
-    ACTION, Capability, Content, Manifest, OutboundMessage, PluginError, PluginKind, Receipt,
+    ACTION, Capability, Content, Manifest, OutboundMessage, PluginError, PluginKind, Receipt, SentSoFar,
 };
 use vestibule_session::crash;
 
@@ -46,8 +47,9 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     // To do the same to a message once more changes nothing: that is not looked up.
     if delivery.look_up && decide::operation_of(&delivery.content).is_none() {
         // A lookup that fails says nothing about the message: it stays in doubt.
-        let message = message(context, &link, delivery, Vec::new()).await?;
-        let found = link.find(&delivery.session_id, message).await;
+        let mut message = message(context, &link, delivery, files(context, delivery).await?).await?;
+        message.attachments.iter_mut().for_each(|file| file.bytes = None);
+        let found = link.find(&delivery.session_id, &digest(&message), message).await;
         if let Some(receipt) = found.map_err(|error| match error {
             CallError::NotThere => CallError::NotThere,
             error => CallError::Plugin(PluginError::in_doubt(error.to_string())),
@@ -60,7 +62,7 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     }
     let files = files(context, delivery).await?;
     let message = message(context, &link, delivery, files).await?;
-    attempt(link.deliver(&delivery.session_id, message)).await.map(Sent::Out)
+    attempt(link.deliver(&delivery.session_id, &digest(&message), message)).await.map(Sent::Out)
 }
 
 /// The one call of an attempt.
@@ -88,17 +90,7 @@ async fn message(
     delivery: &Delivery,
     files: Vec<OutgoingFile>,
 ) -> std::result::Result<OutboundMessage, CallError> {
-    let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
-    let sent = context.central.read(move |db| ledger::sent_so_far(db, &session_id, &id)).await;
-    let sent_so_far =
-        sent.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
     let mut message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;
-    message.sent_so_far = sent_so_far;
-    if !link.manifest.can(Capability::Subjects)
-        && let (Some(subject), Content::Text { text }) = (message.subject.take(), &mut message.content)
-    {
-        *text = format!("**{subject}**\n\n{text}").trim_end().to_owned();
-    }
     if link.manifest.can(Capability::Questions) && decide::question_of(&delivery.content).is_some() {
         let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
         let asked = context.central.read(move |db| questions::content(db, &session_id, &id)).await;
@@ -112,7 +104,44 @@ async fn message(
         let target = target(context, delivery, &operation).await?;
         operate(&link.manifest, &mut message, operation, target)?;
     }
+    if !link.manifest.can(Capability::Subjects)
+        && let (Some(subject), Content::Text { text } | Content::Question { question: text, .. }) =
+            (message.subject.take(), &mut message.content)
+    {
+        *text = format!("**{subject}**\n\n{text}").trim_end().to_owned();
+    }
+    message.sent_so_far = sent_so_far(context, delivery, &digest(&message)).await?;
     Ok(message)
+}
+
+/// Names what a channel cuts into parts: where it goes and all that it says.
+fn digest(message: &OutboundMessage) -> String {
+    let files: Vec<_> = message.attachments.iter().map(|file| (&file.name, file.size_bytes)).collect();
+    let OutboundMessage { address, content, subject, metadata, .. } = message;
+    let said = serde_json::to_vec(&(address, content, subject, metadata, files)).unwrap_or_default();
+    Sha256::digest(said).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How much an earlier attempt has sent of this message. What was sent of another one, such as the words that a module
+/// put in its place, says nothing: then it goes out from the beginning, and is on record as a possible duplicate.
+async fn sent_so_far(
+    context: &Context,
+    delivery: &Delivery,
+    of: &str,
+) -> std::result::Result<Option<SentSoFar>, CallError> {
+    let again = |error: Error| CallError::Plugin(PluginError::retry(error.to_string()));
+    let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
+    let sent =
+        context.central.read(move |db| ledger::sent_so_far(db, &session_id, &id)).await.map_err(again)?;
+    match sent {
+        Some((sent, Some(was))) if was == of => Ok(Some(sent)),
+        Some(_) => {
+            let doubled = delivery.clone();
+            context.central.write(move |db| ledger::may_double(db, &doubled)).await.map_err(again)?;
+            Ok(None)
+        }
+        None => Ok(None),
+    }
 }
 
 /// The message that an operation is about, as its platform knows it. An agent may react to what its session heard or sent in

@@ -77,8 +77,11 @@ fn happens(db: &WriteTxn, group: &MessagingGroup, what: &ChatChange, now: Timest
             tracing::warn!(chat, account = group.account, "the account takes part in the chat no longer");
         }
         ChatChange::Moved { to } => {
+            // What an agent was granted there it was not granted here.
             let is_free = |other: &MessagingGroup| {
-                Ok(!is_wired(db, other)? && sessions::of_chat(db, &other.id)?.is_empty())
+                let there = destinations::Target::Chat(other.id.clone());
+                let is_granted = destinations::list(db)?.iter().any(|row| row.target == there);
+                Ok(!is_granted && !is_wired(db, other)? && sessions::of_chat(db, &other.id)?.is_empty())
             };
             match messaging_groups::move_to(db, &group.key(), to.as_str(), is_free)? {
                 Moved::To(now) => {
@@ -143,6 +146,7 @@ mod tests {
              ('s', 'waits', 1, 'chat', 'x', 'main', 'x:1', NULL, '{}', 'pending', NULL, 0), \
              ('t', 'parked', 1, 'chat', 'x', 'main', 'x:1', 'x:1:7', '{}', 'parked', NULL, 0), \
              ('t', 'later', 3, 'chat', 'x', 'main', 'x:1', 'x:1:7', '{}', 'deferred', NULL, 0), \
+             ('t', 'only later', 5, 'chat', 'x', 'main', 'x:1', 'x:1:8', '{}', 'deferred', NULL, 0), \
              ('s', 'sent', 3, 'chat', 'x', 'main', 'x:1', NULL, '{}', 'delivered', 1, 0), \
              ('s', 'elsewhere', 5, 'chat', 'x', 'main', 'x:3', NULL, '{}', 'pending', NULL, 0)",
         )
@@ -178,7 +182,7 @@ mod tests {
             })
             .collect();
         at.sort_unstable();
-        assert_eq!(at, ["x:100 -", "x:100 x:100:7"]);
+        assert_eq!(at, ["x:100 -", "x:100 x:100:7", "x:100 x:100:8"]);
         assert_eq!(
             all(
                 &db,
@@ -187,6 +191,7 @@ mod tests {
             [
                 "elsewhere x:3 -",
                 "later x:100 x:100:7",
+                "only later x:100 x:100:8",
                 "parked x:100 x:100:7",
                 "sent x:100 -",
                 "waits x:100 -"
@@ -200,7 +205,16 @@ mod tests {
         assert!(happen(&db, "x:1", &to("x:100")).touched.is_empty());
         assert!(happen(&db, "x:100", &to("x:3")).touched.is_empty());
         // A chat that is only known makes way.
-        assert_eq!(happen(&db, "x:100", &to("x:2")).to_deliver.len(), 2);
-        assert_eq!(all(&db, "SELECT id FROM messaging_groups ORDER BY id"), ["busy", "g"]);
+        assert_eq!(happen(&db, "x:100", &to("x:2")).to_deliver.len(), 3);
+        // One to which an agent may send stays.
+        db.execute_batch(
+            "INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) \
+             VALUES ('granted', 'x', 'main', 'x:4', 0); \
+             INSERT INTO destinations (agent_group_id, local_name, target_type, target_id, created_at) \
+             VALUES ('a', 'there', 'channel', 'granted', 0)",
+        )
+        .expect("it fills");
+        assert!(happen(&db, "x:2", &to("x:4")).to_deliver.is_empty());
+        assert_eq!(all(&db, "SELECT id FROM messaging_groups ORDER BY id"), ["busy", "g", "granted"]);
     }
 }

@@ -45,8 +45,8 @@ pub use own::{NewWords, record_words};
 pub use parts::{Late, further_messages, late_receipt, note_further, note_sent, sent_so_far};
 pub use project::{Ledger, Looked, Projected, Routes, distrust_other_boots, trust_files};
 pub use records::{
-    Record, Request, State, asked_at, drop_one, move_deliveries, reopen, state_of, undelivered, unread,
-    with_id,
+    Record, Request, State, address_of, asked_at, drop_one, move_deliveries, reopen, state_of, undelivered,
+    unread, with_id,
 };
 pub use retention::{
     After, Pruned, SLICE, forget_events, forget_pruned, prune_deliveries, prune_messages, sessions_to_prune,

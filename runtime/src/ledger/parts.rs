@@ -9,20 +9,28 @@ use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::{Address, Fate, LateReceipt, SentSoFar};
 use vestibule_session::words;
 
-/// Notes how much of a delivery has gone out. False when it is not being sent at this moment.
+/// Notes how much of a delivery has gone out, of the message with the digest `of`. False when it is not being sent at this
+/// moment.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn note_sent(db: &WriteTxn, session_id: &SessionId, id: &str, sent: &SentSoFar) -> Result<bool> {
+pub fn note_sent(
+    db: &WriteTxn,
+    session_id: &SessionId,
+    id: &str,
+    sent: &SentSoFar,
+    of: &str,
+) -> Result<bool> {
     let (first, further) = match sent.message_ids.split_first() {
         Some((first, further)) => (Some(first), further),
         None => (None, &[][..]),
     };
     let mut statement = db.prepare_cached(
-        "UPDATE deliveries SET sent_parts = ?3, sent_note = ?4, platform_message_id = COALESCE(?5, platform_message_id) \
+        "UPDATE deliveries SET sent_parts = ?3, sent_note = ?4, platform_message_id = COALESCE(?5, platform_message_id), \
+         sent_of = ?6 \
          WHERE session_id = ?1 AND message_out_id = ?2 AND state = 'sending'",
     )?;
-    if statement.execute(params![session_id, id, sent.parts, sent.note, first])? == 0 {
+    if statement.execute(params![session_id, id, sent.parts, sent.note, first, of])? == 0 {
         return Ok(false);
     }
     note_further(db, session_id, id, further.iter().map(String::as_str))?;
@@ -40,12 +48,20 @@ pub fn note_further<'a>(
     further: impl IntoIterator<Item = &'a str>,
 ) -> Result<()> {
     let mut statement = db.prepare_cached(
+        // An agent may be deleted while its reply is being sent, and the delivery with it.
         "INSERT OR REPLACE INTO further_messages (session_id, message_out_id, number, platform_message_id) \
-         VALUES (?1, ?2, ?3, ?4)",
+         SELECT session_id, message_out_id, ?3, ?4 FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2",
     )?;
+    let mut count = 0;
     for (number, theirs) in (1..).zip(further) {
         statement.execute(params![session_id, id, number, theirs])?;
+        count = number;
     }
+    // Those of an earlier attempt that began anew.
+    db.prepare_cached(
+        "DELETE FROM further_messages WHERE session_id = ?1 AND message_out_id = ?2 AND number > ?3",
+    )?
+    .execute(params![session_id, id, count])?;
     Ok(())
 }
 
@@ -61,21 +77,26 @@ pub fn further_messages(db: &ReadTxn, session_id: &SessionId, id: &str) -> Resul
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// How much of a delivery an earlier attempt has sent; `None` for nothing that is on record.
+/// How much of a delivery an earlier attempt has sent, and the digest of what was cut into these parts; `None` for nothing
+/// that is on record.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn sent_so_far(db: &ReadTxn, session_id: &SessionId, id: &str) -> Result<Option<SentSoFar>> {
+pub fn sent_so_far(
+    db: &ReadTxn,
+    session_id: &SessionId,
+    id: &str,
+) -> Result<Option<(SentSoFar, Option<String>)>> {
     let mut statement = db.prepare_cached(
-        "SELECT sent_parts, sent_note, platform_message_id FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2 \
+        "SELECT sent_parts, sent_note, platform_message_id, sent_of FROM deliveries WHERE session_id = ?1 AND message_out_id = ?2 \
          AND (sent_parts > 0 OR sent_note IS NOT NULL)",
     )?;
     let found = statement.query_row(params![session_id, id], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?))
+        Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?, row.get(3)?))
     });
-    let Some((parts, note, first)) = found.optional()? else { return Ok(None) };
+    let Some((parts, note, first, of)) = found.optional()? else { return Ok(None) };
     let message_ids = first.into_iter().chain(further_messages(db, session_id, id)?).collect();
-    Ok(Some(SentSoFar { parts, message_ids, note }))
+    Ok(Some((SentSoFar { parts, message_ids, note }, of)))
 }
 
 /// What a late receipt changed.
@@ -97,14 +118,23 @@ pub enum Late {
 /// # Errors
 /// SQLite fails.
 pub fn late_receipt(db: &WriteTxn, channel: &str, account: &str, receipt: &LateReceipt) -> Result<Late> {
-    let Some((session_id, id)) = sent_as(db, channel, account, receipt)? else {
+    let Some((session_id, id, is_open)) = sent_as(db, channel, account, receipt)? else {
         return Ok(if is_sending(db, channel, account)? { Late::TooEarly } else { Late::Nothing });
     };
+    if is_open {
+        return Ok(Late::TooEarly); // a part of it is there, the rest is still to go out
+    }
     let (word, reason, after) = match &receipt.fate {
         Fate::Sent => ("sent", None, "('')"),
         Fate::Delivered => ("delivered", None, "('', 'sent')"),
         Fate::Read => ("read", None, "('', 'sent', 'delivered')"),
-        Fate::Failed { reason } => ("failed", Some(words::reason(reason)), "('', 'sent', 'delivered')"),
+        // Of several messages one may be read and another one fail.
+        Fate::Failed { reason } if further_messages(db, &session_id, &id)?.is_empty() => {
+            ("failed", Some(words::reason(reason)), "('', 'sent', 'delivered')")
+        }
+        Fate::Failed { reason } => {
+            ("failed", Some(words::reason(reason)), "('', 'sent', 'delivered', 'read')")
+        }
         Fate::Unknown => return Ok(Late::Nothing),
     };
     let sql = format!(
@@ -120,30 +150,29 @@ pub fn late_receipt(db: &WriteTxn, channel: &str, account: &str, receipt: &LateR
     Ok(Late::Failed(Box::new(delivered(db, &session_id, &id)?), reason))
 }
 
-/// The delivery that became this message: its session, and its id there.
+/// The delivery that became this message: its session, its id there, and whether its outcome is open.
 fn sent_as(
     db: &ReadTxn,
     channel: &str,
     account: &str,
     receipt: &LateReceipt,
-) -> Result<Option<(SessionId, String)>> {
+) -> Result<Option<(SessionId, String, bool)>> {
     let mut statement = db.prepare_cached(
-        "SELECT session_id, message_out_id FROM deliveries WHERE platform_message_id = ?1 \
+        "SELECT session_id, message_out_id, state NOT IN ('delivered', 'failed', 'dropped') FROM deliveries WHERE platform_message_id = ?1 \
          AND channel_type = ?2 AND account = ?3 AND (?4 IS NULL OR platform_id = ?4) UNION ALL \
-         SELECT d.session_id, d.message_out_id FROM further_messages f JOIN deliveries d \
+         SELECT d.session_id, d.message_out_id, d.state NOT IN ('delivered', 'failed', 'dropped') FROM further_messages f JOIN deliveries d \
          ON d.session_id = f.session_id AND d.message_out_id = f.message_out_id WHERE f.platform_message_id = ?1 \
          AND d.channel_type = ?2 AND d.account = ?3 AND (?4 IS NULL OR d.platform_id = ?4) LIMIT 1",
     )?;
     let chat = receipt.platform_id.as_ref().map(|chat| chat.as_str());
-    let found = statement
-        .query_row(params![receipt.message_id, channel, account, chat], |row| Ok((row.get(0)?, row.get(1)?)));
-    Ok(found.optional()?)
+    let params = params![receipt.message_id, channel, account, chat];
+    Ok(statement.query_row(params, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?)
 }
 
 fn is_sending(db: &ReadTxn, channel: &str, account: &str) -> Result<bool> {
     let mut statement = db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_open WHERE channel_type = ?1 AND account = ?2 \
-         AND state IN ('pending', 'sending', 'unknown', 'parked') AND state IN ('sending', 'unknown'))",
+         AND state IN ('pending', 'sending', 'unknown', 'parked') AND (look_up OR state IN ('sending', 'unknown')))",
     )?;
     Ok(statement.query_row([channel, account], |row| row.get(0))?)
 }
@@ -205,7 +234,7 @@ mod tests {
             note: note.map(str::to_owned),
         };
         let note =
-            |id: &str, sent: &SentSoFar| note_sent(&db, &"s".into(), id, sent).expect("it is answered");
+            |id: &str, sent: &SentSoFar| note_sent(&db, &"s".into(), id, sent, "d").expect("it is answered");
         let known = |id: &str| sent_so_far(&db, &"s".into(), id).expect("it is read");
         assert_eq!(known("o2"), None);
         for sent in [
@@ -214,11 +243,15 @@ mod tests {
             sent(3, &["q1", "q2", "q3"], Some("n")),
         ] {
             assert!(note("o2", &sent));
-            assert_eq!(known("o2"), Some(sent));
+            assert_eq!(known("o2"), Some((sent, Some("d".to_owned()))));
         }
         assert!(!note("o1", &sent(9, &["z"], None)), "it is not being sent");
         assert_eq!(further_messages(&db, &"s".into(), "o1").expect("they are read"), ["p1b", "p1c"]);
         assert!(!note("o9", &sent(1, &[], None)));
+        // An attempt that began anew has fewer; an agent may be deleted meanwhile.
+        assert!(note("o2", &sent(1, &["r1"], None)));
+        assert_eq!(further_messages(&db, &"s".into(), "o2").expect("they are read"), [""; 0]);
+        note_further(&db, &"s".into(), "o9", ["x"]).expect("there is none to note it with");
     }
 
     #[test]
@@ -243,6 +276,8 @@ mod tests {
             ("main", "p1", Some("d"), Fate::Read, "TooEarly", "delivered delivered -"),
             ("second", "p1", None, Fate::Read, "Nothing", "delivered delivered -"),
             ("main", "p9", None, failed(), "TooEarly", "delivered delivered -"),
+            ("main", "p1", None, Fate::Read, "Noted", "delivered read -"),
+            // Another of its messages fails.
             ("main", "p1c", None, failed(), "failed o1 no way", "failed failed no way"),
             ("main", "p1", None, failed(), "Nothing", "failed failed no way"),
             ("main", "p1", None, Fate::Read, "Nothing", "failed failed no way"),
@@ -252,6 +287,13 @@ mod tests {
             assert_eq!(late(account, id, chat, fate), want, "{told}");
             assert_eq!(known("o1"), row, "{told}");
         }
+        // A part of what is being sent is there already, and what is in doubt may be.
+        let sent = SentSoFar { parts: 1, message_ids: vec!["q1".into()], note: None };
+        assert!(note_sent(&db, &"s".into(), "o2", &sent, "d").expect("noted"));
+        assert_eq!(late("main", "q1", None, failed()), "TooEarly");
+        db.execute_batch("UPDATE deliveries SET state = 'pending', look_up = 1 WHERE message_out_id = 'o2'")
+            .expect("done");
+        assert_eq!(late("main", "p9", None, failed()), "TooEarly");
         assert_eq!(late("second", "p3", None, Fate::Read), "Noted");
         assert_eq!(late("second", "p3", None, failed()), "Nothing", "it was read");
         let total: i64 = db

@@ -1,6 +1,7 @@
 //! Deliveries as an operator sees them, and what an operator may do with one.
 
 use super::bump;
+use super::deliveries::Delivery;
 use super::turns::{OPEN, address_params};
 use crate::chat_key::{ChatKey, moved_thread};
 use crate::clock::Timestamp;
@@ -281,19 +282,39 @@ pub fn drop_one(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// Where a delivery goes by its record: its chat may have another id since it was claimed.
+pub fn address_of(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Address>> {
+    let mut statement = db.prepare_cached(
+        "SELECT channel_type, account, platform_id, thread_id FROM deliveries \
+         WHERE session_id = ?1 AND message_out_id = ?2 AND platform_id IS NOT NULL",
+    )?;
+    let found = statement.query_row(params![delivery.session_id, delivery.message_out_id], |r| {
+        Ok(Address {
+            channel_type: r.get::<_, String>(0)?.into(),
+            account: r.get::<_, String>(1)?.into(),
+            platform_id: r.get::<_, String>(2)?.into(),
+            thread_id: r.get::<_, Option<String>>(3)?.map(Into::into),
+        })
+    });
+    Ok(found.optional()?)
+}
+
 /// Gives the deliveries to a chat its new id, and their threads, where a thread's id begins with the chat's. Returns the
 /// addresses at which something waits to be sent.
 pub fn move_deliveries(db: &WriteTxn, chat: &ChatKey, to: &str) -> Result<Vec<Address>> {
     let mut waiting = db.prepare_cached(&format!(
-        "SELECT DISTINCT thread_id FROM deliveries INDEXED BY deliveries_open \
-         WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND {OPEN}"
+        "SELECT thread_id FROM deliveries INDEXED BY deliveries_open \
+         WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND {OPEN} UNION \
+         SELECT thread_id FROM deliveries \
+         WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND state = 'deferred'"
     ))?;
     let from = params![chat.channel_type, chat.account, chat.platform_id];
     let threads =
         waiting.query_map(from, |row| row.get(0))?.collect::<rusqlite::Result<Vec<Option<String>>>>()?;
     db.prepare_cached(
-        "UPDATE deliveries SET platform_id = ?4, thread_id = CASE substr(thread_id, 1, length(?3)) \
-         WHEN ?3 THEN ?4 || substr(thread_id, length(?3) + 1) ELSE thread_id END \
+        "UPDATE deliveries SET platform_id = ?4, thread_id = CASE WHEN substr(thread_id, 1, length(?3)) = ?3 \
+         AND substr(thread_id, length(?3) + 1, 1) NOT GLOB '[0-9A-Za-z]' \
+         THEN ?4 || substr(thread_id, length(?3) + 1) ELSE thread_id END \
          WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3",
     )?
     .execute(params![chat.channel_type, chat.account, chat.platform_id, to])?;

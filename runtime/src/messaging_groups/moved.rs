@@ -1,6 +1,6 @@
 //! Chats that have another id now, and chats that an account has left.
 
-use super::{MessagingGroup, by_id, parts, spelled};
+use super::{MessagingGroup, by_id, ignores_case, parts, spelled, spelling};
 use crate::chat_key::ChatKey;
 use crate::clock::Timestamp;
 use crate::db::{ReadTxn, WriteTxn};
@@ -34,7 +34,13 @@ pub fn move_to(
     if group.platform_id == to {
         return Ok(Moved::Unknown);
     }
-    if let Some(other) = spelled(db, &ChatKey { platform_id: to.to_owned(), ..chat.clone() })? {
+    let there = ChatKey { platform_id: to.to_owned(), ..chat.clone() };
+    let mut other = spelled(db, &there)?;
+    if other.is_none() && ignores_case(db, &chat.channel_type)? {
+        let known = spelling(db, &there)?.map(|platform_id| ChatKey { platform_id, ..there });
+        other = known.map(|known| spelled(db, &known)).transpose()?.flatten();
+    }
+    if let Some(other) = other.filter(|other| other.id != group.id) {
         if !is_free(&other)? {
             return Ok(Moved::Taken(other));
         }
@@ -138,6 +144,21 @@ mod tests {
         assert_eq!(go("c", "a", true), "to a", "back to its first id");
         assert_eq!(found("a").as_deref(), Some("a"));
         assert_eq!(found("nowhere"), None);
+    }
+
+    #[test]
+    fn where_case_means_nothing_the_new_id_is_taken_in_any_spelling() {
+        let db = crate::db::in_memory();
+        super::super::note_case(&db, &[("x".to_owned(), true)]).expect("noted");
+        let key = |chat: &str| ChatKey::new("x", "main", chat);
+        for chat in ["x:a", "x:b"] {
+            find_or_create(&db, &key(chat), None, Timestamp(0)).expect("made");
+        }
+        let go = |to: &str, free| move_to(&db, &key("x:a"), to, |_| Ok(free)).expect("it is answered");
+        assert!(matches!(go("X:B", false), Moved::Taken(other) if other.platform_id == "x:b"));
+        assert!(matches!(go("X:A", false), Moved::To(group) if group.platform_id == "X:A"));
+        assert!(matches!(go("X:B", true), Moved::To(group) if group.platform_id == "X:B"));
+        assert_eq!(at(&db, &key("x:b")).expect("read").expect("there").platform_id, "X:B");
     }
 
     #[test]

@@ -268,8 +268,9 @@ pub fn answer(
 /// Gives the open questions of a chat its new id.
 pub fn move_chat(db: &WriteTxn, chat: &ChatKey, to: &str) -> Result<()> {
     db.prepare_cached(
-        "UPDATE questions SET platform_id = ?4, thread_id = CASE substr(thread_id, 1, length(?3)) \
-         WHEN ?3 THEN ?4 || substr(thread_id, length(?3) + 1) ELSE thread_id END \
+        "UPDATE questions SET platform_id = ?4, thread_id = CASE WHEN substr(thread_id, 1, length(?3)) = ?3 \
+         AND substr(thread_id, length(?3) + 1, 1) NOT GLOB '[0-9A-Za-z]' \
+         THEN ?4 || substr(thread_id, length(?3) + 1) ELSE thread_id END \
          WHERE channel_type = ?1 AND account = ?2 AND platform_id = ?3 AND answered_at IS NULL",
     )?
     .execute(params![chat.channel_type, chat.account, chat.platform_id, to])?;

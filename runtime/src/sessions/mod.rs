@@ -148,7 +148,8 @@ pub fn move_threads(
 ) -> Result<Vec<SessionId>> {
     db.execute(
         "UPDATE sessions SET thread_id = ?3 || substr(thread_id, length(?2) + 1) \
-         WHERE messaging_group_id = ?1 AND substr(thread_id, 1, length(?2)) = ?2",
+         WHERE messaging_group_id = ?1 AND substr(thread_id, 1, length(?2)) = ?2 \
+         AND substr(thread_id, length(?2) + 1, 1) NOT GLOB '[0-9A-Za-z]'",
         params![messaging_group_id, from, to],
     )?;
     of_chat(db, messaging_group_id)

@@ -267,7 +267,8 @@ fn a_channel_that_lists_questions_is_examined_with_some() {
     assert_eq!((&check["outcome"], &check["words"]), (&json!("ok"), &json!("5 questions, the last: done")));
     let seen: Vec<usize> = api.store().shown.values().map(|shown| shown.buttons.len()).collect();
     assert_eq!(seen.iter().filter(|count| **count == 25).count(), 1, "{seen:?}");
-    assert_eq!(seen.iter().sum::<usize>(), 2 + 1 + 1 + 25 + 1);
+    // A card has a link, which is a button, too.
+    assert_eq!(seen.iter().sum::<usize>(), 2 + 1 + 1 + 25 + 1 + 1);
 }
 
 /// What the agent says of the answer: it finds it, or is told when it was given while no runner lived.

@@ -1,6 +1,8 @@
 -- How much of a delivery has gone out, so that no part is sent twice: how many parts, and what the channel noted of them.
 ALTER TABLE deliveries ADD COLUMN sent_parts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN sent_note TEXT;
+-- A digest of what was cut into these parts: a module that reviews may have put other words in its place since.
+ALTER TABLE deliveries ADD COLUMN sent_of TEXT;
 -- What its platform said of it after it took it: 'sent', 'delivered', 'read' or 'failed'.
 ALTER TABLE deliveries ADD COLUMN fate TEXT;
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::wire::Request;
 use vestibule_plugin_api::{
-    ACCOUNT_MAIN, Hook, Manifest, OnFailure, REASON_BYTES_MAX, ReplyTo, Reviewed, Screened, TEXT_BYTES_MAX,
-    Verdict,
+    ACCOUNT_MAIN, Changed, Hook, Manifest, OnFailure, REASON_BYTES_MAX, ReplyTo, Reviewed, Screened,
+    TEXT_BYTES_MAX, Verdict,
 };
 use vestibule_session::words;
 
@@ -81,6 +81,12 @@ pub async fn screen(plugins: &Plugins, message: Screened) -> Result<Said> {
         if let Some(words) = words {
             message.reply_to = words.requoted(message.reply_to);
             message.text.clone_from(&words.text);
+            // What the module took out stands nowhere else.
+            (message.subject, message.command) = (None, None);
+            message.metadata.clear();
+            if let Some(Changed::Edited { text, .. }) = &mut message.change {
+                text.clone_from(&words.text);
+            }
         }
         Request::Screen { message }
     })
@@ -95,8 +101,16 @@ pub async fn review(plugins: &Plugins, message: Reviewed) -> Result<Said> {
     ask(plugins, Hook::Review, "review", |words| {
         let mut message = message.clone();
         if let Some(words) = words {
-            message.question = None; // it goes out as words
+            // It goes out as words, and what the module took out stands nowhere else.
+            (message.question, message.card, message.subject) = (None, None, None);
+            message.metadata.clear();
             message.text.clone_from(&words.text);
+            message.change = message.change.and_then(|change| match change {
+                Changed::Edited { is_mention, .. } => {
+                    Some(Changed::Edited { text: words.text.clone(), is_mention })
+                }
+                _ => None,
+            });
         }
         Request::Review { message }
     })

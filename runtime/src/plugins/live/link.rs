@@ -190,14 +190,15 @@ impl Link {
         link
     }
 
-    /// Delivers a message of this session. Each part that the channel tells of gives it its whole deadline once more.
+    /// Delivers a message of this session, whose digest is `of`. Each part that the channel tells of gives it its whole deadline once more.
     pub async fn deliver(
         &self,
         session_id: &SessionId,
+        of: &str,
         message: OutboundMessage,
     ) -> Result<Receipt, CallError> {
         let account = message.address.account.as_str().to_owned();
-        let begun = self.under_way.begin(&account, &message.id, session_id);
+        let begun = self.under_way.begin(&account, &message.id, session_id, of);
         let frame = wire::frame_with_blobs(Request::Deliver { message });
         let declared = Duration::from_secs(self.manifest.deliver_seconds().into());
         // The operator may want answers sooner; the longest time that a config names stands for no such wish.
@@ -212,10 +213,11 @@ impl Link {
     pub async fn find(
         &self,
         session_id: &SessionId,
+        of: &str,
         message: OutboundMessage,
     ) -> Result<Option<Receipt>, CallError> {
         let account = message.address.account.as_str().to_owned();
-        let _begun = self.under_way.begin(&account, &message.id, session_id);
+        let _begun = self.under_way.begin(&account, &message.id, session_id, of);
         let frame = wire::frame(&Request::Find { message });
         let found: Found = self.ask_platform(&account, frame, DELIVER_DEADLINE).await?;
         Ok(found.receipt)

@@ -21,23 +21,24 @@ pub struct UnderWay(Arc<Mutex<HashMap<Key, Vec<Attempt>>>>);
 #[derive(Clone)]
 struct Attempt {
     session_id: SessionId,
+    of: String,
     renewed: Arc<Notify>,
 }
 
 impl UnderWay {
-    /// Notes that a delivery is under way, until the guard is dropped.
-    pub fn begin(&self, account: &str, id: &str, session_id: &SessionId) -> Begun {
+    /// Notes that a delivery is under way, of the message with the digest `of`, until the guard is dropped.
+    pub fn begin(&self, account: &str, id: &str, session_id: &SessionId, of: &str) -> Begun {
         let key = (account.to_owned(), id.to_owned());
-        let attempt = Attempt { session_id: session_id.clone(), renewed: Arc::default() };
+        let attempt = Attempt { session_id: session_id.clone(), of: of.to_owned(), renewed: Arc::default() };
         locked(&self.0).entry(key.clone()).or_default().push(attempt.clone());
         Begun { all: self.0.clone(), key, renewed: attempt.renewed }
     }
 
-    /// The session of the one delivery with this id. Agents name their replies themselves: of two with one id that are
+    /// The session of the one delivery with this id, and the digest of its message. Agents name their replies themselves: of two with one id that are
     /// under way at once none is known.
-    pub fn session_of(&self, account: &str, id: &str) -> Option<SessionId> {
+    pub fn session_of(&self, account: &str, id: &str) -> Option<(SessionId, String)> {
         match locked(&self.0).get(&(account.to_owned(), id.to_owned())).map(Vec::as_slice) {
-            Some([one]) => Some(one.session_id.clone()),
+            Some([one]) => Some((one.session_id.clone(), one.of.clone())),
             _ => None,
         }
     }
@@ -100,11 +101,12 @@ mod tests {
     #[test]
     fn a_part_is_of_the_one_delivery_with_its_id() {
         let under_way = UnderWay::default();
-        let of = |account: &str, id: &str| under_way.session_of(account, id).map(|id| id.as_str().to_owned());
-        let first = under_way.begin("main", "o", &"s".into());
+        let of =
+            |account: &str, id: &str| under_way.session_of(account, id).map(|(id, _)| id.as_str().to_owned());
+        let first = under_way.begin("main", "o", &"s".into(), "d");
         assert_eq!(of("main", "o").as_deref(), Some("s"));
         assert_eq!((of("second", "o"), of("main", "p")), (None, None));
-        let second = under_way.begin("main", "o", &"t".into());
+        let second = under_way.begin("main", "o", &"t".into(), "d");
         assert_eq!(of("main", "o"), None, "two have this id");
         drop(first);
         assert_eq!(of("main", "o").as_deref(), Some("t"));
