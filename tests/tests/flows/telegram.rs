@@ -646,7 +646,7 @@ fn kill_and_verify(mut runtime: Runtime, api: &BotApi, kills: usize, name: &str)
         while begin.elapsed() < time {
             updates += 1;
             if dice.below(6) == 0 {
-                api.push("edited_message", json!({ "id": 1, "type": "private" }), json!({ "text": "edit" }));
+                api.push("channel_post", json!({ "id": -9, "type": "channel" }), json!({ "text": "news" }));
             } else {
                 let text = format!("n{updates}");
                 api.say(1 + dice.below(3) as i64, &text);
