@@ -71,26 +71,43 @@ impl Words {
     }
 }
 
+/// A message as the next module is asked about it: what the one before took out of it stands nowhere else.
+fn screened_with(mut message: Screened, words: Option<&Words>) -> Screened {
+    if let Some(words) = words {
+        message.reply_to = words.requoted(message.reply_to);
+        message.text.clone_from(&words.text);
+        (message.subject, message.command) = (None, None);
+        message.metadata.clear();
+        if let Some(Changed::Edited { text, .. }) = &mut message.change {
+            text.clone_from(&words.text);
+        }
+    }
+    message
+}
+
+/// The same of a message that goes out: with other words it goes out as words, unless it is an edit.
+fn reviewed_with(mut message: Reviewed, words: Option<&Words>) -> Reviewed {
+    if let Some(words) = words {
+        (message.question, message.card, message.subject) = (None, None, None);
+        message.metadata.clear();
+        message.text.clone_from(&words.text);
+        message.change = message.change.and_then(|change| match change {
+            Changed::Edited { is_mention, .. } => {
+                Some(Changed::Edited { text: words.text.clone(), is_mention })
+            }
+            _ => None,
+        });
+    }
+    message
+}
+
 /// Asks about a message that came in.
 ///
 /// # Errors
 /// The runtime stops, and a module with it: nothing is decided about the message.
 pub async fn screen(plugins: &Plugins, message: Screened) -> Result<Said> {
-    ask(plugins, Hook::Screen, "screen", |words| {
-        let mut message = message.clone();
-        if let Some(words) = words {
-            message.reply_to = words.requoted(message.reply_to);
-            message.text.clone_from(&words.text);
-            // What the module took out stands nowhere else.
-            (message.subject, message.command) = (None, None);
-            message.metadata.clear();
-            if let Some(Changed::Edited { text, .. }) = &mut message.change {
-                text.clone_from(&words.text);
-            }
-        }
-        Request::Screen { message }
-    })
-    .await
+    let request = |words: Option<&Words>| Request::Screen { message: screened_with(message.clone(), words) };
+    ask(plugins, Hook::Screen, "screen", request).await
 }
 
 /// Asks about a message that goes out.
@@ -98,23 +115,8 @@ pub async fn screen(plugins: &Plugins, message: Screened) -> Result<Said> {
 /// # Errors
 /// The runtime stops, and a module with it: nothing is decided about the message.
 pub async fn review(plugins: &Plugins, message: Reviewed) -> Result<Said> {
-    ask(plugins, Hook::Review, "review", |words| {
-        let mut message = message.clone();
-        if let Some(words) = words {
-            // It goes out as words, and what the module took out stands nowhere else.
-            (message.question, message.card, message.subject) = (None, None, None);
-            message.metadata.clear();
-            message.text.clone_from(&words.text);
-            message.change = message.change.and_then(|change| match change {
-                Changed::Edited { is_mention, .. } => {
-                    Some(Changed::Edited { text: words.text.clone(), is_mention })
-                }
-                _ => None,
-            });
-        }
-        Request::Review { message }
-    })
-    .await
+    let request = |words: Option<&Words>| Request::Review { message: reviewed_with(message.clone(), words) };
+    ask(plugins, Hook::Review, "review", request).await
 }
 
 /// Asks one module after another, each with the words that the one before it changed, until one stops it.
@@ -303,5 +305,33 @@ mod tests {
             r#"{{"name":"m","version":"1","kind":"module","abi":1,"api":"0.1","description":"d","hooks":["screen"],"on_failure":"{on_failure}"}}"#
         );
         Manifest::parse(text.as_bytes()).expect("it fits")
+    }
+
+    #[test]
+    fn what_one_module_took_out_is_not_shown_to_the_next() {
+        let address = serde_json::json!({ "channel_type": "x", "account": "main", "platform_id": "c" });
+        let more = serde_json::json!({ "address": address, "text": "rude", "subject": "rude",
+            "metadata": { "rude": "rude" }, "change": { "change": "edited", "text": "rude", "is_mention": false } });
+        let with = |fields: serde_json::Value| {
+            let mut whole = more.clone();
+            whole.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+            whole
+        };
+        let words = Words { text: "kind".into(), quote: None };
+        let came = with(serde_json::json!({ "event_id": "e", "sender": { "handle": "u" },
+            "command": { "name": "rude", "arguments": "rude" },
+            "reply_to": { "id": "q", "sender": "Bob", "text": "rude" } }));
+        let goes = with(serde_json::json!({ "id": "m", "session": "s", "card": { "fallback": "rude" },
+            "question": { "title": "rude", "question": "rude", "options": [] } }));
+        let came: Screened = serde_json::from_value(came).expect("a message");
+        let goes: Reviewed = serde_json::from_value(goes).expect("a message");
+        assert_eq!(screened_with(came.clone(), None), came);
+        assert_eq!(reviewed_with(goes.clone(), None), goes);
+        for shown in [
+            format!("{:?}", screened_with(came, Some(&words))),
+            format!("{:?}", reviewed_with(goes, Some(&words))),
+        ] {
+            assert!(!shown.contains("rude") && shown.matches("kind").count() == 2, "{shown}");
+        }
     }
 }
