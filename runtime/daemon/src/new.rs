@@ -1,5 +1,5 @@
 //! `vestibule plugin new NAME`: a crate for a channel or a module that builds, passes its tests and runs at
-//! once. It is the example of this tree, `examples/echo-channel` or `examples/sieve-module`, under the
+//! once. It is the example of this tree, `examples/desk-channel` or `examples/sieve-module`, under the
 //! author's name.
 
 use anyhow::{Context, bail};
@@ -41,14 +41,14 @@ struct Template {
 }
 
 /// Where the example listens.
-const PORT: &str = "7007";
+const PORT: &str = "7107";
 
 const CHANNEL: Template = Template {
-    name: "echo",
+    name: "desk",
     kind: "channel",
-    source: include_str!("../../../examples/echo-channel/src/lib.rs"),
-    tests: include_str!("../../../examples/echo-channel/src/tests.rs"),
-    peer: Some(include_str!("../../../examples/echo-channel/examples/peer.rs")),
+    source: include_str!("../../../examples/desk-channel/src/lib.rs"),
+    tests: include_str!("../../../examples/desk-channel/src/tests.rs"),
+    peer: Some(include_str!("../../../examples/desk-channel/examples/peer.rs")),
     manifest: include_str!("new/channel/Cargo.toml.in"),
     readme: include_str!("new/channel/README.md.in"),
 };
@@ -112,7 +112,7 @@ pub fn new(args: &NewArgs) -> anyhow::Result<()> {
     println!("  cd {folder}");
     println!("  cargo test");
     println!("  cargo build --release");
-    let peer = if template.peer.is_some() { " --peer target/debug/examples/peer" } else { "" };
+    let peer = if template.peer.is_some() { " --peer 'target/debug/examples/peer hello'" } else { "" };
     println!("  vestibule plugin conform target/release/lib{lib}.so{peer}");
     println!("\nREADME.md in it says how to run it.");
     Ok(())

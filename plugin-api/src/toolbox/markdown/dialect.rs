@@ -9,6 +9,8 @@ pub enum Dialect {
     Slack,
     /// The HTML of Telegram's Bot API.
     Telegram,
+    /// Words as a platform shows them that knows no marks.
+    Plain,
 }
 
 /// Something that is opened and closed around words.
@@ -36,6 +38,7 @@ impl Dialect {
     /// What opens a mark, and what closes it.
     pub(super) fn mark(self, mark: Mark) -> (&'static str, &'static str) {
         match (self, mark) {
+            (Dialect::Plain, _) => ("", ""),
             (Dialect::Slack, Mark::Bold) => ("*", "*"),
             (Dialect::Slack, Mark::Italic) => ("_", "_"),
             (Dialect::Slack, Mark::Strike) => ("~", "~"),
@@ -54,7 +57,7 @@ impl Dialect {
     /// What stands before each line of a quotation.
     pub(super) fn quote(self) -> &'static str {
         match self {
-            Dialect::Slack => "> ",
+            Dialect::Slack | Dialect::Plain => "> ",
             Dialect::Telegram => "",
         }
     }
@@ -65,6 +68,7 @@ impl Dialect {
         let mut rest = text;
         while let Some(next) = rest.chars().next() {
             let entity = match next {
+                _ if self == Dialect::Plain => None,
                 '&' => Some("&amp;"),
                 '<' => Some("&lt;"),
                 '>' => Some("&gt;"),
@@ -97,6 +101,7 @@ impl Dialect {
         }
         let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         match self {
+            Dialect::Plain => None,
             Dialect::Telegram => {
                 let shown = if words.trim().is_empty() { url } else { words.trim() };
                 Some(format!("<a href=\"{}\">{}</a>", escaped(url).replace('"', "&quot;"), escaped(shown)))

@@ -73,6 +73,21 @@ fn what_telegram_shows() {
     }
 }
 
+#[test]
+fn what_a_platform_without_marks_shows() {
+    for (text, want) in [
+        ("**bold** *it* ~~no~~ `a<b` & <b>", "bold it no a<b & <b>"),
+        ("# Title\ntext", "Title\n\ntext"),
+        ("- a\n- [x] b", "\u{2022} a\n\u{2022} \u{2611} b"),
+        ("a\n\n> q\n> r\n\nb", "a\n\n> q\n> r\n\nb"),
+        ("a\n\n```\nx\n\n`y`\n```\nb", "a\n\nx\n\n`y`\n\nb"),
+        ("[words](https://a.example) <https://a.example>", "words (https://a.example) https://a.example"),
+        ("|a|b|\n|-|-|\n|c|d|", "a | b\n--+--\nc | d"),
+    ] {
+        assert_eq!(whole(text, Dialect::Plain), want, "{text:?}");
+    }
+}
+
 fn slack(text: &str, most: usize) -> Vec<String> {
     messages(text, Dialect::Slack, Unit::Characters, most)
 }
