@@ -12,12 +12,13 @@ use crate::launcher::Launcher;
 use crate::ledger::{Ledger, Looked};
 use crate::listener::Listener;
 use crate::lock::locked;
+use crate::observer::Observer;
 use crate::places::Places;
 use crate::plugins::Plugins;
 use crate::sessions;
 use std::collections::{BTreeMap, HashSet};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 use tokio::sync::watch;
 use vestibule_plugin_api::Address;
@@ -72,6 +73,8 @@ pub struct Context {
     pub listener: Listener,
     /// The places for runners.
     pub places: Places,
+    /// Is told what passes between the runtime and its channels, where an author watches.
+    pub observer: OnceLock<Arc<dyn Observer>>,
     /// Held while a foreign session folder is taken over.
     pub adopting: tokio::sync::Mutex<()>,
     /// Of sessions that ran since the start: which of their agent's folders is half full or more.

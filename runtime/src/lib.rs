@@ -33,6 +33,7 @@
 //!
 //! config home private   settings; the home's folders; files that no other user may read
 //! lanes places listener one lane a key; places for runners; what is known of the listener
+//! observer              is told what passes, where an author watches
 //! chat_key clock        which chat; time
 //! error id lock         what can go wrong; new names; mutexes
 //! ```
@@ -62,6 +63,7 @@ pub mod ledger;
 pub mod listener;
 mod lock;
 pub mod messaging_groups;
+pub mod observer;
 pub mod places;
 pub mod plugin_state;
 pub mod plugins;

@@ -21,7 +21,7 @@ use crate::{
     sessions, wake, wirings,
 };
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use vestibule_plugin_api::{ACCOUNT_MAIN, PluginKind};
 use vestibule_session::crash;
@@ -179,6 +179,7 @@ fn assemble(
         sessions: Lanes::default(),
         deliveries: Lanes::default(),
         listener: Listener::default(),
+        observer: OnceLock::new(),
         adopting: tokio::sync::Mutex::default(),
         filling: Mutex::default(),
         held_up: Mutex::default(),

@@ -185,6 +185,8 @@ pub enum PluginVerb {
     Untrust(TrustArgs),
     /// Examine the file of a channel or a module before a scripted runtime; no runtime is needed
     Conform(ConformArgs),
+    /// Run a channel's file for its author: shows all that passes, and opens the file anew when it changes
+    Dev(DevArgs),
     /// Make a crate for a channel or a module of your own; no runtime is needed
     New(crate::new::NewArgs),
 }
@@ -198,6 +200,30 @@ pub struct PluginFile {
     pub config: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub output: Output,
+}
+
+#[derive(Args)]
+pub struct DevArgs {
+    /// The channel's `.so`
+    pub file: std::path::PathBuf,
+    /// Its config: the keys themselves, or a vestibule.toml
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<std::path::PathBuf>,
+    /// One key of the config; the value is TOML, or else the words themselves; repeat for more
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The account's name
+    #[arg(long, default_value = vestibule_plugin_api::ACCOUNT_MAIN)]
+    pub account: String,
+    /// A program that answers in place of the echo: prompt on standard input, answer on standard output
+    #[arg(long)]
+    pub command: Option<String>,
+    /// Where webhooks are taken [default: a free port of this machine]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// A home that stays, with what the channel keeps in it [default: one that is removed at the end]
+    #[arg(long, value_name = "FOLDER")]
+    pub home: Option<std::path::PathBuf>,
 }
 
 #[derive(Args)]

@@ -122,6 +122,7 @@ fn request(command: Command) -> anyhow::Result<Asked> {
             | PluginVerb::Trust(_)
             | PluginVerb::Untrust(_)
             | PluginVerb::Conform(_)
+            | PluginVerb::Dev(_)
             | PluginVerb::New(_),
         ) => unreachable!("main runs these itself"),
     })

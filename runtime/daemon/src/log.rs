@@ -28,8 +28,17 @@ const NAMES_SOURCE: [&str; 3] = ["plugin", "module", "session"];
 /// The part of such a name by which sources are told apart, in characters.
 const SOURCE_CHARS_MAX: usize = 80;
 
-/// Logs to standard error, from this level on.
-pub fn start(level: Level) {
+/// For whom the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// It stands alone, on standard error.
+    Operator,
+    /// It stands between what `plugin dev` shows: what concerns the plugins, and all that goes wrong.
+    Author,
+}
+
+/// Logs from this level on.
+pub fn start(level: Level, audience: Audience) {
     let level = match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -37,17 +46,21 @@ pub fn start(level: Level) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let log = Log { limiter: Mutex::default(), has_colours: std::io::stderr().is_terminal() };
+    let log = Log { audience, limiter: Mutex::default(), has_colours: std::io::stderr().is_terminal() };
     tracing_subscriber::registry().with(level).with(log).init();
 }
 
 struct Log {
+    audience: Audience,
     limiter: Mutex<Limiter>,
     has_colours: bool,
 }
 
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if self.audience == Audience::Author && !is_for_authors(event.metadata()) {
+            return;
+        }
         let mut name = Name(String::new());
         event.record(&mut name);
         let source = Source { of: event.metadata(), name: name.0 };
@@ -73,7 +86,10 @@ impl<S: Subscriber> Layer<S> for Log {
         }
         // A log that cannot be written, on a full disk say, must not end the thread that logs.
         // One write for a line: other programs may write there, too.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        let _ = match self.audience {
+            Audience::Operator => std::io::stderr().lock().write_all(text.as_bytes()),
+            Audience::Author => std::io::stdout().lock().write_all(text.as_bytes()),
+        };
     }
 }
 
@@ -87,8 +103,17 @@ impl Log {
             tracing::Level::INFO => ("\x1b[32m", "\x1b[0m"),
             _ => ("\x1b[2m", "\x1b[0m"),
         };
-        let _ = write!(text, "{at} {colour}{level:>5}{end} ");
+        let _ = match self.audience {
+            Audience::Operator => write!(text, "{at} {colour}{level:>5}{end} "),
+            Audience::Author => write!(text, "{}  log        {colour}{level}{end} ", &at[11..19]),
+        };
     }
+}
+
+/// Whether an author is told of an event: it names a plugin, or something is wrong.
+fn is_for_authors(of: &Metadata<'_>) -> bool {
+    let names_plugin = ["plugin", "channel", "module"].iter().any(|name| of.fields().field(name).is_some());
+    names_plugin || *of.level() <= tracing::Level::WARN
 }
 
 /// Finds the field that names an event's source.

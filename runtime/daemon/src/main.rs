@@ -11,6 +11,7 @@ mod chat;
 mod cli;
 mod client;
 mod conform;
+mod dev;
 mod log;
 mod new;
 mod plugin_file;
@@ -47,8 +48,12 @@ fn main() -> ExitCode {
 
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
     bundled::link();
-    let quiet = !matches!(cli.command, cli::Command::Up);
-    log::start(cli.log.unwrap_or(if quiet { cli::Level::Warn } else { cli::Level::Info }));
+    let (level, audience) = match cli.command {
+        cli::Command::Up => (cli::Level::Info, log::Audience::Operator),
+        cli::Command::Plugin(cli::PluginVerb::Dev(_)) => (cli::Level::Info, log::Audience::Author),
+        _ => (cli::Level::Warn, log::Audience::Operator),
+    };
+    log::start(cli.log.unwrap_or(level), audience);
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let outcome = threads.block_on(async {
         match cli.command {
@@ -60,6 +65,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
             cli::Command::Channel(verb) => channel::channel(verb).await,
             cli::Command::Chat(args) => chat::chat(args).await,
             cli::Command::Plugin(cli::PluginVerb::Conform(args)) => conform::conform(args).await,
+            cli::Command::Plugin(cli::PluginVerb::Dev(args)) => dev::dev(args).await,
             cli::Command::Plugin(cli::PluginVerb::New(args)) => new::new(&args),
             cli::Command::Restore(args) => client::restore(args),
             other => client::verb(other).await,

@@ -30,7 +30,7 @@ mod tick;
 pub use died::{Died, give_up, run_died};
 pub use effects::{EffectsHook, fault as effects_fault};
 pub use lane::give_up_parked;
-pub use operator::{drop_one, replay};
+pub use operator::{drop_one, replay, say};
 pub use parts::{late_receipt, sent_so_far};
 
 use crate::attachments::{MessageFile, StoredFile};

@@ -4,11 +4,14 @@ use super::decide::{Decision, decide, question_of};
 use super::note::{self, Undelivered};
 use super::snapshot::Snapshot;
 use crate::attachments::{LeftOut, StoredFile};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
+use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::{Error, Result};
 use crate::ledger::{self, Direction, Record, Request, State};
 use crate::{questions, sessions};
+use serde_json::json;
+use std::sync::Arc;
 use vestibule_plugin_api::Address;
 
 /// Why the files of a delivery are not sent with its replay.
@@ -33,6 +36,22 @@ pub fn replay(db: &WriteTxn, record: &Record, now: Timestamp) -> Result<Address>
     tell_of_files(db, record)?;
     ledger::reopen(db, record, &address, now)?;
     Ok(address)
+}
+
+/// Says words of a person in a chat, in the place of an agent: they are this module's own.
+///
+/// # Errors
+/// It is not on disk, or too much waits there already.
+pub async fn say(context: &Arc<Context>, module: &str, text: &str, to: Address) -> Result<()> {
+    let content = json!({ "text": text }).to_string();
+    let words = ledger::NewWords { module: module.to_owned(), content, in_reply_to: None };
+    let address = to.clone();
+    let record = move |db: &WriteTxn| ledger::record_persons_words(db, &words, &address, clock::now());
+    if !context.central.write(record).await? {
+        return Err(Error::Refused("too much of what was said waits for its channel".to_owned()));
+    }
+    context.deliver(to);
+    Ok(())
 }
 
 /// Where it may go now. A module's own words go where they were said.

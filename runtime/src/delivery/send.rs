@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::Error;
 use crate::ledger::{self, Delivery, Direction, SentMessage};
+use crate::observer::Answer as Answered;
 use crate::plugins::{CallError, Link};
 use crate::questions;
 use sha2::{Digest, Sha256};
@@ -62,7 +63,16 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     }
     let files = files(context, delivery).await?;
     let message = message(context, &link, delivery, files).await?;
-    attempt(link.deliver(&delivery.session_id, &digest(&message), message)).await.map(Sent::Out)
+    let of = digest(&message);
+    let seen = context.observer.get().map(|observer| (observer, message.clone()));
+    seen.iter().for_each(|(observer, message)| observer.hands_over(message));
+    let answer = attempt(link.deliver(&delivery.session_id, &of, message)).await;
+    seen.iter().for_each(|(observer, message)| match &answer {
+        Ok(receipt) => observer.is_answered(message, Answered::Delivered(receipt)),
+        Err(CallError::Plugin(error)) => observer.is_answered(message, Answered::Failed(error)),
+        Err(error) => observer.is_answered(message, Answered::Lost(&error.to_string())),
+    });
+    answer.map(Sent::Out)
 }
 
 /// The one call of an attempt.

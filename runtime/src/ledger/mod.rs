@@ -41,7 +41,7 @@ pub use messages::{
 };
 pub use named::{KnownMessage, SentMessage, heard_message, known_message, newest_waiting, sent_message};
 pub use new_out::{out_is_new, want_new_out, wants_new_out};
-pub use own::{NewWords, record_words};
+pub use own::{NewWords, record_persons_words, record_words};
 pub use parts::{Late, further_messages, late_receipt, note_further, note_sent, sent_so_far};
 pub use project::{Ledger, Looked, Projected, Routes, distrust_other_boots, trust_files};
 pub use records::{

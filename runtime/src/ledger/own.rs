@@ -37,8 +37,16 @@ pub struct NewWords {
 /// # Errors
 /// SQLite fails.
 pub fn record_words(db: &WriteTxn, new: &NewWords, to: &Address, now: Timestamp) -> Result<bool> {
+    Ok(said_of_late(db, to, now)? < IN_A_CHAT_MAX && record_persons_words(db, new, to, now)?)
+}
+
+/// The same for what a person has a module say, who may say as much as they like. False when as much as may waits.
+///
+/// # Errors
+/// SQLite fails.
+pub fn record_persons_words(db: &WriteTxn, new: &NewWords, to: &Address, now: Timestamp) -> Result<bool> {
     let writer = SessionId::of_module(&new.module);
-    if said_of_late(db, to, now)? >= IN_A_CHAT_MAX || !has_room(db, &writer)? {
+    if !has_room(db, &writer)? {
         return Ok(false);
     }
     let words = MessageOut {

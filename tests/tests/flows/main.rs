@@ -14,6 +14,7 @@ mod chat;
 mod crash;
 mod deliveries;
 mod describe;
+mod dev;
 mod disk_full;
 mod effects;
 mod emulator;

@@ -165,7 +165,7 @@ fn crates_import_only_whom_they_may() {
 /// neither from above, nor from beside it.
 const LAYERS: [(&str, &[&str]); 13] = [
     ("the ground", &["chat_key", "clock", "error", "id", "lock"]),
-    ("the floor", &["lanes", "listener", "places"]),
+    ("the floor", &["lanes", "listener", "observer", "places"]),
     ("private files", &["private"]),
     ("the home", &["home"]),
     ("the config", &["config"]),
