@@ -17,6 +17,7 @@ pub fn entries(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
+// cells terminal: in file, out file
 #[test]
 fn files_go_in_and_come_back() {
     let runtime = Runtime::new("").up();

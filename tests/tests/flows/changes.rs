@@ -189,7 +189,7 @@ fn an_edit_that_addresses_the_agent_is_heard() {
 }
 
 #[test]
-fn agents_change_what_they_sent_and_nothing_else() {
+fn row_o07_agents_change_what_they_sent_and_nothing_else() {
     let (runtime, mut platform) = wired("rich");
     let heard = platform.writes("hello");
     assert!(platform.posted().contains("hello"));
@@ -241,8 +241,9 @@ fn agents_change_what_they_sent_and_nothing_else() {
     }
 }
 
+// cells without: out edit, out deletion, out reaction
 #[test]
-fn a_channel_that_cannot_change_messages_gets_what_comes_nearest() {
+fn row_o07_a_channel_that_cannot_change_messages_gets_what_comes_nearest() {
     let (runtime, mut platform) = wired("plain");
     let heard = platform.writes("hello");
     platform.posted();
@@ -272,7 +273,7 @@ fn a_channel_that_cannot_change_messages_gets_what_comes_nearest() {
 }
 
 #[test]
-fn work_is_shown_until_the_answer_comes() {
+fn row_o10_work_is_shown_until_the_answer_comes() {
     let (runtime, mut platform) = wired("rich");
     let slow =
         ["agent", "update", "assistant", "--provider", "command", "--command", "sh -c 'sleep 6; echo done'"];

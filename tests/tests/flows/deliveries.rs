@@ -138,8 +138,9 @@ fn write_for(runtime: &Runtime, chat: &str, content: &str, deliver_after: Option
     file.execute(row, rusqlite::params![chat, content, deliver_after]).unwrap();
 }
 
+// cells without: out card
 #[test]
-fn a_card_goes_out_in_words_and_the_agent_reads_of_what_cannot() {
+fn row_c10_a_card_goes_out_in_words_and_the_agent_reads_of_what_cannot() {
     let runtime = Runtime::new("").up();
     let mut terminal = Terminal::connect(&runtime, true);
     terminal.say("hello");

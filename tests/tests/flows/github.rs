@@ -87,8 +87,9 @@ fn wanted(event: &str, payload: &Value) -> Option<(String, String, String)> {
     Some((thread, said["user"]["login"].as_str()?.to_owned(), body))
 }
 
+// cells github: in text, in thread, out reply, out Markdown
 #[test]
-fn every_example_becomes_one_message_or_is_recorded_as_ignored() {
+fn row_c09_every_example_becomes_one_message_or_is_recorded_as_ignored() {
     let api = api();
     let runtime = runtime(&api.url, "");
     for repository in ["Codertocat/Hello-World", "octo-org/octo-repo"] {
@@ -175,8 +176,29 @@ fn only_people_who_belong_are_heard_and_never_itself() {
     assert_eq!(post(&open, &event, payload.to_string().as_bytes()), (200, "committed".into()));
 }
 
+// cells github: in mention
 #[test]
-fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
+fn a_comment_that_names_the_account_is_for_the_agent() {
+    let api = api();
+    let runtime = runtime(&api.url, "");
+    let chat = "github:Codertocat/Hello-World";
+    runtime.ok(&["wiring", "create", "--agent", "assistant", "--channel", "github", "--chat", chat]);
+    let (event, mut payload) =
+        examples().into_iter().find(|(e, p)| e == "issue_comment" && p["action"] == "created").unwrap();
+    for (id, text, want) in [
+        (1, "nothing for a bot", "dropped"),
+        (2, "> @vestibule-bot was asked before", "dropped"),
+        (3, "@vestibule-bot: what is this?", "committed"),
+    ] {
+        payload["comment"]["id"] = json!(id);
+        payload["comment"]["body"] = json!(text);
+        let (status, words) = post(&runtime, &event, payload.to_string().as_bytes());
+        assert!(status == 200 && words.starts_with(want), "{text}: {status} {words}");
+    }
+}
+
+#[test]
+fn row_c02_webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
     let api = api();
     let runtime = runtime(&api.url, "");
     wire(&runtime, "Codertocat/Hello-World");
@@ -249,7 +271,7 @@ fn webhooks_that_cannot_be_taken_are_answered_with_one_clear_sentence() {
 }
 
 #[test]
-fn a_missing_token_stops_only_its_channel() {
+fn row_c01_a_missing_token_stops_only_its_channel() {
     let runtime = Runtime::new("[channels.github.main]\ntoken = { env = \"VESTIBULE_TEST_UNSET\" }\nwebhook_secret = { env = \"PATH\" }\n").up();
     let channel = until("it is broken", || {
         Some(runtime.channel("github")).filter(|channel| channel["state"] == "broken")
@@ -278,7 +300,7 @@ fn refused(status: u16, words: &str) -> (u16, Value) {
 }
 
 #[test]
-fn a_token_that_is_refused_at_the_start_is_tried_again() {
+fn row_c01_a_token_that_is_refused_at_the_start_is_tried_again() {
     let api = odd_at_first("GET /user", vec![refused(401, "Bad credentials"), (200, json!("<html>"))]);
     let runtime = runtime(&api.url, "");
     let log = runtime.log();

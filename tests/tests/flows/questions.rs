@@ -60,8 +60,9 @@ fn nothing_waits(runtime: &Runtime) {
     assert_eq!(count(runtime, "messages_in WHERE id LIKE 'qr-%'"), 2);
 }
 
+// cells telegram: out question, in answer
 #[test]
-fn a_tapped_button_reaches_the_agent() {
+fn row_o08_a_tapped_button_reaches_the_agent() {
     for more in ["", "[plugins.telegram]\nbuilt_in = false\n"] {
         let api = BotApi::start();
         tapped(&api, on_telegram(&api, more));
@@ -119,8 +120,9 @@ fn tapped(api: &BotApi, mut runtime: Runtime) {
     assert_eq!(runtime.json(&["question", "list"]), json!([]));
 }
 
+// cells without: out question, in answer
 #[test]
-fn who_answers_in_words_is_understood_where_there_are_no_buttons() {
+fn row_c10_who_answers_in_words_is_understood_where_there_are_no_buttons() {
     let runtime = Runtime::new("").up();
     asks(&runtime);
     let mut terminal = Terminal::connect(&runtime, true);

@@ -62,8 +62,9 @@ fn names(api: &SlackApi) {
     }
 }
 
+// cells slack: in text, in mention, in thread, out reply
 #[test]
-fn channels_threads_and_direct_messages_are_answered() {
+fn row_c04_channels_threads_and_direct_messages_are_answered() {
     for of_file in [false, true] {
         let api = SlackApi::start();
         names(&api);
@@ -120,8 +121,9 @@ fn channels_threads_and_direct_messages_are_answered() {
 }
 
 /// Slack sends a mention twice, in any order; one of the two may lack the files.
+// cells slack: in mention
 #[test]
-fn a_mention_is_heard_once() {
+fn row_c04_a_mention_is_heard_once() {
     let api = SlackApi::start();
     names(&api);
     api.store().files.insert("a.txt".into(), b"the file".to_vec());
@@ -169,8 +171,9 @@ fn a_mention_is_heard_once() {
     );
 }
 
+// cells slack: in file, out long reply, out file
 #[test]
-fn long_texts_and_files_go_both_ways() {
+fn row_c04_long_texts_and_files_go_both_ways() {
     let api = SlackApi::start();
     names(&api);
     api.store().files.insert("photo.png".into(), b"the picture".to_vec());
@@ -427,8 +430,9 @@ fn agent_writes(runtime: &Runtime, number: i64, chat: &str, content: Value) {
     assert_eq!(db.execute(sql, values).unwrap(), 1);
 }
 
+// cells slack: out Markdown, out edit, out deletion, out reaction, out card
 #[test]
-fn agents_edit_take_back_and_react() {
+fn row_c04_agents_edit_take_back_and_react() {
     let api = SlackApi::start();
     let runtime = started(runtime(&api));
     wire(&runtime, "slack:D012", &[]);
@@ -488,8 +492,9 @@ fn agents_edit_take_back_and_react() {
     until("it is gone", || (api.store().posts.len() == 2).then_some(()));
 }
 
+// cells slack: in edit, in deletion, in reaction
 #[test]
-fn agents_learn_what_people_change() {
+fn row_c04_agents_learn_what_people_change() {
     let api = SlackApi::start();
     names(&api);
     let runtime = started(runtime(&api));
@@ -541,8 +546,9 @@ fn agents_learn_what_people_change() {
     });
 }
 
+// cells slack: out work
 #[test]
-fn an_agent_is_shown_at_work_in_a_thread() {
+fn row_c04_an_agent_is_shown_at_work_in_a_thread() {
     let api = SlackApi::start();
     let runtime = started(runtime(&api));
     wire(&runtime, "slack:C012", &["--pattern", "."]);
@@ -553,8 +559,9 @@ fn an_agent_is_shown_at_work_in_a_thread() {
     assert_eq!(api.store().statuses, [ts], "once, while it works");
 }
 
+// cells slack: out question, in answer
 #[test]
-fn a_question_is_answered_by_a_click() {
+fn row_c04_a_question_is_answered_by_a_click() {
     for (keys, by_socket) in [(BY_SOCKET, true), (BY_WEBHOOK, false)] {
         let api = SlackApi::start();
         names(&api);
@@ -637,8 +644,9 @@ fn posted(runtime: &Runtime, kind: &str, body: &str) -> (u16, String) {
     post_as(runtime, kind, body, time, &signed(SECRET, time, body))
 }
 
+// cells slack: in command
 #[test]
-fn events_and_commands_come_over_http() {
+fn row_c04_events_and_commands_come_over_http() {
     let api = SlackApi::start();
     names(&api);
     let mut runtime = runtime_with(&api, BY_WEBHOOK);

@@ -41,6 +41,7 @@ fn last(api: &BotApi, count: usize) -> Vec<Sent> {
     })
 }
 
+// cells telegram: in text, in mention, in thread, out reply
 #[test]
 fn private_chats_groups_and_topics_are_answered() {
     let api = BotApi::start();
@@ -105,8 +106,9 @@ fn private_chats_groups_and_topics_are_answered() {
     assert_eq!(api.store().script["getFile"].len(), 1);
 }
 
+// cells telegram: in file, out long reply, out file
 #[test]
-fn long_texts_and_files_go_both_ways() {
+fn row_o11_long_texts_and_files_go_both_ways() {
     let api = BotApi::start();
     api.store().files.insert("photos/1.jpg".into(), b"the picture".to_vec());
     let runtime = runtime(&api).up();
@@ -135,6 +137,7 @@ fn long_texts_and_files_go_both_ways() {
     assert_eq!(api.texts(), halves);
 }
 
+// cells telegram: out Markdown
 #[test]
 fn markdown_is_shown_and_words_that_telegram_cannot_read_are_sent_plain() {
     let api = BotApi::start();
@@ -394,6 +397,7 @@ fn agent_writes(runtime: &Runtime, number: i64, content: &Value) {
     db.execute(sql, rusqlite::params![id, 1001 + 2 * number, content.to_string()]).unwrap();
 }
 
+// cells telegram: in edit, in reaction, out edit, out deletion, out reaction, out card, out work
 #[test]
 fn messages_are_changed_from_both_sides() {
     let api = BotApi::start();
@@ -458,6 +462,21 @@ fn messages_are_changed_from_both_sides() {
 }
 
 /// The words of a reply that became several messages, and the file that went with them.
+// cells telegram: in command
+#[test]
+fn a_command_is_heard_by_its_name() {
+    let api = BotApi::start();
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:-1001", &[]);
+    let group = || json!({ "id": -1001, "type": "supergroup", "title": "Friends" });
+    for (words, length) in [("/ask of another bot", 4), ("/ask@VestibuleBot what is new", 17)] {
+        let entities = json!([{ "type": "bot_command", "offset": 0, "length": length }]);
+        api.push("message", group(), json!({ "text": words, "entities": entities }));
+    }
+    assert_eq!(last(&api, 1)[0].words, "/ask what is new", "the other one is not for the agent");
+}
+
 #[test]
 fn an_edit_takes_back_what_held_the_rest_of_the_words() {
     let api = BotApi::start();

@@ -8,12 +8,15 @@ use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
 use std::time::Instant;
 
+// cells terminal: in text, in mention, out reply, out long reply
 #[test]
 fn on_a_bare_machine_chat_answers() {
     let runtime = Runtime::new("");
     assert_eq!(runtime.chat("hello"), "hello");
     assert_eq!(runtime.chat("again, with \"quotes\" & <tags>"), "again, with \"quotes\" & <tags>");
-    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'"), [2]);
+    let long = "a long line ".repeat(9_000);
+    assert_eq!(runtime.chat(&long), long.trim_end());
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'"), [3]);
 }
 
 #[test]
@@ -38,6 +41,7 @@ fn one_reply_may_answer_several_lines() {
     assert!(output.status.success() && (1..=4).contains(&lines), "{output:?}");
 }
 
+// cells terminal: in thread
 #[test]
 fn each_client_hears_its_own_replies_in_order() {
     let runtime = Runtime::new("").up();

@@ -80,7 +80,7 @@ fn runtime(config: &str) -> Runtime {
 }
 
 #[test]
-fn a_declared_scheme_is_verified_and_what_is_counted_is_kept() {
+fn row_c02_a_declared_scheme_is_verified_and_what_is_counted_is_kept() {
     let mut runtime = runtime("signing_key = { env = \"TEST_KEY\" }\n");
     runtime.start_with("plain");
     assert_eq!(post(&runtime, "the key", 0, "one"), (200, "1".into()));
