@@ -10,6 +10,7 @@ mod bad_input;
 mod bot_api;
 mod changes;
 mod channels;
+mod channels_page;
 mod chat;
 mod crash;
 mod deliveries;
