@@ -1,9 +1,9 @@
 //! The frames of every level of the vocabulary, one folder a level. Frames are added, never changed.
 
-use crate::wire::{Description, Effects, Empty, Event, Found, Request, StateValue, WebhookHead};
+use crate::wire::{Description, Effects, Empty, Event, Fetched, Found, Request, StateValue, WebhookHead};
 use crate::{
-    Accepted, Answered, Capability, Handover, Known, Manifest, PluginError, PluginKind, Receipt, StatePage,
-    Verdict, WebhookScheme,
+    Accepted, Answered, Capability, Conversation, Handover, HistoryPage, Known, LinkState, Manifest,
+    PluginError, PluginKind, Receipt, Sender, StatePage, Verdict, WebhookScheme,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,6 +56,11 @@ fn the_frames_of_every_level_mean_what_they_meant() {
                     "receipt" => both_ways::<Receipt>(&head),
                     "found" => both_ways::<Found>(&head),
                     "webhook_answer" => both_ways::<WebhookHead>(&head),
+                    "conversation" => both_ways::<Conversation>(&head),
+                    "sender" => both_ways::<Sender>(&head),
+                    "history_page" => both_ways::<HistoryPage>(&head),
+                    "link_state" => both_ways::<LinkState>(&head),
+                    "fetched" => both_ways::<Fetched>(&head),
                     "known" => both_ways::<Known>(&head),
                     "accepted" => both_ways::<Accepted>(&head),
                     "description" => both_ways::<Description>(&head),
@@ -70,7 +75,7 @@ fn the_frames_of_every_level_mean_what_they_meant() {
 }
 
 /// Where the words of each enum that crosses stand: the file of the goldens, the kind of frame, the key.
-const WORDS: [(&str, &str, &str, &str); 21] = [
+const WORDS: [(&str, &str, &str, &str); 23] = [
     ("Request", "frames.json", "request", "verb"),
     ("Event", "frames.json", "event", "verb"),
     ("Content", "frames.json", "request", "kind"),
@@ -86,6 +91,8 @@ const WORDS: [(&str, &str, &str, &str); 21] = [
     ("AgentPart", "frames.json", "effects", "part"),
     ("Decision", "frames.json", "request", "decision"),
     ("KeyType", "frames.json", "description", "type"),
+    ("LinkState", "frames.json", "link_state", "link"),
+    ("TextUnit", "manifests.json", "", "unit"),
     ("PluginKind", "manifests.json", "", "kind"),
     ("Capability", "manifests.json", "", "capabilities"),
     ("Hook", "manifests.json", "", "stations"),

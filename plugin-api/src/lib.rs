@@ -12,6 +12,7 @@
 //! A plugin is a channel ([`Channel`], [`export_channel!`]) or a module ([`Module`], [`export_module!`]).
 
 mod address;
+mod ask;
 mod blob;
 mod card;
 mod change;
@@ -20,6 +21,7 @@ mod decided;
 mod error;
 mod failure;
 mod hmac;
+mod limits;
 #[cfg(feature = "abi")]
 mod local;
 mod manifest;
@@ -45,6 +47,7 @@ pub mod toolbox;
 pub mod wire;
 
 pub use address::{ACCOUNT_MAIN, Account, Address, ChannelType, ID_BYTES_MAX, PlatformId, ThreadId, UserId};
+pub use ask::{HISTORY_MAX, HistoryPage, LINK_BYTES_MAX, LinkState, Read};
 pub use blob::Blob;
 pub use card::{Card, Field, Link};
 pub use change::{Change, Changed, EMOJI_BYTES_MAX, emoji_fault};
@@ -56,6 +59,7 @@ pub use decided::{
 pub use error::{PluginError, Result};
 pub use failure::{About, Class, Failure, Standing};
 pub use hmac::HmacScheme;
+pub use limits::{Defaults, Limit, Limits, Listening, TextUnit};
 #[cfg(feature = "abi")]
 pub use local::open_socket;
 pub use manifest::{
@@ -64,8 +68,8 @@ pub use manifest::{
 };
 pub use message::{
     ATTACHMENTS_MAX, Accepted, Attachment, Command, Content, EVENT_IDS_MAX, HANDLES_MAX, Ignored,
-    InboundMessage, MENTIONS_MAX, METADATA_BYTES_MAX, Mention, OutboundMessage, ReplyTo, Sender,
-    TEXT_BYTES_MAX, Timestamp, UNKNOWN_ACCOUNT, WORKING_SECONDS, Working,
+    InboundMessage, MENTIONS_MAX, METADATA_BYTES_MAX, Mention, OutboundMessage, REFERENCE_BYTES_MAX, ReplyTo,
+    Sender, TEXT_BYTES_MAX, Timestamp, UNKNOWN_ACCOUNT, WORKING_SECONDS, Working,
 };
 pub use module::{
     Action, Agent, Asking, AskingOption, EFFECTS_MAX, Effect, Forwarded, Hook, OnFailure, REASON_BYTES_MAX,

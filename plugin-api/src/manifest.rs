@@ -2,7 +2,7 @@
 
 use crate::module::{Hook, OnFailure};
 use crate::webhook::{Challenge, Signing};
-use crate::{HmacScheme, webhook};
+use crate::{Defaults, HmacScheme, Limit, Limits, Listening, webhook};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -76,6 +76,25 @@ pub enum Capability {
     /// Has a line that says what a message is about: `OutboundMessage::subject`. Without this word the runtime puts it
     /// before the text.
     Subjects,
+    /// Shows that a message was read: `Channel::read`.
+    Reads,
+    /// Is told in which threads agents listen: `Channel::subscribe`.
+    Subscribes,
+    /// Knows which chat a person means who types a name or an id: `Channel::normalise`. Without this word an operator types
+    /// the platform's id.
+    Normalises,
+    /// Knows people by their handles: `Channel::who_is`.
+    People,
+    /// Opens direct chats: `Channel::open_direct`. Without this word the person has to write first.
+    DirectChats,
+    /// Tells what was said in a chat: `Channel::history`.
+    History,
+    /// Its accounts are linked by a device of a person: `Channel::link`.
+    Linking,
+    /// Loads files later: `Attachment::reference`, `Channel::fetch`.
+    Fetches,
+    /// Has a folder of its own for each account: `Runtime::folder`.
+    Folder,
     /// A word of a newer vocabulary.
     #[serde(other)]
     Unknown,
@@ -158,6 +177,12 @@ pub struct Manifest {
     /// [`DELIVER_SECONDS_MAX`]. Each part that it tells of gives it that time once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_seconds: Option<u32>,
+    /// What its platform takes at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// How agents listen there, unless the operator says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Defaults>,
     /// How the runtime verifies its webhooks.
     #[serde(default = "no_scheme")]
     pub webhook: WebhookScheme,
@@ -220,6 +245,18 @@ impl Manifest {
     /// How long a channel may take for one message, in seconds.
     pub fn deliver_seconds(&self) -> u32 {
         self.deliver_seconds.unwrap_or(DELIVER_SECONDS).clamp(1, DELIVER_SECONDS_MAX)
+    }
+
+    /// A limit of its platform; without a word of the channel, none.
+    pub fn limit(&self, of: impl Fn(&Limits) -> &Option<Limit>) -> Limit {
+        self.limits.as_ref().and_then(|limits| of(limits).clone()).unwrap_or_default()
+    }
+
+    /// How agents listen in a chat there, unless the operator says otherwise.
+    pub fn listening(&self, is_direct: bool) -> Listening {
+        let of =
+            |defaults: &Defaults| if is_direct { defaults.direct.clone() } else { defaults.group.clone() };
+        self.defaults.as_ref().and_then(of).unwrap_or_default()
     }
 
     /// Whether the plugin listed this capability.

@@ -48,7 +48,8 @@ pub struct Sender {
 pub const HANDLES_MAX: usize = 16;
 
 impl Sender {
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// Why the runtime would refuse this sender, if it would.
+    pub fn fault(&self) -> Option<String> {
         let count = self.other_handles.len();
         fault("sender.handle", &self.handle)
             .or_else(|| {
@@ -149,12 +150,34 @@ pub struct Attachment {
     /// Where the platform keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// In place of the bytes, from a channel that lists `fetches`: the runtime asks for them (`Channel::fetch`) once an
+    /// agent hears the message. 1 to 2,048 bytes on one line, and no secret: it may be kept for days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Whether it belongs to the message that this one answers, not to the message itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quoted: bool,
     /// The file itself. Without it the agent sees the other fields only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Blob>,
+}
+
+/// The longest [`Attachment::reference`], in bytes.
+pub const REFERENCE_BYTES_MAX: usize = 2_048;
+
+impl Attachment {
+    fn fault(&self) -> Option<String> {
+        let reference = self.reference.as_ref()?;
+        let fits = (1..=REFERENCE_BYTES_MAX).contains(&reference.len())
+            && !reference.chars().any(char::is_control)
+            && self.bytes.is_none();
+        (!fits).then(|| {
+            format!(
+                "an attachment's reference has {} bytes: it is one line of 1 to {REFERENCE_BYTES_MAX}, in place of the bytes",
+                reference.len()
+            )
+        })
+    }
 }
 
 /// A message as a channel hands it over. The runtime adds the channel type and the account itself,
@@ -234,6 +257,7 @@ impl InboundMessage {
                 (count > ATTACHMENTS_MAX)
                     .then(|| format!("it has {count} attachments, the limit is {ATTACHMENTS_MAX}"))
             })
+            .or_else(|| self.attachments.iter().find_map(Attachment::fault))
             .or_else(|| {
                 let count = self.mentions.len();
                 (count > MENTIONS_MAX)

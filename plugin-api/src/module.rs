@@ -250,7 +250,7 @@ impl Reviewed {
 
 /// The words that describe a file; not its contents.
 fn words_of(file: &Attachment) -> impl Iterator<Item = &str> {
-    let Attachment { name, kind, mime_type, size_bytes: _, url, quoted: _, bytes: _ } = file;
+    let Attachment { name, kind, mime_type, size_bytes: _, url, reference: _, quoted: _, bytes: _ } = file;
     [Some(name), kind.as_ref(), mime_type.as_ref(), url.as_ref()].into_iter().flatten().map(String::as_str)
 }
 

@@ -28,6 +28,9 @@ pub struct StateWrite {
     /// In place of a key: all keys that begin so are removed; with an empty one, all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// Whether the value is a secret, such as a refresh token: no list shows it, and a backup says that it holds some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
 }
 
 /// A part of an account's state, in the order of the keys' bytes.
@@ -67,17 +70,22 @@ impl StatePage {
 impl StateWrite {
     /// Writes a value; it replaces the one that the key holds.
     pub fn set(key: impl Into<String>, value: impl Into<String>) -> Self {
-        StateWrite { key: key.into(), value: Some(value.into()), prefix: None }
+        StateWrite { key: key.into(), value: Some(value.into()), prefix: None, secret: false }
+    }
+
+    /// The same for a value that is a secret.
+    pub fn set_secret(key: impl Into<String>, value: impl Into<String>) -> Self {
+        StateWrite { secret: true, ..StateWrite::set(key, value) }
     }
 
     /// Removes a key.
     pub fn forget(key: impl Into<String>) -> Self {
-        StateWrite { key: key.into(), value: None, prefix: None }
+        StateWrite { key: key.into(), value: None, prefix: None, secret: false }
     }
 
     /// Removes all keys that begin with this.
     pub fn forget_prefix(prefix: impl Into<String>) -> Self {
-        StateWrite { key: String::new(), value: None, prefix: Some(prefix.into()) }
+        StateWrite { key: String::new(), value: None, prefix: Some(prefix.into()), secret: false }
     }
 
     /// Why the runtime would refuse these writes, if it would.

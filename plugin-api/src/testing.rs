@@ -67,6 +67,7 @@ struct Notes {
     taken: HashSet<(String, String)>,
     state: BTreeMap<(String, String), String>,
     health: Vec<(String, Health)>,
+    lost: Vec<(String, String)>,
     conversations: Vec<Conversation>,
     choices: Vec<Choice>,
     changes: Vec<Change>,
@@ -107,6 +108,7 @@ impl ScriptedRuntime {
             taken: HashSet::new(),
             state: BTreeMap::new(),
             health: vec![],
+            lost: vec![],
             conversations: vec![],
             choices: vec![],
             changes: vec![],
@@ -142,6 +144,11 @@ impl ScriptedRuntime {
         Runtime::of(self.side, account.to_owned(), Some(listener.to_owned()), Vec::new())
     }
 
+    /// The handle of an account that has a folder of its own.
+    pub fn with_folder(&self, account: &str, folder: &std::path::Path) -> Runtime {
+        self.runtime(account).with_folder(Some(folder.display().to_string()))
+    }
+
     /// The same over the seam, for a test that drives a whole plugin.
     pub fn calls(&self) -> Arc<dyn RuntimeCalls> {
         Arc::new(Port { notes: self.notes.clone(), heard: self.heard.clone() })
@@ -160,6 +167,11 @@ impl ScriptedRuntime {
     /// The health that the plugin reported, with its account, in order.
     pub fn health(&self) -> Vec<(String, Health)> {
         locked(&self.notes).health.clone()
+    }
+
+    /// The accounts that the channel gave up for lost, each with the reason, in order.
+    pub fn lost(&self) -> Vec<(String, String)> {
+        locked(&self.notes).lost.clone()
     }
 
     /// The chats that the channel reported, in order. Each is answered as one that is wired.
@@ -286,7 +298,7 @@ impl Notes {
     }
 
     fn keep(&mut self, account: &str, state: Vec<StateWrite>) {
-        for StateWrite { key, value, prefix } in state {
+        for StateWrite { key, value, prefix, .. } in state {
             if let Some(prefix) = prefix {
                 self.state.retain(|(whose, key), _| whose != account || !key.starts_with(&prefix));
                 continue;
@@ -341,9 +353,13 @@ impl Notes {
         if self.module && !event.is_for_modules() {
             return self.fault("a module hands over no messages; it answers with effects".to_owned());
         }
-        if let Some(why) = event.fault() {
-            return self.fault(why);
+        match event.fault() {
+            Some(why) => self.fault(why),
+            None => self.note(event),
         }
+    }
+
+    fn note(&mut self, event: Event) -> (u32, Frame) {
         match event {
             Event::Message { account, message, state } => {
                 let answer = self.take(&account, &message.event_id, state);
@@ -373,6 +389,10 @@ impl Notes {
             }
             Event::Health { account, health } => {
                 self.health.push((account, health));
+                taken()
+            }
+            Event::Lost { account, reason } => {
+                self.lost.push((account, reason));
                 taken()
             }
             Event::Conversation { account: _, conversation } => {

@@ -5,9 +5,10 @@
 
 use crate::address::fault;
 use crate::{
-    Action, Attachment, Blob, Change, ChatEvent, Choice, Content, Conversation, Decided, Effect, Forwarded,
-    HANDLES_MAX, Health, Ignored, InboundMessage, LateReceipt, OutboundMessage, Receipt, Reviewed, Schema,
-    Screened, SentSoFar, StateWrite, Tick, WebhookRequest, WebhookResponse, Working, prefix_fault,
+    Action, Address, Attachment, Blob, Change, ChatEvent, Choice, Content, Conversation, Decided, Effect,
+    Forwarded, HANDLES_MAX, Health, Ignored, InboundMessage, LateReceipt, OutboundMessage, Read, Receipt,
+    Reviewed, Schema, Screened, SentSoFar, StateWrite, Tick, WebhookRequest, WebhookResponse, Working,
+    prefix_fault,
 };
 use abi_stable::std_types::RVec;
 use serde::de::DeserializeOwned;
@@ -37,6 +38,9 @@ pub enum Request {
         /// The accounts whose webhooks come in at this one, beside its own.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         siblings: Vec<String>,
+        /// The folder that the account may write to, if its channel lists `folder`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
     },
     /// Deliver a message. Answered by a `Receipt`.
     Deliver {
@@ -89,6 +93,61 @@ pub enum Request {
     Decided {
         /// The decision.
         decided: Decided,
+    },
+    /// Show that an agent has taken up a message. Answered by `{}`.
+    Read {
+        /// Which message.
+        read: Read,
+    },
+    /// An agent listens in this thread from now on. Answered by `{}`.
+    Subscribe {
+        /// The thread.
+        address: Address,
+    },
+    /// Which chat a person means who typed this. Answered by a `Conversation`.
+    Normalise {
+        /// The account.
+        account: String,
+        /// What the person typed.
+        chat: String,
+    },
+    /// Whom this handle names. Answered by a `Sender`.
+    WhoIs {
+        /// The account.
+        account: String,
+        /// The handle.
+        handle: String,
+    },
+    /// Open the direct chat with a person, or find it. Answered by a `Conversation`.
+    OpenDirect {
+        /// The account.
+        account: String,
+        /// The person's handle.
+        handle: String,
+    },
+    /// What was said in a chat. Answered by a `HistoryPage`.
+    History {
+        /// The chat, and the thread in it.
+        address: Address,
+        /// The page begins after this cursor; without one it is the newest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+        /// The most messages: 1 to [`HISTORY_MAX`](crate::HISTORY_MAX).
+        limit: u32,
+    },
+    /// How far a person is with linking the account. Answered by a `LinkState`.
+    Link {
+        /// The account.
+        account: String,
+    },
+    /// Load a file that a message came with by reference. Answered by [`Fetched`].
+    Fetch {
+        /// The account that the message came by.
+        account: String,
+        /// The reference: `Attachment::reference`.
+        reference: String,
+        /// The most bytes that the runtime takes.
+        bytes_max: u64,
     },
     /// Show that an agent works on an answer. Answered by `{}`.
     Working {
@@ -164,6 +223,14 @@ pub enum Event {
         account: String,
         /// The account's health.
         health: Health,
+    },
+    /// The account does not work any more, and a new start may mend it. Answered by `{}`; the runtime stops the account
+    /// and starts it again, with back-off.
+    Lost {
+        /// The account.
+        account: String,
+        /// Why, in words for the operator.
+        reason: String,
     },
     /// What the platform calls a chat. Answered by a `Known` after that is on disk.
     Conversation {
@@ -267,6 +334,7 @@ impl Event {
             | Event::StateList { account, .. }
             | Event::StateSet { account, .. }
             | Event::Health { account, .. }
+            | Event::Lost { account, .. }
             | Event::Conversation { account, .. }
             | Event::Answer { account, .. }
             | Event::Change { account, .. }
@@ -301,7 +369,7 @@ impl Event {
                 Some("an event is handed over once, by the account that it came in at".to_owned())
             }
             Event::HandedOver { event, .. } => event.fault(),
-            Event::Health { .. } | Event::Unknown => None,
+            Event::Health { .. } | Event::Lost { .. } | Event::Unknown => None,
         }
     }
 }
@@ -319,6 +387,13 @@ pub struct Found {
     /// The receipt that its delivery would have returned, if the message has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
+}
+
+/// The answer to [`Request::Fetch`]; blob 0 is the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The file. Only its bytes count.
+    pub file: Attachment,
 }
 
 /// The answer to [`Request::Forward`], [`Request::Action`], [`Request::Tick`] and [`Request::Decided`].
@@ -395,6 +470,16 @@ impl Carries for Event {
             Event::HandedOver { event, .. } => event.unnamed_max(),
             _ => 0,
         }
+    }
+}
+
+impl Carries for Fetched {
+    fn attachments(&mut self) -> &mut [Attachment] {
+        std::slice::from_mut(&mut self.file)
+    }
+
+    fn unnamed_max(&self) -> usize {
+        0
     }
 }
 

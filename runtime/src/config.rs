@@ -118,6 +118,12 @@ pub struct PluginSettings {
     /// How many descriptors its process may have open.
     #[serde(default = "values::of::<1024>", deserialize_with = "values::descriptors")]
     pub open_files: u64,
+    /// How much the folder of its own may hold, in MiB.
+    #[serde(default = "values::of::<1024>", deserialize_with = "values::mebibytes")]
+    pub folder_mb: u64,
+    /// How many files and folders the folder of its own may hold.
+    #[serde(default = "values::of::<10000>", deserialize_with = "values::descriptors")]
+    pub folder_files: u64,
     /// How long one call may take, in seconds; a process that answers nothing for so long is ended.
     #[serde(
         default = "values::of::<{ values::DEADLINE_SECONDS_MAX as u64 }>",

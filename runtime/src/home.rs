@@ -23,7 +23,9 @@ const LOCK_STEP: Duration = Duration::from_millis(5);
 /// operator is told, and nothing in it is loaded.
 const FILES: [&str; 5] =
     ["vestibule.db", "vestibule.db-wal", "vestibule.db-shm", "control.token", "plugins.lock"];
-const FOLDERS: [&str; 4] = ["sessions", "groups", "attachments", "cache"];
+const FOLDERS: [&str; 5] = ["sessions", "groups", "attachments", "cache", PLUGIN_FOLDERS];
+/// The folders in which plugins keep files of their own.
+const PLUGIN_FOLDERS: &str = "plugin-folders";
 
 /// The folder of an installation.
 #[derive(Debug, Clone)]
@@ -98,6 +100,11 @@ impl Home {
     /// The plugin files that are trusted.
     pub fn plugins_lock(&self) -> PathBuf {
         self.root.join("plugins.lock")
+    }
+
+    /// The folder of a plugin that lists `folder`; in it is one for each of its accounts.
+    pub fn plugin_folder(&self, name: &str) -> PathBuf {
+        self.root.join(PLUGIN_FOLDERS).join(name)
     }
 
     /// Files that may be deleted while the runtime is stopped.
@@ -276,7 +283,11 @@ fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-fn make(folder: &Path) -> Result<()> {
+/// Makes a folder of this user alone, unless it is there.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make(folder: &Path) -> Result<()> {
     if folder.is_symlink() && !folder.exists() {
         return Err(Error::Setup(format!(
             "{} is a link that leads nowhere: mount what it leads to, or remove the link",

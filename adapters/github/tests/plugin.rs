@@ -76,6 +76,7 @@ async fn start(account: &str, url: &str, token: &str) -> Result<Value> {
         config,
         listener: None,
         siblings: Vec::new(),
+        folder: None,
     }))
     .await
 }

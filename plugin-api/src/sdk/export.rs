@@ -13,13 +13,16 @@
 /// }
 /// ```
 ///
-/// Webhooks of the scheme `hmac` say how they are signed, `header` first:
+/// Webhooks of the scheme `hmac` say how they are signed:
 /// `webhook: "hmac", hmac: { header: "X-Signature", prefix: "sha256=", key: "webhook_secret" }`. Other schemes are told
 /// what differs from their usual form: `webhook: "secret_header", signing: { header: "X-Gitlab-Token" }`.
 /// `challenge: { key: "verify_token" }` is the question by which Meta tries an address, and
 /// `answer_headers: ["content-type"]` are the headers that answers may have.
 ///
-/// `deliver_seconds: 300`, after the capabilities, is how long one message may take where a minute is too short.
+/// `deliver_seconds: 300`, after the capabilities, is how long one message may take where a minute is too short. After the
+/// webhook's scheme come `limits: { post: { unit: "utf16", length: 4096, files: 10 }, question: { buttons: 10 } }`, what the
+/// platform takes at most ([`Limits`](crate::Limits)), and `defaults: { group: { engage: "mention" } }`, how agents listen
+/// there unless the operator says otherwise ([`Defaults`](crate::Defaults)).
 ///
 /// `channel`, `channel_type` and `description` are required. The plugin's name is the channel type;
 /// its version is the crate's. Its secrets are those of its [`config!`](crate::config); for a config that
@@ -34,9 +37,11 @@ macro_rules! export_channel {
         $(, capabilities: [$($capability:literal),* $(,)?])?
         $(, deliver_seconds: $deliver_seconds:literal)?
         $(, webhook: $webhook:literal)?
-        $(, hmac: { header: $header:literal $(, $word:ident: $value:literal)* $(,)? })?
-        $(, signing: { $sign:ident: $signed:literal $(, $signs:ident: $signeds:literal)* $(,)? })?
-        $(, challenge: { $ask:ident: $asked:literal $(, $asks:ident: $askeds:literal)* $(,)? })?
+        $(, limits: $limits:tt)?
+        $(, defaults: $defaults:tt)?
+        $(, hmac: $hmac:tt)?
+        $(, signing: $signing:tt)?
+        $(, challenge: $challenge:tt)?
         $(, answer_headers: [$($answer_header:literal),* $(,)?])?
         $(, secrets: [$($secret:literal),* $(,)?])?
         $(, handover: $handover:literal)?
@@ -50,16 +55,11 @@ macro_rules! export_channel {
             $(.raw(",\"capabilities\":").strings(&[$($capability),*]))?
             $(.raw(concat!(",\"deliver_seconds\":", stringify!($deliver_seconds))))?
             $(.raw(",\"webhook\":").string($webhook))?
-            $(.raw(",\"hmac\":{\"header\":").string($header)
-                // A literal of text or number reads the same in JSON.
-                $(.raw(concat!(",\"", stringify!($word), "\":", stringify!($value))))*
-                .raw("}"))?
-            $(.raw(concat!(",\"signing\":{\"", stringify!($sign), "\":", stringify!($signed)))
-                $(.raw(concat!(",\"", stringify!($signs), "\":", stringify!($signeds))))*
-                .raw("}"))?
-            $(.raw(concat!(",\"challenge\":{\"", stringify!($ask), "\":", stringify!($asked)))
-                $(.raw(concat!(",\"", stringify!($asks), "\":", stringify!($askeds))))*
-                .raw("}"))?
+            $(.raw(concat!(",\"limits\":", $crate::__json!($limits))))?
+            $(.raw(concat!(",\"defaults\":", $crate::__json!($defaults))))?
+            $(.raw(concat!(",\"hmac\":", $crate::__json!($hmac))))?
+            $(.raw(concat!(",\"signing\":", $crate::__json!($signing))))?
+            $(.raw(concat!(",\"challenge\":", $crate::__json!($challenge))))?
             $(.raw(",\"answer_headers\":").strings(&[$($answer_header),*]))?
             $(.raw(",\"handover\":").string($handover))?
         }
@@ -114,6 +114,20 @@ macro_rules! export_module {
     ) => {
         $crate::export_module! { module: $module, name: $name, description: $description, hooks: $hooks $($rest)* }
     };
+}
+
+/// Names with values in braces, as JSON: a literal of text or number reads the same there.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __json {
+    ({ $name:ident: $value:tt $(, $names:ident: $values:tt)* $(,)? }) => {
+        concat!(
+            "{\"", stringify!($name), "\":", $crate::__json!($value),
+            $(",\"", stringify!($names), "\":", $crate::__json!($values),)*
+            "}"
+        )
+    };
+    ($value:literal) => { stringify!($value) };
 }
 
 /// The part that both macros share.

@@ -9,6 +9,7 @@ use crate::{
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use vestibule_seam::{Done, RuntimeSide, status};
 
@@ -23,6 +24,7 @@ pub struct Runtime {
     siblings: Arc<[String]>,
     /// The account that hands over what this one is said to say.
     by: Option<Arc<str>>,
+    folder: Option<Arc<Path>>,
 }
 
 impl Runtime {
@@ -34,7 +36,11 @@ impl Runtime {
         siblings: Vec<String>,
     ) -> Runtime {
         let listener = listener.map(Arc::from);
-        Runtime { side, account, listener, siblings: siblings.into(), by: None }
+        Runtime { side, account, listener, siblings: siblings.into(), by: None, folder: None }
+    }
+
+    pub(crate) fn with_folder(self, folder: Option<String>) -> Runtime {
+        Runtime { folder: folder.map(|folder| Arc::from(Path::new(&folder))), ..self }
     }
 
     /// Hands over a message. Returns **after** it is on disk, or deliberately dropped with a
@@ -174,6 +180,16 @@ impl Runtime {
         }
     }
 
+    /// Tells that this account does not work any more, and that a new start may mend it: a login that has ended, a stream
+    /// that does not come back. The runtime stops the account, and starts it again with back-off; deliveries wait meanwhile.
+    /// What only the operator can mend is [`Health::Stopped`]. An older runtime does not listen, and that is no error.
+    pub async fn lost(&self, reason: impl Into<String>) {
+        let event = Event::Lost { account: self.account.clone(), reason: reason.into() };
+        if let Err(error) = self.call::<Empty>(event).await {
+            tracing::debug!(reason = error.reason(), "the runtime did not take the report");
+        }
+    }
+
     /// Tells what people call a chat, and learns whether any agent is wired to it. Only chats that the
     /// runtime knows keep their name; say it when it is new to you, or has changed. It is shown to the
     /// operator and to agents, who may send there by a name of the operator's.
@@ -203,6 +219,12 @@ impl Runtime {
         }
     }
 
+    /// The folder in which this account may keep files of its own, such as a database: the runtime made it, only its user can
+    /// read it, and it outlives restarts. A channel has one if it lists `folder`, and the runtime is not older than the word.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
     /// The account's name in the config.
     pub fn account(&self) -> &str {
         &self.account
@@ -227,7 +249,7 @@ impl Runtime {
         }
         let (side, listener) = (self.side, Some(Arc::from(self.account.as_str())));
         let by = listener.clone();
-        Runtime { side, account: account.to_owned(), listener, siblings: Arc::default(), by }
+        Runtime { side, account: account.to_owned(), listener, siblings: Arc::default(), by, folder: None }
     }
 
     /// The same work, whose log lines name this account: `tokio::spawn(runtime.named(work))`. The calls of the trait

@@ -3,8 +3,8 @@
 use super::channel::Channel;
 use super::handle::Runtime;
 use super::module::Module;
-use crate::wire::{self, Effects, Empty, Found, Request, WebhookHead};
-use crate::{PluginError, Result, WebhookRequest};
+use crate::wire::{self, Effects, Empty, Fetched, Found, Request, WebhookHead};
+use crate::{Attachment, PluginError, Result, WebhookRequest};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use vestibule_seam::Frame;
@@ -47,6 +47,25 @@ impl<C: Channel> Kind for OfChannel<C> {
             Request::Working { working } => {
                 self.0.working(working).await?;
                 Ok(wire::frame(&Empty {}))
+            }
+            Request::Read { read } => {
+                self.0.read(read).await?;
+                Ok(wire::frame(&Empty {}))
+            }
+            Request::Subscribe { address } => {
+                self.0.subscribe(address).await?;
+                Ok(wire::frame(&Empty {}))
+            }
+            Request::Normalise { account: _, chat } => Ok(wire::frame(&self.0.normalise(chat).await?)),
+            Request::WhoIs { account: _, handle } => Ok(wire::frame(&self.0.who_is(handle).await?)),
+            Request::OpenDirect { account: _, handle } => Ok(wire::frame(&self.0.open_direct(handle).await?)),
+            Request::History { address, after, limit } => {
+                Ok(wire::frame(&self.0.history(address, after, limit).await?))
+            }
+            Request::Link { account: _ } => Ok(wire::frame(&self.0.link().await?)),
+            Request::Fetch { account: _, reference, bytes_max } => {
+                let bytes = Some(self.0.fetch(reference, bytes_max).await?);
+                Ok(wire::frame_with_blobs(Fetched { file: Attachment { bytes, ..Attachment::default() } }))
             }
             Request::Webhook { account: _, method, query, headers } => {
                 let body = frame.blobs.pop().unwrap_or_default().into_vec();

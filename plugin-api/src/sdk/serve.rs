@@ -181,10 +181,11 @@ async fn answer<K: Kind>(machinery: Arc<Machinery<K>>, mut frame: Frame) -> (u32
 
 async fn perform<K: Kind>(machinery: &Machinery<K>, request: Request, frame: Frame) -> Result<Frame> {
     match request {
-        Request::Start { account, config, listener, siblings } => {
+        Request::Start { account, config, listener, siblings, folder } => {
             let config: K::Config = serde_json::from_value(config)
                 .map_err(|error| PluginError::broken(format!("its config does not fit: {error}")))?;
-            let runtime = Runtime::of(machinery.side, account.clone(), listener, siblings);
+            let runtime =
+                Runtime::of(machinery.side, account.clone(), listener, siblings).with_folder(folder);
             let started = K::start(config, runtime).await?;
             account::note(&account, true);
             let before = locked(&machinery.accounts).insert(account, Arc::new(started));
@@ -218,9 +219,16 @@ fn account_of(request: &Request) -> &str {
     match request {
         Request::Deliver { message } | Request::Find { message } => message.address.account.as_str(),
         Request::Working { working } => working.address.account.as_str(),
-        Request::Webhook { account, .. } | Request::Start { account, .. } | Request::Stop { account } => {
-            account
-        }
+        Request::Read { read } => read.address.account.as_str(),
+        Request::Subscribe { address } | Request::History { address, .. } => address.account.as_str(),
+        Request::Webhook { account, .. }
+        | Request::Normalise { account, .. }
+        | Request::WhoIs { account, .. }
+        | Request::OpenDirect { account, .. }
+        | Request::Link { account }
+        | Request::Fetch { account, .. }
+        | Request::Start { account, .. }
+        | Request::Stop { account } => account,
         _ => ACCOUNT_MAIN,
     }
 }

@@ -147,6 +147,7 @@ async fn tiered(bench: &Bench, tier: TierSetting) -> Result<Value, String> {
         config,
         listener: None,
         siblings: Vec::new(),
+        folder: harness.file.folder(ACCOUNT),
     });
     answered(harness.call(start).await)?;
     let started = begin.elapsed();

@@ -1,7 +1,7 @@
 //! Which checks are made.
 
 /// All checks, of channels and of modules.
-const CHECKS: [&str; 41] = [
+const CHECKS: [&str; 42] = [
     "file",
     "manifest",
     "unknown verb",
@@ -29,6 +29,7 @@ const CHECKS: [&str; 41] = [
     "find",
     "webhook",
     "listeners",
+    "asks",
     "another account",
     "delivery",
     "other hooks",

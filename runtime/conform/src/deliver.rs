@@ -1,6 +1,7 @@
 //! How a channel handles messages and webhooks. Without its platform an error of the vocabulary is a
 //! good answer; a panic, a lost call and an answer that the runtime cannot read never are.
 
+use crate::asks;
 use crate::report::Outcome;
 use crate::trial::{Said, Trial};
 use crate::work::{ODD_TEXTS, long_text};
@@ -32,6 +33,7 @@ pub async fn examine(trial: &mut Trial) {
     if trial.manifest().can(Capability::Listeners) {
         trial.check_live("listeners", listeners).await;
     }
+    asks::examine(trial).await;
     trial.check_live("another account", another_account).await;
     trial.check_live("delivery", delivery).await;
 }
@@ -417,7 +419,8 @@ async fn listeners(trial: &Trial) -> Result<Outcome, String> {
         config.remove(&key);
     }
     let (account, listener) = ("conform-sibling".to_owned(), Some(trial.place.account.clone()));
-    let start = Request::Start { account: account.clone(), config, listener, siblings: Vec::new() };
+    let folder = trial.folder(&account);
+    let start = Request::Start { account: account.clone(), config, listener, siblings: Vec::new(), folder };
     let started = trial.ask::<Empty>(wire::frame(&start)).await;
     let stopped = trial.ask::<Empty>(wire::frame(&Request::Stop { account })).await;
     let words = started.words()?;

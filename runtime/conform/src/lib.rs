@@ -11,6 +11,7 @@
 //! (`plugins::read_verdict`, `delivery::effects_fault`), its reading of a config's section, and its temporary folders.
 
 mod account;
+mod asks;
 mod bench;
 mod choice;
 mod config;

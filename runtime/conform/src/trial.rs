@@ -375,8 +375,14 @@ impl Trial {
             config,
             listener,
             siblings: Vec::new(),
+            folder: self.folder(&self.place.account),
         }))
         .await
+    }
+
+    /// The folder that an account may write to, if the plugin lists `folder`.
+    pub fn folder(&self, account: &str) -> Option<String> {
+        self.harness.file.folder(account)
     }
 
     /// Stops the account.

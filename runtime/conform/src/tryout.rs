@@ -58,7 +58,9 @@ impl Tryout {
     /// Why it does not start, or does not work.
     pub async fn start(&self, account: &str, mut config: Value) -> Result<(), String> {
         let (account, listener) = (account.to_owned(), self.manifest().take_listener(&mut config));
-        let start = Request::Start { account: account.clone(), config, listener, siblings: Vec::new() };
+        let folder = self.harness.file.folder(&account);
+        let start =
+            Request::Start { account: account.clone(), config, listener, siblings: Vec::new(), folder };
         let begun = self.harness.begin(wire::frame(&start));
         let (code, frame) = tokio::time::timeout(PATIENCE, begun.answer())
             .await

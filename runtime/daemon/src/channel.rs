@@ -2,6 +2,7 @@
 //!
 //! A runtime that runs is told of a change, and its word counts; without one an account is tried here.
 
+mod link;
 mod section;
 
 use crate::cli::{AccountPlace, ChannelAdd, ChannelVerb, Output};
@@ -37,6 +38,7 @@ pub async fn channel(verb: ChannelVerb) -> anyhow::Result<()> {
             tryout.end().await;
             outcome
         }
+        ChannelVerb::Link(place) => link::link(&home, &place).await,
         ChannelVerb::Remove(place) => remove(&home, place).await,
     }
 }

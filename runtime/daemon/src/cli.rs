@@ -148,6 +148,8 @@ pub enum ChannelVerb {
     Add(ChannelAdd),
     /// Try an account: does its platform let it in?
     Check(AccountPlace),
+    /// Show the code by which a device of yours lets an account in, on platforms that work so; until it is done
+    Link(AccountPlace),
     /// Take an account out of vestibule.toml; chats, sessions and records of it stay
     Remove(AccountPlace),
 }
@@ -351,6 +353,22 @@ pub enum MessagingGroupVerb {
         #[command(flatten)]
         output: Output,
     },
+    /// Show what was said in one, on platforms that keep it: the newest, or what follows a cursor
+    History {
+        /// Its id, or the platform's id of it
+        id: String,
+        /// The platform's id of a thread in it
+        #[arg(long)]
+        thread: Option<String>,
+        /// Begin after this cursor, which the page before printed
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+        /// The most messages
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Remove one with its wirings and the destinations that lead there
     Delete(Name),
 }
@@ -364,9 +382,12 @@ pub struct ChatPlace {
     /// The account, as in [channels.CHANNEL.ACCOUNT]
     #[arg(long, default_value = "main")]
     pub account: String,
-    /// The platform's id of the chat, as `vestibule status` shows it
-    #[arg(long)]
-    pub chat: String,
+    /// The chat: the platform's id of it, as `vestibule status` shows it, or what the channel understands
+    #[arg(long, required_unless_present = "person")]
+    pub chat: Option<String>,
+    /// In place of --chat: the direct chat with this person, by the platform's handle of them
+    #[arg(long, value_name = "HANDLE", conflicts_with = "chat")]
+    pub person: Option<String>,
     /// What people call it
     #[arg(long)]
     pub name: Option<String>,

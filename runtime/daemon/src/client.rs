@@ -137,6 +137,10 @@ fn messaging_group(verb: MessagingGroupVerb) -> Asked {
         MessagingGroupVerb::Update { id, name, output } => {
             ("messaging-group.update", json!({ "id": id, "name": name }), output)
         }
+        MessagingGroupVerb::History { id, thread, after, limit, output } => {
+            let args = json!({ "id": id, "thread": thread, "after": after, "limit": limit });
+            ("messaging-group.history", args, output)
+        }
         MessagingGroupVerb::Delete(name) => {
             ("messaging-group.delete", json!({ "id": name.name }), name.output)
         }
@@ -219,6 +223,7 @@ fn place(chat: ChatPlace) -> Map<String, Value> {
         ("channel".to_owned(), json!(chat.channel)),
         ("account".to_owned(), json!(chat.account)),
         ("chat".to_owned(), json!(chat.chat)),
+        ("person".to_owned(), json!(chat.person)),
         ("name".to_owned(), json!(chat.name)),
     ])
 }

@@ -126,6 +126,7 @@ pub fn answer(verb: &str, value: &Value) {
         "delivery.show" => return delivery(value),
         "delivery.replay" => return deliveries("replayed", value),
         "delivery.drop" => return deliveries("dropped", value),
+        "messaging-group.history" => return history(value),
         "backup" => return backup(value),
         "restore" => return restored(value),
         _ => {}
@@ -250,6 +251,19 @@ fn deliveries(done: &str, value: &Value) {
     }
 }
 
+fn history(value: &Value) {
+    let word = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    for row in value["messages"].as_array().into_iter().flatten() {
+        let files = row["files"].as_array().map_or(0, Vec::len);
+        let files = if files > 0 { format!(" [{files} files]") } else { String::new() };
+        let text = words::for_terminal(&word(row, "text"));
+        println!("{}  {}: {text}{files}", word(row, "at"), words::line(word(row, "sender"), 80));
+    }
+    if let Some(next) = value["next"].as_str() {
+        println!("there is more: add `--after {}`", words::line(next, 600));
+    }
+}
+
 fn backup(value: &Value) {
     let number = |key: &str| value[key].as_u64().unwrap_or_default();
     println!(
@@ -267,6 +281,13 @@ fn backup(value: &Value) {
     let left = of(false);
     if !left.is_empty() {
         println!("  not in it: {left}");
+    }
+    match number("secrets") {
+        0 => {}
+        1 => println!("  it holds a secret of a channel, such as a token: keep it as you keep your keys"),
+        count => {
+            println!("  it holds {count} secrets of channels, such as tokens: keep it as you keep your keys")
+        }
     }
     println!("  copy the files that agents write (groups, out) yourself, at best while nothing runs");
     let missing = value["missing"].as_array().map_or(0, Vec::len);

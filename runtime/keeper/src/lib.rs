@@ -23,7 +23,7 @@ mod usage;
 mod user;
 mod warden;
 mod watch;
-mod weigh;
+pub mod weigh;
 mod weight;
 pub mod wire;
 

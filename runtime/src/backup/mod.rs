@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::db::DatabaseCopy;
 use crate::error::{Error, IoContext, Result, if_there};
 use crate::home::Home;
+use crate::plugin_state;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -44,6 +45,9 @@ pub struct Manifest {
     pub blob_bytes: u64,
     /// The files of messages that are on record, and were missing in the home already.
     pub missing: Vec<String>,
+    /// How many secrets of channels the database holds, such as tokens that a platform gives in turn for older ones.
+    #[serde(default)]
+    pub secrets: u64,
     /// Of each part that the home has: whether it is in.
     pub parts: BTreeMap<String, bool>,
 }
@@ -134,7 +138,8 @@ fn claim(folder: &Path) -> Result<()> {
 
 /// All but the database, which is copied already; the manifest last.
 fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
-    let blobs = DatabaseCopy::open(&folder.join(DATABASE))?.read(named_blobs)?;
+    let database = DatabaseCopy::open(&folder.join(DATABASE))?;
+    let (blobs, secrets) = (database.read(named_blobs)?, database.read(plugin_state::secrets)?);
     let at = folder.join(BLOBS);
     DirBuilder::new().mode(0o700).create(&at).context(|| format!("cannot make {}", at.display()))?;
     let (mut count, mut blob_bytes, mut missing) = (0, 0, Vec::new());
@@ -151,7 +156,12 @@ fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
             parts.insert(part.to_owned(), true);
         }
     }
-    for (part, at) in [("groups", "groups"), ("sessions/*/*/out", "sessions"), ("plugins", "plugins")] {
+    for (part, at) in [
+        ("groups", "groups"),
+        ("sessions/*/*/out", "sessions"),
+        ("plugins", "plugins"),
+        ("plugin-folders", "plugin-folders"),
+    ] {
         if fs::read_dir(home.root().join(at)).is_ok_and(|mut entries| entries.next().is_some()) {
             parts.insert(part.to_owned(), false);
         }
@@ -163,6 +173,7 @@ fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
         blobs: count,
         blob_bytes,
         missing,
+        secrets,
         parts,
     };
     flush(folder)?;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: there is one table of verbs, and every transport uses it.
 
+mod asks;
 pub mod frame;
 mod outcome;
 mod scarce;
@@ -26,13 +27,15 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// There is no such verb, an argument is empty, or it refuses.
-pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result<Value> {
+pub async fn dispatch(context: &Arc<Context>, name: &str, mut args: Value) -> Result<Value> {
     if let Some(why) = verbs::empty_argument(&args) {
         return Err(Error::Refused(why));
     }
     match name {
         "status" => return status::status(context).await,
         "message.outcome" => return outcome::wait(context, args).await,
+        "messaging-group.history" => return asks::history(context, args).await,
+        "channel.link" => return asks::link(context, args).await,
         "plugin.list" => return Ok(status::plugins(context)),
         "session.adopt" => {
             let report = adopt::adopt(context, verbs::args(args)?).await?;
@@ -53,6 +56,7 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
     let Some(verb) = verbs::ALL.iter().find(|verb| verb.name == name) else {
         return Err(Error::Refused(format!("there is no verb `{}`", name.escape_debug())));
     };
+    let asked = asks::prepare(context, name, &mut args).await?;
     let outcome = match verb.run {
         verbs::Run::Read(run) => context.central.read(move |db| run(db, args)).await?,
         verbs::Run::Write(run) => {
@@ -65,6 +69,7 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, args: Value) -> Result
             context.central.write(work).await?
         }
     };
+    asked.keep(context).await?;
     context.attachments.discard(outcome.unnamed);
     delivery::go_on(context, outcome.deliver_to);
     outcome.agent_folder.iter().for_each(|folder| context.make_agent_folder(folder));

@@ -39,6 +39,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../questions/migrations/0033_of_modules.sql")),
     M::up(include_str!("../ledger/migrations/0034_parts.sql")),
     M::up(include_str!("../messaging_groups/migrations/0035_moved.sql")),
+    M::up(include_str!("../plugin_state/migrations/0036_secret_state.sql")),
 ];
 
 /// Applies the migrations that are missing.

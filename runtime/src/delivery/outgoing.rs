@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::ledger::Delivery;
 use crate::plugins::CallError;
 use std::collections::HashSet;
-use vestibule_plugin_api::{Attachment, Blob, Content, OutboundMessage, PluginError};
+use vestibule_plugin_api::{Attachment, Blob, Content, Limit, OutboundMessage, PluginError};
 use vestibule_session::name;
 
 /// A file of a reply, and its bytes if it has any.
@@ -34,26 +34,29 @@ pub fn named(files: Vec<StoredFile>, mut room: u64, now: Timestamp) -> Vec<Store
     files.into_iter().map(name).collect()
 }
 
-/// The message that a channel is handed. A file that the channel cannot carry, or that could not be read, is named in
-/// the text, so that people know of it.
+/// The message that a channel is handed. A file that the channel cannot carry, that is one too many or too large for it
+/// (`carried` says its limit), or that could not be read, is named in the text, so that people know of it.
 ///
 /// # Errors
 /// The reply has nothing that could be delivered.
 pub fn message(
     delivery: &Delivery,
     files: Vec<OutgoingFile>,
-    carries_files: bool,
+    carried: Option<&Limit>,
 ) -> Result<OutboundMessage, CallError> {
     let refused = |why| CallError::Plugin(PluginError::refused(why));
     let mut text = decide::text_of(&delivery.content).map_err(refused)?;
     let mut attachments = Vec::new();
     for (file, bytes) in files {
         let reason = match (&file.blob, bytes) {
-            (Ok(_), Some(bytes)) if carries_files => {
+            (Ok(_), Some(bytes))
+                if carried.is_some_and(|limit| limit.takes_file(attachments.len(), bytes.len() as u64)) =>
+            {
                 attachments.push(attachment(file, Some(Blob::from(bytes))));
                 continue;
             }
             (Err(LeftOut(why)), _) => why.as_str(),
+            (Ok(_), Some(_)) if carried.is_some() => "this channel carries no more files, or none so large",
             _ => "this channel carries no files",
         };
         if !text.is_empty() {
@@ -82,6 +85,7 @@ pub fn attachment(file: StoredFile, bytes: Option<Blob>) -> Attachment {
         mime_type: name::mime_type(&file.name).map(str::to_owned),
         size_bytes: Some(file.size_bytes),
         url: None,
+        reference: None,
         quoted: false,
         bytes,
         name: file.name,
@@ -155,17 +159,23 @@ mod tests {
         let alone = r#"{"text":"","files":["a.pdf","b"]}"#;
         // content, whether files are carried, the text, how many files
         let cases = [
-            (words, true, "see\n[file: b — not sent: gone]", 1),
+            (words, Some(Limit::default()), "see\n[file: b — not sent: gone]", 1),
             (
                 words,
-                false,
+                None,
                 "see\n[file: a.pdf — not sent: this channel carries no files]\n[file: b — not sent: gone]",
                 0,
             ),
-            (alone, true, "[file: b — not sent: gone]", 1),
+            (
+                words,
+                Some(Limit { file_bytes: Some(2), ..Limit::default() }),
+                "see\n[file: a.pdf — not sent: this channel carries no more files, or none so large]\n[file: b — not sent: gone]",
+                0,
+            ),
+            (alone, Some(Limit::default()), "[file: b — not sent: gone]", 1),
         ];
         for (content, carries, text, count) in cases {
-            let message = message(&delivery(content), files(), carries).expect("it can be sent");
+            let message = message(&delivery(content), files(), carries.as_ref()).expect("it can be sent");
             assert_eq!(message.content, Content::Text { text: text.into() }, "{content}");
             assert_eq!(message.attachments.len(), count, "{content}");
             assert!(message.attachments.iter().all(|a| a.mime_type.as_deref() == Some("application/pdf")));
@@ -174,7 +184,7 @@ mod tests {
         let bytes = vec![7; 1 << 20];
         let begin = bytes.as_ptr();
         let files = vec![(stored(0, "a.pdf", Ok("1")), Some(bytes))];
-        let message = message(&delivery(words), files, true).expect("it can be sent");
+        let message = message(&delivery(words), files, Some(&Limit::default())).expect("it can be sent");
         let frame = wire::frame_with_blobs(Request::Deliver { message });
         assert_eq!(frame.blobs[0].as_ptr(), begin);
     }

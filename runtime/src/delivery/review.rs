@@ -99,7 +99,9 @@ fn with_text(content: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::delivery::outgoing;
-    use vestibule_plugin_api::{Address, Attachment, Changed, Content, Offer, OutboundMessage, Timestamp};
+    use vestibule_plugin_api::{
+        Address, Attachment, Changed, Content, Limit, Offer, OutboundMessage, Timestamp,
+    };
 
     fn delivery(content: &str) -> Delivery {
         Delivery {
@@ -158,7 +160,8 @@ mod tests {
             Content::Unknown => false,
         };
         let is_seen = |file: &Attachment| {
-            let Attachment { name, kind, mime_type, size_bytes, url, quoted: _, bytes: _ } = file;
+            let Attachment { name, kind, mime_type, size_bytes, url, reference: _, quoted: _, bytes: _ } =
+                file;
             let same = |other: &&Attachment| {
                 (&other.name, &other.kind, &other.mime_type, &other.size_bytes, &other.url)
                     == (name, kind, mime_type, size_bytes, url)
@@ -223,7 +226,8 @@ mod tests {
             let files = if content.contains("files") { vec![file("a.pdf")] } else { vec![] };
             let seen = question(&delivery, files.clone()).expect("it can be delivered");
             let carried = files.into_iter().map(|file| (file, Some(vec![1, 2, 3]))).collect();
-            let message = outgoing::message(&delivery, carried, true).expect("it can be delivered");
+            let message =
+                outgoing::message(&delivery, carried, Some(&Limit::default())).expect("it can be delivered");
             assert_eq!(unseen(message.clone(), &seen), [""; 0], "{content}");
             if let Some(card) = card_of(content) {
                 let message = OutboundMessage { content: Content::Card(card), ..message.clone() };

@@ -100,8 +100,14 @@ async fn message(
     delivery: &Delivery,
     files: Vec<OutgoingFile>,
 ) -> std::result::Result<OutboundMessage, CallError> {
-    let mut message = outgoing::message(delivery, files, link.manifest.can(Capability::Attachments))?;
-    if link.manifest.can(Capability::Questions) && decide::question_of(&delivery.content).is_some() {
+    let carried =
+        link.manifest.can(Capability::Attachments).then(|| link.manifest.limit(|limits| &limits.post));
+    let mut message = outgoing::message(delivery, files, carried.as_ref())?;
+    let buttons =
+        link.manifest.can(Capability::Questions).then(|| link.manifest.limit(|limits| &limits.question));
+    if let (Some(limit), Some(asked)) = (buttons, decide::question_of(&delivery.content))
+        && asked.fits(&limit)
+    {
         let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
         let asked = context.central.read(move |db| questions::content(db, &session_id, &id)).await;
         let asked = asked.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
@@ -193,7 +199,11 @@ fn operate(
         Operation::Delete { .. } => Capability::Deletes,
         Operation::React { .. } => Capability::Reactions,
     };
-    if manifest.can(capability) {
+    let is_too_long = match &operation {
+        Operation::Edit { text, .. } => !manifest.limit(|limits| &limits.edit).takes_text(text),
+        Operation::Delete { .. } | Operation::React { .. } => false,
+    };
+    if manifest.can(capability) && !is_too_long {
         message.content = operation.content(target.id, target.further);
         return Ok(());
     }

@@ -129,7 +129,7 @@ fn decide_change(snapshot: &Snapshot, arrival: &Arrival, change: &Changed, limit
 /// The answer that a message gives, if its words may be one: anything else is a message like any other.
 fn answer(snapshot: &Snapshot, arrival: &Arrival, now: Timestamp) -> Option<Step> {
     let message = &arrival.message;
-    if arrival.has_buttons || message.text.is_empty() || !message.attachments.is_empty() {
+    if message.text.is_empty() || !message.attachments.is_empty() {
         return None;
     }
     let question = snapshot.question.as_ref()?;
@@ -247,7 +247,6 @@ mod tests {
         };
         let snapshot = Snapshot { question: Some(question.clone()), ..Snapshot::default() };
         let said = |text| arrival(text, None, false, false);
-        let with_buttons = Arrival { has_buttons: true, ..said("Yes") };
         let mut with_file = said("Yes");
         with_file.message.attachments = vec![Attachment::default()];
         let mut of_bot = said("Yes");
@@ -259,7 +258,6 @@ mod tests {
             (said("2"), "2 to q"),
             (said("yes please"), NO_AGENT_WIRED),
             (said(""), NO_AGENT_WIRED),
-            (with_buttons, NO_AGENT_WIRED),
             (with_file, NO_AGENT_WIRED),
             (of_bot, NO_AGENT_WIRED),
             (elsewhere, NO_AGENT_WIRED),

@@ -23,7 +23,8 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
         Event::Message { account, message, state } => {
             let threads = link.manifest.can(Capability::Threads);
             let mut arrival = Arrival::new(&channel_type, &account, threads, message);
-            arrival.has_buttons = link.manifest.can(Capability::Questions);
+            let has_buttons = link.manifest.can(Capability::Questions);
+            arrival.buttons = has_buttons.then(|| link.manifest.limit(|limits| &limits.question));
             Ok(wire::frame(&route(context, arrival, state).await?))
         }
         Event::Change { account, change, state } => {
@@ -59,6 +60,7 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
         // What an account says of itself concerns its plugin alone, what was sent and where chats go the deliveries; an
         // unknown event was answered before, and the port knows whose an event is that was handed over.
         Event::Health { .. }
+        | Event::Lost { .. }
         | Event::SentSoFar { .. }
         | Event::LateReceipt { .. }
         | Event::Chat { .. }

@@ -7,28 +7,72 @@ use crate::clock;
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::{Error, Result};
-use vestibule_plugin_api::{Attachment, Blob};
+use crate::plugins::CallError;
+use vestibule_plugin_api::{Attachment, Blob, PluginError};
 use vestibule_session::{crash, name};
 
-/// Stores the files of a message that an agent will get. Those of a message that no agent gets never reach the disk.
+/// Why a file has no bytes that would be too many.
+const TOO_LARGE: &str = "the files of one message are larger than `attachments_mb` allows";
+
+/// A file of a message: its place there, what is said of it, and its bytes.
+type Carried = (usize, Attachment, std::result::Result<Blob, LeftOut>);
+
+/// Stores the files of a message that an agent will get. Those of a message that no agent gets never reach the disk, and
+/// are not loaded where the channel only names them.
 ///
 /// # Errors
-/// The disk fails or is too full: the message is not taken, and comes again.
+/// The disk fails or is too full, or a file cannot be loaded now: the message is not taken, and comes again.
 pub async fn store(context: &Context, mut arrival: Arrival) -> Result<Arrival> {
-    let carried: Vec<(usize, Attachment, Blob)> = arrival
-        .message
-        .attachments
-        .iter_mut()
-        .enumerate()
-        .filter_map(|(position, file)| file.bytes.take().map(|bytes| (position, file.clone(), bytes)))
-        .collect();
-    if carried.is_empty() || !is_heard(context, &arrival).await? {
+    let mut carried: Vec<Carried> = Vec::new();
+    let mut named = Vec::new();
+    for (position, file) in arrival.message.attachments.iter_mut().enumerate() {
+        match (file.bytes.take(), file.reference.take()) {
+            (Some(bytes), _) => carried.push((position, file.clone(), Ok(bytes))),
+            (None, Some(reference)) => named.push((position, file.clone(), reference)),
+            (None, None) => {}
+        }
+    }
+    if (carried.is_empty() && named.is_empty()) || !is_heard(context, &arrival).await? {
         return Ok(arrival);
     }
+    let room = context.attachments.limits().message_bytes;
+    let bytes_of = |one: &Carried| one.2.as_ref().map_or(0, |bytes| bytes.len() as u64);
+    for (position, file, reference) in named {
+        let left = room.saturating_sub(carried.iter().map(bytes_of).sum());
+        let bytes = fetch(context, &arrival, &file, &reference, left).await?;
+        carried.push((position, file, bytes));
+    }
+    carried.sort_by_key(|(position, ..)| *position);
     let store = context.attachments.clone();
     let stored = tokio::task::spawn_blocking(move || store_all(&store, &carried));
     arrival.files = stored.await.map_err(|_| Error::Stopping)??;
     Ok(arrival)
+}
+
+/// Has the channel load a file that it only named.
+///
+/// # Errors
+/// It cannot be loaded now.
+async fn fetch(
+    context: &Context,
+    arrival: &Arrival,
+    file: &Attachment,
+    reference: &str,
+    bytes_max: u64,
+) -> Result<std::result::Result<Blob, LeftOut>> {
+    if file.size_bytes.is_some_and(|bytes| bytes > bytes_max) {
+        return Ok(Err(LeftOut(TOO_LARGE.to_owned())));
+    }
+    let (channel, account) = (arrival.address.channel_type.as_str(), arrival.address.account.as_str());
+    let link = context.plugins.registry.live(channel, account);
+    let link = link.ok_or_else(|| Error::NotYet("the account is not live".to_owned()))?;
+    match link.fetch(account, reference, bytes_max).await {
+        Ok(bytes) => Ok(Ok(bytes)),
+        Err(CallError::Plugin(PluginError::Refused { reason }) | CallError::Unsupported(reason)) => {
+            Ok(Err(LeftOut(reason)))
+        }
+        Err(error) => Err(Error::NotYet(format!("a file of the message cannot be loaded: {error}"))),
+    }
 }
 
 /// Whether an agent will get the message: a look ahead of the transaction that decides.
@@ -42,17 +86,19 @@ async fn is_heard(context: &Context, arrival: &Arrival) -> Result<bool> {
     context.central.read(look).await
 }
 
-fn store_all(store: &Store, carried: &[(usize, Attachment, Blob)]) -> Result<Vec<StoredFile>> {
+fn store_all(store: &Store, carried: &[Carried]) -> Result<Vec<StoredFile>> {
     let mut room = store.limits().message_bytes;
     let now = clock::now().0;
     let mut files: Vec<StoredFile> = Vec::new();
     for (position, file, bytes) in carried {
-        let size_bytes = bytes.len() as u64;
-        let blob = if size_bytes > room {
-            Ok(Err(LeftOut("the files of one message are larger than `attachments_mb` allows".to_owned())))
-        } else {
-            room -= size_bytes;
-            store.put(bytes).map(Ok)
+        let size_bytes = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let blob = match bytes {
+            Err(why) => Ok(Err(why.clone())),
+            Ok(_) if size_bytes > room => Ok(Err(LeftOut(TOO_LARGE.to_owned()))),
+            Ok(bytes) => {
+                room -= size_bytes;
+                store.put(bytes).map(Ok)
+            }
         };
         let blob = match blob {
             Ok(blob) => blob,
@@ -94,10 +140,10 @@ mod tests {
         ] {
             let file =
                 |size: usize| (Attachment { name: "f".into(), ..Attachment::default() }, vec![7; size]);
-            let carried: Vec<(usize, Attachment, Blob)> = sizes
+            let carried: Vec<Carried> = sizes
                 .iter()
                 .enumerate()
-                .map(|(at, size)| (at, file(*size).0, Blob::from(file(*size).1)))
+                .map(|(at, size)| (at, file(*size).0, Ok(Blob::from(file(*size).1))))
                 .collect();
             let files = store_all(&store, &carried).expect("there is room");
             let told: Vec<&str> =

@@ -28,9 +28,10 @@ use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
+use crate::sessions::SessionKey;
 use crate::{destinations, drops, ledger, plugin_state, questions, sessions, wirings};
 use std::sync::Arc;
-use vestibule_plugin_api::{Accepted, Conversation, Ignored, Known, StateWrite};
+use vestibule_plugin_api::{Accepted, Address, Capability, Conversation, Ignored, Known, StateWrite};
 
 /// Takes one message from a channel, and the state that the channel keeps with it: whatever becomes of the message,
 /// `state` is written in the same commit.
@@ -48,7 +49,8 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
     };
     let arrival = files::store(context, arrival).await?;
     let stored = files::blobs(&arrival.files);
-    let (accepted, sessions) = context
+    let address = arrival.address.clone();
+    let Performed { accepted, touched, opened_thread } = context
         .central
         .write(move |db| {
             marks.ledger.write_marks(db)?;
@@ -61,10 +63,26 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
         .await?;
     // Left out by their size, or no agent gets the message after all.
     context.attachments.discard_unnamed(&context.central, stored).await;
-    for session_id in sessions {
+    for session_id in touched {
         context.wake(session_id);
     }
+    if opened_thread {
+        subscribe(context, address);
+    }
     Ok(accepted)
+}
+
+/// Tells the channel that an agent listens in a thread from now on: its platform may want to be asked for what is said
+/// there. The message that opened the thread is on disk whatever comes of it.
+fn subscribe(context: &Context, address: Address) {
+    let (channel, account) = (address.channel_type.as_str(), address.account.as_str());
+    let link = context.plugins.registry.live(channel, account);
+    let Some(link) = link.filter(|link| link.manifest.can(Capability::Subscribes)) else { return };
+    tokio::spawn(async move {
+        if let Err(error) = link.subscribe(address).await {
+            tracing::warn!(plugin = link.manifest.name, %error, "a thread was not subscribed to");
+        }
+    });
 }
 
 /// Puts on record that an adapter left an event out.
@@ -144,16 +162,21 @@ fn news<'a>(
     (name.is_some() || is_group.is_some()).then_some((name, is_group))
 }
 
-/// Performs a plan; returns what the adapter is told and which sessions have something new.
-fn perform(
-    db: &WriteTxn,
-    plan: Plan,
-    arrival: &Arrival,
-    now: Timestamp,
-) -> Result<(Accepted, Vec<SessionId>)> {
+/// What came of a plan.
+struct Performed {
+    /// What the adapter is told.
+    accepted: Accepted,
+    /// The sessions that have something new.
+    touched: Vec<SessionId>,
+    /// Whether a session was opened for the message's thread.
+    opened_thread: bool,
+}
+
+fn perform(db: &WriteTxn, plan: Plan, arrival: &Arrival, now: Timestamp) -> Result<Performed> {
     let at = &arrival.address;
+    let mut opened_thread = false;
     if matches!(plan[..], [Step::Duplicate]) {
-        return Ok((Accepted::Duplicate, Vec::new()));
+        return Ok(Performed { accepted: Accepted::Duplicate, touched: Vec::new(), opened_thread });
     }
     let event_id = &arrival.message.event_id;
     for event_id in [event_id].into_iter().chain(&arrival.message.also_event_ids) {
@@ -169,8 +192,9 @@ fn perform(
                 touched.push(question.session_id);
             }
             Step::Post { agent_group_id, messaging_group_id, key, message } => {
-                let session_id =
+                let (session_id, is_new) =
                     sessions::open_or_create(db, &agent_group_id, &messaging_group_id, &key, now)?;
+                opened_thread |= is_new && matches!(key, SessionKey::PerThread(_));
                 ledger::accept(db, &session_id, &message, now)?;
                 touched.push(session_id);
             }
@@ -188,7 +212,7 @@ fn perform(
         Some(reason) if touched.is_empty() => Accepted::Dropped { reason },
         _ => Accepted::Committed,
     };
-    Ok((accepted, touched))
+    Ok(Performed { accepted, touched, opened_thread })
 }
 
 #[cfg(test)]

@@ -250,6 +250,7 @@ mod tests {
                 mime_type: Some("w-mime".into()),
                 size_bytes: Some(777_001),
                 url: Some("w-url".into()),
+                reference: Some("w-reference".into()),
                 quoted: true,
                 bytes: Some(Blob::from(vec![1])),
             }],

@@ -42,13 +42,22 @@ pub fn page(
     Ok(page)
 }
 
+/// How many values are secrets, by the word of the channels that wrote them.
+///
+/// # Errors
+/// SQLite fails.
+pub fn secrets(db: &ReadTxn) -> Result<u64> {
+    let count: i64 = db.query_row("SELECT COUNT(*) FROM plugin_state WHERE secret", [], |r| r.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 /// Performs writes, in order, whose sizes were checked before.
 ///
 /// # Errors
 /// [`Error::Refused`]: the account would hold more than [`STATE_KEYS_MAX`] keys.
 pub fn apply(db: &WriteTxn, channel: &str, account: &str, writes: &[StateWrite]) -> Result<()> {
     let mut is_new = false;
-    for StateWrite { key, value, prefix } in writes {
+    for StateWrite { key, value, prefix, secret } in writes {
         if let Some(prefix) = prefix {
             db.prepare_cached(
                 "DELETE FROM plugin_state WHERE channel_type = ?1 AND account = ?2 AND key >= ?3 \
@@ -64,16 +73,16 @@ pub fn apply(db: &WriteTxn, channel: &str, account: &str, writes: &[StateWrite])
             .execute([channel, account, key])?;
             continue;
         };
-        let at = params![channel, account, key, value];
+        let at = params![channel, account, key, value, secret];
         let changed = db
             .prepare_cached(
-                "UPDATE plugin_state SET value = ?4 WHERE channel_type = ?1 AND account = ?2 AND key = ?3",
+                "UPDATE plugin_state SET value = ?4, secret = ?5 WHERE channel_type = ?1 AND account = ?2 AND key = ?3",
             )?
             .execute(at)?;
         if changed == 0 {
             is_new = true;
             db.prepare_cached(
-                "INSERT INTO plugin_state (channel_type, account, key, value) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO plugin_state (channel_type, account, key, value, secret) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(at)?;
         }
@@ -98,7 +107,23 @@ mod tests {
     fn db() -> WriteTxn<'static> {
         let db = rusqlite::Connection::open_in_memory().expect("memory");
         db.execute_batch(include_str!("migrations/0014_plugin_state.sql")).expect("it fits");
+        db.execute_batch(include_str!("migrations/0036_secret_state.sql")).expect("it fits");
         WriteTxn::of_test(db)
+    }
+
+    #[test]
+    fn a_secret_is_one_until_another_value_takes_its_place() {
+        let db = db();
+        for (write, want) in [
+            (StateWrite::set("cursor", "1"), 0),
+            (StateWrite::set_secret("token", "t"), 1),
+            (StateWrite::set_secret("cursor", "2"), 2),
+            (StateWrite::set("cursor", "3"), 1),
+            (StateWrite::forget("token"), 0),
+        ] {
+            apply(&db, "slack", "main", std::slice::from_ref(&write)).expect("it fits");
+            assert_eq!(secrets(&db).expect("it reads"), want, "{write:?}");
+        }
     }
 
     #[test]

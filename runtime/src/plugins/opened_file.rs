@@ -4,17 +4,18 @@
 //! the process that confines itself stay on this side, so nothing is opened that the runtime would not open.
 
 use crate::config::{Config, TierSetting};
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::plugins::file::{describe, folder, load, opening};
-use crate::plugins::process::{Conn, Life, Spec};
+use crate::plugins::process::{Conn, Life, OwnFolder, Spec};
 use crate::plugins::{LoadCode, LoadError};
+use crate::private::TemporaryFolder;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
 use vestibule_plugin_api::wire::Description;
-use vestibule_plugin_api::{Manifest, PluginKind};
+use vestibule_plugin_api::{Capability, Manifest, PluginKind};
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
 
 /// The limits of its process. No config has a say: a file is examined alike in every home.
@@ -26,6 +27,8 @@ pub struct OpenedFile {
     /// Its name, its kind, and what it can do.
     pub manifest: Manifest,
     code: Code,
+    /// A folder that is thrown away, for one that lists `folder`: it is only tried.
+    folder: Option<TemporaryFolder>,
 }
 
 enum Code {
@@ -50,6 +53,10 @@ impl OpenedFile {
         let checked = load::read(file)?;
         let copy = load::copy(&checked, copies)?;
         let (manifest, entry) = (checked.inspected.manifest.clone(), checked.inspected.entry.clone());
+        let folder = manifest.can(Capability::Folder).then(|| TemporaryFolder::new("folder")).transpose();
+        let folder = folder.map_err(|error| {
+            LoadError::new(LoadCode::Copy, format!("no folder can be made for it ({error})."))
+        })?;
         let code = match tier {
             TierSetting::InProcess => {
                 load::fits_in_process(&checked)?;
@@ -57,11 +64,16 @@ impl OpenedFile {
             }
             TierSetting::Process => {
                 let (memory_bytes, open_files) = (MEMORY_BYTES, OPEN_FILES);
-                let spec = Spec { file: copy, entry, log_level, memory_bytes, open_files };
+                let folder = folder.as_ref().map(|folder| OwnFolder {
+                    path: folder.path().to_owned(),
+                    bytes_max: u64::MAX,
+                    files_max: u64::MAX,
+                });
+                let spec = Spec { file: copy, entry, log_level, memory_bytes, open_files, folder };
                 Code::watched(Life::start(program, &spec, Arc::new(calls)).await?)
             }
         };
-        Ok(OpenedFile { manifest, code })
+        Ok(OpenedFile { manifest, code, folder })
     }
 
     /// Opens the channel of this type that a runtime with this home and config would run: the linked-in one, or a file of
@@ -83,7 +95,9 @@ impl OpenedFile {
         for (bundled, manifest) in super::built_in(config) {
             if is_it(&manifest) {
                 let opened = load::check(bundled.header).and_then(|root| OpenedFile::started(root, calls, 0));
-                return opened.map(|code| OpenedFile { manifest, code }).map_err(|why| why.to_string());
+                return opened
+                    .map(|code| OpenedFile { manifest, code, folder: None })
+                    .map_err(|why| why.to_string());
             }
             there.extend((manifest.kind == PluginKind::Channel).then_some(manifest.channel_type));
         }
@@ -106,6 +120,13 @@ impl OpenedFile {
             channel_type.escape_debug(),
             there.join(", ")
         ))
+    }
+
+    /// The folder that an account may write to, if the plugin lists `folder`. It goes with this value.
+    pub fn folder(&self, account: &str) -> Option<String> {
+        let folder = self.folder.as_ref()?.path().join(account);
+        home::make(&folder).ok()?;
+        Some(folder.display().to_string())
     }
 
     fn started(root: PluginRootRef, calls: impl RuntimeCalls, log_level: u32) -> Result<Code, LoadError> {

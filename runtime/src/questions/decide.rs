@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::id::SessionId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vestibule_plugin_api::{Address, Content, ID_BYTES_MAX, Offer, PlatformId};
+use vestibule_plugin_api::{Address, Content, ID_BYTES_MAX, Limit, Offer, PlatformId};
 
 /// The most options that one question may have: no platform shows more in one message.
 const OPTIONS_MAX: usize = 25;
@@ -23,6 +23,14 @@ pub struct Asked {
     pub question: String,
     /// The options to choose from; never empty.
     pub options: Vec<Choosable>,
+}
+
+impl Asked {
+    /// Whether a platform with this limit can show it with buttons. If not, it is a text with numbered answers.
+    pub fn fits(&self, limit: &Limit) -> bool {
+        let labels = self.options.iter().map(|option| option.label.as_str());
+        limit.takes_text(&format!("{}\n{}", self.title, self.question)) && limit.takes_buttons(labels)
+    }
 }
 
 /// One answer that can be chosen.

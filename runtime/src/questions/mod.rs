@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::ledger::{self, NewAnswer, State};
 use rusqlite::{OptionalExtension, Row, params};
-use vestibule_plugin_api::{Address, Answered, Content};
+use vestibule_plugin_api::{Address, Answered, Content, Limit};
 
 /// A question can be answered for this many milliseconds: 24 hours.
 const OPEN_MS: i64 = 24 * 3600 * 1000;
@@ -168,12 +168,14 @@ pub fn open(db: &ReadTxn, now: Timestamp, limit: usize) -> Result<Vec<Question>>
     Ok(found)
 }
 
-/// The one question that is open in a conversation, if exactly one is. A question that was asked outside every thread
+/// The one question that is open in a conversation and that words answer, if exactly one is: one that is within the limit
+/// of `buttons` has some there. A question that was asked outside every thread
 /// is open everywhere in a direct chat; in a group a thread is a conversation of its own.
 pub fn only_one_open(
     db: &ReadTxn,
     address: &Address,
     is_group: bool,
+    buttons: Option<&Limit>,
     now: Timestamp,
 ) -> Result<Option<Question>> {
     let sql = format!(
@@ -186,6 +188,9 @@ pub fn only_one_open(
     let mut found = None;
     for question in statement.query_map(params![now.0, place.0, place.1, place.2, thread, is_group], of)? {
         let question = question?;
+        if buttons.is_some_and(|limit| question.asked.fits(limit)) {
+            continue;
+        }
         if is_open(db, &question)? && may_be_seen(db, &question)? && found.replace(question).is_some() {
             return Ok(None);
         }
@@ -357,8 +362,19 @@ mod tests {
         ] {
             let db = asked(questions);
             db.execute_batch(change).expect("it is SQL");
-            let found = only_one_open(&db, &at(thread), is_group, Timestamp(now)).expect("it answers");
+            let found = only_one_open(&db, &at(thread), is_group, None, Timestamp(now)).expect("it answers");
             assert_eq!(found.is_some(), want, "{questions:?} {change} {thread:?} {is_group} {now}");
+        }
+    }
+
+    #[test]
+    fn words_answer_no_question_that_has_buttons() {
+        let db = asked(&[("q", None)]);
+        let limit = |buttons| Limit { buttons, ..Limit::default() };
+        for (buttons, want) in [(None, true), (Some(limit(None)), false), (Some(limit(Some(1))), true)] {
+            let found =
+                only_one_open(&db, &at(None), false, buttons.as_ref(), Timestamp(0)).expect("it answers");
+            assert_eq!(found.is_some(), want, "{buttons:?}");
         }
     }
 

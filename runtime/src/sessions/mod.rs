@@ -88,14 +88,14 @@ pub fn in_trouble(db: &ReadTxn, limit: i64) -> Result<Vec<Session>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The session of this key; opened if there is none.
+/// The session of this key, opened if there is none, and whether it was opened now.
 pub fn open_or_create(
     db: &WriteTxn,
     agent_group_id: &AgentGroupId,
     messaging_group_id: &MessagingGroupId,
     key: &SessionKey,
     now: Timestamp,
-) -> Result<SessionId> {
+) -> Result<(SessionId, bool)> {
     let found = match key {
         SessionKey::Shared => db
             .prepare_cached(
@@ -116,7 +116,7 @@ pub fn open_or_create(
             .optional()?,
     };
     if let Some(id) = found {
-        return Ok(id);
+        return Ok((id, false));
     }
     let id = SessionId::mint();
     let thread = match key {
@@ -128,7 +128,7 @@ pub fn open_or_create(
          VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)",
     )?
     .execute(params![id, agent_group_id, messaging_group_id, thread, now.0, *key == SessionKey::AgentShared])?;
-    Ok(id)
+    Ok((id, true))
 }
 
 /// The sessions of a chat.
@@ -290,7 +290,7 @@ mod tests {
         )
         .expect("it fills");
         let open = |agent: &str, chat: &str, key: &SessionKey, at: i64| {
-            open_or_create(&db, &agent.into(), &chat.into(), key, Timestamp(at)).expect("it is opened")
+            open_or_create(&db, &agent.into(), &chat.into(), key, Timestamp(at)).expect("it is opened").0
         };
         let shared = open("ag", "one", &SessionKey::Shared, 1);
         let all = open("ag", "one", &SessionKey::AgentShared, 2);
@@ -359,7 +359,8 @@ mod tests {
         };
         let (of_chat, all, more) = (adopt("/a", Some("one")), adopt("/b", None), adopt("/c", None));
         let found = open_or_create(&db, &"ag".into(), &"one".into(), &SessionKey::AgentShared, Timestamp(2))
-            .expect("it is there");
+            .expect("it is there")
+            .0;
         assert!(found == all && found != of_chat && found != more);
     }
 }

@@ -1,4 +1,4 @@
-//! Shows people that an agent works on an answer, in the chat where they wait for it.
+//! Shows people that an agent has read what they wrote, and works on an answer, in the chat where they wait for it.
 //!
 //! It is on no record: what cannot be shown is not tried again, and it ends by itself.
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use vestibule_plugin_api::{Capability, Working};
+use vestibule_plugin_api::{Capability, Read, Working};
 
 /// It is said again after this time: a little less than a channel shows it for
 /// ([`vestibule_plugin_api::WORKING_SECONDS`]).
@@ -46,7 +46,9 @@ impl Indicator {
         if until.is_none() || !is_shown {
             self.task.abort_all();
         }
-        if until.is_some() && !is_shown && context.plugins.registry.any_can(Capability::Working) {
+        let plugins = &context.plugins.registry;
+        let can_show = || plugins.any_can(Capability::Working) || plugins.any_can(Capability::Reads);
+        if until.is_some() && !is_shown && can_show() {
             self.task.spawn(show(context.clone(), session_id.clone(), self.until.subscribe()));
         }
     }
@@ -54,21 +56,33 @@ impl Indicator {
 
 /// Says it again and again until the agent does not work any more.
 async fn show(context: Arc<Context>, session_id: SessionId, until: watch::Receiver<Option<Instant>>) {
+    let mut read = None;
     while until.borrow().is_some_and(|until| Instant::now() < until) {
-        say(&context, &session_id).await;
+        say(&context, &session_id, &mut read).await;
         tokio::time::sleep(REFRESH).await;
     }
 }
 
-/// Says it once, about the newest message that waits for an answer.
-async fn say(context: &Context, session_id: &SessionId) {
+/// Says it once, about the newest message that waits for an answer; that it was read, if that is not `read` already.
+async fn say(context: &Context, session_id: &SessionId, read: &mut Option<String>) {
     let session = session_id.clone();
     let waiting = context.central.read(move |db: &ReadTxn| ledger::newest_waiting(db, &session)).await;
     let Ok(Some((address, message_id))) = waiting else { return };
     let link = context.plugins.registry.live(address.channel_type.as_str(), address.account.as_str());
-    let Some(link) = link.filter(|link| link.manifest.can(Capability::Working)) else { return };
-    if let Err(error) = link.working(Working { address, message_id }).await {
-        tracing::debug!(session = session_id.as_str(), %error, "work is not shown");
+    let Some(link) = link else { return };
+    let session = session_id.as_str();
+    if let Some(newest) = message_id.clone().filter(|newest| read.as_ref() != Some(newest))
+        && link.manifest.can(Capability::Reads)
+    {
+        *read = Some(newest.clone());
+        if let Err(error) = link.read(Read { address: address.clone(), message_id: newest }).await {
+            tracing::debug!(session, %error, "a message is not shown as read");
+        }
+    }
+    if link.manifest.can(Capability::Working)
+        && let Err(error) = link.working(Working { address, message_id }).await
+    {
+        tracing::debug!(session, %error, "work is not shown");
     }
 }
 

@@ -2,6 +2,8 @@
 //! and shows what is posted.
 
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -22,7 +24,13 @@ pub struct Post {
     platform: String,
     events: JoinHandle<()>,
     runtime: Runtime,
+    /// What came in since the start.
+    heard: Heard,
+    /// How often it was asked how far its linking is.
+    asked: AtomicU32,
 }
+
+type Heard = Arc<Mutex<Vec<InboundMessage>>>;
 
 #[async_trait]
 impl Channel for Post {
@@ -37,16 +45,18 @@ impl Channel for Post {
             b'h' => std::future::pending().await,
             _ => {}
         }
+        note_start(&runtime).await?;
         let platform = config.platform.clone();
-        let own = runtime.clone();
+        let (own, heard) = (runtime.clone(), Heard::default());
+        let noted = heard.clone();
         let events = tokio::spawn(async move {
             loop {
                 // Whatever ends it: the platform sends again what nobody confirmed.
-                let _ = listen(&config.platform, &runtime).await;
+                let _ = listen(&config.platform, &runtime, &noted).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        Ok(Post { platform, events, runtime: own })
+        Ok(Post { platform, events, runtime: own, heard, asked: AtomicU32::new(0) })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -85,8 +95,69 @@ impl Channel for Post {
     }
 
     async fn working(&self, working: Working) -> Result<()> {
-        let mut stream = BufReader::new(TcpStream::connect(&self.platform).await?);
-        say(&mut stream, &json!({ "working": working })).await
+        self.tell(&json!({ "working": working })).await
+    }
+
+    async fn read(&self, read: Read) -> Result<()> {
+        self.tell(&json!({ "read": read })).await
+    }
+
+    async fn subscribe(&self, address: Address) -> Result<()> {
+        self.tell(&json!({ "subscribed": address })).await
+    }
+
+    async fn normalise(&self, chat: String) -> Result<Conversation> {
+        if chat == "nowhere" {
+            return Err(PluginError::refused("there is no room of this name"));
+        }
+        let platform_id = chat.trim_start_matches('#').to_lowercase();
+        let name = Some(format!("Room {platform_id}"));
+        Ok(Conversation { platform_id: platform_id.as_str().into(), name, is_group: Some(true) })
+    }
+
+    async fn who_is(&self, handle: String) -> Result<Sender> {
+        let name = Some(format!("Person {handle}"));
+        Ok(Sender { handle, name, ..Sender::default() })
+    }
+
+    async fn open_direct(&self, handle: String) -> Result<Conversation> {
+        if handle == "nobody" {
+            return Err(PluginError::refused("nobody has this handle"));
+        }
+        Ok(Conversation {
+            platform_id: format!("dm-{handle}").as_str().into(),
+            name: None,
+            is_group: Some(false),
+        })
+    }
+
+    async fn history(&self, address: Address, after: Option<String>, limit: u32) -> Result<HistoryPage> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let here: Vec<_> = heard.iter().filter(|one| one.platform_id == address.platform_id).collect();
+        let begin = after.and_then(|after| here.iter().position(|one| one.message_id == after));
+        let begin = begin.map_or(0, |at| at + 1);
+        let messages: Vec<_> = here.into_iter().skip(begin).take(limit as usize).cloned().collect();
+        let next = messages.last().map(|last| last.message_id.clone());
+        Ok(HistoryPage { next: next.filter(|_| messages.len() == limit as usize), messages })
+    }
+
+    async fn link(&self) -> Result<LinkState> {
+        Ok(match self.asked.fetch_add(1, Ordering::Relaxed) {
+            0 => LinkState::Preparing,
+            1 => LinkState::Scan { text: "let me in".to_owned(), seconds: 20 },
+            2 => LinkState::Enter { code: "ABCD-1234".to_owned(), seconds: 60 },
+            _ => LinkState::Linked { handle: Some("me".to_owned()) },
+        })
+    }
+
+    /// Loads `NUMBER`, that many bytes; `later` is there at the second try, `gone` never.
+    async fn fetch(&self, reference: String, bytes_max: u64) -> Result<Blob> {
+        self.tell(&json!({ "fetched": reference, "bytes_max": bytes_max })).await?;
+        match reference.as_str() {
+            "gone" => Err(PluginError::refused("the platform keeps it no longer")),
+            "later" if self.asked.fetch_add(1, Ordering::Relaxed) == 0 => Err(PluginError::retry("not yet")),
+            number => Ok(Blob::from(vec![b'x'; number.parse().unwrap_or(7)])),
+        }
     }
 
     async fn stop(&self) {
@@ -94,7 +165,25 @@ impl Channel for Post {
     }
 }
 
+/// Counts its starts in the folder of its own, if it has one, and shows the number as its handle.
+async fn note_start(runtime: &Runtime) -> Result<()> {
+    let Some(folder) = runtime.folder() else { return Ok(()) };
+    let (file, fresh) = (folder.join("deep/starts"), folder.join("deep/starts.new"));
+    std::fs::create_dir_all(folder.join("deep"))?;
+    let before = std::fs::read_to_string(&file).unwrap_or_default();
+    let count = before.parse().unwrap_or(0_u32) + 1;
+    std::fs::write(&fresh, count.to_string())?;
+    std::fs::rename(&fresh, &file)?;
+    runtime.own_handles(vec![format!("start-{count}")]).await;
+    Ok(())
+}
+
 impl Post {
+    async fn tell(&self, what: &Value) -> Result<()> {
+        let mut stream = BufReader::new(TcpStream::connect(&self.platform).await?);
+        say(&mut stream, what).await
+    }
+
     async fn post(&self, post: &Value) -> Result<()> {
         let mut stream = BufReader::new(TcpStream::connect(&self.platform).await?);
         say(&mut stream, post).await?;
@@ -132,7 +221,7 @@ fn with_more(message: InboundMessage, more: &Value) -> Result<InboundMessage> {
     Ok(serde_json::from_value(whole)?)
 }
 
-async fn listen(platform: &str, runtime: &Runtime) -> Result<()> {
+async fn listen(platform: &str, runtime: &Runtime, heard: &Heard) -> Result<()> {
     let mut stream = BufReader::new(TcpStream::connect(platform).await?);
     say(&mut stream, &json!({ "events": true })).await?;
     let mut line = String::new();
@@ -149,6 +238,37 @@ async fn listen(platform: &str, runtime: &Runtime) -> Result<()> {
             let mut chat = event["happened"].clone();
             chat["platform_id"] = word("chat").into();
             runtime.chat(serde_json::from_value(chat)?, vec![]).await?;
+            say(&mut stream, &json!({ "taken": word("id") })).await?;
+            line.clear();
+            continue;
+        }
+        if !event["lost"].is_null() {
+            say(&mut stream, &json!({ "taken": word("id") })).await?;
+            runtime.lost(word("lost")).await;
+            return Ok(());
+        }
+        if let Some(bytes) = event["fill"].as_u64() {
+            let folder = runtime.folder().ok_or_else(|| PluginError::broken("it has no folder"))?;
+            // Beyond the limit the process is ended, at this line or after it.
+            std::fs::write(folder.join("heap"), vec![b'x'; usize::try_from(bytes).unwrap_or(0)])?;
+            say(&mut stream, &json!({ "taken": word("id") })).await?;
+            line.clear();
+            continue;
+        }
+        if !event["reach"].is_null() {
+            let folder = runtime.folder().ok_or_else(|| PluginError::broken("it has no folder"))?;
+            let link = folder.join("link");
+            let _ = std::fs::remove_file(&link);
+            let linked = std::os::unix::fs::symlink("/", &link).is_ok();
+            let outside = std::fs::write(word("reach"), "x").is_ok();
+            let run = std::process::Command::new(folder.join("deep/starts")).spawn().is_ok();
+            say(&mut stream, &json!({ "reached": [linked, outside, run] })).await?;
+            say(&mut stream, &json!({ "taken": word("id") })).await?;
+            line.clear();
+            continue;
+        }
+        if !event["secret"].is_null() {
+            runtime.state_set(vec![StateWrite::set_secret("token", word("secret"))]).await?;
             say(&mut stream, &json!({ "taken": word("id") })).await?;
             line.clear();
             continue;
@@ -179,6 +299,7 @@ async fn listen(platform: &str, runtime: &Runtime) -> Result<()> {
             ..InboundMessage::default()
         };
         let message = with_more(message, &event["more"])?;
+        heard.lock().unwrap_or_else(PoisonError::into_inner).push(message.clone());
         runtime.message(message).await?;
         say(&mut stream, &json!({ "taken": word("id") })).await?;
         line.clear();

@@ -39,8 +39,13 @@ fn main() {
             vestibule_keeper::confine::adopter(on.as_ref(), scratch.as_ref()).expect("the door shuts");
         }
         [ref position, ref on] if position == "plugin" => {
-            let grants =
-                PluginGrants { file: on.into(), memory_bytes: 1 << 30, open_files: 256, file_bytes: 1 << 20 };
+            let grants = PluginGrants {
+                file: on.into(),
+                memory_bytes: 1 << 30,
+                open_files: 256,
+                file_bytes: 1 << 20,
+                folder: None,
+            };
             vestibule_keeper::confine::plugin(&grants).expect("the door shuts");
         }
         _ => panic!("there is no such position"),

@@ -67,8 +67,21 @@ impl Platform {
         }
     }
 
+    /// How often something with this key was said that the test has not asked for.
+    pub fn seen(&mut self, key: &str) -> usize {
+        self.early.extend(self.said.try_iter());
+        self.early.iter().filter(|one| !one[key].is_null()).count()
+    }
+
     /// Sends an event and waits until it is on record.
-    fn happens(&mut self, mut event: Value) -> String {
+    pub fn happens(&mut self, event: Value) -> String {
+        let id = self.sends(event);
+        assert_eq!(self.said("taken")["taken"], id);
+        id
+    }
+
+    /// Sends an event.
+    pub fn sends(&mut self, mut event: Value) -> String {
         self.count += 1;
         let id = format!("e{}", self.count);
         event["id"] = id.as_str().into();
@@ -76,7 +89,6 @@ impl Platform {
             event["chat"] = "room".into();
         }
         self.events.write_all(format!("{event}\n").as_bytes()).unwrap();
-        assert_eq!(self.said("taken")["taken"], id);
         id
     }
 
@@ -122,7 +134,7 @@ fn sent(runtime: &Runtime) -> String {
 }
 
 /// Writes a row into the agent's file, as its tools can.
-fn agent_writes(runtime: &Runtime, kind: &str, number: i64, content: &Value) {
+pub fn agent_writes(runtime: &Runtime, kind: &str, number: i64, content: &Value) {
     let session =
         "SELECT s.agent_group_id || '/' || s.id FROM sessions s JOIN messages_in m ON m.session_id = s.id";
     let session = runtime.home.path().join("sessions").join(&runtime.query::<String>(session)[0]);

@@ -4,6 +4,7 @@ mod adopt;
 mod adopt_files;
 mod agents;
 mod another_user;
+mod asks;
 mod attachments;
 mod backup;
 mod bad_input;

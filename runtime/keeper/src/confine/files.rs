@@ -196,9 +196,18 @@ pub fn adopter(folder: &Path, scratch: &Path) -> Result<()> {
 }
 
 /// Confines a plugin's process: its file, what its libraries need, and its own entry in `/proc` to read; nothing to
-/// write.
-pub fn plugin(file: &Path) -> Result<()> {
+/// write but files and folders in its own folder, if it has one.
+pub fn plugin(file: &Path, folder: Option<&Path>) -> Result<()> {
     let reading = AccessFs::from_read(LEVEL);
+    // Plain files and folders; no link, no device, and nothing is run there.
+    let keeping = AccessFs::ReadFile
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir;
     let make = || {
         Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
@@ -208,6 +217,7 @@ pub fn plugin(file: &Path) -> Result<()> {
             .add_rules(path_beneath_rules(LIBRARIES, reading))?
             .add_rules(path_beneath_rules([file, Path::new("/proc/self")], reading))?
             .add_rules(path_beneath_rules(DEVICES, reading | AccessFs::WriteFile))?
+            .add_rules(path_beneath_rules(folder, keeping))?
             .restrict_self()
     };
     enforced(make().map_err(failed)?.ruleset)

@@ -118,13 +118,15 @@ pub struct PluginGrants {
     /// How many descriptors it may have open. The kernel enforces no fewer than [`IN_FLIGHT_MIN`]: the runtime watches
     /// a lower limit.
     pub open_files: u64,
-    /// The largest memory file it may make, in bytes.
+    /// The largest file it may make, in memory or in its folder, in bytes.
     pub file_bytes: u64,
+    /// The folder that it may write to, if it has one.
+    pub folder: Option<PathBuf>,
 }
 
 /// Confines the calling process, which is about to open a plugin's file. The process must have one thread: threads that
-/// it starts later inherit this. It reads its file and what libraries need, writes nothing, reaches the internet, and
-/// starts nothing.
+/// it starts later inherit this. It reads its file and what libraries need, writes nothing but in a folder of its own,
+/// reaches the internet, and starts nothing.
 ///
 /// # Errors
 /// This kernel cannot confine it; then the file must not be opened.
@@ -135,7 +137,7 @@ pub fn plugin(grants: &PluginGrants) -> Result<()> {
     limit_at(Resource::Sigpending, PENDING_MAX)?;
     limit(Resource::Data, grants.memory_bytes)?;
     no_capabilities()?;
-    files::plugin(&grants.file)?;
+    files::plugin(&grants.file, grants.folder.as_deref())?;
     calls::plugin(files::length_is_guarded())
 }
 

@@ -15,6 +15,7 @@ struct Create {
     account: String,
     chat: String,
     name: Option<String>,
+    is_group: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +36,7 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let name = args.name.as_deref();
     let chat = ChatKey::new(args.channel, args.account, args.chat);
     let group = messaging_groups::find_or_create(db, &chat, name, clock::now())?;
+    messaging_groups::describe(db, &group.id, None, args.is_group)?;
     answer(&group, vec![])
 }
 

@@ -7,7 +7,9 @@ use crate::error::Result;
 use crate::wirings::{ChangesPolicy, EngageMode, IgnoredPolicy, SessionMode, Wiring};
 use crate::{agents, clock, destinations, ledger, messaging_groups, wirings};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use vestibule_plugin_api::{Defaults, Listening};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,9 @@ struct Create {
     ignored: Option<IgnoredPolicy>,
     changes: Option<ChangesPolicy>,
     priority: Option<i64>,
+    is_group: Option<bool>,
+    /// How agents listen on this channel unless the operator says otherwise.
+    defaults: Option<Defaults>,
 }
 
 #[derive(Deserialize)]
@@ -76,19 +81,22 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let name = args.name.as_deref();
     let chat = ChatKey::new(args.channel, args.account, args.chat);
     let chat = messaging_groups::find_or_create(db, &chat, name, now)?;
-    let by_pattern = args.pattern.is_some();
+    messaging_groups::describe(db, &chat.id, None, args.is_group)?;
+    let usual = usual(args.defaults.unwrap_or_default(), args.is_group.or(chat.is_group));
+    // Each word that the operator gives stands for itself: a mode of theirs takes no pattern of the channel's along.
+    let (engage, pattern) = match (args.engage, args.pattern) {
+        (None, None) => (word(usual.engage), usual.pattern),
+        given => given,
+    };
+    let by_pattern = pattern.is_some();
     let wiring = Wiring {
         id: String::new(),
         messaging_group_id: chat.id.clone(),
         agent_group_id: agent.id.clone(),
-        engage_mode: args.engage.unwrap_or(if by_pattern {
-            EngageMode::Pattern
-        } else {
-            EngageMode::Mention
-        }),
-        engage_pattern: args.pattern,
-        session_mode: args.session_mode.unwrap_or(SessionMode::Shared),
-        ignored_message_policy: args.ignored.unwrap_or(IgnoredPolicy::Drop),
+        engage_mode: engage.unwrap_or(if by_pattern { EngageMode::Pattern } else { EngageMode::Mention }),
+        engage_pattern: pattern,
+        session_mode: args.session_mode.or(word(usual.session_mode)).unwrap_or(SessionMode::Shared),
+        ignored_message_policy: args.ignored.or(word(usual.ignored)).unwrap_or(IgnoredPolicy::Drop),
         changes: args.changes.unwrap_or_default(),
         priority: args.priority.unwrap_or(0),
     };
@@ -96,6 +104,17 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
     let wanted = agents::local_name(chat.name.as_deref().unwrap_or(&chat.platform_id));
     destinations::ensure(db, &agent.id, &wanted, &chat.id, now)?;
     answer(&described(db, &wiring)?, ledger::destinations_changed(db, &agent.id)?)
+}
+
+/// How agents usually listen in a chat; one of which it is not known is taken for a group.
+fn usual(defaults: Defaults, is_group: Option<bool>) -> Listening {
+    let usual = if is_group == Some(false) { defaults.direct } else { defaults.group };
+    usual.unwrap_or_default()
+}
+
+/// A word of a channel's; one that this runtime does not know counts for nothing.
+fn word<T: DeserializeOwned>(word: Option<String>) -> Option<T> {
+    serde_json::from_value(word?.into()).ok()
 }
 
 /// Changes a wiring.

@@ -6,12 +6,13 @@ use super::load::{self, Checked};
 use super::pins::Pins;
 use super::rehearsal::rehearse;
 use crate::config::{Config, TierSetting};
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::plugins::live::link::{Link, Origin};
-use crate::plugins::process::{OPEN_PATIENCE, Spec, not_ready};
+use crate::plugins::process::{OPEN_PATIENCE, OwnFolder, Spec, not_ready};
 use crate::plugins::{LoadCode, LoadError, Plugins};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use vestibule_plugin_api::{Capability, Manifest};
 
 /// Opens a file beside the running plugins, with the config as it is now, and asks it to describe itself; `replaced`
 /// is the plugin whose place it is to take.
@@ -109,7 +110,7 @@ pub fn in_process(config: &Config, name: &str) -> bool {
     config.plugin(name).tier == Some(TierSetting::InProcess)
 }
 
-/// What a plugin's process is told when it starts.
+/// What a plugin's process is told when it starts, which has no folder of its own.
 pub fn spec(config: &Config, name: &str, file: PathBuf, entry: String) -> Spec {
     let wanted = config.plugin(name);
     Spec {
@@ -118,5 +119,20 @@ pub fn spec(config: &Config, name: &str, file: PathBuf, entry: String) -> Spec {
         log_level: crate::plugins::live::link::log_level(),
         memory_bytes: wanted.memory_mb * 1024 * 1024,
         open_files: wanted.open_files,
+        folder: None,
     }
+}
+
+/// The folder of its own of a plugin that lists `folder`; made, unless it is there.
+///
+/// # Errors
+/// The sentence after "Plugin FILE was not loaded:".
+pub fn own_folder(home: &Home, config: &Config, manifest: &Manifest) -> Result<Option<OwnFolder>, LoadError> {
+    if !manifest.can(Capability::Folder) {
+        return Ok(None);
+    }
+    let (path, wanted) = (home.plugin_folder(&manifest.name), config.plugin(&manifest.name));
+    home::make(&path).map_err(|error| LoadError::new(LoadCode::Copy, format!("{error}.")))?;
+    let bytes_max = wanted.folder_mb * 1024 * 1024;
+    Ok(Some(OwnFolder { path, bytes_max, files_max: wanted.folder_files }))
 }

@@ -157,17 +157,22 @@ async fn listen(plugins: &Arc<Plugins>, link: &Link, section: &toml::Table) -> R
     plugins.runtime().map_err(|error| error.to_string())?.listen().await
 }
 
-/// An account of a channel says that it has given up: it is ended, and started again with back-off. A module is asked
-/// all the same: else the messages that pass its hooks would be refused meanwhile.
-pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, reason: String) {
+/// An account of a channel says that it has given up, or that it was lost: it is ended, and started again with back-off;
+/// meanwhile its state is `until`. A module is asked all the same: else the messages that pass its hooks would be refused
+/// meanwhile.
+pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, until: AccountState) {
     if link.manifest.kind != PluginKind::Channel {
         return;
     }
     let Some(section) = link.sections().get(&account).cloned() else { return };
     let generation = link.generation();
     match link.accounts().get_mut(&account) {
-        Some(entry) if *entry == AccountState::Live => *entry = AccountState::Broken(reason),
+        Some(entry) if *entry == AccountState::Live => *entry = until.clone(),
         _ => return,
+    }
+    if let AccountState::Waiting(why) = &until {
+        let channel = &link.manifest.channel_type;
+        tracing::warn!(channel, account, %why, "channel was lost; it is started again");
     }
     let (plugins, link) = (plugins.clone(), link.clone());
     tokio::spawn(async move {
@@ -175,7 +180,7 @@ pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, reason
             tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
         }
         tokio::select! {
-            () = tokio::time::sleep(link.wait(&account, true)) => {}
+            () = tokio::time::sleep(link.wait(&account, matches!(until, AccountState::Broken(_)))) => {}
             () = plugins.stopping() => return,
         }
         keep_started(plugins, link, account, section, generation).await;

@@ -8,10 +8,11 @@ use super::tier::Tier;
 use super::under_way::{Begun, UnderWay};
 use super::webhook_key::{self, Keys, WebhookKey};
 use crate::config::Config;
+use crate::home;
 use crate::id::SessionId;
 use crate::lock::locked;
 use crate::plugins::file::opening;
-use crate::plugins::process::{self, Supervisor};
+use crate::plugins::process::{self, Spec, Supervisor};
 use crate::plugins::{LoadCode, LoadError, Plugins};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use tokio::sync::{OnceCell, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
     ACCOUNT_MAIN, Action, DELIVER_SECONDS, Decided, Effect, Forwarded, Health, Manifest, OutboundMessage,
-    PluginError, Receipt, Schema, Tick, Verdict, WebhookRequest, Working,
+    PluginError, Receipt, Schema, Tick, Verdict, WebhookRequest,
 };
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeSide, status};
 use vestibule_session::words;
@@ -36,8 +37,6 @@ const DELIVER_DEADLINE: Duration = Duration::from_secs(DELIVER_SECONDS as u64);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a module may take over one message, which waits for it.
 const HOOK_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a channel may take to show that an agent works.
-const WORKING_DEADLINE: Duration = Duration::from_secs(5);
 /// How long an ending plugin's threads are waited for.
 pub(in crate::plugins) const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -86,6 +85,8 @@ pub struct Link {
     pub origin: Origin,
     /// Where it runs.
     pub tier: Tier,
+    /// The folder of its own, if it lists `folder`.
+    folder: Option<PathBuf>,
     /// What its config may hold, once it was asked; nothing where it does not say.
     pub(in crate::plugins) described: OnceCell<Option<Schema>>,
     deadline: Duration,
@@ -115,7 +116,9 @@ impl Link {
         origin: Origin,
         root: PluginRootRef,
     ) -> Result<Arc<Link>, LoadError> {
-        let link = Link::new(config, manifest, origin, Tier::InProcess(root));
+        let folder = opening::own_folder(&plugins.home, config, &manifest)?;
+        let link =
+            Link::new(config, manifest, origin, Tier::InProcess(root), folder.map(|folder| folder.path));
         let port = RuntimeSide::new(Port::new(plugins, &link));
         match (root.init())(port, log_level()) {
             status::OK => Ok(link),
@@ -139,9 +142,11 @@ impl Link {
         file: PathBuf,
         entry: String,
     ) -> Result<Arc<Link>, LoadError> {
-        let spec = opening::spec(config, &manifest.name, file, entry);
+        let own = opening::own_folder(&plugins.home, config, &manifest)?;
+        let folder = own.as_ref().map(|folder| folder.path.clone());
+        let spec = Spec { folder: own, ..opening::spec(config, &manifest.name, file, entry) };
         let supervisor = Arc::new(Supervisor::new(spec, config.plugin(&manifest.name).deadline()));
-        let link = Link::new(config, manifest, origin, Tier::Process(supervisor.clone()));
+        let link = Link::new(config, manifest, origin, Tier::Process(supervisor.clone()), folder);
         match process::supervise(plugins, &link, &supervisor).await {
             Ok(()) => Ok(link),
             Err(why) => {
@@ -151,7 +156,13 @@ impl Link {
         }
     }
 
-    fn new(config: &Config, manifest: Manifest, origin: Origin, tier: Tier) -> Arc<Link> {
+    fn new(
+        config: &Config,
+        manifest: Manifest,
+        origin: Origin,
+        tier: Tier,
+        folder: Option<PathBuf>,
+    ) -> Arc<Link> {
         let deadline = config.plugin(&manifest.name).deadline();
         let sections = Mutex::new(accounts::sections(config, &manifest));
         let described = OnceCell::new();
@@ -161,6 +172,7 @@ impl Link {
             manifest,
             origin,
             tier,
+            folder,
             described,
             deadline,
             sections,
@@ -185,7 +197,7 @@ impl Link {
         let config = Config::load(&crate::home::Home::at(home.path().to_owned())).expect("a config");
         let spec = opening::spec(&config, channel_type, PathBuf::new(), String::new());
         let supervisor = Arc::new(Supervisor::new(spec, ACCOUNT_DEADLINE));
-        let link = Link::new(&config, manifest, Origin::Bundled, Tier::Process(supervisor));
+        let link = Link::new(&config, manifest, Origin::Bundled, Tier::Process(supervisor), None);
         link.accounts().insert(ACCOUNT_MAIN.to_owned(), state);
         link
     }
@@ -221,14 +233,6 @@ impl Link {
         let frame = wire::frame(&Request::Find { message });
         let found: Found = self.ask_platform(&account, frame, DELIVER_DEADLINE).await?;
         Ok(found.receipt)
-    }
-
-    /// Has the account show that an agent works on an answer.
-    pub async fn working(&self, working: Working) -> Result<(), CallError> {
-        let account = working.address.account.as_str().to_owned();
-        let request = wire::frame(&Request::Working { working });
-        let Empty {} = self.ask_live(&account, request, WORKING_DEADLINE).await?;
-        Ok(())
     }
 
     /// Hands a verified webhook over.
@@ -286,9 +290,17 @@ impl Link {
                 CallError::Plugin(PluginError::broken(why))
             })?;
         }
-        let request = Request::Start { account: account.to_owned(), config, listener, siblings };
+        let folder = self.folder_of(account)?;
+        let request = Request::Start { account: account.to_owned(), config, listener, siblings, folder };
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
         Ok(())
+    }
+
+    /// The folder that the account may write to, made unless it is there.
+    fn folder_of(&self, account: &str) -> Result<Option<String>, CallError> {
+        let Some(folder) = self.folder.as_ref().map(|folder| folder.join(account)) else { return Ok(None) };
+        home::make(&folder).map_err(|error| CallError::Plugin(PluginError::broken(error.to_string())))?;
+        Ok(Some(folder.display().to_string()))
     }
 
     /// Keeps what the account's webhooks are verified with.
@@ -430,13 +442,23 @@ impl Link {
 
     /// Calls the plugin for an account that is live. The code that stops an account first marks it as stopping and
     /// then waits for [`Link::quiet`], so no call slips in between.
-    async fn ask_live<T: DeserializeOwned>(
+    pub(super) async fn ask_live<T: DeserializeOwned>(
         &self,
         account: &str,
         frame: Frame,
         deadline: Duration,
     ) -> Result<T, CallError> {
         self.live(account, self.ask(frame, deadline.min(self.deadline))).await
+    }
+
+    /// The same; returns the frame of the answer with its blobs.
+    pub(super) async fn frame_of_live(
+        &self,
+        account: &str,
+        frame: Frame,
+        deadline: Duration,
+    ) -> Result<Frame, CallError> {
+        self.live(account, self.frame_of(frame, deadline.min(self.deadline), None)).await
     }
 
     async fn live<T>(
@@ -503,12 +525,22 @@ impl Link {
         deadline: Duration,
         begun: Option<&Begun>,
     ) -> Result<T, CallError> {
+        let frame = self.frame_of(frame, deadline, begun).await?;
+        wire::read(&frame)
+            .map_err(|why| CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}"))))
+    }
+
+    /// One call and the frame of its answer, unless that is an error.
+    async fn frame_of(
+        &self,
+        frame: Frame,
+        deadline: Duration,
+        begun: Option<&Begun>,
+    ) -> Result<Frame, CallError> {
         let (code, frame) = self.call_patiently(frame, deadline, begun).await?;
         let words = |frame: &Frame| words::reason(wire::read::<String>(frame).unwrap_or_else(|why| why));
         match code {
-            status::OK => wire::read(&frame).map_err(|why| {
-                CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}")))
-            }),
+            status::OK => Ok(frame),
             status::PANIC => Err(CallError::Panicked(words(&frame))),
             status::CANCELLED => Err(CallError::Cancelled),
             status::UNSUPPORTED => Err(CallError::Unsupported(words(&frame))),

@@ -2,6 +2,7 @@
 //! another.
 
 pub(super) mod accounts;
+mod asks;
 pub(super) mod condition;
 pub(super) mod handover;
 pub(super) mod hooks;

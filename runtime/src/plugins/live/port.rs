@@ -1,6 +1,6 @@
 //! What a plugin may say to the runtime: decode, stamp, bound, hand on.
 
-use super::accounts;
+use super::accounts::{self, AccountState};
 use super::link::Link;
 use super::siblings::{self, NotTaken};
 use crate::error::Error;
@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use vestibule_plugin_api::wire::{self, Empty, Event};
 use vestibule_plugin_api::{Accepted, Ignored, PluginError, PluginKind};
 use vestibule_seam::{Done, Frame, RuntimeCalls, status};
+use vestibule_session::words;
 
 /// How many events of one plugin are on their way at once; the next ones wait.
 const IN_FLIGHT_MAX: usize = 256;
@@ -131,8 +132,12 @@ async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, mut frame: Frame) -> (
     match event {
         Event::Health { account, health } => {
             if let Some(reason) = link.heard(&account, health) {
-                accounts::gave_up(plugins, link, account, reason);
+                accounts::gave_up(plugins, link, account, AccountState::Broken(reason));
             }
+            (status::OK, wire::frame(&Empty {}))
+        }
+        Event::Lost { account, reason } => {
+            accounts::gave_up(plugins, link, account, AccountState::Waiting(words::reason(reason)));
             (status::OK, wire::frame(&Empty {}))
         }
         Event::OwnHandles { account, handles } => {

@@ -2,9 +2,11 @@
 
 use super::conn::Conn;
 use super::hog::{Step, put_behind, spins, step, wanted};
+use super::spec::OwnFolder;
 use super::supervisor::Supervisor;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use vestibule_keeper::weigh::{Folder, Weigher};
 use vestibule_seam::{Done, Frame};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -28,8 +30,16 @@ pub async fn watch(plugin: &str, supervisor: &Supervisor, conn: &Arc<Conn>, pid:
 async fn holdings(supervisor: &Supervisor, pid: Option<u32>) -> String {
     let spec = supervisor.spec();
     let open_max = spec.open_files - spec.open_files / 10;
+    let mut weigher = spec.folder.clone().map(weigher);
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        if let Some(weighed) = weigher.take() {
+            let (weighed, why) = weigh(weighed).await;
+            if let Some(why) = why {
+                return why;
+            }
+            weigher = weighed;
+        }
         let Some(pid) = pid else { continue };
         if let Some(memory) = memory(pid).filter(|memory| *memory > spec.memory_bytes) {
             return format!(
@@ -41,6 +51,25 @@ async fn holdings(supervisor: &Supervisor, pid: Option<u32>) -> String {
         if let Some(open) = open_files(pid).filter(|open| *open >= open_max) {
             return format!("it held {open} of {} descriptors: it does not close them", spec.open_files);
         }
+    }
+}
+
+fn weigher(folder: OwnFolder) -> Weigher {
+    let OwnFolder { path, bytes_max, files_max } = folder;
+    let name = format!("its folder {}", path.display());
+    Weigher::new(vec![Folder { path, name, bytes_max, files_max, keys: ["folder_mb", "folder_files"] }])
+}
+
+/// Counts a while what lies in the folder of its own; says why that is too much, if it is.
+async fn weigh(mut weigher: Weigher) -> (Option<Weigher>, Option<String>) {
+    let weighed = tokio::task::spawn_blocking(move || {
+        let outcome = weigher.step();
+        (weigher, outcome)
+    });
+    match weighed.await {
+        Ok((weigher, Ok(why))) => (Some(weigher), why),
+        Ok((_, Err(error))) => (None, Some(format!("its folder cannot be looked at: {error}"))),
+        Err(_) => (None, None), // the runtime stops
     }
 }
 

@@ -23,5 +23,5 @@ mod supervisor;
 pub use child::{Life, OPEN_PATIENCE, not_ready};
 pub use conn::Conn;
 pub use host::main as host_main;
-pub use spec::Spec;
+pub use spec::{OwnFolder, Spec};
 pub use supervisor::{ProcessState, Supervisor, supervise};

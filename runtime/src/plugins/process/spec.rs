@@ -17,6 +17,19 @@ pub struct Spec {
     pub memory_bytes: u64,
     /// How many descriptors it may have open.
     pub open_files: u64,
+    /// The folder that it may write to, if it has one.
+    pub folder: Option<OwnFolder>,
+}
+
+/// A folder of a plugin's own, and how much it may hold.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OwnFolder {
+    /// Where it lies. It is there before the process is started.
+    pub path: PathBuf,
+    /// How many bytes all files may hold together.
+    pub bytes_max: u64,
+    /// How many files and folders there may be.
+    pub files_max: u64,
 }
 
 impl Spec {
@@ -26,6 +39,7 @@ impl Spec {
             file: self.file.clone(),
             memory_bytes: self.memory_bytes,
             open_files: self.open_files,
+            folder: self.folder.as_ref().map(|folder| folder.path.clone()),
             file_bytes: super::packet::BLOB_BYTES_MAX,
         }
     }

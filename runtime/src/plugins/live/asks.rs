@@ -1,0 +1,123 @@
+//! What the runtime asks a channel about its platform. Each answer is a plugin's word: it is held against its limits
+//! before anything is done with it.
+
+use super::link::{CallError, Link};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use vestibule_plugin_api::wire::{self, Empty, Fetched, Request};
+use vestibule_plugin_api::{
+    Address, Blob, Capability, Conversation, HISTORY_MAX, HistoryPage, LinkState, PluginError, Read, Sender,
+    Working,
+};
+
+/// How long a channel may take to show that an agent works, or has read.
+const SHOW_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a channel may take for a question about its platform.
+const ASK_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a channel may take to load one file.
+const FETCH_DEADLINE: Duration = Duration::from_secs(60);
+
+impl Link {
+    /// Has the account show that an agent works on an answer.
+    pub async fn working(&self, working: Working) -> Result<(), CallError> {
+        let account = working.address.account.as_str().to_owned();
+        let request = wire::frame(&Request::Working { working });
+        let Empty {} = self.ask_live(&account, request, SHOW_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Has the account show that an agent has taken up a message.
+    pub async fn read(&self, read: Read) -> Result<(), CallError> {
+        let account = read.address.account.as_str().to_owned();
+        let Empty {} = self.ask_live(&account, wire::frame(&Request::Read { read }), SHOW_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Tells the account that an agent listens in a thread from now on.
+    pub async fn subscribe(&self, address: Address) -> Result<(), CallError> {
+        let account = address.account.as_str().to_owned();
+        let request = wire::frame(&Request::Subscribe { address });
+        let Empty {} = self.ask_live(&account, request, ASK_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Asks which chat a person means who typed this.
+    pub async fn normalise(&self, account: &str, chat: &str) -> Result<Conversation, CallError> {
+        let request = Request::Normalise { account: account.to_owned(), chat: chat.to_owned() };
+        self.ask_about(account, Capability::Normalises, &request, Conversation::fault).await
+    }
+
+    /// Asks whom a handle names.
+    pub async fn who_is(&self, account: &str, handle: &str) -> Result<Sender, CallError> {
+        let request = Request::WhoIs { account: account.to_owned(), handle: handle.to_owned() };
+        self.ask_about(account, Capability::People, &request, Sender::fault).await
+    }
+
+    /// Has the account open the direct chat with a person, or find it.
+    pub async fn open_direct(&self, account: &str, handle: &str) -> Result<Conversation, CallError> {
+        let request = Request::OpenDirect { account: account.to_owned(), handle: handle.to_owned() };
+        self.ask_about(account, Capability::DirectChats, &request, Conversation::fault).await
+    }
+
+    /// Asks what was said in a chat: the newest page, or the one after a cursor.
+    pub async fn history(
+        &self,
+        address: Address,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<HistoryPage, CallError> {
+        let account = address.account.as_str().to_owned();
+        let request = Request::History { address, after, limit: limit.clamp(1, HISTORY_MAX) };
+        self.ask_about(&account, Capability::History, &request, HistoryPage::fault).await
+    }
+
+    /// Asks how far a person is with linking an account.
+    pub async fn link_state(&self, account: &str) -> Result<LinkState, CallError> {
+        let request = Request::Link { account: account.to_owned() };
+        self.ask_about(account, Capability::Linking, &request, LinkState::fault).await
+    }
+
+    /// Has the account load a file that a message came with by reference; one that is larger than `bytes_max` is refused.
+    pub async fn fetch(&self, account: &str, reference: &str, bytes_max: u64) -> Result<Blob, CallError> {
+        let (account, reference) = (account.to_owned(), reference.to_owned());
+        self.can_do(Capability::Fetches)?;
+        let request = wire::frame(&Request::Fetch { account: account.clone(), reference, bytes_max });
+        let mut frame = self.frame_of_live(&account, request, FETCH_DEADLINE).await?;
+        let unreadable =
+            |why| CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}")));
+        let fetched: Fetched = wire::read_with_blobs(&mut frame).map_err(unreadable)?;
+        let refused = |why: &str| CallError::Plugin(PluginError::refused(why));
+        let bytes = fetched.file.bytes.ok_or_else(|| refused("the channel answered without the file"))?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(refused("it is larger than the runtime takes"));
+        }
+        Ok(bytes)
+    }
+
+    fn can_do(&self, capability: Capability) -> Result<(), CallError> {
+        if self.manifest.can(capability) {
+            return Ok(());
+        }
+        let channel = &self.manifest.channel_type;
+        let word = serde_json::to_value(capability).unwrap_or_default();
+        let word = word.as_str().unwrap_or_default();
+        Err(CallError::Unsupported(format!("the channel `{channel}` does not list `{word}`")))
+    }
+
+    async fn ask_about<T: DeserializeOwned>(
+        &self,
+        account: &str,
+        capability: Capability,
+        request: &Request,
+        fault: impl Fn(&T) -> Option<String>,
+    ) -> Result<T, CallError> {
+        self.can_do(capability)?;
+        let answer: T = self.ask_live(account, wire::frame(request), ASK_DEADLINE).await?;
+        match fault(&answer) {
+            Some(why) => {
+                Err(CallError::Plugin(PluginError::refused(format!("its answer breaks a limit: {why}"))))
+            }
+            None => Ok(answer),
+        }
+    }
+}
