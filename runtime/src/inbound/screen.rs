@@ -379,7 +379,7 @@ mod tests {
         let shown = question(&full(), Some("w-title".into()));
         let texts: BTreeSet<&str> = shown.texts().into_iter().collect();
         let all = all_of(&[serde_json::to_value(&shown).expect("JSON")]);
-        let ids = ["account", "channel", "chat", "event", "message", "quoted-id", "thread"];
+        let ids = ["account", "channel", "chat", "event", "message", "quoted-id", "reference", "thread"];
         let left: Vec<&str> = all
             .iter()
             .filter_map(|word| word.strip_prefix("w-").filter(|_| !texts.contains(word.as_str())))
