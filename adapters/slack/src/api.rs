@@ -46,14 +46,23 @@ const IN_DOUBT: [&str; 4] = ["internal_error", "fatal_error", "request_timeout",
 pub struct Api {
     client: Client,
     base: Arc<str>,
-    bot: HeaderValue,
+    /// The bot's token; another one may take its place.
+    bot: Arc<Mutex<HeaderValue>>,
     app: Option<HeaderValue>,
     /// The calls that Slack does not want yet, and until when: by method, and for posts by chat.
     paused: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
+/// A bot's token and what gets the next one.
+pub struct Pair {
+    pub access: String,
+    pub refresh: String,
+    /// How long the token is good, in seconds.
+    pub seconds: u64,
+}
+
 /// The bot that the token belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Own {
     /// The id as people mention it.
     pub user_id: String,
@@ -62,17 +71,20 @@ pub struct Own {
     /// What people call it.
     #[serde(default)]
     pub user: String,
-    /// The workspace.
+    /// The workspace's name.
     #[serde(default)]
     pub team: String,
+    /// The workspace's id.
+    #[serde(default)]
+    pub team_id: String,
 }
 
 impl Api {
     /// Prepares the calls; nothing is sent yet.
     pub fn new(url: &str, bot: &Secret, app: Option<&Secret>) -> Result<Api> {
         let base = http::base(url, "api_url")?;
-        let bot = bearer("bot_token", bot)?;
-        let app = app.map(|app| bearer("app_token", app)).transpose()?;
+        let bot = Arc::new(Mutex::new(bearer("bot_token", bot.expose())?));
+        let app = app.map(|app| bearer("app_token", app.expose())).transpose()?;
         Ok(Api { client: http::client()?, base: base.into(), bot, app, paused: Arc::default() })
     }
 
@@ -83,6 +95,37 @@ impl Api {
             error => error,
         })?;
         Own::deserialize(own).map_err(|_| not_slack(Failure::for_now(About::Account)))
+    }
+
+    /// Calls as the bot with this token from now on.
+    pub fn use_token(&self, token: &str) -> Result<()> {
+        *self.bot.lock().unwrap_or_else(PoisonError::into_inner) = bearer("bot_token", token)?;
+        Ok(())
+    }
+
+    fn bot(&self) -> HeaderValue {
+        self.bot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gets the next pair of tokens. Slack takes a refresh token once.
+    pub async fn refresh(&self, client_id: &str, client_secret: &Secret, refresh: &str) -> Result<Pair> {
+        let request = self.client.post(format!("{}/oauth.v2.access", self.base));
+        let request = request.basic_auth(client_id, Some(client_secret.expose()));
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
+        let answer = answer(request.form(&fields).timeout(CALL_TIMEOUT)).await?;
+        let whole = answer.end == End::Whole;
+        let got = outcome("oauth.v2.access", answer.status, answer.retry_after(), &answer.body, whole);
+        let got = got.map_err(|error| match error {
+            PluginError::Refused { reason } => Failure::for_good(About::Account).error(format!(
+                "{reason}: install the app again, and put its new refresh token into the config as `refresh_token`"
+            )),
+            error => error,
+        })?;
+        let text = |key: &str| got[key].as_str().map(str::to_owned);
+        match (text("access_token"), text("refresh_token"), got["expires_in"].as_u64()) {
+            (Some(access), Some(refresh), Some(seconds)) => Ok(Pair { access, refresh, seconds }),
+            _ => Err(not_slack(Failure::for_now(About::Account))),
+        }
     }
 
     /// Asks where the next socket is opened. The answer holds a ticket: it may not reach a log.
@@ -109,7 +152,7 @@ impl Api {
             let words = format!("Slack takes no {method} yet, it asked to wait");
             return Err(Failure::for_now(About::Chat).after(left).error(words));
         }
-        let answered = self.ask(method, self.bot.clone(), fields).await;
+        let answered = self.ask(method, self.bot(), fields).await;
         if let Err(PluginError::Retry { after_ms: Some(wait), .. }) = &answered {
             self.paused().insert(key, Instant::now() + Duration::from_millis(*wait));
         }
@@ -225,7 +268,7 @@ impl Api {
     /// itself is HTML.
     pub async fn file(&self, url: &str, is_page: bool) -> Result<Vec<u8>> {
         let url = self.own_url(url).ok_or_else(|| PluginError::refused("it does not lie with Slack"))?;
-        let request = self.client.get(url).header(AUTHORIZATION, self.bot.clone());
+        let request = self.client.get(url).header(AUTHORIZATION, self.bot());
         let stalled =
             || PluginError::refused(format!("nothing of it came for {} s", STALLED_AFTER.as_secs()));
         let response =
@@ -255,6 +298,16 @@ impl Api {
         let host = url.host_str().unwrap_or_default();
         let is_slack = url.scheme() == "https" && (host == "slack.com" || host.ends_with(".slack.com"));
         (is_slack || url.origin() == base.origin()).then_some(url)
+    }
+
+    /// The newest messages of a chat, the newest first.
+    pub async fn newest(&self, channel: &str, limit: u32) -> Result<Vec<Value>> {
+        let fields = [("channel", channel.to_owned()), ("limit", limit.to_string())];
+        let mut page = self.call("conversations.history", "", &fields).await?;
+        match page["messages"].take() {
+            Value::Array(messages) => Ok(messages),
+            _ => Err(not_slack(Failure::for_now(About::Account))),
+        }
     }
 
     /// The messages of a chat, or of a thread in it, since `oldest`, the bot's with their metadata.
@@ -294,8 +347,8 @@ fn done_before(done: Result<Value>, words: &str) -> Result<()> {
     }
 }
 
-fn bearer(key: &str, token: &Secret) -> Result<HeaderValue> {
-    let token = token.expose().trim();
+fn bearer(key: &str, token: &str) -> Result<HeaderValue> {
+    let token = token.trim();
     let fits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
     let mut header =
         fits.then(|| HeaderValue::from_str(&format!("Bearer {token}")).ok()).flatten().ok_or_else(|| {

@@ -251,8 +251,19 @@ impl Inbox {
         }
     }
 
-    /// The message that Slack's event is, with its names and files.
+    /// The message that Slack's event is, with its files if an agent may hear it.
     async fn message(&self, said: Said) -> InboundMessage {
+        let message = self.in_words(&said).await;
+        let name = message.sender.name.as_deref();
+        if !self.tell(&said.channel, said.is_direct, name, !said.files.is_empty()).await {
+            return message;
+        }
+        let files = self.fetch(&said.files).await;
+        InboundMessage { attachments: files.into_iter().take(ATTACHMENTS_MAX).collect(), ..message }
+    }
+
+    /// The same with the names in it, its files named only.
+    pub async fn in_words(&self, said: &Said) -> InboundMessage {
         let names = &self.0.names;
         let person = match &said.user {
             Some(user) => names.person(user).await,
@@ -261,9 +272,6 @@ impl Inbox {
         let is_bot = said.bot_id.is_some() || person.as_ref().is_some_and(|person| person.is_bot);
         let handle = said.user.clone().or_else(|| said.bot_id.clone()).unwrap_or_else(|| "slack".to_owned());
         let name = said.name.clone().or(person.map(|person| person.name));
-        let wired = self.tell(&said.channel, said.is_direct, name.as_deref(), !said.files.is_empty()).await;
-        let attachments =
-            if wired { self.fetch(&said.files).await } else { said.files.iter().map(named).collect() };
         InboundMessage {
             event_id: said.event_id.clone(),
             message_id: said.ts.clone(),
@@ -272,7 +280,7 @@ impl Inbox {
             sender: Sender { handle, name, is_bot, ..Sender::default() },
             text: names.words(&said.text).await,
             mentions: names.mentioned(&said.text),
-            attachments: attachments.into_iter().take(ATTACHMENTS_MAX).collect(),
+            attachments: said.files.iter().map(named).take(ATTACHMENTS_MAX).collect(),
             timestamp: event::time(&said.ts),
             is_mention: said.is_mention,
             is_group: !said.is_direct,

@@ -5,6 +5,7 @@
 //! the [`names`] in it; [`send`] delivers a message part by part; [`status`] shows that an answer is being written.
 
 mod api;
+mod asks;
 mod card;
 mod event;
 mod inbox;
@@ -13,6 +14,8 @@ mod send;
 mod socket;
 mod status;
 mod tap;
+mod teams;
+mod tokens;
 mod webhook;
 mod words;
 
@@ -21,6 +24,8 @@ use inbox::Inbox;
 use status::Status;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use teams::Teams;
+use tokens::Rotation;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vestibule_plugin_api::*;
@@ -39,6 +44,12 @@ config! {
         // The runtime verifies with it before a request gets here.
         /// The app's signing secret, for events over HTTP in place of Socket Mode or beside it
         signing_secret: Option<Secret>,
+        /// The refresh token (xoxe-…), for an app with token rotation; then client_id and client_secret are needed, too
+        refresh_token: Option<Secret>,
+        /// The app's Client ID, for token rotation
+        client_id: Option<String>,
+        /// The app's Client Secret, for token rotation
+        client_secret: Option<Secret>,
         /// Where the Web API is
         api_url: String = "https://slack.com/api",
     }
@@ -49,7 +60,9 @@ struct Slack {
     runtime: Runtime,
     inbox: Inbox,
     status: Status,
-    listening: Mutex<Option<JoinHandle<()>>>,
+    teams: Teams,
+    /// What listens, and what renews the token.
+    tasks: Mutex<Vec<Task>>,
 }
 
 #[async_trait]
@@ -57,25 +70,32 @@ impl Channel for Slack {
     type Config = Config;
 
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
-        if let Some(fault) = fault(&config) {
+        if let Some(fault) = fault(&config, runtime.listener().is_some()) {
             return Err(PluginError::broken(fault));
         }
         let api = Api::new(&config.api_url, &config.bot_token, config.app_token.as_ref())?;
+        let mut tasks = Vec::new();
+        if let (Some(refresh), Some(client_id), Some(client_secret)) =
+            (config.refresh_token, config.client_id, config.client_secret)
+        {
+            let rotation = Rotation { refresh, client_id, client_secret };
+            tokens::begin(&api, &runtime, &rotation).await?;
+            let keep = tokens::keep(api.clone(), runtime.clone(), rotation);
+            tasks.push(Task(tokio::spawn(runtime.named(keep))));
+        }
         let own = api.own().await?;
         tracing::info!(bot = own.user, workspace = own.team, "signed in to Slack");
         runtime.own_handles(vec![own.user.clone(), own.user_id.clone()]).await;
-        let inbox = Inbox::new(runtime.clone(), api.clone(), own);
-        let listening = match config.app_token {
-            Some(_) => {
-                // Only with a connection it is live.
-                let first = socket::open(&api, inbox.own()).await?;
-                let listen = socket::run(first, api.clone(), inbox.clone(), runtime.clone());
-                Some(tokio::spawn(runtime.named(listen)))
-            }
-            None => None,
-        };
+        let inbox = Inbox::new(runtime.clone(), api.clone(), own.clone());
+        let teams = Teams::join(&runtime, &own.team_id, &inbox)?;
+        if config.app_token.is_some() {
+            // Only with a connection it is live.
+            let first = socket::open(&api).await?;
+            let listen = socket::run(first, api.clone(), teams.clone(), runtime.clone());
+            tasks.push(Task(tokio::spawn(runtime.named(listen))));
+        }
         let status = Status::default();
-        Ok(Slack { api, runtime, inbox, status, listening: Mutex::new(listening) })
+        Ok(Slack { api, runtime, inbox, status, teams, tasks: Mutex::new(tasks) })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -87,12 +107,13 @@ impl Channel for Slack {
     }
 
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
-        let reading = match webhook::read(&request, self.inbox.own()) {
+        let (kind, payload) = match webhook::read(&request) {
             Request::Challenge(word) => return Ok(WebhookResponse::text(200, word)),
             Request::Bad(fault) => return Ok(WebhookResponse::text(400, fault)),
-            Request::Event(reading) => reading,
+            Request::Nothing => return Ok(WebhookResponse::text(200, "")),
+            Request::Event(kind, payload) => (kind, payload),
         };
-        Ok(match timeout(REQUEST_PATIENCE, self.inbox.submit(reading)).await {
+        Ok(match timeout(REQUEST_PATIENCE, self.teams.submit(kind, &payload)).await {
             // Slack shows the words of an answer to a command to the person who gave it.
             Ok(Ok(())) => WebhookResponse::text(200, ""),
             Ok(Err(error)) => WebhookResponse::text(503, format!("It was not stored: {}.", error.reason())),
@@ -104,20 +125,55 @@ impl Channel for Slack {
         self.status.show(&self.api, &working).await
     }
 
+    async fn normalise(&self, chat: String) -> Result<Conversation> {
+        asks::normalise(&self.api, &chat).await
+    }
+
+    async fn who_is(&self, handle: String) -> Result<Sender> {
+        asks::who_is(&self.api, &handle).await
+    }
+
+    async fn open_direct(&self, handle: String) -> Result<Conversation> {
+        asks::open_direct(&self.api, &handle).await
+    }
+
+    async fn history(&self, address: Address, after: Option<String>, limit: u32) -> Result<HistoryPage> {
+        let target = event::target(&address).map_err(PluginError::refused)?;
+        asks::history(&self.api, &self.inbox, &target, after.as_deref(), limit).await
+    }
+
     async fn stop(&self) {
-        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(listening) = listening {
-            listening.abort();
-            let _ = listening.await;
+        self.teams.leave();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut task in tasks {
+            task.0.abort();
+            let _ = (&mut task.0).await;
         }
         self.inbox.stop().await;
     }
 }
 
+/// A task that ends with this value, also when a start fails half-way.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// What is wrong with a config that reads well.
-fn fault(config: &Config) -> Option<&'static str> {
+fn fault(config: &Config, is_heard_elsewhere: bool) -> Option<&'static str> {
     let begins = |token: &Secret, sign: &str| token.expose().trim().starts_with(sign);
-    if config.app_token.is_none() && config.signing_secret.is_none() {
+    let rotation =
+        [config.refresh_token.is_some(), config.client_id.is_some(), config.client_secret.is_some()];
+    if is_heard_elsewhere && config.app_token.is_some() {
+        Some("take `app_token` out: the account that `listener` names is the one that hears")
+    } else if rotation.contains(&true) && rotation.contains(&false) {
+        Some(
+            "for token rotation set all of `refresh_token`, `client_id` and `client_secret`, else none of them",
+        )
+    } else if !is_heard_elsewhere && config.app_token.is_none() && config.signing_secret.is_none() {
         Some(
             "set `app_token` for Socket Mode, or `signing_secret` for events over HTTP: without one of them no event \
              comes",
@@ -146,7 +202,16 @@ export_channel! {
         "reactions",
         "cards",
         "working",
+        "listeners",
+        "normalises",
+        "people",
+        "direct_chats",
+        "history",
     ],
+    limits: {
+        post: { unit: "utf16", length: 40000 },
+        edit: { unit: "chars", length: 4000 },
+    },
     webhook: "slack_v0",
     setup: include_str!("../setup.txt"),
 }
@@ -168,8 +233,12 @@ mod tests {
             (json!({ "bot_token": "xoxb-1", "app_token": "xoxb-1" }), Some("`app_token`")),
             (json!({ "bot_token": "xoxb-1", "app_token": "xapp-1" }), None),
             (json!({ "bot_token": "xoxb-1", "signing_secret": "s" }), None),
+            (
+                json!({ "bot_token": "xoxb-1", "app_token": "xapp-1", "refresh_token": "xoxe-1" }),
+                Some("`client_id`"),
+            ),
         ] {
-            let told = fault(&read(config.clone()).expect("it reads"));
+            let told = fault(&read(config.clone()).expect("it reads"), false);
             assert!(told.unwrap_or_default().contains(want.unwrap_or_default()), "{config}: {told:?}");
             assert_eq!(told.is_some(), want.is_some(), "{config}");
         }

@@ -51,12 +51,7 @@ impl Names {
             return known;
         }
         let asked = timeout(PATIENCE, self.api.call("users.info", "", &[("user", id.to_owned())])).await;
-        let found = found(asked).and_then(|answer| {
-            let (user, profile) = (&answer["user"], &answer["user"]["profile"]);
-            let names = [&profile["display_name"], &profile["real_name"], &user["real_name"], &user["name"]];
-            let name = names.into_iter().find_map(|name| name.as_str().filter(|name| !name.is_empty()))?;
-            Some(Person { name: name.to_owned(), is_bot: user["is_bot"] == true || id == "USLACKBOT" })
-        });
+        let found = found(asked).and_then(|answer| person_of(id, &answer));
         remember(&self.people, id, found.clone());
         found
     }
@@ -103,6 +98,14 @@ impl Names {
             Reference::Channel(id) => known(&self.channels, id).flatten(),
         })
     }
+}
+
+/// The person in Slack's answer to `users.info`.
+pub fn person_of(id: &str, answer: &serde_json::Value) -> Option<Person> {
+    let (user, profile) = (&answer["user"], &answer["user"]["profile"]);
+    let names = [&profile["display_name"], &profile["real_name"], &user["real_name"], &user["name"]];
+    let name = names.into_iter().find_map(|name| name.as_str().filter(|name| !name.is_empty()))?;
+    Some(Person { name: name.to_owned(), is_bot: user["is_bot"] == true || id == "USLACKBOT" })
 }
 
 fn lock<T>(cache: &Mutex<Cache<T>>) -> MutexGuard<'_, Cache<T>> {

@@ -1,9 +1,8 @@
 //! Socket Mode: Slack's events over a WebSocket that the channel opens. The next one is open before the old one ends,
 //! and an event is acknowledged on the one it came over, after it is on disk.
 
-use crate::api::{Api, Own};
-use crate::event::{self, Reading};
-use crate::inbox::Inbox;
+use crate::api::Api;
+use crate::teams::{Kind, Teams};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -35,29 +34,28 @@ pub enum Envelope {
     /// This connection ends soon. Whether that is the usual change, and Slack's word for it.
     Disconnect(bool, String),
     /// An event, a command or a click, and the id by which it is acknowledged.
-    Event(String, Reading),
+    Event(String, Kind, Value),
     /// It is none that Slack's documentation names.
     Unknown,
 }
 
 /// Reads a frame. Pure.
-pub fn read(text: &str, own: &Own) -> Envelope {
-    let frame: Value = serde_json::from_str(text).unwrap_or_default();
-    let payload = &frame["payload"];
-    let reading = match frame["type"].as_str().unwrap_or_default() {
+pub fn read(text: &str) -> Envelope {
+    let mut frame: Value = serde_json::from_str(text).unwrap_or_default();
+    let kind = match frame["type"].as_str().unwrap_or_default() {
         "hello" => return Envelope::Hello,
         "disconnect" => {
             let reason = frame["reason"].as_str().unwrap_or_default();
             let usual = matches!(reason, "warning" | "refresh_requested");
             return Envelope::Disconnect(usual, reason.to_owned());
         }
-        "events_api" => event::read(payload, own),
-        "slash_commands" => event::command(payload),
-        "interactive" => event::interaction(payload),
+        "events_api" => Kind::Event,
+        "slash_commands" => Kind::Command,
+        "interactive" => Kind::Interaction,
         _ => return Envelope::Unknown,
     };
-    match frame["envelope_id"].as_str() {
-        Some(id) => Envelope::Event(id.to_owned(), reading),
+    match frame["envelope_id"].as_str().map(str::to_owned) {
+        Some(id) => Envelope::Event(id, kind, frame["payload"].take()),
         None => Envelope::Unknown,
     }
 }
@@ -70,7 +68,7 @@ struct Ending {
 }
 
 /// Keeps a connection open, at first this one, until it is aborted.
-pub async fn run(first: Socket, api: Api, inbox: Inbox, runtime: Runtime) {
+pub async fn run(first: Socket, api: Api, teams: Teams, runtime: Runtime) {
     let mut pace = Pace::new(runtime.clone());
     let (tell, mut endings) = mpsc::channel(16);
     // Dropped with this task, it ends the connections.
@@ -80,7 +78,7 @@ pub async fn run(first: Socket, api: Api, inbox: Inbox, runtime: Runtime) {
     for number in 0.. {
         let socket = match next.take() {
             Some(socket) => socket,
-            None => reopen(&api, &inbox, &mut pace).await,
+            None => reopen(&api, &mut pace).await,
         };
         let opened = Instant::now();
         if let Some(leave) = leave.take() {
@@ -89,7 +87,7 @@ pub async fn run(first: Socket, api: Api, inbox: Inbox, runtime: Runtime) {
         let (leaves, leaving) = watch::channel(false);
         leave = Some(leaves);
         while lines.try_join_next().is_some() {}
-        lines.spawn(runtime.named(line(number, socket, inbox.clone(), tell.clone(), leaving)));
+        lines.spawn(runtime.named(line(number, socket, teams.clone(), tell.clone(), leaving)));
         // Older connections may tell of their ends, too.
         let ending = loop {
             match endings.recv().await {
@@ -110,9 +108,9 @@ pub async fn run(first: Socket, api: Api, inbox: Inbox, runtime: Runtime) {
 }
 
 /// Opens the next connection, however long it takes.
-async fn reopen(api: &Api, inbox: &Inbox, pace: &mut Pace) -> Socket {
+async fn reopen(api: &Api, pace: &mut Pace) -> Socket {
     loop {
-        match open(api, inbox.own()).await {
+        match open(api).await {
             Ok(socket) => {
                 pace.works().await;
                 return socket;
@@ -126,13 +124,13 @@ async fn reopen(api: &Api, inbox: &Inbox, pace: &mut Pace) -> Socket {
 }
 
 /// Opens a connection; Slack has greeted when it returns.
-pub async fn open(api: &Api, own: &Own) -> Result<Socket> {
+pub async fn open(api: &Api) -> Result<Socket> {
     let url = api.socket_url().await?;
     let mut socket = Socket::open(&url, "Slack", FRAME_BYTES_MAX, QUIET).await?;
     let first = timeout(HELLO_PATIENCE, socket.next()).await;
     let first =
         first.map_err(|_| Failure::network(false).error("Slack does not greet on its WebSocket"))??;
-    match read(&first, own) {
+    match read(&first) {
         Envelope::Hello => Ok(socket),
         Envelope::Disconnect(_, reason) => {
             Err(Failure::network(false).error(format!("Slack wants no connection ({reason})")))
@@ -145,7 +143,7 @@ pub async fn open(api: &Api, own: &Own) -> Result<Socket> {
 async fn line(
     number: u64,
     mut socket: Socket,
-    inbox: Inbox,
+    teams: Teams,
     tell: mpsc::Sender<Ending>,
     mut leaving: watch::Receiver<bool>,
 ) {
@@ -159,9 +157,9 @@ async fn line(
             }
         };
         tokio::select! {
-            frame = socket.next(), if under_way.len() < UNDER_WAY_MAX => match frame.map(|frame| read(&frame, inbox.own())) {
-                Ok(Envelope::Event(id, reading)) => {
-                    let done = inbox.submit(reading);
+            frame = socket.next(), if under_way.len() < UNDER_WAY_MAX => match frame.map(|frame| read(&frame)) {
+                Ok(Envelope::Event(id, kind, payload)) => {
+                    let done = teams.submit(kind, &payload);
                     under_way.spawn(async move { done.await.is_ok().then_some(id) });
                 }
                 Ok(Envelope::Disconnect(true, _)) if !has_told => {

@@ -19,8 +19,8 @@
 /// `challenge: { key: "verify_token" }` is the question by which Meta tries an address, and
 /// `answer_headers: ["content-type"]` are the headers that answers may have.
 ///
-/// `deliver_seconds: 300`, after the capabilities, is how long one message may take where a minute is too short. After the
-/// webhook's scheme come `limits: { post: { unit: "utf16", length: 4096, files: 10 }, question: { buttons: 10 } }`, what the
+/// `deliver_seconds: 300`, after the capabilities, is how long one message may take where a minute is too short. Then come
+/// `limits: { post: { unit: "utf16", length: 4096, files: 10 }, question: { buttons: 10 } }`, what the
 /// platform takes at most ([`Limits`](crate::Limits)), and `defaults: { group: { engage: "mention" } }`, how agents listen
 /// there unless the operator says otherwise ([`Defaults`](crate::Defaults)).
 ///
@@ -36,9 +36,9 @@ macro_rules! export_channel {
         description: $description:literal
         $(, capabilities: [$($capability:literal),* $(,)?])?
         $(, deliver_seconds: $deliver_seconds:literal)?
-        $(, webhook: $webhook:literal)?
         $(, limits: $limits:tt)?
         $(, defaults: $defaults:tt)?
+        $(, webhook: $webhook:literal)?
         $(, hmac: $hmac:tt)?
         $(, signing: $signing:tt)?
         $(, challenge: $challenge:tt)?

@@ -444,9 +444,8 @@ fn row_c04_agents_edit_take_back_and_react() {
     agent_writes(&runtime, 0, "slack:D012", edit("**hello**, all"));
     until("it is edited", || (api.texts() == ["*hello*, all"]).then_some(()));
     agent_writes(&runtime, 1, "slack:D012", edit(&"long ".repeat(1_000)));
-    let why = "SELECT last_error FROM deliveries WHERE message_out_id = 'tool-1' AND state = 'failed'";
-    let why = until("it is refused", || runtime.query::<String>(why).pop());
-    assert!(why.contains("4000 characters"), "{why}");
+    let long = posts(&api, 2).remove(1).text;
+    assert!(long.starts_with("long long"), "beyond Slack's limit it is a new message: {long}");
     for (number, message, emoji) in
         [(2, &heard, "thumbs_up"), (3, &reply, "\u{1f44d}\u{1f3fd}"), (4, &heard, "+1")]
     {
@@ -463,7 +462,7 @@ fn row_c04_agents_edit_take_back_and_react() {
     let card = json!({ "type": "card", "card": { "title": "Build",
         "actions": [{ "label": "Open", "url": "https://a.example" }] } });
     agent_writes(&runtime, 5, "slack:D012", card);
-    let shown = posts(&api, 2).remove(1);
+    let shown = posts(&api, 3).remove(2);
     assert_eq!(shown.blocks[0]["text"]["text"], "Build");
     assert_eq!(shown.blocks[1]["elements"][0]["url"], "https://a.example");
     assert!(shown.text.contains("Build"), "{}", shown.text);
@@ -473,23 +472,23 @@ fn row_c04_agents_edit_take_back_and_react() {
     // What is long is edited, and taken back, with all its parts.
     let long = format!("first {}\n\nsecond {}", "a".repeat(39_000), "b".repeat(3_000));
     api.say("D012", "U0ANN", &long);
-    let first = posts(&api, 4)[2].ts.clone();
+    let first = posts(&api, 5)[3].ts.clone();
     let on_record = || runtime.query::<String>(sent).contains(&first).then_some(());
     until("it is on record", on_record);
     let short = json!({ "operation": "edit", "messageId": first, "text": "short" });
     agent_writes(&runtime, 105, "slack:D012", short);
     until("the second part goes", || {
-        (api.store().posts.len() == 3 && api.texts().contains(&"short".to_owned())).then_some(())
+        (api.store().posts.len() == 4 && api.texts().contains(&"short".to_owned())).then_some(())
     });
     let again = api.say("D012", "U0ANN", &long);
     assert!(!again.is_empty());
-    let first = posts(&api, 5)[3].ts.clone();
+    let first = posts(&api, 6)[4].ts.clone();
     let on_record = || runtime.query::<String>(sent).contains(&first).then_some(());
     until("it is on record", on_record);
     agent_writes(&runtime, 206, "slack:D012", json!({ "operation": "delete", "messageId": first }));
-    until("both parts are gone", || (api.store().posts.len() == 3).then_some(()));
+    until("both parts are gone", || (api.store().posts.len() == 4).then_some(()));
     agent_writes(&runtime, 207, "slack:D012", json!({ "operation": "delete", "messageId": reply }));
-    until("it is gone", || (api.store().posts.len() == 2).then_some(()));
+    until("it is gone", || (api.store().posts.len() == 3).then_some(()));
 }
 
 // cells slack: in edit, in deletion, in reaction
@@ -712,4 +711,115 @@ fn a_burst_is_heard_in_order_although_its_process_is_killed() {
     assert_eq!(texts.len(), messages, "each once");
     let first = &texts[..=messages / 2];
     assert!(first.is_sorted(), "{first:?}");
+}
+
+// cells slack: out direct chat
+#[test]
+fn row_c04_channels_and_people_are_named_by_operators() {
+    let api = SlackApi::start();
+    names(&api);
+    let runtime = started(runtime(&api));
+    wire(&runtime, "#random", &[]);
+    wire(&runtime, "https://cp.slack.com/archives/C012/p1", &[]);
+    let create = ["messaging-group", "create", "--channel", "slack"];
+    runtime.ok(&[&create[..], &["--person", "<@U0ANN>"]].concat());
+    let known = runtime.query::<String>(
+        "SELECT platform_id || ' ' || COALESCE(title, '-') || ' ' || is_group FROM messaging_groups \
+         WHERE channel_type = 'slack' ORDER BY 1",
+    );
+    assert_eq!(known, ["slack:C012 general 1", "slack:C013 random 1", "slack:DU0ANN Ann Lee 0"]);
+    for (args, why) in
+        [(["--chat", "#nowhere"], "no channel of this name"), (["--person", "@ann"], "Copy member ID")]
+    {
+        let output = runtime.run(&[&create[..], &args].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(why), "{told}");
+    }
+    api.say("C013", "U0ANN", &format!("<@{BOT}> one"));
+    posts(&api, 1);
+    api.say("C013", "U0BEN", &format!("<@{BOT}> two"));
+    posts(&api, 2);
+    let thread = format!("slack:C013:{}", posts(&api, 2)[1].thread.clone().unwrap());
+    let told = runtime.ok(&["messaging-group", "history", "slack:C013", "--thread", &thread]);
+    assert!(told.contains("vestibule: ") && told.contains("two") && !told.contains("one"), "{told}");
+}
+
+/// One app in two workspaces: one account hears for both, and each answers with its own token.
+#[test]
+fn one_app_serves_several_workspaces() {
+    let api = SlackApi::start();
+    names(&api);
+    api.store().tokens.insert("xoxb-other".into(), ("U1BOT".into(), "T1".into()));
+    let other = format!(
+        "{BY_SOCKET}[channels.slack.other]\nlistener = \"main\"\nbot_token = {{ env = \"TEST_OTHER\" }}\napi_url = \"{}\"\n",
+        api.url
+    );
+    let runtime = started(runtime_with(&api, &other).env("TEST_OTHER", "xoxb-other"));
+    until("both are live", || {
+        let all = runtime.json(&["channel", "list"]);
+        let live =
+            all.as_array().unwrap().iter().filter(|one| one["channel"] == "slack" && one["state"] == "live");
+        (live.count() == 2).then_some(())
+    });
+    wire(&runtime, "slack:C012", &[]);
+    wire(&runtime, "slack:C777", &["--account", "other"]);
+    let say = |team: &str, channel: &str, bot: &str, text: &str| {
+        let message = api.message(channel, "U0ANN", &format!("<@{bot}> {text}"), json!({}));
+        let mut event = api.event(message);
+        event["team_id"] = "T0ELSEWHERE".into();
+        event["authorizations"] = json!([{ "team_id": team, "user_id": bot }]);
+        api.send("events_api", event);
+    };
+    say("T0CP", "C012", BOT, "first");
+    say("T1", "C777", "U1BOT", "second");
+    // The bot of one workspace is not mentioned in the other.
+    say("T1", "C777", BOT, "third");
+    say("T9", "C012", BOT, "fourth");
+    let posts = posts(&api, 2);
+    let mut at: Vec<_> = posts.iter().map(|post| post.channel.clone()).collect();
+    at.sort();
+    assert_eq!(at, ["C012", "C777"]);
+    all_acknowledged(&api);
+    let dropped = runtime.query::<String>("SELECT account || ' ' || reason FROM drops ORDER BY 1");
+    assert_eq!(dropped, ["main unknown_account", "other no_agent_engaged"]);
+    let heard =
+        "SELECT account || ' ' || platform_id FROM messages_in WHERE channel_type = 'slack' ORDER BY 1";
+    assert_eq!(runtime.query::<String>(heard), ["main slack:C012", "other slack:C777"]);
+}
+
+/// A refresh token is good once: the next pair is on disk before it is used, and found there after a kill.
+#[test]
+fn a_token_that_ends_is_renewed_in_time() {
+    let api = SlackApi::start();
+    names(&api);
+    // One second is left of each token once the margin is taken off.
+    api.store().refresh = Some(("xoxe-first".into(), 901));
+    let keys = format!(
+        "{BY_SOCKET}refresh_token = {{ env = \"TEST_REFRESH\" }}\nclient_id = \"client\"\n\
+         client_secret = {{ env = \"TEST_CLIENT\" }}\n"
+    );
+    let runtime =
+        runtime_with(&api, &keys).env("TEST_REFRESH", "xoxe-first").env("TEST_CLIENT", "very-secret");
+    let mut runtime = started(runtime);
+    wire(&runtime, "slack:C012", &[]);
+    let calls = || api.store().calls.get("oauth.v2.access").copied().unwrap_or(0);
+    until("it is renewed again", || (calls() >= 3).then_some(()));
+    api.say("C012", "U0ANN", &format!("<@{BOT}> hello"));
+    posts(&api, 1);
+    runtime.kill();
+    let before = calls();
+    runtime.start_with("slack");
+    until("it goes on with the pair that is kept", || (calls() > before).then_some(()));
+    api.say("C012", "U0ANN", &format!("<@{BOT}> again"));
+    posts(&api, 2);
+    let kept = "SELECT key || ' ' || secret FROM plugin_state WHERE key = 'tokens'";
+    assert_eq!(runtime.query::<String>(kept), ["tokens 1"]);
+    assert!(!runtime.log().contains("xoxe-") && !runtime.log().contains("xoxb-"), "{}", runtime.log());
+    // What is no longer good is told with what to do.
+    api.store().refresh = Some(("xoxe-of-another-installation".into(), 901));
+    until("it is told", || {
+        let state = runtime.channel("slack");
+        let reason = state["reason"].as_str().unwrap_or_default();
+        reason.contains("install the app again").then_some(())
+    });
 }

@@ -78,6 +78,12 @@ pub struct Store {
     pub statuses: Vec<String>,
     /// Names by id.
     pub names: BTreeMap<String, String>,
+    /// The tokens of bots beside the usual one, and whose they are: the bot, and its workspace.
+    pub tokens: BTreeMap<String, (String, String)>,
+    /// The refresh token that is good now, and how long the tokens that it gets are, in seconds.
+    pub refresh: Option<(String, u64)>,
+    /// The token of the call under way.
+    caller: String,
 }
 
 enum Out {
@@ -399,10 +405,15 @@ fn answer(
         let text = answer.as_str().map(str::to_owned).unwrap_or_else(|| answer.to_string());
         return (status, "application/json", text.into_bytes());
     }
-    let wanted = if method == "apps.connections.open" { APP_TOKEN } else { BOT_TOKEN };
-    if token != wanted {
+    let is_good = match method {
+        "apps.connections.open" => token == APP_TOKEN,
+        "oauth.v2.access" => token == "Basic Y2xpZW50OnZlcnktc2VjcmV0", // client:very-secret
+        _ => token == BOT_TOKEN || store.tokens.contains_key(token),
+    };
+    if !is_good {
         return fail("invalid_auth");
     }
+    store.caller = token.to_owned();
     let fields = form(body);
     let (_, kind, answer) = match method {
         "chat.postMessage" => {
@@ -455,7 +466,39 @@ fn call(
 ) -> Answer {
     let of = |key: &str| fields.get(key).cloned().unwrap_or_default();
     let body = match method {
-        "auth.test" => json!({ "user_id": BOT, "bot_id": "B0BOT", "user": "vestibule", "team": "CP" }),
+        "auth.test" => match store.tokens.get(&store.caller) {
+            Some((bot, team)) => json!({ "user_id": bot, "user": bot, "team": team, "team_id": team }),
+            None => {
+                json!({ "user_id": BOT, "bot_id": "B0BOT", "user": "vestibule", "team": "CP", "team_id": "T0CP" })
+            }
+        },
+        "oauth.v2.access" => match store.refresh.take() {
+            Some((good, seconds)) if good == of("refresh_token") => {
+                store.last_id += 1;
+                let (access, refresh) =
+                    (format!("xoxb-{}", store.last_id), format!("xoxe-{}", store.last_id));
+                store.tokens = BTreeMap::from([(access.clone(), (BOT.to_owned(), "T0CP".to_owned()))]);
+                store.refresh = Some((refresh.clone(), seconds));
+                json!({ "access_token": access, "refresh_token": refresh, "expires_in": seconds })
+            }
+            good => {
+                store.refresh = good;
+                return fail("invalid_refresh_token");
+            }
+        },
+        "conversations.open" => json!({ "channel": { "id": format!("D{}", of("users")) } }),
+        "conversations.list" => {
+            let channels: Vec<_> = store.names.iter().filter(|(id, _)| id.starts_with('C')).collect();
+            let begin = of("cursor").parse().unwrap_or(0);
+            let page: Vec<_> = channels
+                .iter()
+                .skip(begin)
+                .take(1)
+                .map(|(id, name)| json!({ "id": id, "name": name }))
+                .collect();
+            let next = if begin + 1 < channels.len() { (begin + 1).to_string() } else { String::new() };
+            json!({ "channels": page, "response_metadata": { "next_cursor": next } })
+        }
         "apps.connections.open" => json!({ "url": format!("{place}?ticket=t-{}", store.opened) }),
         "users.info" => match store.names.get(&of("user")) {
             Some(name) => json!({ "user": { "id": of("user"), "name": name.to_lowercase(), "is_bot": false,
@@ -477,9 +520,12 @@ fn call(
             let message = |post: &Post| {
                 let files: Vec<Value> = post.file_ids.iter().map(|id| json!({ "id": id })).collect();
                 let metadata = if with { post.metadata.clone() } else { Value::Null };
-                json!({ "ts": post.ts, "text": post.text, "metadata": metadata, "files": files })
+                json!({ "type": "message", "user": BOT, "ts": post.ts, "text": post.text, "metadata": metadata,
+                    "files": files })
             };
-            json!({ "messages": store.posts.iter().filter(shown).map(message).collect::<Vec<_>>() })
+            let most = of("limit").parse().unwrap_or(100);
+            let newest = store.posts.iter().rev().filter(shown).take(most).map(message);
+            json!({ "messages": newest.collect::<Vec<_>>() })
         }
         "chat.update" => {
             let found =

@@ -4,7 +4,13 @@ use super::*;
 use serde_json::json;
 
 pub fn own() -> Own {
-    Own { user_id: "U0BOT".into(), bot_id: Some("B0BOT".into()), user: "vestibule".into(), team: "CP".into() }
+    Own {
+        user_id: "U0BOT".into(),
+        bot_id: Some("B0BOT".into()),
+        user: "vestibule".into(),
+        team: "CP".into(),
+        team_id: "T1".into(),
+    }
 }
 
 fn event(extra: Value) -> Value {
