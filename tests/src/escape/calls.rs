@@ -51,6 +51,13 @@ pub fn attempt(what: &str, on: &str) -> Result<()> {
         "own-files-by-a-range" => call(libc::SYS_close_range, [4000, 4000, 2, 0, 0]),
         "lend-memory" => lend_memory(),
         "large-buffer" => large_buffer(),
+        "wait-at-the-end" => wait_at_the_end(),
+        // The family, the kind and the protocol.
+        "socket" => {
+            let mut numbers = on.split(' ').map(number);
+            let [family, kind, protocol] = std::array::from_fn(|_| numbers.next().unwrap_or(Ok(0)));
+            result(libc::SYS_socket, [family?, kind?, protocol?, 0, 0, 0]).map(drop)
+        }
         "many-timers" => (0..number(on)?).try_for_each(|_| timer()),
         "raw-pair" => raw_pair(on),
         "new-xattr" => {
@@ -244,4 +251,15 @@ fn large_buffer() -> Result<()> {
     rustix::net::sockopt::set_socket_send_buffer_size(&socket, 16 << 20)?;
     let after = rustix::net::sockopt::socket_send_buffer_size(&socket)?;
     if after > before { Ok(()) } else { Err(Error::other(format!("it is {after} bytes as before"))) }
+}
+
+/// A socket whose end waits until its other side has taken everything. Handed on, it makes another program wait.
+fn wait_at_the_end() -> Result<()> {
+    let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
+    let linger = Some(std::time::Duration::from_secs(3600));
+    rustix::net::sockopt::set_socket_linger(&socket, linger)?;
+    match rustix::net::sockopt::socket_linger(&socket)? {
+        None => Err(Error::other("it waits as long as before")),
+        Some(_) => Ok(()),
+    }
 }

@@ -190,6 +190,7 @@ impl Target {
             ("own-files-by-a-range", String::new()),
             ("lend-memory", String::new()),
             ("large-buffer", String::new()),
+            ("wait-at-the-end", String::new()),
             ("one-processor", sleeper.clone()),
             ("idle-io", sleeper.clone()),
             ("renice", sleeper.clone()),
@@ -241,6 +242,9 @@ impl Target {
     }
 }
 
+/// Family, kind and protocol of internet sockets that are neither TCP's nor UDP's: MPTCP, SCTP, UDP-Lite, ICMP.
+const OTHER_PROTOCOLS: [&str; 4] = ["2 1 262", "2 1 132", "10 2 136", "2 2 1"];
+
 /// Calls that older kernels, or the file system of the test, do not have.
 const NEW: [&str; 5] = ["new-xattr", "no-xattr", "new-attributes", "flags", "project"];
 
@@ -284,6 +288,9 @@ fn every_attempt_fails_in_the_sandbox() {
         assert_eq!(target.attempt("connect-tcp", &at), "escaped", "{sandbox} {user:?}");
         let socket = target.runtime.home.path().join("control.sock");
         assert!(target.attempt("connect-unix", socket.to_str().unwrap()).starts_with("refused"));
+        let protocols = OTHER_PROTOCOLS.map(|of| ("socket", of.to_owned()));
+        assert_eq!(target.not("refused: Protocol not supported", &protocols), [""; 0], "{sandbox} {user:?}");
+        assert_eq!(target.attempt("socket", "10 2 17"), "escaped");
     });
 }
 
@@ -400,10 +407,11 @@ fn got_out(
     attempts: &[(&'static str, String)],
 ) -> Vec<String> {
     let not_plugin = [("list", "/usr"), ("list", "/proc")];
+    let protocols = OTHER_PROTOCOLS.map(|of| ("socket", of.to_owned()));
     let not_plugin = not_plugin.map(|(what, on)| (what, on.to_owned()));
     let internet = ["connect-tcp", "send-udp"];
     let mut wrong = Vec::new();
-    let more = if position == Position::Plugin { &[] } else { &not_plugin[..] };
+    let more = if position == Position::Plugin { &protocols[..] } else { &not_plugin[..] };
     for (what, on) in attempts.iter().chain(more) {
         let may = position == Position::Plugin && internet.contains(what);
         let said = from_position(target, out, Some(position), what, on);

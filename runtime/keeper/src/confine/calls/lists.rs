@@ -173,8 +173,9 @@ const OLD: &[c_long] = &[];
 pub const ABSENT: &[c_long] =
     &[libc::SYS_clone3, libc::SYS_memfd_secret, libc::SYS_vmsplice, libc::SYS_io_setup];
 
-/// How much may wait in a socket: options of every kind of socket.
-pub const BUFFERS: [i32; 2] = [libc::SO_SNDBUF, libc::SO_RCVBUF];
+/// Options of every kind of socket that are left as they are: how much may wait in it, and how long its end waits for
+/// the other side. Of a socket that was handed on, that is the time of the program that has it last.
+pub const FIXED_OPTIONS: [i32; 3] = [libc::SO_SNDBUF, libc::SO_RCVBUF, libc::SO_LINGER];
 
 /// Calls that set how the processes that the first argument names are scheduled, and where their memory lies. 0 is the
 /// caller.
@@ -232,6 +233,22 @@ pub const FCNTLS_THAT_SIGNAL: [i32; 3] = [8, 10, 15]; // F_SETOWN, F_SETSIG, F_S
 
 /// The families of internet addresses.
 pub const INTERNET: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
+
+/// The kinds of internet socket: those of TCP and UDP.
+pub const INTERNET_KINDS: [i32; 8] = [
+    libc::SOCK_STREAM,
+    libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
+    libc::SOCK_STREAM | libc::SOCK_NONBLOCK,
+    libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+    libc::SOCK_DGRAM,
+    libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+    libc::SOCK_DGRAM | libc::SOCK_NONBLOCK,
+    libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+];
+
+/// The protocols of internet sockets; 0 is the usual one of the kind. Faults of the kernel are found often in the others
+/// (SCTP, DCCP, MPTCP, UDP-Lite, ICMP).
+pub const PROTOCOLS: [i32; 3] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
 
 /// Flags of `clone` that make namespaces.
 pub const NAMESPACES: u32 = (libc::CLONE_NEWNS

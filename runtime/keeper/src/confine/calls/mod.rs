@@ -7,8 +7,9 @@ mod program;
 mod tests;
 
 use lists::{
-    ABSENT, ATTRIBUTES, BUFFERS, FCNTLS, FCNTLS_THAT_SIGNAL, INTERNET, IOCTLS, MAKING, MODES, NAMESPACES,
-    OPENING, PAIRS, READER, READER_FCNTLS, READER_OLD, REFUSED, SCHEDULING, STARTING, TIMES,
+    ABSENT, ATTRIBUTES, FCNTLS, FCNTLS_THAT_SIGNAL, FIXED_OPTIONS, INTERNET, INTERNET_KINDS, IOCTLS, MAKING,
+    MODES, NAMESPACES, OPENING, PAIRS, PROTOCOLS, READER, READER_FCNTLS, READER_OLD, REFUSED, SCHEDULING,
+    STARTING, TIMES,
 };
 use program::{AllowList, DenyList, any_bit, one_of, only, unless, when, when_all, when_with_pointer};
 use seccompiler::{BpfProgram, SeccompCmpOp as Op, apply_filter};
@@ -40,7 +41,7 @@ pub fn runner_bytes(calls: RunnerCalls) -> Result<Vec<Vec<u8>>> {
 fn runner_filters(calls: RunnerCalls) -> Result<Vec<BpfProgram>> {
     let mut list = refused(calls.length_guarded)?;
     if calls.network {
-        list.refuse_when(libc::SYS_socket, unless(0, INTERNET.map(only))?);
+        only_internet(&mut list)?;
     } else {
         // One of a pair of sockets could still take a name that every program can reach.
         list.refuse(&[libc::SYS_socket, libc::SYS_bind]);
@@ -52,6 +53,15 @@ fn runner_filters(calls: RunnerCalls) -> Result<Vec<BpfProgram>> {
         allow_own_files(&mut list)?;
     }
     list.programs()
+}
+
+/// Of sockets those of TCP and UDP alone. A program that tries another protocol hears that this kernel has none, and
+/// falls back, as Go does from MPTCP.
+fn only_internet(list: &mut DenyList) -> Result<()> {
+    let others = [unless(0, INTERNET.map(only))?, unless(1, INTERNET_KINDS.map(only))?].concat();
+    list.refuse_when(libc::SYS_socket, others);
+    list.answer_also(libc::EPROTONOSUPPORT, libc::SYS_socket, unless(2, PROTOCOLS.map(only))?);
+    Ok(())
 }
 
 /// No file is made that lends its user or group to the programs that run it.
@@ -129,7 +139,7 @@ fn plugin_filters(itself: u32, length_guarded: bool) -> Result<Vec<BpfProgram>> 
     list.refuse(STARTING);
     list.refuse_when(libc::SYS_clone, vec![when(0, Op::MaskedEq(CLONE_THREAD), 0)?]);
     open_files_are_shown(&mut list)?;
-    list.refuse_when(libc::SYS_socket, unless(0, INTERNET.map(only))?);
+    only_internet(&mut list)?;
     for call in [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo] {
         list.refuse_when(call, vec![when(0, Op::Ne, u64::from(itself))?]);
     }
@@ -160,11 +170,11 @@ fn refused(length_guarded: bool) -> Result<DenyList> {
     let huge = |argument, flag: u64| Ok::<_, Error>(vec![when(argument, Op::MaskedEq(flag), flag)?]);
     list.answer_when(libc::ENOMEM, libc::SYS_mmap, huge(3, libc::MAP_HUGETLB as u64)?);
     list.answer_when(libc::ENOMEM, libc::SYS_memfd_create, huge(1, u64::from(libc::MFD_HUGETLB))?);
-    // Answered as done: the kernel, too, gives less than is asked for without saying so.
-    let buffers = BUFFERS.map(|option| {
+    // Answered as done: the kernel, too, gives smaller buffers than are asked for without saying so.
+    let fixed = FIXED_OPTIONS.map(|option| {
         when_all(&[(1, Op::Eq, libc::SOL_SOCKET as u64), (2, Op::Eq, u64::from(option.cast_unsigned()))])
     });
-    list.answer_when(DONE, libc::SYS_setsockopt, buffers.into_iter().collect::<Result<_>>()?);
+    list.answer_when(DONE, libc::SYS_setsockopt, fixed.into_iter().collect::<Result<_>>()?);
     if !length_guarded {
         no_truncation(&mut list)?;
     }

@@ -40,8 +40,13 @@ impl DenyList {
 
     /// This call answers "not permitted" also when one of these rules holds.
     pub fn refuse_also(&mut self, call: c_long, rules: Vec<Rule>) {
-        let held = self.0.entry(libc::EPERM).or_default().entry(call);
-        // A call without rules is refused always.
+        self.answer_also(libc::EPERM, call, rules);
+    }
+
+    /// This call answers this error also when one of these rules holds. Of two errors it answers the higher one.
+    pub fn answer_also(&mut self, errno: i32, call: c_long, rules: Vec<Rule>) {
+        let held = self.0.entry(errno).or_default().entry(call);
+        // A call without rules is answered so always.
         held.and_modify(|held| {
             if !held.is_empty() {
                 held.extend(rules.clone())

@@ -55,6 +55,7 @@ const ITSELF: u32 = 4711;
 const NOT_IMPLEMENTED: i32 = libc::ENOSYS;
 const NOT_PERMITTED: i32 = libc::EPERM;
 const UNKNOWN_COMMAND: i32 = libc::ENOTTY;
+const NO_PROTOCOL: i32 = libc::EPROTONOSUPPORT;
 const MADE: i32 = 0;
 const SAID_TO_BE_DONE: i32 = -2;
 
@@ -184,8 +185,9 @@ const BOTH: &[(c_long, &[u64], i32)] = &[
     // How much waits in sockets and pipes.
     (libc::SYS_setsockopt, &[3, 1, 7], SAID_TO_BE_DONE), // SO_SNDBUF
     (libc::SYS_setsockopt, &[3, 1 << 32 | 1, 1 << 32 | 8], SAID_TO_BE_DONE),
-    (libc::SYS_setsockopt, &[3, 1, 2], MADE), // SO_REUSEADDR
-    (libc::SYS_setsockopt, &[3, 6, 7], MADE), // of TCP
+    (libc::SYS_setsockopt, &[3, 1, 13], SAID_TO_BE_DONE), // SO_LINGER
+    (libc::SYS_setsockopt, &[3, 1, 2], MADE),             // SO_REUSEADDR
+    (libc::SYS_setsockopt, &[3, 6, 7], MADE),             // of TCP
     (libc::SYS_vmsplice, &[], NOT_IMPLEMENTED),
     (libc::SYS_splice, &[], MADE),
     // Numbers that the lists do not know.
@@ -226,6 +228,16 @@ fn what_differs_between_runners_and_plugins() {
     for (call, arguments, wants) in [
         (libc::SYS_socket, &[2, 1][..], [NOT_PERMITTED, MADE, MADE]),
         (libc::SYS_socket, &[10, 2], [NOT_PERMITTED, MADE, MADE]),
+        // Of protocols TCP and UDP, also where they are named.
+        (libc::SYS_socket, &[2, 1 | 0o2004000, 6], [NOT_PERMITTED, MADE, MADE]),
+        (libc::SYS_socket, &[10, 2 | 0o2000000, 17], [NOT_PERMITTED, MADE, MADE]),
+        (libc::SYS_socket, &[2, 1, 262], [NOT_PERMITTED, NO_PROTOCOL, NO_PROTOCOL]), // MPTCP
+        (libc::SYS_socket, &[2, 1, 132], [NOT_PERMITTED, NO_PROTOCOL, NO_PROTOCOL]), // SCTP
+        (libc::SYS_socket, &[10, 2, 136], [NOT_PERMITTED, NO_PROTOCOL, NO_PROTOCOL]), // UDP-Lite
+        (libc::SYS_socket, &[2, 2, 1], [NOT_PERMITTED, NO_PROTOCOL, NO_PROTOCOL]),   // ICMP
+        (libc::SYS_socket, &[2, 3, 17], [NOT_PERMITTED; 3]),                         // raw
+        (libc::SYS_socket, &[2, 6, 0], [NOT_PERMITTED; 3]),                          // DCCP
+        (libc::SYS_socket, &[1 << 32 | 2, 1 << 32 | 5, 1 << 32], [NOT_PERMITTED; 3]), // SEQPACKET
         // Without an internet socket it could only take names of the machine's abstract sockets.
         (libc::SYS_bind, &[3], [NOT_PERMITTED, MADE, MADE]),
         (libc::SYS_clone, &[thread], [MADE, MADE, MADE]),
