@@ -1,6 +1,7 @@
 //! What the runtime asks a channel about its platform. Each answer is a plugin's word: it is held against its limits
 //! before anything is done with it.
 
+use super::heads;
 use super::link::{CallError, Link};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -82,10 +83,11 @@ impl Link {
         let (account, reference) = (account.to_owned(), reference.to_owned());
         self.can_do(Capability::Fetches)?;
         let request = wire::frame(&Request::Fetch { account: account.clone(), reference, bytes_max });
-        let mut frame = self.frame_of_live(&account, request, FETCH_DEADLINE).await?;
+        let frame = self.frame_of_live(&account, request, FETCH_DEADLINE).await?;
         let unreadable =
             |why| CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}")));
-        let fetched: Fetched = wire::read_with_blobs(&mut frame).map_err(unreadable)?;
+        let fetched = heads::read(frame, wire::read_with_blobs::<Fetched>).await;
+        let fetched = fetched.ok_or(CallError::Cancelled)?.map_err(unreadable)?;
         let refused = |why: &str| CallError::Plugin(PluginError::refused(why));
         let bytes = fetched.file.bytes.ok_or_else(|| refused("the channel answered without the file"))?;
         if bytes.len() as u64 > bytes_max {
@@ -104,7 +106,7 @@ impl Link {
         Err(CallError::Unsupported(format!("the channel `{channel}` does not list `{word}`")))
     }
 
-    async fn ask_about<T: DeserializeOwned>(
+    async fn ask_about<T: DeserializeOwned + Send + 'static>(
         &self,
         account: &str,
         capability: Capability,

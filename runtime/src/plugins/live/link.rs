@@ -2,6 +2,7 @@
 
 use super::accounts::{self, AccountState};
 use super::condition::Condition;
+use super::heads;
 use super::port::Port;
 use super::siblings;
 use super::tier::Tier;
@@ -442,7 +443,7 @@ impl Link {
 
     /// Calls the plugin for an account that is live. The code that stops an account first marks it as stopping and
     /// then waits for [`Link::quiet`], so no call slips in between.
-    pub(super) async fn ask_live<T: DeserializeOwned>(
+    pub(super) async fn ask_live<T: DeserializeOwned + Send + 'static>(
         &self,
         account: &str,
         frame: Frame,
@@ -475,7 +476,7 @@ impl Link {
     }
 
     /// The same for a call that the account passes on to its platform: the answer says how the account is.
-    async fn ask_platform<T: DeserializeOwned>(
+    async fn ask_platform<T: DeserializeOwned + Send + 'static>(
         &self,
         account: &str,
         frame: Frame,
@@ -515,18 +516,23 @@ impl Link {
         answer.map_err(|_| CallError::Cancelled)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, frame: Frame, deadline: Duration) -> Result<T, CallError> {
+    async fn ask<T: DeserializeOwned + Send + 'static>(
+        &self,
+        frame: Frame,
+        deadline: Duration,
+    ) -> Result<T, CallError> {
         self.ask_patiently(frame, deadline, None).await
     }
 
-    async fn ask_patiently<T: DeserializeOwned>(
+    async fn ask_patiently<T: DeserializeOwned + Send + 'static>(
         &self,
         frame: Frame,
         deadline: Duration,
         begun: Option<&Begun>,
     ) -> Result<T, CallError> {
         let frame = self.frame_of(frame, deadline, begun).await?;
-        wire::read(&frame)
+        let answer = heads::read(frame, |frame| wire::read(frame)).await.ok_or(CallError::Cancelled)?;
+        answer
             .map_err(|why| CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}"))))
     }
 
@@ -537,16 +543,24 @@ impl Link {
         deadline: Duration,
         begun: Option<&Begun>,
     ) -> Result<Frame, CallError> {
-        let (code, frame) = self.call_patiently(frame, deadline, begun).await?;
-        let words = |frame: &Frame| words::reason(wire::read::<String>(frame).unwrap_or_else(|why| why));
-        match code {
-            status::OK => Ok(frame),
-            status::PANIC => Err(CallError::Panicked(words(&frame))),
-            status::CANCELLED => Err(CallError::Cancelled),
-            status::UNSUPPORTED => Err(CallError::Unsupported(words(&frame))),
-            status::BAD_FRAME => Err(CallError::Unsupported(words(&frame))),
-            _ => Err(CallError::Plugin(bounded_error(wire::read(&frame).unwrap_or_else(PluginError::retry)))),
+        match self.call_patiently(frame, deadline, begun).await? {
+            (status::OK, frame) => Ok(frame),
+            (code, frame) => {
+                let error = heads::read(frame, move |frame| failure(code, frame)).await;
+                Err(error.unwrap_or(CallError::Cancelled))
+            }
         }
+    }
+}
+
+/// What an answer with another status than [`status::OK`] says.
+fn failure(code: u32, frame: &Frame) -> CallError {
+    let words = || words::reason(wire::read::<String>(frame).unwrap_or_else(|why| why));
+    match code {
+        status::PANIC => CallError::Panicked(words()),
+        status::CANCELLED => CallError::Cancelled,
+        status::UNSUPPORTED | status::BAD_FRAME => CallError::Unsupported(words()),
+        _ => CallError::Plugin(bounded_error(wire::read(frame).unwrap_or_else(PluginError::retry))),
     }
 }
 

@@ -5,6 +5,7 @@ pub(super) mod accounts;
 mod asks;
 pub(super) mod condition;
 pub(super) mod handover;
+pub(super) mod heads;
 pub(super) mod hooks;
 pub(super) mod link;
 pub(super) mod port;

@@ -1,6 +1,7 @@
 //! What a plugin may say to the runtime: decode, stamp, bound, hand on.
 
 use super::accounts::{self, AccountState};
+use super::heads;
 use super::link::Link;
 use super::siblings::{self, NotTaken};
 use crate::error::Error;
@@ -109,10 +110,11 @@ fn weight(frame: &Frame) -> u32 {
     u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(CALL_KIB_MIN, UNANSWERED_KIB)
 }
 
-async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, mut frame: Frame) -> (u32, Frame) {
-    let event = match wire::read_with_blobs::<Event>(&mut frame) {
-        Ok(event) => event,
-        Err(why) => return (status::BAD_FRAME, wire::frame(&why)),
+async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, frame: Frame) -> (u32, Frame) {
+    let event = match heads::read(frame, wire::read_with_blobs::<Event>).await {
+        Some(Ok(event)) => event,
+        Some(Err(why)) => return (status::BAD_FRAME, wire::frame(&why)),
+        None => return (status::ERROR, wire::frame(&PluginError::retry("the runtime stops"))),
     };
     if let Some(why) = fault(link, &event) {
         tracing::warn!(plugin = link.manifest.name, %why, "an event of a plugin was refused");

@@ -1,7 +1,7 @@
 //! The calls between the runtime and one plugin process, at the runtime's end.
 
 use super::packet::{Kind, Packed, is_large, pack};
-use super::socket::Queue;
+use super::socket::{Foreign, Queue};
 use crate::lock::locked;
 use rustix::net::SendFlags;
 use std::collections::HashMap;
@@ -26,6 +26,8 @@ pub struct Conn {
     calls: Mutex<Calls>,
     silence: Mutex<Silence>,
     broken: watch::Sender<Option<Broken>>,
+    /// The same end as `stream`, closed after it: what the process sent and nothing has read ends with it.
+    _last: Option<Foreign>,
 }
 
 /// Why a process must end.
@@ -64,8 +66,10 @@ struct Calls {
 impl Conn {
     /// The calls over this socket.
     pub fn new(stream: UnixStream) -> Conn {
+        let last = rustix::io::fcntl_dupfd_cloexec(&stream, 3).ok();
         Conn {
             stream,
+            _last: last.map(Foreign::from),
             out: Mutex::default(),
             more: Notify::new(),
             calls: Mutex::new(Calls { open: Some(HashMap::new()), next: 1 }),

@@ -2,7 +2,7 @@
 //! the runtime. Whatever the plugin does happens to this process.
 
 use super::packet::{Decoder, Kind, Packed, Packet, pack};
-use super::socket::{PART, Queue, receive};
+use super::socket::{Foreign, PART, Queue, receive};
 use super::spec::Spec;
 use crate::lock::locked;
 use crate::plugins::file::load;
@@ -36,6 +36,8 @@ fn run() -> std::io::Result<()> {
     let by_hand = || std::io::Error::other("it is started by the runtime, not by hand");
     // The kernel ends this process with the runtime, whatever the plugin does to the socket.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The kernel gives each session a share of the processors: however many threads the plugin starts, it has one.
+    rustix::process::setsid()?;
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     let mut inbox = Inbox { decoder: Decoder::default(), part: vec![0; PART] };
@@ -80,7 +82,7 @@ fn serve(
 ) -> std::io::Result<()> {
     let calls: Arc<Mutex<HashMap<u64, u64>>> = Arc::default();
     // Local sockets by their paths: the plugin looks for them among what this process has open.
-    let mut sockets: HashMap<Vec<u8>, OwnedFd> = HashMap::new();
+    let mut sockets: HashMap<Vec<u8>, Foreign> = HashMap::new();
     while let Some(packet) = inbox.next(&socket.socket) {
         let id = packet.id;
         match packet.kind {

@@ -4,6 +4,7 @@
 //! large blob is a sealed memory file that travels beside the packet.
 
 use super::blob;
+use super::socket::Foreign;
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
 use vestibule_seam::Frame;
@@ -136,14 +137,14 @@ pub struct Packet {
     /// The frame's head.
     pub head: Vec<u8>,
     /// What a [`Kind::Socket`] brings.
-    pub socket: Option<OwnedFd>,
+    pub socket: Option<Foreign>,
     blobs: Vec<Blob>,
 }
 
 #[derive(Debug)]
 enum Blob {
     Here(Vec<u8>),
-    InFile(OwnedFd, u64),
+    InFile(Foreign, u64),
 }
 
 impl Packet {
@@ -170,7 +171,10 @@ impl Packet {
         for blob in self.blobs {
             frame.blobs.push(match blob {
                 Blob::Here(bytes) => bytes.into(),
-                Blob::InFile(file, len) => blob::take(&file, len)?.into(),
+                Blob::InFile(file, len) => {
+                    let file = file.open().ok_or("a blob whose memory file is closed")?;
+                    blob::take(file, len)?.into()
+                }
             });
         }
         Ok(frame)
@@ -182,7 +186,7 @@ impl Packet {
 pub struct Decoder {
     bytes: Vec<u8>,
     start: usize,
-    files: VecDeque<OwnedFd>,
+    files: VecDeque<Foreign>,
 }
 
 impl Decoder {
@@ -190,7 +194,7 @@ impl Decoder {
     ///
     /// # Errors
     /// More memory files came than any packet has.
-    pub fn feed(&mut self, bytes: &[u8], files: Vec<OwnedFd>) -> Result<(), String> {
+    pub fn feed(&mut self, bytes: &[u8], files: Vec<Foreign>) -> Result<(), String> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;
@@ -283,7 +287,8 @@ mod tests {
             let packed = pack(Kind::Call, 7, 3, &sent).expect("it fits");
             let mut twice = packed.bytes.clone();
             twice.extend(pack(Kind::Cancel, 8, 0, &Frame::default()).expect("it fits").bytes);
-            let (mut decoder, mut files, mut got) = (Decoder::default(), packed.files, Vec::new());
+            let mut files = packed.files.into_iter().map(Foreign::from).collect();
+            let (mut decoder, mut got) = (Decoder::default(), Vec::new());
             for part in twice.chunks(step) {
                 decoder.feed(part, std::mem::take(&mut files)).expect("few files");
                 while let Some(packet) = decoder.next().expect("whole") {
