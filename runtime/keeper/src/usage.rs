@@ -1,6 +1,6 @@
 //! How much a run uses, by the kernel's own figures: only numbers are read about its processes.
 
-use crate::objects::OBJECTS_MAX;
+use crate::objects::{self, OBJECTS_MAX};
 use crate::wire::Limits;
 use rustix::fs::{AtFlags, FileType, RawDir, statat};
 use rustix::process::Pid;
@@ -135,6 +135,16 @@ pub fn measure(run: &Run, limits: &Limits, disk: u64) -> Usage {
     }
     usage
 }
+
+/// Measures one process that can start no others, as [`measure`] does.
+pub fn of_process(pid: Pid, limits: &Limits) -> Usage {
+    let run = find(vec![pid], limits.processes);
+    let usage = measure(&run, limits, NO_DISK);
+    Usage { objects: objects::count(&run.pids), ..usage }
+}
+
+/// A number that no device has.
+const NO_DISK: u64 = 0;
 
 /// Files that only the processes that have them open can see: returns the bytes of those in memory, and adds those on
 /// the disk to `usage`.

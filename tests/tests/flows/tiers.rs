@@ -1,6 +1,6 @@
 //! The two tiers of plugins, with a plugin that has every bug.
 
-use crate::support::{PATIENCE, Runtime, Terminal, free_port, plugin_file, until};
+use crate::support::{PATIENCE, Runtime, Terminal, free_port, is_root, plugin_file, until};
 use crate::traffic::in_full;
 use rusqlite::OpenFlags;
 use serde_json::Value;
@@ -221,6 +221,43 @@ fn a_plugin_that_fails_is_started_again_and_nobody_else_notices() {
     if in_full() {
         // The slowest of a hundred say something on a quiet machine only: the full form is run alone.
         assert!(percentile(&faulty, 99) < percentile(&calm, 99) * 3 / 2 + Duration::from_millis(5));
+    }
+}
+
+/// What a user has only so many of, and what counts as no memory of the process.
+#[test]
+fn a_plugin_that_holds_too_much_is_ended() {
+    let ward = Ward::new("process", "memory_mb = 128");
+    for (number, (fault, why)) in [
+        ("threads", "it had more than 1024 threads"),
+        ("memory-files", "of memory, and `memory_mb` is 128"),
+        ("watches", "watches and locks"),
+        ("hide", "hid what it has open"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Root sees what any process has open.
+        if fault == "hide" && is_root() {
+            continue;
+        }
+        ward.fault(fault);
+        until(&format!("the end by {fault}"), || (ward.ends() > number).then_some(()));
+        let log = ward.runtime.log();
+        let line = log.lines().rev().find(|line| line.contains("the plugin's process ended;")).unwrap();
+        assert!(line.contains(why), "{fault}: {line}");
+        ward.round_trip();
+    }
+}
+
+/// Where the kernel shares processors between sessions first, a plugin has one share, however many threads it starts.
+#[test]
+fn a_plugins_process_is_a_session_of_its_own() {
+    let ward = Ward::new("process", "");
+    for pid in ward.runtime.plugin_hosts() {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        assert_eq!(fields.split(' ').nth(3), Some(&*pid), "{stat}"); // proc(5), field 6
     }
 }
 

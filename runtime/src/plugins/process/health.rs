@@ -2,13 +2,20 @@
 
 use super::conn::Conn;
 use super::hog::{Step, put_behind, spins, step, wanted};
-use super::spec::OwnFolder;
+use super::spec::{OwnFolder, Spec};
 use super::supervisor::Supervisor;
+use rustix::process::Pid;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use vestibule_keeper::objects::OBJECTS_MAX;
+use vestibule_keeper::usage::{self, Usage};
 use vestibule_keeper::weigh::{Folder, Weigher};
+use vestibule_keeper::wire::Limits;
 use vestibule_seam::{Done, Frame};
 
+/// The most threads of a plugin's process: a user has only so many processes and threads, and runners need some.
+const THREADS_MAX: u64 = 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PING_EVERY_MAX: Duration = Duration::from_secs(10);
 /// How long a ping is waited for after a call was late.
@@ -28,9 +35,11 @@ pub async fn watch(plugin: &str, supervisor: &Supervisor, conn: &Arc<Conn>, pid:
 }
 
 async fn holdings(supervisor: &Supervisor, pid: Option<u32>) -> String {
+    let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return pending().await };
     let spec = supervisor.spec();
-    let open_max = spec.open_files - spec.open_files / 10;
     let mut weigher = spec.folder.clone().map(weigher);
+    let limits = Limits { processes: THREADS_MAX, memory_bytes: spec.memory_bytes, ..Limits::NONE };
+    let mut hidden = 0;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if let Some(weighed) = weigher.take() {
@@ -40,16 +49,13 @@ async fn holdings(supervisor: &Supervisor, pid: Option<u32>) -> String {
             }
             weigher = weighed;
         }
-        let Some(pid) = pid else { continue };
-        if let Some(memory) = memory(pid).filter(|memory| *memory > spec.memory_bytes) {
-            return format!(
-                "it held {} MiB of memory, and `memory_mb` is {}",
-                memory / 1024 / 1024,
-                spec.memory_bytes / 1024 / 1024
-            );
-        }
-        if let Some(open) = open_files(pid).filter(|open| *open >= open_max) {
-            return format!("it held {open} of {} descriptors: it does not close them", spec.open_files);
+        // The figures of a process with much open are many: other plugins do not wait for them.
+        let measured = tokio::task::spawn_blocking(move || usage::of_process(pid, &limits)).await;
+        let Ok(mut usage) = measured else { continue };
+        hidden = if usage.hidden > 0 { hidden + 1 } else { 0 };
+        usage.hidden = hidden;
+        if let Some(why) = too_much(&usage, spec) {
+            return why;
         }
     }
 }
@@ -73,6 +79,29 @@ async fn weigh(mut weigher: Weigher) -> (Option<Weigher>, Option<String>) {
     }
 }
 
+/// Why a process that holds so much must end. Pure.
+fn too_much(usage: &Usage, spec: &Spec) -> Option<String> {
+    let mib = |bytes: u64| bytes / 1024 / 1024;
+    // It is ended before the kernel gives it no more.
+    let open_max = spec.open_files - spec.open_files / 10;
+    if usage.processes > THREADS_MAX {
+        return Some(format!("it had more than {THREADS_MAX} threads"));
+    }
+    if usage.memory_bytes > spec.memory_bytes {
+        let (held, most) = (mib(usage.memory_bytes), mib(spec.memory_bytes));
+        return Some(format!("it held {held} MiB of memory, and `memory_mb` is {most}"));
+    }
+    if usage.open_files >= open_max {
+        let (open, most) = (usage.open_files, spec.open_files);
+        return Some(format!("it held {open} of {most} descriptors: it does not close them"));
+    }
+    if usage.objects > OBJECTS_MAX {
+        return Some(format!("it had more than {OBJECTS_MAX} watches and locks"));
+    }
+    // One look may come while it ends.
+    (usage.hidden > 1).then(|| "it hid what it has open, so that it cannot be measured".to_owned())
+}
+
 /// Puts a process behind all others once it is a hog: at two looks in a row one of its threads always wanted a
 /// processor, it was silent, and at the second it had not answered what it was asked at the first.
 ///
@@ -80,7 +109,7 @@ async fn weigh(mut weigher: Weigher) -> (Option<Weigher>, Option<String>) {
 /// answers after all, it runs on, behind, until it is started again. One that answers while a thread beside its work
 /// spins is left alone.
 async fn hogging(plugin: &str, conn: &Arc<Conn>, pid: Option<u32>) -> String {
-    let Some(pid) = pid else { return std::future::pending().await };
+    let Some(pid) = pid else { return pending().await };
     let (mut before, mut asked, mut hog) = (wanted(pid), None, false);
     loop {
         let begin = Instant::now();
@@ -113,17 +142,6 @@ async fn hogging(plugin: &str, conn: &Arc<Conn>, pid: Option<u32>) -> String {
 /// Asks something that every plugin answers, on the thread that does its work: a verb it cannot know.
 fn ping(conn: &Arc<Conn>, done: Done) -> u64 {
     conn.call(Frame::from_head(br#"{"verb":"ping"}"#.to_vec()), done)
-}
-
-/// The memory a process holds, in bytes.
-fn memory(pid: u32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
-}
-
-fn open_files(pid: u32) -> Option<u64> {
-    Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
 }
 
 /// Asks from time to time whether the plugin still answers.
@@ -160,6 +178,38 @@ fn is_stuck(asked: Duration, silent: Duration, patience: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_holds_too_much_is_ended_and_told_of_what() {
+        let spec = Spec {
+            file: "/x".into(),
+            entry: String::new(),
+            log_level: 3,
+            memory_bytes: 64 << 20,
+            open_files: 100,
+            folder: None,
+        };
+        let fine = Usage {
+            processes: 1024,
+            memory_bytes: 64 << 20,
+            open_files: 89,
+            objects: 65_536,
+            hidden: 1,
+            ..Usage::default()
+        };
+        for (usage, words) in [
+            (fine, None),
+            (Usage { processes: 1025, ..fine }, Some("more than 1024 threads")),
+            (Usage { memory_bytes: (64 << 20) + 1, ..fine }, Some("`memory_mb` is 64")),
+            (Usage { open_files: 90, ..fine }, Some("90 of 100 descriptors")),
+            (Usage { objects: 65_537, ..fine }, Some("watches and locks")),
+            (Usage { hidden: 2, ..fine }, Some("hid what it has open")),
+        ] {
+            let found = too_much(&usage, &spec);
+            assert_eq!(found.is_some(), words.is_some(), "{usage:?}: {found:?}");
+            assert!(found.unwrap_or_default().contains(words.unwrap_or_default()), "{usage:?}");
+        }
+    }
 
     #[test]
     fn who_is_silent_is_stuck_and_who_is_busy_is_waited_for() {

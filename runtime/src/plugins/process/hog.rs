@@ -1,11 +1,15 @@
 //! A plugin's process in which a thread wants a processor all the time: it goes behind all others.
 
+use rustix::process::{Pid, getsid};
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
 /// How much time each thread of a process, by its number, has wanted on processors.
 pub type ProcessorTime = HashMap<i32, Duration>;
+
+/// The least weight that a session can have.
+const NICEST: &str = "19";
 
 /// What comes of a look at a process.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +61,11 @@ pub fn wanted(pid: u32) -> ProcessorTime {
 /// the thread's nice value (sched(7)), and it counts on neither.
 pub fn put_behind(pid: u32) -> bool {
     let none = libc::sched_param { sched_priority: 0 };
+    // Its session has a share of its own, which the class does not lower.
+    let of = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if of.is_some_and(|pid| getsid(Some(pid)).ok() == Some(pid)) {
+        let _ = fs::write(format!("/proc/{pid}/autogroup"), NICEST);
+    }
     // SAFETY: reads the one struct, which lives. A thread that is gone is an error that changes nothing.
     let done = |thread| unsafe { libc::sched_setscheduler(thread, libc::SCHED_IDLE, &raw const none) } == 0;
     threads(pid).into_iter().filter(|thread| done(*thread)).count() > 0

@@ -55,6 +55,28 @@ pub async fn commit(fault: &str, runtime: &Runtime) -> String {
                 std::mem::forget(file);
             }
         }
+        "threads" => {
+            for _ in 0..1500 {
+                let sleep = || std::thread::sleep(Duration::from_secs(600));
+                if std::thread::Builder::new().stack_size(16 * 1024).spawn(sleep).is_err() {
+                    break;
+                }
+            }
+        }
+        "memory-files" => {
+            for _ in 0..4 {
+                let file = rustix::fs::memfd_create("kept", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+                let mut file = File::from(file);
+                for _ in 0..60 {
+                    let _ = file.write_all(&[7; 1 << 20]);
+                }
+                std::mem::forget(file);
+            }
+        }
+        "watches" => watches(),
+        "hide" => {
+            unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+        }
         "log" => {
             for number in 0..100_000 {
                 tracing::info!(number, "noise");
@@ -74,6 +96,22 @@ fn busy(ms: &str) {
     let (begin, long) = (std::time::Instant::now(), Duration::from_millis(ms.parse().unwrap_or(100)));
     while begin.elapsed() < long {
         std::hint::spin_loop();
+    }
+}
+
+/// More watches than a run may have, of few files: each number that one had is a watch.
+fn watches() {
+    let polls: Vec<i32> = (0..40).map(|_| unsafe { libc::epoll_create1(0) }).collect();
+    for _ in 0..12 {
+        let file = unsafe { libc::eventfd(0, 0) };
+        for copy in 300..450 {
+            unsafe { libc::dup2(file, copy) };
+            for poll in &polls {
+                let mut event = libc::epoll_event { events: 0, u64: 0 };
+                unsafe { libc::epoll_ctl(*poll, libc::EPOLL_CTL_ADD, copy, &mut event) };
+            }
+            unsafe { libc::close(copy) };
+        }
     }
 }
 
