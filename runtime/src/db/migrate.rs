@@ -40,6 +40,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../ledger/migrations/0034_parts.sql")),
     M::up(include_str!("../messaging_groups/migrations/0035_moved.sql")),
     M::up(include_str!("../plugin_state/migrations/0036_secret_state.sql")),
+    M::up(include_str!("../plugin_state/migrations/0037_state_keys.sql")),
 ];
 
 /// Applies the migrations that are missing.

@@ -22,6 +22,9 @@ const LAST: &str = "last";
 const DUE: &str = "due/";
 /// As many things may be scheduled by a module: an account holds a few more keys.
 const SCHEDULED_MAX: usize = 1_000;
+/// A module is asked no sooner than this after it was asked, unless more was due then than a tick brings: what it
+/// schedules may be due at once, each time.
+const PAUSE: Duration = Duration::from_millis(250);
 /// The longest sleep between two looks: a clock that was set must not delay a tick for long.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -38,7 +41,13 @@ pub async fn serve(context: Arc<Context>, link: Arc<Link>) {
         let wait = match due_in(&context, &link.manifest).await {
             Ok(Some(wait)) => wait,
             Ok(None) => match ask(&context, &link).await {
-                Ok(()) => continue, // more may be due
+                Ok(true) => continue,
+                Ok(false) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => continue,
+                        () = context.stopping() => return,
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(module = link.manifest.name, %error, "a tick came to nothing");
                     every
@@ -114,7 +123,8 @@ pub fn schedule(
     if scheduled.is_empty() {
         return Ok(Ok(()));
     }
-    let mut keys: BTreeSet<String> = all_due(db, module)?.into_iter().map(|due| due.key).collect();
+    let held = plugin_state::keys(db, &place(module), ACCOUNT_MAIN, DUE)?;
+    let mut keys: BTreeSet<String> = held.iter().map(|key| key[DUE.len()..].to_owned()).collect();
     let mut writes = Vec::new();
     for Scheduled { key, at, payload } in scheduled {
         let due = at.map(|at| Due { key: key.clone(), at, payload: payload.clone() });
@@ -149,19 +159,26 @@ pub fn can_be_due(manifest: &Manifest, effects: Effects) -> std::result::Result<
 
 /// Forgets what was brought, unless the module scheduled it anew meanwhile.
 fn forget(db: &WriteTxn, module: &str, brought: &[Due]) -> Result<()> {
-    let now = all_due(db, module)?;
-    let same = brought.iter().filter(|due| now.contains(due));
-    let writes: Vec<StateWrite> = same.map(|due| StateWrite::forget(due_key(&due.key))).collect();
+    let mut writes = Vec::new();
+    for due in brought {
+        let key = due_key(&due.key);
+        let held = plugin_state::get(db, &place(module), ACCOUNT_MAIN, &key)?;
+        if held.and_then(|held| serde_json::from_str::<Due>(&held).ok()).as_ref() == Some(due) {
+            writes.push(StateWrite::forget(key));
+        }
+    }
     plugin_state::apply(db, &place(module), ACCOUNT_MAIN, &writes)
 }
 
-async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), CallError> {
+/// Asks once, and performs the answer. True when more is due than was brought.
+async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<bool, CallError> {
     let name = link.manifest.name.clone();
     let failed = |error: Error| CallError::Plugin(PluginError::retry(error.to_string()));
     let read = context.central.read(move |db| Ok((last(db, &name)?, all_due(db, &name)?)));
     let (last, mut due) = read.await.map_err(failed)?;
     let now = clock::now();
     due.retain(|due| due.at <= now);
+    let is_more_due = due.len() > DUE_MAX;
     due.truncate(DUE_MAX);
     let effects = link.tick(Tick { last, now, due: due.clone() }).await?;
     let granted = context.config.plugin(&link.manifest.name).agents;
@@ -180,7 +197,7 @@ async fn ask(context: &Arc<Context>, link: &Link) -> std::result::Result<(), Cal
         Ok(performed)
     };
     context.central.write(write).await.map_err(failed)?.follow(context);
-    Ok(())
+    Ok(is_more_due)
 }
 
 /// Writes into the agent's newest session, or a new one; returns which.

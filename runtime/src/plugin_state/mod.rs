@@ -51,6 +51,19 @@ pub fn secrets(db: &ReadTxn) -> Result<u64> {
     Ok(count.unsigned_abs())
 }
 
+/// The keys that begin with `prefix`.
+///
+/// # Errors
+/// SQLite fails.
+pub fn keys(db: &ReadTxn, channel: &str, account: &str, prefix: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT key FROM plugin_state INDEXED BY plugin_state_keys WHERE channel_type = ?1 AND account = ?2 \
+         AND key >= ?3 AND substr(key, 1, length(?3)) = ?3",
+    )?;
+    let rows = statement.query_map([channel, account, prefix], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Performs writes, in order, whose sizes were checked before.
 ///
 /// # Errors
@@ -91,7 +104,9 @@ pub fn apply(db: &WriteTxn, channel: &str, account: &str, writes: &[StateWrite])
         return Ok(());
     }
     let held: i64 = db
-        .prepare_cached("SELECT COUNT(*) FROM plugin_state WHERE channel_type = ?1 AND account = ?2")?
+        .prepare_cached(
+            "SELECT COUNT(*) FROM plugin_state INDEXED BY plugin_state_keys WHERE channel_type = ?1 AND account = ?2",
+        )?
         .query_row([channel, account], |r| r.get(0))?;
     if usize::try_from(held).unwrap_or(usize::MAX) > STATE_KEYS_MAX {
         let words = format!("the account would keep {held} keys, the limit is {STATE_KEYS_MAX}; forget some");
@@ -103,11 +118,17 @@ pub fn apply(db: &WriteTxn, channel: &str, account: &str, writes: &[StateWrite])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vestibule_plugin_api::STATE_VALUE_BYTES_MAX;
 
     fn db() -> WriteTxn<'static> {
         let db = rusqlite::Connection::open_in_memory().expect("memory");
-        db.execute_batch(include_str!("migrations/0014_plugin_state.sql")).expect("it fits");
-        db.execute_batch(include_str!("migrations/0036_secret_state.sql")).expect("it fits");
+        for file in [
+            include_str!("migrations/0014_plugin_state.sql"),
+            include_str!("migrations/0036_secret_state.sql"),
+            include_str!("migrations/0037_state_keys.sql"),
+        ] {
+            db.execute_batch(file).expect("it fits");
+        }
         WriteTxn::of_test(db)
     }
 
@@ -151,6 +172,25 @@ mod tests {
         apply(&db, "t", "a", &[StateWrite::forget("more")]).expect("less is fine");
         apply(&db, "t", "a", &[StateWrite::set("0", "w")]).expect("an old key may change");
         apply(&db, "t", "b", &[StateWrite::set("0", "v")]).expect("another account has its own room");
+    }
+
+    /// Values may be long, and every other writer waits meanwhile.
+    #[test]
+    fn keys_are_counted_without_their_values() {
+        let db = db();
+        let long = "x".repeat(STATE_VALUE_BYTES_MAX);
+        for number in 0..STATE_KEYS_MAX {
+            let value = if number == 0 { "v" } else { &long };
+            apply(&db, "t", "a", &[StateWrite::set(format!("due/{number}"), value)]).expect("there is room");
+        }
+        let begin = std::time::Instant::now();
+        for _ in 0..20 {
+            assert!(apply(&db, "t", "a", &[StateWrite::set("more", "v")]).is_err());
+            apply(&db, "t", "a", &[StateWrite::forget("more")]).expect("it is undone");
+            assert_eq!(keys(&db, "t", "a", "due/").expect("they are listed").len(), STATE_KEYS_MAX);
+        }
+        // The values that were read at each count have 64 MiB.
+        assert!(begin.elapsed() < std::time::Duration::from_secs(1), "{:?}", begin.elapsed());
     }
 
     #[test]

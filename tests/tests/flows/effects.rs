@@ -166,3 +166,23 @@ fn what_a_module_schedules_is_brought_once_also_after_a_restart() {
     assert_eq!(runtime.query::<String>(told), ["soon is due: 7", "later is due: 7"]);
     assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM plugin_state WHERE key LIKE 'due/%'"), [0]);
 }
+
+/// It may want that always; every tick is a commit, for which others wait.
+#[test]
+fn a_module_for_which_something_is_due_at_once_is_asked_a_few_times_a_second() {
+    let config = "[plugins.guard]\nagents = [\"assistant\"]\n[modules.guard]\ntell = \"assistant\"\n\
+                  [plugins.agent-to-agent]\nbuilt_in = false\n";
+    let runtime = Runtime::new(config).up();
+    assert_eq!(runtime.chat("hello"), "hello");
+    add_guard(&runtime);
+    let at = in_ms(&runtime, 0);
+    wants(&runtime, json!([{ "effect": "schedule", "key": "again 0", "at": at, "payload": 7 }]));
+    let count = || {
+        let keys = runtime.query::<String>("SELECT key FROM plugin_state WHERE key LIKE 'due/again %'");
+        keys.first()?.rsplit_once(' ')?.1.parse::<u32>().ok()
+    };
+    let begin = until("it is asked again", || count().filter(|count| *count > 1));
+    std::thread::sleep(Duration::from_secs(2));
+    let asked = until("it is asked", count) - begin;
+    assert!((2..12).contains(&asked), "{asked} times in two seconds");
+}

@@ -102,7 +102,16 @@ impl Module for Guard {
         if tick.last.is_none() {
             words.push("it ticks".to_owned());
         }
-        Ok(words.into_iter().map(|text| Effect::Tell { agent: agent.clone(), text }).collect())
+        let mut effects: Vec<Effect> =
+            words.into_iter().map(|text| Effect::Tell { agent: agent.clone(), text }).collect();
+        // Due at once, each time.
+        let again = tick.due.iter().filter_map(|due| due.key.strip_prefix("again ")?.parse::<u32>().ok());
+        effects.extend(again.map(|count| Effect::Schedule {
+            key: format!("again {}", count + 1),
+            at: Some(Timestamp(0)),
+            payload: 7.into(),
+        }));
+        Ok(effects)
     }
 
     /// Shows the decision in place of what was said under the key `card`, and tells the agent. It fails the first time in
