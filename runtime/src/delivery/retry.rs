@@ -58,6 +58,8 @@ pub fn after_failure(
         return Next::GiveUp;
     }
     let doubled = FIRST_WAIT_MS.saturating_mul(1 << attempts.clamp(1, 16).saturating_sub(1));
+    // A channel that names no wait, again and again, is asked less and less often, to once a second.
+    let named = named.map(|named| named.max((doubled / 100).min(FIRST_WAIT_MS)));
     Next::At(after(now, named.unwrap_or(doubled.min(WAIT_MAX_MS)).min(BUDGET_MS)))
 }
 
@@ -81,6 +83,12 @@ mod tests {
             (retry(None), 4, now, Next::At(after(now, 8_000))),
             (retry(None), 60, now, Next::At(after(now, WAIT_MAX_MS))),
             (retry(Some(90_000)), 1, now, Next::At(after(now, 90_000))),
+            (retry(Some(u64::MAX)), 1, now, Next::At(after(now, 1_000))),
+            (retry(Some(0)), 1, now, Next::At(after(now, 10))),
+            (retry(Some(0)), 4, now, Next::At(after(now, 80))),
+            (retry(Some(0)), 8, now, Next::At(after(now, 1_000))),
+            (retry(Some(0)), 60, now, Next::At(after(now, 1_000))),
+            (retry(Some(300)), 3, now, Next::At(after(now, 300))),
             (retry(None), 3, after(now, -BUDGET_MS), Next::At(after(now, 4_000))),
             (retry(None), 3, after(now, -BUDGET_MS - 1), Next::GiveUp),
             (retry(None), 3, Timestamp(0), Next::GiveUp),

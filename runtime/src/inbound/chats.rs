@@ -95,6 +95,9 @@ fn happens(db: &WriteTxn, group: &MessagingGroup, what: &ChatChange, now: Timest
                         "the chat has the id of another one that is known: both stay"
                     );
                 }
+                Moved::TooOften => {
+                    tracing::warn!(chat, "the chat has had so many ids that it keeps the one it has");
+                }
                 Moved::Unknown => {}
             }
         }

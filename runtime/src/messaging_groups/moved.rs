@@ -17,7 +17,12 @@ pub enum Moved {
     To(MessagingGroup),
     /// The new id is that of another known chat, to which agents are wired or which has sessions: both stay.
     Taken(MessagingGroup),
+    /// It has had as many ids as are kept, and stays.
+    TooOften,
 }
+
+/// The most ids that a chat had before: each of them is kept for ever.
+const FORMER_MAX: i64 = 64;
 
 /// Gives a chat another id. `is_free` says whether a chat that is known by that id already may make way: then it is
 /// removed.
@@ -39,6 +44,14 @@ pub fn move_to(
     if other.is_none() && ignores_case(db, &chat.channel_type)? {
         let known = spelling(db, &there)?.map(|platform_id| ChatKey { platform_id, ..there });
         other = known.map(|known| spelled(db, &known)).transpose()?.flatten();
+    }
+    let former: i64 = db
+        .prepare_cached(
+            "SELECT COUNT(*) FROM moved_chats WHERE messaging_group_id = ?1 AND platform_id NOT IN (?2, ?3)",
+        )?
+        .query_row(params![group.id, group.platform_id, to], |row| row.get(0))?;
+    if former >= FORMER_MAX {
+        return Ok(Moved::TooOften);
     }
     if let Some(other) = other.filter(|other| other.id != group.id) {
         if !is_free(&other)? {
@@ -106,6 +119,26 @@ mod tests {
     use super::super::{at, find_or_create, on_any_account};
     use super::*;
 
+    /// A channel may say so without end, and each id is a row that stays.
+    #[test]
+    fn a_chat_is_known_by_so_many_ids() {
+        let db = crate::db::in_memory();
+        let key = |chat: &str| ChatKey::new("x", "main", chat);
+        find_or_create(&db, &key("0"), None, Timestamp(0)).expect("made");
+        let go = |from: i64, to: i64| {
+            move_to(&db, &key(&from.to_string()), &to.to_string(), |_| Ok(true)).expect("it is answered")
+        };
+        for number in 0..FORMER_MAX {
+            assert!(matches!(go(number, number + 1), Moved::To(_)), "{number}");
+        }
+        assert_eq!(go(FORMER_MAX, FORMER_MAX + 1), Moved::TooOften);
+        let count = || db.query_row("SELECT COUNT(*) FROM moved_chats", [], |row| row.get::<_, i64>(0));
+        assert_eq!(count(), Ok(FORMER_MAX));
+        // To one of its ids it goes back.
+        assert!(matches!(go(FORMER_MAX, 7), Moved::To(_)));
+        assert_eq!(count(), Ok(FORMER_MAX));
+    }
+
     #[test]
     fn a_chat_that_moved_is_found_by_all_its_ids() {
         let db = crate::db::in_memory();
@@ -118,6 +151,7 @@ mod tests {
             Moved::Unknown => "unknown".to_owned(),
             Moved::To(group) => format!("to {}", group.platform_id),
             Moved::Taken(other) => format!("taken by {}", other.platform_id),
+            Moved::TooOften => "too often".to_owned(),
         };
         let found = |chat: &str| at(&db, &key(chat)).expect("read").map(|found| found.platform_id);
         made("wired");
