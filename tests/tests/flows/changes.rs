@@ -5,6 +5,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -113,13 +114,17 @@ fn wired(kind: &str) -> (Runtime, Platform) {
 
 /// The same, with more in its config.
 pub fn wired_with(kind: &str, more: &str) -> (Runtime, Platform) {
+    wired_file(kind, &plugin_file(&format!("vestibule-{kind}-channel")), more)
+}
+
+/// The same for the channel in a file.
+pub fn wired_file(kind: &str, file: &Path, more: &str) -> (Runtime, Platform) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let secret = if kind == "plain" { "signing_key = { env = \"NOT_SET\" }\n" } else { "" };
     let config =
         format!("[channels.{kind}.main]\nplatform = \"{at}\"\n{}{more}", secret.replace("NOT_SET", "PATH"));
     let runtime = Runtime::new(&config).up();
-    let file = plugin_file(&format!("vestibule-{kind}-channel"));
     std::fs::copy(file, runtime.home.path().join(format!("plugins/{kind}.so"))).unwrap();
     runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", "cat"]);
     let wiring = ["wiring", "create", "--agent", "assistant", "--channel", kind, "--chat", "room"];

@@ -1,6 +1,7 @@
 //! Binaries of earlier levels of the vocabulary, loaded by today's runtime: `tests/fixtures/plugins`.
 
 use crate::agents::{act, listed};
+use crate::changes::{agent_writes, wired_file, wired_with};
 use crate::support::{PATIENCE, Runtime, Terminal, free_port, plugin_file, until};
 use serde_json::json;
 use std::fs;
@@ -8,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
-/// Every level that has binaries.
+/// The levels whose channel takes lines and whose module takes every station of then.
 const LEVELS: [&str; 1] = ["0.1"];
 
 fn fixture(level: &str, file: &str) -> Option<PathBuf> {
@@ -121,5 +122,70 @@ fn a_module_of_every_level_works_in_both_tiers() {
                 (listed(&runtime, "old-module")?["reason"] == "old since 2 starts").then_some(())
             });
         }
+    }
+}
+
+/// The channel of level 0.2 says what was new then, and is asked it.
+#[test]
+fn a_channel_of_level_0_2_works_in_both_tiers() {
+    for tier in ["process", "in-process"] {
+        let Some(file) = fixture("0.2", "old.so") else { return };
+        let (runtime, mut platform) =
+            wired_file("old", &file, &format!("[plugins.old]\ntier = \"{tier}\"\n"));
+        runtime.wait_live("old");
+        let plugin = listed(&runtime, "old").unwrap();
+        assert_eq!((plugin["tier"].as_str(), plugin["api"].as_str()), (Some(tier), Some("0.2")));
+        let file = json!({ "name": "a.txt", "reference": "5" });
+        let first = platform
+            .happens(json!({ "text": "hello", "more": { "attachments": [file], "subject": "News" } }));
+        assert_eq!(platform.said("fetched")["fetched"], "5");
+        assert_eq!(platform.said("read")["read"]["message_id"], first);
+        assert!(platform.posted().contains("News"));
+        platform.happens(json!({ "of": first, "change": { "change": "edited", "text": "hello, all" } }));
+        platform.happens(json!({ "of": first, "change": { "change": "reacted", "emoji": "tada" } }));
+        platform.writes("and now?");
+        let prompt = platform.posted();
+        assert!(prompt.contains("hello, all") && prompt.contains("[reacted with tada"), "{tier}: {prompt}");
+        agent_writes(&runtime, "old", 1, &json!({ "text": "paced\none\ntwo" }));
+        assert_eq!((platform.posted(), platform.posted()), ("one".to_owned(), "two".to_owned()), "{tier}");
+        let create = ["messaging-group", "create", "--channel", "old"];
+        runtime.ok(&[&create[..], &["--person", "ada"]].concat());
+        runtime.ok(&[&create[..], &["--chat", "#Hall"]].concat());
+        let known = "SELECT platform_id || ' ' || title FROM messaging_groups WHERE platform_id IN ('dm-ada', 'hall') ORDER BY 1";
+        assert_eq!(runtime.query::<String>(known), ["dm-ada Person ada", "hall Room hall"], "{tier}");
+        assert!(runtime.ok(&["messaging-group", "history", "room"]).contains("and now?"));
+        assert!(runtime.ok(&["channel", "link", "old"]).contains("is linked as me"));
+        platform.happens(json!({ "chat": "hall", "happened": { "change": "moved", "to": "hall-2" } }));
+        let moved = "SELECT COUNT(*) FROM messaging_groups WHERE platform_id = 'hall-2'";
+        assert_eq!(runtime.query::<i64>(moved), [1], "{tier}");
+        platform.happens(json!({ "lost": "as it was told" }));
+        platform.reconnects();
+        until("it finds its folder again", || {
+            (runtime.channel("old")["handles"] == json!(["start-2"])).then_some(())
+        });
+    }
+}
+
+/// The module of level 0.2 does what was new then.
+#[test]
+fn a_module_of_level_0_2_works_in_both_tiers() {
+    for tier in ["process", "in-process"] {
+        let Some(file) = fixture("0.2", "old-module.so") else { return };
+        let more =
+            format!("[plugins.agent-to-agent]\nbuilt_in = false\n[plugins.old-module]\ntier = \"{tier}\"\n");
+        let (runtime, mut platform) = wired_with("rich", &more);
+        fs::copy(file, runtime.home.path().join("plugins/old-module.so")).unwrap();
+        let live = "module is live module=\"old-module\"";
+        until("it is there", || runtime.log().contains(live).then_some(()));
+        platform.writes("in-unkind");
+        assert_eq!(platform.posted(), "Say it kindly.", "{tier}");
+        platform.writes("in-command");
+        platform.writes("in-old and out-old");
+        let prompt = platform.posted();
+        assert!(prompt.contains("new and new"), "{tier}: {prompt}");
+        let dropped = "SELECT reason FROM drops WHERE reason LIKE '%a command%'";
+        assert_eq!(runtime.query::<String>(dropped).len(), 1, "{tier}");
+        act(&runtime, &json!({ "action": "list", "text": "x/" }));
+        assert!(platform.posted().contains("x/1 x/2 then y"), "{tier}");
     }
 }
