@@ -1,10 +1,12 @@
 //! The central database: one writer thread that takes every waiting caller into one commit, and a few readers beside
 //! it.
 
+mod address;
 pub mod migrate;
 mod notes;
 mod txn;
 
+pub use address::address_at;
 pub use notes::{note, remove_note, set_note};
 pub use txn::{ReadTxn, WriteTxn};
 

@@ -149,14 +149,19 @@ async fn sent_so_far(
     let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
     let sent =
         context.central.read(move |db| ledger::sent_so_far(db, &session_id, &id)).await.map_err(again)?;
+    let (counts, may_double) = that_counts(sent, of);
+    if may_double {
+        let doubled = delivery.clone();
+        context.central.write(move |db| ledger::may_double(db, &doubled)).await.map_err(again)?;
+    }
+    Ok(counts)
+}
+
+/// What counts of what was sent before, whose digest may be another one, and whether the rest may be sent twice. Pure.
+fn that_counts(sent: Option<(SentSoFar, Option<String>)>, of: &str) -> (Option<SentSoFar>, bool) {
     match sent {
-        Some((sent, Some(was))) if was == of => Ok(Some(sent)),
-        Some(_) => {
-            let doubled = delivery.clone();
-            context.central.write(move |db| ledger::may_double(db, &doubled)).await.map_err(again)?;
-            Ok(None)
-        }
-        None => Ok(None),
+        Some((sent, Some(was))) if was == of => (Some(sent), false),
+        sent => (None, sent.is_some()),
     }
 }
 
@@ -236,4 +241,52 @@ async fn files(context: &Context, delivery: &Delivery) -> std::result::Result<Ve
         .read(read)
         .await
         .map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_plugin_api::{Attachment, Blob, Timestamp};
+
+    fn message(text: &str, file: Option<&str>) -> OutboundMessage {
+        let file = file.map(|name| Attachment { name: name.into(), ..Attachment::default() });
+        let whole = serde_json::json!({ "id": "m", "address": { "channel_type": "x", "account": "main", "platform_id": "c" },
+            "content": { "kind": "text", "text": text } });
+        let message: OutboundMessage = serde_json::from_value(whole).expect("a message");
+        OutboundMessage { attachments: file.into_iter().collect(), ..message }
+    }
+
+    #[test]
+    fn what_was_sent_counts_for_the_same_words_only() {
+        let of = digest(&message("words", None));
+        let sent = SentSoFar { parts: 3, ..SentSoFar::default() };
+        let before = |digest: Option<&str>| Some((sent.clone(), digest.map(str::to_owned)));
+        for (before, want) in [
+            (before(Some(&of)), (Some(3), false)),
+            (before(Some(&digest(&message("other words", None)))), (None, true)),
+            // An earlier version kept no digest.
+            (before(None), (None, true)),
+            (None, (None, false)),
+        ] {
+            let (counts, may_double) = that_counts(before, &of);
+            assert_eq!((counts.map(|sent| sent.parts), may_double), want);
+        }
+    }
+
+    #[test]
+    fn a_digest_is_of_what_goes_out_and_where() {
+        let same = digest(&message("words", Some("a")));
+        let with = |change: fn(&mut OutboundMessage)| {
+            let mut message = message("words", Some("a"));
+            change(&mut message);
+            digest(&message) == same
+        };
+        assert!(with(|message| message.attachments[0].bytes = Some(Blob::from(vec![1]))));
+        assert!(with(|message| message.taken_at = Some(Timestamp(7))));
+        assert!(with(|message| message.sent_so_far = Some(SentSoFar::default())));
+        assert!(!with(|message| message.address.platform_id = "d".into()));
+        assert!(!with(|message| message.subject = Some("s".into())));
+        assert!(!with(|message| message.attachments.clear()));
+        assert!(!with(|message| drop(message.metadata.insert("k".into(), "v".into()))));
+    }
 }

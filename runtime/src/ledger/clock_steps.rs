@@ -5,7 +5,7 @@
 use super::bump;
 use super::turns::OPEN;
 use crate::clock::{Timestamp, after};
-use crate::db::{self, ReadTxn, WriteTxn};
+use crate::db::{self, ReadTxn, WriteTxn, address_at};
 use crate::error::Result;
 use crate::id::SessionId;
 use rusqlite::params;
@@ -136,14 +136,7 @@ fn waiting_addresses(db: &ReadTxn) -> Result<Vec<Address>> {
     };
     let sql = format!("{} UNION {}", of("state = 'deferred'"), of(&format!("{OPEN} AND state = 'pending'")));
     let mut statement = db.prepare(&sql)?;
-    let rows = statement.query_map([], |r| {
-        Ok(Address {
-            channel_type: r.get::<_, String>(0)?.into(),
-            account: r.get::<_, String>(1)?.into(),
-            platform_id: r.get::<_, String>(2)?.into(),
-            thread_id: r.get::<_, Option<String>>(3)?.map(Into::into),
-        })
-    })?;
+    let rows = statement.query_map([], |r| address_at(r, 0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

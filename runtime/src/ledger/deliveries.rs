@@ -5,7 +5,7 @@ use super::own::next_position;
 use super::records::State;
 use super::turns::{OPEN, address_params};
 use crate::clock::{Timestamp, after};
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{ReadTxn, WriteTxn, address_at};
 use crate::error::Result;
 use crate::id::SessionId;
 use rusqlite::{OptionalExtension, params};
@@ -347,14 +347,7 @@ pub fn open_addresses(db: &ReadTxn, session_id: &SessionId) -> Result<Vec<Addres
          WHERE session_id = ?1 AND state = 'deferred' AND channel_type IS NOT NULL AND account IS NOT NULL \
          AND platform_id IS NOT NULL",
     )?;
-    let rows = statement.query_map([session_id], |r| {
-        Ok(Address {
-            channel_type: r.get::<_, String>(0)?.into(),
-            account: r.get::<_, String>(1)?.into(),
-            platform_id: r.get::<_, String>(2)?.into(),
-            thread_id: r.get::<_, Option<String>>(3)?.map(Into::into),
-        })
-    })?;
+    let rows = statement.query_map([session_id], |r| address_at(r, 0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -2,7 +2,7 @@
 
 use super::parts::further_messages;
 use crate::chat_key::ChatKey;
-use crate::db::ReadTxn;
+use crate::db::{ReadTxn, address_at};
 use crate::error::Result;
 use crate::id::{AgentGroupId, SessionId};
 use rusqlite::{OptionalExtension, Row, params};
@@ -93,12 +93,7 @@ pub fn newest_waiting(db: &ReadTxn, session_id: &SessionId) -> Result<Option<(Ad
          AND account IS NOT NULL AND platform_id IS NOT NULL ORDER BY seq DESC LIMIT 1",
     )?;
     let of = |row: &Row<'_>| {
-        let address = Address {
-            channel_type: row.get::<_, String>(0)?.into(),
-            account: row.get::<_, String>(1)?.into(),
-            platform_id: row.get::<_, String>(2)?.into(),
-            thread_id: row.get::<_, Option<String>>(3)?.map(Into::into),
-        };
+        let address = address_at(row, 0)?;
         Ok((address, row.get(4)?))
     };
     Ok(statement.query_row([session_id], of).optional()?)

@@ -2,11 +2,11 @@
 
 use super::deliveries::Delivery;
 use crate::clock::Timestamp;
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{ReadTxn, WriteTxn, address_at};
 use crate::error::Result;
 use crate::id::SessionId;
 use rusqlite::{OptionalExtension, params};
-use vestibule_plugin_api::{Address, Fate, LateReceipt, SentSoFar};
+use vestibule_plugin_api::{Fate, LateReceipt, SentSoFar};
 use vestibule_session::words;
 
 /// Notes how much of a delivery has gone out, of the message with the digest `of`. False when it is not being sent at this
@@ -187,12 +187,7 @@ fn delivered(db: &ReadTxn, session_id: &SessionId, id: &str) -> Result<Delivery>
             session_id: session_id.clone(),
             message_out_id: id.to_owned(),
             in_reply_to: None,
-            address: Address {
-                channel_type: row.get::<_, String>(0)?.into(),
-                account: row.get::<_, String>(1)?.into(),
-                platform_id: row.get::<_, String>(2)?.into(),
-                thread_id: row.get::<_, Option<String>>(3)?.map(Into::into),
-            },
+            address: address_at(row, 0)?,
             content: row.get(4)?,
             attempts: row.get(5)?,
             taken_at: Timestamp(row.get(6)?),

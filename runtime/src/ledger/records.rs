@@ -5,7 +5,7 @@ use super::deliveries::Delivery;
 use super::turns::{OPEN, address_params};
 use crate::chat_key::{ChatKey, moved_thread};
 use crate::clock::Timestamp;
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{ReadTxn, WriteTxn, address_at};
 use crate::error::Result;
 use crate::id::SessionId;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -288,14 +288,8 @@ pub fn address_of(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Address>> 
         "SELECT channel_type, account, platform_id, thread_id FROM deliveries \
          WHERE session_id = ?1 AND message_out_id = ?2 AND platform_id IS NOT NULL",
     )?;
-    let found = statement.query_row(params![delivery.session_id, delivery.message_out_id], |r| {
-        Ok(Address {
-            channel_type: r.get::<_, String>(0)?.into(),
-            account: r.get::<_, String>(1)?.into(),
-            platform_id: r.get::<_, String>(2)?.into(),
-            thread_id: r.get::<_, Option<String>>(3)?.map(Into::into),
-        })
-    });
+    let found =
+        statement.query_row(params![delivery.session_id, delivery.message_out_id], |r| address_at(r, 0));
     Ok(found.optional()?)
 }
 
@@ -335,14 +329,7 @@ pub fn asked_at(db: &ReadTxn, session_id: &SessionId, message_out_id: &str) -> R
          WHERE d.session_id = ?1 AND d.message_out_id = ?2 \
          AND m.channel_type IS NOT NULL AND m.account IS NOT NULL AND m.platform_id IS NOT NULL",
     )?;
-    let found = statement.query_row([session_id, message_out_id], |r| {
-        Ok(Address {
-            channel_type: r.get::<_, String>(0)?.into(),
-            account: r.get::<_, String>(1)?.into(),
-            platform_id: r.get::<_, String>(2)?.into(),
-            thread_id: r.get::<_, Option<String>>(3)?.map(Into::into),
-        })
-    });
+    let found = statement.query_row([session_id, message_out_id], |r| address_at(r, 0));
     Ok(found.optional()?)
 }
 

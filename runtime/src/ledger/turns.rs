@@ -7,7 +7,7 @@
 
 use super::deliveries::Delivery;
 use crate::clock::Timestamp;
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{ReadTxn, WriteTxn, address_at};
 use crate::error::Result;
 use crate::id::SessionId;
 use rusqlite::{OptionalExtension, params};
@@ -154,12 +154,7 @@ pub fn parked_before(db: &ReadTxn, before: Timestamp, limit: u32) -> Result<Vec<
          INDEXED BY deliveries_unsettled WHERE settled_at IS NULL AND state <> 'deferred' AND state = 'parked' AND due_at < ?1 LIMIT ?2",
     )?;
     let rows = statement.query_map(params![before.0, limit], |r| {
-        let address = Address {
-            channel_type: r.get::<_, String>(2)?.into(),
-            account: r.get::<_, String>(3)?.into(),
-            platform_id: r.get::<_, String>(4)?.into(),
-            thread_id: r.get::<_, Option<String>>(5)?.map(Into::into),
-        };
+        let address = address_at(r, 2)?;
         Ok((address, Head { session_id: r.get(0)?, message_out_id: r.get(1)?, next_attempt_at: None }))
     })?;
     let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;

@@ -13,7 +13,7 @@ pub use of_modules::{ForModule, Outcome, next_outcome, of_module, was_told};
 
 use crate::chat_key::ChatKey;
 use crate::clock::{Timestamp, after};
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{ReadTxn, WriteTxn, address_at};
 use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::ledger::{self, NewAnswer, State};
@@ -43,12 +43,7 @@ fn of(row: &Row<'_>) -> rusqlite::Result<Question> {
             // Written by `ask`; a question without options cannot be answered.
             options: serde_json::from_str(&options).unwrap_or_default(),
         },
-        address: Address {
-            channel_type: row.get::<_, String>(3)?.into(),
-            account: row.get::<_, String>(4)?.into(),
-            platform_id: row.get::<_, String>(5)?.into(),
-            thread_id: row.get::<_, Option<String>>(6)?.map(Into::into),
-        },
+        address: address_at(row, 3)?,
         asked_at: Timestamp(row.get(10)?),
         expires_at: Timestamp(row.get(11)?),
         answer: answer.map(|option| option as usize).zip(answered_by),

@@ -5,7 +5,7 @@
 //! - One that is asked anew is decided anew, under another id.
 
 use crate::clock::Timestamp;
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{ReadTxn, WriteTxn, address_at};
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::ledger::{self, State};
@@ -95,12 +95,7 @@ struct Untold {
 
 fn of(r: &Row<'_>) -> rusqlite::Result<Untold> {
     let (message_out_id, asked_at): (String, i64) = (r.get(2)?, r.get(9)?);
-    let address = Address {
-        channel_type: r.get::<_, String>(3)?.into(),
-        account: r.get::<_, String>(4)?.into(),
-        platform_id: r.get::<_, String>(5)?.into(),
-        thread_id: r.get::<_, Option<String>>(6)?.map(Into::into),
-    };
+    let address = address_at(r, 3)?;
     let payload: String = r.get(8)?;
     let answered_at = r.get::<_, Option<i64>>(11)?.map(Timestamp);
     let by_operator: bool = r.get(16)?;

@@ -455,3 +455,26 @@ fn joining_and_leaving_is_shown() {
     platform.happens(json!({ "happened": { "change": "joined" } }));
     assert!(!left(&runtime));
 }
+
+/// The chat has another id when the attempt under way fails: the next one goes there, and at once.
+#[test]
+fn a_reply_whose_chat_moves_while_it_is_sent_goes_on_there() {
+    let (runtime, mut platform) = wired("rich");
+    platform.writes("hello");
+    platform.posted();
+    let heard = runtime.plugin_hosts();
+    agent_writes(&runtime, "rich", 1, &json!({ "text": "paced\none\ntwo\nthree" }));
+    assert_eq!(platform.posted(), "one");
+    platform.happens(json!({ "happened": { "change": "moved", "to": "room-2" } }));
+    heard.iter().for_each(|pid| crate::support::signal("KILL", pid));
+    platform.reconnects();
+    let mut rest = vec![platform.posted()];
+    while rest.last().is_some_and(|last| last != "three") {
+        rest.push(platform.posted());
+    }
+    let state = "SELECT state || ' ' || platform_id FROM deliveries WHERE message_out_id = 'tool-1'";
+    until("it is delivered", || {
+        runtime.query::<String>(state).pop().filter(|state| state == "delivered room-2")
+    });
+    assert!(rest.ends_with(&["three".to_owned()]) && rest.len() <= 3, "{rest:?}");
+}
