@@ -22,12 +22,11 @@ mod words;
 use api::Api;
 use inbox::Inbox;
 use status::Status;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use teams::Teams;
 use tokens::Rotation;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use vestibule_plugin_api::toolbox::task::Task;
 use vestibule_plugin_api::*;
 use webhook::Request;
 
@@ -62,7 +61,7 @@ struct Slack {
     status: Status,
     teams: Teams,
     /// What listens, and what renews the token.
-    tasks: Mutex<Vec<Task>>,
+    tasks: Vec<Task>,
 }
 
 #[async_trait]
@@ -81,7 +80,7 @@ impl Channel for Slack {
             let rotation = Rotation { refresh, client_id, client_secret };
             tokens::begin(&api, &runtime, &rotation).await?;
             let keep = tokens::keep(api.clone(), runtime.clone(), rotation);
-            tasks.push(Task(tokio::spawn(runtime.named(keep))));
+            tasks.push(Task::start(&runtime, keep));
         }
         let own = api.own().await?;
         tracing::info!(bot = own.user, workspace = own.team, "signed in to Slack");
@@ -92,10 +91,10 @@ impl Channel for Slack {
             // Only with a connection it is live.
             let first = socket::open(&api).await?;
             let listen = socket::run(first, api.clone(), teams.clone(), runtime.clone());
-            tasks.push(Task(tokio::spawn(runtime.named(listen))));
+            tasks.push(Task::start(&runtime, listen));
         }
         let status = Status::default();
-        Ok(Slack { api, runtime, inbox, status, teams, tasks: Mutex::new(tasks) })
+        Ok(Slack { api, runtime, inbox, status, teams, tasks })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -144,21 +143,10 @@ impl Channel for Slack {
 
     async fn stop(&self) {
         self.teams.leave();
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        for mut task in tasks {
-            task.0.abort();
-            let _ = (&mut task.0).await;
+        for task in &self.tasks {
+            task.end().await;
         }
         self.inbox.stop().await;
-    }
-}
-
-/// A task that ends with this value, also when a start fails half-way.
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -19,8 +19,7 @@ mod tap;
 
 use api::Api;
 use map::Own;
-use std::sync::{Mutex, PoisonError};
-use tokio::task::JoinHandle;
+use vestibule_plugin_api::toolbox::task::Task;
 use vestibule_plugin_api::*;
 
 config! {
@@ -36,7 +35,7 @@ config! {
 struct Telegram {
     api: Api,
     runtime: Runtime,
-    polling: Mutex<Option<JoinHandle<()>>>,
+    polling: Task,
 }
 
 #[async_trait]
@@ -51,8 +50,8 @@ impl Channel for Telegram {
         tracing::info!(bot = own.username, "signed in to Telegram");
         runtime.own_handles(vec![format!("@{}", own.username), own.id.to_string()]).await;
         chats::tell_kept(&runtime).await?;
-        let polling = tokio::spawn(runtime.named(poll::run(api.clone(), own, runtime.clone())));
-        Ok(Telegram { api, runtime, polling: Mutex::new(Some(polling)) })
+        let polling = Task::start(&runtime, poll::run(api.clone(), own, runtime.clone()));
+        Ok(Telegram { api, runtime, polling })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -65,12 +64,8 @@ impl Channel for Telegram {
     }
 
     async fn stop(&self) {
-        let polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(polling) = polling {
-            // An update that it was about to take was not acknowledged, and comes again.
-            polling.abort();
-            let _ = polling.await;
-        }
+        // An update that it was about to take was not acknowledged, and comes again.
+        self.polling.end().await;
     }
 }
 

@@ -2,10 +2,9 @@
 //! ann wrote, and a line that begins with `ann: ` is shown to her. `cargo run --example peer` is such a server.
 
 use std::{sync::Arc, time::Duration};
-use tokio::{task::JoinHandle, time::sleep};
 use vestibule_plugin_api::toolbox::lines::{Lines, cut};
 use vestibule_plugin_api::toolbox::markdown::{self, Dialect};
-use vestibule_plugin_api::toolbox::{inbox::Inbox, pace::Pace, sending::Sending};
+use vestibule_plugin_api::toolbox::{inbox::Inbox, pace::Pace, sending::Sending, task::Task};
 use vestibule_plugin_api::*;
 
 config! {
@@ -26,7 +25,7 @@ const HELD_MAX: usize = 512;
 
 struct DeskChannel {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    task: Task,
 }
 
 struct Shared {
@@ -43,7 +42,7 @@ impl Channel for DeskChannel {
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
         let (lines, inbox) = (Lines::new("the server"), Inbox::new(&runtime, HELD_MAX));
         let shared = Arc::new(Shared { config, runtime: runtime.clone(), lines, inbox });
-        Ok(DeskChannel { task: tokio::spawn(runtime.named(stay(shared.clone()))), shared })
+        Ok(DeskChannel { task: Task::start(&runtime, stay(shared.clone())), shared })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -62,8 +61,7 @@ impl Channel for DeskChannel {
     }
 
     async fn stop(&self) {
-        self.task.abort();
-        self.shared.lines.close().await;
+        self.task.end().await;
         self.shared.inbox.end().await;
     }
 }
@@ -72,10 +70,8 @@ impl Channel for DeskChannel {
 async fn stay(shared: Arc<Shared>) {
     let mut pace = Pace::new(shared.runtime.clone());
     loop {
-        if let Err(error) = listen(&shared, &mut pace).await {
-            shared.lines.close().await;
-            sleep(pace.failed(&error).await).await;
-        }
+        let ended = listen(&shared, &mut pace).await;
+        pace.after(ended).await;
     }
 }
 

@@ -4,10 +4,9 @@
 //! line, so a reply is delivered when its last line is written.
 
 use std::{sync::Arc, time::Duration};
-use tokio::{task::JoinHandle, time::sleep};
 use vestibule_plugin_api::toolbox::lines::{Lines, Reader, cut};
 use vestibule_plugin_api::toolbox::pace::{Bucket, Pace};
-use vestibule_plugin_api::toolbox::{inbox::Inbox, sending::Sending};
+use vestibule_plugin_api::toolbox::{inbox::Inbox, sending::Sending, task::Task};
 use vestibule_plugin_api::*;
 
 config! {
@@ -40,7 +39,7 @@ const HELD_MAX: usize = 512;
 
 struct IrcChannel {
     irc: Arc<Irc>,
-    task: JoinHandle<()>,
+    task: Task,
 }
 
 struct Irc {
@@ -61,7 +60,7 @@ impl Channel for IrcChannel {
         let irc = Arc::new(Irc { config, runtime: runtime.clone(), lines, bucket, inbox });
         // The first time right here: a wrong address or password is this start's error.
         let first = Connection::open(&irc).await?;
-        Ok(IrcChannel { task: tokio::spawn(runtime.named(stay(irc.clone(), first))), irc })
+        Ok(IrcChannel { task: Task::start(&runtime, stay(irc.clone(), first)), irc })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -84,11 +83,8 @@ impl Channel for IrcChannel {
     }
 
     async fn stop(&self) {
-        self.task.abort();
-        while !self.task.is_finished() {
-            sleep(Duration::from_millis(5)).await;
-        }
         let _ = self.irc.lines.send("QUIT :until later").await;
+        self.task.end().await;
         self.irc.inbox.end().await;
     }
 }
@@ -97,10 +93,8 @@ impl Channel for IrcChannel {
 async fn stay(irc: Arc<Irc>, first: Connection) {
     let (mut pace, mut connection) = (Pace::new(irc.runtime.clone()), Ok(first));
     loop {
-        if let Err(error) = listen(connection, &irc, &mut pace).await {
-            irc.lines.close().await;
-            sleep(pace.failed(&error).await).await;
-        }
+        let ended = listen(connection, &irc, &mut pace).await;
+        pace.after(ended).await;
         connection = Connection::open(&irc).await;
     }
 }

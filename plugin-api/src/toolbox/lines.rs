@@ -1,31 +1,50 @@
 //! Lines of text over TCP, as a client sends and hears them: bounded, and each sent whole or not at all.
 
 use crate::{Failure, PluginError, Result};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// How long a connection may take to be made, and one line to be sent.
 const OPEN_PATIENCE: Duration = Duration::from_secs(15);
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What an account sends, in whichever connection there is at the time.
+/// What an account sends, in whichever connection there is at the time: as long as that is read.
 pub struct Lines {
     platform: &'static str,
-    writer: Mutex<Option<OwnedWriteHalf>>,
+    /// Held while a line is sent.
+    turn: tokio::sync::Mutex<()>,
+    place: Arc<Mutex<Place>>,
+}
+
+/// The connection of now.
+#[derive(Default)]
+struct Place {
+    /// How many connections there were: what belongs to an earlier one never comes back.
+    number: u64,
+    writer: Option<OwnedWriteHalf>,
+}
+
+impl Place {
+    /// Ends the connection with this number, if it is still there.
+    fn end(&mut self, number: u64) {
+        if self.number == number {
+            (self.number, self.writer) = (number + 1, None);
+        }
+    }
 }
 
 impl Lines {
     /// Without a connection yet; `platform` is its name in errors.
     pub fn new(platform: &'static str) -> Lines {
-        Lines { platform, writer: Mutex::default() }
+        Lines { platform, turn: tokio::sync::Mutex::default(), place: Arc::default() }
     }
 
     /// Connects to HOST:PORT. What is sent goes there from now on, and what comes, in lines of `bytes_max` bytes at most,
-    /// is read from what this returns.
+    /// is read from what this returns. When that is dropped, the connection ends.
     ///
     /// # Errors
     /// A failure of the network.
@@ -35,9 +54,13 @@ impl Lines {
         let connected = timeout(OPEN_PATIENCE, TcpStream::connect(address)).await;
         let stream = connected.map_err(|_| unreached("it does not answer in time"))?;
         let (reader, writer) = stream.map_err(|error| unreached(&error.to_string()))?.into_split();
-        *self.writer.lock().await = Some(writer);
-        let reader = BufReader::new(reader);
-        Ok(Reader { platform: self.platform, reader, bytes_max, begun: Vec::new() })
+        let number = {
+            let mut place = locked(&self.place);
+            (place.number, place.writer) = (place.number + 1, Some(writer));
+            place.number
+        };
+        let (reader, place) = (BufReader::new(reader), self.place.clone());
+        Ok(Reader { platform: self.platform, reader, bytes_max, begun: Vec::new(), number, place })
     }
 
     /// Sends one line; its end is added.
@@ -45,7 +68,7 @@ impl Lines {
     /// # Errors
     /// There is no connection, and the line was not sent; or it ended in the middle, and perhaps it was.
     pub async fn send(&self, line: &str) -> Result<()> {
-        let mut place = self.writer.lock().await;
+        let _turn = self.turn.lock().await;
         let failed = |was_sent, why: &str| {
             Failure::network(was_sent).error(format!("{} cannot be written to: {why}", self.platform))
         };
@@ -54,19 +77,25 @@ impl Lines {
         }
         // Out of its place meanwhile: a call that is dropped in the middle of a line ends the connection with it, so that
         // the next line does not become the rest of this one.
-        let mut writer = place.take().ok_or_else(|| failed(false, "there is no connection"))?;
+        let (number, writer) = {
+            let mut place = locked(&self.place);
+            (place.number, place.writer.take())
+        };
+        let mut writer = writer.ok_or_else(|| failed(false, "there is no connection"))?;
         let bytes = format!("{line}\r\n");
         let sent = timeout(SEND_PATIENCE, writer.write_all(bytes.as_bytes())).await;
         sent.map_err(|_| failed(true, "it takes nothing any more"))?
             .map_err(|error| failed(true, &error.to_string()))?;
-        *place = Some(writer);
+        let mut place = locked(&self.place);
+        if place.number == number {
+            place.writer = Some(writer);
+        }
         Ok(())
     }
+}
 
-    /// Ends the connection, as far as it sends.
-    pub async fn close(&self) {
-        *self.writer.lock().await = None;
-    }
+fn locked(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What comes in one connection.
@@ -76,6 +105,14 @@ pub struct Reader {
     bytes_max: usize,
     /// The beginning of a line whose end has not come yet.
     begun: Vec<u8>,
+    number: u64,
+    place: Arc<Mutex<Place>>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        locked(&self.place).end(self.number);
+    }
 }
 
 impl Reader {
@@ -155,6 +192,14 @@ mod tests {
         let error = reader.next(QUIET).await.expect_err("it is too long");
         assert_eq!(error.reason(), "the desk sent a line that is too long");
         drop(other);
+        // Nothing is sent into a connection that no task reads any more, and an old one's end ends no new one.
+        let next = lines.open(&at, 16).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("a connection");
+        drop(reader);
+        lines.send("hello").await.expect("sent");
+        drop((stream, next));
+        let absent = lines.send("hello").await.expect_err("there is none");
+        assert!(matches!(absent, PluginError::Retry { in_doubt: false, .. }), "{absent:?}");
         let mut reader = lines.open(&at, 16).await.expect("it listens");
         drop(listener.accept().await);
         let error = reader.next(QUIET).await.expect_err("it has ended");

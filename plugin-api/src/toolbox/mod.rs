@@ -7,7 +7,8 @@
 //! - [`http`]: a client that goes to the named host only; its failures have a class.
 //! - [`sending`]: a delivery that becomes several messages, none of them sent twice.
 //! - [`socket`]: a WebSocket that notices when nothing comes any more.
-//! - [`pace`]: the wait after failures and between calls, and what the operator is told.
+//! - [`pace`]: the wait after failures and between calls, what the operator is told, and loops that go on over failures.
+//! - [`task`]: a task that ends with its account.
 
 pub mod emoji;
 pub mod http;
@@ -17,3 +18,4 @@ pub mod markdown;
 pub mod pace;
 pub mod sending;
 pub mod socket;
+pub mod task;

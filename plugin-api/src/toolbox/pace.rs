@@ -3,7 +3,7 @@
 use crate::{Health, PluginError, Result, Runtime, Standing};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::time::{self, sleep_until};
+use tokio::time::{self, sleep, sleep_until};
 
 /// The first wait after a failure; it doubles up to the last.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
@@ -95,6 +95,14 @@ impl Pace {
         self.failing
     }
 
+    /// What was to go on has ended: when that was a failure, the operator is told, and this waits, longer each time. A loop of
+    /// a connection's life and of this goes on for as long as its task lives; the life says that it [works](Pace::works).
+    pub async fn after(&mut self, ended: Result<()>) {
+        if let Err(error) = ended {
+            sleep(self.failed(&error).await).await;
+        }
+    }
+
     /// It works.
     pub async fn works(&mut self) {
         self.wait = Backoff::default();
@@ -167,5 +175,27 @@ mod tests {
             bucket.take(Duration::from_secs(9)).await.expect("soon");
         }
         assert!(start.elapsed() >= Duration::from_millis(299), "it fills up again, and not over its brim");
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod with_a_runtime {
+    use super::*;
+    use crate::testing::ScriptedRuntime;
+
+    #[tokio::test]
+    async fn after_a_failure_it_waits_and_the_operator_is_told() {
+        let runtime = ScriptedRuntime::new();
+        let mut pace = Pace::new(runtime.runtime("main"));
+        let begin = Instant::now();
+        for why in ["it is not there", "it is not there"] {
+            pace.after(Err(PluginError::retry_after(why, Duration::from_millis(40)))).await;
+        }
+        assert!(begin.elapsed() >= Duration::from_millis(80));
+        pace.works().await;
+        pace.after(Ok(())).await;
+        let told: Vec<Health> = runtime.health().into_iter().map(|(_, health)| health).collect();
+        assert!(matches!(&told[0], Health::Degraded { reason } if reason == "it is not there"), "{told:?}");
+        assert_eq!((told.len(), &told[2]), (3, &Health::Live), "{told:?}");
     }
 }

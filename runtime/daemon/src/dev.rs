@@ -63,7 +63,7 @@ pub async fn dev(args: DevArgs) -> anyhow::Result<()> {
     place.put(&args.file)?;
     let mut tick = tokio::time::interval(LOOK_PAUSE);
     let mut typed = BufReader::new(tokio::io::stdin()).lines();
-    let mut listens = true;
+    let (mut listens, mut is_told) = (true, false);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -73,6 +73,11 @@ pub async fn dev(args: DevArgs) -> anyhow::Result<()> {
                 Ok(None) | Err(_) => listens = false,
             },
             _ = tick.tick() => {
+                if !is_told && running.context().listener.address().is_some() {
+                    is_told = true;
+                    let url = running.context().webhook_url(&manifest.channel_type, &args.account);
+                    show(("dev", format!("webhooks are taken at {}", url.unwrap_or_default())));
+                }
                 if stamps.have_changed(files) {
                     show(("changed", "the file or its config: it is opened anew".to_owned()));
                     if let Err(error) = configure().and_then(|()| Ok(place.put(&args.file)?)) {

@@ -1,6 +1,6 @@
 //! `vestibule plugin dev`: an author watches a channel, types answers, and builds it anew.
 
-use crate::support::{PATIENCE, binary, plugin_file, signal, until};
+use crate::support::{PATIENCE, binary, plugin_file, request, signal, until};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -25,8 +25,12 @@ impl Drop for Author {
 
 impl Author {
     fn starts(args: &[&str]) -> Author {
+        Author::runs("vestibule-desk-channel", args)
+    }
+
+    fn runs(krate: &str, args: &[&str]) -> Author {
         let folder = tempfile::tempdir().unwrap();
-        fs::copy(plugin_file("vestibule-desk-channel"), folder.path().join("desk.so")).unwrap();
+        fs::copy(plugin_file(krate), folder.path().join("desk.so")).unwrap();
         let printed = fs::File::create(folder.path().join("printed")).unwrap();
         let child = Command::new(binary())
             .args(["plugin", "dev", "desk.so"])
@@ -160,6 +164,20 @@ fn a_program_answers_and_the_home_stays_where_its_author_wants_it() {
     fs::write(home.join("vestibule.toml"), format!("listen = \"127.0.0.1:0\"\n{config}")).unwrap();
     let author = Author::starts(&["--home", home.to_str().unwrap()]);
     author.sees("log", &["did you mean \"server\"?"]);
+}
+
+#[test]
+fn a_channel_with_webhooks_is_told_where_they_are_taken() {
+    let secret = "whsec_bm90IG9uIGFueSBwYWdl";
+    let set = format!("webhook_secret={secret}");
+    let author = Author::runs("vestibule-hook-channel", &["--set", &set]);
+    author.sees("dev", &["webhooks are taken at http://127.0.0.1:", "/webhook/"]);
+    let printed = author.printed();
+    let url = printed.lines().find_map(|line| line.split_once("taken at http://")).unwrap().1.to_owned();
+    let (at, path) = url.split_once('/').unwrap();
+    let (status, words) = request(at.parse().unwrap(), "POST", &format!("/{path}"), &[], b"{}");
+    assert_eq!(status, 401, "{words}");
+    assert!(!author.printed().contains(secret), "a secret is shown nowhere");
 }
 
 #[test]
