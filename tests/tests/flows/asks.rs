@@ -24,7 +24,7 @@ fn wiring(runtime: &Runtime, chat: &str) -> Value {
 }
 
 #[test]
-fn a_channel_knows_which_chat_a_person_means() {
+fn row_m09_a_channel_knows_which_chat_a_person_means() {
     let (runtime, _platform) = wired();
     runtime.wait_live("ask");
     let create = ["wiring", "create", "--agent", "assistant", "--channel", "ask"];
@@ -42,12 +42,15 @@ fn a_channel_knows_which_chat_a_person_means() {
         (&json!("pattern"), &json!("."), &json!("agent-shared")),
         "as the channel says of direct chats, and as the operator does"
     );
-    runtime.ok(&["messaging-group", "create", "--channel", "ask", "--person", "eve"]);
+    // A person is one chat however often it is opened, and a handle is the platform's own, byte for byte.
+    for person in ["eve", "eve", "team:u7"] {
+        runtime.ok(&["messaging-group", "create", "--channel", "ask", "--person", person]);
+    }
     let said = "SELECT platform_id || ' ' || COALESCE(title, '-') || ' ' || COALESCE(is_group, '-') \
                 FROM messaging_groups WHERE channel_type = 'ask' AND platform_id != 'room' ORDER BY 1";
     assert_eq!(
         runtime.query::<String>(said),
-        ["dm-ada Person ada 0", "dm-eve Person eve 0", "hall Room hall 1"]
+        ["dm-ada Person ada 0", "dm-eve Person eve 0", "dm-team:u7 Person team:u7 0", "hall Room hall 1"]
     );
     for (args, why) in [
         (["--chat", "nowhere"], "`nowhere` was not found: there is no room of this name"),
@@ -82,7 +85,7 @@ fn an_operator_reads_what_was_said() {
 }
 
 #[test]
-fn a_message_is_shown_as_read_and_its_thread_is_subscribed_to_once() {
+fn row_i17_a_message_is_shown_as_read_and_its_thread_is_subscribed_to_once() {
     let (_runtime, mut platform) = wired();
     let more = json!({ "thread_id": "t-1", "is_group": true });
     let id = platform.happens(json!({ "text": "hello", "more": more }));

@@ -16,7 +16,7 @@ const CHANNELS: [&str; 4] = ["slack", "telegram", "github", "terminal"];
 /// the runtime does without it.
 type Cell = (&'static str, &'static str, Option<(&'static str, &'static str)>);
 
-const CELLS: [Cell; 20] = [
+const CELLS: [Cell; 21] = [
     ("in text", "hears a text", None),
     ("in mention", "hears that the agent is meant", None),
     ("in thread", "hears in which thread", Some(("threads", "a chat is one conversation"))),
@@ -52,10 +52,11 @@ const CELLS: [Cell; 20] = [
         Some(("reactions", "the emoji as a text that answers the message")),
     ),
     ("out work", "shows that an agent works", Some(("working", "nothing is shown"))),
+    ("out read", "shows that a message was read", Some(("reads", "nothing is shown"))),
     (
         "out direct chat",
         "opens a direct chat",
-        Some(("direct_chats", "an agent writes where a person has written before")),
+        Some(("direct_chats", "it has the chats in which people have written")),
     ),
 ];
 

@@ -158,9 +158,10 @@ fn name(sender: &Sender) -> &str {
 }
 
 fn files(files: &[Attachment]) -> String {
-    let file = |file: &Attachment| match (&file.bytes, file.size_bytes) {
-        (Some(bytes), _) => format!("{} ({} bytes)", file.name, bytes.len()),
-        (None, _) => format!("{} (without its bytes)", file.name),
+    let file = |file: &Attachment| match &file.bytes {
+        Some(bytes) => format!("{} ({} bytes)", file.name, bytes.len()),
+        None if file.reference.is_some() => format!("{} (by reference)", file.name),
+        None => format!("{} (without its bytes)", file.name),
     };
     match files {
         [] => String::new(),
