@@ -167,6 +167,14 @@ fn a_program_answers_and_the_home_stays_where_its_author_wants_it() {
 }
 
 #[test]
+fn a_panic_is_shown_where_it_happened() {
+    let mut author = Author::runs("vestibule-faulty", &["--set", "at_deliver=panic"]);
+    author.types("/to room hello");
+    author.sees("out", &["room  \"hello\""]);
+    author.sees("lost", &["the plugin panicked: told to"]);
+}
+
+#[test]
 fn a_channel_with_webhooks_is_told_where_they_are_taken() {
     let secret = "whsec_bm90IG9uIGFueSBwYWdl";
     let set = format!("webhook_secret={secret}");
