@@ -5,11 +5,11 @@ mod values;
 
 use crate::error::{Error, Result, if_there};
 use crate::home::Home;
+use crate::plain_file;
 use read::read;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -187,8 +187,12 @@ impl Config {
     /// # Errors
     /// See [`Config::load`].
     pub fn load_from(home: &Home, path: &Path) -> Result<Config> {
-        let read = std::fs::read_to_string(path);
-        let read = if path == home.config() { if_there(read) } else { read.map(Some) };
+        let read = if path == home.config() {
+            if_there(plain_file::text(path, plain_file::WRITTEN_BYTES_MAX))
+        } else {
+            // A person names that one, and may name a pipe.
+            std::fs::read_to_string(path).map(Some)
+        };
         let text = read.map_err(|error| Error::Setup(format!("cannot read {}: {error}", path.display())))?;
         let text = text.unwrap_or_default();
         let mut config =
@@ -294,25 +298,12 @@ fn secret(key: &str, reference: &Table) -> std::result::Result<String, Unresolve
         return Err(Unresolved::Wrong(why));
     };
     let wrong = |why: String| Unresolved::Wrong(format!("`{key}` is missing: {why}"));
-    let text = secret_file(Path::new(path)).map_err(|error| wrong(format!("cannot read {path}: {error}")))?;
+    let text = plain_file::text(Path::new(path), SECRET_BYTES_MAX)
+        .map_err(|error| wrong(format!("cannot read {path}: {error}")))?;
     match text.trim() {
         "" => Err(wrong(format!("{path} is empty"))),
         secret => Ok(secret.to_owned()),
     }
-}
-
-/// The text of a file that holds a secret. Others wait meanwhile, so it is a plain file, and a short one.
-fn secret_file(path: &Path) -> std::io::Result<String> {
-    let refused = |why| std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(refused("it is no plain file"));
-    }
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > SECRET_BYTES_MAX {
-        return Err(refused("it has more than 64 KiB: it holds no secret"));
-    }
-    Ok(text)
 }
 
 /// The word among these that an operator who wrote another may have meant.

@@ -4,6 +4,7 @@ mod check;
 
 use crate::error::{Error, IoContext, Result};
 use crate::id::{AgentGroupId, SessionId};
+use crate::plain_file;
 use crate::private::{self, OTHERS};
 use check::{Found, Verdict};
 use rustix::fs::{FlockOperation, Mode, fcntl_lock, statvfs};
@@ -24,6 +25,8 @@ const LOCK_STEP: Duration = Duration::from_millis(5);
 const FILES: [&str; 5] =
     ["vestibule.db", "vestibule.db-wal", "vestibule.db-shm", "control.token", "plugins.lock"];
 const FOLDERS: [&str; 5] = ["sessions", "groups", "attachments", "cache", PLUGIN_FOLDERS];
+/// The longest file that holds a token.
+const TOKEN_BYTES_MAX: u64 = 4 * 1024;
 /// The folders in which plugins keep files of their own.
 const PLUGIN_FOLDERS: &str = "plugin-folders";
 
@@ -226,9 +229,11 @@ impl Home {
         for name in FOLDERS.iter().chain(&FILES) {
             let part = self.root.join(name);
             let Ok(meta) = fs::metadata(&part) else { continue };
-            if part.is_symlink()
-                && let Some(why) = check::part_fault(&part, meta.uid(), us())
-            {
+            if let Some(why) = check::kind_fault(&part, meta.file_type(), FOLDERS.contains(name)) {
+                return Err(Error::Setup(why));
+            }
+            let of = if part.is_symlink() { check::part_fault } else { check::planted_fault };
+            if let Some(why) = of(&part, meta.uid(), us()) {
                 return Err(Error::Setup(why));
             }
             if meta.uid() == us() && meta.mode() & OTHERS != 0 {
@@ -272,7 +277,7 @@ impl Home {
     /// # Errors
     /// There is none: no runtime ever ran here.
     pub fn token(&self) -> Result<String> {
-        fs::read_to_string(self.token_file())
+        plain_file::text(&self.token_file(), TOKEN_BYTES_MAX)
             .map(|token| token.trim().to_owned())
             .context(|| format!("cannot read {}", self.token_file().display()))
     }

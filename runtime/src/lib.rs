@@ -65,6 +65,7 @@ mod lock;
 pub mod messaging_groups;
 pub mod observer;
 pub mod places;
+pub mod plain_file;
 pub mod plugin_state;
 pub mod plugins;
 pub mod private;

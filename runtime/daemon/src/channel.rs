@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vestibule_conform::Tryout;
 use vestibule_plugin_api::{ConfigKey, Schema};
-use vestibule_runtime::{Config, Home, config, words};
+use vestibule_runtime::{Config, Home, config, plain_file, words};
 
 /// How long a runtime that runs may take to start an account.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -321,10 +321,12 @@ fn command(verb: &str, place: &AccountPlace) -> String {
 fn change<T>(home: &Home, edit: impl FnOnce(&str) -> anyhow::Result<(String, T)>) -> anyhow::Result<T> {
     let named = home.config();
     let at = home.root().join("vestibule.toml.lock");
-    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(at)?;
+    // With both rights: to write alone would wait for a reader, if a pipe lay there.
+    let mut with = fs::OpenOptions::new();
+    let lock = with.create(true).truncate(false).read(true).write(true).mode(0o600).open(at)?;
     lock.lock()?;
     let file = fs::canonicalize(&named).unwrap_or_else(|_| named.clone());
-    let text = match fs::read_to_string(&file) {
+    let text = match plain_file::text(&file, plain_file::WRITTEN_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named.is_symlink() => String::new(),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", named.display())),

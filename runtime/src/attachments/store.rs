@@ -3,6 +3,7 @@
 use super::Limits;
 use crate::error::{Error, IoContext, Result, if_there};
 use crate::lock::locked;
+use crate::plain_file;
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
@@ -243,7 +244,7 @@ impl Incoming {
 /// Copies a file that no program changes; one of the same size that is there already stays. `None` when there is no
 /// file to copy.
 fn copy(from: &Path, to: &Path) -> std::io::Result<Option<u64>> {
-    let Some(mut from) = if_there(File::open(from))? else { return Ok(None) };
+    let Some(mut from) = if_there(plain_file::open(from))? else { return Ok(None) };
     let size = from.metadata()?.len();
     if fs::metadata(to).is_ok_and(|there| there.len() == size) {
         return Ok(Some(size));

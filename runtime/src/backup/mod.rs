@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::db::DatabaseCopy;
 use crate::error::{Error, IoContext, Result, if_there};
 use crate::home::Home;
+use crate::plain_file;
 use crate::plugin_state;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -192,7 +193,7 @@ fn copy_private(mut from: File, to: &Path) -> std::io::Result<u64> {
 /// Copies a file. Returns false when it is not there.
 fn copy_if_there(from: &Path, to: &Path) -> Result<bool> {
     let copied =
-        if_there(File::open(from)).and_then(|from| from.map(|from| copy_private(from, to)).transpose());
+        if_there(plain_file::open(from)).and_then(|from| from.map(|from| copy_private(from, to)).transpose());
     Ok(copied.context(|| format!("cannot copy {}", from.display()))?.is_some())
 }
 

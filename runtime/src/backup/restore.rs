@@ -11,8 +11,9 @@ use crate::error::{Error, IoContext, Result, if_there};
 use crate::home::Home;
 use crate::id::{AgentGroupId, SessionId};
 use crate::ledger;
+use crate::plain_file;
 use serde::Serialize;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use vestibule_session::crash;
 
@@ -60,7 +61,7 @@ pub fn restore(home: Home, from: &Path, replace: bool) -> Result<Restored> {
     }
     let database = home.root().join(RESTORING);
     forget_rests(&home)?;
-    let copied = File::open(from.join(DATABASE)).and_then(|from| copy_private(from, &database));
+    let copied = plain_file::open(&from.join(DATABASE)).and_then(|from| copy_private(from, &database));
     let copied = copied.context(|| format!("cannot copy {}", from.display()))?;
     let taken = is_whole(from, &manifest, copied).and_then(|()| take(&home, &database, &from.join(BLOBS)));
     let (blobs, missing) = taken.inspect_err(|_| drop(forget_rests(&home)))?;
@@ -145,8 +146,9 @@ fn manifest(from: &Path) -> Result<Manifest> {
     let no_backup = |why: &dyn std::fmt::Display| {
         Error::Refused(format!("{} is no backup, or was never completed: {MANIFEST}: {why}", from.display()))
     };
-    let text = fs::read(from.join(MANIFEST)).map_err(|error| no_backup(&error))?;
-    serde_json::from_slice(&text).map_err(|error| no_backup(&error))
+    let text = plain_file::text(&from.join(MANIFEST), plain_file::WRITTEN_BYTES_MAX);
+    let text = text.map_err(|error| no_backup(&error))?;
+    serde_json::from_str(&text).map_err(|error| no_backup(&error))
 }
 
 /// Checks the copy of the database, marks its sessions, and takes the files that it names. Returns how many it took,

@@ -3,6 +3,7 @@
 use crate::error::word;
 use crate::private::OTHERS;
 use std::ffi::OsString;
+use std::fs::FileType;
 use std::path::{Path, PathBuf};
 
 /// The bits with which others than the owner can change a folder.
@@ -68,6 +69,26 @@ pub fn part_fault(link: &Path, owner: u32, us: u32) -> Option<String> {
             user(us)
         )
     })
+}
+
+/// Why a folder or a file in the home cannot be a part of it, if it cannot: a user who put it there while they could may
+/// have it open still. Root reads everything anyway.
+pub fn planted_fault(part: &Path, owner: u32, us: u32) -> Option<String> {
+    (owner != us && owner != 0).then(|| {
+        format!(
+            "{} belongs to {}, and this runs as {}; look at it, move it away, and start again",
+            part.display(),
+            user(owner),
+            user(us)
+        )
+    })
+}
+
+/// Why what lies in the home where a folder or a plain file should be cannot be that, if it cannot. Of a device no mode is
+/// changed: it is the machine's.
+pub fn kind_fault(part: &Path, kind: FileType, is_folder: bool) -> Option<String> {
+    let (fits, should) = if is_folder { (kind.is_dir(), "folder") } else { (kind.is_file(), "plain file") };
+    (!fits).then(|| format!("{} is no {should}; move it away, and start again", part.display()))
 }
 
 /// Whether `us` may take this folder for the home.

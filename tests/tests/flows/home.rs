@@ -299,3 +299,68 @@ fn an_agents_folder_is_there_before_its_first_run() {
     runtime.start();
     assert!(runtime.home.path().join("groups/big-helper").is_dir());
 }
+
+/// A pipe would make it wait, an endless file would fill its memory, and a device is the machine's.
+#[test]
+fn what_lies_where_a_file_of_the_home_should_be_holds_nothing_up() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let rights = Mode::from_raw_mode(0o666);
+    for (name, then) in [
+        ("vestibule.toml", "is no plain file"),
+        ("control.token", "is no plain file"),
+        ("plugins.lock", "is no plain file"),
+        ("vestibule.db", "is no plain file"),
+        ("cache", "File exists"),
+    ] {
+        let runtime = Runtime::new("");
+        let at = runtime.home.path().join(name);
+        for kind in ["a pipe", "an endless file"] {
+            if fs::symlink_metadata(&at).is_ok() {
+                fs::remove_file(&at).unwrap();
+            }
+            let made = match kind {
+                "a pipe" => mknodat(CWD, &at, FileType::Fifo, rights, 0),
+                // Root could change the machine's own.
+                _ if is_root() => {
+                    mknodat(CWD, &at, FileType::CharacterDevice, rights, rustix::fs::makedev(1, 5))
+                }
+                _ => rustix::fs::symlink("/dev/zero", &at),
+            };
+            made.unwrap();
+            let before = fs::metadata(&at).unwrap().mode();
+            let mut up = runtime.command(&["up"]);
+            let up = up.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let pid = rustix::process::Pid::from_child(&up);
+            let (said, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || drop(said.send(up.wait_with_output())));
+            let told = told.recv_timeout(crate::support::PATIENCE).unwrap_or_else(|_| {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                panic!("{name}: {kind} holds it up")
+            });
+            let told = String::from_utf8(told.unwrap().stderr).unwrap();
+            assert!(told.contains(then), "{name}: {kind}: {told}");
+            assert_eq!(fs::metadata(&at).unwrap().mode(), before, "{name}: {kind}");
+        }
+    }
+}
+
+/// Whoever put it there while the home was open may have it open still.
+#[test]
+fn a_part_of_the_home_that_is_another_users_is_refused() {
+    if !is_root() {
+        return;
+    }
+    for (name, is_folder) in [("sessions", true), ("vestibule.db", false), ("control.token", false)] {
+        let runtime = Runtime::new("");
+        let at = runtime.home.path().join(name);
+        if is_folder {
+            fs::create_dir(&at).unwrap();
+        } else {
+            fs::write(&at, "").unwrap();
+        }
+        chown(&at, Some(4711), None).unwrap();
+        let output = runtime.command(&["up"]).stdin(Stdio::null()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(&format!("{name} belongs to user 4711")), "{name}: {told}");
+    }
+}

@@ -176,6 +176,29 @@ fn what_outlives_everything_is_ended_before_the_next_run() {
     }
 }
 
+/// There may be no next run: what was running is looked at when a runtime starts.
+#[test]
+fn what_outlives_everything_is_ended_when_the_runtime_starts() {
+    let folder = hostile().parent().unwrap().display().to_string();
+    let config = format!("sandbox = \"process\"\nsandbox_read = [\"{folder}\"]\n");
+    let mut runtime = Runtime::new(&config).up();
+    let outlives = format!("{} outlive {}", hostile().display(), runtime.pid());
+    let command = format!("sh -c '{outlives} >/dev/null 2>&1 & sleep 1; echo answered'");
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+    let hidden = format!("{} hidden {}", hostile().display(), runtime.pid());
+    assert_eq!(runtime.chat("hide"), "answered");
+    assert_eq!(programs(&hidden).len(), 1, "it hides");
+    let warden = keeper_of(&runtime.pid().to_string());
+    let reader = keeper_of(&warden);
+    let all = [runtime.pid().to_string(), warden, reader];
+    all.iter().for_each(|pid| signal("STOP", pid));
+    all.iter().for_each(|pid| signal("KILL", pid));
+    runtime.kill();
+    assert_eq!(programs(&hidden).len(), 1, "it outlives them");
+    runtime.start();
+    until("it is ended", || programs(&hidden).is_empty().then_some(()));
+}
+
 #[test]
 fn one_place_is_passed_on_and_an_idle_runner_gives_way() {
     let runtime = with_script("runners_max = 1\n", "60");

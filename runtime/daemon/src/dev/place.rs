@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 use vestibule_plugin_api::{Manifest, Schema};
+use vestibule_runtime::plain_file;
 use vestibule_runtime::private::TemporaryFolder;
 use vestibule_runtime::{Home, config};
 
@@ -33,7 +34,8 @@ impl Place {
                 (Home::at(folder.path()), Some(folder))
             }
         };
-        let is_theirs = fs::read_to_string(home.config()).is_ok_and(|text| !text.starts_with(OURS));
+        let is_theirs = plain_file::text(&home.config(), plain_file::WRITTEN_BYTES_MAX)
+            .is_ok_and(|text| !text.starts_with(OURS));
         if is_theirs && (args.config.is_some() || !args.set.is_empty() || args.listen.is_some()) {
             bail!(
                 "{} is a config of yours: change that in place of --config, --set and --listen, or leave out --home",

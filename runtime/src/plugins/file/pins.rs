@@ -2,6 +2,7 @@
 
 use super::load;
 use crate::error::{if_there, word};
+use crate::plain_file;
 use crate::plugins::live::registry::file_name;
 use crate::plugins::{LoadCode, LoadError};
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,8 @@ impl Pins {
             );
             LoadError::new(LoadCode::Lock, words)
         };
-        let text = if_there(std::fs::read_to_string(path)).map_err(|error| bad(error.to_string()))?;
+        let text = if_there(plain_file::text(path, plain_file::WRITTEN_BYTES_MAX))
+            .map_err(|error| bad(error.to_string()))?;
         let Some(text) = text else { return Ok(Pins::default()) };
         let meta = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?;
         if load::stranger(&meta).is_some() || meta.mode() & 0o022 != 0 {
