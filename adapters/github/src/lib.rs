@@ -73,6 +73,13 @@ impl Channel for Github {
         Ok(found.map(|id| Receipt::of([id])))
     }
 
+    async fn normalise(&self, chat: String) -> Result<Conversation> {
+        let platform_id = map::typed(&chat).ok_or_else(|| {
+            PluginError::refused("name a repository: OWNER/REPOSITORY, or its address on the web")
+        })?;
+        Ok(Conversation { platform_id, name: None, is_group: Some(true) })
+    }
+
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
         let reading = match map::read_request(&request, &self.rules) {
             Ok(reading) => reading,
@@ -110,7 +117,7 @@ export_channel! {
     channel: Github,
     channel_type: "github",
     description: "Issues and pull requests on GitHub",
-    capabilities: ["threads", "webhook", "reconcilable", "ignores_case"],
+    capabilities: ["threads", "webhook", "reconcilable", "ignores_case", "normalises"],
     webhook: "github_sha256",
     setup: include_str!("../setup.txt"),
 }

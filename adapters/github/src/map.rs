@@ -429,6 +429,22 @@ fn decode(chat: &str, thread: &str) -> Option<Target> {
     Some(Target { path, list, permission })
 }
 
+/// The chat that a person means by `acme/widgets`, by its address on the web or by its own name.
+pub fn typed(chat: &str) -> Option<PlatformId> {
+    let chat = chat.trim();
+    let at = chat.strip_prefix("https://").or(chat.strip_prefix("http://"));
+    let path = match (at, chat.strip_prefix("github:")) {
+        (Some(at), _) => at.split_once('/')?.1,
+        (None, named) => named.unwrap_or(chat),
+    };
+    let mut parts = path.split(['/', '?', '#']);
+    let (owner, name) = (parts.next()?, parts.next()?);
+    // Only an address goes on: to an issue, or a page of it.
+    let ends = at.is_some() || parts.next().is_none();
+    let name = name.strip_suffix(".git").unwrap_or(name);
+    (ends && is_name(owner) && is_name(name)).then(|| PlatformId(format!("github:{owner}/{name}")))
+}
+
 /// The unseen mark in the comment that shows this message: by it a comment is found again whose posting was cut off.
 pub fn mark(message_id: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };

@@ -364,8 +364,14 @@ fn names_of_repositories_compare_without_case() {
     runtime.ok(&["agent", "create", "second"]);
     let named = ["--channel", "github", "--chat", "github:Codertocat/Hello-World"];
     runtime.ok(&[&["wiring", "create", "--agent", "second"][..], &named].concat());
+    for typed in ["Codertocat/hello-world", "https://github.com/Codertocat/Hello-World/issues/1"] {
+        runtime.ok(&["messaging-group", "create", "--channel", "github", "--chat", typed]);
+    }
     let chats = "SELECT platform_id FROM messaging_groups WHERE channel_type = 'github'";
     assert_eq!(runtime.query::<String>(chats), ["github:codertocat/HELLO-world"]);
+    let output = runtime.run(&["messaging-group", "create", "--channel", "github", "--chat", "widgets"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("name a repository: OWNER/REPOSITORY"), "{told}");
 }
 
 /// A page of a proxy before GitHub is no comment: it is looked for, and posted again.

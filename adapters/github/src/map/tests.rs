@@ -399,3 +399,21 @@ fn a_long_text_is_cut_where_it_reads_well() {
     assert!(lines.chars().count() <= TEXT_CHARS_MAX);
     assert!(lines.ends_with(&format!("\ntwelve chars{CUT_NOTE}")), "{}", &lines[lines.len() - 99..]);
 }
+
+#[test]
+fn which_repository_a_person_means() {
+    for (typed, want) in [
+        ("acme/widgets", Some("github:acme/widgets")),
+        ("github:Acme/Widgets", Some("github:Acme/Widgets")),
+        (" https://github.com/acme/widgets ", Some("github:acme/widgets")),
+        ("https://github.example/acme/widgets/issues/7#issuecomment-1", Some("github:acme/widgets")),
+        ("https://github.com/acme/widgets.git", Some("github:acme/widgets")),
+        ("https://github.com/acme", None),
+        ("acme", None),
+        ("acme/widgets/issues/7", None),
+        ("acme/..", None),
+        ("github:", None),
+    ] {
+        assert_eq!(super::typed(typed).as_ref().map(|chat| chat.as_str()), want, "{typed}");
+    }
+}
