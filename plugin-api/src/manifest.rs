@@ -2,7 +2,7 @@
 
 use crate::module::{Hook, OnFailure};
 use crate::webhook::{Challenge, Signing};
-use crate::{Defaults, HmacScheme, Limit, Limits, Listening, webhook};
+use crate::{Defaults, HmacScheme, Limit, Limits, webhook};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -250,13 +250,6 @@ impl Manifest {
     /// A limit of its platform; without a word of the channel, none.
     pub fn limit(&self, of: impl Fn(&Limits) -> &Option<Limit>) -> Limit {
         self.limits.as_ref().and_then(|limits| of(limits).clone()).unwrap_or_default()
-    }
-
-    /// How agents listen in a chat there, unless the operator says otherwise.
-    pub fn listening(&self, is_direct: bool) -> Listening {
-        let of =
-            |defaults: &Defaults| if is_direct { defaults.direct.clone() } else { defaults.group.clone() };
-        self.defaults.as_ref().and_then(of).unwrap_or_default()
     }
 
     /// Whether the plugin listed this capability.

@@ -259,6 +259,12 @@ impl InboundMessage {
             })
             .or_else(|| self.attachments.iter().find_map(Attachment::fault))
             .or_else(|| {
+                let named = self.attachments.iter().any(|file| file.reference.is_some());
+                let brought = self.attachments.iter().any(|file| file.bytes.is_some());
+                (named && brought)
+                    .then(|| "its files come all with their bytes, or all by reference".to_owned())
+            })
+            .or_else(|| {
                 let count = self.mentions.len();
                 (count > MENTIONS_MAX)
                     .then(|| format!("it has {count} mentions, the limit is {MENTIONS_MAX}"))

@@ -59,6 +59,7 @@ pub struct ScriptedRuntime {
 struct Notes {
     answer: Answer,
     module: bool,
+    keeps_nothing: bool,
     messages: Vec<(String, InboundMessage)>,
     read: usize,
     ignored: Vec<Ignored>,
@@ -100,6 +101,7 @@ impl ScriptedRuntime {
         let notes = Arc::new(Mutex::new(Notes {
             answer: Answer::AsUsual,
             module: false,
+            keeps_nothing: false,
             messages: vec![],
             read: 0,
             ignored: vec![],
@@ -157,6 +159,11 @@ impl ScriptedRuntime {
     /// Answers every message like this from now on.
     pub fn answer(&self, answer: Answer) {
         locked(&self.notes).answer = answer;
+    }
+
+    /// Refuses to keep state from now on: its answer is `retry`.
+    pub fn keeps_nothing(&self) {
+        locked(&self.notes).keeps_nothing = true;
     }
 
     /// What a key of an account holds.
@@ -382,6 +389,9 @@ impl Notes {
             }
             Event::StateList { account, prefix, after } => {
                 (status::OK, wire::frame(&self.page(&account, &prefix, after.unwrap_or_default())))
+            }
+            Event::StateSet { .. } if self.keeps_nothing => {
+                (status::ERROR, wire::frame(&PluginError::retry("nothing is kept here")))
             }
             Event::StateSet { account, state } => {
                 self.keep(&account, state);

@@ -347,6 +347,11 @@ impl Event {
         }
     }
 
+    /// Whether it is a message whose files are with its channel, by reference.
+    pub fn names_files(&self) -> bool {
+        matches!(self, Event::Message { message, .. } if message.attachments.iter().any(|file| file.reference.is_some()))
+    }
+
     /// Why no runtime takes this event, if it breaks a limit or a rule.
     pub fn fault(&self) -> Option<String> {
         match self {

@@ -122,7 +122,7 @@ pub struct PluginSettings {
     #[serde(default = "values::of::<1024>", deserialize_with = "values::mebibytes")]
     pub folder_mb: u64,
     /// How many files and folders the folder of its own may hold.
-    #[serde(default = "values::of::<10000>", deserialize_with = "values::descriptors")]
+    #[serde(default = "values::of::<10000>", deserialize_with = "values::files")]
     pub folder_files: u64,
     /// How long one call may take, in seconds; a process that answers nothing for so long is ended.
     #[serde(

@@ -116,9 +116,12 @@ impl Api {
         let whole = answer.end == End::Whole;
         let got = outcome("oauth.v2.access", answer.status, answer.retry_after(), &answer.body, whole);
         let got = got.map_err(|error| match error {
-            PluginError::Refused { reason } => Failure::for_good(About::Account).error(format!(
-                "{reason}: install the app again, and put its new refresh token into the config as `refresh_token`"
-            )),
+            PluginError::Refused { reason } | PluginError::Broken { reason } => {
+                Failure::for_good(About::Account).error(format!(
+                    "the bot's token was not renewed ({reason}): check `client_id` and `client_secret`; if they are \
+                     right, install the app again, and put its new refresh token into the config as `refresh_token`"
+                ))
+            }
             error => error,
         })?;
         let text = |key: &str| got[key].as_str().map(str::to_owned);

@@ -8,8 +8,8 @@ use serde_json::Value;
 use vestibule_plugin_api::{Conversation, HistoryPage, PluginError, Result, Sender};
 
 /// Channels in one page of the list, and how many pages are looked through for a name.
-const CHANNELS: usize = 200;
-const PAGES_MAX: usize = 25;
+const CHANNELS: usize = 1_000;
+const PAGES_MAX: usize = 15;
 
 /// The channel that a person means: `#general`, `general`, a link to it, Slack's id, or `slack:` and that id.
 pub async fn normalise(api: &Api, chat: &str) -> Result<Conversation> {
@@ -123,8 +123,8 @@ pub async fn history(
     };
     let mut said: Vec<Said> =
         all.into_iter().filter_map(|message| of_message(message, &target.channel)).collect();
-    // Which end comes first differs from method to method, and `after` itself is among them.
-    said.retain(|one| after != Some(one.ts.as_str()));
+    // Which end comes first differs from method to method; `after` itself is among them, and in a thread its head.
+    said.retain(|one| after.is_none_or(|after| one.ts.as_str() > after));
     said.sort_by(|one, other| one.ts.cmp(&other.ts));
     let (count, limit) = (said.len(), limit as usize);
     let page = if after.is_some() { 0..count.min(limit) } else { count.saturating_sub(limit)..count };
@@ -138,6 +138,7 @@ pub async fn history(
 
 /// A message of a list, which lacks what an event says beside it. The bot's own are among what was said.
 fn of_message(mut message: Value, channel: &str) -> Option<Said> {
+    message.as_object()?;
     message["channel"] = channel.into();
     message["type"] = "message".into();
     let everybody = Own { user_id: String::new(), bot_id: None, ..Own::default() };

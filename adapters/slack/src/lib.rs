@@ -24,7 +24,7 @@ use inbox::Inbox;
 use status::Status;
 use std::time::Duration;
 use teams::Teams;
-use tokens::Rotation;
+use tokens::{Renewal, Rotation};
 use tokio::time::timeout;
 use vestibule_plugin_api::toolbox::task::Task;
 use vestibule_plugin_api::*;
@@ -32,6 +32,9 @@ use webhook::Request;
 
 /// How long a request of Slack's is held until its event is on disk. Slack sends it again later.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long a pair of tokens that is on its way to the disk is waited for at the end.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(4);
 
 config! {
     /// `[channels.slack.<account>]` in `vestibule.toml`.
@@ -60,6 +63,7 @@ struct Slack {
     inbox: Inbox,
     status: Status,
     teams: Teams,
+    renewal: Option<Renewal>,
     /// What listens, and what renews the token.
     tasks: Vec<Task>,
 }
@@ -73,14 +77,14 @@ impl Channel for Slack {
             return Err(PluginError::broken(fault));
         }
         let api = Api::new(&config.api_url, &config.bot_token, config.app_token.as_ref())?;
-        let mut tasks = Vec::new();
+        let (mut tasks, mut renewal) = (Vec::new(), None);
         if let (Some(refresh), Some(client_id), Some(client_secret)) =
             (config.refresh_token, config.client_id, config.client_secret)
         {
             let rotation = Rotation { refresh, client_id, client_secret };
-            tokens::begin(&api, &runtime, &rotation).await?;
-            let keep = tokens::keep(api.clone(), runtime.clone(), rotation);
-            tasks.push(Task::start(&runtime, keep));
+            let begun = Renewal::begin(&api, &runtime, rotation).await?;
+            tasks.push(Task::start(&runtime, begun.clone().keep()));
+            renewal = Some(begun);
         }
         let own = api.own().await?;
         tracing::info!(bot = own.user, workspace = own.team, "signed in to Slack");
@@ -94,7 +98,7 @@ impl Channel for Slack {
             tasks.push(Task::start(&runtime, listen));
         }
         let status = Status::default();
-        Ok(Slack { api, runtime, inbox, status, teams, tasks })
+        Ok(Slack { api, runtime, inbox, status, teams, renewal, tasks })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -147,6 +151,9 @@ impl Channel for Slack {
             task.end().await;
         }
         self.inbox.stop().await;
+        if let Some(renewal) = &self.renewal {
+            let _ = timeout(RENEWAL_PATIENCE, renewal.settle()).await;
+        }
     }
 }
 

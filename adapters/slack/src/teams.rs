@@ -89,11 +89,14 @@ fn read(kind: Kind, payload: &Value, inbox: &Inbox) -> Reading {
 
 /// The workspace in which the app hears of it: in a shared channel the event itself may be of another one. Pure.
 fn team_of(payload: &Value) -> Option<&str> {
-    let authorized = payload["authorizations"][0]["team_id"].as_str();
-    authorized
-        .or(payload["team_id"].as_str())
-        .or(payload["team"]["id"].as_str())
-        .filter(|team| !team.is_empty())
+    // A button is of the workspace whose bot posted it, also where another person clicks.
+    let said = [
+        &payload["authorizations"][0]["team_id"],
+        &payload["message"]["team"],
+        &payload["team_id"],
+        &payload["team"]["id"],
+    ];
+    said.into_iter().find_map(|team| team.as_str().filter(|team| !team.is_empty()))
 }
 
 #[cfg(test)]
@@ -107,6 +110,7 @@ mod tests {
             (json!({ "team_id": "T1", "event": {} }), Some("T1")),
             (json!({ "team_id": "T9", "authorizations": [{ "team_id": "T1" }] }), Some("T1")),
             (json!({ "team": { "id": "T2", "domain": "x" }, "type": "block_actions" }), Some("T2")),
+            (json!({ "team": { "id": "T2" }, "message": { "team": "T1" } }), Some("T1")),
             (json!({ "team_id": null, "authorizations": [{ "team_id": null }] }), None),
             (json!({ "team_id": "" }), None),
             (json!({}), None),

@@ -195,9 +195,14 @@ async fn perform<K: Kind>(machinery: &Machinery<K>, request: Request, frame: Fra
             Ok(wire::frame(&Empty {}))
         }
         Request::Stop { account } => {
-            let stopped = locked(&machinery.accounts).remove(&account);
-            if let Some(stopped) = stopped {
-                stopped.stop().await;
+            let stopping = locked(&machinery.accounts).get(&account).cloned();
+            if let Some(stopping) = stopping {
+                // Until then it hands over what it still has, and loads the files of that.
+                stopping.stop().await;
+                let mut accounts = locked(&machinery.accounts);
+                if accounts.get(&account).is_some_and(|now| Arc::ptr_eq(now, &stopping)) {
+                    accounts.remove(&account);
+                }
             }
             account::note(&account, false);
             Ok(wire::frame(&Empty {}))

@@ -35,6 +35,8 @@ impl Tryout {
     ) -> Result<Tryout, String> {
         let runtime = ScriptedRuntime::new();
         runtime.answer(Answer::Retry(ONLY_TRIED.to_owned()));
+        // A token that is good once must not be used where what comes of it is forgotten.
+        runtime.keeps_nothing();
         let harness = Harness::of_channel(home, config, program, channel_type, runtime.calls()).await?;
         Ok(Tryout { harness, runtime })
     }

@@ -52,7 +52,15 @@ pub async fn prepare(context: &Context, name: &str, args: &mut Value) -> Result<
             Some(link) if link.manifest.can(Capability::Normalises) => {
                 Some(link.normalise(&account, &chat).await.map_err(|error| refused(&chat, &error))?)
             }
-            _ => None,
+            Some(_) => None,
+            // A name would become a chat that hears nothing.
+            None if knows_names(context, &channel) && !chat.starts_with(&format!("{channel}:")) => {
+                return Err(Error::Refused(format!(
+                    "the account {account} of `{channel}` is not live, so only the id of a chat can be named: \
+                     `{channel}:…`, as `vestibule status` shows it"
+                )));
+            }
+            None => None,
         },
         _ => return Err(Error::refused("name the chat by `chat`, or a person by `person`, and not both")),
     };
@@ -71,6 +79,11 @@ pub async fn prepare(context: &Context, name: &str, args: &mut Value) -> Result<
     Ok(Asked(named.map(|(link, conversation)| Named { link, account, conversation })))
 }
 
+/// Whether a channel that is there understands more than ids.
+fn knows_names(context: &Context, channel: &str) -> bool {
+    context.plugins.registry.channel(channel).is_some_and(|link| link.manifest.can(Capability::Normalises))
+}
+
 /// The direct chat with a person, called by the person's name where the channel knows it.
 async fn direct(link: &Link, account: &str, person: &str) -> Result<Conversation> {
     let opened = link.open_direct(account, person).await.map_err(|error| refused(person, &error))?;
@@ -87,13 +100,13 @@ fn refused(what: &str, error: &CallError) -> Error {
 }
 
 impl Asked {
-    /// Keeps what the channel says of the chat, which is known by now.
-    ///
-    /// # Errors
-    /// It is not on disk.
-    pub async fn keep(self, context: &Arc<Context>) -> Result<()> {
-        let Some(Named { link, account, conversation }) = self.0 else { return Ok(()) };
-        inbound::conversation(context, &link.manifest.channel_type, &account, conversation).await.map(drop)
+    /// Keeps what the channel says of the chat, which is known by now. Without it the chat has no title yet.
+    pub async fn keep(self, context: &Arc<Context>) {
+        let Some(Named { link, account, conversation }) = self.0 else { return };
+        let channel = &link.manifest.channel_type;
+        if let Err(error) = inbound::conversation(context, channel, &account, conversation).await {
+            tracing::warn!(channel, account, %error, "what the channel says of a chat was not kept");
+        }
     }
 }
 

@@ -69,7 +69,6 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, mut args: Value) -> Re
             context.central.write(work).await?
         }
     };
-    asked.keep(context).await?;
     context.attachments.discard(outcome.unnamed);
     delivery::go_on(context, outcome.deliver_to);
     outcome.agent_folder.iter().for_each(|folder| context.make_agent_folder(folder));
@@ -80,5 +79,6 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, mut args: Value) -> Re
             context.wake(session_id);
         }
     }
+    asked.keep(context).await;
     Ok(outcome.value)
 }

@@ -25,12 +25,12 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
             let mut arrival = Arrival::new(&channel_type, &account, threads, message);
             let has_buttons = link.manifest.can(Capability::Questions);
             arrival.buttons = has_buttons.then(|| link.manifest.limit(|limits| &limits.question));
-            Ok(wire::frame(&route(context, arrival, state).await?))
+            Ok(wire::frame(&route(context, link, arrival, state).await?))
         }
         Event::Change { account, change, state } => {
             let threads = link.manifest.can(Capability::Threads);
             let arrival = Arrival::of_change(&channel_type, &account, threads, change);
-            Ok(wire::frame(&route(context, arrival, state).await?))
+            Ok(wire::frame(&route(context, link, arrival, state).await?))
         }
         Event::Ignored { account, ignored: what, state } => {
             ignored(context, channel_type, account, what, state).await?;

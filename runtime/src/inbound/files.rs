@@ -7,45 +7,50 @@ use crate::clock;
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::{Error, Result};
-use crate::plugins::CallError;
+use crate::plugins::{CallError, Link};
 use vestibule_plugin_api::{Attachment, Blob, PluginError};
 use vestibule_session::{crash, name};
 
 /// Why a file has no bytes that would be too many.
 const TOO_LARGE: &str = "the files of one message are larger than `attachments_mb` allows";
 
-/// A file of a message: its place there, what is said of it, and its bytes.
-type Carried = (usize, Attachment, std::result::Result<Blob, LeftOut>);
+/// Where the bytes of a file are.
+enum Source {
+    Here(Blob),
+    /// With the channel, which loads the file by this reference.
+    Named(String),
+}
 
 /// Stores the files of a message that an agent will get. Those of a message that no agent gets never reach the disk, and
-/// are not loaded where the channel only names them.
+/// are not loaded where the channel, whose `link` it is, only names them.
 ///
 /// # Errors
 /// The disk fails or is too full, or a file cannot be loaded now: the message is not taken, and comes again.
-pub async fn store(context: &Context, mut arrival: Arrival) -> Result<Arrival> {
-    let mut carried: Vec<Carried> = Vec::new();
-    let mut named = Vec::new();
+pub async fn store(context: &Context, link: &Link, mut arrival: Arrival) -> Result<Arrival> {
+    let mut brought: Vec<(usize, Attachment, Source)> = Vec::new();
     for (position, file) in arrival.message.attachments.iter_mut().enumerate() {
-        match (file.bytes.take(), file.reference.take()) {
-            (Some(bytes), _) => carried.push((position, file.clone(), Ok(bytes))),
-            (None, Some(reference)) => named.push((position, file.clone(), reference)),
-            (None, None) => {}
-        }
+        let bytes = file.bytes.take().map(Source::Here);
+        let source = bytes.or(file.reference.take().map(Source::Named));
+        brought.extend(source.map(|source| (position, file.clone(), source)));
     }
-    if (carried.is_empty() && named.is_empty()) || !is_heard(context, &arrival).await? {
+    if brought.is_empty() || !is_heard(context, &arrival).await? {
         return Ok(arrival);
     }
-    let room = context.attachments.limits().message_bytes;
-    let bytes_of = |one: &Carried| one.2.as_ref().map_or(0, |bytes| bytes.len() as u64);
-    for (position, file, reference) in named {
-        let left = room.saturating_sub(carried.iter().map(bytes_of).sum());
-        let bytes = fetch(context, &arrival, &file, &reference, left).await?;
-        carried.push((position, file, bytes));
+    let mut stored = Stored::new(context.attachments.clone());
+    for (position, file, source) in brought {
+        // Each is on its way to the disk before the next one is loaded: no more than one of a message is held.
+        let bytes = match source {
+            Source::Here(bytes) => Ok(bytes),
+            Source::Named(reference) => fetch(link, &arrival, &file, &reference, stored.room).await?,
+        };
+        let put = tokio::task::spawn_blocking(move || {
+            stored.put(position, &file, bytes)?;
+            Ok::<_, Error>(stored)
+        });
+        stored = put.await.map_err(|_| Error::Stopping)??;
     }
-    carried.sort_by_key(|(position, ..)| *position);
-    let store = context.attachments.clone();
-    let stored = tokio::task::spawn_blocking(move || store_all(&store, &carried));
-    arrival.files = stored.await.map_err(|_| Error::Stopping)??;
+    arrival.files =
+        tokio::task::spawn_blocking(move || stored.sync()).await.map_err(|_| Error::Stopping)??;
     Ok(arrival)
 }
 
@@ -54,7 +59,7 @@ pub async fn store(context: &Context, mut arrival: Arrival) -> Result<Arrival> {
 /// # Errors
 /// It cannot be loaded now.
 async fn fetch(
-    context: &Context,
+    link: &Link,
     arrival: &Arrival,
     file: &Attachment,
     reference: &str,
@@ -63,13 +68,15 @@ async fn fetch(
     if file.size_bytes.is_some_and(|bytes| bytes > bytes_max) {
         return Ok(Err(LeftOut(TOO_LARGE.to_owned())));
     }
-    let (channel, account) = (arrival.address.channel_type.as_str(), arrival.address.account.as_str());
-    let link = context.plugins.registry.live(channel, account);
-    let link = link.ok_or_else(|| Error::NotYet("the account is not live".to_owned()))?;
+    let (account, event_id) = (arrival.address.account.as_str(), arrival.message.event_id.as_str());
     match link.fetch(account, reference, bytes_max).await {
         Ok(bytes) => Ok(Ok(bytes)),
         Err(CallError::Plugin(PluginError::Refused { reason }) | CallError::Unsupported(reason)) => {
             Ok(Err(LeftOut(reason)))
+        }
+        Err(error) if link.gives_a_load_up(account, event_id) => {
+            tracing::warn!(plugin = link.manifest.name, account, %error, "a file could not be loaded; its message goes on without it");
+            Ok(Err(LeftOut(format!("it could not be loaded: {error}"))))
         }
         Err(error) => Err(Error::NotYet(format!("a file of the message cannot be loaded: {error}"))),
     }
@@ -86,34 +93,52 @@ async fn is_heard(context: &Context, arrival: &Arrival) -> Result<bool> {
     context.central.read(look).await
 }
 
-fn store_all(store: &Store, carried: &[Carried]) -> Result<Vec<StoredFile>> {
-    let mut room = store.limits().message_bytes;
-    let now = clock::now().0;
-    let mut files: Vec<StoredFile> = Vec::new();
-    for (position, file, bytes) in carried {
+/// The files of one message on their way to the disk. What is dropped before all are there is discarded.
+struct Stored {
+    store: Store,
+    files: Vec<StoredFile>,
+    /// How many bytes more the files of the message may have.
+    room: u64,
+    now: i64,
+}
+
+impl Stored {
+    fn new(store: Store) -> Stored {
+        Stored { room: store.limits().message_bytes, store, files: Vec::new(), now: clock::now().0 }
+    }
+
+    fn put(
+        &mut self,
+        position: usize,
+        file: &Attachment,
+        bytes: std::result::Result<Blob, LeftOut>,
+    ) -> Result<()> {
         let size_bytes = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let blob = match bytes {
-            Err(why) => Ok(Err(why.clone())),
-            Ok(_) if size_bytes > room => Ok(Err(LeftOut(TOO_LARGE.to_owned()))),
+            Err(why) => Err(why),
+            Ok(_) if size_bytes > self.room => Err(LeftOut(TOO_LARGE.to_owned())),
             Ok(bytes) => {
-                room -= size_bytes;
-                store.put(bytes).map(Ok)
+                self.room -= size_bytes;
+                Ok(self.store.put(&bytes)?)
             }
         };
-        let blob = match blob {
-            Ok(blob) => blob,
-            Err(error) => {
-                store.discard(blobs(&files));
-                return Err(error);
-            }
-        };
-        let name = name::file_name(&file.name, file.mime_type.as_deref(), file.kind.as_deref(), now);
-        files.push(StoredFile { position: *position, name, size_bytes, blob });
+        let name = name::file_name(&file.name, file.mime_type.as_deref(), file.kind.as_deref(), self.now);
+        self.files.push(StoredFile { position, name, size_bytes, blob });
+        Ok(())
     }
-    crash::point("inbound: files are written, not synced");
-    store.sync()?;
-    crash::point("inbound: files are on disk, no commit names them");
-    Ok(files)
+
+    fn sync(mut self) -> Result<Vec<StoredFile>> {
+        crash::point("inbound: files are written, not synced");
+        self.store.sync()?;
+        crash::point("inbound: files are on disk, no commit names them");
+        Ok(std::mem::take(&mut self.files))
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.store.discard(blobs(&self.files));
+    }
 }
 
 /// The blobs of the files that were stored.
@@ -140,12 +165,12 @@ mod tests {
         ] {
             let file =
                 |size: usize| (Attachment { name: "f".into(), ..Attachment::default() }, vec![7; size]);
-            let carried: Vec<Carried> = sizes
-                .iter()
-                .enumerate()
-                .map(|(at, size)| (at, file(*size).0, Ok(Blob::from(file(*size).1))))
-                .collect();
-            let files = store_all(&store, &carried).expect("there is room");
+            let mut stored = Stored::new(store.clone());
+            for (at, size) in sizes.iter().enumerate() {
+                let (file, bytes) = file(*size);
+                stored.put(at, &file, Ok(Blob::from(bytes))).expect("there is room");
+            }
+            let files = stored.sync().expect("there is room");
             let told: Vec<&str> =
                 files.iter().map(|file| if file.blob.is_ok() { "stored" } else { "left out" }).collect();
             assert_eq!(told.join(" "), want, "{sizes:?}");
@@ -157,6 +182,10 @@ mod tests {
             }
             store.discard(kept);
         }
+        // What is given up half-way leaves nothing.
+        let mut half = Stored::new(store);
+        half.put(0, &Attachment::default(), Ok(Blob::from(vec![7; 3]))).expect("there is room");
+        drop(half);
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }
 }

@@ -28,17 +28,23 @@ use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::messaging_groups::{self, MessagingGroup};
+use crate::plugins::Link;
 use crate::sessions::SessionKey;
 use crate::{destinations, drops, ledger, plugin_state, questions, sessions, wirings};
 use std::sync::Arc;
 use vestibule_plugin_api::{Accepted, Address, Capability, Conversation, Ignored, Known, StateWrite};
 
-/// Takes one message from a channel, and the state that the channel keeps with it: whatever becomes of the message,
+/// Takes one message from a channel, whose `link` it is, and the state that the channel keeps with it: whatever becomes of the message,
 /// `state` is written in the same commit.
 ///
 /// # Errors
 /// The message is not on disk: the adapter must not acknowledge its platform.
-pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWrite>) -> Result<Accepted> {
+pub async fn route(
+    context: &Arc<Context>,
+    link: &Link,
+    arrival: Arrival,
+    state: Vec<StateWrite>,
+) -> Result<Accepted> {
     let now = clock::now();
     let marks = context.clone();
     let arrival = match screen::message(context, arrival).await? {
@@ -47,7 +53,7 @@ pub async fn route(context: &Arc<Context>, arrival: Arrival, state: Vec<StateWri
             return refused::refused(context, &arrival, stop, state, now).await;
         }
     };
-    let arrival = files::store(context, arrival).await?;
+    let arrival = files::store(context, link, arrival).await?;
     let stored = files::blobs(&arrival.files);
     let address = arrival.address.clone();
     let Performed { accepted, touched, opened_thread } = context

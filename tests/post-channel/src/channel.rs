@@ -14,6 +14,9 @@ use vestibule_plugin_api::*;
 pub struct Config {
     /// Where the platform is.
     platform: String,
+    /// Whether its first start is lost before it is over.
+    #[serde(default)]
+    lost_at_start: bool,
 }
 
 /// How it fails at its start: a test changes the last byte in a copy of the file.
@@ -45,7 +48,9 @@ impl Channel for Post {
             b'h' => std::future::pending().await,
             _ => {}
         }
-        note_start(&runtime).await?;
+        if note_start(&runtime).await? == 1 && config.lost_at_start {
+            runtime.lost("told to").await;
+        }
         let platform = config.platform.clone();
         let (own, heard) = (runtime.clone(), Heard::default());
         let noted = heard.clone();
@@ -150,12 +155,13 @@ impl Channel for Post {
         })
     }
 
-    /// Loads `NUMBER`, that many bytes; `later` is there at the second try, `gone` never.
+    /// Loads `NUMBER`, that many bytes; `later` is there at the second try, `gone` and `never` at none.
     async fn fetch(&self, reference: String, bytes_max: u64) -> Result<Blob> {
         self.tell(&json!({ "fetched": reference, "bytes_max": bytes_max })).await?;
         match reference.as_str() {
             "gone" => Err(PluginError::refused("the platform keeps it no longer")),
             "later" if self.asked.fetch_add(1, Ordering::Relaxed) == 0 => Err(PluginError::retry("not yet")),
+            "never" => Err(PluginError::retry("not this time")),
             number => Ok(Blob::from(vec![b'x'; number.parse().unwrap_or(7)])),
         }
     }
@@ -166,8 +172,8 @@ impl Channel for Post {
 }
 
 /// Counts its starts in the folder of its own, if it has one, and shows the number as its handle.
-async fn note_start(runtime: &Runtime) -> Result<()> {
-    let Some(folder) = runtime.folder() else { return Ok(()) };
+async fn note_start(runtime: &Runtime) -> Result<u32> {
+    let Some(folder) = runtime.folder() else { return Ok(0) };
     let (file, fresh) = (folder.join("deep/starts"), folder.join("deep/starts.new"));
     std::fs::create_dir_all(folder.join("deep"))?;
     let before = std::fs::read_to_string(&file).unwrap_or_default();
@@ -175,7 +181,7 @@ async fn note_start(runtime: &Runtime) -> Result<()> {
     std::fs::write(&fresh, count.to_string())?;
     std::fs::rename(&fresh, &file)?;
     runtime.own_handles(vec![format!("start-{count}")]).await;
-    Ok(())
+    Ok(count)
 }
 
 impl Post {

@@ -130,6 +130,17 @@ fn a_file_by_reference_is_loaded_once_an_agent_hears_the_message() {
     platform.sends(event);
     platform.said("taken");
     assert!(platform.posted().contains("wait"));
+    // What never comes holds nothing up for ever: the fifth time the message goes on without it.
+    let event = json!({ "text": "never mind", "more": { "event_id": "never", "attachments": [file("d.txt", "never")] } });
+    for _ in 0..4 {
+        platform.sends(event.clone());
+        platform.reconnects();
+    }
+    platform.sends(event);
+    platform.said("taken");
+    assert!(platform.posted().contains("never mind"));
+    let told = "SELECT left_out FROM files WHERE name = 'd.txt'";
+    assert_eq!(runtime.query::<String>(told), ["it could not be loaded: not this time"]);
 }
 
 #[test]
@@ -182,6 +193,15 @@ fn a_lost_account_is_started_again_and_finds_its_folder() {
     assert!(told.contains("it holds a secret of a channel"), "{told}");
     assert!(told.lines().any(|line| line.contains("not in it") && line.contains("plugin-folders")), "{told}");
     assert!(!runtime.log().contains("xoxe-very-secret"));
+}
+
+#[test]
+fn an_account_that_is_lost_while_it_starts_is_started_again() {
+    let (runtime, mut platform) = wired_with("ask", "lost_at_start = true\n");
+    until("it lives", || (runtime.channel("ask")["handles"] == json!(["start-2"])).then_some(()));
+    platform.reconnects();
+    platform.writes("there?");
+    assert!(platform.posted().contains("there?"));
 }
 
 #[test]

@@ -792,8 +792,8 @@ fn one_app_serves_several_workspaces() {
 fn a_token_that_ends_is_renewed_in_time() {
     let api = SlackApi::start();
     names(&api);
-    // One second is left of each token once the margin is taken off.
-    api.store().refresh = Some(("xoxe-first".into(), 901));
+    // Each is used for three quarters of its life.
+    api.store().refresh = Some(("xoxe-first".into(), 4));
     let keys = format!(
         "{BY_SOCKET}refresh_token = {{ env = \"TEST_REFRESH\" }}\nclient_id = \"client\"\n\
          client_secret = {{ env = \"TEST_CLIENT\" }}\n"
@@ -816,7 +816,7 @@ fn a_token_that_ends_is_renewed_in_time() {
     assert_eq!(runtime.query::<String>(kept), ["tokens 1"]);
     assert!(!runtime.log().contains("xoxe-") && !runtime.log().contains("xoxb-"), "{}", runtime.log());
     // What is no longer good is told with what to do.
-    api.store().refresh = Some(("xoxe-of-another-installation".into(), 901));
+    api.store().refresh = Some(("xoxe-of-another-installation".into(), 4));
     until("it is told", || {
         let state = runtime.channel("slack");
         let reason = state["reason"].as_str().unwrap_or_default();

@@ -133,6 +133,9 @@ pub fn own_folder(home: &Home, config: &Config, manifest: &Manifest) -> Result<O
     }
     let (path, wanted) = (home.plugin_folder(&manifest.name), config.plugin(&manifest.name));
     home::make(&path).map_err(|error| LoadError::new(LoadCode::Copy, format!("{error}.")))?;
+    // It is looked at without following links: one that the operator put there leads to the folder itself.
+    let path = std::fs::canonicalize(&path)
+        .map_err(|error| LoadError::new(LoadCode::Copy, format!("{}: {error}.", path.display())))?;
     let bytes_max = wanted.folder_mb * 1024 * 1024;
     Ok(Some(OwnFolder { path, bytes_max, files_max: wanted.folder_files }))
 }

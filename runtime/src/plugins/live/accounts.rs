@@ -168,7 +168,11 @@ pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, until:
     let generation = link.generation();
     match link.accounts().get_mut(&account) {
         Some(entry) if *entry == AccountState::Live => *entry = until.clone(),
-        _ => return,
+        // Its start may still succeed: then it is given up at once.
+        Some(AccountState::Connecting | AccountState::Waiting(_) | AccountState::Broken(_)) => {
+            return link.note_given_up(&account, until);
+        }
+        Some(AccountState::Live | AccountState::Stopping) | None => return,
     }
     if let AccountState::Waiting(why) = &until {
         let channel = &link.manifest.channel_type;
@@ -190,6 +194,9 @@ pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, until:
 /// The work that waits for an account goes on.
 async fn lives(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String) {
     link.lives(&account);
+    if let Some(until) = link.take_given_up(&account) {
+        return gave_up(plugins, link, account, until);
+    }
     let go_on = async { plugins.runtime()?.account_is_live(link.clone(), account).await };
     if let Err(error) = go_on.await {
         tracing::error!(%error, "the work that waited for the channel could not be woken");

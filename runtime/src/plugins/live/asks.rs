@@ -3,6 +3,7 @@
 
 use super::heads;
 use super::link::{CallError, Link};
+use crate::lock::locked;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use vestibule_plugin_api::wire::{self, Empty, Fetched, Request};
@@ -17,6 +18,14 @@ const SHOW_DEADLINE: Duration = Duration::from_secs(5);
 const ASK_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a channel may take to load one file.
 const FETCH_DEADLINE: Duration = Duration::from_secs(60);
+/// How many files of one plugin are loaded at once.
+pub(super) const FETCHES_MAX: usize = 4;
+/// How many messages of one plugin wait for files that are loaded.
+pub(super) const LOADING_MAX: usize = 32;
+/// So often a message is handed over whose file cannot be loaded; then it goes on without the file.
+const LOADS_MAX: u8 = 5;
+/// Of how many messages that is counted at once.
+const FAILED_LOADS_MAX: usize = 1_000;
 
 impl Link {
     /// Has the account show that an agent works on an answer.
@@ -78,12 +87,15 @@ impl Link {
         self.ask_about(account, Capability::Linking, &request, LinkState::fault).await
     }
 
-    /// Has the account load a file that a message came with by reference; one that is larger than `bytes_max` is refused.
+    /// Has the account load a file that a message of this plugin came with by reference, also while the account is started or
+    /// stopped: it hands messages over then, too. A file that is larger than `bytes_max` is refused.
     pub async fn fetch(&self, account: &str, reference: &str, bytes_max: u64) -> Result<Blob, CallError> {
         let (account, reference) = (account.to_owned(), reference.to_owned());
         self.can_do(Capability::Fetches)?;
-        let request = wire::frame(&Request::Fetch { account: account.clone(), reference, bytes_max });
-        let frame = self.frame_of_live(&account, request, FETCH_DEADLINE).await?;
+        // Each holds a file in memory.
+        let _turn = self.fetching.acquire().await.map_err(|_| CallError::Cancelled)?;
+        let request = wire::frame(&Request::Fetch { account, reference, bytes_max });
+        let frame = self.frame_of_any(request, FETCH_DEADLINE).await?;
         let unreadable =
             |why| CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}")));
         let fetched = heads::read(frame, wire::read_with_blobs::<Fetched>).await;
@@ -94,6 +106,23 @@ impl Link {
             return Err(refused("it is larger than the runtime takes"));
         }
         Ok(bytes)
+    }
+
+    /// Counts that a file of a message could not be loaded; says whether its message is to go on without it: else one file
+    /// would hold up its whole account.
+    pub fn gives_a_load_up(&self, account: &str, event_id: &str) -> bool {
+        let mut failed = locked(&self.failed_loads);
+        if failed.len() >= FAILED_LOADS_MAX {
+            failed.clear();
+        }
+        let key = (account.to_owned(), event_id.to_owned());
+        let count = failed.entry(key.clone()).or_insert(0);
+        *count += 1;
+        let gives_up = *count >= LOADS_MAX;
+        if gives_up {
+            failed.remove(&key);
+        }
+        gives_up
     }
 
     fn can_do(&self, capability: Capability) -> Result<(), CallError> {
@@ -121,5 +150,22 @@ impl Link {
             }
             None => Ok(answer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::AccountState;
+
+    #[test]
+    fn a_load_is_given_up_at_the_fifth_time() {
+        let link = Link::idle("x", AccountState::Live);
+        let tries = |event: &str| (0..6).map(|_| link.gives_a_load_up("main", event)).collect::<Vec<_>>();
+        assert_eq!(tries("e"), [false, false, false, false, true, false]);
+        assert!(!link.gives_a_load_up("second", "e"), "another account has its own");
+        // What is counted is bounded.
+        (0..5_000).for_each(|number| drop(link.gives_a_load_up("main", &number.to_string())));
+        assert!(locked(&link.failed_loads).len() <= FAILED_LOADS_MAX);
     }
 }

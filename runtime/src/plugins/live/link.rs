@@ -1,6 +1,7 @@
 //! One live plugin: frames go out with a deadline, answers come back as Rust.
 
 use super::accounts::{self, AccountState};
+use super::asks::{FETCHES_MAX, LOADING_MAX};
 use super::condition::Condition;
 use super::heads;
 use super::port::Port;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
 use vestibule_plugin_api::{
     ACCOUNT_MAIN, Action, DELIVER_SECONDS, Decided, Effect, Forwarded, Health, Manifest, OutboundMessage,
@@ -99,6 +100,14 @@ pub struct Link {
     generation: AtomicU64,
     /// By account: the names under which its platform knows it, as the plugin said last.
     own_handles: Mutex<BTreeMap<String, Vec<String>>>,
+    /// By account that is being started: the state that its plugin has given it up for meanwhile.
+    given_up: Mutex<BTreeMap<String, AccountState>>,
+    /// The places of the calls that load files.
+    pub(super) fetching: Semaphore,
+    /// The places of the messages whose files are being loaded.
+    pub(super) loading: Arc<Semaphore>,
+    /// By account and event: how often a file of the message could not be loaded.
+    pub(super) failed_loads: Mutex<BTreeMap<(String, String), u8>>,
     /// The deliveries whose parts the channel may tell of.
     pub under_way: UnderWay,
     /// How many calls are under way.
@@ -182,6 +191,10 @@ impl Link {
             webhook_keys: Mutex::default(),
             generation,
             own_handles: Mutex::default(),
+            given_up: Mutex::default(),
+            fetching: Semaphore::new(FETCHES_MAX),
+            loading: Arc::new(Semaphore::new(LOADING_MAX)),
+            failed_loads: Mutex::default(),
             under_way: UnderWay::default(),
             open,
         })
@@ -284,6 +297,7 @@ impl Link {
         let listener = self.manifest.take_listener(&mut config);
         let siblings = siblings::of(&self.manifest, &self.sections(), account);
         self.conditions().entry(account.to_owned()).or_default().starts();
+        locked(&self.given_up).remove(account);
         self.keep_webhook_keys(account, &config)?;
         if let Some(socket) = self.manifest.local_socket(&config) {
             self.tier.open_socket(socket).map_err(|error| {
@@ -390,6 +404,16 @@ impl Link {
         self.conditions().get(account).and_then(Condition::health)
     }
 
+    /// Notes that a plugin has given an account up while it was still being started.
+    pub fn note_given_up(&self, account: &str, until: AccountState) {
+        locked(&self.given_up).insert(account.to_owned(), until);
+    }
+
+    /// For which state the account was given up while it was being started, if it was.
+    pub fn take_given_up(&self, account: &str) -> Option<AccountState> {
+        locked(&self.given_up).remove(account)
+    }
+
     /// The account came to life.
     pub fn lives(&self, account: &str) {
         self.condition(account, |condition| condition.lives(Instant::now()));
@@ -452,14 +476,24 @@ impl Link {
         self.live(account, self.ask(frame, deadline.min(self.deadline))).await
     }
 
-    /// The same; returns the frame of the answer with its blobs.
-    pub(super) async fn frame_of_live(
-        &self,
-        account: &str,
-        frame: Frame,
-        deadline: Duration,
-    ) -> Result<Frame, CallError> {
-        self.live(account, self.frame_of(frame, deadline.min(self.deadline), None)).await
+    /// Calls the plugin in whatever state its accounts are; returns the frame of the answer with its blobs. A call that is
+    /// late says nothing of the plugin: what it waits for is its platform's.
+    pub(super) async fn frame_of_any(&self, frame: Frame, deadline: Duration) -> Result<Frame, CallError> {
+        self.open.send_modify(|open| *open += 1);
+        let _open = Open(&self.open);
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
+        let mut call = OpenCall { tier: &self.tier, id: Some(self.tier.call(frame, done)) };
+        let answer = tokio::time::timeout(deadline.min(self.deadline), answer).await;
+        let answer = answer.map_err(|_| CallError::Late)?;
+        call.id = None;
+        match answer.map_err(|_| CallError::Cancelled)? {
+            // A frame that could not be passed on, for want of descriptors, says nothing of what the plugin does.
+            (status::BAD_FRAME, _) => {
+                Err(CallError::Plugin(PluginError::retry("its answer did not come whole")))
+            }
+            (code, frame) => outcome(code, frame).await,
+        }
     }
 
     async fn live<T>(
@@ -543,14 +577,18 @@ impl Link {
         deadline: Duration,
         begun: Option<&Begun>,
     ) -> Result<Frame, CallError> {
-        match self.call_patiently(frame, deadline, begun).await? {
-            (status::OK, frame) => Ok(frame),
-            (code, frame) => {
-                let error = heads::read(frame, move |frame| failure(code, frame)).await;
-                Err(error.unwrap_or(CallError::Cancelled))
-            }
-        }
+        let (code, frame) = self.call_patiently(frame, deadline, begun).await?;
+        outcome(code, frame).await
     }
+}
+
+/// The frame of an answer, unless that is an error.
+async fn outcome(code: u32, frame: Frame) -> Result<Frame, CallError> {
+    if code == status::OK {
+        return Ok(frame);
+    }
+    let error = heads::read(frame, move |frame| failure(code, frame)).await;
+    Err(error.unwrap_or(CallError::Cancelled))
 }
 
 /// What an answer with another status than [`status::OK`] says.

@@ -131,6 +131,15 @@ async fn answer(plugins: &Arc<Plugins>, link: &Arc<Link>, frame: Frame) -> (u32,
         }
         event => event,
     };
+    // What waits for files must leave places for what a channel asks while it loads them.
+    let _place = match event.names_files().then(|| link.loading.clone().try_acquire_owned()) {
+        None => None,
+        Some(Ok(place)) => Some(place),
+        Some(Err(_)) => {
+            let why = "files of too many messages are being loaded; hand this one over again later";
+            return (status::ERROR, wire::frame(&PluginError::retry_after(why, AGAIN)));
+        }
+    };
     match event {
         Event::Health { account, health } => {
             if let Some(reason) = link.heard(&account, health) {
