@@ -140,6 +140,15 @@ fn without_tone(name: &str) -> String {
     }
 }
 
+/// The emoji itself: of a name, ours or Slack's, or of the emoji. `None`: it is neither.
+pub fn character(name: &str) -> Option<String> {
+    let name = bare(name);
+    let found =
+        named(name).or_else(|| NAMES.iter().find(|(_, slack, _)| !slack.is_empty() && *slack == name));
+    let is_sign = !name.is_empty() && !name.bytes().any(|b| b.is_ascii_alphabetic());
+    found.map(|(.., emoji)| (*emoji).to_owned()).or_else(|| is_sign.then(|| name.to_owned()))
+}
+
 /// Replaces each `{{emoji:NAME}}` of a text; a name for which `replace` has nothing stays as it is.
 pub fn in_text(text: &str, replace: impl Fn(&str) -> Option<String>) -> String {
     let mut parts = text.split("{{emoji:");
@@ -163,6 +172,23 @@ pub fn in_text(text: &str, replace: impl Fn(&str) -> Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_character_of_a_name() {
+        for (name, want) in [
+            ("thumbs_up", Some("👍")),
+            (":+1:", Some("👍")),
+            ("👍🏽", Some("👍🏽")),
+            ("heart", Some("❤️")),
+            ("1️⃣", Some("1️⃣")),
+            // The same word means another one on Slack: ours comes first.
+            ("cry", Some("😭")),
+            ("no_such_emoji", None),
+            ("", None),
+        ] {
+            assert_eq!(character(name).as_deref(), want, "{name}");
+        }
+    }
 
     #[test]
     fn names_are_those_of_the_platform() {

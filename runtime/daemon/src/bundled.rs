@@ -5,9 +5,10 @@ use vestibule_github as _;
 use vestibule_slack as _;
 use vestibule_telegram as _;
 use vestibule_terminal as _;
+use vestibule_whatsapp as _;
 
 /// The names of the plugins above.
-const NAMES: [&str; 5] = ["agent-to-agent", "github", "slack", "telegram", "terminal"];
+const NAMES: [&str; 6] = ["agent-to-agent", "github", "slack", "telegram", "terminal", "whatsapp"];
 
 /// Makes sure that every plugin above has registered itself.
 pub fn link() {

@@ -96,7 +96,7 @@ async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
         let its = tryout.manifest().webhook_secret_key();
         schema.keys.retain(|key| key.required || key.key != its);
     }
-    find_secrets(kind, &schema, &mut values);
+    find_usual(kind, &schema, &mut values)?;
     ask_for(&place, &schema, &mut values)?;
     keep_typed(&home, &place, &mut values)?;
     change(&home, |text| Ok((section::added(text, (kind, account), &values)?, ())))?;
@@ -110,8 +110,18 @@ async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the secrets that are in the environment under their usual names.
-fn find_secrets(kind: &str, schema: &Schema, values: &mut BTreeMap<String, Given>) {
+/// Takes the secrets, and what else is needed, that are in the environment under their usual names.
+fn find_usual(kind: &str, schema: &Schema, values: &mut BTreeMap<String, Given>) -> anyhow::Result<()> {
+    for key in schema.keys.iter().filter(|key| key.required && !key.secret) {
+        let name = &section::env_names(kind, &key.key)[0];
+        if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty())
+            && !values.contains_key(&key.key)
+        {
+            println!("{} is taken from the environment variable {name}.", key.key);
+            let value = section::plain(Some(key), &value).with_context(|| format!("of {name}"))?;
+            values.insert(key.key.clone(), Given::Plain(value));
+        }
+    }
     for key in schema.keys.iter().filter(|key| key.secret) {
         let is_set = |name: &String| std::env::var(name).is_ok_and(|value| !value.is_empty());
         if let Some(name) = section::env_names(kind, &key.key).into_iter().find(is_set)
@@ -124,6 +134,7 @@ fn find_secrets(kind: &str, schema: &Schema, values: &mut BTreeMap<String, Given
             values.insert(key.key.clone(), Given::Env(name));
         }
     }
+    Ok(())
 }
 
 /// Asks the person for what is still missing.

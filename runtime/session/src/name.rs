@@ -49,7 +49,7 @@ pub fn folder_name(message_id: &str, seq: i64) -> String {
 }
 
 /// Media types and their extensions, NanoClaw's list. The first of an extension is its type.
-const TYPES: [(&str, &str); 16] = [
+const TYPES: [(&str, &str); 22] = [
     ("image/jpeg", "jpg"),
     ("image/png", "png"),
     ("image/webp", "webp"),
@@ -63,6 +63,12 @@ const TYPES: [(&str, &str); 16] = [
     ("video/webm", "webm"),
     ("video/quicktime", "mov"),
     ("application/pdf", "pdf"),
+    ("application/msword", "doc"),
+    ("application/vnd.ms-excel", "xls"),
+    ("application/vnd.ms-powerpoint", "ppt"),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
+    ("application/vnd.openxmlformats-officedocument.presentationml.presentation", "pptx"),
     ("text/plain", "txt"),
     ("application/json", "json"),
     ("application/zip", "zip"),

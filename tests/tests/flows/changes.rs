@@ -140,6 +140,11 @@ fn sent(runtime: &Runtime) -> String {
 
 /// Writes a row into the agent's file, as its tools can.
 pub fn agent_writes(runtime: &Runtime, kind: &str, number: i64, content: &Value) {
+    agent_writes_to(runtime, (kind, "room"), number, content);
+}
+
+/// The same for a chat of this channel.
+pub fn agent_writes_to(runtime: &Runtime, (kind, chat): (&str, &str), number: i64, content: &Value) {
     let session =
         "SELECT s.agent_group_id || '/' || s.id FROM sessions s JOIN messages_in m ON m.session_id = s.id";
     let session = runtime.home.path().join("sessions").join(&runtime.query::<String>(session)[0]);
@@ -147,10 +152,10 @@ pub fn agent_writes(runtime: &Runtime, kind: &str, number: i64, content: &Value)
         .unwrap();
     db.busy_timeout(crate::support::PATIENCE).unwrap();
     let sql = "INSERT INTO messages_out (id, seq, timestamp, kind, platform_id, channel_type, content) \
-               VALUES (?1, ?2, '', 'chat', 'room', ?3, ?4)";
+               VALUES (?1, ?2, '', 'chat', ?5, ?3, ?4)";
     let id = format!("tool-{number}");
     assert_eq!(
-        db.execute(sql, rusqlite::params![id, 1001 + 2 * number, kind, content.to_string()]).unwrap(),
+        db.execute(sql, rusqlite::params![id, 1001 + 2 * number, kind, content.to_string(), chat]).unwrap(),
         1
     );
 }

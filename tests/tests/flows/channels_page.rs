@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const CHANNELS: [&str; 4] = ["slack", "telegram", "github", "terminal"];
+const CHANNELS: [&str; 5] = ["slack", "telegram", "whatsapp", "github", "terminal"];
 
 /// What a channel may do: its name, the words for it, and, where the manifest says whether it does, the capability and what
 /// the runtime does without it.
@@ -61,8 +61,9 @@ const CELLS: [Cell; 21] = [
 ];
 
 /// What a channel does in place of a cell, where the manifest cannot know it, and the page of its platform that says why.
-const INSTEAD: [(&str, &str, &str, &str); 12] = [
+const INSTEAD: [(&str, &str, &str, &str); 13] = [
     ("telegram", "in deletion", "nothing: bots are not told", "https://core.telegram.org/bots/api#update"),
+    ("whatsapp", "in command", "it is a text like any other", ""),
     ("github", "in file", "its link in the text", "https://docs.github.com/en/rest/issues/comments"),
     ("github", "in edit", "it is left out, on record", ""),
     ("github", "in deletion", "it is left out, on record", ""),
@@ -193,7 +194,8 @@ fn section(channel: &str, shown: &BTreeMap<(String, String), Vec<String>>) -> St
     let webhooks = match manifest["webhook"].as_str().unwrap() {
         "none" => "It takes no webhooks.".to_owned(),
         scheme => {
-            let key = if scheme == "slack_v0" { "signing_secret" } else { "webhook_secret" };
+            let usual = if scheme == "slack_v0" { "signing_secret" } else { "webhook_secret" };
+            let key = manifest["signing"]["key"].as_str().unwrap_or(usual);
             format!("The runtime verifies webhooks by the scheme `{scheme}` with the key `{key}`.")
         }
     };
@@ -222,7 +224,7 @@ fn the_page_of_channels_is_as_they_are() {
         "# The channels that are built in\n\nWhat each does, and what happens in place of what it lacks. Each row is shown by the tests \
          that it names, in `tests/tests/flows/`.\n\n<!-- Generated: VESTIBULE_WRITE_GOLDENS=1 cargo nextest run --workspace \
          the_page_of_channels_is_as_they_are -->\n\nHow to set each up: [slack](../adapters/slack/README.md), \
-         [telegram](../adapters/telegram/README.md), [github](../adapters/github/README.md); the terminal is there from the start. \
+         [telegram](../adapters/telegram/README.md), [whatsapp](../adapters/whatsapp/README.md), [github](../adapters/github/README.md); the terminal is there from the start. \
          A channel that lacks more than you can do without is a [plugin of yours](write-a-channel.md).\n{sections}"
     );
     let golden = root().join("docs/channels.md");

@@ -311,8 +311,16 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
 #[test]
 fn the_configs_that_the_pages_show_fit() {
     let mut runtime = Runtime::new("");
-    let names =
-        ["GITHUB_TOKEN", "GITHUB_WEBHOOK_SECRET", "SLACK_APP_TOKEN", "SLACK_BOT_TOKEN", "TELEGRAM_BOT_TOKEN"];
+    let names = [
+        "GITHUB_TOKEN",
+        "GITHUB_WEBHOOK_SECRET",
+        "SLACK_APP_TOKEN",
+        "SLACK_BOT_TOKEN",
+        "TELEGRAM_BOT_TOKEN",
+        "WHATSAPP_ACCESS_TOKEN",
+        "WHATSAPP_APP_SECRET",
+        "WHATSAPP_VERIFY_TOKEN",
+    ];
     for name in names {
         runtime = runtime.env(name, "secret");
     }
@@ -324,11 +332,12 @@ fn the_configs_that_the_pages_show_fit() {
         "adapters/github/README.md",
         "adapters/slack/README.md",
         "adapters/telegram/README.md",
+        "adapters/whatsapp/README.md",
     ];
     for page in pages {
         let text = fs::read_to_string(root.join(page)).unwrap();
         for block in text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
-            for name in ["github", "slack", "telegram"] {
+            for name in ["github", "slack", "telegram", "whatsapp"] {
                 if !block.contains(&format!("[channels.{name}.main]")) {
                     continue;
                 }
@@ -341,7 +350,7 @@ fn the_configs_that_the_pages_show_fit() {
             }
         }
     }
-    assert_eq!(seen.len(), 6, "{seen:?}");
+    assert_eq!(seen.len(), 7, "{seen:?}");
 }
 
 #[test]

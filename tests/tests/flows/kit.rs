@@ -3,6 +3,7 @@
 use crate::bot_api::{BotApi, TOKEN};
 use crate::slack_api::{APP_TOKEN, BOT_TOKEN, SECRET, SlackApi};
 use crate::support::{Api, Runtime, binary, free_port, plugin_file};
+use crate::whatsapp_api::{self, WhatsAppApi};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -69,20 +70,22 @@ fn github() -> Api {
 }
 
 /// What is built in, and the test that examines its file in both tiers.
-const EXAMINED: [(&str, fn()); 5] = [
+const EXAMINED: [(&str, fn()); 6] = [
     ("agent-to-agent", agent_to_agent_conforms_in_both_tiers),
     ("github", github_conforms_in_both_tiers),
     ("slack", slack_conforms_in_both_tiers),
     ("telegram", telegram_conforms_in_both_tiers),
     ("terminal", terminal_conforms_in_both_tiers),
+    ("whatsapp", whatsapp_conforms_in_both_tiers),
 ];
 
 /// The checks that conform skips for each channel that is built in, for it does not claim what they examine: in both tiers.
-const SKIPPED: [(&str, &[&str]); 4] = [
+const SKIPPED: [(&str, &[&str]); 5] = [
     ("github", &["files", "questions", "changes", "working"]),
     ("slack", &[]),
     ("telegram", &["find", "webhook"]),
     ("terminal", &["questions", "changes", "working", "find", "webhook"]),
+    ("whatsapp", &["find"]),
 ];
 
 pub fn skipped(channel: &str) -> &'static [&'static str] {
@@ -182,6 +185,30 @@ fn slack_conforms_in_both_tiers() {
         let said = "Hello from `vestibule plugin conform`.";
         assert!(api.texts().iter().any(|text| text == said), "{:?}", api.texts());
         assert!(api.store().opened > 0, "it opened a connection");
+    }
+}
+
+#[test]
+fn whatsapp_conforms_in_both_tiers() {
+    for (tier, more) in [("process", &[][..]), ("in-process", &["start after a crash"][..])] {
+        let api = WhatsAppApi::start();
+        let keys = [
+            ("access_token", whatsapp_api::TOKEN),
+            ("app_secret", whatsapp_api::SECRET),
+            ("verify_token", whatsapp_api::VERIFY),
+            ("phone_number_id", whatsapp_api::NUMBER),
+            ("api_url", &api.url),
+        ];
+        // In quotes: what looks like a number is read as one.
+        let sets: Vec<String> = keys.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+        let mut args = vec!["--tier", tier, "--chat", whatsapp_api::CHAT, "--calls", "160"];
+        args.extend(sets.iter().flat_map(|set| ["--set", set.as_str()]));
+        let report = conform("vestibule-whatsapp", &args);
+        report.is_good(&[skipped("whatsapp"), more].concat());
+        assert_eq!(report.words("text"), "done", "the message was sent");
+        assert_eq!(report.words("secrets"), "none of 3 stands in a log line or an error");
+        let said = "Hello from `vestibule plugin conform`.";
+        assert!(api.texts().iter().any(|text| text == said), "{:?}", api.texts());
     }
 }
 

@@ -60,4 +60,6 @@ mod tools;
 mod traffic;
 mod webhook_words;
 mod webhooks;
+mod whatsapp;
+mod whatsapp_api;
 mod words;

@@ -140,6 +140,7 @@ fn crates_import_only_whom_they_may() {
                 "vestibule-slack",
                 "vestibule-telegram",
                 "vestibule-terminal",
+                "vestibule-whatsapp",
             ],
             _ => &["vestibule-plugin-api"], // a plugin sees the author's side and nothing else
         }
@@ -451,7 +452,7 @@ fn a_crash_point_stands_at_one_place() {
 
 /// What NanoClaw v2 does, by the rows of the list by which the two are compared: those that are built, each with the tests
 /// that are named by it. A row that is not here is not built, or not whole.
-const ROWS: [(&str, &str); 11] = [
+const ROWS: [(&str, &str); 12] = [
     (
         "c01",
         "an account without its credentials stops no other channel, and what the network refuses is tried again",
@@ -461,6 +462,10 @@ const ROWS: [(&str, &str); 11] = [
         "c04",
         "Slack: events, threads, mentions, files, cards, clicks, edits, reactions, work shown, direct chats opened, events told \
          twice",
+    ),
+    (
+        "c07",
+        "WhatsApp, by Meta's Cloud API: texts, files, replies, questions, reactions, a token that is refused",
     ),
     ("c09", "the same message of a platform is taken once"),
     ("c10", "what a channel cannot show comes in words, and can be answered in words"),

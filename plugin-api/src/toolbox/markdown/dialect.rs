@@ -7,6 +7,8 @@ use super::cut::Piece;
 pub enum Dialect {
     /// Slack's mrkdwn.
     Slack,
+    /// The marks of WhatsApp, which has no way to write one as a plain sign.
+    WhatsApp,
     /// The HTML of Telegram's Bot API.
     Telegram,
     /// Words as a platform shows them that knows no marks.
@@ -39,25 +41,30 @@ impl Dialect {
     pub(super) fn mark(self, mark: Mark) -> (&'static str, &'static str) {
         match (self, mark) {
             (Dialect::Plain, _) => ("", ""),
-            (Dialect::Slack, Mark::Bold) => ("*", "*"),
-            (Dialect::Slack, Mark::Italic) => ("_", "_"),
-            (Dialect::Slack, Mark::Strike) => ("~", "~"),
-            (Dialect::Slack, Mark::Code) => ("`", "`"),
-            (Dialect::Slack, Mark::Block) => ("```\n", "\n```"),
+            (Dialect::Slack | Dialect::WhatsApp, Mark::Bold) => ("*", "*"),
+            (Dialect::Slack | Dialect::WhatsApp, Mark::Italic) => ("_", "_"),
+            (Dialect::Slack | Dialect::WhatsApp, Mark::Strike) => ("~", "~"),
+            (Dialect::Slack | Dialect::WhatsApp, Mark::Code) => ("`", "`"),
+            (Dialect::Slack | Dialect::WhatsApp, Mark::Block) => ("```\n", "\n```"),
             (Dialect::Telegram, Mark::Bold) => ("<b>", "</b>"),
             (Dialect::Telegram, Mark::Italic) => ("<i>", "</i>"),
             (Dialect::Telegram, Mark::Strike) => ("<s>", "</s>"),
             (Dialect::Telegram, Mark::Code) => ("<code>", "</code>"),
             (Dialect::Telegram, Mark::Block) => ("<pre>", "</pre>"),
             (Dialect::Telegram, Mark::Quote) => ("<blockquote>", "</blockquote>"),
-            (Dialect::Slack, Mark::Quote) => ("", ""),
+            (Dialect::Slack | Dialect::WhatsApp, Mark::Quote) => ("", ""),
         }
+    }
+
+    /// Whether code stands between signs that its text may hold, too.
+    pub(super) fn fences(self) -> bool {
+        matches!(self, Dialect::Slack | Dialect::WhatsApp)
     }
 
     /// What stands before each line of a quotation.
     pub(super) fn quote(self) -> &'static str {
         match self {
-            Dialect::Slack | Dialect::Plain => "> ",
+            Dialect::Slack | Dialect::WhatsApp | Dialect::Plain => "> ",
             Dialect::Telegram => "",
         }
     }
@@ -68,7 +75,7 @@ impl Dialect {
         let mut rest = text;
         while let Some(next) = rest.chars().next() {
             let entity = match next {
-                _ if self == Dialect::Plain => None,
+                _ if matches!(self, Dialect::Plain | Dialect::WhatsApp) => None,
                 '&' => Some("&amp;"),
                 '<' => Some("&lt;"),
                 '>' => Some("&gt;"),
@@ -101,7 +108,7 @@ impl Dialect {
         }
         let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         match self {
-            Dialect::Plain => None,
+            Dialect::Plain | Dialect::WhatsApp => None,
             Dialect::Telegram => {
                 let shown = if words.trim().is_empty() { url } else { words.trim() };
                 Some(format!("<a href=\"{}\">{}</a>", escaped(url).replace('"', "&quot;"), escaped(shown)))

@@ -92,8 +92,7 @@ impl Writer {
                 }
                 self.begin_block();
                 self.open(Mark::Code);
-                let code =
-                    if self.dialect == Dialect::Slack { code.replace('`', "'") } else { code.into_string() };
+                let code = if self.dialect.fences() { code.replace('`', "'") } else { code.into_string() };
                 self.dialect.escape(&code, true, &mut self.pieces);
                 self.close(Mark::Code);
             }
@@ -230,7 +229,7 @@ impl Writer {
                 if !is_block {
                     self.begin_block();
                 }
-                let has_fences = is_block && self.dialect == Dialect::Slack;
+                let has_fences = is_block && self.dialect.fences();
                 let line = if has_fences { line.replace("```", "'''") } else { line.to_owned() };
                 self.dialect.escape(&line, is_block, &mut self.pieces);
             }

@@ -51,6 +51,24 @@ fn what_slack_shows() {
 }
 
 #[test]
+fn what_whatsapp_shows() {
+    for (text, want) in [
+        ("**bold** and *italic* and ~~gone~~ and `code`", "*bold* and _italic_ and ~gone~ and `code`"),
+        ("# Title\ntext", "*Title*\n\ntext"),
+        ("- a\n- b", "\u{2022} a\n\u{2022} b"),
+        ("> quoted\n> twice", "> quoted\n> twice"),
+        ("```rust\nlet a = 1 < 2 && b;\n```", "```\nlet a = 1 < 2 && b;\n```"),
+        ("``a`b``", "`a'b`"),
+        ("[words](https://a.example/?x=1&y=2)", "words (https://a.example/?x=1&y=2)"),
+        ("<https://a.example>", "https://a.example"),
+        ("1 < 2 & 3 > 2", "1 < 2 & 3 > 2"),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", "```\na | b\n--+--\n1 | 2\n```"),
+    ] {
+        assert_eq!(whole(text, Dialect::WhatsApp), want, "{text:?}");
+    }
+}
+
+#[test]
 fn what_telegram_shows() {
     for (text, want) in [
         ("**bold** *it* ~~no~~ `a<b`", "<b>bold</b> <i>it</i> <s>no</s> <code>a&lt;b</code>"),

@@ -1,0 +1,439 @@
+//! WhatsApp: events in by Meta's webhook, replies out by the Graph API, and what Meta says of them later.
+
+use crate::changes::agent_writes_to;
+use crate::support::{Runtime, asker, plugin_file, request, sign, until};
+use crate::whatsapp_api::{
+    ANN, CHAT, CUT, NUMBER, SECRET, TOKEN, VERIFY, WhatsAppApi, contacts, error, post, tell,
+};
+use serde_json::{Value, json};
+
+fn runtime_with(api: &WhatsAppApi, keys: &str) -> Runtime {
+    let config = format!(
+        "[channels.whatsapp.main]\naccess_token = {{ env = \"TEST_TOKEN\" }}\napp_secret = {{ env = \"TEST_SECRET\" }}\n\
+         verify_token = {{ env = \"TEST_VERIFY\" }}\nphone_number_id = \"{NUMBER}\"\napi_url = \"{}\"\n{keys}",
+        api.url
+    );
+    Runtime::new(&config).env("TEST_TOKEN", TOKEN).env("TEST_SECRET", SECRET).env("TEST_VERIFY", VERIFY)
+}
+
+fn started(api: &WhatsAppApi) -> Runtime {
+    let mut runtime = runtime_with(api, "");
+    runtime.start_with("whatsapp");
+    runtime
+}
+
+/// The same with the channel's file in a process of its own.
+fn started_of_file(api: &WhatsAppApi) -> Runtime {
+    let mut runtime = runtime_with(api, "[plugins.whatsapp]\nbuilt_in = false\n");
+    let plugins = runtime.home.path().join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    std::fs::copy(plugin_file("vestibule-whatsapp"), plugins.join("whatsapp.so")).unwrap();
+    runtime.start_with("whatsapp");
+    runtime
+}
+
+fn wire(runtime: &Runtime, chat: &str, more: &[&str]) {
+    let verb = ["wiring", "create", "--agent", "assistant", "--channel", "whatsapp", "--chat", chat];
+    runtime.ok(&[&verb, more].concat());
+}
+
+fn asks(runtime: &Runtime) {
+    let command = format!("'{}'", asker().display());
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+}
+
+fn body(sent: &Value) -> &str {
+    sent["text"]["body"].as_str().unwrap_or_default()
+}
+
+// cells whatsapp: in text, in mention, out reply
+#[test]
+fn row_c07_people_write_and_are_answered() {
+    for of_file in [false, true] {
+        let api = WhatsAppApi::start();
+        let runtime = if of_file { started_of_file(&api) } else { started(&api) };
+        // Meta tries the address first.
+        let trial = |word: &str| {
+            let path = format!(
+                "/webhook/whatsapp/main?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={word}"
+            );
+            request(runtime.listening(), "GET", &path, &[], b"")
+        };
+        assert_eq!(trial(VERIFY), (200, "1158201444".to_owned()));
+        assert_eq!(trial("another").0, 403);
+        // A chat without an agent is counted, and the status says how to wire it.
+        api.text(&runtime, "anybody there?");
+        let status = runtime.json(&["status"]);
+        assert_eq!(status["unwired"][0]["chat"], CHAT, "{status:#}");
+        wire(&runtime, CHAT, &[]);
+        let id = api.text(&runtime, "héllo 👋 *there*");
+        let reply = api.sent(1).remove(0);
+        assert_eq!((&reply["to"], body(&reply)), (&json!(ANN), "héllo 👋 _there_"));
+        assert_eq!(reply["context"]["message_id"], json!(id), "it quotes what it answers");
+        assert_eq!(reply.get("recipient"), None);
+        // What Meta sends again is known; what is not signed with the secret is none of Meta's.
+        let again = json!({ "contacts": contacts(), "messages": [{ "from": ANN, "id": id, "timestamp": "1749416383",
+            "type": "text", "text": { "body": "again" } }] });
+        assert_eq!(tell(&runtime, NUMBER, again.clone()).0, 200);
+        let bytes = again.to_string().into_bytes();
+        assert_eq!(post(&runtime, &bytes, &sign("another secret", &bytes)).0, 401);
+        assert_eq!(post(&runtime, b"{}", &sign(SECRET, b"{}")).0, 400);
+        // A person who hides their number has an id of the business's own, and is answered by it.
+        let hidden = "US.13491208655302741919";
+        wire(&runtime, &format!("whatsapp:{NUMBER}:{hidden}"), &[]);
+        let said = json!({ "contacts": [{ "profile": { "name": "Al", "username": "@al" }, "user_id": hidden }],
+            "messages": [{ "from_user_id": hidden, "id": api.id(), "timestamp": "1749416383", "type": "text",
+                "text": { "body": "who am I?" } }] });
+        assert_eq!(tell(&runtime, NUMBER, said).0, 200);
+        let reply = api.sent(2).remove(1);
+        assert_eq!((&reply["recipient"], body(&reply)), (&json!(hidden), "who am I?"));
+        assert_eq!(reply.get("to"), None);
+        let heard = "SELECT json_extract(content, '$.sender') || ': ' || json_extract(content, '$.text') FROM messages_in ORDER BY seq";
+        assert_eq!(runtime.query::<String>(heard), ["Sheena Nelson: héllo 👋 *there*", "Al: who am I?"]);
+        let titles = "SELECT title FROM messaging_groups WHERE title IS NOT NULL ORDER BY platform_id";
+        until("the chats are named", || {
+            (runtime.query::<String>(titles) == ["Sheena Nelson", "Al"]).then_some(())
+        });
+        let handles = runtime.channel("whatsapp")["handles"].clone();
+        assert_eq!(handles, json!(["+1 555-078-3881", NUMBER]));
+        for secret in [TOKEN, SECRET, VERIFY] {
+            assert!(!runtime.log().contains(secret), "{secret} is a secret");
+        }
+    }
+}
+
+// cells whatsapp: in file, out file, out long reply
+#[test]
+fn row_c07_files_go_both_ways() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    let picture = |caption: &str| {
+        let id = api.file("image/jpeg", b"the picture");
+        json!({ "type": "image", "image": { "id": id, "mime_type": "image/jpeg", "sha256": "x", "caption": caption } })
+    };
+    // No agent hears it: nothing is loaded.
+    assert_eq!(api.say(&runtime, picture("first")).1, 200);
+    assert_eq!(api.loads(), (0, 0));
+    wire(&runtime, CHAT, &[]);
+    assert_eq!(api.say(&runtime, picture("look")).1, 200);
+    assert_eq!(api.loads(), (1, 1));
+    let reply = api.sent(1).remove(0);
+    assert!(reply["image"]["caption"].as_str().unwrap().starts_with("look"), "{reply:#}");
+    let stored = api.store().files[reply["image"]["id"].as_str().unwrap()].clone();
+    assert_eq!(stored, ("image/jpeg".to_owned(), b"the picture".to_vec()));
+    // A voice message, a document, and a file that Meta has no more.
+    let voice = api.file("audio/ogg", b"the voice");
+    api.say(&runtime, json!({ "type": "audio", "audio": { "id": voice, "mime_type": "audio/ogg; codecs=opus", "voice": true } }));
+    // No words stand under a sound.
+    assert_eq!([&api.sent(3)[1]["type"], &api.sent(3)[2]["type"]], ["text", "audio"]);
+    let paper = api.file("application/pdf", b"%PDF\xff");
+    api.say(
+        &runtime,
+        json!({ "type": "document", "document": { "id": paper, "mime_type": "application/pdf",
+        "filename": "report.pdf", "caption": "the report" } }),
+    );
+    let reply = api.sent(4).remove(3);
+    assert_eq!(reply["document"]["filename"], "report.pdf", "{reply:#}");
+    let (_, status) = api.say(
+        &runtime,
+        json!({ "type": "image", "image": { "id": "404404", "mime_type": "image/png", "caption": "gone" } }),
+    );
+    assert_eq!(status, 200);
+    assert!(body(&api.sent(5)[4]).starts_with("gone"), "{:?}", api.texts());
+    // A long text is several messages.
+    api.text(&runtime, &"word ".repeat(1_700));
+    let sent = api.sent(8);
+    assert!(sent[5..].iter().all(|one| one["type"] == "text" && body(one).chars().count() <= 4_096));
+    assert_eq!(
+        sent[5..].iter().map(|one| one["context"].is_object()).collect::<Vec<_>>(),
+        [true, false, false]
+    );
+}
+
+// cells whatsapp: out question, in answer
+#[test]
+fn row_c07_a_question_is_answered_by_a_tap() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    asks(&runtime);
+    wire(&runtime, CHAT, &[]);
+    let tap = |question: &Value, kind: &str, choice: &Value| {
+        api.say(
+            &runtime,
+            json!({ "type": "interactive", "context": { "from": "15550783881", "id": question["id"] },
+            "interactive": { "type": kind, kind: choice } }),
+        )
+    };
+    api.text(&runtime, "ask one");
+    let asked = api.sent(1).remove(0);
+    assert_eq!(asked["interactive"]["body"]["text"], "*Deploy*\n\nNow?");
+    let buttons = asked["interactive"]["action"]["buttons"].clone();
+    assert_eq!([&buttons[0]["reply"]["title"], &buttons[1]["reply"]["title"]], ["Yes", "No"]);
+    // With a token that was never given out nothing is answered.
+    let forged = json!({ "id": format!("vestibule:{}.0", "0".repeat(32)), "title": "Yes" });
+    let (forgery, status) = tap(&asked, "button_reply", &forged);
+    assert_eq!(status, 200);
+    let told = api.sent(2).remove(1);
+    assert_eq!(
+        (body(&told), &told["context"]["message_id"]),
+        ("This question is not open any more.", &json!(forgery))
+    );
+    assert_eq!(tap(&asked, "button_reply", &buttons[1]["reply"]).1, 200);
+    assert_eq!(body(&api.sent(3)[2]), format!("answer: n by {ANN}"));
+    tap(&asked, "button_reply", &buttons[0]["reply"]);
+    assert_eq!(body(&api.sent(4)[3]), "It was answered before: Not now");
+    // A label beyond a button's 20 characters makes a list of it, one beyond a list's 24 a text.
+    api.text(&runtime, "ask two 60 twenty_one_characters");
+    let asked = api.sent(5).remove(4);
+    assert_eq!(asked["interactive"]["type"], "list", "{asked:#}");
+    let row = asked["interactive"]["action"]["sections"][0]["rows"][2].clone();
+    assert_eq!(row["title"], "twenty-one-characters");
+    tap(&asked, "list_reply", &row);
+    assert!(body(&api.sent(6)[5]).starts_with("answer: twenty-one-characters"), "{:?}", api.texts());
+    api.text(&runtime, "ask three 60 an_answer_of_thirty_characters");
+    let asked = api.sent(7).remove(6);
+    assert!(body(&asked).contains("3. an-answer-of-thirty-characters"), "{asked:#}");
+    api.text(&runtime, "3");
+    assert!(body(&api.sent(8)[7]).starts_with("answer: an-answer"), "{:?}", api.texts());
+}
+
+// cells whatsapp: in edit, in deletion, in reaction, out Markdown, out reaction, out card
+#[test]
+fn row_c07_reactions_and_changes_go_both_ways() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    wire(&runtime, CHAT, &[]);
+    let heard = api.text(&runtime, "lunch at 12?");
+    let reply = api.sent(1).remove(0)["id"].as_str().unwrap().to_owned();
+    let on_record = "SELECT platform_message_id FROM deliveries WHERE platform_message_id IS NOT NULL";
+    until("it is on record", || runtime.query::<String>(on_record).pop());
+    for change in [
+        json!({ "type": "reaction", "reaction": { "message_id": reply, "emoji": "👀" } }),
+        json!({ "type": "reaction", "reaction": { "message_id": reply, "emoji": "" } }),
+        json!({ "type": "edit", "edit": { "original_message_id": heard, "message": { "type": "text", "text": { "body": "lunch at 1?" } } } }),
+        json!({ "type": "revoke", "revoke": { "original_message_id": heard } }),
+        // Left out, on record.
+        json!({ "type": "unsupported", "errors": [{ "code": 131_051, "title": "Message type unknown" }] }),
+    ] {
+        assert_eq!(api.say(&runtime, change.clone()).1, 200, "{change}");
+    }
+    let rows = "SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq";
+    let texts = runtime.query::<String>(rows);
+    for words in ["reacted with 👀", "took the reaction", "lunch at 1?", "deleted"] {
+        assert!(texts.iter().any(|text| text.contains(words)), "{words} in {texts:?}");
+    }
+    assert_eq!(runtime.query::<String>("SELECT reason FROM drops"), ["unsupported"]);
+
+    let sent = api.store().sent.len();
+    let write = |number: i64, content: Value| agent_writes_to(&runtime, ("whatsapp", CHAT), number, &content);
+    write(100, json!({ "operation": "reaction", "messageId": heard, "emoji": "thumbs_up" }));
+    let reacted = api.sent(sent + 1).remove(sent);
+    assert_eq!(reacted["reaction"], json!({ "message_id": heard, "emoji": "👍" }));
+    let card = |links: Value| json!({ "type": "card", "card": { "title": "Build", "description": "It **failed**.", "actions": links } });
+    write(101, card(json!([{ "label": "Log", "url": "https://a.example/log" }])));
+    let shown = api.sent(sent + 2).remove(sent + 1)["interactive"].clone();
+    assert_eq!(
+        shown["action"]["parameters"],
+        json!({ "display_text": "Log", "url": "https://a.example/log" })
+    );
+    assert!(shown["body"]["text"].as_str().unwrap().starts_with("*Build*"), "{shown:#}");
+    write(
+        102,
+        card(
+            json!([{ "label": "a", "url": "https://a.example" }, { "label": "b", "url": "https://b.example" }]),
+        ),
+    );
+    assert!(body(&api.sent(sent + 3)[sent + 2]).contains("https://b.example"), "{:?}", api.texts());
+    write(103, json!({ "text": "**bold** and *it* [here](https://a.example)\n\n- x" }));
+    assert_eq!(body(&api.sent(sent + 4)[sent + 3]), "*bold* and _it_ here (https://a.example)\n\n\u{2022} x");
+}
+
+#[test]
+fn what_becomes_of_a_message_is_on_record_and_a_template_gets_past_the_24_hours() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    wire(&runtime, CHAT, &[]);
+    api.text(&runtime, "hello");
+    let reply = api.sent(1).remove(0)["id"].as_str().unwrap().to_owned();
+    let shown = |id: &str, key: &str| {
+        let shown = runtime.json(&["delivery", "show", id]);
+        shown[key].as_str().unwrap_or_default().to_owned()
+    };
+    let delivery = |place: usize| {
+        let sql = "SELECT message_out_id FROM deliveries WHERE state = 'delivered' ORDER BY message_out_id";
+        until("it is delivered", || runtime.query::<String>(sql).get(place).cloned())
+    };
+    let first = delivery(0);
+    for fate in ["sent", "delivered", "read"] {
+        api.becomes(&runtime, &reply, fate, json!({}));
+        assert_eq!(shown(&first, "fate"), fate);
+    }
+    // Meta takes a message, and says a moment later that the 24 hours are over.
+    api.text(&runtime, "again");
+    let reply = api.sent(2).remove(1)["id"].as_str().unwrap().to_owned();
+    let second = delivery(1);
+    let why = json!({ "errors": [{ "code": 131_047, "title": "Re-engagement message", "message": "Re-engagement message",
+        "error_data": { "details": "More than 24 hours have passed since the customer last replied" } }] });
+    api.becomes(&runtime, &reply, "failed", why);
+    assert_eq!(shown(&second, "state"), "failed");
+    // Or it says so at once. Either way the agent is told what to do.
+    api.store().silent.insert(ANN.to_owned());
+    agent_writes_to(&runtime, ("whatsapp", CHAT), 100, &json!({ "text": "too late" }));
+    let told = "SELECT COUNT(*) FROM messages_in WHERE content LIKE '%approved templates%metadata as `template`%131047%'";
+    until("the agent is told twice", || (runtime.query::<i64>(told) == [2]).then_some(()));
+    let template = json!({ "text": "Your order is ready, Ann.", "metadata": { "template": "order_ready", "template_language": "de",
+        "template_parameters": "[\"Ann\"]" } });
+    agent_writes_to(&runtime, ("whatsapp", CHAT), 101, &template);
+    let sent = until("the template goes out", || {
+        api.store().sent.iter().find(|one| one["type"] == "template").cloned()
+    });
+    assert_eq!(
+        sent["template"],
+        json!({ "name": "order_ready", "language": { "code": "de" },
+        "components": [{ "type": "body", "parameters": [{ "type": "text", "text": "Ann" }] }] })
+    );
+}
+
+#[test]
+fn row_c07_trouble_at_meta_loses_nothing_and_a_refused_token_is_told() {
+    let api = WhatsAppApi::start();
+    let mut runtime = runtime_with(&api, "business_account_id = \"102290129340398\"\n");
+    runtime.start_with("whatsapp");
+    assert_eq!(api.store().subscribed, ["102290129340398"]);
+    wire(&runtime, CHAT, &[]);
+    // Too much for this person: later. A page of a proxy, an answer that breaks off: perhaps it was sent.
+    api.store().script.extend([
+        (400, error(131_056, "Pair rate limit hit")),
+        (502, json!("<html>")),
+        (CUT, json!(null)),
+    ]);
+    api.text(&runtime, "hello");
+    let texts = until("it is settled", || {
+        (runtime.query::<String>("SELECT state FROM deliveries") == ["delivered"]).then(|| api.texts())
+    });
+    assert_eq!(texts, ["hello", "hello"], "the answer that broke off was a message, too");
+    // A token that is refused again and again breaks the account, with words; with a good one it goes on.
+    api.store().token = "EAAanother".to_owned();
+    api.text(&runtime, "are you there?");
+    let state = until("it is told", || {
+        let state = runtime.channel("whatsapp");
+        state["reason"].as_str().unwrap_or_default().contains("`access_token`").then_some(state)
+    });
+    assert_eq!(state["state"], "degraded", "{state:#}");
+    api.store().token = TOKEN.to_owned();
+    until("it is answered", || api.texts().contains(&"are you there?".to_owned()).then_some(()));
+    until("it is live", || (runtime.channel("whatsapp")["state"] == "live").then_some(()));
+    // A start with a wrong token says what to do.
+    api.store().token = "EAAanother".to_owned();
+    runtime.run(&["plugin", "reload", "whatsapp"]);
+    let state = until("it is told", || {
+        let state = runtime.channel("whatsapp");
+        (state["state"] == "broken").then_some(state)
+    });
+    let reason = state["reason"].as_str().unwrap();
+    assert!(reason.contains("Meta refused the token") && reason.contains("190"), "{reason}");
+}
+
+/// One app, two numbers: one account hears for both, and each answers from its own.
+#[test]
+fn one_app_serves_several_numbers() {
+    let api = WhatsAppApi::start();
+    let other = |token: &str| {
+        format!(
+            "[channels.whatsapp.other]\nlistener = \"main\"\naccess_token = {{ env = \"{token}\" }}\n\
+            phone_number_id = \"207\"\napi_url = \"{}\"\n",
+            api.url
+        )
+    };
+    let mut runtime = runtime_with(&api, &other("TEST_TOKEN"));
+    runtime.start_with("whatsapp");
+    until("both are live", || {
+        let all = runtime.json(&["channel", "list"]);
+        let live = all
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| one["channel"] == "whatsapp" && one["state"] == "live");
+        (live.count() == 2).then_some(())
+    });
+    wire(&runtime, CHAT, &[]);
+    wire(&runtime, &format!("whatsapp:207:{ANN}"), &["--account", "other"]);
+    let say = |number: &str, text: &str| {
+        let message = json!({ "from": ANN, "id": api.id(), "timestamp": "1749416383", "type": "text", "text": { "body": text } });
+        tell(&runtime, number, json!({ "contacts": contacts(), "messages": [message] })).0
+    };
+    assert_eq!([say(NUMBER, "first"), say("207", "second"), say("999", "third")], [200, 200, 200]);
+    api.sent(2);
+    let heard =
+        "SELECT account || ' ' || platform_id FROM messages_in WHERE channel_type = 'whatsapp' ORDER BY 1";
+    assert_eq!(runtime.query::<String>(heard), [format!("main {CHAT}"), format!("other whatsapp:207:{ANN}")]);
+    assert_eq!(
+        runtime.query::<String>("SELECT account || ' ' || reason FROM drops"),
+        ["main unknown_account"]
+    );
+    runtime.kill();
+    // While the account of a number is not started, Meta is to send again.
+    let config = runtime.home.path().join("vestibule.toml");
+    let text = std::fs::read_to_string(&config).unwrap().replace(&other("TEST_TOKEN"), &other("TEST_SECRET"));
+    std::fs::write(&config, text).unwrap();
+    runtime.start_with("whatsapp");
+    let say = |number: &str| {
+        let message = json!({ "from": ANN, "id": api.id(), "timestamp": "1749416383", "type": "text", "text": { "body": "x" } });
+        tell(&runtime, number, json!({ "messages": [message] })).0
+    };
+    assert_eq!([say(NUMBER), say("207")], [200, 503]);
+}
+
+// cells whatsapp: out direct chat
+#[test]
+fn row_m09_a_person_is_wired_by_their_number() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    let verb = ["wiring", "create", "--agent", "assistant", "--channel", "whatsapp", "--person"];
+    runtime.ok(&[&verb[..], &["+1 650 555-1234"]].concat());
+    api.text(&runtime, "hello");
+    assert_eq!(body(&api.sent(1)[0]), "hello");
+    assert!(!runtime.run(&[&verb[..], &["Ann"]].concat()).status.success());
+}
+
+// cells whatsapp: out work, out read
+#[test]
+fn a_message_is_marked_as_read_and_answered_by_one_call() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    wire(&runtime, CHAT, &[]);
+    let command = "sh -c 'sleep 3; echo done'";
+    runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", command]);
+    let id = api.text(&runtime, "hello");
+    assert_eq!(body(&api.sent(1)[0]), "done");
+    assert_eq!(api.store().marked, [id], "once, while it works");
+}
+
+/// The names are those that other programs take, so that an operator moves over without a new `.env`.
+#[test]
+fn an_account_is_added_from_what_is_in_the_environment() {
+    let api = WhatsAppApi::start();
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let add = |number: &str| {
+        let mut command = std::process::Command::new(crate::support::binary());
+        command.args(["channel", "add", "whatsapp", "--set", &format!("api_url={}", api.url)]);
+        command.env("VESTIBULE_HOME", &home).stdin(std::process::Stdio::null());
+        for (key, value) in [("ACCESS_TOKEN", TOKEN), ("APP_SECRET", SECRET), ("VERIFY_TOKEN", VERIFY)] {
+            command.env(format!("WHATSAPP_{key}"), value);
+        }
+        let output = command.env("WHATSAPP_PHONE_NUMBER_ID", number).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        (output.status.success(), said)
+    };
+    let (ok, said) = add("");
+    assert!(!ok && said.contains("phone_number_id"), "{said}");
+    let (ok, said) = add(NUMBER);
+    assert!(ok && said.contains("whatsapp main works"), "{said}");
+    assert!(said.contains("/webhook/whatsapp/main") && said.contains("subscribed"), "{said}");
+    let config = std::fs::read_to_string(home.join("vestibule.toml")).unwrap();
+    assert!(
+        config.contains(&format!("phone_number_id = \"{NUMBER}\"")) && !config.contains(TOKEN),
+        "{config}"
+    );
+}

@@ -1,0 +1,382 @@
+//! A stand-in for Meta's Graph API. It keeps Meta's rules: a message goes to a phone number or to a person's id within the
+//! business and not to both, free words only to people who wrote, buttons and lists within their limits, files first
+//! stored and then sent, and a file's address good once and for the token alone.
+
+use crate::support::{Runtime, request, sign, until};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+pub const TOKEN: &str = "EAAflowtoken";
+pub const SECRET: &str = "flow-app-secret";
+pub const VERIFY: &str = "flow-verify-word";
+pub const NUMBER: &str = "106540352242922";
+pub const ANN: &str = "16505551234";
+pub const CHAT: &str = "whatsapp:106540352242922:16505551234";
+/// In a script: this answer comes with a status of success, and breaks off in the middle.
+pub const CUT: u16 = 1;
+
+#[derive(Default)]
+pub struct Store {
+    last: u64,
+    /// What was sent, as it came, with the `id` that it got.
+    pub sent: Vec<Value>,
+    /// Which messages were shown as read, with an answer on its way.
+    pub marked: Vec<String>,
+    /// The files: media type and bytes.
+    pub files: BTreeMap<String, (String, Vec<u8>)>,
+    asked: usize,
+    fetched: usize,
+    /// The addresses that were handed out and not used.
+    good: BTreeSet<String>,
+    /// The people to whom no free words may be sent any more.
+    pub silent: BTreeSet<String>,
+    /// Answers to the next messages, in place of the real ones; a message of a CUT one was sent.
+    pub script: VecDeque<(u16, Value)>,
+    /// The business accounts to which the app was subscribed.
+    pub subscribed: Vec<String>,
+    /// The token that is good.
+    pub token: String,
+}
+
+pub struct WhatsAppApi {
+    pub url: String,
+    shared: Arc<Mutex<Store>>,
+}
+
+/// Meta's error.
+pub fn error(code: u64, words: &str) -> Value {
+    json!({ "error": { "message": format!("(#{code}) {words}"), "type": "OAuthException", "code": code,
+        "error_data": { "messaging_product": "whatsapp", "details": words }, "fbtrace_id": "A1b2" } })
+}
+
+impl WhatsAppApi {
+    pub fn start() -> WhatsAppApi {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::new(Mutex::new(Store { token: TOKEN.to_owned(), ..Store::default() }));
+        let (store, base) = (shared.clone(), url.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (store, base) = (store.clone(), base.clone());
+                std::thread::spawn(move || serve(stream, &store, &base));
+            }
+        });
+        WhatsAppApi { url, shared }
+    }
+
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.shared.lock().unwrap()
+    }
+
+    /// A new id of a message.
+    pub fn id(&self) -> String {
+        let mut store = self.store();
+        store.last += 1;
+        format!("wamid.HBgLMTY1MDU1NTEyMzQVAgASGBQ{:020}AA==", store.last)
+    }
+
+    /// A file that a person sends: its id.
+    pub fn file(&self, mime_type: &str, bytes: &[u8]) -> String {
+        let mut store = self.store();
+        store.last += 1;
+        let id = format!("{}", 1_003_383_421_387_256 + store.last);
+        store.files.insert(id.clone(), (mime_type.to_owned(), bytes.to_vec()));
+        id
+    }
+
+    /// What was sent, once there is so much.
+    pub fn sent(&self, count: usize) -> Vec<Value> {
+        until(&format!("{count} messages are sent"), || {
+            let sent = self.store().sent.clone();
+            (sent.len() >= count).then_some(sent)
+        })
+    }
+
+    /// How often the address of a file was asked for, and how often the file itself.
+    pub fn loads(&self) -> (usize, usize) {
+        let store = self.store();
+        (store.asked, store.fetched)
+    }
+
+    pub fn texts(&self) -> Vec<String> {
+        let text = |sent: &Value| sent["text"]["body"].as_str().unwrap_or_default().to_owned();
+        self.store().sent.iter().map(text).collect()
+    }
+
+    /// A person writes, and Meta tells it: the message's id, and what Meta was answered.
+    pub fn say(&self, runtime: &Runtime, more: Value) -> (String, u16) {
+        let id = self.id();
+        let mut message = json!({ "from": ANN, "id": id, "timestamp": "1749416383" });
+        for (key, value) in more.as_object().unwrap() {
+            message[key] = value.clone();
+        }
+        (id, tell(runtime, NUMBER, json!({ "contacts": contacts(), "messages": [message] })).0)
+    }
+
+    pub fn text(&self, runtime: &Runtime, text: &str) -> String {
+        let (id, status) = self.say(runtime, json!({ "type": "text", "text": { "body": text } }));
+        assert_eq!(status, 200, "{text}");
+        id
+    }
+
+    /// What becomes of a message, Meta tells.
+    pub fn becomes(&self, runtime: &Runtime, id: &str, status: &str, more: Value) {
+        let mut told = json!({ "id": id, "status": status, "timestamp": "1749416383", "recipient_id": ANN });
+        for (key, value) in more.as_object().unwrap() {
+            told[key] = value.clone();
+        }
+        assert_eq!(tell(runtime, NUMBER, json!({ "contacts": contacts(), "statuses": [told] })).0, 200);
+    }
+}
+
+pub fn contacts() -> Value {
+    json!([{ "profile": { "name": "Sheena Nelson" }, "wa_id": ANN, "user_id": "US.13491208655302741918" }])
+}
+
+/// Meta posts a webhook: with all but ASCII as escapes, which is what it signs.
+pub fn tell(runtime: &Runtime, number: &str, more: Value) -> (u16, String) {
+    let mut value = json!({ "messaging_product": "whatsapp",
+        "metadata": { "display_phone_number": "15550783881", "phone_number_id": number } });
+    for (key, part) in more.as_object().unwrap() {
+        value[key] = part.clone();
+    }
+    let body = json!({ "object": "whatsapp_business_account", "entry": [{ "id": "102290129340398",
+        "changes": [{ "value": value, "field": "messages" }] }] });
+    let mut escaped = String::new();
+    for unit in body.to_string().encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    post(runtime, escaped.as_bytes(), &sign(SECRET, escaped.as_bytes()))
+}
+
+pub fn post(runtime: &Runtime, body: &[u8], signature: &str) -> (u16, String) {
+    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature)];
+    request(runtime.listening(), "POST", "/webhook/whatsapp/main", &headers, body)
+}
+
+type Answer = (u16, &'static str, Vec<u8>);
+
+fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        let (mut first, mut length, mut token, mut kind) = (String::new(), 0, String::new(), String::new());
+        loop {
+            let mut line = String::new();
+            if !matches!(reader.read_line(&mut line), Ok(1..)) {
+                return;
+            }
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            if first.is_empty() {
+                first = line.to_owned();
+            }
+            let (name, value) = line.split_once(':').unwrap_or_default();
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().unwrap(),
+                "authorization" => token = value.trim().trim_start_matches("Bearer ").to_owned(),
+                "content-type" => kind = value.trim().to_owned(),
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        let words: Vec<&str> = first.split(' ').collect();
+        let (status, kind, mut bytes) =
+            answer(&mut store.lock().unwrap(), words[0], words[1], &token, &kind, &body, base);
+        let shown = if status == CUT { 200 } else { status };
+        let head =
+            format!("HTTP/1.1 {shown} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", bytes.len());
+        if status == CUT {
+            bytes.truncate(bytes.len() / 2);
+        }
+        let sent = stream.write_all(&[head.as_bytes(), &bytes].concat());
+        if status == CUT || sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn told(status: u16, body: &Value) -> Answer {
+    (status, "application/json; charset=UTF-8", body.to_string().into_bytes())
+}
+
+fn answer(
+    store: &mut Store,
+    method: &str,
+    path: &str,
+    token: &str,
+    kind: &str,
+    body: &[u8],
+    base: &str,
+) -> Answer {
+    if token != store.token {
+        return told(401, &error(190, "Error validating access token: Session has expired"));
+    }
+    if let Some(id) = path.strip_prefix("/files/") {
+        store.fetched += 1;
+        return match store.files.get(id.split('?').next().unwrap()).filter(|_| store.good.remove(path)) {
+            Some((mime_type, bytes)) => {
+                (200, if mime_type.is_empty() { "x" } else { "application/octet-stream" }, bytes.clone())
+            }
+            None => (404, "text/html", b"<html>gone</html>".to_vec()),
+        };
+    }
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    match (method, &parts[..]) {
+        ("GET", ["v25.0", NUMBER | "207"]) => {
+            told(200, &json!({ "display_phone_number": "+1 555-078-3881", "id": parts[1] }))
+        }
+        ("GET", ["v25.0", id]) => {
+            let Some((mime_type, bytes)) = store.files.get(*id) else {
+                return told(400, &error(100, "Unsupported get request. Object does not exist"));
+            };
+            assert!(query.starts_with("phone_number_id="), "{query}");
+            store.asked += 1;
+            let url = format!("/files/{id}?turn={}", store.asked);
+            store.good.insert(url.clone());
+            told(
+                200,
+                &json!({ "messaging_product": "whatsapp", "url": format!("{base}{url}"), "mime_type": mime_type,
+                "sha256": "x", "file_size": bytes.len(), "id": id }),
+            )
+        }
+        ("POST", ["v25.0", account, "subscribed_apps"]) => {
+            store.subscribed.push((*account).to_owned());
+            told(200, &json!({ "success": true }))
+        }
+        ("POST", ["v25.0", _, "media"]) => stored(store, kind, body),
+        ("POST", ["v25.0", _, "messages"]) => {
+            let message: Value = serde_json::from_slice(body).unwrap();
+            taken(store, message)
+        }
+        _ => told(404, &error(2500, "Unknown path components")),
+    }
+}
+
+/// A file in a form.
+fn stored(store: &mut Store, kind: &str, body: &[u8]) -> Answer {
+    let boundary = format!("--{}", kind.split_once("boundary=").unwrap().1);
+    // Each byte as a character: positions stay what they are.
+    let text: String = body.iter().map(|byte| char::from(*byte)).collect();
+    let mut fields: BTreeMap<String, (String, Vec<u8>)> = BTreeMap::new();
+    for part in text.split(&boundary).filter(|part| part.contains("name=\"")) {
+        let (head, content) = part.trim_start_matches("\r\n").split_once("\r\n\r\n").unwrap();
+        let name = head.split("name=\"").nth(1).unwrap().split('"').next().unwrap();
+        let content = content.strip_suffix("\r\n").unwrap();
+        fields.insert(name.to_owned(), (head.to_owned(), content.chars().map(|c| c as u8).collect()));
+    }
+    let field = |name: &str| String::from_utf8(fields[name].1.clone()).unwrap();
+    assert_eq!(field("messaging_product"), "whatsapp");
+    let (head, bytes) = fields["file"].clone();
+    assert!(
+        head.contains("filename=")
+            && head.to_lowercase().contains(&format!("content-type: {}", field("type"))),
+        "{head}"
+    );
+    let known = ["text/plain", "application/pdf", "image/jpeg", "image/png", "audio/ogg", "video/mp4"];
+    if !known.contains(&field("type").as_str()) {
+        return told(400, &error(100, "Param file must be a file with one of the following types"));
+    }
+    store.last += 1;
+    let id = format!("{}", 1_003_383_421_387_256 + store.last);
+    store.files.insert(id.clone(), (field("type"), bytes));
+    told(200, &json!({ "id": id }))
+}
+
+/// A message, or the mark on one.
+fn taken(store: &mut Store, mut message: Value) -> Answer {
+    if message["status"] == "read" {
+        let id = message["message_id"].as_str().unwrap();
+        if !id.starts_with("wamid.") {
+            return told(400, &error(100, "Invalid parameter"));
+        }
+        assert_eq!(message["typing_indicator"], json!({ "type": "text" }));
+        store.marked.push(id.to_owned());
+        return told(200, &json!({ "success": true }));
+    }
+    let scripted = store.script.pop_front();
+    let cut = matches!(scripted, Some((CUT, _)));
+    if let Some((status, answer)) = scripted.filter(|_| !cut) {
+        return match answer.as_str() {
+            Some(page) => (status, "text/html", page.as_bytes().to_vec()),
+            None => told(status, &answer),
+        };
+    }
+    let to = [&message["to"], &message["recipient"]].map(|to| to.as_str().unwrap_or_default().to_owned());
+    if let Some(fault) = refused(&message) {
+        return told(400, &error(131_009, &fault));
+    }
+    let to = to.concat();
+    if store.silent.contains(&to) && message["type"] != "template" {
+        return told(400, &error(131_047, "Re-engagement message"));
+    }
+    store.last += 1;
+    let id = format!("wamid.OURS{:020}==", store.last);
+    message["id"] = id.clone().into();
+    store.sent.push(message);
+    let (status, kind, body) = told(
+        200,
+        &json!({ "messaging_product": "whatsapp",
+        "contacts": [{ "input": to, "wa_id": to }], "messages": [{ "id": id }] }),
+    );
+    (if cut { CUT } else { status }, kind, body)
+}
+
+/// Why Meta would not take a message.
+fn refused(message: &Value) -> Option<String> {
+    let length = |value: &Value| value.as_str().unwrap_or_default().chars().count();
+    let is = |value: &Value, most: usize| (1..=most).contains(&length(value));
+    let all = |list: &Value, fits: &dyn Fn(&Value) -> bool| {
+        list.as_array().is_some_and(|list| list.iter().all(fits))
+    };
+    let count = |list: &Value| list.as_array().map_or(0, Vec::len);
+    let (kind, one) = (message["type"].as_str().unwrap_or_default(), &message["interactive"]);
+    let fits = match kind {
+        _ if message["messaging_product"] != "whatsapp"
+            || message["to"].is_string() == message["recipient"].is_string() =>
+        {
+            false
+        }
+        "text" => is(&message["text"]["body"], 4_096),
+        "reaction" => message["reaction"]["message_id"].as_str()?.starts_with("wamid."),
+        "template" => message["template"]["language"]["code"].is_string(),
+        "image" | "video" | "document" => {
+            message[kind]["id"].is_string() && length(&message[kind]["caption"]) <= 1_024
+        }
+        "audio" => message[kind]["id"].is_string() && message[kind]["caption"].is_null(),
+        "interactive" => {
+            is(&one["body"]["text"], 1_024)
+                && match one["type"].as_str()? {
+                    "button" => {
+                        let buttons = &one["action"]["buttons"];
+                        (1..=3).contains(&count(buttons))
+                            && all(buttons, &|button| {
+                                is(&button["reply"]["title"], 20) && is(&button["reply"]["id"], 256)
+                            })
+                    }
+                    "list" => {
+                        let rows = &one["action"]["sections"][0]["rows"];
+                        is(&one["action"]["button"], 20)
+                            && (1..=10).contains(&count(rows))
+                            && all(rows, &|row| is(&row["title"], 24) && is(&row["id"], 200))
+                    }
+                    "cta_url" => is(&one["action"]["parameters"]["display_text"], 20),
+                    _ => false,
+                }
+        }
+        _ => false,
+    };
+    (!fits).then(|| format!("Parameter value is not valid: {message}"))
+}
