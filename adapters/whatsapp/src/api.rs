@@ -1,7 +1,7 @@
 //! The calls to Meta's Graph API.
 
 use crate::fault::{not_meta, outcome};
-use crate::map::is_id;
+use crate::map::{is_file, is_id};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, Url};
@@ -122,7 +122,7 @@ impl Api {
         // No one sees it before it is sent: what became of this call is never in doubt.
         match self.call(request).await {
             Ok(stored) => {
-                let id = stored["id"].as_str().filter(|id| is_id(id)).map(str::to_owned);
+                let id = stored["id"].as_str().filter(|id| is_file(id)).map(str::to_owned);
                 id.ok_or_else(|| PluginError::retry("Meta does not name the file that it took"))
             }
             Err(PluginError::Retry { reason, after_ms, account, .. }) => {
@@ -134,7 +134,7 @@ impl Api {
 
     /// Fetches a file that came with a message. It may take any time, as long as more of it comes.
     pub async fn file(&self, id: &str, bytes_max: u64) -> Result<Vec<u8>> {
-        if !is_id(id) || id.contains(['?', '#', '.']) {
+        if !is_file(id) {
             return Err(PluginError::refused("that is no file of WhatsApp's"));
         }
         let url = format!("{}/{id}?phone_number_id={}", self.base, self.number);

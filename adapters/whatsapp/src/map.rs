@@ -103,9 +103,15 @@ fn is_person(text: &str) -> bool {
     (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
 }
 
-/// An id of a message or a file.
+/// An id of a message: in it stands what Base64 is made of, a slash as well.
 pub fn is_id(text: &str) -> bool {
-    (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+    (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// An id of a file, which becomes a part of an address.
+pub fn is_file(text: &str) -> bool {
+    (1..=ID_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
 }
 
 /// What a webhook says. `None`: it is none of the WhatsApp Business Platform.
@@ -273,7 +279,7 @@ fn contact(person: &Value) -> String {
 /// The file of a message. It is named by its id alone: the URL that Meta hands out for it ends after minutes.
 fn file(message: &Value, kind: &str) -> Option<Attachment> {
     let detail = &message[kind];
-    let reference = id(&detail["id"]).filter(|_| FILES.contains(&kind))?;
+    let reference = detail["id"].as_str().filter(|id| is_file(id) && FILES.contains(&kind))?;
     let kind = match kind {
         "audio" if detail["voice"] == true => "voice",
         "document" => "file",
@@ -283,7 +289,7 @@ fn file(message: &Value, kind: &str) -> Option<Attachment> {
         name: text(&detail["filename"]),
         kind: Some(kind.to_owned()),
         mime_type: detail["mime_type"].as_str().map(str::to_owned),
-        reference: Some(reference),
+        reference: Some(reference.to_owned()),
         ..Attachment::default()
     })
 }

@@ -75,7 +75,7 @@ impl WhatsAppApi {
     pub fn id(&self) -> String {
         let mut store = self.store();
         store.last += 1;
-        format!("wamid.HBgLMTY1MDU1NTEyMzQVAgASGBQ{:020}AA==", store.last)
+        format!("wamid.HBgLMTY1MDU1NTEyMzQVAgASGBQ/+{:020}A==", store.last)
     }
 
     /// A file that a person sends: its id.

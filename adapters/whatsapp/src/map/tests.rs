@@ -4,7 +4,8 @@ use super::*;
 use serde_json::json;
 
 const NUMBER: &str = "106540352242922";
-const ID: &str = "wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQTRBNjU5OUFFRTAzODEwMTQ0RgA=";
+/// As on those pages, but with all that Base64 may have.
+const ID: &str = "wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQTRBNjU5OUFFRTAzODEwMTQ0Rg/+A=";
 const CHAT: &str = "whatsapp:106540352242922:16505551234";
 
 fn envelope(value: Value) -> Value {
@@ -302,7 +303,7 @@ fn one_webhook_may_hold_many_numbers_and_other_fields() {
         (json!({ "object": "page", "entry": [] }), None),
         (json!({ "object": "whatsapp_business_account" }), Some(0)),
         (
-            envelope(json!({ "messages": [{}, { "id": "a/b" }, 7], "statuses": [{}, { "status": "sent" }] })),
+            envelope(json!({ "messages": [{}, { "id": "a b" }, 7], "statuses": [{}, { "status": "sent" }] })),
             Some(0),
         ),
     ] {
