@@ -50,7 +50,13 @@ fn plugin() -> PluginRootRef {
         assert_eq!((manifest.name.as_str(), manifest.webhook), ("github", WebhookScheme::GithubSha256));
         assert_eq!(
             manifest.capabilities,
-            [Capability::Threads, Capability::Webhook, Capability::Reconcilable, Capability::IgnoresCase]
+            [
+                Capability::Threads,
+                Capability::Webhook,
+                Capability::Reconcilable,
+                Capability::IgnoresCase,
+                Capability::Normalises
+            ]
         );
         let root = github.header.init_root_module::<PluginRootRef>().expect("it is this version");
         assert_eq!(root.init()(RuntimeSide::new(Notes), 3), status::OK);
