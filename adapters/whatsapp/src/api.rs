@@ -1,6 +1,6 @@
 //! The calls to Meta's Graph API.
 
-use crate::fault::{not_meta, outcome};
+use crate::fault::{not_meta, of_number, outcome};
 use crate::map::{is_file, is_id};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::multipart::{Form, Part};
@@ -15,7 +15,7 @@ use vestibule_plugin_api::{Attachment, Failure, PluginError, Result, Secret};
 
 /// How long a call may take, and a file on its way to Meta.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-const UPLOAD_TIMEOUT: Duration = Duration::from_secs(45);
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(240);
 /// A file of which nothing comes for so long is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
 /// More than any answer has, in bytes. The rest of a longer one is not read.
@@ -86,7 +86,7 @@ impl Api {
 
     /// Sends a message; returns its id.
     pub async fn send(&self, message: &Value) -> Result<String> {
-        let sent = self.call(self.post("messages").json(message)).await?;
+        let sent = self.call(self.post("messages").json(message)).await.map_err(of_number)?;
         let id = sent["messages"][0]["id"].as_str().filter(|id| is_id(id));
         id.map(str::to_owned).ok_or_else(|| not_meta(200))
     }
@@ -128,7 +128,7 @@ impl Api {
             Err(PluginError::Retry { reason, after_ms, account, .. }) => {
                 Err(PluginError::Retry { reason, after_ms, account, in_doubt: false })
             }
-            Err(error) => Err(error),
+            Err(error) => Err(of_number(error)),
         }
     }
 

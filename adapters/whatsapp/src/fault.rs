@@ -12,10 +12,21 @@ const TOKEN: [u64; 3] = [0, 190, 102];
 /// The account may not send until its operator mends it: locked, unpaid, not registered, without the permission.
 const ACCOUNT: [u64; 8] = [3, 10, 368, 131_005, 131_031, 131_042, 131_045, 133_010];
 /// Too much at once: for the app, for the account, for the number, for this person.
-const TOO_MUCH: [(u64, u64); 6] =
-    [(4, 60), (17, 60), (80_007, 60), (130_429, 5), (131_048, 600), (131_056, 6)];
+const TOO_MUCH: [(u64, u64); 9] = [
+    (4, 60),
+    (17, 60),
+    (32, 60),
+    (613, 60),
+    (80_007, 60),
+    (80_008, 60),
+    (130_429, 5),
+    (131_048, 600),
+    (131_056, 6),
+];
 /// Meta's own trouble: whether it sent the message is not known.
 const TROUBLE: [u64; 7] = [1, 2, 131_000, 131_016, 131_057, 133_004, 135_000];
+/// Meta's words for an id that there is not, or that the token may not see.
+const GONE: &str = "(100/33: ";
 /// The wait when Meta asks for one and names none.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -26,7 +37,10 @@ pub fn words(error: &Value) -> String {
     let said = text(&error["message"]).or_else(|| text(&error["title"]));
     let details = text(&error["error_data"]["details"]).filter(|details| said.as_ref() != Some(details));
     let said = [said, details].into_iter().flatten().collect::<Vec<_>>().join(": ");
-    let said = http::words(&format!("{code}: {said}"));
+    let said = match error["error_subcode"].as_u64() {
+        Some(further) => http::words(&format!("{code}/{further}: {said}")),
+        None => http::words(&format!("{code}: {said}")),
+    };
     match code {
         WINDOW_IS_OVER => format!(
             "it is more than 24 hours since this person wrote, and WhatsApp takes nothing but approved templates then: \
@@ -53,6 +67,16 @@ pub fn outcome(status: u16, wait: Option<Duration>, body: &[u8], whole: bool) ->
         _ => not_meta(status),
     };
     Err(error)
+}
+
+/// The error of a call to the phone number itself: that there is none of this id means that the token may not use it any
+/// more.
+pub fn of_number(error: PluginError) -> PluginError {
+    match error {
+        PluginError::Refused { reason } if reason.contains(GONE) => Failure::for_good(About::Account)
+            .error(format!("{reason}: give the token's user the account again")),
+        error => error,
+    }
 }
 
 /// The error for an answer that Meta would not give.
@@ -143,6 +167,19 @@ mod tests {
         }
         let done = outcome(200, None, br#"{"messages":[{"id":"wamid.1"}]}"#, true).expect("it is done");
         assert_eq!(done["messages"][0]["id"], "wamid.1");
+    }
+
+    #[test]
+    fn a_number_that_the_token_has_lost_is_the_accounts_trouble() {
+        let answer = json!({ "error": { "message": "Unsupported post request. Object with ID '1' does not exist",
+            "code": 100, "error_subcode": 33 } });
+        let error = outcome(400, None, answer.to_string().as_bytes(), true).expect_err("it was not done");
+        assert!(matches!(error, PluginError::Refused { .. }), "{error:?}");
+        assert!(
+            matches!(of_number(error), PluginError::Broken { reason } if reason.contains("token's user"))
+        );
+        let other = PluginError::refused("WhatsApp refused it (100: Invalid parameter)");
+        assert_eq!(of_number(other.clone()), other);
     }
 
     #[test]

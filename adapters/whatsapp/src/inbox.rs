@@ -3,7 +3,7 @@
 use crate::api::Api;
 use crate::map::{self, Chosen, Event, What};
 use crate::send;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use vestibule_plugin_api::toolbox::inbox::{hand_over, persist};
 use vestibule_plugin_api::{
@@ -30,34 +30,62 @@ impl Account {
     }
 }
 
-/// Hands over what a webhook said, in order. What is left out is on record.
+/// Hands over what a webhook said, in order; what became of messages last, for that may have to wait. What is left out is
+/// on record. After an event that is not on disk no later one of its chat is handed over: Meta sends them all again.
 ///
 /// # Errors
 /// Something of it is not on disk: Meta is to send it again.
 pub async fn take(runtime: Runtime, events: Vec<Event>) -> Result<()> {
-    let mut outcome = Ok(());
-    for Event { number, what } in events {
+    let (mut outcome, mut held_up) = (Ok(()), BTreeSet::new());
+    let (fates, rest): (Vec<_>, Vec<_>) =
+        events.into_iter().partition(|event| matches!(event.what, What::Fate(_)));
+    for Event { number, what } in rest.into_iter().chain(fates) {
+        let chat = what.chat();
+        if chat.as_ref().is_some_and(|chat| held_up.contains(chat)) {
+            continue;
+        }
         let done = match NUMBERS.find(&runtime, &number) {
             Sibling::Here { kept, runtime } => one(&kept, &runtime, what).await,
             Sibling::Away => Err(PluginError::retry("the account of its phone number is not started")),
             Sibling::Unknown => unknown(&runtime, what).await,
         };
+        if done.is_err() {
+            held_up.extend(chat);
+        }
         outcome = outcome.and(done);
     }
     outcome
+}
+
+/// The chats of which a webhook tells something that has an order.
+pub fn chats(events: &[Event]) -> BTreeSet<String> {
+    events.iter().filter_map(|event| event.what.chat()).collect()
+}
+
+/// Hands a message over whose files the runtime has loaded meanwhile: when one cannot be, Meta says the message again, at
+/// its own pace, and that is how long the file may take.
+async fn with_files(runtime: &Runtime, message: InboundMessage) -> Result<()> {
+    match runtime.message(message.clone()).await {
+        Err(PluginError::Refused { .. }) => hand_over(runtime, message).await,
+        taken => taken.map(drop),
+    }
 }
 
 async fn one(account: &Account, runtime: &Runtime, what: What) -> Result<()> {
     match what {
         What::Said(message) => {
             let chat = conversation(&message);
-            hand_over(runtime, *message).await?;
+            match message.attachments.is_empty() {
+                true => hand_over(runtime, *message).await?,
+                false => with_files(runtime, *message).await?,
+            }
             account.tell(runtime, chat).await;
             Ok(())
         }
         What::Changed(change) => change_one(runtime, *change).await,
         What::Chosen(chosen) => account.choose(runtime, *chosen).await,
-        What::Fate(receipt) => match persist(|| runtime.late_receipt(receipt.clone())).await {
+        // One that is too early comes again with its request.
+        What::Fate(receipt) => match runtime.late_receipt(receipt).await {
             Err(PluginError::Refused { reason } | PluginError::Unsupported { reason }) => {
                 tracing::debug!(reason, "the runtime does not take what became of a message");
                 Ok(())
@@ -140,12 +168,14 @@ impl Account {
         };
         if let Some(note) = note(&answered) {
             let target = map::target(&choice.platform_id)?;
-            if let Err(error) = self.api.send(&send::note(&target, &note, &chosen.message_id)).await {
-                tracing::warn!(
-                    reason = error.reason(),
-                    "a person could not be told that their answer does not count"
-                );
-            }
+            let (api, message) = (self.api.clone(), send::note(&target, &note, &chosen.message_id));
+            // Meta waits for its answer, and would say the tap again.
+            tokio::spawn(runtime.named(async move {
+                if let Err(error) = api.send(&message).await {
+                    let reason = error.reason();
+                    tracing::warn!(reason, "a person could not be told that their answer does not count");
+                }
+            }));
         }
         Ok(())
     }

@@ -1,16 +1,19 @@
 //! The `whatsapp` channel: Meta's WhatsApp Cloud API. Events come in by webhook, replies go out by the Graph API.
 //!
-//! [`map`] reads webhooks and [`fault`] Meta's errors, both without input or output; [`inbox`] hands over what came in;
+//! [`map`] reads webhooks and [`fault`] Meta's errors, both without input or output; [`inbox`] hands over what came in, in the
+//! order of its [`lines`];
 //! [`send`] delivers a message part by part; [`api`] talks to Meta.
 
 mod api;
 mod fault;
 mod inbox;
+mod lines;
 mod map;
 mod send;
 
 use api::Api;
 use inbox::{Account, NUMBERS};
+use lines::Lines;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -22,6 +25,8 @@ use vestibule_plugin_api::*;
 const REQUEST_PATIENCE: Duration = Duration::from_secs(8);
 /// How long the events of a request are handed over, also when it was answered before: files take their time.
 const EVENTS_PATIENCE: Duration = Duration::from_secs(120);
+/// The most requests whose events are being handed over. Meta sends a further one again.
+const UNDER_WAY_MAX: usize = 256;
 
 config! {
     /// `[channels.whatsapp.<account>]` in `vestibule.toml`.
@@ -48,6 +53,7 @@ struct WhatsApp {
     api: Api,
     runtime: Runtime,
     number: String,
+    lines: Lines,
     /// The requests whose events are being handed over.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -69,7 +75,7 @@ impl Channel for WhatsApp {
         tracing::info!(number = shown, "signed in to WhatsApp");
         runtime.own_handles(vec![shown, number.clone()]).await;
         NUMBERS.join(&runtime, &number, Arc::new(Account::new(api.clone())))?;
-        Ok(WhatsApp { api, runtime, number, tasks: Mutex::default() })
+        Ok(WhatsApp { api, runtime, number, lines: Lines::default(), tasks: Mutex::default() })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -83,11 +89,18 @@ impl Channel for WhatsApp {
         let Some(events) = map::read(&body) else {
             return Ok(WebhookResponse::text(400, "This is no webhook of the WhatsApp Business Platform."));
         };
+        if !self.has_room() {
+            return Ok(WebhookResponse::text(503, "Too much is under way: send it again."));
+        }
         let (done, taken) = oneshot::channel();
-        let runtime = self.runtime.clone();
-        // It goes on when Meta is answered before it is over: what is sent again is then known.
+        let (runtime, mut turn) = (self.runtime.clone(), self.lines.enter(inbox::chats(&events)));
+        // It goes on when Meta is answered before it is over: what is sent again waits for it, and is then known.
         let work = async move {
-            let outcome = timeout(EVENTS_PATIENCE, inbox::take(runtime, events)).await;
+            let taking = async {
+                turn.comes().await;
+                inbox::take(runtime, events).await
+            };
+            let outcome = timeout(EVENTS_PATIENCE, taking).await;
             let _ = done.send(outcome.unwrap_or_else(|_| Err(PluginError::retry("it took too long"))));
         };
         self.spawn(self.runtime.named(work));
@@ -128,10 +141,15 @@ impl Channel for WhatsApp {
 }
 
 impl WhatsApp {
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Whether one more request may be under way.
+    fn has_room(&self) -> bool {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(work);
+        tasks.len() < UNDER_WAY_MAX
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
     }
 }
 
@@ -167,6 +185,7 @@ export_channel! {
         "listeners",
         "direct_chats",
     ],
+    deliver_seconds: 300,
     limits: {
         post: { unit: "utf16", length: 4096, file_bytes: 104857600 },
         caption: { unit: "utf16", length: 1024 },

@@ -31,6 +31,19 @@ pub enum What {
     Ignored(Ignored),
 }
 
+impl What {
+    /// The chat in whose order it stands.
+    pub fn chat(&self) -> Option<String> {
+        let chat = match self {
+            What::Said(message) => &message.platform_id,
+            What::Changed(change) => &change.platform_id,
+            What::Chosen(chosen) => &chosen.choice.platform_id,
+            What::Fate(_) | What::Ignored(_) => return None,
+        };
+        Some(chat.to_string())
+    }
+}
+
 /// A person took an answer to a question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
@@ -74,9 +87,12 @@ pub fn target(chat: &PlatformId) -> Result<Target<'_>> {
 /// # Errors
 /// It is neither.
 pub fn direct(number: &str, handle: &str) -> Result<Conversation> {
-    let is_sign = |c: char| c.is_whitespace() || "+-()".contains(c);
+    let is_sign = |c: char| c.is_whitespace() || "+-().".contains(c);
     let digits: String = handle.chars().filter(|c| !is_sign(*c)).collect();
-    let is_scoped = handle.contains('.') && is_person(handle);
+    // Their id within the business begins with the country's two letters.
+    let country = handle.split_once('.').map_or("", |(country, _)| country);
+    let is_scoped =
+        country.len() == 2 && country.bytes().all(|b| b.is_ascii_alphabetic()) && is_person(handle);
     let person = match is_number(&digits) {
         true => digits.as_str(),
         false if is_scoped => handle,

@@ -69,7 +69,21 @@ pub async fn deliver(
 
 /// The messages that a delivery is. Pure.
 fn parts(content: Content, files: Vec<Attachment>, metadata: &BTreeMap<String, String>) -> Result<Vec<Part>> {
+    if metadata.contains_key("template") && !(matches!(content, Content::Text { .. }) && files.is_empty()) {
+        return Err(PluginError::refused(
+            "a template goes out alone: send files and questions in another message",
+        ));
+    }
+    let (files, refused): (Vec<_>, Vec<_>) = files.into_iter().partition(is_taken);
     let mut files: Vec<Part> = files.into_iter().map(|file| Part::File(file, None)).collect();
+    let (content, is_text) = match content {
+        Content::Text { text } => {
+            let lines =
+                [text].into_iter().chain(refused.iter().map(not_sent)).filter(|line| !line.is_empty());
+            (Content::Text { text: lines.collect::<Vec<_>>().join("\n") }, true)
+        }
+        content => (content, false),
+    };
     let mut parts = match content {
         _ if metadata.contains_key("template") => vec![template(metadata)?],
         Content::Text { text } => {
@@ -89,6 +103,9 @@ fn parts(content: Content, files: Vec<Attachment>, metadata: &BTreeMap<String, S
         _ => return Err(PluginError::unsupported("this kind of content cannot be sent")),
     };
     parts.append(&mut files);
+    if !is_text {
+        parts.extend(refused.iter().map(|file| words(&not_sent(file))));
+    }
     match parts.is_empty() {
         true => Err(PluginError::refused("there is nothing to send: no text and no file")),
         false => Ok(parts),
@@ -211,6 +228,41 @@ fn kind(file: &Attachment) -> (&'static str, &str) {
         _ if is_text => ("document", "text/plain"),
         other => ("document", other),
     }
+}
+
+/// The types of documents that Meta takes, beside those of Office.
+const DOCUMENTS: [&str; 5] = [
+    "application/pdf",
+    "text/plain",
+    "application/msword",
+    "application/vnd.ms-excel",
+    "application/vnd.ms-powerpoint",
+];
+
+/// Whether Meta takes a file of this type.
+fn is_taken(file: &Attachment) -> bool {
+    let (kind, mime_type) = kind(file);
+    kind != "document"
+        || DOCUMENTS.contains(&mime_type)
+        || mime_type.starts_with("application/vnd.openxmlformats-officedocument.")
+        || OTHERS.contains(&mime_type)
+}
+
+/// Types of pictures, films and sounds, which Meta takes as documents where they are too large to be shown.
+const OTHERS: [&str; 9] = [
+    "image/jpeg",
+    "image/png",
+    "video/mp4",
+    "video/3gpp",
+    "audio/aac",
+    "audio/amr",
+    "audio/mpeg",
+    "audio/mp4",
+    "audio/ogg",
+];
+
+fn not_sent(file: &Attachment) -> String {
+    format!("[file: {} — not sent: WhatsApp takes no files of this type]", file.name)
 }
 
 fn as_file(file: &Attachment, kind: &str, id: &str, caption: Option<&str>) -> Value {

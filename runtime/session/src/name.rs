@@ -49,7 +49,7 @@ pub fn folder_name(message_id: &str, seq: i64) -> String {
 }
 
 /// Media types and their extensions, NanoClaw's list. The first of an extension is its type.
-const TYPES: [(&str, &str); 22] = [
+const TYPES: [(&str, &str); 26] = [
     ("image/jpeg", "jpg"),
     ("image/png", "png"),
     ("image/webp", "webp"),
@@ -72,6 +72,10 @@ const TYPES: [(&str, &str); 22] = [
     ("text/plain", "txt"),
     ("application/json", "json"),
     ("application/zip", "zip"),
+    ("image/jpeg", "jpeg"),
+    ("audio/aac", "aac"),
+    ("audio/amr", "amr"),
+    ("video/3gpp", "3gp"),
 ];
 
 fn extension(mime_type: Option<&str>, kind: Option<&str>) -> Option<&'static str> {

@@ -188,3 +188,19 @@ fn an_envelope_says_whom_it_is_for() {
         );
     }
 }
+
+#[test]
+fn what_meta_does_not_take_is_named() {
+    let zip = || file("a.zip", "application/zip", 1);
+    let named = "[file: a.zip — not sent: WhatsApp takes no files of this type]";
+    let made = made(text("see"), vec![zip(), file("b.pdf", "application/pdf", 1)]);
+    assert!(
+        matches!(&made[..], [Part::File(file, Some(caption))] if file.name == "b.pdf" && *caption == format!("see\n{named}")),
+        "{made:?}"
+    );
+    let alone = super::parts(text(""), vec![zip()], &BTreeMap::new()).expect("words");
+    assert!(matches!(&alone[..], [Part::Message(said)] if said["text"]["body"] == named), "{alone:?}");
+    let template = BTreeMap::from([("template".to_owned(), "hello".to_owned())]);
+    assert!(super::parts(text("x"), vec![file("b.pdf", "application/pdf", 1)], &template).is_err());
+    assert!(super::parts(text("x"), vec![], &template).is_ok());
+}
