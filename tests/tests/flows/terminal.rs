@@ -245,7 +245,8 @@ fn every_reply_of_the_turn_is_shown() {
 fn a_reply_that_waits_elsewhere_is_told_at_once() {
     let runtime = Runtime::new("[channels.github.main]\ntoken = { env = \"NOT_SET\" }\n").up();
     for channel in ["acme", "github"] {
-        runtime.ok(&["messaging-group", "create", "--channel", channel, "--chat", "far", "--name", channel]);
+        let far = format!("{channel}:far");
+        runtime.ok(&["messaging-group", "create", "--channel", channel, "--chat", &far, "--name", channel]);
         let id = runtime
             .json(&["messaging-group", "list"])
             .as_array()
@@ -262,7 +263,7 @@ fn a_reply_that_waits_elsewhere_is_told_at_once() {
         for (text, lines) in [(Some("hello"), ""), (None, "hello\n")] {
             let (output, words) = chat(&runtime, text, lines);
             assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{words}");
-            let told = format!("the reply of assistant goes to far on {channel}, and waits");
+            let told = format!("the reply of assistant goes to {far} on {channel}, and waits");
             assert!(words.contains(&told) && words.contains("`vestibule status`"), "{words}");
         }
         let row = runtime.channel(channel);
