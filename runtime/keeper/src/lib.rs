@@ -24,7 +24,7 @@ mod user;
 mod warden;
 mod watch;
 pub mod weigh;
-mod weight;
+pub mod weight;
 pub mod wire;
 
 use fault::Fault;

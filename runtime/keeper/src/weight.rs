@@ -5,7 +5,7 @@
 //! is written in `/proc`, which a run may not write, the second needs a privilege.
 
 use rustix::io::Errno;
-use rustix::process::{Pid, getsid, nice, setsid};
+use rustix::process::{Pid, nice, setsid};
 use std::collections::HashMap;
 use std::fs;
 use std::io::Result;
@@ -27,8 +27,7 @@ pub fn step_back() -> Result<()> {
 /// such changes a second, of all users together; the next call repeats what it does not take now.
 pub fn lower_sessions(run: &[Pid], first: Pid) {
     let Some(ours) = nice_of_session(std::process::id()) else { return };
-    let members: HashMap<Pid, Pid> =
-        run.iter().filter_map(|pid| Some((getsid(Some(*pid)).ok()?, *pid))).collect();
+    let members: HashMap<Pid, Pid> = run.iter().filter_map(|pid| Some((session_of(*pid)?, *pid))).collect();
     let others = members.keys().filter(|session| **session != first).count();
     for (session, member) in &members {
         let dividing = if *session == first { 0 } else { steps(others) };
@@ -40,6 +39,14 @@ pub fn lower_sessions(run: &[Pid], first: Pid) {
             }
         }
     }
+}
+
+/// The session of a process, named by the process that began it. `None` when the process is gone, or when another pid
+/// namespace began the session: the kernel has no number for it then, returns 0, and rustix's `getsid` does not expect that.
+pub fn session_of(pid: Pid) -> Option<Pid> {
+    // SAFETY: it takes a number and returns one.
+    let session = unsafe { libc::getsid(pid.as_raw_nonzero().get()) };
+    Pid::from_raw(session.max(0))
 }
 
 /// How many steps nicer each of `many` sessions is that together have the weight of one: a step is a factor of 1.25.
@@ -69,6 +76,27 @@ mod tests {
         {
             assert_eq!(read_nice(text), nice, "{text}");
         }
+    }
+
+    /// Runs once more in a pid namespace of its own, where the session of the test is unknown.
+    #[test]
+    fn a_session_that_another_namespace_began_is_none() {
+        const INSIDE: &str = "VESTIBULE_TEST_IN_A_PID_NAMESPACE";
+        if std::env::var_os(INSIDE).is_some() {
+            let this = rustix::process::getpid();
+            assert_eq!(session_of(this), None);
+            setsid().unwrap();
+            assert_eq!(session_of(this), Some(this));
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let named = ["weight::tests::a_session_that_another_namespace_began_is_none", "--exact"];
+        let user: &[_] = if rustix::process::geteuid().is_root() { &[] } else { &["--map-root-user"] };
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--pid", "--fork"]).args(user).arg(this).args(named).env(INSIDE, "1");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
     }
 
     #[test]

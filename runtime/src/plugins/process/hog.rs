@@ -1,9 +1,10 @@
 //! A plugin's process in which a thread wants a processor all the time: it goes behind all others.
 
-use rustix::process::{Pid, getsid};
+use rustix::process::Pid;
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
+use vestibule_keeper::weight::session_of;
 
 /// How much time each thread of a process, by its number, has wanted on processors.
 pub type ProcessorTime = HashMap<i32, Duration>;
@@ -63,7 +64,7 @@ pub fn put_behind(pid: u32) -> bool {
     let none = libc::sched_param { sched_priority: 0 };
     // Its session has a share of its own, which the class does not lower.
     let of = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if of.is_some_and(|pid| getsid(Some(pid)).ok() == Some(pid)) {
+    if of.is_some_and(|pid| session_of(pid) == Some(pid)) {
         let _ = fs::write(format!("/proc/{pid}/autogroup"), NICEST);
     }
     // SAFETY: reads the one struct, which lives. A thread that is gone is an error that changes nothing.
