@@ -1,18 +1,21 @@
 //! The `telegram` channel: updates come in by long polling, replies go out by the Bot API.
 //!
 //! [`map`] reads updates and addresses, without input or output; [`api`] talks to
-//! Telegram; [`poll`] takes updates one by one, [`held`] keeps those whose file is still coming; [`send`] delivers a
-//! message part by part; [`tap`] is about questions and their buttons; [`chats`] about chats that the bot enters and leaves,
+//! Telegram, whose answers [`answer`] reads; [`poll`] takes updates one by one, [`held`] keeps those whose file is still
+//! coming; [`send`] delivers a message part by part, each a [`post`], its files as [`media`] has them; [`tap`] is about questions and their buttons; [`chats`] about chats that the bot enters and leaves,
 //! and groups that have another number; [`change`] about edits and reactions
 //! that people make, [`react`] about those that agents give; [`card`] about cards.
 
+mod answer;
 mod api;
 mod card;
 mod change;
 mod chats;
 mod held;
 mod map;
+mod media;
 mod poll;
+mod post;
 mod react;
 mod send;
 mod tap;
@@ -83,6 +86,12 @@ export_channel! {
         "cards",
         "working",
     ],
+    deliver_seconds: 300,
+    limits: {
+        post: { unit: "utf16", length: 4096, file_bytes: 52428800 },
+        caption: { unit: "utf16", length: 1024 },
+        edit: { unit: "utf16", length: 4096 },
+    },
     setup: include_str!("../setup.txt"),
 }
 

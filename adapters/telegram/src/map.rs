@@ -37,8 +37,8 @@ pub struct Own {
 /// One update, as it is read.
 #[derive(Debug, PartialEq)]
 pub enum Reading {
-    /// A person or a program writes in this chat, perhaps with a file that Telegram keeps.
-    Message(Box<InboundMessage>, Conversation, Option<String>),
+    /// A person or a program writes in this chat. For each attachment there is the id by which Telegram hands it out.
+    Message(Box<InboundMessage>, Conversation, Vec<String>),
     /// A person presses START, or writes the command that START sends, in this chat.
     Start(Box<InboundMessage>, Conversation),
     /// A person tapped a button.
@@ -215,7 +215,8 @@ pub fn join(whole: &mut InboundMessage, part: InboundMessage) {
     whole.text.push_str(&part.text);
     whole.is_mention |= part.is_mention;
     whole.reply_to = whole.reply_to.take().or(part.reply_to);
-    whole.attachments.extend(part.attachments);
+    let has_quoted = whole.attachments.iter().any(|file| file.quoted);
+    whole.attachments.extend(part.attachments.into_iter().filter(|file| !(file.quoted && has_quoted)));
     whole.also_event_ids.push(part.event_id);
     whole.mentions.extend(part.mentions);
     whole.mentions.truncate(MENTIONS_MAX);
@@ -268,10 +269,10 @@ pub fn read(update: &Value, own: &Own) -> Reading {
         }),
         None if kind == "edited_message" => Reading::Changes(vec![edited(kind, message, own)]),
         None => {
-            let (attachment, file_id) = file(&message.files).unzip();
+            let (attachments, ids) = attached(&message).into_iter().unzip();
             let (chat, starts) = (conversation(&message), starts(&message, own));
-            let message = Box::new(inbound(kind, message, own, attachment));
-            if starts { Reading::Start(message, chat) } else { Reading::Message(message, chat, file_id) }
+            let message = Box::new(inbound(kind, message, own, attachments));
+            if starts { Reading::Start(message, chat) } else { Reading::Message(message, chat, ids) }
         }
     }
 }
@@ -279,7 +280,7 @@ pub fn read(update: &Value, own: &Own) -> Reading {
 /// The change by which a message says something else.
 fn edited(kind: &str, message: Message, own: &Own) -> Change {
     let at = message.edit_date.unwrap_or(message.date);
-    let now = inbound(kind, message, own, None);
+    let now = inbound(kind, message, own, vec![]);
     Change {
         event_id: now.event_id,
         message_id: now.message_id,
@@ -317,7 +318,7 @@ fn starts(message: &Message, own: &Own) -> bool {
     ours && words.next().is_none_or(fits) && words.next().is_none()
 }
 
-fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachment>) -> InboundMessage {
+fn inbound(kind: &str, message: Message, own: &Own, attachments: Vec<Attachment>) -> InboundMessage {
     let is_private = message.chat.kind == "private";
     let (handle, name, is_bot) = identity(&message);
     InboundMessage {
@@ -332,7 +333,7 @@ fn inbound(kind: &str, message: Message, own: &Own, attachment: Option<Attachmen
         mentions: named(&message, own),
         command: command(&message, own),
         timestamp: Timestamp(message.date.saturating_mul(1000)),
-        attachments: attachment.into_iter().collect(),
+        attachments,
         text: to_us(message.text.or(message.caption).unwrap_or_default(), own),
         ..InboundMessage::default()
     }
@@ -516,6 +517,14 @@ pub fn person(user: &User) -> (String, String) {
 
 fn sender(message: &Message) -> String {
     identity(message).1
+}
+
+/// The file that a message brings, and that of the message which it answers, each with its id.
+fn attached(message: &Message) -> Vec<(Attachment, String)> {
+    let answered = quoted(message).map(|quoted| &quoted.files);
+    let answered = answered.or(message.external_reply.as_ref().map(|reply| &reply.files)).and_then(file);
+    let answered = answered.map(|(attachment, id)| (Attachment { quoted: true, ..attachment }, id));
+    file(&message.files).into_iter().chain(answered).collect()
 }
 
 /// The file of a message, and the id by which Telegram hands it out.

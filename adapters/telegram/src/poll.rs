@@ -3,8 +3,9 @@
 //! commit.
 
 use crate::api::{Api, POLL};
-use crate::held::{Held, PARTS_QUIET};
+use crate::held::{Held, Key, PARTS_QUIET};
 use crate::map::{self, Own, Reading};
+use crate::post::Post;
 use crate::tap::{self, Look, Tap};
 use crate::{change, chats};
 use serde_json::Value;
@@ -80,10 +81,10 @@ struct Poller<'a> {
     held: Held,
     /// When the messages that wait were last looked at.
     tended: Instant,
-    /// The files that are coming, each with the number of its update.
-    downloads: JoinSet<(i64, Option<Blob>)>,
-    /// Ends the download for an update.
-    running: HashMap<i64, AbortHandle>,
+    /// The files that are coming.
+    downloads: JoinSet<(Key, Option<Blob>)>,
+    /// Ends the download of a file.
+    running: HashMap<Key, AbortHandle>,
     showing: JoinSet<()>,
     offset: Option<i64>,
 }
@@ -148,18 +149,18 @@ impl Poller<'_> {
 
     /// Takes one update: it is on disk when this returns, handed over or kept, and its number with it.
     async fn take(&mut self, update: Value) {
-        let Some(number) = map::update_id(&update) else { return };
+        let Some(number) = map::update_id(&update).filter(|number| !self.held.holds(*number)) else { return };
         self.offset = Some(number + 1);
         let reading = match map::read(&update, &self.own) {
-            Reading::Message(message, chat, file_id) => {
-                let waits = file_id.is_some() || map::piece(&update).is_some_and(|piece| piece.goes_on);
+            Reading::Message(message, chat, files) => {
+                let waits = !files.is_empty() || map::piece(&update).is_some_and(|piece| piece.goes_on);
                 let wired = self.chats.tell(self.runtime, &chat, waits).await;
                 let at = message.platform_id.clone();
                 if wired && waits || self.held.has(&at) {
-                    let message = Reading::Message(message, chat, file_id);
+                    let message = Reading::Message(message, chat, files);
                     return self.hold(number, update, &at, message).await;
                 }
-                Reading::Message(message, chat, file_id)
+                Reading::Message(message, chat, files)
             }
             Reading::Changes(changes) => {
                 // What they change may still wait.
@@ -207,27 +208,24 @@ impl Poller<'_> {
 
     /// Starts the downloads that may run now.
     fn load(&mut self) {
-        while let Some((number, file_id)) = self.held.next_to_load(Instant::now()) {
+        while let Some((key, file_id)) = self.held.next_to_load(Instant::now()) {
             let api = self.api.clone();
-            let download = self.downloads.spawn(async move { (number, fetch(&api, &file_id).await) });
-            self.running.insert(number, download);
+            let download = self.downloads.spawn(async move { (key, fetch(&api, &file_id).await) });
+            self.running.insert(key, download);
         }
     }
 
-    /// Ends the downloads for updates whose files were given up, and hands over what is whole by that.
-    async fn go_on_without(&mut self, given_up: &[i64]) {
-        given_up
-            .iter()
-            .filter_map(|number| self.running.remove(number))
-            .for_each(|download| download.abort());
+    /// Ends the downloads of files that were given up, and hands over what is whole by that.
+    async fn go_on_without(&mut self, given_up: &[Key]) {
+        given_up.iter().filter_map(|key| self.running.remove(key)).for_each(|download| download.abort());
         self.hand_over_whole().await;
     }
 
-    async fn loaded(&mut self, loaded: std::result::Result<(i64, Option<Blob>), tokio::task::JoinError>) {
+    async fn loaded(&mut self, loaded: std::result::Result<(Key, Option<Blob>), tokio::task::JoinError>) {
         match loaded {
-            Ok((number, bytes)) => {
-                self.running.remove(&number);
-                self.held.loaded(number, bytes);
+            Ok((key, bytes)) => {
+                self.running.remove(&key);
+                self.held.loaded(key, bytes);
             }
             Err(error) if error.is_cancelled() => {}
             Err(error) => {
@@ -320,12 +318,13 @@ impl Poller<'_> {
         if let Ok(target) = map::target(&map::address_of(&message)) {
             let api = self.api.clone();
             self.show(async move {
-                api.send_text(&target, greeting(wired), None, None).await?;
+                let post = Post { words: greeting(wired), buttons: None, files: &[], quote: None };
+                api.post(&target, &post).await?;
                 Ok(())
             });
         }
         if !wired {
-            return Reading::Message(message, chat, None);
+            return Reading::Message(message, chat, vec![]);
         }
         Reading::Ignored(Ignored {
             event_id: message.event_id.clone(),

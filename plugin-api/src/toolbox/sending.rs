@@ -31,10 +31,10 @@ impl<'a> Sending<'a> {
         self.sent.parts as usize
     }
 
-    /// The next part has gone out, and became this message.
-    pub async fn went(&mut self, message_id: Option<String>) {
+    /// The next part has gone out, and became this message; or these, as an album does.
+    pub async fn went(&mut self, message_ids: impl IntoIterator<Item = String>) {
         self.sent.parts = self.sent.parts.saturating_add(1);
-        self.sent.message_ids.extend(message_id);
+        self.sent.message_ids.extend(message_ids);
         if self.many {
             self.tell().await;
         }

@@ -254,6 +254,32 @@ fn what_is_answered_is_quoted() {
 }
 
 #[test]
+fn the_file_that_is_answered_comes_along() {
+    let photo = || json!([{ "file_id": "p" }]);
+    let answered = || json!({ "message_id": 4, "date": 1, "chat": private(), "photo": photo() });
+    let elsewhere = json!({ "origin": {}, "document": { "file_id": "d", "file_name": "a.pdf" } });
+    let topic = json!({ "message_id": 4, "date": 1, "chat": group(), "forum_topic_created": {} });
+    let table: [(Value, &[(bool, &str)]); 5] = [
+        (json!({ "text": "what is it?", "reply_to_message": answered() }), &[(true, "p")]),
+        (
+            json!({ "voice": { "file_id": "v" }, "reply_to_message": answered() }),
+            &[(false, "v"), (true, "p")],
+        ),
+        (json!({ "text": "and that?", "external_reply": elsewhere }), &[(true, "d")]),
+        (json!({ "text": "in a topic", "reply_to_message": topic }), &[]),
+        (json!({ "text": "hi" }), &[]),
+    ];
+    for (extra, want) in table {
+        let Reading::Message(message, _, ids) = read(&update(private(), extra.clone()), &own()) else {
+            panic!("{extra}");
+        };
+        let files: Vec<_> = message.attachments.iter().map(|file| file.quoted).zip(ids).collect();
+        let want: Vec<_> = want.iter().map(|(quoted, id)| (*quoted, (*id).to_owned())).collect();
+        assert_eq!(files, want, "{extra}");
+    }
+}
+
+#[test]
 fn who_speaks_for_a_group_is_the_group() {
     let chat = json!({ "id": -1001, "type": "supergroup", "title": "Friends" });
     let message = heard(&update(group(), json!({ "text": "x", "sender_chat": chat })));
@@ -285,13 +311,13 @@ fn files_are_named_and_the_largest_photo_is_taken() {
         ),
     ];
     for (extra, (kind, name, mime, id)) in table {
-        let Reading::Message(message, _, file_id) = read(&update(private(), extra.clone()), &own()) else {
+        let Reading::Message(message, _, ids) = read(&update(private(), extra.clone()), &own()) else {
             panic!("{extra}");
         };
         let file = &message.attachments[0];
         assert_eq!((file.kind.as_deref(), file.name.as_str()), (Some(kind), name), "{extra}");
         assert_eq!((file.mime_type.as_deref(), &file.url), (mime, &None), "{extra}");
-        assert_eq!((file_id.as_deref(), message.text.as_str()), (Some(id), ""), "{extra}");
+        assert_eq!((&*ids, message.text.as_str()), (&[id.to_owned()][..], ""), "{extra}");
     }
 }
 
