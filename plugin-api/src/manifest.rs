@@ -117,7 +117,7 @@ pub enum WebhookScheme {
     /// `public_key` verifies it.
     Ed25519,
     /// Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`; the key is the account's
-    /// `webhook_secret`, `whsec_…`.
+    /// `webhook_secret`: `whsec_…`, or the platform's public key, `whpk_…`.
     StandardWebhooks,
     /// The secret itself, in a header that [`Manifest::signing`] names: Telegram's, GitLab's. It signs nothing.
     SecretHeader,

@@ -15,6 +15,9 @@ pub type Signature = [u8; 32];
 
 /// The answer to every wrong signature, whatever is wrong with it.
 const WRONG: &str = "the signature does not match; the webhook's secret and the account's differ";
+/// So many signatures of one request are looked at: each is work that a stranger asks for. A platform that changes its key
+/// sends two.
+const LISTED_MAX: usize = 8;
 const UNKNOWN_WAY: &str = "this channel's webhooks are signed in a way that this runtime does not know";
 
 /// Whether a request verified by the scheme of one is verified by that of the other, too.
@@ -55,6 +58,7 @@ pub fn verify<'h>(
         (WebhookScheme::SlackV0, _, WebhookKey::Secret(key)) => begins("v0=", claimed, key, &parts),
         (WebhookScheme::Hmac, Some(hmac), WebhookKey::Secret(key)) => declared(hmac, claimed, key, &parts),
         (WebhookScheme::StandardWebhooks, _, WebhookKey::Secret(key)) => listed(claimed, key, &parts),
+        (WebhookScheme::StandardWebhooks, _, WebhookKey::Public(key)) => listed_public(claimed, key, &parts),
         (WebhookScheme::Ed25519, _, WebhookKey::Public(key)) => by_public_key(claimed, key, &parts),
         _ => Err(UNKNOWN_WAY),
     }?;
@@ -126,6 +130,12 @@ fn listed(claimed: &str, key: &[u8], parts: &[&[u8]]) -> Result<Signature, &'sta
     let any = versions
         .fold(Choice::from(0), |any, one| any | one.trim_end_matches('=').as_bytes().ct_eq(ours.as_bytes()));
     if any.into() { Ok(own) } else { Err(WRONG) }
+}
+
+/// The same of signatures that were made with private keys: the platform has them alone.
+fn listed_public(claimed: &str, key: &[u8; 32], parts: &[&[u8]]) -> Result<Signature, &'static str> {
+    let versions = claimed.split(' ').filter_map(|one| one.strip_prefix("v1a,"));
+    versions.take(LISTED_MAX).find_map(|one| by_public_key(one, key, parts).ok()).ok_or(WRONG)
 }
 
 /// A signature that was made with the private half of a key. Its holder can sign one request in many ways: it is known by
@@ -286,6 +296,46 @@ mod tests {
         assert!(!signed(id, "1614265330", right, "whsec_YWJj", time));
         let headers = [("webhook-timestamp", "1614265330"), ("webhook-signature", right)];
         assert!(!check(&standard, &headers, body, secret, time), "without an id");
+    }
+
+    /// The example that the libraries of Standard Webhooks sign with a private key.
+    #[test]
+    fn standard_webhooks_are_signed_with_one_of_several_private_keys() {
+        let standard = manifest(r#""standard_webhooks""#);
+        let (id, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", br#"{"test": 2432232314}"#);
+        let right =
+            "v1a,tQ9V2XOqn7jL/DQenEFpqIugdBVtiMmER5mhSkXBNwM0mkATuDe6KYYUuxqtaiHeYGb7KaaBRdM5WqyeFiL8Ag==";
+        let time = 1_614_265_330;
+        let public = |seed: &[u8; 32]| {
+            let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("a key");
+            format!("whpk_{}=", STANDARD_NO_PAD.encode(pair.public_key()))
+        };
+        let key = public(b"TESTSIGNINGKEYDONOTUSETHISFORANY");
+        let signed = |id: &str, stamp: &str, signature: &str, key: &str, now: i64| {
+            let headers =
+                [("webhook-id", id), ("webhook-timestamp", stamp), ("webhook-signature", signature)];
+            check(&standard, &headers, body, key, now)
+        };
+        let with = |signature: &str| signed(id, "1614265330", signature, &key, time);
+        let other = format!("v1a,{}==", STANDARD_NO_PAD.encode([7; 64]));
+        let symmetric = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        for fits in [right, &format!("{other} {right}"), &format!("{symmetric} {right} {other}")] {
+            assert!(with(fits), "{fits}");
+        }
+        let as_symmetric = right.replace("v1a,", "v1,");
+        let late = format!("{} {right}", [other.as_str(); LISTED_MAX].join(" "));
+        for wrong in ["", "v1a,", "v1a,AA==", &other, symmetric, &as_symmetric, &right[4..], &late] {
+            assert!(!with(wrong), "{wrong}");
+        }
+        assert!(signed(id, "1614265330", right, &key, time + 300));
+        assert!(!signed(id, "1614265330", right, &key, time + 301), "too old");
+        assert!(!signed(id, "1614265331", right, &key, time), "the time is signed, too");
+        assert!(!signed("msg_other", "1614265330", right, &key, time), "the id is signed, too");
+        assert!(!signed(id, "1614265330", right, &public(&[7; 32]), time), "another key");
+        // The public half is known to all: nothing is signed with it as with a secret.
+        let as_secret = STANDARD_NO_PAD
+            .encode(mac(key.as_bytes(), &[id.as_bytes(), b".1614265330.", body]).expect("any key makes one"));
+        assert!(!with(&format!("v1,{as_secret}=")));
     }
 
     /// The second example of RFC 8032, and a key of ours that signs as Discord does.

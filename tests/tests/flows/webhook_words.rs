@@ -136,6 +136,28 @@ fn a_public_key_verifies_what_its_other_half_signed() {
     assert_eq!(events(&runtime, "main"), 1);
 }
 
+/// Standard Webhooks by the platform's public key, which is no secret and signs nothing.
+#[test]
+fn a_platform_may_sign_standard_webhooks_with_a_key_of_its_own() {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let public = pair.public_key().as_ref();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, format!("whpk_{}\n", base64(public))).unwrap();
+    let config = format!("[channels.hook.main]\nwebhook_secret = {{ file = \"{}\" }}\n", key.display());
+    let runtime = runtime(&config, &[]);
+    let body = json!({ "id": "e", "team": "none" }).to_string();
+    let mut headers = standard(b"the secret", 0, &body);
+    let content = format!("msg_1.{}.{body}", headers[1].1);
+    headers[2].1 = format!("v1a,{} v1a,{}", base64(&[7; 64]), base64(pair.sign(content.as_bytes()).as_ref()));
+    assert!(post(&runtime, &headers, &body).1.starts_with("Dropped"), "no agent is wired");
+    assert_eq!(post(&runtime, &headers, &body), (200, "it was taken before".into()), "by what was signed");
+    assert_eq!(events(&runtime, "main"), 1);
+    for key in [b"the secret".as_slice(), public] {
+        assert_eq!(post(&runtime, &standard(key, 0, &body), &body).0, 401, "a secret is none here");
+    }
+}
+
 #[test]
 fn a_secret_in_a_header_lets_in_and_remembers_nothing() {
     let changes = [

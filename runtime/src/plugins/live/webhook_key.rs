@@ -50,9 +50,7 @@ pub fn key(manifest: &Manifest, text: &str) -> Result<WebhookKey, String> {
         WebhookScheme::Ed25519 => public(text)
             .map(WebhookKey::Public)
             .ok_or("is no public key of Ed25519: that is 64 hexadecimal digits, or 44 characters of base64"),
-        WebhookScheme::StandardWebhooks => standard(text)
-            .map(WebhookKey::Secret)
-            .ok_or("is no secret of Standard Webhooks: that is `whsec_` and base64"),
+        WebhookScheme::StandardWebhooks => standard(text),
         _ => Ok(WebhookKey::Secret(text.as_bytes().to_vec())),
     };
     key.map_err(|why| {
@@ -60,10 +58,20 @@ pub fn key(manifest: &Manifest, text: &str) -> Result<WebhookKey, String> {
     })
 }
 
-fn standard(text: &str) -> Option<Vec<u8>> {
+/// The word before a key of Standard Webhooks says what it is.
+fn standard(text: &str) -> Result<WebhookKey, &'static str> {
     let text = text.trim();
-    let secret = BASE64.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok()?;
-    (!secret.is_empty()).then_some(secret)
+    if text.starts_with("whsk_") {
+        return Err("is the private key, which is the platform's alone: its public half begins with `whpk_`");
+    }
+    if text.starts_with("whpk_") {
+        let key = public(text).map(WebhookKey::Public);
+        return key
+            .ok_or("is no public key of Standard Webhooks: that is `whpk_` and 44 characters of base64");
+    }
+    let secret = BASE64.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok();
+    let secret = secret.filter(|secret| !secret.is_empty()).map(WebhookKey::Secret);
+    secret.ok_or("is no secret of Standard Webhooks: that is `whsec_` and base64")
 }
 
 fn public(text: &str) -> Option<[u8; 32]> {
@@ -121,6 +129,9 @@ mod tests {
             (standard, json!({ "webhook_secret": "whsec_" }), Err("no secret of Standard Webhooks")),
             (standard, json!({ "webhook_secret": "whsec_not base64" }), Err("no secret of Standard")),
             (standard, json!({}), Ok(None)),
+            (standard, json!({ "webhook_secret": format!("whpk_{in_base64}") }), public()),
+            (standard, json!({ "webhook_secret": "whpk_YWJj" }), Err("no public key of Standard")),
+            (standard, json!({ "webhook_secret": format!("whsk_{in_base64}") }), Err("begins with `whpk_`")),
             (ed25519, json!({ "public_key": hex }), public()),
             (ed25519, json!({ "public_key": in_base64 }), public()),
             (ed25519, json!({ "public_key": format!(" whpk_{in_base64}\n") }), public()),
