@@ -25,6 +25,9 @@ const WAIT: Duration = Duration::from_secs(30);
 /// Messages in one page of a list, and how many pages are looked through.
 const PAGE: usize = 200;
 const PAGES_MAX: usize = 15;
+/// People or channels in one page, and the most workspaces of an organisation that are looked through.
+const PAGE_MAX: usize = 1_000;
+const TEAMS_MAX: usize = 100;
 
 /// Slack's words for a token that is not good, or not any more.
 const TOKEN_REFUSED: [&str; 8] = [
@@ -77,6 +80,19 @@ pub struct Own {
     /// The workspace's id.
     #[serde(default)]
     pub team_id: String,
+    /// The organisation's id, if the workspace belongs to one.
+    pub enterprise_id: Option<String>,
+    /// Whether the app is installed for the whole organisation.
+    #[serde(default)]
+    pub is_enterprise_install: bool,
+}
+
+impl Own {
+    /// What the app is installed in: the organisation, or the workspace.
+    pub fn place(&self) -> &str {
+        let organisation = self.enterprise_id.as_deref().filter(|_| self.is_enterprise_install);
+        organisation.unwrap_or(&self.team_id)
+    }
 }
 
 impl Api {
@@ -301,6 +317,56 @@ impl Api {
         let host = url.host_str().unwrap_or_default();
         let is_slack = url.scheme() == "https" && (host == "slack.com" || host.ends_with(".slack.com"));
         (is_slack || url.origin() == base.origin()).then_some(url)
+    }
+
+    /// All that a method lists under `key`, page by page, of each workspace that the token is for: Slack wants each named
+    /// where an app is installed for an organisation. It ends where `wanted` says that it has enough.
+    ///
+    /// # Errors
+    /// Slack refuses it, or has more pages than are looked through.
+    pub async fn list(
+        &self,
+        own: &Own,
+        (method, key): (&str, &str),
+        fields: &[(&str, String)],
+        mut wanted: impl FnMut(Value) -> bool + Send,
+    ) -> Result<()> {
+        let teams: Vec<Option<String>> = match own.is_enterprise_install {
+            true => self.teams().await?.into_iter().map(Some).collect(),
+            false => vec![None],
+        };
+        let mut pages = 0;
+        for team in teams {
+            let team = team.map(|team| ("team_id", team));
+            let mut cursor = String::new();
+            loop {
+                let more = [("limit", PAGE_MAX.to_string()), ("cursor", cursor)];
+                let all = [fields, &more, team.as_slice()].concat();
+                let mut page = self.call(method, "", &all).await?;
+                let Value::Array(items) = page[key].take() else {
+                    return Err(not_slack(Failure::for_now(About::Account)));
+                };
+                if !items.into_iter().all(&mut wanted) {
+                    return Ok(());
+                }
+                cursor = page["response_metadata"]["next_cursor"].as_str().unwrap_or_default().to_owned();
+                pages += 1;
+                if cursor.is_empty() {
+                    break;
+                }
+                if pages >= PAGES_MAX {
+                    return Err(PluginError::refused("there is more of it than is looked through"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The workspaces of an organisation in which the app is.
+    async fn teams(&self) -> Result<Vec<String>> {
+        let answer = self.call("auth.teams.list", "", &[("limit", TEAMS_MAX.to_string())]).await?;
+        let teams = answer["teams"].as_array().into_iter().flatten();
+        Ok(teams.filter_map(|team| team["id"].as_str().map(str::to_owned)).collect())
     }
 
     /// The newest messages of a chat, the newest first.

@@ -7,12 +7,8 @@ use crate::names;
 use serde_json::Value;
 use vestibule_plugin_api::{Conversation, HistoryPage, PluginError, Result, Sender};
 
-/// Channels in one page of the list, and how many pages are looked through for a name.
-const CHANNELS: usize = 1_000;
-const PAGES_MAX: usize = 15;
-
 /// The channel that a person means: `#general`, `general`, a link to it, Slack's id, or `slack:` and that id.
-pub async fn normalise(api: &Api, chat: &str) -> Result<Conversation> {
+pub async fn normalise(api: &Api, own: &Own, chat: &str) -> Result<Conversation> {
     let named = match meant(chat) {
         // A private channel is not shown before the bot is invited: its id is what it is all the same.
         Meant::Id(id) => {
@@ -21,7 +17,7 @@ pub async fn normalise(api: &Api, chat: &str) -> Result<Conversation> {
             let bare = Conversation { platform_id, name: None, is_group: None };
             Some(shown.and_then(|answer| conversation(&answer["channel"])).unwrap_or(bare))
         }
-        Meant::Name(name) => named(api, &name).await?.as_ref().and_then(conversation),
+        Meant::Name(name) => named(api, own, &name).await?.as_ref().and_then(conversation),
     };
     named.ok_or_else(|| {
         PluginError::refused("Slack shows the bot no channel of this name: a private one only after /invite")
@@ -49,26 +45,28 @@ fn meant(typed: &str) -> Meant {
     }
 }
 
-async fn named(api: &Api, name: &str) -> Result<Option<Value>> {
-    let mut cursor = String::new();
-    for _ in 0..PAGES_MAX {
-        let fields = [
-            ("types", "public_channel,private_channel".to_owned()),
-            ("exclude_archived", "true".to_owned()),
-            ("limit", CHANNELS.to_string()),
-            ("cursor", cursor),
-        ];
-        let page = api.call("conversations.list", "", &fields).await?;
-        let mut channels = page["channels"].as_array().into_iter().flatten();
-        if let Some(found) = channels.find(|channel| channel["name"] == name) {
-            return Ok(Some(found.clone()));
+/// The channel of this name; in an organisation several workspaces may have one.
+async fn named(api: &Api, own: &Own, name: &str) -> Result<Option<Value>> {
+    let fields =
+        [("types", "public_channel,private_channel".to_owned()), ("exclude_archived", "true".to_owned())];
+    let mut found: Vec<Value> = Vec::new();
+    let one = !own.is_enterprise_install;
+    let looked = api.list(own, ("conversations.list", "channels"), &fields, |channel| {
+        // A channel that several workspaces share is listed in each.
+        if channel["name"] == name && found.iter().all(|one| one["id"] != channel["id"]) {
+            found.push(channel);
         }
-        cursor = page["response_metadata"]["next_cursor"].as_str().unwrap_or_default().to_owned();
-        if cursor.is_empty() {
-            return Ok(None);
-        }
+        !(one && found.len() == 1)
+    });
+    looked.await?;
+    if found.len() > 1 {
+        let ids: Vec<&str> = found.iter().filter_map(|channel| channel["id"].as_str()).take(5).collect();
+        return Err(PluginError::refused(format!(
+            "several workspaces of the organisation have a channel of this name: name it by its id, one of {}",
+            ids.join(", ")
+        )));
     }
-    Err(PluginError::refused("the workspace has more channels than are looked through: name it by its id"))
+    Ok(found.pop())
 }
 
 /// A channel as Slack describes it.

@@ -33,6 +33,8 @@ pub enum Reading {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Said {
     pub event_id: String,
+    /// The workspace in which it was written, if Slack says it.
+    pub team: Option<String>,
     pub channel: String,
     pub ts: String,
     pub thread_ts: Option<String>,
@@ -135,7 +137,13 @@ struct Message {
 pub fn read(payload: &Value, own: &Own) -> Reading {
     let event = &payload["event"];
     match event["type"].as_str().unwrap_or_default() {
-        "message" | "app_mention" => message(event, own).unwrap_or_else(|| unreadable(payload, event)),
+        "message" | "app_mention" => match message(event, own) {
+            Some(Reading::Said(said)) => {
+                let team = payload["team_id"].as_str().filter(|team| is_channel(team)).map(str::to_owned);
+                Reading::Said(Box::new(Said { team, ..*said }))
+            }
+            other => other.unwrap_or_else(|| unreadable(payload, event)),
+        },
         "reaction_added" | "reaction_removed" => {
             reaction(event, own).unwrap_or_else(|| left_out(payload, event, "unsupported_event"))
         }
@@ -192,6 +200,7 @@ fn message(event: &Value, own: &Own) -> Option<Reading> {
     }
     Some(Reading::Said(Box::new(Said {
         event_id,
+        team: None,
         is_mention: is_direct || words::mentions(&message.text, &own.user_id),
         channel: message.channel,
         ts: message.ts,

@@ -5,7 +5,7 @@ use crate::api::{Api, FILE_BYTES_MAX, Own};
 use crate::event::{self, Altered, Command, File, Reading, Said, What};
 use crate::names::Names;
 use crate::tap::{self, Tap};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
@@ -86,6 +86,10 @@ impl Inbox {
 
     pub fn own(&self) -> &Own {
         &self.0.own
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.0.names
     }
 
     /// Takes what was read. Its place in the order is the call's; the answer comes when it is on disk, or was there
@@ -284,8 +288,15 @@ impl Inbox {
             timestamp: event::time(&said.ts),
             is_mention: said.is_mention,
             is_group: !said.is_direct,
+            metadata: self.workspace(said.team.as_deref()),
             ..InboundMessage::default()
         }
+    }
+
+    /// Which workspace it is of, where the app is installed for a whole organisation.
+    fn workspace(&self, team: Option<&str>) -> BTreeMap<String, String> {
+        let team = team.filter(|_| self.0.own.is_enterprise_install);
+        team.map(|team| ("workspace".to_owned(), team.to_owned())).into_iter().collect()
     }
 
     /// The message that a slash command is: it names the app, so it is a mention.

@@ -1,7 +1,8 @@
 //! The `slack` channel: events come in over Socket Mode or by webhook, replies go out by the Web API.
 //!
 //! [`event`] reads what Slack sends, [`words`] its texts, [`tap`] its clicks, [`webhook`] its requests, and [`card`] makes
-//! blocks, all without input or output; [`api`] talks to Slack; [`socket`] keeps a connection open; [`inbox`] takes each event once, with
+//! blocks, all without input or output; [`api`] talks to Slack; [`socket`] keeps a connection open, in which the workspaces have
+//! [`lines`] of their own; [`inbox`] takes each event once, with
 //! the [`names`] in it; [`send`] delivers a message part by part; [`status`] shows that an answer is being written.
 
 mod api;
@@ -9,6 +10,7 @@ mod asks;
 mod card;
 mod event;
 mod inbox;
+mod lines;
 mod names;
 mod send;
 mod socket;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use teams::Teams;
 use tokens::{Renewal, Rotation};
 use tokio::time::timeout;
+use vestibule_plugin_api::toolbox::pace::Pace;
 use vestibule_plugin_api::toolbox::task::Task;
 use vestibule_plugin_api::*;
 use webhook::Request;
@@ -78,23 +81,24 @@ impl Channel for Slack {
         }
         let api = Api::new(&config.api_url, &config.bot_token, config.app_token.as_ref())?;
         let (mut tasks, mut renewal) = (Vec::new(), None);
+        let pace = Pace::new(runtime.clone());
         if let (Some(refresh), Some(client_id), Some(client_secret)) =
             (config.refresh_token, config.client_id, config.client_secret)
         {
             let rotation = Rotation { refresh, client_id, client_secret };
             let begun = Renewal::begin(&api, &runtime, rotation).await?;
-            tasks.push(Task::start(&runtime, begun.clone().keep()));
+            tasks.push(Task::start(&runtime, begun.clone().keep(pace.beside())));
             renewal = Some(begun);
         }
         let own = api.own().await?;
         tracing::info!(bot = own.user, workspace = own.team, "signed in to Slack");
         runtime.own_handles(vec![own.user.clone(), own.user_id.clone()]).await;
         let inbox = Inbox::new(runtime.clone(), api.clone(), own.clone());
-        let teams = Teams::join(&runtime, &own.team_id, &inbox)?;
+        let teams = Teams::join(&runtime, own.place(), &inbox)?;
         if config.app_token.is_some() {
             // Only with a connection it is live.
             let first = socket::open(&api).await?;
-            let listen = socket::run(first, api.clone(), teams.clone(), runtime.clone());
+            let listen = socket::run(first, api.clone(), teams.clone(), runtime.clone(), pace);
             tasks.push(Task::start(&runtime, listen));
         }
         let status = Status::default();
@@ -102,11 +106,11 @@ impl Channel for Slack {
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        send::deliver(&self.api, &self.runtime, message).await
+        send::deliver(&self.api, self.inbox.names(), &self.runtime, message).await
     }
 
     async fn find(&self, message: OutboundMessage) -> Result<Option<Receipt>> {
-        send::find(&self.api, &self.runtime, message).await
+        send::find(&self.api, self.inbox.names(), &self.runtime, message).await
     }
 
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
@@ -129,7 +133,7 @@ impl Channel for Slack {
     }
 
     async fn normalise(&self, chat: String) -> Result<Conversation> {
-        asks::normalise(&self.api, &chat).await
+        asks::normalise(&self.api, self.inbox.own(), &chat).await
     }
 
     async fn who_is(&self, handle: String) -> Result<Sender> {
@@ -205,7 +209,6 @@ export_channel! {
     ],
     limits: {
         post: { unit: "utf16", length: 40000 },
-        edit: { unit: "chars", length: 4000 },
     },
     webhook: "slack_v0",
     setup: include_str!("../setup.txt"),

@@ -1,9 +1,9 @@
 //! What people and channels are called: asked of Slack, and remembered for a while.
 
 use crate::api::{Api, Own};
-use crate::words::{self, Reference};
+use crate::words::{self, Everyone, Reference};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use vestibule_plugin_api::{MENTIONS_MAX, Mention};
@@ -16,6 +16,8 @@ const FAILED_KEPT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The most names that are asked for one message.
 const ASKED_MAX: usize = 20;
+/// A list of all people that takes longer is done without: then those are known who were met.
+const LIST_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A person, or a program's account.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,9 @@ pub struct Names {
     api: Api,
     /// The channel's own id and name.
     own: (String, String),
+    signed_in: Own,
+    /// The people who may be called by their names, and until when that is so.
+    everyone: tokio::sync::Mutex<Option<(Instant, Arc<Everyone>)>>,
     people: Mutex<Cache<Person>>,
     channels: Mutex<Cache<String>>,
 }
@@ -36,10 +41,17 @@ pub struct Names {
 type Cache<T> = HashMap<String, (Instant, Option<T>)>;
 
 impl Names {
-    pub fn new(api: Api, own: &Own) -> Names {
-        let name = if own.user.is_empty() { &own.user_id } else { &own.user };
-        let own = (own.user_id.clone(), name.clone());
-        Names { api, own, people: Mutex::default(), channels: Mutex::default() }
+    pub fn new(api: Api, signed_in: &Own) -> Names {
+        let name = if signed_in.user.is_empty() { &signed_in.user_id } else { &signed_in.user };
+        let own = (signed_in.user_id.clone(), name.clone());
+        Names {
+            api,
+            own,
+            signed_in: signed_in.clone(),
+            everyone: tokio::sync::Mutex::default(),
+            people: Mutex::default(),
+            channels: Mutex::default(),
+        }
     }
 
     /// A person; `None` if Slack does not say who it is.
@@ -84,6 +96,46 @@ impl Names {
         people.map(|id| Mention { handle: id.to_owned(), name: name(id) }).collect()
     }
 
+    /// An agent's text, with references in the place of names by which it calls people: Slack tells these people.
+    pub async fn referenced(&self, text: String) -> String {
+        let called = words::called(&text);
+        if called.is_empty() {
+            return text;
+        }
+        self.everyone().await.referenced(&text, &called)
+    }
+
+    /// The people of the workspace; where Slack does not list them, those who were met.
+    async fn everyone(&self) -> Arc<Everyone> {
+        let mut everyone = self.everyone.lock().await;
+        if let Some((until, known)) = &*everyone
+            && *until > Instant::now()
+        {
+            return known.clone();
+        }
+        let mut all: Vec<(String, String)> = Vec::new();
+        let asked = self.api.list(&self.signed_in, ("users.list", "members"), &[], |user| {
+            all.extend(called_so(&user, &self.own.0));
+            true
+        });
+        let kept = match timeout(LIST_PATIENCE, asked).await {
+            Ok(Ok(())) => KEPT,
+            Ok(Err(error)) => {
+                tracing::debug!(reason = error.reason(), "Slack does not list the people");
+                FAILED_KEPT
+            }
+            Err(_) => FAILED_KEPT,
+        };
+        let met = lock(&self.people);
+        all.extend(
+            met.iter().filter_map(|(id, (_, person))| Some((person.as_ref()?.name.clone(), id.clone()))),
+        );
+        drop(met);
+        let known = Arc::new(Everyone::of(all));
+        *everyone = Some((Instant::now() + kept, known.clone()));
+        known
+    }
+
     /// A text in words, with the names of whom it names.
     pub async fn words(&self, text: &str) -> String {
         for reference in words::references(text).into_iter().take(ASKED_MAX) {
@@ -98,6 +150,16 @@ impl Names {
             Reference::Channel(id) => known(&self.channels, id).flatten(),
         })
     }
+}
+
+/// The names by which a person of Slack's list may be called, each with their id. The bot itself is not called.
+fn called_so(user: &serde_json::Value, own: &str) -> Vec<(String, String)> {
+    let Some(id) = user["id"].as_str().filter(|id| *id != own && user["deleted"] != true) else {
+        return vec![];
+    };
+    let profile = &user["profile"];
+    let names = [&profile["display_name"], &profile["real_name"], &user["real_name"], &user["name"]];
+    names.into_iter().filter_map(|name| Some((name.as_str()?.to_owned(), id.to_owned()))).collect()
 }
 
 /// The person in Slack's answer to `users.info`.

@@ -3,6 +3,7 @@
 
 use crate::api::Api;
 use crate::event::{self, Target};
+use crate::names::Names;
 use crate::{card, tap};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -10,12 +11,12 @@ use vestibule_plugin_api::toolbox::emoji;
 use vestibule_plugin_api::toolbox::markdown::{self, Dialect, Unit};
 use vestibule_plugin_api::toolbox::sending::Sending;
 use vestibule_plugin_api::{
-    Attachment, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, Timestamp,
+    Attachment, Card, Content, OutboundMessage, PluginError, Receipt, Result, Runtime, Timestamp,
 };
 
 /// The longest text of one message: what is longer Slack cuts off.
 const TEXT_UNITS_MAX: usize = 40_000;
-/// The same of one that is edited.
+/// The same of one that is edited, as Slack shows it.
 const EDIT_UNITS_MAX: usize = 4_000;
 /// The kind of metadata by which a message of ours is found again.
 const METADATA: &str = "vestibule_delivery";
@@ -72,10 +73,36 @@ fn texts(text: &str, most: usize) -> Vec<Part> {
     messages(text, most).into_iter().map(|text| Part::Text(text, None)).collect()
 }
 
+/// What is sent of a content: the people in it are referred to, and an edit that is too long as Slack shows it is a new text.
+async fn as_sent(names: &Names, content: Content) -> Content {
+    let named = |text: String| names.referenced(text);
+    match content {
+        Content::Text { text } => Content::Text { text: named(text).await },
+        Content::Question { title, question, options } => {
+            Content::Question { title, question: named(question).await, options }
+        }
+        Content::Card(card) => Content::Card(Card { text: named(card.text).await, ..card }),
+        Content::Edit { message_id, text, further_message_ids } => {
+            let text = named(text).await;
+            match messages(&text, EDIT_UNITS_MAX).len() {
+                ..=1 => Content::Edit { message_id, text, further_message_ids },
+                _ => Content::Text { text },
+            }
+        }
+        other => other,
+    }
+}
+
 /// Does what a message asks for: sends the parts that have not been sent, or changes what is there.
-pub async fn deliver(api: &Api, runtime: &Runtime, message: OutboundMessage) -> Result<Receipt> {
+pub async fn deliver(
+    api: &Api,
+    names: &Names,
+    runtime: &Runtime,
+    message: OutboundMessage,
+) -> Result<Receipt> {
     let target = event::target(&message.address).map_err(PluginError::refused)?;
-    match &message.content {
+    let content = as_sent(names, message.content).await;
+    match &content {
         Content::Edit { message_id, text, further_message_ids } => {
             edit(api, &target, message_of(message_id)?, text, further_message_ids).await?;
             return Ok(Receipt::default());
@@ -94,7 +121,7 @@ pub async fn deliver(api: &Api, runtime: &Runtime, message: OutboundMessage) -> 
         _ => {}
     }
     let files = message.attachments.into_iter().filter(|file| file.bytes.is_some()).collect();
-    let parts = parts(message.content, files)?;
+    let parts = parts(content, files)?;
     let mut sending = Sending::of(runtime, &message.id, message.sent_so_far, parts.len());
     for (number, part) in parts.iter().enumerate().skip(sending.parts()) {
         let ts = match part {
@@ -122,21 +149,16 @@ fn message_of(id: &str) -> Result<&str> {
 }
 
 async fn edit(api: &Api, target: &Target, ts: &str, text: &str, rest: &[String]) -> Result<()> {
-    match &messages(text, EDIT_UNITS_MAX)[..] {
-        [text] => {
-            // The blocks go: they would be shown in place of the words.
-            api.update(&target.channel, ts, text, &json!([])).await?;
-            // What followed because it was too long for one message belongs to the old words.
-            for ts in rest {
-                api.delete(&target.channel, message_of(ts)?).await?;
-            }
-            Ok(())
-        }
-        [] => Err(PluginError::refused("the edit says nothing: delete the message instead")),
-        _ => Err(PluginError::refused(format!(
-            "an edited message holds {EDIT_UNITS_MAX} characters on Slack: send a new one"
-        ))),
+    let text = messages(text, EDIT_UNITS_MAX).into_iter().next();
+    let text =
+        text.ok_or_else(|| PluginError::refused("the edit says nothing: delete the message instead"))?;
+    // The blocks go: they would be shown in place of the words.
+    api.update(&target.channel, ts, &text, &json!([])).await?;
+    // What followed because it was too long for one message belongs to the old words.
+    for ts in rest {
+        api.delete(&target.channel, message_of(ts)?).await?;
     }
+    Ok(())
 }
 
 /// Brings files to Slack, notes their ids, and only then shows them: so their message can be found again.
@@ -152,13 +174,19 @@ async fn show(api: &Api, sending: &mut Sending<'_>, target: &Target, files: &[At
 }
 
 /// Finds out whether a message has arrived, all of it; notes how much of it has.
-pub async fn find(api: &Api, runtime: &Runtime, message: OutboundMessage) -> Result<Option<Receipt>> {
+pub async fn find(
+    api: &Api,
+    names: &Names,
+    runtime: &Runtime,
+    message: OutboundMessage,
+) -> Result<Option<Receipt>> {
     let target = event::target(&message.address).map_err(PluginError::refused)?;
+    let content = as_sent(names, message.content).await;
     // What changes a message may be done twice.
-    if matches!(message.content, Content::Edit { .. } | Content::Delete { .. } | Content::Reaction { .. }) {
+    if matches!(content, Content::Edit { .. } | Content::Delete { .. } | Content::Reaction { .. }) {
         return Ok(None);
     }
-    let count = parts(message.content, message.attachments)?.len();
+    let count = parts(content, message.attachments)?.len();
     let note = message.sent_so_far.as_ref().and_then(|sent| sent.note.clone()).unwrap_or_default();
     let files: Vec<&str> = note.split_whitespace().collect();
     let mut sending = Sending::of(runtime, &message.id, message.sent_so_far, count);
@@ -199,7 +227,7 @@ fn since(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vestibule_plugin_api::{Card, Offer};
+    use vestibule_plugin_api::Offer;
 
     fn text(text: &str) -> Content {
         Content::Text { text: text.into() }

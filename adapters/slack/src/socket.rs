@@ -2,11 +2,13 @@
 //! and an event is acknowledged on the one it came over, after it is on disk.
 
 use crate::api::Api;
-use crate::teams::{Kind, Teams};
+use crate::lines::Lines;
+use crate::teams::{Kind, Teams, place_of};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use vestibule_plugin_api::toolbox::pace::Pace;
 use vestibule_plugin_api::toolbox::socket::Socket;
@@ -22,8 +24,6 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_secs(10);
 /// The least time between two connections.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// So many events of one connection are under way at once; then the next one waits in the connection, and keeps its place.
-const UNDER_WAY_MAX: usize = 200;
 /// How long a connection stays open after its successor is: for what Slack had sent over it.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -68,8 +68,7 @@ struct Ending {
 }
 
 /// Keeps a connection open, at first this one, until it is aborted.
-pub async fn run(first: Socket, api: Api, teams: Teams, runtime: Runtime) {
-    let mut pace = Pace::new(runtime.clone());
+pub async fn run(first: Socket, api: Api, teams: Teams, runtime: Runtime, mut pace: Pace) {
     let (tell, mut endings) = mpsc::channel(16);
     // Dropped with this task, it ends the connections.
     let mut lines = JoinSet::new();
@@ -139,6 +138,45 @@ pub async fn open(api: &Api) -> Result<Socket> {
     }
 }
 
+/// An event, as it came over a connection: its envelope's id, what it is, and what it says.
+type Come = (String, Kind, Value);
+
+/// The events of one connection.
+struct UnderWay {
+    teams: Teams,
+    tasks: JoinSet<Option<String>>,
+    /// Whose event each task waits for.
+    places: HashMap<Id, String>,
+    lines: Lines<Come>,
+}
+
+impl UnderWay {
+    /// An event comes in: it is handed on, or waits behind others of its workspace.
+    fn enter(&mut self, come: Come, bytes: usize) {
+        let place = place_of(&come.2).unwrap_or_default().to_owned();
+        if let Some(come) = self.lines.enter(&place, come, bytes) {
+            self.begin(place, come);
+        }
+    }
+
+    fn begin(&mut self, place: String, (id, kind, payload): Come) {
+        let done = self.teams.submit(kind, &payload);
+        let task = self.tasks.spawn(async move { done.await.is_ok().then_some(id) });
+        self.places.insert(task.id(), place);
+    }
+
+    /// An event is done, and the next one of its workspace begins. Returns what is to be acknowledged.
+    fn left(&mut self, done: std::result::Result<(Id, Option<String>), JoinError>) -> Option<String> {
+        let (task, id) = done.unwrap_or_else(|error| (error.id(), None));
+        if let Some(place) = self.places.remove(&task)
+            && let Some(next) = self.lines.leave(&place)
+        {
+            self.begin(place, next);
+        }
+        id
+    }
+}
+
 /// Serves one connection to its end.
 async fn line(
     number: u64,
@@ -147,7 +185,8 @@ async fn line(
     tell: mpsc::Sender<Ending>,
     mut leaving: watch::Receiver<bool>,
 ) {
-    let mut under_way: JoinSet<Option<String>> = JoinSet::new();
+    let mut under_way =
+        UnderWay { teams, tasks: JoinSet::new(), places: HashMap::new(), lines: Lines::default() };
     let (mut has_told, mut ends_at) = (false, None);
     let error = loop {
         let ends = async {
@@ -157,24 +196,21 @@ async fn line(
             }
         };
         tokio::select! {
-            frame = socket.next(), if under_way.len() < UNDER_WAY_MAX => match frame.map(|frame| read(&frame)) {
-                Ok(Envelope::Event(id, kind, payload)) => {
-                    let done = teams.submit(kind, &payload);
-                    under_way.spawn(async move { done.await.is_ok().then_some(id) });
-                }
-                Ok(Envelope::Disconnect(true, _)) if !has_told => {
+            frame = socket.next(), if under_way.lines.have_room() => match frame.map(|frame| (read(&frame), frame.len())) {
+                Ok((Envelope::Event(id, kind, payload), bytes)) => under_way.enter((id, kind, payload), bytes),
+                Ok((Envelope::Disconnect(true, _), _)) if !has_told => {
                     has_told = true;
                     let _ = tell.send(Ending { number, error: None }).await;
                 }
-                Ok(Envelope::Disconnect(false, reason)) => {
+                Ok((Envelope::Disconnect(false, reason), _)) => {
                     break Failure::network(false).error(format!("Slack ends the connection ({reason})"));
                 }
-                Ok(Envelope::Unknown) => tracing::warn!("Slack sent a frame that this version does not know"),
-                Ok(Envelope::Hello | Envelope::Disconnect(..)) => {}
+                Ok((Envelope::Unknown, _)) => tracing::warn!("Slack sent a frame that this version does not know"),
+                Ok((Envelope::Hello | Envelope::Disconnect(..), _)) => {}
                 Err(error) => break error,
             },
-            Some(done) = under_way.join_next() => {
-                let Ok(Some(id)) = done else { continue };
+            Some(done) = under_way.tasks.join_next_with_id() => {
+                let Some(id) = under_way.left(done) else { continue };
                 if let Err(error) = socket.send(json!({ "envelope_id": id }).to_string()).await {
                     break error;
                 }

@@ -1,4 +1,4 @@
-//! Which workspace an event is of, where one app serves several: each is an account, and one of them listens.
+//! Which workspace or organisation an event is of, where one app serves several: each is an account, and one of them listens.
 
 use crate::event::{self, Reading};
 use crate::inbox::Inbox;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::pin::Pin;
 use vestibule_plugin_api::{Ignored, PluginError, Result, Runtime, Sibling, Siblings, UNKNOWN_ACCOUNT};
 
-/// The inboxes of the accounts that are started, by the workspace.
+/// The inboxes of the accounts that are started, by what the app is installed in.
 static TEAMS: Siblings<Inbox> = Siblings::new();
 
 /// What Slack sends.
@@ -28,13 +28,13 @@ pub struct Teams {
 }
 
 impl Teams {
-    /// An account is started, whose bot belongs to this workspace.
+    /// An account is started, whose bot belongs to this workspace or organisation.
     ///
     /// # Errors
-    /// Another account is of the same workspace.
-    pub fn join(runtime: &Runtime, team: &str, inbox: &Inbox) -> Result<Teams> {
-        if !team.is_empty() {
-            TEAMS.join(runtime, team, inbox.clone())?;
+    /// Another account is of the same one.
+    pub fn join(runtime: &Runtime, place: &str, inbox: &Inbox) -> Result<Teams> {
+        if !place.is_empty() {
+            TEAMS.join(runtime, place, inbox.clone())?;
         }
         Ok(Teams { runtime: runtime.clone(), own: inbox.clone() })
     }
@@ -62,8 +62,8 @@ impl Teams {
         if self.runtime.siblings().is_empty() {
             return own();
         }
-        match team_of(payload) {
-            Some(team) => TEAMS.find(&self.runtime, team),
+        match place_of(payload) {
+            Some(place) => TEAMS.find(&self.runtime, place),
             None => own(),
         }
     }
@@ -87,16 +87,21 @@ fn read(kind: Kind, payload: &Value, inbox: &Inbox) -> Reading {
     }
 }
 
-/// The workspace in which the app hears of it: in a shared channel the event itself may be of another one. Pure.
-fn team_of(payload: &Value) -> Option<&str> {
+/// What the app is installed in that hears of it: the organisation, or the workspace. In a shared channel the event itself
+/// may be of another one. Pure.
+pub fn place_of(payload: &Value) -> Option<&str> {
+    let authorization = &payload["authorizations"][0];
+    let is_organisations = [authorization, payload].into_iter().any(|of| {
+        // A command comes as a form, in which everything is a text.
+        of["is_enterprise_install"] == true || of["is_enterprise_install"] == "true"
+    });
+    let organisation =
+        [&authorization["enterprise_id"], &payload["enterprise"]["id"], &payload["enterprise_id"]];
     // A button is of the workspace whose bot posted it, also where another person clicks.
-    let said = [
-        &payload["authorizations"][0]["team_id"],
-        &payload["message"]["team"],
-        &payload["team_id"],
-        &payload["team"]["id"],
-    ];
-    said.into_iter().find_map(|team| team.as_str().filter(|team| !team.is_empty()))
+    let workspace =
+        [&authorization["team_id"], &payload["message"]["team"], &payload["team_id"], &payload["team"]["id"]];
+    let said = if is_organisations { &organisation[..] } else { &workspace[..] };
+    said.iter().find_map(|id| id.as_str().filter(|id| !id.is_empty()))
 }
 
 #[cfg(test)]
@@ -105,7 +110,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn which_workspace_hears_it() {
+    fn which_workspace_or_organisation_hears_it() {
         for (payload, want) in [
             (json!({ "team_id": "T1", "event": {} }), Some("T1")),
             (json!({ "team_id": "T9", "authorizations": [{ "team_id": "T1" }] }), Some("T1")),
@@ -114,8 +119,27 @@ mod tests {
             (json!({ "team_id": null, "authorizations": [{ "team_id": null }] }), None),
             (json!({ "team_id": "" }), None),
             (json!({}), None),
+            // An app that is installed for an organisation: as an event, a click and a command.
+            (
+                json!({ "team_id": "T1", "enterprise_id": "E1",
+                    "authorizations": [{ "enterprise_id": "E1", "team_id": "T1", "is_enterprise_install": true }] }),
+                Some("E1"),
+            ),
+            (
+                json!({ "team": null, "enterprise": { "id": "E1" }, "is_enterprise_install": true,
+                    "message": { "team": "T1" } }),
+                Some("E1"),
+            ),
+            (json!({ "team_id": "T1", "enterprise_id": "E1", "is_enterprise_install": "true" }), Some("E1")),
+            // A workspace of an organisation, in which the app is installed by itself.
+            (
+                json!({ "team_id": "T1", "enterprise_id": "E1",
+                    "authorizations": [{ "enterprise_id": "E1", "team_id": "T1", "is_enterprise_install": false }] }),
+                Some("T1"),
+            ),
+            (json!({ "team_id": "T1", "enterprise_id": "E1", "is_enterprise_install": "false" }), Some("T1")),
         ] {
-            assert_eq!(team_of(&payload), want, "{payload}");
+            assert_eq!(place_of(&payload), want, "{payload}");
         }
     }
 }

@@ -88,8 +88,7 @@ impl Renewal {
     }
 
     /// Gets the next token before each one ends.
-    pub async fn keep(self) {
-        let mut pace = Pace::new(self.0.runtime.clone());
+    pub async fn keep(self, mut pace: Pace) {
         loop {
             let left = match self.0.kept().await {
                 Ok(kept) => kept.map_or(Duration::ZERO, |kept| kept.left(Timestamp::now())),

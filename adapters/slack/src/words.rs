@@ -1,6 +1,12 @@
 //! What people wrote, in words: Slack's references, links and entities as they look to them. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use vestibule_plugin_api::toolbox::markdown;
+
+/// Of one text so many names are looked up.
+const CALLED_MAX: usize = 20;
+/// What stands after the sign and calls everybody: these stay words.
+const CROWDS: [&str; 3] = ["channel", "here", "everyone"];
 
 /// What a reference names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +97,80 @@ fn shown(inside: &str, name: &impl Fn(Reference) -> Option<String>) -> String {
     }
 }
 
+/// Where an agent's Markdown may call a person by their name: the places behind the sign `@`, and where the words end there.
+pub fn called(text: &str) -> Vec<(usize, usize)> {
+    let mut called = Vec::new();
+    // Without the sign there is nothing to read.
+    for range in if text.contains('@') { markdown::words(text) } else { vec![] } {
+        for (at, _) in text[range.clone()].match_indices('@') {
+            let (before, begin) = (text[..range.start + at].chars().next_back(), range.start + at + 1);
+            let is_apart = before.is_none_or(|c| !c.is_alphanumeric() && !"<_@/.".contains(c));
+            let begins = text[begin..range.end].chars().next().is_some_and(char::is_alphanumeric);
+            if is_apart && begins {
+                called.push((begin, range.end));
+            }
+        }
+    }
+    called.truncate(CALLED_MAX);
+    called
+}
+
+/// The names of people, the longest first, each with the id of the one whom it names.
+#[derive(Debug, Default)]
+pub struct Everyone(Vec<(String, String)>);
+
+impl Everyone {
+    /// A name that several people have names none.
+    pub fn of(people: impl IntoIterator<Item = (String, String)>) -> Everyone {
+        let mut ids: HashMap<String, Option<String>> = HashMap::new();
+        for (name, id) in people {
+            let name = name.trim().trim_start_matches('@').to_lowercase();
+            if name.is_empty() || CROWDS.contains(&name.as_str()) {
+                continue;
+            }
+            let one = ids.entry(name).or_insert_with(|| Some(id.clone()));
+            if one.as_ref() != Some(&id) {
+                *one = None;
+            }
+        }
+        let mut all: Vec<_> = ids.into_iter().filter_map(|(name, id)| Some((name, id?))).collect();
+        all.sort_by(|(a, _), (b, _)| b.chars().count().cmp(&a.chars().count()).then(a.cmp(b)));
+        Everyone(all)
+    }
+
+    /// The text with a reference in the place of each name that names one person.
+    pub fn referenced(&self, text: &str, called: &[(usize, usize)]) -> String {
+        let mut out = text.to_owned();
+        for (begin, end) in called.iter().rev() {
+            let rest = &text[*begin..*end];
+            let found = self.0.iter().find_map(|(name, id)| Some((begins(rest, name)?, id)));
+            if let Some((length, id)) = found {
+                out.replace_range(begin - 1..begin + length, &format!("<@{id}>"));
+            }
+        }
+        out
+    }
+}
+
+/// How many bytes of the text a name is that it begins with, in whatever case.
+fn begins(text: &str, name: &str) -> Option<usize> {
+    let (mut rest, mut length) = (text.chars(), 0);
+    for wanted in name.chars() {
+        let next = rest.next()?;
+        if !next.to_lowercase().eq(wanted.to_lowercase()) {
+            return None;
+        }
+        length += next.len_utf8();
+    }
+    let (next, then) = (rest.next(), rest.next());
+    let goes_on = match next {
+        Some('.' | '-' | '@') => then.is_some_and(char::is_alphanumeric),
+        Some(next) => next.is_alphanumeric() || next == '_',
+        None => false,
+    };
+    (!goes_on).then_some(length)
+}
+
 fn link(url: &str, label: &str) -> String {
     let bare = ["https://", "http://", "mailto:", "tel:"].iter().find_map(|scheme| url.strip_prefix(scheme));
     let is_mail = url.starts_with("mailto:") || url.starts_with("tel:");
@@ -164,6 +244,38 @@ mod tests {
         ] {
             assert_eq!(mentions(text, "U0BOT"), want, "{text}");
         }
+    }
+
+    #[test]
+    fn people_are_called_by_their_names() {
+        let people = [
+            ("Ann Lee", "U1"),
+            ("ann", "U1"),
+            ("Ann", "U1"),
+            ("ann.long", "U4"),
+            ("Ben", "U2"),
+            ("Ben", "U3"),
+            ("here", "U5"),
+            ("\u{c9}mile", "U6"),
+        ];
+        let everyone = Everyone::of(people.map(|(name, id)| (name.to_owned(), id.to_owned())));
+        for (text, want) in [
+            ("@Ann Lee, look", "<@U1>, look"),
+            ("@ann look", "<@U1> look"),
+            ("ask @ANN's friend (@\u{e9}mile)!", "ask <@U1>'s friend (<@U6>)!"),
+            ("**@ann**", "**<@U1>**"),
+            ("@ann.", "<@U1>."),
+            ("@ann.long @ann.other", "<@U4> @ann.other"),
+            // Two people are called so, or none is, or it calls a crowd.
+            ("@Ben @anna @here @channel", "@Ben @anna @here @channel"),
+            ("me@ann.example /@ann <@U9>", "me@ann.example /@ann <@U9>"),
+            ("`@ann` and [@ann](https://a.example)", "`@ann` and [@ann](https://a.example)"),
+            ("```\n@ann\n```", "```\n@ann\n```"),
+            ("", ""),
+        ] {
+            assert_eq!(everyone.referenced(text, &called(text)), want, "{text}");
+        }
+        assert_eq!(called(&"@ann ".repeat(100)).len(), CALLED_MAX);
     }
 
     /// Whatever stands in it, a text is read in no time to speak of.

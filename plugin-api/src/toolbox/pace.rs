@@ -1,7 +1,9 @@
 //! How long to wait after failures and between calls, and what the operator is told.
 
 use crate::{Health, PluginError, Result, Runtime, Standing};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::{self, sleep, sleep_until};
 
@@ -73,9 +75,13 @@ pub fn asked_for(error: &PluginError) -> Option<Duration> {
     }
 }
 
-/// The state of one account's connection: its waits, and its health as the operator sees it.
+/// The state of one account's connection: its waits, and its health as the operator sees it. An account with several loops
+/// has one [beside](Pace::beside) the other.
 pub struct Pace {
     runtime: Runtime,
+    account: Arc<Account>,
+    /// Which of the account's loops this is.
+    number: usize,
     wait: Backoff,
     standing: Standing,
     /// Why it does not work, once that was told.
@@ -84,10 +90,49 @@ pub struct Pace {
     note: Option<String>,
 }
 
+/// How an account's loops are.
+#[derive(Default)]
+struct Account {
+    loops: AtomicUsize,
+    /// What each said of itself. Held while the runtime is told, so that the last word is the newest.
+    said: tokio::sync::Mutex<BTreeMap<usize, Health>>,
+}
+
+/// How bad it is.
+fn rank(health: &Health) -> u8 {
+    match health {
+        Health::Stopped { .. } => 3,
+        Health::Degraded { .. } => 2,
+        Health::Connecting => 1,
+        _ => 0,
+    }
+}
+
 impl Pace {
     /// The pace of a connection that is about to begin.
     pub fn new(runtime: Runtime) -> Pace {
-        Pace { runtime, wait: Backoff::default(), standing: Standing::default(), failing: false, note: None }
+        Pace::of(runtime, Arc::default())
+    }
+
+    /// The pace of another loop of the same account, with waits of its own. The operator is told how the worse of the two is:
+    /// that one works says nothing of the other.
+    pub fn beside(&self) -> Pace {
+        Pace::of(self.runtime.clone(), self.account.clone())
+    }
+
+    fn of(runtime: Runtime, account: Arc<Account>) -> Pace {
+        let number = account.loops.fetch_add(1, Ordering::Relaxed);
+        let (wait, standing) = (Backoff::default(), Standing::default());
+        Pace { runtime, account, number, wait, standing, failing: false, note: None }
+    }
+
+    /// Says how this loop is; the operator hears of the worst one.
+    async fn say(&self, health: Health) {
+        let mut said = self.account.said.lock().await;
+        said.insert(self.number, health);
+        if let Some(worst) = said.values().max_by_key(|health| rank(health)) {
+            self.runtime.health(worst.clone()).await;
+        }
     }
 
     /// Whether the last thing that happened was a failure.
@@ -124,7 +169,7 @@ impl Pace {
 
     async fn tell_works(&self) {
         let note = self.note.clone();
-        self.runtime.health(note.map_or(Health::Live, |reason| Health::Degraded { reason })).await;
+        self.say(note.map_or(Health::Live, |reason| Health::Degraded { reason })).await;
     }
 
     /// Whether there is something to tell although it works.
@@ -138,7 +183,7 @@ impl Pace {
         let in_part = || Health::Degraded { reason: error.reason().to_owned() };
         let health = self.standing.failed(error, Instant::now()).unwrap_or_else(in_part);
         self.failing = true;
-        self.runtime.health(health).await;
+        self.say(health).await;
         self.wait.after(error)
     }
 }
@@ -197,5 +242,26 @@ mod with_a_runtime {
         let told: Vec<Health> = runtime.health().into_iter().map(|(_, health)| health).collect();
         assert!(matches!(&told[0], Health::Degraded { reason } if reason == "it is not there"), "{told:?}");
         assert_eq!((told.len(), &told[2]), (3, &Health::Live), "{told:?}");
+    }
+
+    /// One loop of an account works again: that is no word about the other.
+    #[tokio::test]
+    async fn of_two_loops_the_worse_one_is_told() {
+        let runtime = ScriptedRuntime::new();
+        let mut one = Pace::new(runtime.runtime("main"));
+        let mut other = one.beside();
+        let later = |why: &str| PluginError::retry(why);
+        other.failed(&later("no token")).await;
+        one.failed(&later("no connection")).await;
+        one.works().await;
+        other.works().await;
+        let reason = |health: Health| match health {
+            Health::Live => "live".to_owned(),
+            Health::Degraded { reason } => reason,
+            other => format!("{other:?}"),
+        };
+        let told: Vec<String> = runtime.health().into_iter().map(|(_, health)| reason(health)).collect();
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert_eq!((told[0].as_str(), told[2].as_str(), told[3].as_str()), ("no token", "no token", "live"));
     }
 }

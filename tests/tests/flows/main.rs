@@ -52,6 +52,7 @@ mod schema;
 mod screening;
 mod slack;
 mod slack_api;
+mod slack_workspaces;
 mod support;
 mod telegram;
 mod terminal;

@@ -80,6 +80,8 @@ pub struct Store {
     pub names: BTreeMap<String, String>,
     /// The tokens of bots beside the usual one, and whose they are: the bot, and its workspace.
     pub tokens: BTreeMap<String, (String, String)>,
+    /// The workspaces of the organisation for which the app is installed, each with its channels. None: it is a workspace's.
+    pub organisation: BTreeMap<String, Vec<String>>,
     /// The refresh token that is good now, and how long the tokens that it gets are, in seconds.
     pub refresh: Option<(String, u64)>,
     /// The token of the call under way.
@@ -468,6 +470,10 @@ fn call(
     let body = match method {
         "auth.test" => match store.tokens.get(&store.caller) {
             Some((bot, team)) => json!({ "user_id": bot, "user": bot, "team": team, "team_id": team }),
+            None if !store.organisation.is_empty() => {
+                json!({ "user_id": BOT, "bot_id": "B0BOT", "user": "vestibule", "team": "The Organisation",
+                    "team_id": "E0CP", "enterprise_id": "E0CP", "is_enterprise_install": true })
+            }
             None => {
                 json!({ "user_id": BOT, "bot_id": "B0BOT", "user": "vestibule", "team": "CP", "team_id": "T0CP" })
             }
@@ -487,8 +493,27 @@ fn call(
             }
         },
         "conversations.open" => json!({ "channel": { "id": format!("D{}", of("users")) } }),
+        "auth.teams.list" => {
+            json!({ "teams": store.organisation.keys().map(|id| json!({ "id": id })).collect::<Vec<_>>() })
+        }
+        // The app of an organisation has to say of which workspace.
+        "conversations.list" | "users.list"
+            if !store.organisation.is_empty() && !store.organisation.contains_key(&of("team_id")) =>
+        {
+            return fail("missing_argument");
+        }
+        "users.list" => {
+            let people = store.names.iter().filter(|(id, _)| id.starts_with('U'));
+            let member = |(id, name): (&String, &String)| {
+                json!({ "id": id, "name": name.to_lowercase().replace(' ', "."), "deleted": false,
+                    "profile": { "display_name": name, "real_name": name } })
+            };
+            json!({ "members": people.map(member).collect::<Vec<_>>() })
+        }
         "conversations.list" => {
-            let channels: Vec<_> = store.names.iter().filter(|(id, _)| id.starts_with('C')).collect();
+            let of_team = store.organisation.get(&of("team_id"));
+            let is_here = |id: &String| id.starts_with('C') && of_team.is_none_or(|all| all.contains(id));
+            let channels: Vec<_> = store.names.iter().filter(|(id, _)| is_here(id)).collect();
             let begin = of("cursor").parse().unwrap_or(0);
             let page: Vec<_> = channels
                 .iter()

@@ -10,6 +10,7 @@ pub fn own() -> Own {
         user: "vestibule".into(),
         team: "CP".into(),
         team_id: "T1".into(),
+        ..Own::default()
     }
 }
 

@@ -8,10 +8,16 @@ mod render;
 
 pub use cut::Unit;
 pub use dialect::Dialect;
+use std::ops::Range;
 
 /// The text as one message, however long.
 pub fn whole(text: &str, dialect: Dialect) -> String {
     messages(text, dialect, Unit::Characters, usize::MAX).pop().unwrap_or_default()
+}
+
+/// The parts of a text, by their bytes, that are read as words: no code, no link's words or address, no HTML.
+pub fn words(text: &str) -> Vec<Range<usize>> {
+    render::words(text)
 }
 
 /// The text as messages of at most `most` units each (256, if that is less). A text of blanks only has none.

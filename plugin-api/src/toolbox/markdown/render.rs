@@ -3,6 +3,7 @@
 use super::cut::Piece;
 use super::dialect::{Dialect, Mark};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, TextMergeStream};
+use std::ops::Range;
 
 /// How deep quotations and lists are shown: what lies deeper stands at this depth.
 const DEPTH_MAX: usize = 6;
@@ -14,12 +15,30 @@ const TABLE_SMALL: usize = 2_048;
 
 /// A link of more than `link_max` bytes is written out, for it cannot be cut.
 pub fn render(text: &str, dialect: Dialect, link_max: usize) -> Vec<Piece> {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut writer = Writer::new(dialect, link_max);
-    for event in TextMergeStream::new(Parser::new_ext(text, options)) {
+    for event in TextMergeStream::new(Parser::new_ext(text, options())) {
         writer.hear(event);
     }
     writer.pieces
+}
+
+fn options() -> Options {
+    Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS
+}
+
+/// Where in the text words stand that are neither code nor of a link.
+pub fn words(text: &str) -> Vec<Range<usize>> {
+    let mut within = 0_usize;
+    let mut words = Vec::new();
+    for (event, range) in Parser::new_ext(text, options()).into_offset_iter() {
+        match event {
+            Event::Start(Tag::CodeBlock(_) | Tag::Link { .. } | Tag::Image { .. }) => within += 1,
+            Event::End(TagEnd::CodeBlock | TagEnd::Link | TagEnd::Image) => within = within.saturating_sub(1),
+            Event::Text(_) if within == 0 => words.push(range),
+            _ => {}
+        }
+    }
+    words
 }
 
 /// What stands before each line, from the outside in.

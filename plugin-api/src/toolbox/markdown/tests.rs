@@ -249,3 +249,18 @@ fn signs_that_begin_nothing() {
     let (plain, reference) = (took("<a"), took("<@"));
     assert!(reference < plain * 3 + std::time::Duration::from_millis(500), "{reference:?}, and {plain:?}");
 }
+
+#[test]
+fn words_are_told_from_code_and_links() {
+    for (text, want) in [
+        ("ask @ann `@ben` now", vec!["ask @ann ", " now"]),
+        ("**@ann** and [@ben](https://a.example)", vec!["@ann", " and "]),
+        ("```\n@ann\n```\n\n@ben", vec!["@ben"]),
+        ("| @ann | `@ben` |\n|---|---|\n| @cy | x |", vec!["@ann", "@cy", "x"]),
+        ("<b>@ann</b> <https://a.example/@ben>", vec!["@ann", " "]),
+        ("", vec![]),
+    ] {
+        let found: Vec<&str> = words(text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, want, "{text}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Slack's apps in more than one workspace: several accounts of one app, and the app of a whole organisation.
+
+use crate::slack::{BY_SOCKET, all_acknowledged, names, posts, runtime, runtime_with, started, wire};
+use crate::slack_api::{BOT, SlackApi};
+use crate::support::{Runtime, until};
+use serde_json::{Value, json};
+
+/// A runtime with one app in two workspaces.
+fn two_workspaces(api: &SlackApi) -> Runtime {
+    names(api);
+    api.store().tokens.insert("xoxb-other".into(), ("U1BOT".into(), "T1".into()));
+    let other = format!(
+        "{BY_SOCKET}[channels.slack.other]\nlistener = \"main\"\nbot_token = {{ env = \"TEST_OTHER\" }}\napi_url = \"{}\"\n",
+        api.url
+    );
+    let runtime = started(runtime_with(api, &other).env("TEST_OTHER", "xoxb-other"));
+    until("both are live", || {
+        let all = runtime.json(&["channel", "list"]);
+        let live =
+            all.as_array().unwrap().iter().filter(|one| one["channel"] == "slack" && one["state"] == "live");
+        (live.count() == 2).then_some(())
+    });
+    wire(&runtime, "slack:C012", &[]);
+    wire(&runtime, "slack:C777", &["--account", "other"]);
+    runtime
+}
+
+/// An event as Slack wraps it for the app in this workspace.
+fn for_workspace(api: &SlackApi, team: &str, bot: &str, message: Value) -> Value {
+    let mut event = api.event(message);
+    event["team_id"] = "T0ELSEWHERE".into();
+    event["authorizations"] = json!([{ "team_id": team, "user_id": bot }]);
+    event
+}
+
+/// One app in two workspaces: one account hears for both, and each answers with its own token.
+#[test]
+fn one_app_serves_several_workspaces() {
+    let api = SlackApi::start();
+    let runtime = two_workspaces(&api);
+    let say = |team: &str, channel: &str, bot: &str, text: &str| {
+        let message = api.message(channel, "U0ANN", &format!("<@{bot}> {text}"), json!({}));
+        api.send("events_api", for_workspace(&api, team, bot, message));
+    };
+    say("T0CP", "C012", BOT, "first");
+    say("T1", "C777", "U1BOT", "second");
+    // The bot of one workspace is not mentioned in the other.
+    say("T1", "C777", BOT, "third");
+    say("T9", "C012", BOT, "fourth");
+    let posts = posts(&api, 2);
+    let mut at: Vec<_> = posts.iter().map(|post| post.channel.clone()).collect();
+    at.sort();
+    assert_eq!(at, ["C012", "C777"]);
+    all_acknowledged(&api);
+    let dropped = runtime.query::<String>("SELECT account || ' ' || reason FROM drops ORDER BY 1");
+    assert_eq!(dropped, ["main unknown_account", "other no_agent_engaged"]);
+    let heard =
+        "SELECT account || ' ' || platform_id FROM messages_in WHERE channel_type = 'slack' ORDER BY 1";
+    assert_eq!(runtime.query::<String>(heard), ["main slack:C012", "other slack:C777"]);
+}
+
+/// One connection serves all: what one workspace waits for is no other one's trouble.
+#[test]
+fn one_workspaces_slow_files_hold_up_no_other_workspace() {
+    let api = SlackApi::start();
+    api.store().files.insert("slow.txt".into(), b"the file".to_vec());
+    let runtime = two_workspaces(&api);
+    let root = api.url.trim_end_matches("/api").to_owned();
+    let file = json!([{ "id": "F1", "name": "slow.txt", "size": 8, "url_private": format!("{root}/files/slow.txt") }]);
+    // Each takes a second, one after the other: more of them than are under way at once.
+    for number in 0..300 {
+        let text = format!("<@{BOT}> number {number}");
+        let message = api.message("C012", "U0ANN", &text, json!({ "files": file, "subtype": "file_share" }));
+        api.send("events_api", for_workspace(&api, "T0CP", BOT, message));
+    }
+    let message = api.message("C777", "U0ANN", "<@U1BOT> and here?", json!({}));
+    api.send("events_api", for_workspace(&api, "T1", "U1BOT", message));
+    until("the other workspace is answered", || {
+        api.store().posts.iter().any(|post| post.channel == "C777").then_some(())
+    });
+    let heard = runtime.query::<i64>("SELECT COUNT(*) FROM messages_in WHERE account = 'main'")[0];
+    assert!(heard < 100, "the slow ones wait: {heard} are here");
+}
+
+/// An app that is installed for an organisation is one account, which hears each workspace.
+#[test]
+fn an_organisations_app_hears_all_its_workspaces() {
+    let api = SlackApi::start();
+    names(&api);
+    api.store().names.insert("C555".into(), "general".into());
+    let channels = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+    api.store().organisation =
+        [("T1".to_owned(), channels(&["C012", "C013"])), ("T2".to_owned(), channels(&["C013", "C555"]))]
+            .into();
+    let runtime = started(runtime(&api));
+    // A name is looked for in each workspace, and one that two have says nothing.
+    wire(&runtime, "#random", &[]);
+    let verb = ["wiring", "create", "--agent", "assistant", "--channel", "slack", "--chat", "#general"];
+    let output = runtime.run(&verb);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("name it by its id, one of C012, C555"), "{told}");
+    wire(&runtime, "slack:C012", &[]);
+    wire(&runtime, "slack:C555", &[]);
+    for (team, channel) in [("T1", "C012"), ("T2", "C555")] {
+        let message = api.message(channel, "U0ANN", &format!("<@{BOT}> ask @Ben"), json!({}));
+        let mut event = api.event(message);
+        event["team_id"] = team.into();
+        event["enterprise_id"] = "E0CP".into();
+        event["authorizations"] = json!([{ "enterprise_id": "E0CP", "team_id": team, "user_id": BOT, "is_enterprise_install": true }]);
+        api.send("events_api", event);
+    }
+    let posts = posts(&api, 2);
+    let at: std::collections::BTreeSet<&str> = posts.iter().map(|post| post.channel.as_str()).collect();
+    assert_eq!(at, ["C012", "C555"].into());
+    assert_eq!(posts[0].text, "@vestibule ask <@U0BEN>", "people are listed by workspace, too");
+    all_acknowledged(&api);
+    let workspaces = "SELECT json_extract(content, '$.metadata.workspace') FROM messages_in ORDER BY 1";
+    assert_eq!(runtime.query::<String>(workspaces), ["T1", "T2"]);
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM drops"), [0]);
+}
+
+/// One account is the organisation's, another a workspace's of a company elsewhere, both of one app.
+#[test]
+fn an_organisation_and_a_workspace_share_one_listener() {
+    let api = SlackApi::start();
+    api.store().organisation = [("T1".to_owned(), vec!["C012".to_owned()])].into();
+    let runtime = two_workspaces(&api);
+    let send = |team: &str, is_organisations: bool, channel: &str, bot: &str| {
+        let mut event = api.event(api.message(channel, "U0ANN", &format!("<@{bot}> hi"), json!({})));
+        event["authorizations"] = json!([{ "enterprise_id": "E0CP", "team_id": team, "user_id": bot,
+            "is_enterprise_install": is_organisations }]);
+        api.send("events_api", event);
+    };
+    send("T7", true, "C012", BOT);
+    send("T1", false, "C777", "U1BOT");
+    posts(&api, 2);
+    all_acknowledged(&api);
+    let heard =
+        "SELECT account || ' ' || platform_id FROM messages_in WHERE channel_type = 'slack' ORDER BY 1";
+    assert_eq!(runtime.query::<String>(heard), ["main slack:C012", "other slack:C777"]);
+}
