@@ -78,6 +78,9 @@ struct Notes {
     late_receipts: Vec<LateReceipt>,
 }
 
+/// The reason that a plugin hears which wants to keep state where [nothing is kept](ScriptedRuntime::keeps_nothing).
+pub const NOTHING_IS_KEPT: &str = "nothing is kept here";
+
 /// The seam's end of it.
 #[derive(Clone)]
 struct Port {
@@ -161,9 +164,15 @@ impl ScriptedRuntime {
         locked(&self.notes).answer = answer;
     }
 
-    /// Refuses to keep state from now on: its answer is `retry`.
+    /// Refuses to keep state from now on: its answer is `retry`, with [`NOTHING_IS_KEPT`].
     pub fn keeps_nothing(&self) {
         locked(&self.notes).keeps_nothing = true;
+    }
+
+    /// An account kept these values by key before.
+    pub fn has_kept(&self, account: &str, kept: impl IntoIterator<Item = (String, String)>) {
+        let kept = kept.into_iter().map(|(key, value)| ((account.to_owned(), key), value));
+        locked(&self.notes).state.extend(kept);
     }
 
     /// What a key of an account holds.
@@ -391,7 +400,7 @@ impl Notes {
                 (status::OK, wire::frame(&self.page(&account, &prefix, after.unwrap_or_default())))
             }
             Event::StateSet { .. } if self.keeps_nothing => {
-                (status::ERROR, wire::frame(&PluginError::retry("nothing is kept here")))
+                (status::ERROR, wire::frame(&PluginError::retry(NOTHING_IS_KEPT)))
             }
             Event::StateSet { account, state } => {
                 self.keep(&account, state);

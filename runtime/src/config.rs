@@ -2,6 +2,7 @@
 
 mod read;
 mod values;
+mod variables;
 
 use crate::error::{Error, Result, if_there};
 use crate::home::Home;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Table;
+pub use variables::is_like as is_like_variable;
 
 /// The config, read and checked. Channel sections are kept as they are: their plugins check them. Each key stands here
 /// once, with its default and what it takes.
@@ -288,7 +290,9 @@ fn secret(key: &str, reference: &Table) -> std::result::Result<String, Unresolve
         return match std::env::var(name) {
             Ok(value) if !value.is_empty() => Ok(value),
             _ => {
-                let why = format!("`{key}` is missing: the environment variable {name} is not set");
+                let near = variables::near(name).map(|near| format!("; {near} is: is that the one?"));
+                let near = near.unwrap_or_default();
+                let why = format!("`{key}` is missing: the environment variable {name} is not set{near}");
                 Err(Unresolved::Unset(why))
             }
         };

@@ -29,7 +29,7 @@ mod work;
 
 pub use bench::Bench;
 pub use report::{Check, Outcome, Progress, Report};
-pub use tryout::Tryout;
+pub use tryout::{NotLetIn, Tryout};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use crate::harness::Harness;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
-use vestibule_plugin_api::testing::{Answer, ScriptedRuntime};
+use vestibule_plugin_api::testing::{Answer, NOTHING_IS_KEPT, ScriptedRuntime};
 use vestibule_plugin_api::wire::{self, Description, Request};
 use vestibule_plugin_api::{Health, Manifest, PluginError};
 use vestibule_runtime::{Config, Home};
@@ -14,6 +14,15 @@ use vestibule_seam::status;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What a channel is told that has a message meanwhile: its platform keeps it for the runtime.
 const ONLY_TRIED: &str = "the account is only tried, and nothing is taken";
+
+/// Why an account was not let in.
+#[derive(Debug)]
+pub enum NotLetIn {
+    /// It does not start, or does not work.
+    Fails(String),
+    /// It wants to keep something before it goes on, and only a runtime keeps anything.
+    Unseen(String),
+}
 
 /// A channel before a runtime that takes no message: nothing is acknowledged that came meanwhile.
 pub struct Tryout {
@@ -54,11 +63,23 @@ impl Tryout {
         self.harness.file.describe().await.map_err(|why| why.to_string())
     }
 
+    /// The account kept these values by key, in its runtime's database.
+    pub fn knows(&self, account: &str, kept: Vec<(String, String)>) {
+        self.runtime.has_kept(account, kept);
+    }
+
     /// Starts an account with its config, secrets resolved, and stops it again.
     ///
     /// # Errors
-    /// Why it does not start, or does not work.
-    pub async fn start(&self, account: &str, mut config: Value) -> Result<(), String> {
+    /// Why it was not let in.
+    pub async fn start(&self, account: &str, config: Value) -> Result<(), NotLetIn> {
+        self.started(account, config).await.map_err(|why| match why.contains(NOTHING_IS_KEPT) {
+            true => NotLetIn::Unseen(why),
+            false => NotLetIn::Fails(why),
+        })
+    }
+
+    async fn started(&self, account: &str, mut config: Value) -> Result<(), String> {
         let (account, listener) = (account.to_owned(), self.manifest().take_listener(&mut config));
         let folder = self.harness.file.folder(&account);
         let start =

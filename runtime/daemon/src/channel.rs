@@ -2,23 +2,24 @@
 //!
 //! A runtime that runs is told of a change, and its word counts; without one an account is tried here.
 
+mod ask;
 mod link;
 mod section;
 
-use crate::cli::{AccountPlace, ChannelAdd, ChannelVerb, Output};
+use crate::cli::{AccountArgs, AccountPlace, ChannelAdd, ChannelVerb, Output};
 use crate::{client, print, up};
 use anyhow::{Context, anyhow, bail};
 use section::Given;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use vestibule_conform::Tryout;
-use vestibule_plugin_api::{ConfigKey, Schema};
-use vestibule_runtime::{Config, Home, config, plain_file, words};
+use vestibule_conform::{NotLetIn, Tryout};
+use vestibule_plugin_api::Schema;
+use vestibule_runtime::{Config, Home, config, plain_file, plugin_state};
 
 /// How long a runtime that runs may take to start an account.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,15 +32,19 @@ pub async fn channel(verb: ChannelVerb) -> anyhow::Result<()> {
     match verb {
         ChannelVerb::List(output) => list(&home, output).await,
         ChannelVerb::Add(args) => add(home, args).await,
-        ChannelVerb::Check(place) => {
+        ChannelVerb::Check(AccountArgs { place, output }) => {
             let config = Config::load(&home)?;
             let tryout = open(&home, &config, &place).await?;
-            let outcome = check(&home, &tryout, &place, false).await;
+            let tried = check(&home, &tryout, &place, false).await;
             tryout.end().await;
-            outcome
+            let tried = tried?;
+            if output.json {
+                print::json(&tried.answer(&home, &place));
+            }
+            tried.tell(&home, &place, output.json)
         }
         ChannelVerb::Link(place) => link::link(&home, &place).await,
-        ChannelVerb::Remove(place) => remove(&home, place).await,
+        ChannelVerb::Remove(args) => remove(&home, args).await,
     }
 }
 
@@ -62,8 +67,18 @@ async fn list(home: &Home, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The schema of the new account, and what a person gave of it.
+struct Asked {
+    schema: Schema,
+    values: BTreeMap<String, Given>,
+    /// What the operator must do on the platform first.
+    setup: Option<String>,
+    /// Which key comes from which variable of the environment.
+    from_environment: Map<String, Value>,
+}
+
 async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
-    let ChannelAdd { place, set } = args;
+    let ChannelAdd { place, set, output } = args;
     let (kind, account) = (place.channel.as_str(), place.account.as_str());
     if let Some(rule) = config::account_fault(account) {
         bail!("the account's name `{}` cannot be taken: a name {rule}", account.escape_debug());
@@ -83,168 +98,108 @@ async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
         );
     }
     let tryout = open(&home, &config, &place).await?;
+    let asked = ask_all(&config, &tryout, &place, &set, output.json).await?;
+    let Asked { schema, mut values, setup, from_environment } = asked;
+    let typed = ask::keep_typed(&home, &place, &mut values)?;
+    change(&home, |text| Ok((section::added(text, (kind, account), &values)?, ())))?;
+    let left_out = ask::not_given(kind, &schema, &values);
+    if !output.json {
+        println!("[channels.{kind}.{account}] is in {}.", home.config().display());
+        if !left_out.is_empty() && !std::io::stdin().is_terminal() {
+            let one = |(key, name): &(String, String)| format!("{key} ({name})");
+            println!("Not given, and left out: {}.", left_out.iter().map(one).collect::<Vec<_>>().join(", "));
+        }
+        if let Some(unread) = ask::unread(kind, &schema, &values) {
+            println!("{unread}.");
+        }
+    }
+    let tried = check(&home, &tryout, &place, true).await;
+    tryout.end().await;
+    let mut tried = tried?;
+    tried.typed = typed > 0;
+    if output.json {
+        let keys: Vec<&String> = left_out.iter().map(|(key, _)| key).collect();
+        let mut answer = tried.answer(&home, &place);
+        answer["setup"] = json!(setup);
+        answer["from_environment"] = json!(from_environment);
+        answer["left_out"] = json!(keys);
+        print::json(&answer);
+    }
+    tried.tell(&home, &place, output.json)?;
+    if !output.json {
+        println!(
+            "Next: write to it there. `vestibule status` then shows the chat, with the command that wires an agent to it; \
+             then write again."
+        );
+    }
+    Ok(())
+}
+
+/// What the channel needs of a new account, from wherever it comes. With `for_a_program` nothing is asked, and nothing said.
+async fn ask_all(
+    config: &Config,
+    tryout: &Tryout,
+    place: &AccountPlace,
+    set: &[String],
+    for_a_program: bool,
+) -> anyhow::Result<Asked> {
+    let kind = place.channel.as_str();
     let description = tryout.describe().await.map_err(|why| anyhow!(why))?;
     let mut schema = description.config.unwrap_or(Schema { keys: vec![], open: true });
-    let mut values = section::given(&schema, &set)?;
+    let mut values = section::given(&schema, set)?;
     let listener = section::listener(tryout.manifest(), &values);
-    if let Some(setup) = &description.setup {
-        let url = config.webhook_url(config.listen, kind, listener.as_deref().unwrap_or(account));
-        println!("{}\n", setup.trim_end().replace("{webhook_url}", &url));
+    let url = config.webhook_url(config.listen, kind, listener.as_deref().unwrap_or(&place.account));
+    let setup = description.setup.map(|setup| setup.trim_end().replace("{webhook_url}", &url));
+    if let Some(setup) = setup.as_ref().filter(|_| !for_a_program) {
+        println!("{setup}\n");
     }
     if listener.is_some() {
         // What verifies webhooks is the listener's.
         let its = tryout.manifest().webhook_secret_key();
         schema.keys.retain(|key| key.required || key.key != its);
     }
-    find_usual(kind, &schema, &mut values)?;
-    ask_for(&place, &schema, &mut values)?;
-    keep_typed(&home, &place, &mut values)?;
-    change(&home, |text| Ok((section::added(text, (kind, account), &values)?, ())))?;
-    println!("[channels.{kind}.{account}] is in {}.", home.config().display());
-    let outcome = check(&home, &tryout, &place, true).await;
-    tryout.end().await;
-    outcome?;
-    println!(
-        "Next: write to it there. `vestibule status` then shows the chat, with the command that wires an agent to it."
-    );
-    Ok(())
-}
-
-/// Takes the secrets, and what else is needed, that are in the environment under their usual names.
-fn find_usual(kind: &str, schema: &Schema, values: &mut BTreeMap<String, Given>) -> anyhow::Result<()> {
-    for key in schema.keys.iter().filter(|key| key.required && !key.secret) {
-        let name = &section::env_names(kind, &key.key)[0];
-        if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty())
-            && !values.contains_key(&key.key)
-        {
-            println!("{} is taken from the environment variable {name}.", key.key);
-            let value = section::plain(Some(key), &value).with_context(|| format!("of {name}"))?;
-            values.insert(key.key.clone(), Given::Plain(value));
-        }
-    }
-    for key in schema.keys.iter().filter(|key| key.secret) {
-        let is_set = |name: &String| std::env::var(name).is_ok_and(|value| !value.is_empty());
-        if let Some(name) = section::env_names(kind, &key.key).into_iter().find(is_set)
-            && !values.contains_key(&key.key)
-        {
-            println!(
-                "{} is taken from the environment variable {name}, which `vestibule up` must see, too.",
-                key.key
-            );
-            values.insert(key.key.clone(), Given::Env(name));
-        }
-    }
-    Ok(())
-}
-
-/// Asks the person for what is still missing.
-fn ask_for(
-    place: &AccountPlace,
-    schema: &Schema,
-    values: &mut BTreeMap<String, Given>,
-) -> anyhow::Result<()> {
-    let missing: Vec<&ConfigKey> =
-        schema.keys.iter().filter(|key| key.required && !values.contains_key(&key.key)).collect();
-    if !missing.is_empty() && !std::io::stdin().is_terminal() {
-        let way = |key: &&ConfigKey| match key.secret {
-            true => format!(
-                "set {} or give --set {}=file:PATH",
-                section::env_names(&place.channel, &key.key)[0],
-                key.key
-            ),
-            false => format!("give --set {}=VALUE", key.key),
+    let from_environment = ask::find_usual(kind, &schema, &mut values)?;
+    for (key, name) in from_environment.iter().filter(|_| !for_a_program) {
+        let seen = match values.get(key) {
+            Some(Given::Env(_)) => ", which `vestibule up` must see, too",
+            _ => "",
         };
-        let ways: Vec<String> = missing.iter().map(way).collect();
-        bail!("{} needs {}: {}", place.channel, names(&missing), ways.join("; "));
+        println!("{key} is taken from the environment variable {}{seen}.", name.as_str().unwrap_or_default());
     }
-    if !std::io::stdin().is_terminal() {
-        return Ok(());
-    }
-    tokio::spawn(show_typing_again());
-    // Optional secrets, too: a channel may need one of several.
-    for key in schema.keys.iter().filter(|key| key.required || key.secret) {
-        if !values.contains_key(&key.key)
-            && let Some(given) = ask_one(key)?
-        {
-            values.insert(key.key.clone(), given);
-        }
-    }
-    Ok(())
+    ask::ask_for(place, &schema, &mut values, !for_a_program)?;
+    Ok(Asked { schema, values, setup, from_environment })
 }
 
-/// Ends the program as Ctrl-C does, and lets the terminal show again what is typed: a secret may be asked for just now.
-async fn show_typing_again() {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        let _ = std::process::Command::new("stty").args(["echo", "icanon"]).status();
-        eprintln!("");
-        std::process::exit(130);
-    }
-}
-
-fn names(keys: &[&ConfigKey]) -> String {
-    keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>().join(" and ")
-}
-
-/// Asks for one value; nothing is an answer where the key may be left out. A secret is not shown while it is typed.
-fn ask_one(key: &ConfigKey) -> anyhow::Result<Option<Given>> {
-    let prompt = prompt(key);
-    loop {
-        let text = if key.secret {
-            rpassword::prompt_password(&prompt)?
-        } else {
-            print!("{prompt}");
-            std::io::stdout().flush()?;
-            let mut line = String::new();
-            if std::io::stdin().read_line(&mut line)? == 0 {
-                bail!("{} is needed", key.key);
-            }
-            line
-        };
-        match text.trim() {
-            "" if key.required => println!("{} is needed.", key.key),
-            "" => return Ok(None),
-            secret if key.secret => return Ok(Some(Given::Typed(secret.to_owned()))),
-            text => match section::plain(Some(key), text) {
-                Ok(value) => return Ok(Some(Given::Plain(value))),
-                Err(why) => println!("{why}"),
-            },
-        }
-    }
-}
-
-/// The words that ask for a value. They are a plugin's, and those for a secret go to the terminal past all else that is
-/// printed.
-fn prompt(key: &ConfigKey) -> String {
-    let may_lack = if key.required { "" } else { "; Enter leaves it out" };
-    words::for_terminal(&format!("{} ({}{may_lack}): ", key.key, key.help))
-}
-
-/// Keeps the secrets that were typed, each in a file that only its owner can read.
-fn keep_typed(home: &Home, place: &AccountPlace, values: &mut BTreeMap<String, Given>) -> anyhow::Result<()> {
-    for (key, given) in values {
-        let Given::Typed(secret) = given else { continue };
-        let path = secrets(home).join(section::secret_name(&place.channel, &place.account, key));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(secrets(home))?;
-        write(&path, format!("{secret}\n").as_bytes())?;
-        let path = path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?;
-        *given = Given::File(path.to_owned());
-    }
-    Ok(())
-}
-
-async fn remove(home: &Home, place: AccountPlace) -> anyhow::Result<()> {
+async fn remove(home: &Home, args: AccountArgs) -> anyhow::Result<()> {
+    let AccountArgs { place, output } = args;
     let files =
-        change(home, |text| section::removed(text, (&place.channel, &place.account), &secrets(home)))?;
-    for file in files {
-        fs::remove_file(&file).with_context(|| format!("cannot delete {file}"))?;
+        change(home, |text| section::removed(text, (&place.channel, &place.account), &home_secrets(home)))?;
+    for file in &files {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot delete {file}"));
+            }
+            _ => {}
+        }
     }
-    println!("[channels.{}.{}] is out of {}.", place.channel, place.account, home.config().display());
-    if runs(home).await {
+    let AccountPlace { channel, account } = &place;
+    if !output.json {
+        println!("[channels.{channel}.{account}] is out of {}.", home.config().display());
+    }
+    let was_running = runs(home).await;
+    if was_running {
         let config = Config::load(home)?;
         let tryout = open(home, &config, &place).await?;
         client::ask(home, "plugin.reload", json!({ "name": tryout.manifest().name })).await?;
         tryout.end().await;
-        println!("It runs no more.");
+    }
+    match output.json {
+        true => print::json(&json!({
+            "channel": channel, "account": account, "config": home.config(), "deleted": files,
+            "stopped": was_running,
+        })),
+        false if was_running => println!("It runs no more."),
+        false => {}
     }
     Ok(())
 }
@@ -253,11 +208,73 @@ async fn open(home: &Home, config: &Config, place: &AccountPlace) -> anyhow::Res
     Tryout::open(home, config, &up::program(), &place.channel).await.map_err(|why| anyhow!(why))
 }
 
+/// What came of trying an account.
+struct Tried {
+    /// Whether a runtime that runs tried it.
+    by_runtime: bool,
+    outcome: Result<(), NotLetIn>,
+    /// Whether secrets of it were typed just now.
+    typed: bool,
+}
+
+impl Tried {
+    /// For programs.
+    fn answer(&self, home: &Home, place: &AccountPlace) -> Value {
+        let AccountPlace { channel, account } = place;
+        let (state, reason) = match &self.outcome {
+            Ok(()) => ("works", None),
+            Err(NotLetIn::Fails(why)) => ("fails", Some(why)),
+            Err(NotLetIn::Unseen(why)) => ("unseen", Some(why)),
+        };
+        let by = if self.by_runtime { "runtime" } else { "channel" };
+        json!({ "channel": channel, "account": account, "config": home.config(), "state": state, "reason": reason,
+            "tried_by": by })
+    }
+
+    /// For people; to a program only what went wrong is said.
+    ///
+    /// # Errors
+    /// It does not work, or that cannot be seen: what to do.
+    fn tell(&self, home: &Home, place: &AccountPlace, for_a_program: bool) -> anyhow::Result<()> {
+        let AccountPlace { channel: kind, account } = place;
+        let (config, again) = (home.config(), command("check", place));
+        match &self.outcome {
+            Err(NotLetIn::Unseen(_)) => bail!(
+                "whether {kind} {account} works cannot be seen while no vestibule runs: the channel has to keep something \
+                 first, such as the next one of tokens that are good once, and only a runtime keeps it. Start it with \
+                 `vestibule up`, then `{again}`"
+            ),
+            Err(NotLetIn::Fails(why)) if self.typed => bail!(
+                "{kind} {account} does not work: {why}. Mend it in {}, or in {} what you typed, then `{again}`; or take it \
+                 out with `{}` and begin anew",
+                config.display(),
+                home_secrets(home).display(),
+                command("remove", place)
+            ),
+            Err(NotLetIn::Fails(why)) => bail!(
+                "{kind} {account} does not work: {why}. Mend it in {}, then `{again}`",
+                config.display()
+            ),
+            Ok(()) if for_a_program => {}
+            Ok(()) => {
+                println!("{kind} {account} works: its platform let it in.");
+                if !self.by_runtime {
+                    println!(
+                        "What comes in was not looked at, for no vestibule runs: start it with `vestibule up`."
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Tries an account: by the runtime that runs, which reads the config again if it `is_new`, or else here.
-async fn check(home: &Home, tryout: &Tryout, place: &AccountPlace, is_new: bool) -> anyhow::Result<()> {
+async fn check(home: &Home, tryout: &Tryout, place: &AccountPlace, is_new: bool) -> anyhow::Result<Tried> {
     let (kind, account) = (&place.channel, &place.account);
-    let outcome = if runs(home).await {
-        by_the_runtime(home, &tryout.manifest().name, place, is_new).await?
+    let by_runtime = runs(home).await;
+    let outcome = if by_runtime {
+        by_the_runtime(home, &tryout.manifest().name, place, is_new).await?.map_err(NotLetIn::Fails)
     } else {
         let config = Config::load(home)?;
         let section = config.channels.get(&(kind.clone(), account.clone()));
@@ -265,22 +282,14 @@ async fn check(home: &Home, tryout: &Tryout, place: &AccountPlace, is_new: bool)
             format!("there is no [channels.{kind}.{account}]; add it with `{}`", command("add", place))
         })?;
         match config::resolve(section, &tryout.manifest().secrets) {
-            Ok(settings) => tryout.start(account, settings).await,
-            Err(why) => Err(why.to_string()),
+            Ok(settings) => {
+                tryout.knows(account, plugin_state::kept_secrets(home, kind, account)?);
+                tryout.start(account, settings).await
+            }
+            Err(why) => Err(NotLetIn::Fails(why.to_string())),
         }
     };
-    match outcome {
-        Ok(()) => println!("{kind} {account} works: its platform let it in."),
-        Err(why) => bail!(
-            "{kind} {account} does not work: {why}. Mend it in {}, then `{}`",
-            home.config().display(),
-            command("check", place)
-        ),
-    }
-    if !runs(home).await {
-        println!("No vestibule runs: start it with `vestibule up`.");
-    }
-    Ok(())
+    Ok(Tried { by_runtime, outcome, typed: false })
 }
 
 /// How the running runtime finds an account, once it is no longer connecting.
@@ -315,7 +324,7 @@ async fn runs(home: &Home) -> bool {
 }
 
 /// The folder of the secrets that people typed.
-fn secrets(home: &Home) -> PathBuf {
+fn home_secrets(home: &Home) -> PathBuf {
     home.root().join("secrets")
 }
 
@@ -360,29 +369,4 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         fs::rename(&new, path)
     };
     written().with_context(|| format!("cannot write {}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use vestibule_plugin_api::KeyType;
-
-    #[test]
-    fn a_plugins_words_move_nothing_on_a_terminal() {
-        let key = |help: &str, required| ConfigKey {
-            key: "token".into(),
-            kind: KeyType::String,
-            required,
-            secret: true,
-            default: None,
-            help: help.into(),
-        };
-        for (help, required, want) in [
-            ("The token", true, "token (The token): "),
-            ("The token", false, "token (The token; Enter leaves it out): "),
-            ("\u{202e}evil\u{2028}", true, "token (\u{fffd}evil\u{fffd}): "),
-        ] {
-            assert_eq!(prompt(&key(help, required)), want);
-        }
-    }
 }

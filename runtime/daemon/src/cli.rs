@@ -147,11 +147,20 @@ pub enum ChannelVerb {
     /// Add an account: says what its platform needs, asks for what is missing, writes vestibule.toml and tries it
     Add(ChannelAdd),
     /// Try an account: does its platform let it in?
-    Check(AccountPlace),
+    Check(AccountArgs),
     /// Show the code by which a device of yours lets an account in, on platforms that work so; until it is done
     Link(AccountPlace),
     /// Take an account out of vestibule.toml; chats, sessions and records of it stay
-    Remove(AccountPlace),
+    Remove(AccountArgs),
+}
+
+/// An account, and how the answer is shown.
+#[derive(Args)]
+pub struct AccountArgs {
+    #[command(flatten)]
+    pub place: AccountPlace,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Args)]
@@ -161,6 +170,9 @@ pub struct ChannelAdd {
     /// One key of its config; of a secret, where it is kept: KEY=env:NAME or KEY=file:PATH. Repeat for more
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Print JSON for a program: nothing is asked, and what is missing is an error
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Args)]

@@ -290,6 +290,12 @@ fn backup(value: &Value) {
         }
     }
     println!("  copy the files that agents write (groups, out) yourself, at best while nothing runs");
+    if value["parts"]["secrets"] == false {
+        println!(
+            "  what you typed for `channel add` (secrets) is in no backup: keep it with your keys, or type it again after a \
+             restore"
+        );
+    }
     let missing = value["missing"].as_array().map_or(0, Vec::len);
     if missing > 0 {
         println!("  {missing} files of messages are on record and were missing already");

@@ -162,6 +162,7 @@ fn copy_rest(home: &Home, store: &Store, folder: &Path) -> Result<Manifest> {
         ("sessions/*/*/out", "sessions"),
         ("plugins", "plugins"),
         ("plugin-folders", "plugin-folders"),
+        ("secrets", "secrets"),
     ] {
         if fs::read_dir(home.root().join(at)).is_ok_and(|mut entries| entries.next().is_some()) {
             parts.insert(part.to_owned(), false);

@@ -69,6 +69,14 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     Ok(db)
 }
 
+/// Runs `work` on the database of a home in which no runtime runs, of whatever version. Nothing is changed in it.
+///
+/// # Errors
+/// SQLite fails, or what `work` returns.
+pub fn read_at_rest<T>(path: &Path, work: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
+    work(&ReadTxn::of(&open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?))
+}
+
 /// An empty database of a unit test, without a table.
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "this module opens the database")]

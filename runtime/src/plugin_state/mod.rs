@@ -2,8 +2,9 @@
 //!
 //! Invariant: state that comes with a message is written in that message's commit, or not at all.
 
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{self, ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
+use crate::home::Home;
 use rusqlite::{OptionalExtension, params};
 use vestibule_plugin_api::{STATE_KEYS_MAX, StatePage, StateWrite};
 
@@ -49,6 +50,30 @@ pub fn page(
 pub fn secrets(db: &ReadTxn) -> Result<u64> {
     let count: i64 = db.query_row("SELECT COUNT(*) FROM plugin_state WHERE secret", [], |r| r.get(0))?;
     Ok(count.unsigned_abs())
+}
+
+/// The secrets that an account has kept, by key, in the database of a home in which no runtime runs. It is read, and not
+/// changed; one that is older than secrets has none.
+///
+/// # Errors
+/// SQLite fails.
+pub fn kept_secrets(home: &Home, channel: &str, account: &str) -> Result<Vec<(String, String)>> {
+    let path = home.central_db();
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let secrets = |db: &ReadTxn| {
+        let has_secrets = "SELECT COUNT(*) FROM pragma_table_info('plugin_state') WHERE name = 'secret'";
+        if db.query_row(has_secrets, [], |row| row.get::<_, i64>(0))? == 0 {
+            return Ok(Vec::new());
+        }
+        let mut statement = db.prepare_cached(
+            "SELECT key, value FROM plugin_state WHERE channel_type = ?1 AND account = ?2 AND secret",
+        )?;
+        let rows = statement.query_map([channel, account], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    };
+    db::read_at_rest(&path, secrets)
 }
 
 /// The keys that begin with `prefix`.

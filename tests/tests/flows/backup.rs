@@ -42,6 +42,10 @@ fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
     let blobs = || fs::read_dir(runtime.home.path().join("attachments")).unwrap().count();
     until("what went out is cleared", || (blobs() == 1).then_some(()));
     let done = Arc::new(AtomicBool::new(false));
+    // Where `channel add` keeps what people type.
+    let secrets = runtime.home.path().join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("slack.main.bot_token"), "typed").unwrap();
     let manifest = std::thread::scope(|threads| {
         threads.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -58,7 +62,7 @@ fn a_backup_is_taken_while_messages_come_and_becomes_a_home() {
     };
     assert_eq!(parts(true), ["attachments", "vestibule.db", "vestibule.toml"]);
     // What the home has not is no part of it.
-    assert_eq!(parts(false), ["groups", "sessions/*/*/out"]);
+    assert_eq!(parts(false), ["groups", "secrets", "sessions/*/*/out"]);
     assert_eq!([&manifest["blobs"], &manifest["blob_bytes"]], [1, 9]);
     // It is whole by itself, its owner's alone, and no second one is put into it.
     let copied: Vec<i64> = rows(&Path::new(&to).join("vestibule.db"), "SELECT COUNT(*) FROM messages_in");

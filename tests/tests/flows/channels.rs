@@ -1,7 +1,10 @@
 //! `vestibule channel`: an account is added, tried and taken out again.
 
 use crate::bot_api::{BotApi, TOKEN};
+use crate::slack_api::{APP_TOKEN, BOT_TOKEN, SlackApi};
 use crate::support::Runtime;
+use serde_json::{Value, json};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// Runs the verb on a home; returns whether it succeeded, and what a person reads.
@@ -13,6 +16,16 @@ fn channel(home: &std::path::Path, args: &[&str], token: Option<&str>) -> (bool,
     }
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     (status.success(), [stdout, stderr].map(|text| String::from_utf8(text).unwrap()).concat())
+}
+
+/// Runs the verb for a program, with these variables; returns whether it succeeded, its answer, and its words of error.
+fn for_a_program(home: &Path, args: &[&str], variables: &[(&str, &str)]) -> (bool, Value, String) {
+    let mut command = Command::new(crate::support::binary());
+    command.arg("channel").args(args).arg("--json").env("VESTIBULE_HOME", home);
+    let Output { status, stdout, stderr } =
+        command.envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap();
+    let answer = if stdout.is_empty() { Value::Null } else { serde_json::from_slice(&stdout).unwrap() };
+    (status.success(), answer, String::from_utf8(stderr).unwrap())
 }
 
 #[test]
@@ -112,4 +125,87 @@ fn a_runtime_that_runs_starts_the_account_at_once() {
     let (ok, said) = channel(home, &["remove", "telegram"], None);
     assert!(ok && said.contains("It runs no more"), "{said}");
     assert_eq!(runtime.channel("telegram")["state"], "off");
+}
+
+/// What a program is answered, key by key: it may rely on these.
+#[test]
+fn programs_are_answered_in_json() {
+    let api = SlackApi::start();
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let config = home.join("vestibule.toml");
+    let root = format!("api_url={}", api.url);
+    let add = ["add", "slack", "--set", &root];
+    let (ok, answer, told) = for_a_program(&home, &add, &[("SLACK_TOKEN", "xoxb-1")]);
+    assert!(!ok && answer.is_null(), "{answer}");
+    assert!(told.contains("slack needs bot_token: set SLACK_BOT_TOKEN"), "{told}");
+    assert!(told.contains("SLACK_TOKEN is set in the environment and is not read"), "{told}");
+    let (ok, mut answer, told) = for_a_program(&home, &add, &[("SLACK_BOT_TOKEN", BOT_TOKEN)]);
+    assert!(!ok && told.contains("set `app_token` for Socket Mode"), "{told}");
+    assert!(answer["setup"].take().as_str().unwrap().contains("paste this as YAML"));
+    assert!(answer["reason"].take().as_str().unwrap().starts_with("set `app_token`"));
+    let want = json!({
+        "channel": "slack", "account": "main", "config": config, "state": "fails", "reason": null, "tried_by": "channel",
+        "setup": null, "from_environment": { "bot_token": "SLACK_BOT_TOKEN" },
+        "left_out": ["app_token", "signing_secret", "refresh_token", "client_secret"],
+    });
+    assert_eq!(answer, want);
+    let (ok, answer, _) = for_a_program(&home, &["remove", "slack"], &[]);
+    let want =
+        json!({ "channel": "slack", "account": "main", "config": config, "deleted": [], "stopped": false });
+    assert!(ok && answer == want, "{answer}");
+    let both = [("SLACK_BOT_TOKEN", BOT_TOKEN), ("SLACK_APP_TOKEN", APP_TOKEN)];
+    let (ok, answer, told) = for_a_program(&home, &add, &both);
+    assert!(
+        ok && told.is_empty() && answer["state"] == "works" && answer["reason"].is_null(),
+        "{answer} {told}"
+    );
+    let (ok, answer, told) = for_a_program(&home, &["check", "slack"], &both);
+    let want = json!({
+        "channel": "slack", "account": "main", "config": config, "state": "works", "reason": null, "tried_by": "channel",
+    });
+    assert!(ok && answer == want, "{answer} {told}");
+    // The variable that the config names is another one than the one that is set.
+    let (ok, _, told) =
+        for_a_program(&home, &["check", "slack"], &[("SLACK_BOT_TOKENS", BOT_TOKEN), both[1]]);
+    assert!(
+        !ok && told.contains("SLACK_BOT_TOKEN is not set; SLACK_BOT_TOKENS is: is that the one?"),
+        "{told}"
+    );
+}
+
+/// A refresh token is good once: without a runtime the pair that is kept is tried, and none is got.
+#[test]
+fn a_kept_token_is_tried_without_a_runtime_and_none_is_used_up() {
+    let api = SlackApi::start();
+    api.store().refresh = Some(("xoxe-first".into(), 3_600));
+    let keys = format!(
+        "[channels.slack.main]\nbot_token = {{ env = \"TEST_BOT\" }}\napp_token = {{ env = \"TEST_APP\" }}\n\
+         refresh_token = {{ env = \"TEST_REFRESH\" }}\nclient_id = \"client\"\n\
+         client_secret = {{ env = \"TEST_CLIENT\" }}\napi_url = \"{}\"\n",
+        api.url
+    );
+    let variables = [
+        ("TEST_BOT", "xoxb-of-old"),
+        ("TEST_APP", APP_TOKEN),
+        ("TEST_REFRESH", "xoxe-first"),
+        ("TEST_CLIENT", "very-secret"),
+    ];
+    let mut runtime = Runtime::new(&keys);
+    let home = runtime.home.path().to_owned();
+    let (ok, answer, told) = for_a_program(&home, &["check", "slack"], &variables);
+    assert!(!ok && answer["state"] == "unseen", "{answer}");
+    assert!(
+        told.contains("cannot be seen while no vestibule runs") && told.contains("vestibule up"),
+        "{told}"
+    );
+    assert_eq!(api.store().calls.get("oauth.v2.access"), None, "none was used up");
+    for (name, value) in variables {
+        runtime = runtime.env(name, value);
+    }
+    runtime.start_with("slack");
+    runtime.stop();
+    let (ok, answer, told) = for_a_program(&home, &["check", "slack"], &variables);
+    assert!(ok && answer["state"] == "works", "{answer} {told}");
+    assert_eq!(api.store().calls.get("oauth.v2.access"), Some(&1), "the one that is kept was tried");
 }

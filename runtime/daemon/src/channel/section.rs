@@ -3,8 +3,9 @@
 use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::path::Path;
-use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 use vestibule_plugin_api::{ConfigKey, KeyType, Manifest, Schema};
+use vestibule_runtime::Config;
 
 /// Where the value of one key comes from.
 #[derive(Debug, Clone)]
@@ -86,9 +87,13 @@ pub fn plain(key: Option<&ConfigKey>, text: &str) -> anyhow::Result<Value> {
 /// The names under which people keep a secret of a channel in their environment, the usual one first:
 /// `SLACK_BOT_TOKEN` for `bot_token`, `TELEGRAM_BOT_TOKEN` for `token`.
 pub fn env_names(channel_type: &str, key: &str) -> [String; 2] {
-    let word = |text: &str| text.to_uppercase().replace('-', "_");
-    let (channel, key) = (word(channel_type), word(key));
+    let (channel, key) = (env_word(channel_type), env_word(key));
     [format!("{channel}_{key}"), format!("{channel}_BOT_{key}")]
+}
+
+/// A word as a part of the name of a variable.
+pub fn env_word(text: &str) -> String {
+    text.to_uppercase().replace('-', "_")
 }
 
 /// The name of the file in which a secret that was typed is kept. Neither channels nor keys have a full stop in them, so no
@@ -117,21 +122,54 @@ pub fn added(
         };
         section.insert(key, Item::Value(value));
     }
-    let implicit = || {
-        let mut table = Table::new();
-        table.set_implicit(true);
-        Item::Table(table)
-    };
-    let is_table = "is no section: write it as [channels.TYPE.ACCOUNT]";
-    let channels = document.entry("channels").or_insert_with(implicit);
-    let channels = channels.as_table_mut().with_context(|| format!("`channels` {is_table}"))?;
-    let of_type = channels.entry(channel_type).or_insert_with(implicit);
-    let of_type = of_type.as_table_mut().with_context(|| format!("`channels.{channel_type}` {is_table}"))?;
-    if of_type.contains_key(account) {
+    let path = ["channels", channel_type];
+    let mut above: &mut dyn TableLike = document.as_table_mut();
+    let mut in_braces = false;
+    for (depth, key) in path.into_iter().enumerate() {
+        // What is written in braces goes on in braces.
+        let new = if in_braces { Item::Value(InlineTable::new().into()) } else { implicit() };
+        let next = above.entry(key).or_insert(new);
+        in_braces = next.is_inline_table();
+        let name = path[..=depth].join(".");
+        above = next
+            .as_table_like_mut()
+            .with_context(|| format!("`{name}` is no section: write it as [channels.TYPE.ACCOUNT]"))?;
+    }
+    if above.contains_key(account) {
         bail!("[channels.{channel_type}.{account}] is there already");
     }
-    of_type.insert(account, Item::Table(section));
-    Ok(document.to_string())
+    let section = match in_braces {
+        true => Item::Value(section.into_inline_table().into()),
+        false => Item::Table(section),
+    };
+    above.insert(account, section);
+    sound(text, &document, |sections| sections.contains_key(&(channel_type.to_owned(), account.to_owned())))
+}
+
+fn implicit() -> Item {
+    let mut table = Table::new();
+    table.set_implicit(true);
+    Item::Table(table)
+}
+
+/// The changed text, with the ends of lines that the old one has, once it is read as it is meant.
+fn sound(
+    before: &str,
+    document: &DocumentMut,
+    is_meant: impl Fn(&BTreeMap<(String, String), toml::Table>) -> bool,
+) -> anyhow::Result<String> {
+    let mut text = document.to_string();
+    if before.contains("\r\n") && before.matches('\n').count() == before.matches("\r\n").count() {
+        text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
+    let by_hand = "this program cannot write the config as it is laid out: change it by hand";
+    match Config::parse(&text) {
+        Ok(config) if is_meant(&config.channels) => Ok(text),
+        Ok(_) => bail!(by_hand),
+        // What was wrong before is told as it is.
+        Err(why) if Config::parse(before).is_err() => bail!(why),
+        Err(why) => bail!("{by_hand} ({why})"),
+    }
 }
 
 fn reference(kind: &str, what: &str) -> Value {
@@ -150,17 +188,20 @@ pub fn removed(
     secrets: &Path,
 ) -> anyhow::Result<(String, Vec<String>)> {
     let mut document: DocumentMut = text.parse()?;
-    let of_type = document
-        .get_mut("channels")
-        .and_then(Item::as_table_mut)
-        .and_then(|channels| channels.get_mut(channel_type))
-        .and_then(Item::as_table_mut);
-    let section = of_type.and_then(|of_type| of_type.remove(account));
+    let mut above: Option<&mut dyn TableLike> = Some(document.as_table_mut());
+    for key in ["channels", channel_type] {
+        above = above.and_then(|above| above.get_mut(key)?.as_table_like_mut());
+    }
+    let section = above.and_then(|of_type| of_type.remove(account));
     let section = section.with_context(|| format!("there is no [channels.{channel_type}.{account}]"))?;
     let values = section.as_table_like().into_iter().flat_map(|table| table.iter());
     let file = |(_, value): (&str, &Item)| Some(value.get("file")?.as_str()?.to_owned());
     let ours = |path: &String| Path::new(path).parent() == Some(secrets);
-    Ok((document.to_string(), values.filter_map(file).filter(ours).collect()))
+    let files = values.filter_map(file).filter(ours).collect();
+    let text = sound(text, &document, |sections| {
+        !sections.contains_key(&(channel_type.to_owned(), account.to_owned()))
+    })?;
+    Ok((text, files))
 }
 
 #[cfg(test)]
@@ -254,7 +295,50 @@ mod tests {
             assert_eq!(files, [""; 0], "a file of the operator's own stays");
         }
         assert!(removed(before, ("x", "main"), Path::new("/")).is_err());
-        assert!(added("channels = 7", ("x", "main"), &values).is_err());
-        assert!(added("{{{", ("x", "main"), &values).is_err());
+        for wrong in ["channels = 7", "channels = { x = 7 }", "{{{", "lisen = 7"] {
+            assert!(added(wrong, ("x", "main"), &values).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_braces_or_with_full_stops_goes_on_so() {
+        let values = BTreeMap::from([("room".to_owned(), Given::Plain("r".into()))]);
+        let section = r#"[channels.x.main]\nroom = "r"\n"#.replace("\\n", "\n");
+        for (before, with) in [
+            ("channels = {}\n", r#"channels = { x = { main = { room = "r" } } }"#.to_owned()),
+            (
+                "channels = { y = { main = {} } } # mine\n",
+                r#"channels = { y = { main = {} } , x = { main = { room = "r" } } } # mine"#.to_owned(),
+            ),
+            (
+                "[channels]\nx = { other = { room = \"o\" } }\n",
+                r#"x = { other = { room = "o" } , main = { room = "r" } }"#.to_owned(),
+            ),
+            ("channels.y.main.room = \"o\"\n", section.clone()),
+            ("[channels.x]\nother.room = \"o\"\n", section.clone()),
+        ] {
+            let text = added(before, ("x", "main"), &values).expect(before);
+            assert!(text.contains(&with), "{before} became {text}");
+            let config = Config::parse(&text).expect("it is a config");
+            let key = ("x".to_owned(), "main".to_owned());
+            assert_eq!(config.channels[&key]["room"].as_str(), Some("r"), "{text}");
+            let (without, _) = removed(&text, ("x", "main"), Path::new("/")).expect(before);
+            let accounts = |text: &str| Config::parse(text).expect("a config").channels;
+            assert_eq!(accounts(&without), accounts(before), "{without}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_lines_stay_as_they_are() {
+        let values = BTreeMap::from([("room".to_owned(), Given::Plain("r".into()))]);
+        let before = "# mine\r\nlisten = \"127.0.0.1:1\"\r\n\r\n[channels.y.main]\r\nroom = \"o\" # here\r\n";
+        let with = added(before, ("x", "main"), &values).expect("it is added");
+        assert!(with.starts_with(before), "{with:?}");
+        assert!(with.ends_with("\r\n[channels.x.main]\r\nroom = \"r\"\r\n"), "{with:?}");
+        let (without, _) = removed(&with, ("x", "main"), Path::new("/")).expect("it is there");
+        assert_eq!(without.trim_end(), before.trim_end());
+        let mixed =
+            added("# mine\r\nlisten = \"127.0.0.1:1\"\n", ("x", "main"), &values).expect("it is added");
+        assert!(mixed.contains("\"127.0.0.1:1\"\n") && mixed.ends_with("room = \"r\"\n"), "{mixed:?}");
     }
 }
