@@ -59,6 +59,7 @@ impl Running {
         let (home, lock) = home.open()?;
         launcher::adopt_orphans();
         launcher::allow_open_files();
+        launcher::take_delegated_group();
         backup::expect_restored(&home)?;
         let central = Central::open(&home.central_db())?;
         let opened = begin.elapsed();

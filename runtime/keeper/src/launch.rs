@@ -1,6 +1,7 @@
 //! Starts a runner and the reader beside it, and ends a runner with everything it started.
 
 use crate::confine::{self, RunnerCalls};
+use crate::groups::{Group, Weight};
 use crate::survivors::Mark;
 use crate::wire::{RunnerSpec, Sandbox};
 use crate::{bwrap, user, weight};
@@ -25,6 +26,8 @@ pub struct Started {
     pub child: Child,
     /// The pipe on which `bwrap` says which process is the first inside.
     pub info: Option<PipeReader>,
+    /// The control group of the run.
+    pub group: Option<Group>,
 }
 
 /// Starts the runner in a session of its own, with less weight than the runtime, and with only the environment it is
@@ -71,11 +74,14 @@ pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(stderr);
+    let group = spec.group.as_ref().map(|folder| Group::make(folder, Weight::Third)).transpose()?;
+    let entered = group.as_ref().map(Group::try_clone).transpose()?;
     let (spec, session) = (spec.clone(), session.root().to_owned());
     let shut = move || {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(spec.umask));
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         weight::step_back()?;
+        entered.as_ref().map_or(Ok(()), Group::enter)?;
         for fd in &passed_on {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
         }
@@ -87,7 +93,7 @@ pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio)
     unsafe {
         command.pre_exec(shut);
     }
-    Ok(Started { child: command.spawn()?, info })
+    Ok(Started { child: command.spawn()?, info, group })
 }
 
 /// Makes a file of these bytes that can be read once and never changed.
@@ -119,6 +125,7 @@ pub fn probe_bwrap(bubblewrap: &str, program: &Path, folder: &Path) -> Result<()
         env: vec![],
         agent_folder,
         umask: 0o077,
+        group: None,
         sandbox: Sandbox::Bwrap { bubblewrap: Box::new(bubblewrap), grants },
         limits: crate::wire::Limits::NONE,
     };

@@ -15,6 +15,7 @@ mod commits;
 pub mod confine;
 mod fault;
 mod files;
+pub mod groups;
 mod launch;
 pub mod objects;
 mod outbox;

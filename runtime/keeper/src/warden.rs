@@ -3,6 +3,7 @@
 //! reader or the runtime is gone.
 
 use crate::fault::Fault;
+use crate::groups::Group;
 use crate::launch::{self, Children};
 use crate::survivors::Mark;
 use crate::usage::Usage;
@@ -89,6 +90,8 @@ struct Runner {
     objects_at: Instant,
     /// Whether its user's processes are counted for this run alone: an ordinary user's are, in each user namespace.
     alone: bool,
+    /// The control group of the run, where the runtime was delegated one.
+    group: Option<Group>,
     /// Why the run was ended, if it passed a limit.
     over: Option<String>,
 }
@@ -129,13 +132,16 @@ pub fn guard(mut ends: Ends, dir: &SessionDir, spec: Option<(RunnerSpec, Mark)>)
     let mut warden = Warden { ends, reader_exit, children, runner, disk, measured: now, ticked: now };
     let outcome = warden.serve();
     warden.children.end();
+    if let Some(group) = warden.runner.and_then(|runner| runner.group) {
+        group.remove();
+    }
     outcome
 }
 
 fn start(spec: &RunnerSpec, mark: Mark, dir: &SessionDir, ends: &Ends) -> std::result::Result<Runner, Fault> {
     let start = || -> Result<Runner> {
         let stderr = Stdio::from(ends.stderr.try_clone()?);
-        let launch::Started { child, info } = launch::start(spec, mark, dir, stderr)?;
+        let launch::Started { child, info, group } = launch::start(spec, mark, dir, stderr)?;
         vestibule_session::crash::point("keeper: the runner was started");
         let pid = launch::pid_of(&child)?;
         let exit = pidfd_open(pid, PidfdFlags::empty())?;
@@ -154,6 +160,7 @@ fn start(spec: &RunnerSpec, mark: Mark, dir: &SessionDir, ends: &Ends) -> std::r
             alone,
             used: Usage::default(),
             objects_at: Instant::now() + OBJECTS_PAUSE,
+            group,
             over: None,
         })
     };
@@ -242,6 +249,9 @@ impl Warden<'_> {
         let status = waitpid(Some(pid), WaitOptions::empty())?;
         self.children.end(); // the processes that the runner left behind
         let status = ExitStatus::from_raw(status.map_or(0, |(_, status)| status.as_raw()));
+        if let Some(group) = runner.group {
+            group.remove();
+        }
         let how = runner.over.unwrap_or_else(|| launch::in_words(status));
         tell(&mut self.ends.link, &FromWarden::Ended { how });
         Ok(())

@@ -77,6 +77,8 @@ pub struct RunnerSpec {
     pub agent_folder: PathBuf,
     /// Its umask: the operator's, for the agent owns the files that it makes.
     pub umask: u32,
+    /// The control group that the run gets, where the runtime was delegated one. The warden makes and removes it.
+    pub group: Option<PathBuf>,
     /// The sandbox it lives in.
     pub sandbox: Sandbox,
     /// How much it and everything it starts may use together.

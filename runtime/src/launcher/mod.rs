@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
+use vestibule_keeper::groups;
 use vestibule_keeper::wire::{AdoptSpec, FromForeign, LaunchSpec, RunnerSpec, ToKeeper};
 use vestibule_session::{SessionDir, crash};
 
@@ -42,6 +43,18 @@ pub fn allow_open_files() {
     let most = getrlimit(Resource::Nofile).maximum;
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Takes the control group that an operator delegated to this process, if there is one: runs and plugins' processes
+/// get their groups below it.
+pub fn take_delegated_group() {
+    match groups::take() {
+        Ok(None) => {}
+        Ok(Some(group)) => {
+            tracing::info!(group = %group.display(), "each run has a control group of its own")
+        }
+        Err(error) => tracing::warn!(%error, "the control group that was delegated is not used"),
     }
 }
 
@@ -101,7 +114,12 @@ impl Launcher {
         let agent = &request.agent;
         let dir = SessionDir::new(resolved(self.home.session(&agent.id, &request.session_id).root())?);
         mend_mode(&dir.out())?;
-        let runner = if request.with_runner { Some(self.runner(agent, &dir).await?) } else { None };
+        let runner = if request.with_runner {
+            let group = groups::of_run(request.session_id.as_str());
+            Some(RunnerSpec { group, ..self.runner(agent, &dir).await? })
+        } else {
+            None
+        };
         let spec = LaunchSpec {
             session_dir: dir.root().to_owned(),
             after_seq: request.after_seq,

@@ -91,6 +91,7 @@ pub fn runner(agent: &AgentGroup, config: &Config, kind: &Kind, places: &Places)
         env,
         agent_folder: places.agent_folder.to_owned(),
         umask: private::take_umask(),
+        group: None,
         sandbox: match kind {
             Kind::Bwrap(bubblewrap) => Sandbox::Bwrap { bubblewrap: Box::new(bubblewrap.clone()), grants },
             Kind::Process => Sandbox::Process { grants },

@@ -1,11 +1,15 @@
 //! How runs share the processors with the runtime and with each other, in words, for `status`.
 
 use std::fs;
+use vestibule_keeper::groups;
 
 /// What holds here: that depends on how this machine's kernel is set up.
 pub fn words() -> &'static str {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let enabled = read("/proc/sys/kernel/sched_autogroup_enabled").trim() == "1";
+    if groups::taken() {
+        return "each run has one share, a third of the runtime's, however many processes it has (a control group)";
+    }
     said_of(enabled && at_the_top(&read("/proc/self/cgroup"), has_weight))
 }
 

@@ -69,7 +69,8 @@ impl OpenedFile {
                     bytes_max: u64::MAX,
                     files_max: u64::MAX,
                 });
-                let spec = Spec { file: copy, entry, log_level, memory_bytes, open_files, folder };
+                let spec =
+                    Spec { file: copy, entry, log_level, memory_bytes, open_files, folder, group: None };
                 Code::watched(Life::start(program, &spec, Arc::new(calls)).await?)
             }
         };
@@ -225,7 +226,7 @@ impl OpenedFile {
 impl Code {
     /// A plugin in a process: when that breaks, its open calls are answered.
     fn watched(life: Life) -> Code {
-        let (conn, pid, dead) = (life.conn.clone(), life.pid(), Arc::new(AtomicBool::new(false)));
+        let (conn, pid, dead) = (life.conn.clone(), life.process().pid, Arc::new(AtomicBool::new(false)));
         let (watched, died) = (conn.clone(), dead.clone());
         tokio::spawn(async move {
             watched.broken().await;

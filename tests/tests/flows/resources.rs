@@ -6,7 +6,7 @@ use crate::support::{
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A field of `/proc/PID/stat`, counted as proc(5) does, from 3 on.
@@ -183,5 +183,89 @@ fn a_full_folder_of_an_agent_stops_its_session_until_there_is_room() {
         runtime.ok(&["session", "release", id]);
         let better = "SELECT COUNT(*) FROM deliveries WHERE json_extract(content, '$.text') = 'better'";
         until(&format!("{sandbox}: it answers"), || (runtime.query::<i64>(better)[0] >= 1).then_some(()));
+    }
+}
+
+/// A control group that shares processors and is marked as delegated; `None` where the kernel has no such groups, or
+/// where the test may not make one.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    fn new() -> Option<Delegated> {
+        let top = Path::new("/sys/fs/cgroup");
+        fs::read_to_string(top.join("cgroup.controllers")).ok().filter(|all| all.contains("cpu"))?;
+        fs::write(top.join("cgroup.subtree_control"), "+cpu").ok()?;
+        let group = top.join(format!("vestibule-test-{}", std::process::id()));
+        fs::create_dir(&group).ok()?;
+        let marked = Delegated(group);
+        rustix::fs::setxattr(&marked.0, "trusted.delegate", b"1", rustix::fs::XattrFlags::empty()).ok()?;
+        Some(marked)
+    }
+
+    /// Starts the runtime in the group.
+    fn program(&self, home: &Path) -> PathBuf {
+        let script = home.join("delegated.sh");
+        let (enter, binary) = (self.0.join("cgroup.procs"), binary());
+        let text = format!("#!/bin/sh\necho $$ >{}\nexec {} \"$@\"\n", enter.display(), binary.display());
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        script
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        let runtime = self.0.join("runtime");
+        if runtime.exists() && !std::thread::panicking() {
+            until("the runtime is gone", || fs::remove_dir(&runtime).is_ok().then_some(()));
+        }
+        for group in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(group.path());
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The last part of a process's control group.
+fn group(pid: &str) -> String {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    own.rsplit('/').next().unwrap().to_owned()
+}
+
+#[test]
+fn each_run_and_plugin_has_a_control_group_where_one_is_delegated() {
+    for sandbox in sandboxes() {
+        let Some(delegated) = Delegated::new() else {
+            eprintln!("skipped: this machine shares processors by no control groups that a test can make");
+            return;
+        };
+        let runtime = Runtime::new(&format!("sandbox = \"{sandbox}\"\n"));
+        let script = delegated.program(runtime.home.path());
+        let runtime = runtime.program(&script).up();
+        let plugins = runtime.home.path().join("plugins");
+        fs::copy(plugin_file("vestibule-echo-channel"), plugins.join("echo.so")).unwrap();
+        let sleeper = format!("sleep 605.{}", runtime.pid());
+        let enter = delegated.0.join("cgroup.procs");
+        let command = format!("sh -c 'echo 0 >{}; setsid {sleeper} & exec {sleeper}'", enter.display());
+        runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
+        Terminal::connect(&runtime, false).say("sleep");
+        let sleeping = until("both programs sleep", || Some(programs(&sleeper)).filter(|all| all.len() == 2));
+        let session = runtime.json(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+        let run = format!("run-{session}");
+        for program in &sleeping {
+            assert_eq!(group(program), run, "{sandbox}: a run does not leave its group");
+        }
+        let weight = |group: &str| fs::read_to_string(delegated.0.join(group).join("cpu.weight")).unwrap();
+        assert_eq!((weight(&run).trim(), weight("runtime").trim()), ("33", "100"));
+        let itself = runtime.pid().to_string();
+        assert_eq!([group(&itself), group(&keeper_of(&itself))], ["runtime", "runtime"]);
+        until("the plugin runs in a group of its own", || {
+            runtime.plugin_hosts().iter().any(|pid| group(pid).starts_with("plugin-")).then_some(())
+        });
+        let said = runtime.json(&["status"])["processors"].as_str().unwrap().to_owned();
+        assert!(said.contains("a control group"), "{said}");
+        drop(runtime);
+        until("the group is removed", || (!delegated.0.join(&run).exists()).then_some(()));
     }
 }

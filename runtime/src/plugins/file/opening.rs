@@ -120,6 +120,7 @@ pub fn spec(config: &Config, name: &str, file: PathBuf, entry: String) -> Spec {
         memory_bytes: wanted.memory_mb * 1024 * 1024,
         open_files: wanted.open_files,
         folder: None,
+        group: None,
     }
 }
 

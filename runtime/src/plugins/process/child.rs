@@ -8,7 +8,7 @@ use super::starter;
 use crate::lock::locked;
 use crate::plugins::{LoadCode, LoadError};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
+use vestibule_keeper::groups;
 use vestibule_seam::{Frame, RuntimeCalls};
 use vestibule_session::words;
 
@@ -23,6 +24,9 @@ use vestibule_session::words;
 pub const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How much of the process's last output is kept, in bytes.
 const LAST_WORDS_MAX: usize = 2 * 1024;
+/// How often the group of a process that ends is tried to be removed, and how long between.
+const REMOVE_ROUNDS: u32 = 50;
+const REMOVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The sentence about a plugin that does not become ready.
 pub fn not_ready() -> LoadError {
@@ -60,7 +64,8 @@ impl From<StartError> for LoadError {
 pub struct Life {
     /// Its calls, in both directions.
     pub conn: Arc<Conn>,
-    process: Child,
+    child: Child,
+    group: Option<PathBuf>,
     last_words: Arc<Mutex<Vec<u8>>>,
     ended: oneshot::Receiver<u64>,
     tasks: [tokio::task::JoinHandle<()>; 2],
@@ -70,7 +75,29 @@ impl Drop for Life {
     fn drop(&mut self) {
         self.conn.close();
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        if let (Some(group), Ok(threads)) = (self.group.take(), tokio::runtime::Handle::try_current()) {
+            threads.spawn(remove(group));
+        }
     }
+}
+
+/// Removes a group. The kernel refuses that until the process, which is killed as its handle is dropped, is gone; the
+/// next start of the runtime removes what is left.
+async fn remove(group: PathBuf) {
+    for _ in 0..REMOVE_ROUNDS {
+        if std::fs::remove_dir(&group).is_ok() {
+            return;
+        }
+        tokio::time::sleep(REMOVE_PAUSE).await;
+    }
+}
+
+/// The process of a plugin, for those who look at it from outside.
+pub struct Process {
+    /// Its number, until it has ended.
+    pub pid: Option<u32>,
+    /// Its control group, where the runtime was delegated one.
+    pub group: Option<PathBuf>,
 }
 
 impl Life {
@@ -84,6 +111,7 @@ impl Life {
         calls: Arc<dyn RuntimeCalls>,
     ) -> Result<Life, StartError> {
         let failed = |error: std::io::Error| StartError::Died(format!("it cannot be started ({error})"));
+        let spec = Spec { group: groups::of_next_plugin(), ..spec.clone() };
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut command = Command::new(program);
@@ -97,9 +125,9 @@ impl Life {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         // The command goes with it: it holds the process's end of the socket.
-        let mut process = starter::start(command).await.map_err(failed)?;
+        let mut child = starter::start(command).await.map_err(failed)?;
         let last_words: Arc<Mutex<Vec<u8>>> = Arc::default();
-        if let Some(stderr) = process.stderr.take() {
+        if let Some(stderr) = child.stderr.take() {
             tokio::spawn(keep_last(stderr, last_words.clone()));
         }
         let conn = Arc::new(Conn::new(UnixStream::from_std(ours).map_err(failed)?));
@@ -112,8 +140,9 @@ impl Life {
             reader.end(why);
         });
         let flushing = tokio::spawn(async move { flusher.flush().await });
-        let mut life = Life { conn, process, last_words, ended, tasks: [reading, flushing] };
-        let head = serde_json::to_vec(spec).unwrap_or_default();
+        let mut life =
+            Life { conn, child, group: spec.group.clone(), last_words, ended, tasks: [reading, flushing] };
+        let head = serde_json::to_vec(&spec).unwrap_or_default();
         match pack(Kind::Open, 0, 0, &Frame::from_head(head)) {
             Ok(packed) => life.conn.send(packed),
             Err(why) => return Err(StartError::Died(why)),
@@ -126,20 +155,20 @@ impl Life {
         }
     }
 
-    /// The process's number.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.id()
+    /// The process as others see it.
+    pub fn process(&self) -> Process {
+        Process { pid: self.child.id(), group: self.group.clone() }
     }
 
     /// Returns when the process has ended, or must, and says why. Its calls are still open.
     pub async fn ended(&mut self) -> String {
         let ended = tokio::select! {
-            status = self.process.wait() => status.ok(),
+            status = self.child.wait() => status.ok(),
             why = self.conn.broken() => match why {
                 Some(Broken::For(why)) => return self.with_last_words(why),
                 // A socket that ends is the end of the process: how it ended says more.
                 Some(Broken::Gone) | None => {
-                    let ended = tokio::time::timeout(Duration::from_millis(500), self.process.wait()).await;
+                    let ended = tokio::time::timeout(Duration::from_millis(500), self.child.wait()).await;
                     ended.ok().and_then(std::result::Result::ok)
                 }
             },
@@ -157,7 +186,7 @@ impl Life {
     /// Ends the process now.
     pub async fn kill(&mut self) {
         self.conn.close();
-        let _ = self.process.kill().await;
+        let _ = self.child.kill().await;
     }
 
     /// Asks the plugin to end within `patience`, and ends its process. Returns how many calls were left.

@@ -1,5 +1,6 @@
 //! Whether a plugin's process is well: how much it holds and takes, and whether it still answers.
 
+use super::child::Process;
 use super::conn::Conn;
 use super::hog::{Step, put_behind, spins, step, wanted};
 use super::spec::{OwnFolder, Spec};
@@ -26,10 +27,10 @@ const BUSY_FACTOR: u32 = 10;
 const LATE_MAX: u32 = 3;
 
 /// Returns when the process of a plugin must be ended, and says why.
-pub async fn watch(plugin: &str, supervisor: &Supervisor, conn: &Arc<Conn>, pid: Option<u32>) -> String {
+pub async fn watch(plugin: &str, supervisor: &Supervisor, conn: &Arc<Conn>, process: &Process) -> String {
     tokio::select! {
-        why = holdings(supervisor, pid) => why,
-        why = hogging(plugin, conn, pid) => why,
+        why = holdings(supervisor, process.pid) => why,
+        why = hogging(plugin, conn, process) => why,
         why = pings(supervisor, conn) => why,
     }
 }
@@ -108,14 +109,15 @@ fn too_much(usage: &Usage, spec: &Spec) -> Option<String> {
 /// If it never answers, [`pings`] ends it later; until then it takes next to nothing from the others. If it
 /// answers after all, it runs on, behind, until it is started again. One that answers while a thread beside its work
 /// spins is left alone.
-async fn hogging(plugin: &str, conn: &Arc<Conn>, pid: Option<u32>) -> String {
-    let Some(pid) = pid else { return pending().await };
+async fn hogging(plugin: &str, conn: &Arc<Conn>, process: &Process) -> String {
+    let group = process.group.as_deref();
+    let Some(pid) = process.pid else { return pending().await };
     let (mut before, mut asked, mut hog) = (wanted(pid), None, false);
     loop {
         let begin = Instant::now();
         tokio::time::sleep(LOOK_EVERY).await;
         if hog {
-            put_behind(pid); // the threads that are new
+            put_behind(pid, group); // the threads that are new
             continue;
         }
         let now = wanted(pid);
@@ -127,7 +129,7 @@ async fn hogging(plugin: &str, conn: &Arc<Conn>, pid: Option<u32>) -> String {
             Step::Ask => asked = Some(ping(conn, Done::new(|_, _| ()))),
             Step::PutBehind => {
                 hog = true;
-                let done = put_behind(pid);
+                let done = put_behind(pid, group);
                 let what =
                     if done { "it runs behind all else" } else { "it could not be put behind all else" };
                 tracing::info!(
@@ -188,6 +190,7 @@ mod tests {
             memory_bytes: 64 << 20,
             open_files: 100,
             folder: None,
+            group: None,
         };
         let fine = Usage {
             processes: 1024,

@@ -3,7 +3,9 @@
 use rustix::process::Pid;
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
+use vestibule_keeper::groups::{self, Weight};
 use vestibule_keeper::weight::session_of;
 
 /// How much time each thread of a process, by its number, has wanted on processors.
@@ -60,12 +62,15 @@ pub fn wanted(pid: u32) -> ProcessorTime {
 ///
 /// The runtime does not take it back: to leave this class needs CAP_SYS_NICE, or an RLIMIT_NICE that allows
 /// the thread's nice value (sched(7)), and it counts on neither.
-pub fn put_behind(pid: u32) -> bool {
+pub fn put_behind(pid: u32, group: Option<&Path>) -> bool {
     let none = libc::sched_param { sched_priority: 0 };
-    // Its session has a share of its own, which the class does not lower.
+    // Its group, and where there is none its session, has a share of its own, which the class does not lower.
     let of = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if of.is_some_and(|pid| session_of(pid) == Some(pid)) {
         let _ = fs::write(format!("/proc/{pid}/autogroup"), NICEST);
+    }
+    if let Some(group) = group {
+        let _ = groups::weigh(group, Weight::Least);
     }
     // SAFETY: reads the one struct, which lives. A thread that is gone is an error that changes nothing.
     let done = |thread| unsafe { libc::sched_setscheduler(thread, libc::SCHED_IDLE, &raw const none) } == 0;
@@ -122,7 +127,7 @@ mod tests {
         let before = wanted(child.id());
         std::thread::sleep(Duration::from_millis(200));
         let now = wanted(child.id());
-        let done = put_behind(child.id());
+        let done = put_behind(child.id(), None);
         // SAFETY: only reads a number of a process that is there until it is waited for.
         let policy = thread.map(|thread| unsafe { libc::sched_getscheduler(thread) });
         let ended = child.kill().and_then(|()| child.wait());
@@ -130,6 +135,6 @@ mod tests {
         assert_eq!(policy, Ok(libc::SCHED_IDLE));
         let (before, now) = (before.values().sum::<Duration>(), now.values().sum::<Duration>());
         assert!(now - before >= Duration::from_millis(50), "{before:?} {now:?}");
-        assert!(!put_behind(u32::MAX), "no such process");
+        assert!(!put_behind(u32::MAX, None), "no such process");
     }
 }

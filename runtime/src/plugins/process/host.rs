@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use vestibule_keeper::groups::{Group, Weight};
 use vestibule_plugin_api::wire;
 use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, status};
 
@@ -48,6 +49,9 @@ fn run() -> std::io::Result<()> {
     let spec: Spec = serde_json::from_slice(&first.head).map_err(std::io::Error::other)?;
     let socket = Arc::new(Outbox { socket, state: Mutex::default(), room: Condvar::new() });
     let opened = |why: Option<LoadError>| socket.send(pack(Kind::Opened, 0, 0, &wire::frame(&why)));
+    if let Some(folder) = &spec.group {
+        Group::make(folder, Weight::Whole)?.enter()?;
+    }
     // From here on this process can do no more than the plugin may: opening a file runs its code.
     if let Err(error) = vestibule_keeper::confine::plugin(&spec.grants()) {
         let words = format!("its process cannot be confined ({error}).");

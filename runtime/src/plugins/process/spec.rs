@@ -19,6 +19,8 @@ pub struct Spec {
     pub open_files: u64,
     /// The folder that it may write to, if it has one.
     pub folder: Option<OwnFolder>,
+    /// The control group that the process makes and enters, where the runtime was delegated one.
+    pub group: Option<PathBuf>,
 }
 
 /// A folder of a plugin's own, and how much it may hold.

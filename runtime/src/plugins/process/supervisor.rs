@@ -175,10 +175,10 @@ async fn keep(plugins: Arc<Plugins>, link: Arc<Link>, supervisor: Arc<Supervisor
         let (life, why) = match now {
             Err(why) => (None, why),
             Ok(mut life) => {
-                let (conn, pid) = (life.conn.clone(), life.pid());
+                let (conn, process) = (life.conn.clone(), life.process());
                 let why = tokio::select! {
                     why = life.ended() => why,
-                    why = health::watch(plugin, &supervisor, &conn, pid) => why,
+                    why = health::watch(plugin, &supervisor, &conn, &process) => why,
                     farewell = &mut leave => return farewell_to(&supervisor, Some(life), farewell.ok()).await,
                 };
                 (Some(life), why)
