@@ -1,42 +1,108 @@
-//! The `github` channel: comments and new issues come in by webhook, replies go out by the REST API.
+//! The `github` channel: issues, pull requests, reviews and discussions come in by webhook, replies go out by GitHub's API.
 //!
-//! [`map`] reads payloads and addresses and [`mention`] finds mentions in a text, both without input or output;
-//! [`api`] talks to GitHub; this file joins them to the runtime.
+//! [`map`] reads payloads ([`written`], field by field: [`field`]), [`place`] the names of chats and messages, and [`mention`] finds
+//! mentions in a text, all without input or output. [`send`] delivers a message part by part, [`react`] and [`files`] what
+//! is no text; [`api`] talks to GitHub's REST API and [`graphql`] where there is none, [`answer`] says what its answers
+//! mean, and [`app`] shows GitHub who an app is. This file joins them to the runtime.
 
+mod answer;
 mod api;
+mod app;
+mod field;
+mod files;
+mod graphql;
 mod map;
 mod mention;
+mod place;
+mod react;
+mod send;
+mod written;
 
-use api::Api;
+use api::{Api, Auth, Http};
+use app::App;
 use map::{Reading, Rules};
+use std::sync::Arc;
 use vestibule_plugin_api::*;
 
 config! {
     /// `[channels.github.<account>]` in `vestibule.toml`.
     struct Config {
-        /// The token of the account that the agent speaks as
-        token: Secret,
-        // The runtime verifies with it before a request gets here. Forgetting it is an error.
+        /// The token of the account that the agent speaks as; an app needs none
+        token: Option<Secret>,
+        // The runtime verifies with it before a request gets here.
         /// What the webhook's settings on GitHub have as secret
-        webhook_secret: Secret,
+        webhook_secret: Option<Secret>,
+        /// The app's private key, the whole PEM file, for a GitHub App in place of a token
+        private_key: Option<Secret>,
+        /// The App ID or Client ID of the GitHub App
+        app_id: Option<String>,
+        /// Which installation of the app this account is, where there are several
+        installation_id: Option<String>,
         /// Where the API is: https://HOST/api/v3 for GitHub Enterprise Server
         api_url: Option<String>,
         /// Whether to listen to people without a role in the repository, too
         anyone: bool = false,
-        /// The name that counts as a mention, if it is not the token's own login
+        /// The name that counts as a mention, if it is not the account's own login
         bot_username: Option<String>,
+        /// Teams whose mention counts, too, as ORGANISATION/TEAM
+        teams: Vec<String> = [],
     }
+}
+
+/// A key, or what stands in the environment under GitHub's usual name for it.
+fn or_env(given: Option<&String>, name: &str) -> Option<String> {
+    let given = given.cloned().or_else(|| std::env::var(name).ok());
+    given.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 impl Config {
     fn api_url(&self) -> String {
-        let named = self.api_url.clone().or_else(|| std::env::var("GITHUB_API_URL").ok());
-        named.unwrap_or_else(|| "https://api.github.com".into())
+        or_env(self.api_url.as_ref(), "GITHUB_API_URL").unwrap_or_else(|| "https://api.github.com".into())
+    }
+
+    /// How the account shows who it is.
+    fn auth(&self) -> Result<Auth> {
+        if let Some(key) = &self.private_key {
+            let id = or_env(self.app_id.as_ref(), "GITHUB_APP_ID");
+            let id = id.ok_or_else(|| PluginError::broken("`private_key` needs `app_id` beside it"))?;
+            let installation = or_env(self.installation_id.as_ref(), "GITHUB_INSTALLATION_ID");
+            let number = |text: &String| {
+                place::number(text).ok_or_else(|| {
+                    PluginError::broken(
+                        "`installation_id` is made of digits: the end of the installation's address",
+                    )
+                })
+            };
+            let installation = installation.as_ref().map(number).transpose()?;
+            return Ok(Auth::App(Box::new(App::new(&id, key.expose(), installation)?)));
+        }
+        match &self.token {
+            Some(token) => Ok(Auth::Token(api::bearer(token.expose(), "token")?)),
+            None => Err(PluginError::broken(
+                "set `token`, a personal access token, or `app_id` and `private_key` of a GitHub App",
+            )),
+        }
+    }
+
+    /// What is wrong with a config that reads well.
+    fn fault(&self, is_heard_elsewhere: bool) -> Option<String> {
+        if let Some(fault) = self.bot_username.as_deref().and_then(place::login_fault) {
+            return Some(format!("`bot_username` {fault}; give the login without `@`"));
+        }
+        let is_team = |team: &&String| {
+            !team.split_once('/').is_some_and(|(owner, name)| place::is_name(owner) && place::is_name(name))
+        };
+        if let Some(team) = self.teams.iter().find(is_team) {
+            return Some(format!("`{}` in `teams` is no ORGANISATION/TEAM", toolbox::http::words(team)));
+        }
+        (!is_heard_elsewhere && self.webhook_secret.is_none()).then(|| {
+            "set `webhook_secret`: without it no event comes, for the runtime could not verify that it is GitHub's".into()
+        })
     }
 }
 
 struct Github {
-    api: Api,
+    api: Arc<Api>,
     rules: Rules,
     runtime: Runtime,
 }
@@ -46,56 +112,68 @@ impl Channel for Github {
     type Config = Config;
 
     async fn start(config: Config, runtime: Runtime) -> Result<Self> {
-        if let Some(fault) = config.bot_username.as_deref().and_then(map::login_fault) {
-            return Err(PluginError::broken(format!("`bot_username` {fault}; give the login without `@`")));
+        if let Some(fault) = config.fault(runtime.listener().is_some()) {
+            return Err(PluginError::broken(fault));
         }
-        let api = Api::new(&config.api_url(), &config.token)?;
+        let http = Http::new(&config.api_url())?;
+        let web = files::web(&http.base);
+        let api = Api::new(http, config.auth()?);
         let own = api.own_user().await?;
         tracing::info!(login = own.login, "signed in to GitHub");
-        let mention = config.bot_username.unwrap_or(own.login);
-        Ok(Github { api, rules: Rules { own_id: own.id, mention, anyone: config.anyone }, runtime })
+        // People mention an app without the end of its login.
+        let own_name = own.login.strip_suffix("[bot]").unwrap_or(&own.login).to_owned();
+        let mention = or_env(config.bot_username.as_ref(), "GITHUB_BOT_USERNAME").unwrap_or(own_name);
+        runtime.own_handles(vec![own.login, own.id.to_string()]).await;
+        let names = std::iter::once(mention).chain(config.teams).collect();
+        let rules = Rules { own_id: own.id, names, anyone: config.anyone, web };
+        Ok(Github { api: Arc::new(api), rules, runtime })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        let Content::Text { text } = message.content else {
-            return Err(PluginError::unsupported("only text can be posted as a comment"));
-        };
-        let target = map::target(&message.address).map_err(PluginError::refused)?;
-        let text = format!("{}\n\n{}", map::fit(text), map::mark(&message.id));
-        let platform_message_id = self.api.comment(&target, &text).await?;
-        Ok(Receipt::of(platform_message_id))
+        send::deliver(&self.api, &self.runtime, message).await
     }
 
     async fn find(&self, message: OutboundMessage) -> Result<Option<Receipt>> {
-        let target = map::target(&message.address).map_err(PluginError::refused)?;
-        let since = message.taken_at.unwrap_or(Timestamp(0));
-        let found = self.api.find(&target, self.rules.own_id, &map::mark(&message.id), since).await?;
-        Ok(found.map(|id| Receipt::of([id])))
+        send::find(&self.api, &self.runtime, self.rules.own_id, message).await
     }
 
     async fn normalise(&self, chat: String) -> Result<Conversation> {
-        let platform_id = map::typed(&chat).ok_or_else(|| {
+        let platform_id = place::typed(&chat).ok_or_else(|| {
             PluginError::refused("name a repository: OWNER/REPOSITORY, or its address on the web")
         })?;
         Ok(Conversation { platform_id, name: None, is_group: Some(true) })
     }
 
+    async fn fetch(&self, reference: String, bytes_max: u64) -> Result<Blob> {
+        files::fetch(&self.api, &self.rules.web, &reference, bytes_max).await.map(Blob::from)
+    }
+
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
-        let reading = match map::read_request(&request, &self.rules) {
-            Ok(reading) => reading,
-            Err(fault) => return Ok(WebhookResponse::text(400, fault)),
-        };
+        let reading =
+            map::payload_of(&request).and_then(|payload| map::read_request(&request, &payload, &self.rules));
         Ok(match reading {
-            Reading::Pong => WebhookResponse::text(200, "pong"),
-            Reading::Message(message) => match self.runtime.message(*message).await {
-                Ok(accepted) => WebhookResponse::text(200, map::outcome(&accepted)),
-                Err(error) => not_taken(&error),
-            },
-            Reading::Ignored { ignored, sentence } => match self.runtime.ignored(ignored).await {
+            Ok(reading) => take(&self.runtime, reading).await,
+            Err(fault) => WebhookResponse::text(400, fault),
+        })
+    }
+}
+
+/// Hands over what was read; the answer is what GitHub's page of deliveries shows.
+async fn take(runtime: &Runtime, reading: Reading) -> WebhookResponse {
+    let taken = match reading {
+        Reading::Pong => return WebhookResponse::text(200, "pong"),
+        Reading::Message(message) => runtime.message(*message).await,
+        Reading::Change(change) => runtime.change(*change).await,
+        Reading::Ignored { ignored, sentence } => {
+            return match runtime.ignored(ignored).await {
                 Ok(()) => WebhookResponse::text(202, sentence),
                 Err(error) => not_taken(&error),
-            },
-        })
+            };
+        }
+    };
+    match taken {
+        Ok(accepted) => WebhookResponse::text(200, map::outcome(&accepted)),
+        Err(error) => not_taken(&error),
     }
 }
 
@@ -116,8 +194,25 @@ fn not_taken(error: &PluginError) -> WebhookResponse {
 export_channel! {
     channel: Github,
     channel_type: "github",
-    description: "Issues and pull requests on GitHub",
-    capabilities: ["threads", "webhook", "reconcilable", "ignores_case", "normalises"],
+    description: "Issues, pull requests and discussions on GitHub",
+    capabilities: [
+        "threads",
+        "webhook",
+        "reconcilable",
+        "ignores_case",
+        "normalises",
+        "edits",
+        "deletes",
+        "reactions",
+        "subjects",
+        "attachments",
+        "fetches",
+    ],
+    deliver_seconds: 120,
+    limits: {
+        post: { unit: "chars", length: 64936, file_bytes: 262144 },
+        edit: { unit: "chars", length: 64936 },
+    },
     webhook: "github_sha256",
     setup: include_str!("../setup.txt"),
 }
@@ -125,14 +220,43 @@ export_channel! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
+
+    fn read(more: Value) -> std::result::Result<Config, String> {
+        let mut config = json!({ "webhook_secret": "s" });
+        for (key, value) in more.as_object().expect("keys") {
+            config[key] = value.clone();
+        }
+        serde_json::from_value::<Config>(config).map_err(|error| error.to_string())
+    }
 
     #[test]
-    fn a_typo_in_the_config_names_the_keys() {
-        let config = serde_json::json!({ "token": "t", "webhook_secret": "s", "anyon": true });
-        let error = serde_json::from_value::<Config>(config).err().expect("refused").to_string();
+    fn a_config_says_what_is_wrong_with_it() {
+        let error = read(json!({ "anyon": true })).err().expect("refused");
         assert!(error.contains("anyon") && error.contains("`anyone`"), "{error}");
-        let error = serde_json::from_str::<Config>(r#"{"token":"t"}"#).err().expect("refused").to_string();
-        assert!(error.contains("webhook_secret"), "{error}");
+        for (more, is_heard_elsewhere, want) in [
+            (json!({ "token": "t" }), false, None),
+            (json!({ "token": "t", "webhook_secret": null }), false, Some("`webhook_secret`")),
+            (json!({ "token": "t", "webhook_secret": null }), true, None),
+            (json!({ "token": "t", "bot_username": "@bot" }), false, Some("`bot_username`")),
+            (json!({ "token": "t", "teams": ["acme/agents"] }), false, None),
+            (json!({ "token": "t", "teams": ["@acme/agents"] }), false, Some("`teams`")),
+            (json!({ "token": "t", "teams": ["agents"] }), false, Some("`teams`")),
+        ] {
+            let told = read(more.clone()).expect("it reads").fault(is_heard_elsewhere);
+            assert_eq!(told.is_some(), want.is_some(), "{more}: {told:?}");
+            assert!(told.unwrap_or_default().contains(want.unwrap_or_default()), "{more}");
+        }
+        for (more, want) in [
+            (json!({}), "`token`"),
+            (json!({ "private_key": "x" }), "`app_id`"),
+            (json!({ "private_key": "x", "app_id": "1" }), "`private_key`"),
+            (json!({ "private_key": "x", "app_id": "1", "installation_id": "a" }), "`installation_id`"),
+            (json!({ "token": "t\nx" }), "`token`"),
+        ] {
+            let told = read(more.clone()).expect("it reads").auth().err().expect("refused");
+            assert!(told.reason().contains(want), "{more}: {told:?}");
+        }
     }
 
     #[test]

@@ -55,7 +55,13 @@ fn plugin() -> PluginRootRef {
                 Capability::Webhook,
                 Capability::Reconcilable,
                 Capability::IgnoresCase,
-                Capability::Normalises
+                Capability::Normalises,
+                Capability::Edits,
+                Capability::Deletes,
+                Capability::Reactions,
+                Capability::Subjects,
+                Capability::Attachments,
+                Capability::Fetches,
             ]
         );
         let root = github.header.init_root_module::<PluginRootRef>().expect("it is this version");
@@ -170,7 +176,7 @@ async fn a_comment_is_posted_as_github_documents_it() {
     assert!(me.contains("authorization: bearer ghp_secret") && me.contains("user-agent: vestibule"), "{me}");
 
     let receipt = deliver("post", "github:o/r", Some("github:o/r:2:rc:3")).await.expect("posted");
-    assert_eq!(receipt.platform_message_id.as_deref(), Some("4711"));
+    assert_eq!(receipt.platform_message_id.as_deref(), Some("review_comment-4711"));
     let posted = requests.recv().await.expect("asked");
     assert!(posted.starts_with("POST /repos/o/r/pulls/2/comments/3/replies HTTP/1.1"), "{posted}");
     assert!(posted.ends_with("{\"body\":\"**done**\\n\\n<!-- vestibule:out-1 -->\"}"), "{posted}");
@@ -314,7 +320,7 @@ async fn a_comment_is_found_again_by_its_mark_and_its_author() {
     };
     let mark = "x\n\n<!-- vestibule:out-1 -->";
     for (number, (id, body, found)) in
-        [(99, mark, Some("2")), (7, mark, None), (99, "x", None)].into_iter().enumerate()
+        [(99, mark, Some("review_comment-2")), (7, mark, None), (99, "x", None)].into_iter().enumerate()
     {
         let (url, mut requests) = github(page(id, body)).await;
         let account = format!("find-{number}");
@@ -324,7 +330,7 @@ async fn a_comment_is_found_again_by_its_mark_and_its_author() {
         let answer: Value = ask(wire::frame(&Request::Find { message })).await.expect("it looks");
         assert_eq!(answer["receipt"]["platform_message_id"].as_str(), found, "{id} {body}");
         let asked = requests.recv().await.expect("asked");
-        let path = "GET /repos/o/r/pulls/2/comments?since=2023-11-14T22:03:20Z&per_page=100&page=1 ";
+        let path = "GET /repos/o/r/pulls/2/comments?since=2023-11-14T22:03:20Z&per_page=30&page=1 ";
         assert!(asked.starts_with(path), "{asked}");
     }
 }

@@ -61,12 +61,9 @@ const CELLS: [Cell; 21] = [
 ];
 
 /// What a channel does in place of a cell, where the manifest cannot know it, and the page of its platform that says why.
-const INSTEAD: [(&str, &str, &str, &str); 13] = [
+const INSTEAD: [(&str, &str, &str, &str); 9] = [
     ("telegram", "in deletion", "nothing: bots are not told", "https://core.telegram.org/bots/api#update"),
     ("whatsapp", "in command", "it is a text like any other", ""),
-    ("github", "in file", "its link in the text", "https://docs.github.com/en/rest/issues/comments"),
-    ("github", "in edit", "it is left out, on record", ""),
-    ("github", "in deletion", "it is left out, on record", ""),
     (
         "github",
         "in reaction",
@@ -74,7 +71,6 @@ const INSTEAD: [(&str, &str, &str, &str); 13] = [
         "https://docs.github.com/en/webhooks/webhook-events-and-payloads",
     ),
     ("github", "in command", "it is a text like any other", ""),
-    ("github", "out long reply", "one comment, cut at GitHub's 65,536 characters", ""),
     ("terminal", "in edit", "a line that was sent stays as it is", ""),
     ("terminal", "in deletion", "a line that was sent stays", ""),
     ("terminal", "in reaction", "a reaction is a line like any other", ""),

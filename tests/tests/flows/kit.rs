@@ -1,8 +1,9 @@
 //! The author's kit: `vestibule plugin conform` on real files, good ones and bad ones.
 
 use crate::bot_api::{BotApi, TOKEN};
+use crate::github_api::{self, GithubApi};
 use crate::slack_api::{APP_TOKEN, BOT_TOKEN, SECRET, SlackApi};
-use crate::support::{Api, Runtime, binary, free_port, plugin_file};
+use crate::support::{Runtime, binary, free_port, plugin_file};
 use crate::whatsapp_api::{self, WhatsAppApi};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -47,28 +48,6 @@ impl Report {
     }
 }
 
-/// A GitHub that remembers what was posted.
-fn github() -> Api {
-    let comments = std::sync::Mutex::new(Vec::<Value>::new());
-    Api::start(move |request, body| {
-        let mut comments = comments.lock().unwrap();
-        match request {
-            "GET /user" => (200, json!({ "id": 7, "login": "vestibule-bot" })),
-            "POST /repos/o/r/issues/1/comments" => {
-                let id = comments.len() + 1;
-                comments.push(json!({ "id": id, "user": { "id": 7 }, "body": body["body"] }));
-                (201, json!({ "id": id }))
-            }
-            // The newest hundred: what was sent last.
-            get if get.starts_with("GET /repos/o/r/issues/1/comments?") && get.ends_with("&page=1") => {
-                (200, Value::Array(comments.iter().take(100).cloned().collect()))
-            }
-            get if get.starts_with("GET /repos/o/r/issues/1/comments?") => (200, json!([])),
-            _ => (404, json!({ "message": "Not Found" })),
-        }
-    })
-}
-
 /// What is built in, and the test that examines its file in both tiers.
 const EXAMINED: [(&str, fn()); 6] = [
     ("agent-to-agent", agent_to_agent_conforms_in_both_tiers),
@@ -81,7 +60,7 @@ const EXAMINED: [(&str, fn()); 6] = [
 
 /// The checks that conform skips for each channel that is built in, for it does not claim what they examine: in both tiers.
 const SKIPPED: [(&str, &[&str]); 5] = [
-    ("github", &["files", "questions", "changes", "working"]),
+    ("github", &["questions", "working"]),
     ("slack", &[]),
     ("telegram", &["find", "webhook"]),
     ("terminal", &["questions", "changes", "working", "find", "webhook"]),
@@ -137,8 +116,9 @@ fn telegram_conforms_in_both_tiers() {
 #[test]
 fn github_conforms_in_both_tiers() {
     for (tier, more) in [("process", &[][..]), ("in-process", &["start after a crash"][..])] {
-        let api = github();
+        let api = GithubApi::start();
         let url = format!("api_url={}", api.url);
+        let token = format!("token={}", github_api::TOKEN);
         let report = conform(
             "vestibule-github",
             &[
@@ -147,13 +127,13 @@ fn github_conforms_in_both_tiers() {
                 "--set",
                 &url,
                 "--set",
-                "token=ghp_conform_1",
+                &token,
                 "--set",
                 "webhook_secret=whs_conform_1",
                 "--chat",
-                "github:o/r",
+                github_api::CHAT,
                 "--thread",
-                "github:o/r:issue:1",
+                "github:Codertocat/Hello-World:issue:1",
                 "--calls",
                 "160",
             ],
@@ -163,8 +143,7 @@ fn github_conforms_in_both_tiers() {
         assert_eq!(report.words("find"), "it finds what was sent, and not what was never sent");
         assert_eq!(report.words("secrets"), "none of 2 stands in a log line or an error");
         let said = "Hello from `vestibule plugin conform`.";
-        let posted = api.asked("POST /repos/o/r/issues/1/comments");
-        assert!(posted.iter().any(|(_, body)| body["body"].as_str().unwrap().starts_with(said)));
+        assert!(api.comments(1).iter().any(|comment| comment.body.starts_with(said)));
     }
 }
 

@@ -2,13 +2,15 @@
 
 use super::*;
 use serde_json::json;
+use vestibule_plugin_api::ReplyTo;
 
 const EXAMPLES: &str = include_str!("../../../../tests/fixtures/github/webhooks.jsonl");
 const STRANGER: u64 = 1;
 const AUTHOR: u64 = 21_031_067;
 
 fn rules() -> Rules {
-    Rules { own_id: STRANGER, mention: "vestibule-bot".into(), anyone: false }
+    let names = vec!["vestibule-bot".into(), "acme/agents".into()];
+    Rules { own_id: STRANGER, names, anyone: false, web: "https://github.com".into() }
 }
 
 fn examples() -> impl Iterator<Item = (String, Value)> {
@@ -33,7 +35,7 @@ fn request(event: &str, payload: &Value) -> WebhookRequest {
 }
 
 fn read(event: &str, payload: &Value, rules: &Rules) -> Result<Reading, Fault> {
-    read_request(&request(event, payload), rules)
+    read_request(&request(event, payload), payload, rules)
 }
 
 fn message(event: &str, payload: &Value) -> InboundMessage {
@@ -50,27 +52,42 @@ fn ignored(reading: Result<Reading, Fault>) -> (Ignored, String) {
     }
 }
 
+fn change(event: &str, payload: &Value) -> Change {
+    match read(event, payload, &rules()) {
+        Ok(Reading::Change(change)) => *change,
+        other => panic!("not a change: {other:?}"),
+    }
+}
+
 #[test]
-fn every_example_is_a_message_or_has_a_reason() {
-    let (mut ids, mut messages, mut left_out) = (std::collections::HashSet::new(), 0, 0);
+fn every_example_is_a_message_a_change_or_has_a_reason() {
+    let (mut ids, mut messages, mut changes) = (std::collections::HashSet::new(), 0, 0);
+    let mut left_out = std::collections::BTreeMap::<String, u32>::new();
     for (event, payload) in examples() {
         let action = payload["action"].as_str().expect("it has an action").to_owned();
-        match read(&event, &payload, &rules()) {
+        match read(&event, &payload, &Rules { anyone: true, ..rules() }) {
             Ok(Reading::Message(message)) => {
-                assert!(matches!(action.as_str(), "created" | "opened"), "{event} {action}");
+                assert!(matches!(action.as_str(), "created" | "opened" | "submitted"), "{event} {action}");
                 assert!(ids.insert(message.event_id.clone()), "twice: {}", message.event_id);
                 messages += 1;
             }
+            Ok(Reading::Change(change)) => {
+                let is_deletion = change.what == Changed::Deleted;
+                assert_eq!(action, if is_deletion { "deleted" } else { "edited" });
+                changes += 1;
+            }
             other => {
                 let (ignored, _) = ignored(other);
-                assert_eq!(ignored.reason, "unsupported_action", "{event} {action}");
                 assert!(ignored.event_id.starts_with(&format!("{event}/{action}/")), "{}", ignored.event_id);
                 assert!(ignored.platform_id.is_some() && ignored.sender.is_some());
-                left_out += 1;
+                *left_out.entry(ignored.reason).or_default() += 1;
             }
         }
     }
-    assert_eq!((messages, left_out), (12, 31));
+    let left_out: Vec<(&str, u32)> =
+        left_out.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+    assert_eq!((messages, changes), (19, 14));
+    assert_eq!(left_out, [("no_words", 3), ("transferred", 1), ("unsupported_action", 58)]);
 }
 
 #[test]
@@ -78,7 +95,7 @@ fn an_issue_comment_word_by_word() {
     let message = message("issue_comment", &example("issue_comment", "created"));
     let expected = InboundMessage {
         event_id: "issue_comment/created/492700400/2019-05-15T15:20:21Z".into(),
-        message_id: "492700400".into(),
+        message_id: "comment-492700400".into(),
         platform_id: "github:Codertocat/Hello-World".into(),
         thread_id: Some("github:Codertocat/Hello-World:issue:1".into()),
         sender: Sender {
@@ -99,23 +116,136 @@ fn an_issue_comment_word_by_word() {
 fn threads_and_message_ids() {
     let mut on_pull = example("issue_comment", "created");
     on_pull["issue"]["pull_request"] = json!({ "url": "https://api.github.com/…" });
-    let review = example("pull_request_review_comment", "created");
-    let mut reply = review.clone();
+    let review_comment = example("pull_request_review_comment", "created");
+    let mut reply = review_comment.clone();
     reply["comment"]["in_reply_to_id"] = json!(7);
-    let mut emulated = review.clone();
+    let mut emulated = review_comment.clone();
     emulated["comment"]["in_reply_to_id"] = json!(null);
-    let table = [
-        ("issue_comment", on_pull, "1", "492700400"),
-        ("issues", example("issues", "opened"), "issue:1", "issue-444500041"),
-        ("pull_request_review_comment", review, "2:rc:284312630", "284312630"),
-        ("pull_request_review_comment", reply, "2:rc:7", "284312630"),
-        ("pull_request_review_comment", emulated, "2:rc:284312630", "284312630"),
-    ];
-    for (event, payload, thread, message_id) in table {
-        let message = message(event, &payload);
-        assert_eq!(message.thread_id, Some(format!("github:Codertocat/Hello-World:{thread}").into()));
-        assert_eq!(message.message_id, message_id);
+    let mut review = example("pull_request_review", "submitted");
+    review["review"]["body"] = json!("fine");
+    let discussion = |event| example(event, "created");
+    let hello = "Codertocat/Hello-World";
+    for (event, payload, thread, message_id) in [
+        ("issue_comment", on_pull, format!("{hello}:1"), "comment-492700400"),
+        ("issues", example("issues", "opened"), format!("{hello}:issue:1"), "issue-1"),
+        ("pull_request", example("pull_request", "opened"), format!("{hello}:2"), "pull-2"),
+        (
+            "pull_request_review",
+            review,
+            format!("{hello}:2"),
+            "review-MDE3OlB1bGxSZXF1ZXN0UmV2aWV3MjM3ODk1Njcx",
+        ),
+        (
+            "pull_request_review_comment",
+            review_comment,
+            format!("{hello}:2:rc:284312630"),
+            "review_comment-284312630",
+        ),
+        ("pull_request_review_comment", reply, format!("{hello}:2:rc:7"), "review_comment-284312630"),
+        (
+            "pull_request_review_comment",
+            emulated,
+            format!("{hello}:2:rc:284312630"),
+            "review_comment-284312630",
+        ),
+        (
+            "discussion",
+            discussion("discussion"),
+            "octo-org/octo-repo:discussion:90".into(),
+            "discussion-MDEwOkRpc2N1c3Npb24zMjk3NDQy",
+        ),
+        (
+            "discussion_comment",
+            discussion("discussion_comment"),
+            "octo-org/octo-repo:discussion:90".into(),
+            "discussion_comment-MDE3OkRpc2N1c3Npb25Db21tZW50NTQ0MDc4",
+        ),
+    ] {
+        let anyone = Rules { anyone: true, ..rules() };
+        let Ok(Reading::Message(message)) = read(event, &payload, &anyone) else { panic!("{event}") };
+        assert_eq!(message.thread_id, Some(format!("github:{thread}").as_str().into()), "{event}");
+        assert_eq!(message.message_id, message_id, "{event}");
     }
+}
+
+#[test]
+fn what_was_written_is_edited_and_deleted() {
+    let edited = change("issue_comment", &example("issue_comment", "edited"));
+    assert_eq!(edited.event_id, "issue_comment/edited/492700400/2019-05-15T15:20:22Z");
+    assert_eq!(edited.message_id, "comment-492700400");
+    assert_eq!(edited.thread_id, Some("github:Codertocat/Hello-World:issue:1".into()));
+    assert_eq!(edited.sender.standing.as_deref(), Some("owner"));
+    let text = "You are totally right! I'll get this fixed today.";
+    assert_eq!(edited.what, Changed::Edited { text: text.into(), is_mention: false });
+    let deleted = change("pull_request_review_comment", &example("pull_request_review_comment", "deleted"));
+    assert_eq!((deleted.message_id.as_str(), deleted.what), ("review_comment-284312630", Changed::Deleted));
+
+    // Who changes it is heard, and not the agent itself; of a stranger's words the agent has never heard.
+    let mut payload = example("issue_comment", "edited");
+    payload["comment"]["body"] = json!("@acme/agents look");
+    payload["sender"] = json!({ "id": 8, "login": "ann", "type": "User" });
+    let by_ann = change("issue_comment", &payload);
+    assert_eq!((by_ann.sender.name.as_deref(), by_ann.sender.standing), (Some("ann"), None));
+    assert!(matches!(by_ann.what, Changed::Edited { is_mention: true, .. }));
+    payload["sender"]["id"] = json!(STRANGER);
+    assert_eq!(ignored(read("issue_comment", &payload, &rules())).0.reason, "own_message");
+    payload["sender"]["id"] = json!(8);
+    payload["comment"]["author_association"] = json!("NONE");
+    assert_eq!(ignored(read("issue_comment", &payload, &rules())).0.reason, "author_not_allowed");
+    // What the agent wrote is its own, whatever its role.
+    payload["comment"]["user"]["id"] = json!(STRANGER);
+    assert!(matches!(read("issue_comment", &payload, &rules()), Ok(Reading::Change(_))));
+
+    let mut title = example("issues", "edited");
+    title["changes"] = json!({ "title": { "from": "x" } });
+    let Changed::Edited { text, .. } = change("issues", &title).what else { panic!("edited") };
+    assert!(text.starts_with("Spelling error in the README file\n\nIt looks"), "{text}");
+    let mut base = example("pull_request", "opened");
+    (base["action"], base["changes"]) = (json!("edited"), json!({ "base": { "ref": { "from": "x" } } }));
+    assert_eq!(ignored(read("pull_request", &base, &rules())).0.reason, "unsupported_action");
+}
+
+/// GitHub does not always say when a review was edited: two edits are two events all the same.
+#[test]
+fn each_edit_of_a_review_is_an_event() {
+    let ids: Vec<String> = ["one", "two", "one"]
+        .into_iter()
+        .map(|body| {
+            let mut payload = example("pull_request_review", "submitted");
+            (payload["action"], payload["review"]["body"]) = (json!("edited"), json!(body));
+            change("pull_request_review", &payload).event_id
+        })
+        .collect();
+    assert!(
+        ids[0] != ids[1] && ids[0] == ids[2] && ids[0].starts_with("pull_request_review/edited/237895671/")
+    );
+}
+
+#[test]
+fn a_review_is_its_verdict_and_its_words() {
+    for (state, body, want) in [
+        ("approved", json!(null), Some("[approved the pull request]")),
+        ("changes_requested", json!("no"), Some("[requested changes to the pull request]\n\nno")),
+        ("commented", json!("hm"), Some("hm")),
+        ("commented", json!(null), None),
+        ("commented", json!(""), None),
+    ] {
+        let mut payload = example("pull_request_review", "submitted");
+        (payload["review"]["state"], payload["review"]["body"]) = (json!(state), body);
+        match (read("pull_request_review", &payload, &rules()), want) {
+            (Ok(Reading::Message(message)), Some(want)) => assert_eq!(message.text, want),
+            (other, None) => assert_eq!(ignored(other).0.reason, "no_words"),
+            (other, _) => panic!("{state}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn files_in_a_text_are_named() {
+    let mut payload = example("issue_comment", "created");
+    payload["comment"]["body"] = json!("![x](https://github.com/user-attachments/assets/1-2)");
+    let files = message("issue_comment", &payload).attachments;
+    assert_eq!(files[0].reference.as_deref(), Some("https://github.com/user-attachments/assets/1-2"));
 }
 
 #[test]
@@ -207,21 +337,21 @@ fn other_events_are_ignored_with_a_stable_id() {
     assert_eq!(record.event_id, format!("push/-/{delivery}"));
     assert!(sentence.starts_with("ignored: "), "{sentence}");
 
-    let edited = example("issue_comment", "edited");
-    let (record, _) = ignored(read("issue_comment", &edited, &rules()));
-    assert!(record.event_id.ends_with("/2019-05-15T15:20:22Z"), "the edit's time: {}", record.event_id);
+    let labelled = example("issues", "labeled");
+    let (record, _) = ignored(read("issues", &labelled, &rules()));
+    assert!(record.event_id.ends_with("/2019-05-15T15:20:18Z"), "its time: {}", record.event_id);
     assert_eq!(record.platform_id, Some("github:Codertocat/Hello-World".into()));
 
     // The record keeps its limits, whatever the payload holds.
-    let hostile = json!({ "action": "deleted", "comment": { "id": 5, "updated_at": "x\n\0".repeat(999) },
+    let hostile = json!({ "action": "minimized", "comment": { "id": 5, "updated_at": "x\n\0".repeat(999) },
         "repository": { "full_name": "../..", "name": "..", "owner": { "login": ".." } }, "sender": [] });
     let (record, _) = ignored(read("issue_comment", &hostile, &rules()));
-    assert_eq!(record.event_id, format!("issue_comment/deleted/{delivery}"));
+    assert_eq!(record.event_id, format!("issue_comment/minimized/{delivery}"));
     assert_eq!((record.platform_id, record.sender), (None, None));
 
     let mut no_delivery = request("push", &push);
     no_delivery.headers.retain(|(name, _)| name == "x-github-event");
-    assert!(read_request(&no_delivery, &rules()).expect_err("refused").contains("X-GitHub-Delivery"));
+    assert!(read_request(&no_delivery, &push, &rules()).expect_err("refused").contains("X-GitHub-Delivery"));
 }
 
 #[test]
@@ -229,14 +359,14 @@ fn requests_that_are_no_webhook() {
     assert_eq!(read("ping", &json!({ "zen": "Design for failure." }), &rules()), Ok(Reading::Pong));
     let mut form = request("ping", &json!({}));
     form.body = b"payload=%7B%7D".to_vec();
-    assert!(read_request(&form, &rules()).expect_err("refused").contains("application/json"));
+    assert!(payload_of(&form).expect_err("refused").contains("application/json"));
     form.headers.clear();
-    assert!(read_request(&form, &rules()).expect_err("refused").contains("X-GitHub-Event"));
+    assert!(payload_of(&form).expect_err("refused").contains("X-GitHub-Event"));
     assert!(read("issue_comment\0", &json!({}), &rules()).is_err());
     let deep = "[".repeat(100_000);
     form.headers = vec![("x-github-event".into(), "issues".into())];
     form.body = deep.into_bytes();
-    assert!(read_request(&form, &rules()).is_err());
+    assert!(payload_of(&form).is_err());
 }
 
 #[test]
@@ -311,7 +441,12 @@ fn who_is_mentioned_in_an_issue() {
         payload["issue"]["body"] = body;
         assert_eq!(message("issues", &payload).is_mention, expected, "{title}");
     }
-    for (text, expected) in [("hi @vestibule-bot", true), ("> hi @vestibule-bot\n\nno", false)] {
+    for (text, expected) in [
+        ("hi @vestibule-bot", true),
+        ("hi @acme/agents", true),
+        ("hi @acme", false),
+        ("> hi @vestibule-bot\n\nno", false),
+    ] {
         for event in ["issue_comment", "pull_request_review_comment"] {
             let mut payload = example(event, "created");
             payload["comment"]["body"] = json!(text);
@@ -334,86 +469,4 @@ fn an_issue_that_was_transferred_is_no_new_one() {
     assert!(sentence.starts_with("ignored: "), "{sentence}");
     payload["issue"]["id"] = json!("../..");
     assert!(read("issues", &payload, &rules()).expect_err("refused").contains("`issue.id`"));
-}
-
-fn address(chat: &str, thread: Option<&str>) -> Address {
-    Address {
-        channel_type: "github".into(),
-        account: "main".into(),
-        platform_id: chat.into(),
-        thread_id: thread.map(ThreadId::from),
-    }
-}
-
-#[test]
-fn where_replies_go() {
-    let chat = "github:octo-org/hello.world";
-    let table = [
-        ("github:octo-org/hello.world:issue:7", "/repos/octo-org/hello.world/issues/7/comments"),
-        ("github:octo-org/hello.world:8", "/repos/octo-org/hello.world/issues/8/comments"),
-        ("github:octo-org/hello.world:8:rc:9", "/repos/octo-org/hello.world/pulls/8/comments/9/replies"),
-    ];
-    for (thread, path) in table {
-        assert_eq!(target(&address(chat, Some(thread))).expect(thread).path, path);
-    }
-    assert!(target(&address(chat, None)).expect_err("refused").contains("reply in an issue"));
-}
-
-#[test]
-fn addresses_that_are_not_ours_reach_no_url() {
-    let table = [
-        ("github:a/b", "github:a/c:1"),
-        ("github:a/b", "github:a/b"),
-        ("github:a/b", "github:a/b:"),
-        ("github:a/b", "github:a/b:0"),
-        ("github:a/b", "github:a/b:+1"),
-        ("github:a/b", "github:a/b:-1"),
-        ("github:a/b", "github:a/b:1/../2"),
-        ("github:a/b", "github:a/b:99999999999999999999999"),
-        ("github:a/b", "github:a/b:issue:"),
-        ("github:a/b", "github:a/b:issue:1:rc:2"),
-        ("github:a/b", "github:a/b:1:rc:x"),
-        ("github:a/b", "github:a/b:1:rc:2:3"),
-        ("github:../b", "github:../b:1"),
-        ("github:a/..", "github:a/..:1"),
-        ("github:a/b/c", "github:a/b/c:1"),
-        ("github:a/b?x=", "github:a/b?x=:1"),
-        ("github:a", "github:a:1"),
-        ("slack:a/b", "slack:a/b:1"),
-    ];
-    for (chat, thread) in table {
-        assert!(target(&address(chat, Some(thread))).is_err(), "{chat} {thread}");
-    }
-}
-
-#[test]
-fn a_long_text_is_cut_where_it_reads_well() {
-    let short = "ü".repeat(TEXT_CHARS_MAX);
-    assert_eq!(fit(short.clone()), short);
-
-    let solid = fit("ü".repeat(TEXT_CHARS_MAX + 1));
-    assert_eq!(solid.chars().count(), TEXT_CHARS_MAX);
-    assert!(solid.ends_with(CUT_NOTE));
-
-    let lines = fit("twelve chars\n".repeat(9_999));
-    assert!(lines.chars().count() <= TEXT_CHARS_MAX);
-    assert!(lines.ends_with(&format!("\ntwelve chars{CUT_NOTE}")), "{}", &lines[lines.len() - 99..]);
-}
-
-#[test]
-fn which_repository_a_person_means() {
-    for (typed, want) in [
-        ("acme/widgets", Some("github:acme/widgets")),
-        ("github:Acme/Widgets", Some("github:Acme/Widgets")),
-        (" https://github.com/acme/widgets ", Some("github:acme/widgets")),
-        ("https://github.example/acme/widgets/issues/7#issuecomment-1", Some("github:acme/widgets")),
-        ("https://github.com/acme/widgets.git", Some("github:acme/widgets")),
-        ("https://github.com/acme", None),
-        ("acme", None),
-        ("acme/widgets/issues/7", None),
-        ("acme/..", None),
-        ("github:", None),
-    ] {
-        assert_eq!(super::typed(typed).as_ref().map(|chat| chat.as_str()), want, "{typed}");
-    }
 }

@@ -18,7 +18,7 @@ impl Unit {
     }
 
     /// How many bytes of the text are at most `most` units.
-    fn reach(self, text: &str, most: usize) -> usize {
+    pub(super) fn reach(self, text: &str, most: usize) -> usize {
         let mut units = 0;
         for (at, character) in text.char_indices() {
             units += match self {

@@ -5,9 +5,11 @@
 mod cut;
 mod dialect;
 mod render;
+mod source;
 
 pub use cut::Unit;
 pub use dialect::Dialect;
+pub use source::source;
 use std::ops::Range;
 
 /// The text as one message, however long.

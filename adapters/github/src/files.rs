@@ -1,0 +1,236 @@
+//! Files: people's, which stand in their texts as links, and agents', which GitHub's API takes nowhere: what is text goes
+//! out in a comment.
+
+use crate::api::Api;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Response, Url};
+use std::time::Duration;
+use vestibule_plugin_api::toolbox::http::{self, Answer, End};
+use vestibule_plugin_api::{ATTACHMENTS_MAX, Attachment, Failure, PluginError, REFERENCE_BYTES_MAX, Result};
+
+/// A file of which nothing comes for so long is given up.
+const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// How often a file's address leads to another one.
+const MOVES_MAX: usize = 3;
+/// Where GitHub keeps the files of comments, beside its own pages. The token goes to none of these.
+const STORES: [&str; 2] = ["githubusercontent.com", "amazonaws.com"];
+/// Whose files of comments these hosts have.
+const USER_HOSTS: [&str; 2] =
+    ["user-images.githubusercontent.com", "private-user-images.githubusercontent.com"];
+
+/// Where GitHub's pages are, for an API at this URL. Pure.
+pub fn web(base: &str) -> String {
+    match base {
+        "https://api.github.com" => "https://github.com".into(),
+        _ => base.strip_suffix("/api/v3").unwrap_or(base).to_owned(),
+    }
+}
+
+/// The files that people have put into a text: links to where GitHub keeps those of comments. Pure.
+pub fn linked(text: &str, web: &str) -> Vec<Attachment> {
+    let mut found: Vec<Attachment> = Vec::new();
+    for (at, _) in text.match_indices("http") {
+        let ends = |c: char| c.is_whitespace() || c.is_control() || "()[]<>\"'`|".contains(c);
+        let link = &text[at..at + text[at..].find(ends).unwrap_or(text.len() - at)];
+        let is_known = found.iter().any(|file| file.reference.as_deref() == Some(link));
+        if is_known
+            || found.len() == ATTACHMENTS_MAX
+            || link.len() > REFERENCE_BYTES_MAX
+            || !is_file(link, web)
+        {
+            continue;
+        }
+        let before = &text[..at];
+        let (alt, is_picture) = shown_as(before);
+        let last = link.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let name = if last.contains('.') || alt.is_empty() { last } else { alt };
+        found.push(Attachment {
+            name: name.to_owned(),
+            kind: Some(if is_picture { "image" } else { "file" }.to_owned()),
+            reference: Some(link.to_owned()),
+            ..Attachment::default()
+        });
+    }
+    found
+}
+
+/// The words before a link that show what it is: `![words](` or `<img … src="`.
+fn shown_as(before: &str) -> (&str, bool) {
+    if let Some(open) = before.strip_suffix("](") {
+        let words = open.rsplit_once('[');
+        return words.map_or(("", false), |(rest, words)| (words, rest.ends_with('!')));
+    }
+    let tag = before.strip_suffix("src=\"").and_then(|before| before.rsplit_once('<'));
+    ("", tag.is_some_and(|(_, tag)| tag.starts_with("img ")))
+}
+
+/// Whether a link leads to where GitHub keeps the files of comments. Pure.
+fn is_file(link: &str, web: &str) -> bool {
+    let Some(rest) = link.strip_prefix(web).and_then(|rest| rest.strip_prefix('/')) else {
+        return USER_HOSTS.iter().any(|host| link.starts_with(&format!("https://{host}/")));
+    };
+    let parts: Vec<&str> = rest.split(['?', '#']).next().unwrap_or_default().split('/').collect();
+    match parts[..] {
+        ["user-attachments", "assets", id] => !id.is_empty(),
+        ["user-attachments" | _, "files", id, name] => !id.is_empty() && !name.is_empty(),
+        // As they were until 2023.
+        [_, _, "assets" | "files", id, name] => !id.is_empty() && !name.is_empty(),
+        _ => false,
+    }
+}
+
+/// Fetches a file of a comment. Only GitHub's own pages see the token.
+pub async fn fetch(api: &Api, web: &str, link: &str, bytes_max: u64) -> Result<Vec<u8>> {
+    if !is_file(link, web) {
+        return Err(PluginError::refused("that is no file of a comment on GitHub"));
+    }
+    let pages = Url::parse(web)?;
+    let mut url = Url::parse(link)?;
+    for _ in 0..=MOVES_MAX {
+        let is_own = url.origin() == pages.origin();
+        let mut request = api.http.client.get(url.clone());
+        if is_own {
+            request = request.header(AUTHORIZATION, api.auth().await?);
+        }
+        let response = http::send(request, "GitHub").await?;
+        let moved = response.status().is_redirection().then(|| response.headers().get("location")).flatten();
+        let Some(to) = moved.and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok()) else {
+            return take(response, bytes_max, link).await;
+        };
+        if to.origin() != pages.origin() && !is_store(&to) {
+            return Err(PluginError::refused("its address leads away from GitHub"));
+        }
+        url = to;
+    }
+    Err(PluginError::refused("its address only leads to further ones"))
+}
+
+/// Whether GitHub keeps files at this address. Pure.
+fn is_store(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let is_in = |store: &&str| host.strip_suffix(*store).is_some_and(|rest| rest.ends_with('.'));
+    url.scheme() == "https" && STORES.iter().any(is_in)
+}
+
+async fn take(response: Response, bytes_max: u64, link: &str) -> Result<Vec<u8>> {
+    let is_page = |kind: &str| kind.starts_with("text/html");
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_login = is_page(kind) && !link.ends_with(".html") && !link.ends_with(".htm");
+    if response.content_length().is_some_and(|bytes| bytes > bytes_max) {
+        return Err(PluginError::refused("it is larger than the limit"));
+    }
+    let answer =
+        Answer::read(response, usize::try_from(bytes_max).unwrap_or(usize::MAX), STALLED_AFTER).await;
+    match (answer.status, answer.end) {
+        (200, _) if is_login => Err(PluginError::refused("GitHub shows it to people who are signed in only")),
+        (200, End::Whole) if answer.body.len() as u64 <= bytes_max => Ok(answer.body),
+        (200, End::Cut) if answer.body.len() as u64 > bytes_max => {
+            Err(PluginError::refused("it is larger than the limit"))
+        }
+        (200, _) => Err(Failure::network(false).error("the file did not come whole")),
+        (401 | 403 | 404 | 410, _) => {
+            Err(PluginError::refused(format!("GitHub does not give it to the token ({})", answer.status)))
+        }
+        (status, _) => Err(Failure::of_http(status, true).error(format!("GitHub answered {status}"))),
+    }
+}
+
+/// A file as Markdown: what is text, as code; what is not is named. Pure.
+pub fn as_text(file: &Attachment) -> String {
+    let name = http::words(&file.name).replace('`', "'");
+    let name = if name.is_empty() { "file" } else { &name };
+    let bytes = file.bytes.as_deref().unwrap_or_default();
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')) else {
+        return format!("[file: {name} — not sent: GitHub takes only text from programs]");
+    };
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    let end = name
+        .rsplit_once('.')
+        .map(|(_, end)| end)
+        .filter(|end| end.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let gap = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
+    format!("`{name}`\n\n{fence}{}\n{text}{gap}{fence}", end.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEB: &str = "https://github.com";
+
+    #[test]
+    fn where_the_pages_are() {
+        for (base, want) in [
+            ("https://api.github.com", WEB),
+            ("https://ghe.example/api/v3", "https://ghe.example"),
+            ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ] {
+            assert_eq!(web(base), want);
+        }
+    }
+
+    #[test]
+    fn which_links_are_files() {
+        for (text, want) in [
+            ("![shot](https://github.com/user-attachments/assets/0a-1)", Some(("shot", "image"))),
+            ("[log.txt](https://github.com/user-attachments/files/17/log.txt)", Some(("log.txt", "file"))),
+            (
+                "<img width=\"9\" alt=\"x\" src=\"https://github.com/user-attachments/assets/0a-1\" />",
+                Some(("0a-1", "image")),
+            ),
+            ("https://github.com/user-attachments/assets/0a-1", Some(("0a-1", "file"))),
+            ("[a.zip](https://github.com/o/r/files/17/a.zip).", Some(("a.zip", "file"))),
+            ("![x](https://user-images.githubusercontent.com/1/2.png)", Some(("2.png", "image"))),
+            ("https://github.com/o/r/blob/main/a.zip", None),
+            ("https://github.com/user-attachments/assets/", None),
+            ("https://github.com.example.org/user-attachments/assets/0a-1", None),
+            ("https://github.company/user-attachments/assets/0a-1", None),
+            ("http://github.com/user-attachments/assets/0a-1", None),
+            ("https://example.org/a.png", None),
+            ("", None),
+        ] {
+            let found = linked(text, WEB);
+            let told =
+                found.first().map(|file| (file.name.as_str(), file.kind.as_deref().unwrap_or_default()));
+            assert_eq!(told, want, "{text}");
+        }
+        let many: String =
+            (0..40).map(|n| format!("https://github.com/user-attachments/assets/{n} ")).collect();
+        assert_eq!(linked(&format!("{many}{many}"), WEB).len(), ATTACHMENTS_MAX);
+        assert_eq!(linked(&format!("{WEB}/user-attachments/assets/{}", "x".repeat(3_000)), WEB), []);
+    }
+
+    #[test]
+    fn where_a_files_address_may_lead() {
+        for (url, want) in [
+            ("https://github-production-user-asset-6210df.s3.amazonaws.com/1?X-Amz-Signature=2", true),
+            ("https://objects.githubusercontent.com/x", true),
+            ("http://objects.githubusercontent.com/x", false),
+            ("https://amazonaws.com/x", false),
+            ("https://evilamazonaws.com/x", false),
+            ("https://169.254.169.254/", false),
+        ] {
+            assert_eq!(is_store(&Url::parse(url).expect("a URL")), want, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_text_is_code() {
+        let file = |name: &str, bytes: &[u8]| {
+            as_text(&Attachment {
+                name: name.into(),
+                bytes: Some(bytes.to_vec().into()),
+                ..Attachment::default()
+            })
+        };
+        assert_eq!(file("a.rs", b"let x;"), "`a.rs`\n\n```rs\nlet x;\n```");
+        assert_eq!(file("", b"x\n"), "`file`\n\n```\nx\n```");
+        assert_eq!(file("a`.md", b"```\nx\n```\n"), "`a'.md`\n\n````md\n```\nx\n```\n````");
+        assert_eq!(
+            file("a.png", b"\x89PNG"),
+            "[file: a.png — not sent: GitHub takes only text from programs]"
+        );
+        assert_eq!(file("a.bin", b"a\0"), "[file: a.bin — not sent: GitHub takes only text from programs]");
+    }
+}
