@@ -245,6 +245,42 @@ fn slack_is_heard_and_answered_on_the_emulator() {
     }
 }
 
+/// The steps of the channel's README, with the tokens in the environment, and the command that the status prints.
+#[test]
+fn slack_is_set_up_on_the_emulator_as_its_readme_says() {
+    let Some(emulator) = Emulator::slack() else { return };
+    let runtime =
+        Runtime::new("").env("SLACK_BOT_TOKEN", "xoxb-vestibule").env("SLACK_APP_TOKEN", "xapp-vestibule");
+    let root = format!("api_url=http://{}/api", emulator.at);
+    let mut add = runtime.command(&["channel", "add", "slack", "--set", &root]);
+    let output = add.stdin(Stdio::null()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    for words in
+        ["paste this as YAML", "slack main works", "start it with `vestibule up`", "then write again"]
+    {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let runtime = runtime.up();
+    runtime.wait_live("slack");
+    let dev = channel_of(&emulator, "dev");
+    emulator.call("xoxb-vestibule", "POST", "/api/conversations.join", &json!({ "channel": dev }));
+    let mention =
+        || as_ann(&emulator, "chat.postMessage", json!({ "channel": dev, "text": "<@U0VESTIBULE> hello" }));
+    mention();
+    let wire = until("the status says how to wire the chat", || {
+        let status = runtime.json(&["status"]);
+        let chat = status["unwired"].as_array()?.iter().find(|one| one["chat"] == format!("slack:{dev}"))?;
+        chat["wire_with"].as_str().map(str::to_owned)
+    });
+    let words: Vec<&str> = wire.split(' ').skip(1).collect();
+    runtime.ok(&words);
+    let said = mention();
+    let ts = said["ts"].as_str().unwrap();
+    let reply = until("the reply is on the emulator", || replies(&emulator, &dev, ts).pop());
+    assert_eq!(reply["text"], "@vestibule hello");
+}
+
 fn control(emulator: &Emulator) -> Value {
     emulator.call("xoxp-ann", "GET", "/control", &Value::Null)
 }
