@@ -1,8 +1,9 @@
 //! What passes between the runtime and its channels, for the author of one who watches. A runtime that serves people has no
 //! observer: what it would be told holds the words of people.
 
+use serde_json::Value;
 use std::pin::Pin;
-use vestibule_plugin_api::wire::Event;
+use vestibule_plugin_api::wire::{Event, Request};
 use vestibule_plugin_api::{Accepted, OutboundMessage, PluginError, Receipt};
 
 /// Is told of what passes.
@@ -18,6 +19,12 @@ pub trait Observer: Send + Sync {
 
     /// The channel has answered.
     fn is_answered(&self, message: &OutboundMessage, answer: Answer<'_>);
+
+    /// A channel is asked something about its platform, or is to show something there.
+    fn asks(&self, channel: &str, asked: &Request);
+
+    /// What it answered, as JSON, or why there is no answer.
+    fn is_told(&self, channel: &str, asked: &Request, answer: Result<&Value, &str>);
 }
 
 /// What became of an event.

@@ -24,6 +24,9 @@ impl Services for Context {
 
     fn account_is_live(self: Arc<Self>, link: Arc<Link>, account: String) -> Outcome<Result<()>> {
         Box::pin(async move {
+            if let Some(observer) = self.observer.get() {
+                link.be_observed(observer.clone());
+            }
             let cases = self.plugins.registry.cases();
             self.central.write(move |db: &WriteTxn| messaging_groups::note_case(db, &cases)).await?;
             delivery::account_is_live(&self, &link, account).await

@@ -189,7 +189,7 @@ pub struct AccountPlace {
 pub enum PluginVerb {
     /// Show what is loaded, and what was refused and why
     List(Output),
-    /// Load a plugin's file again, with the config as it is now: also the way out of quarantine
+    /// Read a plugin's config again; only what changed is started anew, or if nothing did, all: also the way out of quarantine
     Reload(Name),
     /// Say whether a file would be loaded, which keys its config may have, and whether it fits; no runtime is needed
     Check(PluginFile),

@@ -9,7 +9,7 @@ use crate::up;
 use anyhow::bail;
 use place::Place;
 use seen::Line;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
-use vestibule_plugin_api::wire::Event;
+use vestibule_plugin_api::wire::{Event, Request};
 use vestibule_plugin_api::{Address, InboundMessage, Manifest, OutboundMessage, PluginKind};
 use vestibule_runtime::observer::{Answer, Observer, Taken};
 use vestibule_runtime::plugins::{self, Report, Source};
@@ -254,6 +254,18 @@ impl Observer for Watch {
 
     fn is_answered(&self, message: &OutboundMessage, answer: Answer<'_>) {
         show(seen::answered(message, answer));
+    }
+
+    fn asks(&self, channel: &str, asked: &Request) {
+        if channel == self.channel {
+            seen::asked(asked).into_iter().for_each(show);
+        }
+    }
+
+    fn is_told(&self, channel: &str, asked: &Request, answer: Result<&Value, &str>) {
+        if channel == self.channel {
+            show(seen::told(asked, answer));
+        }
     }
 }
 

@@ -169,6 +169,32 @@ fn a_program_answers_and_the_home_stays_where_its_author_wants_it() {
     author.sees("log", &["did you mean \"server\"?"]);
 }
 
+/// What the runtime asks, for an operator or an agent, and what the channel answers.
+#[test]
+fn what_a_channel_is_asked_is_shown_with_its_answer() {
+    let platform = TcpListener::bind("127.0.0.1:0").unwrap();
+    let author = Author::runs(
+        "vestibule-ask-channel",
+        &["--set", &format!("platform={}", platform.local_addr().unwrap())],
+    );
+    author.sees("log", &["channel is live", "ask"]);
+    let printed = author.printed();
+    let home = printed.lines().find_map(|line| line.split_once("runs in the home ")).unwrap().1.to_owned();
+    let operator = |args: &[&str]| {
+        Command::new(binary()).args(args).env("VESTIBULE_HOME", &home).output().unwrap().status.success()
+    };
+    let create = ["messaging-group", "create", "--channel", "ask"];
+    assert!(operator(&[&create[..], &["--chat", "#Hall"]].concat()));
+    author.sees("asked", &["which chat \"#Hall\" is"]);
+    author.sees("answers", &["hall, called \"Room hall\""]);
+    assert!(!operator(&[&create[..], &["--person", "nobody"]].concat()));
+    author.sees("asked", &["to open the direct chat with \"nobody\""]);
+    author.sees("answers", &["no: nobody has this handle"]);
+    assert!(operator(&["messaging-group", "history", "hall"]));
+    author.sees("asked", &["what was said in hall, 20 messages at most"]);
+    author.sees("answers", &["0 messages"]);
+}
+
 #[test]
 fn a_panic_is_shown_where_it_happened() {
     let mut author = Author::runs("vestibule-faulty", &["--set", "at_deliver=panic"]);

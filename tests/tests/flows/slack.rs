@@ -26,7 +26,7 @@ pub fn runtime(api: &SlackApi) -> Runtime {
 }
 
 /// The same with the channel's file in a process of its own.
-fn runtime_of_file(api: &SlackApi) -> Runtime {
+pub fn runtime_of_file(api: &SlackApi) -> Runtime {
     let runtime = runtime_with(api, &format!("{BY_SOCKET}[plugins.slack]\nbuilt_in = false\n"));
     let plugins = runtime.home.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();

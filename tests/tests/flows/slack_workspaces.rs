@@ -1,6 +1,8 @@
 //! Slack's apps in more than one workspace: several accounts of one app, and the app of a whole organisation.
 
-use crate::slack::{BY_SOCKET, all_acknowledged, names, posts, runtime, runtime_with, started, wire};
+use crate::slack::{
+    BY_SOCKET, all_acknowledged, names, posts, runtime, runtime_of_file, runtime_with, started, wire,
+};
 use crate::slack_api::{BOT, SlackApi};
 use crate::support::{Runtime, until};
 use serde_json::{Value, json};
@@ -138,4 +140,57 @@ fn an_organisation_and_a_workspace_share_one_listener() {
     let heard =
         "SELECT account || ' ' || platform_id FROM messages_in WHERE channel_type = 'slack' ORDER BY 1";
     assert_eq!(runtime.query::<String>(heard), ["main slack:C012", "other slack:C777"]);
+}
+
+/// The config is read anew for one account: the connections of the others stay, also in a plugin's process of its own.
+#[test]
+fn a_reload_leaves_alone_what_did_not_change() {
+    for of_file in [false, true] {
+        let api = SlackApi::start();
+        names(&api);
+        api.store().tokens.insert("xoxb-other".into(), ("U1BOT".into(), "T1".into()));
+        let runtime = if of_file { runtime_of_file(&api) } else { runtime(&api) };
+        let runtime = started(runtime.env("TEST_OTHER", "xoxb-other"));
+        wire(&runtime, "slack:C012", &[]);
+        let file = runtime.home.path().join("vestibule.toml");
+        let before = std::fs::read_to_string(&file).unwrap();
+        let opened = || api.store().opened;
+        until("it has a connection", || (opened() == 1).then_some(()));
+        let other = |more: &str| {
+            format!(
+                "[channels.slack.other]\nbot_token = {{ env = \"TEST_OTHER\" }}\napp_token = {{ env = \"TEST_APP\" }}\n\
+                 api_url = \"{}\"\n{more}",
+                api.url
+            )
+        };
+        let reload = |text: &str, states: &[&str]| {
+            std::fs::write(&file, format!("{before}{text}")).unwrap();
+            runtime.ok(&["plugin", "reload", "slack"]);
+            until("the accounts are so", || {
+                let all = runtime.json(&["channel", "list"]);
+                let is = |one: &&Value| one["channel"] == "slack" && one["state"] == "live";
+                let live: Vec<&str> =
+                    all.as_array()?.iter().filter(is).filter_map(|one| one["account"].as_str()).collect();
+                (live == states).then_some(())
+            });
+        };
+        // Another one comes, changes and goes; the first one's connection is the same.
+        reload(&other(""), &["main", "other"]);
+        until("the other has a connection, too", || (opened() == 2).then_some(()));
+        reload(&other("# the same\n"), &["main", "other"]);
+        until("without a change all are started anew", || (opened() == 4).then_some(()));
+        let (first, hosts) = (opened(), runtime.plugin_hosts());
+        reload(&other("signing_secret = { env = \"TEST_SECRET\" }\n"), &["main", "other"]);
+        until("the other is started anew", || (opened() == first + 1).then_some(()));
+        reload("", &["main"]);
+        api.say("C012", "U0ANN", &format!("<@{BOT}> still there?"));
+        posts(&api, 1);
+        assert_eq!(opened(), first + 1, "nothing else was connected anew");
+        until("one is left", || (api.store().open() == 1).then_some(()));
+        assert_eq!(
+            (runtime.plugin_hosts(), hosts.len()),
+            (hosts.clone(), usize::from(of_file)),
+            "in the same process"
+        );
+    }
 }

@@ -1,9 +1,10 @@
 //! What passes between the runtime and a channel, as lines for its author. Pure.
 
-use vestibule_plugin_api::wire::Event;
+use serde_json::Value;
+use vestibule_plugin_api::wire::{Event, Request};
 use vestibule_plugin_api::{
-    Accepted, Attachment, Change, Changed, ChatChange, Content, Fate, InboundMessage, OutboundMessage,
-    PluginError, Receipt, Sender, StateWrite,
+    Accepted, Address, Attachment, Change, Changed, ChatChange, Content, Fate, InboundMessage,
+    OutboundMessage, PluginError, Receipt, Sender, StateWrite,
 };
 use vestibule_runtime::observer::{Answer, Taken};
 use vestibule_runtime::words;
@@ -119,6 +120,70 @@ pub fn answered(message: &OutboundMessage, answer: Answer<'_>) -> Line {
             ("failed", format!("{id}  {} ({what})", error.reason()))
         }
     }
+}
+
+/// What a channel is asked about its platform, or is to show there.
+pub fn asked(asked: &Request) -> Option<Line> {
+    let place = |address: &Address| {
+        chat(address.platform_id.as_str(), address.thread_id.as_ref().map(|id| id.as_str()))
+    };
+    let words = match asked {
+        Request::Working { working } => {
+            format!("to show in {} that an agent works", place(&working.address))
+        }
+        Request::Read { read } => {
+            format!("to show in {} that {} is read", place(&read.address), read.message_id)
+        }
+        Request::Subscribe { address } => format!("to hear of all that is said in {}", place(address)),
+        Request::Normalise { chat, .. } => format!("which chat {} is", quoted(chat)),
+        Request::WhoIs { handle, .. } => format!("who {} is", quoted(handle)),
+        Request::OpenDirect { handle, .. } => format!("to open the direct chat with {}", quoted(handle)),
+        Request::History { address, after, limit } => {
+            let after = after.as_ref().map_or(String::new(), |after| format!(" after {after}"));
+            format!("what was said in {}{after}, {limit} messages at most", place(address))
+        }
+        Request::Link { .. } => "how far its linking is".to_owned(),
+        Request::Fetch { reference, bytes_max, .. } => {
+            format!("for the file {}, {bytes_max} bytes at most", quoted(reference))
+        }
+        _ => return None,
+    };
+    Some(("asked", words))
+}
+
+/// What it answered. A code that lets a device in is not shown.
+pub fn told(asked: &Request, answer: Result<&Value, &str>) -> Line {
+    let answer = match answer {
+        Err(why) => return ("answers", format!("no: {}", words::line(why, TEXT_CHARS_MAX))),
+        Ok(answer) => answer,
+    };
+    let of = |key: &str| answer[key].as_str().unwrap_or_default();
+    let called =
+        |name: &str| if name.is_empty() { String::new() } else { format!(", called {}", quoted(name)) };
+    let what = match asked {
+        Request::Normalise { .. } | Request::OpenDirect { .. } => {
+            format!("{}{}", words::line(of("platform_id"), TEXT_CHARS_MAX), called(of("name")))
+        }
+        Request::WhoIs { .. } => {
+            format!("{}{}", words::line(of("handle"), TEXT_CHARS_MAX), called(of("name")))
+        }
+        Request::History { .. } => {
+            let count = answer["messages"].as_array().map_or(0, Vec::len);
+            let next = answer["next"]
+                .as_str()
+                .map_or(String::new(), |next| format!(", and more after {}", quoted(next)));
+            format!("{count} messages{next}")
+        }
+        Request::Link { .. } => match of("link") {
+            "linked" => "it is linked".to_owned(),
+            "scan" => "with a code to scan".to_owned(),
+            "enter" => "with a code to type".to_owned(),
+            _ => "not yet".to_owned(),
+        },
+        Request::Fetch { .. } => format!("{} bytes", answer["bytes"]),
+        _ => "done".to_owned(),
+    };
+    ("answers", what)
 }
 
 /// Text between quotation marks, on one line.
@@ -271,5 +336,77 @@ mod tests {
         ] {
             assert_eq!(taken(&event, &answer).map(|(_, words)| words).unwrap_or_default(), want);
         }
+    }
+
+    #[test]
+    fn what_a_channel_is_asked_and_answers() {
+        let address =
+            json!({ "channel_type": "acme", "account": "main", "platform_id": "room", "thread_id": "t" });
+        let call = |more: Value| {
+            let mut call = more;
+            call["account"] = "main".into();
+            call
+        };
+        for (request, asks, answer, tells) in [
+            (
+                call(json!({ "verb": "normalise", "chat": "#Hall" })),
+                "which chat \"#Hall\" is",
+                Ok(json!({ "platform_id": "hall", "name": "The hall" })),
+                "hall, called \"The hall\"",
+            ),
+            (
+                call(json!({ "verb": "who_is", "handle": "u1" })),
+                "who \"u1\" is",
+                Ok(json!({ "handle": "u1", "is_bot": false })),
+                "u1",
+            ),
+            (
+                call(json!({ "verb": "open_direct", "handle": "u1" })),
+                "to open the direct chat with \"u1\"",
+                Err("nobody\nhas this handle"),
+                "no: nobody has this handle",
+            ),
+            (
+                json!({ "verb": "history", "address": address, "limit": 20, "after": "7" }),
+                "what was said in room / t after 7, 20 messages at most",
+                Ok(json!({ "messages": [{}, {}], "next": "9" })),
+                "2 messages, and more after \"9\"",
+            ),
+            (
+                call(json!({ "verb": "link" })),
+                "how far its linking is",
+                Ok(json!({ "link": "scan", "text": "a secret", "seconds": 20 })),
+                "with a code to scan",
+            ),
+            (
+                call(json!({ "verb": "fetch", "reference": "f1", "bytes_max": 100 })),
+                "for the file \"f1\", 100 bytes at most",
+                Ok(json!({ "bytes": 7 })),
+                "7 bytes",
+            ),
+            (
+                json!({ "verb": "working", "working": { "address": address, "message_id": "m" } }),
+                "to show in room / t that an agent works",
+                Ok(json!({})),
+                "done",
+            ),
+            (
+                json!({ "verb": "subscribe", "address": address }),
+                "to hear of all that is said in room / t",
+                Ok(json!({})),
+                "done",
+            ),
+        ] {
+            let shown = request.to_string();
+            let request: Request = serde_json::from_value(request).expect(&shown);
+            assert_eq!(asked(&request), Some(("asked", asks.to_owned())), "{shown}");
+            assert_eq!(
+                told(&request, answer.as_ref().map_err(|why| *why)),
+                ("answers", tells.to_owned()),
+                "{shown}"
+            );
+        }
+        let stop: Request = serde_json::from_value(call(json!({ "verb": "stop" }))).expect("a request");
+        assert_eq!(asked(&stop), None);
     }
 }

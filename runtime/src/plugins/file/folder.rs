@@ -7,6 +7,7 @@ use crate::plugins::live::accounts::{self, DRAIN_PATIENCE, start_accounts};
 use crate::plugins::live::handover;
 use crate::plugins::live::link::{Link, Origin};
 use crate::plugins::live::registry::file_name;
+use crate::plugins::process::ProcessState;
 use crate::plugins::{LoadCode, LoadError};
 use futures_core::Stream;
 use inotify::{EventStream, Inotify, WatchMask};
@@ -234,8 +235,9 @@ async fn appeared(plugins: &Arc<Plugins>, path: &Path) {
     }
 }
 
-/// Loads the file of a running plugin once more, with the config as it is now; whatever happened to the plugin before
-/// is forgotten. A built-in plugin only starts its accounts again.
+/// Reads the config of a running plugin again. Where only some accounts are other ones now, or do not work, these are started
+/// anew, and the rest goes on. Otherwise the plugin's file is loaded once more; whatever happened to the plugin before is
+/// forgotten. A built-in plugin only starts its accounts again.
 ///
 /// # Errors
 /// There is no such plugin, its file cannot be loaded, or the config does not fit: then the running plugin stays.
@@ -246,24 +248,50 @@ pub async fn reload(plugins: &Arc<Plugins>, name: &str) -> Result<(), String> {
             name.escape_debug()
         ));
     };
-    match &link.origin {
-        Origin::Bundled => start_again(plugins, &link).await,
-        Origin::File { path, .. } => load_file(plugins, path).await,
-    }
-    .map_err(|why| why.to_string())
+    let reloaded = match &link.origin {
+        Origin::Bundled => start_again(plugins, &link, true).await.map(drop),
+        Origin::File { path, sha256 } => match runs_this(plugins, &link, path, sha256).await {
+            true => match start_again(plugins, &link, false).await {
+                Ok(false) => load_file(plugins, path).await,
+                done => done.map(drop),
+            },
+            false => load_file(plugins, path).await,
+        },
+    };
+    reloaded.map_err(|why| why.to_string())
 }
 
-/// Starts the accounts of a plugin again, with the config as it is now.
-async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>) -> Result<(), LoadError> {
+/// Whether a plugin runs what its file holds now, with what the config says of it now.
+async fn runs_this(plugins: &Arc<Plugins>, link: &Link, path: &Path, sha256: &str) -> bool {
+    let (home, name, path) = (plugins.home.clone(), link.manifest.name.clone(), path.to_owned());
+    let looking = tokio::task::spawn_blocking(move || {
+        let config = opening::fresh_config(&home)?;
+        let checked = opening::check(&home, &config, &path)?;
+        Ok::<_, LoadError>((config.plugin(&name), checked.sha256))
+    });
+    let runs = matches!(link.tier.process_state(), None | Some(ProcessState::Running));
+    match looking.await {
+        Ok(Ok((settings, now))) => runs && now == sha256 && link.has_settings(&settings),
+        _ => false,
+    }
+}
+
+/// Starts the accounts of a plugin again, with the config as it is now: those that are other ones or do not work, or all, if
+/// there are no such. With `any` that is done in each case; without it only if some go on. Returns whether it was done.
+async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>, any: bool) -> Result<bool, LoadError> {
     let _one_at_a_time = plugins.registry.changing.lock().await;
     let sections = accounts::sections(&opening::fresh_config(&plugins.home)?, &link.manifest);
     if let Some(why) = accounts::misfit(plugins, link, link, &sections).await {
         return Err(why);
     }
-    accounts::halt(link, DRAIN_PATIENCE).await;
+    let kept = accounts::kept(plugins, link, &sections).await;
+    if kept.is_empty() && !any {
+        return Ok(false);
+    }
+    accounts::halt_but(link, DRAIN_PATIENCE, &kept).await;
     *link.sections() = sections;
-    accounts::resume(plugins, link);
-    Ok(())
+    accounts::resume_but(plugins, link, &kept);
+    Ok(true)
 }
 
 async fn load_file(plugins: &Arc<Plugins>, path: &Path) -> Result<(), LoadError> {

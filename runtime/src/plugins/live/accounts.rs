@@ -7,11 +7,11 @@ use crate::config::{Config, nearest};
 use crate::plugins::file::describe;
 use crate::plugins::file::fit;
 use crate::plugins::{LoadCode, LoadError, Plugins};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_plugin_api::{ACCOUNT_MAIN, Capability, Manifest, PluginError, PluginKind};
+use vestibule_plugin_api::{ACCOUNT_MAIN, Capability, Health, Manifest, PluginError, PluginKind};
 
 /// Where an account of a plugin stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +83,13 @@ pub fn without_plugin(plugins: &Plugins) -> impl Iterator<Item = &(String, Strin
 
 /// Starts every account of a plugin.
 pub fn start_accounts(plugins: &Arc<Plugins>, link: &Arc<Link>) {
+    start_accounts_but(plugins, link, &BTreeSet::new());
+}
+
+/// Starts the accounts of a plugin, but for some that go on as they are.
+fn start_accounts_but(plugins: &Arc<Plugins>, link: &Arc<Link>, kept: &BTreeSet<String>) {
     let sections = link.sections().clone();
-    for (account, section) in sections {
+    for (account, section) in sections.into_iter().filter(|(account, _)| !kept.contains(account)) {
         let mut states = link.accounts();
         if states.get(&account) == Some(&AccountState::Stopping) {
             continue; // the plugin is being taken out
@@ -328,10 +333,37 @@ pub async fn settle(
     }
 }
 
-/// Starts the accounts again of a plugin that was only halted.
+/// The accounts that go on as they are when these are the sections: each works, and would be started with what it was
+/// started with. None where that is true of all or of no account: then all are started anew, as the operator wants it.
+pub async fn kept(
+    plugins: &Plugins,
+    link: &Link,
+    sections: &BTreeMap<String, toml::Table>,
+) -> BTreeSet<String> {
+    let before: BTreeSet<String> = link.accounts().keys().cloned().collect();
+    let mut kept = BTreeSet::new();
+    for (account, section) in sections {
+        let works = link.is_live(account) && matches!(link.health(account), None | Some(Health::Live));
+        // The secrets are read again, for a file may hold another one by now.
+        let settings = describe::settings(&plugins.home.config(), link, account, section).await;
+        let siblings = siblings::of(&link.manifest, sections, account);
+        if works && settings.is_ok_and(|settings| link.was_started_with(account, &settings, &siblings)) {
+            kept.insert(account.clone());
+        }
+    }
+    let nothing_is_new = kept.len() == sections.len() && kept == before;
+    if nothing_is_new { BTreeSet::new() } else { kept }
+}
+
+/// Starts the accounts again of a plugin that was only halted, but for those that went on.
+pub fn resume_but(plugins: &Arc<Plugins>, link: &Arc<Link>, kept: &BTreeSet<String>) {
+    link.accounts().retain(|account, _| kept.contains(account));
+    start_accounts_but(plugins, link, kept);
+}
+
+/// The same of all accounts.
 pub fn resume(plugins: &Arc<Plugins>, link: &Arc<Link>) {
-    link.accounts().clear();
-    start_accounts(plugins, link);
+    resume_but(plugins, link, &BTreeSet::new());
 }
 
 /// Stops every account of a plugin, then the plugin. Calls under way have `patience` to end.
@@ -342,12 +374,17 @@ pub async fn stop(link: &Arc<Link>, patience: Duration) {
 
 /// Stops every account of a plugin: lets no call in, waits for those under way, and tells the plugin.
 pub async fn halt(link: &Arc<Link>, patience: Duration) {
+    halt_but(link, patience, &BTreeSet::new()).await;
+}
+
+/// The same, but for some accounts, which go on.
+pub async fn halt_but(link: &Arc<Link>, patience: Duration, kept: &BTreeSet<String>) {
     link.next_generation();
     let mut accounts = Vec::new();
-    for (account, state) in link.accounts().iter_mut() {
+    for (account, state) in link.accounts().iter_mut().filter(|(account, _)| !kept.contains(*account)) {
         accounts.push((account.clone(), std::mem::replace(state, AccountState::Stopping)));
     }
-    if tokio::time::timeout(patience, link.quiet()).await.is_err() && !patience.is_zero() {
+    if tokio::time::timeout(patience, link.quiet_but(kept)).await.is_err() && !patience.is_zero() {
         tracing::warn!(plugin = link.manifest.name, "calls are still under way while the plugin is stopped");
     }
     for (account, state) in accounts {

@@ -4,7 +4,10 @@
 use super::heads;
 use super::link::{CallError, Link};
 use crate::lock::locked;
+use crate::observer::Observer;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 use std::time::Duration;
 use vestibule_plugin_api::wire::{self, Empty, Fetched, Request};
 use vestibule_plugin_api::{
@@ -31,23 +34,46 @@ impl Link {
     /// Has the account show that an agent works on an answer.
     pub async fn working(&self, working: Working) -> Result<(), CallError> {
         let account = working.address.account.as_str().to_owned();
-        let request = wire::frame(&Request::Working { working });
-        let Empty {} = self.ask_live(&account, request, SHOW_DEADLINE).await?;
+        let Empty {} = self.shown(&account, &Request::Working { working }, SHOW_DEADLINE).await?;
         Ok(())
     }
 
     /// Has the account show that an agent has taken up a message.
     pub async fn read(&self, read: Read) -> Result<(), CallError> {
         let account = read.address.account.as_str().to_owned();
-        let Empty {} = self.ask_live(&account, wire::frame(&Request::Read { read }), SHOW_DEADLINE).await?;
+        let Empty {} = self.shown(&account, &Request::Read { read }, SHOW_DEADLINE).await?;
         Ok(())
+    }
+
+    /// From now on this observer is told what the channel is asked.
+    pub fn be_observed(&self, observer: Arc<dyn Observer>) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// Asks an account that is live, in sight of an observer, if there is one.
+    async fn shown<T: Serialize + DeserializeOwned + Send + 'static>(
+        &self,
+        account: &str,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<T, CallError> {
+        let channel = self.manifest.channel_type.as_str();
+        if let Some(observer) = self.observer.get() {
+            observer.asks(channel, request);
+        }
+        let answer: Result<T, CallError> = self.ask_live(account, wire::frame(request), deadline).await;
+        if let Some(observer) = self.observer.get() {
+            let told = answer.as_ref().map(|answer| serde_json::to_value(answer).unwrap_or_default());
+            let told = told.map_err(ToString::to_string);
+            observer.is_told(channel, request, told.as_ref().map_err(String::as_str));
+        }
+        answer
     }
 
     /// Tells the account that an agent listens in a thread from now on.
     pub async fn subscribe(&self, address: Address) -> Result<(), CallError> {
         let account = address.account.as_str().to_owned();
-        let request = wire::frame(&Request::Subscribe { address });
-        let Empty {} = self.ask_live(&account, request, ASK_DEADLINE).await?;
+        let Empty {} = self.shown(&account, &Request::Subscribe { address }, ASK_DEADLINE).await?;
         Ok(())
     }
 
@@ -90,12 +116,26 @@ impl Link {
     /// Has the account load a file that a message of this plugin came with by reference, also while the account is started or
     /// stopped: it hands messages over then, too. A file that is larger than `bytes_max` is refused.
     pub async fn fetch(&self, account: &str, reference: &str, bytes_max: u64) -> Result<Blob, CallError> {
-        let (account, reference) = (account.to_owned(), reference.to_owned());
         self.can_do(Capability::Fetches)?;
         // Each holds a file in memory.
         let _turn = self.fetching.acquire().await.map_err(|_| CallError::Cancelled)?;
-        let request = wire::frame(&Request::Fetch { account, reference, bytes_max });
-        let frame = self.frame_of_any(request, FETCH_DEADLINE).await?;
+        let request =
+            Request::Fetch { account: account.to_owned(), reference: reference.to_owned(), bytes_max };
+        let channel = self.manifest.channel_type.as_str();
+        if let Some(observer) = self.observer.get() {
+            observer.asks(channel, &request);
+        }
+        let loaded = self.load(account, &request, bytes_max).await;
+        if let Some(observer) = self.observer.get() {
+            let told = loaded.as_ref().map(|bytes| serde_json::json!({ "bytes": bytes.len() }));
+            let told = told.map_err(ToString::to_string);
+            observer.is_told(channel, &request, told.as_ref().map_err(String::as_str));
+        }
+        loaded
+    }
+
+    async fn load(&self, account: &str, request: &Request, bytes_max: u64) -> Result<Blob, CallError> {
+        let frame = self.frame_of_any(account, wire::frame(request), FETCH_DEADLINE).await?;
         let unreadable =
             |why| CallError::Plugin(PluginError::retry(format!("its answer cannot be read: {why}")));
         let fetched = heads::read(frame, wire::read_with_blobs::<Fetched>).await;
@@ -135,7 +175,7 @@ impl Link {
         Err(CallError::Unsupported(format!("the channel `{channel}` does not list `{word}`")))
     }
 
-    async fn ask_about<T: DeserializeOwned + Send + 'static>(
+    async fn ask_about<T: Serialize + DeserializeOwned + Send + 'static>(
         &self,
         account: &str,
         capability: Capability,
@@ -143,7 +183,7 @@ impl Link {
         fault: impl Fn(&T) -> Option<String>,
     ) -> Result<T, CallError> {
         self.can_do(capability)?;
-        let answer: T = self.ask_live(account, wire::frame(request), ASK_DEADLINE).await?;
+        let answer: T = self.shown(account, request, ASK_DEADLINE).await?;
         match fault(&answer) {
             Some(why) => {
                 Err(CallError::Plugin(PluginError::refused(format!("its answer breaks a limit: {why}"))))

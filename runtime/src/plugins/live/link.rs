@@ -9,18 +9,20 @@ use super::siblings;
 use super::tier::Tier;
 use super::under_way::{Begun, UnderWay};
 use super::webhook_key::{self, Keys, WebhookKey};
-use crate::config::Config;
+use crate::config::{Config, PluginSettings};
 use crate::home;
 use crate::id::SessionId;
 use crate::lock::locked;
+use crate::observer::Observer;
 use crate::plugins::file::opening;
 use crate::plugins::process::{self, Spec, Supervisor};
 use crate::plugins::{LoadCode, LoadError, Plugins};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use vestibule_plugin_api::wire::{self, Effects, Empty, Found, Request, WebhookHead};
@@ -110,8 +112,14 @@ pub struct Link {
     pub(super) failed_loads: Mutex<BTreeMap<(String, String), u8>>,
     /// The deliveries whose parts the channel may tell of.
     pub under_way: UnderWay,
-    /// How many calls are under way.
-    open: watch::Sender<usize>,
+    /// Is told what the channel is asked, where an author watches.
+    pub(super) observer: OnceLock<Arc<dyn Observer>>,
+    /// What the operator says about the plugin, as it was when it was loaded.
+    settings: PluginSettings,
+    /// By account: a digest of what it was started with last.
+    started_with: Mutex<BTreeMap<String, [u8; 32]>>,
+    /// How many calls are under way, by account.
+    open: watch::Sender<BTreeMap<String, usize>>,
 }
 
 impl Link {
@@ -173,11 +181,12 @@ impl Link {
         tier: Tier,
         folder: Option<PathBuf>,
     ) -> Arc<Link> {
-        let deadline = config.plugin(&manifest.name).deadline();
+        let settings = config.plugin(&manifest.name);
+        let deadline = settings.deadline();
         let sections = Mutex::new(accounts::sections(config, &manifest));
         let described = OnceCell::new();
         let (accounts, conditions, generation) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
-        let open = watch::Sender::new(0);
+        let open = watch::Sender::new(BTreeMap::new());
         Arc::new(Link {
             manifest,
             origin,
@@ -196,6 +205,9 @@ impl Link {
             loading: Arc::new(Semaphore::new(LOADING_MAX)),
             failed_loads: Mutex::default(),
             under_way: UnderWay::default(),
+            observer: OnceLock::new(),
+            settings,
+            started_with: Mutex::default(),
             open,
         })
     }
@@ -294,8 +306,10 @@ impl Link {
 
     /// Starts an account. What it said before of how it is holds no longer.
     pub async fn start_account(&self, account: &str, mut config: serde_json::Value) -> Result<(), CallError> {
-        let listener = self.manifest.take_listener(&mut config);
         let siblings = siblings::of(&self.manifest, &self.sections(), account);
+        let with = digest(&config, &siblings);
+        locked(&self.started_with).remove(account);
+        let listener = self.manifest.take_listener(&mut config);
         self.conditions().entry(account.to_owned()).or_default().starts();
         locked(&self.given_up).remove(account);
         self.keep_webhook_keys(account, &config)?;
@@ -308,7 +322,18 @@ impl Link {
         let folder = self.folder_of(account)?;
         let request = Request::Start { account: account.to_owned(), config, listener, siblings, folder };
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
+        locked(&self.started_with).insert(account.to_owned(), with);
         Ok(())
+    }
+
+    /// Whether an account was started with this config and these siblings.
+    pub fn was_started_with(&self, account: &str, config: &serde_json::Value, siblings: &[String]) -> bool {
+        locked(&self.started_with).get(account) == Some(&digest(config, siblings))
+    }
+
+    /// Whether the operator says the same about the plugin as when it was loaded.
+    pub fn has_settings(&self, settings: &PluginSettings) -> bool {
+        self.settings == *settings
     }
 
     /// The folder that the account may write to, made unless it is there.
@@ -460,13 +485,14 @@ impl Link {
         self.accounts().get(account) == Some(&AccountState::Live)
     }
 
-    /// Returns when no call is under way.
-    pub async fn quiet(&self) {
-        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    /// Returns when no call is under way, but for those of some accounts.
+    pub async fn quiet_but(&self, kept: &BTreeSet<String>) {
+        let _ =
+            self.open.subscribe().wait_for(|open| open.keys().all(|account| kept.contains(account))).await;
     }
 
     /// Calls the plugin for an account that is live. The code that stops an account first marks it as stopping and
-    /// then waits for [`Link::quiet`], so no call slips in between.
+    /// then waits for [`Link::quiet_but`], so no call slips in between.
     pub(super) async fn ask_live<T: DeserializeOwned + Send + 'static>(
         &self,
         account: &str,
@@ -478,9 +504,13 @@ impl Link {
 
     /// Calls the plugin in whatever state its accounts are; returns the frame of the answer with its blobs. A call that is
     /// late says nothing of the plugin: what it waits for is its platform's.
-    pub(super) async fn frame_of_any(&self, frame: Frame, deadline: Duration) -> Result<Frame, CallError> {
-        self.open.send_modify(|open| *open += 1);
-        let _open = Open(&self.open);
+    pub(super) async fn frame_of_any(
+        &self,
+        account: &str,
+        frame: Frame,
+        deadline: Duration,
+    ) -> Result<Frame, CallError> {
+        let _open = Open::of(&self.open, account);
         let (answered, answer) = tokio::sync::oneshot::channel();
         let done = Done::new(move |code, frame| drop(answered.send((code, frame))));
         let mut call = OpenCall { tier: &self.tier, id: Some(self.tier.call(frame, done)) };
@@ -501,8 +531,7 @@ impl Link {
         account: &str,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        self.open.send_modify(|open| *open += 1);
-        let _open = Open(&self.open);
+        let _open = Open::of(&self.open, account);
         if !self.is_live(account) {
             return Err(CallError::NotThere);
         }
@@ -602,12 +631,34 @@ fn failure(code: u32, frame: &Frame) -> CallError {
     }
 }
 
-struct Open<'a>(&'a watch::Sender<usize>);
+struct Open<'a> {
+    calls: &'a watch::Sender<BTreeMap<String, usize>>,
+    account: &'a str,
+}
+
+impl<'a> Open<'a> {
+    fn of(calls: &'a watch::Sender<BTreeMap<String, usize>>, account: &'a str) -> Open<'a> {
+        calls.send_modify(|open| *open.entry(account.to_owned()).or_default() += 1);
+        Open { calls, account }
+    }
+}
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open -= 1);
+        self.calls.send_modify(|open| {
+            if let Some(count) = open.get_mut(self.account) {
+                *count -= 1;
+                if *count == 0 {
+                    open.remove(self.account);
+                }
+            }
+        });
     }
+}
+
+/// What an account is started with, its secrets not to be found in it.
+fn digest(config: &serde_json::Value, siblings: &[String]) -> [u8; 32] {
+    Sha256::digest(serde_json::json!([config, siblings]).to_string()).into()
 }
 
 /// A reason is one line for the operator, however long and odd the plugin's was.
