@@ -129,6 +129,14 @@ impl Api {
         Api { http, auth }
     }
 
+    /// The app, if the account is one.
+    pub fn app(&self) -> Option<&App> {
+        match &self.auth {
+            Auth::Token(_) => None,
+            Auth::App(app) => Some(app),
+        }
+    }
+
     /// The header by which the account shows itself now.
     pub async fn auth(&self) -> Result<HeaderValue> {
         match &self.auth {

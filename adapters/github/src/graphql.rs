@@ -142,26 +142,4 @@ fn of_ours(comment: &Value) -> Option<(String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_graphql_is() {
-        for (base, want) in [
-            ("https://api.github.com", "https://api.github.com/graphql"),
-            ("https://ghe.example/api/v3", "https://ghe.example/api/graphql"),
-            ("http://127.0.0.1:4001", "http://127.0.0.1:4001/graphql"),
-        ] {
-            assert_eq!(endpoint(base), want);
-        }
-    }
-
-    #[test]
-    fn whose_comments_are_found() {
-        let comment = |own: bool, id: &str| json!({ "id": id, "body": "x", "viewerDidAuthor": own });
-        assert_eq!(of_ours(&comment(true, "DC_1")), Some(("DC_1".into(), "x".into())));
-        assert_eq!(of_ours(&comment(false, "DC_1")), None);
-        assert_eq!(of_ours(&comment(true, "../x y")), None);
-        assert_eq!(of_ours(&json!(null)), None);
-    }
-}
+mod tests;

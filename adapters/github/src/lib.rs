@@ -3,25 +3,32 @@
 //! [`map`] reads payloads ([`written`], field by field: [`field`]), [`place`] the names of chats and messages, and [`mention`] finds
 //! mentions in a text, all without input or output. [`send`] delivers a message part by part, [`react`] and [`files`] what
 //! is no text; [`api`] talks to GitHub's REST API and [`graphql`] where there is none, [`answer`] says what its answers
-//! mean, and [`app`] shows GitHub who an app is. This file joins them to the runtime.
+//! mean, and [`app`] shows GitHub who an app is. [`account`] knows whose an event is, [`missed`] asks for what GitHub could not
+//! deliver, and [`late`] hands that over together. This file joins them to the runtime.
 
+mod account;
 mod answer;
 mod api;
 mod app;
 mod field;
 mod files;
 mod graphql;
+mod late;
 mod map;
 mod mention;
+mod missed;
 mod place;
 mod react;
 mod send;
 mod written;
 
+use account::Account;
 use api::{Api, Auth, Http};
 use app::App;
+use late::Late;
 use map::{Reading, Rules};
 use std::sync::Arc;
+use toolbox::task::Task;
 use vestibule_plugin_api::*;
 
 config! {
@@ -102,9 +109,11 @@ impl Config {
 }
 
 struct Github {
-    api: Arc<Api>,
-    rules: Rules,
+    account: Arc<Account>,
     runtime: Runtime,
+    late: Late,
+    /// Asks for what was missed.
+    watch: Option<Task>,
 }
 
 #[async_trait]
@@ -126,15 +135,20 @@ impl Channel for Github {
         runtime.own_handles(vec![own.login, own.id.to_string()]).await;
         let names = std::iter::once(mention).chain(config.teams).collect();
         let rules = Rules { own_id: own.id, names, anyone: config.anyone, web };
-        Ok(Github { api: Arc::new(api), rules, runtime })
+        let account = Arc::new(Account { api, rules });
+        account.join(&runtime).await?;
+        // The deliveries are the app's, of all its installations: the account that listens asks for them.
+        let listens = account.api.app().is_some() && runtime.listener().is_none();
+        let watch = listens.then(|| Task::start(&runtime, missed::watch(account.clone())));
+        Ok(Github { account, runtime, late: Late::default(), watch })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
-        send::deliver(&self.api, &self.runtime, message).await
+        send::deliver(&self.account.api, &self.runtime, message).await
     }
 
     async fn find(&self, message: OutboundMessage) -> Result<Option<Receipt>> {
-        send::find(&self.api, &self.runtime, self.rules.own_id, message).await
+        send::find(&self.account.api, &self.runtime, self.account.rules.own_id, message).await
     }
 
     async fn normalise(&self, chat: String) -> Result<Conversation> {
@@ -145,35 +159,57 @@ impl Channel for Github {
     }
 
     async fn fetch(&self, reference: String, bytes_max: u64) -> Result<Blob> {
-        files::fetch(&self.api, &self.rules.web, &reference, bytes_max).await.map(Blob::from)
+        files::fetch(&self.account.api, &self.account.rules.web, &reference, bytes_max).await.map(Blob::from)
     }
 
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
-        let reading =
-            map::payload_of(&request).and_then(|payload| map::read_request(&request, &payload, &self.rules));
+        let payload = match map::payload_of(&request) {
+            Ok(payload) => payload,
+            Err(fault) => return Ok(WebhookResponse::text(400, fault)),
+        };
+        let (reading, runtime) = match self.account.whose(&self.runtime, &payload) {
+            Sibling::Here { kept, runtime } => (map::read_request(&request, &payload, &kept.rules), runtime),
+            Sibling::Away => {
+                return Ok(WebhookResponse::text(
+                    503,
+                    "The account of this installation is not started yet.",
+                ));
+            }
+            Sibling::Unknown => (map::of_no_account(&request, &payload), self.runtime.clone()),
+        };
         Ok(match reading {
-            Ok(reading) => take(&self.runtime, reading).await,
+            Ok(reading) => self.take(&runtime, reading).await,
             Err(fault) => WebhookResponse::text(400, fault),
         })
     }
+
+    async fn stop(&self) {
+        Account::leave(&self.runtime);
+        if let Some(watch) = &self.watch {
+            watch.end().await;
+        }
+        self.late.end().await;
+    }
 }
 
-/// Hands over what was read; the answer is what GitHub's page of deliveries shows.
-async fn take(runtime: &Runtime, reading: Reading) -> WebhookResponse {
-    let taken = match reading {
-        Reading::Pong => return WebhookResponse::text(200, "pong"),
-        Reading::Message(message) => runtime.message(*message).await,
-        Reading::Change(change) => runtime.change(*change).await,
-        Reading::Ignored { ignored, sentence } => {
-            return match runtime.ignored(ignored).await {
-                Ok(()) => WebhookResponse::text(202, sentence),
-                Err(error) => not_taken(&error),
-            };
+impl Github {
+    /// Hands over what was read; the answer is what GitHub's page of deliveries shows.
+    async fn take(&self, runtime: &Runtime, reading: Reading) -> WebhookResponse {
+        let taken = match reading {
+            Reading::Pong => return WebhookResponse::text(200, "pong"),
+            Reading::Message(message) => self.late.message(runtime, *message).await,
+            Reading::Change(change) => runtime.change(*change).await,
+            Reading::Ignored { ignored, sentence } => {
+                return match runtime.ignored(ignored).await {
+                    Ok(()) => WebhookResponse::text(202, sentence),
+                    Err(error) => not_taken(&error),
+                };
+            }
+        };
+        match taken {
+            Ok(accepted) => WebhookResponse::text(200, map::outcome(&accepted)),
+            Err(error) => not_taken(&error),
         }
-    };
-    match taken {
-        Ok(accepted) => WebhookResponse::text(200, map::outcome(&accepted)),
-        Err(error) => not_taken(&error),
     }
 }
 
@@ -207,6 +243,7 @@ export_channel! {
         "subjects",
         "attachments",
         "fetches",
+        "listeners",
     ],
     deliver_seconds: 120,
     limits: {

@@ -10,7 +10,7 @@ use ring::digest;
 use serde_json::Value;
 use vestibule_plugin_api::{
     Accepted, Change, Changed, Ignored, InboundMessage, PlatformId, Sender, ThreadId, Timestamp,
-    WebhookRequest,
+    UNKNOWN_ACCOUNT, WebhookRequest,
 };
 
 /// The roles that may speak to the agent, where the account's config does not open it to all people.
@@ -108,11 +108,40 @@ pub fn payload_of(request: &WebhookRequest) -> Result<Value, Fault> {
         .map_err(|_| "The body is not JSON: set the webhook's content type to application/json.".to_owned())
 }
 
+/// Whether the channel uses this event at all.
+pub fn is_used(event: &str) -> bool {
+    const USED: [&str; 7] = [
+        "issue_comment",
+        "issues",
+        "pull_request",
+        "pull_request_review",
+        "pull_request_review_comment",
+        "discussion",
+        "discussion_comment",
+    ];
+    USED.contains(&event)
+}
+
+/// An event that belongs to none of the accounts, for the record.
+///
+/// # Errors
+/// As [`read_request`].
+pub fn of_no_account(request: &WebhookRequest, payload: &Value) -> Result<Reading, Fault> {
+    let (event, delivery) = (event_of(request)?, request.header("x-github-delivery"));
+    let (payload, action) =
+        (Field::root(payload), payload["action"].as_str().filter(|action| is_word(action)));
+    let mut reading = unsupported(event, action, delivery, &payload)?;
+    if let Reading::Ignored { ignored, sentence } = &mut reading {
+        ignored.reason = UNKNOWN_ACCOUNT.into();
+        *sentence =
+            "ignored: no account has this installation of the app; add one with its `installation_id`".into();
+    }
+    Ok(reading)
+}
+
 fn read_event(event: &str, delivery: Option<&str>, payload: &Value, rules: &Rules) -> Result<Reading, Fault> {
     let payload = Field::root(payload);
-    if !matches!(event, "issue_comment" | "issues" | "discussion" | "discussion_comment")
-        && !event.starts_with("pull_request")
-    {
+    if !is_used(event) {
         return unsupported(event, None, delivery, &payload);
     }
     let action = payload.get("action").word()?;

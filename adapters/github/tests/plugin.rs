@@ -62,6 +62,7 @@ fn plugin() -> PluginRootRef {
                 Capability::Subjects,
                 Capability::Attachments,
                 Capability::Fetches,
+                Capability::Listeners,
             ]
         );
         let root = github.header.init_root_module::<PluginRootRef>().expect("it is this version");

@@ -10,7 +10,7 @@ const SECRET: &str = "It's a Secret to Everybody";
 
 /// Each line of the fixtures: the event and its payload.
 fn examples() -> Vec<(String, Value)> {
-    let text = include_str!("../../fixtures/github/webhooks.jsonl");
+    let text = crate::github_api::examples();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.map(|line| (line["event"].as_str().unwrap().to_owned(), line["payload"].clone())).collect()
 }

@@ -102,9 +102,16 @@ pub fn tell(runtime: &Runtime, event: &str, payload: &Value) -> (u16, String) {
     request(runtime.listening(), "POST", "/webhook/github/main", &headers, &body)
 }
 
+/// GitHub's own examples, one a line, as if they happened now: what comes long after it was written waits for more.
+pub fn examples() -> String {
+    let text = include_str!("../../fixtures/github/webhooks.jsonl");
+    let now = crate::github_app::moment(0);
+    text.replace("2019-05-15T15:20:", &now[..now.len() - 3])
+}
+
 /// GitHub's own example of an event.
 pub fn example(event: &str, action: &str) -> Value {
-    let text = include_str!("../../fixtures/github/webhooks.jsonl");
+    let text = examples();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut found = lines.filter(|line| line["event"] == event && line["payload"]["action"] == action);
     found.next().unwrap()["payload"].take()
@@ -125,7 +132,7 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
             let Some((name, value)) = header.trim().split_once(':') else { break };
             match name.to_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().unwrap(),
-                "authorization" => token = value.trim().trim_start_matches("Bearer ").to_owned(),
+                "authorization" => token = value.trim().rsplit(' ').next().unwrap().to_owned(),
                 _ => {}
             }
         }
@@ -333,6 +340,7 @@ impl Store {
                 self.comments.remove(own.unwrap());
                 json!({ "deleteDiscussionComment": { "comment": { "id": node } } })
             }
+            "UpdateReview" => json!({ "updatePullRequestReview": { "pullRequestReview": { "id": node } } }),
             "React" => {
                 self.reactions.push((node, of("content")));
                 json!({ "addReaction": { "reaction": { "content": of("content") } } })

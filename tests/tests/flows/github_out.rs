@@ -33,7 +33,7 @@ fn said(runtime: &Runtime, event: &str, id: u64, text: &str) {
 }
 
 /// Writes a row into the file of the agent's session, as its tools can: that of the thread, or the newest.
-fn agent_writes(runtime: &Runtime, number: i64, thread: Option<&str>, content: &Value) {
+pub fn agent_writes(runtime: &Runtime, number: i64, thread: Option<&str>, content: &Value) {
     let thread = thread.map(|thread| format!("{CHAT}:{thread}"));
     let session = format!(
         "SELECT s.agent_group_id || '/' || s.id FROM sessions s JOIN messages_in m ON m.session_id = s.id \

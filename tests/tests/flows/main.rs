@@ -28,6 +28,7 @@ mod github;
 mod github_api;
 mod github_app;
 mod github_out;
+mod github_referee;
 mod home;
 mod honest;
 mod hostile;
