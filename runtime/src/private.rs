@@ -35,19 +35,25 @@ impl TemporaryFolder {
     /// # Errors
     /// It cannot be made, or others could put another folder in its place.
     pub fn new(purpose: &str) -> Result<TemporaryFolder> {
-        let above = std::env::temp_dir();
-        let path = above.join(crate::id::mint(&format!("vestibule-{purpose}")));
-        TemporaryFolder::at(&above, path)
+        TemporaryFolder::at(&std::env::temp_dir(), &crate::id::mint(&format!("vestibule-{purpose}")))
     }
 
-    fn at(above: &Path, path: PathBuf) -> Result<TemporaryFolder> {
-        let meta = std::fs::metadata(above)?;
-        if let Some(why) = fault(meta.uid(), meta.mode(), rustix::process::geteuid().as_raw()) {
-            return Err(Error::other(format!(
-                "{} {why}; name another folder for temporary files with TMPDIR",
-                above.display()
-            )));
+    fn at(above: &Path, name: &str) -> Result<TemporaryFolder> {
+        // Without links: who owns one could lead it elsewhere later.
+        let above = std::fs::canonicalize(above).map_err(|error| {
+            Error::new(error.kind(), format!("the folder for temporary files, {}: {error}", above.display()))
+        })?;
+        // Of those above it, too: who can rename one of them can put another in its place.
+        for folder in above.ancestors() {
+            let meta = std::fs::metadata(folder)?;
+            if let Some(why) = fault(meta.uid(), meta.mode(), rustix::process::geteuid().as_raw()) {
+                return Err(Error::other(format!(
+                    "{} {why}; name another folder for temporary files with TMPDIR",
+                    folder.display()
+                )));
+            }
         }
+        let path = above.join(name);
         // Whatever lies there already, a link too, is an error: it is never taken over.
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
             Error::new(error.kind(), format!("{} cannot be made: {error}", path.display()))
@@ -79,6 +85,7 @@ fn fault(owner: u32, mode: u32, us: u32) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn where_a_private_folder_is_private() {
@@ -100,7 +107,7 @@ mod tests {
     #[test]
     fn a_temporary_folder_is_new_and_private_and_goes_again() {
         let above = tempfile::tempdir().expect("a folder");
-        let make = |name: &str| TemporaryFolder::at(above.path(), above.path().join(name));
+        let make = |name: &str| TemporaryFolder::at(above.path(), name);
         let made = make("mine").expect("it is made");
         std::fs::write(made.path().join("copy.so"), "x").expect("it is written");
         assert_eq!(std::fs::metadata(made.path()).expect("it is there").mode() & 0o777, 0o700);
@@ -110,5 +117,22 @@ mod tests {
         let path = made.path().to_owned();
         drop(made);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn no_folder_above_a_temporary_one_can_be_swapped() {
+        let root = tempfile::tempdir().expect("a folder");
+        let [open, within, link] = ["open", "open/within", "link"].map(|name| root.path().join(name));
+        std::fs::create_dir_all(&within).expect("folders");
+        std::os::unix::fs::symlink("open/within", &link).expect("a link");
+        let others = |mode| std::fs::set_permissions(&open, std::fs::Permissions::from_mode(mode));
+        others(0o777).expect("a mode");
+        for above in [&within, &link] {
+            let refused = TemporaryFolder::at(above, "mine").expect_err("others can rename it");
+            assert!(refused.to_string().contains("open can be changed by other users"), "{refused}");
+        }
+        others(0o755).expect("a mode");
+        let made = TemporaryFolder::at(&link, "mine").expect("it is made");
+        assert_eq!(made.path(), within.canonicalize().expect("it is there").join("mine"));
     }
 }
