@@ -50,7 +50,8 @@ const PULSE: Duration = Duration::from_secs(1);
 
 /// Runs as a keeper. Standard input is the socket to the runtime; the first frame says what to keep. With `--probe` it
 /// only says how well this kernel confines a runner (a [`confine::Confinement`]), with `--probe-bwrap JSON PROGRAM
-/// FOLDER` whether that [`wire::Bubblewrap`] does, tried in that folder.
+/// FOLDER` whether that [`wire::Bubblewrap`] does, tried in that folder, with `--probe-reader FOLDER` whether it confines a
+/// reader of that folder.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let words: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
@@ -59,6 +60,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             println!("{}", serde_json::to_string(&found)?);
             Ok(())
         }),
+        ["--probe-reader", _] => confine::reader(args[1].as_ref(), None),
         ["--probe-inside"] => bwrap::probe_inside(),
         ["--probe-bwrap", bubblewrap, _, _] => {
             launch::probe_bwrap(bubblewrap, args[2].as_ref(), args[3].as_ref())

@@ -37,6 +37,8 @@ type Tried<T> = std::result::Result<T, String>;
 
 /// What works here, as far as it was tried.
 struct Found {
+    /// Whether the kernel confines what reads for the runtime, in every sandbox alike.
+    reader: Tried<()>,
     /// The `bwrap` that confines a runner.
     bwrap: Tried<Bubblewrap>,
     /// In a runtime that root started: the user that its runners in `bwrap` are.
@@ -68,22 +70,32 @@ async fn look(
     user: Option<Named>,
 ) -> Result<Found> {
     let untried = || "it was not tried".to_owned();
-    let bwrap = match wanted {
-        SandboxSetting::Bwrap | SandboxSetting::Auto => {
-            try_bwrap(program, file, folder, user.as_ref()).await?
+    let bwrap = async {
+        match wanted {
+            SandboxSetting::Bwrap | SandboxSetting::Auto => {
+                try_bwrap(program, file, folder, user.as_ref()).await
+            }
+            SandboxSetting::Process | SandboxSetting::None => Ok(Err(untried())),
         }
-        SandboxSetting::Process | SandboxSetting::None => Err(untried()),
     };
+    let (reader, bwrap) = tokio::join!(try_reader(program, folder), bwrap);
+    let bwrap = bwrap?;
     let kernel = match wanted {
         SandboxSetting::Process => try_kernel(program).await,
         SandboxSetting::Auto if bwrap.is_err() => try_kernel(program).await,
         SandboxSetting::Auto | SandboxSetting::Bwrap | SandboxSetting::None => Err(untried()),
     };
-    Ok(Found { bwrap, user, kernel })
+    Ok(Found { reader, bwrap, user, kernel })
 }
 
 /// Which sandbox, and what `status` says of it. Pure.
 fn decide(wanted: SandboxSetting, found: Found) -> Result<(Kind, String)> {
+    found.reader.map_err(|why| {
+        Error::Setup(format!(
+            "no agent can run here: what reads for the runtime cannot be confined ({why}); that takes Linux 5.13 or \
+             later with Landlock switched on (it must stand in /sys/kernel/security/lsm)"
+        ))
+    })?;
     let as_whom = found.user.map_or_else(String::new, |named| format!("; as the user {}", named.name));
     match (wanted, found.bwrap, found.kernel) {
         (SandboxSetting::None, _, _) => {
@@ -203,6 +215,10 @@ async fn probe_bwrap(
     Ok(outcome)
 }
 
+async fn try_reader(program: &Path, folder: &Path) -> Tried<()> {
+    probe(program, &["--probe-reader".as_ref(), folder.as_os_str()]).await.map(drop)
+}
+
 async fn try_kernel(program: &Path) -> Tried<Confinement> {
     let said = probe(program, &["--probe".as_ref()]).await?;
     serde_json::from_slice(&said).map_err(|error| format!("the keeper's answer makes no sense: {error}"))
@@ -234,6 +250,7 @@ mod tests {
 
     fn decided(wanted: SandboxSetting, bwrap: bool, kernel: Option<Confinement>) -> Tried<(Kind, String)> {
         let found = Found {
+            reader: Ok(()),
             bwrap: bwrap.then(bubblewrap).ok_or_else(|| "BWRAP".to_owned()),
             user: None,
             kernel: kernel.ok_or_else(|| "KERNEL".to_owned()),
@@ -270,6 +287,20 @@ mod tests {
             assert!(says.iter().all(|says| words.contains(says)), "{case}: {words}");
             let is_open = kernel == Some(OLD) && kind != bwrap();
             assert_eq!(words.contains("an agent can end"), is_open, "{case}: {words}");
+        }
+    }
+
+    #[test]
+    fn without_a_confined_reader_there_is_no_sandbox() {
+        use SandboxSetting::{Auto, Bwrap, None as Nothing, Process};
+        for wanted in [Auto, Bwrap, Process, Nothing] {
+            let reader = Err("this kernel has no Landlock".to_owned());
+            let found = Found { reader, bwrap: Ok(bubblewrap()), user: None, kernel: Ok(NEW) };
+            let refused = decide(wanted, found).map_err(|error| error.to_string());
+            assert!(
+                refused.is_err_and(|words| words.contains("(this kernel has no Landlock)")),
+                "{wanted:?}"
+            );
         }
     }
 
