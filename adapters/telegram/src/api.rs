@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use vestibule_plugin_api::toolbox::http::{self, Answer, End};
 use vestibule_plugin_api::{About, Failure, PluginError, Result, Secret};
 
-/// How long a call may take, with the file that it carries.
+/// How long a call may take, and one that carries files.
 const CALL_TIMEOUT: Duration = Duration::from_secs(50);
+const FILES_TIMEOUT: Duration = Duration::from_secs(120);
 /// A file of which nothing comes for so long is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
 /// The longest time that Telegram holds an empty answer back.
@@ -80,6 +81,32 @@ impl Api {
         serde_json::from_value(own).map_err(|_| not_telegram(Failure::for_now(About::Account)))
     }
 
+    /// Has updates posted to this address, each with the secret in a header.
+    pub async fn set_webhook(&self, url: &str, secret: &Secret) -> Result<()> {
+        let body = json!({ "url": url, "secret_token": secret.expose(), "allowed_updates": KINDS });
+        match self.call("setWebhook", &body).await.map_err(|failed| failed.error) {
+            Ok(_) => Ok(()),
+            Err(PluginError::Refused { reason }) => Err(PluginError::broken(format!(
+                "{reason}: `webhook_url` must be an HTTPS address that Telegram reaches, at one of the ports 443, 80, 88 and 8443"
+            ))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks how the webhook does.
+    pub async fn webhook_info(&self) -> Result<Value> {
+        Ok(self.call("getWebhookInfo", &json!({})).await?)
+    }
+
+    /// Puts these commands into the bot's menu, and the menu's button beside the text; without any the menu is gone.
+    pub async fn set_commands(&self, commands: &Value) -> Result<()> {
+        self.call("setMyCommands", &json!({ "commands": commands })).await?;
+        let is_empty = commands.as_array().is_none_or(Vec::is_empty);
+        let button = if is_empty { "default" } else { "commands" };
+        self.call("setChatMenuButton", &json!({ "menu_button": { "type": button } })).await?;
+        Ok(())
+    }
+
     /// Removes a webhook, if one is set; the updates that wait for it stay.
     pub async fn delete_webhook(&self) -> Result<()> {
         self.call("deleteWebhook", &json!({ "drop_pending_updates": false })).await?;
@@ -118,10 +145,10 @@ impl Api {
     async fn make(&self, call: &Call<'_>) -> Called<Value> {
         let request = self.client.post(format!("{}/{}", self.methods, call.method));
         let request = match call.files.is_empty() {
-            true => request.json(&call.fields),
-            false => request.multipart(post::form(call)),
+            true => request.json(&call.fields).timeout(CALL_TIMEOUT),
+            false => request.multipart(post::form(call)).timeout(FILES_TIMEOUT),
         };
-        self.send(request.timeout(CALL_TIMEOUT)).await
+        self.send(request).await
     }
 
     /// Tells the person who tapped a button what came of it: their button stops waiting.
@@ -190,9 +217,9 @@ impl Api {
     }
 
     /// Shows for 5 s, or until a message comes, that the bot is writing.
-    pub async fn typing(&self, to: &Target) -> Result<()> {
-        let mut body = json!({ "chat_id": to.chat, "action": "typing" });
-        if let Some(topic) = to.topic {
+    pub async fn typing(&self, chat: i64, topic: Option<i64>) -> Result<()> {
+        let mut body = json!({ "chat_id": chat, "action": "typing" });
+        if let Some(topic) = topic {
             body["message_thread_id"] = topic.into();
         }
         self.call("sendChatAction", &body).await?;

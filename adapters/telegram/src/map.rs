@@ -10,7 +10,7 @@ use vestibule_plugin_api::{
 };
 
 /// The kinds of update that the channel asks for.
-pub const KINDS: [&str; 7] = [
+pub const KINDS: [&str; 10] = [
     "message",
     "edited_message",
     "channel_post",
@@ -18,7 +18,13 @@ pub const KINDS: [&str; 7] = [
     "callback_query",
     "my_chat_member",
     "message_reaction",
+    "business_connection",
+    "business_message",
+    "edited_business_message",
 ];
+
+/// The number of the topic General. Telegram says it of no message, and takes none with it.
+pub const GENERAL: i64 = 1;
 
 /// The longest text of one message, in units of UTF-16.
 const TEXT_UNITS_MAX: usize = 4_096;
@@ -167,6 +173,13 @@ pub fn update_id(update: &Value) -> Option<i64> {
     update["update_id"].as_i64()
 }
 
+/// The group in which an update was written, and whether it has topics.
+pub fn forum(update: &Value) -> Option<(i64, bool)> {
+    let chat = &update["message"]["chat"];
+    let id = chat["id"].as_i64().filter(|_| chat["type"] == "supergroup")?;
+    Some((id, chat["is_forum"] == true))
+}
+
 /// That a group has another number now, if a message says so.
 fn moved(message: &Message) -> Option<ChatEvent> {
     let here = message.chat.id;
@@ -244,6 +257,10 @@ pub fn read(update: &Value, own: &Own) -> Reading {
             Ok(changes) => Reading::Changes(changes),
             Err(_) => left_out("unreadable"),
         };
+    }
+    if kind.contains("business") {
+        // What the account of a person says to others: in that chat the bot itself does not write.
+        return left_out(kind);
     }
     if kind == "my_chat_member" {
         return match chats::part(body) {
@@ -382,7 +399,7 @@ pub fn message_name(chat: i64, message: i64) -> String {
 /// The topic of a message. Outside of topics a thread's number is no conversation of its own: it is the message at
 /// the head of a chain of replies.
 fn topic(message: &Message) -> Option<i64> {
-    message.message_thread_id.filter(|_| message.is_topic_message)
+    message.message_thread_id.filter(|topic| message.is_topic_message && *topic != GENERAL)
 }
 
 /// The message that this one answers; none for the note that opened the topic, which every message in it answers.
@@ -578,7 +595,7 @@ pub fn target(address: &Address) -> Result<Target, String> {
     let Some(thread) = &address.thread_id else { return Ok(Target { chat, topic: None }) };
     let inside = thread.as_str().strip_prefix(&format!("telegram:{chat}:")).and_then(number);
     let topic = inside.ok_or_else(|| format!("`{thread}` is no topic of the chat {chat}"))?;
-    Ok(Target { chat, topic: Some(topic) })
+    Ok(Target { chat, topic: Some(topic).filter(|topic| *topic != GENERAL) })
 }
 
 /// Where an answer to this message goes.

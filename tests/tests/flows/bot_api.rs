@@ -64,6 +64,14 @@ pub struct Shown {
     pub buttons: Vec<(String, String)>,
 }
 
+/// A call that was done, and its answer.
+#[derive(Debug, Clone)]
+pub struct Done {
+    pub method: String,
+    pub fields: Value,
+    pub result: Value,
+}
+
 #[derive(Default)]
 pub struct Store {
     waiting: VecDeque<Value>,
@@ -102,6 +110,9 @@ pub struct Store {
     pub stalled: BTreeSet<String>,
     /// The groups that have another number now.
     pub moved: BTreeMap<i64, i64>,
+    /// All that was done, and all updates that there were.
+    pub done: Vec<Done>,
+    pub updates: Vec<Value>,
 }
 
 impl Store {
@@ -109,7 +120,9 @@ impl Store {
         let number = self.last_update;
         shapes::complete(&mut body, "");
         let update = json!({ "update_id": number, kind: body });
-        if self.allowed.as_ref().is_none_or(|kinds| kinds.iter().any(|allowed| allowed == kind)) {
+        let is_usual = !["message_reaction", "chat_member"].contains(&kind);
+        if self.allowed.as_ref().map_or(is_usual, |kinds| kinds.iter().any(|allowed| allowed == kind)) {
+            self.updates.push(update.clone());
             self.waiting.push_back(update);
         }
     }

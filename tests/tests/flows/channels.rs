@@ -41,6 +41,10 @@ fn without_a_runtime_an_account_is_tried_here_and_nothing_is_taken() {
         !ok && said.contains("BotFather") && said.contains("telegram needs token: set TELEGRAM_TOKEN"),
         "{said}"
     );
+    assert!(
+        said.contains("set webhook_url to http://127.0.0.1:") && said.contains("/webhook/telegram/main"),
+        "{said}"
+    );
     let (ok, said) = channel(&home, &[&add[..], &["--set", "token=123:abc"]].concat(), None);
     assert!(!ok && said.contains("`token` is a secret") && !said.contains("in vestibule.toml."), "{said}");
     for name in ["a b", "..", "../../etc", "", "a\nb"] {
@@ -63,6 +67,41 @@ fn without_a_runtime_an_account_is_tried_here_and_nothing_is_taken() {
     let (ok, said) = channel(&home, &["remove", "telegram"], None);
     assert!(ok && said.contains("is out of"), "{said}");
     assert!(!channel(&home, &["check", "telegram"], Some(TOKEN)).0, "it is gone");
+}
+
+/// Telegram is told where to post before the runtime runs, and keeps what comes until then.
+#[test]
+fn an_account_with_a_webhook_is_tried_and_takes_nothing() {
+    let api = BotApi::start();
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let url = format!("http://{}/webhook/telegram/main", crate::support::free_port());
+    let sets = [
+        format!("api_root={}", api.url),
+        format!("webhook_url={url}"),
+        "webhook_secret=env:HOOK_SECRET".into(),
+    ];
+    let mut add = vec!["add", "telegram"];
+    add.extend(sets.iter().flat_map(|set| ["--set", set.as_str()]));
+    let (ok, said) = channel(&home, &add, Some(TOKEN));
+    assert!(!ok && said.contains("HOOK_SECRET"), "{said}");
+    let keys = format!(
+        "[channels.telegram.main]\ntoken = {{ env = \"TELEGRAM_BOT_TOKEN\" }}\napi_root = \"{}\"\n\
+        webhook_url = \"{url}\"\nwebhook_secret = {{ file = \"{}/secret\" }}\n",
+        api.url,
+        folder.path().display()
+    );
+    std::fs::write(folder.path().join("secret"), "a word").unwrap();
+    std::fs::write(home.join("vestibule.toml"), keys).unwrap();
+    let (ok, said) = channel(&home, &["check", "telegram"], Some(TOKEN));
+    assert!(!ok && said.contains("`webhook_secret` is made of letters"), "{said}");
+    std::fs::write(folder.path().join("secret"), "a_word").unwrap();
+    api.say(7, "hello");
+    let (ok, said) = channel(&home, &["check", "telegram"], Some(TOKEN));
+    assert!(ok && said.contains("telegram main works"), "{said}");
+    let webhook = api.store().webhook.clone().unwrap();
+    assert_eq!((webhook.url, webhook.secret.as_deref()), (url, Some("a_word")));
+    assert_eq!(api.waiting(), 1, "the message is still the platform's to post");
 }
 
 /// The config may lie elsewhere, and others may change it at the same time.

@@ -62,7 +62,7 @@ const EXAMINED: [(&str, fn()); 6] = [
 const SKIPPED: [(&str, &[&str]); 5] = [
     ("github", &["questions", "working"]),
     ("slack", &[]),
-    ("telegram", &["find", "webhook"]),
+    ("telegram", &["find"]),
     ("terminal", &["questions", "changes", "working", "find", "webhook"]),
     ("whatsapp", &["find"]),
 ];

@@ -59,6 +59,8 @@ mod slack_api;
 mod slack_workspaces;
 mod support;
 mod telegram;
+mod telegram_referee;
+mod telegram_webhook;
 mod terminal;
 mod tiers;
 mod tools;

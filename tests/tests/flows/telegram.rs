@@ -34,7 +34,7 @@ fn sent(chat: i64, words: &str) -> Sent {
     Sent { method: "sendMessage".into(), chat, topic: None, quote: None, words: words.into(), files: vec![] }
 }
 
-fn last(api: &BotApi, count: usize) -> Vec<Sent> {
+pub fn last(api: &BotApi, count: usize) -> Vec<Sent> {
     until("Telegram has it", || {
         let store = api.store();
         (store.sent.len() >= count).then(|| store.sent[count - 1..].to_vec())
@@ -435,7 +435,7 @@ fn a_group_that_becomes_a_supergroup_keeps_its_agent() {
 }
 
 /// Writes a row into the agent's file, as its tools can.
-fn agent_writes(runtime: &Runtime, number: i64, content: &Value) {
+pub fn agent_writes(runtime: &Runtime, number: i64, content: &Value) {
     let out = runtime.sessions()[0].join("out/outbound.db");
     let db = rusqlite::Connection::open_with_flags(out, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
     db.busy_timeout(crate::support::PATIENCE).unwrap();

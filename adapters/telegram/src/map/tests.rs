@@ -199,6 +199,11 @@ fn threads_are_topics_only() {
     let topic = json!({ "text": "x", "message_thread_id": 12, "is_topic_message": true });
     assert_eq!(thread(topic).as_deref(), Some("telegram:-1001:12"));
     assert_eq!(thread(json!({ "text": "x", "message_thread_id": 12 })), None);
+    let general = json!({ "text": "x", "message_thread_id": 1, "is_topic_message": true });
+    assert_eq!(thread(general), None, "the topic General is the chat itself");
+    assert_eq!(forum(&update(group(), json!({}))), Some((-1001, true)));
+    assert_eq!(forum(&update(json!({ "id": -2, "type": "supergroup" }), json!({}))), Some((-2, false)));
+    assert_eq!(forum(&update(private(), json!({}))), None);
 }
 
 #[test]
@@ -333,6 +338,9 @@ fn what_is_left_out_says_why() {
         (edited("edited_channel_post"), "edited", "edited_channel_post/7/5/1700000009"),
         (edited("channel_post"), "channel_post", "channel_post/7/5/1700000009"),
         (edited("poll"), "unsupported_update", "update/1000"),
+        (edited("business_message"), "business_message", "update/1000"),
+        (edited("edited_business_message"), "edited_business_message", "update/1000"),
+        (edited("business_connection"), "business_connection", "update/1000"),
         (
             update(private(), json!({ "text": "x", "from": { "id": 99 } })),
             "own_message",
@@ -369,6 +377,7 @@ fn addresses() {
     };
     assert_eq!(at("telegram:7", None), Ok(Target { chat: 7, topic: None }));
     assert_eq!(at("telegram:-1001", Some("telegram:-1001:12")), Ok(Target { chat: -1001, topic: Some(12) }));
+    assert_eq!(at("telegram:-1001", Some("telegram:-1001:1")), Ok(Target { chat: -1001, topic: None }));
     for (chat, thread) in [
         ("telegram:", None),
         ("telegram:@name", None),

@@ -1,6 +1,6 @@
 //! What each method of the Bot API does.
 
-use super::{LET_THROUGH, Sent, SentFile, Shared, Shown, Store, TOKEN, shapes, webhook, wire};
+use super::{Done, LET_THROUGH, Sent, SentFile, Shared, Shown, Store, TOKEN, shapes, webhook, wire};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
@@ -36,6 +36,10 @@ pub fn answer(shared: &Arc<Shared>, path: &str, kind: &str, body: &[u8]) -> (u16
         }));
     }
     let result = call(shared, &mut store, method, &fields);
+    if let Ok(result) = &result {
+        let (method, result) = (method.to_owned(), result.clone());
+        store.done.push(Done { method, fields, result });
+    }
     while store.sends_stall && method.starts_with("send") && method != "sendChatAction" {
         store = shared.1.wait(store).unwrap();
     }
@@ -123,10 +127,12 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// Which kinds of update are asked for: those of the last call that said it. An empty list means those that are usual.
 fn kinds(store: &mut Store, fields: &Value) {
-    store.allowed = fields["allowed_updates"]
-        .as_array()
-        .map(|kinds| kinds.iter().map(|kind| kind.as_str().unwrap().to_owned()).collect());
+    if let Some(kinds) = fields["allowed_updates"].as_array() {
+        let kinds = kinds.iter().map(|kind| kind.as_str().unwrap().to_owned());
+        store.allowed = Some(kinds.collect::<Vec<_>>()).filter(|kinds| !kinds.is_empty());
+    }
 }
 
 fn commands(store: &mut Store, fields: &Value) -> Result<Value, Refusal> {
@@ -235,7 +241,9 @@ fn send(store: &mut Store, method: &str, fields: &Value) -> Result<Value, Refusa
                 let id = format!("file-{}", at.1);
                 store.files.insert(id.clone(), file.bytes.clone());
                 message[&file.kind] = shapes::file(file, &id)[&file.kind].take();
-                message["caption"] = (*words).into();
+                if !words.is_empty() {
+                    message["caption"] = (*words).into();
+                }
             }
             None => message["text"] = (*words).into(),
         }
@@ -319,7 +327,7 @@ fn change(store: &mut Store, method: &str, fields: &Value) -> Result<Value, &'st
             store.captions.remove(&at);
         }
         _ => {
-            let emoji = fields["reaction"][0]["emoji"].as_str().unwrap();
+            let emoji = fields["reaction"][0]["emoji"].as_str().unwrap_or_default();
             if !["👍", "👀", "🎉", "❤"].contains(&emoji) {
                 return Err("Bad Request: REACTION_INVALID");
             }

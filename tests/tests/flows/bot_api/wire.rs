@@ -46,7 +46,7 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
             break;
         }
         if request.path.is_empty() {
-            request.path = line.split(' ').nth(1)?.to_owned();
+            request.path = plain(line.split(' ').nth(1)?);
         }
         let (name, value) = line.split_once(':').unwrap_or_default();
         match name.to_ascii_lowercase().as_str() {
@@ -80,7 +80,8 @@ pub fn fields(kind: &str, body: &[u8]) -> Value {
     } else if kind.starts_with("application/x-www-form-urlencoded") {
         let mut fields = json!({});
         for (key, value) in String::from_utf8_lossy(body).split('&').filter_map(|pair| pair.split_once('=')) {
-            fields[plain(key)] = value_of(&plain(value));
+            let (key, value) = (plain(&key.replace('+', " ")), plain(&value.replace('+', " ")));
+            fields[key] = value_of(&value);
         }
         fields
     } else {
@@ -103,7 +104,7 @@ fn plain(text: &str) -> String {
                 after
             }
             _ => {
-                bytes.push(if *first == b'+' { b' ' } else { *first });
+                bytes.push(*first);
                 more
             }
         };
@@ -117,12 +118,11 @@ fn form(kind: &str, body: &[u8]) -> Value {
     let mut fields = json!({});
     for part in text.split(&format!("--{boundary}")).filter_map(|part| part.split_once("\r\n\r\n")) {
         let (head, value) = (part.0, part.1.strip_suffix("\r\n").unwrap());
-        // Names stand in quotes, or, where they need none, without.
+        // Names stand in quotes, or, where they need none, without; some clients put no blank before them.
         let word = |word: &str| {
-            let rest = head.split(&format!("; {word}=")).nth(1)?;
-            let end = |c: char| c == ';' || c == '\r';
-            let quoted = rest.strip_prefix('"').and_then(|rest| rest.split('"').next());
-            quoted.or_else(|| rest.split(end).next()).map(str::to_owned)
+            let mut words = head.split([';', '\r']).map(str::trim_start);
+            let said = words.find_map(|part| part.strip_prefix(word)?.strip_prefix('='))?;
+            Some(said.trim_matches('"').to_owned())
         };
         let name = word("name").unwrap();
         match word("filename") {
