@@ -215,7 +215,7 @@ fn channels(context: &Context, link: &Link) -> Vec<Value> {
     let channel = &link.manifest.channel_type;
     let accounts = link.accounts();
     if accounts.is_empty() {
-        let why = format!("not configured: add [channels.{channel}.main] to vestibule.toml");
+        let why = format!("not configured: add it with `vestibule channel add {channel}`");
         return vec![json!({ "channel": channel, "account": null, "state": "off", "reason": why })];
     }
     let entry = |(account, state): (&String, &AccountState)| {
