@@ -22,6 +22,9 @@ data="$1" port="$2" webhook_url="$3"
 install emulate "$emulate"
 mkdir -p "$data"
 cd "$data"
-sed "s|WEBHOOK_URL|$webhook_url|" "$here/github-seed.yaml" >seed.yaml
+# The app's key stands in the seed as lines of their own.
+awk -v url="$webhook_url" -v key="$here/../fixtures/github/app.pem" '
+  /private_key: APP_KEY/ { sub(/APP_KEY/, "|"); print; while ((getline line < key) > 0) print "        " line; next }
+  { sub(/WEBHOOK_URL/, url); print }' "$here/github-seed.yaml" >seed.yaml
 exec "$node" "$home/emulate/node_modules/emulate/dist/index.js" start --service github \
   --host 127.0.0.1 --port "$port" --base-url "http://127.0.0.1:$port" --seed seed.yaml

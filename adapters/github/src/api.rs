@@ -45,10 +45,17 @@ pub struct Api {
 /// The user as which the account writes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct OwnUser {
-    /// The numeric id, which never changes.
+    /// The numeric id, which never changes; 0 if GitHub does not say it.
     pub id: u64,
     /// The login, which may change.
     pub login: String,
+}
+
+impl OwnUser {
+    /// Whether a user with this id and login is the same.
+    pub fn is(&self, id: u64, login: &str) -> bool {
+        if self.id == 0 { self.login.eq_ignore_ascii_case(login) } else { self.id == id }
+    }
 }
 
 impl Http {

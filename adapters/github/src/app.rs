@@ -104,9 +104,11 @@ impl App {
         let slug = slug.ok_or_else(|| answer.unreadable())?;
         let token = self.token(http).await?;
         let answer = http.send(&token, Method::GET, &format!("/users/{slug}%5Bbot%5D")).await?;
-        match answer.is_success() {
-            true => answer.read(),
-            false => Err(answer.no_start("GitHub does not say which user the app writes as")),
+        match answer.status() {
+            200..=299 => answer.read(),
+            // By its name alone it is known, too.
+            404 if answer.is_own() => Ok(OwnUser { id: 0, login: format!("{slug}[bot]") }),
+            _ => Err(answer.no_start("GitHub does not say which user the app writes as")),
         }
     }
 

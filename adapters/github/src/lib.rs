@@ -132,9 +132,10 @@ impl Channel for Github {
         // People mention an app without the end of its login.
         let own_name = own.login.strip_suffix("[bot]").unwrap_or(&own.login).to_owned();
         let mention = or_env(config.bot_username.as_ref(), "GITHUB_BOT_USERNAME").unwrap_or(own_name);
-        runtime.own_handles(vec![own.login, own.id.to_string()]).await;
+        let id = Some(own.id).filter(|id| *id > 0).map(|id| id.to_string());
+        runtime.own_handles(std::iter::once(own.login.clone()).chain(id).collect()).await;
         let names = std::iter::once(mention).chain(config.teams).collect();
-        let rules = Rules { own_id: own.id, names, anyone: config.anyone, web };
+        let rules = Rules { own, names, anyone: config.anyone, web };
         let account = Arc::new(Account { api, rules });
         account.join(&runtime).await?;
         // The deliveries are the app's, of all its installations: the account that listens asks for them.
@@ -148,7 +149,7 @@ impl Channel for Github {
     }
 
     async fn find(&self, message: OutboundMessage) -> Result<Option<Receipt>> {
-        send::find(&self.account.api, &self.runtime, self.account.rules.own_id, message).await
+        send::find(&self.account.api, &self.runtime, &self.account.rules.own, message).await
     }
 
     async fn normalise(&self, chat: String) -> Result<Conversation> {

@@ -3,6 +3,7 @@
 //! Everything that ends in an id or a URL is checked against GitHub's own alphabet first: a signature proves that GitHub
 //! sent a payload, not that its contents are harmless.
 
+use crate::api::OwnUser;
 use crate::field::{Fault, Field, is_word};
 use crate::written::{self, Written, object_of, repository};
 use crate::{files, place};
@@ -19,8 +20,8 @@ const ROLES: [&str; 3] = ["OWNER", "MEMBER", "COLLABORATOR"];
 /// The agent's own account, and the people who may speak to it.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Our own numeric id: our own comments are no messages.
-    pub own_id: u64,
+    /// As which user the account writes: its own comments are no messages.
+    pub own: OwnUser,
     /// What counts as a mention: a login, and `ORGANISATION/TEAM`.
     pub names: Vec<String>,
     /// Whether people without a role in the repository are heard.
@@ -185,6 +186,7 @@ fn weigh(
 ) -> Result<Reading, Fault> {
     let object = &written.object;
     let (author_id, author) = person(&object.get("user"))?;
+    let author_login = author.name.clone().unwrap_or_default();
     let (actor_id, mut actor) = match act {
         Act::Written => (author_id, author),
         Act::Edited | Act::Deleted => person(&payload.get("sender"))?,
@@ -203,10 +205,10 @@ fn weigh(
         let ignored = Ignored { event_id, reason: reason.into(), platform_id, sender: Some(login.clone()) };
         Ok(Reading::Ignored { ignored, sentence })
     };
-    if actor_id == rules.own_id {
+    if rules.own.is(actor_id, &login) {
         return left_out("own_message", "ignored: the agent did this itself".into());
     }
-    let is_own = author_id == rules.own_id;
+    let is_own = rules.own.is(author_id, &author_login);
     if !rules.anyone && !is_own && !ROLES.contains(&role) {
         return left_out("author_not_allowed", no_role(&written, &login));
     }

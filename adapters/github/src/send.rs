@@ -2,7 +2,7 @@
 //! which it is found again when GitHub's answer was lost, and how many were sent is kept.
 
 use crate::answer::Purpose;
-use crate::api::Api;
+use crate::api::{Api, OwnUser};
 use crate::place::{Message, Repo, Spot, place};
 use crate::{files, graphql, react};
 use reqwest::Method;
@@ -283,7 +283,7 @@ async fn delete(api: &Api, repo: &Repo<'_>, message: &Message) -> Result<()> {
 pub async fn find(
     api: &Api,
     runtime: &Runtime,
-    own_id: u64,
+    own: &OwnUser,
     message: OutboundMessage,
 ) -> Result<Option<Receipt>> {
     // What changes a message may be done twice.
@@ -293,9 +293,9 @@ pub async fn find(
     let outgoing = Outgoing::of(&message)?;
     let count = outgoing.parts.len();
     let since = moment(message.taken_at.unwrap_or(Timestamp(0)));
-    let mut shown = Shown::of(api, &outgoing, outgoing.spot, own_id, &since).await?;
+    let mut shown = Shown::of(api, &outgoing, outgoing.spot, own, &since).await?;
     if let (Spot::Repository, Some(Message::Issue(number))) = (outgoing.spot, shown.part(&message.id, 0)) {
-        let comments = Shown::of(api, &outgoing, Spot::Issue(number), own_id, &since).await?;
+        let comments = Shown::of(api, &outgoing, Spot::Issue(number), own, &since).await?;
         shown.0.extend(comments.0);
     }
     let known = message.sent_so_far.as_ref().map_or(0, |sent| sent.parts as usize);
@@ -313,7 +313,7 @@ pub async fn find(
 struct Shown(Vec<(Message, String)>);
 
 impl Shown {
-    async fn of(api: &Api, outgoing: &Outgoing<'_>, spot: Spot, own_id: u64, since: &str) -> Result<Shown> {
+    async fn of(api: &Api, outgoing: &Outgoing<'_>, spot: Spot, own: &OwnUser, since: &str) -> Result<Shown> {
         let repo = outgoing.repo.path();
         let (path, is_review) = match (spot, outgoing.verdict) {
             (Spot::Discussion(number), _) => {
@@ -329,8 +329,11 @@ impl Shown {
             (Spot::Repository, _) => (format!("{repo}/issues?state=all&since={since}"), false),
         };
         let listed = api.list(&path, outgoing.purpose()).await?;
-        let own = listed.iter().filter(|one| one["user"]["id"].as_u64() == Some(own_id));
-        let named = own.filter_map(|one| {
+        let is_own = |one: &&Value| {
+            let user = &one["user"];
+            own.is(user["id"].as_u64().unwrap_or_default(), user["login"].as_str().unwrap_or_default())
+        };
+        let named = listed.iter().filter(is_own).filter_map(|one| {
             Some((message_of(spot, is_review, one)?, one["body"].as_str().unwrap_or_default().to_owned()))
         });
         Ok(Shown(named.collect()))

@@ -85,53 +85,56 @@ impl Emulator {
     }
 }
 
+/// By an account's token, and as an app whose signed word the emulator verifies.
 #[test]
-fn an_issue_is_heard_and_answered_on_the_emulator() {
-    // The emulator must know where the runtime listens, and the runtime where the emulator is.
-    let port = free_port().port();
-    let Some(emulator) = Emulator::github(&format!("http://127.0.0.1:{port}/webhook/github/main")) else {
-        return;
-    };
-    let config = format!(
-        "[channels.github.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\nwebhook_secret = {{ env = \"TEST_SECRET\" }}\n\
-         api_url = \"http://{}\"\n",
-        emulator.at
-    );
-    let runtime = Runtime::new("").env("TEST_TOKEN", "ghp_bot").env("TEST_SECRET", GITHUB_SECRET);
-    std::fs::write(
-        runtime.home.path().join("vestibule.toml"),
-        format!("listen = \"127.0.0.1:{port}\"\n{config}"),
-    )
-    .unwrap();
-    let runtime = runtime.up();
-    runtime.wait_live("github");
-    // Wired by mention, as a person would.
-    runtime.ok(&[
-        "wiring",
-        "create",
-        "--agent",
-        "assistant",
-        "--channel",
-        "github",
-        "--chat",
-        "github:octo-org/hello",
-    ]);
+fn row_c05_an_issue_is_heard_and_answered_on_the_emulator() {
+    let by_token = "token = { env = \"TEST_TOKEN\" }\n";
+    let as_app = "app_id = \"1\"\nprivate_key = { env = \"TEST_KEY\" }\n";
+    for (keys, name, login) in [
+        (by_token, "vestibule-bot", "vestibule-bot"),
+        (as_app, "vestibule-webhook", "vestibule-webhook[bot]"),
+    ] {
+        // The emulator must know where the runtime listens, and the runtime where the emulator is.
+        let port = free_port().port();
+        let Some(emulator) = Emulator::github(&format!("http://127.0.0.1:{port}/webhook/github/main")) else {
+            return;
+        };
+        let config = format!(
+            "listen = \"127.0.0.1:{port}\"\n[channels.github.main]\n{keys}webhook_secret = {{ env = \"TEST_SECRET\" }}\n\
+             api_url = \"http://{}\"\n",
+            emulator.at
+        );
+        let runtime = Runtime::new("")
+            .env("TEST_TOKEN", "ghp_bot")
+            .env("TEST_KEY", include_str!("../../fixtures/github/app.pem"))
+            .env("TEST_SECRET", GITHUB_SECRET);
+        std::fs::write(runtime.home.path().join("vestibule.toml"), config).unwrap();
+        let runtime = runtime.up();
+        runtime.wait_live("github");
+        // Wired by mention, as a person would.
+        let verb =
+            ["wiring", "create", "--agent", "assistant", "--channel", "github", "--chat", "octo-org/hello"];
+        runtime.ok(&verb);
 
-    let issue = serde_json::json!({ "title": "It does not start", "body": "@vestibule-bot please look" });
-    let issue = emulator.call("ghp_octocat", "POST", "/repos/octo-org/hello/issues", &issue);
-    let comments = format!("/repos/octo-org/hello/issues/{}/comments", issue["number"]);
-    let reply = until("the reply is on the emulator", || {
-        let found = emulator.call("ghp_octocat", "GET", &comments, &Value::Null);
-        found.as_array()?.first().cloned()
-    });
-    assert_eq!(reply["user"]["login"], "vestibule-bot");
-    let said = reply["body"].as_str().unwrap();
-    assert!(said.starts_with("It does not start\n\n@vestibule-bot please look\n\n<!-- vestibule:"), "{said}");
-    // Its own comment came back as a webhook, and was left out.
-    until("its own comment is on record as ignored", || {
-        (runtime.query::<i64>("SELECT COUNT(*) FROM drops WHERE reason = 'own_message'") == [1]).then_some(())
-    });
-    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [1]);
+        let text = format!("@{name} please look");
+        let issue = serde_json::json!({ "title": "It does not start", "body": text });
+        let issue = emulator.call("ghp_octocat", "POST", "/repos/octo-org/hello/issues", &issue);
+        let comments = format!("/repos/octo-org/hello/issues/{}/comments", issue["number"]);
+        let reply = until("the reply is on the emulator", || {
+            let found = emulator.call("ghp_octocat", "GET", &comments, &Value::Null);
+            found.as_array()?.first().cloned()
+        });
+        assert_eq!(reply["user"]["login"], login);
+        let said = reply["body"].as_str().unwrap();
+        let want = format!("It does not start\n\n{text}\n\n<!-- vestibule:");
+        assert!(said.starts_with(&want), "{said}");
+        // Its own comment came back as a webhook, and was left out.
+        until("its own comment is on record as ignored", || {
+            let own = "SELECT COUNT(*) FROM drops WHERE reason = 'own_message'";
+            (runtime.query::<i64>(own) == [1]).then_some(())
+        });
+        assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [1]);
+    }
 }
 
 /// A person's call of Slack's Web API.

@@ -8,9 +8,13 @@ const EXAMPLES: &str = include_str!("../../../../tests/fixtures/github/webhooks.
 const STRANGER: u64 = 1;
 const AUTHOR: u64 = 21_031_067;
 
+fn user(id: u64) -> OwnUser {
+    OwnUser { id, login: "vestibule-bot".into() }
+}
+
 fn rules() -> Rules {
     let names = vec!["vestibule-bot".into(), "acme/agents".into()];
-    Rules { own_id: STRANGER, names, anyone: false, web: "https://github.com".into() }
+    Rules { own: user(STRANGER), names, anyone: false, web: "https://github.com".into() }
 }
 
 fn examples() -> impl Iterator<Item = (String, Value)> {
@@ -299,8 +303,12 @@ fn an_issue_is_its_title_and_its_body() {
 
 #[test]
 fn who_is_heard() {
-    let own = Rules { own_id: AUTHOR, ..rules() };
+    let own = Rules { own: user(AUTHOR), ..rules() };
     let (record, _) = ignored(read("issue_comment", &example("issue_comment", "created"), &own));
+    assert_eq!(record.reason, "own_message");
+    // Of an app's user GitHub may say the name alone.
+    let by_name = Rules { own: OwnUser { id: 0, login: "codertocat".into() }, ..rules() };
+    let (record, _) = ignored(read("issue_comment", &example("issue_comment", "created"), &by_name));
     assert_eq!(record.reason, "own_message");
 
     for role in ["CONTRIBUTOR", "FIRST_TIMER", "FIRST_TIME_CONTRIBUTOR", "MANNEQUIN", "NONE", "owner", ""] {
