@@ -31,7 +31,7 @@ pub struct Late {
 }
 
 /// Whether a message comes late. Pure.
-fn is_late(message: &InboundMessage, now: Timestamp) -> bool {
+pub fn is_late(message: &InboundMessage, now: Timestamp) -> bool {
     now.0.saturating_sub(message.timestamp.0) > LATE_AFTER_MS
 }
 

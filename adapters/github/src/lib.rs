@@ -27,9 +27,21 @@ use api::{Api, Auth, Http};
 use app::App;
 use late::Late;
 use map::{Reading, Rules};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use toolbox::order::Order;
 use toolbox::task::Task;
 use vestibule_plugin_api::*;
+
+/// How long a request of GitHub's is held until its event is on disk.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(8);
+/// How long an event is handed over, also when its request was answered before.
+const EVENT_PATIENCE: Duration = Duration::from_secs(120);
+/// The most requests whose events are being handed over.
+const UNDER_WAY_MAX: usize = 256;
 
 config! {
     /// `[channels.github.<account>]` in `vestibule.toml`.
@@ -111,7 +123,10 @@ impl Config {
 struct Github {
     account: Arc<Account>,
     runtime: Runtime,
-    late: Late,
+    late: Arc<Late>,
+    order: Order,
+    /// The requests whose events are being handed over.
+    tasks: Mutex<JoinSet<()>>,
     /// Asks for what was missed.
     watch: Option<Task>,
 }
@@ -141,7 +156,14 @@ impl Channel for Github {
         // The deliveries are the app's, of all its installations: the account that listens asks for them.
         let listens = account.api.app().is_some() && runtime.listener().is_none();
         let watch = listens.then(|| Task::start(&runtime, missed::watch(account.clone())));
-        Ok(Github { account, runtime, late: Late::default(), watch })
+        Ok(Github {
+            account,
+            runtime,
+            late: Arc::default(),
+            order: Order::default(),
+            tasks: Mutex::default(),
+            watch,
+        })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -179,7 +201,7 @@ impl Channel for Github {
             Sibling::Unknown => (map::of_no_account(&request, &payload), self.runtime.clone()),
         };
         Ok(match reading {
-            Ok(reading) => self.take(&runtime, reading).await,
+            Ok(reading) => self.hand_over(runtime, reading).await,
             Err(fault) => WebhookResponse::text(400, fault),
         })
     }
@@ -190,27 +212,71 @@ impl Channel for Github {
             watch.end().await;
         }
         self.late.end().await;
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
     }
 }
 
 impl Github {
-    /// Hands over what was read; the answer is what GitHub's page of deliveries shows.
-    async fn take(&self, runtime: &Runtime, reading: Reading) -> WebhookResponse {
-        let taken = match reading {
-            Reading::Pong => return WebhookResponse::text(200, "pong"),
-            Reading::Message(message) => self.late.message(runtime, *message).await,
-            Reading::Change(change) => runtime.change(*change).await,
-            Reading::Ignored { ignored, sentence } => {
-                return match runtime.ignored(ignored).await {
-                    Ok(()) => WebhookResponse::text(202, sentence),
-                    Err(error) => not_taken(&error),
-                };
-            }
+    /// Hands over what was read, after what came before it in its chat. It goes on when GitHub is answered before it is over:
+    /// files take their time, and GitHub sends nothing again by itself.
+    async fn hand_over(&self, runtime: Runtime, reading: Reading) -> WebhookResponse {
+        // What is late waits for others, of the same chat, too.
+        let is_late =
+            matches!(&reading, Reading::Message(message) if late::is_late(message, Timestamp::now()));
+        let chat = reading.chat().filter(|_| !is_late).map(|chat| format!("{} {chat}", runtime.account()));
+        let mut turn = self.order.enter(chat.into_iter().collect());
+        let (late, account) = (self.late.clone(), runtime.clone());
+        let (done, taken) = oneshot::channel();
+        let work = async move {
+            let taking = async {
+                turn.comes().await;
+                take(&late, &runtime, reading).await
+            };
+            let outcome = timeout(EVENT_PATIENCE, taking).await;
+            let _ = done.send(outcome.unwrap_or_else(|_| not_yet()));
         };
-        match taken {
-            Ok(accepted) => WebhookResponse::text(200, map::outcome(&accepted)),
-            Err(error) => not_taken(&error),
+        if !self.spawn(account.named(work)) {
+            return WebhookResponse::text(503, "Too much is under way. Redeliver it later.");
         }
+        match timeout(REQUEST_PATIENCE, taken).await {
+            Ok(Ok(answer)) => answer,
+            _ => not_yet(),
+        }
+    }
+
+    /// Starts handing over an event, if one more may be under way.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        let has_room = tasks.len() < UNDER_WAY_MAX;
+        if has_room {
+            tasks.spawn(work);
+        }
+        has_room
+    }
+}
+
+fn not_yet() -> WebhookResponse {
+    WebhookResponse::text(503, "This event is not stored yet. If it does not appear, redeliver it.")
+}
+
+/// Hands over what was read; the answer is what GitHub's page of deliveries shows.
+async fn take(late: &Late, runtime: &Runtime, reading: Reading) -> WebhookResponse {
+    let taken = match reading {
+        Reading::Pong => return WebhookResponse::text(200, "pong"),
+        Reading::Message(message) => late.message(runtime, *message).await,
+        Reading::Change(change) => runtime.change(*change).await,
+        Reading::Ignored { ignored, sentence } => {
+            return match runtime.ignored(ignored).await {
+                Ok(()) => WebhookResponse::text(202, sentence),
+                Err(error) => not_taken(&error),
+            };
+        }
+    };
+    match taken {
+        Ok(accepted) => WebhookResponse::text(200, map::outcome(&accepted)),
+        Err(error) => not_taken(&error),
     }
 }
 

@@ -48,6 +48,17 @@ pub enum Reading {
     },
 }
 
+impl Reading {
+    /// The chat of which it is.
+    pub fn chat(&self) -> Option<&str> {
+        match self {
+            Reading::Pong | Reading::Ignored { .. } => None,
+            Reading::Message(message) => Some(message.platform_id.as_str()),
+            Reading::Change(change) => Some(change.platform_id.as_str()),
+        }
+    }
+}
+
 /// What was done to what an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {

@@ -1,24 +1,22 @@
 //! The `whatsapp` channel: Meta's WhatsApp Cloud API. Events come in by webhook, replies go out by the Graph API.
 //!
-//! [`map`] reads webhooks and [`fault`] Meta's errors, both without input or output; [`inbox`] hands over what came in, in the
-//! order of its [`lines`];
+//! [`map`] reads webhooks and [`fault`] Meta's errors, both without input or output; [`inbox`] hands over what came in;
 //! [`send`] delivers a message part by part; [`api`] talks to Meta.
 
 mod api;
 mod fault;
 mod inbox;
-mod lines;
 mod map;
 mod send;
 
 use api::Api;
 use inbox::{Account, NUMBERS};
-use lines::Lines;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use vestibule_plugin_api::toolbox::order::Order;
 use vestibule_plugin_api::*;
 
 /// How long a request of Meta's is held until its events are on disk. Meta sends it again later.
@@ -53,7 +51,7 @@ struct WhatsApp {
     api: Api,
     runtime: Runtime,
     number: String,
-    lines: Lines,
+    order: Order,
     /// The requests whose events are being handed over.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -75,7 +73,7 @@ impl Channel for WhatsApp {
         tracing::info!(number = shown, "signed in to WhatsApp");
         runtime.own_handles(vec![shown, number.clone()]).await;
         NUMBERS.join(&runtime, &number, Arc::new(Account::new(api.clone())))?;
-        Ok(WhatsApp { api, runtime, number, lines: Lines::default(), tasks: Mutex::default() })
+        Ok(WhatsApp { api, runtime, number, order: Order::default(), tasks: Mutex::default() })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -93,7 +91,7 @@ impl Channel for WhatsApp {
             return Ok(WebhookResponse::text(503, "Too much is under way: send it again."));
         }
         let (done, taken) = oneshot::channel();
-        let (runtime, mut turn) = (self.runtime.clone(), self.lines.enter(inbox::chats(&events)));
+        let (runtime, mut turn) = (self.runtime.clone(), self.order.enter(inbox::chats(&events)));
         // It goes on when Meta is answered before it is over: what is sent again waits for it, and is then known.
         let work = async move {
             let taking = async {

@@ -7,6 +7,7 @@
 //! - [`http`]: a client that goes to the named host only; its failures have a class.
 //! - [`sending`]: a delivery that becomes several messages, none of them sent twice.
 //! - [`socket`]: a WebSocket that notices when nothing comes any more.
+//! - [`order`]: the order of a chat, where its events come by several requests at once.
 //! - [`pace`]: the wait after failures and between calls, what the operator is told, and loops that go on over failures.
 //! - [`task`]: a task that ends with its account.
 
@@ -15,6 +16,7 @@ pub mod http;
 pub mod inbox;
 pub mod lines;
 pub mod markdown;
+pub mod order;
 pub mod pace;
 pub mod sending;
 pub mod socket;

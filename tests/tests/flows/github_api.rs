@@ -141,6 +141,10 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let mut words = line.split(' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        // A file of this name comes slowly.
+        if path.ends_with("stored-slow.txt") {
+            std::thread::sleep(std::time::Duration::from_secs(2));
+        }
         let mut store = store.lock().unwrap();
         store.asked.push((format!("{method} {path}"), token.clone()));
         let scripted = if method == "GET" { None } else { store.script.pop_front() };

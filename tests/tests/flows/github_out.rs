@@ -268,3 +268,23 @@ fn row_c05_files_go_both_ways() {
     let heard = runtime.query::<String>(rows).pop().unwrap();
     assert!(heard.contains("does not give it to the token"), "{heard}");
 }
+
+/// A comment waits for the file of the one before it, also when GitHub does not.
+#[test]
+fn the_order_of_a_repository_is_kept_while_files_load() {
+    let api = GithubApi::start();
+    let runtime = started(&api, "");
+    api.store().files.insert("slow.txt".to_owned(), b"the notes".to_vec());
+    let link = format!("first [notes]({}/user-attachments/assets/slow.txt)", api.url);
+    std::thread::scope(|threads| {
+        threads.spawn(|| said(&runtime, "issue_comment", 1, &link));
+        until("the file is asked for", || {
+            let asked = api.store().asked.clone();
+            asked.iter().any(|(line, _)| line.contains("assets/slow.txt")).then_some(())
+        });
+        said(&runtime, "issue_comment", 2, "second");
+    });
+    let texts =
+        runtime.query::<String>("SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq");
+    assert!(texts[0].starts_with("first") && texts[1] == "second", "{texts:?}");
+}

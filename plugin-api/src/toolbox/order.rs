@@ -1,12 +1,12 @@
-//! The order of what came in: the events of a chat are handed over one request after the other.
+//! The order of what comes in by several requests at once: those of a chat are handed over one after the other.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 
-/// The ends of the lines, by chat: each closes when the last request in it is done.
+/// The ends of the lines, one a chat: each closes when the last request in it is done.
 #[derive(Default)]
-pub struct Lines(Mutex<HashMap<String, oneshot::Receiver<()>>>);
+pub struct Order(Mutex<HashMap<String, oneshot::Receiver<()>>>);
 
 /// A request's places in the lines of its chats. They are free once it is dropped.
 pub struct Turn {
@@ -14,7 +14,7 @@ pub struct Turn {
     _places: Vec<oneshot::Sender<()>>,
 }
 
-impl Lines {
+impl Order {
     /// Takes a place in the line of each chat: the order is that of these calls, so no two requests wait for each other.
     pub fn enter(&self, chats: BTreeSet<String>) -> Turn {
         let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,8 +42,8 @@ mod tests {
 
     #[tokio::test]
     async fn requests_of_a_chat_wait_for_each_other_and_no_others() {
-        let lines = Lines::default();
-        let enter = |chats: &[&str]| lines.enter(chats.iter().map(|chat| (*chat).to_owned()).collect());
+        let order = Order::default();
+        let enter = |chats: &[&str]| order.enter(chats.iter().map(|chat| (*chat).to_owned()).collect());
         let (first, mut both, mut other) = (enter(&["a"]), enter(&["a", "b"]), enter(&["c"]));
         let mut last = enter(&["b"]);
         let soon = Duration::from_millis(20);
@@ -56,6 +56,6 @@ mod tests {
         timeout(soon, again.comes()).await.expect("all before it are done");
         drop((again, other));
         drop(enter(&["z"]));
-        assert_eq!(lines.0.lock().expect("sound").len(), 1, "what is done is forgotten");
+        assert_eq!(order.0.lock().expect("sound").len(), 1, "what is done is forgotten");
     }
 }
