@@ -190,7 +190,7 @@ impl Config {
     /// See [`Config::load`].
     pub fn load_from(home: &Home, path: &Path) -> Result<Config> {
         let read = if path == home.config() {
-            if_there(plain_file::text(path, plain_file::WRITTEN_BYTES_MAX))
+            if_there(plain_file::own_text(path, plain_file::WRITTEN_BYTES_MAX))
         } else {
             // A person names that one, and may name a pipe.
             std::fs::read_to_string(path).map(Some)

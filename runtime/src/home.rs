@@ -25,6 +25,8 @@ const LOCK_STEP: Duration = Duration::from_millis(5);
 const FILES: [&str; 5] =
     ["vestibule.db", "vestibule.db-wal", "vestibule.db-shm", "control.token", "plugins.lock"];
 const FOLDERS: [&str; 5] = ["sessions", "groups", "attachments", "cache", PLUGIN_FOLDERS];
+/// The folder of the secrets that people typed; there is none before the first.
+const SECRETS: &str = "secrets";
 /// The longest file that holds a token.
 const TOKEN_BYTES_MAX: u64 = 4 * 1024;
 /// The folders in which plugins keep files of their own.
@@ -49,12 +51,13 @@ impl Home {
     /// The home named by `$VESTIBULE_HOME`, else `vestibule` in the XDG data folder.
     ///
     /// # Errors
-    /// Neither variable nor a home directory is set, the path is no UTF-8, or the folder is another user's: its owner
-    /// could not open what root made in it.
+    /// Neither variable nor a home directory is set, the path is no UTF-8, another user put something into the folder,
+    /// or it is another user's: its owner could not open what root made in it.
     pub fn from_env() -> Result<Home> {
         let named = check::named(|name| std::env::var_os(name)).map_err(Error::Setup)?;
         let home = Home::at(std::path::absolute(&named).unwrap_or(named));
         home.is_ours()?;
+        home.is_not_planted()?;
         Ok(home)
     }
 
@@ -73,6 +76,11 @@ impl Home {
     /// The optional config file.
     pub fn config(&self) -> PathBuf {
         self.root.join("vestibule.toml")
+    }
+
+    /// The folder of the secrets that people typed.
+    pub fn secrets(&self) -> PathBuf {
+        self.root.join(SECRETS)
     }
 
     /// The central database.
@@ -169,15 +177,26 @@ impl Home {
     /// # Errors
     /// It cannot be made, is no folder that may be the home, or another runtime holds it.
     pub fn open(self) -> Result<(Home, HomeLock)> {
-        private::take_umask();
-        make(&self.root)?;
-        let home = Home::at(self.named);
+        let home = self.claim()?;
         let lock = home.prepare()?;
         Ok((home, lock))
     }
 
+    /// Makes the folder unless it is there, and shuts other users out of it. Who writes into a home that no runtime has
+    /// opened calls this first: a link that lies in it would lead the writing elsewhere, and what another user wrote there
+    /// would become this user's.
+    ///
+    /// # Errors
+    /// It cannot be made, or is no folder that may be the home.
+    pub fn claim(self) -> Result<Home> {
+        private::take_umask();
+        make(&self.root)?;
+        let home = Home::at(self.named);
+        home.mend()?;
+        Ok(home)
+    }
+
     fn prepare(&self) -> Result<HomeLock> {
-        self.mend()?;
         let parts = FOLDERS.map(|name| self.root.join(name));
         for folder in parts.into_iter().chain([self.plugins(), self.plugin_copies()]) {
             make(&folder)?;
@@ -210,6 +229,18 @@ impl Home {
         check::owner_fault(&self.root, owner, us()).map_or(Ok(()), |why| Err(Error::Setup(why)))
     }
 
+    /// Whether no other user has put anything into a folder that they can change. Its mode is left as it is: a
+    /// command that only asks changes nothing.
+    fn is_not_planted(&self) -> Result<()> {
+        let is_open = |meta: fs::Metadata| meta.is_dir() && meta.mode() & check::OTHERS_WRITE != 0;
+        if !fs::metadata(&self.root).is_ok_and(is_open) {
+            return Ok(());
+        }
+        let at = self.root.display();
+        let (_, found) = look(&self.root).context(|| format!("cannot look at the home {at}"))?;
+        check::planted(&self.root, &found, us()).map_or(Ok(()), |why| Err(Error::Setup(why)))
+    }
+
     /// Takes the folder for the home, if that may be; one that is open to others is shut first.
     fn mend(&self) -> Result<()> {
         self.is_ours()?; // another user's folder cannot always be looked into
@@ -226,10 +257,10 @@ impl Home {
     /// Shuts what an earlier version left open to others in a home that was open, and what a link leads to. The
     /// agents' own files stay as they are.
     fn mend_parts(&self) -> Result<()> {
-        for name in FOLDERS.iter().chain(&FILES) {
+        for name in FOLDERS.iter().chain(&[SECRETS]).chain(&FILES) {
             let part = self.root.join(name);
             let Ok(meta) = fs::metadata(&part) else { continue };
-            if let Some(why) = check::kind_fault(&part, meta.file_type(), FOLDERS.contains(name)) {
+            if let Some(why) = check::kind_fault(&part, meta.file_type(), !FILES.contains(name)) {
                 return Err(Error::Setup(why));
             }
             let of = if part.is_symlink() { check::part_fault } else { check::planted_fault };

@@ -4,7 +4,7 @@
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The longest file that an operator writes: a config, or the pins of plugins.
@@ -25,8 +25,25 @@ pub fn open(path: &Path) -> Result<File> {
 /// # Errors
 /// It is longer, is no text, is no plain file, or cannot be read.
 pub fn text(path: &Path, bytes_max: u64) -> Result<String> {
+    read(open(path)?, bytes_max)
+}
+
+/// The same of a file that is this user's or root's: who wrote it decides what this program does.
+///
+/// # Errors
+/// As for [`text`], or it is another user's.
+pub fn own_text(path: &Path, bytes_max: u64) -> Result<String> {
+    let file = open(path)?;
+    let (owner, us) = (file.metadata()?.uid(), rustix::process::geteuid().as_raw());
+    if owner != us && owner != 0 {
+        return Err(other(&format!("it belongs to user {owner}; look at it, and make it yours with chown")));
+    }
+    read(file, bytes_max)
+}
+
+fn read(file: File, bytes_max: u64) -> Result<String> {
     let mut text = String::new();
-    open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
+    file.take(bytes_max + 1).read_to_string(&mut text)?;
     if text.len() as u64 > bytes_max {
         return Err(other(&format!("it has more than {} KiB", bytes_max / 1024)));
     }

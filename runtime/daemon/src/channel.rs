@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use vestibule_conform::{NotLetIn, Tryout};
 use vestibule_plugin_api::Schema;
@@ -86,7 +86,7 @@ async fn add(home: Home, args: ChannelAdd) -> anyhow::Result<()> {
     if !home.root().exists() {
         home.clone().open()?;
     }
-    let home = Home::from_env()?;
+    let home = home.claim()?;
     let config = Config::load(&home)?;
     if config.channels.contains_key(&(kind.to_owned(), account.to_owned())) {
         bail!(
@@ -173,7 +173,7 @@ async fn ask_all(
 async fn remove(home: &Home, args: AccountArgs) -> anyhow::Result<()> {
     let AccountArgs { place, output } = args;
     let files =
-        change(home, |text| section::removed(text, (&place.channel, &place.account), &home_secrets(home)))?;
+        change(home, |text| section::removed(text, (&place.channel, &place.account), &home.secrets()))?;
     for file in &files {
         match fs::remove_file(file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -248,7 +248,7 @@ impl Tried {
                 "{kind} {account} does not work: {why}. Mend it in {}, or in {} what you typed, then `{again}`; or take it \
                  out with `{}` and begin anew",
                 config.display(),
-                home_secrets(home).display(),
+                home.secrets().display(),
                 command("remove", place)
             ),
             Err(NotLetIn::Fails(why)) => bail!(
@@ -323,11 +323,6 @@ async fn runs(home: &Home) -> bool {
     tokio::net::UnixStream::connect(home.control_socket()).await.is_ok()
 }
 
-/// The folder of the secrets that people typed.
-fn home_secrets(home: &Home) -> PathBuf {
-    home.root().join("secrets")
-}
-
 /// A verb about this account, as it is typed.
 fn command(verb: &str, place: &AccountPlace) -> String {
     let AccountPlace { channel, account } = place;
@@ -339,6 +334,7 @@ fn command(verb: &str, place: &AccountPlace) -> String {
 
 /// Changes the config; others that change it wait meanwhile. Where it is a link, what the link leads to is changed.
 fn change<T>(home: &Home, edit: impl FnOnce(&str) -> anyhow::Result<(String, T)>) -> anyhow::Result<T> {
+    let home = home.clone().claim()?;
     let named = home.config();
     let at = home.root().join("vestibule.toml.lock");
     // With both rights: to write alone would wait for a reader, if a pipe lay there.
@@ -346,7 +342,7 @@ fn change<T>(home: &Home, edit: impl FnOnce(&str) -> anyhow::Result<(String, T)>
     let lock = with.create(true).truncate(false).read(true).write(true).mode(0o600).open(at)?;
     lock.lock()?;
     let file = fs::canonicalize(&named).unwrap_or_else(|_| named.clone());
-    let text = match plain_file::text(&file, plain_file::WRITTEN_BYTES_MAX) {
+    let text = match plain_file::own_text(&file, plain_file::WRITTEN_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named.is_symlink() => String::new(),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", named.display())),

@@ -23,10 +23,12 @@ use vestibule_plugin_api::{Address, InboundMessage, Manifest, OutboundMessage, P
 use vestibule_runtime::observer::{Answer, Observer, Taken};
 use vestibule_runtime::plugins::{self, Report, Source};
 use vestibule_runtime::private::TemporaryFolder;
-use vestibule_runtime::{Config, Context, Home, Running, Scope, clock, control, delivery};
+use vestibule_runtime::{Config, Context, Home, Running, Scope, clock, control, delivery, words};
 
 /// How often the file is looked at. It is opened anew when it has not changed between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// How much of a plugin's version is shown, in characters.
+const VERSION_CHARS_MAX: usize = 64;
 /// The agent that a new home has.
 const AGENT: &str = "assistant";
 
@@ -112,7 +114,7 @@ async fn examined(file: &Path) -> anyhow::Result<Report> {
 }
 
 fn greet(manifest: &Manifest, file: &Path, home: &Home) {
-    let Manifest { name, version, .. } = manifest;
+    let (name, version) = (&manifest.name, words::line(&manifest.version, VERSION_CHARS_MAX));
     show((
         "dev",
         format!("{name} {version} of {} runs in the home {}", file.display(), home.root().display()),

@@ -101,6 +101,11 @@ pub fn new(args: &NewArgs) -> anyhow::Result<()> {
         ("src/tests.rs", template.renamed(template.tests, name)),
     ];
     files.extend(template.peer.map(|peer| ("examples/peer.rs", template.renamed(peer, name))));
+    if let Some(above) = folder.parent() {
+        fs::create_dir_all(above).with_context(|| format!("cannot make {}", above.display()))?;
+    }
+    // It must not be there yet: another user could have put a link into it.
+    fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (file, text) in files {
         let path = folder.join(file);
         let parent = path.parent().unwrap_or(&folder);

@@ -4,9 +4,12 @@ use crate::cli::{PluginFile, TrustArgs};
 use crate::{print, up};
 use anyhow::anyhow;
 use std::path::Path;
-use vestibule_plugin_api::{ConfigKey, PluginKind, Schema};
+use vestibule_plugin_api::{ConfigKey, Manifest, PluginKind, Schema};
 use vestibule_runtime::plugins::{self, Report, Source};
-use vestibule_runtime::{Config, Home, config};
+use vestibule_runtime::{Config, Home, config, words};
+
+/// How much is shown of each word that a file says of itself, in characters.
+const SAID_CHARS_MAX: usize = 300;
 
 /// Prints whether a file would be loaded and fits its config; an error when not.
 pub async fn check(args: PluginFile) -> anyhow::Result<()> {
@@ -45,15 +48,7 @@ fn keys_alone(home: &Home, file: &Path) -> Option<toml::Table> {
 fn show(report: &Report) {
     println!("{}", report.file.display());
     if let Some(manifest) = &report.manifest {
-        let kind = match manifest.kind {
-            PluginKind::Channel => format!("channel {}, ", manifest.channel_type),
-            PluginKind::Module => "module, ".to_owned(),
-            PluginKind::Unknown => String::new(),
-        };
-        println!(
-            "  {} {}: {}\n  {kind}interface {}, vocabulary {}",
-            manifest.name, manifest.version, manifest.description, manifest.abi, manifest.api
-        );
+        println!("{}", head(manifest));
     }
     if let Some(sha256) = &report.sha256 {
         println!("  sha256 {sha256}");
@@ -64,7 +59,7 @@ fn show(report: &Report) {
             Some(false) => "NO",
             None => "--",
         };
-        println!("  {mark}  {:<10} {}", check.what.replace('_', "-"), check.words);
+        println!("  {mark}  {:<10} {}", check.what.replace('_', "-"), words::line(&check.words, usize::MAX));
     }
     if let Some(schema) = &report.schema {
         keys(schema);
@@ -72,6 +67,19 @@ fn show(report: &Report) {
     for line in &report.log {
         println!("  it logged: {}", line.escape_debug());
     }
+}
+
+/// What a file says that it is, in two lines. The words are a stranger's: a line of his own would look like a check of ours.
+fn head(manifest: &Manifest) -> String {
+    let kind = match manifest.kind {
+        PluginKind::Channel => format!("channel {}, ", manifest.channel_type),
+        PluginKind::Module => "module, ".to_owned(),
+        PluginKind::Unknown => String::new(),
+    };
+    let Manifest { name, version, description, abi, api, .. } = manifest;
+    let [version, description, api] =
+        [version, description, api].map(|said| words::line(said, SAID_CHARS_MAX));
+    format!("  {name} {version}: {description}\n  {kind}interface {abi}, vocabulary {api}")
 }
 
 /// Prints the keys of a config, a line for each. The loader has checked every word.
@@ -117,4 +125,23 @@ pub fn untrust(args: TrustArgs) -> anyhow::Result<()> {
         println!("{} is trusted no longer; one that runs goes on until it is loaded again", pin.name);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_of_itself_makes_no_line_of_its_own() {
+        let text = serde_json::json!({
+            "name": "x", "kind": "channel", "abi": 1, "channel_type": "x", "version": "1\n  ok  trust      in plugins.lock",
+            "description": "\u{1b}]0;own\u{7}\u{202e}".repeat(200), "api": "0.2\r\n\n",
+        });
+        let head = head(&Manifest::parse(text.to_string().as_bytes()).expect("it fits"));
+        assert_eq!(head.lines().count(), 2, "{head}");
+        assert!(
+            !head.contains(['\u{1b}', '\u{7}', '\u{202e}', '\r']) && head.chars().count() < 700,
+            "{head}"
+        );
+    }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,6 +91,11 @@ fn make(home: &Home, folder: &Path) -> Result<()> {
         made => {
             return made.context(|| format!("cannot make {}", folder.display())).and_then(|()| claim(folder));
         }
+    }
+    // Its owner could put a link where the copy is written, also while root writes it.
+    let owner = fs::metadata(folder).context(|| format!("cannot look at {}", folder.display()))?.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return Err(refused("it is there already, and another user's; name one that is not there yet"));
     }
     let mut entries = fs::read_dir(folder).context(|| format!("cannot read {}", folder.display()))?;
     if entries.next().is_some() {

@@ -7,10 +7,11 @@ use std::fs::FileType;
 use std::path::{Path, PathBuf};
 
 /// The bits with which others than the owner can change a folder.
-const OTHERS_WRITE: u32 = 0o022;
-/// What may lie in a home before there is a database in it: an operator's preparations, and what a fresh disk
-/// has.
-const PREPARED: [&str; 4] = ["vestibule.toml", "plugins", "plugins.lock", "lost+found"];
+pub const OTHERS_WRITE: u32 = 0o022;
+/// What may lie in a home before there is a database in it: an operator's preparations, what `channel add` makes, and
+/// what a fresh disk has.
+const PREPARED: [&str; 6] =
+    ["vestibule.toml", "vestibule.toml.lock", "secrets", "plugins", "plugins.lock", "lost+found"];
 /// The file that makes a folder a home.
 const DATABASE: &str = "vestibule.db";
 
@@ -100,16 +101,8 @@ pub fn judge(home: &Path, found: &Found, us: u32) -> Result<Verdict, String> {
     if found.mode & OTHERS == 0 {
         return Ok(Verdict::Take);
     }
-    let planted = found.entries.iter().find(|(_, owner)| *owner != us && *owner != 0);
-    if let Some((name, owner)) = planted.filter(|_| found.mode & OTHERS_WRITE != 0) {
-        return Err(format!(
-            "other users can change the home {}, and `{}` in it belongs to {}; look at it, remove it or make it yours \
-             with chown, run `chmod 700 {}`, and start again",
-            home.display(),
-            name.escape_debug(),
-            user(*owner),
-            word(home)
-        ));
+    if let Some(why) = planted(home, found, us) {
+        return Err(why);
     }
     let is_home = found.entries.iter().any(|(name, _)| name == DATABASE);
     if is_home || found.entries.iter().all(|(name, _)| PREPARED.contains(&name.as_str())) {
@@ -119,6 +112,20 @@ pub fn judge(home: &Path, found: &Found, us: u32) -> Result<Verdict, String> {
         "the home {} is open to other users, and holds what is not Vestibule's, so its mode is left as it is; run \
          `chmod 700 {}` if it is to be the home, else choose another with VESTIBULE_HOME",
         home.display(),
+        word(home)
+    ))
+}
+
+/// What another user has put into a folder that others can change, if any did: why it is not taken.
+pub fn planted(home: &Path, found: &Found, us: u32) -> Option<String> {
+    let is_theirs = |(_, owner): &&(String, u32)| *owner != us && *owner != 0;
+    let (name, owner) = found.entries.iter().find(is_theirs).filter(|_| found.mode & OTHERS_WRITE != 0)?;
+    Some(format!(
+        "other users can change the home {}, and `{}` in it belongs to {}; look at it, remove it or make it yours with \
+         chown, run `chmod 700 {}`, and start again",
+        home.display(),
+        name.escape_debug(),
+        user(*owner),
         word(home)
     ))
 }
@@ -182,13 +189,14 @@ mod tests {
         let mine = [("vestibule.db", US), ("sessions", US)];
         type Case<'a> = (u32, u32, &'a [(&'a str, u32)], u32, &'a str);
         // owner, mode, what lies in it, who asks, what is done
-        let cases: [Case; 14] = [
+        let cases: [Case; 15] = [
             (US, 0o700, &[], US, "take"),
             (US, 0o700, &[("notes.txt", OTHER)], US, "take"),
             (US, 0o755, &[], US, "mend"),
             (US, 0o777, &[], US, "mend"),
             (US, 0o755, &mine, US, "mend"),
             (US, 0o755, &[("vestibule.toml", US), ("plugins", 0), ("lost+found", 0)], US, "mend"),
+            (US, 0o755, &[("vestibule.toml", US), ("vestibule.toml.lock", US), ("secrets", US)], US, "mend"),
             (US, 0o755, &[("notes.txt", US)], US, "is open to other users"),
             (US, 0o755, &[("vestibule.toml", OTHER)], US, "mend"), // no other user could put it there
             (US, 0o777, &[("vestibule.toml", OTHER)], US, "`vestibule.toml` in it belongs to user 4321"),

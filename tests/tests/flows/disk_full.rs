@@ -1,7 +1,7 @@
 //! The disk is full, for real: the home lies on a small tmpfs. Nothing is acknowledged that is not on
 //! disk, nothing that was is lost, and nobody has to restart anything.
 
-use crate::support::new_home;
+use crate::support::{binary, new_home, plugin_file};
 use crate::traffic::{CHATS, Traffic, in_full};
 use std::fs::{self, File};
 use std::io::Write;
@@ -157,4 +157,20 @@ fn sessions_without_space_wait_for_it_and_nothing_counts_against_their_messages(
     assert!((1..=2 * CHATS as usize).contains(&told), "told {told} times");
     println!("{:?}", traffic.verify());
     traffic.end();
+}
+
+/// Else each try would leave the disk fuller.
+#[test]
+fn a_plugins_copy_that_does_not_fit_leaves_nothing_behind() {
+    let home = new_home();
+    let Some(disk) = Disk::mount(home.path(), 4) else { return };
+    let copies = home.path().join("cache/plugins");
+    fs::create_dir_all(&copies).unwrap();
+    disk.fill(1 << 20);
+    let mut check = Command::new(binary());
+    check.args(["plugin", "check"]).arg(plugin_file("vestibule-echo-channel"));
+    let told = check.env("VESTIBULE_HOME", home.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("its private copy cannot be written"), "{told}");
+    assert_eq!(fs::read_dir(&copies).unwrap().count(), 0);
 }

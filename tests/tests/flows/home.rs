@@ -155,9 +155,22 @@ fn what_others_put_into_an_open_home_is_not_taken() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: only root can give a file away");
         return;
     }
-    let told = refused(folder.path(), &["chat", "hi"]);
-    assert!(told.contains("`vestibule.toml` in it belongs to user 4321"), "{told}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    let echo = plugin_file("vestibule-echo-channel");
+    let echo = echo.to_str().unwrap();
+    for args in [
+        &["chat", "hi"][..],
+        &["status"],
+        &["channel", "add", "github", "--set", "api_url=http://127.0.0.1:1"],
+        &["channel", "check", "github"],
+        &["channel", "remove", "github"],
+        &["plugin", "check", echo],
+        &["plugin", "trust", echo],
+    ] {
+        let told = refused(folder.path(), args);
+        assert!(told.contains("`vestibule.toml` in it belongs to user 4321"), "{args:?}: {told}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{args:?}");
+        assert_eq!(fs::metadata(&config).unwrap().uid(), 4321, "{args:?}: it does not become ours");
+    }
     fs::remove_file(config).unwrap();
     let mut command = Command::new(binary());
     let said = command.args(["chat", "hi"]).env("VESTIBULE_HOME", folder.path()).output().unwrap();
@@ -344,13 +357,20 @@ fn what_lies_where_a_file_of_the_home_should_be_holds_nothing_up() {
     }
 }
 
-/// Whoever put it there while the home was open may have it open still.
+/// A user who put it there while the home was open may have it open still.
 #[test]
 fn a_part_of_the_home_that_is_another_users_is_refused() {
     if !is_root() {
         return;
     }
-    for (name, is_folder) in [("sessions", true), ("vestibule.db", false), ("control.token", false)] {
+    for (name, is_folder) in [
+        ("sessions", true),
+        ("secrets", true),
+        ("vestibule.db", false),
+        ("control.token", false),
+        ("plugins.lock", false),
+        ("vestibule.toml", false),
+    ] {
         let runtime = Runtime::new("");
         let at = runtime.home.path().join(name);
         if is_folder {
@@ -359,8 +379,30 @@ fn a_part_of_the_home_that_is_another_users_is_refused() {
             fs::write(&at, "").unwrap();
         }
         chown(&at, Some(4711), None).unwrap();
-        let output = runtime.command(&["up"]).stdin(Stdio::null()).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(told.contains(&format!("{name} belongs to user 4711")), "{name}: {told}");
+        let told = refused(runtime.home.path(), &["up"]);
+        assert!(told.contains(name) && told.contains("belongs to user 4711"), "{name}: {told}");
     }
+}
+
+/// Its owner would have put links there, which lead the writing elsewhere.
+#[test]
+fn nothing_is_written_into_a_folder_of_another_user() {
+    if !is_root() {
+        return;
+    }
+    let (folder, runtime) = (tempfile::tempdir().unwrap(), Runtime::new("").up());
+    let (theirs, ours) = (folder.path().join("theirs"), folder.path().join("made-by-the-link"));
+    fs::create_dir(&theirs).unwrap();
+    set_mode(&theirs, 0o777);
+    chown(&theirs, Some(4321), None).unwrap();
+    let at = theirs.to_str().unwrap();
+    let told = runtime.run(&["backup", at]);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("cannot hold a backup") && told.contains("another user's"), "{told}");
+    symlink(&ours, theirs.join("vestibule.toml")).unwrap();
+    let echo = plugin_file("vestibule-echo-channel");
+    let told = refused(folder.path(), &["plugin", "dev", echo.to_str().unwrap(), "--home", at]);
+    assert!(told.contains("belongs to user 4321"), "{told}");
+    assert!(!ours.exists() && fs::read_dir(&theirs).unwrap().count() == 1);
+    assert_eq!(mode(&theirs), 0o777);
 }

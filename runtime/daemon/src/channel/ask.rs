@@ -1,7 +1,7 @@
 //! Where the values of a new account come from: its environment, and the person at the terminal.
 
 use super::section::{self, Given};
-use super::{home_secrets, write};
+use super::write;
 use crate::cli::AccountPlace;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
@@ -182,7 +182,7 @@ pub fn keep_typed(
     place: &AccountPlace,
     values: &mut BTreeMap<String, Given>,
 ) -> anyhow::Result<usize> {
-    let (at, mut count) = (home_secrets(home), 0);
+    let (at, mut count) = (home.secrets(), 0);
     for (key, given) in values {
         let Given::Typed(secret) = given else { continue };
         let path = at.join(section::secret_name(&place.channel, &place.account, key));

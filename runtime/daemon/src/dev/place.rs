@@ -28,7 +28,7 @@ impl Place {
     /// The home that the author names, or a new one.
     pub fn open(args: &DevArgs) -> anyhow::Result<Place> {
         let (home, temporary) = match &args.home {
-            Some(folder) => (Home::at(std::path::absolute(folder)?), None),
+            Some(folder) => (Home::at(std::path::absolute(folder)?).claim()?, None),
             None => {
                 let folder = TemporaryFolder::new("dev")?;
                 (Home::at(folder.path()), Some(folder))
@@ -69,7 +69,6 @@ impl Place {
             };
             section.insert(key, value);
         }
-        fs::create_dir_all(self.home.root())?;
         let text = format!("{OURS}{}", toml::to_string(&whole)?);
         fs::write(self.home.config(), text)
             .with_context(|| format!("cannot write {}", self.home.config().display()))
@@ -77,7 +76,7 @@ impl Place {
 
     /// Keeps a secret that was given in plain words in a file, since a config names only where one is.
     fn keep(&self, key: &str, words: &str) -> anyhow::Result<Value> {
-        let folder = self.home.root().join("secrets");
+        let folder = self.home.secrets();
         fs::create_dir_all(&folder)?;
         let path = folder.join(key);
         let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;

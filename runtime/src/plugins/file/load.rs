@@ -12,9 +12,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use vestibule_plugin_api::Manifest;
 use vestibule_seam::{ABI_MAJOR, PluginRootRef};
 
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How much of a version stands in the name of a copy: a plugin chose it, and a file's name has 255 bytes.
+const VERSION_CHARS_MAX: usize = 32;
 
 const SYMLINK: LoadError = LoadError::fixed(
     LoadCode::Symlink,
@@ -186,12 +190,40 @@ fn layout_differs() -> LoadError {
 /// The copy's name holds the hash and is never used for other bytes: the same path gives the old
 /// library, and writing over a mapped file kills the process.
 fn private_copy(checked: &Checked, copies: &Path) -> std::io::Result<PathBuf> {
-    let manifest = &checked.inspected.manifest;
-    let version: String =
-        manifest.version.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
-    let unique = crate::id::mint("copy");
-    let path = copies.join(format!("{}-{version}-{}-{unique}.so", manifest.name, &checked.sha256[..16]));
+    let path = copies.join(copy_name(&checked.inspected.manifest, &checked.sha256));
     let mut file = File::options().write(true).create_new(true).mode(0o500).open(&path)?;
-    file.write_all(&checked.bytes)?;
+    if let Err(error) = file.write_all(&checked.bytes) {
+        // On a full disk the part that was written would keep others from writing.
+        let _ = std::fs::remove_file(&path);
+        return Err(error);
+    }
     Ok(path)
+}
+
+/// A name that no other copy has.
+fn copy_name(manifest: &Manifest, sha256: &str) -> String {
+    let fits = |c: &char| c.is_ascii_alphanumeric() || "-.".contains(*c);
+    let version: String = manifest.version.chars().filter(fits).take(VERSION_CHARS_MAX).collect();
+    format!("{}-{version}-{}-{}.so", manifest.name, &sha256[..16], crate::id::mint("copy"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_and_version_make_a_name_for_a_copy() {
+        let sha256 = "0123456789abcdef".repeat(4);
+        for (name, version, begins) in [
+            ("irc".to_owned(), "1.2.3-rc1".to_owned(), "irc-1.2.3-rc1-0123456789abcdef-"),
+            ("n".repeat(64), "9".repeat(10_000), "nnnn"),
+            ("x".to_owned(), "../../etc/\n".to_owned(), "x-....etc-0123456789abcdef-"),
+        ] {
+            let text = serde_json::json!({ "name": name, "version": version, "kind": "channel", "abi": 1, "api": "0.1",
+                "channel_type": "x" });
+            let manifest = Manifest::parse(text.to_string().as_bytes()).expect("it fits");
+            let copy = copy_name(&manifest, &sha256);
+            assert!(copy.starts_with(begins) && copy.len() <= 255 && !copy.contains('/'), "{copy}");
+        }
+    }
 }

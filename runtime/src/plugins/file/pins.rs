@@ -45,7 +45,7 @@ impl Pins {
             );
             LoadError::new(LoadCode::Lock, words)
         };
-        let text = if_there(plain_file::text(path, plain_file::WRITTEN_BYTES_MAX))
+        let text = if_there(plain_file::own_text(path, plain_file::WRITTEN_BYTES_MAX))
             .map_err(|error| bad(error.to_string()))?;
         let Some(text) = text else { return Ok(Pins::default()) };
         let meta = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?;

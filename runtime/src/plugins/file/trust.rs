@@ -40,6 +40,7 @@ pub fn untrust(home: &Home, name: &str) -> Result<Pin, String> {
 }
 
 fn change(home: &Home, how: impl FnOnce(&mut Pins)) -> Result<(), String> {
+    let home = home.clone().claim().map_err(|why| why.to_string())?;
     let lock = home.plugins_lock();
     let mut pins = Pins::load(&lock).map_err(|why| why.to_string())?;
     how(&mut pins);
