@@ -59,7 +59,7 @@ pub use decided::{
 pub use error::{PluginError, Result};
 pub use failure::{About, Class, Failure, Standing};
 pub use hmac::HmacScheme;
-pub use limits::{Defaults, Limit, Limits, Listening, TextUnit};
+pub use limits::{Defaults, Limit, Limits, Listening, Rate, TextUnit};
 #[cfg(feature = "abi")]
 pub use local::open_socket;
 pub use manifest::{

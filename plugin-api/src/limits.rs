@@ -34,12 +34,28 @@ pub struct Limit {
     /// The largest file, in bytes. The runtime names a larger one in the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
+    /// The endings of the names of files that are taken, in small letters and without the dot: `jpg`, `pdf`. The runtime
+    /// names any other file in the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<Vec<String>>,
+    /// How many of one account in how much time. The runtime hands over no more than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// The most buttons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buttons: Option<u32>,
     /// The longest label of a button, in the same unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<u32>,
+}
+
+/// So many in so much time: all at once, or apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// How many, from 1 on.
+    pub count: u32,
+    /// The time, in seconds.
+    pub seconds: u32,
 }
 
 /// What the length of a text counts.
@@ -81,10 +97,12 @@ impl Limit {
         self.buttons.is_none_or(|most| labels.len() <= most as usize) && labels.into_iter().all(is_short)
     }
 
-    /// Whether one more file of this size fits beside those that are there already.
-    pub fn takes_file(&self, already: usize, bytes: u64) -> bool {
+    /// Whether one more file of this name and size fits beside those that are there already.
+    pub fn takes_file(&self, already: usize, name: &str, bytes: u64) -> bool {
+        let ending = name.rsplit_once('.').map_or(String::new(), |(_, ending)| ending.to_ascii_lowercase());
         self.files.is_none_or(|most| already < most as usize)
             && self.file_bytes.is_none_or(|most| bytes <= most)
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&ending))
     }
 }
 
@@ -115,6 +133,14 @@ pub struct Listening {
     /// `drop` or `accumulate`: what becomes of messages that the agent does not hear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored: Option<String>,
+    /// Whether a thread is a conversation of its own. False for a platform whose threads are only for show there: then
+    /// what is written in one belongs to the chat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<bool>,
+    /// What becomes of messages of people who are not known: `strict`, `request_approval`, `public` or `decline_notify`.
+    /// A runtime that knows no people lets everybody speak.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strangers: Option<String>,
 }
 
 #[cfg(test)]
@@ -142,7 +168,11 @@ mod tests {
         }
         let files = Limit { files: Some(2), file_bytes: Some(10), ..Limit::default() };
         for (already, bytes, fits) in [(0, 10, true), (1, 0, true), (2, 0, false), (0, 11, false)] {
-            assert_eq!(files.takes_file(already, bytes), fits, "{already} {bytes}");
+            assert_eq!(files.takes_file(already, "x", bytes), fits, "{already} {bytes}");
+        }
+        let kinds = Limit { kinds: Some(vec!["jpg".into(), "pdf".into()]), ..Limit::default() };
+        for (name, fits) in [("a.jpg", true), ("a.b.PDF", true), ("a.jpg.exe", false), ("jpg", false)] {
+            assert_eq!(kinds.takes_file(0, name, 1), fits, "{name}");
         }
     }
 }

@@ -252,6 +252,13 @@ impl Manifest {
         self.limits.as_ref().and_then(|limits| of(limits).clone()).unwrap_or_default()
     }
 
+    /// Whether a thread is a conversation of its own in a direct chat, or in a group.
+    pub fn threads_in(&self, is_group: bool) -> bool {
+        let defaults = self.defaults.as_ref();
+        let listening = defaults.and_then(|d| if is_group { d.group.as_ref() } else { d.direct.as_ref() });
+        self.can(Capability::Threads) && listening.and_then(|listening| listening.threads) != Some(false)
+    }
+
     /// Whether the plugin listed this capability.
     pub fn can(&self, capability: Capability) -> bool {
         self.capabilities.contains(&capability)

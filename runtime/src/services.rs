@@ -29,7 +29,8 @@ impl Services for Context {
             }
             let cases = self.plugins.registry.cases();
             self.central.write(move |db: &WriteTxn| messaging_groups::note_case(db, &cases)).await?;
-            delivery::account_is_live(&self, &link, account).await
+            delivery::account_is_live(&self, &link, account.clone()).await?;
+            inbound::account_is_live(&self, &link, &account).await
         })
     }
 

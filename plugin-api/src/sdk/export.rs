@@ -127,6 +127,9 @@ macro_rules! __json {
             "}"
         )
     };
+    ([$value:tt $(, $values:tt)* $(,)?]) => {
+        concat!("[", $crate::__json!($value), $(",", $crate::__json!($values),)* "]")
+    };
     ($value:literal) => { stringify!($value) };
 }
 

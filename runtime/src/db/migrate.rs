@@ -41,6 +41,8 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../messaging_groups/migrations/0035_moved.sql")),
     M::up(include_str!("../plugin_state/migrations/0036_secret_state.sql")),
     M::up(include_str!("../plugin_state/migrations/0037_state_keys.sql")),
+    M::up(include_str!("../questions/migrations/0038_with_buttons.sql")),
+    M::up(include_str!("../sessions/migrations/0039_unsubscribed.sql")),
 ];
 
 /// Applies the migrations that are missing.

@@ -50,13 +50,17 @@ pub fn message(
     for (file, bytes) in files {
         let reason = match (&file.blob, bytes) {
             (Ok(_), Some(bytes))
-                if carried.is_some_and(|limit| limit.takes_file(attachments.len(), bytes.len() as u64)) =>
+                if carried.is_some_and(|limit| {
+                    limit.takes_file(attachments.len(), &file.name, bytes.len() as u64)
+                }) =>
             {
                 attachments.push(attachment(file, Some(Blob::from(bytes))));
                 continue;
             }
             (Err(LeftOut(why)), _) => why.as_str(),
-            (Ok(_), Some(_)) if carried.is_some() => "this channel carries no more files, or none so large",
+            (Ok(_), Some(_)) if carried.is_some() => {
+                "this channel carries no more files, none so large, or none of this kind"
+            }
             _ => "this channel carries no files",
         };
         if !text.is_empty() {
@@ -169,7 +173,7 @@ mod tests {
             (
                 words,
                 Some(Limit { file_bytes: Some(2), ..Limit::default() }),
-                "see\n[file: a.pdf — not sent: this channel carries no more files, or none so large]\n[file: b — not sent: gone]",
+                "see\n[file: a.pdf — not sent: this channel carries no more files, none so large, or none of this kind]\n[file: b — not sent: gone]",
                 0,
             ),
             (alone, Some(Limit::default()), "[file: b — not sent: gone]", 1),

@@ -6,7 +6,7 @@ use super::outgoing::{self, OutgoingFile};
 use super::{action, decide, forward, review};
 use crate::attachments::StoredFile;
 use crate::context::Context;
-use crate::db::ReadTxn;
+use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Error;
 use crate::ledger::{self, Delivery, Direction, SentMessage};
 use crate::observer::Answer as Answered;
@@ -64,6 +64,7 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     let files = files(context, delivery).await?;
     let message = message(context, &link, delivery, files).await?;
     let of = digest(&message);
+    link.pace(address.account.as_str(), &message.content).await?;
     let seen = context.observer.get().map(|observer| (observer, message.clone()));
     seen.iter().for_each(|(observer, message)| observer.hands_over(message));
     let answer = attempt(link.deliver(&delivery.session_id, &of, message)).await;
@@ -105,11 +106,13 @@ async fn message(
     let mut message = outgoing::message(delivery, files, carried.as_ref())?;
     let buttons =
         link.manifest.can(Capability::Questions).then(|| link.manifest.limit(|limits| &limits.question));
-    if let (Some(limit), Some(asked)) = (buttons, decide::question_of(&delivery.content))
-        && asked.fits(&limit)
-    {
+    let subject = message.subject.take_if(|_| !link.manifest.can(Capability::Subjects));
+    let above = subject.map_or_else(String::new, |subject| format!("**{subject}**\n\n"));
+    if let Some(asked) = decide::question_of(&delivery.content) {
+        let with_buttons = buttons.is_some_and(|limit| asked.fits(&limit, &above));
         let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
-        let asked = context.central.read(move |db| questions::content(db, &session_id, &id)).await;
+        let shown = move |db: &WriteTxn| questions::show(db, &session_id, &id, with_buttons);
+        let asked = context.central.write(shown).await;
         let asked = asked.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))?;
         message.content = asked.unwrap_or(message.content);
     }
@@ -120,11 +123,10 @@ async fn message(
         let target = target(context, delivery, &operation).await?;
         operate(&link.manifest, &mut message, operation, target)?;
     }
-    if !link.manifest.can(Capability::Subjects)
-        && let (Some(subject), Content::Text { text } | Content::Question { question: text, .. }) =
-            (message.subject.take(), &mut message.content)
+    if let (false, Content::Text { text } | Content::Question { question: text, .. }) =
+        (above.is_empty(), &mut message.content)
     {
-        *text = format!("**{subject}**\n\n{text}").trim_end().to_owned();
+        *text = format!("{above}{text}").trim_end().to_owned();
     }
     message.sent_so_far = sent_so_far(context, delivery, &digest(&message)).await?;
     Ok(message)

@@ -21,14 +21,12 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
     let channel_type = plugins::slot(&link.manifest);
     match event {
         Event::Message { account, message, state } => {
-            let threads = link.manifest.can(Capability::Threads);
-            let mut arrival = Arrival::new(&channel_type, &account, threads, message);
-            let has_buttons = link.manifest.can(Capability::Questions);
-            arrival.buttons = has_buttons.then(|| link.manifest.limit(|limits| &limits.question));
+            let threads = link.manifest.threads_in(message.is_group);
+            let arrival = Arrival::new(&channel_type, &account, threads, message);
             Ok(wire::frame(&route(context, link, arrival, state).await?))
         }
         Event::Change { account, change, state } => {
-            let threads = link.manifest.can(Capability::Threads);
+            let threads = link.manifest.threads_in(change.is_group);
             let arrival = Arrival::of_change(&channel_type, &account, threads, change);
             Ok(wire::frame(&route(context, link, arrival, state).await?))
         }

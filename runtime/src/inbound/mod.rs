@@ -12,6 +12,7 @@ mod files;
 mod refused;
 mod screen;
 mod snapshot;
+mod subscribe;
 
 use crate::id::SessionId;
 pub use answer::answer;
@@ -21,6 +22,7 @@ pub use events::hear;
 use screen::{Screening, Title};
 use snapshot::name_of;
 pub use snapshot::{Arrival, Snapshot};
+pub use subscribe::account_is_live;
 
 use crate::chat_key::ChatKey;
 use crate::clock::{self, Timestamp};
@@ -32,7 +34,8 @@ use crate::plugins::Link;
 use crate::sessions::SessionKey;
 use crate::{destinations, drops, ledger, plugin_state, questions, sessions, wirings};
 use std::sync::Arc;
-use vestibule_plugin_api::{Accepted, Address, Capability, Conversation, Ignored, Known, StateWrite};
+use vestibule_plugin_api::{Accepted, Capability, Conversation, Ignored, Known, StateWrite};
+use vestibule_session::crash;
 
 /// Takes one message from a channel, whose `link` it is, and the state that the channel keeps with it: whatever becomes of the message,
 /// `state` is written in the same commit.
@@ -56,7 +59,8 @@ pub async fn route(
     let arrival = files::store(context, link, arrival).await?;
     let stored = files::blobs(&arrival.files);
     let address = arrival.address.clone();
-    let Performed { accepted, touched, opened_thread } = context
+    let subscribes = link.manifest.can(Capability::Subscribes);
+    let Performed { accepted, touched, opened } = context
         .central
         .write(move |db| {
             marks.ledger.write_marks(db)?;
@@ -64,7 +68,12 @@ pub async fn route(
                 (arrival.address.channel_type.as_str(), arrival.address.account.as_str());
             plugin_state::apply(db, channel, account, &state)?;
             let snapshot = Snapshot::load(db, &arrival, now)?;
-            perform(db, decide(&snapshot, &arrival, marks.attachments.limits(), now), &arrival, now)
+            let plan = decide(&snapshot, &arrival, marks.attachments.limits(), now);
+            let performed = perform(db, plan, &arrival, now)?;
+            for session_id in performed.opened.iter().filter(|_| subscribes) {
+                sessions::note_unsubscribed(db, session_id, true)?;
+            }
+            Ok(performed)
         })
         .await?;
     // Left out by their size, or no agent gets the message after all.
@@ -72,23 +81,11 @@ pub async fn route(
     for session_id in touched {
         context.wake(session_id);
     }
-    if opened_thread {
-        subscribe(context, address);
+    crash::point("inbound: a session of a thread is open, its channel was not told");
+    for session_id in opened.into_iter().filter(|_| subscribes) {
+        subscribe::thread(context, session_id, address.clone());
     }
     Ok(accepted)
-}
-
-/// Tells the channel that an agent listens in a thread from now on: its platform may want to be asked for what is said
-/// there. The message that opened the thread is on disk whatever comes of it.
-fn subscribe(context: &Context, address: Address) {
-    let (channel, account) = (address.channel_type.as_str(), address.account.as_str());
-    let link = context.plugins.registry.live(channel, account);
-    let Some(link) = link.filter(|link| link.manifest.can(Capability::Subscribes)) else { return };
-    tokio::spawn(async move {
-        if let Err(error) = link.subscribe(address).await {
-            tracing::warn!(plugin = link.manifest.name, %error, "a thread was not subscribed to");
-        }
-    });
 }
 
 /// Puts on record that an adapter left an event out.
@@ -174,15 +171,15 @@ struct Performed {
     accepted: Accepted,
     /// The sessions that have something new.
     touched: Vec<SessionId>,
-    /// Whether a session was opened for the message's thread.
-    opened_thread: bool,
+    /// The sessions that were opened for the message's thread.
+    opened: Vec<SessionId>,
 }
 
 fn perform(db: &WriteTxn, plan: Plan, arrival: &Arrival, now: Timestamp) -> Result<Performed> {
     let at = &arrival.address;
-    let mut opened_thread = false;
+    let mut opened = Vec::new();
     if matches!(plan[..], [Step::Duplicate]) {
-        return Ok(Performed { accepted: Accepted::Duplicate, touched: Vec::new(), opened_thread });
+        return Ok(Performed { accepted: Accepted::Duplicate, touched: Vec::new(), opened });
     }
     let event_id = &arrival.message.event_id;
     for event_id in [event_id].into_iter().chain(&arrival.message.also_event_ids) {
@@ -200,7 +197,9 @@ fn perform(db: &WriteTxn, plan: Plan, arrival: &Arrival, now: Timestamp) -> Resu
             Step::Post { agent_group_id, messaging_group_id, key, message } => {
                 let (session_id, is_new) =
                     sessions::open_or_create(db, &agent_group_id, &messaging_group_id, &key, now)?;
-                opened_thread |= is_new && matches!(key, SessionKey::PerThread(_));
+                if is_new && matches!(key, SessionKey::PerThread(_)) {
+                    opened.push(session_id.clone());
+                }
                 ledger::accept(db, &session_id, &message, now)?;
                 touched.push(session_id);
             }
@@ -218,7 +217,7 @@ fn perform(db: &WriteTxn, plan: Plan, arrival: &Arrival, now: Timestamp) -> Resu
         Some(reason) if touched.is_empty() => Accepted::Dropped { reason },
         _ => Accepted::Committed,
     };
-    Ok(Performed { accepted, touched, opened_thread })
+    Ok(Performed { accepted, touched, opened })
 }
 
 #[cfg(test)]

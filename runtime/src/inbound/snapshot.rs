@@ -9,7 +9,7 @@ use crate::ledger::KnownMessage;
 use crate::questions::{self, Question};
 use crate::{agents, ledger, messaging_groups, wirings};
 use vestibule_plugin_api::{
-    Address, Change, Changed, Command, ID_BYTES_MAX, InboundMessage, Limit, ReplyTo, Sender,
+    Address, Change, Changed, Command, ID_BYTES_MAX, InboundMessage, ReplyTo, Sender,
 };
 
 /// This much of a quoted message is kept, in bytes: more than Telegram's longest text has.
@@ -24,8 +24,6 @@ pub struct Arrival {
     pub message: InboundMessage,
     /// The files whose bytes came, once they are stored.
     pub files: Vec<StoredFile>,
-    /// Up to which limit its channel shows questions with buttons, if it does: then words answer none of those.
-    pub buttons: Option<Limit>,
     /// What was done to the message, if it was there before: then its text is what it says now, or the emoji.
     pub change: Option<Changed>,
 }
@@ -41,7 +39,7 @@ impl Arrival {
             platform_id: message.platform_id.clone(),
             thread_id: message.thread_id.clone().filter(|_| threads),
         };
-        Arrival { address, message, files: Vec::new(), buttons: None, change: None }
+        Arrival { address, message, files: Vec::new(), change: None }
     }
 
     /// Stamps a change to a message.
@@ -135,7 +133,7 @@ impl Snapshot {
             let known = ledger::known_message(db, &ChatKey::from(at), &message.message_id)?;
             return Ok(Snapshot { wirings, known, ..Snapshot::default() });
         }
-        let question = questions::only_one_open(db, at, message.is_group, arrival.buttons.as_ref(), now)?;
+        let question = questions::only_one_open(db, at, message.is_group, now)?;
         Ok(Snapshot { question, wirings, ..Snapshot::default() })
     }
 

@@ -26,10 +26,12 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Whether a platform with this limit can show it with buttons. If not, it is a text with numbered answers.
-    pub fn fits(&self, limit: &Limit) -> bool {
+    /// Whether a platform with this limit can show it with buttons beneath `subject`, the line that is put above it, if
+    /// any. If not, it is a text with numbered answers.
+    pub fn fits(&self, limit: &Limit, subject: &str) -> bool {
         let labels = self.options.iter().map(|option| option.label.as_str());
-        limit.takes_text(&format!("{}\n{}", self.title, self.question)) && limit.takes_buttons(labels)
+        limit.takes_text(&format!("{subject}{}\n{}", self.title, self.question))
+            && limit.takes_buttons(labels)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::ledger::{self, NewAnswer, State};
 use rusqlite::{OptionalExtension, Row, params};
-use vestibule_plugin_api::{Address, Answered, Content, Limit};
+use vestibule_plugin_api::{Address, Answered, Content};
 
 /// A question can be answered for this many milliseconds: 24 hours.
 const OPEN_MS: i64 = 24 * 3600 * 1000;
@@ -109,8 +109,21 @@ pub fn ask_again(
     }
 }
 
-/// The question as a channel with buttons is handed it, for a reply that asks one.
-pub fn content(db: &ReadTxn, session_id: &SessionId, message_out_id: &str) -> Result<Option<Content>> {
+/// Notes whether the question of a reply is about to be shown with buttons. If so, returns it as its channel is handed it.
+pub fn show(
+    db: &WriteTxn,
+    session_id: &SessionId,
+    message_out_id: &str,
+    with_buttons: bool,
+) -> Result<Option<Content>> {
+    db.prepare_cached(
+        "UPDATE questions SET with_buttons = ?3 WHERE session_id = ?1 AND message_out_id = ?2",
+    )?
+    .execute(params![session_id, message_out_id, with_buttons])?;
+    if with_buttons { content(db, session_id, message_out_id) } else { Ok(None) }
+}
+
+fn content(db: &ReadTxn, session_id: &SessionId, message_out_id: &str) -> Result<Option<Content>> {
     let sql = format!("SELECT {COLUMNS} FROM questions WHERE session_id = ?1 AND message_out_id = ?2");
     let found = db.prepare_cached(&sql)?.query_row([session_id, message_out_id], of).optional()?;
     Ok(found.map(|question| question.asked.content(&question.token)))
@@ -163,19 +176,18 @@ pub fn open(db: &ReadTxn, now: Timestamp, limit: usize) -> Result<Vec<Question>>
     Ok(found)
 }
 
-/// The one question that is open in a conversation and that words answer, if exactly one is: one that is within the limit
-/// of `buttons` has some there. A question that was asked outside every thread
-/// is open everywhere in a direct chat; in a group a thread is a conversation of its own.
+/// The one question that is open in a conversation and that words answer, if exactly one is: one that was shown with
+/// buttons is answered by those. A question that was asked outside every thread is open everywhere in a direct chat; in a
+/// group a thread is a conversation of its own.
 pub fn only_one_open(
     db: &ReadTxn,
     address: &Address,
     is_group: bool,
-    buttons: Option<&Limit>,
     now: Timestamp,
 ) -> Result<Option<Question>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM questions WHERE {UNANSWERED} AND channel_type = ?2 AND account = ?3 AND platform_id = ?4 \
-         AND (thread_id IS ?5 OR (thread_id IS NULL AND NOT ?6))"
+        "SELECT {COLUMNS} FROM questions WHERE {UNANSWERED} AND NOT with_buttons AND channel_type = ?2 \
+         AND account = ?3 AND platform_id = ?4 AND (thread_id IS ?5 OR (thread_id IS NULL AND NOT ?6))"
     );
     let thread = address.thread_id.as_ref().map(|thread| thread.as_str());
     let place = (address.channel_type.as_str(), address.account.as_str(), address.platform_id.as_str());
@@ -183,9 +195,6 @@ pub fn only_one_open(
     let mut found = None;
     for question in statement.query_map(params![now.0, place.0, place.1, place.2, thread, is_group], of)? {
         let question = question?;
-        if buttons.is_some_and(|limit| question.asked.fits(limit)) {
-            continue;
-        }
         if is_open(db, &question)? && may_be_seen(db, &question)? && found.replace(question).is_some() {
             return Ok(None);
         }
@@ -357,7 +366,7 @@ mod tests {
         ] {
             let db = asked(questions);
             db.execute_batch(change).expect("it is SQL");
-            let found = only_one_open(&db, &at(thread), is_group, None, Timestamp(now)).expect("it answers");
+            let found = only_one_open(&db, &at(thread), is_group, Timestamp(now)).expect("it answers");
             assert_eq!(found.is_some(), want, "{questions:?} {change} {thread:?} {is_group} {now}");
         }
     }
@@ -365,11 +374,12 @@ mod tests {
     #[test]
     fn words_answer_no_question_that_has_buttons() {
         let db = asked(&[("q", None)]);
-        let limit = |buttons| Limit { buttons, ..Limit::default() };
-        for (buttons, want) in [(None, true), (Some(limit(None)), false), (Some(limit(Some(1))), true)] {
-            let found =
-                only_one_open(&db, &at(None), false, buttons.as_ref(), Timestamp(0)).expect("it answers");
-            assert_eq!(found.is_some(), want, "{buttons:?}");
+        // The last time counts: a channel that was updated may have buttons, or have none any more.
+        for with_buttons in [false, true, false] {
+            let shown = show(&db, &"s".into(), "q", with_buttons).expect("it is noted");
+            assert_eq!(shown.is_some(), with_buttons);
+            let found = only_one_open(&db, &at(None), false, Timestamp(0)).expect("it answers");
+            assert_eq!(found.is_some(), !with_buttons);
         }
     }
 

@@ -9,11 +9,12 @@ mod adoption;
 pub use adoption::{Adoption, adoption_of, begin_adoption, finish_adoption, is_being_adopted};
 
 use crate::clock::Timestamp;
-use crate::db::{ReadTxn, WriteTxn};
+use crate::db::{ReadTxn, WriteTxn, address_at};
 use crate::error::{Error, Result};
 use crate::id::{AgentGroupId, MessagingGroupId, SessionId};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
+use vestibule_plugin_api::Address;
 use vestibule_session::{Routing, words};
 
 /// One mailbox of an agent.
@@ -153,6 +154,27 @@ pub fn move_threads(
         params![messaging_group_id, from, to],
     )?;
     of_chat(db, messaging_group_id)
+}
+
+/// Notes whether a session's channel is still to be told that an agent listens in its thread.
+///
+/// # Errors
+/// SQLite fails.
+pub fn note_unsubscribed(db: &WriteTxn, id: &SessionId, unsubscribed: bool) -> Result<()> {
+    db.prepare_cached("UPDATE sessions SET unsubscribed = ?2 WHERE id = ?1")?
+        .execute(params![id, unsubscribed])?;
+    Ok(())
+}
+
+/// The sessions of an account whose threads its channel is still to be told of, and the threads.
+pub fn unsubscribed(db: &ReadTxn, channel: &str, account: &str) -> Result<Vec<(SessionId, Address)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT s.id, g.channel_type, g.account, g.platform_id, s.thread_id FROM sessions s \
+         JOIN messaging_groups g ON g.id = s.messaging_group_id \
+         WHERE s.unsubscribed AND g.channel_type = ?1 AND g.account = ?2 ORDER BY s.id",
+    )?;
+    let rows = statement.query_map([channel, account], |row| Ok((row.get(0)?, address_at(row, 1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Where a session's words go by default: to its chat, if it has one.

@@ -4,7 +4,7 @@
 use crate::power_cut::another_boot;
 use crate::support::{tells_of_abort, until};
 use crate::traffic::{Dice, Traffic, aborted, in_full, processes_in};
-use crate::{adopt_files, attachments, backup, new_out, questions, retention, screening};
+use crate::{adopt_files, asks, attachments, backup, new_out, questions, retention, screening};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -32,11 +32,11 @@ fn points() -> Vec<String> {
             }
         }
     }
-    // Those of files, of foreign folders, of questions, of refusals, of backups and of what is forgotten have walks of their own.
+    // Those of files, of foreign folders, of questions, of threads, of refusals, of backups and of what is forgotten have walks of their own.
     let elsewhere = [
         &attachments::CRASH_POINTS[..],
         &adopt_files::CRASH_POINTS,
-        &[questions::CRASH_POINT, screening::CRASH_POINT],
+        &[questions::CRASH_POINT, screening::CRASH_POINT, asks::CRASH_POINT],
         &backup::CRASH_POINTS,
         &[retention::CRASH_POINT],
         &new_out::CRASH_POINTS,

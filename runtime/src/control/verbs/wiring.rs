@@ -110,10 +110,10 @@ pub fn create(db: &WriteTxn, value: Value) -> Result<Outcome> {
 /// How agents usually listen in a chat; one of which it is not known is taken for a group.
 fn usual(defaults: Defaults, is_group: Option<bool>) -> Listening {
     let usual = if is_group == Some(false) { defaults.direct } else { defaults.group };
-    let Listening { engage, pattern, session_mode, ignored } = usual.unwrap_or_default();
+    let mut usual = usual.unwrap_or_default();
     // A pattern that cannot be read is the channel's fault, not the operator's.
-    let pattern = pattern.filter(|pattern| Regex::new(pattern).is_ok());
-    Listening { engage, pattern, session_mode, ignored }
+    usual.pattern = usual.pattern.filter(|pattern| Regex::new(pattern).is_ok());
+    usual
 }
 
 /// A word of a channel's; one that this runtime does not know counts for nothing.

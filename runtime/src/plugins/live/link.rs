@@ -4,6 +4,7 @@ use super::accounts::{self, AccountState};
 use super::asks::{FETCHES_MAX, LOADING_MAX};
 use super::condition::Condition;
 use super::heads;
+use super::pacing::Pacing;
 use super::port::Port;
 use super::siblings;
 use super::tier::Tier;
@@ -110,6 +111,8 @@ pub struct Link {
     pub(super) loading: Arc<Semaphore>,
     /// By account and event: how often a file of the message could not be loaded.
     pub(super) failed_loads: Mutex<BTreeMap<(String, String), u8>>,
+    /// How fast each account may be handed what it delivers.
+    pub(super) pacing: Pacing,
     /// The deliveries whose parts the channel may tell of.
     pub under_way: UnderWay,
     /// Is told what the channel is asked, where an author watches.
@@ -207,6 +210,7 @@ impl Link {
             under_way: UnderWay::default(),
             observer: OnceLock::new(),
             settings,
+            pacing: Pacing::default(),
             started_with: Mutex::default(),
             open,
         })
