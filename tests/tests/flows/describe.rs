@@ -4,6 +4,7 @@ use crate::support::{Runtime, free_port, plugin_file, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 fn write_config(runtime: &Runtime, text: &str) {
@@ -259,9 +260,9 @@ fn check_shows_the_schema_and_holds_a_config_against_it() {
     let output = runtime.run(&["plugin", "check", telegram.to_str().unwrap(), "--config", path]);
     let words = String::from_utf8(output.stdout).unwrap();
     for want in [
-        "token     string, required, secret",
+        "token           string, required, secret ",
         "  The bot's token, from BotFather\n",
-        "api_root  string, \"https://api.telegram.org\" by default  Where",
+        "api_root        string, \"https://api.telegram.org\" by default  Where",
     ] {
         assert!(words.contains(want), "{words}");
     }
@@ -317,6 +318,7 @@ fn the_configs_that_the_pages_show_fit() {
         "SLACK_APP_TOKEN",
         "SLACK_BOT_TOKEN",
         "TELEGRAM_BOT_TOKEN",
+        "TELEGRAM_WEBHOOK_SECRET",
         "WHATSAPP_ACCESS_TOKEN",
         "WHATSAPP_APP_SECRET",
         "WHATSAPP_VERIFY_TOKEN",
@@ -326,6 +328,9 @@ fn the_configs_that_the_pages_show_fit() {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let shown = runtime.home.path().join("shown.toml");
+    let key = runtime.home.path().join("vestibule-agent.pem");
+    fs::write(&key, "a key").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let mut seen = BTreeSet::new();
     let pages = [
         "docs/operating.md",
@@ -341,6 +346,7 @@ fn the_configs_that_the_pages_show_fit() {
                 if !block.contains(&format!("[channels.{name}.main]")) {
                     continue;
                 }
+                let block = block.replace("/PATH/TO/", &format!("{}/", runtime.home.path().display()));
                 // Nothing else is to have its place.
                 fs::write(&shown, format!("{block}\n[plugins.{name}]\nbuilt_in = false\n")).unwrap();
                 let file = plugin_file(&format!("vestibule-{name}"));
@@ -465,10 +471,25 @@ fn every_plugin_of_the_tree_describes_its_config() {
         ("terminal", &["socket", "token"][..], &["token"][..]),
         (
             "github",
-            &["token", "webhook_secret", "api_url", "anyone", "bot_username"],
+            &[
+                "token",
+                "webhook_secret",
+                "private_key",
+                "app_id",
+                "installation_id",
+                "api_url",
+                "anyone",
+                "bot_username",
+                "teams",
+                "listener",
+            ],
+            &["token", "webhook_secret", "private_key"],
+        ),
+        (
+            "telegram",
+            &["token", "webhook_url", "webhook_secret", "commands", "api_root"],
             &["token", "webhook_secret"],
         ),
-        ("telegram", &["token", "api_root"], &["token"]),
         ("agent-to-agent", &["hops_max"], &[]),
         ("echo-channel", &["listen"], &[]),
         ("faulty", &["listen", "socket", "at_start", "at_deliver", "at_stop"], &[]),
