@@ -58,7 +58,7 @@ fn words_end(text: &str) -> usize {
 
 /// What opens code on lines of its own.
 struct Fence<'a> {
-    /// What stands before it on its line: blanks, and signs of quotations.
+    /// What stands before it on its line: blanks, signs of quotations, and marks of lists.
     before: &'a str,
     sign: char,
     length: usize,
@@ -66,17 +66,54 @@ struct Fence<'a> {
 
 impl Fence<'_> {
     fn close(&self) -> String {
-        format!("{}{}", self.before, self.sign.to_string().repeat(self.length))
+        // What follows the first line of a list's entry stands beneath its words.
+        let beneath = |c: char| if matches!(c, ' ' | '\t' | '>') { c } else { ' ' };
+        let before: String = self.before.chars().map(beneath).collect();
+        format!("{before}{}", self.sign.to_string().repeat(self.length))
+    }
+
+    /// Whether a line stands outside of the quotation or the list's entry that the code is in: that ends it.
+    fn is_left_by(&self, line: &str) -> bool {
+        let bare = bare(line);
+        let is_in_list = self.before.contains(|c| !matches!(c, ' ' | '\t' | '>'));
+        self.before.contains('>') && !line.trim_start().starts_with('>')
+            || is_in_list
+                && !bare.trim().is_empty()
+                && columns(&line[..line.len() - bare.len()]) < columns(self.before)
     }
 
     fn is_closed_by(&self, line: &str) -> bool {
-        let line = line.trim_start_matches([' ', '\t', '>']).trim_end();
+        let line = bare(line).trim_end();
         line.chars().all(|c| c == self.sign) && line.chars().count() >= self.length
     }
 }
 
+/// A line without its blanks and signs of quotations.
+fn bare(line: &str) -> &str {
+    line.trim_start_matches([' ', '\t', '>'])
+}
+
+/// How far in the words stand behind this.
+fn columns(before: &str) -> usize {
+    before.chars().fold(0, |at, c| if c == '\t' { at / 4 * 4 + 4 } else { at + 1 })
+}
+
+/// What follows the mark of a list, if a line begins with one.
+fn behind_mark(line: &str) -> Option<&str> {
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = match digits {
+        0 => line.strip_prefix(['-', '*', '+']),
+        1..=9 => line[digits..].strip_prefix(['.', ')']),
+        _ => None,
+    };
+    rest.filter(|rest| rest.starts_with([' ', '\t']))
+}
+
 fn fence(line: &str) -> Option<Fence<'_>> {
-    let bare = line.trim_start_matches([' ', '\t', '>']);
+    let mut bare = bare(line);
+    while let Some(rest) = behind_mark(bare) {
+        bare = self::bare(rest);
+    }
     let sign = bare.chars().next().filter(|sign| matches!(sign, '`' | '~'))?;
     let length = bare.chars().take_while(|c| *c == sign).count();
     // Between backticks there may be code within a line.
@@ -88,8 +125,7 @@ fn code_end(text: &str, fence: &Fence) -> usize {
     let mut at = line_end(text);
     while at < text.len() {
         let line = &text[at..at + line_end(&text[at..])];
-        // A quotation that ends takes the code in it along.
-        if fence.before.contains('>') && !line.trim_start().starts_with('>') {
+        if fence.is_left_by(line) {
             return at;
         }
         at += line.len();
@@ -241,6 +277,11 @@ mod tests {
             "````md\n```\nx\n```\n````\n\nand `code`",
             "```suggestion\n\tx = 1\n```",
             "``` not `code` ```",
+            "- ```rust\n  let a;\n  ```\n- b",
+            "1. a\n2) ~~~\n   x\n\n   y\n   ~~~\n\nb",
+            "> * - ```\n>     x\n>     ```\n> b",
+            "-\t```\n\tx\n\t```",
+            "- ``` not `code` ```\n-```",
         ] {
             assert_eq!(cut(text, 4_000), [text.trim_end()], "{text}");
         }
@@ -252,6 +293,11 @@ mod tests {
         assert_eq!(cut("a\n~~~~\nx", 4_000), ["a\n~~~~\nx\n~~~~"]);
         assert_eq!(cut("> ```\n> x\nb", 4_000), ["> ```\n> x\n> ```\nb"]);
         assert_eq!(cut("```", 4_000), ["```\n```"]);
+        assert_eq!(cut("- ```\n  x", 4_000), ["- ```\n  x\n  ```"]);
+        assert_eq!(cut("> 1. ```\n>    x\nb", 4_000), ["> 1. ```\n>    x\n>    ```\nb"]);
+        // An entry of a list that ends takes its code along, and what stands behind it opens code again.
+        assert_eq!(cut("- ```\n  x\nb", 4_000), ["- ```\n  x\n  ```\nb"]);
+        assert_eq!(cut("- ```\n\n  x\nb\n```", 4_000), ["- ```\n\n  x\n  ```\nb\n```\n```"]);
     }
 
     #[test]
@@ -270,9 +316,12 @@ mod tests {
 
     #[test]
     fn code_that_no_message_holds_has_its_fence_on_both_sides() {
-        for (before, open, close) in
-            [("", "```rust", "```"), ("> ", "> ~~~", "> ~~~"), ("", "  ````", "  ````")]
-        {
+        for (before, open, close) in [
+            ("", "```rust", "```"),
+            ("> ", "> ~~~", "> ~~~"),
+            ("", "  ````", "  ````"),
+            ("  ", "- ```rust", "  ```"),
+        ] {
             let code: String = (0..100).map(|line| format!("{before}let x{line} = {line};\n")).collect();
             let messages = cut(&format!("before\n\n{open}\n{code}{close}\n\nafter"), 256);
             assert!(messages.len() > 5, "{messages:#?}");
@@ -292,7 +341,7 @@ mod tests {
     #[test]
     fn nothing_is_lost_and_nothing_too_long() {
         let words: Vec<String> = (0..2_000).map(|word| format!("w{word}")).collect();
-        for joint in [" ", "\n", "\n\n", "\n```\n", "\n~~~x\n", "\n> ", " ü\u{1f600} "] {
+        for joint in [" ", "\n", "\n\n", "\n```\n", "\n~~~x\n", "\n- ```\n", "\n> ", " ü\u{1f600} "] {
             for unit in [Unit::Characters, Unit::Utf16] {
                 let messages = source(&words.join(joint), unit, 300);
                 assert!(messages.iter().all(|message| unit.of(message) <= 300), "{joint:?}");
