@@ -23,6 +23,30 @@ pub struct Purpose {
     pub permission: &'static str,
 }
 
+/// As what the account speaks, for what its operator can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// A user, by a personal access token.
+    Token,
+    App,
+}
+
+impl Speaker {
+    /// What helps when GitHub no longer takes what the account shows.
+    fn not_taken(self, words: &str) -> String {
+        match self {
+            Speaker::Token => format!(
+                "GitHub no longer takes the token ({words}): put a new one into the config as `token`, and run \
+                 `vestibule plugin reload github`"
+            ),
+            Speaker::App => format!(
+                "GitHub no longer takes the app ({words}): check that it is still installed, and not suspended, and that \
+                 the key in `private_key` was not deleted; then run `vestibule plugin reload github`"
+            ),
+        }
+    }
+}
+
 impl Answer {
     pub fn status(&self) -> u16 {
         self.0.status
@@ -112,7 +136,7 @@ impl Answer {
     }
 
     /// The error for a call that GitHub did not do.
-    pub fn refusal(&self, purpose: Purpose) -> PluginError {
+    pub fn refusal(&self, purpose: Purpose, speaker: Speaker) -> PluginError {
         let words = self.words();
         match self.status() {
             403 | 429 if self.limit_ms().is_some() => self.later(),
@@ -122,28 +146,29 @@ impl Answer {
                 "the repository has moved ({words}): wire the chat under its new name"
             )),
             _ if !self.is_own() => self.unreadable(),
-            401 => Failure::for_good(About::Account).error(format!(
-                "GitHub no longer takes the token ({words}): put a new one into the config as `token`, and run \
-                 `vestibule plugin reload github`"
-            )),
+            401 => Failure::for_good(About::Account).error(speaker.not_taken(&words)),
             403 if words.contains("locked") => PluginError::refused(format!(
                 "the conversation is locked ({words}): unlock it on GitHub, or let it rest; with write access to the \
                  repository the token may comment there all the same"
             )),
-            403 => not_permitted(purpose, &words),
-            code => Failure::of_http(code, true)
-                .error(format!("GitHub refused {} ({words})", purpose.what)),
+            403 => not_permitted(purpose, &words, speaker),
+            code => Failure::of_http(code, true).error(format!("GitHub refused {} ({words})", purpose.what)),
         }
     }
 }
 
-/// The error for what a token may not do.
-pub fn not_permitted(purpose: Purpose, words: &str) -> PluginError {
-    PluginError::refused(format!(
-        "GitHub does not let the token do that ({words}): give it this repository and the permission \
-         `{}: Read and write`",
-        purpose.permission
-    ))
+/// The error for what the account may not do.
+pub fn not_permitted(purpose: Purpose, words: &str, speaker: Speaker) -> PluginError {
+    let permission = format!("`{}: Read and write`", purpose.permission);
+    PluginError::refused(match speaker {
+        Speaker::Token => format!(
+            "GitHub does not let the token do that ({words}): give it this repository and the permission {permission}"
+        ),
+        Speaker::App => format!(
+            "GitHub does not let the app do that ({words}): give it the permission {permission} in its settings, and accept \
+             that and this repository where it is installed"
+        ),
+    })
 }
 
 /// The error for a limit that is used up.
@@ -157,4 +182,26 @@ pub const UNNAMED_WAIT_MS: u64 = SECONDARY_LIMIT_MS;
 
 fn not_github(failure: Failure) -> PluginError {
     failure.error("what answers there is not GitHub's API: if that lasts, check `api_url` and GITHUB_API_URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_helps_the_account_that_has_it() {
+        let purpose = Purpose { what: "the comment", permission: "Issues" };
+        for (status, speaker, want) in [
+            (401, Speaker::Token, "as `token`"),
+            (401, Speaker::App, "`private_key`"),
+            (403, Speaker::Token, "give it this repository and the permission `Issues: Read and write`"),
+            (403, Speaker::App, "the permission `Issues: Read and write` in its settings"),
+        ] {
+            let body = br#"{"message":"no"}"#.to_vec();
+            let answer = Answer(http::Answer { status, headers: Default::default(), body, end: End::Whole });
+            let error = answer.refusal(purpose, speaker);
+            assert!(error.reason().contains(want), "{status} {speaker:?}: {error:?}");
+            assert_eq!(matches!(error, PluginError::Broken { .. }), status == 401);
+        }
+    }
 }

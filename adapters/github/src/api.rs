@@ -1,6 +1,6 @@
 //! The calls to GitHub's REST API.
 
-use crate::answer::{Answer, Purpose};
+use crate::answer::{Answer, Purpose, Speaker};
 use crate::app::App;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Url};
@@ -144,6 +144,14 @@ impl Api {
         }
     }
 
+    /// As what the account speaks.
+    pub fn speaker(&self) -> Speaker {
+        match &self.auth {
+            Auth::Token(_) => Speaker::Token,
+            Auth::App(_) => Speaker::App,
+        }
+    }
+
     /// The header by which the account shows itself now.
     pub async fn auth(&self) -> Result<HeaderValue> {
         match &self.auth {
@@ -199,7 +207,7 @@ impl Api {
                 let value: Value = answer.read()?;
                 if value.is_object() { Ok(value) } else { Err(answer.unreadable()) }
             }
-            _ => Err(answer.refusal(purpose)),
+            _ => Err(answer.refusal(purpose, self.speaker())),
         }
     }
 
@@ -209,7 +217,7 @@ impl Api {
         for page in 1..=PAGES_MAX {
             let answer = self.send(Method::GET, &format!("{path}&per_page={PAGE}&page={page}"), None).await?;
             if !answer.is_success() {
-                return Err(answer.refusal(purpose));
+                return Err(answer.refusal(purpose, self.speaker()));
             }
             let entries: Vec<Value> = answer.read()?;
             let is_last = entries.len() < PAGE;

@@ -30,14 +30,19 @@ pub fn web(base: &str) -> String {
 pub fn linked(text: &str, web: &str) -> Vec<Attachment> {
     let mut found: Vec<Attachment> = Vec::new();
     for (at, _) in text.match_indices("http") {
+        if found.len() == ATTACHMENTS_MAX {
+            break;
+        }
+        let rest = &text[at..];
+        if !begins_as_file(rest, web) {
+            continue;
+        }
         let ends = |c: char| c.is_whitespace() || c.is_control() || "()[]<>\"'`|".contains(c);
-        let link = &text[at..at + text[at..].find(ends).unwrap_or(text.len() - at)];
+        // One that is longer is none: so much is looked at, wherever a text ends.
+        let head = &rest[..rest.ceil_char_boundary(REFERENCE_BYTES_MAX + 1)];
+        let link = &head[..head.find(ends).unwrap_or(head.len())];
         let is_known = found.iter().any(|file| file.reference.as_deref() == Some(link));
-        if is_known
-            || found.len() == ATTACHMENTS_MAX
-            || link.len() > REFERENCE_BYTES_MAX
-            || !is_file(link, web)
-        {
+        if is_known || link.len() > REFERENCE_BYTES_MAX || !is_file(link, web) {
             continue;
         }
         let before = &text[..at];
@@ -64,19 +69,38 @@ fn shown_as(before: &str) -> (&str, bool) {
     ("", tag.is_some_and(|(_, tag)| tag.starts_with("img ")))
 }
 
-/// Whether a link leads to where GitHub keeps the files of comments. Pure.
+/// Whether a link may lead to a file, by how it begins.
+fn begins_as_file(link: &str, web: &str) -> bool {
+    let bare = link.strip_prefix("https://").unwrap_or_default();
+    link.starts_with(web) || USER_HOSTS.iter().any(|host| bare.starts_with(host))
+}
+
+/// Whether a link leads to where GitHub keeps the files of comments, once it is read as the request for it will be:
+/// without `..`, and with `\` for `/`. Pure.
 fn is_file(link: &str, web: &str) -> bool {
-    let Some(rest) = link.strip_prefix(web).and_then(|rest| rest.strip_prefix('/')) else {
-        return USER_HOSTS.iter().any(|host| link.starts_with(&format!("https://{host}/")));
-    };
-    let parts: Vec<&str> = rest.split(['?', '#']).next().unwrap_or_default().split('/').collect();
-    match parts[..] {
-        ["user-attachments", "assets", id] => !id.is_empty(),
-        ["user-attachments" | _, "files", id, name] => !id.is_empty() && !name.is_empty(),
-        // As they were until 2023.
-        [_, _, "assets" | "files", id, name] => !id.is_empty() && !name.is_empty(),
-        _ => false,
+    let (Ok(url), Ok(pages)) = (Url::parse(link), Url::parse(web)) else { return false };
+    if !url.username().is_empty() || url.password().is_some() {
+        return false;
     }
+    if url.origin() != pages.origin() {
+        let host = url.host_str().unwrap_or_default();
+        return url.scheme() == "https" && url.port().is_none() && USER_HOSTS.contains(&host);
+    }
+    let path = url.path().strip_prefix(pages.path().trim_end_matches('/'));
+    let Some(path) = path.and_then(|path| path.strip_prefix('/')) else { return false };
+    // What is a slash only to a further reader would be another path to it.
+    let lower = path.to_ascii_lowercase();
+    let parts: Vec<&str> = path.split('/').collect();
+    if lower.contains("%2f") || lower.contains("%5c") || parts.contains(&"") {
+        return false;
+    }
+    matches!(
+        parts[..],
+        ["user-attachments", "assets", _]
+            | [_, "files", _, _]
+            // As they were until 2023.
+            | [_, _, "assets" | "files", _, _]
+    )
 }
 
 /// Fetches a file of a comment. Only GitHub's own pages see the token.
@@ -188,6 +212,16 @@ mod tests {
             ("https://github.company/user-attachments/assets/0a-1", None),
             ("http://github.com/user-attachments/assets/0a-1", None),
             ("https://example.org/a.png", None),
+            ("https://github.com/o/r/files/17/..\\..\\..\\..\\settings", None),
+            ("https://github.com/user-attachments/assets/..", None),
+            ("https://github.com/o/r/files/../../user", None),
+            ("https://github.com/o/r/files/%2e%2e/%2E%2e", None),
+            ("https://github.com/o/r/files/17/..%2f..%2f..%5Csettings", None),
+            ("https://github.com\\o\\r\\blob\\main", None),
+            ("https://github.com@example.org/user-attachments/assets/0a-1", None),
+            ("https://me@github.com/user-attachments/assets/0a-1", None),
+            ("https://user-images.githubusercontent.com.example.org/1/2.png", None),
+            ("https://user-images.githubusercontent.com@example.org/1/2.png", None),
             ("", None),
         ] {
             let found = linked(text, WEB);
@@ -198,7 +232,25 @@ mod tests {
         let many: String =
             (0..40).map(|n| format!("https://github.com/user-attachments/assets/{n} ")).collect();
         assert_eq!(linked(&format!("{many}{many}"), WEB).len(), ATTACHMENTS_MAX);
-        assert_eq!(linked(&format!("{WEB}/user-attachments/assets/{}", "x".repeat(3_000)), WEB), []);
+        for length in [3_000, REFERENCE_BYTES_MAX] {
+            assert_eq!(linked(&format!("{WEB}/user-attachments/assets/{}", "ü".repeat(length)), WEB), []);
+        }
+        let path = format!("{WEB}/user-attachments/assets/");
+        let longest = format!("{path}{}", "x".repeat(REFERENCE_BYTES_MAX - path.len()));
+        assert_eq!(linked(&longest, WEB)[0].reference.as_deref(), Some(longest.as_str()));
+        assert_eq!(linked(&format!("{longest}x"), WEB), []);
+        let cut = format!("{}ü", &longest[..longest.len() - 1]);
+        assert_eq!(linked(&cut, WEB), [], "it is not taken for a shorter one");
+    }
+
+    /// A text of GitHub's may be 65,536 characters of anything.
+    #[test]
+    fn a_text_of_beginnings_takes_no_time() {
+        for text in ["http".repeat(16_384), format!("{WEB}/").repeat(3_449)] {
+            let begun = std::time::Instant::now();
+            assert_eq!(linked(&text, WEB), []);
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        }
     }
 
     #[test]

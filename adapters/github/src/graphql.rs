@@ -1,6 +1,6 @@
 //! What GitHub has no REST call for: discussions, and reactions to reviews. All queries stand in `queries.graphql`.
 
-use crate::answer::{Answer, Purpose, UNNAMED_WAIT_MS, limited, not_permitted};
+use crate::answer::{Answer, Purpose, Speaker, UNNAMED_WAIT_MS, limited, not_permitted};
 use crate::api::Api;
 use crate::place::{Repo, is_node};
 use reqwest::{Method, Url};
@@ -11,6 +11,9 @@ use vestibule_plugin_api::{Failure, PluginError, Result};
 const QUERIES: &str = include_str!("queries.graphql");
 /// How many pages of a discussion's comments are looked through.
 const PAGES_MAX: usize = 20;
+
+/// The words of limits that bear the type of a refusal: too many calls, and too many new comments.
+const LIMITS: [&str; 2] = ["secondary rate limit", "was submitted too quickly"];
 
 /// Where GraphQL is asked, for an API at this URL: `https://HOST/api/graphql` on GitHub Enterprise Server.
 pub fn endpoint(base: &str) -> String {
@@ -23,18 +26,18 @@ async fn perform(api: &Api, operation: &str, variables: Value, purpose: Purpose)
     let body = json!({ "query": QUERIES, "operationName": operation, "variables": variables });
     let answer = api.ask(Method::POST, &url, Some(&body)).await?;
     if !answer.is_success() {
-        return Err(answer.refusal(purpose));
+        return Err(answer.refusal(purpose, api.speaker()));
     }
     let json: Value = answer.read()?;
     match json["errors"].as_array().and_then(|errors| errors.first()) {
-        Some(error) => Err(refusal(&answer, error, purpose)),
+        Some(error) => Err(refusal(&answer, error, purpose, api.speaker())),
         None if json["data"].is_object() => Ok(json["data"].clone()),
         None => Err(answer.unreadable()),
     }
 }
 
 /// The error for what GraphQL refuses: it answers 200 to it.
-fn refusal(answer: &Answer, error: &Value, purpose: Purpose) -> PluginError {
+fn refusal(answer: &Answer, error: &Value, purpose: Purpose, speaker: Speaker) -> PluginError {
     let kind = error["type"].as_str().unwrap_or_default();
     let words = http::words(error["message"].as_str().unwrap_or_default());
     match kind {
@@ -43,13 +46,17 @@ fn refusal(answer: &Answer, error: &Value, purpose: Purpose) -> PluginError {
             let wait = reset.map(|at| at.saturating_mul(1_000) - vestibule_plugin_api::Timestamp::now().0);
             limited(wait.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(UNNAMED_WAIT_MS), &words)
         }
-        _ if words.contains("secondary rate limit") => limited(UNNAMED_WAIT_MS, &words),
-        "INTERNAL" | "SERVICE_UNAVAILABLE" => {
-            Failure::of_http(502, true).of_account().error(format!("GitHub has a problem ({words})"))
-        }
-        "FORBIDDEN" | "INSUFFICIENT_SCOPES" => not_permitted(purpose, &words),
+        _ if LIMITS.iter().any(|limit| words.contains(limit)) => limited(UNNAMED_WAIT_MS, &words),
+        "INTERNAL" | "SERVICE_UNAVAILABLE" => in_doubt(&words),
+        // That is a timeout, and has no type; what it asked for may go on.
+        _ if words.starts_with("Something went wrong while executing your query") => in_doubt(&words),
+        "FORBIDDEN" | "INSUFFICIENT_SCOPES" => not_permitted(purpose, &words, speaker),
         _ => PluginError::refused(format!("GitHub refused {} ({kind}: {words})", purpose.what)),
     }
+}
+
+fn in_doubt(words: &str) -> PluginError {
+    Failure::of_http(502, true).of_account().error(format!("GitHub has a problem ({words})"))
 }
 
 fn of_discussion(what: &'static str) -> Purpose {
@@ -73,11 +80,20 @@ pub async fn discussion(api: &Api, repo: &Repo<'_>, number: u64) -> Result<Strin
     found.map(str::to_owned).ok_or_else(|| PluginError::refused("the discussion is not there any more"))
 }
 
-/// The comment under which a reply to this one stands: GitHub has one level of replies.
-pub async fn parent(api: &Api, comment: &str) -> Result<String> {
-    let data = perform(api, "Parent", json!({ "id": comment }), of_discussion("the reply")).await?;
+/// The comment under which a reply to this one stands, as GitHub has one level of replies; none if it is gone.
+pub async fn parent(api: &Api, comment: &str) -> Result<Option<String>> {
+    let data = match perform(api, "Parent", json!({ "id": comment }), of_discussion("the reply")).await {
+        Err(error) if is_gone(&error) => return Ok(None),
+        outcome => outcome?,
+    };
     let parent = data.pointer("/node/replyTo/id").and_then(Value::as_str).filter(|id| is_node(id));
-    Ok(parent.unwrap_or(comment).to_owned())
+    let there = data["node"].is_object().then(|| parent.unwrap_or(comment));
+    Ok(there.map(str::to_owned))
+}
+
+/// Whether GitHub refused because what was named is not there any more.
+fn is_gone(error: &PluginError) -> bool {
+    matches!(error, PluginError::Refused { reason } if reason.contains("(NOT_FOUND: "))
 }
 
 /// Posts a comment, beneath another one if it is a reply; returns its id.
@@ -95,8 +111,7 @@ pub async fn update_comment(api: &Api, comment: &str, body: &str) -> Result<()> 
 pub async fn delete_comment(api: &Api, comment: &str) -> Result<()> {
     let purpose = of_discussion("the deletion");
     match perform(api, "DeleteComment", json!({ "id": comment }), purpose).await {
-        // It is gone already.
-        Err(PluginError::Refused { reason }) if reason.contains("(NOT_FOUND: ") => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
         outcome => outcome.map(drop),
     }
 }

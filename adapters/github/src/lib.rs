@@ -4,7 +4,8 @@
 //! mentions in a text, all without input or output. [`send`] delivers a message part by part, [`react`] and [`files`] what
 //! is no text; [`api`] talks to GitHub's REST API and [`graphql`] where there is none, [`answer`] says what its answers
 //! mean, and [`app`] shows GitHub who an app is. [`account`] knows whose an event is, [`missed`] asks for what GitHub could not
-//! deliver, and [`late`] hands that over together. This file joins them to the runtime.
+//! deliver, [`taking`] hands events to the runtime, and [`late`] together those that come late. This file joins them to the
+//! runtime.
 
 mod account;
 mod answer;
@@ -20,6 +21,7 @@ mod missed;
 mod place;
 mod react;
 mod send;
+mod taking;
 mod written;
 
 use account::Account;
@@ -38,8 +40,6 @@ use vestibule_plugin_api::*;
 
 /// How long a request of GitHub's is held until its event is on disk.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(8);
-/// How long an event is handed over, also when its request was answered before.
-const EVENT_PATIENCE: Duration = Duration::from_secs(120);
 /// The most requests whose events are being handed over.
 const UNDER_WAY_MAX: usize = 256;
 
@@ -211,9 +211,10 @@ impl Channel for Github {
         if let Some(watch) = &self.watch {
             watch.end().await;
         }
-        self.late.end().await;
+        // First those that would hand over again what the end of the late ones gives up.
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
+        self.late.end().await;
     }
 }
 
@@ -222,26 +223,21 @@ impl Github {
     /// files take their time, and GitHub sends nothing again by itself.
     async fn hand_over(&self, runtime: Runtime, reading: Reading) -> WebhookResponse {
         // What is late waits for others, of the same chat, too.
-        let is_late =
-            matches!(&reading, Reading::Message(message) if late::is_late(message, Timestamp::now()));
-        let chat = reading.chat().filter(|_| !is_late).map(|chat| format!("{} {chat}", runtime.account()));
+        let waits = taking::event(&reading).is_some_and(|event| self.late.waits(&event, Timestamp::now()));
+        let chat = reading.chat().filter(|_| !waits).map(|chat| format!("{} {chat}", runtime.account()));
         let mut turn = self.order.enter(chat.into_iter().collect());
         let (late, account) = (self.late.clone(), runtime.clone());
         let (done, taken) = oneshot::channel();
         let work = async move {
-            let taking = async {
-                turn.comes().await;
-                take(&late, &runtime, reading).await
-            };
-            let outcome = timeout(EVENT_PATIENCE, taking).await;
-            let _ = done.send(outcome.unwrap_or_else(|_| not_yet()));
+            turn.comes().await;
+            let _ = done.send(taking::take(&late, &runtime, &reading).await);
         };
         if !self.spawn(account.named(work)) {
             return WebhookResponse::text(503, "Too much is under way. Redeliver it later.");
         }
         match timeout(REQUEST_PATIENCE, taken).await {
             Ok(Ok(answer)) => answer,
-            _ => not_yet(),
+            _ => taking::not_yet(),
         }
     }
 
@@ -254,43 +250,6 @@ impl Github {
             tasks.spawn(work);
         }
         has_room
-    }
-}
-
-fn not_yet() -> WebhookResponse {
-    WebhookResponse::text(503, "This event is not stored yet. If it does not appear, redeliver it.")
-}
-
-/// Hands over what was read; the answer is what GitHub's page of deliveries shows.
-async fn take(late: &Late, runtime: &Runtime, reading: Reading) -> WebhookResponse {
-    let taken = match reading {
-        Reading::Pong => return WebhookResponse::text(200, "pong"),
-        Reading::Message(message) => late.message(runtime, *message).await,
-        Reading::Change(change) => runtime.change(*change).await,
-        Reading::Ignored { ignored, sentence } => {
-            return match runtime.ignored(ignored).await {
-                Ok(()) => WebhookResponse::text(202, sentence),
-                Err(error) => not_taken(&error),
-            };
-        }
-    };
-    match taken {
-        Ok(accepted) => WebhookResponse::text(200, map::outcome(&accepted)),
-        Err(error) => not_taken(&error),
-    }
-}
-
-/// The answer that GitHub's page of deliveries shows when the runtime did not take an event.
-fn not_taken(error: &PluginError) -> WebhookResponse {
-    let reason = error.reason();
-    match error {
-        PluginError::Refused { .. } => {
-            WebhookResponse::text(422, format!("This event is refused: {reason}."))
-        }
-        _ => WebhookResponse::text(
-            503,
-            format!("Vestibule could not store this event ({reason}). Redeliver it later."),
-        ),
     }
 }
 
@@ -361,12 +320,5 @@ mod tests {
             let told = read(more.clone()).expect("it reads").auth().err().expect("refused");
             assert!(told.reason().contains(want), "{more}: {told:?}");
         }
-    }
-
-    #[test]
-    fn what_is_not_stored_is_not_acknowledged() {
-        assert_eq!(not_taken(&PluginError::retry("disk full")).status, 503);
-        assert_eq!(not_taken(&PluginError::Unknown).status, 503);
-        assert_eq!(not_taken(&PluginError::refused("too long")).status, 422);
     }
 }

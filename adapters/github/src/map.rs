@@ -31,7 +31,7 @@ pub struct Rules {
 }
 
 /// The meaning of a webhook's request.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
     /// GitHub tries the webhook out.
     Pong,

@@ -205,7 +205,7 @@ impl<'a> Thread<'a> {
     ) -> Result<&(String, Option<String>)> {
         if self.discussion.is_none() {
             let parent = match self.answers.filter(|id| crate::place::is_node(id)) {
-                Some(comment) => Some(graphql::parent(api, comment).await?),
+                Some(comment) => graphql::parent(api, comment).await?,
                 None => None,
             };
             self.discussion = Some((graphql::discussion(api, &outgoing.repo, number).await?, parent));
@@ -293,10 +293,17 @@ pub async fn find(
     let outgoing = Outgoing::of(&message)?;
     let count = outgoing.parts.len();
     let since = moment(message.taken_at.unwrap_or(Timestamp(0)));
-    let mut shown = Shown::of(api, &outgoing, outgoing.spot, own, &since).await?;
-    if let (Spot::Repository, Some(Message::Issue(number))) = (outgoing.spot, shown.part(&message.id, 0)) {
-        let comments = Shown::of(api, &outgoing, Spot::Issue(number), own, &since).await?;
-        shown.0.extend(comments.0);
+    let is_review = outgoing.verdict.is_some();
+    let mut shown = Shown::of(api, &outgoing, outgoing.spot, is_review, own, &since).await?;
+    // The first part may be of another kind than those that follow it.
+    let follow = match (outgoing.spot, shown.part(&message.id, 0)) {
+        _ if count == 1 => None,
+        (Spot::Repository, Some(Message::Issue(number))) => Some(Spot::Issue(number)),
+        (Spot::Pull(number), Some(_)) if is_review => Some(Spot::Pull(number)),
+        _ => None,
+    };
+    if let Some(spot) = follow {
+        shown.0.extend(Shown::of(api, &outgoing, spot, false, own, &since).await?.0);
     }
     let known = message.sent_so_far.as_ref().map_or(0, |sent| sent.parts as usize);
     let mut sending = Sending::of(runtime, &message.id, message.sent_so_far.clone(), count);
@@ -313,20 +320,27 @@ pub async fn find(
 struct Shown(Vec<(Message, String)>);
 
 impl Shown {
-    async fn of(api: &Api, outgoing: &Outgoing<'_>, spot: Spot, own: &OwnUser, since: &str) -> Result<Shown> {
+    async fn of(
+        api: &Api,
+        outgoing: &Outgoing<'_>,
+        spot: Spot,
+        is_review: bool,
+        own: &OwnUser,
+        since: &str,
+    ) -> Result<Shown> {
         let repo = outgoing.repo.path();
-        let (path, is_review) = match (spot, outgoing.verdict) {
+        let path = match (spot, is_review) {
             (Spot::Discussion(number), _) => {
                 let own = graphql::own_comments(api, &outgoing.repo, number).await?;
                 let named = own.into_iter().map(|(id, body)| (Message::DiscussionComment(id), body));
                 return Ok(Shown(named.collect()));
             }
-            (Spot::Pull(number), Some(_)) => (format!("{repo}/pulls/{number}/reviews?"), true),
-            (Spot::Review { pull, .. }, _) => (format!("{repo}/pulls/{pull}/comments?since={since}"), false),
+            (Spot::Pull(number), true) => format!("{repo}/pulls/{number}/reviews?"),
+            (Spot::Review { pull, .. }, _) => format!("{repo}/pulls/{pull}/comments?since={since}"),
             (Spot::Issue(number) | Spot::Pull(number), _) => {
-                (format!("{repo}/issues/{number}/comments?since={since}"), false)
+                format!("{repo}/issues/{number}/comments?since={since}")
             }
-            (Spot::Repository, _) => (format!("{repo}/issues?state=all&since={since}"), false),
+            (Spot::Repository, _) => format!("{repo}/issues?state=all&since={since}"),
         };
         let listed = api.list(&path, outgoing.purpose()).await?;
         let is_own = |one: &&Value| {

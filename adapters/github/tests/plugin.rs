@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::{LazyLock, Mutex, OnceLock};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use vestibule_github as _;
@@ -14,12 +15,22 @@ use vestibule_seam::{Done, Frame, PluginRootRef, RuntimeCalls, RuntimeSide, stat
 /// The events that the plugin handed over, of all accounts.
 static HANDED: Mutex<Vec<Event>> = Mutex::new(Vec::new());
 
+/// What the runtime of the account `held` takes its time for.
+static HELD: Mutex<Vec<Done>> = Mutex::new(Vec::new());
+
 struct Notes;
 
 impl RuntimeCalls for Notes {
     fn call(&self, frame: Frame, done: Done) -> u64 {
         let event = wire::read::<Event>(&frame).expect("the plugin speaks the vocabulary");
         let answer = match &event {
+            Event::Message { account, .. } if account == "held" => {
+                HELD.lock().expect("sound").push(done);
+                return 1;
+            }
+            Event::Message { account, .. } if account == "hasty" && handed(account).is_empty() => {
+                Err(PluginError::retry("the file did not come"))
+            }
             // The account's name says what the runtime does.
             Event::Message { account, .. } if account == "full" => {
                 Err(PluginError::retry("the disk is full"))
@@ -28,7 +39,7 @@ impl RuntimeCalls for Notes {
             Event::Message { account, .. } if account == "deaf" => {
                 Ok(wire::frame(&Accepted::Dropped { reason: "not_wired".into() }))
             }
-            Event::Message { .. } => Ok(wire::frame(&Accepted::Committed)),
+            Event::Message { .. } | Event::Change { .. } => Ok(wire::frame(&Accepted::Committed)),
             _ => Ok(Frame::from_head(b"{}".to_vec())),
         };
         HANDED.lock().expect("sound").push(event);
@@ -40,6 +51,18 @@ impl RuntimeCalls for Notes {
     }
     fn cancel(&self, _: u64) {}
     fn log(&self, _: u32, _: &str) {}
+}
+
+/// What was handed over of an account, in its order.
+fn handed(of: &str) -> Vec<String> {
+    let handed = HANDED.lock().expect("sound");
+    let named = handed.iter().filter_map(|event| match event {
+        Event::Message { account, message, .. } if account == of => Some(message.event_id.clone()),
+        Event::Change { account, change, .. } if account == of => Some(change.event_id.clone()),
+        Event::Ignored { account, ignored, .. } if account == of => Some(ignored.reason.clone()),
+        _ => None,
+    });
+    named.collect()
 }
 
 fn plugin() -> PluginRootRef {
@@ -367,11 +390,14 @@ async fn what_keeps_an_account_from_starting() {
 }
 
 /// A payload as GitHub sends it.
-static COMMENT: LazyLock<String> = LazyLock::new(|| {
-    let lines = include_str!("../../../tests/fixtures/github/webhooks.jsonl");
-    let first: Value = serde_json::from_str(lines.lines().next().expect("not empty")).expect("JSON");
-    first["payload"].to_string()
-});
+static COMMENT: LazyLock<String> = LazyLock::new(|| example("created"));
+
+fn example(action: &str) -> String {
+    let lines = include_str!("../../../tests/fixtures/github/webhooks.jsonl").lines();
+    let mut all = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let found = all.find(|one| one["event"] == "issue_comment" && one["payload"]["action"] == action);
+    found.expect("there is one")["payload"].to_string()
+}
 
 #[tokio::test]
 async fn webhooks_are_answered_with_what_became_of_them() {
@@ -390,13 +416,65 @@ async fn webhooks_are_answered_with_what_became_of_them() {
     assert_eq!(webhook("ears", "issue_comment", "{}").await.0, 400);
     assert_eq!(webhook("ears", "issue_comment", "payload=%7B%7D").await.0, 400);
 
-    let handed = HANDED.lock().expect("sound");
-    let of_ears = handed.iter().filter_map(|event| match event {
-        Event::Message { account, message, .. } if account == "ears" => Some(message.event_id.clone()),
-        Event::Ignored { account, ignored, .. } if account == "ears" => Some(ignored.reason.clone()),
-        _ => None,
-    });
     let expected =
         ["issue_comment/created/492700400/2019-05-15T15:20:21Z", "unsupported_event", "own_message"];
-    assert_eq!(of_ears.collect::<Vec<_>>(), expected);
+    assert_eq!(handed("ears"), expected);
+}
+
+/// GitHub does not send again what was not taken.
+#[tokio::test]
+async fn what_the_runtime_cannot_take_at_first_is_handed_over_again() {
+    let (url, _requests) = github("HTTP/1.1 500 x|").await;
+    start("hasty", &url, "t").await.expect("it starts");
+    assert_eq!(webhook("hasty", "issue_comment", &COMMENT).await, (200, "committed".into()));
+    assert_eq!(handed("hasty").len(), 2);
+}
+
+/// The next message that the runtime takes its time for.
+async fn held() -> Done {
+    loop {
+        if let Some(done) = HELD.lock().expect("sound").pop() {
+            return done;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_late_does_not_end_what_is_being_handed_over() {
+    let (url, _requests) = github("HTTP/1.1 500 x|").await;
+    start("held", &url, "t").await.expect("it starts");
+    let late = |id: &str| {
+        let body = COMMENT.replace("492700400", id);
+        tokio::spawn(async move { webhook("held", "issue_comment", &body).await })
+    };
+    let take = |done: Done| done.complete(status::OK, wire::frame(&Accepted::Committed));
+    let mut first = late("1");
+    let done = held().await;
+    let second = late("2");
+    let ended = tokio::time::timeout(Duration::from_millis(300), &mut first).await;
+    assert!(ended.is_err(), "it was given up: {ended:?}");
+    take(done);
+    assert_eq!(first.await.expect("it answers"), (200, "committed".into()));
+    take(held().await);
+    assert_eq!(second.await.expect("it answers"), (200, "committed".into()));
+}
+
+#[tokio::test]
+async fn what_changes_a_late_message_comes_after_it() {
+    let (url, _requests) = github("HTTP/1.1 500 x|").await;
+    start("late", &url, "t").await.expect("it starts");
+    let (deleted, edited) = (example("deleted"), example("edited"));
+    let answers = tokio::join!(
+        webhook("late", "issue_comment", &deleted),
+        webhook("late", "issue_comment", &edited),
+        webhook("late", "issue_comment", &COMMENT),
+    );
+    assert_eq!([answers.0.0, answers.1.0, answers.2.0], [200; 3], "{answers:?}");
+    let expected = [
+        "issue_comment/created/492700400/2019-05-15T15:20:21Z",
+        "issue_comment/edited/492700400/2019-05-15T15:20:22Z",
+        "issue_comment/deleted/492700400/2019-05-15T15:20:22Z",
+    ];
+    assert_eq!(handed("late"), expected);
 }

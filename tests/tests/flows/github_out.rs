@@ -172,6 +172,15 @@ fn row_c05_pull_requests_and_reviews_are_heard_and_answered() {
         (made.place.as_str(), made.more.as_str(), words(&made)),
         ("pulls/2/reviews", "APPROVE", "Fine.")
     );
+    // A long one goes on in comments. GitHub's answers to the review and to the first of them are lost: each is found.
+    api.store().script.extend([(0, json!(null)), (0, json!(null))]);
+    let long = json!({ "text": "twelve chars\n".repeat(11_000), "metadata": { "review": "comment" } });
+    agent_writes(&runtime, 103, Some("2"), &long);
+    let open = "SELECT COUNT(*) FROM deliveries WHERE state NOT IN ('delivered', 'failed')";
+    api.comments(6);
+    until("it is delivered", || (runtime.query::<i64>(open) == [0]).then_some(()));
+    let places: Vec<String> = api.comments(6).split_off(3).into_iter().map(|one| one.place).collect();
+    assert_eq!(places, ["pulls/2/reviews", "issues/2/comments", "issues/2/comments"], "none is there twice");
 }
 
 #[test]
@@ -247,6 +256,13 @@ fn row_c05_discussions_are_heard_and_answered() {
     });
     write(102, json!({ "operation": "delete", "messageId": own }));
     until("it is taken back", || (api.store().comments.len() == 2).then_some(()));
+    // What answers a comment that is gone stands by itself.
+    let mut payload = here(example("discussion_comment", "created"));
+    payload["comment"]["id"] = json!(700);
+    payload["comment"]["node_id"] = json!("DC_gone");
+    assert_eq!(tell(&runtime, "discussion_comment", &payload), (200, "committed".into()));
+    let made = api.comments(3).remove(2);
+    assert_eq!((made.place.as_str(), made.more.as_str()), ("D_90", ""));
 }
 
 // cells github: in file, out file

@@ -1,6 +1,7 @@
 //! Holds the queries against the part of GitHub's published schema that they use, and reads what comes back.
 
-use super::{QUERIES, endpoint, of_ours};
+use super::{QUERIES, endpoint, of_discussion, of_ours, refusal};
+use crate::answer::{Answer, Speaker};
 use graphql_parser::query::{
     Definition, OperationDefinition, Selection, SelectionSet, Type, Value, VariableDefinition,
 };
@@ -8,6 +9,8 @@ use graphql_parser::schema::{self, InputValue, TypeDefinition};
 use graphql_parser::{parse_query, parse_schema};
 use serde_json::json;
 use std::collections::BTreeMap;
+use vestibule_plugin_api::PluginError;
+use vestibule_plugin_api::toolbox::http;
 
 const SCHEMA: &str = include_str!("../../../../tests/fixtures/github/schema.graphql");
 
@@ -196,4 +199,35 @@ fn whose_comments_are_found() {
     assert_eq!(of_ours(&comment(false, "DC_1")), None);
     assert_eq!(of_ours(&comment(true, "../x y")), None);
     assert_eq!(of_ours(&json!(null)), None);
+}
+
+#[test]
+fn what_each_refusal_means() {
+    let answer = Answer(http::Answer {
+        status: 200,
+        headers: Default::default(),
+        body: Vec::new(),
+        end: http::End::Whole,
+    });
+    let something = "Something went wrong while executing your query on 2026-11-30T04:48:34+00:00. This may be the \
+                     result of a timeout, or it could be a GitHub bug. Please include `8D8C:2C` when reporting this issue.";
+    for (kind, words, want) in [
+        (json!("RATE_LIMITED"), "API rate limit exceeded", "limit"),
+        (json!("FORBIDDEN"), "You have exceeded a secondary rate limit", "limit"),
+        (json!("UNPROCESSABLE"), "was submitted too quickly", "limit"),
+        (json!("UNPROCESSABLE"), "Body is too long", "refused"),
+        (json!("INTERNAL"), "x", "in doubt"),
+        (json!(null), something, "in doubt"),
+        (json!("FORBIDDEN"), "Resource not accessible", "refused"),
+        (json!("NOT_FOUND"), "Could not resolve to a node", "refused"),
+    ] {
+        let error = json!({ "type": kind, "message": words });
+        let told = match refusal(&answer, &error, of_discussion("the comment"), Speaker::Token) {
+            PluginError::Retry { in_doubt: true, .. } => "in doubt",
+            PluginError::Retry { after_ms: Some(60_000), account: true, .. } => "limit",
+            PluginError::Refused { .. } => "refused",
+            _ => "another",
+        };
+        assert_eq!(told, want, "{kind} {words}");
+    }
 }
