@@ -229,22 +229,22 @@ impl Held {
         files.filter(|file| file.is_loading()).for_each(|file| file.state = State::Here(None));
     }
 
-    /// The next message that is whole and the first of its chat, the number of its first update, and the writes that
-    /// belong to its hand-over.
-    pub fn next_whole(&mut self, own: &Own) -> Option<(i64, Reading, Vec<StateWrite>)> {
+    /// The next message that is whole and the first of its chat, the numbers of its updates, and the writes that belong to
+    /// its hand-over.
+    pub fn next_whole(&mut self, own: &Own) -> Option<(Vec<i64>, Reading, Vec<StateWrite>)> {
         let at = self.first(Waiting::is_here)?;
         let Waiting { parts, .. } = self.0.remove(at)?;
+        let numbers: Vec<i64> = parts.iter().map(|part| part.number).collect();
         let mut state: Vec<StateWrite> =
-            parts.iter().map(|part| StateWrite::forget(key(part.number))).collect();
+            numbers.iter().map(|number| StateWrite::forget(key(*number))).collect();
         state.push(self.index());
-        let number = parts.first()?.number;
         let reading = parts.into_iter().map(|part| part.read(own)).reduce(|mut whole, part| {
             if let (Reading::Message(whole, ..), Reading::Message(part, ..)) = (&mut whole, part) {
                 map::join(whole, *part);
             }
             whole
         })?;
-        Some((number, reading, state))
+        Some((numbers, reading, state))
     }
 
     /// The first message that is the first of its chat, expects no more parts, and is as wanted.

@@ -9,7 +9,8 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
-use vestibule_plugin_api::{Runtime, Timestamp, WebhookRequest, WebhookResponse};
+use vestibule_plugin_api::toolbox::pace::Pace;
+use vestibule_plugin_api::{Timestamp, WebhookRequest, WebhookResponse};
 
 /// How long a request of Telegram's is held until its update is on disk.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(8);
@@ -74,22 +75,20 @@ pub async fn run(mut inbox: Inbox, mut updates: mpsc::Receiver<Posted>) {
     }
 }
 
-/// Asks Telegram from time to time how the webhook does, and tells what is wrong with it.
-pub async fn watch(api: Api, runtime: Runtime, url: String, told: watch::Sender<Option<String>>) {
+/// Asks Telegram from time to time how the webhook does, and tells what is wrong with it. Nothing else notices by itself
+/// that the token is refused: no update is asked for with it.
+pub async fn watch(api: Api, mut pace: Pace, url: String, told: watch::Sender<Option<String>>) {
     let mut wait = WATCH_FIRST;
     loop {
         sleep(wait).await;
-        wait = WATCH_EVERY;
-        match api.webhook_info().await {
-            Ok(info) => drop(told.send(note(&info, &url, Timestamp::now().0 / 1_000))),
-            Err(error) => {
-                tracing::debug!(
-                    account = runtime.account(),
-                    reason = error.reason(),
-                    "the webhook was not looked at"
-                );
+        wait = match api.webhook_info().await {
+            Ok(info) => {
+                drop(told.send(note(&info, &url, Timestamp::now().0 / 1_000)));
+                pace.works().await;
+                WATCH_EVERY
             }
-        }
+            Err(error) => pace.failed(&error).await,
+        };
     }
 }
 

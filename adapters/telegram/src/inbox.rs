@@ -8,6 +8,7 @@ use crate::held::{Held, Key};
 use crate::known::Chats;
 use crate::map::{self, Own, Reading};
 use crate::post::Post;
+use crate::taken::Taken;
 use crate::tap::{self, Look, Tap};
 use crate::{change, chats};
 use serde_json::Value;
@@ -52,6 +53,7 @@ pub struct Inbox {
     running: HashMap<Key, AbortHandle>,
     showing: JoinSet<()>,
     cursor: Cursor,
+    taken: Taken,
     forums: Forums,
 }
 
@@ -65,8 +67,8 @@ enum Cursor {
 
 impl Inbox {
     /// The inbox of an account whose updates are asked for, with the messages that still waited.
-    pub async fn polled(api: Api, own: Own, runtime: Runtime, forums: Forums) -> Inbox {
-        let mut inbox = Inbox::open(api, own, runtime, forums, Cursor::Number(None)).await;
+    pub async fn polled(api: Api, own: Own, pace: Pace, runtime: Runtime, forums: Forums) -> Inbox {
+        let mut inbox = Inbox::open(api, own, pace, runtime, forums, Cursor::Number(None)).await;
         let offset = loop {
             match inbox.runtime.state_get(OFFSET).await {
                 Ok(kept) => break kept.and_then(|kept| kept.parse().ok()),
@@ -81,11 +83,12 @@ impl Inbox {
     pub async fn posted(
         api: Api,
         own: Own,
+        pace: Pace,
         runtime: Runtime,
         forums: Forums,
         told: watch::Receiver<Option<String>>,
     ) -> Inbox {
-        let mut inbox = Inbox::open(api, own, runtime, forums, Cursor::Answers(told)).await;
+        let mut inbox = Inbox::open(api, own, pace, runtime, forums, Cursor::Answers(told)).await;
         while let Err(error) = inbox.forget_number().await {
             sleep(inbox.pace.failed(&error).await).await;
         }
@@ -100,11 +103,17 @@ impl Inbox {
         }
     }
 
-    async fn open(api: Api, own: Own, runtime: Runtime, forums: Forums, cursor: Cursor) -> Inbox {
-        let mut pace = Pace::new(runtime.clone());
-        let held = loop {
-            match Held::load(&runtime, &own).await {
-                Ok(held) => break held,
+    async fn open(
+        api: Api,
+        own: Own,
+        mut pace: Pace,
+        runtime: Runtime,
+        forums: Forums,
+        cursor: Cursor,
+    ) -> Inbox {
+        let (held, taken) = loop {
+            match kept(&runtime, &own).await {
+                Ok(kept) => break kept,
                 Err(error) => sleep(pace.failed(&error).await).await,
             }
         };
@@ -120,6 +129,7 @@ impl Inbox {
             running: HashMap::new(),
             showing: JoinSet::new(),
             cursor,
+            taken,
             forums,
         }
     }
@@ -167,9 +177,12 @@ impl Inbox {
 
     /// Takes one update: it is on disk when this returns, handed over or kept, and its number with it.
     pub async fn take(&mut self, update: Value) {
-        let Some(number) = map::update_id(&update).filter(|number| !self.held.holds(*number)) else { return };
+        let Some(number) = map::update_id(&update) else { return };
         if let Cursor::Number(offset) = &mut self.cursor {
             *offset = Some(number + 1);
+        }
+        if self.held.holds(number) || self.taken.has(number) {
+            return;
         }
         if let Some((chat, is_forum)) = map::forum(&update) {
             self.forums.note(chat, is_forum);
@@ -196,11 +209,20 @@ impl Inbox {
             Reading::Start(message, chat) => self.start(message, chat).await,
             other => other,
         };
-        let cursor = self.cursor();
-        self.hand_over(number, reading, cursor).await;
+        let state = self.taken(number, &reading);
+        self.hand_over(number, reading, state).await;
     }
 
-    /// What is noted with an update that is taken.
+    /// What is noted with an update that is handed over. Of one that says nothing a second one says nothing.
+    fn taken(&mut self, number: i64, reading: &Reading) -> Vec<StateWrite> {
+        let mut state = self.cursor();
+        if !matches!(reading, Reading::Nothing) {
+            state.push(self.taken.note([number]));
+        }
+        state
+    }
+
+    /// What is noted with an update that is kept or handed over.
     fn cursor(&self) -> Vec<StateWrite> {
         self.offset().map(|offset| StateWrite::set(OFFSET, offset.to_string())).into_iter().collect()
     }
@@ -226,8 +248,8 @@ impl Inbox {
             let given_up = self.held.give_up(at);
             self.go_on_without(&given_up).await;
         }
-        let cursor = self.cursor();
-        self.hand_over(number, reading, cursor).await;
+        let state = self.taken(number, &reading);
+        self.hand_over(number, reading, state).await;
     }
 
     /// Starts the downloads that may run now.
@@ -264,8 +286,10 @@ impl Inbox {
 
     /// Hands over the messages that wait for nothing any more.
     pub async fn hand_over_whole(&mut self) {
-        while let Some((number, reading, state)) = self.held.next_whole(&self.own) {
-            self.hand_over(number, reading, state).await;
+        while let Some((numbers, reading, mut state)) = self.held.next_whole(&self.own) {
+            let first = numbers.first().copied().unwrap_or_default();
+            state.push(self.taken.note(numbers));
+            self.hand_over(first, reading, state).await;
         }
     }
 
@@ -376,6 +400,11 @@ impl Inbox {
             }
         });
     }
+}
+
+/// What is on record of the updates that wait, and of those that were handed over.
+async fn kept(runtime: &Runtime, own: &Own) -> Result<(Held, Taken)> {
+    Ok((Held::load(runtime, own).await?, Taken::load(runtime).await?))
 }
 
 /// The words for a person who presses START.

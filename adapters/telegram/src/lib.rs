@@ -2,11 +2,11 @@
 //!
 //! [`map`] reads updates and addresses, without input or output; [`api`] talks to
 //! Telegram, whose answers [`answer`] reads; [`poll`] asks for updates and [`hook`] is posted them; [`inbox`] takes them one by
-//! one, [`held`] keeps those whose file, which [`fetch`] loads, is still coming; [`send`] delivers a message part by part, each
-//! a [`post`], its files as [`media`] has them; [`tap`] is about questions and their buttons; [`chats`] about chats that the bot
-//! enters and leaves, and groups that have another number; [`known`] about their names, [`forums`] about groups with topics;
-//! [`change`] about edits and reactions that people make, [`react`] about those that agents give; [`card`] about cards;
-//! [`menu`] about commands.
+//! one, [`held`] keeps those whose file, which [`fetch`] loads, is still coming, [`taken`] knows which were handed over;
+//! [`send`] delivers a message part by part, each a [`post`], its files as [`media`] has them; [`tap`] is about questions and
+//! their buttons; [`chats`] about chats that the bot enters and leaves, and groups that have another number; [`known`] about
+//! their names, [`forums`] about groups with topics; [`change`] about edits and reactions that people make, [`react`] about
+//! those that agents give; [`card`] about cards; [`menu`] about commands.
 
 mod answer;
 mod api;
@@ -26,6 +26,7 @@ mod poll;
 mod post;
 mod react;
 mod send;
+mod taken;
 mod tap;
 
 use api::Api;
@@ -33,6 +34,7 @@ use forums::Forums;
 use hook::Hook;
 use inbox::Inbox;
 use map::Own;
+use vestibule_plugin_api::toolbox::pace::Pace;
 use vestibule_plugin_api::toolbox::task::Task;
 use vestibule_plugin_api::*;
 
@@ -81,22 +83,23 @@ impl Channel for Telegram {
             api.set_commands(&commands).await?;
         }
         let webhook = config.webhook_url.zip(config.webhook_secret);
-        let (forums, mut tasks) = (Forums::default(), Vec::new());
+        let (forums, pace, mut tasks) = (Forums::default(), Pace::new(runtime.clone()), Vec::new());
         let hook = match webhook {
             Some((url, secret)) => {
                 let (hook, posted) = Hook::new();
                 let (told, watched) = tokio::sync::watch::channel(None);
-                let inbox = Inbox::posted(api.clone(), own, runtime.clone(), forums.clone(), watched);
+                let beside = pace.beside();
+                let inbox = Inbox::posted(api.clone(), own, pace, runtime.clone(), forums.clone(), watched);
                 tasks.push(Task::start(&runtime, async move { hook::run(inbox.await, posted).await }));
                 api.set_webhook(url.trim(), &secret).await?;
                 let url = url.trim().to_owned();
-                tasks.push(Task::start(&runtime, hook::watch(api.clone(), runtime.clone(), url, told)));
+                tasks.push(Task::start(&runtime, hook::watch(api.clone(), beside, url, told)));
                 Some(hook)
             }
             None => {
                 // A webhook that is set keeps `getUpdates` from working. The updates that wait stay.
                 api.delete_webhook().await?;
-                let inbox = Inbox::polled(api.clone(), own, runtime.clone(), forums.clone());
+                let inbox = Inbox::polled(api.clone(), own, pace, runtime.clone(), forums.clone());
                 tasks.push(Task::start(&runtime, async move { poll::run(inbox.await).await }));
                 None
             }

@@ -153,8 +153,8 @@ async fn ask_all(
     if let Some(setup) = setup.as_ref().filter(|_| !for_a_program) {
         println!("{setup}\n");
     }
-    if listener.is_some() {
-        // What verifies webhooks is the listener's.
+    // What verifies webhooks is the listener's; and none come to an account that does not say where.
+    if listener.is_some() || section::is_without_webhook(&schema, &values) {
         let its = tryout.manifest().webhook_secret_key();
         schema.keys.retain(|key| key.required || key.key != its);
     }

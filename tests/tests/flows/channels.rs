@@ -104,6 +104,24 @@ fn an_account_with_a_webhook_is_tried_and_takes_nothing() {
     assert_eq!(api.waiting(), 1, "the message is still the platform's to post");
 }
 
+/// The secret of webhooks is no use to an account that asks for its updates itself, wherever it lies ready.
+#[test]
+fn a_webhooks_secret_is_taken_only_with_its_address() {
+    let api = BotApi::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (root, url) =
+        (format!("api_root={}", api.url), "webhook_url=http://127.0.0.1:9/webhook/telegram/main");
+    let variables = [("TELEGRAM_BOT_TOKEN", TOKEN), ("TELEGRAM_WEBHOOK_SECRET", "a_word")];
+    let token = json!({ "token": "TELEGRAM_BOT_TOKEN" });
+    let both = json!({ "token": "TELEGRAM_BOT_TOKEN", "webhook_secret": "TELEGRAM_WEBHOOK_SECRET" });
+    for (name, more, taken) in [("polls", vec![], token), ("is posted", vec!["--set", url], both)] {
+        let add = [&["add", "telegram", "--set", &root][..], &more].concat();
+        let (ok, answer, error) = for_a_program(&folder.path().join(name), &add, &variables);
+        assert!(ok && answer["state"] == "works", "{name}: {answer} {error}");
+        assert_eq!((&answer["from_environment"], &answer["left_out"]), (&taken, &json!([])), "{name}");
+    }
+}
+
 /// The config may lie elsewhere, and others may change it at the same time.
 #[test]
 fn a_config_is_changed_where_it_lies_by_one_after_the_other() {

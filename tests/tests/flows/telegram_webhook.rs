@@ -97,6 +97,55 @@ fn row_c06_updates_come_by_webhook_and_by_polling_again() {
     }
 }
 
+/// Telegram does not hear that the first part was taken, and posts it again after that was handed over alone: the next part
+/// joins nothing that the runtime knows already.
+#[test]
+fn a_part_that_is_posted_again_late_takes_no_other_part_along() {
+    let (api, at) = (BotApi::start(), free_port());
+    for name in ["1", "2", "3"] {
+        api.store().files.insert(format!("photos/{name}.jpg"), format!("picture {name}").into_bytes());
+    }
+    let mut runtime = runtime(&config(&api, at, "")).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:7", &[]);
+    let push = |name: &str| {
+        let photo = json!([{ "file_id": format!("photos/{name}.jpg"), "file_size": 9 }]);
+        let part = json!({ "media_group_id": "a", "photo": photo, "caption": format!("look {name}") });
+        api.push("message", json!({ "id": 7, "type": "private" }), part);
+        api.store().updates.last().unwrap().to_string()
+    };
+    let again = |update: &str| {
+        let header = "x-telegram-bot-api-secret-token";
+        request(at, "POST", "/webhook/telegram/main", &[(header, SECRET)], update.as_bytes()).0
+    };
+    let first = push("1");
+    until("it goes on alone", || (heard(&runtime) == ["look 1"]).then_some(()));
+    assert_eq!(again(&first), 200);
+    let second = push("2");
+    until("the second is there", || (heard(&runtime) == ["look 1", "look 2"]).then_some(()));
+    runtime.kill();
+    runtime.start_with("telegram");
+    assert_eq!([again(&first), again(&second)], [200, 200]);
+    push("3");
+    until("the third is there", || (heard(&runtime) == ["look 1", "look 2", "look 3"]).then_some(()));
+}
+
+/// Nothing is asked for with the token, and yet the operator reads that it is refused.
+#[test]
+fn a_token_that_is_refused_is_told_by_webhook_too() {
+    let (api, at) = (BotApi::start(), free_port());
+    let refused = json!({ "ok": false, "error_code": 401, "description": "Unauthorized" });
+    api.store().script.insert("getWebhookInfo".into(), [(401, refused.clone()), (401, refused)].into());
+    let runtime = runtime(&config(&api, at, "")).up();
+    runtime.wait_live("telegram");
+    let why = until("it is told", || {
+        let channel = runtime.channel("telegram");
+        (channel["state"] == "degraded").then(|| channel["reason"].as_str().unwrap().to_owned())
+    });
+    assert!(why.contains("BotFather"), "{why}");
+    until("it works again", || (runtime.channel("telegram")["state"] == "live").then_some(()));
+}
+
 /// An address that leads nowhere is told, and so is another program that takes the webhook.
 #[test]
 fn a_webhook_that_does_not_work_is_told() {

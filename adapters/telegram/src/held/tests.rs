@@ -27,7 +27,7 @@ fn update(number: i64, chat: i64, file: Option<&str>) -> Value {
 }
 
 fn numbers(held: &mut Held) -> Vec<i64> {
-    std::iter::from_fn(|| held.next_whole(&own()).map(|(number, ..)| number)).collect()
+    std::iter::from_fn(|| held.next_whole(&own()).map(|(numbers, ..)| numbers[0])).collect()
 }
 
 #[test]
@@ -93,9 +93,12 @@ fn an_album_is_one_message_when_no_more_of_it_comes() {
         assert!(held.next_whole(&own()).is_none());
         held.loaded((number, 0), Some(vec![number as u8].into()));
     }
-    let (number, reading, writes) = held.next_whole(&own()).expect("it is whole");
+    let (parts, reading, writes) = held.next_whole(&own()).expect("it is whole");
     let Reading::Message(message, ..) = reading else { panic!("a message") };
-    assert_eq!((number, message.message_id.as_str(), message.text.as_str()), (1, "7:1", "look\nand this"));
+    assert_eq!(
+        (parts, message.message_id.as_str(), message.text.as_str()),
+        (vec![1, 4, 6], "7:1", "look\nand this")
+    );
     assert_eq!(message.also_event_ids, ["message/7/4/1", "message/7/6/1"]);
     let files: Vec<_> = message.attachments.iter().map(|file| file.bytes.as_deref()).collect();
     assert_eq!(files, [Some(&[1][..]), Some(&[4]), Some(&[6])]);
@@ -202,9 +205,9 @@ fn what_waits_is_bounded_and_written_down() {
     push(&mut held, 2, update(2, 7, None));
     next_to_load(&mut held);
     held.loaded((1, 0), Some(b"bytes".to_vec().into()));
-    let (number, reading, writes) = held.next_whole(&own()).expect("it is whole");
+    let (numbers, reading, writes) = held.next_whole(&own()).expect("it is whole");
     let Reading::Message(message, ..) = reading else { panic!("a message") };
-    assert_eq!((number, message.attachments[0].bytes.as_deref()), (1, Some(&b"bytes"[..])));
+    assert_eq!((&numbers[..], message.attachments[0].bytes.as_deref()), (&[1][..], Some(&b"bytes"[..])));
     assert_eq!(writes, [StateWrite::forget("held/1"), set("held", "[2]")]);
     let mut large = update(1, 7, None);
     assert!(Held::fits(&large.to_string()));

@@ -61,6 +61,12 @@ pub fn listener(manifest: &Manifest, values: &BTreeMap<String, Given>) -> Option
     }
 }
 
+/// Whether the channel may do without webhooks, and the account has no address for them.
+pub fn is_without_webhook(schema: &Schema, values: &BTreeMap<String, Given>) -> bool {
+    let address = schema.key("webhook_url");
+    address.is_some_and(|key| !key.required && !values.contains_key(&key.key))
+}
+
 /// A value as a person writes it: of the key's type.
 ///
 /// # Errors
