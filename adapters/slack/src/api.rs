@@ -64,6 +64,15 @@ pub struct Pair {
     pub seconds: u64,
 }
 
+/// How much of a list was looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// All of it, or as much as was wanted.
+    Enough,
+    /// Slack has more pages than are looked through.
+    InPart,
+}
+
 /// The bot that the token belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Own {
@@ -320,17 +329,18 @@ impl Api {
     }
 
     /// All that a method lists under `key`, page by page, of each workspace that the token is for: Slack wants each named
-    /// where an app is installed for an organisation. It ends where `wanted` says that it has enough.
+    /// where an app is installed for an organisation. It ends where `wanted` says that it has enough, and after so many
+    /// pages that people would wait for it.
     ///
     /// # Errors
-    /// Slack refuses it, or has more pages than are looked through.
+    /// Slack refuses it.
     pub async fn list(
         &self,
         own: &Own,
         (method, key): (&str, &str),
         fields: &[(&str, String)],
         mut wanted: impl FnMut(Value) -> bool + Send,
-    ) -> Result<()> {
+    ) -> Result<Listed> {
         let teams: Vec<Option<String>> = match own.is_enterprise_install {
             true => self.teams().await?.into_iter().map(Some).collect(),
             false => vec![None],
@@ -347,7 +357,7 @@ impl Api {
                     return Err(not_slack(Failure::for_now(About::Account)));
                 };
                 if !items.into_iter().all(&mut wanted) {
-                    return Ok(());
+                    return Ok(Listed::Enough);
                 }
                 cursor = page["response_metadata"]["next_cursor"].as_str().unwrap_or_default().to_owned();
                 pages += 1;
@@ -355,11 +365,11 @@ impl Api {
                     break;
                 }
                 if pages >= PAGES_MAX {
-                    return Err(PluginError::refused("there is more of it than is looked through"));
+                    return Ok(Listed::InPart);
                 }
             }
         }
-        Ok(())
+        Ok(Listed::Enough)
     }
 
     /// The workspaces of an organisation in which the app is.

@@ -1,6 +1,6 @@
 //! What an operator wants to know of Slack: which channel a name means, who a person is, what was said.
 
-use crate::api::{Api, Own};
+use crate::api::{Api, Listed, Own};
 use crate::event::{self, Reading, Said, Target};
 use crate::inbox::Inbox;
 use crate::names;
@@ -58,7 +58,12 @@ async fn named(api: &Api, own: &Own, name: &str) -> Result<Option<Value>> {
         }
         !(one && found.len() == 1)
     });
-    looked.await?;
+    if looked.await? == Listed::InPart {
+        return Err(PluginError::refused(
+            "there are more channels than are looked through for a name: name it by its id, which Slack shows at the end of \
+             the channel's details",
+        ));
+    }
     if found.len() > 1 {
         let ids: Vec<&str> = found.iter().filter_map(|channel| channel["id"].as_str()).take(5).collect();
         return Err(PluginError::refused(format!(

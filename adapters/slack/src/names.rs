@@ -1,6 +1,6 @@
 //! What people and channels are called: asked of Slack, and remembered for a while.
 
-use crate::api::{Api, Own};
+use crate::api::{Api, Listed, Own};
 use crate::words::{self, Everyone, Reference};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -118,14 +118,7 @@ impl Names {
             all.extend(called_so(&user, &self.own.0));
             true
         });
-        let kept = match timeout(LIST_PATIENCE, asked).await {
-            Ok(Ok(())) => KEPT,
-            Ok(Err(error)) => {
-                tracing::debug!(reason = error.reason(), "Slack does not list the people");
-                FAILED_KEPT
-            }
-            Err(_) => FAILED_KEPT,
-        };
+        let kept = kept(timeout(LIST_PATIENCE, asked).await.ok());
         let met = lock(&self.people);
         all.extend(
             met.iter().filter_map(|(id, (_, person))| Some((person.as_ref()?.name.clone(), id.clone()))),
@@ -149,6 +142,19 @@ impl Names {
             Reference::Person(id) => known(&self.people, id).flatten().map(|person| person.name),
             Reference::Channel(id) => known(&self.channels, id).flatten(),
         })
+    }
+}
+
+/// How long the people are known whom a list named; `None`: it took too long. Where Slack has more than are looked through,
+/// those who are known are as many as can be, and another look finds no others.
+fn kept(listed: Option<vestibule_plugin_api::Result<Listed>>) -> Duration {
+    match listed {
+        Some(Ok(Listed::Enough | Listed::InPart)) => KEPT,
+        Some(Err(error)) => {
+            tracing::debug!(reason = error.reason(), "Slack does not list the people");
+            FAILED_KEPT
+        }
+        None => FAILED_KEPT,
     }
 }
 
@@ -195,5 +201,23 @@ fn found<E>(asked: Result<vestibule_plugin_api::Result<serde_json::Value>, E>) -
             None
         }
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_plugin_api::PluginError;
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_asked_for_each_minute() {
+        for (listed, want) in [
+            (Some(Ok(Listed::Enough)), KEPT),
+            (Some(Ok(Listed::InPart)), KEPT),
+            (Some(Err(PluginError::refused("the bot may not"))), FAILED_KEPT),
+            (None, FAILED_KEPT),
+        ] {
+            assert_eq!(kept(listed.clone()), want, "{listed:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What people wrote, in words: Slack's references, links and entities as they look to them. Pure.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use vestibule_plugin_api::toolbox::markdown;
 
 /// Of one text so many names are looked up.
@@ -101,10 +102,10 @@ fn shown(inside: &str, name: &impl Fn(Reference) -> Option<String>) -> String {
 pub fn called(text: &str) -> Vec<(usize, usize)> {
     let mut called = Vec::new();
     // Without the sign there is nothing to read.
-    for range in if text.contains('@') { markdown::words(text) } else { vec![] } {
+    for range in if text.contains('@') { runs(text) } else { vec![] } {
         for (at, _) in text[range.clone()].match_indices('@') {
             let (before, begin) = (text[..range.start + at].chars().next_back(), range.start + at + 1);
-            let is_apart = before.is_none_or(|c| !c.is_alphanumeric() && !"<_@/.".contains(c));
+            let is_apart = before.is_none_or(|c| !c.is_alphanumeric() && !"<_@/.\\".contains(c));
             let begins = text[begin..range.end].chars().next().is_some_and(char::is_alphanumeric);
             if is_apart && begins {
                 called.push((begin, range.end));
@@ -113,6 +114,19 @@ pub fn called(text: &str) -> Vec<(usize, usize)> {
     }
     called.truncate(CALLED_MAX);
     called
+}
+
+/// Where words stand together as people see them: signs that might be marks, and are none, part them for Markdown only, and
+/// so does the backslash before such a sign.
+fn runs(text: &str) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for range in markdown::words(text) {
+        match runs.last_mut() {
+            Some(last) if matches!(text.get(last.end..range.start), Some("" | "\\")) => last.end = range.end,
+            _ => runs.push(range),
+        }
+    }
+    runs
 }
 
 /// The names of people, the longest first, each with the id of the one whom it names.
@@ -142,8 +156,8 @@ impl Everyone {
     pub fn referenced(&self, text: &str, called: &[(usize, usize)]) -> String {
         let mut out = text.to_owned();
         for (begin, end) in called.iter().rev() {
-            let rest = &text[*begin..*end];
-            let found = self.0.iter().find_map(|(name, id)| Some((begins(rest, name)?, id)));
+            let (rest, behind) = (&text[*begin..*end], &text[*end..]);
+            let found = self.0.iter().find_map(|(name, id)| Some((begins(rest, behind, name)?, id)));
             if let Some((length, id)) = found {
                 out.replace_range(begin - 1..begin + length, &format!("<@{id}>"));
             }
@@ -152,16 +166,18 @@ impl Everyone {
     }
 }
 
-/// How many bytes of the text a name is that it begins with, in whatever case.
-fn begins(text: &str, name: &str) -> Option<usize> {
-    let (mut rest, mut length) = (text.chars(), 0);
+/// How many bytes of the text a name is that it begins with, in whatever case. A name may go on in marks `behind` the text.
+fn begins(text: &str, behind: &str, name: &str) -> Option<usize> {
+    let (mut rest, mut length) = (shown_signs(text), 0);
     for wanted in name.chars() {
-        let next = rest.next()?;
+        let (next, bytes) = rest.next()?;
         if !next.to_lowercase().eq(wanted.to_lowercase()) {
             return None;
         }
-        length += next.len_utf8();
+        length += bytes;
     }
+    let behind = behind.trim_start_matches(['*', '_', '~', '`', '[']).chars();
+    let mut rest = rest.map(|(sign, _)| sign).chain(behind);
     let (next, then) = (rest.next(), rest.next());
     let goes_on = match next {
         Some('.' | '-' | '@') => then.is_some_and(char::is_alphanumeric),
@@ -169,6 +185,18 @@ fn begins(text: &str, name: &str) -> Option<usize> {
         None => false,
     };
     (!goes_on).then_some(length)
+}
+
+/// The signs of Markdown's words as people see them, each with the bytes that it takes in the text.
+fn shown_signs(text: &str) -> impl Iterator<Item = (char, usize)> {
+    let mut rest = text.chars().peekable();
+    std::iter::from_fn(move || {
+        let sign = rest.next()?;
+        match rest.next_if(|next| sign == '\\' && next.is_ascii_punctuation()) {
+            Some(escaped) => Some((escaped, sign.len_utf8() + escaped.len_utf8())),
+            None => Some((sign, sign.len_utf8())),
+        }
+    })
 }
 
 fn link(url: &str, label: &str) -> String {
@@ -257,6 +285,8 @@ mod tests {
             ("Ben", "U3"),
             ("here", "U5"),
             ("\u{c9}mile", "U6"),
+            ("ann_lee", "U7"),
+            ("Ann [Ops]", "U8"),
         ];
         let everyone = Everyone::of(people.map(|(name, id)| (name.to_owned(), id.to_owned())));
         for (text, want) in [
@@ -271,6 +301,16 @@ mod tests {
             ("me@ann.example /@ann <@U9>", "me@ann.example /@ann <@U9>"),
             ("`@ann` and [@ann](https://a.example)", "`@ann` and [@ann](https://a.example)"),
             ("```\n@ann\n```", "```\n@ann\n```"),
+            // A name goes on where people see that it does, whatever the marks.
+            ("@ann_lee @ann\\_lee @ann_x @ann\\_x", "<@U7> <@U7> @ann_x @ann\\_x"),
+            ("@Ann [Ops] and @Ann [Dev]", "<@U8> and <@U1> [Dev]"),
+            (
+                "@ann*x* @ann**x** @ann`x` @ann[x](https://a.example)",
+                "@ann*x* @ann**x** @ann`x` @ann[x](https://a.example)",
+            ),
+            ("*@ann* **@ann**, ~~@ann~~\n@ann\n*look*", "*<@U1>* **<@U1>**, ~~<@U1>~~\n<@U1>\n*look*"),
+            ("@ann [look](https://a.example)", "<@U1> [look](https://a.example)"),
+            ("\\@ann", "\\@ann"),
             ("", ""),
         ] {
             assert_eq!(everyone.referenced(text, &called(text)), want, "{text}");

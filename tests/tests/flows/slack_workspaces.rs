@@ -121,6 +121,22 @@ fn an_organisations_app_hears_all_its_workspaces() {
     assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM drops"), [0]);
 }
 
+/// Of so many channels a name is not found, and the operator reads what does name one.
+#[test]
+fn where_too_many_channels_are_for_a_name_the_id_is_asked_for() {
+    let api = SlackApi::start();
+    for number in 100..120 {
+        api.store().names.insert(format!("C{number}"), format!("room-{number}"));
+    }
+    let runtime = started(runtime(&api));
+    let verb = ["wiring", "create", "--agent", "assistant", "--channel", "slack", "--chat", "#room-119"];
+    let output = runtime.run(&verb);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("name it by its id"), "{told}");
+    wire(&runtime, "slack:C119", &[]);
+    wire(&runtime, "#room-101", &[]);
+}
+
 /// One account is the organisation's, another a workspace's of a company elsewhere, both of one app.
 #[test]
 fn an_organisation_and_a_workspace_share_one_listener() {
