@@ -46,7 +46,9 @@ impl TemporaryFolder {
         // Of those above it, too: who can rename one of them can put another in its place.
         for folder in above.ancestors() {
             let meta = std::fs::metadata(folder)?;
-            if let Some(why) = fault(meta.uid(), meta.mode(), rustix::process::geteuid().as_raw()) {
+            // In a user namespace the top has no owner that is known there, and no user renames it.
+            let owner = if folder.parent().is_none() { 0 } else { meta.uid() };
+            if let Some(why) = fault(owner, meta.mode(), rustix::process::geteuid().as_raw()) {
                 return Err(Error::other(format!(
                     "{} {why}; name another folder for temporary files with TMPDIR",
                     folder.display()

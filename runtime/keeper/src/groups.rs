@@ -151,10 +151,13 @@ fn is_delegated(group: &Path) -> bool {
     marked || (!us.is_root() && is_ours(group) && !group.parent().is_some_and(is_ours))
 }
 
-/// Takes `own`, or the group around it: systemd can start a service in a group below the delegated one.
+/// Takes `own`, or the group around it: systemd can start a service in a group below the delegated one (`DelegateSubgroup=`).
+/// A group that is a unit of its own, as `tmux-spawn-….scope` in `user@1000.service`, is no such.
 fn take_below(mount: &Path, own: &str, is_delegated: impl Fn(&Path) -> bool) -> Result<Option<PathBuf>> {
     let own = mount.join(own);
-    let around = own.parent().filter(|around| *around != mount && around.starts_with(mount));
+    let is_unit =
+        own.extension().is_some_and(|kind| ["scope", "service", "slice"].iter().any(|unit| kind == *unit));
+    let around = own.parent().filter(|around| !is_unit && *around != mount && around.starts_with(mount));
     let (group, is_below) = match around {
         _ if own != mount && is_delegated(&own) => (own.as_path(), false),
         Some(around) if is_delegated(around) => (around, true),
@@ -237,6 +240,16 @@ mod tests {
         let taken = take_below(mount.path(), "b.service/main", |one| one == group).unwrap();
         assert_eq!(taken.as_deref(), Some(group.as_path()));
         assert!(!group.join(RUNTIME).exists());
+    }
+
+    #[test]
+    fn the_group_around_a_unit_is_that_of_others() {
+        let mount = mount("user@1000.service/tmux-spawn-1.scope", "cpu\n");
+        let around = mount.path().join("user@1000.service");
+        fs::write(around.join("cgroup.controllers"), "cpu\n").unwrap();
+        let own = "user@1000.service/tmux-spawn-1.scope";
+        assert_eq!(take_below(mount.path(), own, |one| one == around).unwrap(), None);
+        assert!(!around.join("cgroup.subtree_control").exists());
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(stderr);
-    let group = spec.group.as_ref().map(|folder| Group::make(folder, Weight::Third)).transpose()?;
+    let group = spec.group.as_deref().map(group_of_run).transpose()?;
     let entered = group.as_ref().map(Group::try_clone).transpose()?;
     let (spec, session) = (spec.clone(), session.root().to_owned());
     let shut = move || {
@@ -94,6 +94,16 @@ pub fn start(spec: &RunnerSpec, mark: Mark, session: &SessionDir, stderr: Stdio)
         command.pre_exec(shut);
     }
     Ok(Started { child: command.spawn()?, info, group })
+}
+
+fn group_of_run(folder: &Path) -> Result<Group> {
+    let named = |error: std::io::Error| {
+        std::io::Error::new(
+            error.kind(),
+            format!("its control group {} cannot be made: {error}", folder.display()),
+        )
+    };
+    Group::make(folder, Weight::Third).map_err(named)
 }
 
 /// Makes a file of these bytes that can be read once and never changed.

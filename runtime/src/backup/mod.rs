@@ -97,12 +97,18 @@ fn make(home: &Home, folder: &Path) -> Result<()> {
     if owner != rustix::process::geteuid().as_raw() {
         return Err(refused("it is there already, and another user's; name one that is not there yet"));
     }
+    let shut = |mode| {
+        fs::set_permissions(folder, Permissions::from_mode(mode))
+            .context(|| format!("cannot shut {} to others", folder.display()))
+    };
+    // First shut, then looked at: what another user puts there between the two would be written through.
+    let open = fs::metadata(folder).context(|| format!("cannot look at {}", folder.display()))?.mode();
+    shut(0o700)?;
     let mut entries = fs::read_dir(folder).context(|| format!("cannot read {}", folder.display()))?;
     if entries.next().is_some() {
+        shut(open & 0o7777)?;
         return Err(refused("it is not empty; name one that is not there yet"));
     }
-    fs::set_permissions(folder, Permissions::from_mode(0o700))
-        .context(|| format!("cannot shut {} to others", folder.display()))?;
     claim(folder)
 }
 

@@ -4,7 +4,7 @@ use super::note::{self, Undelivered};
 use super::performed::Performed;
 use super::retry::{self, Next, after_failure};
 use super::send::{Sent, send};
-use super::{action, decide, forward, in_doubt_policy};
+use super::{action, decide, forward, in_doubt_policy, pace};
 use crate::clock::{self, Timestamp};
 use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
@@ -20,7 +20,7 @@ use std::time::Duration;
 use vestibule_plugin_api::Address;
 
 /// When the central database fails, it is asked again after this.
-const DATABASE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep of a lane: a clock that was set back must not stop it for long.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -98,6 +98,9 @@ fn wait_until(at: Timestamp, now: Timestamp) -> Duration {
 }
 
 async fn deliver(context: &Arc<Context>, delivery: Delivery) {
+    if !pace::is_its_turn(context, &delivery).await {
+        return;
+    }
     let outcome = send(context, &delivery).await;
     let link = context.plugins.registry.of(&delivery.address);
     let can = link.map_or(InDoubtPolicy::MayDouble, |link| in_doubt_policy(&link.manifest));
@@ -142,7 +145,7 @@ async fn deliver(context: &Arc<Context>, delivery: Delivery) {
 }
 
 /// The address of a delivery, if its chat has had another id since it was claimed.
-fn moved_to(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Address>> {
+pub(super) fn moved_to(db: &ReadTxn, delivery: &Delivery) -> Result<Option<Address>> {
     Ok(ledger::address_of(db, delivery)?.filter(|address| *address != delivery.address))
 }
 
@@ -319,6 +322,20 @@ mod tests {
             assert_eq!(story(&db).0, want, "{channel} {state:?} {is_complete}");
             let next = claim_next(&db, &address(channel), None, Timestamp(3)).expect("it answers");
             assert_eq!(matches!(next, Claim::Deliver(_)), want == "pending", "it goes out at once");
+        }
+    }
+
+    /// A reply that waits for its account's turn was not tried: its channel has not seen it.
+    #[test]
+    fn what_is_put_off_waits_as_if_it_had_not_been_claimed() {
+        let (db, delivery) = sending("x");
+        ledger::put_off(&db, &delivery, Timestamp(9)).expect("it goes back");
+        assert_eq!(story(&db), ("pending".to_owned(), None));
+        let attempts: i64 = db.query_row("SELECT attempts FROM deliveries", [], |r| r.get(0)).expect("a row");
+        assert_eq!(attempts, 0);
+        for (now, comes) in [(8, false), (9, true)] {
+            let next = claim_next(&db, &address("x"), None, Timestamp(now)).expect("it answers");
+            assert_eq!(matches!(next, Claim::Deliver(_)), comes, "{next:?}");
         }
     }
 

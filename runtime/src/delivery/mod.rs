@@ -18,6 +18,7 @@ mod note;
 mod operation;
 mod operator;
 mod outgoing;
+mod pace;
 mod parts;
 mod performed;
 mod retry;

@@ -64,7 +64,6 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     let files = files(context, delivery).await?;
     let message = message(context, &link, delivery, files).await?;
     let of = digest(&message);
-    link.pace(address.account.as_str(), &message.content).await?;
     let seen = context.observer.get().map(|observer| (observer, message.clone()));
     seen.iter().for_each(|(observer, message)| observer.hands_over(message));
     let answer = attempt(link.deliver(&delivery.session_id, &of, message)).await;

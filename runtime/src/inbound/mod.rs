@@ -71,7 +71,7 @@ pub async fn route(
             let plan = decide(&snapshot, &arrival, marks.attachments.limits(), now);
             let performed = perform(db, plan, &arrival, now)?;
             for session_id in performed.opened.iter().filter(|_| subscribes) {
-                sessions::note_unsubscribed(db, session_id, true)?;
+                sessions::note_unsubscribed(db, session_id)?;
             }
             Ok(performed)
         })
@@ -82,8 +82,9 @@ pub async fn route(
         context.wake(session_id);
     }
     crash::point("inbound: a session of a thread is open, its channel was not told");
-    for session_id in opened.into_iter().filter(|_| subscribes) {
-        subscribe::thread(context, session_id, address.clone());
+    // Of several agents that hear it, one session stands for all.
+    if let Some(session_id) = opened.into_iter().next().filter(|_| subscribes) {
+        subscribe::thread(context, session_id, address);
     }
     Ok(accepted)
 }

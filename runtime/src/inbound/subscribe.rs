@@ -9,47 +9,71 @@ use crate::id::SessionId;
 use crate::plugins::{CallError, Link};
 use crate::sessions;
 use std::sync::Arc;
+use std::time::Duration;
 use vestibule_plugin_api::{Address, Capability, PluginError};
+
+/// How long is waited until a channel that did not answer is told once more; it doubles.
+const WAIT_FIRST: Duration = Duration::from_secs(1);
+const WAIT_LAST: Duration = Duration::from_secs(60);
 
 /// Tells the channel of the thread of a session that was opened just now, if the channel wants that.
 pub(super) fn thread(context: &Arc<Context>, session_id: SessionId, address: Address) {
     let (channel, account) = (address.channel_type.as_str(), address.account.as_str());
     let Some(link) = context.plugins.registry.live(channel, account) else { return };
-    let context = context.clone();
-    tokio::spawn(async move {
-        if let Err(error) = tell(&context, &link, session_id, address).await {
-            tracing::error!(%error, "a thread that was subscribed to is not on record as such");
-        }
-    });
+    tokio::spawn(tell_all(context.clone(), link, vec![(session_id, address)]));
 }
 
-/// Tells the channel of the threads of which it was not told while its account was not live, or of which it did not
-/// answer.
+/// Tells the channel of the threads of which it was not told before its account went down, or of which it did not answer.
 ///
 /// # Errors
-/// The database cannot be read or written.
-pub async fn account_is_live(context: &Context, link: &Link, account: &str) -> Result<()> {
+/// The database cannot be read.
+pub async fn account_is_live(context: &Arc<Context>, link: &Arc<Link>, account: &str) -> Result<()> {
     if !link.manifest.can(Capability::Subscribes) {
         return Ok(());
     }
     let (channel, account) = (link.manifest.channel_type.as_str().to_owned(), account.to_owned());
     let waiting =
         context.central.read(move |db: &ReadTxn| sessions::unsubscribed(db, &channel, &account)).await?;
-    for (session_id, address) in waiting {
-        tell(context, link, session_id, address).await?;
-    }
+    tokio::spawn(tell_all(context.clone(), link.clone(), waiting));
     Ok(())
 }
 
-async fn tell(context: &Context, link: &Link, session_id: SessionId, address: Address) -> Result<()> {
-    if let Err(error) = link.subscribe(address).await {
+/// Tells of each thread until its channel has answered, or its account is live no more: the next time it is, it is told
+/// again.
+async fn tell_all(context: Arc<Context>, link: Arc<Link>, mut waiting: Vec<(SessionId, Address)>) {
+    let mut wait = WAIT_FIRST;
+    loop {
+        let mut left = Vec::new();
+        for (session_id, address) in waiting {
+            match tell(&context, &link, &session_id, &address).await {
+                Ok(true) => {}
+                Ok(false) => left.push((session_id, address)),
+                Err(error) => {
+                    tracing::error!(%error, "a thread that was subscribed to is not on record as such");
+                }
+            }
+        }
+        let Some((_, address)) = left.first() else { return };
+        tokio::time::sleep(wait).await;
+        if !link.is_live(address.account.as_str()) {
+            return;
+        }
+        wait = (wait * 2).min(WAIT_LAST);
+        waiting = left;
+    }
+}
+
+/// Tells of one thread; returns whether that has come to an end.
+async fn tell(context: &Context, link: &Link, session_id: &SessionId, address: &Address) -> Result<bool> {
+    if let Err(error) = link.subscribe(address.clone()).await {
         tracing::warn!(plugin = link.manifest.name, %error, "a thread was not subscribed to");
         if !is_final(&error) {
-            return Ok(());
+            return Ok(false);
         }
     }
-    let write = move |db: &WriteTxn| sessions::note_unsubscribed(db, &session_id, false);
-    context.central.write(write).await
+    let session_id = session_id.clone();
+    context.central.write(move |db: &WriteTxn| sessions::subscribed(db, &session_id)).await?;
+    Ok(true)
 }
 
 /// Whether asking once more, when the account is live again, would be answered the same. Pure.

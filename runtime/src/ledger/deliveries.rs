@@ -275,6 +275,16 @@ pub fn sources(db: &ReadTxn, delivery: &Delivery) -> Result<(Option<SessionId>, 
     Ok((answers, heard_last))
 }
 
+/// Gives a claim back until a time: the message is not sent before.
+pub fn put_off(db: &WriteTxn, delivery: &Delivery, until: Timestamp) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE deliveries SET state = 'pending', attempts = attempts - 1, next_attempt_at = ?3 \
+         WHERE session_id = ?1 AND message_out_id = ?2",
+    )?
+    .execute(params![delivery.session_id, delivery.message_out_id, until.0])?;
+    Ok(())
+}
+
 /// Gives a claim back: the message was not sent.
 pub fn unclaim(db: &WriteTxn, delivery: &Delivery) -> Result<()> {
     db.execute(

@@ -31,7 +31,7 @@ pub use clock_steps::{ClockReading, Shifted, note_clock, was_set};
 pub use counts::{FailedMessages, SessionCounts, failed_since, session_counts};
 pub use deliveries::{
     Delivery, InDoubtPolicy, delivery_counts, mark_taken, mark_unknown, may_double, next_deferred,
-    open_addresses, record_reply, settle, sources, taken_up_to, try_later, unclaim, unpark,
+    open_addresses, put_off, record_reply, settle, sources, taken_up_to, try_later, unclaim, unpark,
     waiting_for_adapter,
 };
 pub use files::{Direction, files_of, forget_files, record_files, session_bytes};

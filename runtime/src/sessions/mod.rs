@@ -156,22 +156,35 @@ pub fn move_threads(
     of_chat(db, messaging_group_id)
 }
 
-/// Notes whether a session's channel is still to be told that an agent listens in its thread.
+/// Notes that a session's channel is still to be told that an agent listens in its thread.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn note_unsubscribed(db: &WriteTxn, id: &SessionId, unsubscribed: bool) -> Result<()> {
-    db.prepare_cached("UPDATE sessions SET unsubscribed = ?2 WHERE id = ?1")?
-        .execute(params![id, unsubscribed])?;
+pub fn note_unsubscribed(db: &WriteTxn, id: &SessionId) -> Result<()> {
+    db.prepare_cached("UPDATE sessions SET unsubscribed = 1 WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 
-/// The sessions of an account whose threads its channel is still to be told of, and the threads.
+/// Notes that the channel of a session was told of its thread: that goes for all sessions of the thread.
+///
+/// # Errors
+/// SQLite fails.
+pub fn subscribed(db: &WriteTxn, id: &SessionId) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE sessions SET unsubscribed = 0 WHERE unsubscribed AND (messaging_group_id, thread_id) = \
+         (SELECT messaging_group_id, thread_id FROM sessions WHERE id = ?1)",
+    )?
+    .execute([id])?;
+    Ok(())
+}
+
+/// The threads of an account that its channel is still to be told of, each with a session that it has.
 pub fn unsubscribed(db: &ReadTxn, channel: &str, account: &str) -> Result<Vec<(SessionId, Address)>> {
     let mut statement = db.prepare_cached(
         "SELECT s.id, g.channel_type, g.account, g.platform_id, s.thread_id FROM sessions s \
          JOIN messaging_groups g ON g.id = s.messaging_group_id \
-         WHERE s.unsubscribed AND g.channel_type = ?1 AND g.account = ?2 ORDER BY s.id",
+         WHERE s.unsubscribed AND g.channel_type = ?1 AND g.account = ?2 \
+         GROUP BY s.messaging_group_id, s.thread_id ORDER BY s.id",
     )?;
     let rows = statement.query_map([channel, account], |row| Ok((row.get(0)?, address_at(row, 1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -300,6 +313,36 @@ mod tests {
         assert_eq!(kept.chars().count(), words::REASON_CHARS_MAX);
         set_quarantined(&db, &id, None).expect("on record");
         assert_eq!(named(&db, &id).expect("it is there").quarantined, None);
+    }
+
+    #[test]
+    fn a_thread_is_told_of_once_for_all_that_hear_it() {
+        let db = crate::db::in_memory();
+        db.execute_batch(
+            "INSERT INTO agent_groups (id, name, folder, created_at) VALUES ('ag', 'a', 'a', 0), ('other', 'b', 'b', 0); \
+             INSERT INTO messaging_groups (id, channel_type, account, platform_id, created_at) \
+             VALUES ('one', 'x', 'main', 'c', 0), ('two', 'x', 'second', 'c', 0)",
+        )
+        .expect("it fills");
+        for (agent, chat, thread) in
+            [("ag", "one", "t"), ("other", "one", "t"), ("ag", "one", "u"), ("ag", "two", "t")]
+        {
+            let key = SessionKey::PerThread(thread.into());
+            let (id, is_new) =
+                open_or_create(&db, &agent.into(), &chat.into(), &key, Timestamp(0)).expect("it is opened");
+            assert!(is_new);
+            note_unsubscribed(&db, &id).expect("on record");
+        }
+        let threads = |account: &str| -> Vec<(SessionId, String)> {
+            let waiting = unsubscribed(&db, "x", account).expect("it answers").into_iter();
+            waiting.map(|(id, at)| (id, at.thread_id.expect("a thread").as_str().to_owned())).collect()
+        };
+        let mut waiting = threads("main");
+        waiting.sort_by(|one, other| one.1.cmp(&other.1));
+        assert_eq!(waiting.iter().map(|(_, thread)| thread.as_str()).collect::<Vec<_>>(), ["t", "u"]);
+        subscribed(&db, &waiting[0].0).expect("on record");
+        assert_eq!(threads("main").into_iter().map(|(_, thread)| thread).collect::<Vec<_>>(), ["u"]);
+        assert_eq!(threads("second").len(), 1);
     }
 
     #[test]

@@ -295,7 +295,7 @@ fn post_github(at: SocketAddr, number: u64, chat: u64) -> u16 {
         "sender": user,
         "issue": { "id": 1, "number": 1, "title": "t", "body": "", "user": user },
         "comment": { "id": 1_000_000 + number, "body": mark(number), "user": user, "author_association": "OWNER",
-            "created_at": "2019-05-15T15:20:21Z", "updated_at": "2019-05-15T15:20:21Z" },
+            "created_at": "2099-05-15T15:20:21Z", "updated_at": "2099-05-15T15:20:21Z" },
     })
     .to_string();
     let head = format!(

@@ -347,7 +347,9 @@ pub async fn kept(
         // The secrets are read again, for a file may hold another one by now.
         let settings = describe::settings(&plugins.home.config(), link, account, section).await;
         let siblings = siblings::of(&link.manifest, sections, account);
-        if works && settings.is_ok_and(|settings| link.was_started_with(account, &settings, &siblings)) {
+        let is_heard = siblings::fault(&link.manifest, sections, account).is_none();
+        let is_same = settings.is_ok_and(|settings| link.was_started_with(account, &settings, &siblings));
+        if works && is_heard && is_same {
             kept.insert(account.clone());
         }
     }
@@ -358,7 +360,9 @@ pub async fn kept(
 /// Starts the accounts again of a plugin that was only halted, but for those that went on.
 pub fn resume_but(plugins: &Arc<Plugins>, link: &Arc<Link>, kept: &BTreeSet<String>) {
     link.accounts().retain(|account, _| kept.contains(account));
-    start_accounts_but(plugins, link, kept);
+    // One that gave up while the others were halted waits for a start that belongs to the life before.
+    let goes_on = kept.iter().filter(|account| link.is_live(account)).cloned().collect();
+    start_accounts_but(plugins, link, &goes_on);
 }
 
 /// The same of all accounts.

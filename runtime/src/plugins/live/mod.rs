@@ -8,7 +8,7 @@ pub(super) mod handover;
 pub(super) mod heads;
 pub(super) mod hooks;
 pub(super) mod link;
-mod pacing;
+pub(super) mod pacing;
 pub(super) mod port;
 pub(super) mod registry;
 pub(super) mod services;

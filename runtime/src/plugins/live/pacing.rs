@@ -1,11 +1,11 @@
 //! Keeps to the rates that a channel declares: the runtime hands one account no more than its platform takes.
 
-use super::link::{CallError, Link};
+use super::link::Link;
 use crate::lock::locked;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use vestibule_plugin_api::{Content, Limit, Limits, PluginError, Rate};
+use vestibule_plugin_api::{Limit, Limits, Rate};
 
 /// A delivery that waits longer for its turn goes back into its lane: it could not be told from one in doubt after a crash.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,18 +22,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What handing over this content is; `None` for what has no rate.
-    pub fn of(content: &Content) -> Option<Operation> {
-        match content {
-            Content::Text { .. } | Content::Card(_) => Some(Operation::Post),
-            Content::Edit { .. } => Some(Operation::Edit),
-            Content::Question { .. } => Some(Operation::Question),
-            _ => None,
-        }
-    }
-
     /// The limit that says its rate.
-    pub fn limit(self, limits: &Limits) -> &Option<Limit> {
+    fn limit(self, limits: &Limits) -> &Option<Limit> {
         match self {
             Operation::Post => &limits.post,
             Operation::Edit => &limits.edit,
@@ -80,24 +70,15 @@ fn turn(due: Option<Instant>, now: Instant, rate: Rate) -> (Duration, Instant) {
 }
 
 impl Link {
-    /// Waits for the account's turn to be handed this, where the channel declares a rate.
+    /// Waits for the account's turn to be handed something, where the channel declares a rate.
     ///
     /// # Errors
-    /// Its turn is far away: it is tried again then.
-    pub async fn pace(&self, account: &str, content: &Content) -> Result<(), CallError> {
-        let limit = |operation: Operation| operation.limit(self.manifest.limits.as_ref()?).as_ref();
-        let Some(operation) = Operation::of(content) else { return Ok(()) };
-        let Some(rate) = limit(operation).and_then(|limit| limit.rate) else { return Ok(()) };
-        match self.pacing.take(account, operation, rate, PATIENCE) {
-            Ok(wait) => {
-                tokio::time::sleep(wait).await;
-                Ok(())
-            }
-            Err(wait) => Err(CallError::Plugin(PluginError::retry_after(
-                "its platform takes only so many in a time, and others go before it",
-                wait,
-            ))),
-        }
+    /// Its turn is further away than is waited for: so far. None was taken.
+    pub async fn pace(&self, account: &str, operation: Operation) -> Result<(), Duration> {
+        let limit = self.manifest.limits.as_ref().and_then(|limits| operation.limit(limits).as_ref());
+        let Some(rate) = limit.and_then(|limit| limit.rate) else { return Ok(()) };
+        tokio::time::sleep(self.pacing.take(account, operation, rate, PATIENCE)?).await;
+        Ok(())
     }
 }
 
