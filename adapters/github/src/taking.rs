@@ -1,5 +1,5 @@
 //! Hands what was read to the runtime, and says what became of it. GitHub sends nothing again by itself: what the runtime
-//! cannot take yet, because a file does not load or the disk is full, is tried again for a while.
+//! cannot take yet because a file of it does not load is tried again for a while. Of anything else GitHub is told at once.
 
 use crate::late::{Event, Late};
 use crate::map::{self, Reading};
@@ -22,7 +22,9 @@ const REDELIVER: &str = "if it does not come again, redeliver it on GitHub, unde
 
 /// Hands over what was read, at last; the answer is what GitHub's page of deliveries shows.
 pub async fn take(late: &Late, runtime: &Runtime, reading: &Reading) -> WebhookResponse {
-    let taking = take_at_last(&AGAIN_AFTER, || take_once(late, runtime, reading.clone()));
+    let has_files = matches!(reading, Reading::Message(message) if !message.attachments.is_empty());
+    let waits = if has_files { &AGAIN_AFTER[..] } else { &[] };
+    let taking = take_at_last(waits, || take_once(late, runtime, reading.clone()));
     timeout(PATIENCE, taking).await.unwrap_or_else(|_| {
         tracing::warn!("an event is not stored, for it takes too long: {REDELIVER}");
         not_yet()

@@ -409,6 +409,7 @@ async fn webhooks_are_answered_with_what_became_of_them() {
     assert_eq!(webhook("ears", "issue_comment", &COMMENT).await, (200, "committed".into()));
     assert_eq!(webhook("deaf", "issue_comment", &COMMENT).await, (200, "dropped: not_wired".into()));
     assert_eq!(webhook("full", "issue_comment", &COMMENT).await.0, 503);
+    assert_eq!(handed("full").len(), 1, "without a file GitHub is told at once");
     assert_eq!(webhook("strict", "issue_comment", &COMMENT).await.0, 422);
     assert_eq!(webhook("ears", "push", "{}").await.0, 202);
     let own = COMMENT.replace("21031067", "99");
@@ -426,7 +427,10 @@ async fn webhooks_are_answered_with_what_became_of_them() {
 async fn what_the_runtime_cannot_take_at_first_is_handed_over_again() {
     let (url, _requests) = github("HTTP/1.1 500 x|").await;
     start("hasty", &url, "t").await.expect("it starts");
-    assert_eq!(webhook("hasty", "issue_comment", &COMMENT).await, (200, "committed".into()));
+    let mut event: Value = serde_json::from_str(&COMMENT).expect("JSON");
+    event["comment"]["body"] =
+        format!("see {url}/user-attachments/assets/0b7a4cf4-2b6c-4b1e-9d2a-5d1c6b7f0a11").into();
+    assert_eq!(webhook("hasty", "issue_comment", &event.to_string()).await, (200, "committed".into()));
     assert_eq!(handed("hasty").len(), 2);
 }
 
