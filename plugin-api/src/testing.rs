@@ -48,6 +48,25 @@ pub enum Answer {
     Refused(String),
 }
 
+/// What an error asks of the runtime, in a word for tables, and how long it says to wait, in milliseconds: `retry`,
+/// `in doubt`, `account` (in trouble), `account, in doubt`, `refused`, `broken`, `another`.
+pub fn class_of(error: &PluginError) -> (&'static str, Option<u64>) {
+    match error {
+        PluginError::Retry { after_ms, in_doubt, account, .. } => {
+            let class = match (account, in_doubt) {
+                (true, true) => "account, in doubt",
+                (true, false) => "account",
+                (false, true) => "in doubt",
+                (false, false) => "retry",
+            };
+            (class, *after_ms)
+        }
+        PluginError::Refused { .. } => ("refused", None),
+        PluginError::Broken { .. } => ("broken", None),
+        _ => ("another", None),
+    }
+}
+
 /// A runtime that notes all that a plugin says. Cheap to clone; clones share their notes.
 #[derive(Clone)]
 pub struct ScriptedRuntime {

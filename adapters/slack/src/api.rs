@@ -496,6 +496,7 @@ fn meaning(method: &str, status: u16, wait: Duration, answer: &Value) -> PluginE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vestibule_plugin_api::testing::class_of;
 
     #[test]
     fn what_each_answer_means() {
@@ -533,21 +534,7 @@ mod tests {
             let wait = Some(Duration::from_secs(7));
             let error =
                 outcome("chat.x", status, wait, answer.as_bytes(), whole).expect_err("it was not done");
-            let (kind, waits) = match &error {
-                PluginError::Retry { after_ms, in_doubt, account, .. } => {
-                    let kind = match (account, in_doubt) {
-                        (true, true) => "account, in doubt",
-                        (true, false) => "account",
-                        (false, true) => "in doubt",
-                        (false, false) => "retry",
-                    };
-                    (kind, *after_ms)
-                }
-                PluginError::Refused { .. } => ("refused", None),
-                PluginError::Broken { .. } => ("broken", None),
-                _ => ("another", None),
-            };
-            assert_eq!((kind, waits), (expected, after), "{status} {answer}: {error:?}");
+            assert_eq!(class_of(&error), (expected, after), "{status} {answer}: {error:?}");
             assert!(error.reason().contains(named), "{status} {answer}: {error:?}");
         }
         let done = outcome("chat.x", 200, None, br#"{"ok":true,"ts":"1.2"}"#, true).expect("it is done");

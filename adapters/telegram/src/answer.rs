@@ -99,6 +99,7 @@ fn meaning(status: u16, answer: &Value) -> PluginError {
 mod tests {
     use super::*;
     use serde_json::json;
+    use vestibule_plugin_api::testing::class_of;
 
     #[test]
     fn what_each_answer_means() {
@@ -143,21 +144,7 @@ mod tests {
             let failed = outcome(status, answer.as_bytes(), whole).expect_err("it was not done");
             assert_eq!(failed.moved_to, answer.contains("migrate_to").then_some(-1002), "{answer}");
             let error = failed.error;
-            let (kind, waits) = match &error {
-                PluginError::Retry { after_ms, in_doubt, account, .. } => {
-                    let kind = match (account, in_doubt) {
-                        (true, true) => "account, in doubt",
-                        (true, false) => "account",
-                        (false, true) => "in doubt",
-                        (false, false) => "retry",
-                    };
-                    (kind, *after_ms)
-                }
-                PluginError::Refused { .. } => ("refused", None),
-                PluginError::Broken { .. } => ("broken", None),
-                _ => ("another", None),
-            };
-            assert_eq!((kind, waits), (expected, after), "{status} {answer}: {error:?}");
+            assert_eq!(class_of(&error), (expected, after), "{status} {answer}: {error:?}");
             assert!(error.reason().contains(named), "{status} {answer}: {error:?}");
         }
         let done = outcome(200, br#"{"ok":true,"result":7}"#, true);

@@ -109,6 +109,7 @@ fn meaning(status: u16, wait: Duration, error: &Value) -> PluginError {
 mod tests {
     use super::*;
     use serde_json::json;
+    use vestibule_plugin_api::testing::class_of;
 
     #[test]
     fn what_each_answer_means() {
@@ -148,21 +149,7 @@ mod tests {
             let whole = !answer.is_empty() && !answer.ends_with("wam");
             let error = outcome(status, Some(Duration::from_secs(7)), answer.as_bytes(), whole)
                 .expect_err("it was not done");
-            let (kind, waits) = match &error {
-                PluginError::Retry { after_ms, in_doubt, account, .. } => {
-                    let kind = match (account, in_doubt) {
-                        (true, true) => "account, in doubt",
-                        (true, false) => "account",
-                        (false, true) => "in doubt",
-                        (false, false) => "retry",
-                    };
-                    (kind, *after_ms)
-                }
-                PluginError::Refused { .. } => ("refused", None),
-                PluginError::Broken { .. } => ("broken", None),
-                _ => ("another", None),
-            };
-            assert_eq!((kind, waits), (want, after), "{status} {answer}: {error:?}");
+            assert_eq!(class_of(&error), (want, after), "{status} {answer}: {error:?}");
             assert!(error.reason().contains(named), "{status} {answer}: {error:?}");
         }
         let done = outcome(200, None, br#"{"messages":[{"id":"wamid.1"}]}"#, true).expect("it is done");

@@ -22,7 +22,7 @@ pub use file::trust::{trust, untrust};
 pub use live::accounts::{AccountState, start_accounts, stop_all, takes_webhooks, without_plugin};
 pub use live::hooks::{Said, Stop, Told, Words, bounded, read as read_verdict, review, screen};
 pub use live::link::{CallError, Link, Origin};
-pub use live::pacing::Operation as Paced;
+pub use live::pacing::Paced;
 pub use live::registry::{Registry, slot};
 pub use live::services::{Outcome, Services};
 pub use live::tier::Tier;

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a rate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operation {
+pub enum Paced {
     /// A new message.
     Post,
     /// A change to a message.
@@ -21,20 +21,20 @@ pub enum Operation {
     Question,
 }
 
-impl Operation {
+impl Paced {
     /// The limit that says its rate.
     fn limit(self, limits: &Limits) -> &Option<Limit> {
         match self {
-            Operation::Post => &limits.post,
-            Operation::Edit => &limits.edit,
-            Operation::Question => &limits.question,
+            Paced::Post => &limits.post,
+            Paced::Edit => &limits.edit,
+            Paced::Question => &limits.question,
         }
     }
 }
 
-/// When the next of each operation of an account would be due if none had been ahead of its time.
+/// When the next of each kind of an account would be due if none had been ahead of its time.
 #[derive(Debug, Default)]
-pub struct Pacing(Mutex<BTreeMap<(String, Operation), Instant>>);
+pub struct Pacing(Mutex<BTreeMap<(String, Paced), Instant>>);
 
 impl Pacing {
     /// Takes a turn of an account, if it comes within `patience`; returns how long to wait for it.
@@ -44,11 +44,11 @@ impl Pacing {
     pub fn take(
         &self,
         account: &str,
-        operation: Operation,
+        paced: Paced,
         rate: Rate,
         patience: Duration,
     ) -> Result<Duration, Duration> {
-        let (now, key) = (Instant::now(), (account.to_owned(), operation));
+        let (now, key) = (Instant::now(), (account.to_owned(), paced));
         let mut due = locked(&self.0);
         let (wait, next) = turn(due.get(&key).copied(), now, rate);
         if wait > patience {
@@ -74,10 +74,10 @@ impl Link {
     ///
     /// # Errors
     /// Its turn is further away than is waited for: so far. None was taken.
-    pub async fn pace(&self, account: &str, operation: Operation) -> Result<(), Duration> {
-        let limit = self.manifest.limits.as_ref().and_then(|limits| operation.limit(limits).as_ref());
+    pub async fn pace(&self, account: &str, paced: Paced) -> Result<(), Duration> {
+        let limit = self.manifest.limits.as_ref().and_then(|limits| paced.limit(limits).as_ref());
         let Some(rate) = limit.and_then(|limit| limit.rate) else { return Ok(()) };
-        tokio::time::sleep(self.pacing.take(account, operation, rate, PATIENCE)?).await;
+        tokio::time::sleep(self.pacing.take(account, paced, rate, PATIENCE)?).await;
         Ok(())
     }
 }
@@ -105,12 +105,12 @@ mod tests {
     #[test]
     fn a_turn_that_is_too_far_away_is_not_taken() {
         let (pacing, rate) = (Pacing::default(), Rate { count: 1, seconds: 60 });
-        let take = |account, operation| pacing.take(account, operation, rate, Duration::from_secs(1));
-        assert_eq!(take("a", Operation::Post), Ok(Duration::ZERO));
+        let take = |account, paced| pacing.take(account, paced, rate, Duration::from_secs(1));
+        assert_eq!(take("a", Paced::Post), Ok(Duration::ZERO));
         for _ in 0..3 {
-            assert!(take("a", Operation::Post).is_err_and(|wait| wait <= Duration::from_secs(60)));
+            assert!(take("a", Paced::Post).is_err_and(|wait| wait <= Duration::from_secs(60)));
         }
-        assert_eq!(take("a", Operation::Edit), Ok(Duration::ZERO));
-        assert_eq!(take("b", Operation::Post), Ok(Duration::ZERO));
+        assert_eq!(take("a", Paced::Edit), Ok(Duration::ZERO));
+        assert_eq!(take("b", Paced::Post), Ok(Duration::ZERO));
     }
 }
