@@ -208,5 +208,17 @@ fn a_reload_leaves_alone_what_did_not_change() {
             (hosts.clone(), usize::from(of_file)),
             "in the same process"
         );
+        // One that hears by another has nothing left to hear by when that goes, though it is the same itself.
+        let hears = other("listener = \"main\"\n").replace("app_token = { env = \"TEST_APP\" }\n", "");
+        reload(&hears, &["main", "other"]);
+        let gone = format!("{before}{hears}").replace("[channels.slack.main]", "[channels.slack.moved]");
+        std::fs::write(&file, gone).unwrap();
+        let told = runtime.run(&["plugin", "reload", "slack"]);
+        assert!(!told.status.success());
+        if of_file {
+            continue; // a new process would have to start `main`, too: what ran before runs on
+        }
+        let told = String::from_utf8_lossy(&told.stdout);
+        assert!(told.contains("names the account `main` as its `listener`, and there is none"), "{told}");
     }
 }
