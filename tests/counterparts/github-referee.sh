@@ -9,7 +9,7 @@
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$here/node.sh"
+. "$here/install.sh"
 clients=(@octokit/rest@22.0.1 @octokit/graphql-schema@15.26.1 graphql@16.11.0)
 prism=(@stoplight/prism-cli@5.14.2)
 

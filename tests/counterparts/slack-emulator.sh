@@ -9,7 +9,7 @@
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$here/node.sh"
+. "$here/install.sh"
 # The pin is essential: `emulate` without a version is an unrelated package of an earlier owner.
 packages=(emulate@0.12.2 ws@8.18.3)
 

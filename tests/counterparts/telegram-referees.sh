@@ -10,40 +10,12 @@
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$here/node.sh"
+. "$here/install.sh"
 
 usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
-python_referee() {
-  local at="$home/telegram-python" wants; wants="$(cat "$here/telegram/requirements.txt")"
-  mkdir -p "$home"
-  exec 9>"$home/.lock"
-  flock 9
-  if ! finished "$at" "$wants"; then
-    rm -rf "$at"
-    python3 -m venv "$at" >&2
-    "$at/bin/pip" --disable-pip-version-check -q install --require-hashes --no-deps \
-      -r "$here/telegram/requirements.txt" >&2
-    echo "$wants" >"$at/.installed"
-  fi
-  exec 9>&-
-  python="$at/bin/python"
-}
-
-node_referee() {
-  install_node
-  local at="$home/telegram-node" wants; wants="$(cat "$here/telegram/package-lock.json")"
-  exec 9>"$home/.lock"
-  flock 9
-  if ! finished "$at" "$wants"; then
-    rm -rf "$at"
-    mkdir -p "$at"
-    cp "$here/telegram/package.json" "$here/telegram/package-lock.json" "$at"
-    (cd "$at" && "$node" "$npm" ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error) >&2
-    echo "$wants" >"$at/.installed"
-  fi
-  exec 9>&-
-}
+python_referee() { install_python telegram-python "$here/telegram/requirements.txt"; }
+node_referee() { install_locked telegram-node "$here/telegram"; }
 
 case "${1:-}" in
   --install) python_referee; node_referee ;;
