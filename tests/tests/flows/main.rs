@@ -56,6 +56,7 @@ mod schema;
 mod screening;
 mod slack;
 mod slack_api;
+mod slack_referee;
 mod slack_workspaces;
 mod support;
 mod telegram;

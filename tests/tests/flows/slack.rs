@@ -1,12 +1,12 @@
 //! Slack: events in over Socket Mode and by webhook, replies out, and nothing lost or doubled whatever breaks.
 
-use crate::slack_api::{APP_TOKEN, BOT, BOT_TOKEN, CUT, Post, SECRET, SlackApi, now};
-use crate::support::{Runtime, asker, plugin_file, request, signal, until};
+use crate::slack_api::{
+    APP_TOKEN, BOT, BOT_TOKEN, CUT, FORM, JSON, Post, SECRET, SlackApi, form_of, now, post_as, posted, signed,
+};
+use crate::support::{Runtime, asker, plugin_file, signal, until};
 use crate::traffic::{Dice, in_full};
-use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
-use sha2::Sha256;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -129,14 +129,10 @@ fn row_c04_a_mention_is_heard_once() {
     api.store().files.insert("a.txt".into(), b"the file".to_vec());
     let runtime = started(runtime(&api));
     wire(&runtime, "slack:C012", &[]);
-    let root = api.url.trim_end_matches("/api").to_owned();
-    let file = json!([{ "id": "F1", "name": "a.txt", "mimetype": "text/plain", "size": 8,
-        "url_private": format!("{root}/files/a.txt") }]);
     for (round, mention_first) in [true, false].into_iter().enumerate() {
         let text = format!("<@{BOT}> round {round}");
-        let message = api.message("C012", "U0ANN", &text, json!({ "files": file, "subtype": "file_share" }));
-        let mention = json!({ "type": "app_mention", "user": "U0ANN", "text": text, "ts": message["ts"],
-            "channel": "C012", "event_ts": message["ts"] });
+        let message = api.share("C012", "U0ANN", &text, &["a.txt"]);
+        let mention = api.mention(&message);
         let both = if mention_first { [mention, message] } else { [message, mention] };
         for event in both {
             api.send("events_api", api.event(event));
@@ -179,21 +175,13 @@ fn row_c04_long_texts_and_files_go_both_ways() {
     api.store().files.insert("photo.png".into(), b"the picture".to_vec());
     let runtime = started(runtime(&api));
     wire(&runtime, "slack:D012", &[]);
-    let root = api.url.trim_end_matches("/api").to_owned();
-    let file = |name: &str| {
-        json!({ "id": "F1", "name": name, "mimetype": "image/png", "size": 11,
-            "url_private": format!("{root}/files/{name}") })
-    };
-    let say = |text: &str, files: Value| {
-        let said = api.message("D012", "U0ANN", text, json!({ "files": files, "subtype": "file_share" }));
-        api.send("events_api", api.event(said));
-    };
-    say("look", json!([file("photo.png")]));
+    let say = |text: &str, name: &str| api.tell(api.share("D012", "U0ANN", text, &[name]));
+    say("look", "photo.png");
     let reply = posts(&api, 2);
     assert!(reply[0].text.starts_with("look"), "{}", reply[0].text);
     assert_eq!(reply[1].files, [("photo.png".to_owned(), b"the picture".to_vec())]);
     // A file that the token may not read comes as a page: its message goes on, and the agent sees its name.
-    say("and this", json!([file("secret.png")]));
+    say("and this", "secret.png");
     let heard = "SELECT content FROM messages_in ORDER BY seq";
     let content = until("it is heard", || runtime.query::<String>(heard).get(1).cloned());
     let content: Value = serde_json::from_str(&content).unwrap();
@@ -226,10 +214,7 @@ fn a_slow_file_holds_up_its_own_chat_only() {
     for chat in ["slack:D012", "slack:D013"] {
         wire(&runtime, chat, &[]);
     }
-    let root = api.url.trim_end_matches("/api").to_owned();
-    let file = json!([{ "id": "F1", "name": "slow.txt", "size": 8, "url_private": format!("{root}/files/slow.txt") }]);
-    let said = api.message("D012", "U0ANN", "look", json!({ "files": file, "subtype": "file_share" }));
-    api.send("events_api", api.event(said));
+    api.tell(api.share("D012", "U0ANN", "look", &["slow.txt"]));
     api.say("D012", "U0ANN", "behind it");
     api.say("D013", "U0ANN", "elsewhere");
     assert_eq!(posts(&api, 1)[0].text, "elsewhere");
@@ -403,12 +388,8 @@ fn a_post_is_found_again_after_a_kill() {
     let receipt: Vec<String> = runtime.query("SELECT platform_message_id FROM deliveries");
     assert_eq!(receipt, [api.store().posts[0].ts.clone()]);
     // The same with files: the answer to showing them breaks off.
-    let root = api.url.trim_end_matches("/api").to_owned();
-    let file =
-        json!([{ "id": "F1", "name": "a.txt", "size": 8, "url_private": format!("{root}/files/a.txt") }]);
     api.store().script.insert("files.completeUploadExternal".into(), [(CUT, json!(null))].into());
-    let said = api.message("C012", "U0ANN", "with a file", json!({ "files": file, "subtype": "file_share" }));
-    api.send("events_api", api.event(said));
+    api.tell(api.share("C012", "U0ANN", "with a file", &["a.txt"]));
     until("it is settled", || {
         (runtime.query::<String>("SELECT state FROM deliveries") == ["delivered", "delivered"]).then_some(())
     });
@@ -531,26 +512,14 @@ fn row_c04_agents_learn_what_people_change() {
     let reply = posts(&api, 1).remove(0).ts;
     let sent = "SELECT COUNT(*) FROM deliveries WHERE platform_message_id IS NOT NULL";
     until("it is on record", || (runtime.query::<i64>(sent) == [1]).then_some(()));
-    let hidden = |extra: Value| {
-        let event = api.message("C012", "U0ANN", "", extra);
-        api.send("events_api", api.event(event));
-    };
-    let changed = |ts: &str, before: &str, now: &str, at: &str| {
-        hidden(json!({ "subtype": "message_changed", "hidden": true, "user": null,
-            "message": { "ts": ts, "user": "U0ANN", "text": now, "edited": { "user": "U0ANN", "ts": at } },
-            "previous_message": { "ts": ts, "user": "U0ANN", "text": before } }));
-    };
-    changed(&ts, "lunch at 12?", "lunch at 1, <@U0BEN>?", "1800000000.1");
+    api.tell(api.edited("C012", &ts, "U0ANN", "lunch at 12?", "lunch at 1, <@U0BEN>?", "1800000000.1"));
     for kind in ["reaction_added", "reaction_removed"] {
-        hidden(json!({ "type": kind, "reaction": "eyes", "item_user": BOT,
-            "item": { "type": "message", "channel": "C012", "ts": reply } }));
+        api.tell(api.reacted(kind, "C012", &reply, "U0ANN", "eyes"));
     }
-    hidden(json!({ "subtype": "message_deleted", "hidden": true, "user": null, "deleted_ts": ts,
-        "previous_message": { "ts": ts, "user": "U0ANN", "text": "lunch at 1?" } }));
+    api.tell(api.deleted("C012", &ts, "U0ANN", "lunch at 1?"));
     // A preview of a link is no edit.
-    hidden(json!({ "subtype": "message_changed", "hidden": true, "user": null,
-        "message": { "ts": ts, "user": "U0ANN", "text": "x", "attachments": [{}] },
-        "previous_message": { "ts": ts, "user": "U0ANN", "text": "x" } }));
+    let preview = json!({ "text": "x", "attachments": [{ "title": "a page" }] });
+    api.tell(api.changed("C012", &ts, "U0ANN", json!({ "text": "x" }), preview));
     all_acknowledged(&api);
     let rows = "SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq";
     let texts = runtime.query::<String>(rows);
@@ -562,9 +531,9 @@ fn row_c04_agents_learn_what_people_change() {
     let unheard = api.message("C012", "U0ANN", "- a note", json!({}));
     let ts = unheard["ts"].as_str().unwrap().to_owned();
     api.send("events_api", api.event(unheard));
-    changed(&ts, "- a note", "help me", "1800000001.1");
+    api.tell(api.edited("C012", &ts, "U0ANN", "- a note", "help me", "1800000001.1"));
     until("it is answered", || api.texts().contains(&"help me".to_owned()).then_some(()));
-    hidden(json!({ "type": "channel_rename", "channel": { "id": "C012", "name": "all" } }));
+    api.tell(api.renamed("C012", "all"));
     until("the channel has another name", || {
         (runtime.query::<String>("SELECT title FROM messaging_groups WHERE channel_type = 'slack'")
             == ["all"])
@@ -599,10 +568,9 @@ fn row_c04_a_question_is_answered_by_a_click() {
         let tell = |kind: &str, payload: Value| match by_socket {
             true => drop(api.send(kind, payload)),
             false if kind == "interactive" => {
-                let body = format!("payload={}", percent(&payload.to_string()));
-                assert_eq!(posted(&runtime, FORM, &body).0, 200);
+                assert_eq!(posted(place(&runtime), FORM, &form_of(&payload)).0, 200);
             }
-            false => assert_eq!(posted(&runtime, JSON, &payload.to_string()).0, 200),
+            false => assert_eq!(posted(place(&runtime), JSON, &payload.to_string()).0, 200),
         };
         let said = api.message("C012", "U0ANN", "ask one", json!({}));
         tell("events_api", api.event(said));
@@ -641,33 +609,9 @@ fn row_c04_a_question_is_answered_by_a_click() {
     }
 }
 
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
-
-fn percent(text: &str) -> String {
-    text.bytes().map(|b| format!("%{b:02X}")).collect()
-}
-
-fn signed(secret: &str, time: u64, body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(format!("v0:{time}:{body}").as_bytes());
-    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("v0={hex}")
-}
-
-fn post_as(runtime: &Runtime, kind: &str, body: &str, time: u64, signature: &str) -> (u16, String) {
-    let time = time.to_string();
-    let headers = [
-        ("content-type", kind),
-        ("x-slack-request-timestamp", time.as_str()),
-        ("x-slack-signature", signature),
-    ];
-    request(runtime.listening(), "POST", "/webhook/slack/main", &headers, body.as_bytes())
-}
-
-fn posted(runtime: &Runtime, kind: &str, body: &str) -> (u16, String) {
-    let time = now();
-    post_as(runtime, kind, body, time, &signed(SECRET, time, body))
+/// Where a runtime takes Slack's requests.
+fn place(runtime: &Runtime) -> (std::net::SocketAddr, &'static str) {
+    (runtime.listening(), "/webhook/slack/main")
 }
 
 // cells slack: in command
@@ -680,15 +624,15 @@ fn row_c04_events_and_commands_come_over_http() {
     assert_eq!(api.store().opened, 0, "no socket is opened");
     wire(&runtime, "slack:C012", &[]);
     let check = json!({ "type": "url_verification", "challenge": "3eZbrw1aB" }).to_string();
-    assert_eq!(posted(&runtime, JSON, &check), (200, "3eZbrw1aB".to_owned()));
+    assert_eq!(posted(place(&runtime), JSON, &check), (200, "3eZbrw1aB".to_owned()));
     let text = format!("<@{BOT}> over HTTP");
     let event = api.event(api.message("C012", "U0ANN", &text, json!({}))).to_string();
     // A wrong secret, and a stale time.
-    assert_eq!(post_as(&runtime, JSON, &event, now(), &signed("other", now(), &event)).0, 401);
+    assert_eq!(post_as(place(&runtime), JSON, &event, now(), &signed("other", now(), &event)).0, 401);
     let stale = now() - 400;
-    assert_eq!(post_as(&runtime, JSON, &event, stale, &signed(SECRET, stale, &event)).0, 401);
+    assert_eq!(post_as(place(&runtime), JSON, &event, stale, &signed(SECRET, stale, &event)).0, 401);
     assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [0]);
-    assert_eq!(posted(&runtime, JSON, &event), (200, String::new()));
+    assert_eq!(posted(place(&runtime), JSON, &event), (200, String::new()));
     assert_eq!(
         runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"),
         [1],
@@ -696,16 +640,19 @@ fn row_c04_events_and_commands_come_over_http() {
     );
     // Slack's retry has another signature and the same event.
     std::thread::sleep(Duration::from_millis(1_100));
-    assert_eq!(posted(&runtime, JSON, &event).0, 200);
+    assert_eq!(posted(place(&runtime), JSON, &event).0, 200);
     assert_eq!(posts(&api, 1)[0].text, "@vestibule over HTTP");
 
-    let command =
-        "command=%2Fask&text=what+is+new&user_id=U0ANN&user_name=ann&channel_id=C012&trigger_id=1.2.ab";
-    assert_eq!(posted(&runtime, FORM, command), (200, String::new()), "no words: Slack would show them");
+    let command = form_of(&api.command("/ask", "what is new", "U0ANN", "C012"));
+    assert_eq!(
+        posted(place(&runtime), FORM, &command),
+        (200, String::new()),
+        "no words: Slack would show them"
+    );
     let reply = &posts(&api, 2)[1];
     assert_eq!((reply.text.as_str(), reply.thread.as_deref()), ("/ask what is new", None));
-    assert_eq!(posted(&runtime, FORM, "a=b").0, 400);
-    assert_eq!(posted(&runtime, JSON, "no json").0, 400);
+    assert_eq!(posted(place(&runtime), FORM, "a=b").0, 400);
+    assert_eq!(posted(place(&runtime), JSON, "no json").0, 400);
     assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM messages_in"), [2]);
 }
 

@@ -67,12 +67,10 @@ fn one_workspaces_slow_files_hold_up_no_other_workspace() {
     let api = SlackApi::start();
     api.store().files.insert("slow.txt".into(), b"the file".to_vec());
     let runtime = two_workspaces(&api);
-    let root = api.url.trim_end_matches("/api").to_owned();
-    let file = json!([{ "id": "F1", "name": "slow.txt", "size": 8, "url_private": format!("{root}/files/slow.txt") }]);
     // Each takes a second, one after the other: more of them than are under way at once.
     for number in 0..300 {
         let text = format!("<@{BOT}> number {number}");
-        let message = api.message("C012", "U0ANN", &text, json!({ "files": file, "subtype": "file_share" }));
+        let message = api.share("C012", "U0ANN", &text, &["slow.txt"]);
         api.send("events_api", for_workspace(&api, "T0CP", BOT, message));
     }
     let message = api.message("C777", "U0ANN", "<@U1BOT> and here?", json!({}));
