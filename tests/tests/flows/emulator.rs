@@ -1,10 +1,9 @@
 //! The emulators that others wrote: GitHub's own webhooks and Slack's own events in, our replies in their stores.
 
+use crate::counterparts::script;
 use crate::support::{Runtime, free_port, until};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// The secret with which GitHub's emulator signs, from its seed file.
@@ -27,29 +26,16 @@ impl Drop for Emulator {
 
 impl Emulator {
     fn github(webhook: &str) -> Option<Emulator> {
-        Emulator::start("GitHub", "github-emulator.sh", "emulate", "/rate_limit", &[webhook])
+        Emulator::start("github-emulator.sh", "emulate", "/rate_limit", &[webhook])
     }
 
     fn slack() -> Option<Emulator> {
-        Emulator::start("Slack", "slack-emulator.sh", "slack-emulate", "/control", &[])
+        Emulator::start("slack-emulator.sh", "slack-emulate", "/control", &[])
     }
 
-    /// Starts it, or says loudly why this test is skipped.
-    fn start(platform: &str, script: &str, folder: &str, ready: &str, args: &[&str]) -> Option<Emulator> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("counterparts").join(script);
-        let installs = std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_some();
-        let cache = std::env::var("VESTIBULE_COUNTERPARTS").unwrap_or_else(|_| {
-            format!("{}/.cache/vestibule-counterparts", std::env::var("HOME").unwrap_or_default())
-        });
-        if !installs && !Path::new(&cache).join(folder).join(".installed").exists() {
-            // Written past the test harness, which keeps what a passing test says to itself.
-            let get = format!("{} --install", script.display());
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: the {platform} emulator is not installed; get it with {get}"
-            );
-            return None;
-        }
+    /// Starts it, if it is installed.
+    fn start(name: &str, folder: &str, ready: &str, args: &[&str]) -> Option<Emulator> {
+        let script = script(name, folder)?;
         let data = tempfile::tempdir().unwrap();
         // Slack's takes the next port, too.
         let at = std::iter::repeat_with(|| [free_port(), free_port()])

@@ -1,35 +1,22 @@
 //! What others wrote, about GitHub: octokit against the stand-in, and Prism, which holds each call of the channel against
 //! GitHub's own description.
 
+use crate::counterparts::script;
 use crate::github_api::{CHAT, GithubApi, SECRET, TOKEN, example, tell};
 use crate::support::{Runtime, free_port, until};
 use serde_json::json;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The script that runs them, or loud words that this test is skipped.
-fn script(folder: &str) -> Option<PathBuf> {
-    let script = root().join("counterparts/github-referee.sh");
-    let cache = std::env::var("VESTIBULE_COUNTERPARTS").unwrap_or_else(|_| {
-        format!("{}/.cache/vestibule-counterparts", std::env::var("HOME").unwrap_or_default())
-    });
-    let is_here = Path::new(&cache).join(folder).join(".installed").exists();
-    if is_here || std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_some() {
-        return Some(script);
-    }
-    let get = format!("{} --install", script.display());
-    let _ = writeln!(std::io::stderr(), "SKIPPED: GitHub's referees are not installed; get them with {get}");
-    None
-}
+const SCRIPT: &str = "github-referee.sh";
 
 #[test]
 fn row_c05_octokit_takes_the_stand_in_for_github() {
-    let Some(script) = script("github-clients") else { return };
+    let Some(script) = script(SCRIPT, "github-clients") else { return };
     let api = GithubApi::start();
     api.store().said.insert("DC_a".to_owned(), None);
     let queries = root().join("../adapters/github/src/queries.graphql");
@@ -51,7 +38,7 @@ impl Drop for Prism {
 
 #[test]
 fn row_c05_calls_are_made_as_github_describes_them() {
-    let Some(script) = script("prism") else { return };
+    let Some(script) = script(SCRIPT, "prism") else { return };
     let (api, at) = (GithubApi::start(), free_port());
     let prism = Command::new(script)
         .args(["requests", &at.port().to_string(), &api.url])

@@ -13,6 +13,7 @@ mod changes;
 mod channels;
 mod channels_page;
 mod chat;
+mod counterparts;
 mod crash;
 mod deliveries;
 mod describe;

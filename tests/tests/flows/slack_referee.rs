@@ -2,6 +2,7 @@
 //! connections, two apps by Bolt hear what it tells, and all that the channel and it say to each other is read in the types of
 //! the SDK for TypeScript.
 
+use crate::counterparts::script;
 use crate::slack::{
     BY_SOCKET, agent_writes, all_acknowledged, names, posts, runtime, runtime_with, started, wire,
 };
@@ -9,27 +10,13 @@ use crate::slack_api::{CUT, FORM, JSON, SECRET, SlackApi, form_of, now, post_as,
 use crate::support::{Runtime, asker, free_port, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// The script that runs a referee; nothing, said loudly, where none is installed.
+/// The script that runs a referee.
 fn referee(folder: &str) -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("counterparts/slack-referees.sh");
-    let cache = std::env::var("VESTIBULE_COUNTERPARTS").unwrap_or_else(|_| {
-        format!("{}/.cache/vestibule-counterparts", std::env::var("HOME").unwrap_or_default())
-    });
-    let is_here = Path::new(&cache).join(folder).join(".installed").exists();
-    if !is_here && std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_none() {
-        // Written past the test harness, which keeps what a passing test says to itself.
-        let get = format!("{} --install", script.display());
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: the referees of Slack are not installed; get them with {get}"
-        );
-        return None;
-    }
-    Some(script)
+    script("slack-referees.sh", folder)
 }
 
 fn start(script: PathBuf, args: &[&str]) -> Child {

@@ -2,30 +2,16 @@
 //! stand-in say to each other, in its own types, and is a bot there; so is grammY, by polling and by webhook.
 
 use crate::bot_api::{BotApi, TOKEN};
+use crate::counterparts::script;
 use crate::support::{Runtime, asker, free_port, until};
 use crate::telegram::{agent_writes, last, wire};
 use serde_json::{Value, json};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// The script that runs a referee; nothing, said loudly, where none is installed.
+/// The script that runs a referee.
 fn referee(folder: &str) -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("counterparts/telegram-referees.sh");
-    let cache = std::env::var("VESTIBULE_COUNTERPARTS").unwrap_or_else(|_| {
-        format!("{}/.cache/vestibule-counterparts", std::env::var("HOME").unwrap_or_default())
-    });
-    let is_here = Path::new(&cache).join(folder).join(".installed").exists();
-    if !is_here && std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_none() {
-        // Written past the test harness, which keeps what a passing test says to itself.
-        let get = format!("{} --install", script.display());
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: the referees of Telegram are not installed; get them with {get}"
-        );
-        return None;
-    }
-    Some(script)
+    script("telegram-referees.sh", folder)
 }
 
 fn is_content(output: Output) -> String {
