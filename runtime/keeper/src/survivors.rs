@@ -2,6 +2,7 @@
 //! inherits and cannot change: the hard limit of a resource that the kernel has not counted since Linux 2.4. A process
 //! may lower such a limit, so the filter of system calls refuses that.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, setrlimit};
 use std::fs;
@@ -51,7 +52,8 @@ impl Mark {
         Err(Error::other("a process that an earlier run of this session left does not end"))
     }
 
-    /// Signals every process that bears the mark; returns whether there were any.
+    /// Signals every process that bears the mark and has not ended; returns whether there were any. One that has ended
+    /// keeps its table of limits until its parent reaps it, and the first process of a container may never do that.
     fn kill_all(self) -> Result<bool> {
         let mut any = false;
         for entry in fs::read_dir("/proc")?.flatten() {
@@ -59,7 +61,7 @@ impl Mark {
             let Some(pid) = pid.filter(|pid| self.is_on(*pid)) else { continue };
             // The process is looked at again by a handle: the number may be another process's by now.
             let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-            if self.is_on(pid) {
+            if self.is_on(pid) && !has_ended(&process) {
                 any |= pidfd_send_signal(process, Signal::KILL).is_ok();
             }
         }
@@ -72,8 +74,12 @@ impl Mark {
     }
 }
 
-/// The mark in the kernel's table of a process's limits. A process that has ended and waits for its parent has no
-/// table.
+/// Whether all threads of a process have ended. Its state does not say that: its first thread may end before the others.
+fn has_ended(process: impl AsFd) -> bool {
+    poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// The mark in the kernel's table of a process's limits.
 fn mark_in(limits: &str) -> Option<Mark> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
     let [_, hard, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
@@ -83,6 +89,8 @@ fn mark_in(limits: &str) -> Option<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Child, Command};
 
     #[test]
     fn the_mark_is_read_from_the_hard_limit() {
@@ -92,6 +100,43 @@ mod tests {
         assert_eq!(mark_in(&table("12", "345")), Some(Mark(345)));
         assert_eq!(mark_in(&table("unlimited", "unlimited")), None);
         assert_eq!(mark_in(""), None);
+    }
+
+    /// Starts a program that bears the mark.
+    fn marked(mark: Mark, program: &mut Command) -> Child {
+        // SAFETY: between fork and exec it makes one system call, and allocates only to say why that failed.
+        unsafe { program.pre_exec(move || mark.set()) };
+        program.spawn().unwrap()
+    }
+
+    #[test]
+    fn what_has_ended_and_is_never_reaped_counts_no_more() {
+        let mark = Mark::of(tempfile::tempfile().unwrap()).unwrap();
+        let mut child = marked(mark, Command::new("sleep").arg("60"));
+        mark.end_all().unwrap();
+        assert!(mark.is_on(Pid::from_child(&child)), "it bears the mark until it is reaped");
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn what_has_ended_but_for_one_thread_is_ended() {
+        let mark = Mark::of(tempfile::tempfile().unwrap()).unwrap();
+        let program = format!(
+            "import ctypes, threading, time\n\
+             threading.Thread(target=time.sleep, args=(60,)).start()\n\
+             ctypes.CDLL(None).syscall({}, 0)",
+            libc::SYS_exit
+        );
+        let mut child = match Command::new("python3").arg("--version").output() {
+            Ok(_) => marked(mark, Command::new("python3").args(["-c", &program])),
+            Err(error) => return eprintln!("SKIPPED: python3 cannot be run: {error}"),
+        };
+        let stat = format!("/proc/{}/stat", child.id());
+        while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            std::thread::sleep(PAUSE);
+        }
+        mark.end_all().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
     }
 
     #[test]
