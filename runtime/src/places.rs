@@ -29,6 +29,8 @@ struct Book {
     asked: u64,
     held: HashMap<u64, Holder>,
     waiting: HashMap<u64, Waiter>,
+    /// The session that started though something runs low that all runners share, until one of the others has ended.
+    cramped: Option<u64>,
 }
 
 struct Holder {
@@ -91,9 +93,9 @@ impl Places {
         Place { number, shared: self.shared.clone(), news }
     }
 
-    /// Something that all runners share runs low: asks the one with nothing to do for longest to end.
+    /// Something that all runners share runs low: asks the one with nothing to do for longest to end, if there is one.
     pub fn make_room(&self) {
-        self.shared.book().ask_idlest();
+        self.shared.book().ask_idlest(None);
     }
 
     /// How many are taken.
@@ -124,7 +126,7 @@ impl Book {
         }
         let wanted = self.held.values().filter(|holder| holder.wanted.is_some()).count();
         for _ in wanted..self.waiting.len() {
-            if !self.ask_idlest() && !self.ask_longest(shared.share, now) {
+            if !self.ask_idlest(None) && !self.ask_longest(shared.share, now) {
                 return;
             }
         }
@@ -137,11 +139,20 @@ impl Book {
         least.map(|(number, _)| *number)
     }
 
-    /// Asks the runner that has had nothing to do for longest to end; returns whether there is one.
-    fn ask_idlest(&mut self) -> bool {
-        let idle =
-            self.held.values_mut().filter(|holder| holder.wanted.is_none() && holder.idle_since.is_some());
+    /// Asks the runner that has had nothing to do for longest to end, but not that of `except`; returns whether there is
+    /// one.
+    fn ask_idlest(&mut self, except: Option<u64>) -> bool {
+        let others =
+            self.held.iter_mut().filter(|(number, _)| except != Some(**number)).map(|(_, holder)| holder);
+        let idle = others.filter(|holder| holder.wanted.is_none() && holder.idle_since.is_some());
         idle.min_by_key(|holder| holder.idle_since).is_some_and(|holder| holder.ask(Wanted::WhileIdle))
+    }
+
+    /// Asks one of the others to end for the session that lacks room, unless one was asked.
+    fn make_room(&mut self) {
+        if self.cramped.is_some() && self.held.values().all(|holder| holder.wanted.is_none()) {
+            self.ask_idlest(self.cramped);
+        }
     }
 
     /// Asks the runner that has had its place for longest, and for its share, to end after its turn; returns whether
@@ -178,6 +189,14 @@ impl Place {
         self.shared.book().held.get(&self.number).and_then(|holder| holder.wanted)
     }
 
+    /// Says that its runner starts though something runs low that all runners share: another with nothing to do is
+    /// asked to end, now or once there is one.
+    pub fn ask_for_room(&self) {
+        let mut book = self.shared.book();
+        book.cramped = Some(self.number);
+        book.make_room();
+    }
+
     /// Says that its runner was asked to end: until that has ended, no other is asked in its stead.
     pub fn ends(&self) {
         if let Some(holder) = self.shared.book().held.get_mut(&self.number) {
@@ -197,6 +216,7 @@ impl Place {
         if !book.waiting.is_empty() {
             book.give(&self.shared, None);
         }
+        book.make_room();
     }
 }
 
@@ -204,7 +224,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut book = self.shared.book();
         book.waiting.remove(&self.number);
-        book.held.remove(&self.number);
+        if book.held.remove(&self.number).is_some() {
+            book.cramped = None;
+        }
         book.give(&self.shared, None);
     }
 }
@@ -280,6 +302,26 @@ mod tests {
         assert_eq!(held.each_ref().map(hears), [false, false, false], "one waits, one was asked");
         places.make_room();
         assert_eq!(held.each_ref().map(hears), [false, false, true]);
+    }
+
+    #[test]
+    fn a_session_that_lacks_room_gets_the_room_of_the_first_other_that_has_nothing_to_do() {
+        let places = Places::new(3, LONG);
+        let now = Instant::now();
+        let held = [places.ask(&"a".into()), places.ask(&"a".into()), places.ask(&"a".into())];
+        held[0].ask_for_room();
+        held[0].set_idle(Some(now - Duration::from_secs(5)));
+        assert_eq!(held.each_ref().map(hears), [false; 3], "not its own, and the others are at work");
+        held[1].set_idle(Some(now));
+        held[2].set_idle(Some(now));
+        assert_eq!(held.each_ref().map(hears), [false, true, false]);
+        // It has got something to do meanwhile: the next is asked.
+        held[1].set_idle(None);
+        assert_eq!(held.each_ref().map(hears), [false, false, true]);
+        let [_first, second, third] = held;
+        drop(third);
+        second.set_idle(Some(now));
+        assert!(!hears(&second), "one has made room");
     }
 
     #[test]

@@ -407,8 +407,8 @@ impl Lane {
     }
 
     async fn launch(&mut self, with_runner: bool) -> Event {
-        if with_runner && launcher::runs_low() {
-            self.context.places.make_room();
+        if let Some(place) = self.place.as_ref().filter(|_| with_runner && launcher::runs_low()) {
+            place.ask_for_room();
         }
         let started = async {
             let prepared = launch::prepare(&self.context, &self.session_id, with_runner).await?;
