@@ -1,6 +1,7 @@
 //! Tells channels in which threads agents listen: their platforms may want to be asked for what is said there.
 //!
-//! Invariant: a thread is told after the commit that opened its session, and again until its channel has answered.
+//! Invariant: a thread is told after the commit that opened its session, and again until its channel has answered; then
+//! no more.
 
 use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
@@ -65,6 +66,12 @@ async fn tell_all(context: Arc<Context>, link: Arc<Link>, mut waiting: Vec<(Sess
 
 /// Tells of one thread; returns whether that has come to an end.
 async fn tell(context: &Context, link: &Link, session_id: &SessionId, address: &Address) -> Result<bool> {
+    // A message that opens a session while its account becomes live has it told from both sides.
+    let _one_at_a_time = link.subscribing.lock().await;
+    let id = session_id.clone();
+    if !context.central.read(move |db: &ReadTxn| sessions::is_unsubscribed(db, &id)).await? {
+        return Ok(true);
+    }
     if let Err(error) = link.subscribe(address.clone()).await {
         tracing::warn!(plugin = link.manifest.name, %error, "a thread was not subscribed to");
         if !is_final(&error) {

@@ -178,6 +178,15 @@ pub fn subscribed(db: &WriteTxn, id: &SessionId) -> Result<()> {
     Ok(())
 }
 
+/// Whether the channel of a session is still to be told of its thread.
+///
+/// # Errors
+/// SQLite fails.
+pub fn is_unsubscribed(db: &ReadTxn, id: &SessionId) -> Result<bool> {
+    let mut statement = db.prepare_cached("SELECT 1 FROM sessions WHERE id = ?1 AND unsubscribed")?;
+    Ok(statement.exists([id])?)
+}
+
 /// The threads of an account that its channel is still to be told of, each with a session that it has.
 pub fn unsubscribed(db: &ReadTxn, channel: &str, account: &str) -> Result<Vec<(SessionId, Address)>> {
     let mut statement = db.prepare_cached(

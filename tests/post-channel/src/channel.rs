@@ -17,6 +17,9 @@ pub struct Config {
     /// Whether its first start is lost before it is over.
     #[serde(default)]
     lost_at_start: bool,
+    /// How long a start takes.
+    #[serde(default)]
+    start_ms: u64,
 }
 
 /// How it fails at its start: a test changes the last byte in a copy of the file.
@@ -48,6 +51,7 @@ impl Channel for Post {
             b'h' => std::future::pending().await,
             _ => {}
         }
+        tokio::time::sleep(Duration::from_millis(config.start_ms)).await;
         if note_start(&runtime).await? == 1 && config.lost_at_start {
             runtime.lost("told to").await;
         }

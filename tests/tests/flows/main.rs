@@ -49,6 +49,7 @@ mod power_cut;
 mod providers;
 mod questions;
 mod refusals;
+mod reload;
 mod resources;
 mod retention;
 mod runs;

@@ -214,7 +214,7 @@ fn a_reload_leaves_alone_what_did_not_change() {
         let told = runtime.run(&["plugin", "reload", "slack"]);
         assert!(!told.status.success());
         if of_file {
-            continue; // a new process would have to start `main`, too: what ran before runs on
+            continue; // a new process would have to start it: what ran before runs on
         }
         let told = String::from_utf8_lossy(&told.stdout);
         assert!(told.contains("names the account `main` as its `listener`, and there is none"), "{told}");

@@ -110,6 +110,7 @@ async fn keep_started(
     generation: u64,
 ) {
     loop {
+        let turn = link.turn_to_start(&account).await;
         if link.generation() != generation {
             return;
         }
@@ -124,13 +125,15 @@ async fn keep_started(
             Err(CallError::Late) => AccountState::Waiting(CallError::Late.to_string()),
             Err(error) => AccountState::Broken(error.to_string()),
         };
-        if link.generation() != generation {
-            return; // the plugin's process ended meanwhile; its next one starts the account
-        }
-        let before = match link.accounts().get_mut(&account) {
-            Some(AccountState::Stopping) | None => return, // the plugin was taken out meanwhile
-            Some(entry) => std::mem::replace(entry, state.clone()),
+        let Some(before) = link.note_state(&account, &state, generation) else {
+            // The plugin began another life meanwhile, or is taken out. What was started for the life before must not go
+            // on with what the config said then.
+            if state == AccountState::Live {
+                stop_account(&link, &account).await;
+            }
+            return;
         };
+        drop(turn);
         if before != state {
             tell(&link, &account, &state);
         }
@@ -185,9 +188,7 @@ pub fn gave_up(plugins: &Arc<Plugins>, link: &Arc<Link>, account: String, until:
     }
     let (plugins, link) = (plugins.clone(), link.clone());
     tokio::spawn(async move {
-        if let Err(error) = link.stop_account(&account).await {
-            tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
-        }
+        stop_account(&link, &account).await;
         tokio::select! {
             () = tokio::time::sleep(link.wait(&account, matches!(until, AccountState::Broken(_)))) => {}
             () = plugins.stopping() => return,
@@ -370,6 +371,12 @@ pub fn resume(plugins: &Arc<Plugins>, link: &Arc<Link>) {
     resume_but(plugins, link, &BTreeSet::new());
 }
 
+async fn stop_account(link: &Link, account: &str) {
+    if let Err(error) = link.stop_account(account).await {
+        tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
+    }
+}
+
 /// Stops every account of a plugin, then the plugin. Calls under way have `patience` to end.
 pub async fn stop(link: &Arc<Link>, patience: Duration) {
     halt(link, patience).await;
@@ -392,10 +399,8 @@ pub async fn halt_but(link: &Arc<Link>, patience: Duration, kept: &BTreeSet<Stri
         tracing::warn!(plugin = link.manifest.name, "calls are still under way while the plugin is stopped");
     }
     for (account, state) in accounts {
-        if state == AccountState::Live
-            && let Err(error) = link.stop_account(&account).await
-        {
-            tracing::warn!(plugin = link.manifest.name, account, %error, "an account did not stop as asked");
+        if state == AccountState::Live {
+            stop_account(link, &account).await;
         }
     }
 }

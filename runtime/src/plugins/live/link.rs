@@ -105,12 +105,16 @@ pub struct Link {
     own_handles: Mutex<BTreeMap<String, Vec<String>>>,
     /// By account that is being started: the state that its plugin has given it up for meanwhile.
     given_up: Mutex<BTreeMap<String, AccountState>>,
+    /// By account: held while it is being started.
+    starting: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// The places of the calls that load files.
     pub(super) fetching: Semaphore,
     /// The places of the messages whose files are being loaded.
     pub(super) loading: Arc<Semaphore>,
     /// By account and event: how often a file of the message could not be loaded.
     pub(super) failed_loads: Mutex<BTreeMap<(String, String), u8>>,
+    /// Held while the channel is told of a thread, until that is on record.
+    pub subscribing: tokio::sync::Mutex<()>,
     /// How fast each account may be handed what it delivers.
     pub(super) pacing: Pacing,
     /// The deliveries whose parts the channel may tell of.
@@ -204,12 +208,14 @@ impl Link {
             generation,
             own_handles: Mutex::default(),
             given_up: Mutex::default(),
+            starting: Mutex::default(),
             fetching: Semaphore::new(FETCHES_MAX),
             loading: Arc::new(Semaphore::new(LOADING_MAX)),
             failed_loads: Mutex::default(),
             under_way: UnderWay::default(),
             observer: OnceLock::new(),
             settings,
+            subscribing: tokio::sync::Mutex::default(),
             pacing: Pacing::default(),
             started_with: Mutex::default(),
             open,
@@ -328,6 +334,20 @@ impl Link {
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
         locked(&self.started_with).insert(account.to_owned(), with);
         Ok(())
+    }
+
+    /// Waits until no other start of this account is under way: one of the life before may still be.
+    pub async fn turn_to_start(&self, account: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = locked(&self.starting).entry(account.to_owned()).or_default().clone();
+        turn.lock_owned().await
+    }
+
+    /// Notes how the start of an account went in this life of its plugin; returns its state before. `None`: that life is
+    /// over, or the plugin is being taken out.
+    pub fn note_state(&self, account: &str, state: &AccountState, generation: u64) -> Option<AccountState> {
+        let mut accounts = self.accounts();
+        let entry = accounts.get_mut(account).filter(|entry| **entry != AccountState::Stopping)?;
+        (self.generation() == generation).then(|| std::mem::replace(entry, state.clone()))
     }
 
     /// Whether an account was started with this config and these siblings.
