@@ -24,6 +24,19 @@ pub enum NotLetIn {
     Unseen(String),
 }
 
+/// Why an account did not start.
+struct Refusal {
+    why: String,
+    /// Whether the channel says that it never will as its config is.
+    lasts: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal { why, lasts: false }
+    }
+}
+
 /// A channel before a runtime that takes no message: nothing is acknowledged that came meanwhile.
 pub struct Tryout {
     harness: Harness,
@@ -73,13 +86,19 @@ impl Tryout {
     /// # Errors
     /// Why it was not let in.
     pub async fn start(&self, account: &str, config: Value) -> Result<(), NotLetIn> {
-        self.started(account, config).await.map_err(|why| match why.contains(NOTHING_IS_KEPT) {
-            true => NotLetIn::Unseen(why),
-            false => NotLetIn::Fails(why),
+        self.started(account, config).await.map_err(|refusal| match refusal.why.contains(NOTHING_IS_KEPT) {
+            true => NotLetIn::Unseen(refusal.why),
+            false => NotLetIn::Fails(refusal.why),
         })
     }
 
-    async fn started(&self, account: &str, mut config: Value) -> Result<(), String> {
+    /// What the channel says of a config with which the account can never start; `None` where it starts, or may another time.
+    pub async fn lacks(&self, account: &str, config: Value) -> Option<String> {
+        let refusal = self.started(account, config).await.err()?;
+        (refusal.lasts && !refusal.why.contains(NOTHING_IS_KEPT)).then_some(refusal.why)
+    }
+
+    async fn started(&self, account: &str, mut config: Value) -> Result<(), Refusal> {
         let (account, listener) = (account.to_owned(), self.manifest().take_listener(&mut config));
         let folder = self.harness.file.folder(&account);
         let start =
@@ -92,11 +111,12 @@ impl Tryout {
         match code {
             status::OK => {}
             status::ERROR => {
-                let error = wire::read::<PluginError>(&frame);
-                return Err(error.map_or_else(|why| why, |error| error.reason().to_owned()));
+                let error = wire::read::<PluginError>(&frame)?;
+                let lasts = matches!(error, PluginError::Broken { .. });
+                return Err(Refusal { why: error.reason().to_owned(), lasts });
             }
-            status::PANIC => return Err(format!("it panicked: {}", words())),
-            _ => return Err(words()),
+            status::PANIC => return Err(format!("it panicked: {}", words()).into()),
+            _ => return Err(words().into()),
         }
         // A message that came meanwhile was not taken: that is no fault of the account.
         let says_why = |(_, health): &(String, Health)| !matches!(health, Health::Degraded { reason } if reason.contains(ONLY_TRIED));
@@ -104,7 +124,7 @@ impl Tryout {
         let stop = Request::Stop { account };
         let _ = tokio::time::timeout(PATIENCE, self.harness.begin(wire::frame(&stop)).answer()).await;
         match health {
-            Some((_, Health::Stopped { reason } | Health::Degraded { reason })) => Err(reason),
+            Some((_, Health::Stopped { reason } | Health::Degraded { reason })) => Err(reason.into()),
             _ => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 //! A runtime that runs is told of a change, and its word counts; without one an account is tried here.
 
 mod ask;
+mod lacks;
 mod link;
 mod section;
 
@@ -166,7 +167,7 @@ async fn ask_all(
         };
         println!("{key} is taken from the environment variable {}{seen}.", name.as_str().unwrap_or_default());
     }
-    ask::ask_for(place, &schema, &mut values, !for_a_program)?;
+    ask::ask_for(place, tryout, &schema, &mut values, !for_a_program).await?;
     Ok(Asked { schema, values, setup, from_environment })
 }
 

@@ -10,6 +10,7 @@ mod backup;
 mod bad_input;
 mod bot_api;
 mod changes;
+mod channel_add;
 mod channels;
 mod channels_page;
 mod chat;

@@ -1,14 +1,16 @@
 //! Where the values of a new account come from: its environment, and the person at the terminal.
 
+use super::lacks::Lacking;
 use super::section::{self, Given};
 use super::write;
 use crate::cli::AccountPlace;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
+use vestibule_conform::Tryout;
 use vestibule_plugin_api::{ConfigKey, Schema};
 use vestibule_runtime::{Home, config, words};
 
@@ -92,8 +94,9 @@ pub fn not_given(kind: &str, schema: &Schema, values: &BTreeMap<String, Given>) 
 }
 
 /// Asks the person for what is still missing, if there is one to ask.
-pub fn ask_for(
+pub async fn ask_for(
     place: &AccountPlace,
+    tryout: &Tryout,
     schema: &Schema,
     values: &mut BTreeMap<String, Given>,
     may_ask: bool,
@@ -118,15 +121,10 @@ pub fn ask_for(
         return Ok(());
     }
     tokio::spawn(show_typing_again());
-    // Optional secrets, too: a channel may need one of several.
-    for key in schema.keys.iter().filter(|key| key.required || key.secret) {
-        if !values.contains_key(&key.key)
-            && let Some(given) = ask_one(key)?
-        {
-            values.insert(key.key.clone(), given);
-        }
+    for key in missing {
+        values.extend(ask_one(key)?.map(|given| (key.key.clone(), given)));
     }
-    Ok(())
+    Lacking { place, tryout, schema, asked: BTreeSet::new() }.ask(values).await
 }
 
 /// Ends the program as Ctrl-C does, and lets the terminal show again what is typed: a secret may be asked for just now.
@@ -143,7 +141,7 @@ fn names(keys: &[&ConfigKey]) -> String {
 }
 
 /// Asks for one value; nothing is an answer where the key may be left out. A secret is not shown while it is typed.
-fn ask_one(key: &ConfigKey) -> anyhow::Result<Option<Given>> {
+pub fn ask_one(key: &ConfigKey) -> anyhow::Result<Option<Given>> {
     let prompt = prompt(key);
     loop {
         let text = if key.secret {
