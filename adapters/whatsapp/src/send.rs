@@ -3,7 +3,7 @@
 use crate::api::Api;
 use crate::map::{self, OURS, Target, is_id};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vestibule_plugin_api::toolbox::emoji;
 use vestibule_plugin_api::toolbox::markdown::{self, Dialect, Unit};
 use vestibule_plugin_api::toolbox::sending::Sending;
@@ -11,7 +11,7 @@ use vestibule_plugin_api::{
     Attachment, Card, Content, Offer, OutboundMessage, PluginError, Receipt, Result, Runtime, TextUnit,
 };
 
-/// The longest text of one message, above buttons, and under a file.
+/// The longest text of one message, and above a list; above buttons; and under a file.
 const TEXT_UNITS_MAX: usize = 4_096;
 const BODY_UNITS_MAX: usize = 1_024;
 const CAPTION_UNITS_MAX: usize = 1_024;
@@ -120,27 +120,31 @@ fn words(text: &str) -> Part {
     Part::Message(json!({ "type": "text", "text": { "body": text, "preview_url": false } }))
 }
 
-/// The message that carries a question: buttons, or a list where there are too many or too long answers for them.
+/// The message that carries a question: buttons, or a list where there are too many or too long answers for them, or two
+/// of them are called the same: Meta takes no equal buttons, and tells rows apart by their ids.
 fn asked(title: &str, question: &str, options: &[Offer]) -> Vec<Part> {
     let title = Some(title.trim()).filter(|title| !title.is_empty()).map(|title| format!("**{title}**"));
     let text = [title, Some(question.to_owned())].into_iter().flatten().collect::<Vec<_>>().join("\n\n");
     let id = |offer: &Offer| format!("{OURS}{}", offer.token);
     let is_short = |offer: &Offer| TextUnit::Utf16.length(&offer.label) <= LABEL_UNITS_MAX;
-    let (kind, action) = if options.len() <= BUTTONS_MAX && options.iter().all(is_short) {
+    let names: BTreeSet<String> = options.iter().map(|offer| offer.label.to_lowercase()).collect();
+    let are_buttons =
+        options.len() <= BUTTONS_MAX && options.iter().all(is_short) && names.len() == options.len();
+    let (kind, most, action) = if are_buttons {
         let button =
             |offer: &Offer| json!({ "type": "reply", "reply": { "id": id(offer), "title": offer.label } });
-        ("button", json!({ "buttons": options.iter().map(button).collect::<Vec<_>>() }))
+        ("button", BODY_UNITS_MAX, json!({ "buttons": options.iter().map(button).collect::<Vec<_>>() }))
     } else {
         let row = |offer: &Offer| json!({ "id": id(offer), "title": offer.label });
         let rows: Vec<Value> = options.iter().map(row).collect();
-        ("list", json!({ "button": "Choose", "sections": [{ "rows": rows }] }))
+        ("list", TEXT_UNITS_MAX, json!({ "button": "Choose", "sections": [{ "rows": rows }] }))
     };
-    under(&text, kind, &action)
+    under(&text, kind, most, &action)
 }
 
-/// A text, and what people can tap under the last message of it.
-fn under(text: &str, kind: &str, action: &Value) -> Vec<Part> {
-    let mut texts = messages(text, BODY_UNITS_MAX);
+/// A text, and what people can tap under the last message of it, each of `most` units.
+fn under(text: &str, kind: &str, most: usize, action: &Value) -> Vec<Part> {
+    let mut texts = messages(text, most);
     let last = texts.pop().unwrap_or_else(|| NO_WORDS.to_owned());
     let interactive = json!({ "type": kind, "body": { "text": last }, "action": action });
     let last = Part::Message(json!({ "type": "interactive", "interactive": interactive }));
@@ -165,7 +169,7 @@ fn card_parts(card: &Card) -> Vec<Part> {
     let fields = card.fields.iter().map(|field| format!("**{}**: {}", field.name.trim(), field.value));
     let text = title.into_iter().chain(text).chain(fields).collect::<Vec<_>>().join("\n\n");
     let action = json!({ "name": "cta_url", "parameters": { "display_text": label, "url": url } });
-    under(&text, "cta_url", &action)
+    under(&text, "cta_url", BODY_UNITS_MAX, &action)
 }
 
 /// A template that Meta has approved, in place of the text.

@@ -73,4 +73,6 @@ mod webhook_words;
 mod webhooks;
 mod whatsapp;
 mod whatsapp_api;
+mod whatsapp_referee;
+mod whatsapp_words;
 mod words;

@@ -1,9 +1,11 @@
 //! WhatsApp: events in by Meta's webhook, replies out by the Graph API, and what Meta says of them later.
 
 use crate::changes::agent_writes_to;
-use crate::support::{Runtime, asker, plugin_file, request, sign, until};
-use crate::whatsapp_api::{
-    ANN, CHAT, CUT, NUMBER, SECRET, TOKEN, VERIFY, WhatsAppApi, contacts, error, post, tell,
+use crate::support::{Runtime, asker, plugin_file, sign, until};
+use crate::whatsapp_api::{CHAT, CUT, NUMBER, SECRET, TOKEN, VERIFY, WhatsAppApi, error};
+use crate::whatsapp_words::{
+    ANN, HIDDEN, contacts, edit, hidden_text, lost_picture, post, reaction, revocation, tap, tell, too_late,
+    trial, unsupported,
 };
 use serde_json::{Value, json};
 
@@ -16,7 +18,7 @@ fn runtime_with(api: &WhatsAppApi, keys: &str) -> Runtime {
     Runtime::new(&config).env("TEST_TOKEN", TOKEN).env("TEST_SECRET", SECRET).env("TEST_VERIFY", VERIFY)
 }
 
-fn started(api: &WhatsAppApi) -> Runtime {
+pub fn started(api: &WhatsAppApi) -> Runtime {
     let mut runtime = runtime_with(api, "");
     runtime.start_with("whatsapp");
     runtime
@@ -32,12 +34,12 @@ fn started_of_file(api: &WhatsAppApi) -> Runtime {
     runtime
 }
 
-fn wire(runtime: &Runtime, chat: &str, more: &[&str]) {
+pub fn wire(runtime: &Runtime, chat: &str, more: &[&str]) {
     let verb = ["wiring", "create", "--agent", "assistant", "--channel", "whatsapp", "--chat", chat];
     runtime.ok(&[&verb, more].concat());
 }
 
-fn asks(runtime: &Runtime) {
+pub fn asks(runtime: &Runtime) {
     let command = format!("'{}'", asker().display());
     runtime.ok(&["agent", "update", "assistant", "--provider", "command", "--command", &command]);
 }
@@ -53,14 +55,8 @@ fn row_c07_people_write_and_are_answered() {
         let api = WhatsAppApi::start();
         let runtime = if of_file { started_of_file(&api) } else { started(&api) };
         // Meta tries the address first.
-        let trial = |word: &str| {
-            let path = format!(
-                "/webhook/whatsapp/main?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={word}"
-            );
-            request(runtime.listening(), "GET", &path, &[], b"")
-        };
-        assert_eq!(trial(VERIFY), (200, "1158201444".to_owned()));
-        assert_eq!(trial("another").0, 403);
+        assert_eq!(trial(&runtime, VERIFY), (200, "1158201444".to_owned()));
+        assert_eq!(trial(&runtime, "another").0, 403);
         // A chat without an agent is counted, and the status says how to wire it.
         api.text(&runtime, "anybody there?");
         let status = runtime.json(&["status"]);
@@ -79,14 +75,10 @@ fn row_c07_people_write_and_are_answered() {
         assert_eq!(post(&runtime, &bytes, &sign("another secret", &bytes)).0, 401);
         assert_eq!(post(&runtime, b"{}", &sign(SECRET, b"{}")).0, 400);
         // A person who hides their number has an id of the business's own, and is answered by it.
-        let hidden = "US.13491208655302741919";
-        wire(&runtime, &format!("whatsapp:{NUMBER}:{hidden}"), &[]);
-        let said = json!({ "contacts": [{ "profile": { "name": "Al", "username": "@al" }, "user_id": hidden }],
-            "messages": [{ "from_user_id": hidden, "id": api.id(), "timestamp": "1749416383", "type": "text",
-                "text": { "body": "who am I?" } }] });
-        assert_eq!(tell(&runtime, NUMBER, said).0, 200);
+        wire(&runtime, &format!("whatsapp:{NUMBER}:{HIDDEN}"), &[]);
+        assert_eq!(tell(&runtime, NUMBER, hidden_text(&api.id(), "who am I?")).0, 200);
         let reply = api.sent(2).remove(1);
-        assert_eq!((&reply["recipient"], body(&reply)), (&json!(hidden), "who am I?"));
+        assert_eq!((&reply["recipient"], body(&reply)), (&json!(HIDDEN), "who am I?"));
         assert_eq!(reply.get("to"), None);
         let heard = "SELECT json_extract(content, '$.sender') || ': ' || json_extract(content, '$.text') FROM messages_in ORDER BY seq";
         assert_eq!(runtime.query::<String>(heard), ["Sheena Nelson: héllo 👋 *there*", "Al: who am I?"]);
@@ -107,38 +99,24 @@ fn row_c07_people_write_and_are_answered() {
 fn row_c07_files_go_both_ways() {
     let api = WhatsAppApi::start();
     let runtime = started(&api);
-    let picture = |caption: &str| {
-        let id = api.file("image/jpeg", b"the picture");
-        json!({ "type": "image", "image": { "id": id, "mime_type": "image/jpeg", "sha256": "x", "caption": caption } })
-    };
     // No agent hears it: nothing is loaded.
-    assert_eq!(api.say(&runtime, picture("first")).1, 200);
+    assert_eq!(api.say(&runtime, api.picture("first")).1, 200);
     assert_eq!(api.loads(), (0, 0));
     wire(&runtime, CHAT, &[]);
-    assert_eq!(api.say(&runtime, picture("look")).1, 200);
+    assert_eq!(api.say(&runtime, api.picture("look")).1, 200);
     assert_eq!(api.loads(), (1, 1));
     let reply = api.sent(1).remove(0);
     assert!(reply["image"]["caption"].as_str().unwrap().starts_with("look"), "{reply:#}");
     let stored = api.store().files[reply["image"]["id"].as_str().unwrap()].clone();
     assert_eq!(stored, ("image/jpeg".to_owned(), b"the picture".to_vec()));
     // A voice message, a document, and a file that Meta has no more.
-    let voice = api.file("audio/ogg", b"the voice");
-    api.say(&runtime, json!({ "type": "audio", "audio": { "id": voice, "mime_type": "audio/ogg; codecs=opus", "voice": true } }));
+    api.say(&runtime, api.voice());
     // No words stand under a sound.
     assert_eq!([&api.sent(3)[1]["type"], &api.sent(3)[2]["type"]], ["text", "audio"]);
-    let paper = api.file("application/pdf", b"%PDF\xff");
-    api.say(
-        &runtime,
-        json!({ "type": "document", "document": { "id": paper, "mime_type": "application/pdf",
-        "filename": "report.pdf", "caption": "the report" } }),
-    );
+    api.say(&runtime, api.paper());
     let reply = api.sent(4).remove(3);
     assert_eq!(reply["document"]["filename"], "report.pdf", "{reply:#}");
-    let (_, status) = api.say(
-        &runtime,
-        json!({ "type": "image", "image": { "id": "404404", "mime_type": "image/png", "caption": "gone" } }),
-    );
-    assert_eq!(status, 200);
+    assert_eq!(api.say(&runtime, lost_picture()).1, 200);
     assert!(body(&api.sent(5)[4]).starts_with("gone"), "{:?}", api.texts());
     // A long text is several messages.
     api.text(&runtime, &"word ".repeat(1_700));
@@ -157,13 +135,7 @@ fn row_c07_a_question_is_answered_by_a_tap() {
     let runtime = started(&api);
     asks(&runtime);
     wire(&runtime, CHAT, &[]);
-    let tap = |question: &Value, kind: &str, choice: &Value| {
-        api.say(
-            &runtime,
-            json!({ "type": "interactive", "context": { "from": "15550783881", "id": question["id"] },
-            "interactive": { "type": kind, kind: choice } }),
-        )
-    };
+    let tap = |question: &Value, kind: &str, choice: &Value| api.say(&runtime, tap(question, kind, choice));
     api.text(&runtime, "ask one");
     let asked = api.sent(1).remove(0);
     assert_eq!(asked["interactive"]["body"]["text"], "*Deploy*\n\nNow?");
@@ -208,12 +180,12 @@ fn row_c07_reactions_and_changes_go_both_ways() {
     let on_record = "SELECT platform_message_id FROM deliveries WHERE platform_message_id IS NOT NULL";
     until("it is on record", || runtime.query::<String>(on_record).pop());
     for change in [
-        json!({ "type": "reaction", "reaction": { "message_id": reply, "emoji": "👀" } }),
-        json!({ "type": "reaction", "reaction": { "message_id": reply, "emoji": "" } }),
-        json!({ "type": "edit", "edit": { "original_message_id": heard, "message": { "type": "text", "text": { "body": "lunch at 1?" } } } }),
-        json!({ "type": "revoke", "revoke": { "original_message_id": heard } }),
+        reaction(&reply, "👀"),
+        reaction(&reply, ""),
+        edit(&heard, "lunch at 1?"),
+        revocation(&heard),
         // Left out, on record.
-        json!({ "type": "unsupported", "errors": [{ "code": 131_051, "title": "Message type unknown" }] }),
+        unsupported(),
     ] {
         assert_eq!(api.say(&runtime, change.clone()).1, 200, "{change}");
     }
@@ -272,9 +244,7 @@ fn what_becomes_of_a_message_is_on_record_and_a_template_gets_past_the_24_hours(
     api.text(&runtime, "again");
     let reply = api.sent(2).remove(1)["id"].as_str().unwrap().to_owned();
     let second = delivery(1);
-    let why = json!({ "errors": [{ "code": 131_047, "title": "Re-engagement message", "message": "Re-engagement message",
-        "error_data": { "details": "More than 24 hours have passed since the customer last replied" } }] });
-    api.becomes(&runtime, &reply, "failed", why);
+    api.becomes(&runtime, &reply, "failed", too_late());
     assert_eq!(shown(&second, "state"), "failed");
     // Or it says so at once. Either way the agent is told what to do.
     api.store().silent.insert(ANN.to_owned());

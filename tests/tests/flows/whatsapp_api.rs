@@ -2,8 +2,9 @@
 //! business and not to both, free words only to people who wrote, buttons and lists within their limits, files first
 //! stored and then sent, and a file's address good once and for the token alone.
 
-use crate::support::{Runtime, request, sign, until};
+use crate::support::until;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +14,6 @@ pub const TOKEN: &str = "EAAflowtoken";
 pub const SECRET: &str = "flow-app-secret";
 pub const VERIFY: &str = "flow-verify-word";
 pub const NUMBER: &str = "106540352242922";
-pub const ANN: &str = "16505551234";
 pub const CHAT: &str = "whatsapp:106540352242922:16505551234";
 /// In a script: this answer comes with a status of success, and breaks off in the middle.
 pub const CUT: u16 = 1;
@@ -23,8 +23,9 @@ pub struct Store {
     last: u64,
     /// What was sent, as it came, with the `id` that it got.
     pub sent: Vec<Value>,
-    /// Which messages were shown as read, with an answer on its way.
+    /// Which messages were shown as read, with an answer on its way, and without.
     pub marked: Vec<String>,
+    pub read: Vec<String>,
     /// The files: media type and bytes.
     pub files: BTreeMap<String, (String, Vec<u8>)>,
     asked: usize,
@@ -50,6 +51,19 @@ pub struct WhatsAppApi {
 pub fn error(code: u64, words: &str) -> Value {
     json!({ "error": { "message": format!("(#{code}) {words}"), "type": "OAuthException", "code": code,
         "error_data": { "messaging_product": "whatsapp", "details": words }, "fbtrace_id": "A1b2" } })
+}
+
+/// Meta's error where there is nothing of this id, or where the token may not see it.
+fn nothing_there(id: &str) -> Answer {
+    let mut told = error(100, &format!("Unsupported get request. Object with ID '{id}' does not exist"));
+    told["error"]["type"] = "GraphMethodException".into();
+    told["error"]["error_subcode"] = 33.into();
+    answered(400, &told)
+}
+
+/// What a file is known by.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl WhatsAppApi {
@@ -105,59 +119,6 @@ impl WhatsAppApi {
         let text = |sent: &Value| sent["text"]["body"].as_str().unwrap_or_default().to_owned();
         self.store().sent.iter().map(text).collect()
     }
-
-    /// A person writes, and Meta tells it: the message's id, and what Meta was answered.
-    pub fn say(&self, runtime: &Runtime, more: Value) -> (String, u16) {
-        let id = self.id();
-        let mut message = json!({ "from": ANN, "id": id, "timestamp": "1749416383" });
-        for (key, value) in more.as_object().unwrap() {
-            message[key] = value.clone();
-        }
-        (id, tell(runtime, NUMBER, json!({ "contacts": contacts(), "messages": [message] })).0)
-    }
-
-    pub fn text(&self, runtime: &Runtime, text: &str) -> String {
-        let (id, status) = self.say(runtime, json!({ "type": "text", "text": { "body": text } }));
-        assert_eq!(status, 200, "{text}");
-        id
-    }
-
-    /// What becomes of a message, Meta tells.
-    pub fn becomes(&self, runtime: &Runtime, id: &str, status: &str, more: Value) {
-        let mut told = json!({ "id": id, "status": status, "timestamp": "1749416383", "recipient_id": ANN });
-        for (key, value) in more.as_object().unwrap() {
-            told[key] = value.clone();
-        }
-        assert_eq!(tell(runtime, NUMBER, json!({ "contacts": contacts(), "statuses": [told] })).0, 200);
-    }
-}
-
-pub fn contacts() -> Value {
-    json!([{ "profile": { "name": "Sheena Nelson" }, "wa_id": ANN, "user_id": "US.13491208655302741918" }])
-}
-
-/// Meta posts a webhook: with all but ASCII as escapes, which is what it signs.
-pub fn tell(runtime: &Runtime, number: &str, more: Value) -> (u16, String) {
-    let mut value = json!({ "messaging_product": "whatsapp",
-        "metadata": { "display_phone_number": "15550783881", "phone_number_id": number } });
-    for (key, part) in more.as_object().unwrap() {
-        value[key] = part.clone();
-    }
-    let body = json!({ "object": "whatsapp_business_account", "entry": [{ "id": "102290129340398",
-        "changes": [{ "value": value, "field": "messages" }] }] });
-    let mut escaped = String::new();
-    for unit in body.to_string().encode_utf16() {
-        match u8::try_from(unit) {
-            Ok(byte) if byte.is_ascii() => escaped.push(char::from(byte)),
-            _ => escaped.push_str(&format!("\\u{unit:04x}")),
-        }
-    }
-    post(runtime, escaped.as_bytes(), &sign(SECRET, escaped.as_bytes()))
-}
-
-pub fn post(runtime: &Runtime, body: &[u8], signature: &str) -> (u16, String) {
-    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature)];
-    request(runtime.listening(), "POST", "/webhook/whatsapp/main", &headers, body)
 }
 
 type Answer = (u16, &'static str, Vec<u8>);
@@ -207,7 +168,7 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
     }
 }
 
-fn told(status: u16, body: &Value) -> Answer {
+fn answered(status: u16, body: &Value) -> Answer {
     (status, "application/json; charset=UTF-8", body.to_string().into_bytes())
 }
 
@@ -221,7 +182,7 @@ fn answer(
     base: &str,
 ) -> Answer {
     if token != store.token {
-        return told(401, &error(190, "Error validating access token: Session has expired"));
+        return answered(401, &error(190, "Error validating access token: Session has expired"));
     }
     if let Some(id) = path.strip_prefix("/files/") {
         store.fetched += 1;
@@ -236,32 +197,35 @@ fn answer(
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match (method, &parts[..]) {
         ("GET", ["v25.0", NUMBER | "207"]) => {
-            told(200, &json!({ "display_phone_number": "+1 555-078-3881", "id": parts[1] }))
+            answered(200, &json!({ "display_phone_number": "+1 555-078-3881", "id": parts[1] }))
         }
         ("GET", ["v25.0", id]) => {
             let Some((mime_type, bytes)) = store.files.get(*id) else {
-                return told(400, &error(100, "Unsupported get request. Object does not exist"));
+                return nothing_there(id);
             };
-            assert!(query.starts_with("phone_number_id="), "{query}");
+            // With it, Meta hands out only what is that number's.
+            if !["", &format!("phone_number_id={NUMBER}"), "phone_number_id=207"].contains(&query) {
+                return nothing_there(id);
+            }
             store.asked += 1;
             let url = format!("/files/{id}?turn={}", store.asked);
             store.good.insert(url.clone());
-            told(
+            answered(
                 200,
                 &json!({ "messaging_product": "whatsapp", "url": format!("{base}{url}"), "mime_type": mime_type,
-                "sha256": "x", "file_size": bytes.len(), "id": id }),
+                "sha256": sha256(bytes), "file_size": bytes.len(), "id": id }),
             )
         }
         ("POST", ["v25.0", account, "subscribed_apps"]) => {
             store.subscribed.push((*account).to_owned());
-            told(200, &json!({ "success": true }))
+            answered(200, &json!({ "success": true }))
         }
         ("POST", ["v25.0", _, "media"]) => stored(store, kind, body),
-        ("POST", ["v25.0", _, "messages"]) => {
-            let message: Value = serde_json::from_slice(body).unwrap();
-            taken(store, message)
-        }
-        _ => told(404, &error(2500, "Unknown path components")),
+        ("POST", ["v25.0", _, "messages"]) => match serde_json::from_slice(body) {
+            Ok(message) => taken(store, message),
+            Err(_) => answered(400, &error(100, "Invalid parameter")),
+        },
+        _ => answered(404, &error(2500, "Unknown path components")),
     }
 }
 
@@ -287,62 +251,110 @@ fn stored(store: &mut Store, kind: &str, body: &[u8]) -> Answer {
     );
     let known = ["text/plain", "application/pdf", "image/jpeg", "image/png", "audio/ogg", "video/mp4"];
     if !known.contains(&field("type").as_str()) {
-        return told(400, &error(100, "Param file must be a file with one of the following types"));
+        return answered(400, &error(100, "Param file must be a file with one of the following types"));
     }
     store.last += 1;
     let id = format!("{}", 1_003_383_421_387_256 + store.last);
     store.files.insert(id.clone(), (field("type"), bytes));
-    told(200, &json!({ "id": id }))
+    answered(200, &json!({ "id": id }))
 }
 
 /// A message, or the mark on one.
 fn taken(store: &mut Store, mut message: Value) -> Answer {
     if message["status"] == "read" {
-        let id = message["message_id"].as_str().unwrap();
-        if !id.starts_with("wamid.") {
-            return told(400, &error(100, "Invalid parameter"));
+        let id = message["message_id"].as_str().unwrap_or_default().to_owned();
+        // That an answer is being written may be said with it.
+        let typing = &message["typing_indicator"];
+        if !id.starts_with("wamid.") || !(typing.is_null() || typing["type"] == "text") {
+            return answered(400, &error(100, "Invalid parameter"));
         }
-        assert_eq!(message["typing_indicator"], json!({ "type": "text" }));
-        store.marked.push(id.to_owned());
-        return told(200, &json!({ "success": true }));
+        match typing.is_null() {
+            true => store.read.push(id),
+            false => store.marked.push(id),
+        }
+        return answered(200, &json!({ "success": true }));
     }
     let scripted = store.script.pop_front();
     let cut = matches!(scripted, Some((CUT, _)));
     if let Some((status, answer)) = scripted.filter(|_| !cut) {
         return match answer.as_str() {
             Some(page) => (status, "text/html", page.as_bytes().to_vec()),
-            None => told(status, &answer),
+            None => answered(status, &answer),
         };
     }
-    let to = [&message["to"], &message["recipient"]].map(|to| to.as_str().unwrap_or_default().to_owned());
     if let Some(fault) = refused(&message) {
-        return told(400, &error(131_009, &fault));
+        return answered(400, &error(131_009, &fault));
     }
-    let to = to.concat();
-    if store.silent.contains(&to) && message["type"] != "template" {
-        return told(400, &error(131_047, "Re-engagement message"));
+    let contact = contact(&message);
+    let to = contact["wa_id"].as_str().or(contact["user_id"].as_str()).unwrap_or_default();
+    if store.silent.contains(to) && message["type"] != "template" {
+        return answered(400, &error(131_047, "Re-engagement message"));
     }
     store.last += 1;
-    let id = format!("wamid.OURS{:020}==", store.last);
-    message["id"] = id.clone().into();
+    let mut known = json!({ "id": format!("wamid.OURS{:020}==", store.last) });
+    message["id"] = known["id"].clone();
+    if message["type"] == "template" {
+        known["message_status"] = "accepted".into();
+    }
     store.sent.push(message);
-    let (status, kind, body) = told(
+    let (status, kind, body) = answered(
         200,
-        &json!({ "messaging_product": "whatsapp",
-        "contacts": [{ "input": to, "wa_id": to }], "messages": [{ "id": id }] }),
+        &json!({ "messaging_product": "whatsapp", "contacts": [contact], "messages": [known] }),
     );
     (if cut { CUT } else { status }, kind, body)
 }
 
+/// Whom Meta takes a message to be for: a phone number may be written as people do.
+fn contact(message: &Value) -> Value {
+    match (message["to"].as_str(), message["recipient"].as_str()) {
+        (Some(to), _) => {
+            let number: String = to.chars().filter(char::is_ascii_digit).collect();
+            json!({ "input": to, "wa_id": number })
+        }
+        (None, scoped) => json!({ "input": scoped, "user_id": scoped }),
+    }
+}
+
+fn length(value: &Value) -> usize {
+    value.as_str().unwrap_or_default().chars().count()
+}
+
+fn is(value: &Value, most: usize) -> bool {
+    (1..=most).contains(&length(value))
+}
+
+/// How many of them there are, if all of them fit and differ in what is at these places.
+fn count(list: &Value, fits: impl Fn(&Value) -> bool, differ_at: &[&str]) -> Option<usize> {
+    let list = list.as_array()?;
+    let differ = |path: &&str| {
+        let all: BTreeSet<&str> = list.iter().filter_map(|one| one.pointer(path)?.as_str()).collect();
+        all.len() == list.len()
+    };
+    (list.iter().all(fits) && differ_at.iter().all(differ)).then_some(list.len())
+}
+
+/// Whether Meta takes a message with something to tap: `None` is no, too.
+fn can_be_tapped(one: &Value) -> Option<bool> {
+    let (body, action) = (&one["body"]["text"], &one["action"]);
+    Some(match one["type"].as_str()? {
+        "button" => {
+            let fits = |button: &Value| is(&button["reply"]["title"], 20) && is(&button["reply"]["id"], 256);
+            let all = count(&action["buttons"], fits, &["/reply/id", "/reply/title"])?;
+            is(body, 1_024) && (1..=3).contains(&all)
+        }
+        "list" => {
+            let fits = |row: &Value| is(&row["title"], 24) && is(&row["id"], 200);
+            let rows = count(&action["sections"][0]["rows"], fits, &["/id"])?;
+            is(body, 4_096) && is(&action["button"], 20) && (1..=10).contains(&rows)
+        }
+        "cta_url" => is(body, 1_024) && is(&action["parameters"]["display_text"], 20),
+        _ => false,
+    })
+}
+
 /// Why Meta would not take a message.
 fn refused(message: &Value) -> Option<String> {
-    let length = |value: &Value| value.as_str().unwrap_or_default().chars().count();
-    let is = |value: &Value, most: usize| (1..=most).contains(&length(value));
-    let all = |list: &Value, fits: &dyn Fn(&Value) -> bool| {
-        list.as_array().is_some_and(|list| list.iter().all(fits))
-    };
-    let count = |list: &Value| list.as_array().map_or(0, Vec::len);
-    let (kind, one) = (message["type"].as_str().unwrap_or_default(), &message["interactive"]);
+    let kind = message["type"].as_str().unwrap_or_default();
     let fits = match kind {
         _ if message["messaging_product"] != "whatsapp"
             || message["to"].is_string() == message["recipient"].is_string() =>
@@ -350,32 +362,13 @@ fn refused(message: &Value) -> Option<String> {
             false
         }
         "text" => is(&message["text"]["body"], 4_096),
-        "reaction" => message["reaction"]["message_id"].as_str()?.starts_with("wamid."),
+        "reaction" => message["reaction"]["message_id"].as_str().is_some_and(|id| id.starts_with("wamid.")),
         "template" => message["template"]["language"]["code"].is_string(),
         "image" | "video" | "document" => {
             message[kind]["id"].is_string() && length(&message[kind]["caption"]) <= 1_024
         }
         "audio" => message[kind]["id"].is_string() && message[kind]["caption"].is_null(),
-        "interactive" => {
-            is(&one["body"]["text"], 1_024)
-                && match one["type"].as_str()? {
-                    "button" => {
-                        let buttons = &one["action"]["buttons"];
-                        (1..=3).contains(&count(buttons))
-                            && all(buttons, &|button| {
-                                is(&button["reply"]["title"], 20) && is(&button["reply"]["id"], 256)
-                            })
-                    }
-                    "list" => {
-                        let rows = &one["action"]["sections"][0]["rows"];
-                        is(&one["action"]["button"], 20)
-                            && (1..=10).contains(&count(rows))
-                            && all(rows, &|row| is(&row["title"], 24) && is(&row["id"], 200))
-                    }
-                    "cta_url" => is(&one["action"]["parameters"]["display_text"], 20),
-                    _ => false,
-                }
-        }
+        "interactive" => can_be_tapped(&message["interactive"]).unwrap_or(false),
         _ => false,
     };
     (!fits).then(|| format!("Parameter value is not valid: {message}"))

@@ -97,18 +97,23 @@ fn few_answers_are_buttons_and_more_are_a_list() {
         shown["action"]["buttons"][1],
         json!({ "type": "reply", "reply": { "id": "vestibule:t.1", "title": "No" } })
     );
-    for labels in [&["a", "b", "c", "d"][..], &["A label of 21 letters", "b"]] {
+    for labels in [&["a", "b", "c", "d"][..], &["A label of 21 letters", "b"], &["a", "b", "a"], &["B", "b"]]
+    {
         let shown = ask(labels);
         assert_eq!((&shown["type"], &shown["action"]["button"]), (&json!("list"), &json!("Choose")));
         assert_eq!(shown["action"]["sections"][0]["rows"][1], json!({ "id": "vestibule:t.1", "title": "b" }));
     }
-    let long = Content::Question {
-        title: String::new(),
-        question: "why ".repeat(400),
-        options: vec![Offer { label: "Yes".into(), token: "t.1".into() }],
-    };
-    let kinds: Vec<Value> = made(long, vec![]).iter().map(|part| message(part)["type"].clone()).collect();
-    assert_eq!(kinds, ["text", "interactive"]);
+    for (labels, want) in [(&["Yes"][..], &["text", "interactive"][..]), (&["Yes", "yes"], &["interactive"])]
+    {
+        let options = labels.iter().map(|label| Offer { label: (*label).into(), token: "t.1".into() });
+        let long = Content::Question {
+            title: String::new(),
+            question: "why ".repeat(400),
+            options: options.collect(),
+        };
+        let kinds: Vec<Value> = made(long, vec![]).iter().map(|part| message(part)["type"].clone()).collect();
+        assert_eq!(kinds, want, "{labels:?}");
+    }
 }
 
 #[test]
