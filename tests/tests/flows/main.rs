@@ -74,5 +74,6 @@ mod webhooks;
 mod whatsapp;
 mod whatsapp_api;
 mod whatsapp_referee;
+mod whatsapp_trouble;
 mod whatsapp_words;
 mod words;

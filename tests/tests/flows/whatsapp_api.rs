@@ -34,6 +34,9 @@ pub struct Store {
     good: BTreeSet<String>,
     /// The people to whom no free words may be sent any more.
     pub silent: BTreeSet<String>,
+    /// While it is so, no file is handed out, and what was sent is not answered.
+    pub holds_files: bool,
+    pub holds_answers: bool,
     /// Answers to the next messages, in place of the real ones; a message of a CUT one was sent.
     pub script: VecDeque<(u16, Value)>,
     /// The business accounts to which the app was subscribed.
@@ -155,6 +158,9 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
         let words: Vec<&str> = first.split(' ').collect();
         let (status, kind, mut bytes) =
             answer(&mut store.lock().unwrap(), words[0], words[1], &token, &kind, &body, base);
+        while is_held(&store.lock().unwrap(), words[1]) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         let shown = if status == CUT { 200 } else { status };
         let head =
             format!("HTTP/1.1 {shown} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", bytes.len());
@@ -166,6 +172,10 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
             return;
         }
     }
+}
+
+fn is_held(store: &Store, path: &str) -> bool {
+    store.holds_files && path.starts_with("/files/") || store.holds_answers && path.ends_with("/messages")
 }
 
 fn answered(status: u16, body: &Value) -> Answer {

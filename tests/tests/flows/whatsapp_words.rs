@@ -1,6 +1,6 @@
 //! What people do on WhatsApp, and how Meta tells it: by webhooks, signed, with all but ASCII as escapes.
 
-use crate::support::{Runtime, request, sign};
+use crate::support::{Runtime, request, sign, try_request};
 use crate::whatsapp_api::{NUMBER, SECRET, WhatsAppApi, sha256};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ pub const ANN: &str = "16505551234";
 pub const ANN_SCOPED: &str = "US.13491208655302741918";
 /// A person who hides their number: their id within the business.
 pub const HIDDEN: &str = "US.13491208655302741919";
+const PATH: &str = "/webhook/whatsapp/main";
 /// When all of it happened.
 const TIMESTAMP: &str = "1749416383";
 
@@ -156,6 +157,20 @@ pub fn contacts() -> Value {
 
 /// Meta posts a webhook.
 pub fn tell(hears: &impl Hears, number: &str, more: Value) -> (u16, String) {
+    let body = webhook(number, more);
+    post(hears, &body, &sign(SECRET, &body))
+}
+
+/// The same to a runtime that may be killed at any moment: whether Meta was answered that it was taken.
+pub fn is_taken(at: SocketAddr, told: Value) -> bool {
+    let body = webhook(NUMBER, told);
+    let signature = sign(SECRET, &body);
+    let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature.as_str())];
+    try_request(at, "POST", PATH, &headers, &body).is_ok_and(|(status, _)| status == 200)
+}
+
+/// The bytes of a webhook.
+fn webhook(number: &str, more: Value) -> Vec<u8> {
     let mut value = json!({ "messaging_product": "whatsapp",
         "metadata": { "display_phone_number": "15550783881", "phone_number_id": number } });
     for (key, part) in more.as_object().unwrap() {
@@ -170,17 +185,16 @@ pub fn tell(hears: &impl Hears, number: &str, more: Value) -> (u16, String) {
             _ => escaped.push_str(&format!("\\u{unit:04x}")),
         }
     }
-    post(hears, escaped.as_bytes(), &sign(SECRET, escaped.as_bytes()))
+    escaped.into_bytes()
 }
 
 pub fn post(hears: &impl Hears, body: &[u8], signature: &str) -> (u16, String) {
     let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature)];
-    request(hears.at(), "POST", "/webhook/whatsapp/main", &headers, body)
+    request(hears.at(), "POST", PATH, &headers, body)
 }
 
 /// Meta tries the address, with this word.
 pub fn trial(hears: &impl Hears, word: &str) -> (u16, String) {
-    let path =
-        format!("/webhook/whatsapp/main?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={word}");
+    let path = format!("{PATH}?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={word}");
     request(hears.at(), "GET", &path, &[], b"")
 }
