@@ -159,13 +159,20 @@ async fn ask_all(
         let its = tryout.manifest().webhook_secret_key();
         schema.keys.retain(|key| key.required || key.key != its);
     }
-    let from_environment = ask::find_usual(kind, &schema, &mut values)?;
+    let of_channel = config.channels.iter().filter(|((channel, _), _)| channel == kind);
+    let others: Vec<_> = of_channel.map(|((_, account), section)| (account.as_str(), section)).collect();
+    let (from_environment, of_others) = ask::find_usual(kind, &schema, &mut values, &others)?;
     for (key, name) in from_environment.iter().filter(|_| !for_a_program) {
         let seen = match values.get(key) {
             Some(Given::Env(_)) => ", which `vestibule up` must see, too",
             _ => "",
         };
         println!("{key} is taken from the environment variable {}{seen}.", name.as_str().unwrap_or_default());
+    }
+    for ask::OfAnother { key, name, account } in of_others.iter().filter(|_| !for_a_program) {
+        println!(
+            "{key} is not taken from the environment variable {name}: the account {account} has that one."
+        );
     }
     ask::ask_for(place, tryout, &schema, &mut values, !for_a_program).await?;
     Ok(Asked { schema, values, setup, from_environment })

@@ -392,9 +392,9 @@ fn an_account_is_added_from_what_is_in_the_environment() {
     let api = WhatsAppApi::start();
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
-    let add = |number: &str| {
+    let add_with = |number: &str, more: &[&str]| {
         let mut command = std::process::Command::new(crate::support::binary());
-        command.args(["channel", "add", "whatsapp", "--set", &format!("api_url={}", api.url)]);
+        command.args(["channel", "add", "whatsapp", "--set", &format!("api_url={}", api.url)]).args(more);
         command.env("VESTIBULE_HOME", &home).stdin(std::process::Stdio::null());
         for (key, value) in [("ACCESS_TOKEN", TOKEN), ("APP_SECRET", SECRET), ("VERIFY_TOKEN", VERIFY)] {
             command.env(format!("WHATSAPP_{key}"), value);
@@ -403,6 +403,7 @@ fn an_account_is_added_from_what_is_in_the_environment() {
         let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
         (output.status.success(), said)
     };
+    let add = |number: &str| add_with(number, &[]);
     let (ok, said) = add("");
     assert!(!ok && said.contains("phone_number_id"), "{said}");
     let (ok, said) = add(NUMBER);
@@ -413,4 +414,15 @@ fn an_account_is_added_from_what_is_in_the_environment() {
         config.contains(&format!("phone_number_id = \"{NUMBER}\"")) && !config.contains(TOKEN),
         "{config}"
     );
+    // The number in the environment is that of the first account; a second one has its own.
+    let second = ["--account", "other", "--set", "listener=main"];
+    let (ok, said) = add_with(NUMBER, &second);
+    assert!(!ok && said.contains("WHATSAPP_PHONE_NUMBER_ID: the account main has that one"), "{said}");
+    assert!(said.contains("give --set phone_number_id=VALUE"), "{said}");
+    let (ok, said) = add_with(NUMBER, &[&second[..], &["--set", "phone_number_id=207"]].concat());
+    assert!(ok && said.contains("whatsapp other works"), "{said}");
+    let (ok, said) = add_with("207", &["--account", "third", "--set", "listener=main"]);
+    assert!(!ok && said.contains("the account other has that one"), "{said}");
+    let config = std::fs::read_to_string(home.join("vestibule.toml")).unwrap();
+    assert!(config.contains("phone_number_id = \"207\"") && !config.contains("third"), "{config}");
 }

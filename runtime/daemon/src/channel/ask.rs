@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
+use toml::Table;
 use vestibule_conform::Tryout;
 use vestibule_plugin_api::{ConfigKey, Schema};
 use vestibule_runtime::{Home, config, words};
@@ -24,14 +25,23 @@ fn variables() -> BTreeMap<String, String> {
     all.filter(|(_, value)| !value.is_empty()).collect()
 }
 
+/// The account beside this one whose value of a key is in the environment, too.
+pub struct OfAnother<'c> {
+    pub key: String,
+    /// The variable.
+    pub name: String,
+    pub account: &'c str,
+}
+
 /// Takes the secrets, and what else is needed, that are in the environment under their usual names. Returns which key comes
-/// from which variable.
-pub fn find_usual(
+/// from which variable; and what is not taken, for it says what one of the `others` is: another number, another server.
+pub fn find_usual<'c>(
     kind: &str,
     schema: &Schema,
     values: &mut BTreeMap<String, Given>,
-) -> anyhow::Result<Map<String, Value>> {
-    let (there, mut taken) = (variables(), Map::new());
+    others: &[(&'c str, &Table)],
+) -> anyhow::Result<(Map<String, Value>, Vec<OfAnother<'c>>)> {
+    let (there, mut taken, mut left) = (variables(), Map::new(), Vec::new());
     for key in schema.keys.iter().filter(|key| key.required || key.secret) {
         let mut names = section::env_names(kind, &key.key).into_iter();
         let name = match key.secret {
@@ -39,6 +49,11 @@ pub fn find_usual(
             false => names.next().filter(|name| there.contains_key(name)),
         };
         let Some(name) = name.filter(|_| !values.contains_key(&key.key)) else { continue };
+        let has_it = |(_, table): &&(&str, &Table)| !key.secret && says(table, &key.key, &there[&name]);
+        if let Some((account, _)) = others.iter().find(has_it) {
+            left.push(OfAnother { key: key.key.clone(), name, account });
+            continue;
+        }
         let given = match key.secret {
             true => Given::Env(name.clone()),
             false => {
@@ -49,7 +64,15 @@ pub fn find_usual(
         values.insert(key.key.clone(), given);
         taken.insert(key.key.clone(), name.into());
     }
-    Ok(taken)
+    Ok((taken, left))
+}
+
+/// Whether the value of a key in a section is what this text says.
+fn says(section: &Table, key: &str, text: &str) -> bool {
+    section.get(key).is_some_and(|value| match value.as_str() {
+        Some(value) => value == text.trim(),
+        None => value.to_string() == text.trim(),
+    })
 }
 
 /// The sentence about variables that look as if they were meant for a key that is still missing, and are not read.
