@@ -2,6 +2,7 @@
 //! it makes each message of the channel's anew.
 
 use crate::changes::agent_writes_to;
+use crate::counterparts::script;
 use crate::support::{free_port, until};
 use crate::whatsapp::{asks, started, wire};
 use crate::whatsapp_api::{CHAT, NUMBER, SECRET, TOKEN, VERIFY, WhatsAppApi, error};
@@ -10,25 +11,12 @@ use crate::whatsapp_words::{
     tap, tell, too_late, trial, unsupported, words,
 };
 use serde_json::{Value, json};
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// The script that runs pywa; nothing, said loudly, where it is not installed.
 fn referee() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("counterparts/whatsapp-referee.sh");
-    let cache = std::env::var("VESTIBULE_COUNTERPARTS").unwrap_or_else(|_| {
-        format!("{}/.cache/vestibule-counterparts", std::env::var("HOME").unwrap_or_default())
-    });
-    let is_here = Path::new(&cache).join("whatsapp-python/.installed").exists();
-    if is_here || std::env::var_os("VESTIBULE_TEST_COUNTERPARTS").is_some() {
-        return Some(script);
-    }
-    // Written past the test harness, which keeps what a passing test says to itself.
-    let get = format!("{} --install", script.display());
-    let _ = writeln!(std::io::stderr(), "SKIPPED: WhatsApp's referee is not installed; get it with {get}");
-    None
+    script("whatsapp-referee.sh", "whatsapp-python")
 }
 
 fn is_content(output: &Output) {
