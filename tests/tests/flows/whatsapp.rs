@@ -4,8 +4,8 @@ use crate::changes::agent_writes_to;
 use crate::support::{Runtime, asker, plugin_file, sign, until};
 use crate::whatsapp_api::{CHAT, CUT, NUMBER, SECRET, TOKEN, VERIFY, WhatsAppApi, error};
 use crate::whatsapp_words::{
-    ANN, HIDDEN, contacts, edit, hidden_text, lost_picture, post, reaction, revocation, tap, tell, too_late,
-    trial, unsupported,
+    ANN, HIDDEN, contacts, edit, hidden_text, location, lost_picture, post, reaction, revocation,
+    shared_contact, tap, tell, too_late, trial, unsupported,
 };
 use serde_json::{Value, json};
 
@@ -118,12 +118,22 @@ fn row_c07_files_go_both_ways() {
     assert_eq!(reply["document"]["filename"], "report.pdf", "{reply:#}");
     assert_eq!(api.say(&runtime, lost_picture()).1, 200);
     assert!(body(&api.sent(5)[4]).starts_with("gone"), "{:?}", api.texts());
+    // Places and contacts are no files: they come as words.
+    for (said, want) in [
+        (location(), "Location: Guggenheim Museum, 1071"),
+        (shared_contact(), "Contact: Barbara Johnson: +1 (650)"),
+    ] {
+        let before = api.store().sent.len();
+        assert_eq!(api.say(&runtime, said).1, 200);
+        let reply = api.sent(before + 1).remove(before);
+        assert!(body(&reply).starts_with(want), "{reply:#}");
+    }
     // A long text is several messages.
     api.text(&runtime, &"word ".repeat(1_700));
-    let sent = api.sent(8);
-    assert!(sent[5..].iter().all(|one| one["type"] == "text" && body(one).chars().count() <= 4_096));
+    let sent = api.sent(10);
+    assert!(sent[7..].iter().all(|one| one["type"] == "text" && body(one).chars().count() <= 4_096));
     assert_eq!(
-        sent[5..].iter().map(|one| one["context"].is_object()).collect::<Vec<_>>(),
+        sent[7..].iter().map(|one| one["context"].is_object()).collect::<Vec<_>>(),
         [true, false, false]
     );
 }
@@ -425,4 +435,39 @@ fn an_account_is_added_from_what_is_in_the_environment() {
     assert!(!ok && said.contains("the account other has that one"), "{said}");
     let config = std::fs::read_to_string(home.join("vestibule.toml")).unwrap();
     assert!(config.contains("phone_number_id = \"207\"") && !config.contains("third"), "{config}");
+}
+
+/// The steps of the README: what is in the environment, Meta's trial of the address that the status shows, and the command
+/// that the status prints.
+#[test]
+fn whatsapp_is_set_up_as_its_readme_says() {
+    let api = WhatsAppApi::start();
+    let runtime = Runtime::new("")
+        .env("WHATSAPP_ACCESS_TOKEN", TOKEN)
+        .env("WHATSAPP_APP_SECRET", SECRET)
+        .env("WHATSAPP_VERIFY_TOKEN", VERIFY)
+        .env("WHATSAPP_PHONE_NUMBER_ID", NUMBER);
+    let url = format!("api_url={}", api.url);
+    let add = ["channel", "add", "whatsapp", "--set", &url, "--set", "business_account_id=102290129340398"];
+    let told = runtime.ok(&add);
+    for words in
+        ["Connect with customers through WhatsApp", "whatsapp main works", "start it with `vestibule up`"]
+    {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(api.store().subscribed, ["102290129340398"]);
+    let runtime = runtime.up();
+    runtime.wait_live("whatsapp");
+    let address = runtime.channel("whatsapp")["webhook"].as_str().unwrap().to_owned();
+    assert_eq!(address, format!("http://{}/webhook/whatsapp/main", runtime.listening()));
+    assert_eq!(trial(&runtime, VERIFY).0, 200);
+    api.text(&runtime, "hello");
+    let wire = until("the status says how to wire the chat", || {
+        let status = runtime.json(&["status"]);
+        let chat = status["unwired"].as_array()?.iter().find(|one| one["chat"] == CHAT)?;
+        chat["wire_with"].as_str().map(str::to_owned)
+    });
+    runtime.ok(&wire.split(' ').skip(1).collect::<Vec<_>>());
+    api.text(&runtime, "hello again");
+    assert_eq!(body(&api.sent(1)[0]), "hello again");
 }
