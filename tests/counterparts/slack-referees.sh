@@ -7,6 +7,7 @@
 #   slack-referees.sh client URL             calls every method of the channel at the Web API at URL
 #   slack-referees.sh app URL                an app by Bolt, in Socket Mode, until its input ends
 #   slack-referees.sh receiver URL PORT      the same app, which takes signed requests at PORT
+#   slack-referees.sh person URL             a person on the emulator, who writes to the channel
 #
 # Each ends with 0 if all is as its library expects, and says what is not.
 set -euo pipefail
@@ -14,7 +15,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$here/install.sh"
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 python_referee() { install_python slack-python "$here/slack/requirements.txt"; }
 node_referee() { install_locked slack-node "$here/slack"; }
@@ -22,6 +23,6 @@ node_referee() { install_locked slack-node "$here/slack"; }
 case "${1:-}" in
   --install) python_referee; node_referee ;;
   types) node_referee; exec "$node" "$here/slack/types.mjs" "$home/slack-node" "$2" ;;
-  client | app | receiver) python_referee; exec "$python" "$here/slack/referee.py" "$@" ;;
+  client | app | receiver | person) python_referee; exec "$python" "$here/slack/referee.py" "$@" ;;
   *) usage ;;
 esac

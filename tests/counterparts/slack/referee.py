@@ -4,6 +4,7 @@ import logging
 import sys
 import threading
 import time
+from urllib.request import Request, urlopen
 
 from slack_bolt import App
 from slack_bolt.adapter.socket_mode import SocketModeHandler
@@ -241,7 +242,42 @@ def by_requests(url, port):
     sys.stdin.read()
 
 
+def person(url):
+    """A person who writes to the bot, where the channel is the app: what they see of its answers."""
+    client, bot = client_of(url, "xoxp-ann"), "U0VESTIBULE"
+    dev = next(one["id"] for one in client.conversations_list()["channels"] if one["name"] == "dev")
+
+    def answers(channel, ts=None):
+        """What the bot said, the oldest first."""
+        if ts:
+            said = client.conversations_replies(channel=channel, ts=ts)["messages"]
+        else:
+            said = client.conversations_history(channel=channel)["messages"][::-1]
+        return [one for one in said if one.get("user") == bot]
+
+    ts = client.chat_postMessage(channel=dev, text=f"<@{bot}> **please** look &amp; answer")["ts"]
+    reply = until("it is answered in a thread", lambda: answers(dev, ts))[0]
+    assert (reply["text"], reply["thread_ts"]) == ("@vestibule *please* look &amp; answer", ts), reply
+    client.chat_postMessage(channel=dev, thread_ts=ts, text=f"<@{bot}> more")
+    until("the thread goes on", lambda: len(answers(dev, ts)) == 2)
+    direct = client.conversations_open(users=[bot])["channel"]["id"]
+    print(direct, flush=True)
+    # The test wires it meanwhile.
+    sys.stdin.readline()
+    client.files_upload_v2(channel=direct, content="the notes", filename="notes.txt", initial_comment="keep these")
+    until("the words and the file are back", lambda: len(answers(direct)) == 2)
+    words, shared = answers(direct)
+    assert words["text"].startswith("keep these") and shared["files"][0]["name"] == "notes.txt", (words, shared)
+    request = Request(shared["files"][0]["url_private"], headers={"authorization": "Bearer xoxp-ann"})
+    assert urlopen(request, timeout=PATIENCE).read() == b"the notes"
+    client.chat_postMessage(channel=direct, text="and thanks")
+    until("the direct chat goes on", lambda: answers(direct)[-1]["text"] == "and thanks")
+    print("answered", flush=True)
+
+
 match sys.argv[1:]:
+    case ["person", url]:
+        person(url)
     case ["client", url]:
         calls(url)
     case ["app", url]:

@@ -3,6 +3,7 @@
 use crate::counterparts::script;
 use crate::support::{Runtime, free_port, until};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
@@ -232,6 +233,43 @@ fn slack_is_heard_and_answered_on_the_emulator() {
         let with_file = "SELECT COUNT(*) FROM messages_in WHERE content LIKE '%/notes.txt%'";
         assert_eq!(runtime.query::<i64>(with_file), [1]);
     }
+}
+
+/// The emulator between the channel and Slack's own SDK, by which a person writes.
+#[test]
+fn row_c04_a_person_by_slacks_sdk_is_answered_on_the_emulator() {
+    let Some(referee) = script("slack-referees.sh", "slack-python") else { return };
+    let Some(emulator) = Emulator::slack() else { return };
+    let dev = channel_of(&emulator, "dev");
+    emulator.call("xoxb-vestibule", "POST", "/api/conversations.join", &json!({ "channel": dev }));
+    let api = format!("http://{}/api", emulator.at);
+    let config = format!(
+        "[channels.slack.main]\nbot_token = {{ env = \"TEST_BOT\" }}\napp_token = {{ env = \"TEST_APP\" }}\n\
+         api_url = \"{api}\"\n"
+    );
+    let runtime =
+        Runtime::new(&config).env("TEST_BOT", "xoxb-vestibule").env("TEST_APP", "xapp-vestibule").up();
+    runtime.wait_live("slack");
+    until("a socket is open", || (control(&emulator)["sockets"] == 1).then_some(()));
+    let wire = |chat: &str| {
+        let verb = ["wiring", "create", "--agent", "assistant", "--channel", "slack", "--chat"];
+        runtime.ok(&[&verb[..], &[&format!("slack:{chat}")]].concat());
+    };
+    wire(&dev);
+    let mut person = Command::new(referee)
+        .args(["person", &api])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(person.stdout.take().unwrap()).lines();
+    if let Some(direct) = told.next() {
+        wire(&direct.unwrap());
+        person.stdin.take().unwrap().write_all(b"\n").unwrap();
+    }
+    assert_eq!(told.next().and_then(Result::ok).as_deref(), Some("answered"));
+    assert!(person.wait().unwrap().success());
 }
 
 /// The steps of the channel's README, with the tokens in the environment, and the command that the status prints.

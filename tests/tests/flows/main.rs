@@ -60,6 +60,7 @@ mod screening;
 mod slack;
 mod slack_api;
 mod slack_referee;
+mod slack_trouble;
 mod slack_workspaces;
 mod support;
 mod telegram;

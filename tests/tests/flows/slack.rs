@@ -520,13 +520,18 @@ fn row_c04_agents_learn_what_people_change() {
     // A preview of a link is no edit.
     let preview = json!({ "text": "x", "attachments": [{ "title": "a page" }] });
     api.tell(api.changed("C012", &ts, "U0ANN", json!({ "text": "x" }), preview));
+    // What the bot itself changes is no news.
+    let own = |text: &str| json!({ "text": text, "bot_id": "B0BOT", "edited": { "user": BOT, "ts": "1800000000.2" } });
+    api.tell(api.changed("C012", &reply, BOT, json!({ "text": "x" }), own("own words")));
+    api.tell(api.deleted("C012", &reply, BOT, "own words"));
     all_acknowledged(&api);
     let rows = "SELECT json_extract(content, '$.text') FROM messages_in ORDER BY seq";
     let texts = runtime.query::<String>(rows);
     for words in ["lunch at 1, @Ben?", "reacted with eyes", "took the reaction eyes back", "deleted"] {
         assert!(texts.iter().any(|text| text.contains(words)), "{words} in {texts:?}");
     }
-    assert!(!texts.iter().any(|text| text.ends_with(" x")), "{texts:?}");
+    assert!(!texts.iter().any(|text| text.ends_with(" x") || text.contains("own words")), "{texts:?}");
+    assert_eq!(texts.len(), 5, "{texts:?}");
     // An edit that addresses the agent is heard as a new message.
     let unheard = api.message("C012", "U0ANN", "- a note", json!({}));
     let ts = unheard["ts"].as_str().unwrap().to_owned();
@@ -685,6 +690,12 @@ fn a_burst_is_heard_in_order_although_its_process_is_killed() {
     assert_eq!(texts.len(), messages, "each once");
     let first = &texts[..=messages / 2];
     assert!(first.is_sorted(), "{first:?}");
+    for tenth in 1..=10 {
+        let count = messages * tenth / 10;
+        until("more are answered", || (api.store().posts.len() >= count).then_some(()));
+    }
+    let answered = api.texts().into_iter().collect::<BTreeSet<String>>();
+    assert_eq!((answered.len(), api.store().posts.len()), (messages, messages), "each once");
 }
 
 // cells slack: out direct chat

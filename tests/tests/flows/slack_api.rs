@@ -21,6 +21,8 @@ pub const BOT: &str = "U0BOT";
 pub const TEAM: &str = "T0CP";
 /// In a script: this answer comes with a status of success, and breaks off in the middle.
 pub const CUT: u16 = 1;
+/// In a script: the connection ends before the call is done.
+pub const GONE: u16 = 2;
 /// In a script: this call is answered as usual.
 pub const LET_THROUGH: u16 = 0;
 
@@ -60,12 +62,18 @@ pub struct Store {
     pub whispers: Vec<(String, String, String)>,
     /// Answers to the next calls of a method, in place of the real ones.
     pub script: BTreeMap<String, VecDeque<(u16, Value)>>,
+    /// How long Slack asks to wait where it limits, in seconds; 0 is 1.
+    pub wait: u64,
     /// How often each method was called.
     pub calls: BTreeMap<String, usize>,
     /// The files that people sent.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Files on their way to Slack: name and bytes.
     uploads: BTreeMap<String, (String, Vec<u8>)>,
+    /// While it is set, no token of a bot is good.
+    pub expired: bool,
+    /// The connections up to this one are open, and hear and say nothing.
+    pub deaf: u64,
     /// While it is set, people see what the bot posts, and the bot is not answered.
     pub posts_stall: bool,
     /// The tickets that are good for one connection.

@@ -48,22 +48,19 @@ pub fn answer(shared: &Shared, request: &Request, base: &str, place: &str) -> An
             None => (200, "text/html; charset=utf-8", b"<html>Sign in to CP</html>".to_vec()),
         };
     }
-    if let Some(id) = path.strip_prefix("/upload/") {
-        return match store.uploads.get_mut(id) {
-            Some((_, bytes)) => {
-                *bytes = request.body.clone();
-                (200, "text/plain", format!("OK - {}", bytes.len()).into_bytes())
-            }
-            None => (404, "text/plain", b"file_not_found".to_vec()),
-        };
-    }
-    let Some(method) = path.strip_prefix("/api/") else { return (404, "text/html", b"<html>".to_vec()) };
+    let upload = path.strip_prefix("/upload/");
+    let Some(method) = path.strip_prefix("/api/").or(upload.map(|_| "upload")) else {
+        return (404, "text/html", b"<html>".to_vec());
+    };
     *store.calls.entry(method.to_owned()).or_default() += 1;
     let scripted = store.script.get_mut(method).and_then(VecDeque::pop_front);
     let cut = matches!(scripted, Some((CUT, _)));
     if let Some((status, answer)) = scripted.filter(|(status, _)| ![LET_THROUGH, CUT].contains(status)) {
         let text = answer.as_str().map(str::to_owned).unwrap_or_else(|| answer.to_string());
         return (status, "application/json", text.into_bytes());
+    }
+    if let Some(id) = upload {
+        return keep(&mut store, id, &request.body);
     }
     let done = may(&store, method, &request.token).and_then(|()| {
         store.caller = request.token.clone();
@@ -83,6 +80,17 @@ pub fn answer(shared: &Shared, request: &Request, base: &str, place: &str) -> An
     (status, "application/json; charset=utf-8", done.to_string().into_bytes())
 }
 
+/// Takes the bytes of a file.
+fn keep(store: &mut Store, id: &str, body: &[u8]) -> Answer {
+    match store.uploads.get_mut(id) {
+        Some((_, bytes)) => {
+            *bytes = body.to_vec();
+            (200, "text/plain", format!("OK - {}", bytes.len()).into_bytes())
+        }
+        None => (404, "text/plain", b"file_not_found".to_vec()),
+    }
+}
+
 fn while_posts_stall<'s>(mut store: MutexGuard<'s, Store>, ends: &Condvar) -> MutexGuard<'s, Store> {
     while store.posts_stall {
         store = ends.wait(store).unwrap();
@@ -100,6 +108,7 @@ fn may(store: &Store, method: &str, token: &str) -> Result<(), &'static str> {
         _ if token.is_empty() => Err("not_authed"),
         "apps.connections.open" if token == APP_TOKEN => Ok(()),
         "apps.connections.open" if is_bots => Err("not_allowed_token_type"),
+        _ if is_bots && store.expired => Err("token_expired"),
         _ if is_bots => Ok(()),
         _ if token == APP_TOKEN => Err("not_allowed_token_type"),
         _ => Err("invalid_auth"),

@@ -1,7 +1,7 @@
 //! HTTP as Slack's clients speak it, forms, JSON and queries; and the WebSockets of Socket Mode.
 
 use super::calls::{self, Request};
-use super::{CUT, Out, Shared};
+use super::{CUT, GONE, Out, Shared};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -39,6 +39,10 @@ pub fn serve_socket(stream: TcpStream, shared: &Shared) {
 
 fn converse(socket: &mut WebSocket<TcpStream>, number: u64, shared: &Shared) {
     loop {
+        if shared.0.lock().unwrap().deaf >= number {
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        }
         let next = shared.0.lock().unwrap().sockets.get_mut(&number).and_then(VecDeque::pop_front);
         match next {
             Some(Out::Text(text)) => match socket.send(Message::Text(text.into())) {
@@ -73,8 +77,12 @@ pub fn serve(stream: TcpStream, shared: &Shared, base: &str, place: &str) {
     let mut stream = stream;
     while let Some(request) = read(&mut reader) {
         let (status, kind, mut answer) = calls::answer(shared, &request, base, place);
+        if status == GONE {
+            return;
+        }
         let shown = if status == CUT { 200 } else { status };
-        let more = if status == 429 { "retry-after: 1\r\n" } else { "" };
+        let wait = shared.0.lock().unwrap().wait.max(1);
+        let more = if status == 429 { format!("retry-after: {wait}\r\n") } else { String::new() };
         let head = format!(
             "HTTP/1.1 {shown} x\r\ncontent-type: {kind}\r\n{more}content-length: {}\r\n\r\n",
             answer.len()
