@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use vestibule_conform::{NotLetIn, Tryout};
 use vestibule_plugin_api::Schema;
-use vestibule_runtime::{Config, Home, config, plain_file, plugin_state};
+use vestibule_runtime::{Config, Home, config, plain_file, plugin_state, words};
 
 /// How long a runtime that runs may take to start an account.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -160,8 +160,9 @@ async fn ask_all(
         schema.keys.retain(|key| key.required || key.key != its);
     }
     let of_channel = config.channels.iter().filter(|((channel, _), _)| channel == kind);
-    let others: Vec<_> = of_channel.map(|((_, account), section)| (account.as_str(), section)).collect();
-    let (from_environment, of_others) = ask::find_usual(kind, &schema, &mut values, &others)?;
+    let sections = of_channel.map(|((_, account), section)| (account.as_str(), section)).collect();
+    let others = ask::Others { sections, share_secrets: listener.is_some() };
+    let (from_environment, not_taken) = ask::find_usual(kind, &schema, &mut values, &others)?;
     for (key, name) in from_environment.iter().filter(|_| !for_a_program) {
         let seen = match values.get(key) {
             Some(Given::Env(_)) => ", which `vestibule up` must see, too",
@@ -169,12 +170,14 @@ async fn ask_all(
         };
         println!("{key} is taken from the environment variable {}{seen}.", name.as_str().unwrap_or_default());
     }
-    for ask::OfAnother { key, name, account } in of_others.iter().filter(|_| !for_a_program) {
-        println!(
-            "{key} is not taken from the environment variable {name}: the account {account} has that one."
-        );
+    for why in not_taken.iter().filter(|_| !for_a_program) {
+        println!("{}.", words::for_terminal(why));
     }
-    ask::ask_for(place, tryout, &schema, &mut values, !for_a_program).await?;
+    let asked = ask::ask_for(place, tryout, &schema, &mut values, !for_a_program).await;
+    asked.map_err(|error| match for_a_program && !not_taken.is_empty() {
+        true => anyhow!("{error}. {}", not_taken.join("; ")),
+        false => error,
+    })?;
     Ok(Asked { schema, values, setup, from_environment })
 }
 

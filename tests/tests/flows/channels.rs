@@ -61,6 +61,12 @@ fn without_a_runtime_an_account_is_tried_here_and_nothing_is_taken() {
     assert!(ok && said.contains("telegram main works"), "{said}");
     let (ok, said) = channel(&home, &add, Some(TOKEN));
     assert!(!ok && said.contains("already"), "{said}");
+    // Two bots of one token would take each other's updates: that one is the first account's.
+    let second = [&add[..], &["--account", "second"]].concat();
+    let (ok, said) = channel(&home, &second, Some(TOKEN));
+    assert!(!ok && said.contains("TELEGRAM_BOT_TOKEN, for the account main has that one"), "{said}");
+    let (ok, _, error) = for_a_program(&home, &second, &[("TELEGRAM_BOT_TOKEN", TOKEN)]);
+    assert!(!ok && error.contains("give --set token=env:TELEGRAM_BOT_TOKEN"), "{error}");
     let (ok, said) = channel(&home, &["list"], None);
     assert!(ok && said.contains("telegram") && said.contains("vestibule up"), "{said}");
     assert_eq!(api.waiting(), 1, "the message is still the platform's to hand out");
@@ -139,7 +145,9 @@ fn a_config_is_changed_where_it_lies_by_one_after_the_other() {
         for name in names {
             let (home, root) = (&home, &root);
             threads.spawn(move || {
-                channel(home, &["add", "telegram", "--account", name, "--set", root], Some(TOKEN))
+                let of_all = "token=env:TELEGRAM_BOT_TOKEN";
+                let add = ["add", "telegram", "--account", name, "--set", root, "--set", of_all];
+                channel(home, &add, Some(TOKEN))
             });
         }
     });

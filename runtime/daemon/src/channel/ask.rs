@@ -25,22 +25,41 @@ fn variables() -> BTreeMap<String, String> {
     all.filter(|(_, value)| !value.is_empty()).collect()
 }
 
-/// The account beside this one whose value of a key is in the environment, too.
-pub struct OfAnother<'c> {
-    pub key: String,
-    /// The variable.
-    pub name: String,
-    pub account: &'c str,
+/// The other accounts of the channel.
+pub struct Others<'c> {
+    pub sections: Vec<(&'c str, &'c Table)>,
+    /// Whether the new account is of the same app as another one, and has its secrets.
+    pub share_secrets: bool,
+}
+
+impl Others<'_> {
+    /// Why the new account does not take this variable: another account is the one that it tells of.
+    fn have(&self, key: &ConfigKey, name: &str, value: &str) -> Option<String> {
+        let has_it = |section: &Table| match key.secret {
+            true => {
+                !self.share_secrets
+                    && section.get(&key.key).and_then(|of| of.get("env")?.as_str()) == Some(name)
+            }
+            false => says(section, &key.key, value),
+        };
+        let (account, _) = self.sections.iter().find(|(_, section)| has_it(section))?;
+        let again = if key.secret { format!("env:{name}") } else { value.trim().to_owned() };
+        let key = &key.key;
+        Some(format!(
+            "{key} is not taken from the environment variable {name}, for the account {account} has that one; if both are \
+             to have it, give --set {key}={again}"
+        ))
+    }
 }
 
 /// Takes the secrets, and what else is needed, that are in the environment under their usual names. Returns which key comes
-/// from which variable; and what is not taken, for it says what one of the `others` is: another number, another server.
-pub fn find_usual<'c>(
+/// from which variable; and why others are not taken.
+pub fn find_usual(
     kind: &str,
     schema: &Schema,
     values: &mut BTreeMap<String, Given>,
-    others: &[(&'c str, &Table)],
-) -> anyhow::Result<(Map<String, Value>, Vec<OfAnother<'c>>)> {
+    others: &Others<'_>,
+) -> anyhow::Result<(Map<String, Value>, Vec<String>)> {
     let (there, mut taken, mut left) = (variables(), Map::new(), Vec::new());
     for key in schema.keys.iter().filter(|key| key.required || key.secret) {
         let mut names = section::env_names(kind, &key.key).into_iter();
@@ -49,9 +68,8 @@ pub fn find_usual<'c>(
             false => names.next().filter(|name| there.contains_key(name)),
         };
         let Some(name) = name.filter(|_| !values.contains_key(&key.key)) else { continue };
-        let has_it = |(_, table): &&(&str, &Table)| !key.secret && says(table, &key.key, &there[&name]);
-        if let Some((account, _)) = others.iter().find(has_it) {
-            left.push(OfAnother { key: key.key.clone(), name, account });
+        if let Some(why) = others.have(key, &name, &there[&name]) {
+            left.push(why);
             continue;
         }
         let given = match key.secret {
@@ -240,6 +258,28 @@ mod tests {
             ("\u{202e}evil\u{2028}", true, "token (\u{fffd}evil\u{fffd}): "),
         ] {
             assert_eq!(prompt(&key("token", help, required)), want);
+        }
+    }
+
+    #[test]
+    fn what_another_account_has_is_not_taken_again() {
+        let section: Table =
+            toml::from_str("token = { env = \"X_TOKEN\" }\nid = \"7\"\nport = 7").expect("it is TOML");
+        let has = |share_secrets: bool, key: &ConfigKey, name: &str, value: &str| {
+            Others { sections: vec![("main", &section)], share_secrets }.have(key, name, value)
+        };
+        let (token, port) = (key("token", "", true), ConfigKey { secret: false, ..key("port", "", true) });
+        let id = ConfigKey { key: "id".into(), ..port.clone() };
+        let told = has(false, &token, "X_TOKEN", "secret").expect("it is another's");
+        assert!(told.contains("the account main") && told.ends_with("--set token=env:X_TOKEN"), "{told}");
+        assert!(has(false, &id, "X_ID", "7\n").is_some_and(|told| told.ends_with("--set id=7")));
+        assert!(has(true, &port, "X_PORT", "7").is_some());
+        for (share_secrets, key, name, value) in [
+            (true, &token, "X_TOKEN", "secret"),
+            (false, &token, "X_BOT_TOKEN", "secret"),
+            (false, &id, "X_ID", "8"),
+        ] {
+            assert_eq!(has(share_secrets, key, name, value), None, "{name} {value}");
         }
     }
 
