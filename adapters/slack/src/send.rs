@@ -52,6 +52,15 @@ fn parts(content: Content, attachments: Vec<Attachment>) -> Result<Vec<Part>> {
             return Err(PluginError::unsupported("this kind of content cannot be sent"));
         }
     };
+    // Before anything is sent: the words alone would speak of a file that never comes.
+    if let Some(file) =
+        attachments.iter().find(|file| file.bytes.as_ref().is_some_and(|bytes| bytes.is_empty()))
+    {
+        return Err(PluginError::refused(format!(
+            "the file `{}` is empty, and Slack takes no empty file",
+            file.name
+        )));
+    }
     if !attachments.is_empty() {
         parts.push(Part::Files(attachments));
     }
@@ -245,6 +254,9 @@ mod tests {
         let both = parts(text("hi"), vec![file("a"), file("b")]).expect("something");
         assert_eq!(both, [words("hi"), Part::Files(vec![file("a"), file("b")])]);
         assert!(parts(text(" \n"), vec![]).is_err());
+        let empty = Attachment { bytes: Some(vec![].into()), ..file("a.txt") };
+        let refused = parts(text("hi"), vec![file("b"), empty]).expect_err("it is refused");
+        assert!(refused.reason().contains("`a.txt` is empty"), "{refused:?}");
         assert!(matches!(parts(Content::Unknown, vec![]), Err(PluginError::Unsupported { .. })));
         for (fallback, want) in [("**hi** <!channel>", "*hi* &lt;!channel&gt;"), ("[a]: b", "\u{2014}")] {
             let card = Card { title: "T".into(), fallback: fallback.into(), ..Card::default() };

@@ -56,6 +56,21 @@ fn a_file_that_breaks_off_on_its_way_is_brought_again() {
     }
 }
 
+/// Slack takes no empty file: nothing is sent, and whoever asks reads why.
+#[test]
+fn a_reply_with_an_empty_file_is_refused_whole() {
+    let api = SlackApi::start();
+    api.store().files.insert("empty.txt".into(), vec![]);
+    let runtime = started(runtime(&api));
+    wire(&runtime, "slack:D012", &[]);
+    api.tell(api.share("D012", "U0ANN", "look", &["empty.txt"]));
+    let why = until("it is refused", || {
+        runtime.query::<String>("SELECT last_error FROM deliveries WHERE state = 'failed'").pop()
+    });
+    assert!(why.contains("is empty"), "{why}");
+    assert_eq!(api.texts(), [""; 0]);
+}
+
 /// Replies wait while the channel's process is killed, one of them already with Slack.
 #[test]
 fn replies_that_wait_for_a_killed_process_go_out_once() {
