@@ -37,6 +37,11 @@ pub struct Store {
     /// While it is so, no file is handed out, and what was sent is not answered.
     pub holds_files: bool,
     pub holds_answers: bool,
+    /// How many of the next files break off on their way from Meta, and how many answers to those that are brought there.
+    pub broken_files: usize,
+    pub broken_uploads: usize,
+    /// Those to whom so much was sent that nothing more is taken for the moment.
+    pub limited: BTreeSet<String>,
     /// Answers to the next messages, in place of the real ones; a message of a CUT one was sent.
     pub script: VecDeque<(u16, Value)>,
     /// The business accounts to which the app was subscribed.
@@ -161,6 +166,7 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
         while is_held(&store.lock().unwrap(), words[1]) {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        let status = if is_broken(&mut store.lock().unwrap(), words[1]) { CUT } else { status };
         let shown = if status == CUT { 200 } else { status };
         let head =
             format!("HTTP/1.1 {shown} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", bytes.len());
@@ -176,6 +182,17 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
 
 fn is_held(store: &Store, path: &str) -> bool {
     store.holds_files && path.starts_with("/files/") || store.holds_answers && path.ends_with("/messages")
+}
+
+fn is_broken(store: &mut Store, path: &str) -> bool {
+    let left = match path {
+        path if path.starts_with("/files/") => &mut store.broken_files,
+        path if path.ends_with("/media") => &mut store.broken_uploads,
+        _ => return false,
+    };
+    let is = *left > 0;
+    *left -= usize::from(is);
+    is
 }
 
 fn answered(status: u16, body: &Value) -> Answer {
@@ -299,6 +316,9 @@ fn taken(store: &mut Store, mut message: Value) -> Answer {
     let to = contact["wa_id"].as_str().or(contact["user_id"].as_str()).unwrap_or_default();
     if store.silent.contains(to) && message["type"] != "template" {
         return answered(400, &error(131_047, "Re-engagement message"));
+    }
+    if store.limited.contains(to) {
+        return answered(400, &error(131_056, "Pair rate limit hit"));
     }
     store.last += 1;
     let mut known = json!({ "id": format!("wamid.OURS{:020}==", store.last) });

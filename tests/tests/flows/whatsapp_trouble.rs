@@ -43,6 +43,49 @@ fn a_slow_file_holds_up_its_own_chat_only() {
     assert_eq!(heard(&runtime, CHAT), ["look", "behind it"]);
 }
 
+/// A file that breaks off is no file: Meta is to say its message again. One that is brought to Meta is brought anew, and
+/// sent once.
+#[test]
+fn a_file_that_breaks_off_comes_whole_later() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    wire(&runtime, CHAT, &[]);
+    let told = api.message(api.picture("look")).1;
+    api.store().broken_files = 1;
+    api.store().broken_uploads = 1;
+    assert_eq!(tell(&runtime, NUMBER, told.clone()).0, 503);
+    assert_eq!(heard(&runtime, CHAT), [""; 0]);
+    assert_eq!(tell(&runtime, NUMBER, told).0, 200);
+    assert_eq!(heard(&runtime, CHAT), ["look"]);
+    assert_eq!(api.loads(), (2, 2));
+    until("it is settled", || {
+        (runtime.query::<String>("SELECT state FROM deliveries") == ["delivered"]).then_some(())
+    });
+    let store = api.store();
+    assert_eq!((store.sent.len(), store.broken_uploads), (1, 0));
+    let file = store.sent[0]["image"]["id"].as_str().unwrap();
+    assert_eq!(store.files[file].1, b"the picture");
+}
+
+/// Meta takes no more for one person at the moment: only what goes to them waits.
+#[test]
+fn one_person_is_written_to_later_and_others_at_once() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    for chat in [CHAT, &hidden_chat()] {
+        wire(&runtime, chat, &[]);
+    }
+    api.store().limited.insert(ANN.to_owned());
+    api.text(&runtime, "hello");
+    let refused = "SELECT COUNT(*) FROM deliveries WHERE last_error LIKE '%131056%'";
+    until("it is refused", || (runtime.query::<i64>(refused) == [1]).then_some(()));
+    assert_eq!(tell(&runtime, NUMBER, hidden_text(&api.id(), "elsewhere")).0, 200);
+    assert_eq!(api.sent(1)[0]["recipient"], HIDDEN);
+    assert_eq!(runtime.channel("whatsapp")["state"], "live");
+    api.store().limited.clear();
+    assert_eq!(api.sent(2)[1]["to"], ANN);
+}
+
 /// Meta tells that a message was delivered before it answers the call that sent it: then it is asked to say so again.
 #[test]
 fn what_became_of_a_message_is_not_lost_when_it_is_told_too_early() {
