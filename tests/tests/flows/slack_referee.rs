@@ -1,5 +1,5 @@
 //! The stand-in for Slack, judged by Slack's own libraries: the Python SDK calls every method of the channel and keeps
-//! connections, two apps by Bolt hear what it tells, and all that the channel and it say to each other is read in the types of
+//! connections, apps by Bolt for Python and JavaScript hear what it tells, and all that the channel and it say to each other is read in the types of
 //! the SDK for TypeScript.
 
 use crate::counterparts::script;
@@ -90,14 +90,17 @@ fn people_act(api: &SlackApi, tell: impl Fn(&str, Value)) {
 }
 
 #[test]
-fn row_c04_an_app_by_bolt_hears_all_in_socket_mode() {
-    let Some(script) = referee("slack-python") else { return };
-    let api = SlackApi::start();
-    let child = start(script, &["app", &api.url]);
-    until("it has a connection", || (api.store().open() > 0).then_some(()));
-    people_act(&api, |kind, payload| drop(api.send(kind, payload)));
-    until("all is acknowledged", || api.store().unacknowledged.is_empty().then_some(()));
-    is_content(child);
+fn row_c04_apps_by_bolt_hear_all_in_socket_mode() {
+    for (folder, word) in [("slack-python", "app"), ("slack-node", "app-node")] {
+        let Some(script) = referee(folder) else { return };
+        let api = SlackApi::start();
+        let child = start(script, &[word, &api.url]);
+        until("it has a connection", || (api.store().open() > 0).then_some(()));
+        people_act(&api, |kind, payload| drop(api.send(kind, payload)));
+        until("all is acknowledged", || api.store().unacknowledged.is_empty().then_some(()));
+        is_content(child);
+        assert_eq!(api.store().opened, 1, "{word} was content with its connection");
+    }
 }
 
 #[test]

@@ -6,9 +6,13 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tungstenite::handshake::server::{ErrorResponse, Request as Opening, Response};
 use tungstenite::{Message, WebSocket};
+
+/// How often a connection is pinged, and how many pings may stay without an answer.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const UNANSWERED_MAX: u32 = 10;
 
 #[expect(clippy::result_large_err, reason = "the library's callback answers so")]
 pub fn serve_socket(stream: TcpStream, shared: &Shared) {
@@ -38,10 +42,18 @@ pub fn serve_socket(stream: TcpStream, shared: &Shared) {
 }
 
 fn converse(socket: &mut WebSocket<TcpStream>, number: u64, shared: &Shared) {
+    let (mut pinged, mut unanswered) = (Instant::now(), 0);
     loop {
         if shared.0.lock().unwrap().deaf >= number {
             std::thread::sleep(Duration::from_millis(10));
             continue;
+        }
+        if pinged.elapsed() >= PING_EVERY {
+            // Slack leaves who answers none.
+            if unanswered == UNANSWERED_MAX || socket.send(Message::Ping("ping".into())).is_err() {
+                return;
+            }
+            (pinged, unanswered) = (Instant::now(), unanswered + 1);
         }
         let next = shared.0.lock().unwrap().sockets.get_mut(&number).and_then(VecDeque::pop_front);
         match next {
@@ -63,6 +75,7 @@ fn converse(socket: &mut WebSocket<TcpStream>, number: u64, shared: &Shared) {
                 store.unacknowledged.remove(id);
                 store.acknowledged.insert(id.to_owned(), number);
             }
+            Ok(Message::Pong(_)) => unanswered = 0,
             Ok(Message::Close(_)) => return,
             Ok(_) => {}
             Err(tungstenite::Error::Io(error))
