@@ -168,6 +168,7 @@ impl State {
     fn hear_keeper(&mut self, event: Event, now: Instant, steps: &mut Vec<Step>) {
         let was_asked_to_end = matches!(self.phase, Phase::Ending(..));
         let Some(run) = self.run_mut() else { return };
+        run.progress += unheard(run, now);
         run.heard = now;
         match event {
             Event::Progress => (run.active, run.progress, run.had_event) = (now, now, true),
@@ -389,6 +390,16 @@ impl State {
     /// When the run is stuck if nothing more is heard of its provider, and the reason that is given then. `None`:
     /// nothing is under way.
     fn stuck_at(&self, run: &Run, facts: &Facts, now: Instant) -> Option<(Instant, String)> {
+        let (at, why) = self.silent_until(run, facts, now)?;
+        match unheard(run, now) {
+            Duration::ZERO => Some((at, why)),
+            // The keeper says nothing of the provider either.
+            silence => Some(((at + silence).max(now + LOOK_AGAIN), why)),
+        }
+    }
+
+    /// The same for a keeper that tells all it sees.
+    fn silent_until(&self, run: &Run, facts: &Facts, now: Instant) -> Option<(Instant, String)> {
         if !run.with_runner || run.exited.is_some() {
             return None;
         }
@@ -541,6 +552,13 @@ impl State {
             Phase::Resting | Phase::Queued | Phase::Starting { .. } => None,
         }
     }
+}
+
+/// For how long a keeper has not said what it sees, if that is longer than usual.
+fn unheard(run: &Run, now: Instant) -> Duration {
+    Some(now.saturating_duration_since(run.heard))
+        .filter(|silence| *silence > LOOK_AT_KEEPER)
+        .unwrap_or_default()
 }
 
 /// Keepers that get no processor are not to blame for their silence.

@@ -369,6 +369,21 @@ fn a_runner_that_does_not_take_what_is_due_is_stuck() {
 }
 
 #[test]
+fn while_a_keeper_is_held_up_its_provider_is_not_silent() {
+    for mut world in [World::claimed(), World::running()] {
+        world.live(50 * SECOND);
+        world.facts.starved = MINUTE;
+        (0..30).for_each(|_| world.wait(SECOND));
+        assert_eq!(world.end(), None);
+        world.hear(Event::Heard);
+        world.live(7 * SECOND);
+        assert_eq!(world.end(), None, "its time goes on where it stood");
+        world.live(4 * SECOND);
+        assert!(stuck(world.end()));
+    }
+}
+
+#[test]
 fn a_full_disk_makes_no_turn_stuck() {
     for mut world in [World::claimed(), World::running()] {
         world.facts.disk_is_full = true;
