@@ -118,6 +118,15 @@ impl Channel for Telegram {
         })
     }
 
+    async fn normalise(&self, chat: String) -> Result<Conversation> {
+        map::typed(&chat).ok_or_else(|| {
+            PluginError::refused(
+                "write the chat's number, as `vestibule status` shows it once somebody wrote there; Telegram finds no chat by \
+                 its name",
+            )
+        })
+    }
+
     async fn working(&self, working: Working) -> Result<()> {
         let target = map::target(&working.address).map_err(PluginError::refused)?;
         self.api.typing(target.chat, self.forums.topic(&target)).await
@@ -165,6 +174,7 @@ export_channel! {
         "reactions",
         "cards",
         "working",
+        "normalises",
     ],
     deliver_seconds: 300,
     limits: {

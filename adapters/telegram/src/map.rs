@@ -391,6 +391,14 @@ pub fn chat_name(chat: i64) -> String {
     format!("telegram:{chat}")
 }
 
+/// The chat that a person means who typed its number, with or without the channel's name; a group's is below zero.
+pub fn typed(chat: &str) -> Option<Conversation> {
+    let chat = chat.trim();
+    let number: i64 = chat.strip_prefix("telegram:").unwrap_or(chat).parse().ok()?;
+    let platform_id = chat_name(number).as_str().into();
+    Some(Conversation { platform_id, name: None, is_group: Some(number < 0) })
+}
+
 /// A message's id, as the runtime and the agent see it.
 pub fn message_name(chat: i64, message: i64) -> String {
     format!("{chat}:{message}")

@@ -257,7 +257,7 @@ pub struct ConformArgs {
     #[arg(long, default_value = vestibule_plugin_api::ACCOUNT_MAIN)]
     pub account: String,
     /// The platform's id of the chat that gets the test messages, or that a module is asked about
-    #[arg(long, value_name = "ID", default_value = "conform")]
+    #[arg(long, value_name = "ID", default_value = "conform", allow_hyphen_values = true)]
     pub chat: String,
     /// The platform's id of a thread in it
     #[arg(long, value_name = "ID")]
@@ -395,7 +395,7 @@ pub struct ChatPlace {
     #[arg(long, default_value = "main")]
     pub account: String,
     /// The chat: the platform's id of it, as `vestibule status` shows it, or what the channel understands
-    #[arg(long, required_unless_present = "person")]
+    #[arg(long, required_unless_present = "person", allow_hyphen_values = true)]
     pub chat: Option<String>,
     /// In place of --chat: the direct chat with this person, by the platform's handle of them
     #[arg(long, value_name = "HANDLE", conflicts_with = "chat")]
@@ -492,7 +492,7 @@ pub struct AdoptArgs {
     #[arg(long, default_value = "main")]
     pub account: String,
     /// The platform's id of the chat
-    #[arg(long, requires = "channel")]
+    #[arg(long, requires = "channel", allow_hyphen_values = true)]
     pub chat: Option<String>,
     /// The platform's id of the thread, for a session of its own
     #[arg(long, requires = "chat")]
@@ -514,7 +514,7 @@ pub enum DestinationVerb {
         #[arg(long)]
         name: String,
         /// The chat: its id, or the platform's id of it
-        #[arg(long, required_unless_present = "to_agent")]
+        #[arg(long, required_unless_present = "to_agent", allow_hyphen_values = true)]
         to: Option<String>,
         /// The other agent; for its answers it needs a destination of its own
         #[arg(long, value_name = "AGENT", conflicts_with = "to")]

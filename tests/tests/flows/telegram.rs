@@ -55,7 +55,7 @@ fn row_c06_private_chats_groups_and_topics_are_answered() {
         status["unwired"].as_array()?.iter().any(|chat| chat["chat"] == "telegram:7").then_some(())
     });
     wire(&runtime, "telegram:7", &[]);
-    wire(&runtime, "telegram:-1001", &[]);
+    wire(&runtime, "-1001", &[]);
 
     api.say(7, "hi");
     assert_eq!(last(&api, 1), [sent(7, "hi")], "in private nothing is quoted");

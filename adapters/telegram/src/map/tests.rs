@@ -450,3 +450,19 @@ fn what_happens_to_the_bot_in_a_chat() {
     let unreadable = read(&json!({ "update_id": 1, "my_chat_member": {} }), &own());
     assert!(matches!(unreadable, Reading::Ignored(ignored) if ignored.reason == "unreadable"));
 }
+
+#[test]
+fn a_person_types_a_chats_number_with_or_without_the_channels_name() {
+    for (chat, want) in [
+        ("7", Some(("telegram:7", false))),
+        (" telegram:7 ", Some(("telegram:7", false))),
+        ("-1001234", Some(("telegram:-1001234", true))),
+        ("telegram:-5", Some(("telegram:-5", true))),
+        ("@someone", None),
+        ("telegram:", None),
+        ("7:3", None),
+    ] {
+        let found = typed(chat).map(|chat| (chat.platform_id.to_string(), chat.is_group == Some(true)));
+        assert_eq!(found.as_ref().map(|(id, is_group)| (id.as_str(), *is_group)), want, "{chat}");
+    }
+}
