@@ -206,7 +206,10 @@ impl Query for Run {
                 self.is_over = true;
                 return Some(self.finish());
             }
-            match self.parts.recv_timeout(limit.min(until) - now) {
+            let wakes_at = limit.min(until);
+            let part = self.parts.recv_timeout(wakes_at - now);
+            self.excuse_absence(Instant::now().saturating_duration_since(wakes_at));
+            match part {
                 Ok(Part::Output(bytes)) => {
                     self.output.extend(bytes);
                     return Some(ProviderEvent::Activity);
@@ -232,6 +235,14 @@ impl Query for Run {
 }
 
 impl Run {
+    /// The time in which the runner was stopped, or had no processor, is not the program's: what that sent is not read yet.
+    fn excuse_absence(&mut self, late: Duration) {
+        if late > GRACE {
+            self.started += late;
+            self.ended = self.ended.map(|ended| ended + late);
+        }
+    }
+
     /// The outcome of this run. Ends what is left of the process group.
     fn finish(&mut self) -> ProviderEvent {
         let ended = self.ended.is_some();

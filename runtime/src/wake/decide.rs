@@ -291,7 +291,10 @@ impl State {
         let at_once = self.seen.is_some_and(|seen| seen.one_at_a_time) && batch.settled;
         let later = if at_once { now } else { now + PROJECT_LATER };
         self.project_at = Some(self.project_at.map_or(later, |at| at.min(later)));
-        self.backoff.failures = 0;
+        // What an earlier runner left shows nothing of whether one can be started.
+        if self.run().is_some_and(|run| run.with_runner) {
+            self.backoff.failures = 0;
+        }
         let cost = (batch.rows as f64 / ROWS_A_SECOND).max(batch.bytes as f64 / BYTES_A_SECOND);
         let burst = now.checked_sub(BURST).unwrap_or(now);
         self.pace = self.pace.max(burst) + Duration::from_secs_f64(cost);

@@ -1,6 +1,6 @@
 //! What can go wrong with a run, and what becomes of the messages that were under way: with real runners.
 
-use crate::support::{Runtime, Terminal, asker, hostile, keeper_of, programs, signal, until};
+use crate::support::{Runtime, Terminal, asker, hostile, keeper_of, parent_of, programs, signal, until};
 use rusqlite::Connection;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -338,6 +338,22 @@ fn a_message_after_a_long_pause_blames_no_runner() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(runtime.chat("two"), "two");
     assert_eq!(runtime.query::<i64>("SELECT MAX(tries) FROM messages_in"), [0], "{}", runtime.log());
+}
+
+#[test]
+fn while_a_runner_is_stopped_its_program_does_not_run_out_of_time() {
+    let runtime = Runtime::new("sandbox = \"none\"\n").up();
+    let (lasts, command) = ("sleep 2.357", "sh -c 'sleep 2.357; echo done'");
+    let provider = ["--provider", "command", "--command", command, "--time-limit", "4"];
+    runtime.ok(&[&["agent", "update", "assistant"], &provider[..]].concat());
+    let mut terminal = Terminal::connect(&runtime, false);
+    terminal.say("go");
+    let program = until("the program runs", || programs(lasts).pop());
+    let runner = parent_of(&parent_of(&program).unwrap()).unwrap();
+    signal("STOP", &runner);
+    std::thread::sleep(Duration::from_secs(5));
+    signal("CONT", &runner);
+    assert_eq!(terminal.reply(), "done");
 }
 
 /// What only writing meets: the list of free pages runs in a circle.

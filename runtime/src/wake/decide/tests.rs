@@ -567,6 +567,21 @@ fn keepers_that_die_twice_in_a_row_died_of_what_they_read() {
 }
 
 #[test]
+fn what_an_earlier_runner_left_does_not_show_that_one_can_be_started() {
+    let mut world = World::running();
+    world.hear(Event::KeeperFailed(Trouble::Failed("its folder is gone".into())));
+    world.dies();
+    world.wait(FAILED_FIRST + SECOND);
+    assert_eq!(world.launches(), [false]);
+    world.takes(Batch { rows: 1, settled: true, ..Batch::default() });
+    assert_eq!(world.state.backoff.failures, 1, "the next failure waits longer");
+    let mut world = World::running();
+    world.state.backoff.failures = 3;
+    world.takes(Batch { rows: 1, settled: true, ..Batch::default() });
+    assert_eq!(world.state.backoff.failures, 0);
+}
+
+#[test]
 fn what_a_keeper_or_the_runtime_could_not_do_is_no_death() {
     for (name, event) in [
         ("its own failure", Event::KeeperFailed(Trouble::Failed("it was started by hand".into()))),
