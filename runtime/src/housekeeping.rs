@@ -71,7 +71,8 @@ async fn give_up_parked(context: &Arc<Context>, now: Timestamp) -> Result<usize>
         context.attachments.discard(given_up.blobs);
         given_up.sessions.into_iter().for_each(|session_id| context.wake_later(session_id));
         rows += given_up.rows;
-        if given_up.rows < ledger::SLICE as usize || context.is_stopping() {
+        // What waited behind these is parked now, and may have waited for as long.
+        if given_up.rows == 0 || context.is_stopping() {
             return Ok(rows);
         }
         tokio::time::sleep(PAUSE).await;

@@ -221,6 +221,11 @@ pub fn give_up_parked(db: &WriteTxn, before: Timestamp, limit: u32, now: Timesta
         let at = &delivery.address;
         let why = format!("the account {} of {} was away for too long", at.account, at.channel_type);
         give_up(db, &delivery, &why, now)?;
+        ledger::park_next(
+            db,
+            &delivery,
+            &format!("the account {} of {} is away", at.account, at.channel_type),
+        )?;
         given_up.blobs.extend(forget_files(db, &delivery)?);
         given_up.rows += 1;
         given_up.sessions.insert(delivery.session_id);
@@ -268,9 +273,17 @@ mod tests {
              INSERT INTO sessions (id, agent_group_id, created_at, last_active) VALUES ('s', 'ag', 0, 0)",
         )
         .expect("it fills");
+        replied(&db, channel, "o", 1);
+        match claim_next(&db, &address(channel), None, Timestamp(2)).expect("it answers") {
+            Claim::Deliver(delivery) => (db, *delivery),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn replied(db: &WriteTxn, channel: &str, id: &str, seq: i64) {
         let reply = MessageOut {
-            id: "o".into(),
-            seq: 1,
+            id: id.into(),
+            seq,
             in_reply_to: None,
             timestamp: String::new(),
             deliver_after: None,
@@ -281,11 +294,7 @@ mod tests {
             content: "{}".into(),
             account: None,
         };
-        record_reply(&db, &"s".into(), &reply, Ok(&address(channel)), Timestamp(1)).expect("it is new");
-        match claim_next(&db, &address(channel), None, Timestamp(2)).expect("it answers") {
-            Claim::Deliver(delivery) => (db, *delivery),
-            other => panic!("{other:?}"),
-        }
+        record_reply(db, &"s".into(), &reply, Ok(&address(channel)), Timestamp(1)).expect("it is new");
     }
 
     fn story(db: &WriteTxn) -> (String, Option<String>) {
@@ -449,6 +458,31 @@ mod tests {
         assert_eq!(story(&db), ("failed".to_owned(), why));
         let told: i64 = db.query_row("SELECT COUNT(*) FROM messages_in", [], |r| r.get(0)).expect("a row");
         assert_eq!(told, 1, "its agent hears of it");
+    }
+
+    #[test]
+    fn what_waits_behind_one_that_is_given_up_waits_for_the_same_adapter() {
+        let states = |db: &WriteTxn| -> Vec<String> {
+            let mut all = db.prepare("SELECT state FROM deliveries ORDER BY seq").expect("it is read");
+            all.query_map([], |r| r.get(0)).expect("rows").map(|state| state.expect("a state")).collect()
+        };
+        let give_up =
+            |db: &WriteTxn| give_up_parked(db, Timestamp(2), 5, Timestamp(9)).expect("on record").rows;
+        for doubt in [false, true] {
+            let (db, delivery) = sending("x");
+            replied(&db, "x", "p", 3);
+            replied(&db, "x", "q", 5);
+            match doubt {
+                true => db
+                    .execute_batch("UPDATE deliveries SET state = 'unknown' WHERE seq = 1")
+                    .expect("a crash"),
+                false => ledger::try_later(&db, &delivery, None, "away", None).expect("it is parked"),
+            }
+            for want in [["failed", "parked", "pending"], ["failed", "failed", "parked"], ["failed"; 3]] {
+                assert_eq!((give_up(&db), states(&db)), (1, want.map(str::to_owned).to_vec()), "{doubt}");
+            }
+            assert_eq!(give_up(&db), 0);
+        }
     }
 
     /// A platform's words come with every attempt.

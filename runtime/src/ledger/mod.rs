@@ -57,7 +57,7 @@ pub use suspects::{
     GivenUp, Seen, Tried, count_tries, forgive, give_up_suspects, next_try, show_again, show_no_more,
     try_at_once,
 };
-pub use turns::{Claim, Pending, claim_next, later_of, parked_before, pending_of};
+pub use turns::{Claim, Pending, claim_next, later_of, park_next, parked_before, pending_of};
 
 use crate::db::WriteTxn;
 use crate::error::Result;

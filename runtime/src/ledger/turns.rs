@@ -147,11 +147,11 @@ fn one(db: &ReadTxn, address: &Address, head: &Head) -> Result<Delivery> {
     Ok(delivery)
 }
 
-/// Deliveries that are parked and were due before a time, at most `limit`.
+/// Deliveries that wait for their adapter, also those in doubt, and were due before a time, at most `limit`.
 pub fn parked_before(db: &ReadTxn, before: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
     let mut statement = db.prepare_cached(
         "SELECT session_id, message_out_id, channel_type, account, platform_id, thread_id FROM deliveries \
-         INDEXED BY deliveries_unsettled WHERE settled_at IS NULL AND state <> 'deferred' AND state = 'parked' AND due_at < ?1 LIMIT ?2",
+         INDEXED BY deliveries_unsettled WHERE settled_at IS NULL AND state <> 'deferred' AND state IN ('parked', 'unknown') AND due_at < ?1 LIMIT ?2",
     )?;
     let rows = statement.query_map(params![before.0, limit], |r| {
         let address = address_at(r, 2)?;
@@ -159,6 +159,20 @@ pub fn parked_before(db: &ReadTxn, before: Timestamp, limit: u32) -> Result<Vec<
     })?;
     let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     rows.iter().map(|(address, head)| one(db, address, head)).collect()
+}
+
+/// Parks what a session has next for the address of a delivery that was given up: it waited behind that, for the same
+/// adapter.
+pub fn park_next(db: &WriteTxn, given_up: &Delivery, why: &str) -> Result<()> {
+    let [channel, account, chat, thread] = address_params(&given_up.address);
+    db.prepare_cached(
+        "UPDATE deliveries SET state = 'parked', next_attempt_at = 0, last_error = ?6 WHERE state = 'pending' AND \
+         (session_id, message_out_id) = (SELECT session_id, message_out_id FROM deliveries WHERE channel_type = ?1 \
+         AND account = ?2 AND platform_id = ?3 AND thread_id IS ?4 AND session_id = ?5 \
+         AND state IN ('pending', 'sending', 'unknown', 'parked') ORDER BY session_id, position LIMIT 1)",
+    )?
+    .execute(params![channel, account, chat, thread, given_up.session_id, why])?;
+    Ok(())
 }
 
 const PENDING_OF: &str = "SELECT COUNT(*), COALESCE(SUM(content_bytes), 0) FROM (SELECT content_bytes FROM deliveries \
