@@ -5,19 +5,26 @@ use crate::context::Context;
 use crate::db::WriteTxn;
 use crate::error::Result;
 use crate::ledger::{self, After, Pruned};
+use crate::plugins::{AccountState, Link};
 use crate::{delivery, drops, questions};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(3600);
 /// The pause between two slices, in which other tasks write.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long accounts that are being started are waited for.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// So many slices of replies are given up at a time.
+const SLICES_GIVEN_UP: usize = 1000;
 /// A reply waits for its account for so many days.
 const PARKED_DAYS: i64 = 30;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// Forgets at once, and then every hour, until the runtime stops.
 pub async fn serve(context: Arc<Context>) {
+    accounts_have_their_time(&context).await;
     loop {
         match pass(&context, clock::now()).await {
             Ok(0) => {}
@@ -30,6 +37,20 @@ pub async fn serve(context: Arc<Context>) {
             () = tokio::time::sleep(EVERY) => {}
             () = context.stopping() => return,
         }
+    }
+}
+
+/// Waits until no account is being started any more: what waited for it while the runtime was off goes out, however old.
+async fn accounts_have_their_time(context: &Context) {
+    let registry = &context.plugins.registry;
+    let is_starting = || {
+        let connects =
+            |link: Arc<Link>| link.accounts().values().any(|state| *state == AccountState::Connecting);
+        !registry.complete.load(Ordering::Acquire) || registry.all().into_iter().any(connects)
+    };
+    let until = Instant::now() + START_PATIENCE;
+    while is_starting() && Instant::now() < until && !context.is_stopping() {
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -65,18 +86,21 @@ async fn pass(context: &Arc<Context>, now: Timestamp) -> Result<usize> {
 
 async fn give_up_parked(context: &Arc<Context>, now: Timestamp) -> Result<usize> {
     let (before, mut rows) = (after(now, -DAY_MS * PARKED_DAYS), 0);
-    loop {
-        let work = move |db: &WriteTxn| delivery::give_up_parked(db, before, ledger::SLICE, now);
+    for _ in 0..SLICES_GIVEN_UP {
+        let plugins = context.plugins.clone();
+        let work =
+            move |db: &WriteTxn| delivery::give_up_parked(db, &plugins.registry, before, ledger::SLICE, now);
         let given_up = context.central.write(work).await?;
         context.attachments.discard(given_up.blobs);
         given_up.sessions.into_iter().for_each(|session_id| context.wake_later(session_id));
         rows += given_up.rows;
         // What waited behind these is parked now, and may have waited for as long.
         if given_up.rows == 0 || context.is_stopping() {
-            return Ok(rows);
+            break;
         }
         tokio::time::sleep(PAUSE).await;
     }
+    Ok(rows)
 }
 
 /// Forgets slice after slice until one was not full.

@@ -29,7 +29,7 @@ struct Book {
     asked: u64,
     held: HashMap<u64, Holder>,
     waiting: HashMap<u64, Waiter>,
-    /// The session that started though something runs low that all runners share, until one of the others has ended.
+    /// The session that started last though something runs low that all runners share, until any has ended.
     cramped: Option<u64>,
 }
 

@@ -121,8 +121,8 @@ impl Channel for Telegram {
     async fn normalise(&self, chat: String) -> Result<Conversation> {
         map::typed(&chat).ok_or_else(|| {
             PluginError::refused(
-                "write the chat's number, as `vestibule status` shows it once somebody wrote there; Telegram finds no chat by \
-                 its name",
+                "write the chat's number, as `vestibule status` shows it once somebody wrote there; no chat is \
+                 looked for by its name",
             )
         })
     }

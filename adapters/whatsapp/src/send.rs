@@ -142,7 +142,7 @@ fn asked(title: &str, question: &str, options: &[Offer]) -> Vec<Part> {
     under(&text, kind, most, &action)
 }
 
-/// A text, and what people can tap under the last message of it, each of `most` units.
+/// A text, and what people can tap under the last message of it, each part of at most `most` units.
 fn under(text: &str, kind: &str, most: usize, action: &Value) -> Vec<Part> {
     let mut texts = messages(text, most);
     let last = texts.pop().unwrap_or_else(|| NO_WORDS.to_owned());

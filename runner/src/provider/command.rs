@@ -206,7 +206,7 @@ impl Query for Run {
                 self.is_over = true;
                 return Some(self.finish());
             }
-            let wakes_at = limit.min(until);
+            let wakes_at = limit.min(until).max(now);
             let part = self.parts.recv_timeout(wakes_at - now);
             self.excuse_absence(Instant::now().saturating_duration_since(wakes_at));
             match part {
@@ -238,7 +238,7 @@ impl Run {
     /// The time in which the runner was stopped, or had no processor, is not the program's: what that sent is not read yet.
     fn excuse_absence(&mut self, late: Duration) {
         if late > GRACE {
-            self.started += late;
+            self.started += late + GRACE;
             self.ended = self.ended.map(|ended| ended + late);
         }
     }

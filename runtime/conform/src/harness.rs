@@ -33,9 +33,14 @@ pub struct Begun {
 
 impl Begun {
     /// The call's status and frame, once they are there.
-    pub async fn answer(self) -> (u32, Frame) {
+    pub async fn answer(mut self) -> (u32, Frame) {
+        self.wait().await
+    }
+
+    /// The same of a call that may still be withdrawn.
+    pub async fn wait(&mut self) -> (u32, Frame) {
         // A `Done` fires whatever happens to it.
-        self.answer.await.unwrap_or((status::CANCELLED, Frame::default()))
+        (&mut self.answer).await.unwrap_or((status::CANCELLED, Frame::default()))
     }
 }
 

@@ -103,10 +103,12 @@ impl Tryout {
         let folder = self.harness.file.folder(&account);
         let start =
             Request::Start { account: account.clone(), config, listener, siblings: Vec::new(), folder };
-        let begun = self.harness.begin(wire::frame(&start));
-        let (code, frame) = tokio::time::timeout(PATIENCE, begun.answer())
-            .await
-            .map_err(|_| format!("it did not start within {} s", PATIENCE.as_secs()))?;
+        let told_before = self.runtime.health().len();
+        let mut begun = self.harness.begin(wire::frame(&start));
+        let Ok((code, frame)) = tokio::time::timeout(PATIENCE, begun.wait()).await else {
+            self.harness.cancel(begun); // the next try must not find it at work
+            return Err(format!("it did not start within {} s", PATIENCE.as_secs()).into());
+        };
         let words = || wire::read::<String>(&frame).unwrap_or_else(|_| format!("status {code}"));
         match code {
             status::OK => {}
@@ -120,7 +122,7 @@ impl Tryout {
         }
         // A message that came meanwhile was not taken: that is no fault of the account.
         let says_why = |(_, health): &(String, Health)| !matches!(health, Health::Degraded { reason } if reason.contains(ONLY_TRIED));
-        let health = self.runtime.health().into_iter().rfind(says_why);
+        let health = self.runtime.health().into_iter().skip(told_before).rfind(says_why);
         let stop = Request::Stop { account };
         let _ = tokio::time::timeout(PATIENCE, self.harness.begin(wire::frame(&stop)).answer()).await;
         match health {

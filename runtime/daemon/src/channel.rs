@@ -160,8 +160,7 @@ async fn ask_all(
         schema.keys.retain(|key| key.required || key.key != its);
     }
     let of_channel = config.channels.iter().filter(|((channel, _), _)| channel == kind);
-    let sections = of_channel.map(|((_, account), section)| (account.as_str(), section)).collect();
-    let others = ask::Others { sections, share_secrets: listener.is_some() };
+    let others = ask::Others(of_channel.map(|((_, account), section)| (account.as_str(), section)).collect());
     let (from_environment, not_taken) = ask::find_usual(kind, &schema, &mut values, &others)?;
     for (key, name) in from_environment.iter().filter(|_| !for_a_program) {
         let seen = match values.get(key) {

@@ -17,6 +17,14 @@ pub struct Cli {
 const AFTER: &str = "Everything of an installation lies in one home: $VESTIBULE_HOME, or \
                      $XDG_DATA_HOME/vestibule, or ~/.local/share/vestibule.";
 
+/// A chat's id, which may begin with a hyphen. An option stands there when the id was forgotten.
+fn id_of_a_chat(text: &str) -> Result<String, String> {
+    match text.starts_with("--") {
+        true => Err("the chat is missing before this option".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Level {
@@ -257,7 +265,7 @@ pub struct ConformArgs {
     #[arg(long, default_value = vestibule_plugin_api::ACCOUNT_MAIN)]
     pub account: String,
     /// The platform's id of the chat that gets the test messages, or that a module is asked about
-    #[arg(long, value_name = "ID", default_value = "conform", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", default_value = "conform", allow_hyphen_values = true, value_parser = id_of_a_chat)]
     pub chat: String,
     /// The platform's id of a thread in it
     #[arg(long, value_name = "ID")]
@@ -395,7 +403,7 @@ pub struct ChatPlace {
     #[arg(long, default_value = "main")]
     pub account: String,
     /// The chat: the platform's id of it, as `vestibule status` shows it, or what the channel understands
-    #[arg(long, required_unless_present = "person", allow_hyphen_values = true)]
+    #[arg(long, required_unless_present = "person", allow_hyphen_values = true, value_parser = id_of_a_chat)]
     pub chat: Option<String>,
     /// In place of --chat: the direct chat with this person, by the platform's handle of them
     #[arg(long, value_name = "HANDLE", conflicts_with = "chat")]
@@ -492,7 +500,7 @@ pub struct AdoptArgs {
     #[arg(long, default_value = "main")]
     pub account: String,
     /// The platform's id of the chat
-    #[arg(long, requires = "channel", allow_hyphen_values = true)]
+    #[arg(long, requires = "channel", allow_hyphen_values = true, value_parser = id_of_a_chat)]
     pub chat: Option<String>,
     /// The platform's id of the thread, for a session of its own
     #[arg(long, requires = "chat")]
@@ -514,7 +522,7 @@ pub enum DestinationVerb {
         #[arg(long)]
         name: String,
         /// The chat: its id, or the platform's id of it
-        #[arg(long, required_unless_present = "to_agent", allow_hyphen_values = true)]
+        #[arg(long, required_unless_present = "to_agent", allow_hyphen_values = true, value_parser = id_of_a_chat)]
         to: Option<String>,
         /// The other agent; for its answers it needs a destination of its own
         #[arg(long, value_name = "AGENT", conflicts_with = "to")]

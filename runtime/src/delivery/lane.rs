@@ -215,10 +215,19 @@ pub fn tell_given_up(db: &WriteTxn, delivery: &Delivery, why: &str, now: Timesta
 
 /// Gives up deliveries that have waited for their adapter since before a time, at most `limit`; returns what was given
 /// up.
-pub fn give_up_parked(db: &WriteTxn, before: Timestamp, limit: u32, now: Timestamp) -> Result<GivenUp> {
+pub fn give_up_parked(
+    db: &WriteTxn,
+    registry: &Registry,
+    before: Timestamp,
+    limit: u32,
+    now: Timestamp,
+) -> Result<GivenUp> {
     let mut given_up = GivenUp::default();
     for delivery in ledger::parked_before(db, before, limit)? {
         let at = &delivery.address;
+        if registry.live(at.channel_type.as_str(), at.account.as_str()).is_some() {
+            continue; // it goes on at once
+        }
         let why = format!("the account {} of {} was away for too long", at.account, at.channel_type);
         give_up(db, &delivery, &why, now)?;
         ledger::park_next(
@@ -444,7 +453,9 @@ mod tests {
         let (db, delivery) = sending("x");
         with_a_file(&db, &delivery);
         let give_up = |before: i64, limit: u32| {
-            let given_up = give_up_parked(&db, Timestamp(before), limit, Timestamp(9)).expect("on record");
+            let nobody = Registry::default();
+            let given_up =
+                give_up_parked(&db, &nobody, Timestamp(before), limit, Timestamp(9)).expect("on record");
             (given_up.rows, given_up.blobs, given_up.sessions.into_iter().collect::<Vec<_>>())
         };
         let nothing = (0, Vec::new(), Vec::new());
@@ -466,8 +477,10 @@ mod tests {
             let mut all = db.prepare("SELECT state FROM deliveries ORDER BY seq").expect("it is read");
             all.query_map([], |r| r.get(0)).expect("rows").map(|state| state.expect("a state")).collect()
         };
-        let give_up =
-            |db: &WriteTxn| give_up_parked(db, Timestamp(2), 5, Timestamp(9)).expect("on record").rows;
+        let nobody = Registry::default();
+        let give_up = |db: &WriteTxn| {
+            give_up_parked(db, &nobody, Timestamp(2), 5, Timestamp(9)).expect("on record").rows
+        };
         for doubt in [false, true] {
             let (db, delivery) = sending("x");
             replied(&db, "x", "p", 3);
@@ -483,6 +496,12 @@ mod tests {
             }
             assert_eq!(give_up(&db), 0);
         }
+        let registry = Registry::default();
+        registry.add(Link::idle("x", AccountState::Live)).expect("it has a place");
+        let (db, delivery) = sending("x");
+        ledger::try_later(&db, &delivery, None, "away", None).expect("it is parked");
+        let given_up = give_up_parked(&db, &registry, Timestamp(2), 5, Timestamp(9)).expect("it answers");
+        assert_eq!(given_up.rows, 0, "its account has just come to life");
     }
 
     /// A platform's words come with every attempt.

@@ -50,7 +50,7 @@ async fn tell_all(context: Arc<Context>, link: Arc<Link>, mut waiting: Vec<(Sess
                 Ok(true) => {}
                 Ok(false) => left.push((session_id, address)),
                 Err(error) => {
-                    tracing::error!(%error, "a thread that was subscribed to is not on record as such");
+                    tracing::error!(%error, "whether a thread is subscribed to cannot be read or recorded");
                 }
             }
         }
@@ -67,7 +67,7 @@ async fn tell_all(context: Arc<Context>, link: Arc<Link>, mut waiting: Vec<(Sess
 /// Tells of one thread; returns whether that has come to an end.
 async fn tell(context: &Context, link: &Link, session_id: &SessionId, address: &Address) -> Result<bool> {
     // A message that opens a session while its account becomes live has it told from both sides.
-    let _one_at_a_time = link.subscribing.lock().await;
+    let _turn = link.subscribing.turn(address.account.as_str()).await;
     let id = session_id.clone();
     if !context.central.read(move |db: &ReadTxn| sessions::is_unsubscribed(db, &id)).await? {
         return Ok(true);

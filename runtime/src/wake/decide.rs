@@ -168,7 +168,9 @@ impl State {
     fn hear_keeper(&mut self, event: Event, now: Instant, steps: &mut Vec<Step>) {
         let was_asked_to_end = matches!(self.phase, Phase::Ending(..));
         let Some(run) = self.run_mut() else { return };
-        run.progress += unheard(run, now);
+        let silence = unheard(run, now);
+        run.progress += silence;
+        run.due_since = run.due_since.map(|since| since + silence);
         run.heard = now;
         match event {
             Event::Progress => (run.active, run.progress, run.had_event) = (now, now, true),

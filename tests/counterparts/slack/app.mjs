@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 const [packages, url] = process.argv.slice(2);
 const { App, LogLevel, SocketModeReceiver } = createRequire(join(packages, "x"))("@slack/bolt");
-setTimeout(() => { console.error("it took too long"); process.exit(1); }, 25_000).unref();
+setTimeout(() => { console.error("it took too long"); process.exit(1); }, 120_000).unref();
 const clientOptions = { slackApiUrl: `${url}/` };
 
 // Slack pings each connection, and the SDK leaves one that is not pinged.

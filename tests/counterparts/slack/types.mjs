@@ -1,7 +1,7 @@
 // The types of Slack's SDK for TypeScript as referee of what the channel and the stand-in of the tests say to each other: every
 // call's fields, its answer, and what is told. A field that a type does not know is a fault, and so is one that it lacks.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -90,8 +90,10 @@ try {
     return line.slice(0, 1500);
   });
   console.log(at(error.stdout?.toString() ?? String(error)));
-  process.exit(1);
+  process.exitCode = 1;
 }
+rmSync(folder, { recursive: true });
+if (process.exitCode) process.exit();
 const methods = [...new Set(calls.map(([method]) => method))].sort();
 const kinds = [...new Set(told.map(([kind, { event }]) => event ? [event.type, event.subtype].join(" ").trim() : kind))].sort();
 console.log(`${calls.length} calls (${methods.join(", ")}), ${told.length} told (${kinds.join(", ")})`);

@@ -52,7 +52,8 @@ impl Channel for Post {
             _ => {}
         }
         tokio::time::sleep(Duration::from_millis(config.start_ms)).await;
-        if note_start(&runtime).await? == 1 && config.lost_at_start {
+        let start = note_start(&runtime).await?;
+        if start == 1 && config.lost_at_start {
             runtime.lost("told to").await;
         }
         let platform = config.platform.clone();
@@ -61,7 +62,7 @@ impl Channel for Post {
         let events = tokio::spawn(async move {
             loop {
                 // Whatever ends it: the platform sends again what nobody confirmed.
-                let _ = listen(&config.platform, &runtime, &noted).await;
+                let _ = listen(&config.platform, start, &runtime, &noted).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
@@ -231,9 +232,9 @@ fn with_more(message: InboundMessage, more: &Value) -> Result<InboundMessage> {
     Ok(serde_json::from_value(whole)?)
 }
 
-async fn listen(platform: &str, runtime: &Runtime, heard: &Heard) -> Result<()> {
+async fn listen(platform: &str, start: u32, runtime: &Runtime, heard: &Heard) -> Result<()> {
     let mut stream = BufReader::new(TcpStream::connect(platform).await?);
-    say(&mut stream, &json!({ "events": true })).await?;
+    say(&mut stream, &json!({ "events": true, "start": start })).await?;
     let mut line = String::new();
     while stream.read_line(&mut line).await? > 0 {
         let event: Value = serde_json::from_str(&line)?;

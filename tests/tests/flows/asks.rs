@@ -249,7 +249,7 @@ fn a_lost_account_is_started_again_and_finds_its_folder() {
 fn an_account_that_is_lost_while_it_starts_is_started_again() {
     let (runtime, mut platform) = wired_with("ask", "lost_at_start = true\n");
     until("it lives", || (runtime.channel("ask")["handles"] == json!(["start-2"])).then_some(()));
-    platform.reconnects();
+    platform.is_at_start(2);
     platform.writes("there?");
     assert!(platform.posted().contains("there?"));
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 /// The platform of the channels `rich` and `plain`: it has one connection for events, and notes all that is said to it.
 pub struct Platform {
     events: TcpStream,
-    connections: Receiver<TcpStream>,
+    /// Which start of the channel it is of, where the channel counts them.
+    start: u64,
+    connections: Receiver<(TcpStream, u64)>,
     said: Receiver<Value>,
     /// What was said while the test waited for something else.
     early: Vec<Value>,
@@ -32,7 +34,8 @@ impl Platform {
                 }
                 let first: Value = serde_json::from_str(&line).unwrap();
                 if first["events"] == true {
-                    let _ = ready.send(stream.try_clone().unwrap());
+                    let start = first["start"].as_u64().unwrap_or_default();
+                    let _ = ready.send((stream.try_clone().unwrap(), start));
                     let tell = tell.clone();
                     std::thread::spawn(move || {
                         lines.lines().map_while(Result::ok).for_each(|line| {
@@ -45,13 +48,22 @@ impl Platform {
                 }
             }
         });
-        let events = connections.recv_timeout(Duration::from_secs(20)).expect("the channel connects");
-        Platform { events, connections, said, early: vec![], count: 0 }
+        let (events, start) =
+            connections.recv_timeout(Duration::from_secs(20)).expect("the channel connects");
+        Platform { events, start, connections, said, early: vec![], count: 0 }
     }
 
     /// The channel was started again: from now on its new connection is meant.
     pub fn reconnects(&mut self) {
-        self.events = self.connections.recv_timeout(Duration::from_secs(20)).expect("the channel connects");
+        let next = self.connections.recv_timeout(Duration::from_secs(20));
+        (self.events, self.start) = next.expect("the channel connects");
+    }
+
+    /// From now on the connection of this start of the channel is meant. One before may have ended before it had one.
+    pub fn is_at_start(&mut self, start: u64) {
+        while self.start != start {
+            self.reconnects();
+        }
     }
 
     /// The next thing that was said with this key.

@@ -1,9 +1,10 @@
 //! `vestibule channel add` with a person at a terminal: what is asked, and in which order.
 
 use crate::slack_api::{APP_TOKEN, BOT_TOKEN, SECRET, SlackApi};
-use crate::support::{binary, until};
+use crate::support::{PATIENCE, binary, until};
 use crate::whatsapp_api::{self, WhatsAppApi};
 use crate::words::terminal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -33,6 +34,9 @@ impl Person {
     /// Whether more came.
     fn reads(&mut self) -> bool {
         let mut bytes = [0; 4_096];
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&self.screen, PollFlags::IN)], Some(&patience)).unwrap();
+        assert!(ready > 0, "nothing more is shown: {}", self.shown);
         // It ends with an error.
         let count = self.screen.read(&mut bytes).unwrap_or(0);
         self.shown += &String::from_utf8_lossy(&bytes[..count]);
@@ -69,6 +73,12 @@ impl Person {
     fn ends(mut self) -> (bool, String) {
         while self.reads() {}
         (self.program.wait().unwrap().success(), self.shown.replace("\r\n", "\n"))
+    }
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
     }
 }
 

@@ -41,7 +41,7 @@ fn a_start_that_a_reload_overtook_changes_nothing() {
         format!("[channels.ask.other]\nplatform = \"{}\"\n{more}", platform.local_addr().unwrap())
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| reload(&runtime, &before, &other(&overtaken, "start_ms = 1500\n")));
+        scope.spawn(|| reload(&runtime, &before, &other(&overtaken, "start_ms = 4000\n")));
         until("it is started", || is(&runtime, "other", "connecting").then_some(()));
         reload(&runtime, &before, &other(&meant, ""));
     });

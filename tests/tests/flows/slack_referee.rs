@@ -1,6 +1,6 @@
 //! The stand-in for Slack, judged by Slack's own libraries: the Python SDK calls every method of the channel and keeps
-//! connections, apps by Bolt for Python and JavaScript hear what it tells, and all that the channel and it say to each other is read in the types of
-//! the SDK for TypeScript.
+//! connections, apps by Bolt for Python and JavaScript hear what it tells, and all that the channel and it say to each
+//! other is read in the types of the SDK for TypeScript.
 
 use crate::counterparts::script;
 use crate::slack::{
@@ -247,8 +247,16 @@ fn row_c04_all_that_is_said_is_what_slacks_types_know() {
         ];
         starts.iter().any(|start| word.starts_with(start))
     });
-    let kinds =
-        ["message file_share", "message message_changed", "app_mention", "interactive", "slash_commands"];
+    let kinds = [
+        "message file_share",
+        "message message_changed",
+        "message message_deleted",
+        "reaction_added",
+        "reaction_removed",
+        "app_mention",
+        "interactive",
+        "slash_commands",
+    ];
     let methods: BTreeSet<&str> = methods.filter(|word| *word != "chat.x").collect();
     assert!(methods.len() > 15, "{methods:?}");
     for word in methods.into_iter().chain(kinds) {

@@ -427,6 +427,9 @@ fn an_account_is_added_from_what_is_in_the_environment() {
     // The number in the environment is that of the first account; a second one has its own.
     let second = ["--account", "other", "--set", "listener=main"];
     let (ok, said) = add_with(NUMBER, &second);
+    assert!(!ok && said.contains("WHATSAPP_ACCESS_TOKEN, for the account main has that one"), "{said}");
+    let second = [&second[..], &["--set", "access_token=env:WHATSAPP_ACCESS_TOKEN"]].concat();
+    let (ok, said) = add_with(NUMBER, &second);
     assert!(!ok && said.contains("WHATSAPP_PHONE_NUMBER_ID, for the account main has that one"), "{said}");
     assert!(said.contains("give --set phone_number_id=VALUE"), "{said}");
     let (ok, said) = add_with(NUMBER, &[&second[..], &["--set", "phone_number_id=207"]].concat());

@@ -25,24 +25,17 @@ fn variables() -> BTreeMap<String, String> {
     all.filter(|(_, value)| !value.is_empty()).collect()
 }
 
-/// The other accounts of the channel.
-pub struct Others<'c> {
-    pub sections: Vec<(&'c str, &'c Table)>,
-    /// Whether the new account is of the same app as another one, and has its secrets.
-    pub share_secrets: bool,
-}
+/// The other accounts of the channel, by name.
+pub struct Others<'c>(pub Vec<(&'c str, &'c Table)>);
 
 impl Others<'_> {
     /// Why the new account does not take this variable: another account is the one that it tells of.
     fn have(&self, key: &ConfigKey, name: &str, value: &str) -> Option<String> {
         let has_it = |section: &Table| match key.secret {
-            true => {
-                !self.share_secrets
-                    && section.get(&key.key).and_then(|of| of.get("env")?.as_str()) == Some(name)
-            }
+            true => section.get(&key.key).and_then(|of| of.get("env")?.as_str()) == Some(name),
             false => says(section, &key.key, value),
         };
-        let (account, _) = self.sections.iter().find(|(_, section)| has_it(section))?;
+        let (account, _) = self.0.iter().find(|(_, section)| has_it(section))?;
         let again = if key.secret { format!("env:{name}") } else { value.trim().to_owned() };
         let key = &key.key;
         Some(format!(
@@ -62,16 +55,17 @@ pub fn find_usual(
 ) -> anyhow::Result<(Map<String, Value>, Vec<String>)> {
     let (there, mut taken, mut left) = (variables(), Map::new(), Vec::new());
     for key in schema.keys.iter().filter(|key| key.required || key.secret) {
-        let mut names = section::env_names(kind, &key.key).into_iter();
-        let name = match key.secret {
-            true => names.find(|name| there.contains_key(name)),
-            false => names.next().filter(|name| there.contains_key(name)),
-        };
-        let Some(name) = name.filter(|_| !values.contains_key(&key.key)) else { continue };
-        if let Some(why) = others.have(key, &name, &there[&name]) {
-            left.push(why);
+        let usual = if key.secret { usize::MAX } else { 1 };
+        let names = section::env_names(kind, &key.key).into_iter().take(usual);
+        let (theirs, mut free): (Vec<_>, Vec<_>) = names
+            .filter(|name| there.contains_key(name) && !values.contains_key(&key.key))
+            .map(|name| (others.have(key, &name, &there[&name]), name))
+            .partition(|(why, _)| why.is_some());
+        if free.is_empty() {
+            left.extend(theirs.into_iter().filter_map(|(why, _)| why));
             continue;
         }
+        let name = free.swap_remove(0).1;
         let given = match key.secret {
             true => Given::Env(name.clone()),
             false => {
@@ -192,7 +186,10 @@ pub fn ask_one(key: &ConfigKey) -> anyhow::Result<Option<Given>> {
             std::io::stdout().flush()?;
             let mut line = String::new();
             if std::io::stdin().read_line(&mut line)? == 0 {
-                bail!("{} is needed", key.key);
+                match key.required {
+                    true => bail!("{} is needed", key.key),
+                    false => return Ok(None),
+                }
             }
             line
         };
@@ -265,21 +262,16 @@ mod tests {
     fn what_another_account_has_is_not_taken_again() {
         let section: Table =
             toml::from_str("token = { env = \"X_TOKEN\" }\nid = \"7\"\nport = 7").expect("it is TOML");
-        let has = |share_secrets: bool, key: &ConfigKey, name: &str, value: &str| {
-            Others { sections: vec![("main", &section)], share_secrets }.have(key, name, value)
-        };
+        let others = Others(vec![("main", &section)]);
+        let has = |key: &ConfigKey, name: &str, value: &str| others.have(key, name, value);
         let (token, port) = (key("token", "", true), ConfigKey { secret: false, ..key("port", "", true) });
         let id = ConfigKey { key: "id".into(), ..port.clone() };
-        let told = has(false, &token, "X_TOKEN", "secret").expect("it is another's");
+        let told = has(&token, "X_TOKEN", "secret").expect("it is another's");
         assert!(told.contains("the account main") && told.ends_with("--set token=env:X_TOKEN"), "{told}");
-        assert!(has(false, &id, "X_ID", "7\n").is_some_and(|told| told.ends_with("--set id=7")));
-        assert!(has(true, &port, "X_PORT", "7").is_some());
-        for (share_secrets, key, name, value) in [
-            (true, &token, "X_TOKEN", "secret"),
-            (false, &token, "X_BOT_TOKEN", "secret"),
-            (false, &id, "X_ID", "8"),
-        ] {
-            assert_eq!(has(share_secrets, key, name, value), None, "{name} {value}");
+        assert!(has(&id, "X_ID", "7\n").is_some_and(|told| told.ends_with("--set id=7")));
+        assert!(has(&port, "X_PORT", "7").is_some());
+        for (key, name, value) in [(&token, "X_BOT_TOKEN", "secret"), (&id, "X_ID", "8")] {
+            assert_eq!(has(key, name, value), None, "{name} {value}");
         }
     }
 

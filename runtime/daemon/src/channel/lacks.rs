@@ -1,5 +1,5 @@
-//! What an account needs beyond what every account of its channel must have: that says the channel, which is started with what
-//! is there, and names in backticks the keys that it lacks.
+//! What an account needs beyond what every account of its channel must have: the channel says that. It is started with what is
+//! there, and names in backticks the keys that it lacks.
 
 use super::ask::ask_one;
 use super::section::{self, Given};

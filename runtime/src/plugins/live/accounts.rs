@@ -110,7 +110,7 @@ async fn keep_started(
     generation: u64,
 ) {
     loop {
-        let turn = link.turn_to_start(&account).await;
+        let turn = link.starting.turn(&account).await;
         if link.generation() != generation {
             return;
         }

@@ -4,6 +4,7 @@ use super::accounts::{self, AccountState};
 use super::asks::{FETCHES_MAX, LOADING_MAX};
 use super::condition::Condition;
 use super::heads;
+use super::one_at_a_time::OneAtATime;
 use super::pacing::Pacing;
 use super::port::Port;
 use super::siblings;
@@ -105,16 +106,16 @@ pub struct Link {
     own_handles: Mutex<BTreeMap<String, Vec<String>>>,
     /// By account that is being started: the state that its plugin has given it up for meanwhile.
     given_up: Mutex<BTreeMap<String, AccountState>>,
-    /// By account: held while it is being started.
-    starting: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// The start of an account: one of the life before may still be under way.
+    pub(super) starting: OneAtATime,
     /// The places of the calls that load files.
     pub(super) fetching: Semaphore,
     /// The places of the messages whose files are being loaded.
     pub(super) loading: Arc<Semaphore>,
     /// By account and event: how often a file of the message could not be loaded.
     pub(super) failed_loads: Mutex<BTreeMap<(String, String), u8>>,
-    /// Held while the channel is told of a thread, until that is on record.
-    pub subscribing: tokio::sync::Mutex<()>,
+    /// That the channel is told of a thread, until it is on record.
+    pub subscribing: OneAtATime,
     /// How fast each account may be handed what it delivers.
     pub(super) pacing: Pacing,
     /// The deliveries whose parts the channel may tell of.
@@ -208,14 +209,14 @@ impl Link {
             generation,
             own_handles: Mutex::default(),
             given_up: Mutex::default(),
-            starting: Mutex::default(),
+            starting: OneAtATime::default(),
             fetching: Semaphore::new(FETCHES_MAX),
             loading: Arc::new(Semaphore::new(LOADING_MAX)),
             failed_loads: Mutex::default(),
             under_way: UnderWay::default(),
             observer: OnceLock::new(),
             settings,
-            subscribing: tokio::sync::Mutex::default(),
+            subscribing: OneAtATime::default(),
             pacing: Pacing::default(),
             started_with: Mutex::default(),
             open,
@@ -334,12 +335,6 @@ impl Link {
         let Empty {} = self.ask(wire::frame(&request), ACCOUNT_DEADLINE).await?;
         locked(&self.started_with).insert(account.to_owned(), with);
         Ok(())
-    }
-
-    /// Waits until no other start of this account is under way: one of the life before may still be.
-    pub async fn turn_to_start(&self, account: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = locked(&self.starting).entry(account.to_owned()).or_default().clone();
-        turn.lock_owned().await
     }
 
     /// Notes how the start of an account went in this life of its plugin; returns its state before. `None`: that life is

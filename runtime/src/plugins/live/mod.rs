@@ -8,6 +8,7 @@ pub(super) mod handover;
 pub(super) mod heads;
 pub(super) mod hooks;
 pub(super) mod link;
+mod one_at_a_time;
 pub(super) mod pacing;
 pub(super) mod port;
 pub(super) mod registry;

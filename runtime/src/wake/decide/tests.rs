@@ -381,6 +381,21 @@ fn while_a_keeper_is_held_up_its_provider_is_not_silent() {
         world.live(4 * SECOND);
         assert!(stuck(world.end()));
     }
+    // A runner that was idle before: its time began with the message.
+    let mut world = World::running();
+    world.nothing_is_due();
+    world.takes(Batch { rows: 1, settled: true, ..Batch::default() });
+    world.live(5 * MINUTE);
+    (world.seen.due, world.seen.due_while_running) = (Some(Timestamp(0)), Some(Timestamp(0)));
+    world.hear(Event::Woken);
+    world.live(30 * SECOND);
+    world.facts.starved = MINUTE;
+    (0..40).for_each(|_| world.wait(SECOND));
+    world.hear(Event::Heard);
+    world.live(25 * SECOND);
+    assert_eq!(world.end(), None);
+    world.live(10 * SECOND);
+    assert!(stuck(world.end()));
 }
 
 #[test]

@@ -60,7 +60,8 @@ pub fn answer(shared: &Shared, request: &Request, base: &str, place: &str) -> An
         return (status, "application/json", text.into_bytes());
     }
     if let Some(id) = upload {
-        return keep(&mut store, id, &request.body);
+        let (status, kind, answer) = keep(&mut store, id, &request.body);
+        return (if cut { CUT } else { status }, kind, answer);
     }
     let done = may(&store, method, &request.token).and_then(|()| {
         store.caller = request.token.clone();
