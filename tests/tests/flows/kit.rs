@@ -200,11 +200,20 @@ fn terminal_conforms_in_both_tiers() {
     let over = AtomicBool::new(false);
     std::thread::scope(|threads| {
         threads.spawn(|| sit_at(&folder.path().join("terminal.sock"), &over));
+        let _over = Over(&over);
         run("in-process").is_good(&[skipped("terminal"), &["start after a crash", "secrets"]].concat());
         // A process of its own may open no local socket: it is handed one.
         run("process").is_good(&[skipped("terminal"), &["secrets"]].concat());
-        over.store(true, Ordering::Relaxed);
     });
+}
+
+/// Says so when it goes, also when a check has failed.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A person at an interactive terminal, who comes back whenever it hangs up.
