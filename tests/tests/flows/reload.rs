@@ -4,6 +4,7 @@ use crate::changes::{Platform, wired_with};
 use crate::support::{Runtime, until};
 use serde_json::Value;
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 /// Writes more behind what the config said at first, and reloads the channel `ask`.
 fn reload(runtime: &Runtime, before: &str, more: &str) {
@@ -40,12 +41,14 @@ fn a_start_that_a_reload_overtook_changes_nothing() {
     let other = |platform: &TcpListener, more: &str| {
         format!("[channels.ask.other]\nplatform = \"{}\"\n{more}", platform.local_addr().unwrap())
     };
+    let begin = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| reload(&runtime, &before, &other(&overtaken, "start_ms = 4000\n")));
         until("it is started", || is(&runtime, "other", "connecting").then_some(()));
         reload(&runtime, &before, &other(&meant, ""));
     });
-    let (_overtaken, mut meant) = (Platform::accept(overtaken), Platform::accept(meant));
     until("it lives", || is(&runtime, "other", "live").then_some(()));
+    assert!(begin.elapsed() >= Duration::from_millis(4000), "the start that was under way has ended before");
+    let mut meant = Platform::accept(meant);
     meant.writes("heard by the platform that the config names");
 }
