@@ -166,7 +166,7 @@ fn what_outlives_everything_is_ended_before_the_next_run() {
         let reader = keeper_of(&warden);
         let all = [runtime.pid().to_string(), warden, reader];
         all.iter().for_each(|pid| signal("STOP", pid));
-        all.iter().for_each(|pid| signal("KILL", pid));
+        all.iter().rev().for_each(|pid| signal("KILL", pid)); // who is stopped reaps no child
         runtime.kill();
         assert_eq!(programs(&hidden), [survivor], "{sandbox}: it outlives them");
         runtime.start();
@@ -192,7 +192,7 @@ fn what_outlives_everything_is_ended_when_the_runtime_starts() {
     let reader = keeper_of(&warden);
     let all = [runtime.pid().to_string(), warden, reader];
     all.iter().for_each(|pid| signal("STOP", pid));
-    all.iter().for_each(|pid| signal("KILL", pid));
+    all.iter().rev().for_each(|pid| signal("KILL", pid)); // who is stopped reaps no child
     runtime.kill();
     assert_eq!(programs(&hidden).len(), 1, "it outlives them");
     runtime.start();
