@@ -1,6 +1,7 @@
 //! `vestibule channel`: the accounts on platforms, from the config to a first sign of life.
 //!
-//! A runtime that runs is told of a change, and its word counts; without one an account is tried here.
+//! A runtime that runs is told of a change, and its word counts; without one an account is tried here. While a person is asked
+//! what the account lacks, it is tried here in any case, before the config is written: see [`lacks`].
 
 mod ask;
 mod lacks;

@@ -57,7 +57,7 @@ fn a_file_that_breaks_off_on_its_way_is_brought_again() {
     }
 }
 
-/// Slack takes no empty file: nothing is sent, and whoever asks reads why.
+/// Slack takes no empty file: nothing is sent, and the operator reads why.
 #[test]
 fn a_reply_with_an_empty_file_is_refused_whole() {
     let api = SlackApi::start();

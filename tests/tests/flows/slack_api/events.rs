@@ -21,7 +21,7 @@ impl SlackApi {
                 "is_enterprise_install": false }] })
     }
 
-    /// Someone writes in a channel; answers the message, which Slack has not told yet. `null` takes a field out.
+    /// A person writes in a channel; answers the message, which Slack has not told yet. `null` takes a field out.
     pub fn message(&self, channel: &str, user: &str, text: &str, extra: Value) -> Value {
         let mut store = self.store();
         let ts = store.next_ts();
@@ -34,7 +34,7 @@ impl SlackApi {
         message
     }
 
-    /// Someone writes, and Slack tells it. Answers the message's id.
+    /// A person writes, and Slack tells it. Answers the message's id.
     pub fn say(&self, channel: &str, user: &str, text: &str) -> String {
         let message = self.message(channel, user, text, json!({}));
         let ts = message["ts"].as_str().unwrap().to_owned();
@@ -42,7 +42,7 @@ impl SlackApi {
         ts
     }
 
-    /// Someone writes with files, which need not be there; answers the message, which Slack has not told yet.
+    /// A person writes with files, which need not be there; answers the message, which Slack has not told yet.
     pub fn share(&self, channel: &str, user: &str, text: &str, names: &[&str]) -> Value {
         let files: Vec<Value> = names.iter().map(|name| self.file(user, name)).collect();
         self.message(channel, user, text, json!({ "subtype": "file_share", "files": files }))
@@ -130,7 +130,7 @@ impl SlackApi {
         self.hidden(channel, json!({ "type": "channel_rename", "channel": now }))
     }
 
-    /// Someone clicks a button under a message of the bot's.
+    /// A person clicks a button under a message of the bot's.
     pub fn click(&self, user: &str, post: &Post, button: &Value) -> Value {
         let mut action = button.clone();
         action["action_ts"] = self.store().next_ts().into();
@@ -151,7 +151,7 @@ impl SlackApi {
             "message": post.shown(true) })
     }
 
-    /// Someone gives a slash command.
+    /// A person gives a slash command.
     pub fn command(&self, command: &str, text: &str, user: &str, channel: &str) -> Value {
         json!({ "token": "x", "team_id": TEAM, "team_domain": "cp", "channel_id": channel, "channel_name": "general",
             "user_id": user, "user_name": user.to_lowercase(), "command": command, "text": text, "api_app_id": "A0",
