@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use vestibule_plugin_api::*;
 
 /// The chat that every terminal is in.
@@ -126,20 +126,16 @@ impl Clients {
         open.insert(name.to_owned(), Client { lines: lines.clone(), interactive });
         Ok(())
     }
-
-    /// Ends every connection.
-    pub fn hang_up(&self) {
-        self.open().clear();
-    }
 }
 
-/// Serves one client until it goes.
+/// Serves one client until it goes, or the channel is stopped.
 pub async fn serve(
     stream: UnixStream,
     name: String,
     clients: Arc<Clients>,
     token: Arc<Secret>,
     runtime: Runtime,
+    mut stopped: watch::Receiver<bool>,
 ) {
     let (from, to) = stream.into_split();
     let mut from = BufReader::new(from);
@@ -157,7 +153,7 @@ pub async fn serve(
         |()| serde_json::json!({ "ready": true, "thread": name }),
     );
     if say(&lines, answer).await && entered {
-        listen(&mut from, &name, &lines, &heard, &runtime).await;
+        listen(&mut from, &name, &lines, &heard, &runtime, &mut stopped).await;
     }
     if entered {
         clients.open().remove(&name);
@@ -185,8 +181,15 @@ async fn listen(
     lines: &Lines,
     heard: &AtomicU64,
     runtime: &Runtime,
+    stopped: &mut watch::Receiver<bool>,
 ) {
-    while let Some(line) = read(from).await {
+    loop {
+        // A line that was read is taken, and its client told so, also while the channel is stopped.
+        let line = tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            line = read(from) => line,
+        };
+        let Some(line) = line else { return };
         let number = heard.fetch_add(1, Ordering::Relaxed) + 1;
         let line = line.and_then(|line| {
             let line = serde_json::from_slice::<Line>(&line);

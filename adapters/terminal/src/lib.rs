@@ -19,10 +19,14 @@
 mod client;
 
 use client::{Clients, serve};
-use std::path::PathBuf;
+use std::fs::symlink_metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 use vestibule_plugin_api::*;
 
 config! {
@@ -35,10 +39,18 @@ config! {
     }
 }
 
+/// How long the lines that are under way when the channel is stopped may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
 struct Terminal {
     clients: Arc<Clients>,
+    /// Accepts the clients and serves them: they end with it.
     listener: JoinHandle<()>,
+    /// Whether the channel is being stopped; what serves the clients listens to it until it has ended.
+    stopping: watch::Sender<bool>,
     socket: PathBuf,
+    /// The file that the socket is.
+    file: Option<(u64, u64)>,
 }
 
 #[async_trait]
@@ -51,8 +63,10 @@ impl Channel for Terminal {
             PluginError::broken(format!("cannot open the socket {}: {error}", config.socket.display()))
         })?;
         let clients = Arc::new(Clients::default());
-        let accept = accept(listener, clients.clone(), Arc::new(config.token), runtime);
-        Ok(Terminal { clients, listener: tokio::spawn(accept), socket: config.socket })
+        let (stopping, stopped) = watch::channel(false);
+        let accept = accept(listener, clients.clone(), Arc::new(config.token), runtime, stopped);
+        let file = file(&config.socket);
+        Ok(Terminal { clients, listener: tokio::spawn(accept), stopping, socket: config.socket, file })
     }
 
     async fn deliver(&self, message: OutboundMessage) -> Result<Receipt> {
@@ -65,28 +79,52 @@ impl Channel for Terminal {
     }
 
     async fn stop(&self) {
+        self.stopping.send_replace(true);
+        let _ = tokio::time::timeout(STOP_PATIENCE, self.stopping.closed()).await;
         self.listener.abort();
-        self.clients.hang_up();
-        let _ = std::fs::remove_file(&self.socket);
+        // The next account may have opened its own there already.
+        if self.file.is_some() && self.file == file(&self.socket) {
+            let _ = std::fs::remove_file(&self.socket);
+        }
     }
 }
 
-async fn accept(listener: UnixListener, clients: Arc<Clients>, token: Arc<Secret>, runtime: Runtime) {
+/// The device and number of the file at this path.
+fn file(path: &Path) -> Option<(u64, u64)> {
+    symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+async fn accept(
+    listener: UnixListener,
+    clients: Arc<Clients>,
+    token: Arc<Secret>,
+    runtime: Runtime,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut serving = JoinSet::new();
     let mut number = 0_u64;
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            accepted = listener.accept() => accepted,
+            Some(_) = serving.join_next() => continue,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 number += 1;
                 // Unique also across restarts: event ids are remembered for a month.
                 let name = format!("tty-{}-{number}", Timestamp::now().0);
-                tokio::spawn(serve(stream, name, clients.clone(), token.clone(), runtime.clone()));
+                let (clients, token, runtime) = (clients.clone(), token.clone(), runtime.clone());
+                serving.spawn(serve(stream, name, clients, token, runtime, stopped.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a terminal could not connect");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
+    drop(listener);
+    while serving.join_next().await.is_some() {}
 }
 
 export_channel! {

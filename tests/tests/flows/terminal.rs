@@ -127,9 +127,9 @@ fn chat_works_through_the_file_in_both_tiers() {
         let (text, files) = terminal.answer();
         assert!(text.starts_with("with a file"), "{text}");
         assert_eq!(files, [("a.txt".to_owned(), b"bytes".to_vec())]);
-        drop(terminal);
 
         runtime.ok(&["plugin", "reload", "terminal"]);
+        assert!(terminal.read().is_null(), "its client is hung up on, for the next account does not know it");
         assert_eq!(runtime.chat("after it was replaced"), "after it was replaced");
         if tier == "process" {
             signal("KILL", &runtime.plugin_hosts()[0]);

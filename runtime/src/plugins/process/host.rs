@@ -85,8 +85,9 @@ fn serve(
     root: PluginRootRef,
 ) -> std::io::Result<()> {
     let calls: Arc<Mutex<HashMap<u64, u64>>> = Arc::default();
-    // Local sockets by their paths: the plugin looks for them among what this process has open.
-    let mut sockets: HashMap<Vec<u8>, Foreign> = HashMap::new();
+    // Local sockets by their paths: the plugin looks for them among what this process has open. The one before is
+    // closed at once, so that the plugin does not find a listener that no client reaches any more.
+    let mut sockets: HashMap<Vec<u8>, OwnedFd> = HashMap::new();
     while let Some(packet) = inbox.next(&socket.socket) {
         let id = packet.id;
         match packet.kind {
@@ -114,7 +115,7 @@ fn serve(
                 });
             }
             Kind::Socket => {
-                if let Some(socket) = packet.socket {
+                if let Some(socket) = packet.socket.and_then(Foreign::trusted) {
                     sockets.insert(packet.head, socket);
                 }
             }
