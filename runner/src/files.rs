@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Result;
 use std::path::{Path, PathBuf};
 use vestibule_plugin_api::ATTACHMENTS_MAX;
-use vestibule_session::{MessageIn, MessageOut, SessionDir, crash, name};
+use vestibule_session::{MessageIn, MessageOut, SessionDir, crash, name, words};
 
 /// Makes the folder into which a provider puts files, empty.
 ///
@@ -43,15 +43,53 @@ pub fn of_rows(dir: &SessionDir, rows: &[MessageIn]) -> Vec<PathBuf> {
     files
 }
 
-/// The names of the files that a provider has put there, sorted. Those beyond what a message may carry stay behind.
-pub fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let regular = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    let mut names: Vec<String> = regular.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| name::is_safe_segment(name));
-    names.sort();
-    names.truncate(ATTACHMENTS_MAX);
-    names
+/// What a provider has put into the folder for its answer's files, sorted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The names of the files, as many as a message may carry.
+    pub names: Vec<String>,
+    /// The names of what does not go with the answer, each with the reason.
+    pub left_out: Vec<(String, &'static str)>,
+}
+
+/// Looks into the folder.
+pub fn found(folder: &Path) -> Found {
+    let mut entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    let mut found = Found::default();
+    for entry in entries {
+        let name = entry.file_name();
+        let reason = match name.to_str() {
+            _ if !entry.file_type().is_ok_and(|kind| kind.is_file()) => "it is no regular file",
+            Some(safe) if !name::is_safe_segment(safe) => "its name cannot be sent",
+            None => "its name is no UTF-8",
+            Some(_) if found.names.len() == ATTACHMENTS_MAX => "a message carries no more files",
+            Some(safe) => {
+                found.names.push(safe.to_owned());
+                continue;
+            }
+        };
+        found.left_out.push((words::line(name.to_string_lossy(), NAME_CHARS_MAX), reason));
+    }
+    found
+}
+
+/// How many of the files that do not go with an answer are named in it.
+const LEFT_OUT_SHOWN: usize = 10;
+/// So much of such a name is shown, in characters.
+const NAME_CHARS_MAX: usize = 100;
+
+/// A reply's content that also says what does not go with it, as the runtime says it.
+pub fn name_left_out(content: &str, left_out: &[(String, &str)]) -> String {
+    let mut content: Value = serde_json::from_str(content).unwrap_or_default();
+    let mut lines: Vec<String> = content["text"].as_str().map(str::to_owned).into_iter().collect();
+    lines.retain(|text| !text.is_empty());
+    let shown = left_out.iter().take(LEFT_OUT_SHOWN);
+    lines.extend(shown.map(|(name, reason)| format!("[file: {name} — not sent: {reason}]")));
+    let more = left_out.len().saturating_sub(LEFT_OUT_SHOWN);
+    lines.extend((more > 0).then(|| format!("[{more} more files — not sent]")));
+    content["text"] = lines.join("\n").into();
+    content.to_string()
 }
 
 /// Moves files to a reply's folder. They are on disk before the row that names them.
@@ -74,4 +112,36 @@ pub fn attach(dir: &SessionDir, folder: &Path, names: Vec<String>, reply: &mut M
     content["files"] = names.into();
     reply.content = content.to_string();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_go_with_an_answer_is_named_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert_eq!(found(folder.path()), Found::default());
+        for number in 0..ATTACHMENTS_MAX + 12 {
+            fs::write(at(&format!("f{number:02}")), "x").unwrap();
+        }
+        fs::create_dir(at("a folder")).unwrap();
+        std::os::unix::fs::symlink("f00", at("a link")).unwrap();
+        fs::write(at("a\nname"), "x").unwrap();
+        let found = found(folder.path());
+        assert_eq!((found.names.len(), found.names[31].as_str()), (ATTACHMENTS_MAX, "f31"));
+        let reasons: Vec<_> = found.left_out.iter().map(|(_, reason)| *reason).collect();
+        assert_eq!(
+            reasons[..3],
+            ["its name cannot be sent", "it is no regular file", "it is no regular file"]
+        );
+        assert_eq!(reasons[3..], ["a message carries no more files"; 12]);
+        let content = name_left_out(r#"{"text":"see"}"#, &found.left_out);
+        let content: Value = serde_json::from_str(&content).unwrap();
+        let lines: Vec<&str> = content["text"].as_str().unwrap().lines().collect();
+        assert_eq!(lines.len(), 1 + LEFT_OUT_SHOWN + 1);
+        assert_eq!((lines[0], lines[2]), ("see", "[file: a folder — not sent: it is no regular file]"));
+        assert_eq!(lines[11], "[5 more files — not sent]");
+    }
 }

@@ -84,6 +84,9 @@ pub enum Error {
         /// Why it cannot be opened.
         reason: vestibule_session::Error,
     },
+    /// The runtime's file is damaged.
+    #[error("cannot read messages: {0}; the runtime makes inbound.db again before it starts the next runner")]
+    Read(vestibule_session::Error),
     /// The runner's own file cannot be written. No part of the transaction was.
     #[error("cannot write replies: {0}; look for a full disk, then start the session again")]
     Write(#[from] vestibule_session::Error),
@@ -114,7 +117,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// Serves one session. Returns only with an error: a runner is stopped from outside.
 ///
 /// # Errors
-/// Unusable settings, or a file of its own that cannot be written.
+/// Unusable settings, a file of its own that cannot be written, or a damaged file of the runtime's.
 pub fn run(options: Options) -> Result<(), Error> {
     let dir = SessionDir::new(options.workspace);
     let settings = Settings::read(&dir)?;

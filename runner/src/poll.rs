@@ -15,6 +15,8 @@ const SLOW_POLL: Duration = Duration::from_secs(1);
 /// How many times, and after which pause, a look is tried again while the runtime writes.
 const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
+/// After so many looks in a row at a damaged file the runner ends: the runtime makes the file again before the next run.
+const DAMAGED_LOOKS: u32 = 3;
 /// So many rows are read under one lock: the runtime writes between two such reads, however many wait.
 const AT_ONCE: usize = 100;
 /// After so many more rows were taken, those that the runtime knows to be settled are forgotten, also while more wait:
@@ -52,28 +54,32 @@ impl Look {
 /// Answers batch after batch. Returns only with an error.
 ///
 /// # Errors
-/// The runner's own file cannot be written.
+/// The runner's own file cannot be written, or the runtime's file is damaged.
 pub fn serve(mut runner: Runner) -> std::result::Result<(), crate::Error> {
     let mut watch = InboundWatch::open(runner.dir());
     let mut eyes = Eyes::default();
-    let mut busy = 0;
+    let (mut busy, mut damaged) = (0, 0);
     loop {
         watch.drain();
         match eyes.look(&mut runner) {
             Ok(Some((batch, look))) => {
-                busy = 0;
+                (busy, damaged) = (0, 0);
                 runner.turn(batch, look)?;
                 continue;
             }
-            Ok(None) => busy = 0,
+            Ok(None) => (busy, damaged) = (0, 0),
             Err(Trouble::Theirs(Error::Busy(_))) if busy < BUSY_TRIES => {
                 busy += 1;
                 std::thread::sleep(BUSY_PAUSE);
                 continue;
             }
             Err(Trouble::Own(error)) => return Err(error.into()),
+            Err(Trouble::Theirs(error @ Error::Damaged(_))) if damaged + 1 == DAMAGED_LOOKS => {
+                return Err(crate::Error::Read(error));
+            }
             Err(Trouble::Theirs(error)) => {
                 busy = 0;
+                damaged += u32::from(matches!(error, Error::Damaged(_)));
                 eyes.complain(&error);
             }
         }

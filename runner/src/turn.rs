@@ -289,13 +289,18 @@ impl Turn<'_> {
         if plain_is_sent {
             replies.push(self.reply_here(plain));
         }
-        let files = files::names(&self.reply_files);
-        if !files.is_empty() {
+        let files::Found { names, left_out } = files::found(&self.reply_files);
+        if !(names.is_empty() && left_out.is_empty()) {
             if replies.is_empty() {
                 replies.push(self.reply_here(""));
             }
             let first = &mut replies[0];
-            files::attach(&self.runner.dir, &self.reply_files, files, first).map_err(Error::Files)?;
+            if !left_out.is_empty() {
+                first.content = files::name_left_out(&first.content, &left_out);
+            }
+            if !names.is_empty() {
+                files::attach(&self.runner.dir, &self.reply_files, names, first).map_err(Error::Files)?;
+            }
         }
         let reached_nobody = replies.is_empty() && (!lost.is_empty() || !answer.rest.is_empty());
         if reached_nobody && !self.nudged && query.push(&nudge(&self.look.destinations.names())) {

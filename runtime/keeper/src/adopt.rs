@@ -6,7 +6,7 @@
 use crate::confine;
 use crate::fault::{self, Fault};
 use crate::files::{self, Of, Opened};
-use crate::outbox::names;
+use crate::outbox::named;
 use crate::wire::{self, ADOPTED_FILES_MAX, AdoptSpec, BATCH_ROWS_MAX, FromForeign, ToKeeper};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -64,7 +64,7 @@ pub fn serve(runtime: &mut UnixStream, spec: &AdoptSpec) -> fault::Result<()> {
     left_out += reader
         .outbound(|row| {
             // Files of a settled reply are of no use any more.
-            let named = if row.settled.is_none() { names(&row.reply.content) } else { Vec::new() };
+            let named = if row.settled.is_none() { named(&row.reply.content).names } else { Vec::new() };
             if named.is_empty() {
                 return Ok(batch.add(runtime, row.reply.content.len(), row)?);
             }

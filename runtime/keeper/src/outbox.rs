@@ -30,10 +30,16 @@ impl Outbox {
     /// it.
     pub fn hand_over(&self, runtime: &mut UnixStream, reply: &MessageOut) -> Result<()> {
         let mut room = self.files_bytes_max;
-        for (position, name) in names(&reply.content).iter().enumerate() {
+        let Named { names, more } = named(&reply.content);
+        for (position, name) in names.iter().enumerate() {
             let of = Of { message_id: &reply.id, position, name };
             let opened = self.file(of, &mut room);
             files::hand_over(runtime, of, opened, FromKeeper::File)?;
+        }
+        if more > 0 {
+            let of = Of { message_id: &reply.id, position: names.len(), name: &format!("{more} more") };
+            let why = format!("a message may have {ATTACHMENTS_MAX} files");
+            files::hand_over(runtime, of, Err(why), FromKeeper::File)?;
         }
         Ok(())
     }
@@ -64,13 +70,54 @@ impl Outbox {
     }
 }
 
-/// The names in a reply's `files`. Names above the limit of a message, and names that no file can have, are left out.
-pub fn names(content: &str) -> Vec<String> {
-    if !content.contains("\"files\"") {
-        return Vec::new();
+/// What a reply says in `files`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The names of as many files as a message may have.
+    pub names: Vec<String>,
+    /// How many more there are, with those that no file can have.
+    pub more: usize,
+}
+
+impl Named {
+    /// Whether the reply has no files.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.more == 0
     }
-    let Ok(content) = serde_json::from_str::<serde_json::Value>(content) else { return Vec::new() };
-    let files = content["files"].as_array().into_iter().flatten();
-    let fits = |name: &&str| name.len() <= FIELD_BYTES_MAX;
-    files.filter_map(|name| name.as_str()).filter(fits).map(str::to_owned).take(ATTACHMENTS_MAX).collect()
+}
+
+/// The names in a reply's `files`.
+pub fn named(content: &str) -> Named {
+    if !content.contains("\"files\"") {
+        return Named::default();
+    }
+    let content = serde_json::from_str::<serde_json::Value>(content).unwrap_or_default();
+    let files = content["files"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let fitting = files.iter().filter_map(|name| name.as_str()).filter(|name| name.len() <= FIELD_BYTES_MAX);
+    let names: Vec<String> = fitting.take(ATTACHMENTS_MAX).map(str::to_owned).collect();
+    Named { more: files.len() - names.len(), names }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_reply_cannot_carry_is_counted() {
+        let long = "x".repeat(FIELD_BYTES_MAX + 1);
+        let many: Vec<String> = (0..ATTACHMENTS_MAX + 3).map(|number| number.to_string()).collect();
+        for (content, names, more) in [
+            (json!({ "text": "x" }), 0, 0),
+            (json!({ "files": "a" }), 0, 0),
+            (json!({ "files": ["a", "b"] }), 2, 0),
+            (json!({ "files": ["a", 7, long] }), 1, 2),
+            (json!({ "files": many }), ATTACHMENTS_MAX, 3),
+        ] {
+            let found = named(&content.to_string());
+            assert_eq!((found.names.len(), found.more), (names, more), "{content}");
+            assert_eq!(found.is_empty(), names + more == 0);
+        }
+        assert_eq!(named("\"files\""), Named::default());
+    }
 }

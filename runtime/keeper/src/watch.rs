@@ -361,7 +361,7 @@ impl Watch<'_> {
 
     fn hand_over_files(&mut self, batch: &FromKeeper) -> Result<()> {
         let FromKeeper::Batch { messages, .. } = batch else { return Ok(()) };
-        for reply in messages.iter().filter(|reply| !outbox::names(&reply.content).is_empty()) {
+        for reply in messages.iter().filter(|reply| !outbox::named(&reply.content).is_empty()) {
             self.outbox.hand_over(self.ends.runtime, reply)?;
             self.handed_files.push(reply.id.clone());
         }
@@ -398,7 +398,7 @@ fn batch_len(messages: &[MessageOut]) -> usize {
         bytes += message.content.len() + 9 * FIELD_BYTES;
         bytes <= BATCH_BYTES
     });
-    let with_files = |m: &MessageOut| !outbox::names(&m.content).is_empty();
+    let with_files = |m: &MessageOut| !outbox::named(&m.content).is_empty();
     let first = messages.iter().position(with_files).map_or(usize::MAX, |at| at + 1);
     fits.count().max(1).min(first)
 }

@@ -258,6 +258,31 @@ mod writer {
             Ok(self.db.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_in", [], |r| r.get(0))?)
         }
 
+        /// Looks for damage that a runner meets and no writer does: in the pages, in the tables, in the numbers, of which
+        /// the ledger gave out none above `last_seq`.
+        ///
+        /// # Errors
+        /// [`crate::Error::Damaged`] with the first fault found, or as [`InboundWriter::open`].
+        pub fn check(&self, last_seq: i64) -> Result<()> {
+            crate::check::check(&self.db)?;
+            let expected = Connection::open_in_memory()?;
+            expected.execute_batch(include_str!("inbound.sql"))?;
+            if schema(&self.db)? != schema(&expected)? {
+                return Err(crate::Error::Damaged("its tables are not those that a ledger makes".to_owned()));
+            }
+            let odd = self.db.query_row(
+                "SELECT COUNT(*) FROM messages_in WHERE typeof(seq) <> 'integer' OR seq > ?1 OR seq < 0",
+                [last_seq],
+                |r| r.get::<_, i64>(0),
+            )?;
+            match odd {
+                0 => Ok(()),
+                _ => Err(crate::Error::Damaged(
+                    "messages_in has a number that the ledger never gave".to_owned(),
+                )),
+            }
+        }
+
         /// The messages that wait in the file, oldest first. A ledger wrote the file, so it has every column.
         ///
         /// # Errors
@@ -406,9 +431,68 @@ mod writer {
         Ok(())
     }
 
+    /// Every table, index, view and trigger: its name, and what makes it.
+    fn schema(db: &Connection) -> Result<Vec<(String, Option<String>)>> {
+        let mut statement = db.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+        let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     #[cfg(test)]
     mod tests {
         use super::*;
+
+        #[test]
+        fn damage_that_only_a_runner_meets_is_found() {
+            let row = |seq: &str| {
+                format!(
+                    "INSERT INTO messages_in (id, seq, kind, timestamp, status, content) \
+                     VALUES ('m', {seq}, 'chat', '', 'pending', '{{}}')"
+                )
+            };
+            for (damage, found) in [
+                (row("4"), None),
+                (row("6"), Some("never gave")),
+                (row("9223372036854775807"), Some("never gave")),
+                (row("'x'"), Some("never gave")),
+                ("DROP TABLE destinations".to_owned(), Some("tables")),
+                (
+                    "CREATE TRIGGER t AFTER INSERT ON messages_in BEGIN SELECT RAISE(ABORT, 'no'); END"
+                        .to_owned(),
+                    Some("tables"),
+                ),
+            ] {
+                let folder = tempfile::tempdir().expect("there is space");
+                let dir = SessionDir::new(folder.path());
+                let file = InboundWriter::rebuild(&dir).expect("it is made");
+                file.db.execute_batch(&damage).unwrap_or_else(|why| panic!("{damage}: {why}"));
+                match (found, file.check(4)) {
+                    (None, checked) => checked.expect("nothing is damaged"),
+                    (Some(words), Err(crate::Error::Damaged(why))) => {
+                        assert!(why.contains(words), "{damage}: {why}");
+                    }
+                    (Some(_), other) => panic!("{damage}: {other:?}"),
+                }
+            }
+        }
+
+        #[test]
+        fn damage_in_a_page_that_no_writer_reads_is_found() {
+            let folder = tempfile::tempdir().expect("there is space");
+            let dir = SessionDir::new(folder.path());
+            let file = InboundWriter::rebuild(&dir).expect("it is made");
+            let root = "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema \
+                        WHERE name = 'destinations'";
+            let (page, size): (u32, u32) =
+                file.db.query_row(root, [], |r| Ok((r.get(0)?, r.get(1)?))).expect("it is there");
+            drop(file);
+            let mut bytes = std::fs::read(dir.inbound_db()).expect("it is read");
+            bytes[((page - 1) * size) as usize..(page * size) as usize].fill(0);
+            std::fs::write(dir.inbound_db(), bytes).expect("it is written");
+            let file = InboundWriter::open(&dir).expect("no writer meets it");
+            assert_eq!(file.applied().expect("nor by reading that").change, 0);
+            assert!(matches!(file.check(0), Err(crate::Error::Damaged(_))));
+        }
 
         #[test]
         fn a_new_destination_rewrites_no_other() {

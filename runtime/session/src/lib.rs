@@ -15,6 +15,8 @@
 #[cfg(any(feature = "ledger", feature = "keeper"))]
 mod beneath;
 mod calls;
+#[cfg(any(feature = "keeper", feature = "ledger"))]
+mod check;
 pub mod crash;
 mod error;
 mod foreign;

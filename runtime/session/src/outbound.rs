@@ -121,7 +121,7 @@ pub use writer::OutboundWriter;
 #[cfg(feature = "runner")]
 mod writer {
     use super::*;
-    use crate::{AckStatus, MessageOut, SessionDir, crash, format_time, next_odd};
+    use crate::{AckStatus, MessageOut, SEQ_MAX, SessionDir, crash, format_time, next_odd};
     use rusqlite::{OptionalExtension, TransactionBehavior, params};
     use std::collections::HashSet;
     use vestibule_plugin_api::Timestamp;
@@ -224,6 +224,10 @@ mod writer {
             let mut highest: i64 =
                 tx.query_row("SELECT COALESCE(MAX(seq), 0) FROM messages_out", [], |r| r.get(0))?;
             highest = highest.max(highest_inbound_seq);
+            if highest > SEQ_MAX {
+                let why = format!("a message has the number {highest}, after which none can follow");
+                return Err(crate::Error::Damaged(why));
+            }
             for m in replies {
                 highest = next_odd(highest);
                 m.seq = highest;
@@ -304,8 +308,6 @@ mod reader {
 
     /// The longest value that SQLite makes of the agent's file, in bytes.
     const VALUE_BYTES_MAX: i32 = 4 * 1024 * 1024;
-    /// For how long a whole file is checked at most.
-    const CHECK_MAX: Duration = Duration::from_secs(5);
 
     /// Refuses a file that is not regular: opening a FIFO waits for ever. A FIFO that is put there after this look
     /// costs the keeper its deadline.
@@ -444,21 +446,12 @@ mod reader {
         }
 
         /// Looks through the whole file for damage that only writing meets: pages in two places, a list of free pages
-        /// without end. A file that takes longer than [`CHECK_MAX`] is not judged.
+        /// without end. A file that takes longer than five seconds is not judged.
         ///
         /// # Errors
         /// [`Error::Damaged`] with the first fault found, or as [`OutboundReader::open`].
         pub fn check(&self) -> Result<()> {
-            let until = std::time::Instant::now() + CHECK_MAX;
-            self.db.progress_handler(1_000, Some(move || std::time::Instant::now() > until))?;
-            let found = self.db.query_row("PRAGMA integrity_check(1)", [], |r| r.get::<_, String>(0));
-            self.db.progress_handler(0, None::<fn() -> bool>)?;
-            match found {
-                Ok(word) if word == "ok" => Ok(()),
-                Ok(what) => Err(Error::Damaged(what.chars().take(FIELD_BYTES_MAX / 4).collect())),
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
+            crate::check::check(&self.db)
         }
 
         /// How long the tool in flight may be silent, in milliseconds, as the runner declared it in `container_state`.

@@ -10,9 +10,9 @@ use crate::sessions;
 use serde_json::json;
 use std::collections::HashSet;
 use vestibule_plugin_api::{AGENT, Address};
-use vestibule_session::MessageOut;
+use vestibule_session::{MessageOut, words};
 
-/// The longest reason that is kept, in characters: its end may be a runner's own words.
+/// The longest reason that is kept, in characters.
 const REASON_CHARS_MAX: usize = 300;
 
 /// What became of the messages that were under way.
@@ -28,8 +28,9 @@ pub struct Died {
     pub woken: Vec<SessionId>,
 }
 
-/// Counts a try for the messages under way in a session, in the transaction that records the end of its run.
-/// `session_bytes_max` bounds the files of a session that is told.
+/// Counts a try for the messages under way in a session, in the transaction that records the end of its run. The
+/// operator is also shown the last line that the runner wrote to its standard error; no chat is told these words, which are
+/// the agent's, in the runtime's name. `session_bytes_max` bounds the files of a session that is told.
 ///
 /// # Errors
 /// SQLite fails.
@@ -37,12 +38,16 @@ pub fn run_died(
     db: &WriteTxn,
     session_id: &SessionId,
     claims: &HashSet<String>,
-    why: &str,
+    (why, last_line): (&str, &str),
     session_bytes_max: u64,
 ) -> Result<Died> {
     let now = clock::now();
     let why: String = why.chars().take(REASON_CHARS_MAX).collect();
-    let tried = ledger::count_tries(db, session_id, claims, &why, now)?;
+    let shown = match last_line.trim() {
+        "" => why.clone(),
+        line => words::line(format_args!("{why}: {line}"), REASON_CHARS_MAX),
+    };
+    let tried = ledger::count_tries(db, session_id, claims, &shown, now)?;
     let died = Died { tried: tried.count, ..Died::default() };
     let words = format!(
         "Your message could not be answered: the agent was started for it several times, and failed each time. The \

@@ -29,6 +29,8 @@ pub struct Ledger {
     unwritten: Mutex<HashMap<SessionId, i64>>,
     /// The sessions whose file was found to be no newer than the database.
     looked_at: Mutex<HashSet<SessionId>>,
+    /// The sessions whose last run failed: damage in their file that only a runner meets may be the reason.
+    doubted: Mutex<HashSet<SessionId>>,
 }
 
 /// The result of a look at a session.
@@ -66,6 +68,7 @@ pub(super) struct SessionRow {
     /// The change of its agent's destinations.
     destinations: i64,
     pruned_floor: i64,
+    last_seq: i64,
     rebuild: bool,
     /// A runner was started and its end is not on record, or the database was set back.
     unread: bool,
@@ -108,6 +111,7 @@ impl Ledger {
                 {
                     return Ok(Looked::Newer(newer));
                 }
+                locked(&self.doubted).remove(session_id);
                 locked(&self.looked_at).insert(session_id.to_owned());
                 locked(&self.known).insert(session_id.to_owned(), target);
                 locked(&self.unwritten).insert(session_id.to_owned(), wanted.change);
@@ -129,7 +133,13 @@ impl Ledger {
         // A file that an operating system left unflushed is made again, never checked and trusted.
         let made_again = wanted.rebuild && first;
         let opened = if made_again { InboundWriter::look(dir) } else { InboundWriter::open(dir) };
-        let opened = opened.and_then(|writer| Ok((writer.applied()?, writer)));
+        let is_doubted = locked(&self.doubted).contains(session_id);
+        let opened = opened.and_then(|writer| {
+            if is_doubted {
+                writer.check(wanted.last_seq)?;
+            }
+            Ok((writer.applied()?, writer))
+        });
         if let Ok((applied, writer)) = &opened
             && applied.change > wanted.change_before
             && !locked(&self.looked_at).contains(session_id)
@@ -183,6 +193,12 @@ impl Ledger {
         locked(&self.known).get(session_id).is_some_and(|known| known.destinations == destinations)
     }
 
+    /// Has a session's file looked through before it is written again, and made again if it is damaged.
+    pub fn doubt(&self, session_id: &SessionId) {
+        locked(&self.doubted).insert(session_id.to_owned());
+        self.forget(session_id);
+    }
+
     /// Forgets a session whose lane closes: its next lane looks at the file again.
     pub fn forget(&self, session_id: &SessionId) {
         locked(&self.known).remove(session_id);
@@ -233,7 +249,7 @@ pub(super) fn wanted(db: &ReadTxn, session_id: &SessionId) -> Result<Option<Sess
     let mut statement = db.prepare_cached(
         "SELECT s.agent_group_id, s.change, s.routing_change, s.rebuild, s.running OR s.set_back, \
          s.quarantined IS NOT NULL, CASE WHEN s.changed_by = ?2 THEN s.change_before ELSE s.change END, s.projected, \
-         s.pruned_floor, a.destinations_version FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id \
+         s.pruned_floor, a.destinations_version, s.last_seq FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id \
          WHERE s.id = ?1",
     )?;
     let row = statement.query_row([session_id, crate::id::process_id()], |r| {
@@ -248,6 +264,7 @@ pub(super) fn wanted(db: &ReadTxn, session_id: &SessionId) -> Result<Option<Sess
             projected: r.get(7)?,
             pruned_floor: r.get(8)?,
             destinations: r.get(9)?,
+            last_seq: r.get(10)?,
         })
     });
     Ok(row.optional()?)

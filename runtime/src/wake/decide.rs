@@ -589,8 +589,8 @@ fn rests_at(run: &Run, facts: &Facts) -> Instant {
 fn tolerance(run: &Run, facts: &Facts) -> Duration {
     let silence = facts.silence_max.min(CEILING);
     let usual = if run.had_event { silence } else { silence.min(FIRST_EVENT_MAX) };
-    let declared = [run.provider_silence, run.tool_silence].into_iter().flatten().max();
-    usual.max(declared.unwrap_or_default())
+    // The time limit of the agent's settings holds for its tools, too: what a runner declares is the agent's word.
+    usual.max(run.provider_silence.or(run.tool_silence).unwrap_or_default())
 }
 
 /// How long until the wall clock shows this time, as far as the lane sleeps in one go.

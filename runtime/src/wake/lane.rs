@@ -58,6 +58,8 @@ struct Lane {
     hand: Hand,
     /// The rows that the run has claimed and not acknowledged.
     claims: HashSet<String>,
+    /// The last line of a runner that has ended by itself, from its standard error.
+    last_line: String,
     /// The agent whose session it is; empty until a projection has told.
     agent_group_id: AgentGroupId,
     /// For how long the keeper got no processor, by the last look.
@@ -89,6 +91,7 @@ impl Lane {
             place: None,
             hand: Hand { files: Parts::new(context.attachments.clone()), part: None, batch: None, bytes: 0 },
             claims: HashSet::new(),
+            last_line: String::new(),
             agent_group_id: AgentGroupId::default(),
             starved: Duration::ZERO,
             disk_is_full: false,
@@ -225,6 +228,7 @@ impl Lane {
                 if matches!(self.state.phase, Phase::Running(_)) {
                     let said = stderr_tail.lines().last().unwrap_or_default();
                     tracing::warn!(session = self.session_id.as_str(), %how, said, "the runner ended by itself");
+                    self.last_line = said.to_owned();
                 }
                 Event::RunnerExited(how)
             }
@@ -489,14 +493,14 @@ impl Lane {
     }
 
     async fn record_end(&mut self, drained: bool, blame: Option<String>) -> Option<Event> {
-        let claims = std::mem::take(&mut self.claims);
+        let (claims, last_line) = (std::mem::take(&mut self.claims), std::mem::take(&mut self.last_line));
         let why = blame.clone();
         let limit = self.context.attachments.limits().session_bytes;
         let recorded = self.write(move |db, id| {
             sessions::set_running(db, id, !drained)?;
             ledger::show_again(db, id)?;
             match why {
-                Some(why) => delivery::run_died(db, id, &claims, &why, limit),
+                Some(why) => delivery::run_died(db, id, &claims, (&why, &last_line), limit),
                 None => Ok(delivery::Died::default()),
             }
         });
@@ -504,6 +508,9 @@ impl Lane {
             Ok(died) => died,
             Err(why) => return Some(Event::NotRecorded(format!("the end of a run was not recorded: {why}"))),
         };
+        if blame.is_some() {
+            self.context.ledger.doubt(&self.session_id);
+        }
         if let Some(why) = blame.filter(|_| died.tried > 0) {
             tracing::warn!(session = self.session_id.as_str(), messages = died.tried, %why, "a run failed its messages");
         }

@@ -114,7 +114,8 @@ pub struct Run {
     pub gives_way_since: Option<Instant>,
     /// How long the provider may be silent, by its own settings.
     pub provider_silence: Option<Duration>,
-    /// How long the tool in flight may be silent, as the runner declared it.
+    /// How long the tool in flight may be silent, as the runner declared it. It counts where the provider's settings name
+    /// no time.
     pub tool_silence: Option<Duration>,
     /// When a batch is taken that has come while the session has as much pending as it may: then, or as soon as there
     /// is room.

@@ -128,10 +128,43 @@ fn a_message_that_kills_its_runner_takes_nobody_along() {
     );
 }
 
+/// A runner that is stopped, after it claimed a message and declared a tool of fourteen seconds.
 #[test]
 fn a_tool_is_waited_for_as_long_as_its_runner_declared() {
+    let runtime = Runtime::new("sandbox = \"none\"\nturn_silence_seconds = 3\n").up();
+    let mut terminal = Terminal::connect(&runtime, false);
+    terminal.say("hello");
+    assert_eq!(terminal.reply(), "hello");
+    let warden = keeper_of(&runtime.pid().to_string());
+    let runner = until("the runner runs", || {
+        let children = std::fs::read_to_string(format!("/proc/{warden}/task/{warden}/children")).ok()?;
+        let mut children = children.split_whitespace().map(str::to_owned);
+        children.find(|child| programs("vestibule keeper").iter().all(|keeper| keeper != child))
+    });
+    signal("STOP", &runner);
+    let begin = Instant::now();
+    terminal.say("use it");
+    let session = runtime.sessions().remove(0);
+    let pending = "SELECT id FROM messages_in WHERE instr(content, 'use it')";
+    let id: String = until("the message is shown", || {
+        open(&session.join("inbound.db")).query_row(pending, [], |r| r.get(0)).ok()
+    });
+    let outbound = open(&session.join("out/outbound.db"));
+    outbound.execute("INSERT INTO processing_ack VALUES (?1, 'processing', datetime())", [&id]).unwrap();
+    let tool = "INSERT OR REPLACE INTO container_state VALUES (1, 'Bash', 14000, datetime(), datetime())";
+    outbound.execute(tool, []).unwrap();
+    drop(outbound);
+    let (_, why) =
+        until("its run is ended", || Some(condition(&runtime)).filter(|(state, _)| state == "failing"));
+    assert!(why.contains("no sign of life for 14 s"), "{why}");
+    assert!(begin.elapsed() > Duration::from_secs(14), "{:?}", begin.elapsed());
+}
+
+/// The program declares a tool of a day, and stops its runner.
+#[test]
+fn no_declared_tool_outlasts_the_time_limit_of_its_agent() {
     let runtime = Runtime::new("sandbox = \"process\"\nturn_silence_seconds = 3\n").up();
-    let command = format!("{} tool 14000", asker().display());
+    let command = format!("{} tool 86400000", asker().display());
     runtime.ok(&[
         "agent",
         "update",
@@ -143,12 +176,10 @@ fn a_tool_is_waited_for_as_long_as_its_runner_declared() {
         "--command",
         &command,
     ]);
-    let begin = Instant::now();
     Terminal::connect(&runtime, false).say("use it");
     let (_, why) =
         until("its run is ended", || Some(condition(&runtime)).filter(|(state, _)| state == "failing"));
-    assert!(why.contains("no sign of life for 14 s"), "{why}");
-    assert!(begin.elapsed() > Duration::from_secs(14), "{:?}", begin.elapsed());
+    assert!(why.contains("no sign of life for 11 s"), "{why}");
 }
 
 /// The runtime and both halves of the keeper die at once; the agent has left a program that closed everything it had
@@ -370,6 +401,39 @@ fn damage_that_only_the_runner_meets_is_a_reason_and_a_quarantine() {
     let (_, why) =
         until("it is quarantined", || Some(condition(&runtime)).filter(|(state, _)| state == "quarantined"));
     assert!(why.contains("outbound.db") || why.to_lowercase().contains("free"), "{why}");
+}
+
+#[test]
+fn damage_of_the_runtimes_own_file_is_mended_before_the_next_run() {
+    let mut runtime = Runtime::new("").up();
+    assert_eq!(runtime.chat("hello"), "hello");
+    for (number, damage) in [
+        (1, "UPDATE messages_in SET seq = 9223372036854775807"),
+        // The page of the agent's destinations says that it is another kind of page.
+        (2, ""),
+    ] {
+        runtime.stop();
+        let inbound = runtime.sessions()[0].join("inbound.db");
+        let db = open(&inbound);
+        db.execute_batch(damage).unwrap();
+        let root = "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema \
+                    WHERE name = 'destinations'";
+        let (page, size): (u32, u32) = db.query_row(root, [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+        drop(db);
+        if damage.is_empty() {
+            let mut bytes = std::fs::read(&inbound).unwrap();
+            bytes[((page - 1) * size) as usize] = 0;
+            std::fs::write(&inbound, bytes).unwrap();
+        }
+        runtime.start();
+        let mut terminal = Terminal::connect(&runtime, true);
+        terminal.say(&format!("message {number}"));
+        assert_eq!(terminal.answer().0, format!("message {number}"), "{damage}");
+        let tries = "SELECT MAX(tries) FROM messages_in";
+        let tries: i64 =
+            open(&runtime.home.path().join("vestibule.db")).query_row(tries, [], |r| r.get(0)).unwrap();
+        assert_eq!(tries, 1, "the first run fails, and the second one answers: {damage}");
+    }
 }
 
 fn circle_in_free_pages(file: &Path) {

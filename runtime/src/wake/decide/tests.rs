@@ -280,7 +280,7 @@ fn how_long_a_provider_may_be_silent() {
         ("its settings allow less", false, Some(s(11)), None, s(600), s(60)),
         ("a tool of two hours", true, None, Some(s(7200)), s(600), s(7200)),
         ("a tool of a minute", true, None, Some(s(60)), s(600), s(600)),
-        ("the longer of both", true, Some(s(700)), Some(s(900)), s(600), s(900)),
+        ("a tool beyond what its settings allow", true, Some(s(700)), Some(s(86_400)), s(600), s(700)),
         ("the ceiling", true, None, None, s(100_000), CEILING),
         ("declared beyond the ceiling", true, None, Some(s(3600)), s(100_000), s(3600)),
     ] {
