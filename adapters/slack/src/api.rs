@@ -265,15 +265,15 @@ impl Api {
     /// Brings a file to Slack, where no one sees it yet; returns its id.
     pub async fn upload(&self, file: &Attachment) -> Result<String> {
         let name = if file.name.is_empty() { "file" } else { &file.name };
-        let bytes = file.bytes.as_deref().unwrap_or_default();
-        let fields = [("filename", name.to_owned()), ("length", bytes.len().to_string())];
+        let length = file.bytes.as_deref().map_or(0, <[u8]>::len);
+        let fields = [("filename", name.to_owned()), ("length", length.to_string())];
         let place = self.call("files.getUploadURLExternal", "", &fields).await?;
         let (Some(url), Some(id)) = (place["upload_url"].as_str(), place["file_id"].as_str()) else {
             return Err(not_slack(Failure::for_now(About::Chat)));
         };
         let url =
             self.own_url(url).ok_or_else(|| PluginError::refused("Slack names no place for the file"))?;
-        let answer = answer(self.client.post(url).body(bytes.to_vec()).timeout(UPLOAD_TIMEOUT)).await;
+        let answer = answer(self.client.post(url).body(http::body(file)).timeout(UPLOAD_TIMEOUT)).await;
         // No one sees it before it is shared: what became of this call is never in doubt.
         match answer.map(|answer| answer.status) {
             Ok(200) => Ok(id.to_owned()),

@@ -6,6 +6,7 @@ use crate::map::Target;
 use crate::media::{File, Kind};
 use reqwest::multipart;
 use serde_json::{Map, Value, json};
+use vestibule_plugin_api::toolbox::http;
 use vestibule_plugin_api::{Attachment, PluginError};
 
 /// Telegram's words for a topic of a forum that is not there any more.
@@ -156,8 +157,7 @@ pub fn form(call: &Call<'_>) -> multipart::Form {
         .iter()
         .fold(multipart::Form::new(), |form, (key, value)| form.text(key.clone(), text(value)));
     call.files.iter().fold(form.percent_encode_noop(), |form, (part, file)| {
-        let bytes = file.bytes.as_deref().unwrap_or_default().to_vec();
-        form.part(part.clone(), multipart::Part::bytes(bytes).file_name(name(&file.name)))
+        form.part(part.clone(), http::part(file).file_name(name(&file.name)))
     })
 }
 

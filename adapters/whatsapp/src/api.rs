@@ -3,7 +3,7 @@
 use crate::fault::{not_meta, of_number, outcome};
 use crate::map::{is_file, is_id};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::multipart::{Form, Part};
+use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -24,6 +24,13 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 const WORK_SAID_EVERY: Duration = Duration::from_secs(20);
 /// Where Meta keeps files.
 const FILE_HOSTS: [&str; 4] = ["fbsbx.com", "facebook.com", "fbcdn.net", "whatsapp.net"];
+
+/// What came from the address of a file.
+enum Loaded {
+    Whole(Vec<u8>),
+    /// The address does not hold, or not to the end of the file; this is the error if a new one does not either.
+    Ended(PluginError),
+}
 
 /// One phone number's access to the API. Cheap to clone.
 #[derive(Clone)]
@@ -114,8 +121,7 @@ impl Api {
 
     /// Brings a file to Meta, where no one sees it yet; returns its id.
     pub async fn upload(&self, file: &Attachment, mime_type: &str) -> Result<String> {
-        let bytes = file.bytes.as_deref().unwrap_or_default().to_vec();
-        let part = Part::bytes(bytes).file_name("file").mime_str(mime_type);
+        let part = http::part(file).file_name("file").mime_str(mime_type);
         let part = part.map_err(|_| PluginError::refused(format!("`{mime_type}` is no media type")))?;
         let form = Form::new().text("messaging_product", "whatsapp").text("type", mime_type.to_owned());
         let request = self.post("media").multipart(form.part("file", part)).timeout(UPLOAD_TIMEOUT);
@@ -132,15 +138,29 @@ impl Api {
         }
     }
 
-    /// Fetches a file that came with a message. It may take any time, as long as more of it comes.
+    /// Fetches a file that came with a message. It may take any time, as long as more of it comes. An address that ends
+    /// before the file is here, or that has ended already, is asked for anew, once.
     pub async fn file(&self, id: &str, bytes_max: u64) -> Result<Vec<u8>> {
         if !is_file(id) {
             return Err(PluginError::refused("that is no file of WhatsApp's"));
         }
+        match self.load(id, bytes_max).await? {
+            Loaded::Whole(bytes) => return Ok(bytes),
+            Loaded::Ended(why) => {
+                tracing::debug!(reason = why.reason(), "a file's address is asked for anew")
+            }
+        }
+        match self.load(id, bytes_max).await? {
+            Loaded::Whole(bytes) => Ok(bytes),
+            Loaded::Ended(why) => Err(why),
+        }
+    }
+
+    async fn load(&self, id: &str, bytes_max: u64) -> Result<Loaded> {
         let url = format!("{}/{id}?phone_number_id={}", self.base, self.number);
         let found = self.call(self.get(url)).await?;
         let too_large = || PluginError::refused(format!("it is larger than {bytes_max} bytes"));
-        if found["file_size"].as_u64().is_some_and(|bytes| bytes > bytes_max) {
+        if size(&found).is_some_and(|bytes| bytes > bytes_max) {
             return Err(too_large());
         }
         let url = found["url"].as_str().and_then(|url| self.own_url(url));
@@ -152,9 +172,10 @@ impl Api {
         let answer = Answer::read(response, most, STALLED_AFTER).await;
         match (answer.status, answer.end) {
             (200, _) if answer.body.len() > most => Err(too_large()),
-            (200, End::Whole) => Ok(answer.body),
-            (200, _) => Err(stalled()),
-            (404 | 410, _) => Err(PluginError::refused("Meta does not have the file any more")),
+            (200, End::Whole) => Ok(Loaded::Whole(answer.body)),
+            (200, End::Cut) => Ok(Loaded::Ended(stalled())),
+            (200, End::Stalled) => Err(stalled()),
+            (404 | 410, _) => Ok(Loaded::Ended(PluginError::refused("Meta does not have the file any more"))),
             (code, _) => {
                 Err(Failure::of_http(code, false).error(format!("Meta does not hand the file out ({code})")))
             }
@@ -186,10 +207,26 @@ impl Api {
     }
 }
 
+/// The size of a file as Meta tells it: a number, or its digits.
+fn size(found: &Value) -> Option<u64> {
+    let size = &found["file_size"];
+    size.as_u64().or_else(|| size.as_str()?.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use vestibule_plugin_api::testing::secret;
+
+    #[test]
+    fn a_size_is_a_number_or_its_digits() {
+        for (told, want) in
+            [(json!(303_833), Some(303_833)), (json!("303833"), Some(303_833)), (json!("x"), None)]
+        {
+            assert_eq!(size(&json!({ "file_size": told })), want);
+        }
+        assert_eq!(size(&json!({})), None);
+    }
 
     fn api(url: &str, token: &str) -> Result<Api> {
         Api::new(url, "v25.0", &secret(token), "106540352242922")

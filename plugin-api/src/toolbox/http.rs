@@ -1,9 +1,11 @@
 //! Calls over HTTP, as every channel makes them: bounded in time and size, to the named host only, and with the class
 //! of each failure.
 
-use crate::{Failure, PluginError, Result};
+use crate::{Attachment, Failure, PluginError, Result};
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use reqwest::multipart::Part;
+use reqwest::{Body, Client, RequestBuilder, Response, Url, redirect};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -57,12 +59,23 @@ pub async fn send(request: RequestBuilder, platform: &str) -> Result<Response> {
     })
 }
 
+/// A file as the body of a request. Its bytes are not copied: they are those that came over the seam.
+pub fn body(file: &Attachment) -> Body {
+    file.bytes.clone().map_or_else(Body::default, |bytes| Body::from(Bytes::from_owner(bytes)))
+}
+
+/// A file as a part of a form, likewise.
+pub fn part(file: &Attachment) -> Part {
+    let length = file.bytes.as_deref().map_or(0, <[u8]>::len);
+    Part::stream_with_length(body(file), length as u64)
+}
+
 /// How the reading of a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// That is all of it.
     Whole,
-    /// It broke off, or is too long.
+    /// It broke off, is too long, or there is no memory for it.
     Cut,
     /// Nothing more came.
     Stalled,
@@ -82,13 +95,24 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads the body, `most` bytes of it. It stalls when nothing comes for `patience`.
+    /// Reads the body piece by piece into one buffer, `most` bytes of it. It stalls when nothing comes for `patience`.
     pub async fn read(mut response: Response, most: usize, patience: Duration) -> Answer {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut body = Vec::new();
+        // A buffer that doubles as it fills counts twice against the memory of the plugin's process.
+        let promised = response.content_length().and_then(|bytes| usize::try_from(bytes).ok());
+        let mut has_room = body.try_reserve_exact(promised.unwrap_or(0).min(most)).is_ok();
         let end = loop {
+            if !has_room {
+                break End::Cut;
+            }
             match timeout(patience, response.chunk()).await {
-                Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
+                Ok(Ok(Some(chunk))) => {
+                    has_room = body.try_reserve(chunk.len()).is_ok();
+                    if has_room {
+                        body.extend_from_slice(&chunk);
+                    }
+                }
                 Ok(Ok(None)) => break End::Whole,
                 Ok(Err(_)) => break End::Cut,
                 Err(_) => break End::Stalled,
@@ -121,6 +145,7 @@ pub fn words(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Blob;
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
@@ -184,6 +209,32 @@ mod tests {
         let url = server(vec!["HTTP/1.1 200 x\r\ncontent-length: 200\r\n\r\nabcdef"]);
         let response = send(client.get(&url), "it").await.expect("an answer");
         assert_eq!(Answer::read(response, 5, Duration::from_secs(1)).await.end, End::Cut);
+    }
+
+    /// What is promised and does not come takes no room for what is not wanted.
+    #[tokio::test]
+    async fn a_body_of_a_known_length_gets_a_buffer_of_that_length() {
+        let url = server(vec![
+            "HTTP/1.1 200 x\r\ncontent-length: 11\r\n\r\nhello there",
+            "HTTP/1.1 200 x\r\ncontent-length: 999999999999999999\r\n\r\ncut",
+        ]);
+        let client = client().expect("it is made");
+        for (body, room) in [("hello there", 11), ("cut", 100)] {
+            let response = send(client.get(&url), "it").await.expect("an answer");
+            let answer = Answer::read(response, 100, Duration::from_secs(1)).await;
+            assert_eq!((&*answer.body, answer.body.capacity()), (body.as_bytes(), room));
+        }
+    }
+
+    /// A file of 100 MB that was copied for its request would be held twice.
+    #[test]
+    fn a_file_goes_out_as_it_came() {
+        let bytes = Blob::from(vec![7; 1 << 20]);
+        let file = Attachment { bytes: Some(bytes.clone()), ..Attachment::default() };
+        let body = body(&file);
+        let sent = body.as_bytes().expect("it is here");
+        assert_eq!((sent.as_ptr(), sent.len()), (bytes.as_ptr(), bytes.len()));
+        assert_eq!(super::body(&Attachment::default()).as_bytes(), Some(&b""[..]));
     }
 
     #[tokio::test]

@@ -9,9 +9,6 @@ use std::collections::HashSet;
 use vestibule_plugin_api::{Attachment, Blob, Content, Limit, OutboundMessage, PluginError};
 use vestibule_session::name;
 
-/// A file of a reply, and its bytes if it has any.
-pub type OutgoingFile = (StoredFile, Option<Vec<u8>>);
-
 /// Gives the files of a reply names that are safe and differ; leaves out the files that its session has no room for.
 pub fn named(files: Vec<StoredFile>, mut room: u64, now: Timestamp) -> Vec<StoredFile> {
     let mut names = HashSet::new();
@@ -34,34 +31,30 @@ pub fn named(files: Vec<StoredFile>, mut room: u64, now: Timestamp) -> Vec<Store
     files.into_iter().map(name).collect()
 }
 
-/// The message that a channel is handed. A file that the channel cannot carry, that is one too many or too large for it
-/// (`carried` says its limit), or that could not be read, is named in the text, so that people know of it.
+/// The message that a channel is handed, and the blobs of its files, which are not read yet. A file that the channel cannot
+/// carry, that is one too many or too large for it (`carried` says its limit), or that could not be read, is named in the
+/// text, so that people know of it.
 ///
 /// # Errors
 /// The reply has nothing that could be delivered.
 pub fn message(
     delivery: &Delivery,
-    files: Vec<OutgoingFile>,
+    files: Vec<StoredFile>,
     carried: Option<&Limit>,
-) -> Result<OutboundMessage, CallError> {
+) -> Result<(OutboundMessage, Vec<String>), CallError> {
     let refused = |why| CallError::Plugin(PluginError::refused(why));
     let mut text = decide::text_of(&delivery.content).map_err(refused)?;
-    let mut attachments = Vec::new();
-    for (file, bytes) in files {
-        let reason = match (&file.blob, bytes) {
-            (Ok(_), Some(bytes))
-                if carried.is_some_and(|limit| {
-                    limit.takes_file(attachments.len(), &file.name, bytes.len() as u64)
-                }) =>
-            {
-                attachments.push(attachment(file, Some(Blob::from(bytes))));
+    let (mut attachments, mut blobs) = (Vec::new(), Vec::new());
+    for file in files {
+        let reason = match (&file.blob, carried) {
+            (Ok(blob), Some(limit)) if limit.takes_file(attachments.len(), &file.name, file.size_bytes) => {
+                blobs.push(blob.clone());
+                attachments.push(attachment(file));
                 continue;
             }
             (Err(LeftOut(why)), _) => why.as_str(),
-            (Ok(_), Some(_)) if carried.is_some() => {
-                "this channel carries no more files, none so large, or none of this kind"
-            }
-            _ => "this channel carries no files",
+            (Ok(_), Some(_)) => "this channel carries no more files, none so large, or none of this kind",
+            (Ok(_), None) => "this channel carries no files",
         };
         if !text.is_empty() {
             text.push('\n');
@@ -69,7 +62,7 @@ pub fn message(
         text.push_str(&format!("[file: {} — not sent: {reason}]", file.name));
     }
     let decide::Beside { subject, metadata } = decide::beside(&delivery.content);
-    Ok(OutboundMessage {
+    let message = OutboundMessage {
         id: delivery.message_out_id.clone(),
         address: delivery.address.clone(),
         content: Content::Text { text },
@@ -79,11 +72,19 @@ pub fn message(
         sent_so_far: None,
         in_reply_to: delivery.in_reply_to.clone(),
         attachments,
-    })
+    };
+    Ok((message, blobs))
 }
 
-/// A file as its channel is handed it.
-pub fn attachment(file: StoredFile, bytes: Option<Blob>) -> Attachment {
+/// Gives a message its files, in order.
+pub fn give(message: &mut OutboundMessage, files: Vec<Vec<u8>>) {
+    for (file, bytes) in message.attachments.iter_mut().zip(files) {
+        file.bytes = Some(Blob::from(bytes));
+    }
+}
+
+/// A file as its channel is told of it, without its bytes.
+pub fn attachment(file: StoredFile) -> Attachment {
     Attachment {
         kind: None,
         mime_type: name::mime_type(&file.name).map(str::to_owned),
@@ -91,7 +92,7 @@ pub fn attachment(file: StoredFile, bytes: Option<Blob>) -> Attachment {
         url: None,
         reference: None,
         quoted: false,
-        bytes,
+        bytes: None,
         name: file.name,
     }
 }
@@ -157,8 +158,7 @@ mod tests {
             seq: 1,
             look_up: false,
         };
-        let files =
-            || vec![(stored(0, "a.pdf", Ok("1")), Some(vec![1, 2, 3])), (stored(1, "b", Err("gone")), None)];
+        let files = || vec![stored(0, "a.pdf", Ok("1")), stored(1, "b", Err("gone"))];
         let words = r#"{"text":"see","files":["a.pdf","b"]}"#;
         let alone = r#"{"text":"","files":["a.pdf","b"]}"#;
         // content, whether files are carried, the text, how many files
@@ -179,7 +179,9 @@ mod tests {
             (alone, Some(Limit::default()), "[file: b — not sent: gone]", 1),
         ];
         for (content, carries, text, count) in cases {
-            let message = message(&delivery(content), files(), carries.as_ref()).expect("it can be sent");
+            let (message, blobs) =
+                message(&delivery(content), files(), carries.as_ref()).expect("it can be sent");
+            assert_eq!(blobs, ["1"][..count], "{content}");
             assert_eq!(message.content, Content::Text { text: text.into() }, "{content}");
             assert_eq!(message.attachments.len(), count, "{content}");
             assert!(message.attachments.iter().all(|a| a.mime_type.as_deref() == Some("application/pdf")));
@@ -187,8 +189,9 @@ mod tests {
         // The bytes that were read from the store are the ones that cross: no copy on the way.
         let bytes = vec![7; 1 << 20];
         let begin = bytes.as_ptr();
-        let files = vec![(stored(0, "a.pdf", Ok("1")), Some(bytes))];
-        let message = message(&delivery(words), files, Some(&Limit::default())).expect("it can be sent");
+        let (mut message, _) =
+            message(&delivery(words), files(), Some(&Limit::default())).expect("it can be sent");
+        give(&mut message, vec![bytes]);
         let frame = wire::frame_with_blobs(Request::Deliver { message });
         assert_eq!(frame.blobs[0].as_ptr(), begin);
     }

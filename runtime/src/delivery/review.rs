@@ -57,7 +57,7 @@ fn question(delivery: &Delivery, files: Vec<StoredFile>) -> Result<Reviewed, Str
         session: delivery.session_id.to_string(),
         text: text_of(&delivery.content)?,
         files: files.iter().map(|file| file.name.clone()).collect(),
-        attachments: files.into_iter().map(|file| attachment(file, None)).collect(),
+        attachments: files.into_iter().map(attachment).collect(),
         question: question_of(&delivery.content).map(asking),
         in_reply_to: delivery.in_reply_to.clone(),
         taken_at: Some(delivery.taken_at),
@@ -225,9 +225,8 @@ mod tests {
             };
             let files = if content.contains("files") { vec![file("a.pdf")] } else { vec![] };
             let seen = question(&delivery, files.clone()).expect("it can be delivered");
-            let carried = files.into_iter().map(|file| (file, Some(vec![1, 2, 3]))).collect();
-            let message =
-                outgoing::message(&delivery, carried, Some(&Limit::default())).expect("it can be delivered");
+            let (message, _) =
+                outgoing::message(&delivery, files, Some(&Limit::default())).expect("it can be delivered");
             assert_eq!(unseen(message.clone(), &seen), [""; 0], "{content}");
             if let Some(card) = card_of(content) {
                 let message = OutboundMessage { content: Content::Card(card), ..message.clone() };

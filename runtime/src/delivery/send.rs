@@ -2,7 +2,7 @@
 
 use super::effects::Answer;
 use super::operation::Operation;
-use super::outgoing::{self, OutgoingFile};
+use super::outgoing;
 use super::{action, decide, forward, review};
 use crate::attachments::StoredFile;
 use crate::context::Context;
@@ -10,7 +10,7 @@ use crate::db::{ReadTxn, WriteTxn};
 use crate::error::Error;
 use crate::ledger::{self, Delivery, Direction, SentMessage};
 use crate::observer::Answer as Answered;
-use crate::plugins::{CallError, Link};
+use crate::plugins::{Allowance, CallError, Link};
 use crate::questions;
 use sha2::{Digest, Sha256};
 use std::sync::atomic::Ordering;
@@ -45,11 +45,11 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
     if link.manifest.kind == PluginKind::Module {
         return Ok(Sent::Inside(attempt(forward::ask(context, &link, delivery)).await?));
     }
+    let files = files(context, delivery).await?;
     // To do the same to a message once more changes nothing: that is not looked up.
     if delivery.look_up && decide::operation_of(&delivery.content).is_none() {
         // A lookup that fails says nothing about the message: it stays in doubt.
-        let mut message = message(context, &link, delivery, files(context, delivery).await?).await?;
-        message.attachments.iter_mut().for_each(|file| file.bytes = None);
+        let (message, _) = message(context, &link, delivery, files.clone()).await?;
         let found = link.find(&delivery.session_id, &digest(&message), message).await;
         if let Some(receipt) = found.map_err(|error| match error {
             CallError::NotThere => CallError::NotThere,
@@ -61,9 +61,9 @@ pub async fn send(context: &Context, delivery: &Delivery) -> std::result::Result
         let recorded = context.central.write(move |db| ledger::may_double(db, &again)).await;
         recorded.map_err(|error| CallError::Plugin(PluginError::in_doubt(error.to_string())))?;
     }
-    let files = files(context, delivery).await?;
-    let message = message(context, &link, delivery, files).await?;
+    let (mut message, blobs) = message(context, &link, delivery, files).await?;
     let of = digest(&message);
+    let _allowance = load(context, &link, &mut message, blobs).await?;
     let seen = context.observer.get().map(|observer| (observer, message.clone()));
     seen.iter().for_each(|(observer, message)| observer.hands_over(message));
     let answer = attempt(link.deliver(&delivery.session_id, &of, message)).await;
@@ -93,16 +93,39 @@ async fn act(context: &Context, delivery: &Delivery) -> std::result::Result<Sent
     Ok(Sent::Done(attempt(action::ask(context, &link, delivery)).await?))
 }
 
-/// The message as this channel can show it.
+/// Reads the files of a message, when as much more may be on its way to its channel as they are.
+async fn load(
+    context: &Context,
+    link: &Link,
+    message: &mut OutboundMessage,
+    blobs: Vec<String>,
+) -> std::result::Result<Option<Allowance>, CallError> {
+    if blobs.is_empty() {
+        return Ok(None);
+    }
+    let bytes = message.attachments.iter().filter_map(|file| file.size_bytes).sum();
+    let allowance = tokio::select! {
+        allowance = link.on_the_way.hand_over(bytes) => allowance?,
+        // The channel was not called: the delivery waits for the next start.
+        () = context.stopping() => return Err(CallError::NotThere),
+    };
+    let store = context.attachments.clone();
+    let read = move || blobs.iter().map(|blob| store.read(blob)).collect::<Result<Vec<_>, Error>>();
+    let files = tokio::task::spawn_blocking(read).await.unwrap_or(Err(Error::Stopping));
+    outgoing::give(message, files.map_err(|error| CallError::Plugin(PluginError::retry(error.to_string())))?);
+    Ok(Some(allowance))
+}
+
+/// The message as this channel can show it, and the blobs of its files.
 async fn message(
     context: &Context,
     link: &Link,
     delivery: &Delivery,
-    files: Vec<OutgoingFile>,
-) -> std::result::Result<OutboundMessage, CallError> {
+    files: Vec<StoredFile>,
+) -> std::result::Result<(OutboundMessage, Vec<String>), CallError> {
     let carried =
         link.manifest.can(Capability::Attachments).then(|| link.manifest.limit(|limits| &limits.post));
-    let mut message = outgoing::message(delivery, files, carried.as_ref())?;
+    let (mut message, blobs) = outgoing::message(delivery, files, carried.as_ref())?;
     let buttons =
         link.manifest.can(Capability::Questions).then(|| link.manifest.limit(|limits| &limits.question));
     let subject = message.subject.take_if(|_| !link.manifest.can(Capability::Subjects));
@@ -128,7 +151,7 @@ async fn message(
         *text = format!("{above}{text}").trim_end().to_owned();
     }
     message.sent_so_far = sent_so_far(context, delivery, &digest(&message)).await?;
-    Ok(message)
+    Ok((message, blobs))
 }
 
 /// Names what a channel cuts into parts: where it goes and all that it says.
@@ -225,23 +248,12 @@ fn operate(
     Ok(())
 }
 
-/// The files of a reply, with their bytes.
-async fn files(context: &Context, delivery: &Delivery) -> std::result::Result<Vec<OutgoingFile>, CallError> {
+/// The files of a reply.
+async fn files(context: &Context, delivery: &Delivery) -> std::result::Result<Vec<StoredFile>, CallError> {
     let (session_id, id) = (delivery.session_id.clone(), delivery.message_out_id.clone());
-    let store = context.attachments.clone();
-    let read = move |db: &ReadTxn| {
-        let files = ledger::files_of(db, &session_id, Direction::Out, &id)?;
-        let bytes = |file: StoredFile| {
-            let bytes = file.blob.as_ref().ok().map(|blob| store.read(blob)).transpose()?;
-            Ok((file, bytes))
-        };
-        files.into_iter().map(bytes).collect()
-    };
-    context
-        .central
-        .read(read)
-        .await
-        .map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))
+    let read = move |db: &ReadTxn| ledger::files_of(db, &session_id, Direction::Out, &id);
+    let files = context.central.read(read).await;
+    files.map_err(|error: Error| CallError::Plugin(PluginError::retry(error.to_string())))
 }
 
 #[cfg(test)]

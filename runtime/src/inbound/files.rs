@@ -7,7 +7,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::db::ReadTxn;
 use crate::error::{Error, Result};
-use crate::plugins::{CallError, Link};
+use crate::plugins::{CallError, Link, Loaded};
 use vestibule_plugin_api::{Attachment, Blob, PluginError};
 use vestibule_session::{crash, name};
 
@@ -19,6 +19,21 @@ enum Source {
     Here(Blob),
     /// With the channel, which loads the file by this reference.
     Named(String),
+}
+
+/// The bytes of a file, until they are on disk.
+enum Held {
+    Brought(Blob),
+    Loaded(Loaded),
+}
+
+impl Held {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Held::Brought(bytes) => bytes,
+            Held::Loaded(loaded) => &loaded.bytes,
+        }
+    }
 }
 
 /// Stores the files of a message that an agent will get. Those of a message that no agent gets never reach the disk, and
@@ -40,11 +55,13 @@ pub async fn store(context: &Context, link: &Link, mut arrival: Arrival) -> Resu
     for (position, file, source) in brought {
         // Each is on its way to the disk before the next one is loaded: no more than one of a message is held.
         let bytes = match source {
-            Source::Here(bytes) => Ok(bytes),
-            Source::Named(reference) => fetch(link, &arrival, &file, &reference, stored.room).await?,
+            Source::Here(bytes) => Ok(Held::Brought(bytes)),
+            Source::Named(reference) => {
+                fetch(link, &arrival, &file, &reference, stored.room).await?.map(Held::Loaded)
+            }
         };
         let put = tokio::task::spawn_blocking(move || {
-            stored.put(position, &file, bytes)?;
+            stored.put(position, &file, bytes.as_ref().map(Held::bytes).map_err(Clone::clone))?;
             Ok::<_, Error>(stored)
         });
         stored = put.await.map_err(|_| Error::Stopping)??;
@@ -64,7 +81,7 @@ async fn fetch(
     file: &Attachment,
     reference: &str,
     bytes_max: u64,
-) -> Result<std::result::Result<Blob, LeftOut>> {
+) -> Result<std::result::Result<Loaded, LeftOut>> {
     if file.size_bytes.is_some_and(|bytes| bytes > bytes_max) {
         return Ok(Err(LeftOut(TOO_LARGE.to_owned())));
     }
@@ -111,7 +128,7 @@ impl Stored {
         &mut self,
         position: usize,
         file: &Attachment,
-        bytes: std::result::Result<Blob, LeftOut>,
+        bytes: std::result::Result<&[u8], LeftOut>,
     ) -> Result<()> {
         let size_bytes = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let blob = match bytes {
@@ -119,7 +136,7 @@ impl Stored {
             Ok(_) if size_bytes > self.room => Err(LeftOut(TOO_LARGE.to_owned())),
             Ok(bytes) => {
                 self.room -= size_bytes;
-                Ok(self.store.put(&bytes)?)
+                Ok(self.store.put(bytes)?)
             }
         };
         let name = name::file_name(&file.name, file.mime_type.as_deref(), file.kind.as_deref(), self.now);
@@ -168,7 +185,7 @@ mod tests {
             let mut stored = Stored::new(store.clone());
             for (at, size) in sizes.iter().enumerate() {
                 let (file, bytes) = file(*size);
-                stored.put(at, &file, Ok(Blob::from(bytes))).expect("there is room");
+                stored.put(at, &file, Ok(&bytes)).expect("there is room");
             }
             let files = stored.sync().expect("there is room");
             let told: Vec<&str> =
@@ -184,7 +201,7 @@ mod tests {
         }
         // What is given up half-way leaves nothing.
         let mut half = Stored::new(store);
-        half.put(0, &Attachment::default(), Ok(Blob::from(vec![7; 3]))).expect("there is room");
+        half.put(0, &Attachment::default(), Ok(&[7; 3])).expect("there is room");
         drop(half);
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }

@@ -22,6 +22,7 @@ pub use file::trust::{trust, untrust};
 pub use live::accounts::{AccountState, start_accounts, stop_all, takes_webhooks, without_plugin};
 pub use live::hooks::{Said, Stop, Told, Words, bounded, read as read_verdict, review, screen};
 pub use live::link::{CallError, Link, Origin};
+pub use live::on_the_way::{Allowance, Loaded};
 pub use live::pacing::Paced;
 pub use live::registry::{Registry, slot};
 pub use live::services::{Outcome, Services};

@@ -41,6 +41,7 @@ mod kit;
 mod kit_words;
 mod limits;
 mod locks;
+mod media;
 mod new_out;
 mod old_plugins;
 mod older_runtime;

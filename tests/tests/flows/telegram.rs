@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-fn runtime(api: &BotApi) -> Runtime {
+pub fn runtime(api: &BotApi) -> Runtime {
     let config =
         format!("[channels.telegram.main]\ntoken = {{ env = \"TEST_TOKEN\" }}\napi_root = \"{}\"\n", api.url);
     Runtime::new(&config).env("TEST_TOKEN", TOKEN)

@@ -19,18 +19,27 @@ fn runtime_with(api: &WhatsAppApi, keys: &str) -> Runtime {
 }
 
 pub fn started(api: &WhatsAppApi) -> Runtime {
-    let mut runtime = runtime_with(api, "");
+    let mut runtime = set_up(api, false);
     runtime.start_with("whatsapp");
     runtime
 }
 
 /// The same with the channel's file in a process of its own.
 pub fn started_of_file(api: &WhatsAppApi) -> Runtime {
-    let mut runtime = runtime_with(api, "[plugins.whatsapp]\nbuilt_in = false\n");
+    let mut runtime = set_up(api, true);
+    runtime.start_with("whatsapp");
+    runtime
+}
+
+/// Ready to be started, with the channel built in, or its file in a process of its own.
+pub fn set_up(api: &WhatsAppApi, of_file: bool) -> Runtime {
+    if !of_file {
+        return runtime_with(api, "");
+    }
+    let runtime = runtime_with(api, "[plugins.whatsapp]\nbuilt_in = false\n");
     let plugins = runtime.home.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
     std::fs::copy(plugin_file("vestibule-whatsapp"), plugins.join("whatsapp.so")).unwrap();
-    runtime.start_with("whatsapp");
     runtime
 }
 

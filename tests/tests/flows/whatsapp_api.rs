@@ -34,12 +34,15 @@ pub struct Store {
     good: BTreeSet<String>,
     /// The people to whom no free words may be sent any more.
     pub silent: BTreeSet<String>,
-    /// While it is so, no file is handed out, and what was sent is not answered.
+    /// While it is so, no file is handed out, none that is brought is answered, and what was sent is not.
     pub holds_files: bool,
+    pub holds_uploads: bool,
     pub holds_answers: bool,
     /// How many of the next files break off on their way from Meta, and how many answers to those that are brought there.
     pub broken_files: usize,
     pub broken_uploads: usize,
+    /// How many of the next addresses of files have ended when they are used.
+    pub ended: usize,
     /// Those to whom so much was sent that nothing more is taken for the moment.
     pub limited: BTreeSet<String>,
     /// Answers to the next messages, in place of the real ones; a message of a CUT one was sent.
@@ -181,7 +184,9 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
 }
 
 fn is_held(store: &Store, path: &str) -> bool {
-    store.holds_files && path.starts_with("/files/") || store.holds_answers && path.ends_with("/messages")
+    store.holds_files && path.starts_with("/files/")
+        || store.holds_uploads && path.ends_with("/media")
+        || store.holds_answers && path.ends_with("/messages")
 }
 
 fn is_broken(store: &mut Store, path: &str) -> bool {
@@ -213,7 +218,9 @@ fn answer(
     }
     if let Some(id) = path.strip_prefix("/files/") {
         store.fetched += 1;
-        return match store.files.get(id.split('?').next().unwrap()).filter(|_| store.good.remove(path)) {
+        let is_good = store.good.remove(path) && store.ended == 0;
+        store.ended = store.ended.saturating_sub(1);
+        return match store.files.get(id.split('?').next().unwrap()).filter(|_| is_good) {
             Some((mime_type, bytes)) => {
                 (200, if mime_type.is_empty() { "x" } else { "application/octet-stream" }, bytes.clone())
             }
@@ -256,21 +263,38 @@ fn answer(
     }
 }
 
+/// The parts of a form by their names, each with its head. It is read by lines: a large file has few.
+fn parts(kind: &str, body: &[u8]) -> BTreeMap<String, (String, Vec<u8>)> {
+    let boundary = format!("--{}", kind.split_once("boundary=").unwrap().1);
+    let (mut parts, mut rest) = (BTreeMap::new(), body);
+    let (mut head, mut content, mut is_head) = (String::new(), Vec::new(), false);
+    loop {
+        let mut line = Vec::new();
+        if rest.read_until(b'\n', &mut line).unwrap() == 0 {
+            return parts;
+        }
+        if line.starts_with(boundary.as_bytes()) {
+            if let Some((_, name)) = head.split_once("name=\"") {
+                content.truncate(content.len() - 2);
+                let name = name.split('"').next().unwrap().to_owned();
+                parts.insert(name, (head, std::mem::take(&mut content)));
+            }
+            (head, is_head) = (String::new(), true);
+        } else if is_head {
+            is_head = line != b"\r\n";
+            head += std::str::from_utf8(&line).unwrap();
+        } else {
+            content.append(&mut line);
+        }
+    }
+}
+
 /// A file in a form.
 fn stored(store: &mut Store, kind: &str, body: &[u8]) -> Answer {
-    let boundary = format!("--{}", kind.split_once("boundary=").unwrap().1);
-    // Each byte as a character: positions stay what they are.
-    let text: String = body.iter().map(|byte| char::from(*byte)).collect();
-    let mut fields: BTreeMap<String, (String, Vec<u8>)> = BTreeMap::new();
-    for part in text.split(&boundary).filter(|part| part.contains("name=\"")) {
-        let (head, content) = part.trim_start_matches("\r\n").split_once("\r\n\r\n").unwrap();
-        let name = head.split("name=\"").nth(1).unwrap().split('"').next().unwrap();
-        let content = content.strip_suffix("\r\n").unwrap();
-        fields.insert(name.to_owned(), (head.to_owned(), content.chars().map(|c| c as u8).collect()));
-    }
+    let mut fields = parts(kind, body);
+    let (head, bytes) = fields.remove("file").unwrap();
     let field = |name: &str| String::from_utf8(fields[name].1.clone()).unwrap();
     assert_eq!(field("messaging_product"), "whatsapp");
-    let (head, bytes) = fields["file"].clone();
     assert!(
         head.contains("filename=")
             && head.to_lowercase().contains(&format!("content-type: {}", field("type"))),

@@ -43,6 +43,28 @@ fn a_slow_file_holds_up_its_own_chat_only() {
     assert_eq!(heard(&runtime, CHAT), ["look", "behind it"]);
 }
 
+/// The address of a file ends before the file is asked for, or while it comes: a new one is asked for, once.
+#[test]
+fn a_file_whose_address_has_ended_comes_from_another() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    wire(&runtime, CHAT, &[]);
+    for (at, breaks_off) in [false, true].into_iter().enumerate() {
+        let at = at + 1;
+        api.store().ended = usize::from(!breaks_off);
+        api.store().broken_files = usize::from(breaks_off);
+        assert_eq!(api.say(&runtime, api.picture("look")).1, 200);
+        assert_eq!(api.loads(), (2 * at, 2 * at));
+        let file = api.sent(at)[at - 1]["image"]["id"].as_str().unwrap().to_owned();
+        assert_eq!(api.store().files[&file].1, b"the picture");
+    }
+    // Meta has it no more: the words go on without it.
+    api.store().ended = 2;
+    assert_eq!(api.say(&runtime, api.picture("gone")).1, 200);
+    assert_eq!(api.loads(), (6, 6));
+    assert!(api.sent(3)[2]["text"]["body"].as_str().unwrap().contains("does not have the file any more"));
+}
+
 /// A file that breaks off is no file: Meta is to say its message again. One that is brought to Meta is brought anew, and
 /// sent once.
 #[test]
@@ -51,13 +73,13 @@ fn a_file_that_breaks_off_comes_whole_later() {
     let runtime = started(&api);
     wire(&runtime, CHAT, &[]);
     let told = api.message(api.picture("look")).1;
-    api.store().broken_files = 1;
+    api.store().broken_files = 2;
     api.store().broken_uploads = 1;
     assert_eq!(tell(&runtime, NUMBER, told.clone()).0, 503);
     assert_eq!(heard(&runtime, CHAT), [""; 0]);
     assert_eq!(tell(&runtime, NUMBER, told).0, 200);
     assert_eq!(heard(&runtime, CHAT), ["look"]);
-    assert_eq!(api.loads(), (2, 2));
+    assert_eq!(api.loads(), (3, 3));
     until("it is settled", || {
         (runtime.query::<String>("SELECT state FROM deliveries") == ["delivered"]).then_some(())
     });

@@ -42,6 +42,14 @@ impl WhatsAppApi {
         (id, json!({ "contacts": contacts(), "messages": [message] }))
     }
 
+    /// The same of another person, of whom only the number is known.
+    pub fn message_of(&self, person: &str, more: Value) -> (String, Value) {
+        let (id, mut told) = self.message(more);
+        told["messages"][0]["from"] = person.into();
+        told["contacts"] = json!([{ "profile": { "name": person }, "wa_id": person }]);
+        (id, told)
+    }
+
     /// Ann writes, and Meta tells it: the message's id, and what Meta was answered.
     pub fn say(&self, hears: &impl Hears, more: Value) -> (String, u16) {
         let (id, told) = self.message(more);
@@ -76,6 +84,12 @@ impl WhatsAppApi {
     pub fn voice(&self) -> Value {
         let file = self.shared("audio/ogg; codecs=opus", b"the voice", json!({ "voice": true }));
         json!({ "type": "audio", "audio": file })
+    }
+
+    /// A file of so many zeros.
+    pub fn large(&self, size: usize) -> Value {
+        let file = self.shared("text/plain", &vec![0; size], json!({ "filename": "large.txt" }));
+        json!({ "type": "document", "document": file })
     }
 
     pub fn paper(&self) -> Value {

@@ -3,6 +3,7 @@
 
 use super::heads;
 use super::link::{CallError, Link};
+use super::on_the_way::Loaded;
 use crate::lock::locked;
 use crate::observer::Observer;
 use serde::Serialize;
@@ -21,8 +22,6 @@ const SHOW_DEADLINE: Duration = Duration::from_secs(5);
 const ASK_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a channel may take to load one file.
 const FETCH_DEADLINE: Duration = Duration::from_secs(60);
-/// How many files of one plugin are loaded at once.
-pub(super) const FETCHES_MAX: usize = 4;
 /// How many messages of one plugin wait for files that are loaded.
 pub(super) const LOADING_MAX: usize = 32;
 /// So often a message is handed over whose file cannot be loaded; then it goes on without the file.
@@ -115,10 +114,9 @@ impl Link {
 
     /// Has the account load a file that a message of this plugin came with by reference, also while the account is started or
     /// stopped: it hands messages over then, too. A file that is larger than `bytes_max` is refused.
-    pub async fn fetch(&self, account: &str, reference: &str, bytes_max: u64) -> Result<Blob, CallError> {
+    pub async fn fetch(&self, account: &str, reference: &str, bytes_max: u64) -> Result<Loaded, CallError> {
         self.can_do(Capability::Fetches)?;
-        // Each holds a file in memory.
-        let _turn = self.fetching.acquire().await.map_err(|_| CallError::Cancelled)?;
+        let allowance = self.on_the_way.load(bytes_max).await?;
         let request =
             Request::Fetch { account: account.to_owned(), reference: reference.to_owned(), bytes_max };
         let channel = self.manifest.channel_type.as_str();
@@ -131,7 +129,7 @@ impl Link {
             let told = told.map_err(ToString::to_string);
             observer.is_told(channel, &request, told.as_ref().map_err(String::as_str));
         }
-        loaded
+        Ok(Loaded { bytes: loaded?, _allowance: allowance })
     }
 
     async fn load(&self, account: &str, request: &Request, bytes_max: u64) -> Result<Blob, CallError> {

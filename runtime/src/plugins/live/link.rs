@@ -1,9 +1,10 @@
 //! One live plugin: frames go out with a deadline, answers come back as Rust.
 
 use super::accounts::{self, AccountState};
-use super::asks::{FETCHES_MAX, LOADING_MAX};
+use super::asks::LOADING_MAX;
 use super::condition::Condition;
 use super::heads;
+use super::on_the_way::OnTheWay;
 use super::one_at_a_time::OneAtATime;
 use super::pacing::Pacing;
 use super::port::Port;
@@ -108,8 +109,8 @@ pub struct Link {
     given_up: Mutex<BTreeMap<String, AccountState>>,
     /// The start of an account: one of the life before may still be under way.
     pub(super) starting: OneAtATime,
-    /// The places of the calls that load files.
-    pub(super) fetching: Semaphore,
+    /// The files that it loads, and those that it is handed.
+    pub on_the_way: OnTheWay,
     /// The places of the messages whose files are being loaded.
     pub(super) loading: Arc<Semaphore>,
     /// By account and event: how often a file of the message could not be loaded.
@@ -210,7 +211,7 @@ impl Link {
             own_handles: Mutex::default(),
             given_up: Mutex::default(),
             starting: OneAtATime::default(),
-            fetching: Semaphore::new(FETCHES_MAX),
+            on_the_way: OnTheWay::default(),
             loading: Arc::new(Semaphore::new(LOADING_MAX)),
             failed_loads: Mutex::default(),
             under_way: UnderWay::default(),

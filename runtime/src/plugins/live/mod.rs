@@ -8,6 +8,7 @@ pub(super) mod handover;
 pub(super) mod heads;
 pub(super) mod hooks;
 pub(super) mod link;
+pub(super) mod on_the_way;
 mod one_at_a_time;
 pub(super) mod pacing;
 pub(super) mod port;
