@@ -37,6 +37,8 @@ pub enum HeldUp {
     File,
     /// No runner can be started.
     Start,
+    /// Its runner, because others have all places for runners.
+    Place,
     /// What its agent writes, because it has as many replies pending as a session may.
     Room,
 }

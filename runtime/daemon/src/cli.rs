@@ -573,9 +573,10 @@ pub enum QuestionVerb {
 
 #[derive(Subcommand)]
 pub enum DeliveryVerb {
-    /// Show those that were not delivered, the newest first
+    /// Show those that were not delivered, and those that may be there twice, the newest first
     List {
-        /// Only those in this state: `pending`, `parked`, `unknown`, `sending`, `deferred`, `held`, `failed` or `dropped`
+        /// Only those in this state: `pending`, `parked`, `unknown`, `sending`, `deferred`, `held`, `failed`, `dropped`, or
+        /// `delivered` for those that may be there twice
         #[arg(long)]
         state: Option<String>,
         #[command(flatten)]

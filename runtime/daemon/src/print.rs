@@ -85,6 +85,7 @@ fn columns(verb: &str) -> &'static [&'static str] {
             "id",
             "agent",
             "channel",
+            "account",
             "chat",
             "thread",
             "state",
@@ -134,6 +135,7 @@ pub fn answer(verb: &str, value: &Value) {
     if let Some(rows) = value.as_array() {
         return match verb {
             "dropped-message.list" => table(columns(verb), &reasons_in_words(rows.clone())),
+            "delivery.list" => table(columns(verb), &with_doubts(rows.clone())),
             _ => table(columns(verb), rows),
         };
     }
@@ -435,9 +437,13 @@ fn on_their_way(status: &Value) -> String {
         ("deferred", until) if !until.is_empty() => format!("{count} deferred (the next until {until})"),
         _ => format!("{count} {state}"),
     };
-    let all = counts.iter().map(one).collect::<Vec<_>>().join(", ");
+    let mut all = counts.iter().map(one).collect::<Vec<_>>().join(", ");
+    let doubled = status["possible_duplicates"].as_i64().unwrap_or_default();
+    if doubled > 0 {
+        all.push_str(&format!(", of which their chats may show {doubled} twice"));
+    }
     let unsent = ["failed", "parked", "held", "unknown", "deferred"];
-    let hint = if unsent.iter().any(|state| counts.contains_key(*state)) {
+    let hint = if doubled > 0 || unsent.iter().any(|state| counts.contains_key(*state)) {
         "; `vestibule delivery list` shows why"
     } else {
         ""
@@ -451,6 +457,14 @@ fn renamed(rows: Vec<Value>) -> Vec<Value> {
         row
     };
     rows.into_iter().map(rename).collect()
+}
+
+/// Says beside the state of a delivery what else is known of it.
+fn with_doubts(mut rows: Vec<Value>) -> Vec<Value> {
+    for row in rows.iter_mut().filter(|row| row["possible_duplicate"] == true) {
+        row["state"] = format!("{}, may be there twice", word(&row["state"])).into();
+    }
+    rows
 }
 
 fn reasons_in_words(rows: Vec<Value>) -> Vec<Value> {
@@ -602,6 +616,11 @@ mod tests {
             let next = counts.get("deferred").map(|_| until);
             assert_eq!(on_their_way(&json!({ "deliveries": counts, "next_deferred": next })), want);
         }
+        let doubled = json!({ "deliveries": { "delivered": 3 }, "possible_duplicates": 2 });
+        let want = "3 delivered, of which their chats may show 2 twice; `vestibule delivery list` shows why";
+        assert_eq!(on_their_way(&doubled), want);
+        let rows = with_doubts(vec![json!({ "state": "delivered", "possible_duplicate": true })]);
+        assert_eq!(rows[0]["state"], "delivered, may be there twice");
     }
 
     #[test]

@@ -80,5 +80,9 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, mut args: Value) -> Re
         }
     }
     asked.keep(context).await;
-    Ok(outcome.value)
+    let mut value = outcome.value;
+    if name == "session.list" {
+        status::name_what_waits(context, &mut value);
+    }
+    Ok(value)
 }

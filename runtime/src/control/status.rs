@@ -12,6 +12,7 @@ use crate::plugins::{self, AccountState, Link, Origin, ProcessState};
 use crate::{agents, launcher, ledger, listener, places, sessions};
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_plugin_api::{ACTION, AGENT, Health, PluginKind};
@@ -37,10 +38,10 @@ pub async fn status(context: &Context) -> Result<Value> {
             (ledger::session_counts(db, now)?, ledger::failed_since(db, Timestamp(now.0 - FAILED_MS))?),
             in_trouble(db, &held_up)?,
             (ledger::delivery_counts(db)?, ledger::next_deferred(db)?, ledger::waiting_for_adapter(db)?),
-            agents::list(db)?,
+            (agents::list(db)?, ledger::possible_duplicates(db)?),
         ))
     };
-    let (dropped, (dropped_messages, dropped_chats), sessions, in_trouble, deliveries, agents) =
+    let (dropped, (dropped_messages, dropped_chats), sessions, in_trouble, deliveries, (agents, doubled)) =
         context.central.read(rows).await?;
     let ((sessions, failed), (deliveries, next_deferred, waiting)) = (sessions, deliveries);
     let agent = agents.first().map_or("assistant", |agent| agent.name.as_str());
@@ -86,6 +87,7 @@ pub async fn status(context: &Context) -> Result<Value> {
         "filling": filling(context),
         "runners": runners(context),
         "deliveries": deliveries,
+        "possible_duplicates": doubled,
         "next_deferred": next_deferred.map(vestibule_session::format_time),
         "dropped_total": { "messages": dropped_messages, "chats": dropped_chats },
         "unwired": unwired,
@@ -186,6 +188,18 @@ fn in_trouble(db: &ReadTxn, held_up: &[(SessionId, String)]) -> Result<Vec<Value
         }
     }
     Ok(found)
+}
+
+/// Names in a list of sessions what holds up those that look idle: no row of the database says it.
+pub fn name_what_waits(context: &Context, sessions: &mut Value) {
+    let held_up: BTreeMap<SessionId, String> = context.held_up(None).into_iter().collect();
+    for session in sessions.as_array_mut().into_iter().flatten() {
+        let why = session["id"].as_str().and_then(|id| held_up.get(&SessionId::new(id)));
+        if let Some(why) = why.filter(|_| session["reason"].is_null()) {
+            session["state"] = "waiting".into();
+            session["reason"] = why.as_str().into();
+        }
+    }
 }
 
 /// How many places for runners are taken, and why sessions wait, if they do.
@@ -293,7 +307,13 @@ pub async fn started(context: &Context, name: &str) -> Value {
         let connecting = link.accounts().iter().map(word).any(|word| word == "connecting");
         if !connecting || Instant::now() >= deadline {
             let mut told = plugin(&link);
-            told["broken"] = broken(&link).into();
+            told["broken"] = match link.tier.process_state() {
+                // None of its accounts can be live.
+                Some(ProcessState::Restarting(_) | ProcessState::Quarantined(_)) => {
+                    link.accounts().keys().cloned().collect::<Vec<_>>().into()
+                }
+                _ => broken(&link).into(),
+            };
             if matches!(told["state"].as_str(), Some("loaded" | "connecting")) {
                 told["reason"] = not_live(&link).into();
             }

@@ -43,6 +43,7 @@ const ALL: &[M<'static>] = &[
     M::up(include_str!("../plugin_state/migrations/0037_state_keys.sql")),
     M::up(include_str!("../questions/migrations/0038_with_buttons.sql")),
     M::up(include_str!("../sessions/migrations/0039_unsubscribed.sql")),
+    M::up(include_str!("../ledger/migrations/0040_doubled.sql")),
 ];
 
 /// Applies the migrations that are missing.

@@ -163,6 +163,10 @@ fn json_of(content: &str) -> Result<Value, String> {
 /// Its content cannot be delivered.
 pub fn text_of(content: &str) -> Result<String, String> {
     let text = words_of(content)?;
+    let beside: usize = beside(content).metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if beside > METADATA_BYTES_MAX {
+        return Err(format!("the reply's `metadata` has {beside} bytes, the limit is {METADATA_BYTES_MAX}"));
+    }
     // A card may have few words for channels that cannot show it.
     match card_of(content).map_or(text.len(), |card| card::bytes(&card)) {
         ..=TEXT_BYTES_MAX => Ok(text),
@@ -234,16 +238,16 @@ pub struct Beside {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What a reply says beside its words. Too much metadata is none: the agent's program made it, and no channel needs it.
+/// What a reply says beside its words. A value of its metadata that is no text is handed on as JSON.
 pub fn beside(content: &str) -> Beside {
     let has_some = ["\"subject\"", "\"metadata\""].iter().any(|key| content.contains(key));
     let content: Value = has_some.then(|| serde_json::from_str(content).ok()).flatten().unwrap_or_default();
     let subject = content["subject"].as_str().and_then(Conversation::name_of);
-    let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-    let metadata: BTreeMap<_, _> =
-        content["metadata"].as_object().into_iter().flatten().filter_map(text).collect();
-    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-    Beside { subject, metadata: if bytes > METADATA_BYTES_MAX { BTreeMap::new() } else { metadata } }
+    let pairs = content["metadata"].as_object().into_iter().flatten();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let metadata =
+        pairs.filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), text(value))).collect();
+    Beside { subject, metadata }
 }
 
 #[cfg(test)]
@@ -411,13 +415,18 @@ mod tests {
 
     #[test]
     fn what_a_reply_says_beside_its_words() {
-        let much = format!(r#"{{"subject":"s","metadata":{{"k":"{}"}}}}"#, "x".repeat(METADATA_BYTES_MAX));
+        let much = format!(r#"{{"text":"t","metadata":{{"k":"{}"}}}}"#, "x".repeat(METADATA_BYTES_MAX));
+        let why = text_of(&much).expect_err("what a channel needs may be in it");
+        assert_eq!(why, "the reply's `metadata` has 16385 bytes, the limit is 16384");
         for (content, subject, metadata) in [
             (r#"{"text":"a"}"#, None, &[][..]),
             (r#"{"subject":"Plans\nfor May","text":"a"}"#, Some("Plans for May"), &[]),
             (r#"{"subject":" ","metadata":7}"#, None, &[]),
-            (r#"{"metadata":{"template":"hello","n":7,"o":{}},"subject":8}"#, None, &[("template", "hello")]),
-            (&much, Some("s"), &[]),
+            (
+                r#"{"metadata":{"template":"hello","n":7,"o":["a"],"p":null},"subject":8}"#,
+                None,
+                &[("n", "7"), ("o", r#"["a"]"#), ("template", "hello")],
+            ),
             (r#"no JSON "subject""#, None, &[]),
         ] {
             let beside = beside(content);

@@ -200,7 +200,8 @@ pub fn settle(
     let Some(change) = bump(db, &delivery.session_id)? else { return Ok(()) };
     let status = if outcome.is_ok() { Settled::Delivered } else { Settled::Failed };
     db.prepare_cached(
-        "UPDATE deliveries SET state = ?3, platform_message_id = COALESCE(?4, platform_message_id), last_error = COALESCE(?5, last_error), \
+        "UPDATE deliveries SET state = ?3, platform_message_id = COALESCE(?4, platform_message_id), \
+         last_error = CASE WHEN ?3 = 'delivered' AND NOT possible_duplicate THEN NULL ELSE COALESCE(?5, last_error) END, \
          settled_at = ?6, change = ?7 WHERE session_id = ?1 AND message_out_id = ?2",
     )?
     .execute(params![
@@ -373,6 +374,13 @@ pub fn delivery_counts(db: &ReadTxn) -> Result<BTreeMap<String, i64>> {
     )?;
     let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many of the replies that were delivered their chats may show twice, as far as they are not forgotten.
+pub fn possible_duplicates(db: &ReadTxn) -> Result<i64> {
+    let sql = "SELECT COUNT(*) FROM deliveries INDEXED BY deliveries_doubled \
+               WHERE state = 'delivered' AND possible_duplicate = 1";
+    Ok(db.prepare_cached(sql)?.query_row([], |r| r.get(0))?)
 }
 
 /// How many deliveries wait for their adapter, or behind one that does, by channel and account.

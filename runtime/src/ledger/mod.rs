@@ -31,8 +31,8 @@ pub use clock_steps::{ClockReading, Shifted, note_clock, was_set};
 pub use counts::{FailedMessages, SessionCounts, failed_since, session_counts};
 pub use deliveries::{
     Delivery, InDoubtPolicy, delivery_counts, mark_taken, mark_unknown, may_double, next_deferred,
-    open_addresses, put_off, record_reply, settle, sources, taken_up_to, try_later, unclaim, unpark,
-    waiting_for_adapter,
+    open_addresses, possible_duplicates, put_off, record_reply, settle, sources, taken_up_to, try_later,
+    unclaim, unpark, waiting_for_adapter,
 };
 pub use files::{Direction, files_of, forget_files, record_files, session_bytes};
 pub use messages::{
@@ -45,8 +45,8 @@ pub use own::{NewWords, record_persons_words, record_words};
 pub use parts::{Late, further_messages, late_receipt, note_further, note_sent, sent_so_far};
 pub use project::{Ledger, Looked, Projected, Routes, distrust_other_boots, trust_files};
 pub use records::{
-    Record, Request, State, address_of, asked_at, drop_one, move_deliveries, reopen, state_of, undelivered,
-    unread, with_id,
+    Record, Request, State, address_of, asked_at, drop_one, move_deliveries, not_simply_delivered, reopen,
+    state_of, unread, with_id,
 };
 pub use retention::{
     After, Pruned, SLICE, forget_events, forget_pruned, prune_deliveries, prune_messages, sessions_to_prune,

@@ -205,15 +205,18 @@ fn of(r: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-/// The deliveries in one of these states, the newest first, at most `limit`. Delivered ones are not looked for: there
-/// may be any number of them.
-pub fn undelivered(db: &ReadTxn, states: &[State], limit: usize) -> Result<Vec<Record>> {
+/// The deliveries in one of these states, the newest first, at most `limit`. Of the delivered ones, of which there may be
+/// any number, only those are looked for that their chat may show twice.
+pub fn not_simply_delivered(db: &ReadTxn, states: &[State], limit: usize) -> Result<Vec<Record>> {
     // Worded as the conditions of the indexes, so that SQLite uses them.
     let set_aside = "state IN ('deferred', 'held', 'failed', 'dropped')";
     let mut found = Vec::new();
-    for (index, which, order) in
-        [("deliveries_open", OPEN, ""), ("deliveries_set_aside", set_aside, "ORDER BY taken_at DESC")]
-    {
+    let doubled = "state = 'delivered' AND possible_duplicate = 1";
+    for (index, which, order) in [
+        ("deliveries_open", OPEN, ""),
+        ("deliveries_set_aside", set_aside, "ORDER BY taken_at DESC"),
+        ("deliveries_doubled", doubled, "ORDER BY taken_at DESC"),
+    ] {
         let sql = format!("SELECT {COLUMNS} FROM deliveries d INDEXED BY {index} WHERE {which} {order}");
         let mut statement = db.prepare(&sql)?;
         let rows = statement.query_map([], of)?;
@@ -385,9 +388,9 @@ mod tests {
         <[Record; 1]>::try_from(found).map(|[record]| record).expect("one of this id")
     }
 
-    /// Every state but `delivered` is found by the indexes that hold only such rows.
+    /// Each is found by an index that holds only such rows.
     #[test]
-    fn what_was_not_delivered_is_found() {
+    fn what_was_not_delivered_and_what_may_be_there_twice_is_found() {
         let db = ledger();
         for (seq, state) in (1..).zip(State::ALL) {
             let id = state.as_str();
@@ -397,7 +400,7 @@ mod tests {
                 .expect("it is set");
         }
         let ids = |states: &[State], limit: usize| -> Vec<String> {
-            let found = undelivered(&db, states, limit).expect("it answers");
+            let found = not_simply_delivered(&db, states, limit).expect("it answers");
             found.into_iter().map(|record| record.reply.id).collect()
         };
         assert_eq!(
@@ -406,6 +409,9 @@ mod tests {
         );
         assert_eq!(ids(&[State::Failed, State::Pending], 100), ["failed", "pending"]);
         assert_eq!(ids(&State::ALL, 2), ["dropped", "failed"]);
+        db.execute("UPDATE deliveries SET possible_duplicate = 1", []).expect("it is set");
+        assert_eq!(ids(&[State::Delivered], 100), ["delivered"]);
+        assert_eq!(ids(&State::ALL, 3), ["dropped", "failed", "delivered"]);
     }
 
     #[test]

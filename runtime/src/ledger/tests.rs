@@ -129,6 +129,7 @@ fn deeds() -> Vec<Deed> {
             assert_eq!(prune_messages(db, Timestamp(0), None).expect("it answers"), Pruned::default());
         }),
         ("status: deliveries", |db| drop(delivery_counts(db).expect("it answers"))),
+        ("status: doubled", |db| assert_eq!(possible_duplicates(db).expect("it answers"), 0)),
         ("status: sessions", |db| {
             assert_eq!(failed_since(db, NOW).expect("it answers").count, 0);
             let counts = session_counts(db, NOW).expect("it answers");

@@ -30,6 +30,7 @@ use vestibule_session::{Ack, AckStatus, Error as SessionError, MessageOut, crash
 /// How many claims of a run are remembered; a runner claims ten at a time.
 const CLAIMS_MAX: usize = 10_000;
 /// What an operator, and a person who waits, is told of a session whose replies wait.
+const NO_PLACE: &str = "it waits for a place: all runners that `runners_max` allows have something to do";
 const NO_ROOM: &str = "it has as many replies pending as a session may, and what its agent writes waits; `vestibule \
                        delivery list` shows them";
 /// A disk with fewer free bytes than this is full.
@@ -123,7 +124,7 @@ impl Lane {
         let (facts, now) = (self.facts(), Instant::now());
         if self.state.is_over(&facts, now) {
             self.context.ledger.forget(&self.session_id);
-            for what in [HeldUp::File, HeldUp::Start] {
+            for what in [HeldUp::File, HeldUp::Start, HeldUp::Place] {
                 self.context.note_held_up(&self.session_id, what, None);
             }
             if self.waker.close() {
@@ -265,16 +266,20 @@ impl Lane {
         }
         let (what, why) = match event {
             Event::Projected(_) | Event::NotProjected(Behind::Gone | Behind::Kept) => (HeldUp::File, None),
-            Event::NotProjected(Behind::Locked(why) | Behind::Trouble(why)) => (HeldUp::File, Some(why)),
+            Event::NotProjected(Behind::Locked(why) | Behind::Trouble(why)) => {
+                (HeldUp::File, Some(why.as_str()))
+            }
             Event::RunnerStarted | Event::NotStarted(Trouble::Failed(_) | Trouble::Damaged(_)) => {
                 (HeldUp::Start, None)
             }
             Event::NotStarted(Trouble::Scarce(why)) | Event::KeeperFailed(Trouble::Scarce(why)) => {
-                (HeldUp::Start, Some(why))
+                (HeldUp::Start, Some(why.as_str()))
             }
+            Event::NoPlace => (HeldUp::Place, Some(NO_PLACE)),
+            Event::PlaceGiven => (HeldUp::Place, None),
             _ => return,
         };
-        self.context.note_held_up(&self.session_id, what, why.map(String::as_str));
+        self.context.note_held_up(&self.session_id, what, why);
     }
 
     async fn decide(&mut self, event: Event) {
@@ -309,6 +314,7 @@ impl Lane {
             Step::AskForPlace => Some(self.ask_for_place()),
             Step::LeavePlace => {
                 self.place = None;
+                self.context.note_held_up(&self.session_id, HeldUp::Place, None);
                 None
             }
             Step::Launch { with_runner } => Some(self.launch(with_runner).await),

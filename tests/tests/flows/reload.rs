@@ -52,3 +52,19 @@ fn a_start_that_a_reload_overtook_changes_nothing() {
     let mut meant = Platform::accept(meant);
     meant.writes("heard by the platform that the config names");
 }
+
+/// The file is loaded anew, for its only account is another one now, and that one takes long to start.
+#[test]
+fn a_plugin_that_takes_long_to_start_holds_up_no_other_reload() {
+    let (runtime, _platform) = wired_with("ask", "");
+    runtime.wait_live("ask");
+    let section = "[channels.ask.main]\n";
+    let slow = config(&runtime).replace(section, &format!("{section}start_ms = 6000\n"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| reload(&runtime, &slow, ""));
+        until("it is started", || (!is(&runtime, "main", "live")).then_some(()));
+        runtime.ok(&["plugin", "reload", "terminal"]);
+        assert!(!is(&runtime, "main", "live"), "the other reload did not wait for it");
+    });
+    until("it lives", || is(&runtime, "main", "live").then_some(()));
+}

@@ -262,6 +262,12 @@ fn one_place_is_passed_on_and_an_idle_runner_gives_way() {
     });
     assert_eq!(status["runners"]["running"], 1);
     assert!(status["runners"]["reason"].as_str().unwrap().contains("`runners_max`"), "{status}");
+    let waiting = until("the list says so", || {
+        let sessions = runtime.json(&["session", "list"]);
+        sessions.as_array().unwrap().iter().find(|session| session["state"] == "waiting").cloned()
+    });
+    assert_eq!(waiting["agent"], "second");
+    assert!(waiting["reason"].as_str().unwrap().contains("waits for a place"), "{waiting}");
     signal("KILL", &programs(&waits(&runtime))[0]);
     until("it gets the place", || told(&runtime).iter().any(|text| text == "second, two").then_some(()));
 }

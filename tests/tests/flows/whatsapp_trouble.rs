@@ -220,6 +220,9 @@ fn a_message_that_may_be_there_twice_is_named() {
     });
     assert_eq!(api.texts(), ["once", "once"]);
     assert_eq!(runtime.json(&["delivery", "show", &delivery])["possible_duplicate"], true);
+    let listed = runtime.ok(&["delivery", "list"]);
+    assert!(listed.contains(&delivery) && listed.contains("delivered, may be there twice"), "{listed}");
+    assert_eq!(runtime.json(&["status"])["possible_duplicates"], 1);
 }
 
 /// A burst in few webhooks, while the process of the channel is killed: each is heard once, in the order of its chat.

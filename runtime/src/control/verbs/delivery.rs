@@ -28,14 +28,14 @@ struct Chosen {
     session: Option<SessionId>,
 }
 
-/// Shows the replies that were not delivered, the newest first.
+/// Shows the replies that were not delivered, and those that may be there twice, the newest first.
 pub fn list(db: &ReadTxn, value: Value) -> Result<Outcome> {
     let args: List = args(value)?;
     let states = match args.state.as_deref() {
-        Some(word) => vec![state(word)?],
+        Some(word) => vec![state(word, &State::ALL)?],
         None => State::ALL.into_iter().filter(|state| *state != State::Dropped).collect(),
     };
-    let records = ledger::undelivered(db, &states, MOST)?;
+    let records = ledger::not_simply_delivered(db, &states, MOST)?;
     let rows = records.iter().map(|record| row(db, record)).collect::<Result<Vec<_>>>()?;
     answer(&rows, vec![])
 }
@@ -52,7 +52,6 @@ pub fn show(db: &ReadTxn, value: Value) -> Result<Outcome> {
         "kind": record.reply.kind,
         "in_reply_to": record.reply.in_reply_to,
         "platform_message_id": record.platform_message_id,
-        "possible_duplicate": record.possible_duplicate,
         "sent_parts": record.sent_parts,
         "fate": record.fate,
         "settled_at": record.settled_at.map(format_time),
@@ -116,17 +115,17 @@ fn records(db: &ReadTxn, chosen: &Chosen) -> Result<Vec<Record>> {
         }
         return chosen.ids.iter().map(|id| one(db, id, chosen.session.as_ref())).collect();
     };
-    let mut records = ledger::undelivered(db, &[state(word)?], MOST)?;
+    let chosen_by = State::ALL.into_iter().filter(|state| *state != State::Delivered).collect::<Vec<_>>();
+    let mut records = ledger::not_simply_delivered(db, &[state(word, &chosen_by)?], MOST)?;
     records.retain(|record| chosen.session.as_ref().is_none_or(|session| *session == record.session_id));
     // In the order in which they were written.
     records.reverse();
     Ok(records)
 }
 
-fn state(word: &str) -> Result<State> {
-    State::named(word).filter(|state| *state != State::Delivered).ok_or_else(|| {
-        let known = State::ALL.into_iter().filter(|state| *state != State::Delivered);
-        let known = known.map(State::as_str).collect::<Vec<_>>().join(", ");
+fn state(word: &str, known: &[State]) -> Result<State> {
+    State::named(word).filter(|state| known.contains(state)).ok_or_else(|| {
+        let known = known.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
         Error::Refused(format!("`{}` is no state that is looked for; they are {known}", word.escape_debug()))
     })
 }
@@ -166,6 +165,7 @@ fn row(db: &ReadTxn, record: &Record) -> Result<Value> {
         "chat": record.reply.platform_id,
         "thread": record.reply.thread_id,
         "state": record.state.as_str(),
+        "possible_duplicate": record.possible_duplicate,
         "attempts": record.attempts,
         "next_attempt_at": next.map(format_time),
         "taken_at": format_time(record.taken_at),

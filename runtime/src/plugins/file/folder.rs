@@ -11,6 +11,7 @@ use crate::plugins::process::ProcessState;
 use crate::plugins::{LoadCode, LoadError};
 use futures_core::Stream;
 use inotify::{EventStream, Inotify, WatchMask};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -213,7 +214,7 @@ fn stamps(folder: &Path) -> BTreeMap<PathBuf, Stamp> {
 }
 
 async fn removed(plugins: &Arc<Plugins>, path: &Path) {
-    let _one_at_a_time = plugins.registry.changing.lock().await;
+    let _one_at_a_time = plugins.registry.changing.turn(&path.to_string_lossy()).await;
     plugins.registry.refused().remove(path);
     if let Some(link) = plugins.registry.from_file(path) {
         tracing::info!(
@@ -279,7 +280,7 @@ async fn runs_this(plugins: &Arc<Plugins>, link: &Link, path: &Path, sha256: &st
 /// Starts the accounts of a plugin again, with the config as it is now: those that are other ones or do not work, or all, if
 /// there are no such. With `any` that is done in each case; without it only if some go on. Returns whether it was done.
 async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>, any: bool) -> Result<bool, LoadError> {
-    let _one_at_a_time = plugins.registry.changing.lock().await;
+    let _one_at_a_time = plugins.registry.changing.turn(&turn_name(link)).await;
     let sections = accounts::sections(&opening::fresh_config(&plugins.home)?, &link.manifest);
     if let Some(why) = accounts::misfit(plugins, link, link, &sections).await {
         return Err(why);
@@ -294,8 +295,16 @@ async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>, any: bool) -> Res
     Ok(true)
 }
 
+/// What names a plugin's changes: its file, or the name of a built-in one.
+fn turn_name(link: &Link) -> Cow<'_, str> {
+    match &link.origin {
+        Origin::Bundled => link.manifest.name.as_str().into(),
+        Origin::File { path, .. } => path.to_string_lossy(),
+    }
+}
+
 async fn load_file(plugins: &Arc<Plugins>, path: &Path) -> Result<(), LoadError> {
-    let _one_at_a_time = plugins.registry.changing.lock().await;
+    let _one_at_a_time = plugins.registry.changing.turn(&path.to_string_lossy()).await;
     let running = plugins.registry.from_file(path);
     let link = opening::open(plugins, path, running.as_ref()).await?;
     let sections = link.sections().clone();

@@ -28,9 +28,11 @@ pub async fn hand_over(plugins: &Arc<Plugins>, old: &Arc<Link>, new: &Arc<Link>)
         accounts::halt(old, DRAIN_PATIENCE).await;
     }
     let tried = accounts::trial(plugins, new).await;
-    let ended =
-        matches!(new.tier.process_state(), Some(ProcessState::Restarting(_) | ProcessState::Quarantined(_)));
-    let swapped = match broken(&new.manifest.name, &live, &tried, ended) {
+    let ended = match new.tier.process_state() {
+        Some(ProcessState::Restarting(why) | ProcessState::Quarantined(why)) => Some(why),
+        Some(ProcessState::Running) | None => None,
+    };
+    let swapped = match broken(&new.manifest.name, &live, &tried, ended.as_deref()) {
         // A file that has become another channel has no account in common with its predecessor.
         Some(why) if old.manifest.channel_type == new.manifest.channel_type => Err(why),
         _ => plugins.registry.exchange(old, new),
@@ -56,12 +58,12 @@ fn broken(
     name: &str,
     live: &[String],
     tried: &BTreeMap<String, Result<(), CallError>>,
-    ended: bool,
+    ended: Option<&str>,
 ) -> Option<LoadError> {
-    let why = live.iter().find_map(|account| match tried.get(account) {
-        Some(Ok(())) if ended => Some((account, "its process ended".to_owned())),
-        Some(Ok(())) | None => None,
-        Some(Err(error)) => Some((account, error.to_string())),
+    let why = live.iter().find_map(|account| match (tried.get(account), ended) {
+        (None, _) | (Some(Ok(())), None) => None,
+        (Some(Ok(()) | Err(CallError::Cancelled)), Some(why)) => Some((account, why.to_owned())),
+        (Some(Err(error)), _) => Some((account, error.to_string())),
     });
     why.map(|(account, why)| {
         let words = format!(
@@ -80,20 +82,21 @@ mod tests {
     fn what_was_live_must_be_live() {
         let tried = |outcome| BTreeMap::from([("main".to_owned(), outcome)]);
         let live = ["main".to_owned()];
-        assert_eq!(broken("x", &live, &tried(Ok(())), false), None);
+        assert_eq!(broken("x", &live, &tried(Ok(())), None), None);
         assert_eq!(
-            broken("x", &[], &tried(Err(CallError::Late)), false),
+            broken("x", &[], &tried(Err(CallError::Late)), None),
             None,
             "it was not live before either"
         );
         for (outcome, ended, words) in [
-            (Err(CallError::Late), false, "did not answer in time"),
-            (Err(CallError::Panicked("oh".into())), false, "panicked: oh"),
-            (Ok(()), true, "its process ended"),
+            (Err(CallError::Late), None, "did not answer in time"),
+            (Err(CallError::Panicked("oh".into())), None, "panicked: oh"),
+            (Ok(()), Some("it crashed (SIGABRT)"), "it crashed (SIGABRT)"),
+            (Err(CallError::Cancelled), Some("it crashed (SIGABRT)"), "it crashed (SIGABRT)"),
         ] {
             let why = broken("x", &live, &tried(outcome), ended).expect(words);
             assert!(why.words.contains(words) && why.code == LoadCode::Start, "{why}");
         }
-        assert_eq!(broken("x", &live, &BTreeMap::new(), false), None, "the config has it no more");
+        assert_eq!(broken("x", &live, &BTreeMap::new(), None), None, "the config has it no more");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::accounts::AccountState;
 use super::link::{Link, Origin};
+use super::one_at_a_time::OneAtATime;
 use crate::lock::locked;
 use crate::plugins::{LoadCode, LoadError};
 use std::collections::BTreeMap;
@@ -19,8 +20,11 @@ pub struct Registry {
     refused: Mutex<BTreeMap<PathBuf, String>>,
     /// Whether every plugin that was there at the start has been looked at.
     pub complete: AtomicBool,
-    /// Held while a file is loaded, replaced or removed: one at a time.
-    pub changing: tokio::sync::Mutex<()>,
+    /// Held while a plugin is loaded, replaced, started again or removed, by its file or its name: no plugin waits for
+    /// another one that hangs.
+    pub changing: OneAtATime,
+    /// Held while a plugin takes its place among the others.
+    placing: Mutex<()>,
 }
 
 /// The place of a plugin, and the name under which its state is kept: no channel type has a `:`.
@@ -64,6 +68,7 @@ impl Registry {
     /// # Errors
     /// Its place is taken: the sentence says by whom. The plugin is to be shut down.
     pub fn add(&self, link: Arc<Link>) -> Result<Arc<Link>, LoadError> {
+        let _placing = locked(&self.placing);
         if let Some(why) = self.taken(&link.manifest, None) {
             return Err(why);
         }
@@ -101,6 +106,7 @@ impl Registry {
     /// # Errors
     /// See [`Registry::add`].
     pub fn exchange(&self, old: &Arc<Link>, new: &Arc<Link>) -> Result<(), LoadError> {
+        let _placing = locked(&self.placing);
         if let Some(why) = self.taken(&new.manifest, Some(old)) {
             return Err(why);
         }
