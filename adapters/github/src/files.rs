@@ -3,7 +3,7 @@
 
 use crate::api::Api;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Response, Url};
+use reqwest::{RequestBuilder, Response, Url};
 use std::time::Duration;
 use vestibule_plugin_api::toolbox::http::{self, Answer, End};
 use vestibule_plugin_api::{ATTACHMENTS_MAX, Attachment, Failure, PluginError, REFERENCE_BYTES_MAX, Result};
@@ -103,7 +103,7 @@ fn is_file(link: &str, web: &str) -> bool {
     )
 }
 
-/// Fetches a file of a comment. Only GitHub's own pages see the token.
+/// Fetches a file of a comment.
 pub async fn fetch(api: &Api, web: &str, link: &str, bytes_max: u64) -> Result<Vec<u8>> {
     if !is_file(link, web) {
         return Err(PluginError::refused("that is no file of a comment on GitHub"));
@@ -111,12 +111,7 @@ pub async fn fetch(api: &Api, web: &str, link: &str, bytes_max: u64) -> Result<V
     let pages = Url::parse(web)?;
     let mut url = Url::parse(link)?;
     for _ in 0..=MOVES_MAX {
-        let is_own = url.origin() == pages.origin();
-        let mut request = api.http.client.get(url.clone());
-        if is_own {
-            request = request.header(AUTHORIZATION, api.auth().await?);
-        }
-        let response = http::send(request, "GitHub").await?;
+        let response = http::send(request(api, &pages, &url).await?, "GitHub").await?;
         let moved = response.status().is_redirection().then(|| response.headers().get("location")).flatten();
         let Some(to) = moved.and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok()) else {
             return take(response, bytes_max, link).await;
@@ -127,6 +122,15 @@ pub async fn fetch(api: &Api, web: &str, link: &str, bytes_max: u64) -> Result<V
         url = to;
     }
     Err(PluginError::refused("its address only leads to further ones"))
+}
+
+/// The request for a file at this address. Only GitHub's own pages see the token, however one got there.
+async fn request(api: &Api, pages: &Url, url: &Url) -> Result<RequestBuilder> {
+    let request = api.http.client.get(url.clone());
+    match url.origin() == pages.origin() {
+        true => Ok(request.header(AUTHORIZATION, api.auth().await?)),
+        false => Ok(request),
+    }
 }
 
 /// Whether GitHub keeps files at this address. Pure.
@@ -180,6 +184,60 @@ pub fn as_text(file: &Attachment) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Auth, Http, bearer};
+    use crate::stand_in::StandIn;
+    use reqwest::header::HeaderValue;
+
+    /// The access of an account with a token.
+    fn api(base: &str) -> Api {
+        let token = bearer("ghp_1", "token").expect("a token");
+        Api::new(Http::new(base).expect("a URL"), Auth::Token(token))
+    }
+
+    #[tokio::test]
+    async fn only_githubs_own_pages_see_the_token() {
+        let (api, pages) = (api("https://api.github.com"), Url::parse(WEB).expect("a URL"));
+        for (url, want) in [
+            ("https://github.com/user-attachments/assets/0a-1", true),
+            ("https://private-user-images.githubusercontent.com/1/2.png?jwt=x", false),
+            ("https://objects.githubusercontent.com/x", false),
+            ("https://github-production-user-asset-6210df.s3.amazonaws.com/1", false),
+            ("https://github.com.example.org/user-attachments/assets/0a-1", false),
+            ("https://github.com:8443/user-attachments/assets/0a-1", false),
+            ("http://github.com/user-attachments/assets/0a-1", false),
+        ] {
+            let url = Url::parse(url).expect("a URL");
+            let request = request(&api, &pages, &url).await.expect("it is made");
+            let request = request.build().expect("it is whole");
+            let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+            assert_eq!(shown, want.then_some(&b"Bearer ghp_1"[..]), "{url}");
+        }
+    }
+
+    /// A private file is handed out for the token alone. Where its address leads to another host, nothing is asked there.
+    #[tokio::test]
+    async fn a_file_is_asked_for_with_the_token_and_nowhere_else() {
+        let elsewhere = StandIn::start(|_| (200, String::new(), "a stranger's".to_owned()));
+        let away = format!("location: {}/user-attachments/assets/0a-1\r\n", elsewhere.url);
+        let pages = StandIn::start(move |asked| match &*asked.path {
+            "/user-attachments/assets/away" => (302, away.clone(), String::new()),
+            "/user-attachments/assets/moved" => {
+                (302, "location: /user-attachments/assets/0a-1\r\n".to_owned(), String::new())
+            }
+            _ if asked.authorization == "Bearer ghp_1" => (200, String::new(), "the notes".to_owned()),
+            _ => (404, String::new(), "Not Found".to_owned()),
+        });
+        let api = api(&pages.url);
+        let load = async |name: &str| {
+            let link = format!("{}/user-attachments/assets/{name}", pages.url);
+            fetch(&api, &web(&pages.url), &link, 100).await
+        };
+        assert_eq!(load("0a-1").await.as_deref(), Ok(&b"the notes"[..]));
+        assert_eq!(load("moved").await.as_deref(), Ok(&b"the notes"[..]));
+        let error = load("away").await.expect_err("it is not GitHub's");
+        assert!(error.reason().contains("leads away"), "{error:?}");
+        assert_eq!(elsewhere.asked(), []);
+    }
 
     const WEB: &str = "https://github.com";
 

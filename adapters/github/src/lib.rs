@@ -21,6 +21,8 @@ mod missed;
 mod place;
 mod react;
 mod send;
+#[cfg(test)]
+mod stand_in;
 mod taking;
 mod written;
 

@@ -183,6 +183,47 @@ fn wait_ms(tries: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Api, Auth, Http, OwnUser};
+    use crate::map::Rules;
+    use crate::stand_in::StandIn;
+
+    /// A key that was made for tests, and is no one's.
+    const KEY: &str = include_str!("../../../tests/fixtures/github/app.pem");
+
+    /// The account of an app.
+    fn account(base: &str) -> Account {
+        let app = App::new("1", KEY, Some(7)).expect("a key");
+        let own = OwnUser { id: 1, login: "app[bot]".into() };
+        let rules = Rules { own, names: vec![], anyone: false, web: String::new() };
+        Account { api: Api::new(Http::new(base).expect("a URL"), Auth::App(Box::new(app))), rules }
+    }
+
+    /// GitHub's refusal is its last word on an event; what a proxy says, or a limit, is not.
+    #[tokio::test]
+    async fn what_github_does_not_repeat_is_not_asked_for_again() {
+        let own = r#"{"message":"no"}"#;
+        for (status, headers, body, asked_at_each_look) in [
+            (422, "", own, false),
+            (404, "", own, false),
+            (404, "", "<html>", true),
+            (401, "", own, true),
+            (403, "retry-after: 7\r\n", own, true),
+            (502, "", own, true),
+        ] {
+            let failed = serde_json::json!([{ "id": 11, "guid": "g", "status_code": 0, "event": "issue_comment",
+                "delivered_at": jiff::Timestamp::from_millisecond(Timestamp::now().0 - MINUTE).expect("a time").to_string() }]);
+            let github = StandIn::start(move |asked| match &*asked.method {
+                "POST" => (status, headers.to_owned(), body.to_owned()),
+                _ => (200, String::new(), failed.to_string()),
+            });
+            let account = account(&github.url);
+            let mut looking = Looking { since: 0, refused: BTreeSet::new() };
+            let looks = (looking.look(&account).await, looking.look(&account).await);
+            let asked = github.asked().iter().filter(|asked| asked.method == "POST").count();
+            assert_eq!(asked, 1 + usize::from(asked_at_each_look), "{status} {body}: {looks:?}");
+            assert_eq!(looks.0.is_err(), asked_at_each_look, "{status} {body}: {looks:?}");
+        }
+    }
 
     const MINUTE: i64 = 60_000;
 
