@@ -147,6 +147,9 @@ pub fn answer(verb: &str, value: &Value) {
     if let Some(id) = value["id"].as_str().filter(|id| *id != name) {
         println!("id {id}");
     }
+    if let Some(note) = value["note"].as_str() {
+        println!("  {note}");
+    }
     match (value["state"].as_str(), word(&value["reason"])) {
         (_, why) if why.is_empty() => {}
         (Some("loaded" | "connecting"), why) => println!("  {why}"),

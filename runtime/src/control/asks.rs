@@ -11,7 +11,9 @@ use crate::plugins::{CallError, Link};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use vestibule_plugin_api::{Address, Capability, Conversation, HISTORY_MAX, InboundMessage, Sender};
+use vestibule_plugin_api::{
+    ACTION, AGENT, Address, Capability, Conversation, HISTORY_MAX, InboundMessage, Sender,
+};
 use vestibule_session::words;
 
 /// The verbs that name a chat which need not be known yet.
@@ -27,6 +29,35 @@ struct Named {
 
 /// The chat that a verb made known, and what its channel says of it.
 pub struct Asked(Option<Named>);
+
+/// What an operator should know who connects a chat of an account that is not there: it is done, and nothing comes of it.
+pub fn unheard(context: &Context, name: &str, args: &Value) -> Option<String> {
+    let (channel, account) = (args["channel"].as_str()?, args["account"].as_str()?);
+    if !NAMING.contains(&name) || [AGENT, ACTION].contains(&channel) {
+        return None;
+    }
+    let accounts =
+        context.plugins.registry.channel(channel).map(|link| link.accounts().keys().cloned().collect());
+    no_account(channel, account, accounts)
+}
+
+/// The sentence for it; `accounts` are those of the channel's plugin, if there is one. Pure.
+fn no_account(channel: &str, account: &str, accounts: Option<Vec<String>>) -> Option<String> {
+    let (channel, account) = (words::line(channel, 80), words::line(account, 80));
+    match accounts {
+        None => Some(format!(
+            "no plugin speaks `{channel}`, so nothing is heard there; `vestibule plugin list` shows those there are"
+        )),
+        Some(accounts) if accounts.contains(&account) => None,
+        Some(accounts) if accounts.is_empty() => Some(format!(
+            "`{channel}` has no account, so nothing is heard there; `vestibule channel add {channel}` adds one"
+        )),
+        Some(accounts) => Some(format!(
+            "`{channel}` has no account `{account}`, so nothing is heard there; it has {}",
+            accounts.join(", ")
+        )),
+    }
+}
 
 /// Puts the chat that the operator means in the place of what they typed, as its channel knows it: another spelling, or
 /// the direct chat with a person. What the channel says of how agents listen there goes along. Without a channel that runs
@@ -175,4 +206,30 @@ fn live(context: &Context, channel: &str, account: &str) -> Result<Arc<Link>> {
             words::line(channel, 80)
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_that_is_not_there_is_told() {
+        let named = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        for (accounts, want) in [
+            (None, Some("no plugin speaks `slack`")),
+            (
+                named(&[]),
+                Some("`slack` has no account, so nothing is heard there; `vestibule channel add slack`"),
+            ),
+            (
+                named(&["main", "two"]),
+                Some("has no account `gone`, so nothing is heard there; it has main, two"),
+            ),
+            (named(&["main", "gone"]), None),
+        ] {
+            let told = no_account("slack", "gone", accounts);
+            assert_eq!(told.is_some(), want.is_some(), "{told:?}");
+            assert!(told.unwrap_or_default().contains(want.unwrap_or_default()), "{want:?}");
+        }
+    }
 }

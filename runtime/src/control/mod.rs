@@ -56,6 +56,7 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, mut args: Value) -> Re
     let Some(verb) = verbs::ALL.iter().find(|verb| verb.name == name) else {
         return Err(Error::Refused(format!("there is no verb `{}`", name.escape_debug())));
     };
+    let unheard = asks::unheard(context, name, &args);
     let asked = asks::prepare(context, name, &mut args).await?;
     let outcome = match verb.run {
         verbs::Run::Read(run) => context.central.read(move |db| run(db, args)).await?,
@@ -83,6 +84,9 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, mut args: Value) -> Re
     let mut value = outcome.value;
     if name == "session.list" {
         status::name_what_waits(context, &mut value);
+    }
+    if let Some(unheard) = unheard {
+        value["note"] = unheard.into();
     }
     Ok(value)
 }

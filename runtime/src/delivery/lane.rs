@@ -196,10 +196,20 @@ fn record_outcome(
     Ok((Vec::new(), Performed::default()))
 }
 
+/// Why a delivery was given up, and how much of it its chat shows all the same: its agent need not repeat that. Pure.
+fn with_parts(why: &str, parts: u32) -> String {
+    match parts {
+        0 => why.to_owned(),
+        1 => format!("{why} (its first part was sent before)"),
+        parts => format!("{why} (its first {parts} parts were sent before)"),
+    }
+}
+
 /// Records that a delivery is never tried again, and tells its agent.
 pub fn give_up(db: &WriteTxn, delivery: &Delivery, why: &str, now: Timestamp) -> Result<()> {
+    let sent = ledger::sent_so_far(db, &delivery.session_id, &delivery.message_out_id)?;
     ledger::settle(db, delivery, Err(why), now)?;
-    tell_given_up(db, delivery, why, now)
+    tell_given_up(db, delivery, &with_parts(why, sent.map_or(0, |(sent, _)| sent.parts)), now)
 }
 
 /// Tells the agent of a delivery that it was given up.
@@ -445,6 +455,25 @@ mod tests {
             let kept: (String, Option<String>, i64) =
                 db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).expect("a row");
             assert_eq!(kept, (state.to_owned(), id.map(str::to_owned), i64::from(!are_gone)));
+        }
+    }
+
+    #[test]
+    fn an_agent_is_told_how_much_of_what_was_given_up_is_there() {
+        for (parts, words) in [
+            (0, "not delivered: no."),
+            (1, "not delivered: no (its first part was sent before)."),
+            (2, "not delivered: no (its first 2 parts were sent before)."),
+        ] {
+            let (db, delivery) = sending("x");
+            let sent = vestibule_plugin_api::SentSoFar { parts, ..Default::default() };
+            ledger::note_sent(&db, &delivery.session_id, &delivery.message_out_id, &sent, "of")
+                .expect("on record");
+            give_up(&db, &delivery, "no", Timestamp(3)).expect("on record");
+            let note: String = db
+                .query_row("SELECT content FROM messages_in ORDER BY seq DESC LIMIT 1", [], |r| r.get(0))
+                .expect("its agent is told");
+            assert!(note.contains(words), "{note}");
         }
     }
 

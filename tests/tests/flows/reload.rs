@@ -68,3 +68,15 @@ fn a_plugin_that_takes_long_to_start_holds_up_no_other_reload() {
     });
     until("it lives", || is(&runtime, "main", "live").then_some(()));
 }
+
+#[test]
+fn what_only_a_start_changes_is_told() {
+    let runtime = Runtime::new("").up();
+    std::fs::write(runtime.home.path().join("vestibule.toml"), "[plugins.terminal]\nbuilt_in = false\n")
+        .unwrap();
+    let refused = runtime.run(&["plugin", "reload", "terminal"]);
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success());
+    assert!(why.contains("holds from the next start of `vestibule up`"), "{why}");
+    assert_eq!(runtime.chat("what runs runs on"), "what runs runs on");
+}

@@ -281,7 +281,16 @@ async fn runs_this(plugins: &Arc<Plugins>, link: &Link, path: &Path, sha256: &st
 /// there are no such. With `any` that is done in each case; without it only if some go on. Returns whether it was done.
 async fn start_again(plugins: &Arc<Plugins>, link: &Arc<Link>, any: bool) -> Result<bool, LoadError> {
     let _one_at_a_time = plugins.registry.changing.turn(&turn_name(link)).await;
-    let sections = accounts::sections(&opening::fresh_config(&plugins.home)?, &link.manifest);
+    let config = opening::fresh_config(&plugins.home)?;
+    let name = &link.manifest.name;
+    if link.origin == Origin::Bundled && !config.plugin(name).built_in {
+        let words = format!(
+            "[plugins.{name}] says `built_in = false`, which holds from the next start of `vestibule up` on. What runs \
+             runs on."
+        );
+        return Err(LoadError::new(LoadCode::Config, words));
+    }
+    let sections = accounts::sections(&config, &link.manifest);
     if let Some(why) = accounts::misfit(plugins, link, link, &sections).await {
         return Err(why);
     }
