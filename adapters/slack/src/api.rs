@@ -64,6 +64,9 @@ pub struct Pair {
     pub seconds: u64,
 }
 
+/// The method that is called with the app's token.
+const OPEN: &str = "apps.connections.open";
+
 /// How much of a list was looked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listed {
@@ -115,10 +118,7 @@ impl Api {
 
     /// Asks which bot the token belongs to.
     pub async fn own(&self) -> Result<Own> {
-        let own = self.call("auth.test", "", &[]).await.map_err(|error| match error {
-            PluginError::Refused { .. } => not_slack(Failure::for_now(About::Account)),
-            error => error,
-        })?;
+        let own = self.call("auth.test", "", &[]).await.map_err(about_account)?;
         Own::deserialize(own).map_err(|_| not_slack(Failure::for_now(About::Account)))
     }
 
@@ -159,7 +159,7 @@ impl Api {
     /// Asks where the next socket is opened. The answer holds a ticket: it may not reach a log.
     pub async fn socket_url(&self) -> Result<String> {
         let app = self.app.clone().ok_or_else(|| PluginError::broken("there is no `app_token`"))?;
-        let opened = self.ask("apps.connections.open", app, &[]).await.map_err(|error| match error {
+        let opened = self.ask(OPEN, app, &[]).await.map_err(|error| match error {
             // Nothing here is about one chat: what Slack refuses, the operator must mend.
             PluginError::Refused { reason } => PluginError::broken(format!(
                 "{reason}: `app_token` needs the scope connections:write, and the app needs Socket Mode"
@@ -418,6 +418,16 @@ impl Api {
     }
 }
 
+/// The error of a call that is about no chat, but about the account.
+fn about_account(error: PluginError) -> PluginError {
+    match error {
+        PluginError::Refused { reason } if reason == NOT_SLACK => not_slack(Failure::for_now(About::Account)),
+        // What Slack refuses, the operator must mend.
+        PluginError::Refused { reason } => Failure::for_good(About::Account).error(reason),
+        error => error,
+    }
+}
+
 /// The outcome of a call that changes nothing when Slack refuses it with these words.
 fn done_before(done: Result<Value>, words: &str) -> Result<()> {
     match done {
@@ -442,8 +452,10 @@ async fn answer(request: RequestBuilder) -> Result<Answer> {
     Ok(Answer::read(response, ANSWER_BYTES_MAX, UPLOAD_TIMEOUT).await)
 }
 
+const NOT_SLACK: &str = "what answers there is not Slack's API: if that lasts, check `api_url`";
+
 fn not_slack(failure: Failure) -> PluginError {
-    failure.error("what answers there is not Slack's API: if that lasts, check `api_url`")
+    failure.error(NOT_SLACK)
 }
 
 /// The fields of an answer, or why the call was not done.
@@ -474,17 +486,23 @@ fn meaning(method: &str, status: u16, wait: Duration, answer: &Value) -> PluginE
         _ if status == 429 || is(&["ratelimited", "rate_limited"]) => Failure::for_now(About::Chat)
             .after(wait)
             .error(format!("Slack asks to wait {} s with {method} ({word})", wait.as_secs())),
-        _ if is(&TOKEN_REFUSED) => Failure::for_good(About::Account).error(format!(
-            "Slack refused the token ({word}): copy the bot's token into the config as `bot_token`, and the app's as \
-             `app_token`, and run `vestibule plugin reload slack`"
-        )),
+        _ if is(&TOKEN_REFUSED) => {
+            let (whose, key) = if method == OPEN { ("app", "app_token") } else { ("bot", "bot_token") };
+            Failure::for_good(About::Account).error(format!(
+                "Slack refused the token of the {whose} ({word}): copy it again, into the config as `{key}`, and run \
+                 `vestibule plugin reload slack`"
+            ))
+        }
         _ if is(&IN_DOUBT) || status >= 500 => {
             Failure::of_http(503, true).error(format!("Slack has a problem ({word})"))
         }
         _ if is(&LATER) => Failure::for_now(About::Chat).error(format!("Slack does it later ({word})")),
-        "missing_scope" => PluginError::refused(format!(
-            "the bot may not use {method}: give the app the scope {needed}, and install it again"
-        )),
+        "missing_scope" => {
+            let scope = if needed.is_empty() { "that it needs" } else { needed.as_str() };
+            PluginError::refused(format!(
+                "the bot may not use {method} ({word}): give the app the scope {scope}, and install it again"
+            ))
+        }
         "not_in_channel" => {
             PluginError::refused("the bot is not in that channel: invite it there with /invite".to_owned())
         }
@@ -507,7 +525,7 @@ mod tests {
         for (status, answer, expected, after, named) in [
             (200, told("invalid_auth"), "broken", None, "`bot_token`"),
             (200, told("token_revoked"), "broken", None, "plugin reload slack"),
-            (200, told("account_inactive"), "broken", None, "refused the token"),
+            (200, told("account_inactive"), "broken", None, "refused the token of the bot"),
             (200, told("channel_not_found"), "refused", None, "channel_not_found"),
             (200, told("not_in_channel"), "refused", None, "/invite"),
             (200, told("msg_too_long\u{7}"), "refused", None, "(msg_too_long)"),
@@ -539,6 +557,40 @@ mod tests {
         }
         let done = outcome("chat.x", 200, None, br#"{"ok":true,"ts":"1.2"}"#, true).expect("it is done");
         assert_eq!(done["ts"], "1.2");
+    }
+
+    #[test]
+    fn the_token_that_was_refused_is_named_and_no_other() {
+        let told = json!({ "ok": false, "error": "invalid_auth" });
+        for (method, named, other) in
+            [("auth.test", "`bot_token`", "`app_token`"), (OPEN, "`app_token`", "`bot_token`")]
+        {
+            let why = meaning(method, 200, WAIT, &told);
+            assert!(why.reason().contains(named) && !why.reason().contains(other), "{why:?}");
+        }
+    }
+
+    #[test]
+    fn slacks_word_at_sign_in_is_told_as_slacks() {
+        let refused = |word: &str| json!({ "ok": false, "error": word }).to_string();
+        for word in [
+            "missing_scope",
+            "access_denied",
+            "team_access_not_granted",
+            "ekm_access_denied",
+            "unknown_method",
+            "method_deprecated",
+            "invalid_arguments",
+            "a_word_of_next_year",
+        ] {
+            let error = outcome("auth.test", 200, None, refused(word).as_bytes(), true).expect_err("refused");
+            let error = about_account(error);
+            assert_eq!(class_of(&error).0, "broken", "{word}: {error:?}");
+            assert!(error.reason().contains(word) && !error.reason().contains("not Slack's"), "{error:?}");
+        }
+        let page = outcome("auth.test", 413, None, b"<html>", true).expect_err("it is no answer of Slack's");
+        let error = about_account(page);
+        assert_eq!((class_of(&error).0, error.reason()), ("account", NOT_SLACK));
     }
 
     fn api(url: &str, token: &str) -> Result<Api> {

@@ -168,6 +168,18 @@ fn fault(config: &Config, is_heard_elsewhere: bool) -> Option<&'static str> {
         [config.refresh_token.is_some(), config.client_id.is_some(), config.client_secret.is_some()];
     if is_heard_elsewhere && config.app_token.is_some() {
         Some("take `app_token` out: the account that `listener` names is the one that hears")
+    } else if begins(&config.bot_token, "xapp-") {
+        Some("`bot_token` is the app's token: the bot's begins with xoxb-")
+    } else if config.app_token.as_ref().is_some_and(|token| !begins(token, "xapp-")) {
+        Some("`app_token` is another kind of token: the app's begins with xapp-")
+    } else if config
+        .signing_secret
+        .as_ref()
+        .is_some_and(|secret| begins(secret, "xapp-") || begins(secret, "xox"))
+    {
+        Some(
+            "`signing_secret` is a token: the secret is on the app's page Basic Information, and has no dash in it",
+        )
     } else if rotation.contains(&true) && rotation.contains(&false) {
         Some(
             "for token rotation set all of `refresh_token`, `client_id` and `client_secret`, else none of them",
@@ -177,10 +189,6 @@ fn fault(config: &Config, is_heard_elsewhere: bool) -> Option<&'static str> {
             "set `app_token` for Socket Mode, or `signing_secret` for events over HTTP: without one of them no event \
              comes",
         )
-    } else if begins(&config.bot_token, "xapp-") {
-        Some("`bot_token` is the app's token: the bot's begins with xoxb-")
-    } else if config.app_token.as_ref().is_some_and(|token| !begins(token, "xapp-")) {
-        Some("`app_token` is another kind of token: the app's begins with xapp-")
     } else {
         None
     }

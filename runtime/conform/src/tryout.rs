@@ -18,8 +18,10 @@ const ONLY_TRIED: &str = "the account is only tried, and nothing is taken";
 /// Why an account was not let in.
 #[derive(Debug)]
 pub enum NotLetIn {
-    /// It does not start, or does not work.
+    /// It does not work as its config is.
     Fails(String),
+    /// It does not work now, and may later.
+    Later(String),
     /// It wants to keep something before it goes on, and only a runtime keeps anything.
     Unseen(String),
 }
@@ -86,9 +88,10 @@ impl Tryout {
     /// # Errors
     /// Why it was not let in.
     pub async fn start(&self, account: &str, config: Value) -> Result<(), NotLetIn> {
-        self.started(account, config).await.map_err(|refusal| match refusal.why.contains(NOTHING_IS_KEPT) {
-            true => NotLetIn::Unseen(refusal.why),
-            false => NotLetIn::Fails(refusal.why),
+        self.started(account, config).await.map_err(|Refusal { why, lasts }| match lasts {
+            _ if why.contains(NOTHING_IS_KEPT) => NotLetIn::Unseen(why),
+            true => NotLetIn::Fails(why),
+            false => NotLetIn::Later(why),
         })
     }
 
@@ -107,7 +110,7 @@ impl Tryout {
         let mut begun = self.harness.begin(wire::frame(&start));
         let Ok((code, frame)) = tokio::time::timeout(PATIENCE, begun.wait()).await else {
             self.harness.cancel(begun); // the next try must not find it at work
-            return Err(format!("it did not start within {} s", PATIENCE.as_secs()).into());
+            return Err(format!("its platform did not let it in within {} s", PATIENCE.as_secs()).into());
         };
         let words = || wire::read::<String>(&frame).unwrap_or_else(|_| format!("status {code}"));
         match code {
@@ -126,7 +129,8 @@ impl Tryout {
         let stop = Request::Stop { account };
         let _ = tokio::time::timeout(PATIENCE, self.harness.begin(wire::frame(&stop)).answer()).await;
         match health {
-            Some((_, Health::Stopped { reason } | Health::Degraded { reason })) => Err(reason.into()),
+            Some((_, Health::Stopped { reason })) => Err(Refusal { why: reason, lasts: true }),
+            Some((_, Health::Degraded { reason })) => Err(reason.into()),
             _ => Ok(()),
         }
     }

@@ -162,6 +162,18 @@ pub enum ChannelVerb {
     Remove(AccountArgs),
 }
 
+/// A command that cannot be run as it was typed.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// An account, and how the answer is shown.
 #[derive(Args)]
 pub struct AccountArgs {

@@ -40,8 +40,10 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("vestibule: {error:#}");
             let setup = error.downcast_ref::<Error>();
-            // 2: the operator must mend the config or the home first; 1: the command failed.
-            ExitCode::from(if matches!(setup, Some(Error::Setup(_) | Error::Locked(_))) { 2 } else { 1 })
+            let is_misused = error.downcast_ref::<cli::Usage>().is_some();
+            // 2: the operator must mend the config, the home or the command first; 1: the command failed.
+            let is_mendable = is_misused || matches!(setup, Some(Error::Setup(_) | Error::Locked(_)));
+            ExitCode::from(if is_mendable { 2 } else { 1 })
         }
     }
 }

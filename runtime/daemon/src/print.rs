@@ -1,6 +1,6 @@
 //! Prints answers for a person: a table for a list, a sentence for a change.
 //!
-//! Invariant: everything that this program says to a person goes through [`out`] or [`err`]. A terminal gets text only
+//! Invariant: everything that this program says to a person goes through [`out`], [`err`] or [`on`]. A terminal gets text only
 //! and no control characters; a file or a pipe gets the bytes as they are.
 
 use serde_json::Value;
@@ -51,6 +51,14 @@ pub fn out(text: Arguments<'_>) {
 /// Writes to standard error. When that is closed, too, only the exit code tells.
 pub fn err(text: Arguments<'_>) {
     let _ = write(&mut std::io::stderr().lock(), text);
+}
+
+/// Writes to the terminal of a person who is asked: standard output may be a file.
+///
+/// # Errors
+/// The terminal is gone.
+pub fn on(terminal: &mut std::fs::File, text: Arguments<'_>) -> std::io::Result<()> {
+    write(terminal, text)
 }
 
 fn write(to: &mut (impl Write + IsTerminal), text: Arguments<'_>) -> std::io::Result<()> {

@@ -7,7 +7,7 @@ use crate::db::ReadTxn;
 use crate::error::{Error, Result};
 use crate::inbound;
 use crate::messaging_groups;
-use crate::plugins::{CallError, Link};
+use crate::plugins::{self, CallError, Link};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -196,6 +196,16 @@ pub async fn link(context: &Context, args: Value) -> Result<Value> {
     let link = live(context, &channel, &account)?;
     let state = link.link_state(&account).await.map_err(|error| Error::Refused(error.to_string()))?;
     serde_json::to_value(state).map_err(Error::refused)
+}
+
+/// Whether a live account runs with what the config says of it now.
+///
+/// # Errors
+/// It is not live.
+pub async fn as_written(context: &Context, args: Value) -> Result<Value> {
+    let Place { channel, account } = verbs::args(args)?;
+    let is = plugins::runs_as_written(&context.plugins, &channel, &account).await;
+    Ok(json!({ "as_written": is.map_err(Error::Refused)? }))
 }
 
 fn live(context: &Context, channel: &str, account: &str) -> Result<Arc<Link>> {

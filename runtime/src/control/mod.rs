@@ -36,6 +36,7 @@ pub async fn dispatch(context: &Arc<Context>, name: &str, mut args: Value) -> Re
         "message.outcome" => return outcome::wait(context, args).await,
         "messaging-group.history" => return asks::history(context, args).await,
         "channel.link" => return asks::link(context, args).await,
+        "channel.as-written" => return asks::as_written(context, args).await,
         "plugin.list" => return Ok(status::plugins(context)),
         "session.adopt" => {
             let report = adopt::adopt(context, verbs::args(args)?).await?;

@@ -16,7 +16,7 @@ mod opened_file;
 mod process;
 
 pub use file::examine::{Report, Source, examine};
-pub use file::folder::{reload, watch};
+pub use file::folder::{reload, runs_as_written, watch};
 pub use file::pins::Pin;
 pub use file::trust::{trust, untrust};
 pub use live::accounts::{AccountState, start_accounts, stop_all, takes_webhooks, without_plugin};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// Runs the verb on a home; returns whether it succeeded, and what a person reads.
-fn channel(home: &std::path::Path, args: &[&str], token: Option<&str>) -> (bool, String) {
+pub fn channel(home: &std::path::Path, args: &[&str], token: Option<&str>) -> (bool, String) {
     let mut command = Command::new(crate::support::binary());
     command.arg("channel").args(args).env("VESTIBULE_HOME", home).env_remove("TELEGRAM_BOT_TOKEN");
     if let Some(token) = token {
@@ -19,7 +19,7 @@ fn channel(home: &std::path::Path, args: &[&str], token: Option<&str>) -> (bool,
 }
 
 /// Runs the verb for a program, with these variables; returns whether it succeeded, its answer, and its words of error.
-fn for_a_program(home: &Path, args: &[&str], variables: &[(&str, &str)]) -> (bool, Value, String) {
+pub fn for_a_program(home: &Path, args: &[&str], variables: &[(&str, &str)]) -> (bool, Value, String) {
     let mut command = Command::new(crate::support::binary());
     command.arg("channel").args(args).arg("--json").env("VESTIBULE_HOME", home);
     let Output { status, stdout, stderr } =
@@ -38,7 +38,7 @@ fn without_a_runtime_an_account_is_tried_here_and_nothing_is_taken() {
     let add = ["add", "telegram", "--set", &root];
     let (ok, said) = channel(&home, &add, None);
     assert!(
-        !ok && said.contains("BotFather") && said.contains("telegram needs token: set TELEGRAM_TOKEN"),
+        !ok && said.contains("BotFather") && said.contains("telegram needs token: set TELEGRAM_BOT_TOKEN"),
         "{said}"
     );
     assert!(
@@ -65,8 +65,8 @@ fn without_a_runtime_an_account_is_tried_here_and_nothing_is_taken() {
     let second = [&add[..], &["--account", "second"]].concat();
     let (ok, said) = channel(&home, &second, Some(TOKEN));
     assert!(!ok && said.contains("TELEGRAM_BOT_TOKEN, for the account main has that one"), "{said}");
-    let (ok, _, error) = for_a_program(&home, &second, &[("TELEGRAM_BOT_TOKEN", TOKEN)]);
-    assert!(!ok && error.contains("give --set token=env:TELEGRAM_BOT_TOKEN"), "{error}");
+    let (ok, answer, error) = for_a_program(&home, &second, &[("TELEGRAM_BOT_TOKEN", TOKEN)]);
+    assert!(!ok && error.contains("has that one") && answer["state"] == "refused", "{answer} {error}");
     let (ok, said) = channel(&home, &["list"], None);
     assert!(ok && said.contains("telegram") && said.contains("vestibule up"), "{said}");
     assert_eq!(api.waiting(), 1, "the message is still the platform's to hand out");
@@ -141,13 +141,15 @@ fn a_config_is_changed_where_it_lies_by_one_after_the_other() {
     std::os::unix::fs::symlink("../real.toml", home.join("vestibule.toml")).unwrap();
     let root = format!("api_root={}", api.url);
     let names = ["a", "b", "c", "d"];
+    for name in names {
+        std::fs::write(folder.path().join(name), format!("{TOKEN}{name}")).unwrap();
+    }
     std::thread::scope(|threads| {
         for name in names {
-            let (home, root) = (&home, &root);
+            let (home, root, token) = (&home, &root, folder.path().join(name));
             threads.spawn(move || {
-                let of_all = "token=env:TELEGRAM_BOT_TOKEN";
-                let add = ["add", "telegram", "--account", name, "--set", root, "--set", of_all];
-                channel(home, &add, Some(TOKEN))
+                let token = format!("token=file:{}", token.display());
+                channel(home, &["add", "telegram", "--account", name, "--set", root, "--set", &token], None)
             });
         }
     });
@@ -202,17 +204,28 @@ fn programs_are_answered_in_json() {
     let root = format!("api_url={}", api.url);
     let add = ["add", "slack", "--set", &root];
     let (ok, answer, told) = for_a_program(&home, &add, &[("SLACK_TOKEN", "xoxb-1")]);
-    assert!(!ok && answer.is_null(), "{answer}");
+    assert!(!ok && answer["state"] == "refused", "{answer}");
+    assert!(answer["reason"].as_str().unwrap().starts_with("slack needs bot_token"), "{answer}");
     assert!(told.contains("slack needs bot_token: set SLACK_BOT_TOKEN"), "{told}");
     assert!(told.contains("SLACK_TOKEN is set in the environment and is not read"), "{told}");
-    let (ok, mut answer, told) = for_a_program(&home, &add, &[("SLACK_BOT_TOKEN", BOT_TOKEN)]);
-    assert!(!ok && told.contains("set `app_token` for Socket Mode"), "{told}");
+    // What one of several keys is needed for is refused, too, before anything is written.
+    let (ok, answer, told) = for_a_program(&home, &add, &[("SLACK_BOT_TOKEN", BOT_TOKEN)]);
+    assert!(
+        !ok && answer["state"] == "refused" && told.contains("set `app_token` for Socket Mode"),
+        "{told}"
+    );
+    assert!(told.contains("set SLACK_APP_TOKEN or give --set app_token=file:PATH"), "{told}");
+    assert!(!config.exists(), "nothing is written");
+    let (ok, mut answer, told) =
+        for_a_program(&home, &add, &[("SLACK_BOT_TOKEN", "xoxb-wrong"), ("SLACK_APP_TOKEN", APP_TOKEN)]);
+    assert!(!ok && told.contains("Slack refused the token of the bot (invalid_auth)"), "{told}");
     assert!(answer["setup"].take().as_str().unwrap().contains("paste this as YAML"));
-    assert!(answer["reason"].take().as_str().unwrap().starts_with("set `app_token`"));
+    assert!(answer["reason"].take().as_str().unwrap().starts_with("Slack refused"));
     let want = json!({
         "channel": "slack", "account": "main", "config": config, "state": "fails", "reason": null, "tried_by": "channel",
-        "setup": null, "from_environment": { "bot_token": "SLACK_BOT_TOKEN" },
-        "left_out": ["app_token", "signing_secret", "refresh_token", "client_secret"],
+        "running": "nowhere", "setup": null,
+        "from_environment": { "bot_token": "SLACK_BOT_TOKEN", "app_token": "SLACK_APP_TOKEN" },
+        "left_out": ["signing_secret", "refresh_token", "client_secret"],
     });
     assert_eq!(answer, want);
     let (ok, answer, _) = for_a_program(&home, &["remove", "slack"], &[]);
@@ -228,6 +241,7 @@ fn programs_are_answered_in_json() {
     let (ok, answer, told) = for_a_program(&home, &["check", "slack"], &both);
     let want = json!({
         "channel": "slack", "account": "main", "config": config, "state": "works", "reason": null, "tried_by": "channel",
+        "running": "nowhere",
     });
     assert!(ok && answer == want, "{answer} {told}");
     // The variable that the config names is another one than the one that is set.

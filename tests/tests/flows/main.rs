@@ -11,6 +11,7 @@ mod bad_input;
 mod bot_api;
 mod changes;
 mod channel_add;
+mod channel_check;
 mod channels;
 mod channels_page;
 mod chat;

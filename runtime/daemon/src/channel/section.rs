@@ -7,6 +7,9 @@ use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 use vestibule_plugin_api::{ConfigKey, KeyType, Manifest, Schema};
 use vestibule_runtime::Config;
 
+/// The mark that some editors put before a text.
+const BOM: char = '\u{feff}';
+
 /// Where the value of one key comes from.
 #[derive(Debug, Clone)]
 pub enum Given {
@@ -23,7 +26,7 @@ pub enum Given {
 /// Reads the words `KEY=VALUE`. A secret is never written down: `env:NAME` and `file:PATH` say where it is kept.
 ///
 /// # Errors
-/// The channel has no such key, or the value is not of its type.
+/// The channel has no such key, the value is not of its type, or a key is given twice.
 pub fn given(schema: &Schema, set: &[String]) -> anyhow::Result<BTreeMap<String, Given>> {
     let one = |word: &String| {
         let (key, value) = word.split_once('=').with_context(|| format!("`{word}` is not KEY=VALUE"))?;
@@ -34,6 +37,9 @@ pub fn given(schema: &Schema, set: &[String]) -> anyhow::Result<BTreeMap<String,
         }
         let is_secret = known.is_some_and(|key| key.secret);
         let given = match (value.split_once(':'), is_secret) {
+            (Some(("env" | "file", "")), true) => {
+                bail!("`{word}` names nothing: give it as {key}=env:NAME or {key}=file:PATH")
+            }
             (Some(("env", name)), true) => Given::Env(name.to_owned()),
             (Some(("file", path)), true) => {
                 // A runtime runs in another folder.
@@ -50,7 +56,13 @@ pub fn given(schema: &Schema, set: &[String]) -> anyhow::Result<BTreeMap<String,
         };
         Ok((key.to_owned(), given))
     };
-    set.iter().map(one).collect()
+    let mut all = BTreeMap::new();
+    for (key, given) in set.iter().map(one).collect::<anyhow::Result<Vec<_>>>()? {
+        if all.insert(key.clone(), given).is_some() {
+            bail!("`{key}` is given twice");
+        }
+    }
+    Ok(all)
 }
 
 /// The account that is named as the one at which the webhooks of this one come in.
@@ -93,8 +105,10 @@ pub fn plain(key: Option<&ConfigKey>, text: &str) -> anyhow::Result<Value> {
 /// The names under which people keep a secret of a channel in their environment, the usual one first:
 /// `SLACK_BOT_TOKEN` for `bot_token`, `TELEGRAM_BOT_TOKEN` for `token`.
 pub fn env_names(channel_type: &str, key: &str) -> [String; 2] {
-    let (channel, key) = (env_word(channel_type), env_word(key));
-    [format!("{channel}_{key}"), format!("{channel}_BOT_{key}")]
+    let names = [env_word(key), format!("BOT_{}", env_word(key))];
+    let [usual, other] = names.map(|name| format!("{}_{name}", env_word(channel_type)));
+    // Of a bot's token, as Telegram's guides call it; elsewhere the key says whose it is.
+    if (channel_type, key) == ("telegram", "token") { [other, usual] } else { [usual, other] }
 }
 
 /// A word as a part of the name of a variable.
@@ -119,6 +133,12 @@ pub fn added(
 ) -> anyhow::Result<String> {
     let mut document: DocumentMut = text.parse()?;
     let mut section = Table::new();
+    if document.is_empty() && document.trailing().as_str().is_some_and(|words| !words.trim().is_empty()) {
+        // Comments without a table stand at the end: what is added belongs below them.
+        let words = document.trailing().as_str().unwrap_or_default().trim_end().to_owned();
+        section.decor_mut().set_prefix(format!("{words}\n\n"));
+        document.set_trailing("");
+    }
     for (key, given) in values {
         let value = match given {
             Given::Plain(value) => value.clone(),
@@ -165,6 +185,9 @@ fn sound(
     is_meant: impl Fn(&BTreeMap<(String, String), toml::Table>) -> bool,
 ) -> anyhow::Result<String> {
     let mut text = document.to_string();
+    if before.starts_with(BOM) && !text.starts_with(BOM) {
+        text.insert(0, BOM);
+    }
     if before.contains("\r\n") && before.matches('\n').count() == before.matches("\r\n").count() {
         text = text.replace("\r\n", "\n").replace('\n', "\r\n");
     }
@@ -184,7 +207,8 @@ fn reference(kind: &str, what: &str) -> Value {
     Value::InlineTable(reference)
 }
 
-/// The config without an account, and the files in `secrets` that it named.
+/// The config without an account, and the files in `secrets` that hold what was typed for it. A file that the operator named,
+/// or that another section names, is not among them.
 ///
 /// # Errors
 /// The text is no TOML, or has no such account.
@@ -200,14 +224,30 @@ pub fn removed(
     }
     let section = above.and_then(|of_type| of_type.remove(account));
     let section = section.with_context(|| format!("there is no [channels.{channel_type}.{account}]"))?;
-    let values = section.as_table_like().into_iter().flat_map(|table| table.iter());
-    let file = |(_, value): (&str, &Item)| Some(value.get("file")?.as_str()?.to_owned());
-    let ours = |path: &String| Path::new(path).parent() == Some(secrets);
-    let files = values.filter_map(file).filter(ours).collect();
     let text = sound(text, &document, |sections| {
         !sections.contains_key(&(channel_type.to_owned(), account.to_owned()))
     })?;
-    Ok((text, files))
+    let others: toml::Table = text.parse()?;
+    let is_typed = |key: &str, path: &str| {
+        Path::new(path) == secrets.join(secret_name(channel_type, account, key))
+            && !names_file(&toml::Value::Table(others.clone()), path)
+    };
+    let values = section.as_table_like().into_iter().flat_map(|table| table.iter());
+    let files = values.filter_map(|(key, value)| {
+        let path = value.get("file")?.as_str()?;
+        is_typed(key, path).then(|| path.to_owned())
+    });
+    Ok((text, files.collect()))
+}
+
+/// Whether a value, or one within it, is the path of this file.
+fn names_file(value: &toml::Value, path: &str) -> bool {
+    match value {
+        toml::Value::String(text) => Path::new(text) == Path::new(path),
+        toml::Value::Array(items) => items.iter().any(|item| names_file(item, path)),
+        toml::Value::Table(table) => table.values().any(|item| names_file(item, path)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +288,8 @@ mod tests {
             ("names=a", Err("`a` is no")),
             ("rom=x", Err("it has no key `rom`; its keys are token, room, seconds, names")),
             ("room", Err("is not KEY=VALUE")),
+            ("token=env:", Err("names nothing")),
+            ("token=file:", Err("names nothing")),
         ] {
             let found = given(&schema(), &[word.to_owned()]);
             match (found.and_then(|values| added("", ("x", "main"), &values)), want) {
@@ -256,12 +298,53 @@ mod tests {
                 (found, _) => panic!("{word}: {found:?}"),
             }
         }
+        let twice = given(&schema(), &["room=a", "seconds=7", "room=b"].map(str::to_owned));
+        assert!(twice.is_err_and(|why| why.to_string().contains("`room` is given twice")));
+    }
+
+    #[test]
+    fn only_a_file_that_was_written_for_the_account_goes_with_it() {
+        let section = |account: &str, file: &str| {
+            format!("[channels.x.{account}]\ntoken = {{ file = \"/s/{file}\" }}\n")
+        };
+        let own = section("one", "x.one.token");
+        let in_a_list = format!("{own}[modules.m]\nread = [\"/s/x.one.token\"]\n");
+        for (text, deleted) in [
+            (own.clone(), &["/s/x.one.token"][..]),
+            (section("one", "mine"), &[]),
+            (section("one", "x.one.other"), &[]),
+            (section("one", "x.two.token"), &[]),
+            (section("one", "../x.one.token"), &[]),
+            (format!("{own}{}", section("two", "x.one.token")), &[]),
+            (in_a_list, &[]),
+            (format!("{own}{}", section("two", "x.two.token")), &["/s/x.one.token"]),
+        ] {
+            let (_, files) = removed(&text, ("x", "one"), Path::new("/s")).expect("it is there");
+            assert_eq!(files, deleted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_comments_keeps_them_above_and_a_mark_stays_first() {
+        let values = BTreeMap::from([("room".to_owned(), Given::Plain("r".into()))]);
+        let section = "[channels.x.main]\nroom = \"r\"\n";
+        for (before, with) in [
+            ("# mine\n", format!("# mine\n\n{section}")),
+            ("# mine\n# more\n\n\n", format!("# mine\n# more\n\n{section}")),
+            ("\u{feff}", format!("\u{feff}{section}")),
+            ("\u{feff}# mine\n", format!("\u{feff}# mine\n\n{section}")),
+            ("\u{feff}listen = \"127.0.0.1:1\"\n", format!("\u{feff}listen = \"127.0.0.1:1\"\n\n{section}")),
+        ] {
+            let text = added(before, ("x", "main"), &values).expect("it is added");
+            assert_eq!(text.trim_start_matches('\n'), with, "{before:?}");
+        }
     }
 
     #[test]
     fn names_are_those_that_people_use() {
         assert_eq!(env_names("slack", "bot_token")[0], "SLACK_BOT_TOKEN");
-        assert_eq!(env_names("telegram", "token")[1], "TELEGRAM_BOT_TOKEN");
+        assert_eq!(env_names("telegram", "token"), ["TELEGRAM_BOT_TOKEN", "TELEGRAM_TOKEN"]);
+        assert_eq!(env_names("github", "token")[0], "GITHUB_TOKEN");
         assert_eq!(env_names("whatsapp-web", "pin")[0], "WHATSAPP_WEB_PIN");
     }
 

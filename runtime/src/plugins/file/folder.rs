@@ -1,5 +1,6 @@
 //! The plugins folder: files that appear, change and go, without a restart.
 
+use super::describe;
 use super::load;
 use super::opening;
 use crate::plugins::Plugins;
@@ -7,6 +8,7 @@ use crate::plugins::live::accounts::{self, DRAIN_PATIENCE, start_accounts};
 use crate::plugins::live::handover;
 use crate::plugins::live::link::{Link, Origin};
 use crate::plugins::live::registry::file_name;
+use crate::plugins::live::siblings;
 use crate::plugins::process::ProcessState;
 use crate::plugins::{LoadCode, LoadError};
 use futures_core::Stream;
@@ -260,6 +262,20 @@ pub async fn reload(plugins: &Arc<Plugins>, name: &str) -> Result<(), String> {
         },
     };
     reloaded.map_err(|why| why.to_string())
+}
+
+/// Whether an account was started with what the config, and the files of its secrets, say of it now.
+///
+/// # Errors
+/// The config cannot be read, or no such account is live.
+pub async fn runs_as_written(plugins: &Plugins, channel: &str, account: &str) -> Result<bool, String> {
+    let link = plugins.registry.live(channel, account).ok_or("it is not live")?;
+    let config = opening::fresh_config(&plugins.home).map_err(|why| why.to_string())?;
+    let sections = accounts::sections(&config, &link.manifest);
+    let Some(section) = sections.get(account) else { return Ok(false) };
+    let settings = describe::settings(&plugins.home.config(), &link, account, section).await;
+    let siblings = siblings::of(&link.manifest, &sections, account);
+    Ok(settings.is_ok_and(|settings| link.was_started_with(account, &settings, &siblings)))
 }
 
 /// Whether a plugin runs what its file holds now, with what the config says of it now.
