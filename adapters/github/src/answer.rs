@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 use vestibule_plugin_api::toolbox::http::{self, End};
+use vestibule_plugin_api::toolbox::json;
 use vestibule_plugin_api::{About, Failure, PluginError, Result, Timestamp};
 
 /// GitHub's documentation asks for a minute when a secondary limit names no time.
@@ -57,7 +58,7 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.0.body).unwrap_or_default()
+        json::read(&self.0.body).unwrap_or_default()
     }
 
     /// The body of a success.
@@ -65,7 +66,7 @@ impl Answer {
     /// # Errors
     /// It is cut or another one: whether the call was done is in doubt.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.0.body).map_err(|_| self.unreadable())
+        json::read(&self.0.body).map_err(|_| self.unreadable())
     }
 
     /// Whether GitHub itself answered, and not a proxy before it: GitHub's refusals are JSON with words.

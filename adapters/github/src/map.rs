@@ -9,6 +9,7 @@ use crate::written::{self, Written, object_of, repository};
 use crate::{files, place};
 use ring::digest;
 use serde_json::Value;
+use vestibule_plugin_api::toolbox::json;
 use vestibule_plugin_api::{
     Accepted, Change, Changed, Ignored, InboundMessage, PlatformId, Sender, ThreadId, Timestamp,
     UNKNOWN_ACCOUNT, WebhookRequest,
@@ -116,7 +117,7 @@ pub fn event_of(request: &WebhookRequest) -> Result<&str, Fault> {
 /// It is no JSON.
 pub fn payload_of(request: &WebhookRequest) -> Result<Value, Fault> {
     event_of(request)?;
-    serde_json::from_slice(&request.body)
+    json::read(&request.body)
         .map_err(|_| "The body is not JSON: set the webhook's content type to application/json.".to_owned())
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use vestibule_plugin_api::toolbox::http::{self, Answer, End};
+use vestibule_plugin_api::toolbox::json;
 use vestibule_plugin_api::{About, Attachment, Failure, PluginError, Result, Secret};
 
 /// How long a call may take, and a file on its way to Slack.
@@ -460,7 +461,7 @@ fn not_slack(failure: Failure) -> PluginError {
 
 /// The fields of an answer, or why the call was not done.
 fn outcome(method: &str, status: u16, wait: Option<Duration>, body: &[u8], whole: bool) -> Result<Value> {
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let answer: Value = json::read(body).unwrap_or_default();
     let wait = || wait.unwrap_or(WAIT);
     let error = match answer["ok"].as_bool() {
         Some(true) if (200..300).contains(&status) => return Ok(answer),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use vestibule_plugin_api::toolbox::json;
 use vestibule_plugin_api::toolbox::pace::Pace;
 use vestibule_plugin_api::toolbox::socket::Socket;
 use vestibule_plugin_api::{Failure, PluginError, Result, Runtime};
@@ -41,7 +42,7 @@ pub enum Envelope {
 
 /// Reads a frame. Pure.
 pub fn read(text: &str) -> Envelope {
-    let mut frame: Value = serde_json::from_str(text).unwrap_or_default();
+    let mut frame: Value = json::read(text.as_bytes()).unwrap_or_default();
     let kind = match frame["type"].as_str().unwrap_or_default() {
         "hello" => return Envelope::Hello,
         "disconnect" => {

@@ -5,6 +5,7 @@ use reqwest::Url;
 use serde_json::Value;
 use std::collections::HashMap;
 use vestibule_plugin_api::WebhookRequest;
+use vestibule_plugin_api::toolbox::json;
 
 /// A request, as it is read.
 #[derive(Debug, PartialEq)]
@@ -24,7 +25,7 @@ pub fn read(request: &WebhookRequest) -> Request {
     if kind.starts_with("application/x-www-form-urlencoded") {
         return form(&request.body);
     }
-    let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
+    let Ok(body) = json::read::<Value>(&request.body) else {
         return Request::Bad("This is no JSON.");
     };
     match body["type"].as_str().unwrap_or_default() {
@@ -43,7 +44,7 @@ fn form(body: &[u8]) -> Request {
     let fields = fields(body);
     let of = |key: &str| fields.get(key).map(String::as_str);
     if let Some(payload) = of("payload") {
-        return match serde_json::from_str(payload) {
+        return match json::read(payload.as_bytes()) {
             Ok(payload) => Request::Event(Kind::Interaction, payload),
             Err(_) => Request::Bad("The payload is no JSON."),
         };
@@ -60,7 +61,7 @@ fn form(body: &[u8]) -> Request {
 /// The fields of a form, each once.
 fn fields(body: &[u8]) -> HashMap<String, String> {
     let Ok(mut url) = Url::parse("form:") else { return HashMap::new() };
-    url.set_query(std::str::from_utf8(body).ok());
+    url.set_query(Some(&String::from_utf8_lossy(body)));
     url.query_pairs().into_owned().collect()
 }
 
@@ -93,6 +94,26 @@ mod tests {
             assert!(matches!(json(bad.clone()), Request::Bad(_)), "{bad}");
         }
         assert!(matches!(read(&request("application/json", "{")), Request::Bad(_)));
+    }
+
+    #[test]
+    fn one_broken_string_costs_no_event() {
+        let event = br#"{"type":"event_callback","event":{"text":"\ud83d"}}"#;
+        let click = "payload=%7B%22type%22%3A%22%5Cud83d%22%7D";
+        let command = b"command=%2Fask&text=a\xff";
+        let sent =
+            |kind: &str, body: &[u8]| read(&WebhookRequest { body: body.to_vec(), ..request(kind, "") });
+        for (kind, body, want) in [
+            (
+                "application/json",
+                &event[..],
+                json!({ "type": "event_callback", "event": { "text": "\u{fffd}" } }),
+            ),
+            ("application/x-www-form-urlencoded", click.as_bytes(), json!({ "type": "\u{fffd}" })),
+            ("application/x-www-form-urlencoded", command, json!({ "command": "/ask", "text": "a\u{fffd}" })),
+        ] {
+            assert!(matches!(sent(kind, body), Request::Event(_, value) if value == want), "{want}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::time::Duration;
-use vestibule_plugin_api::toolbox::http;
+use vestibule_plugin_api::toolbox::{http, json};
 use vestibule_plugin_api::{About, Failure, PluginError};
 
 /// The longest wait that is believed, in seconds: Telegram asks for minutes at most.
@@ -34,7 +34,7 @@ impl From<Failed> for PluginError {
 
 /// The result in an answer, or why the call was not done.
 pub fn outcome(status: u16, body: &[u8], whole: bool) -> Called<Value> {
-    let mut answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut answer: Value = json::read(body).unwrap_or_default();
     let error = match answer["ok"].as_bool() {
         Some(true) => return Ok(answer["result"].take()),
         Some(false) => {
@@ -149,5 +149,15 @@ mod tests {
         }
         let done = outcome(200, br#"{"ok":true,"result":7}"#, true);
         assert_eq!(done, Ok(json!(7)));
+    }
+
+    #[test]
+    fn one_broken_string_holds_no_update_up() {
+        let body = br#"{"ok":true,"result":[{"update_id":1,"message":{"text":"\ud83d"}},{"update_id":2}]}"#;
+        let updates = outcome(200, body, true).expect("it reads");
+        assert_eq!(
+            updates,
+            json!([{ "update_id": 1, "message": { "text": "\u{fffd}" } }, { "update_id": 2 }])
+        );
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
+use vestibule_plugin_api::toolbox::json;
 use vestibule_plugin_api::toolbox::pace::Pace;
 use vestibule_plugin_api::{Timestamp, WebhookRequest, WebhookResponse};
 
@@ -39,7 +40,7 @@ impl Hook {
 
     /// Answers a request, whose secret the runtime has verified.
     pub async fn answer(&self, request: &WebhookRequest) -> WebhookResponse {
-        let update = serde_json::from_slice::<Value>(&request.body).unwrap_or_default();
+        let update = json::read::<Value>(&request.body).unwrap_or_default();
         if map::update_id(&update).is_none() {
             return WebhookResponse::text(400, "This is no update of Telegram's.");
         }

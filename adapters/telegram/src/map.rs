@@ -170,7 +170,7 @@ struct File {
 
 /// The number of an update; `None` when it has none, and is no update.
 pub fn update_id(update: &Value) -> Option<i64> {
-    update["update_id"].as_i64()
+    update["update_id"].as_i64().filter(|number| *number < i64::MAX)
 }
 
 /// The group in which an update was written, and whether it has topics.

@@ -2,6 +2,7 @@
 
 use crate::fault::{not_meta, of_number, outcome};
 use crate::map::{is_file, is_id};
+use crate::whole::{is_whole, size};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Url};
@@ -172,8 +173,8 @@ impl Api {
         let answer = Answer::read(response, most, STALLED_AFTER).await;
         match (answer.status, answer.end) {
             (200, _) if answer.body.len() > most => Err(too_large()),
-            (200, End::Whole) => Ok(Loaded::Whole(answer.body)),
-            (200, End::Cut) => Ok(Loaded::Ended(stalled())),
+            (200, End::Whole) if is_whole(&found, &answer.body) => Ok(Loaded::Whole(answer.body)),
+            (200, End::Whole | End::Cut) => Ok(Loaded::Ended(stalled())),
             (200, End::Stalled) => Err(stalled()),
             (404 | 410, _) => Ok(Loaded::Ended(PluginError::refused("Meta does not have the file any more"))),
             (code, _) => {
@@ -207,26 +208,10 @@ impl Api {
     }
 }
 
-/// The size of a file as Meta tells it: a number, or its digits.
-fn size(found: &Value) -> Option<u64> {
-    let size = &found["file_size"];
-    size.as_u64().or_else(|| size.as_str()?.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use vestibule_plugin_api::testing::secret;
-
-    #[test]
-    fn a_size_is_a_number_or_its_digits() {
-        for (told, want) in
-            [(json!(303_833), Some(303_833)), (json!("303833"), Some(303_833)), (json!("x"), None)]
-        {
-            assert_eq!(size(&json!({ "file_size": told })), want);
-        }
-        assert_eq!(size(&json!({})), None);
-    }
 
     fn api(url: &str, token: &str) -> Result<Api> {
         Api::new(url, "v25.0", &secret(token), "106540352242922")

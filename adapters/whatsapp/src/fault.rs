@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::time::Duration;
-use vestibule_plugin_api::toolbox::http;
+use vestibule_plugin_api::toolbox::{http, json};
 use vestibule_plugin_api::{About, Failure, PluginError, Result};
 
 /// The time in which a business may write freely has passed since the person wrote.
@@ -26,7 +26,7 @@ const TOO_MUCH: [(u64, u64); 9] = [
 /// Meta's own trouble: whether it sent the message is not known.
 const TROUBLE: [u64; 7] = [1, 2, 131_000, 131_016, 131_057, 133_004, 135_000];
 /// Meta's words for an id that there is not, or that the token may not see.
-const GONE: &str = "(100/33: ";
+const GONE: [&str; 2] = ["(100/33: ", "(100/33)"];
 /// The wait when Meta asks for one and names none.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -37,22 +37,24 @@ pub fn words(error: &Value) -> String {
     let said = text(&error["message"]).or_else(|| text(&error["title"]));
     let details = text(&error["error_data"]["details"]).filter(|details| said.as_ref() != Some(details));
     let said = [said, details].into_iter().flatten().collect::<Vec<_>>().join(": ");
-    let said = match error["error_subcode"].as_u64() {
-        Some(further) => http::words(&format!("{code}/{further}: {said}")),
-        None => http::words(&format!("{code}: {said}")),
+    let number = match error["error_subcode"].as_u64() {
+        Some(further) => format!("{code}/{further}"),
+        None => code.to_string(),
     };
+    let said = http::words(&if said.is_empty() { number } else { format!("{number}: {said}") });
     match code {
         WINDOW_IS_OVER => format!(
             "it is more than 24 hours since this person wrote, and WhatsApp takes nothing but approved templates then: \
              name one in the metadata as `template`, or wait until they write ({said})"
         ),
+        0 if said == "0" => "WhatsApp refused it, and does not say why".to_owned(),
         _ => format!("WhatsApp refused it ({said})"),
     }
 }
 
 /// The fields of an answer, or why the call was not done.
 pub fn outcome(status: u16, wait: Option<Duration>, body: &[u8], whole: bool) -> Result<Value> {
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let answer: Value = json::read(body).unwrap_or_default();
     let wait = wait.unwrap_or(WAIT);
     let error = match &answer["error"] {
         error @ Value::Object(_) => meaning(status, wait, error),
@@ -73,8 +75,10 @@ pub fn outcome(status: u16, wait: Option<Duration>, body: &[u8], whole: bool) ->
 /// more.
 pub fn of_number(error: PluginError) -> PluginError {
     match error {
-        PluginError::Refused { reason } if reason.contains(GONE) => Failure::for_good(About::Account)
-            .error(format!("{reason}: give the token's user the account again")),
+        PluginError::Refused { reason } if GONE.iter().any(|words| reason.contains(words)) => {
+            Failure::for_good(About::Account)
+                .error(format!("{reason}: give the token's user the account again"))
+        }
         error => error,
     }
 }
@@ -177,6 +181,13 @@ mod tests {
             words(&error),
             "WhatsApp refused it (131026: Message undeliverable: Message Undeliverable.)"
         );
-        assert_eq!(words(&json!(null)), "WhatsApp refused it (0: )");
+        for (error, want) in [
+            (json!(null), "WhatsApp refused it, and does not say why"),
+            (json!({ "code": 131_026 }), "WhatsApp refused it (131026)"),
+            (json!({ "code": 100, "error_subcode": 33 }), "WhatsApp refused it (100/33)"),
+            (json!({ "title": "x" }), "WhatsApp refused it (0: x)"),
+        ] {
+            assert_eq!(words(&error), want);
+        }
     }
 }

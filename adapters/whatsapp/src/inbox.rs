@@ -3,12 +3,12 @@
 use crate::api::Api;
 use crate::map::{self, Chosen, Event, What};
 use crate::send;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use vestibule_plugin_api::toolbox::inbox::{hand_over, persist};
 use vestibule_plugin_api::{
-    Answered, Change, Conversation, Ignored, InboundMessage, PluginError, Result, Runtime, Sibling, Siblings,
-    UNKNOWN_ACCOUNT,
+    Answered, Change, Conversation, Ignored, InboundMessage, PlatformId, PluginError, Result, Runtime,
+    Sender, Sibling, Siblings, UNKNOWN_ACCOUNT,
 };
 
 /// So many names of people are remembered.
@@ -22,11 +22,13 @@ pub struct Account {
     api: Api,
     /// The names of chats that were told.
     names: Mutex<HashMap<String, String>>,
+    /// The chats by people's ids within the business of which it was told that they are those by their numbers.
+    one_chat: Mutex<HashSet<PlatformId>>,
 }
 
 impl Account {
     pub fn new(api: Api) -> Account {
-        Account { api, names: Mutex::default() }
+        Account { api, names: Mutex::default(), one_chat: Mutex::default() }
     }
 }
 
@@ -45,7 +47,7 @@ pub async fn take(runtime: Runtime, events: Vec<Event>) -> Result<()> {
             continue;
         }
         let done = match NUMBERS.find(&runtime, &number) {
-            Sibling::Here { kept, runtime } => one(&kept, &runtime, what).await,
+            Sibling::Here { kept, runtime } => one(&kept, &runtime, &number, what).await,
             Sibling::Away => Err(PluginError::retry("the account of its phone number is not started")),
             Sibling::Unknown => unknown(&runtime, what).await,
         };
@@ -71,7 +73,10 @@ async fn with_files(runtime: &Runtime, message: InboundMessage) -> Result<()> {
     }
 }
 
-async fn one(account: &Account, runtime: &Runtime, what: What) -> Result<()> {
+async fn one(account: &Account, runtime: &Runtime, number: &str, what: What) -> Result<()> {
+    if let Some((chat, sender)) = what.person() {
+        account.join_chats(runtime, number, chat, sender).await?;
+    }
     match what {
         What::Said(message) => {
             let chat = conversation(&message);
@@ -147,6 +152,39 @@ impl Account {
             }
             names.insert(key, name);
         }
+    }
+
+    /// Tells that the chat by a person's id within the business is the one by their number, once both are known: who is
+    /// wired there goes on to be heard. Where agents are wired to both, both stay.
+    async fn join_chats(
+        &self,
+        runtime: &Runtime,
+        number: &str,
+        chat: &PlatformId,
+        sender: &Sender,
+    ) -> Result<()> {
+        let told = || self.one_chat.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(event) = map::one_chat(number, sender) else {
+            // Their number is hidden again: there may be such a chat now.
+            told().remove(chat);
+            return Ok(());
+        };
+        let by_id = event.platform_id.clone();
+        if told().contains(&by_id) {
+            return Ok(());
+        }
+        match persist(|| runtime.chat(event.clone(), vec![])).await {
+            Err(PluginError::Refused { reason } | PluginError::Unsupported { reason }) => {
+                tracing::debug!(reason, "the runtime does not take that two chats are one");
+            }
+            taken => drop(taken?),
+        }
+        let mut told = told();
+        if told.len() >= NAMES_MAX {
+            told.clear();
+        }
+        told.insert(by_id);
+        Ok(())
     }
 
     /// Hands an answer to a question over. The person's own message shows what they chose; when that does not count,

@@ -1,13 +1,14 @@
 //! The `whatsapp` channel: Meta's WhatsApp Cloud API. Events come in by webhook, replies go out by the Graph API.
 //!
 //! [`map`] reads webhooks and [`fault`] Meta's errors, both without input or output; [`inbox`] hands over what came in;
-//! [`send`] delivers a message part by part; [`api`] talks to Meta.
+//! [`send`] delivers a message part by part; [`api`] talks to Meta, and [`whole`] says whether a file of it is whole.
 
 mod api;
 mod fault;
 mod inbox;
 mod map;
 mod send;
+mod whole;
 
 use api::Api;
 use inbox::{Account, NUMBERS};
@@ -15,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use vestibule_plugin_api::toolbox::json;
 use vestibule_plugin_api::toolbox::order::Order;
 use vestibule_plugin_api::*;
 
@@ -23,6 +25,8 @@ use vestibule_plugin_api::*;
 const REQUEST_PATIENCE: Duration = Duration::from_secs(8);
 /// How long the events of a request are handed over, also when it was answered before: files take their time.
 const EVENTS_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a file is waited for that could not be loaded, before it is tried again, and once more.
+const LOAD_AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// The most requests whose events are being handed over. Meta sends a further one again.
 const UNDER_WAY_MAX: usize = 256;
 
@@ -81,10 +85,10 @@ impl Channel for WhatsApp {
     }
 
     async fn webhook(&self, request: WebhookRequest) -> Result<WebhookResponse> {
-        let Ok(body) = serde_json::from_slice(&request.body) else {
+        let Ok(body) = json::read(&request.body) else {
             return Ok(WebhookResponse::text(400, "This is no JSON."));
         };
-        let Some(events) = map::read(&body) else {
+        let Some(events) = map::read(&body, Timestamp::now()) else {
             return Ok(WebhookResponse::text(400, "This is no webhook of the WhatsApp Business Platform."));
         };
         if !self.has_room() {
@@ -122,12 +126,32 @@ impl Channel for WhatsApp {
         self.api.mark(&read.message_id).await
     }
 
+    async fn normalise(&self, chat: String) -> Result<Conversation> {
+        map::typed(&self.number, &chat)
+    }
+
     async fn open_direct(&self, handle: String) -> Result<Conversation> {
         map::direct(&self.number, handle.trim())
     }
 
     async fn fetch(&self, reference: String, bytes_max: u64) -> Result<Blob> {
-        self.api.file(&reference, bytes_max).await.map(Blob::from)
+        let mut waits = LOAD_AGAIN_AFTER.into_iter();
+        loop {
+            let error = match self.api.file(&reference, bytes_max).await {
+                Ok(bytes) => return Ok(bytes.into()),
+                Err(error) => error,
+            };
+            // What is said behind the file waits for it here, and in its order. Once Meta has to send the message again
+            // it does not.
+            match (waits.next(), &error) {
+                (Some(wait), PluginError::Retry { after_ms, .. })
+                    if after_ms.is_none_or(|ms| Duration::from_millis(ms) <= wait) =>
+                {
+                    sleep(wait).await;
+                }
+                _ => return Err(error),
+            }
+        }
     }
 
     async fn stop(&self) {
@@ -181,6 +205,7 @@ export_channel! {
         "reads",
         "fetches",
         "listeners",
+        "normalises",
         "direct_chats",
     ],
     deliver_seconds: 300,

@@ -3,14 +3,20 @@
 use crate::fault;
 use serde_json::Value;
 use vestibule_plugin_api::{
-    Attachment, Change, Changed, Choice, Conversation, Fate, Ignored, InboundMessage, LateReceipt,
-    PlatformId, PluginError, ReplyTo, Result, Sender, Timestamp,
+    Attachment, Change, Changed, ChatChange, ChatEvent, Choice, Conversation, Fate, Ignored, InboundMessage,
+    LateReceipt, PlatformId, PluginError, ReplyTo, Result, Sender, Timestamp,
 };
 
 /// What the ids of our buttons begin with.
 pub const OURS: &str = "vestibule:";
 /// The kinds of messages that are a file. All but `audio` and `sticker` may have a caption.
 const FILES: [&str; 5] = ["image", "video", "audio", "document", "sticker"];
+/// The field under which Meta tells what the business itself wrote, in the WhatsApp Business app.
+const ECHOES: &str = "smb_message_echoes";
+/// In place of the emoji of a reaction that was taken back.
+const UNNAMED: &str = "(unnamed)";
+/// So much later than now a message may say that it was written, in seconds: clocks differ.
+const AHEAD_SECONDS: i64 = 24 * 3_600;
 /// The longest id of Meta's that is read: those of messages have 60 characters, of people 131.
 const ID_CHARS_MAX: usize = 256;
 
@@ -34,13 +40,17 @@ pub enum What {
 impl What {
     /// The chat in whose order it stands.
     pub fn chat(&self) -> Option<String> {
-        let chat = match self {
-            What::Said(message) => &message.platform_id,
-            What::Changed(change) => &change.platform_id,
-            What::Chosen(chosen) => &chosen.choice.platform_id,
-            What::Fate(_) | What::Ignored(_) => return None,
-        };
-        Some(chat.to_string())
+        self.person().map(|(chat, _)| chat.to_string())
+    }
+
+    /// Who did it, and in which chat.
+    pub fn person(&self) -> Option<(&PlatformId, &Sender)> {
+        match self {
+            What::Said(message) => Some((&message.platform_id, &message.sender)),
+            What::Changed(change) => Some((&change.platform_id, &change.sender)),
+            What::Chosen(chosen) => Some((&chosen.choice.platform_id, &chosen.choice.sender)),
+            What::Fate(_) | What::Ignored(_) => None,
+        }
     }
 }
 
@@ -89,13 +99,9 @@ pub fn target(chat: &PlatformId) -> Result<Target<'_>> {
 pub fn direct(number: &str, handle: &str) -> Result<Conversation> {
     let is_sign = |c: char| c.is_whitespace() || "+-().".contains(c);
     let digits: String = handle.chars().filter(|c| !is_sign(*c)).collect();
-    // Their id within the business begins with the country's two letters.
-    let country = handle.split_once('.').map_or("", |(country, _)| country);
-    let is_scoped =
-        country.len() == 2 && country.bytes().all(|b| b.is_ascii_alphabetic()) && is_person(handle);
     let person = match is_number(&digits) {
         true => digits.as_str(),
-        false if is_scoped => handle,
+        false if is_scoped(handle) => handle,
         false => {
             return Err(PluginError::refused(
                 "name a person by their phone number with the country's code, as 16505551234",
@@ -103,6 +109,25 @@ pub fn direct(number: &str, handle: &str) -> Result<Conversation> {
         }
     };
     Ok(Conversation { platform_id: chat(number, person), name: None, is_group: Some(false) })
+}
+
+/// The chat that an operator typed: one as it is shown, or the person alone, as for [`direct`].
+///
+/// # Errors
+/// It is none, or one of another number than the account's.
+pub fn typed(number: &str, chat: &str) -> Result<Conversation> {
+    let rest = chat.trim();
+    let rest = rest.strip_prefix("whatsapp:").unwrap_or(rest);
+    match rest.split_once(':') {
+        None => direct(number, rest),
+        Some((own, person)) if own == number => direct(number, person),
+        Some((other, _)) if is_number(other) => Err(PluginError::refused(format!(
+            "that is a chat of the phone number {other}, and this account has {number}: name its account with --account"
+        ))),
+        Some(_) => Err(PluginError::refused(format!(
+            "`{chat}` is no chat on WhatsApp: one is whatsapp:{number}:PERSON, or the person's phone number alone"
+        ))),
+    }
 }
 
 fn chat(number: &str, person: &str) -> PlatformId {
@@ -119,6 +144,12 @@ fn is_person(text: &str) -> bool {
     (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
 }
 
+/// An id within the business: it begins with the country's two letters.
+fn is_scoped(text: &str) -> bool {
+    let country = text.split_once('.').map_or("", |(country, _)| country);
+    country.len() == 2 && country.bytes().all(|b| b.is_ascii_alphabetic()) && is_person(text)
+}
+
 /// An id of a message: in it stands what Base64 is made of, a slash as well.
 pub fn is_id(text: &str) -> bool {
     (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
@@ -130,21 +161,37 @@ pub fn is_file(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
 }
 
-/// What a webhook says. `None`: it is none of the WhatsApp Business Platform.
-pub fn read(body: &Value) -> Option<Vec<Event>> {
+/// That the chat by a person's id within the business is the one by their number from now on: for a message that has both.
+/// A person never gets the id of another one, and gets a new one with a new number.
+pub fn one_chat(number: &str, sender: &Sender) -> Option<ChatEvent> {
+    let scoped = sender.other_handles.iter().find(|handle| is_scoped(handle))?;
+    let to = chat(number, &sender.handle);
+    is_number(&sender.handle).then(|| ChatEvent {
+        platform_id: chat(number, scoped),
+        name: None,
+        is_group: Some(false),
+        sender: None,
+        what: ChatChange::Moved { to },
+    })
+}
+
+/// What a webhook says that came at `now`. `None`: it is none of the WhatsApp Business Platform.
+pub fn read(body: &Value, now: Timestamp) -> Option<Vec<Event>> {
     if body["object"] != "whatsapp_business_account" {
         return None;
     }
     let mut events = Vec::new();
     let changes = list(&body["entry"]).flat_map(|entry| list(&entry["changes"]));
-    for change in changes.filter(|change| change["field"] == "messages") {
+    for change in changes.filter(|change| change["field"] == "messages" || change["field"] == ECHOES) {
         let value = &change["value"];
         let Some(number) = value["metadata"]["phone_number_id"].as_str().filter(|id| is_number(id)) else {
             continue;
         };
-        let said = list(&value["messages"]).filter_map(|message| what(number, value, message));
+        let said = list(&value["messages"]).filter_map(|message| what(number, value, message, now));
+        let echoes = list(&value["message_echoes"]).filter_map(echo);
         let fates = list(&value["statuses"]).filter_map(fate).map(What::Fate);
-        events.extend(said.chain(fates).map(|what| Event { number: number.to_owned(), what }));
+        let all = said.chain(echoes).chain(fates);
+        events.extend(all.map(|what| Event { number: number.to_owned(), what }));
     }
     Some(events)
 }
@@ -161,23 +208,24 @@ fn id(value: &Value) -> Option<String> {
     value.as_str().filter(|id| is_id(id)).map(str::to_owned)
 }
 
-/// One entry of `messages`. `None`: it has no id, or no sender, so that it cannot be named again.
-fn what(number: &str, value: &Value, message: &Value) -> Option<What> {
+/// One entry of `messages`. `None`: it has no id, so that it cannot be named again.
+fn what(number: &str, value: &Value, message: &Value, now: Timestamp) -> Option<What> {
     let (message_id, kind) = (id(&message["id"])?, message["type"].as_str().unwrap_or_default());
     let Some(sender) = sender(value, message) else {
-        return Some(left_out(message_id, kind, None, None));
+        return Some(left_out(message_id, "no_sender".to_owned(), None, None));
     };
     let platform_id = chat(number, &sender.handle);
     if !message["group_id"].is_null() {
-        return Some(left_out(message_id, "group", None, sender.name));
+        return Some(left_out(message_id, "group".to_owned(), None, sender.name));
     }
+    let timestamp = time(message, now);
     if let Some(what) = changed(message, kind) {
         return Some(What::Changed(Box::new(Change {
             event_id: format!("{kind}/{message_id}"),
             message_id: what.0,
             platform_id,
             sender,
-            timestamp: time(message),
+            timestamp,
             what: what.1,
             ..Change::default()
         })));
@@ -192,7 +240,7 @@ fn what(number: &str, value: &Value, message: &Value) -> Option<What> {
     }
     let attachments: Vec<Attachment> = file(message, kind).into_iter().collect();
     let Some(text) = words(message, kind).filter(|text| !text.is_empty() || !attachments.is_empty()) else {
-        return Some(left_out(message_id, kind, Some(platform_id), sender.name));
+        return Some(left_out(message_id, why(kind), Some(platform_id), sender.name));
     };
     Some(What::Said(Box::new(InboundMessage {
         event_id: format!("message/{message_id}"),
@@ -202,15 +250,36 @@ fn what(number: &str, value: &Value, message: &Value) -> Option<What> {
         text,
         reply_to: id(&message["context"]["id"]).map(|id| ReplyTo { id, sender: None, text: None }),
         attachments,
-        timestamp: time(message),
+        timestamp,
         is_mention: true,
         ..InboundMessage::default()
     })))
 }
 
-fn left_out(message_id: String, kind: &str, platform_id: Option<PlatformId>, sender: Option<String>) -> What {
+/// What the business itself wrote in the app: no agent is to answer it.
+fn echo(message: &Value) -> Option<What> {
+    Some(left_out(id(&message["id"])?, "echo".to_owned(), None, None))
+}
+
+/// Why no agent hears a message of this kind: nothing is in it, or the kind is none that can be said in words.
+fn why(kind: &str) -> String {
     let is_word = (1..=40).contains(&kind.len()) && kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    let reason = if is_word { kind } else { "unsupported" }.to_owned();
+    match kind {
+        "reaction" | "edit" | "revoke" => format!("{kind}_of_nothing"),
+        _ if FILES.contains(&kind) => format!("{kind}_without_file"),
+        "text" | "button" | "location" | "contacts" => format!("{kind}_is_empty"),
+        "unsupported" => kind.to_owned(),
+        _ if is_word => format!("unsupported_{kind}"),
+        _ => "unsupported".to_owned(),
+    }
+}
+
+fn left_out(
+    message_id: String,
+    reason: String,
+    platform_id: Option<PlatformId>,
+    sender: Option<String>,
+) -> What {
     What::Ignored(Ignored { event_id: format!("message/{message_id}"), reason, platform_id, sender })
 }
 
@@ -227,9 +296,12 @@ fn sender(value: &Value, message: &Value) -> Option<Sender> {
     Some(Sender { handle: handles.next()?, name, other_handles: handles.collect(), ..Sender::default() })
 }
 
-fn time(message: &Value) -> Timestamp {
-    let seconds = message["timestamp"].as_str().and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
-    Timestamp(seconds.saturating_mul(1_000))
+/// When it was written: Meta says so in digits. What says no time that has been was written now.
+fn time(message: &Value, now: Timestamp) -> Timestamp {
+    let said = &message["timestamp"];
+    let seconds = said.as_i64().or_else(|| said.as_str()?.trim().parse().ok());
+    let latest = now.0 / 1_000 + AHEAD_SECONDS;
+    seconds.filter(|seconds| (1..=latest).contains(seconds)).map_or(now, |seconds| Timestamp(seconds * 1_000))
 }
 
 /// Which message is changed, and how.
@@ -241,7 +313,7 @@ fn changed(message: &Value, kind: &str) -> Option<(String, Changed)> {
             let what = match emoji {
                 Some(emoji) => Changed::Reacted { emoji: emoji.to_owned() },
                 // Which one it was Meta does not say: a person has one for a message.
-                None => Changed::Unreacted { emoji: "reaction".to_owned() },
+                None => Changed::Unreacted { emoji: UNNAMED.to_owned() },
             };
             Some((id(&detail["message_id"])?, what))
         }
@@ -276,11 +348,24 @@ fn words(message: &Value, kind: &str) -> Option<String> {
     }
 }
 
+/// A place in words; none if nothing is said of it.
 fn location(place: &Value) -> String {
     let names = [&place["name"], &place["address"], &place["url"]].map(text);
     let names = names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(", ");
-    let at = format!("{}, {}", place["latitude"], place["longitude"]);
-    if names.is_empty() { format!("Location: {at}") } else { format!("Location: {names} ({at})") }
+    let at = [degrees(&place["latitude"]), degrees(&place["longitude"])];
+    let at = at.into_iter().collect::<Option<Vec<_>>>().map(|at| at.join(", "));
+    match at {
+        None if names.is_empty() => String::new(),
+        None => format!("Location: {names}"),
+        Some(at) if names.is_empty() => format!("Location: {at}"),
+        Some(at) => format!("Location: {names} ({at})"),
+    }
+}
+
+/// A number, or the text of one.
+fn degrees(value: &Value) -> Option<String> {
+    let said = value.as_str().map(str::trim).filter(|text| text.parse().is_ok_and(f64::is_finite));
+    said.map(str::to_owned).or_else(|| value.is_number().then(|| value.to_string()))
 }
 
 fn contact(person: &Value) -> String {

@@ -5,6 +5,7 @@
 //! - [`markdown`]: an agent's Markdown in the platform's dialect, cut into messages that each stand by themselves.
 //! - [`emoji`]: the names that agents give emoji, as the platforms know them.
 //! - [`http`]: a client that goes to the named host only; its failures have a class.
+//! - [`json`]: what platforms send, also where one string of it is broken.
 //! - [`sending`]: a delivery that becomes several messages, none of them sent twice.
 //! - [`socket`]: a WebSocket that notices when nothing comes any more.
 //! - [`order`]: the order of a chat, where its events come by several requests at once.
@@ -14,6 +15,7 @@
 pub mod emoji;
 pub mod http;
 pub mod inbox;
+pub mod json;
 pub mod lines;
 pub mod markdown;
 pub mod order;

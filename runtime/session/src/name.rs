@@ -11,17 +11,29 @@ pub fn is_safe_segment(name: &str) -> bool {
         && !name.contains(char::is_control)
 }
 
-/// The name under which a file is stored: its own, if that is safe; instead of an unsafe one `attachment-<ms>`; where
-/// there is no name at all, with an extension by the media type or the platform's word for it.
+/// The longest extension that is kept of a name that is not, in characters.
+const EXTENSION_CHARS_MAX: usize = 10;
+
+/// The name under which a file is stored: its own, if that is safe; instead of an unsafe one `attachment-<ms>` with its
+/// extension; where there is no name at all, with one by the media type or the platform's word for it.
 pub fn file_name(name: &str, mime_type: Option<&str>, kind: Option<&str>, now_ms: i64) -> String {
     if is_safe_segment(name) {
         return name.to_owned();
     }
-    let extension = if name.is_empty() { extension(mime_type, kind) } else { None };
+    let extension = match name {
+        "" => extension(mime_type, kind),
+        _ => {
+            name.rsplit_once('.').map(|(_, extension)| extension).filter(|extension| is_extension(extension))
+        }
+    };
     match extension {
         Some(extension) => format!("attachment-{now_ms}.{extension}"),
         None => format!("attachment-{now_ms}"),
     }
+}
+
+fn is_extension(text: &str) -> bool {
+    (1..=EXTENSION_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// The name with a number before its extension, for the second file of one name.
@@ -114,6 +126,7 @@ mod tests {
 
     #[test]
     fn the_name_of_a_file() {
+        let long = format!("{}.pdf", "ä".repeat(130));
         let cases = [
             ("a.pdf", Some("image/png"), None, "a.pdf"),
             ("", Some("IMAGE/JPEG; charset=x"), None, "attachment-7.jpg"),
@@ -121,6 +134,11 @@ mod tests {
             ("", None, Some("file"), "attachment-7"),
             ("", None, None, "attachment-7"),
             ("../../etc/passwd", Some("image/png"), None, "attachment-7"),
+            ("a/b\n.PDF", None, None, "attachment-7.PDF"),
+            (&long, Some("image/png"), None, "attachment-7.pdf"),
+            ("a.pdf/../..", None, None, "attachment-7"),
+            ("a/b.p\0f", None, None, "attachment-7"),
+            ("a/b.elevenchars", None, None, "attachment-7"),
         ];
         for (name, mime, kind, want) in cases {
             assert_eq!(file_name(name, mime, kind, 7), want, "{name} {mime:?} {kind:?}");

@@ -171,7 +171,7 @@ mod tests {
         let told: Vec<_> = files.into_iter().map(|file| (file.name, file.blob)).collect();
         assert_eq!(
             told,
-            [("attachment-1".to_owned(), Err(LeftOut(FILES_GONE.to_owned())))],
+            [("attachment-1.pdf".to_owned(), Err(LeftOut(FILES_GONE.to_owned())))],
             "its text will say so"
         );
         let again = replay(&db, &only(&db), Timestamp(5)).expect_err("it waits").to_string();

@@ -1,7 +1,7 @@
 //! The events of a plugin, and what is done about them. Its port has checked that the plugin may send them.
 
 use super::{Arrival, answer, conversation, ignored, route};
-use crate::chat_key::{ChatKey, respelled};
+use crate::chat_key::{ChatKey, moved_thread, respelled};
 use crate::context::Context;
 use crate::db::{ReadTxn, WriteTxn};
 use crate::error::{Error, Result};
@@ -68,23 +68,25 @@ pub async fn hear(context: &Arc<Context>, link: &Link, mut event: Event) -> Resu
     }
 }
 
-/// Spells the chat of an event as it is known, if that differs in case only and its channel says that case means
-/// nothing.
+/// Names the chat of an event as it is known: by the id that it has now, where it had this one before, and as that is
+/// spelled, where its channel says that case means nothing. An agent knows it by no other name, and could not answer.
 async fn spell(context: &Context, link: &Link, event: &mut Event) -> Result<()> {
     let ignores_case = link.manifest.can(Capability::IgnoresCase);
-    let Some((account, chat, thread)) = to_spell(ignores_case, event) else { return Ok(()) };
+    let Some((account, chat, thread)) = to_spell(event) else { return Ok(()) };
     let key = ChatKey::new(&link.manifest.channel_type, account, chat.as_str());
-    let known = context.central.read(move |db| messaging_groups::spelling(db, &key)).await?;
-    if let Some(known) = known {
+    let look = move |db: &ReadTxn| match ignores_case {
+        true => Ok(messaging_groups::spelling(db, &key)?.or(messaging_groups::called_now(db, &key)?)),
+        false => messaging_groups::called_now(db, &key),
+    };
+    if let Some(known) = context.central.read(look).await? {
         respell(chat, thread, PlatformId(known));
     }
     Ok(())
 }
 
-/// The account, the chat and the thread that an event names, where case means nothing in them. Pure.
-fn to_spell(ignores_case: bool, event: &mut Event) -> Option<(&str, &mut PlatformId, Option<&mut ThreadId>)> {
+/// The account, the chat and the thread that an event names. Pure.
+fn to_spell(event: &mut Event) -> Option<(&str, &mut PlatformId, Option<&mut ThreadId>)> {
     match event {
-        _ if !ignores_case => None,
         Event::Message { account, message, .. } => {
             Some((account, &mut message.platform_id, message.thread_id.as_mut()))
         }
@@ -98,12 +100,11 @@ fn to_spell(ignores_case: bool, event: &mut Event) -> Option<(&str, &mut Platfor
     }
 }
 
-/// Gives a chat another spelling, and a thread of it, if that begins with the chat.
+/// Gives a chat another spelling, or its id of now, and a thread of it, if that begins with the chat.
 fn respell(chat: &mut PlatformId, thread: Option<&mut ThreadId>, known: PlatformId) {
-    if let Some(thread) = thread
-        && let Some(as_known) = respelled(thread.as_str(), known.as_str())
-    {
-        *thread = ThreadId(as_known);
+    if let Some(thread) = thread {
+        let moved = || moved_thread(thread.as_str(), chat.as_str(), known.as_str());
+        *thread = ThreadId(respelled(thread.as_str(), known.as_str()).unwrap_or_else(moved));
     }
     *chat = known;
 }
@@ -114,7 +115,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn which_events_are_spelled_as_their_chat_is_known() {
+    fn which_events_name_their_chat_as_it_is_known() {
         let sender = json!({ "handle": "u" });
         let message = json!({ "event_id": "e", "message_id": "m", "platform_id": "x:a", "thread_id": "x:a:1",
             "sender": sender, "text": "hi", "timestamp": 0, "is_mention": false, "is_group": true });
@@ -131,11 +132,16 @@ mod tests {
         ] {
             let told = event.to_string();
             let mut event: Event = serde_json::from_value(event).expect(&told);
-            assert!(to_spell(false, &mut event).is_none(), "case means something: {told}");
-            let spelled = to_spell(true, &mut event).map(|(account, chat, thread)| {
+            let spelled = to_spell(&mut event).map(|(account, chat, thread)| {
                 assert_eq!(account, "main");
                 respell(chat, thread, "X:A".into());
             });
+            let moved = to_spell(&mut serde_json::from_str(&told).expect(&told)).map(|(_, chat, thread)| {
+                let mut thread = thread.cloned();
+                respell(chat, thread.as_mut(), "x:moved".into());
+                assert!(thread.is_none_or(|thread| thread.as_str() == "x:moved:1"));
+            });
+            assert_eq!(moved.is_some(), is_spelled, "{told}");
             assert_eq!(spelled.is_some(), is_spelled, "{told}");
             let event = format!("{event:?}");
             assert_eq!(event.contains("X:A"), is_spelled, "{event}");

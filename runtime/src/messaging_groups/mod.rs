@@ -102,6 +102,15 @@ pub fn at(db: &ReadTxn, chat: &ChatKey) -> Result<Option<MessagingGroup>> {
     }
 }
 
+/// The id that a chat has now which is known by another one: by another spelling, or by one that it had before.
+///
+/// # Errors
+/// SQLite fails.
+pub fn called_now(db: &ReadTxn, chat: &ChatKey) -> Result<Option<String>> {
+    let known = at(db, chat)?.map(|group| group.platform_id);
+    Ok(known.filter(|known| *known != chat.platform_id))
+}
+
 /// The chat at this place, if it is spelled so.
 fn spelled(db: &ReadTxn, chat: &ChatKey) -> Result<Option<MessagingGroup>> {
     let sql = format!(

@@ -21,6 +21,8 @@ pub const TOKEN: &str = "123456:AA-test_token";
 pub const LET_THROUGH: u16 = 0;
 /// In a script: this answer comes with a status of success, and breaks off in the middle.
 pub const CUT: u16 = 1;
+/// What a text has for half of a character: it is told as such.
+pub const HALF: char = '\u{e000}';
 /// The bot's own number.
 pub const OWN: i64 = 99;
 

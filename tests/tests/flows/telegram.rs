@@ -1,6 +1,6 @@
 //! Telegram: updates in by long polling, replies out, and nothing lost whenever the runtime is killed.
 
-use crate::bot_api::{BotApi, CUT, LET_THROUGH, Sent, TOKEN, Webhook};
+use crate::bot_api::{BotApi, CUT, HALF, LET_THROUGH, Sent, TOKEN, Webhook};
 use crate::support::{Runtime, plugin_file, rows, signal, until};
 use crate::traffic::{Dice, in_full};
 use serde_json::{Value, json};
@@ -220,6 +220,20 @@ fn what_a_platform_in_trouble_does_is_shown() {
     assert!(state("degraded").contains("502"));
     state("live");
     assert!(!runtime.log().contains(TOKEN), "the token is a secret");
+}
+
+/// The bot would be told the same update again, for ever, and nothing that came after it.
+#[test]
+fn half_a_character_holds_no_update_up() {
+    let api = BotApi::start();
+    let runtime = runtime(&api).up();
+    runtime.wait_live("telegram");
+    wire(&runtime, "telegram:7", &[]);
+    api.say(7, &format!("cut off {HALF}"));
+    api.say(7, "and on");
+    assert_eq!(last(&api, 2), [sent(7, "and on")]);
+    assert_eq!(last(&api, 1)[0].words, "cut off \u{fffd}");
+    assert_eq!(runtime.channel("telegram")["state"], "live");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use crate::changes::agent_writes_to;
 use crate::support::{Runtime, asker, plugin_file, sign, until};
 use crate::whatsapp_api::{CHAT, CUT, NUMBER, SECRET, TOKEN, VERIFY, WhatsAppApi, error};
 use crate::whatsapp_words::{
-    ANN, HIDDEN, contacts, edit, hidden_text, location, lost_picture, post, reaction, revocation,
-    shared_contact, tap, tell, too_late, trial, unsupported,
+    ANN, ANN_SCOPED, HALF, HIDDEN, contacts, edit, hidden_text, location, lost_picture, post, reaction,
+    revocation, shared_contact, tap, tell, too_late, trial, unsupported,
 };
 use serde_json::{Value, json};
 
@@ -83,14 +83,23 @@ fn row_c07_people_write_and_are_answered() {
         let bytes = again.to_string().into_bytes();
         assert_eq!(post(&runtime, &bytes, &sign("another secret", &bytes)).0, 401);
         assert_eq!(post(&runtime, b"{}", &sign(SECRET, b"{}")).0, 400);
+        // Half a character costs nothing but itself: Meta would send the same again.
+        let half = api.id();
+        let cut = json!({ "contacts": contacts(), "messages": [{ "from": ANN, "id": half, "timestamp": 1_749_416_384,
+            "type": "text", "text": { "body": format!("cut {HALF}") } }] });
+        assert_eq!(tell(&runtime, NUMBER, cut).0, 200);
+        assert_eq!(body(&api.sent(2)[1]), "cut \u{fffd}");
         // A person who hides their number has an id of the business's own, and is answered by it.
         wire(&runtime, &format!("whatsapp:{NUMBER}:{HIDDEN}"), &[]);
         assert_eq!(tell(&runtime, NUMBER, hidden_text(&api.id(), "who am I?")).0, 200);
-        let reply = api.sent(2).remove(1);
+        let reply = api.sent(3).remove(2);
         assert_eq!((&reply["recipient"], body(&reply)), (&json!(HIDDEN), "who am I?"));
         assert_eq!(reply.get("to"), None);
-        let heard = "SELECT json_extract(content, '$.sender') || ': ' || json_extract(content, '$.text') FROM messages_in ORDER BY seq";
-        assert_eq!(runtime.query::<String>(heard), ["Sheena Nelson: héllo 👋 *there*", "Al: who am I?"]);
+        let heard = "SELECT json_extract(content, '$.sender') || ': ' || json_extract(content, '$.text') FROM messages_in ORDER BY platform_id, seq";
+        assert_eq!(
+            runtime.query::<String>(heard),
+            ["Sheena Nelson: héllo 👋 *there*", "Sheena Nelson: cut \u{fffd}", "Al: who am I?"]
+        );
         let titles = "SELECT title FROM messaging_groups WHERE title IS NOT NULL ORDER BY platform_id";
         until("the chats are named", || {
             (runtime.query::<String>(titles) == ["Sheena Nelson", "Al"]).then_some(())
@@ -390,6 +399,55 @@ fn row_m09_a_person_is_wired_by_their_number() {
     api.text(&runtime, "hello");
     assert_eq!(body(&api.sent(1)[0]), "hello");
     assert!(!runtime.run(&[&verb[..], &["Ann"]].concat()).status.success());
+}
+
+/// In a chat that is written in another way than Meta names it, nobody would ever be heard.
+#[test]
+fn a_chat_is_wired_as_people_write_it_and_none_of_another_number() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    wire(&runtime, &format!("whatsapp:{NUMBER}:+1 650 555-1234"), &[]);
+    api.text(&runtime, "hello");
+    assert_eq!(body(&api.sent(1)[0]), "hello");
+    let verb = ["wiring", "create", "--agent", "assistant", "--channel", "whatsapp", "--chat"];
+    let refused = runtime.run(&[&verb[..], &["whatsapp:207:16505551234"]].concat());
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("--account"), "{words}");
+}
+
+/// The number of a person who hid it shows up, and is hidden again: their agent hears them all the time, in one session.
+#[test]
+fn a_person_has_one_chat_whether_their_number_shows_or_not() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    wire(&runtime, &format!("whatsapp:{NUMBER}:{HIDDEN}"), &[]);
+    let shown = |text: &str| {
+        let mut told = hidden_text(&api.id(), text);
+        (told["messages"][0]["from"], told["contacts"][0]["wa_id"]) = (ANN.into(), ANN.into());
+        told
+    };
+    let hidden = |text: &str| hidden_text(&api.id(), text);
+    let told = [(hidden("one"), HIDDEN), (shown("two"), ANN), (hidden("three"), ANN), (shown("four"), ANN)];
+    for (at, (told, person)) in told.into_iter().enumerate() {
+        let key = if person == ANN { "to" } else { "recipient" };
+        assert_eq!(tell(&runtime, NUMBER, told.clone()).0, 200, "{told}");
+        let reply = api.sent(at + 1).remove(at);
+        assert_eq!(
+            (&reply[key], &reply["text"]),
+            (
+                &json!(person),
+                &json!({ "body": told["messages"][0]["text"]["body"],
+            "preview_url": reply["text"]["preview_url"] })
+            )
+        );
+    }
+    assert_eq!(runtime.query::<i64>("SELECT COUNT(*) FROM sessions"), [1]);
+    // Agents that are wired to both of them keep both.
+    wire(&runtime, &format!("whatsapp:{NUMBER}:{ANN_SCOPED}"), &[]);
+    api.text(&runtime, "five");
+    api.sent(5);
+    let by_id = "SELECT COUNT(*) FROM messaging_groups WHERE platform_id LIKE 'whatsapp:%:US.%'";
+    assert_eq!(runtime.query::<i64>(by_id), [1]);
 }
 
 // cells whatsapp: out work, out read

@@ -43,6 +43,8 @@ pub struct Store {
     pub broken_uploads: usize,
     /// How many of the next addresses of files have ended when they are used.
     pub ended: usize,
+    /// While it is so, what breaks off has not said how long it is.
+    pub says_no_length: bool,
     /// Those to whom so much was sent that nothing more is taken for the moment.
     pub limited: BTreeSet<String>,
     /// Answers to the next messages, in place of the real ones; a message of a CUT one was sent.
@@ -171,8 +173,11 @@ fn serve(stream: TcpStream, store: &Mutex<Store>, base: &str) {
         }
         let status = if is_broken(&mut store.lock().unwrap(), words[1]) { CUT } else { status };
         let shown = if status == CUT { 200 } else { status };
-        let head =
-            format!("HTTP/1.1 {shown} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", bytes.len());
+        let length = match status == CUT && store.lock().unwrap().says_no_length {
+            true => "connection: close".to_owned(),
+            false => format!("content-length: {}", bytes.len()),
+        };
+        let head = format!("HTTP/1.1 {shown} x\r\ncontent-type: {kind}\r\n{length}\r\n\r\n");
         if status == CUT {
             bytes.truncate(bytes.len() / 2);
         }

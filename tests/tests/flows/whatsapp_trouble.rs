@@ -65,6 +65,28 @@ fn a_file_whose_address_has_ended_comes_from_another() {
     assert!(api.sent(3)[2]["text"]["body"].as_str().unwrap().contains("does not have the file any more"));
 }
 
+/// So many loads of a file have to fail until Meta has to send its message again: two at each of three tries.
+const BROKEN_FOR_ONE_REQUEST: usize = 6;
+
+/// What is said behind a file that does not come at once waits while it is tried again.
+#[test]
+fn a_file_that_comes_a_moment_later_keeps_its_place() {
+    let api = WhatsAppApi::start();
+    let runtime = started(&api);
+    wire(&runtime, CHAT, &[]);
+    let at = runtime.listening();
+    api.store().broken_files = BROKEN_FOR_ONE_REQUEST - 1;
+    api.store().says_no_length = true;
+    std::thread::scope(|threads| {
+        threads.spawn(|| assert_eq!(api.say(&at, api.picture("look")).1, 200));
+        until("the file is asked for", || (api.loads().1 >= 1).then_some(()));
+        assert_eq!(api.say(&at, words("behind it")).1, 200);
+    });
+    assert_eq!(heard(&runtime, CHAT), ["look", "behind it"]);
+    let file = api.sent(2)[0]["image"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(api.store().files[&file].1, b"the picture", "what broke off was no file");
+}
+
 /// A file that breaks off is no file: Meta is to say its message again. One that is brought to Meta is brought anew, and
 /// sent once.
 #[test]
@@ -73,13 +95,13 @@ fn a_file_that_breaks_off_comes_whole_later() {
     let runtime = started(&api);
     wire(&runtime, CHAT, &[]);
     let told = api.message(api.picture("look")).1;
-    api.store().broken_files = 2;
+    api.store().broken_files = BROKEN_FOR_ONE_REQUEST;
     api.store().broken_uploads = 1;
     assert_eq!(tell(&runtime, NUMBER, told.clone()).0, 503);
     assert_eq!(heard(&runtime, CHAT), [""; 0]);
     assert_eq!(tell(&runtime, NUMBER, told).0, 200);
     assert_eq!(heard(&runtime, CHAT), ["look"]);
-    assert_eq!(api.loads(), (3, 3));
+    assert_eq!(api.loads(), (BROKEN_FOR_ONE_REQUEST + 1, BROKEN_FOR_ONE_REQUEST + 1));
     until("it is settled", || {
         (runtime.query::<String>("SELECT state FROM deliveries") == ["delivered"]).then_some(())
     });

@@ -3,6 +3,8 @@
 use super::*;
 use serde_json::json;
 
+/// When the webhooks came, a while after what they tell.
+const NOW: Timestamp = Timestamp(1_749_420_000_000);
 const NUMBER: &str = "106540352242922";
 /// As on those pages, but with all that Base64 may have.
 const ID: &str = "wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQTRBNjU5OUFFRTAzODEwMTQ0Rg/+A=";
@@ -25,7 +27,8 @@ fn read_one(more: Value) -> What {
         message[key] = value.clone();
     }
     let contacts = json!([{ "profile": { "name": "Sheena Nelson" }, "wa_id": "16505551234" }]);
-    let mut events = read(&envelope(json!({ "contacts": contacts, "messages": [message] }))).expect("Meta's");
+    let mut events =
+        read(&envelope(json!({ "contacts": contacts, "messages": [message] })), NOW).expect("Meta's");
     assert_eq!((events.len(), events[0].number.as_str()), (1, NUMBER));
     events.remove(0).what
 }
@@ -82,6 +85,14 @@ fn words_of_each_kind() {
             "Location: Solomon R. Guggenheim Museum, 1071 5th Ave, New York (40.782910059774, -73.959075808525)",
         ),
         (json!({ "type": "location", "location": { "latitude": 1.5, "longitude": 2 } }), "Location: 1.5, 2"),
+        (
+            json!({ "type": "location", "location": { "latitude": "1.50", "longitude": "-2" } }),
+            "Location: 1.50, -2",
+        ),
+        (
+            json!({ "type": "location", "location": { "latitude": null, "longitude": 2, "name": "Here" } }),
+            "Location: Here",
+        ),
         (
             json!({ "type": "contacts", "contacts": [
                 { "name": { "formatted_name": "Barbara J. Johnson", "first_name": "Barbara" },
@@ -166,7 +177,8 @@ fn people_are_known_by_more_than_their_number() {
         for (key, value) in message.as_object().expect("fields") {
             one[key] = value.clone();
         }
-        let events = read(&envelope(json!({ "contacts": contacts, "messages": [one] }))).expect("Meta's");
+        let events =
+            read(&envelope(json!({ "contacts": contacts, "messages": [one] })), NOW).expect("Meta's");
         let What::Said(heard) = &events[0].what else { panic!("{message}") };
         assert_eq!(heard.sender.handle, handle, "{message}");
         assert_eq!(heard.sender.other_handles, other.into_iter().collect::<Vec<_>>(), "{message}");
@@ -196,9 +208,9 @@ fn what_happens_to_a_message() {
         (
             "reaction",
             json!({ "message_id": "wamid.O", "emoji": "" }),
-            Changed::Unreacted { emoji: "reaction".into() },
+            Changed::Unreacted { emoji: "(unnamed)".into() },
         ),
-        ("reaction", json!({ "message_id": "wamid.O" }), Changed::Unreacted { emoji: "reaction".into() }),
+        ("reaction", json!({ "message_id": "wamid.O" }), Changed::Unreacted { emoji: "(unnamed)".into() }),
         (
             "edit",
             json!({ "original_message_id": "wamid.O", "message": { "type": "text", "text": { "body": "new" } } }),
@@ -240,15 +252,22 @@ fn what_is_left_out_is_on_record() {
             json!({ "type": "unsupported", "errors": [{ "code": 131_051, "title": "Message type unknown" }] }),
             "unsupported",
         ),
-        (json!({ "type": "order", "order": { "product_items": [] } }), "order"),
-        (json!({ "type": "system", "system": { "body": "x", "type": "user_changed_number" } }), "system"),
-        (json!({ "type": "text", "text": { "body": "" } }), "text"),
+        (json!({ "type": "order", "order": { "product_items": [] } }), "unsupported_order"),
+        (
+            json!({ "type": "system", "system": { "body": "x", "type": "user_changed_number" } }),
+            "unsupported_system",
+        ),
+        (json!({ "type": "text", "text": { "body": "" } }), "text_is_empty"),
+        (
+            json!({ "type": "location", "location": { "latitude": "far", "longitude": null } }),
+            "location_is_empty",
+        ),
         (json!({ "type": "text", "text": { "body": "hi" }, "group_id": "g" }), "group"),
-        (json!({ "type": "image", "image": { "id": "../x/y" } }), "image"),
-        (json!({ "type": "interactive", "interactive": { "type": "nfm_reply" } }), "interactive"),
-        (json!({ "type": "reaction", "reaction": {} }), "reaction"),
+        (json!({ "type": "image", "image": { "id": "../x/y" } }), "image_without_file"),
+        (json!({ "type": "interactive", "interactive": { "type": "nfm_reply" } }), "unsupported_interactive"),
+        (json!({ "type": "reaction", "reaction": {} }), "reaction_of_nothing"),
         (json!({ "type": "A B\n" }), "unsupported"),
-        (json!({ "type": "text", "from": "a b", "text": { "body": "hi" } }), "text"),
+        (json!({ "type": "text", "from": "a b", "text": { "body": "hi" } }), "no_sender"),
     ] {
         let What::Ignored(ignored) = read_one(message.clone()) else { panic!("{message}") };
         assert_eq!((ignored.reason.as_str(), ignored.fault()), (reason, None), "{message}");
@@ -270,7 +289,7 @@ fn what_became_of_a_message() {
     ] {
         let status = json!({ "id": "wamid.OURS", "status": status, "timestamp": "1749416383", "recipient_id": "16505551234",
             "errors": failed });
-        let events = read(&envelope(json!({ "statuses": [status] }))).expect("Meta's");
+        let events = read(&envelope(json!({ "statuses": [status] })), NOW).expect("Meta's");
         let told = events.first().map(|event| format!("{:?}", event.what));
         assert_eq!(told.is_some(), want.is_some(), "{status}");
         assert!(told.unwrap_or_default().contains(want.unwrap_or_default()), "{status}");
@@ -287,7 +306,7 @@ fn one_webhook_may_hold_many_numbers_and_other_fields() {
     let body = json!({ "object": "whatsapp_business_account", "entry": [
         { "id": "1", "changes": [of("11", json!([text("a"), text("b")])), { "field": "account_update", "value": {} }] },
         { "id": "2", "changes": [of("22", json!([text("c")])), of("no number", json!([text("d")]))] }] });
-    let heard: Vec<(String, String)> = read(&body)
+    let heard: Vec<(String, String)> = read(&body, NOW)
         .expect("Meta's")
         .into_iter()
         .filter_map(|event| match event.what {
@@ -307,7 +326,7 @@ fn one_webhook_may_hold_many_numbers_and_other_fields() {
             Some(0),
         ),
     ] {
-        assert_eq!(read(&body).map(|events| events.len()), want, "{body}");
+        assert_eq!(read(&body, NOW).map(|events| events.len()), want, "{body}");
     }
 }
 
@@ -340,4 +359,86 @@ fn whom_an_operator_names() {
         let opened = direct(NUMBER, handle).ok().map(|chat| chat.platform_id);
         assert_eq!(opened, want.map(PlatformId::from), "{handle}");
     }
+}
+
+#[test]
+fn which_chats_an_operator_types() {
+    let (other, scoped) = ("whatsapp:1065403:16505551234", "whatsapp:106540352242922:US.134");
+    for (typed_as, want) in [
+        (CHAT, Ok(CHAT)),
+        ("16505551234", Ok(CHAT)),
+        (" +1 (650) 555-1234 ", Ok(CHAT)),
+        ("106540352242922:16505551234", Ok(CHAT)),
+        ("whatsapp:106540352242922:+1 650 555 1234", Ok(CHAT)),
+        ("whatsapp:+16505551234", Ok(CHAT)),
+        ("US.134", Ok(scoped)),
+        (scoped, Ok(scoped)),
+        (other, Err("--account")),
+        ("whatsapp:106540352242922:Ann", Err("16505551234")),
+        ("whatsapp:Ann:16505551234", Err("whatsapp:106540352242922:PERSON")),
+        ("slack:C012", Err("whatsapp:106540352242922:PERSON")),
+        ("Ann", Err("16505551234")),
+        ("", Err("16505551234")),
+    ] {
+        let chat = typed(NUMBER, typed_as).map(|chat| chat.platform_id.to_string());
+        match (chat, want) {
+            (Ok(chat), Ok(want)) => assert_eq!(chat, want, "{typed_as}"),
+            (Err(error), Err(want)) => assert!(error.reason().contains(want), "{typed_as}: {error:?}"),
+            (chat, _) => panic!("{typed_as}: {chat:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_persons_two_chats_are_one_once_both_are_known() {
+    let (number, scoped) = ("16505551234", "US.134");
+    for (handle, others, want) in [
+        (number, &[scoped][..], true),
+        (number, &[], false),
+        (number, &["16505551235"], false),
+        (scoped, &[], false),
+        (scoped, &["US.135"], false),
+    ] {
+        let other_handles = others.iter().map(|other| (*other).to_owned()).collect();
+        let sender = Sender { handle: handle.into(), other_handles, ..Sender::default() };
+        let event = one_chat(NUMBER, &sender);
+        assert_eq!(event.is_some(), want, "{handle} {others:?}");
+        if let Some(event) = event {
+            let to = CHAT.into();
+            assert_eq!((event.fault(), event.what), (None, ChatChange::Moved { to }));
+            assert_eq!(event.platform_id.as_str(), "whatsapp:106540352242922:US.134");
+        }
+    }
+}
+
+#[test]
+fn a_time_that_cannot_be_is_now() {
+    for (said, want) in [
+        (json!("1749416383"), 1_749_416_383_000),
+        (json!(1_749_416_383), 1_749_416_383_000),
+        (json!(" 1749416383"), 1_749_416_383_000),
+        (json!(null), NOW.0),
+        (json!("soon"), NOW.0),
+        (json!(0), NOW.0),
+        (json!(-5), NOW.0),
+        (json!(i64::MAX), NOW.0),
+        (json!("1749416383000"), NOW.0),
+    ] {
+        let heard = said_at(said.clone());
+        assert_eq!(heard.timestamp.0, want, "{said}");
+    }
+}
+
+fn said_at(timestamp: Value) -> InboundMessage {
+    said(json!({ "type": "text", "text": { "body": "hi" }, "timestamp": timestamp }))
+}
+
+#[test]
+fn what_the_business_wrote_itself_is_left_out() {
+    let told = json!({ "object": "whatsapp_business_account", "entry": [{ "changes": [{ "field": "smb_message_echoes",
+        "value": { "metadata": { "phone_number_id": NUMBER }, "message_echoes": [{ "from": "15550783881",
+            "to": "16505551234", "id": ID, "timestamp": "1", "type": "text", "text": { "body": "on my way" } }] } }] }] });
+    let events = read(&told, NOW).expect("Meta's");
+    let [Event { number, what: What::Ignored(ignored) }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((number.as_str(), ignored.reason.as_str(), ignored.fault()), (NUMBER, "echo", None));
 }

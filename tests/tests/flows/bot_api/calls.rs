@@ -1,6 +1,6 @@
 //! What each method of the Bot API does.
 
-use super::{Done, LET_THROUGH, Sent, SentFile, Shared, Shown, Store, TOKEN, shapes, webhook, wire};
+use super::{Done, HALF, LET_THROUGH, Sent, SentFile, Shared, Shown, Store, TOKEN, shapes, webhook, wire};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
@@ -48,7 +48,11 @@ pub fn answer(shared: &Arc<Shared>, path: &str, kind: &str, body: &[u8]) -> (u16
 
 fn told(result: Result<Value, Refusal>) -> (u16, Vec<u8>) {
     match result {
-        Ok(result) => (200, json!({ "ok": true, "result": result }).to_string().into_bytes()),
+        // Half of a character, as some clients send it.
+        Ok(result) => {
+            let text = json!({ "ok": true, "result": result }).to_string();
+            (200, text.replace(HALF, r"\ud83d").into_bytes())
+        }
         Err((status, answer)) => (status, answer.to_string().into_bytes()),
     }
 }
