@@ -3,6 +3,7 @@
 mod adopt;
 mod adopt_files;
 mod agents;
+mod agents_page;
 mod another_user;
 mod asks;
 mod attachments;

@@ -525,7 +525,9 @@ fn whatsapp_is_set_up_as_its_readme_says() {
     {
         assert!(told.contains(words), "{words}: {told}");
     }
-    assert_eq!(api.store().subscribed, ["102290129340398"]);
+    let subscribed = api.store().subscribed.clone();
+    // The account is started as often as it takes to know what its config lacks; Meta may be told so again.
+    assert!(!subscribed.is_empty() && subscribed.iter().all(|id| id == "102290129340398"), "{subscribed:?}");
     let runtime = runtime.up();
     runtime.wait_live("whatsapp");
     let address = runtime.channel("whatsapp")["webhook"].as_str().unwrap().to_owned();
