@@ -4,9 +4,7 @@
 use crate::print;
 use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{
-    self, InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios,
-};
+use rustix::termios::{self, InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::sync::OnceLock;
@@ -24,7 +22,11 @@ const INTERRUPTED: i32 = 130;
 /// How the terminal was before anything was asked.
 static BEFORE: OnceLock<Termios> = OnceLock::new();
 
-pub struct Tty(File);
+/// Nothing is shown that is typed between the questions, while a platform is asked.
+pub struct Tty {
+    file: File,
+    _between: Changed,
+}
 
 impl Tty {
     /// The terminal that Vestibule was started at, whatever its input and output are.
@@ -38,11 +40,12 @@ impl Tty {
             let _ = BEFORE.set(termios::tcgetattr(&file)?);
             tokio::spawn(end_at_ctrl_c());
         }
-        Ok(Tty(file))
+        let between = Changed::begin(&file, |settings| settings.local_modes.remove(LocalModes::ECHO))?;
+        Ok(Tty { file, _between: between })
     }
 
     pub fn say(&mut self, words: &str) -> anyhow::Result<()> {
-        Ok(print::on(&mut self.0, format_args!("{words}\n"))?)
+        Ok(print::on(&mut self.file, format_args!("{words}\n"))?)
     }
 
     /// Asks for a line that is shown while it is typed.
@@ -50,11 +53,11 @@ impl Tty {
     /// # Errors
     /// The person ends the input.
     pub fn line(&mut self, prompt: &str) -> anyhow::Result<String> {
-        termios::tcflush(&self.0, QueueSelector::IFlush)?;
-        print::on(&mut self.0, format_args!("{prompt}"))?;
+        let _shown = Changed::begin(&self.file, |settings| settings.local_modes.insert(LocalModes::ECHO))?;
+        print::on(&mut self.file, format_args!("{prompt}"))?;
         let (mut line, mut bytes) = (Vec::new(), [0; 4_096]);
         while !line.ends_with(b"\n") && line.len() < SECRET_BYTES_MAX {
-            match self.0.read(&mut bytes)? {
+            match self.file.read(&mut bytes)? {
                 0 => bail!("the input ended"),
                 count => line.extend_from_slice(&bytes[..count]),
             }
@@ -67,12 +70,12 @@ impl Tty {
     /// # Errors
     /// The person ends the input, or it is no secret.
     pub fn secret(&mut self, prompt: &str) -> anyhow::Result<String> {
-        let hidden = Hidden::begin(&self.0)?;
-        print::on(&mut self.0, format_args!("{prompt}"))?;
+        let hidden = Changed::begin(&self.file, key_by_key)?;
+        print::on(&mut self.file, format_args!("{prompt}"))?;
         let typed = self.hidden_keys();
         self.discard();
         drop(hidden);
-        print::on(&mut self.0, format_args!("\n"))?;
+        print::on(&mut self.file, format_args!("\n"))?;
         let (how, keys) = typed?;
         match how {
             Taken::Interrupted => std::process::exit(INTERRUPTED),
@@ -84,7 +87,7 @@ impl Tty {
     fn hidden_keys(&mut self) -> anyhow::Result<(Taken, Keys)> {
         let (mut keys, mut bytes) = (Keys::default(), [0; 4_096]);
         loop {
-            let count = self.0.read(&mut bytes)?;
+            let count = self.file.read(&mut bytes)?;
             if count == 0 {
                 return Ok((Taken::Ended, keys));
             }
@@ -101,15 +104,9 @@ impl Tty {
     fn discard(&mut self) {
         let (begin, mut bytes) = (Instant::now(), [0; 4_096]);
         while begin.elapsed() < DISCARD_MAX
-            && poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&QUIET)).is_ok_and(|ready| ready > 0)
-            && self.0.read(&mut bytes).is_ok_and(|count| count > 0)
+            && poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&QUIET)).is_ok_and(|ready| ready > 0)
+            && self.file.read(&mut bytes).is_ok_and(|count| count > 0)
         {}
-    }
-}
-
-impl Drop for Tty {
-    fn drop(&mut self) {
-        let _ = termios::tcflush(&self.0, QueueSelector::IFlush);
     }
 }
 
@@ -124,28 +121,33 @@ async fn end_at_ctrl_c() {
     }
 }
 
-/// As long as this lives, the terminal shows nothing of what is typed, and hands over each key as it is.
-struct Hidden {
+/// Nothing is shown of what is typed, and each key is handed over as it is.
+fn key_by_key(settings: &mut Termios) {
+    let shows = LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
+    settings.local_modes.remove(shows);
+    // A return and a line feed are told apart: of a pasted file they come as a pair.
+    settings.input_modes.remove(InputModes::ICRNL | InputModes::INLCR | InputModes::IGNCR);
+    settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+    settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+}
+
+/// As long as this lives, the terminal has other settings. What was typed before, and is not read at the end, is thrown away.
+struct Changed {
     file: File,
     before: Termios,
 }
 
-impl Hidden {
-    fn begin(file: &File) -> anyhow::Result<Hidden> {
+impl Changed {
+    fn begin(file: &File, change: impl FnOnce(&mut Termios)) -> anyhow::Result<Changed> {
         let before = termios::tcgetattr(file)?;
-        let mut hidden = before.clone();
-        let shows = LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG;
-        hidden.local_modes.remove(shows);
-        // A return and a line feed are told apart: of a pasted file they come as a pair.
-        hidden.input_modes.remove(InputModes::ICRNL | InputModes::INLCR | InputModes::IGNCR);
-        hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
-        hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
-        termios::tcsetattr(file, OptionalActions::Flush, &hidden)?;
-        Ok(Hidden { file: file.try_clone()?, before })
+        let mut settings = before.clone();
+        change(&mut settings);
+        termios::tcsetattr(file, OptionalActions::Flush, &settings)?;
+        Ok(Changed { file: file.try_clone()?, before })
     }
 }
 
-impl Drop for Hidden {
+impl Drop for Changed {
     fn drop(&mut self) {
         let _ = termios::tcsetattr(&self.file, OptionalActions::Flush, &self.before);
     }
