@@ -1,7 +1,7 @@
 //! What must be true when the traffic is over.
 
 use super::{Traffic, numbers};
-use crate::support::{Runtime, rows};
+use crate::support::{PATIENCE, Runtime, rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -95,7 +95,14 @@ impl Traffic {
     pub fn end(mut self) {
         self.runtime.stop();
         let home = self.runtime.home.path();
-        crate::support::until("nobody is left", || (processes_in(home).is_empty()).then_some(()));
+        let begin = Instant::now();
+        while let Some(pid) = processes_in(home).into_iter().next() {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            assert!(begin.elapsed() < PATIENCE, "{pid} is left, {line}:\n{status}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         files_equal_the_ledger(&self.runtime);
     }
 }
