@@ -227,3 +227,17 @@ async fn line(
         let _ = tell.send(Ending { number, error: Some(error) }).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slack says again what is not acknowledged, and ends the app's events when too much of it stays so.
+    #[test]
+    fn one_broken_string_costs_no_event() {
+        let text = r#"{"type":"events_api","envelope_id":"e","payload":{"event":{"text":"cut \ud83d"}}}"#;
+        let event = json!({ "event": { "text": "cut \u{fffd}" } });
+        assert_eq!(read(text), Envelope::Event("e".into(), Kind::Event, event));
+        assert_eq!(read("{"), Envelope::Unknown);
+    }
+}

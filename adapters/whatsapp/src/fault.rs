@@ -158,6 +158,8 @@ mod tests {
         }
         let done = outcome(200, None, br#"{"messages":[{"id":"wamid.1"}]}"#, true).expect("it is done");
         assert_eq!(done["messages"][0]["id"], "wamid.1");
+        let cut = br#"{"messages":[{"id":"wamid.1"}],"contacts":[{"input":"\ud83d"}]}"#;
+        assert_eq!(outcome(200, None, cut, true).expect("it is done")["messages"][0]["id"], "wamid.1");
     }
 
     #[test]

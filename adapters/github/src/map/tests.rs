@@ -371,6 +371,13 @@ fn requests_that_are_no_webhook() {
     form.headers.clear();
     assert!(payload_of(&form).expect_err("refused").contains("X-GitHub-Event"));
     assert!(read("issue_comment\0", &json!({}), &rules()).is_err());
+    form.headers = vec![("x-github-event".into(), "issues".into())];
+    form.body = br#"{"action":"cut \ud83d"}"#.to_vec();
+    assert_eq!(
+        payload_of(&form),
+        Ok(json!({ "action": "cut \u{fffd}" })),
+        "one broken string costs no event"
+    );
     let deep = "[".repeat(100_000);
     form.headers = vec![("x-github-event".into(), "issues".into())];
     form.body = deep.into_bytes();
