@@ -107,7 +107,9 @@ fn a_program_answers_with_files() {
     let mut terminal = Terminal::connect(&runtime, false);
     for text in ["one", "two"] {
         terminal.say(text);
-        assert_eq!(terminal.answer(), ("see".into(), vec![("r.txt".into(), b"report".to_vec())]));
+        let (said, files) = terminal.answer();
+        assert_eq!(said, "see\n[file: d — not sent: it is no regular file]");
+        assert_eq!(files, [("r.txt".to_owned(), b"report".to_vec())]);
     }
     let script = "sh -c 'printf x > \"$VESTIBULE_REPLY_FILES/alone\"'";
     runtime.ok(&["agent", "update", "assistant", "--command", script]);
