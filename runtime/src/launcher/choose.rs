@@ -229,7 +229,9 @@ async fn try_kernel(program: &Path) -> Tried<Confinement> {
 async fn probe(program: &Path, args: &[&OsStr]) -> Tried<Vec<u8>> {
     let mut command = Command::new(program);
     command.as_std_mut().env_clear();
-    let asked = command.arg("keeper").args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    // A runtime that stops meanwhile lets it come to its end: killed, it can leave a `bwrap` that waits for its dead parent
+    // for ever.
+    let asked = command.arg("keeper").args(args).stdin(Stdio::null()).output();
     let output = asked.await.map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(output.stdout);
